@@ -1,0 +1,1 @@
+//! Who may come in: origin, host, the address behind proxies.

@@ -1,0 +1,1 @@
+//! The feeder: the one process that talks to exchanges.

@@ -1,0 +1,1 @@
+//! The master: holds what must not die, decides what only one may decide.

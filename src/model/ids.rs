@@ -1,0 +1,211 @@
+//! Names of things. Each has one alphabet and one length, checked where it comes in, so that no other room
+//! has to think about strange ones.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Why a text is not the id it claims to be. Its text is fit for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdError {
+    /// Nothing there.
+    Empty,
+    /// Longer than the most that is allowed, in characters.
+    TooLong(usize),
+    /// A character outside the alphabet.
+    Character,
+    /// A symbol that is not `BASE-QUOTE`.
+    Symbol,
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("must not be empty"),
+            Self::TooLong(most) => write!(f, "must have at most {most} characters"),
+            Self::Character => f.write_str("may only have the characters A-Z a-z 0-9 . _ ~ : @ -"),
+            Self::Symbol => {
+                f.write_str("must be BASE-QUOTE in capital letters and digits, BTC-USD for instance")
+            }
+        }
+    }
+}
+
+impl std::error::Error for IdError {}
+
+fn check(text: &str, most: usize) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    // All allowed characters have one byte: bytes and characters are the same for an id that passes.
+    if text.bytes().any(|b| !(b.is_ascii_alphanumeric() || b"._~:@-".contains(&b))) {
+        return Err(IdError::Character);
+    }
+    if text.len() > most { Err(IdError::TooLong(most)) } else { Ok(()) }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "Box<str>", into = "Box<str>")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the text.
+            ///
+            /// # Errors
+            /// Says which rule it breaks.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                let check: fn(&str) -> Result<(), IdError> = $check;
+                check(text)?;
+                Ok(Self(text.into()))
+            }
+
+            /// The text itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<Box<str>> for $name {
+            type Error = IdError;
+            fn try_from(text: Box<str>) -> Result<Self, IdError> {
+                Self::new(&text)
+            }
+        }
+
+        impl From<$name> for Box<str> {
+            fn from(id: $name) -> Self {
+                id.as_str().into()
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// Whom a session belongs to: 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`.
+    UserId,
+    |text| check(text, 128)
+);
+text_id!(
+    /// What a client calls its device: 1 to 64 characters of a [`UserId`]'s alphabet.
+    Device,
+    |text| check(text, 64)
+);
+text_id!(
+    /// What is priced: `BASE-QUOTE`, `BTC-USD` for instance; each part 2 to 10 capital letters and digits.
+    Symbol,
+    symbol
+);
+
+fn symbol(text: &str) -> Result<(), IdError> {
+    let part = |p: &str| {
+        (2..=10).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    };
+    match text.split_once('-') {
+        Some((base, quote)) if part(base) && part(quote) => Ok(()),
+        _ => Err(IdError::Symbol),
+    }
+}
+
+impl Symbol {
+    /// The part before the hyphen.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        self.0.split_once('-').map_or("", |(base, _)| base)
+    }
+
+    /// The part after the hyphen.
+    #[must_use]
+    pub fn quote(&self) -> &str {
+        self.0.split_once('-').map_or("", |(_, quote)| quote)
+    }
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(
+            /// The number, as it stands in a UUID.
+            pub u128,
+        );
+
+        impl $name {
+            /// A new one: time and chance (RFC 9562, section 5.7).
+            #[must_use]
+            pub fn random() -> Self {
+                Self(Uuid::now_v7().as_u128())
+            }
+
+            /// Reads the usual form with hyphens; `None` when it is not one.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Uuid::try_parse(text).ok().map(|uuid| Self(uuid.as_u128()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                Uuid::from_u128(self.0).hyphenated().fmt(f)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// One session of one user, `UUIDv7`.
+    SessionId
+);
+uuid_id!(
+    /// One accepted order to deliver, `UUIDv7`.
+    RequestId
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_id_has_one_alphabet_and_one_length() {
+        for good in ["a", "A-z_0.9~:@", &"x".repeat(128)] {
+            assert!(UserId::new(good).is_ok(), "{good}");
+        }
+        assert_eq!(UserId::new(""), Err(IdError::Empty));
+        assert_eq!(UserId::new(&"x".repeat(129)), Err(IdError::TooLong(128)));
+        for bad in ["a b", "a*", "ä", "a\0", "a\r\n", "a/b", "аdmin", ">"] {
+            assert_eq!(UserId::new(bad), Err(IdError::Character), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_symbol_is_base_and_quote() {
+        let symbol = Symbol::new("BTC-USD").unwrap();
+        assert_eq!((symbol.base(), symbol.quote()), ("BTC", "USD"));
+        for bad in ["", "BTC", "btc-usd", "BTC-USD-X", "-USD", "BTC_USD", "BTC-", "B-USD"] {
+            assert_eq!(Symbol::new(bad), Err(IdError::Symbol), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_session_id_reads_back() {
+        let id = SessionId::random();
+        assert_eq!(SessionId::parse(&id.to_string()), Some(id));
+        assert_eq!(SessionId::parse("nonsense"), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! The words everybody uses: ids, prices, quotes, moments. No input or output, no clock is read here.
+
+mod backoff;
+mod ids;
+mod quote;
+mod rate;
+mod time;
+mod wheel;
+
+pub use backoff::Backoff;
+pub use ids::{Device, IdError, RequestId, SessionId, Symbol, UserId};
+pub use quote::{Health, Price, PriceError, Quote, Rules};
+pub use rate::{Gcra, Rate, RateError};
+pub use time::{Boot, Mono, Wall};
+pub use wheel::Wheel;

@@ -1,0 +1,104 @@
+//! Deadlines of many things in one structure: a wheel of coarse slots, one sleeper for all of it.
+
+use super::Mono;
+use std::time::Duration;
+
+/// A hashed timing wheel: a key is put in for a moment and comes out, with all others due, within one `tick`
+/// after it. A key cannot be taken out: whoever gets it back looks whether it still means anything. Costs the
+/// size of a key per entry.
+#[derive(Debug)]
+pub struct Wheel<K> {
+    slots: Vec<Vec<(u64, K)>>,
+    tick: u64,
+    /// The next tick to be handed out.
+    at: u64,
+    len: usize,
+}
+
+impl<K> Wheel<K> {
+    /// A wheel whose first moment is `now`. `tick` is its resolution, `slots` ticks make one turn.
+    #[must_use]
+    pub fn new(tick: Duration, slots: usize, now: Mono) -> Self {
+        let tick = u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Self { slots: (0..slots.max(1)).map(|_| Vec::new()).collect(), tick, at: now.0 / tick, len: 0 }
+    }
+
+    /// Puts `key` in for the moment `due`.
+    pub fn insert(&mut self, due: Mono, key: K) {
+        let tick = due.0.div_ceil(self.tick).max(self.at);
+        let slot = self.slot(tick);
+        self.slots[slot].push((tick, key));
+        self.len += 1;
+    }
+
+    /// Takes out all that was due by `now`, into `due`.
+    pub fn expire(&mut self, now: Mono, due: &mut Vec<K>) {
+        let until = now.0 / self.tick;
+        // After a long pause one turn visits every slot; more turns would find nothing new.
+        let turns = (until + 1).saturating_sub(self.at).min(self.slots.len() as u64);
+        for step in 0..turns {
+            let slot = self.slot(self.at + step);
+            let before = self.slots[slot].len();
+            due.extend(self.slots[slot].extract_if(.., |(tick, _)| *tick <= until).map(|(_, key)| key));
+            self.len -= before - self.slots[slot].len();
+        }
+        self.at = self.at.max(until + 1);
+    }
+
+    /// When to look again: the next tick.
+    #[must_use]
+    pub fn next(&self) -> Mono {
+        Mono(self.at.saturating_mul(self.tick))
+    }
+
+    /// How many keys are in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn slot(&self, tick: u64) -> usize {
+        // The remainder is smaller than the number of slots, which is a usize.
+        usize::try_from(tick % self.slots.len() as u64).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_key_comes_out_once_and_in_time(
+            dues in proptest::collection::vec(0u64..5_000, 0..200),
+            steps in proptest::collection::vec(1u64..700, 1..40),
+        ) {
+            let ms = |n: u64| Mono(n * 1_000_000);
+            let mut wheel = Wheel::new(Duration::from_millis(50), 16, ms(0));
+            for (key, due) in dues.iter().enumerate() {
+                wheel.insert(ms(*due), key);
+            }
+            let (mut now, mut seen, mut last) = (0, vec![0u32; dues.len()], 0);
+            for step in steps.into_iter().chain([10_000]) {
+                now += step;
+                let mut out = Vec::new();
+                wheel.expire(ms(now), &mut out);
+                for key in out {
+                    seen[key] += 1;
+                    prop_assert!(dues[key] <= now, "not before its time");
+                    prop_assert!(dues[key] + 50 >= last / 50 * 50, "not a tick too late");
+                }
+                last = now;
+            }
+            prop_assert!(seen.iter().all(|&n| n == 1));
+            prop_assert!(wheel.is_empty());
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The operating system: clocks, descriptors, limits, signals, sd_notify. The only room with unsafe code.

@@ -1,0 +1,1 @@
+//! What is said on wires: to clients, and between the processes of the cluster.

@@ -1,0 +1,1 @@
+//! One session, pure: what a message means, what waits to be sent.

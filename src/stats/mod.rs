@@ -1,0 +1,1 @@
+//! Counters of a process and what is made of all of them together.

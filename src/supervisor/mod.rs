@@ -1,0 +1,1 @@
+//! Children: started, watched, restarted, replaced.

@@ -1,0 +1,1 @@
+//! Bytes of a connection to a session and back.

@@ -1,0 +1,1 @@
+//! A worker: clients on one side, the master on the other.
