@@ -1,1 +1,5 @@
-//! The operating system: clocks, descriptors, limits, signals, sd_notify. The only room with unsafe code.
+//! The operating system: clocks, descriptors, limits, processes. If there were unsafe code, it would be here.
+
+pub mod clock;
+pub mod descriptors;
+pub mod process;

@@ -1,0 +1,449 @@
+//! What the processes of one cluster say to each other. Borrowed where it is hot: a frame goes from the link's
+//! read buffer to the next link's write buffer without an allocation between.
+//!
+//! Enum variants are only ever added at the end, and [`VERSION`] grows when the meaning of one changes: an upgrade
+//! meets the previous version.
+
+use crate::model::{Mono, Quote, RequestId, SessionId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Version of this language.
+pub const VERSION: u32 = 1;
+
+/// A place for a worker, 1 to N; what people call "worker 3". 0 is the feeder.
+pub type Slot = u16;
+
+/// One process that has a slot for a while. Grows with each start: a message that carries an old one is from the
+/// dead and matches nothing.
+pub type Generation = u32;
+
+/// The kinds of endpoint that sessions can be on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Endpoint {
+    /// `/ws`: quotes reach it.
+    Ws,
+    /// `/echo`: every message back.
+    Echo,
+}
+
+impl Endpoint {
+    /// Its name, as in the path.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Echo => "echo",
+        }
+    }
+}
+
+/// How a session's bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// RFC 6455.
+    Websocket,
+}
+
+impl Transport {
+    /// Its name in the statistics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Websocket => "websocket",
+        }
+    }
+}
+
+/// The first message of a child.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Version of the program.
+    pub program: Box<str>,
+    /// Its process id.
+    pub pid: u32,
+}
+
+/// A session that wants to be, or is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open<'a> {
+    /// Made by the worker.
+    pub session: SessionId,
+    /// Whose it is.
+    pub user: &'a str,
+    /// What the client calls its device.
+    pub device: Option<&'a str>,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// How.
+    pub transport: Transport,
+    /// The client's address, IPv6 cut to its /64.
+    pub address: IpAddr,
+    /// When it began, for people: milliseconds since 1970.
+    pub since: i64,
+}
+
+/// What the master says to an [`Open`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It is in the directory.
+    Accepted,
+    /// `limits.sessions`: the cluster is full.
+    Full,
+    /// `limits.sessions_per_user`.
+    UserLimit,
+    /// `limits.sessions_per_address`.
+    AddressLimit,
+    /// `limits.connects_per_address`; come back after so long.
+    ConnectRate(Duration),
+}
+
+/// What became of one order to deliver at one worker. All are counts of sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The kernel has taken the whole frame.
+    pub delivered: u32,
+    /// Its queue was full.
+    pub slow: u32,
+    /// Still waiting when the time was over: unknown.
+    pub waiting: u32,
+}
+
+/// What becomes of a [`ToMaster::Deliver`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// At least one session has it.
+    Delivered {
+        /// So many have it.
+        sessions: u32,
+        /// Of so many it is unknown.
+        unconfirmed: u32,
+    },
+    /// The user has no session.
+    NotConnected,
+    /// All queues were full.
+    Slow,
+    /// Nobody is known to have it, and of some it is unknown.
+    Unknown,
+    /// The user is connected, but the frame was empty: there is no price.
+    NoPrice,
+    /// `limits.quotes_per_user`; come back after so long.
+    Limited(Duration),
+}
+
+/// What a worker may ask of the master for a request it serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question<'a> {
+    /// The statistics object as JSON.
+    Stats,
+    /// The metrics as Prometheus text.
+    Metrics,
+    /// The sessions as a JSON array; of one user, or all.
+    Sessions(Option<&'a str>),
+    /// Disconnect a session (close code 4006).
+    Kick(SessionId),
+}
+
+/// What the master answers to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer<'a> {
+    /// Ready-made text.
+    Text(&'a str),
+    /// Done.
+    Done,
+    /// There is no such thing.
+    NotFound,
+}
+
+/// Counters of one process since its start, plain sums, and its gauges.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Messages from clients.
+    pub messages_in: u64,
+    /// Messages to clients that left whole.
+    pub messages_out: u64,
+    /// Of those, statistics.
+    pub stats_out: u64,
+    /// Sessions opened.
+    pub opened: u64,
+    /// Sessions closed, by close code.
+    pub closed: BTreeMap<u16, u64>,
+    /// Refused upgrades, by problem slug.
+    pub refused: BTreeMap<String, u64>,
+    /// HTTP responses, by status.
+    pub http: BTreeMap<u16, u64>,
+    /// Quotes answered, by outcome slug.
+    pub quotes: BTreeMap<String, u64>,
+    /// State messages that replaced an unsent older one.
+    pub conflated: u64,
+    /// Accept errors (descriptors used up).
+    pub accept_errors: u64,
+    /// Panics caught in sessions or requests.
+    pub panics: u64,
+    /// CPU time in microseconds.
+    pub cpu_us: u64,
+    /// Resident memory in bytes, a gauge.
+    pub rss: u64,
+    /// How late the last timer was in microseconds, a gauge.
+    pub lag_us: u64,
+    /// Open connections of any kind, a gauge.
+    pub connections: u64,
+}
+
+/// A child's sign of life, one a second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Sessions it has announced and not yet ended.
+    pub sessions: u32,
+    /// All their ids, combined by exclusive or (halves of the number folded).
+    pub digest: u64,
+    /// Users with at least one session there.
+    pub users: u32,
+    /// Sessions subscribed to `stats`.
+    pub stats_watchers: u32,
+    /// Its counters.
+    pub counters: Counters,
+}
+
+/// Folds a session's id for [`Beat::digest`].
+#[must_use]
+pub fn digest(session: SessionId) -> u64 {
+    let bytes = session.0.to_le_bytes();
+    let half = |at: usize| bytes[at..at + 8].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+    half(0) ^ half(8).rotate_left(17)
+}
+
+/// From a worker to the master.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToMaster<'a> {
+    /// Always first.
+    Hello(Hello),
+    /// Accepting.
+    Ready,
+    /// A second has passed.
+    Beat(Box<Beat>),
+    /// May this session be? Answered by [`ToWorker::Opened`].
+    #[serde(borrow)]
+    Open(Open<'a>),
+    /// It is no more. Also sent for one that was refused.
+    Closed(SessionId),
+    /// Deliver this frame to a user. Answered by [`ToWorker::Receipt`] by `deadline`.
+    Deliver {
+        /// The worker's number for it.
+        request: u64,
+        /// The number that the client sees.
+        id: RequestId,
+        /// To whom.
+        user: &'a str,
+        /// What it quotes.
+        symbol: &'a str,
+        /// The whole WebSocket frame; empty when there is no price.
+        #[serde(with = "serde_bytes_ref")]
+        frame: &'a [u8],
+        /// When to give up.
+        deadline: Mono,
+    },
+    /// What became of a [`ToWorker::Push`].
+    Delivered {
+        /// Which.
+        ticket: u64,
+        /// What.
+        tally: Tally,
+    },
+    /// Send this frame to all subscribers of a channel. Answered by [`ToWorker::PublishReceipt`].
+    Publish {
+        /// The worker's number for it.
+        request: u64,
+        /// Which channel.
+        channel: &'a str,
+        /// The whole WebSocket frame.
+        #[serde(with = "serde_bytes_ref")]
+        frame: &'a [u8],
+        /// When to give up.
+        deadline: Mono,
+    },
+    /// What became of a [`ToWorker::Publish`]: so many subscribers.
+    Published {
+        /// Which.
+        ticket: u64,
+        /// How many.
+        sessions: u32,
+    },
+    /// Answered by [`ToWorker::Answer`].
+    Ask {
+        /// The worker's number for it.
+        request: u64,
+        /// What it wants to know.
+        question: Question<'a>,
+    },
+    /// All its sessions: the answer to [`ToWorker::Resync`]. Nothing else of that worker is between the two.
+    Roster(Vec<Open<'a>>),
+    /// No session is left after [`ToWorker::Drain`] or [`ToWorker::Stop`]; the process ends.
+    Drained,
+}
+
+/// From the master to a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker<'a> {
+    /// Always first. The listening sockets come with it, in the order of `listeners`.
+    Welcome {
+        /// Its place.
+        slot: Slot,
+        /// Which process of that place.
+        generation: Generation,
+        /// Number of the configuration.
+        revision: u64,
+        /// The configuration as JSON.
+        config: &'a str,
+        /// What each descriptor is.
+        listeners: Vec<Port>,
+        /// The newest price of each symbol.
+        quotes: Vec<Quote>,
+    },
+    /// The answer to an `Open`.
+    Opened {
+        /// Which.
+        session: SessionId,
+        /// What.
+        verdict: Verdict,
+        /// Sessions per worker at this moment.
+        mean: f32,
+    },
+    /// Deliver this frame to the user's sessions; answered by [`ToMaster::Delivered`].
+    Push {
+        /// The master's number for it.
+        ticket: u64,
+        /// The number that the client sees.
+        id: RequestId,
+        /// To whom.
+        user: &'a str,
+        /// What it quotes.
+        symbol: &'a str,
+        /// The whole WebSocket frame.
+        #[serde(with = "serde_bytes_ref")]
+        frame: &'a [u8],
+        /// A worker that reads this later drops it.
+        deadline: Mono,
+    },
+    /// The answer to a `Deliver`.
+    Receipt {
+        /// The worker's number.
+        request: u64,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Send this frame to the channel's subscribers; answered by [`ToMaster::Published`].
+    Publish {
+        /// The master's number for it.
+        ticket: u64,
+        /// Which channel.
+        channel: &'a str,
+        /// The whole WebSocket frame.
+        #[serde(with = "serde_bytes_ref")]
+        frame: &'a [u8],
+    },
+    /// The answer to a `Publish`: so many subscribers in the cluster.
+    PublishReceipt {
+        /// The worker's number.
+        request: u64,
+        /// How many.
+        sessions: u32,
+    },
+    /// A new price, or the same with another state.
+    Quote(Quote),
+    /// The statistics message as JSON, for the subscribers of `stats`.
+    Stats(&'a str),
+    /// The answer to an `Ask`.
+    Answer {
+        /// The worker's number.
+        request: u64,
+        /// The answer.
+        answer: Answer<'a>,
+    },
+    /// Close this session with this code.
+    Kick {
+        /// Which.
+        session: SessionId,
+        /// 4006, for instance.
+        code: u16,
+    },
+    /// A new configuration: take its live keys.
+    Config {
+        /// Its number.
+        revision: u64,
+        /// All of it, as JSON.
+        config: &'a str,
+    },
+    /// Tell me all your sessions: the directory and the beat differ.
+    Resync,
+    /// Planned replacement: stop accepting, say `restarting` and 1012 to all within this time, then end.
+    Drain(Duration),
+    /// Not ready any more, but still accepting: the time for balancers before a stop.
+    Unready,
+    /// The daemon stops: stop accepting, say `shutdown` and 1001 to all within this time, then end.
+    Stop(Duration),
+}
+
+/// Which listening socket a descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Port {
+    /// The page, REST, and WebSockets.
+    Http,
+    /// WebSockets only.
+    Ws,
+    /// Admin routes without a token.
+    Admin,
+}
+
+/// From the feeder to the master.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromFeeder {
+    /// Always first.
+    Hello(Hello),
+    /// It is at work.
+    Ready,
+    /// A second has passed.
+    Beat(Box<Counters>),
+    /// A price to publish; `seq` is given by the master.
+    Tick(Quote),
+}
+
+/// From the master to the feeder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToFeeder<'a> {
+    /// The configuration as JSON: the first message, and again whenever it changes.
+    Config(&'a str),
+    /// End.
+    Stop,
+}
+
+/// Borrowed bytes as postcard's byte arrays (serde's own form of `&[u8]` needs `serde_bytes`; these are its lines).
+mod serde_bytes_ref {
+    use serde::{Deserializer, Serializer, de};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde gives a reference")]
+    pub(super) fn serialize<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de [u8], D::Error> {
+        struct Bytes;
+        impl<'de> de::Visitor<'de> for Bytes {
+            type Value = &'de [u8];
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<&'de [u8], E> {
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
