@@ -1,1 +1,0 @@
-//! To and from clients: messages, close codes, problems.

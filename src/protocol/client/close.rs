@@ -1,0 +1,101 @@
+//! Why a session ends: the WebSocket close code and its reason, one word for people, logs and metrics alike.
+
+/// A close of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// 1000: the client closed, or is done.
+    Done,
+    /// 1001: the daemon stops.
+    Shutdown,
+    /// 1002: broken framing.
+    Protocol,
+    /// 1003: binary on a text endpoint.
+    Binary,
+    /// 1006: the connection is gone without a word; never sent.
+    Lost,
+    /// 1007: not UTF-8.
+    Encoding,
+    /// 1008: too many pieces or control frames.
+    Policy,
+    /// 1009: larger than `ws.max_message`.
+    TooBig,
+    /// 1011: our fault.
+    Internal,
+    /// 1012: planned replacement of the worker.
+    Restarting,
+    /// 4006: by an administrator.
+    Disconnected,
+    /// 4101: more than `limits.messages_per_session`.
+    MessageRate,
+    /// 4102: does not read fast enough.
+    Slow,
+    /// 4201: no sign of life within `heartbeat.timeout`.
+    Silent,
+}
+
+impl Close {
+    /// RFC 6455, section 7.4, and our own from 4000.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Done => 1000,
+            Self::Shutdown => 1001,
+            Self::Protocol => 1002,
+            Self::Binary => 1003,
+            Self::Lost => 1006,
+            Self::Encoding => 1007,
+            Self::Policy => 1008,
+            Self::TooBig => 1009,
+            Self::Internal => 1011,
+            Self::Restarting => 1012,
+            Self::Disconnected => 4006,
+            Self::MessageRate => 4101,
+            Self::Slow => 4102,
+            Self::Silent => 4201,
+        }
+    }
+
+    /// The reason in the close frame.
+    #[must_use]
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Shutdown => "shutdown",
+            Self::Protocol => "protocol-error",
+            Self::Binary => "binary-not-accepted",
+            Self::Lost => "connection-lost",
+            Self::Encoding => "invalid-utf8",
+            Self::Policy => "policy",
+            Self::TooBig => "message-too-big",
+            Self::Internal => "internal-error",
+            Self::Restarting => "restarting",
+            Self::Disconnected => "disconnected",
+            Self::MessageRate => "message-rate",
+            Self::Slow => "slow-consumer",
+            Self::Silent => "heartbeat-timeout",
+        }
+    }
+
+    /// For a code that travelled between processes.
+    #[must_use]
+    pub fn from_code(code: u16) -> Self {
+        match code {
+            1001 => Self::Shutdown,
+            1012 => Self::Restarting,
+            4006 => Self::Disconnected,
+            _ => Self::Internal,
+        }
+    }
+
+    /// The close for a violation that the frame layer found.
+    #[must_use]
+    pub fn from_violation(code: u16) -> Self {
+        match code {
+            1003 => Self::Binary,
+            1007 => Self::Encoding,
+            1008 => Self::Policy,
+            1009 => Self::TooBig,
+            _ => Self::Protocol,
+        }
+    }
+}

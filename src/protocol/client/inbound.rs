@@ -1,0 +1,216 @@
+//! Messages from clients on `/ws`, `btc-cluster.v1.json`.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// Deepest nesting of arrays and objects that is read.
+const DEPTH: usize = 32;
+/// Longest `id` of a client, in characters.
+const ID: usize = 64;
+
+/// What a client may say. `id`s are JSON as it came, to be echoed.
+#[derive(Debug)]
+pub enum ClientMessage<'a> {
+    /// Be told what is published there; all or nothing.
+    Subscribe {
+        /// Names.
+        channels: Vec<Cow<'a, str>>,
+        /// Echoed.
+        id: Option<&'a RawValue>,
+    },
+    /// No more of it.
+    Unsubscribe {
+        /// Names.
+        channels: Vec<Cow<'a, str>>,
+        /// Echoed.
+        id: Option<&'a RawValue>,
+    },
+    /// Tell all subscribers.
+    Publish {
+        /// Where.
+        channel: Cow<'a, str>,
+        /// What, as it came.
+        data: &'a RawValue,
+        /// Echoed.
+        id: Option<&'a RawValue>,
+    },
+    /// Tell me the price now.
+    Quote {
+        /// Of what; the default symbol otherwise.
+        symbol: Option<Cow<'a, str>>,
+        /// Echoed.
+        id: Option<&'a RawValue>,
+    },
+    /// Are you there?
+    Ping {
+        /// Echoed.
+        id: Option<&'a RawValue>,
+    },
+    /// Say this back.
+    Echo {
+        /// What, as it came.
+        data: &'a RawValue,
+        /// Echoed.
+        id: Option<&'a RawValue>,
+    },
+}
+
+/// Why a message is answered by an `error`; the session stays.
+#[derive(Debug)]
+pub struct Refusal<'a> {
+    /// The slug.
+    pub code: &'static str,
+    /// For a person.
+    pub message: Cow<'static, str>,
+    /// Echoed, where it could be read.
+    pub id: Option<&'a RawValue>,
+}
+
+impl<'a> Refusal<'a> {
+    /// A refusal of the message with that id.
+    #[must_use]
+    pub fn new(code: &'static str, message: impl Into<Cow<'static, str>>, id: Option<&'a RawValue>) -> Self {
+        Self { code, message: message.into(), id }
+    }
+}
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    channels: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow, default)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    symbol: Option<Cow<'a, str>>,
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// What to answer.
+pub fn parse(text: &str) -> Result<ClientMessage<'_>, Refusal<'_>> {
+    if too_deep(text.as_bytes()) {
+        return Err(Refusal::new("too-deep", format!("nested deeper than {DEPTH}"), None));
+    }
+    let raw: Raw<'_> = serde_json::from_str(text).map_err(|error| {
+        let code = if error.is_data() { "invalid-message" } else { "invalid-json" };
+        Refusal::new(code, error.to_string(), None)
+    })?;
+    let id = check_id(raw.id)?;
+    let missing = |field: &str| Refusal::new("invalid-message", format!("missing field `{field}`"), id);
+    match &*raw.kind {
+        "subscribe" => {
+            Ok(ClientMessage::Subscribe { channels: raw.channels.ok_or_else(|| missing("channels"))?, id })
+        }
+        "unsubscribe" => {
+            Ok(ClientMessage::Unsubscribe { channels: raw.channels.ok_or_else(|| missing("channels"))?, id })
+        }
+        "publish" => Ok(ClientMessage::Publish {
+            channel: raw.channel.ok_or_else(|| missing("channel"))?,
+            data: raw.data.ok_or_else(|| missing("data"))?,
+            id,
+        }),
+        "quote" => Ok(ClientMessage::Quote { symbol: raw.symbol, id }),
+        "ping" => Ok(ClientMessage::Ping { id }),
+        "echo" => Ok(ClientMessage::Echo { data: raw.data.ok_or_else(|| missing("data"))?, id }),
+        _ => Err(Refusal::new("unknown-type", "no such type of message", id)),
+    }
+}
+
+fn check_id(id: Option<&RawValue>) -> Result<Option<&RawValue>, Refusal<'_>> {
+    let Some(id) = id else { return Ok(None) };
+    let wrong =
+        || Refusal::new("invalid-message", format!("`id` must be a number or a string up to {ID}"), None);
+    match id.get().as_bytes().first() {
+        Some(b'"') => {
+            let text: Cow<'_, str> = serde_json::from_str(id.get()).map_err(|_| wrong())?;
+            if text.chars().count() > ID { Err(wrong()) } else { Ok(Some(id)) }
+        }
+        Some(b'-' | b'0'..=b'9') if id.get().len() <= ID => Ok(Some(id)),
+        Some(b'n') => Ok(None),
+        _ => Err(wrong()),
+    }
+}
+
+/// Whether JSON text nests deeper than anything sensible does. serde_json itself would only count what it builds.
+#[must_use]
+pub fn too_deep(text: &[u8]) -> bool {
+    let (mut depth, mut string, mut escaped) = (0usize, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if string => escaped = true,
+            b'"' => string = !string,
+            b'[' | b'{' if !string => {
+                depth += 1;
+                if depth > DEPTH {
+                    return true;
+                }
+            }
+            b']' | b'}' if !string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn code(text: &str) -> &'static str {
+        parse(text).unwrap_err().code
+    }
+
+    #[test]
+    fn messages_are_read() {
+        assert!(matches!(
+            parse(r#"{"type":"subscribe","channels":["a","b"],"id":7,"unknown":[1]}"#),
+            Ok(ClientMessage::Subscribe { channels, id: Some(_) }) if channels == ["a", "b"]
+        ));
+        assert!(matches!(parse(r#"{"type":"ping"}"#), Ok(ClientMessage::Ping { id: None })));
+        assert!(matches!(parse(r#"{"type":"ping","id":null}"#), Ok(ClientMessage::Ping { id: None })));
+        assert!(matches!(
+            parse(r#"{"id":"x","type":"echo","data":{"a":[1.50]}}"#),
+            Ok(ClientMessage::Echo { data, .. }) if data.get() == r#"{"a":[1.50]}"#
+        ));
+        assert!(matches!(parse(r#"{"type":"quote"}"#), Ok(ClientMessage::Quote { symbol: None, .. })));
+    }
+
+    #[test]
+    fn each_fault_has_its_word() {
+        for text in ["", "{", "nonsense", r#"{"type":"ping"} x"#, r#"{"type":"\ud800"}"#, "{\"type\":NaN}"] {
+            assert_eq!(code(text), "invalid-json", "{text}");
+        }
+        for text in
+            ["null", "[]", "7", "{}", r#"{"type":1}"#, r#"{"type":"subscribe"}"#, r#"{"type":"echo"}"#]
+        {
+            assert_eq!(code(text), "invalid-message", "{text}");
+        }
+        assert_eq!(code(r#"{"type":"subscribe","channels":"a"}"#), "invalid-message");
+        assert_eq!(code(r#"{"type":"dance"}"#), "unknown-type");
+        for id in ["[1]", "{}", "true", &format!("\"{}\"", "x".repeat(65)), &"1".repeat(65)] {
+            assert_eq!(code(&format!(r#"{{"type":"ping","id":{id}}}"#)), "invalid-message", "{id}");
+        }
+        assert_eq!(
+            code(&format!(r#"{{"type":"echo","data":{}1{}}}"#, "[".repeat(99), "]".repeat(99))),
+            "too-deep"
+        );
+        assert!(parse(r#"{"type":"echo","data":"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[["}"#).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in ".{0,200}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! To and from clients: messages, close codes, problems. The words here are the ones in logs and metrics, too.
+
+mod close;
+mod inbound;
+mod outbound;
+mod problem;
+
+pub use close::Close;
+pub use inbound::{ClientMessage, Refusal, parse, too_deep};
+pub use outbound::{
+    EventText, QuoteText, Welcome, ack, channel_message, echo, error, message_prefix, none_price, pong,
+    price, quote, quoted, system, welcome,
+};
+pub use problem::Problem;
+
+/// The subprotocol of `/ws`.
+pub const SUBPROTOCOL: &str = "btc-cluster.v1.json";
