@@ -1,0 +1,282 @@
+//! The decoder: what a client's bytes say.
+
+use super::header::{Header, Opcode, Start};
+use super::message::Message;
+use super::{Violation, close, mask};
+use std::mem::take;
+
+/// A client's stream of frames. Sixteen bytes between messages; what an unfinished frame or message needs is on
+/// the heap for as long as it is unfinished.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    pending: Option<Box<Pending>>,
+    /// A close frame came, or a violation: nothing is read any more, and nothing is held.
+    ended: bool,
+}
+
+/// What one read cannot finish.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Of a frame whose header is not whole.
+    start: Start,
+    /// The frame whose payload is not whole.
+    frame: Option<Frame>,
+    /// Its payload so far, if it is a control frame.
+    control: Vec<u8>,
+    /// The message it belongs to, or that waits for its next fragment.
+    message: Option<Message>,
+}
+
+/// A frame whose payload is not whole.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    fin: bool,
+    opcode: Opcode,
+    /// For the next byte of the payload.
+    key: [u8; 4],
+    missing: usize,
+}
+
+/// What a client says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A whole text message.
+    Text(&'a str),
+    /// A whole binary message.
+    Binary(&'a [u8]),
+    /// To be answered by a pong with the same payload, of 125 bytes at most.
+    Ping(&'a [u8]),
+    /// An answer to a ping, or a sign of life that nobody asked for.
+    Pong(&'a [u8]),
+    /// The last word: code and reason, if there are any. To be answered by a close frame.
+    Close(Option<(u16, &'a str)>),
+}
+
+impl Decoder {
+    /// A fresh one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes of the stream, unmasks them where they lie and says what they mean: see [`Events`].
+    /// No message is longer than `max_message`, in bytes.
+    pub fn feed<'d, 'i>(&'d mut self, input: &'i mut [u8], max_message: usize) -> Events<'d, 'i> {
+        Events { decoder: self, input, max_message, gathered: Vec::new() }
+    }
+
+    /// Whether neither a part of a frame nor a fragment is held, and nothing ended the stream: the next byte
+    /// begins a message, in this process or in another one.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_none() && !self.ended
+    }
+
+    /// Bytes of memory that the unfinished frame or message occupies; none between messages.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.pending.as_deref().map_or(0, Pending::held)
+    }
+
+    /// Memory for what this read does not finish.
+    fn within(&mut self) -> &mut Pending {
+        self.pending.get_or_insert_default()
+    }
+
+    /// Gives the memory back when nothing is unfinished.
+    fn settle(&mut self) {
+        if self.pending.as_deref().is_some_and(Pending::is_empty) {
+            self.pending = None;
+        }
+    }
+
+    fn end(&mut self) {
+        *self = Self { pending: None, ended: true };
+    }
+
+    /// Judges a header by what came before it (RFC 6455, section 5.4) and by its claim.
+    fn admit(&self, header: &Header, max_message: usize) -> Result<(), Violation> {
+        let message = self.pending.as_deref().and_then(|pending| pending.message.as_ref());
+        match (header.opcode, message) {
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
+            (Opcode::Continuation, None) => return Err(Violation::NothingToContinue),
+            (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Violation::Interleaved),
+            (Opcode::Continuation, Some(message)) => {
+                if message.continuations() >= max_continuations(max_message) {
+                    return Err(Violation::TooManyFragments);
+                }
+            }
+            (Opcode::Text | Opcode::Binary, None) => {}
+        }
+        let claimed = header.length.saturating_add(message.map_or(0, Message::len) as u64);
+        if claimed > max_message as u64 { Err(Violation::TooBig) } else { Ok(()) }
+    }
+}
+
+/// One for every 64 bytes that a message may have, which is how small the conformance suite cuts them, and
+/// never less than 1024. Empty fragments cost no memory, but time: somebody must count them.
+fn max_continuations(max_message: usize) -> usize {
+    (max_message / 64).max(1024)
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.start.bytes().is_empty() && self.frame.is_none() && self.message.is_none()
+    }
+
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.control.capacity() + self.message.as_ref().map_or(0, Message::capacity)
+    }
+
+    /// Begins a frame that was admitted.
+    fn open(&mut self, frame: Frame) {
+        match frame.opcode {
+            Opcode::Text | Opcode::Binary => self.message = Some(Message::new(frame.opcode)),
+            Opcode::Continuation => {
+                if let Some(message) = &mut self.message {
+                    message.continues();
+                }
+            }
+            Opcode::Close | Opcode::Ping | Opcode::Pong => self.control = Vec::with_capacity(frame.missing),
+        }
+        self.frame = Some(frame);
+    }
+
+    /// Takes from the input what belongs to the open frame; `None` when it, or its message, is not whole.
+    fn receive(
+        &mut self,
+        mut frame: Frame,
+        input: &mut &mut [u8],
+        max_message: usize,
+    ) -> Result<Option<(Opcode, Vec<u8>)>, Violation> {
+        let bytes = input.split_off_mut(..frame.missing.min(input.len())).unwrap_or_default();
+        mask::apply(bytes, frame.key);
+        if frame.opcode.is_control() {
+            self.control.extend_from_slice(bytes);
+        } else if let Some(message) = &mut self.message {
+            let ceiling = if frame.fin { message.len() + frame.missing } else { max_message };
+            message.append(bytes, ceiling)?;
+        }
+        frame.key = mask::advanced(frame.key, bytes.len());
+        frame.missing -= bytes.len();
+        if frame.missing > 0 {
+            self.frame = Some(frame);
+            return Ok(None);
+        }
+        self.frame = None;
+        if frame.opcode.is_control() {
+            return Ok(Some((frame.opcode, take(&mut self.control))));
+        }
+        Ok(if frame.fin { self.message.take().map(Message::finish) } else { None })
+    }
+}
+
+/// What the bytes given to [`Decoder::feed`] say, one event at a time: call [`Events::next`] until it has
+/// nothing more. An event borrows from the input where its frame lies in there as a whole, else from a buffer
+/// that is given back by the next call. After a close frame or a violation nothing more is read.
+#[must_use = "bytes that are not read to their end are lost"]
+#[derive(Debug)]
+pub struct Events<'d, 'i> {
+    decoder: &'d mut Decoder,
+    /// Not read yet.
+    input: &'i mut [u8],
+    max_message: usize,
+    /// The last event's payload, if it came in parts.
+    gathered: Vec<u8>,
+}
+
+/// A payload that is whole.
+enum Whole<'i> {
+    /// In the input.
+    Here(Opcode, &'i [u8]),
+    /// In [`Events::gathered`].
+    Gathered(Opcode),
+}
+
+impl<'i> Events<'_, 'i> {
+    /// The next event; `None` when the input has no more.
+    ///
+    /// # Errors
+    /// The client broke a rule: nothing more comes, and the connection must be failed with the code.
+    #[expect(clippy::should_implement_trait, reason = "an iterator's items cannot borrow from it")]
+    pub fn next(&mut self) -> Option<Result<Event<'_>, Violation>> {
+        self.gathered = Vec::new();
+        if self.decoder.ended {
+            return None;
+        }
+        let whole = self.whole();
+        self.decoder.settle();
+        let event = match whole {
+            Ok(None) => return None,
+            Ok(Some(Whole::Here(opcode, payload))) => event(opcode, payload),
+            Ok(Some(Whole::Gathered(opcode))) => event(opcode, &self.gathered),
+            Err(violation) => Err(violation),
+        };
+        if matches!(event, Err(_) | Ok(Event::Close(_))) {
+            self.decoder.end();
+        }
+        Some(event)
+    }
+
+    /// What was not read yet, as it came: to be fed again by somebody who stops before the end.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        self.input
+    }
+
+    fn whole(&mut self) -> Result<Option<Whole<'i>>, Violation> {
+        loop {
+            if let Some(pending) = self.decoder.pending.as_deref_mut()
+                && let Some(frame) = pending.frame
+            {
+                if let Some((opcode, payload)) = pending.receive(frame, &mut self.input, self.max_message)? {
+                    self.gathered = payload;
+                    return Ok(Some(Whole::Gathered(opcode)));
+                }
+                if pending.frame.is_some() {
+                    return Ok(None);
+                }
+            }
+            let Some((header, key)) = self.header()? else { return Ok(None) };
+            let Header { fin, opcode, length, .. } = header;
+            let missing = usize::try_from(length).map_err(|_| Violation::TooBig)?;
+            if fin && opcode != Opcode::Continuation && missing <= self.input.len() {
+                let payload = self.input.split_off_mut(..missing).unwrap_or_default();
+                mask::apply(payload, key);
+                return Ok(Some(Whole::Here(opcode, payload)));
+            }
+            self.decoder.within().open(Frame { fin, opcode, key, missing });
+        }
+    }
+
+    /// The next header, if it is whole; else what is there of it is kept.
+    fn header(&mut self) -> Result<Option<(Header, [u8; 4])>, Violation> {
+        let mut start =
+            self.decoder.pending.as_deref_mut().map(|pending| take(&mut pending.start)).unwrap_or_default();
+        let before = start.bytes().len();
+        start.fill(self.input);
+        if let Some(header) = Header::read(start.bytes())? {
+            self.decoder.admit(&header, self.max_message)?;
+            if let Some((key, end)) = header.mask(start.bytes()) {
+                self.input = take(&mut self.input).split_at_mut(end - before).1;
+                return Ok(Some((header, key)));
+            }
+        }
+        if !start.bytes().is_empty() {
+            self.decoder.within().start = start;
+        }
+        self.input = &mut [];
+        Ok(None)
+    }
+}
+
+fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
+    Ok(match opcode {
+        Opcode::Text => Event::Text(str::from_utf8(payload).map_err(|_| Violation::NotUtf8)?),
+        // A continuation is never whole by itself: its message is, under the opcode of its first frame.
+        Opcode::Binary | Opcode::Continuation => Event::Binary(payload),
+        Opcode::Ping => Event::Ping(payload),
+        Opcode::Pong => Event::Pong(payload),
+        Opcode::Close => Event::Close(close::read(payload)?),
+    })
+}

@@ -1,0 +1,169 @@
+//! Frames as the server sends them: whole messages, not masked (RFC 6455, section 5.1), ready for the socket.
+//!
+//! One that many sessions hear is made once, as [`Bytes`], and shared. Those of one session are pushed behind
+//! each other into one buffer, so that they leave in one write.
+
+use super::header::Opcode;
+use bytes::{BufMut, Bytes};
+
+/// The most a control frame carries (section 5.5).
+const CONTROL: usize = 125;
+
+/// A text message. Its payload must be UTF-8, which JSON is.
+#[must_use]
+pub fn text(payload: impl AsRef<[u8]>) -> Bytes {
+    whole(Opcode::Text, payload.as_ref())
+}
+
+/// A binary message.
+#[must_use]
+pub fn binary(payload: impl AsRef<[u8]>) -> Bytes {
+    whole(Opcode::Binary, payload.as_ref())
+}
+
+/// A ping; only the first 125 bytes of the payload are sent.
+#[must_use]
+pub fn ping(payload: impl AsRef<[u8]>) -> Bytes {
+    whole(Opcode::Ping, cut(payload.as_ref()))
+}
+
+/// A pong; only the first 125 bytes of the payload are sent, and no ping has more.
+#[must_use]
+pub fn pong(payload: impl AsRef<[u8]>) -> Bytes {
+    whole(Opcode::Pong, cut(payload.as_ref()))
+}
+
+/// The last word: a [code](super::code) that may be sent, and a reason, cut to 123 bytes between two characters.
+#[must_use]
+pub fn close(code: u16, reason: &str) -> Bytes {
+    let mut frame = Vec::with_capacity(2 + CONTROL);
+    push_close(&mut frame, code, reason);
+    frame.into()
+}
+
+/// The answer to a client's close frame: its own code comes back, and nothing where it gave none (section 5.5.1).
+#[must_use]
+pub fn close_echo(said: Option<(u16, &str)>) -> Bytes {
+    match said {
+        Some((code, _)) => close(code, ""),
+        None => Bytes::from_static(&[0x88, 0]),
+    }
+}
+
+/// Appends a text message, see [`text`].
+pub fn push_text(out: &mut impl BufMut, payload: impl AsRef<[u8]>) {
+    push(out, Opcode::Text, payload.as_ref());
+}
+
+/// Appends a binary message.
+pub fn push_binary(out: &mut impl BufMut, payload: impl AsRef<[u8]>) {
+    push(out, Opcode::Binary, payload.as_ref());
+}
+
+/// Appends a ping, see [`ping`].
+pub fn push_ping(out: &mut impl BufMut, payload: impl AsRef<[u8]>) {
+    push(out, Opcode::Ping, cut(payload.as_ref()));
+}
+
+/// Appends a pong, see [`pong`].
+pub fn push_pong(out: &mut impl BufMut, payload: impl AsRef<[u8]>) {
+    push(out, Opcode::Pong, cut(payload.as_ref()));
+}
+
+/// Appends a close frame, see [`close`].
+pub fn push_close(out: &mut impl BufMut, code: u16, reason: &str) {
+    debug_assert!(super::code::may_be_sent(code), "{code} may not be sent");
+    let fits = (0..=reason.len().min(CONTROL - 2)).rev().find(|&end| reason.is_char_boundary(end));
+    let reason = &reason[..fits.unwrap_or(0)];
+    head(out, Opcode::Close, 2 + reason.len());
+    out.put_u16(code);
+    out.put_slice(reason.as_bytes());
+}
+
+/// How many bytes a message of so many bytes has on the wire.
+#[must_use]
+pub const fn size(payload: usize) -> usize {
+    payload
+        + match payload {
+            0..=125 => 2,
+            126..=0xFFFF => 4,
+            _ => 10,
+        }
+}
+
+fn whole(opcode: Opcode, payload: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(size(payload.len()));
+    push(&mut frame, opcode, payload);
+    frame.into()
+}
+
+fn push(out: &mut impl BufMut, opcode: Opcode, payload: &[u8]) {
+    debug_assert!(opcode != Opcode::Text || str::from_utf8(payload).is_ok(), "a text must be UTF-8");
+    head(out, opcode, payload.len());
+    out.put_slice(payload);
+}
+
+/// FIN, opcode and the length in as few bytes as it needs (section 5.2).
+fn head(out: &mut impl BufMut, opcode: Opcode, length: usize) {
+    out.put_u8(0x80 | opcode.bits());
+    match length {
+        0..=125 => out.put_u8(length as u8),
+        126..=0xFFFF => {
+            out.put_u8(126);
+            out.put_u16(length as u16);
+        }
+        _ => {
+            out.put_u8(127);
+            out.put_u64(length as u64);
+        }
+    }
+}
+
+fn cut(payload: &[u8]) -> &[u8] {
+    &payload[..payload.len().min(CONTROL)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_take_as_few_bytes_as_they_need() {
+        for (length, head) in [
+            (0, &[0x82, 0][..]),
+            (125, &[0x82, 125]),
+            (126, &[0x82, 126, 0, 126]),
+            (65_535, &[0x82, 126, 0xFF, 0xFF]),
+            (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let frame = binary(vec![7; length]);
+            assert_eq!(&frame[..head.len()], head);
+            assert_eq!(frame.len(), head.len() + length);
+            assert_eq!(frame.len(), size(length));
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_opcode_and_pushes_what_it_returns() {
+        let mut out = Vec::new();
+        push_text(&mut out, "é");
+        push_binary(&mut out, [1, 2]);
+        push_ping(&mut out, "a");
+        push_pong(&mut out, "b");
+        push_close(&mut out, 1000, "bye");
+        assert_eq!(out, b"\x81\x02\xC3\xA9\x82\x02\x01\x02\x89\x01a\x8A\x01b\x88\x05\x03\xE8bye");
+        let frames = [text("é"), binary([1, 2]), ping("a"), pong("b"), close(1000, "bye")];
+        assert_eq!(frames.concat(), out);
+        assert_eq!(&close_echo(None)[..], b"\x88\x00");
+        assert_eq!(&close_echo(Some((4001, "bye")))[..], b"\x88\x02\x0F\xA1");
+    }
+
+    #[test]
+    fn control_frames_never_have_more_than_125_bytes() {
+        assert_eq!(ping([1; 200]).len(), 127);
+        assert_eq!(pong([1; 200]).len(), 127);
+        let frame = close(4000, &format!("{}é{}", "x".repeat(122), "y".repeat(50)));
+        assert_eq!(frame.len(), 2 + 2 + 122, "cut before the character that does not fit");
+        assert_eq!(close(4000, &"é".repeat(80)).len(), 2 + 2 + 122);
+    }
+}

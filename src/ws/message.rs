@@ -1,0 +1,73 @@
+//! A message that did not come in one piece.
+
+use super::Violation;
+use super::header::Opcode;
+
+/// What is there of it, checked as it comes.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// Text or binary.
+    opcode: Opcode,
+    payload: Vec<u8>,
+    /// Up to here a text is UTF-8; at most three bytes follow, a character that is not whole yet.
+    proven: usize,
+    /// Continuations so far.
+    continuations: usize,
+}
+
+impl Message {
+    /// An empty one; nothing is allocated for what its frame claims.
+    pub(super) fn new(opcode: Opcode) -> Self {
+        Self { opcode, payload: Vec::new(), proven: 0, continuations: 0 }
+    }
+
+    /// Bytes of payload so far.
+    pub(super) fn len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Bytes of memory it occupies.
+    pub(super) fn capacity(&self) -> usize {
+        self.payload.capacity()
+    }
+
+    /// Continuations so far.
+    pub(super) fn continuations(&self) -> usize {
+        self.continuations
+    }
+
+    /// One more.
+    pub(super) fn continues(&mut self) {
+        self.continuations += 1;
+    }
+
+    /// Takes the next bytes. Memory doubles with what has come, and never goes past `ceiling`, where the message
+    /// ends at the latest. A text is failed at the first byte that cannot be UTF-8 (RFC 6455, section 8.1).
+    pub(super) fn append(&mut self, bytes: &[u8], ceiling: usize) -> Result<(), Violation> {
+        let needed = self.payload.len() + bytes.len();
+        if needed > self.payload.capacity() {
+            let room = needed.max(ceiling.min(needed.saturating_mul(2)));
+            self.payload.reserve_exact(room - self.payload.len());
+        }
+        self.payload.extend_from_slice(bytes);
+        if self.opcode == Opcode::Text {
+            self.prove()?;
+        }
+        Ok(())
+    }
+
+    fn prove(&mut self) -> Result<(), Violation> {
+        let unproven = self.payload.get(self.proven..).unwrap_or_default();
+        match str::from_utf8(unproven) {
+            Ok(_) => self.proven = self.payload.len(),
+            Err(error) if error.error_len().is_none() => self.proven += error.valid_up_to(),
+            Err(_) => return Err(Violation::NotUtf8),
+        }
+        Ok(())
+    }
+
+    /// The whole of it.
+    pub(super) fn finish(self) -> (Opcode, Vec<u8>) {
+        (self.opcode, self.payload)
+    }
+}
