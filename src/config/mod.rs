@@ -1,8 +1,29 @@
 //! The configuration: the file as written, the valid one, the layers between them, what a change means.
 //! Data only: what is built from it is built in the room that uses it.
+//!
+//! [`Source`] says where to look; [`load`] reads the files into a [`Snapshot`], lays the layers on each other and
+//! gives a [`Config`] with the origin of each value, or every fault at once.
 
+mod build;
+mod derive;
+mod fault;
+mod file;
+mod keys;
+mod layers;
+mod load;
+mod providers;
+mod reader;
+mod rules;
+mod source;
+mod units;
 mod valid;
+mod value;
 
+pub use fault::{Fault, Faults, Origin};
+pub use file::Snapshot;
+pub use keys::{Effect, effect_of};
+pub use load::{Loaded, Setting, control_socket, load, load_snapshot};
+pub use source::{Source, Surroundings};
 pub use valid::{
     Admin, Channel, Cluster, Config, Control, Environment, Heartbeat, Http, Limits, Listen, Log, LogFormat,
     OnStale, PriceConfig, Provider, ProviderKind, Publish, Quotes, Secret, Shutdown, Stats, WorkerCount, Ws,

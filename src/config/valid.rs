@@ -22,6 +22,9 @@ pub enum Environment {
 }
 
 impl Environment {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Development, Self::Production, Self::Test];
+
     /// The word for it, as in `BTC_CLUSTER_ENV`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -1,0 +1,102 @@
+//! Defaults that depend on other values: the socket's place, the page's address, the symbols, each provider's keys.
+
+use super::fault::{Faults, distance, unknown};
+use super::keys::{self, KINDS, LATER, LATER_KINDS};
+use super::layers::Layers;
+use super::reader::one_of;
+use super::source::Source;
+use super::valid::Environment;
+use super::value::{Item, Value, quoted};
+use crate::model::Symbol;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Completes the layers and gives the kind of every provider that has a good one.
+pub(crate) fn derive(source: &Source, layers: &mut Layers, faults: &mut Faults) -> BTreeMap<String, String> {
+    let socket = Item::text(source.socket.to_string_lossy());
+    set(layers, "control.socket", socket);
+    if source.environment == Environment::Development
+        && let Some(url) = page_ws_url(layers)
+    {
+        set(layers, "http.page_ws_url", Item::text(url));
+    }
+    let symbol = text(layers, "price.symbol").filter(|symbol| Symbol::new(symbol).is_ok());
+    let symbol = Item::text(symbol.unwrap_or_else(|| "BTC-USD".to_owned()));
+    set(layers, "price.symbols", Item { value: Value::List(vec![symbol]), line: 0, key_line: 0 });
+    providers(layers, faults)
+}
+
+fn set(layers: &mut Layers, key: &str, item: Item) {
+    layers.set_default(key.to_owned(), item);
+}
+
+fn text(layers: &Layers, key: &str) -> Option<String> {
+    layers.keys.get(key)?.item.as_text().map(str::to_owned)
+}
+
+/// A list of texts, or a text alone.
+fn texts(layers: &Layers, key: &str) -> Vec<String> {
+    match layers.keys.get(key).map(|layered| &layered.item.value) {
+        Some(Value::Text(text)) => vec![text.clone()],
+        Some(Value::List(items)) => items.iter().filter_map(Item::as_text).map(str::to_owned).collect(),
+        _ => vec![],
+    }
+}
+
+/// The page of a development cluster uses the WebSocket port, as long as that is known beforehand.
+fn page_ws_url(layers: &Layers) -> Option<String> {
+    let first: SocketAddr = texts(layers, "ws.listen").first()?.parse().ok()?;
+    (first.port() != 0).then(|| format!("ws://{{host}}:{}/ws", first.port()))
+}
+
+fn providers(layers: &mut Layers, faults: &mut Faults) -> BTreeMap<String, String> {
+    let mut names: Vec<String> = layers.providers.keys().cloned().collect();
+    names.extend(
+        texts(layers, "price.providers").into_iter().filter(|name| keys::kind_defaults(name).is_some()),
+    );
+    names.sort();
+    names.dedup();
+    let mut kinds = BTreeMap::new();
+    for name in names {
+        let prefix = format!("provider.{name}.");
+        // A kind that is no text is told when the key is read.
+        let kind = text(layers, &format!("{prefix}kind")).unwrap_or_else(|| name.clone());
+        if let Some(defaults) = keys::kind_defaults(&kind) {
+            set(layers, &format!("{prefix}kind"), Item::text(&kind));
+            layers.add_defaults(&prefix, defaults, faults);
+            refuse_unknown(layers, &name, faults);
+            kinds.insert(name, kind);
+        } else {
+            refuse_kind(layers, &name, &kind, faults);
+        }
+    }
+    kinds
+}
+
+fn refuse_unknown(layers: &Layers, name: &str, faults: &mut Faults) {
+    let section = format!("provider.{name}");
+    let known = layers.keys_of(&section);
+    let prefix = format!("{section}.");
+    for (key, layered) in
+        layers.keys.iter().filter(|(key, layered)| key.starts_with(&prefix) && layered.default.is_none())
+    {
+        let last = key.strip_prefix(&prefix).unwrap_or(key).trim_matches('"');
+        faults.add(layered.origin.clone(), key, unknown("key", last, known.iter().map(String::as_str)));
+    }
+}
+
+fn refuse_kind(layers: &Layers, name: &str, kind: &str, faults: &mut Faults) {
+    let key = format!("provider.{name}.kind");
+    let (key, origin) = match (layers.keys.get(&key), layers.providers.get(name)) {
+        (Some(layered), _) => (key, layered.origin.clone()),
+        (None, Some(origin)) => (format!("provider.{name}"), origin.clone()),
+        (None, None) => return,
+    };
+    let near = KINDS.map(|(known, _)| known).into_iter().find(|known| distance(kind, known) <= 2);
+    let text = match near {
+        _ if LATER_KINDS.contains(&kind) => format!("kind {} is {LATER}", quoted(kind)),
+        Some(near) => format!("unknown kind {}; did you mean \"{near}\"?", quoted(kind)),
+        None => format!("needs a kind, {}", one_of(KINDS.map(|(known, _)| known).into_iter())),
+    };
+    faults.add(origin, key, text);
+}

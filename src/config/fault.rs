@@ -1,0 +1,171 @@
+//! What is wrong with a configuration, and where: one line per fault, all of them at once.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where a value comes from. The order is that of the layers: a later one wins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// A line of a file.
+    File {
+        /// The file, named as it was found.
+        path: Arc<Path>,
+        /// Its line, from 1; 0 is the file as a whole.
+        line: u32,
+    },
+    /// An environment variable, by its name.
+    Variable(String),
+    /// An option of the command line.
+    CommandLine,
+}
+
+impl Origin {
+    /// Whether a reload cannot change the value, whatever the files say.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        matches!(self, Self::Variable(_) | Self::CommandLine)
+    }
+
+    /// The same origin, at another line where it is a file.
+    pub(crate) fn at(&self, at: u32) -> Self {
+        match self {
+            Self::File { path, .. } => Self::File { path: Arc::clone(path), line: at },
+            other => other.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line: 0 } => path.display().fmt(f),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => write!(f, "environment {name}"),
+            Self::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// One fault, or one warning. Printed as `etc/btc-cluster.toml:12: http.lisen: unknown key; ...`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// Where.
+    pub origin: Origin,
+    /// The key concerned, `http.listen`; empty when it is the file as a whole.
+    pub key: String,
+    /// What is wrong, in a few words.
+    pub text: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.text)
+    }
+}
+
+/// All faults of a configuration, in the order of the layers and lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl Faults {
+    pub(crate) fn add(&mut self, origin: Origin, key: impl Into<String>, text: impl Into<String>) {
+        self.0.push(Fault { origin, key: key.into(), text: text.into() });
+    }
+}
+
+/// One line each.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            fault.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Self {
+        Self(vec![fault])
+    }
+}
+
+/// `unknown key; did you mean "listen"?`, naming the nearest of `known`; one that is far off is still named, but
+/// not as what was meant.
+pub(crate) fn unknown<'k>(what: &str, name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let lower = name.to_lowercase();
+    let nearest = known.into_iter().map(|k| (distance(&lower, k), k)).min();
+    match nearest {
+        Some((far, near)) if far <= 2.max(near.len() / 3) => {
+            format!("unknown {what}; did you mean \"{near}\"?")
+        }
+        Some((_, near)) => format!("unknown {what}; the nearest known is \"{near}\""),
+        None => format!("unknown {what}"),
+    }
+}
+
+/// Edits between two texts: insertions, deletions, replacements, swaps of neighbours.
+pub(crate) fn distance(a: &str, b: &str) -> usize {
+    // A name longer than any key of ours is cut: its distance is large anyway, and time stays bounded.
+    let a: Vec<char> = a.chars().take(64).collect();
+    let b: Vec<char> = b.chars().take(64).collect();
+    let (mut before, mut last): (Vec<usize>, Vec<usize>) = (vec![], (0..=b.len()).collect());
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let mut best =
+                (last[j - 1] + usize::from(a[i - 1] != b[j - 1])).min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(before[j - 2] + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_named() {
+        let known = ["listen", "max_body", "hosts"];
+        assert_eq!(unknown("key", "lisen", known), "unknown key; did you mean \"listen\"?");
+        assert_eq!(unknown("key", "Listen", known), "unknown key; did you mean \"listen\"?");
+        assert_eq!(unknown("key", "maxbody", known), "unknown key; did you mean \"max_body\"?");
+        assert_eq!(unknown("key", "zzzzzzzz", known), "unknown key; the nearest known is \"hosts\"");
+        assert_eq!(unknown("key", "x", []), "unknown key");
+    }
+
+    #[test]
+    fn distances() {
+        for (a, b, edits) in
+            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("abc", "acb", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(distance(a, b), edits, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_one_line() {
+        let origin = Origin::File { path: Path::new("etc/x.toml").into(), line: 12 };
+        let fault = Fault { origin: origin.clone(), key: "http.lisen".into(), text: "unknown key".into() };
+        assert_eq!(fault.to_string(), "etc/x.toml:12: http.lisen: unknown key");
+        let fault = Fault { origin: origin.at(0), key: String::new(), text: "no such file".into() };
+        assert_eq!(fault.to_string(), "etc/x.toml: no such file");
+    }
+}

@@ -1,0 +1,128 @@
+//! From a source to a valid configuration, or to all of its faults.
+
+use super::fault::{Fault, Faults, Origin};
+use super::file::Snapshot;
+use super::keys::SECTIONS;
+use super::layers::Layers;
+use super::reader::Reader;
+use super::source::Source;
+use super::valid::Config;
+use super::{build, derive};
+use std::path::PathBuf;
+
+/// A valid configuration and how it came to be.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is in force.
+    pub config: Config,
+    /// Each key, in the order of the documentation.
+    pub settings: Vec<Setting>,
+    /// All files that were read, those of secrets included.
+    pub files: Vec<PathBuf>,
+    /// Secrets and the files they come from, by the key they would have.
+    pub secrets: Vec<(String, PathBuf)>,
+    /// What is allowed, and yet an operator should know.
+    pub warnings: Vec<Fault>,
+}
+
+/// One key of the effective configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its full name.
+    pub key: String,
+    /// Its value in TOML, as it was written. Never a secret.
+    pub value: String,
+    /// Where the value comes from.
+    pub origin: Origin,
+    /// Where a value stands that this one hides.
+    pub over: Option<Origin>,
+}
+
+impl Loaded {
+    /// One key.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<&Setting> {
+        self.settings.iter().find(|setting| setting.key == key)
+    }
+}
+
+/// Reads the files and makes a configuration of them.
+///
+/// # Errors
+/// Every fault, in the order of the layers.
+pub fn load(source: &Source) -> Result<Loaded, Faults> {
+    load_snapshot(source, &Snapshot::read(source))
+}
+
+/// [`load`] with files that were read before.
+///
+/// # Errors
+/// As there.
+pub fn load_snapshot(source: &Source, snapshot: &Snapshot) -> Result<Loaded, Faults> {
+    let mut faults = Faults::default();
+    let mut layers = Layers::of(source, snapshot, &mut faults);
+    let kinds = derive::derive(source, &mut layers, &mut faults);
+    let mut reader = Reader::new(source, &layers, faults);
+    let built = build::config(&mut reader, &kinds);
+    let Reader { mut faults, mut warnings, secrets, .. } = reader;
+    match built {
+        Ok(config) if faults.0.is_empty() => {
+            warnings.0.sort();
+            let mut files: Vec<PathBuf> = snapshot.paths().map(PathBuf::from).collect();
+            files.extend(secrets.iter().map(|(_, path)| path.clone()));
+            Ok(Loaded { config, settings: settings(&layers), files, secrets, warnings: warnings.0 })
+        }
+        _ => {
+            sort(&mut faults, snapshot);
+            Err(faults)
+        }
+    }
+}
+
+/// The path of the control socket, whatever else is wrong: `ctl` must reach a daemon whose next configuration is
+/// faulty.
+#[must_use]
+pub fn control_socket(source: &Source) -> PathBuf {
+    let mut faults = Faults::default();
+    let mut layers = Layers::of(source, &Snapshot::read(source), &mut faults);
+    derive::derive(source, &mut layers, &mut faults);
+    let mut reader = Reader::new(source, &layers, faults);
+    let path = reader.path("control.socket").ok().flatten();
+    path.unwrap_or_else(|| source.socket.clone())
+}
+
+/// Files in the order of the layers, lines in the order of the file.
+fn sort(faults: &mut Faults, snapshot: &Snapshot) {
+    let place = |origin: &Origin| match origin {
+        Origin::File { path, .. } => snapshot.readings.iter().position(|reading| *reading.path == **path),
+        _ => None,
+    };
+    faults.0.sort_by_cached_key(|fault| {
+        let layer = match &fault.origin {
+            Origin::Default => 0,
+            Origin::File { .. } => 1,
+            Origin::Variable(_) => 2,
+            Origin::CommandLine => 3,
+        };
+        (layer, place(&fault.origin), fault.clone())
+    });
+    faults.0.dedup();
+}
+
+fn settings(layers: &Layers) -> Vec<Setting> {
+    let mut keys: Vec<_> = layers.keys.iter().collect();
+    keys.sort_by_cached_key(|(key, layered)| {
+        let (section, rest) = key.split_once('.').unwrap_or((key, ""));
+        let place = SECTIONS.iter().position(|known| *known == section);
+        let provider = rest.split_once('.').map(|(name, _)| name.to_owned());
+        (place, provider, layered.rank, (*key).clone())
+    });
+    keys.into_iter()
+        .map(|(key, layered)| Setting {
+            key: key.clone(),
+            value: layered.item.value.to_string(),
+            origin: layered.origin.clone(),
+            over: layered.over.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,143 @@
+//! Rules over several keys.
+
+use super::reader::Reader;
+use super::units::human;
+use super::valid::{Config, Environment, ProviderKind};
+use std::net::{IpAddr, SocketAddr};
+
+/// Checks them all; each is told only where its keys are good in themselves.
+pub(crate) fn check(r: &mut Reader<'_>, config: &Config) {
+    times(r, config);
+    prices(r, config);
+    addresses(r, config);
+    places(r, config);
+    r.rule(
+        &["ws.root", "ws.echo"],
+        config.ws.root != "echo" || config.ws.echo,
+        "ws.root = \"echo\" needs ws.echo = true",
+    );
+}
+
+fn times(r: &mut Reader<'_>, config: &Config) {
+    let (heartbeat, cluster, price) = (&config.heartbeat, &config.cluster, &config.price);
+    let ordered = [
+        ("heartbeat.timeout", heartbeat.timeout, "heartbeat.interval", heartbeat.interval, true),
+        ("cluster.restart_max", cluster.restart_max, "cluster.restart_min", cluster.restart_min, false),
+        ("price.max_age", price.max_age, "price.fresh_for", price.fresh_for, false),
+        ("price.forget_after", price.forget_after, "price.max_age", price.max_age, false),
+    ];
+    for (large, a, small, b, strictly) in ordered {
+        let holds = if strictly { a > b } else { a >= b };
+        let than = if strictly { "more than" } else { "at least" };
+        let text = format!("{large} ({}) must be {than} {small} ({})", human(a), human(b));
+        r.rule(&[large, small], holds, &text);
+    }
+}
+
+fn prices(r: &mut Reader<'_>, config: &Config) {
+    let price = &config.price;
+    r.rule(
+        &["price.symbols", "price.symbol"],
+        price.symbols.contains(&price.symbol),
+        &format!("price.symbol ({}) is not in price.symbols", price.symbol),
+    );
+    r.rule(&["price.providers"], !price.providers.is_empty(), "must name at least one provider");
+    let off = |name: &String| {
+        matches!(
+            config.providers.get(name).map(|p| &p.kind),
+            Some(ProviderKind::Coindesk { api_key: None, .. })
+        )
+    };
+    let all_off = !price.providers.is_empty() && price.providers.iter().all(off);
+    for name in price.providers.iter().filter(|name| off(name)) {
+        let key_file = format!("provider.{name}.api_key_file");
+        let text = format!("\"{name}\" is off: it needs {key_file}");
+        if all_off {
+            r.rule(&["price.providers", &key_file], false, &text);
+        } else {
+            r.warn("price.providers", text);
+        }
+    }
+    let mock = |name: &String| {
+        matches!(config.providers.get(name).map(|p| &p.kind), Some(ProviderKind::Mock { .. }))
+    };
+    if config.environment == Environment::Production && price.providers.iter().any(mock) {
+        r.warn("price.providers", "a mock in production: its prices are made up");
+    }
+}
+
+/// One address cannot be bound twice. Port 0 is another port each time.
+fn addresses(r: &mut Reader<'_>, config: &Config) {
+    let mut seen: Vec<(&str, SocketAddr)> = vec![];
+    let admin = config.admin.listen.iter().map(|listen| ("admin.listen", listen));
+    let all =
+        [("http.listen", &config.http.listen), ("ws.listen", &config.ws.listen)].into_iter().chain(admin);
+    for (key, listen) in all {
+        for &address in &listen.addresses {
+            let clash = seen.iter().find(|(_, other)| address.port() != 0 && overlap(address, *other));
+            if let Some(&(other, taken)) = clash {
+                let text = if taken == address {
+                    format!("{address} is listened on twice ({other}, {key})")
+                } else {
+                    format!(
+                        "{address} ({key}) and {taken} ({other}) are one address: the wider one takes both"
+                    )
+                };
+                r.rule(&[other, key], false, &text);
+            }
+            seen.push((key, address));
+        }
+    }
+}
+
+/// `[::]` is bound for IPv4 as well.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, other: IpAddr| match wide {
+        IpAddr::V6(v6) => v6.is_unspecified(),
+        IpAddr::V4(v4) => v4.is_unspecified() && other.to_canonical().is_ipv4(),
+    };
+    let (x, y) = (a.ip(), b.ip());
+    a.port() == b.port() && (x.to_canonical() == y.to_canonical() || covers(x, y) || covers(y, x))
+}
+
+/// Folders that must be there. What may be done in them is left to who does it.
+fn places(r: &mut Reader<'_>, config: &Config) {
+    let is_folder = |path: &std::path::Path| match std::fs::metadata(path) {
+        Ok(meta) => meta.is_dir(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    };
+    if let Some(folder) = config.http.static_dir.as_deref().filter(|folder| !is_folder(folder)) {
+        r.rule(&["http.static_dir"], false, &format!("{}: no such folder", folder.display()));
+    }
+    if let Some(file) = &config.log.file {
+        let parent = file.parent().filter(|parent| !is_folder(parent));
+        if let Some(parent) = parent {
+            r.rule(&["log.file"], false, &format!("{}: no such folder", parent.display()));
+        } else if file.is_dir() {
+            r.rule(&["log.file"], false, &format!("{}: is a folder", file.display()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_are_one() {
+        let overlap = |a: &str, b: &str| overlap(a.parse().unwrap(), b.parse().unwrap());
+        for (a, b) in [
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "127.0.0.1:1"),
+            ("[::1]:1", "[::]:1"),
+            ("[::]:1", "0.0.0.0:1"),
+            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1"),
+        ] {
+            assert!(overlap(a, b) && overlap(b, a), "{a} {b}");
+        }
+        for (a, b) in [("127.0.0.1:1", "127.0.0.1:2"), ("127.0.0.1:1", "[::1]:1"), ("0.0.0.0:1", "[::1]:1")] {
+            assert!(!overlap(a, b) && !overlap(b, a), "{a} {b}");
+        }
+    }
+}
