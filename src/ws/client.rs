@@ -56,13 +56,14 @@ pub(super) fn claim(first: u8, length: u64) -> Vec<u8> {
     header
 }
 
-/// What the decoder says of one read.
+/// What the decoder says of one read. A decoder that never stops fails here, before it fills the machine.
 pub(super) fn hear(decoder: &mut Decoder, input: &[u8], max_message: usize) -> Vec<Heard> {
-    let mut input = input.to_vec();
+    let (mut input, size) = (input.to_vec(), input.len());
     let mut events = decoder.feed(&mut input, max_message);
     let mut heard = Vec::new();
     while let Some(event) = events.next() {
         heard.push(event.into());
+        assert!(heard.len() <= size, "no event without a byte that brings it");
     }
 
     heard

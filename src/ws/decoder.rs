@@ -173,7 +173,7 @@ impl Pending {
 
 /// What the bytes given to [`Decoder::feed`] say, one event at a time: call [`Events::next`] until it has
 /// nothing more. An event borrows from the input where its frame lies in there as a whole, else from a buffer
-/// that is given back by the next call. After a close frame or a violation nothing more is read.
+/// that lives no longer than this. After a close frame or a violation nothing more is read.
 #[must_use = "bytes that are not read to their end are lost"]
 #[derive(Debug)]
 pub struct Events<'d, 'i> {
@@ -200,7 +200,6 @@ impl<'i> Events<'_, 'i> {
     /// The client broke a rule: nothing more comes, and the connection must be failed with the code.
     #[expect(clippy::should_implement_trait, reason = "an iterator's items cannot borrow from it")]
     pub fn next(&mut self) -> Option<Result<Event<'_>, Violation>> {
-        self.gathered = Vec::new();
         if self.decoder.ended {
             return None;
         }

@@ -1,0 +1,168 @@
+//! Any bytes and any frames, in any reads: the decoder never panics, says the same however it is fed, holds no
+//! more than its limit, says nothing after the end, and hears what tungstenite hears.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use std::io::{Read, Write};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use ws::{Decoder, Event, Violation};
+
+#[allow(dead_code, unused_imports, unreachable_pub, reason = "a part of the house, seen from outside")]
+#[path = "../../../src/ws/mod.rs"]
+mod ws;
+
+const MAX: usize = 600;
+/// What a decoder may hold beyond its message.
+const CONSTANT: usize = 320;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    parts: Vec<Part>,
+    reads: Vec<u8>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Part {
+    /// A frame, right or nearly right.
+    Frame { first: u8, key: [u8; 4], payload: Vec<u8> },
+    /// A message in two fragments.
+    Text { text: String, cut: u8, key: [u8; 4] },
+    /// Anything.
+    Bytes(Vec<u8>),
+    /// The same again.
+    Many { first: u8, byte: u8, size: u16 },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Heard {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+}
+
+/// How a stream ends.
+#[derive(Clone, Debug, PartialEq)]
+enum End {
+    Open,
+    Close(Option<(u16, String)>),
+    Broken(Violation),
+}
+
+fuzz_target!(|input: Input| {
+    let stream = stream(&input.parts);
+    let (heard, end) = in_reads(&stream, &[]);
+    assert_eq!(in_reads(&stream, &input.reads), (heard.clone(), end.clone()));
+    // What tungstenite lets pass: lengths in too many bytes. What it does not know: 1014.
+    if end != End::Broken(Violation::Length) {
+        let (theirs, broken) = tungstenite(stream);
+        assert_eq!(heard, theirs, "{end:?}");
+        if end == End::Open {
+            assert!(!broken, "tungstenite would have failed it");
+        }
+    }
+});
+
+fn frame(out: &mut Vec<u8>, first: u8, key: [u8; 4], payload: &[u8]) {
+    out.push(first);
+    match payload.len() {
+        short @ 0..=125 => out.push(0x80 | short as u8),
+        long => {
+            out.push(0x80 | 126);
+            out.extend((long as u16).to_be_bytes());
+        }
+    }
+    out.extend(key);
+    out.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+}
+
+fn stream(parts: &[Part]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in parts {
+        match part {
+            Part::Frame { first, key, payload } => frame(&mut out, *first, *key, payload),
+            Part::Text { text, cut, key } => {
+                let (head, tail) = text.as_bytes().split_at(usize::from(*cut).min(text.len()));
+                frame(&mut out, 1, *key, head);
+                frame(&mut out, 0x80, *key, tail);
+            }
+            Part::Bytes(bytes) => out.extend(bytes),
+            Part::Many { first, byte, size } => {
+                frame(&mut out, *first, [7; 4], &vec![*byte; usize::from(size % 700)])
+            }
+        }
+    }
+    out
+}
+
+/// Feeds the stream in reads of these sizes, over and over; at once if there are none.
+fn in_reads(mut stream: &[u8], sizes: &[u8]) -> (Vec<Heard>, End) {
+    let (mut decoder, mut heard, mut end) = (Decoder::new(), Vec::new(), End::Open);
+    let mut sizes = sizes.iter().cycle();
+    while !stream.is_empty() {
+        let size = sizes.next().map_or(stream.len(), |size| usize::from(*size).clamp(1, stream.len()));
+        let (read, rest) = stream.split_at(size);
+        let mut read = read.to_vec();
+        let mut events = decoder.feed(&mut read, MAX);
+        while let Some(event) = events.next() {
+            assert_eq!(end, End::Open, "something came after the end");
+            match event {
+                Ok(Event::Text(text)) => heard.push(Heard::Text(text.into())),
+                Ok(Event::Binary(bytes)) => heard.push(Heard::Binary(bytes.into())),
+                Ok(Event::Ping(bytes)) => heard.push(Heard::Ping(bytes.into())),
+                Ok(Event::Pong(bytes)) => heard.push(Heard::Pong(bytes.into())),
+                Ok(Event::Close(said)) => end = End::Close(said.map(|(code, reason)| (code, reason.into()))),
+                Err(violation) => end = End::Broken(violation),
+            }
+        }
+        assert!(decoder.held() <= MAX + CONSTANT, "{} held", decoder.held());
+        assert!(decoder.held() == 0 || (!decoder.is_idle() && end == End::Open));
+        stream = rest;
+    }
+    (heard, end)
+}
+
+/// What tungstenite hears, and whether it found fault.
+fn tungstenite(stream: Vec<u8>) -> (Vec<Heard>, bool) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(1024)
+        .max_message_size(Some(MAX))
+        .max_frame_size(Some(MAX));
+    let mut server = WebSocket::from_raw_socket(Socket(stream, 0), Role::Server, Some(config));
+    let mut heard = Vec::new();
+    loop {
+        heard.push(match server.read() {
+            Ok(Message::Text(text)) => Heard::Text(text.to_string()),
+            Ok(Message::Binary(bytes)) => Heard::Binary(bytes.into()),
+            Ok(Message::Ping(bytes)) => Heard::Ping(bytes.into()),
+            Ok(Message::Pong(bytes)) => Heard::Pong(bytes.into()),
+            Ok(Message::Close(_) | Message::Frame(_)) => return (heard, false),
+            // The socket has no more: not a fault of the client's.
+            Err(Error::Io(_) | Error::ConnectionClosed) => return (heard, false),
+            Err(_) => return (heard, true),
+        });
+    }
+}
+
+/// A socket that has been sent some bytes and swallows others.
+struct Socket(Vec<u8>, usize);
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let size = (&self.0[self.1..]).read(buffer)?;
+        self.1 += size;
+        if size == 0 { Err(std::io::ErrorKind::WouldBlock.into()) } else { Ok(size) }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
