@@ -6,7 +6,7 @@ const PATIENCE = 5_000;
 /**
  * One question at a time. `show(result)` gets `{kind: "asking"}`, `{kind: "accepted", sessions, unconfirmed}`,
  * `{kind: "answer", quote, rtt}` (`rtt` null when somebody else asked for this user), `{kind: "refused", status,
- * slug, detail, retryAfterMs}`, `{kind: "unreachable"}` or `{kind: "lost", sessions}`.
+ * slug, detail, retryAfterMs}`, `{kind: "unreachable"}` or `{kind: "lost", sessions, unconfirmed}`.
  */
 export class QuoteDesk {
   #question = null;
@@ -52,7 +52,7 @@ export class QuoteDesk {
   #await(question, receipt) {
     this.#with.show(receipt);
     this.#with.later(() => {
-      if (this.#question === question && !question.answered) this.#with.show({ kind: "lost", sessions: receipt.sessions });
+      if (this.#question === question && !question.answered) this.#with.show({ ...receipt, kind: "lost" });
     }, PATIENCE);
   }
 }

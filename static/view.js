@@ -203,10 +203,15 @@ function titleOf(quote, mock, state) {
   return `${quote.price} ${quote.pair}${marks.length ? ` (${marks.join(", ")})` : ""}`;
 }
 
+function accepted({ sessions, unconfirmed }) {
+  const silent = unconfirmed ? ` (${many(unconfirmed, "worker")} not heard of)` : "";
+  return `Accepted for ${many(sessions, "session")}${silent}`;
+}
+
 const RESULTS = {
   asking: () => [],
-  accepted: ({ sessions }) => [`Accepted for ${many(sessions, "session")}; waiting for it here.`],
-  lost: ({ sessions }) => [`Accepted for ${many(sessions, "session")}, but nothing has come to this tab.`],
+  accepted: (receipt) => [`${accepted(receipt)}; waiting for it here.`],
+  lost: (receipt) => [`${accepted(receipt)}, but nothing has come to this tab.`],
   unreachable: () => ["The server cannot be reached."],
   refused: (problem) => [refusal(problem), problem.retryAfterMs ? ` Again in ${duration(problem.retryAfterMs / 1_000)}.` : ""],
   answer({ quote, rtt }) {

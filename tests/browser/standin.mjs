@@ -53,7 +53,8 @@ class Standin {
   requests = [];
   heard = [];
   refusal = null;
-  silent = false;
+  silent = false; // sends nothing at all
+  quiet = false; // answers, but sends nothing of its own
   price = 64_250.12;
   seq = 0;
   startedAt = Date.now();
@@ -304,7 +305,7 @@ class Standin {
   }
 
   #all(message) {
-    if (!this.silent) this.send(message);
+    if (!this.silent && !this.quiet) this.send(message);
   }
 
   #every(ms, call) {
