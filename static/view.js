@@ -1,0 +1,224 @@
+// Shows the price, this tab's session and the answer to the quote button. Knows the document and nothing else.
+
+import { handle, make, whileVisible, write } from "./dom.js";
+import { ageAt, compareDecimals } from "./prices.js";
+import { word } from "./session.js";
+import { age, currency, duration, groups, many, milliseconds, refusal, why } from "./words.js";
+
+const FLASH = 350; // how long a change is coloured
+const CALM = 1_000; // at most one flash, arrow and title in this time, however fast the prices come
+
+export class View {
+  #clock;
+  #at;
+  #state = null;
+  #quote = null;
+  #mock = false;
+  #flash = { at: -Infinity, price: null, timer: 0 };
+  #titled = -Infinity;
+
+  constructor(root, clock) {
+    this.#clock = clock;
+    const id = (name) => root.getElementById(name);
+    const test = (name) => handle(root, name);
+    this.#at = {
+      state: id("state"), word: test("connection"), trouble: id("trouble"), reason: test("connection-reason"),
+      next: id("next-try"), again: id("again"),
+      card: id("price-card"), mockMark: id("mock-mark"), staleMark: id("stale-mark"), title: id("price-title"),
+      price: test("price"), unit: id("price-unit"), move: id("price-move"), source: test("price-source"), pair: id("price-pair"),
+      age: test("price-age"), remark: id("price-remark"),
+      user: test("user-id"), session: test("session-id"), worker: id("own-worker"), server: id("server"),
+      ask: test("quote-button"), result: test("quote-result"), rtt: test("quote-rtt"),
+    };
+    whileVisible(() => this.#tick(), 200);
+  }
+
+  onQuote(ask) {
+    this.#at.ask.addEventListener("click", ask);
+  }
+
+  onAgain(again) {
+    this.#at.again.addEventListener("click", again);
+  }
+
+  // ---- this tab's session
+
+  user({ id, fixed }) {
+    write(this.#at.user, id);
+    this.#at.user.title = fixed ? "fixed by the address of this page" : "made for this tab";
+  }
+
+  session({ session_id: session, worker, server }) {
+    write(this.#at.session, session);
+    write(this.#at.worker, `${worker.id} (process ${worker.pid})`);
+    write(this.#at.server, `${server.name} ${server.version}`);
+  }
+
+  connection(state) {
+    const before = this.#state;
+    this.#state = state;
+    // Every message pushes the alarm of a living session: nothing to show.
+    if (state.phase === before?.phase && state.phase === "connected") return;
+    const { at: shown, text, button } = { at: this.#at, ...trouble(state) };
+    write(shown.word, word(state));
+    shown.state.dataset.word = word(state);
+    shown.card.dataset.live = String(state.phase === "connected");
+    shown.trouble.hidden = !text;
+    write(shown.reason, text);
+    shown.again.hidden = !button;
+    write(shown.again, button);
+    if (state.phase !== "connected") for (const part of [shown.session, shown.worker]) write(part, "\u2013");
+    this.#tick();
+  }
+
+  // ---- the price
+
+  /** The newest quote; its `price` may be null. */
+  price(quote) {
+    const shown = this.#at;
+    if (!quote.price) return this.noPrice(quote.symbol);
+    this.#quote = quote;
+    write(shown.title, `Price of ${quote.symbol}`);
+    digits(shown.price, quote.price);
+    write(shown.unit, currency(quote.pair));
+    write(shown.source, quote.source);
+    write(shown.pair, quote.pair);
+    mark(shown.staleMark, "price-stale", quote.stale && "STALE");
+    this.#markMadeUp();
+    this.#moved(quote.price);
+    this.#tick();
+  }
+
+  noPrice(symbol) {
+    const shown = this.#at;
+    this.#quote = null;
+    if (symbol) write(shown.title, `Price of ${symbol}`);
+    shown.price.dataset.words = "";
+    write(shown.price, "no price at the moment");
+    for (const part of [shown.unit, shown.move]) write(part, "");
+    for (const part of [shown.source, shown.pair, shown.age]) write(part, "\u2013");
+    this.#flash.price = null;
+    mark(shown.staleMark, "price-stale", false);
+    this.#markMadeUp();
+    this.#tick();
+  }
+
+  madeUp(yes) {
+    this.#mock = yes;
+    this.#markMadeUp();
+  }
+
+  #markMadeUp() {
+    mark(this.#at.mockMark, "price-mock", this.#mock && this.#quote && "MADE-UP PRICE (mock)", "Nobody trades at it.");
+  }
+
+  #moved(price) {
+    const { card, move } = this.#at;
+    const now = this.#clock.now();
+    const { price: before, at, timer } = this.#flash;
+    if (before !== null && now - at < CALM) return;
+    const way = before === null ? 0 : compareDecimals(price, before);
+    if (before !== null && way === 0) return;
+    this.#flash = { at: way === 0 ? at : now, price, timer };
+    if (way === 0) return;
+    write(move, way > 0 ? "\u25b2" : "\u25bc");
+    card.dataset.move = card.dataset.flash = way > 0 ? "up" : "down";
+    clearTimeout(timer);
+    this.#flash.timer = setTimeout(() => delete card.dataset.flash, FLASH);
+  }
+
+  // ---- what changes by itself: ages, the next try, the tab's title
+
+  #tick() {
+    const now = this.#clock.now();
+    const shown = this.#at;
+    const connected = this.#state?.phase === "connected";
+    if (this.#quote) {
+      const old = ageAt(this.#quote, now);
+      write(shown.age, age(old));
+      shown.age.dataset.ms = Math.round(old);
+    }
+    write(shown.remark, remark(this.#quote, connected));
+    write(shown.next, nextTry(this.#state, now));
+    if (now - this.#titled < CALM) return;
+    this.#titled = now;
+    const title = titleOf(this.#quote, this.#mock, this.#state);
+    if (document.title !== title) document.title = title;
+  }
+
+  // ---- the quote button
+
+  result(result) {
+    const shown = this.#at;
+    shown.ask.disabled = result.kind === "asking";
+    shown.result.dataset.kind = result.kind;
+    shown.result.replaceChildren(...RESULTS[result.kind](result));
+    write(shown.rtt, result.kind === "answer" && result.rtt !== null ? milliseconds(result.rtt) : "");
+  }
+}
+
+/** A mark is in the document or it is not: a hidden one would still be found. */
+function mark(place, testid, text, more) {
+  const found = handle(place, testid);
+  if (!text) return found?.remove();
+  if (found) return;
+  const it = make("p", "", { class: `mark ${testid}`, "data-testid": testid });
+  it.append(make("strong", text), more ? ` ${more}` : "");
+  place.append(it);
+}
+
+/** Digits in groups for the eye; as text they stay the source's own. */
+function digits(element, price) {
+  if (element.textContent === price && element.dataset.words === undefined) return;
+  delete element.dataset.words;
+  element.replaceChildren(...groups(price).map((part) => make("span", part)));
+}
+
+function trouble(state) {
+  if (state.phase === "connected") return { text: "", button: "" };
+  const text = why(state.why);
+  if (state.phase === "offline") return { text, button: "Connect again" };
+  if (state.phase === "waiting") return { text, button: "Try now" };
+  return { text, button: "" };
+}
+
+function nextTry(state, now) {
+  if (state?.phase === "waiting") return `Next try in ${Math.max(0, Math.ceil((state.wakeAt - now) / 1_000))} s.`;
+  if (state?.phase === "offline") return "The page will not come back by itself.";
+  return state?.why ? "Trying now." : "";
+}
+
+function remark(quote, connected) {
+  if (!quote) return connected ? "No source has a price to show." : "";
+  if (!connected) return "Last heard; its age goes on.";
+  if (quote.stale) return "The source has sent nothing newer.";
+  if (quote.pair !== quote.symbol) return `${quote.pair} stands in for ${quote.symbol}.`;
+  if (quote.sources?.length > 1) return `Made of ${many(quote.sources.length, "source")}.`;
+  return "";
+}
+
+function titleOf(quote, mock, state) {
+  if (!quote) return "btc-cluster";
+  const marks = [mock && "made up", quote.stale && "stale", state?.phase !== "connected" && "not connected"].filter(Boolean);
+  return `${quote.price} ${quote.pair}${marks.length ? ` (${marks.join(", ")})` : ""}`;
+}
+
+function accepted({ sessions, unconfirmed }) {
+  const silent = unconfirmed ? ` (${many(unconfirmed, "worker")} not heard of)` : "";
+  return `Accepted for ${many(sessions, "session")}${silent}`;
+}
+
+const RESULTS = {
+  asking: () => [],
+  accepted: (receipt) => [`${accepted(receipt)}; waiting for it here.`],
+  lost: (receipt) => [`${accepted(receipt)}, but nothing has come to this tab.`],
+  unreachable: () => ["The server cannot be reached."],
+  refused: (problem) => [refusal(problem), problem.retryAfterMs ? ` Again in ${duration(problem.retryAfterMs / 1_000)}.` : ""],
+  answer({ quote, rtt }) {
+    const price = make("strong", "", { class: "digits" });
+    digits(price, quote.price);
+    const facts = ` ${currency(quote.pair)} from ${quote.source}, ${age(quote.age_ms)} old${quote.stale ? ", stale" : ""}`;
+    const asked = rtt === null ? " (asked for elsewhere)" : "";
+    return [price, `${facts}${asked}.`];
+  },
+};

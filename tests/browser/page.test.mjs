@@ -1,0 +1,374 @@
+// The page against a server that misbehaves on command, which the real one does not: the stand-in.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Tab, eventually, launch } from "./lib/browser.mjs";
+import { standin } from "./standin.mjs";
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser?.close());
+
+async function serve(t, options) {
+  const server = await standin(options);
+  t.after(() => server.stop({ notice: false }));
+  return server;
+}
+
+async function open(t, url, options) {
+  const context = await browser.newContext(options);
+  t.after(() => context.close());
+  return Tab.open(context, url);
+}
+
+/** A connected tab, and its server. */
+async function session(t, options) {
+  const server = await serve(t, options);
+  return { server, tab: await (await open(t, server.url)).is("connected") };
+}
+
+const STILL = { tick: 1e9, mock: false, source: "binance" };
+
+describe("the price", () => {
+  test("never goes back in time", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    server.tick(70_000);
+    await tab.at("price").filter({ hasText: /^70000.00$/ }).waitFor();
+    server.send({ type: "price", channel: "price:BTC-USD", ...server.quote({ seq: server.seq - 1, price: "1.00" }) });
+    server.send({ type: "quote", request_id: "x", ...server.quote({ seq: 0, price: "2.00" }) });
+    await tab.at("quote-result").filter({ hasText: "2.00" }).waitFor();
+    assert.equal(await tab.text("price"), "70000.00");
+  });
+
+  test("goes on after a new start of the server, whose numbers start anew", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    for (let i = 0; i < 50; i += 1) server.tick(70_000);
+    await tab.at("price").filter({ hasText: "70000.00" }).waitFor();
+    server.cut();
+    server.seq = 0;
+    server.tick(71_000);
+    await tab.at("price").filter({ hasText: "71000.00" }).waitFor();
+    server.tick(72_000);
+    await tab.at("price").filter({ hasText: "72000.00" }).waitFor();
+  });
+
+  test("is exact to the last digit, and grouped for the eye alone", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    server.send({ type: "price", channel: "price:BTC-USD", ...server.quote({ seq: 99, price: "1234567.00000001" }) });
+    await tab.at("price").filter({ hasText: /^1234567\.00000001$/ }).waitFor();
+    assert.equal(await tab.at("price").locator("span").count(), 3);
+  });
+
+  test("flashes up and down, once a second at most", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    const card = tab.page.locator("#price-card");
+    for (const [price, way] of [[80_000, "up"], [60_000, "down"]]) {
+      server.tick(price);
+      await tab.page.locator(`#price-card[data-flash="${way}"]`).waitFor();
+      await tab.page.locator("#price-card:not([data-flash])").waitFor();
+      server.tick(price + (way === "up" ? -1 : 1));
+      await tab.page.waitForTimeout(200);
+      assert.equal(await card.getAttribute("data-flash"), null);
+      await tab.page.waitForTimeout(700);
+    }
+  });
+
+  test("is loudly made up as long as the server says so, and no longer", async (t) => {
+    const { server, tab } = await session(t, { tick: 100 });
+    assert.match(await tab.text("price-mock"), /^MADE-UP PRICE \(mock\)/);
+    Object.assign(server.options, { mock: false, source: "binance", pair: "BTC-USDT" });
+    await tab.at("price-mock").waitFor({ state: "detached" });
+    assert.equal(await tab.text("price-source"), "binance");
+    Object.assign(server.options, { mock: true, source: "elsewhere" });
+    await tab.at("price-mock").waitFor();
+  });
+
+  test("is made up again when it is so after a return", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    assert.equal(await tab.count("price-mock"), 0);
+    server.options.mock = true;
+    server.cut();
+    await tab.at("price-mock").waitFor();
+  });
+
+  test("grows old while nobody is connected, which is said in other words than stale", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    server.refuse({ status: 503, slug: "draining", detail: "this server is going away", retryAfter: 60 });
+    server.cut();
+    await tab.is("reconnecting");
+    await eventually(async () => assert.ok(Number.parseFloat(await tab.text("price-age")) > 2));
+    assert.equal(await tab.count("price-stale"), 0);
+    assert.match(await tab.page.locator("#price-remark").textContent(), /Last heard/);
+  });
+
+  test("comes and goes with the words of the server", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    server.send({ type: "price", channel: "price:BTC-USD", price: null });
+    await tab.at("price").filter({ hasText: "no price" }).waitFor();
+    server.tick(65_000);
+    await tab.at("price").filter({ hasText: "65000.00" }).waitFor();
+    server.send({ type: "price", channel: "price:BTC-USD", ...server.quote({ stale: true }) });
+    await tab.at("price-stale").waitFor();
+    server.tick(65_001);
+    await tab.at("price-stale").waitFor({ state: "detached" });
+  });
+
+  test("and everything else from the server is text, never markup", async (t) => {
+    const evil = "<img src=x onerror=alert(1)>";
+    const { tab } = await session(t, { ...STILL, source: evil });
+    assert.equal(await tab.text("price-source"), evil);
+    assert.equal(await tab.page.locator("img").count(), 0);
+    assert.deepEqual(tab.errors, []);
+  });
+});
+
+describe("the connection", () => {
+  for (const [code, word] of [[1001, "reconnecting"], [1011, "reconnecting"], [1012, "reconnecting"], [1013, "reconnecting"], [4101, "reconnecting"], [4200, "reconnecting"]]) {
+    test(`comes back by itself after ${code}`, async (t) => {
+      const { server, tab } = await session(t, STILL);
+      const at = performance.now();
+      server.close(code, "some-slug");
+      await eventually(async () => assert.deepEqual(await tab.states(), ["connecting", "connected", word, "connected"]));
+      if (code === 4101) assert.ok(performance.now() - at >= 1_000);
+    });
+  }
+
+  for (const code of [1000, 1008, 4003, 4006]) {
+    test(`stays offline after ${code}, says why, and comes with the button`, async (t) => {
+      const { server, tab } = await session(t, STILL);
+      server.close(code, "some-slug");
+      await tab.is("offline");
+      assert.match(await tab.text("connection-reason"), new RegExp(`some-slug, ${code}`));
+      await tab.page.waitForTimeout(1_500);
+      assert.equal(server.sessions.size, 0);
+      await tab.at("connect-again").click();
+      await tab.is("connected");
+      assert.equal(await tab.at("connection-reason").isVisible(), false);
+    });
+  }
+
+  test("keeps the slot that the server gave it, unless the network comes back or somebody presses", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    const away = async () => {
+      server.send({ type: "system", event: "shutdown", reason: "shutdown", reconnect_in_ms: 20_000 });
+      server.close(1001, "shutdown");
+      await tab.is("reconnecting");
+      assert.match(await tab.page.locator("#next-try").textContent(), /Next try in (20|19) s/);
+      await tab.page.waitForTimeout(600);
+      assert.equal(await tab.text("connection"), "reconnecting");
+    };
+    await away();
+    await tab.page.evaluate(() => dispatchEvent(new Event("online")));
+    await tab.is("connected");
+    await away();
+    await tab.at("connect-again").click();
+    await tab.is("connected");
+  });
+
+  test("that is refused for good says so in the server's words", async (t) => {
+    const server = await serve(t, STILL);
+    server.refuse({ status: 403, slug: "origin", detail: "this origin is not allowed" });
+    const tab = await (await open(t, server.url)).is("offline");
+    assert.equal(await tab.text("connection-reason"), "This origin is not allowed. (origin, 403)");
+    server.refuse(null);
+    await tab.at("connect-again").click();
+    await tab.is("connected");
+  });
+
+  test("that is refused for now waits as long as it is told", async (t) => {
+    const server = await serve(t, STILL);
+    server.refuse({ status: 503, slug: "full", detail: "every place is taken", retryAfter: 2 });
+    const tab = await (await open(t, server.url)).is("reconnecting");
+    const at = performance.now();
+    assert.match(await tab.text("connection-reason"), /Every place is taken. \(full, 503\)/);
+    server.refuse(null);
+    await tab.is("connected");
+    assert.ok(performance.now() - at > 1_500);
+  });
+
+  test("goes where the server says, and to its own origin when that is out of reach", async (t) => {
+    const context = await browser.newContext();
+    t.after(() => context.close());
+    const portsTried = async (server) => {
+      const ports = [];
+      const page = await context.newPage();
+      page.on("websocket", (socket) => ports.push(Number(new URL(socket.url()).port)));
+      await page.goto(server.url);
+      await new Tab(page).is("connected", 15_000);
+      return ports;
+    };
+    const two = await serve(t, { ...STILL, pageWsUrl: "own" });
+    assert.deepEqual(await portsTried(two), [two.ports.ws]);
+    const gone = await standin(STILL);
+    await gone.stop();
+    const dead = gone.ports.ws;
+    const one = await serve(t, { ...STILL, pageWsUrl: `ws://127.0.0.1:${dead}/ws` });
+    assert.deepEqual(await portsTried(one), [dead, dead, one.ports.http]);
+  });
+
+  test("that has gone silent is asked, dropped and made anew", async (t) => {
+    const { server, tab } = await session(t, { ...STILL, heartbeat: 100 });
+    server.silent = true;
+    await tab.is("reconnecting", 15_000);
+    assert.deepEqual(server.heard, [{ type: "ping" }]);
+    server.silent = false;
+    await tab.is("connected");
+    assert.deepEqual(await tab.states(), ["connecting", "connected", "reconnecting", "connected"]);
+  });
+
+  test("that is merely quiet is kept", async (t) => {
+    const { server, tab } = await session(t, { ...STILL, heartbeat: 100 });
+    server.quiet = true;
+    await eventually(() => assert.equal(server.heard.length, 1), 8_000);
+    await tab.page.waitForTimeout(5_500);
+    assert.deepEqual(await tab.states(), ["connecting", "connected"]);
+  });
+
+  test("is given up with the page, and is there again when one goes back to it", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    const user = await tab.text("user-id");
+    await tab.page.goto(`${server.url}/favicon.svg`);
+    await eventually(() => assert.equal(server.sessions.size, 0));
+    await tab.page.goBack();
+    await tab.is("connected");
+    assert.equal(await tab.text("user-id"), user);
+    assert.equal(server.sessions.size, 1);
+  });
+});
+
+describe("the cluster", () => {
+  test("tells how many users are left out, and that a server does not tell", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    const stats = server.stats();
+    server.stats = () => ({ ...stats, users: stats.users, users_truncated: 4_950 });
+    await tab.page.getByText("and 4950 more").waitFor();
+    server.stats = () => ({ ...stats, users: undefined, users_truncated: undefined });
+    await tab.page.getByText("does not tell who its users are").waitFor();
+  });
+
+  test("shows slots that come, go and fail", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    const stats = server.stats();
+    const row = (id, more) => ({ ...stats.workers[0], id, ...more });
+    server.stats = () => ({ ...stats, workers: [row(1), row(3, { state: "failed", pid: null }), row(10)] });
+    await eventually(async () => assert.deepEqual((await tab.workers()).map(({ id, pid }) => [id, pid === null]), [[1, false], [3, true], [10, false]]));
+    server.stats = () => ({ ...stats, workers: [1, 2, 3, 4].map((id) => row(id)) });
+    await eventually(async () => assert.deepEqual((await tab.workers()).map(({ id }) => id), [1, 2, 3, 4]));
+  });
+});
+
+describe("the quote button", () => {
+  test("says the server's words when it is refused", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    server.refuse({ status: 503, slug: "draining", detail: "going", retryAfter: 60 });
+    server.cut();
+    await tab.is("reconnecting");
+    await eventually(() => assert.equal(server.sessions.size, 0));
+    await tab.at("quote-button").click();
+    await tab.at("quote-result").filter({ hasText: "This user has no session. (user-not-connected, 404)" }).waitFor();
+    assert.equal(await tab.text("quote-rtt"), "");
+    await server.stop();
+    await tab.at("quote-button").click();
+    await tab.at("quote-result").filter({ hasText: "cannot be reached" }).waitFor();
+  });
+});
+
+describe("the looks", () => {
+  const SHAPES = { phone: { width: 360, height: 740 }, desk: { width: 1_200, height: 800 } };
+
+  for (const [shape, viewport] of Object.entries(SHAPES)) {
+    for (const colorScheme of ["light", "dark"]) {
+      test(`fit a ${shape} and can be read, ${colorScheme}`, async (t) => {
+        const server = await serve(t, { tick: 1e9, freshFor: 1, pair: "BTC-USDT" });
+        const tab = await (await open(t, server.url, { viewport, colorScheme, reducedMotion: "reduce" })).is("connected");
+        await tab.at("price-stale").waitFor();
+        await tab.at("quote-button").click();
+        await tab.at("quote-rtt").filter({ hasText: "ms" }).waitFor();
+        await tab.page.mouse.move(0, 0);
+        assert.equal(await tab.page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0);
+        assert.deepEqual(await tab.page.evaluate(faintTexts), []);
+        server.close(4006, "kicked");
+        await tab.is("offline");
+        assert.deepEqual(await tab.page.evaluate(faintTexts), []);
+        await tab.screenshot(`looks-${shape}-${colorScheme}`);
+      });
+    }
+  }
+
+  test("do not jump: not with prices, not with a lost connection, not with its return", async (t) => {
+    for (const viewport of Object.values(SHAPES)) {
+      const server = await serve(t, { tick: 20 });
+      const tab = await (await open(t, server.url, { viewport })).is("connected");
+      await eventually(async () => assert.equal((await tab.workers()).length, 3));
+      await tab.page.waitForTimeout(300);
+      const tops = () => tab.page.locator("main > *, .columns > *, footer").evaluateAll((all) => all.map((e) => Math.round(e.getBoundingClientRect().top + scrollY)));
+      const before = await tops();
+      await tab.page.waitForTimeout(500);
+      assert.deepEqual(await tops(), before, "prices");
+      server.refuse({ status: 503, slug: "full", detail: "full", retryAfter: 1 });
+      server.cut();
+      await tab.is("reconnecting");
+      await tab.at("connect-again").waitFor();
+      assert.deepEqual(await tops(), before, "a lost connection");
+      server.refuse(null);
+      await tab.is("connected");
+      assert.deepEqual(await tops(), before, "its return");
+    }
+  });
+
+  test("serve those who do not see them: landmarks, names, and no chatter from every tick", async (t) => {
+    const { tab } = await session(t, { tick: 50 });
+    for (const role of ["banner", "main", "contentinfo"]) assert.equal(await tab.page.getByRole(role).count(), 1, role);
+    for (const name of ["Price of BTC-USD", "This tab", "Ask for a quote", "The cluster"]) {
+      assert.equal(await tab.page.getByRole("region", { name, exact: true }).count(), 1, name);
+    }
+    assert.equal(await tab.page.getByRole("table", { name: "Workers" }).getByRole("rowheader").count(), 3);
+    const speaks = (testid) => tab.at(testid).evaluate((e) => Boolean(e.closest("[aria-live], [role=status], [role=alert]")));
+    assert.deepEqual(await Promise.all(["connection", "quote-result", "price", "price-age", "workers"].map(speaks)), [true, true, false, false, false]);
+    await tab.page.keyboard.press("Tab");
+    const outline = await tab.page.evaluate(() => [document.activeElement.dataset.testid, getComputedStyle(document.activeElement).outlineStyle]);
+    assert.deepEqual(outline, ["new-tab", "solid"]);
+    assert.equal(await tab.at("new-tab").getAttribute("rel"), "noopener");
+  });
+
+  test("need nothing from anywhere else, and leave no 404", async (t) => {
+    const server = await serve(t, { tick: 50 });
+    const context = await browser.newContext();
+    t.after(() => context.close());
+    const page = await context.newPage();
+    const answers = [];
+    page.on("response", (response) => answers.push([response.status(), new URL(response.url()).origin]));
+    await page.goto(server.url);
+    await new Tab(page).is("connected");
+    for (const answer of answers) assert.deepEqual(answer, [200, server.url]);
+    assert.ok(!server.requests.includes("GET /favicon.ico"));
+  });
+});
+
+/** Texts whose contrast is below AA (4.5, or 3 for large ones). Runs in the page. */
+function faintTexts() {
+  const channels = (color) => color.match(/[\d.]+/g).map(Number);
+  const light = (color) => {
+    const [r, g, b] = channels(color).slice(0, 3).map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const color = getComputedStyle(e).backgroundColor;
+      if ((channels(color)[3] ?? 1) > 0) return color;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const faint = [];
+  for (const element of document.body.querySelectorAll("*")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+    if (!own || !element.checkVisibility({ visibilityProperty: true })) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [light(style.color), light(ground(element))].sort((x, y) => y - x);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < (large ? 3 : 4.5)) faint.push(`${element.textContent.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
+  }
+  return faint;
+}

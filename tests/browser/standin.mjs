@@ -1,0 +1,347 @@
+// A stand-in for the server: it speaks `btc-cluster.v1.json` and the REST of the contract as far as the page goes, and
+// misbehaves on command, which the real one does not. For developing the page, and for the tests of page.test.mjs.
+//
+//   node standin.mjs [HTTP_PORT] [WS_PORT]
+//
+// A worker is a sleeping process that can really be killed; everything else lives in this one.
+
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { WebSocketServer } from "ws";
+
+const STATIC = new URL("../../static/", import.meta.url);
+const SUBPROTOCOL = "btc-cluster.v1.json";
+const USER_ID = /^[A-Za-z0-9._~:@-]{1,128}$/;
+const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
+const HEADERS = {
+  "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+};
+const DEFAULTS = {
+  http: 0, // ports; 0 takes a free one
+  ws: 0,
+  workers: 3,
+  tick: 100, // milliseconds
+  freshFor: 10_000,
+  maxAge: 120_000,
+  forgetAfter: 600_000,
+  sessionsPerUser: 0,
+  heartbeat: 25_000,
+  mock: true, // what info says
+  source: "mock",
+  pair: "BTC-USD",
+  pageWsUrl: "", // "own" for its own second port, else the text itself
+  statsUsers: true,
+};
+
+/** Starts one and answers it once it listens. */
+export async function standin(options = {}) {
+  const it = new Standin({ ...DEFAULTS, ...options });
+  await it.start();
+  return it;
+}
+
+class Standin {
+  sessions = new Map();
+  workers = [];
+  requests = [];
+  heard = [];
+  refusal = null;
+  silent = false; // sends nothing at all
+  quiet = false; // answers, but sends nothing of its own
+  price = 64_250.12;
+  seq = 0;
+  startedAt = Date.now();
+  receivedAt = 0;
+  #timers = [];
+  #servers = [];
+  #upgrades = new WebSocketServer({ noServer: true, handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false) });
+  #stopping = false;
+  #health = "none";
+
+  constructor(options) {
+    this.options = options;
+  }
+
+  async start() {
+    for (let id = 1; id <= this.options.workers; id += 1) this.#hire({ id, restarts: 0 });
+    this.ports = {
+      http: await this.#listen(this.options.http, (request, response) => this.#http(request, response)),
+      ws: await this.#listen(this.options.ws, (request, response) => this.#plain(request, response)),
+    };
+    this.url = `http://127.0.0.1:${this.ports.http}`;
+    if (this.options.tick > 0) {
+      this.#every(this.options.tick, () => this.tick());
+      this.tick();
+    }
+    this.#every(50, () => this.#watchHealth());
+    this.#every(1_000, () => this.#sendStats());
+  }
+
+  /** As a stop by TERM: a notice, 1001, nobody listens any more. */
+  async stop({ notice = true } = {}) {
+    this.#stopping = true;
+    this.#timers.forEach(clearInterval);
+    if (notice) this.#all({ type: "system", event: "shutdown", reason: "shutdown", reconnect_in_ms: 300 });
+    this.close(1001, "shutdown");
+    for (const worker of this.workers) worker.child?.kill("SIGKILL");
+    for (const server of this.#servers) server.close();
+    await new Promise((done) => setTimeout(done, 50));
+    for (const server of this.#servers) server.closeAllConnections();
+  }
+
+  // ---- what tests do to it
+
+  /** A new price, or the next of a small walk. */
+  tick(price) {
+    if (this.silent) return;
+    this.seq += 1;
+    this.receivedAt = Date.now();
+    this.price = price ?? Math.round((this.price + (Math.random() - 0.5) * 8) * 100) / 100;
+    this.#health = "fresh";
+    this.#sendPrice();
+  }
+
+  /** The session's message to one user (or to all). */
+  send(message, userId) {
+    for (const session of this.sessions.values()) if (!userId || session.userId === userId) tell(session, message);
+  }
+
+  /** Closes every session, or one user's. */
+  close(code, reason, userId) {
+    for (const { socket, userId: user } of this.sessions.values()) if (!userId || user === userId) socket.close(code, reason);
+  }
+
+  /** Cuts them without a close frame. */
+  cut(userId) {
+    for (const { socket, userId: user } of this.sessions.values()) if (!userId || user === userId) socket.terminate();
+  }
+
+  /** Refuses every upgrade from now on: `{status, slug, detail, retryAfter}`; null takes them again. */
+  refuse(refusal) {
+    this.refusal = refusal;
+  }
+
+  quote(more = {}) {
+    const age = Date.now() - this.receivedAt;
+    if (this.seq === 0 || age > this.options.forgetAfter) return null;
+    return {
+      symbol: "BTC-USD", pair: this.options.pair, price: this.price.toFixed(2), source: this.options.source, time: null,
+      received_at: new Date(this.receivedAt).toISOString(), age_ms: age, stale: age > Math.min(this.options.freshFor, this.options.maxAge),
+      seq: this.seq, ...more,
+    };
+  }
+
+  // ---- workers
+
+  #hire(worker) {
+    const child = spawn("sleep", ["1000000"], { stdio: "ignore" });
+    Object.assign(worker, { child, pid: child.pid, state: "ready", since: Date.now() });
+    this.workers[worker.id - 1] = worker;
+    child.once("exit", () => this.#died(worker));
+  }
+
+  #died(worker) {
+    if (this.#stopping) return;
+    Object.assign(worker, { pid: null, state: "backoff", restarts: worker.restarts + 1 });
+    for (const session of this.sessions.values()) if (session.worker === worker) session.socket.terminate();
+    setTimeout(() => this.#stopping || (this.#hire(worker), this.#sendStats()), 150);
+  }
+
+  #load(worker) {
+    return [...this.sessions.values()].filter((session) => session.worker === worker).length;
+  }
+
+  // ---- HTTP
+
+  async #listen(port, respond) {
+    const server = createServer(respond);
+    server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+    this.#servers.push(server);
+    return server.address().port;
+  }
+
+  async #http(request, response) {
+    const url = new URL(request.url, this.url);
+    this.requests.push(`${request.method} ${url.pathname}`);
+    const route = ROUTES[`${request.method} ${url.pathname}`];
+    if (route) return route.call(this, request, response, url);
+    const name = url.pathname === "/" ? "index.html" : url.pathname.slice(1);
+    try {
+      if (request.method !== "GET" || !/^[a-z-]+\.[a-z]+$/.test(name)) throw new Error("no such file");
+      const body = await readFile(new URL(name, STATIC));
+      response.writeHead(200, { ...HEADERS, "content-type": TYPES[extname(name)], "cache-control": "no-cache" }).end(body);
+    } catch {
+      problem(response, { status: 404, slug: "not-found", detail: `there is nothing at ${url.pathname}` });
+    }
+  }
+
+  #plain(request, response) {
+    this.#refused(response, new URL(request.url, this.url)) || upgradeRequired(response);
+  }
+
+  #refused(response, url) {
+    const refusal = this.#refusalOf(url);
+    if (refusal) problem(response, refusal);
+    return Boolean(refusal);
+  }
+
+  #refusalOf(url) {
+    const user = url.searchParams.get("user_id") ?? "";
+    if (this.refusal) return this.refusal;
+    if (!USER_ID.test(user)) return { status: 400, slug: "bad-user-id", detail: "user_id may only have the characters A-Z a-z 0-9 . _ ~ : @ -" };
+    const most = this.options.sessionsPerUser;
+    const has = [...this.sessions.values()].filter((session) => session.userId === user).length;
+    if (most > 0 && has >= most) return { status: 429, slug: "limit", detail: `this user has ${has} of ${most} sessions already`, retryAfter: 1 };
+    return null;
+  }
+
+  static routes = {
+    "GET /ws"(request, response, url) {
+      this.#plain(request, response, url);
+    },
+    "GET /api/v1/info"(request, response) {
+      const { pageWsUrl, mock } = this.options;
+      const wsUrl = pageWsUrl === "own" ? `ws://127.0.0.1:${this.ports.ws}/ws` : pageWsUrl || null;
+      json(response, 200, { name: "btc-cluster", version: "0.0.0-standin", environment: "test", ws_url: wsUrl, mock, symbols: ["BTC-USD"] });
+    },
+    "GET /api/v1/stats"(request, response) {
+      json(response, 200, this.stats());
+    },
+    async "POST /api/v1/quotes"(request, response) {
+      let body = "";
+      for await (const part of request) body += part;
+      const { user_id: userId } = JSON.parse(body);
+      const sessions = [...this.sessions.values()].filter((session) => session.userId === userId);
+      const quote = this.quote();
+      if (sessions.length === 0) return problem(response, { status: 404, slug: "user-not-connected", detail: "this user has no session" });
+      if (!quote) return problem(response, { status: 503, slug: "price-unavailable", detail: "there is no price at the moment", retryAfter: 1 });
+      const requestId = randomUUID();
+      for (const session of sessions) tell(session, { type: "quote", request_id: requestId, ...quote });
+      // The real one also answers the poster after the delivery.
+      json(response, 202, { request_id: requestId, user_id: userId, symbol: "BTC-USD", sessions: sessions.length });
+    },
+  };
+
+  // ---- sessions
+
+  #upgrade(request, socket, head) {
+    const url = new URL(request.url, this.url);
+    const refusal = url.pathname === "/ws" ? this.#refusalOf(url) : { status: 404, slug: "not-found", detail: "no such endpoint" };
+    if (refusal) return socket.end(`HTTP/1.1 ${refusal.status} Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+    this.#upgrades.handleUpgrade(request, socket, head, (ws) => this.#open(ws, url.searchParams.get("user_id")));
+  }
+
+  #open(socket, userId) {
+    const ready = this.workers.filter((worker) => worker.state === "ready");
+    const worker = ready.toSorted((a, b) => this.#load(a) - this.#load(b))[0] ?? this.workers[0];
+    const session = { id: randomUUID(), userId, socket, worker };
+    this.sessions.set(session.id, session);
+    socket.on("message", (data) => this.#hear(session, data));
+    socket.on("close", () => (this.sessions.delete(session.id), this.#sendStats()));
+    tell(session, {
+      type: "welcome", session_id: session.id, user_id: userId, worker: { id: worker.id, pid: worker.pid },
+      server: { name: "btc-cluster", version: "0.0.0-standin" }, time: new Date().toISOString(), heartbeat_ms: this.options.heartbeat,
+      resumed: false, channels: ["price:BTC-USD", "stats"], price: this.quote(),
+    });
+    this.#sendStats();
+  }
+
+  #hear(session, data) {
+    const message = JSON.parse(data);
+    this.heard.push(message);
+    if (message.type === "ping" && !this.silent) tell(session, { type: "pong", id: message.id });
+  }
+
+  #sendPrice() {
+    const quote = this.quote() ?? { symbol: "BTC-USD", price: null, seq: this.seq };
+    this.#all({ type: "price", channel: "price:BTC-USD", ...quote });
+  }
+
+  /** A change of state is sent like a tick. */
+  #watchHealth() {
+    const quote = this.quote();
+    const health = quote ? (quote.stale ? "stale" : "fresh") : "none";
+    if (health !== this.#health && !this.silent) {
+      this.#health = health;
+      this.#sendPrice();
+    }
+  }
+
+  stats() {
+    const sessions = [...this.sessions.values()];
+    const users = grouped(sessions);
+    return {
+      type: "stats", time: new Date().toISOString(), uptime_s: (Date.now() - this.startedAt) / 1_000, version: "0.0.0-standin",
+      workers: this.workers.map((worker) => this.#row(worker, sessions)),
+      feeder: { pid: process.pid, state: "ready", restarts: 0 },
+      totals: { workers: this.workers.length, sessions: sessions.length, users: users.size, by_endpoint: { ws: sessions.length }, by_transport: { websocket: sessions.length } },
+      price: this.quote(),
+      ...(this.options.statsUsers && {
+        users: [...users].slice(0, 50).map(([id, of]) => ({ user_id: id, sessions: of.length, workers: [...new Set(of.map((s) => s.worker.id))] })),
+        users_truncated: Math.max(0, users.size - 50),
+      }),
+    };
+  }
+
+  #row({ id, pid, state, restarts, since }, sessions) {
+    const own = sessions.filter((session) => session.worker.id === id);
+    return {
+      id, pid, state, restarts, uptime_s: (Date.now() - since) / 1_000, sessions: own.length, users: new Set(own.map((s) => s.userId)).size,
+      cpu_pct: 0.7 + id / 10, rss_bytes: 7_100_000 + id * 40_000, messages_in: 0, messages_out: 0, lag_ms: 0, age_ms: 0,
+    };
+  }
+
+  #sendStats() {
+    this.#all(this.stats());
+  }
+
+  #all(message) {
+    if (!this.silent && !this.quiet) this.send(message);
+  }
+
+  #every(ms, call) {
+    this.#timers.push(setInterval(call, ms));
+  }
+}
+
+const ROUTES = Standin.routes;
+
+function tell({ socket }, message) {
+  if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message));
+}
+
+function json(response, status, body, headers = {}) {
+  response.writeHead(status, { ...HEADERS, "content-type": "application/json", "cache-control": "no-store", ...headers }).end(JSON.stringify(body));
+}
+
+function problem(response, { status, slug, detail, retryAfter }) {
+  const headers = { "content-type": "application/problem+json", ...(retryAfter && { "retry-after": String(retryAfter) }) };
+  json(response, status, { type: `https://btc-cluster.example/problems/${slug}`, title: slug, status, detail }, headers);
+}
+
+function upgradeRequired(response) {
+  const headers = { "content-type": "application/problem+json", upgrade: "websocket", connection: "upgrade" };
+  json(response, 426, { type: "about:blank", title: "Upgrade Required", status: 426 }, headers);
+}
+
+function grouped(sessions) {
+  const users = new Map();
+  for (const session of sessions) users.set(session.userId, [...(users.get(session.userId) ?? []), session]);
+  return users;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [http = 3000, ws = 8080] = process.argv.slice(2).map(Number);
+  const it = await standin({ http, ws, pageWsUrl: "own" });
+  console.log(`the stand-in serves ${it.url}`);
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => it.stop());
+}

@@ -1,0 +1,301 @@
+// The session's decisions without a browser: events and a clock in, states and actions out.
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { RULES, backoff, first, step, verdict, word } from "../../../static/session.js";
+
+/** A tab with a clock of its own; `random` is what every draw of lots gives. */
+class Tab {
+  state = first();
+  now = 1_000;
+  random = 0.5;
+  did = [];
+
+  tell(type, more = {}) {
+    const { state, actions } = step(this.state, { type, ...more }, this.now, this.random);
+    this.state = state;
+    this.did = actions.map((action) => action.do);
+    this.actions = actions;
+    return this;
+  }
+
+  after(ms) {
+    this.now += ms;
+    return this;
+  }
+
+  alarm(late = 0) {
+    this.now = this.state.wakeAt + late;
+    return this.tell("alarm");
+  }
+
+  connect() {
+    return this.tell("opened").tell("welcome", { heartbeatMs: 25_000 });
+  }
+
+  get word() {
+    return word(this.state);
+  }
+
+  get waits() {
+    return this.state.wakeAt - this.now;
+  }
+}
+
+const started = () => new Tab().tell("start");
+const connected = () => started().connect();
+
+describe("the way in", () => {
+  test("a tab is connecting until the welcome, not merely until the open", () => {
+    const tab = started();
+    assert.deepEqual([tab.word, tab.did], ["connecting", ["open"]]);
+    assert.equal(tab.tell("opened").word, "connecting");
+    assert.equal(tab.tell("welcome", { heartbeatMs: 25_000 }).word, "connected");
+  });
+
+  test("an open that takes too long is dropped and its reason asked for", () => {
+    assert.deepEqual(started().alarm().did, ["drop", "ask"]);
+  });
+
+  test("an open without a welcome is dropped and tried again", () => {
+    const tab = started().tell("opened").alarm();
+    assert.deepEqual([tab.did, tab.word, tab.state.why.kind], [["drop"], "reconnecting", "no-welcome"]);
+  });
+});
+
+describe("a lost session", () => {
+  for (const code of [1001, 1005, 1006, 1011, 1012, 1013, 1014, 3000, 4300]) {
+    test(`${code} comes back with back-off`, () => {
+      const tab = connected().tell("closed", { code, reason: "" });
+      assert.deepEqual([tab.word, tab.waits], ["reconnecting", 250]);
+      assert.deepEqual(tab.alarm().did, ["open"]);
+      assert.equal(tab.word, "reconnecting");
+      assert.equal(tab.connect().word, "connected");
+    });
+  }
+
+  for (const code of [1000, 1002, 1003, 1007, 1008, 1009, 4001, 4004, 4006, 4099]) {
+    test(`${code} stays away and says why`, () => {
+      const tab = connected().tell("closed", { code, reason: "some-slug" });
+      assert.deepEqual([tab.word, tab.state.wakeAt], ["offline", null]);
+      assert.deepEqual(tab.state.why, { code, slug: "some-slug", event: undefined });
+      for (const type of ["online", "visible", "alarm"]) assert.deepEqual(tab.tell(type).did, []);
+      assert.deepEqual(tab.tell("again").did, ["open"]);
+      assert.equal(tab.word, "connecting");
+    });
+  }
+
+  test("41xx comes back after a second at the least", () => {
+    const tab = connected();
+    tab.random = 0;
+    assert.equal(tab.tell("closed", { code: 4101, reason: "" }).waits, 1_000);
+    assert.deepEqual(tab.after(400).tell("visible").did, [], "nor does a look hurry it");
+    assert.equal(tab.waits, 600);
+  });
+
+  test("42xx comes back at once with a little jitter", () => {
+    const tab = connected();
+    tab.random = 0.999;
+    assert.ok(tab.tell("closed", { code: 4200, reason: "" }).waits <= RULES.soon);
+  });
+
+  test("the server's own slot is kept", () => {
+    const tab = connected().tell("system", { inMs: 7_000, event: "shutdown", reason: "stopping" });
+    tab.tell("closed", { code: 1001, reason: "" });
+    assert.deepEqual([tab.waits, tab.state.why.slug], [7_000, "stopping"]);
+  });
+
+  test("a slot does not make a tab come back that shall not, nor a 41xx sooner", () => {
+    const stop = connected().tell("system", { inMs: 10 }).tell("closed", { code: 4006, reason: "" });
+    assert.equal(stop.word, "offline");
+    const pause = connected().tell("system", { inMs: 10 }).tell("closed", { code: 4101, reason: "" });
+    assert.equal(pause.waits, 1_000);
+  });
+
+  test("a slot is for that close alone, and a system message without one is none", () => {
+    const tab = connected().tell("system", { inMs: 7_000 }).tell("closed", { code: 1012, reason: "" });
+    tab.alarm().connect().tell("system", { event: "heartbeat" }).tell("closed", { code: 1012, reason: "" });
+    assert.ok(tab.waits <= RULES.base * 2);
+  });
+
+  test("an absurd slot is not believed", () => {
+    const tab = connected().tell("system", { inMs: 1e12 }).tell("closed", { code: 1001, reason: "" });
+    assert.equal(tab.waits, RULES.longest);
+  });
+});
+
+describe("back-off", () => {
+  test("doubles with full jitter up to the cap", () => {
+    const tops = [0, 1, 2, 3, 4, 5, 6, 99, 5_000].map((attempt) => backoff(attempt, 1));
+    assert.deepEqual(tops, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000, 20_000, 20_000]);
+    assert.equal(backoff(6, 0), 0);
+  });
+
+  test("grows over failed opens and starts anew only after a session that lasted", () => {
+    const tab = connected().after(60_000).tell("closed", { code: 1006, reason: "" });
+    const waits = [tab.waits];
+    for (let i = 0; i < 3; i += 1) {
+      tab.alarm().tell("closed", { code: 1006 }).tell("answer", { status: 0 });
+      waits.push(tab.waits);
+    }
+    assert.deepEqual(waits, [250, 500, 1_000, 2_000]);
+    tab.alarm().connect().after(1_000).tell("closed", { code: 1011, reason: "" });
+    assert.equal(tab.waits, 4_000, "a welcome and a close in a circle must not spin");
+    tab.alarm().connect().after(RULES.stable).tell("closed", { code: 1011, reason: "" });
+    assert.equal(tab.waits, 250);
+  });
+
+  test("is cut short when the network is back, somebody looks or the button is pressed", () => {
+    for (const type of ["online", "visible", "again"]) {
+      const tab = connected().tell("closed", { code: 1006, reason: "" });
+      assert.deepEqual(tab.tell(type).did, ["open"], type);
+    }
+  });
+});
+
+describe("a refused open", () => {
+  const refused = (answer) => started().tell("closed", { code: 1006, reason: "" }).tell("answer", answer);
+
+  test("asks for the reason", () => {
+    const tab = started().tell("closed", { code: 1006, reason: "" });
+    assert.deepEqual([tab.did, tab.word], [["ask"], "connecting"]);
+  });
+
+  for (const status of [400, 401, 403, 404, 421]) {
+    test(`${status} is for good, with the reason`, () => {
+      const tab = refused({ status, slug: "x", detail: "because" });
+      assert.deepEqual([tab.word, tab.state.why], ["offline", { status, slug: "x", detail: "because" }]);
+    });
+  }
+
+  for (const status of [429, 500, 502, 503]) {
+    test(`${status} is tried again, never before Retry-After`, () => {
+      const tab = refused({ status, slug: "full", detail: "full", retryAfterMs: 3_000 });
+      assert.deepEqual([tab.word, tab.state.why.slug], ["reconnecting", "full"]);
+      assert.ok(tab.waits >= 3_000);
+      assert.deepEqual(tab.after(1_000).tell("online").did, []);
+      assert.deepEqual([tab.waits, tab.alarm().did], [2_000, ["open"]]);
+    });
+  }
+
+  test("a server that cannot be reached, or does not say, is tried again", () => {
+    assert.equal(refused({ status: 0 }).state.why.kind, "unreachable");
+    const tab = started().tell("closed", { code: 1006 }).alarm();
+    assert.deepEqual([tab.word, tab.state.why.kind], ["reconnecting", "unreachable"]);
+  });
+
+  test("another address that fails twice while our own origin serves is given up", () => {
+    const tab = started();
+    for (let i = 0; i < RULES.misses; i += 1) {
+      assert.equal(tab.actions[0].own, false);
+      tab.tell("closed", { code: 1006 }).tell("answer", { status: 426, elsewhere: true }).alarm();
+    }
+    assert.deepEqual(tab.actions, [{ do: "open", own: true }]);
+  });
+
+  test("an own origin that fails, or a server that is down, does not count against the other address", () => {
+    const tab = started();
+    for (let i = 0; i < 5; i += 1) {
+      tab.tell("closed", { code: 1006 }).tell("answer", { status: 426, elsewhere: false }).alarm();
+      tab.tell("closed", { code: 1006 }).tell("answer", { status: 0, elsewhere: true }).alarm();
+    }
+    assert.equal(tab.actions[0].own, false);
+  });
+});
+
+describe("silence", () => {
+  test("is asked after 1.5 heartbeats and some seconds, and ends in a return", () => {
+    const tab = connected();
+    assert.equal(tab.waits, 1.5 * 25_000 + RULES.slack);
+    assert.deepEqual(tab.alarm().did, ["ping"]);
+    assert.equal(tab.waits, RULES.pong);
+    assert.deepEqual([tab.alarm().did, tab.word, tab.state.why.kind], [["drop"], "reconnecting", "silent"]);
+  });
+
+  test("anything heard ends it", () => {
+    const tab = connected().alarm().after(4_000).tell("heard");
+    assert.deepEqual([tab.word, tab.waits], ["connected", 1.5 * 25_000 + RULES.slack]);
+  });
+
+  test("after a sleep of the machine there is one more round, not endless ones", () => {
+    const tab = connected().alarm(3_600_000);
+    assert.deepEqual(tab.did, ["ping"]);
+    assert.deepEqual(tab.alarm(60_000).did, ["ping"]);
+    assert.deepEqual(tab.alarm(60_000).did, ["drop"]);
+  });
+
+  test("coming back into view or online asks at once unless something was just heard", () => {
+    for (const type of ["visible", "online"]) {
+      const tab = connected();
+      assert.deepEqual(tab.after(100).tell(type).did, []);
+      assert.deepEqual(tab.after(RULES.quiet).tell(type).did, ["ping"]);
+      assert.deepEqual(tab.tell(type).did, [], "once");
+    }
+  });
+});
+
+describe("another user, another page", () => {
+  test("a new id opens a new session in any phase", () => {
+    assert.deepEqual(connected().tell("renamed").did, ["drop", "open"]);
+    assert.deepEqual(started().tell("renamed").did, ["drop", "open"]);
+    assert.deepEqual(connected().tell("closed", { code: 1006 }).tell("renamed").did, ["open"]);
+    assert.deepEqual(new Tab().tell("renamed").did, []);
+  });
+
+  test("leaving lets go of the socket, and coming back starts", () => {
+    const tab = connected().tell("leave");
+    assert.deepEqual([tab.did, tab.state.phase, tab.state.wakeAt], [["drop"], "idle", null]);
+    assert.deepEqual(tab.tell("start").did, ["open"]);
+  });
+});
+
+test("no history leaves a tab stuck, with two sockets, or asking for what it has not", () => {
+  const lots = generator(20_261_120);
+  const pick = (list) => list[Math.floor(lots() * list.length)];
+  const codes = [1000, 1001, 1006, 1008, 1011, 1012, 1013, 4001, 4101, 4102, 4200, 4201];
+  const events = [
+    () => ["opened"], () => ["welcome", { heartbeatMs: pick([undefined, 0, 1_000, 25_000]) }], () => ["heard"],
+    () => ["closed", { code: pick(codes), reason: pick(["", "slug"]) }], () => ["alarm"], () => ["online"], () => ["visible"],
+    () => ["system", { inMs: pick([undefined, 0, 50, 1e9]) }], () => ["again"], () => ["renamed"], () => ["start"], () => ["leave"],
+    () => ["answer", { status: pick([0, 200, 400, 403, 426, 429, 503]), elsewhere: pick([true, false]), retryAfterMs: pick([0, 2_000]) }],
+  ];
+  for (let history = 0; history < 2_000; history += 1) {
+    const tab = new Tab();
+    let socket = false;
+    for (let i = 0; i < 60; i += 1) {
+      const [type, more] = pick(events)();
+      if (["opened", "welcome", "heard", "system", "closed"].includes(type) && !socket) continue;
+      if (type === "closed") socket = false;
+      tab.random = lots();
+      tab.after(lots() * 3_000).tell(type, more);
+      for (const action of tab.actions) {
+        if (action.do === "ping") assert.ok(socket);
+        if (action.do === "drop") assert.ok(socket, `a drop of nothing after ${type}`);
+        if (action.do === "drop") socket = false;
+        if (action.do === "open") assert.ok(!socket, `a second socket after ${type}`);
+        if (action.do === "open") socket = true;
+      }
+      const { phase, wakeAt } = tab.state;
+      assert.ok(["connecting", "connected", "reconnecting", "offline"].includes(tab.word));
+      assert.equal(socket, ["opening", "greeting", "connected"].includes(phase));
+      assert.equal(Number.isFinite(wakeAt), phase !== "idle" && phase !== "offline", phase);
+    }
+  }
+});
+
+test("every close code has one verdict", () => {
+  for (let code = 1_000; code < 5_000; code += 1) {
+    assert.ok(["stop", "backoff", "pause", "soon"].includes(verdict(code)));
+  }
+});
+
+/** Numbers in [0, 1) that are the same in every run (mulberry32). */
+function generator(seed) {
+  let a = seed;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
