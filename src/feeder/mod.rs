@@ -1,1 +1,69 @@
 //! The feeder: the one process that talks to exchanges.
+//!
+//! ```text
+//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ Said::Quote
+//!                                                              └────▶ table ──────────▶ Said::Sources
+//! ```
+//!
+//! Exchanges are asked once for the whole host: their limits are per address. What is published goes to the
+//! caller of [`run`], who owns the link to the master.
+
+mod core;
+mod policy;
+mod sanity;
+mod source;
+mod table;
+
+pub use core::{Plan, Said, run};
+pub use table::{SourceState, SourceStatus};
+
+use crate::model::{Boot, Mono, Wall};
+use crate::os::clock;
+use std::sync::Arc;
+
+/// One moment on the three clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For decisions.
+    pub mono: Mono,
+    /// For ages.
+    pub boot: Boot,
+    /// For people.
+    pub wall: Wall,
+}
+
+/// Where moments come from; another one in tests.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Now + Send + Sync>);
+
+impl Clock {
+    /// The machine's clocks.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(|| Now { mono: clock::mono(), boot: clock::boot(), wall: clock::wall() })
+    }
+
+    /// Any others.
+    pub fn new(read: impl Fn() -> Now + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// Reads them.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        (self.0)()
+    }
+}
+
+#[cfg(test)]
+impl Clock {
+    /// Follows tokio's clock, which tests pause.
+    pub(crate) fn virtual_time() -> Self {
+        let begin = tokio::time::Instant::now();
+        Self::new(move || {
+            let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let wall = Wall(1_763_640_000_000 + i64::try_from(nanos / 1_000_000).unwrap_or(0));
+            Now { mono: Mono(nanos), boot: Boot(nanos), wall }
+        })
+    }
+}

@@ -1,1 +1,76 @@
 //! Price sources.
+//!
+//! ```text
+//! exchange ──bytes──▶ driver (push, poll: all the I/O) ──▶ dialect (binance, ...: pure) ──▶ Sink
+//! file ─────lines───▶ replay, mock ─────────────────────────────────────────────────────▶ Sink
+//! ```
+//!
+//! A source is one file and one arm in [`build`]. An exchange is a *dialect*: its addresses and how its bytes
+//! read, without a socket, so that it is tested on texts. The drivers do the I/O with all limits and are shared.
+//! Nobody here pauses after a fault, counts retries or decides which price is served: that is the feeder's.
+//! Out of scope: order books, private channels, anything that trades.
+
+mod binance;
+mod build;
+mod coindesk;
+mod digits;
+mod fault;
+mod http;
+mod line;
+mod mock;
+mod poll;
+mod push;
+mod replay;
+mod script;
+
+#[cfg(test)]
+mod battery;
+#[cfg(test)]
+#[path = "../../tests/standin/mod.rs"]
+mod standin;
+
+pub use build::{Content, Leg, Source, build};
+pub use fault::Fault;
+pub use http::{Http, Proxies};
+pub use script::Script;
+
+use crate::model::{Price, Symbol, Wall};
+use async_trait::async_trait;
+
+/// One price as its source said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// What was asked for.
+    pub symbol: Symbol,
+    /// What the source really quotes.
+    pub pair: Symbol,
+    /// The price, in the source's digits.
+    pub price: Price,
+    /// The best bid, where it is told.
+    pub bid: Option<Price>,
+    /// The best ask, where it is told.
+    pub ask: Option<Price>,
+    /// The source's own stamp.
+    pub time: Option<Wall>,
+    /// The source's own number, growing within a session.
+    pub seq: Option<u64>,
+}
+
+/// Where a session puts what it reads. Its calls never wait: a slow consumer must not keep a driver from
+/// answering a ping.
+pub trait Sink: Send {
+    /// A price.
+    fn tick(&mut self, tick: Tick);
+    /// Something that could not be read; counted, the session goes on.
+    fn bad(&mut self, why: String);
+    /// What came, before anybody read it (for a recorder).
+    fn raw(&mut self, _bytes: &[u8]) {}
+}
+
+/// A price source, as the feeder's supervisor sees it.
+#[async_trait]
+pub trait PriceProvider: Send + 'static {
+    /// One session, from connecting to the fault that ends it. Dropping the future cancels it; the next call
+    /// begins a new one. Never waits for `out`.
+    async fn session(&mut self, out: &mut dyn Sink) -> Fault;
+}

@@ -1,0 +1,259 @@
+//! The feeder's one loop: notes of the sources, changes of the configuration and time, into the policy.
+
+use super::policy::{Action, Member, Policy, Settings};
+use super::source::{Note, What, supervise};
+use super::table::{Row, SourceStatus};
+use super::{Clock, SourceState};
+use crate::config::{PriceConfig, Provider};
+use crate::model::{Mono, Quote};
+use crate::providers::{Content, Fault, Http, Source, build};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Notes that may wait for the core; the oldest are lost.
+const NOTES: usize = 1024;
+/// Numbers of sources are told this often while nothing else changes.
+const TABLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the feeder is to do: the configuration's part, and what went before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// `[price]`.
+    pub price: PriceConfig,
+    /// `[provider.NAME]`.
+    pub providers: BTreeMap<String, Provider>,
+    /// Whether this daemon has ever served a real price. Read once, at the start: a mock beside real sources is
+    /// then not served by a feeder that takes the place of one that died.
+    pub real_before: bool,
+}
+
+/// What the feeder says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// A symbol's price; `seq` is 0 for the master to set.
+    Quote(Quote),
+    /// All sources in their order: at once when a state changes, else at most one a second.
+    Sources(Vec<SourceStatus>),
+}
+
+/// Runs until the sender of `plans` is gone. Each new plan is put in force at once; sources whose content is the
+/// same keep their session.
+pub async fn run(
+    mut plans: watch::Receiver<Arc<Plan>>,
+    clock: Clock,
+    http: Arc<Http>,
+    out: impl FnMut(Said),
+) {
+    let plan = plans.borrow_and_update().clone();
+    let (notes, mut inbox) = broadcast::channel(NOTES);
+    let mut core = Core::new(&plan, clock, http, notes, out);
+    loop {
+        let wake = core.wake_at();
+        tokio::select! {
+            changed = plans.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let plan = plans.borrow_and_update().clone();
+                core.reconfigure(&plan);
+            }
+            note = inbox.recv() => match note {
+                Ok(note) => core.note(note),
+                Err(broadcast::error::RecvError::Lagged(lost)) => {
+                    tracing::warn!(lost, "the feeder does not keep up with its sources");
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+        }
+        core.turn();
+    }
+}
+
+struct Core<F> {
+    running: Vec<Running>,
+    next_id: u32,
+    plan: PriceConfig,
+    policy: Policy,
+    clock: Clock,
+    http: Arc<Http>,
+    notes: broadcast::Sender<Note>,
+    out: F,
+    /// What the table is told about next: `None` when nothing has changed.
+    table_due: Option<Mono>,
+    table_told: Mono,
+}
+
+/// A source that runs, or one that is off.
+struct Running {
+    id: u32,
+    content: Content,
+    row: Row,
+    no_tick: Duration,
+    /// Interval and liveness of each leg.
+    legs: Vec<(Duration, bool)>,
+    _task: Option<AbortOnDropHandle<()>>,
+}
+
+impl<F: FnMut(Said)> Core<F> {
+    fn new(plan: &Plan, clock: Clock, http: Arc<Http>, notes: broadcast::Sender<Note>, out: F) -> Self {
+        let now = clock.now().mono;
+        let nobody = Settings {
+            members: Vec::new(),
+            symbols: Vec::new(),
+            start_wait: plan.price.start_wait,
+            publish_interval: plan.price.publish_interval,
+        };
+        let policy = Policy::new(nobody, plan.real_before, now);
+        let plan_price = plan.price.clone();
+        let mut core = Self {
+            running: Vec::new(),
+            next_id: 0,
+            plan: plan_price,
+            policy,
+            clock,
+            http,
+            notes,
+            out,
+            table_due: Some(now),
+            table_told: now,
+        };
+        core.reconfigure(plan);
+        core
+    }
+
+    fn reconfigure(&mut self, plan: &Plan) {
+        let mut before = std::mem::take(&mut self.running);
+        for name in &plan.price.providers {
+            // The configuration has been checked: every name is there.
+            let Some(provider) = plan.providers.get(name) else { continue };
+            let content = Content::new(provider, &plan.price);
+            let running = match before.iter().position(|old| old.content == content) {
+                Some(same) => before.swap_remove(same),
+                None => self.begin(name, content),
+            };
+            self.running.push(running);
+        }
+        drop(before);
+        self.plan = plan.price.clone();
+        let member = |running: &Running| Member {
+            id: running.id,
+            name: running.row.status.name.clone(),
+            made_up: running.row.status.mock,
+            no_tick: running.no_tick,
+        };
+        let settings = Settings {
+            members: self.running.iter().map(member).collect(),
+            symbols: plan.price.symbols.clone(),
+            start_wait: plan.price.start_wait,
+            publish_interval: plan.price.publish_interval,
+        };
+        let actions = self.policy.reconfigure(settings, self.clock.now().mono);
+        self.perform(actions);
+        self.table_due = Some(self.clock.now().mono);
+    }
+
+    fn begin(&mut self, name: &str, content: Content) -> Running {
+        self.next_id += 1;
+        let (id, made_up) = (self.next_id, content.made_up());
+        let (source, off) = match build(&content, &self.http) {
+            Ok(source) => (source, None),
+            Err(why) => {
+                tracing::warn!(source = name, why, "source is off");
+                (Source { legs: Vec::new(), no_tick: Duration::ZERO }, Some(why))
+            }
+        };
+        let words = off.map_or_else(|| Ok(source.legs.iter().map(|leg| leg.word).collect()), Err);
+        let row = Row::new(name, made_up, words);
+        let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
+        let task = supervise(id, source.legs, self.clock.clone(), self.notes.clone());
+        let task = AbortOnDropHandle::new(tokio::spawn(task));
+        Running { id, content, row, no_tick: source.no_tick, legs, _task: Some(task) }
+    }
+
+    fn note(&mut self, note: Note) {
+        let Some(running) = self.running.iter_mut().find(|running| running.id == note.source) else {
+            return;
+        };
+        let changed = running.row.note(note.leg, &note.what);
+        if changed {
+            tell(&running.row.status);
+        }
+        let now = self.clock.now().mono;
+        let due = if changed { now } else { self.table_told.after(TABLE_INTERVAL) };
+        self.table_due = Some(self.table_due.map_or(due, |before| before.min(due)));
+        let elsewhere = running.row.live_elsewhere(note.leg);
+        let actions = match note.what {
+            What::Tick(tick, at) => {
+                let (interval, live) = running.legs.get(note.leg).copied().unwrap_or_default();
+                self.policy.tick(note.source, tick, interval, live, at)
+            }
+            // While another leg gives prices the source has not ended.
+            What::Ended(..) if elsewhere => Vec::new(),
+            What::Ended(Fault::Wait(..) | Fault::Refused(_)) => self.policy.out(note.source, now),
+            What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
+            What::Began | What::Repeated | What::Bad(_) | What::StandBy => Vec::new(),
+        };
+        self.perform(actions);
+    }
+
+    /// Does what is due.
+    fn turn(&mut self) {
+        let now = self.clock.now().mono;
+        let actions = self.policy.wake(now);
+        self.perform(actions);
+        if self.table_due.is_some_and(|due| due <= now) {
+            (self.table_due, self.table_told) = (None, now);
+            let serving = self.policy.serving(&self.plan.symbol);
+            let row = |running: &Running| SourceStatus {
+                serving: Some(running.id) == serving,
+                ..running.row.status.clone()
+            };
+            (self.out)(Said::Sources(self.running.iter().map(row).collect()));
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let now = self.clock.now().mono;
+        let next = [self.policy.next(now), self.table_due].into_iter().flatten().min()?;
+        // A moment later rather than earlier: the timer's grain is a millisecond.
+        Some(Instant::now() + next.since(now))
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Publish(quote) => (self.out)(Said::Quote(quote)),
+                Action::Serve { symbol, from, to } => {
+                    tracing::info!(%symbol, from = from.as_deref(), to = &*to, "price source");
+                    self.table_due = Some(self.clock.now().mono);
+                }
+                Action::Held { symbol, source, price, believed } => {
+                    if let Some(running) = self.running.iter_mut().find(|r| r.row.status.name == source) {
+                        running.row.status.rejected += 1;
+                    }
+                    let believed = believed.map(|price| price.to_string());
+                    tracing::warn!(%symbol, source = &*source, %price, believed, "price held: it jumps");
+                }
+            }
+        }
+    }
+}
+
+/// One line in the log for each change of a source's state.
+fn tell(status: &SourceStatus) {
+    let (source, state) = (&*status.name, status.state.as_str());
+    match status.state {
+        SourceState::Live => tracing::info!(source, state, "source"),
+        SourceState::Connecting => tracing::debug!(source, state, "source"),
+        _ => tracing::warn!(source, state, why = status.error.as_deref().unwrap_or_default(), "source"),
+    }
+}
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

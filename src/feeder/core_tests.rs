@@ -1,0 +1,179 @@
+//! The feeder as a whole, with mocks and recordings, under virtual time.
+
+use super::*;
+use crate::config::{OnStale, ProviderKind};
+use crate::model::{Price, Symbol};
+use crate::providers::Proxies;
+use std::sync::Mutex;
+use tokio::time::sleep;
+
+fn mock(name: &str, price: &str, script: Option<&std::path::Path>) -> Provider {
+    Provider {
+        name: name.to_owned(),
+        kind: ProviderKind::Mock {
+            price: Price::parse(price).unwrap(),
+            volatility: 0.0,
+            tick: Duration::from_secs(1),
+            seed: 1,
+            script: script.map(Into::into),
+        },
+    }
+}
+
+fn plan(providers: &[Provider]) -> Plan {
+    let symbol = Symbol::new("BTC-USD").unwrap();
+    let seconds = Duration::from_secs;
+    Plan {
+        price: PriceConfig {
+            symbols: vec![symbol.clone()],
+            symbol,
+            providers: providers.iter().map(|provider| provider.name.clone()).collect(),
+            publish_interval: Duration::from_millis(100),
+            refresh: seconds(60),
+            start_wait: seconds(2),
+            fresh_for: seconds(10),
+            max_age: seconds(120),
+            forget_after: seconds(600),
+            on_stale: OnStale::Serve,
+        },
+        providers: providers.iter().map(|provider| (provider.name.clone(), provider.clone())).collect(),
+        real_before: false,
+    }
+}
+
+/// A feeder that runs, and what it has said.
+struct Running {
+    plans: watch::Sender<Arc<Plan>>,
+    said: Arc<Mutex<Vec<Said>>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Running {
+    fn new(providers: &[Provider]) -> Self {
+        let (plans, receiver) = watch::channel(Arc::new(plan(providers)));
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let ears = said.clone();
+        let http = Arc::new(Http::new(Proxies::Ignored));
+        let task = run(receiver, Clock::virtual_time(), http, move |what| ears.lock().unwrap().push(what));
+        Self { plans, said, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
+    }
+
+    fn reconfigure(&self, providers: &[Provider]) {
+        self.plans.send(Arc::new(plan(providers))).unwrap();
+    }
+
+    /// The prices since the last call.
+    fn prices(&self) -> Vec<String> {
+        let mut said = self.said.lock().unwrap();
+        let prices = said.iter().filter_map(|what| match what {
+            Said::Quote(quote) => Some(quote.price.to_string()),
+            Said::Sources(_) => None,
+        });
+        let prices = prices.collect();
+        said.retain(|what| matches!(what, Said::Sources(_)));
+        prices
+    }
+
+    fn sources(&self) -> Vec<SourceStatus> {
+        let said = self.said.lock().unwrap();
+        let last = said.iter().rev().find_map(|what| match what {
+            Said::Sources(sources) => Some(sources.clone()),
+            Said::Quote(_) => None,
+        });
+        last.unwrap()
+    }
+}
+
+fn script(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+async fn after(ms: u64) {
+    sleep(Duration::from_millis(ms)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mock_is_published_and_told_of() {
+    let feeder = Running::new(&[mock("mock", "64000.00", None)]);
+    after(3_500).await;
+    assert_eq!(feeder.prices(), ["64000.00"; 4]);
+    let [source] = &feeder.sources()[..] else { panic!() };
+    assert_eq!(
+        (&*source.name, source.state, source.serving, source.mock),
+        ("mock", SourceState::Live, true, true)
+    );
+    assert!(source.ticks >= 3, "{source:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_price_restarts_the_mock_there_and_an_unchanged_one_goes_on() {
+    let calm = script("set 100\nmove +1\nmove +1\nmove +1\nmove +1\nmove +1\nmove +1");
+    let scripted = mock("calm", "1", Some(calm.path()));
+    let feeder = Running::new(&[mock("mock", "64000.00", None)]);
+    after(1_500).await;
+    feeder.prices();
+    feeder.reconfigure(&[mock("mock", "100.00", None)]);
+    after(50).await;
+    assert_eq!(feeder.prices(), ["100.00"], "at once and without a doubt");
+
+    feeder.reconfigure(std::slice::from_ref(&scripted));
+    after(4_500).await;
+    assert!(feeder.prices().len() > 1);
+    feeder.reconfigure(&[scripted.clone(), mock("mock", "5", None)]);
+    after(1_000).await;
+    assert_eq!(feeder.prices(), ["105.00"], "its session went on");
+    after(1_000).await;
+    let sources = feeder.sources();
+    assert_eq!(sources.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_are_paused_for_and_told() {
+    let file = script("set 1\nfault wait 7s\nset 1\nfault retry\nset 1\nfault refused\nset 1\nsilent");
+    let feeder = Running::new(&[mock("m", "1", Some(file.path()))]);
+    after(1_500).await;
+    let source = feeder.sources().remove(0);
+    assert_eq!((source.state, source.reconnects), (SourceState::Waiting, 1));
+    assert_eq!(source.error.as_deref(), Some("mock: as the script says (told to wait 7 s)"));
+    after(6_400).await;
+    assert_eq!(feeder.prices().len(), 1, "not before");
+    after(900).await;
+    assert_eq!(feeder.prices().len(), 1);
+    after(1_200).await;
+    assert_eq!(feeder.prices().len(), 1, "a quick retry");
+    after(3_500_000).await;
+    assert_eq!((feeder.prices().len(), feeder.sources()[0].state), (0, SourceState::Refused));
+    after(500_000).await;
+    assert_eq!((feeder.prices().len(), feeder.sources()[0].state), (1, SourceState::Live));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_lacks_its_key_is_off_and_the_mock_waits_for_it_all_the_same() {
+    let coindesk = Provider {
+        name: "coindesk".to_owned(),
+        kind: ProviderKind::Coindesk {
+            rest_url: "https://127.0.0.1:1".to_owned(),
+            api_key: None,
+            market: "cadli".to_owned(),
+        },
+    };
+    let feeder = Running::new(&[coindesk, mock("mock", "1", None)]);
+    after(1_900).await;
+    assert_eq!(feeder.prices().len(), 0);
+    after(200).await;
+    assert_eq!(feeder.prices().len(), 1);
+    let sources = feeder.sources();
+    assert_eq!((sources[0].state, sources[0].error.as_deref()), (SourceState::Off, Some("no API key")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_with_its_plans() {
+    let (plans, receiver) = watch::channel(Arc::new(plan(&[mock("mock", "1", None)])));
+    let http = Arc::new(Http::new(Proxies::Ignored));
+    let task = tokio::spawn(run(receiver, Clock::virtual_time(), http, |_| {}));
+    after(10).await;
+    drop(plans);
+    task.await.unwrap();
+}

@@ -1,0 +1,215 @@
+//! The supervisor of one source: session, fault, pause, next session, for ever. It never gives up.
+
+use super::{Clock, Now};
+use crate::model::{Backoff, Symbol};
+use crate::providers::{Fault, Leg, PriceProvider, Sink, Tick};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// After a refusal: nothing changes by asking again, but a ban or a mistake over there may end.
+const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
+/// A session that gave a price and lasted so long starts the back-off anew. One that ticks once and breaks does
+/// not: Binance allows 300 connections in five minutes.
+const STABLE: Duration = Duration::from_secs(5);
+/// The second leg stands in when the first gave nothing for so long; at the beginning it is less patient.
+const QUIET: Duration = Duration::from_secs(3);
+const QUIET_AT_FIRST: Duration = Duration::from_secs(1);
+/// The second leg does not begin more often than this.
+const STAND_IN_PAUSE: Duration = Duration::from_secs(1);
+
+/// What happened at a source.
+#[derive(Clone, Debug)]
+pub(super) struct Note {
+    /// Which source.
+    pub source: u32,
+    /// Which of its legs.
+    pub leg: usize,
+    /// What.
+    pub what: What,
+}
+
+/// See [`Note`].
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// A session began.
+    Began,
+    /// A price was read at that moment.
+    Tick(Tick, Now),
+    /// A price that is not newer than the one before in this session.
+    Repeated,
+    /// Something unreadable came.
+    Bad(String),
+    /// The session ended.
+    Ended(Fault),
+    /// The leg stands by: the first one gives prices.
+    StandBy,
+}
+
+/// What the first leg does, for the second one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pulse {
+    ticks: u64,
+    down: bool,
+}
+
+/// Runs a source until it is dropped.
+pub(super) async fn supervise(id: u32, legs: Vec<Leg>, clock: Clock, notes: broadcast::Sender<Note>) {
+    let mut legs = legs.into_iter().enumerate().map(|(leg, way)| {
+        let post = Post { source: id, leg, notes: notes.clone(), clock: clock.clone() };
+        Running::new(way, post)
+    });
+    let (Some(mut first), second) = (legs.next(), legs.next()) else { return };
+    match second {
+        None => first.go_on().await,
+        Some(second) => {
+            let pulse = first.pulse.subscribe();
+            tokio::join!(first.go_on(), stand_in(second, pulse));
+        }
+    }
+}
+
+/// Runs the second leg while the first gives no price.
+async fn stand_in(mut leg: Running, mut first: watch::Receiver<Pulse>) {
+    loop {
+        quiet(&mut first).await;
+        let seen = first.borrow().ticks;
+        tokio::select! {
+            () = leg.go_on() => return,
+            ticked = first.wait_for(|pulse| pulse.ticks > seen) => if ticked.is_err() { return },
+        }
+        leg.not_before = leg.not_before.max(Instant::now() + STAND_IN_PAUSE);
+        leg.post.send(What::StandBy);
+    }
+}
+
+/// Returns when the first leg is down or has been quiet for too long.
+async fn quiet(first: &mut watch::Receiver<Pulse>) {
+    loop {
+        let pulse = *first.borrow_and_update();
+        let patience = if pulse.ticks == 0 { QUIET_AT_FIRST } else { QUIET };
+        if pulse.down || !matches!(timeout(patience, first.changed()).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// One leg and what must outlive its sessions.
+struct Running {
+    leg: Leg,
+    provider: Option<Box<dyn PriceProvider>>,
+    backoff: Backoff,
+    not_before: Instant,
+    pulse: watch::Sender<Pulse>,
+    post: Post,
+}
+
+impl Running {
+    fn new(leg: Leg, post: Post) -> Self {
+        Self {
+            leg,
+            provider: None,
+            backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
+            not_before: Instant::now(),
+            pulse: watch::Sender::default(),
+            post,
+        }
+    }
+
+    /// Session after session. When it is dropped, the pause that was to be kept is still known.
+    async fn go_on(&mut self) {
+        loop {
+            sleep_until(self.not_before).await;
+            let (begin, before) = (Instant::now(), self.pulse.borrow().ticks);
+            self.post.send(What::Began);
+            let fault = self.session().await;
+            let good = self.pulse.borrow().ticks > before && begin.elapsed() >= STABLE;
+            let pause = pause(&fault, good, &mut self.backoff);
+            self.not_before = Instant::now() + pause;
+            self.pulse.send_modify(|pulse| pulse.down = true);
+            tracing::debug!(source = self.post.source, leg = self.leg.word, %fault, ?pause, "session ended");
+            self.post.send(What::Ended(fault));
+        }
+    }
+
+    /// One session, in a task of its own: a panic there ends the session and nothing else.
+    async fn session(&mut self) -> Fault {
+        let made = self.provider.take().map_or_else(|| self.leg.make(), Ok);
+        let mut provider = match made {
+            Ok(provider) => provider,
+            Err(fault) => return fault,
+        };
+        let mut ear = Ear { post: self.post.clone(), pulse: self.pulse.clone(), last: HashMap::new() };
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            let fault = provider.session(&mut ear).await;
+            (provider, fault)
+        }));
+        match task.await {
+            Ok((provider, fault)) => {
+                self.provider = Some(provider);
+                fault
+            }
+            Err(error) => Fault::Retry(format!("the provider's code failed: {error}")),
+        }
+    }
+}
+
+/// How long until the next session.
+fn pause(fault: &Fault, good: bool, backoff: &mut Backoff) -> Duration {
+    if good {
+        backoff.reset();
+    }
+    let jitter = |time: Duration| time + time.min(Duration::from_secs(300)).mul_f64(fastrand::f64() / 10.0);
+    match fault {
+        Fault::Wait(time, _) => jitter(*time),
+        Fault::Refused(_) => jitter(REFUSED_PAUSE),
+        Fault::Reconnect(_) if good => Duration::ZERO,
+        Fault::Reconnect(_) | Fault::Retry(_) | Fault::Skip(_) => backoff.next(fastrand::f64()),
+    }
+}
+
+/// The way of notes to the core. A full queue loses its oldest: what is newest matters, and nobody may wait.
+#[derive(Clone)]
+struct Post {
+    source: u32,
+    leg: usize,
+    notes: broadcast::Sender<Note>,
+    clock: Clock,
+}
+
+impl Post {
+    fn send(&self, what: What) {
+        // Without a receiver the process is about to end.
+        let _ = self.notes.send(Note { source: self.source, leg: self.leg, what });
+    }
+}
+
+/// Listens to one session.
+struct Ear {
+    post: Post,
+    pulse: watch::Sender<Pulse>,
+    last: HashMap<Symbol, u64>,
+}
+
+impl Sink for Ear {
+    fn tick(&mut self, tick: Tick) {
+        let now = self.post.clock.now();
+        if let Some(seq) = tick.seq {
+            let last = self.last.entry(tick.symbol.clone()).or_default();
+            if seq <= *last {
+                return self.post.send(What::Repeated);
+            }
+            *last = seq;
+        }
+        self.pulse.send_modify(|pulse| *pulse = Pulse { ticks: pulse.ticks + 1, down: false });
+        self.post.send(What::Tick(tick, now));
+    }
+
+    fn bad(&mut self, why: String) {
+        self.post.send(What::Bad(why));
+    }
+}
