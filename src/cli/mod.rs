@@ -1,9 +1,40 @@
-//! The command line.
+//! The command line: one file per command.
 
+mod arguments;
+mod check;
+mod ctl;
+mod daemon;
+mod table;
+
+use arguments::{Arguments, Command, Role};
+use clap::Parser;
 use std::process::ExitCode;
+
+/// Done.
+const OK: u8 = 0;
+/// It did not work.
+const FAILED: u8 = 1;
+/// The command line makes no sense (clap's own).
+const USAGE: u8 = 2;
+/// `EX_CONFIG` of sysexits(3): the configuration is bad.
+const BAD_CONFIGURATION: u8 = 78;
 
 /// Does what the command line says.
 #[must_use]
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { OK });
+        }
+    };
+    let source = || arguments.source();
+    match arguments.command {
+        None | Some(Command::Run) => daemon::run(source()),
+        Some(Command::Check) => check::run(source()),
+        Some(Command::Ctl(ref ctl)) => ctl::run(ctl, source()),
+        Some(Command::Internal { role: Role::Worker }) => crate::worker::run(),
+        Some(Command::Internal { role: Role::Feeder }) => crate::feeder::run_process(),
+    }
 }

@@ -413,13 +413,20 @@ pub enum FromFeeder {
     Beat(Box<Counters>),
     /// A price to publish; `seq` is given by the master.
     Tick(Quote),
+    /// The sources and how they are, as JSON.
+    Sources(Box<str>),
 }
 
 /// From the master to the feeder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToFeeder<'a> {
-    /// The configuration as JSON: the first message, and again whenever it changes.
-    Config(&'a str),
+    /// The first message, and again whenever the configuration changes.
+    Config {
+        /// As JSON.
+        config: &'a str,
+        /// Whether this daemon has ever served a real price: a mock is no fallback then.
+        real_before: bool,
+    },
     /// End.
     Stop,
 }

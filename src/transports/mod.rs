@@ -1,1 +1,3 @@
 //! Bytes of a connection to a session and back.
+
+pub mod ws;

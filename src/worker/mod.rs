@@ -1,1 +1,8 @@
-//! A worker: clients on one side, the master on the other.
+//! A worker: clients on one side, the master on the other. [`hub`] owns all sessions; [`http`] turns requests into
+//! questions for it; [`life`] begins and ends the process.
+
+mod http;
+mod hub;
+mod life;
+
+pub use life::run;

@@ -1,0 +1,113 @@
+//! What can be typed.
+
+use crate::config::{Faults, Source};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Live bitcoin price for browser tabs: a supervised cluster of WebSocket workers.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(super) struct Arguments {
+    /// The configuration file; without it ./etc/btc-cluster.toml in a checkout, else /etc/btc-cluster/btc-cluster.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// development, production or test
+    #[arg(long, global = true, value_name = "NAME")]
+    env: Option<String>,
+    /// Sets one key, over all files and variables: --set http.listen=127.0.0.1:0
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon (the same as no command)
+    Run,
+    /// Validate the configuration and print it with the origin of each value
+    Check,
+    /// Ask or tell the running daemon
+    Ctl(Ctl),
+    /// What the daemon starts its own processes with
+    #[command(hide = true)]
+    Internal {
+        /// Which process.
+        role: Role,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Role {
+    /// Serves clients.
+    Worker,
+    /// Serves prices.
+    Feeder,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ctl {
+    /// The control socket; without it the one of the configuration
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) what: What,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum What {
+    /// The daemon as a whole
+    Status,
+    /// The workers, one line each
+    Workers,
+    /// The sessions, of one user or all
+    Sessions {
+        /// Only of this user
+        #[arg(long, value_name = "USER_ID")]
+        user: Option<String>,
+    },
+    /// The price sources and how they are
+    Sources,
+    /// Read the configuration again; waits, and fails with every fault named
+    Reload,
+    /// Replace a worker, or start one that was given up
+    RestartWorker {
+        /// Its id, as in `workers`
+        id: u16,
+    },
+    /// Disconnect a session
+    Kick {
+        /// Its id, as in `sessions`
+        session: String,
+    },
+    /// Send a message to all subscribers of a channel
+    Publish {
+        /// Its name, one of [[channels]]
+        channel: String,
+        /// JSON; anything else is sent as a string
+        data: String,
+    },
+    /// The workers, again each second until interrupted
+    Watch,
+    /// End the daemon
+    Stop,
+}
+
+impl Arguments {
+    /// Where the configuration comes from.
+    pub(super) fn source(&self) -> Result<Source, Faults> {
+        let mut source = Source::of_process(self.config.as_deref(), self.env.as_deref())?;
+        source.overrides = self
+            .set
+            .iter()
+            .map(|set| match set.split_once('=') {
+                Some((key, value)) => (key.trim().to_owned(), value.trim().to_owned()),
+                None => (set.trim().to_owned(), String::new()),
+            })
+            .collect();
+        Ok(source)
+    }
+}

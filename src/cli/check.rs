@@ -1,0 +1,25 @@
+//! `btc-cluster check`: the effective configuration, or all that is wrong with it.
+
+use super::BAD_CONFIGURATION;
+use crate::config::{Faults, Source, load, render};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+pub(super) fn run(source: Result<Source, Faults>) -> ExitCode {
+    match source.and_then(|source| load(&source)) {
+        Ok(loaded) => {
+            // A reader that has gone (`check | head`) is no failure.
+            let _ = io::stdout().write_all(render(&loaded).as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(faults) => refuse(&faults),
+    }
+}
+
+/// Prints every fault.
+pub(super) fn refuse(faults: &Faults) -> ExitCode {
+    for fault in &faults.0 {
+        eprintln!("{fault}");
+    }
+    ExitCode::from(BAD_CONFIGURATION)
+}

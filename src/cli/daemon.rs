@@ -1,0 +1,27 @@
+//! `btc-cluster run`: validates first, then is the master.
+
+use super::{FAILED, check};
+use crate::config::{Faults, Source, load};
+use crate::{log, master};
+use std::process::ExitCode;
+
+pub(super) fn run(source: Result<Source, Faults>) -> ExitCode {
+    let (source, loaded) = match source.and_then(|source| load(&source).map(|loaded| (source, loaded))) {
+        Ok(both) => both,
+        Err(faults) => return check::refuse(&faults),
+    };
+    log::init(&loaded.config.log, "master");
+    for warning in &loaded.warnings {
+        tracing::warn!(event = "configuration", %warning);
+    }
+    match master::run(source, loaded) {
+        Ok(()) => {
+            tracing::info!(event = "stopped");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            tracing::error!(event = "failed", "{failure}");
+            ExitCode::from(FAILED)
+        }
+    }
+}

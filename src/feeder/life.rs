@@ -1,0 +1,96 @@
+//! The feeder as a process: the link to the master on one side, [`super::run`] on the other.
+
+use super::{Clock, Plan, Said, run as feed};
+use crate::config::Config;
+use crate::log;
+use crate::os::process::usage;
+use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION};
+use crate::protocol::link::{LinkReceiver, LinkSender};
+use crate::providers::Http;
+use crate::supervisor::attach;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Runs the feeder until the master ends it.
+#[must_use]
+pub fn run() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
+    match runtime.and_then(|runtime| runtime.block_on(live())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(event = "feeder-failed", %error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn live() -> io::Result<()> {
+    let (sender, mut receiver, writer) = attach()?;
+    tokio::spawn(writer.run());
+    let hello = Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
+    sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
+    let Some(plan) = next_plan(&mut receiver).await? else { return Ok(()) };
+    let http = Http::new().map_err(io::Error::other)?;
+    let (plans, watching) = watch::channel(Arc::new(plan));
+    sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
+    tokio::spawn(beat(sender.clone()));
+    let out = move |said| {
+        let message = match said {
+            Said::Quote(quote) => FromFeeder::Tick(quote),
+            Said::Sources(table) => match serde_json::to_string(&table) {
+                Ok(json) => FromFeeder::Sources(json.into()),
+                Err(_) => return,
+            },
+        };
+        // A master that does not listen is dead or will kill us: a price that nobody hears is no loss.
+        let _ = sender.send(&message);
+    };
+    let feeding = feed(watching, Clock::system(), Arc::new(http), out);
+    tokio::pin!(feeding);
+    loop {
+        tokio::select! {
+            () = &mut feeding => return Ok(()),
+            plan = next_plan(&mut receiver) => match plan? {
+                Some(plan) => _ = plans.send(Arc::new(plan)),
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+/// The newest plan that has come; `None`: end.
+async fn next_plan(receiver: &mut LinkReceiver) -> io::Result<Option<Plan>> {
+    loop {
+        let Ok(mut batch) = receiver.receive().await else { return Ok(None) };
+        let mut plan = None;
+        while let Some(message) = batch.next::<ToFeeder<'_>>() {
+            match message.map_err(io::Error::other)? {
+                ToFeeder::Stop => return Ok(None),
+                ToFeeder::Config { config, real_before } => {
+                    let config: Config = serde_json::from_str(config)?;
+                    log::init(&config.log, "feeder");
+                    log::adopt(&config.log);
+                    plan = Some(Plan { price: config.price, providers: config.providers, real_before });
+                }
+            }
+        }
+        if plan.is_some() {
+            return Ok(plan);
+        }
+    }
+}
+
+async fn beat(sender: LinkSender) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        every.tick().await;
+        let usage = usage();
+        let counters = Counters { cpu_us: usage.cpu_us, rss: usage.rss, ..Counters::default() };
+        if sender.send(&FromFeeder::Beat(Box::new(counters))).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Where log lines go: text, JSON lines, or the journal with its fields; the level can change while running.
+
+use crate::config::{Log, LogFormat};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+struct Sink {
+    level: reload::Handle<EnvFilter, Registry>,
+    file: Output,
+}
+
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+/// The file or standard error. A log that cannot be written is no reason to stop.
+#[derive(Clone)]
+struct Output(Arc<Mutex<(Option<PathBuf>, Option<File>)>>);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = match &mut inner.1 {
+            Some(file) => file.write_all(bytes),
+            None => io::stderr().write_all(bytes),
+        };
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Output {
+    fn open(&self, path: Option<PathBuf>) {
+        let file = path.as_ref().and_then(|path| {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            opened.map_err(|error| eprintln!("log.file {}: {error}", path.display())).ok()
+        });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (path, file);
+    }
+}
+
+/// Whether standard error goes to the journal (`JOURNAL_STREAM` names its device and inode, systemd.exec(5)).
+fn journal() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    let stat = rustix::fs::fstat(io::stderr().as_fd());
+    stat.is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// Begins; later calls do nothing. `role` is in each line.
+pub fn init(config: &Log, role: &str) {
+    if SINK.get().is_some() {
+        return;
+    }
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, level) = reload::Layer::new(filter);
+    let file = Output(Arc::new(Mutex::new((None, None))));
+    file.open(config.file.clone());
+    let writer = file.clone();
+    let make = move || writer.clone();
+    let colours = config.file.is_none() && io::stderr().is_terminal();
+    let text = || fmt::layer().with_writer(make.clone()).with_ansi(colours).with_target(false);
+    let format = match config.format {
+        LogFormat::Auto if config.file.is_none() && journal() => LogFormat::Journald,
+        LogFormat::Auto => LogFormat::Text,
+        other => other,
+    };
+    let layer: Box<dyn Layer<_> + Send + Sync> = match format {
+        LogFormat::Json => Box::new(fmt::layer().json().flatten_event(true).with_writer(make)),
+        LogFormat::Journald => match tracing_journald::layer() {
+            Ok(layer) => Box::new(layer.with_syslog_identifier("btc-cluster".to_owned())),
+            Err(_) => Box::new(text()),
+        },
+        _ => Box::new(text()),
+    };
+    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    let _ = SINK.set(Sink { level, file });
+    tracing::debug!(role, "logging");
+}
+
+/// Takes the live parts of a new configuration.
+pub fn adopt(config: &Log) {
+    let Some(sink) = SINK.get() else { return };
+    if let Ok(filter) = EnvFilter::try_new(&config.level) {
+        let _ = sink.level.reload(filter);
+    }
+    let known = sink.file.0.lock().unwrap_or_else(PoisonError::into_inner).0 == config.file;
+    if !known {
+        sink.file.open(config.file.clone());
+    }
+}
+
+/// Opens `log.file` anew, after somebody has moved it away.
+pub fn reopen() {
+    if let Some(sink) = SINK.get() {
+        let path = sink.file.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
+        sink.file.open(path);
+    }
+}

@@ -1,0 +1,216 @@
+//! The control socket: one JSON object on a line asks, one on a line answers. Whoever may open the socket (its
+//! owner) may do everything.
+
+use super::core::Master;
+use super::life::Event;
+use super::reload;
+use super::router::Publication;
+use crate::model::SessionId;
+use crate::os::clock;
+use crate::protocol::client;
+use crate::protocol::cluster::Slot;
+use crate::ws::frame;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Longest question in bytes.
+const LINE: u64 = 1 << 20;
+/// Longest time for a question to come, and for its answer to be taken.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Questions at one time.
+const AT_ONCE: usize = 32;
+
+/// What may be asked.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Command {
+    /// The daemon as a whole.
+    Status,
+    /// Processes.
+    Workers,
+    /// Sessions, of one user or all.
+    Sessions {
+        /// Whose.
+        #[serde(default)]
+        user: Option<String>,
+    },
+    /// Price sources.
+    Sources,
+    /// Read the configuration again; the answer waits for the outcome.
+    Reload,
+    /// Replace a worker, or start one that was given up.
+    RestartWorker {
+        /// Its slot.
+        id: Slot,
+    },
+    /// Disconnect a session.
+    Kick {
+        /// Its id.
+        session: String,
+    },
+    /// A message to all subscribers of a channel.
+    Publish {
+        /// Its name.
+        channel: String,
+        /// What: any JSON.
+        data: Box<RawValue>,
+    },
+    /// End the daemon.
+    Stop,
+}
+
+/// A question and who waits for its answer.
+pub(super) struct Asked {
+    command: Command,
+    answer: oneshot::Sender<Value>,
+}
+
+/// Makes the socket. One that nobody answers is a leftover and is replaced.
+pub(super) async fn listen(path: &Path) -> io::Result<UnixListener> {
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(told)?;
+    }
+    if UnixStream::connect(path).await.is_ok() {
+        let text = format!("{}: another btc-cluster is running there", path.display());
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+            std::fs::remove_file(path).map_err(told)?;
+        }
+        Ok(_) => return Err(told(io::Error::new(io::ErrorKind::AlreadyExists, "is there and no socket"))),
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(told)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(told)?;
+    Ok(listener)
+}
+
+/// Serves it.
+pub(super) async fn serve(listener: UnixListener, events: mpsc::Sender<Event>) {
+    let places = std::sync::Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let events = events.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(error) = converse(stream, events).await {
+                tracing::debug!(%error, "control");
+            }
+        });
+    }
+}
+
+async fn converse(stream: UnixStream, events: mpsc::Sender<Event>) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(read.take(LINE));
+    timeout(PATIENCE, reader.read_line(&mut line)).await??;
+    let answer = match serde_json::from_str(&line) {
+        Err(error) => json!({ "ok": false, "error": error.to_string() }),
+        Ok(command) => {
+            let (sender, receiver) = oneshot::channel();
+            let _ = events.send(Event::Asked(Asked { command, answer: sender })).await;
+            receiver.await.unwrap_or_else(|_| json!({ "ok": false, "error": "the daemon is ending" }))
+        }
+    };
+    let mut text = answer.to_string();
+    text.push('\n');
+    timeout(PATIENCE, write.write_all(text.as_bytes())).await?
+}
+
+fn done() -> Value {
+    json!({ "ok": true })
+}
+
+fn failed(error: impl Into<String>) -> Value {
+    json!({ "ok": false, "error": error.into() })
+}
+
+fn raw(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+impl Master {
+    pub(super) fn asked(&mut self, asked: Asked) {
+        let Asked { command, answer } = asked;
+        let value = match command {
+            Command::Status => self.status_json(),
+            Command::Workers => json!({ "ok": true, "workers": raw(&self.stats_json())["workers"] }),
+            Command::Sessions { user } => {
+                json!({ "ok": true, "sessions": raw(&self.sessions_json(user.as_deref())) })
+            }
+            Command::Sources => json!({ "ok": true, "sources": raw(&self.sources) }),
+            Command::Reload => return self.reload_for(answer),
+            Command::RestartWorker { id } => self.restart_worker(id),
+            Command::Kick { session } => {
+                let found = SessionId::parse(&session).is_some_and(|session| self.disconnect(session));
+                if found { done() } else { failed("there is no such session") }
+            }
+            Command::Publish { channel, data } => return self.publish(&channel, &data, answer),
+            Command::Stop => {
+                self.stop();
+                done()
+            }
+        };
+        let _ = answer.send(value);
+    }
+
+    fn restart_worker(&mut self, id: Slot) -> Value {
+        let now = clock::mono();
+        if id == 0 || self.fleet.state(id).is_none() {
+            return failed(format!("there is no worker {id}"));
+        }
+        let mut actions = self.fleet.revive(now, id);
+        if actions.is_empty() {
+            actions = self.fleet.replace(now, id);
+        }
+        self.act(actions);
+        done()
+    }
+
+    fn reload_for(&mut self, answer: oneshot::Sender<Value>) {
+        let (sender, receiver) = oneshot::channel::<reload::Outcome>();
+        tokio::spawn(async move {
+            let value = match receiver.await {
+                Ok(outcome) => serde_json::to_value(outcome).unwrap_or(Value::Null),
+                Err(_) => failed("the daemon is ending"),
+            };
+            let _ = answer.send(value);
+        });
+        self.reload(Some(sender));
+    }
+
+    fn publish(&mut self, channel: &str, data: &RawValue, answer: oneshot::Sender<Value>) {
+        if !self.config.channels.iter().any(|known| known.name == channel) {
+            let _ = answer.send(failed("no [[channels]] of the configuration has this name"));
+            return;
+        }
+        let text = client::channel_message(channel, None, clock::wall(), data.get());
+        let (request, receiver) = self.children.expect();
+        let now = clock::mono();
+        let deadline = now.after(self.config.quotes.timeout);
+        let publication = Publication { request, channel, frame: &frame::text(text), deadline };
+        let ready: Vec<_> = self.children.ready_workers().collect();
+        self.router.publish(super::children::MASTER, &publication, ready, now, &mut self.children);
+        tokio::spawn(async move {
+            let sessions = receiver.await.unwrap_or(0);
+            let _ = answer.send(json!({ "ok": true, "sessions": sessions }));
+        });
+    }
+}

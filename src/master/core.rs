@@ -1,0 +1,270 @@
+//! The master's state, and what the supervisor's decisions mean.
+
+use super::children::{Child, Children};
+use super::directory::Directory;
+use super::life::Event;
+use super::reload::Reloads;
+use super::router::Router;
+use crate::config::{Config, Loaded, Source, WorkerCount};
+use crate::model::{Mono, Quote, Symbol};
+use crate::net::listen::Listeners;
+use crate::os::clock;
+use crate::os::notify::Notifier;
+use crate::protocol::cluster::{Generation, Port, Slot, ToFeeder, ToWorker};
+use crate::stats::{Ledger, When};
+use crate::supervisor::{Action, Fleet, Spawned, spawn};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// See the module. Everything the master knows.
+pub(super) struct Master {
+    pub(super) source: Source,
+    pub(super) config: Arc<Config>,
+    /// The configuration as its children get it.
+    pub(super) config_json: Arc<str>,
+    pub(super) loaded: Loaded,
+    pub(super) revision: u64,
+    pub(super) listeners: Arc<Listeners>,
+    pub(super) fleet: Fleet,
+    pub(super) children: Children,
+    pub(super) directory: Directory,
+    pub(super) router: Router,
+    pub(super) ledger: Ledger,
+    pub(super) when: When,
+    pub(super) prices: BTreeMap<Symbol, Quote>,
+    /// Number of the last published price of each symbol.
+    pub(super) numbers: BTreeMap<Symbol, u64>,
+    /// Whether a real price has ever been served.
+    pub(super) real_before: bool,
+    /// The feeder's sources as JSON.
+    pub(super) sources: Box<str>,
+    pub(super) reloads: Reloads,
+    pub(super) started: Mono,
+    pub(super) started_wall: i64,
+    pub(super) notifier: Notifier,
+    pub(super) told_ready: bool,
+    pub(super) stopping: bool,
+    /// Set when the loop is to end.
+    pub(super) over: Option<bool>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) status: String,
+}
+
+/// How many workers a configuration wants.
+pub(super) fn workers(config: &Config) -> Slot {
+    match config.cluster.workers {
+        WorkerCount::Exactly(n) => n,
+        WorkerCount::Auto => std::thread::available_parallelism()
+            .ok()
+            .and_then(|n| Slot::try_from(n.get()).ok())
+            .map_or(1, |n| n.clamp(1, 256)),
+    }
+}
+
+impl Master {
+    /// Does what the supervisor wants.
+    pub(super) fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { slot, generation } => self.start(slot, generation),
+                Action::Drain { generation } => self.drain(generation),
+                Action::Stop { generation } => self.stop_child(generation),
+                Action::Kill { generation, why } => {
+                    tracing::warn!(event = "child-killed", generation, ?why);
+                    self.kill(generation);
+                }
+                Action::Died { slot, pause, .. } => {
+                    tracing::info!(event = "child-restart", worker = slot, ?pause);
+                }
+                Action::GivenUp { slot, .. } => {
+                    tracing::error!(
+                        event = "worker-given-up",
+                        worker = slot,
+                        "died too often; the others serve on; `btc-cluster ctl restart-worker {slot}` tries again"
+                    );
+                    self.tell_when_all_ready();
+                }
+                Action::AllFailed => {
+                    tracing::error!(event = "all-workers-failed");
+                    self.over = Some(false);
+                }
+                Action::ReplacementFailed { slot, .. } => {
+                    tracing::error!(event = "replacement-failed", worker = slot, "the old process serves on");
+                    self.candidate_failed();
+                }
+                Action::RollingDone => tracing::info!(event = "workers-replaced"),
+                Action::Gone => self.over = Some(true),
+            }
+        }
+    }
+
+    pub(super) fn kill(&self, generation: Generation) {
+        if let Some(child) = self.children.0.get(&generation) {
+            crate::os::process::kill(child.pid, Signal::KILL);
+        }
+    }
+
+    fn drain(&self, generation: Generation) {
+        let within = self.config.cluster.drain;
+        let _ = self.children.tell(generation, &ToWorker::Drain(within));
+    }
+
+    fn stop_child(&self, generation: Generation) {
+        let Some(child) = self.children.0.get(&generation) else { return };
+        let _ = if child.is_worker() {
+            // A little less than the daemon has itself, so that the last words are out in time.
+            let within = self.config.shutdown.grace.mul_f64(0.9);
+            child.link.send(&ToWorker::Stop(within))
+        } else {
+            child.link.send(&ToFeeder::Stop)
+        };
+    }
+
+    fn start(&mut self, slot: Slot, generation: Generation) {
+        let now = clock::mono();
+        match spawn(slot) {
+            Ok(spawned) => {
+                let pid = spawned.pid;
+                tracing::info!(event = "child-started", worker = slot, pid, generation);
+                self.settle_in(slot, generation, spawned);
+                let actions = self.fleet.started(now, generation, pid);
+                self.act(actions);
+            }
+            Err(error) => {
+                tracing::error!(event = "child-not-started", worker = slot, %error);
+                let actions = self.fleet.start_failed(now, generation);
+                self.act(actions);
+            }
+        }
+    }
+
+    /// A process is there: its link is served, its exit awaited, and it is told what it must know.
+    fn settle_in(&mut self, slot: Slot, generation: Generation, spawned: Spawned) {
+        let Spawned { pid, sender, mut receiver, writer, exit } = spawned;
+        let writing = tokio::spawn(writer.run());
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            while let Ok(batch) = receiver.receive().await {
+                if events.send(Event::Heard(generation, batch)).await.is_err() {
+                    return;
+                }
+            }
+            // What it said before its end has been heard before its end is told.
+            let how = exit.await;
+            writing.abort();
+            let _ = events.send(Event::Exited(generation, how)).await;
+        });
+        self.children.0.insert(generation, Child::new(slot, sender, pid));
+        if slot == 0 {
+            let json = self.config_json.clone();
+            self.tell_feeder(generation, &json);
+            return;
+        }
+        self.directory.worker_born(generation, slot);
+        self.ledger.born(generation, slot);
+        self.welcome(slot, generation);
+    }
+
+    fn welcome(&mut self, slot: Slot, generation: Generation) {
+        let (listeners, json, revision) = self.for_newborn();
+        let (mut ports, mut descriptors) = (Vec::new(), Vec::new());
+        for (port, descriptor) in listeners.all() {
+            match descriptor.try_clone() {
+                Ok(copy) => {
+                    ports.push(port);
+                    descriptors.push(copy);
+                }
+                Err(error) => tracing::error!(event = "descriptor", %error),
+            }
+        }
+        let quotes = self.prices.values().cloned().collect();
+        let message =
+            ToWorker::Welcome { slot, generation, revision, config: &json, listeners: ports, quotes };
+        if let Some(child) = self.children.0.get(&generation)
+            && let Err(error) = child.link.send_with(&message, descriptors)
+        {
+            tracing::error!(event = "welcome", %error);
+        }
+    }
+
+    /// A price from the feeder: numbered, kept for newborn workers, and sent to all.
+    pub(super) fn price(&mut self, mut quote: Quote) {
+        let first = self.started_wall.unsigned_abs() / 100;
+        let number = self.numbers.entry(quote.symbol.clone()).or_insert(first);
+        *number += 1;
+        quote.seq = *number;
+        if !quote.mock {
+            self.real_before = true;
+        }
+        let known = self.prices.get(&quote.symbol).map(|known| (known.source.clone(), known.pair.clone()));
+        if known != Some((quote.source.clone(), quote.pair.clone())) {
+            let (source, pair) = (&*quote.source, quote.pair.as_str());
+            if quote.mock {
+                tracing::warn!(event = "price-source", symbol = %quote.symbol, source, pair, "THIS PRICE IS MADE UP");
+            } else {
+                tracing::info!(event = "price-source", symbol = %quote.symbol, source, pair);
+            }
+        }
+        self.children.tell_workers(&ToWorker::Quote(quote.clone()));
+        self.prices.insert(quote.symbol.clone(), quote);
+    }
+
+    /// Each second, and whenever the supervisor or the router has something due.
+    pub(super) fn tick(&mut self, now: Mono) {
+        self.router.expire(now, &mut self.children);
+        let actions = self.fleet.tick(now);
+        self.act(actions);
+        self.send_stats(now);
+    }
+
+    /// Each second.
+    pub(super) fn pulse(&mut self, now: Mono) {
+        self.router.tidy(now);
+        self.directory.tidy(now);
+        self.tell_status();
+        // A master whose workers are all silent is of no use: systemd may start it anew.
+        let alive = self.children.0.values().filter(|child| child.is_worker());
+        let silent = alive.filter_map(|child| child.beat_at).all(|at| now.since(at) > self.config.cluster.worker_timeout);
+        let any = self.children.0.values().any(|child| child.is_worker() && child.beat_at.is_some());
+        if !(any && silent) {
+            self.notifier.watchdog();
+        }
+    }
+
+    /// When the loop must wake at the latest.
+    pub(super) fn next_deadline(&mut self, now: Mono) -> Mono {
+        let second = now.after(Duration::from_secs(1));
+        let router = self.router.next_deadline().unwrap_or(second);
+        self.fleet.next_deadline().min(router).min(self.when.next(now)).min(second)
+    }
+
+    /// Begins the end.
+    pub(super) fn stop(&mut self) {
+        let again = self.stopping;
+        self.stopping = true;
+        self.notifier.stopping();
+        let (now, grace) = (clock::mono(), self.config.shutdown.grace);
+        let delay = self.config.shutdown.delay;
+        if !again && !delay.is_zero() {
+            tracing::info!(event = "unready", ?delay);
+            self.children.tell_workers(&ToWorker::Unready);
+            let events = self.events.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                let _ = events.send(Event::StopNow).await;
+            });
+            return;
+        }
+        tracing::info!(event = "shutdown", ?grace);
+        let actions = self.fleet.stop(now, grace);
+        self.act(actions);
+    }
+
+    /// Where the daemon listens, in words.
+    pub(super) fn addresses(&self, port: Port) -> Vec<String> {
+        self.listeners.addresses(port).map(|address| address.to_string()).collect()
+    }
+}

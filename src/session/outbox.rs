@@ -1,0 +1,251 @@
+//! What waits for one session because its socket was full. Exists only while something waits.
+//!
+//! Answers and channel messages keep their order and are never dropped: what does not fit is refused, and the
+//! caller closes the session. State (prices, statistics) is only noted by its channel, so that a newer one replaces
+//! an unsent older one by itself; it leaves after all answers.
+
+use super::ChannelKey;
+use crate::model::{Mono, RequestId, Symbol};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::Duration;
+
+/// An answer to a POST that has not left yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The worker's ticket that waits for it.
+    pub ticket: u64,
+    /// The number that the client sees.
+    pub id: RequestId,
+    /// What it quotes.
+    pub symbol: Symbol,
+    /// When its frame was made.
+    pub made: Mono,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    frame: Bytes,
+    answer: Option<Box<Answer>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Outbox {
+    queue: VecDeque<Waiting>,
+    /// Bytes of the first frame that have left.
+    gone: usize,
+    bytes: usize,
+    states: Vec<ChannelKey>,
+    progress: Mono,
+}
+
+impl Outbox {
+    /// An empty one; the time for being slow begins now.
+    #[must_use]
+    pub fn new(now: Mono) -> Self {
+        Self { queue: VecDeque::new(), gone: 0, bytes: 0, states: Vec::new(), progress: now }
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.states.is_empty()
+    }
+
+    /// Whether `more` bytes would stay within `limit`. Something always fits into an empty one.
+    #[must_use]
+    pub fn fits(&self, more: usize, limit: usize) -> bool {
+        self.queue.is_empty() || self.bytes + more <= limit
+    }
+
+    /// Bytes that wait, without state.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When something last left, or began to wait.
+    #[must_use]
+    pub fn progress(&self) -> Mono {
+        self.progress
+    }
+
+    /// Whole frames behind all others.
+    pub fn push(&mut self, frame: Bytes, answer: Option<Answer>) {
+        self.bytes += frame.len();
+        self.queue.push_back(Waiting { frame, answer: answer.map(Box::new) });
+    }
+
+    /// A frame of which `gone` bytes have left already; only into an empty one.
+    pub fn begin(&mut self, frame: Bytes, gone: usize, answer: Option<Answer>) {
+        debug_assert!(self.queue.is_empty(), "a started frame is the first");
+        self.gone = gone;
+        self.push(frame, answer);
+        self.bytes -= gone;
+    }
+
+    /// A frame before all that has not started to leave.
+    pub fn push_first(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        let at = usize::from(self.gone > 0);
+        self.queue.insert(at, Waiting { frame, answer: None });
+    }
+
+    /// The newest state of a channel is to be sent. True when it replaces an unsent older one.
+    pub fn push_state(&mut self, channel: ChannelKey) -> bool {
+        let known = self.states.contains(&channel);
+        if !known {
+            self.states.push(channel);
+        }
+        known
+    }
+
+    /// A channel is gone or no longer wanted.
+    pub fn forget_state(&mut self, channel: ChannelKey) {
+        self.states.retain(|c| *c != channel);
+    }
+
+    /// The channels have other places now; those without one are gone.
+    pub fn rename_states(&mut self, place: impl Fn(ChannelKey) -> Option<ChannelKey>) {
+        self.states = self.states.iter().filter_map(|channel| place(*channel)).collect();
+    }
+
+    /// The channels whose state waits, once nothing else does: to be encoded and pushed by the caller.
+    pub fn take_states(&mut self) -> Vec<ChannelKey> {
+        if self.queue.is_empty() { std::mem::take(&mut self.states) } else { Vec::new() }
+    }
+
+    /// Makes anew each answer that has not begun to leave and was made more than `age` ago.
+    pub fn refresh(&mut self, now: Mono, age: Duration, mut make: impl FnMut(&Answer) -> Option<Bytes>) {
+        let started = usize::from(self.gone > 0);
+        for waiting in self.queue.iter_mut().skip(started) {
+            let Some(answer) = waiting.answer.as_mut().filter(|a| now.since(a.made) > age) else { continue };
+            if let Some(frame) = make(answer) {
+                self.bytes = self.bytes - waiting.frame.len() + frame.len();
+                waiting.frame = frame;
+                answer.made = now;
+            }
+        }
+    }
+
+    /// What to write next, as many frames as `slices` has room for.
+    #[must_use]
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (slice, waiting) in slices.iter_mut().zip(&self.queue) {
+            let from = if count == 0 { self.gone } else { 0 };
+            *slice = IoSlice::new(&waiting.frame[from..]);
+            count += 1;
+        }
+        count
+    }
+
+    /// `n` bytes have left; tells each answer that is now whole, and returns how many frames are.
+    pub fn wrote(&mut self, n: usize, now: Mono, mut whole: impl FnMut(&Answer)) -> u64 {
+        self.progress = now;
+        self.bytes -= n;
+        self.gone += n;
+        let mut frames = 0;
+        while let Some(first) = self.queue.front().filter(|first| first.frame.len() <= self.gone) {
+            self.gone -= first.frame.len();
+            first.answer.as_deref().into_iter().for_each(&mut whole);
+            self.queue.pop_front();
+            frames += 1;
+        }
+        frames
+    }
+
+    /// The session ends: tells each answer that will never leave, and returns the rest of a frame that has begun to
+    /// leave, which must go first, and whole frames that are no answers' business any more.
+    pub fn end(self, mut lost: impl FnMut(&Answer)) -> Bytes {
+        let started = (self.gone > 0).then(|| self.queue.front().map(|first| first.frame.slice(self.gone..)));
+        for waiting in self.queue {
+            waiting.answer.as_deref().into_iter().for_each(&mut lost);
+        }
+        started.flatten().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answer(ticket: u64) -> Answer {
+        Answer { ticket, id: RequestId(0), symbol: Symbol::new("BTC-USD").unwrap(), made: Mono(0) }
+    }
+
+    fn text(outbox: &Outbox) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let n = outbox.slices(&mut slices);
+        slices[..n].iter().flat_map(|s| s.to_vec()).collect()
+    }
+
+    #[test]
+    fn answers_leave_before_state_and_a_newer_state_replaces_an_older() {
+        let mut outbox = Outbox::new(Mono(0));
+        assert!(!outbox.push_state(3));
+        outbox.begin(Bytes::from_static(b"half"), 2, None);
+        outbox.push(Bytes::from_static(b"answer"), Some(answer(7)));
+        assert!(outbox.push_state(3));
+        assert!(outbox.take_states().is_empty());
+        assert_eq!(text(&outbox), b"lfanswer");
+        let mut done = vec![];
+        assert_eq!(outbox.wrote(3, Mono(5), |a| done.push(a.ticket)), 1);
+        assert_eq!(text(&outbox), b"nswer");
+        assert_eq!(outbox.wrote(5, Mono(6), |a| done.push(a.ticket)), 1);
+        assert_eq!((done, outbox.take_states(), outbox.is_empty()), (vec![7], vec![3], true));
+        assert_eq!(outbox.progress(), Mono(6));
+    }
+
+    #[test]
+    fn an_old_answer_is_made_anew_unless_it_has_begun_to_leave() {
+        let mut outbox = Outbox::new(Mono(0));
+        outbox.begin(Bytes::from_static(b"old1"), 1, Some(answer(1)));
+        outbox.push(Bytes::from_static(b"old2"), Some(answer(2)));
+        let now = Mono(2_000_000_000);
+        outbox.refresh(now, Duration::from_secs(1), |a| Some(Bytes::from(format!("new-{}", a.ticket))));
+        assert_eq!(text(&outbox), b"ld1new-2");
+        assert_eq!(outbox.bytes(), 8);
+        outbox.push_first(Bytes::from_static(b"first"));
+        assert_eq!(text(&outbox), b"ld1firstnew-2");
+    }
+
+    #[test]
+    fn the_end_tells_what_is_lost_and_finishes_what_has_begun() {
+        let mut outbox = Outbox::new(Mono(0));
+        outbox.begin(Bytes::from_static(b"begun"), 2, Some(answer(1)));
+        outbox.push(Bytes::from_static(b"x"), Some(answer(2)));
+        let mut lost = vec![];
+        assert_eq!(&outbox.end(|a| lost.push(a.ticket))[..], b"gun");
+        assert_eq!(lost, [1, 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_leave_once_and_in_order(
+            frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..20), 1..20),
+            cuts in proptest::collection::vec(1usize..30, 1..200),
+        ) {
+            let mut outbox = Outbox::new(Mono(0));
+            for (n, frame) in frames.iter().enumerate() {
+                outbox.push(Bytes::from(frame.clone()), Some(answer(n as u64)));
+            }
+            let (mut out, mut done) = (Vec::new(), Vec::new());
+            for cut in cuts.into_iter().cycle() {
+                let waiting = text(&outbox);
+                if waiting.is_empty() {
+                    break;
+                }
+                let n = cut.min(waiting.len());
+                out.extend_from_slice(&waiting[..n]);
+                outbox.wrote(n, Mono(1), |a| done.push(a.ticket));
+            }
+            prop_assert_eq!(out, frames.concat());
+            prop_assert_eq!(done, (0..frames.len() as u64).collect::<Vec<_>>());
+            prop_assert_eq!(outbox.bytes(), 0);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A WebSocket connection after its handshake: written straight to the socket where it takes it, read through a
+//! buffer that all connections of a worker share.
+
+use crate::ws::Decoder;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long the rest of a closed session's bytes may take, and then the client's own close.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Wire {
+    stream: TcpStream,
+    /// What an unfinished frame left behind.
+    pub decoder: Decoder,
+    waker: Option<Waker>,
+}
+
+/// How much of some bytes the kernel took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// All.
+    Whole,
+    /// The first so many; the socket is full.
+    Part(usize),
+    /// The connection is gone.
+    Broken,
+}
+
+impl Wire {
+    /// Around an upgraded connection.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, decoder: Decoder::new(), waker: None }
+    }
+
+    /// Writes once, without waiting.
+    #[must_use]
+    pub fn write(&self, bytes: &[u8]) -> Written {
+        match self.stream.try_write(bytes) {
+            Ok(n) if n == bytes.len() => Written::Whole,
+            Ok(n) => Written::Part(n),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Written::Part(0),
+            Err(_) => Written::Broken,
+        }
+    }
+
+    /// Writes several pieces at once, without waiting.
+    ///
+    /// # Errors
+    /// As `writev(2)`; `WouldBlock` when the socket is full.
+    pub fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.try_write_vectored(slices)
+    }
+
+    /// Whether there is something to read; the task is woken when there is.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(cx)
+    }
+
+    /// Whether there is room to write; the task is woken when there is.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_write_ready(cx)
+    }
+
+    /// Reads once, without waiting.
+    ///
+    /// # Errors
+    /// As `read(2)`; `WouldBlock` when there is nothing.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(buffer)
+    }
+
+    /// Remembers which task to wake.
+    pub fn watch(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Wakes the connection's task: something waits to be written, or the session has ended.
+    pub fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The session is over: only its last bytes are left.
+    #[must_use]
+    pub fn finish(self, last: Vec<u8>) -> Farewell {
+        Farewell { stream: self.stream, last }
+    }
+}
+
+/// The last bytes of a session that has ended, its close frame among them.
+#[derive(Debug)]
+pub struct Farewell {
+    stream: TcpStream,
+    last: Vec<u8>,
+}
+
+impl Farewell {
+    /// For a connection that never got a session.
+    #[must_use]
+    pub fn new(stream: TcpStream, last: Vec<u8>) -> Self {
+        Self { stream, last }
+    }
+
+    /// Sends them, then waits for the client to close: closing first would make the kernel answer what is still on
+    /// its way with a reset, and a reset throws away what the client has not read.
+    pub async fn send(mut self) {
+        let sent = timeout(LINGER, async {
+            self.stream.write_all(&self.last).await?;
+            self.stream.shutdown().await
+        });
+        if !matches!(sent.await, Ok(Ok(()))) {
+            return;
+        }
+        let mut rest = [0; 512];
+        let _ = timeout(LINGER, async { while matches!(self.stream.read(&mut rest).await, Ok(1..)) {} }).await;
+    }
+}

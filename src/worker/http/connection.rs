@@ -1,0 +1,69 @@
+//! One HTTP connection: the limits of time that hyper does not keep, and hyper.
+
+use super::super::hub::Hub;
+use super::{Peer, refuse};
+use crate::net::guard::{Guard, Limits};
+use crate::protocol::client::Problem;
+use crate::protocol::cluster::Port;
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use tokio::net::TcpStream;
+use tower::ServiceExt;
+
+/// What hyper reads and writes.
+pub(super) type Io = Guard<TcpStream>;
+
+/// Most bytes of a request's head.
+const HEAD: usize = 32 << 10;
+/// Most headers of a request.
+const HEADERS: usize = 100;
+
+/// Serves a connection until it ends or becomes a session.
+pub(in crate::worker) async fn serve(hub: Hub, router: Router, stream: TcpStream, address: SocketAddr, port: Port) {
+    let config = hub.config();
+    let head = match port {
+        Port::Ws => config.ws.handshake_timeout.min(config.http.header_timeout),
+        Port::Http | Port::Admin => config.http.header_timeout,
+    };
+    let (io, phase) = Guard::new(stream, Limits { head, idle: config.http.idle_timeout });
+    drop(config);
+    let peer = Peer { address, port };
+    let counted = hub.clone();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let (router, hub) = (router.clone(), counted.clone());
+        let request_phase = phase.begin();
+        async move {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            let answer = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
+            let response = match answer {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(_) => {
+                    hub.lock().counters.panics += 1;
+                    refuse::with(&Problem::new(500, "internal-error", "this request failed; others are not touched"))
+                }
+            };
+            hub.lock().answered(response.status().as_u16());
+            drop(request_phase);
+            Ok::<Response, Infallible>(response)
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(HEAD)
+        .max_headers(HEADERS)
+        .half_close(false)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    // Boxed, so that a connection that becomes a session gives all of it back.
+    let _ = Box::pin(connection).await;
+    hub.lock().disconnected();
+}

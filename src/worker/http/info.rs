@@ -1,0 +1,66 @@
+//! `GET /api/v1/info` and `GET /api/v1/stats`.
+
+use super::{admin, refuse};
+use crate::protocol::client::Problem;
+use crate::protocol::cluster::Question;
+use crate::worker::hub::Hub;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use serde_json::json;
+
+/// What this program is and may be asked.
+pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response {
+    let state = hub.lock();
+    let config = &state.config;
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let ws_url = config.http.page_ws_url.as_ref().map(|url| url.replace("{host}", host_name(host)));
+    let limits = &config.limits;
+    let answer = json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "environment": config.environment.as_str(),
+        "mock": state.prices.mock(),
+        "ws_url": ws_url,
+        "transports": ["websocket"],
+        "symbol": config.price.symbol,
+        "symbols": config.price.symbols,
+        "limits": {
+            "max_message": config.ws.max_message,
+            "max_body": config.http.max_body,
+            "sessions_per_user": limits.sessions_per_user,
+            "channels_per_session": limits.channels_per_session,
+            "messages_per_session": limits.messages_per_session.to_string(),
+            "messages_burst": limits.messages_burst,
+            "quotes_per_user": limits.quotes_per_user.to_string(),
+        },
+    });
+    refuse::json(StatusCode::OK, answer.to_string())
+}
+
+/// The name in a Host header, without its port.
+fn host_name(host: &str) -> &str {
+    if let Some(end) = host.find(']').filter(|_| host.starts_with('[')) {
+        return &host[..=end];
+    }
+    host.split(':').next().unwrap_or(host)
+}
+
+/// The statistics of all workers, of this moment.
+pub(super) async fn stats(State(hub): State<Hub>) -> Response {
+    match admin::ask(&hub, &Question::Stats).await {
+        Ok(Some(text)) => refuse::json(StatusCode::OK, text),
+        Ok(None) => refuse::with(&Problem::new(404, "not-found", "there are no statistics")),
+        Err(problem) => refuse::with(&problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_host_loses_its_port() {
+        for (host, name) in [("a.b:80", "a.b"), ("a", "a"), ("[::1]:3000", "[::1]"), ("127.0.0.1:1", "127.0.0.1")] {
+            assert_eq!(super::host_name(host), name);
+        }
+    }
+}

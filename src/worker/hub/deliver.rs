@@ -1,0 +1,352 @@
+//! Frames to sessions: answers, channel messages, state. Written at once where nothing waits, else left in the
+//! session's outbox for its task.
+
+use super::State;
+use crate::model::{Mono, RequestId, Symbol};
+use crate::os::clock;
+use crate::protocol::client::Close;
+use crate::protocol::cluster::{Endpoint, Tally, ToMaster};
+use crate::session::{Answer, ChannelKey, Key, Kind, Outbox, Subscription};
+use crate::transports::ws::Written;
+use crate::ws::frame;
+use bytes::Bytes;
+use std::io::{ErrorKind, IoSlice};
+use std::time::Duration;
+
+/// A state or an answer that has waited longer is made anew, so that its age is true.
+const OLD: Duration = Duration::from_secs(1);
+/// Frames joined in one write.
+const JOIN: usize = 16;
+/// A ticket is answered so much before the master gives it up.
+const EARLY: Duration = Duration::from_millis(100);
+
+/// An order to deliver of which some answers still wait.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    waiting: u32,
+    tally: Tally,
+}
+
+/// What became of one frame to one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Whole,
+    Waiting,
+    /// It does not fit, or the connection is gone: the session ends.
+    Never,
+}
+
+/// An order to deliver, as it came from the master.
+#[derive(Debug)]
+pub(in crate::worker) struct Push<'a> {
+    pub(in crate::worker) ticket: u64,
+    pub(in crate::worker) id: RequestId,
+    pub(in crate::worker) user: &'a str,
+    pub(in crate::worker) symbol: &'a str,
+    pub(in crate::worker) frame: &'a [u8],
+    pub(in crate::worker) deadline: Mono,
+}
+
+impl State {
+    /// Delivers to all `/ws` sessions of a user, and reports once each has it or never will.
+    pub(in crate::worker) fn push(&mut self, push: &Push<'_>) {
+        let now = clock::mono();
+        if now > push.deadline {
+            return;
+        }
+        let keys: Vec<Key> = self.users.of(push.user).to_vec();
+        let (mut tally, mut waiting) = (Tally::default(), 0);
+        for key in keys {
+            if self.sessions[key as usize].endpoint != Endpoint::Ws {
+                continue;
+            }
+            let answer = || {
+                let symbol = Symbol::new(push.symbol).ok()?;
+                Some(Answer { ticket: push.ticket, id: push.id, symbol, made: now })
+            };
+            match self.send(key, push.frame, || Bytes::copy_from_slice(push.frame), answer) {
+                Sent::Whole => tally.delivered += 1,
+                Sent::Waiting => waiting += 1,
+                Sent::Never => tally.slow += u32::from(self.end_unsent(key)),
+            }
+        }
+        if waiting == 0 {
+            self.tell(&ToMaster::Delivered { ticket: push.ticket, tally });
+        } else {
+            self.tickets.insert(push.ticket, Ticket { waiting, tally });
+            let early = Mono(push.deadline.0.saturating_sub(EARLY.as_nanos() as u64));
+            self.timers.expect(push.ticket, early.max(now));
+        }
+    }
+
+    /// Ends the session that a frame did not fit into. True when it was slow, false when it was gone.
+    fn end_unsent(&mut self, key: Key) -> bool {
+        let slow = self.sessions[key as usize].outbox.is_some();
+        self.doom(key, if slow { Close::Slow } else { Close::Lost });
+        slow
+    }
+
+    fn ticket_done(&mut self, number: u64, count: impl FnOnce(&mut Tally)) {
+        let Some(ticket) = self.tickets.get_mut(&number) else { return };
+        ticket.waiting -= 1;
+        count(&mut ticket.tally);
+        if ticket.waiting == 0 {
+            self.ticket_over(number);
+        }
+    }
+
+    /// A session that was to get an answer ended before it left.
+    pub(super) fn ticket_lost(&mut self, number: u64) {
+        self.ticket_done(number, |_| {});
+    }
+
+    /// Reports a ticket, whatever still waits.
+    pub(super) fn ticket_over(&mut self, number: u64) {
+        if let Some(ticket) = self.tickets.remove(&number) {
+            let tally = Tally { waiting: ticket.waiting, ..ticket.tally };
+            self.tell(&ToMaster::Delivered { ticket: number, tally });
+        }
+    }
+
+    /// A message to a channel's subscribers: leaves with all others of this turn in one write per session.
+    pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8]) {
+        let mut sessions = 0;
+        if let Some(key) = self.channels.find(name) {
+            let channel = self.channels.get_mut(key);
+            if matches!(channel.kind, Kind::Messages { .. }) && !channel.members.is_empty() {
+                sessions = u32::try_from(channel.members.len()).unwrap_or(u32::MAX);
+                channel.turn.extend_from_slice(bytes);
+                channel.turn_frames += 1;
+                self.mark(key);
+            }
+        }
+        self.tell(&ToMaster::Published { ticket, sessions });
+    }
+
+    /// The statistics as JSON: state of the channel `stats`.
+    pub(in crate::worker) fn stats(&mut self, json: &str) {
+        if let Some(key) = self.channels.find("stats") {
+            let channel = self.channels.get_mut(key);
+            channel.frame = frame::text(json);
+            channel.made = clock::mono();
+            self.mark(key);
+        }
+    }
+
+    /// A channel has something to send at the end of this turn.
+    pub(super) fn mark(&mut self, key: ChannelKey) {
+        let channel = self.channels.get_mut(key);
+        if !channel.dirty {
+            channel.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// The end of a turn: what was published in it goes out.
+    pub(in crate::worker) fn turn(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            self.channels.get_mut(key).dirty = false;
+            self.fan_out(key);
+        }
+        self.dirty = dirty;
+        self.settle();
+    }
+
+    fn fan_out(&mut self, key: ChannelKey) {
+        let state = !matches!(self.channels.get(key).kind, Kind::Messages { .. });
+        if matches!(self.channels.get(key).kind, Kind::Price { .. }) {
+            self.encode_price(key, clock::mono());
+        }
+        let channel = self.channels.get_mut(key);
+        let members = std::mem::take(&mut channel.members);
+        let frames = if state { 1 } else { std::mem::take(&mut channel.turn_frames) };
+        let bytes = if state { channel.frame.clone() } else { Bytes::from(std::mem::take(&mut channel.turn)) };
+        let stats = channel.kind == Kind::Stats;
+        let mut whole = 0;
+        for member in &members {
+            if state && let Some(outbox) = &mut self.sessions[*member as usize].outbox {
+                self.counters.conflated += u64::from(outbox.push_state(key));
+                continue;
+            }
+            match self.send(*member, &bytes, || bytes.clone(), || None) {
+                Sent::Whole => whole += 1,
+                Sent::Waiting => {}
+                Sent::Never => _ = self.end_unsent(*member),
+            }
+        }
+        // `send` counted one message for each session that took all of it.
+        self.counters.messages_out += whole * (frames - 1);
+        self.counters.stats_out += if stats { whole } else { 0 };
+        self.channels.get_mut(key).members = members;
+    }
+
+    /// Writes to a session, or lets the rest of the frame wait.
+    fn send(
+        &mut self,
+        key: Key,
+        bytes: &[u8],
+        shared: impl FnOnce() -> Bytes,
+        answer: impl FnOnce() -> Option<Answer>,
+    ) -> Sent {
+        let session = &mut self.sessions[key as usize];
+        if let Some(outbox) = &mut session.outbox {
+            if !outbox.fits(bytes.len(), self.config.ws.outbox) {
+                return Sent::Never;
+            }
+            outbox.push(shared(), answer());
+            return Sent::Waiting;
+        }
+        let written = session.wire.as_ref().map_or(Written::Part(0), |wire| wire.write(bytes));
+        match written {
+            Written::Whole => {
+                self.counters.messages_out += 1;
+                Sent::Whole
+            }
+            Written::Part(gone) => {
+                let now = clock::mono();
+                let mut outbox = Outbox::new(now);
+                outbox.begin(shared(), gone, answer());
+                session.outbox = Some(Box::new(outbox));
+                if let Some(wire) = &session.wire {
+                    wire.wake();
+                }
+                self.timers.suspect(key, session.id, now.after(self.config.ws.slow_timeout));
+                Sent::Waiting
+            }
+            Written::Broken => Sent::Never,
+        }
+    }
+
+    /// A frame that is nobody's ticket; a session that cannot take it ends.
+    pub(super) fn send_or_end(&mut self, key: Key, bytes: &Bytes) {
+        if self.send(key, bytes, || bytes.clone(), || None) == Sent::Never {
+            self.end_unsent(key);
+        }
+    }
+
+    /// A text message to one session.
+    pub(super) fn say(&mut self, key: Key, text: &str) {
+        self.send_or_end(key, &frame::text(text));
+    }
+
+    /// The welcome, before whatever waits already.
+    pub(super) fn send_first(&mut self, key: Key, welcome: Bytes) {
+        match &mut self.sessions[key as usize].outbox {
+            Some(outbox) => outbox.push_first(welcome),
+            None => self.send_or_end(key, &welcome),
+        }
+    }
+
+    /// The newest statistics to a newcomer that wants them.
+    pub(super) fn send_stats(&mut self, key: Key) {
+        let Some(stats) = self.channels.find("stats") else { return };
+        let wants = self.sessions[key as usize].subscriptions.iter().any(|s| s.channel == stats);
+        self.send_state(key, stats, wants);
+    }
+
+    /// The newest state of a channel to one session.
+    pub(super) fn send_state(&mut self, key: Key, channel: ChannelKey, wanted: bool) {
+        if !wanted || self.channels.get(channel).frame.is_empty() {
+            return;
+        }
+        if matches!(self.channels.get(channel).kind, Kind::Price { .. }) {
+            self.encode_price(channel, clock::mono());
+        }
+        match &mut self.sessions[key as usize].outbox {
+            Some(outbox) => _ = outbox.push_state(channel),
+            None => {
+                let bytes = self.channels.get(channel).frame.clone();
+                self.send_or_end(key, &bytes);
+            }
+        }
+    }
+
+    /// Writes as much of a session's outbox as its socket takes.
+    pub(super) fn flush(&mut self, key: Key) {
+        let now = clock::mono();
+        let mut done = Vec::new();
+        loop {
+            self.encode_waiting(key, now);
+            let session = &mut self.sessions[key as usize];
+            let (Some(outbox), Some(wire)) = (&mut session.outbox, &session.wire) else { break };
+            if outbox.is_empty() {
+                session.outbox = None;
+                break;
+            }
+            let mut slices = [IoSlice::new(&[]); JOIN];
+            let count = outbox.slices(&mut slices);
+            match wire.write_vectored(&slices[..count]) {
+                Ok(n) => self.counters.messages_out += outbox.wrote(n, now, |answer| done.push(answer.ticket)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.doom(key, Close::Lost);
+                    break;
+                }
+            }
+        }
+        for ticket in done {
+            self.ticket_done(ticket, |tally| tally.delivered += 1);
+        }
+    }
+
+    /// Turns the noted states into frames once nothing else waits, and makes old answers anew.
+    fn encode_waiting(&mut self, key: Key, now: Mono) {
+        let Some(outbox) = &mut self.sessions[key as usize].outbox else { return };
+        let (prices, rules) = (&self.prices, &self.rules);
+        outbox.refresh(now, OLD, |answer| {
+            let text = prices.answer(&answer.symbol, answer.id, rules, clock::boot())?;
+            Some(frame::text(text))
+        });
+        for channel in outbox.take_states() {
+            if now.since(self.channels.get(channel).made) > OLD
+                && matches!(self.channels.get(channel).kind, Kind::Price { .. })
+            {
+                self.encode_price(channel, now);
+            }
+            let bytes = self.channels.get(channel).frame.clone();
+            if let Some(outbox) = &mut self.sessions[key as usize].outbox {
+                outbox.push(bytes, None);
+            }
+        }
+    }
+
+    /// A price channel's frame with the age of now.
+    pub(super) fn encode_price(&mut self, key: ChannelKey, now: Mono) {
+        let channel = self.channels.get_mut(key);
+        if let Kind::Price { symbol, .. } = &channel.kind {
+            channel.frame = frame::text(self.prices.message(&channel.name, symbol, &self.rules, clock::boot()));
+            channel.made = now;
+        }
+    }
+
+    /// Makes a session a member of a channel; twice is once.
+    pub(super) fn subscribe(&mut self, key: Key, channel: ChannelKey) {
+        if self.sessions[key as usize].subscriptions.iter().any(|s| s.channel == channel) {
+            return;
+        }
+        let subscription = self.channels.join(channel, key);
+        self.sessions[key as usize].subscriptions.push(subscription);
+    }
+
+    /// Ends one subscription of a session.
+    pub(super) fn unsubscribe(&mut self, key: Key, channel: ChannelKey) {
+        let session = &mut self.sessions[key as usize];
+        let Some(at) = session.subscriptions.iter().position(|s| s.channel == channel) else { return };
+        let subscription = session.subscriptions.swap_remove(at);
+        if let Some(outbox) = &mut session.outbox {
+            outbox.forget_state(channel);
+        }
+        self.leave(subscription);
+    }
+
+    /// Takes a member out of its channel.
+    pub(super) fn leave(&mut self, subscription: Subscription) {
+        if let Some(moved) = self.channels.leave(subscription) {
+            let theirs = &mut self.sessions[moved as usize].subscriptions;
+            if let Some(theirs) = theirs.iter_mut().find(|s| s.channel == subscription.channel) {
+                theirs.moved(subscription);
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! All sessions of this worker and everything that is sent to them, in one place behind one lock that is never held
+//! across a wait. The process has one thread: the lock is never contended, it only satisfies the compiler.
+
+mod deliver;
+mod inbound;
+mod prices;
+mod requests;
+mod sessions;
+mod settings;
+mod timers;
+
+pub(super) use requests::Lost;
+pub(super) use sessions::{Opening, drive};
+
+use crate::config::Config;
+use crate::model::{Mono, Quote, Rules, SessionId};
+use crate::os::clock;
+use crate::protocol::client::Close;
+use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
+use crate::protocol::link::LinkSender;
+use crate::session::{ChannelKey, Channels, Key, Users};
+use crate::transports::ws::Farewell;
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use prices::Prices;
+use requests::Requests;
+use sessions::Session;
+use slab::Slab;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use timers::Timers;
+
+/// Bytes read at once, for all sessions together.
+const READ: usize = 64 << 10;
+
+/// Who this worker is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Me {
+    pub(super) slot: Slot,
+    pub(super) generation: Generation,
+    pub(super) pid: u32,
+    pub(super) started: Mono,
+}
+
+/// What this worker does with newcomers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Welcome.
+    Serving,
+    /// Welcome, but balancers are told to send no more.
+    Unready,
+    /// Refused: the process ends soon.
+    Ending,
+}
+
+/// A handle to the worker's one hub.
+#[derive(Clone, Debug)]
+pub(super) struct Hub(Arc<Mutex<State>>);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) config: Arc<Config>,
+    pub(super) rules: Rules,
+    pub(super) revision: u64,
+    pub(super) me: Me,
+    pub(super) uplink: LinkSender,
+    pub(super) phase: Phase,
+    pub(super) counters: Counters,
+    pub(super) prices: Prices,
+    pub(super) requests: Requests,
+    /// Sessions per worker, as the master last said.
+    mean: f32,
+    sessions: Slab<Session>,
+    users: Users,
+    channels: Channels,
+    /// Channels with something to send at the end of this turn.
+    dirty: Vec<ChannelKey>,
+    tickets: HashMap<u64, deliver::Ticket>,
+    farewells: HashMap<SessionId, Farewell, RandomState>,
+    /// Sessions that end when nobody walks the table any more.
+    doomed: Vec<(Key, Close)>,
+    timers: Timers,
+    buffer: Vec<u8>,
+    digest: u64,
+}
+
+impl Hub {
+    /// An empty hub.
+    pub(super) fn new(me: Me, config: Arc<Config>, revision: u64, uplink: LinkSender) -> Self {
+        let channels = Channels::new(settings::channels(&config));
+        let state = State {
+            rules: config.price.rules(),
+            revision,
+            me,
+            uplink,
+            phase: Phase::Serving,
+            counters: Counters::default(),
+            prices: Prices::new(&config.price, &channels),
+            requests: Requests::default(),
+            mean: 0.0,
+            sessions: Slab::new(),
+            users: Users::default(),
+            channels,
+            dirty: Vec::new(),
+            tickets: HashMap::default(),
+            farewells: HashMap::default(),
+            doomed: Vec::new(),
+            timers: Timers::new(clock::mono()),
+            buffer: vec![0; READ],
+            digest: 0,
+            config,
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The hub itself, for as long as no `await` comes between.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in one session's task must not take the others with it: what it held is still consistent, because
+        // nothing is left half-done across calls.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.lock().config.clone()
+    }
+}
+
+impl State {
+    /// The sign of life that the master gets each second.
+    pub(super) fn beat(&mut self) -> Beat {
+        let usage = crate::os::process::usage();
+        self.counters.cpu_us = usage.cpu_us;
+        self.counters.rss = usage.rss;
+        let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members.len());
+        let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Beat {
+            sessions: short(self.sessions.len()),
+            digest: self.digest,
+            users: short(self.users.len()),
+            stats_watchers: short(watchers),
+            counters: self.counters.clone(),
+        }
+    }
+
+    /// Says something to the master. A link that is full or gone is the master's matter: it will kill us, or is dead.
+    fn tell(&self, message: &ToMaster<'_>) {
+        if let Err(error) = self.uplink.send(message) {
+            tracing::debug!(%error, "the master did not hear");
+        }
+    }
+
+    /// A price from the master.
+    pub(super) fn quote(&mut self, quote: Quote) {
+        let now = clock::boot();
+        for channel in self.prices.take(quote, &self.rules, now) {
+            self.mark(channel);
+        }
+    }
+
+    /// How many sessions there are, those in their handshake among them.
+    pub(super) fn population(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Sessions per worker, as far as known.
+    pub(super) fn mean(&self) -> f32 {
+        self.mean
+    }
+}

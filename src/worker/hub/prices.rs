@@ -1,0 +1,166 @@
+//! The newest price of each symbol as this worker knows it, and when what may be said of it changes by itself: a
+//! feeder that is dead or a stream that is silent never leaves a tab with a fresh-looking old number.
+
+use crate::config::PriceConfig;
+use crate::model::{Boot, Health, Mono, Quote, RequestId, Rules, Symbol};
+use crate::protocol::client::{self, QuoteText};
+use crate::session::{ChannelKey, Channels, Kind};
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+/// All symbols.
+#[derive(Debug, Default)]
+pub(in crate::worker) struct Prices {
+    all: Vec<Priced>,
+}
+
+#[derive(Debug)]
+struct Priced {
+    symbol: Symbol,
+    newest: Option<(Quote, QuoteText)>,
+    /// What was last said of it.
+    said: Health,
+    /// When that may change.
+    changes: Option<Boot>,
+    channels: Vec<Paced>,
+}
+
+/// A channel of a symbol's prices with its own pace.
+#[derive(Debug)]
+struct Paced {
+    channel: ChannelKey,
+    every: Duration,
+    last: Mono,
+    due: bool,
+}
+
+impl Prices {
+    /// No price yet for any of the configured symbols.
+    pub(super) fn new(config: &PriceConfig, channels: &Channels) -> Self {
+        let priced = |symbol: &Symbol| {
+            let own = channels.iter().filter_map(|(channel, c)| match &c.kind {
+                Kind::Price { symbol: of, every } if of == symbol => {
+                    Some(Paced { channel, every: *every, last: Mono(0), due: false })
+                }
+                _ => None,
+            });
+            Priced {
+                symbol: symbol.clone(),
+                newest: None,
+                said: Health::Gone,
+                changes: None,
+                channels: own.collect(),
+            }
+        };
+        Self { all: config.symbols.iter().map(priced).collect() }
+    }
+
+    /// Keeps what is known across a new configuration.
+    pub(super) fn adopt(&mut self, old: Self) {
+        for known in old.all {
+            if let Some(own) = self.all.iter_mut().find(|own| own.symbol == known.symbol) {
+                (own.newest, own.said, own.changes) = (known.newest, known.said, known.changes);
+            }
+        }
+    }
+
+    /// Takes a price; the channels that carry it now are returned.
+    pub(super) fn take(&mut self, quote: Quote, rules: &Rules, now: Boot) -> Vec<ChannelKey> {
+        let Some(own) = self.all.iter_mut().find(|own| own.symbol == quote.symbol) else { return Vec::new() };
+        if own.newest.as_ref().is_some_and(|(known, _)| known.seq > quote.seq) {
+            return Vec::new();
+        }
+        own.said = quote.health(rules, now);
+        own.changes = quote.next_change(rules, now);
+        own.newest = Some((quote.clone(), QuoteText::new(&quote)));
+        own.publish(crate::os::clock::mono())
+    }
+
+    /// The channels that have something to say by now without a new price: a slower pace is due, or a price has
+    /// grown stale.
+    pub(super) fn due(&mut self, rules: &Rules, now: Mono, boot: Boot) -> Vec<ChannelKey> {
+        let mut due = Vec::new();
+        for own in &mut self.all {
+            if own.changes.is_some_and(|at| at <= boot)
+                && let Some((quote, _)) = &own.newest
+            {
+                let health = quote.health(rules, boot);
+                own.changes = quote.next_change(rules, boot);
+                if health != own.said {
+                    tracing::info!(event = "price-state", symbol = %own.symbol, state = ?health);
+                    own.said = health;
+                    due.extend(own.publish(now));
+                }
+            }
+            for paced in own.channels.iter_mut().filter(|p| p.due && now.since(p.last) >= p.every) {
+                (paced.due, paced.last) = (false, now);
+                due.push(paced.channel);
+            }
+        }
+        due
+    }
+
+    /// After a change of the rules: what was said may be wrong now.
+    pub(super) fn review(&mut self) {
+        for own in &mut self.all {
+            own.changes = own.newest.as_ref().map(|_| Boot(0));
+        }
+    }
+
+    fn shown(&self, symbol: &Symbol, rules: &Rules, now: Boot) -> Option<&(Quote, QuoteText)> {
+        let own = self.all.iter().find(|own| own.symbol == *symbol)?;
+        own.newest.as_ref().filter(|(quote, _)| quote.health(rules, now) != Health::Gone)
+    }
+
+    /// The price as a JSON object; `None` when there is none that may be said.
+    pub(in crate::worker) fn object(&self, symbol: &Symbol, rules: &Rules, now: Boot) -> Option<String> {
+        self.shown(symbol, rules, now).map(|(quote, text)| text.object(quote, rules, now))
+    }
+
+    /// The answer to a POST.
+    pub(in crate::worker) fn answer(
+        &self,
+        symbol: &Symbol,
+        request: RequestId,
+        rules: &Rules,
+        now: Boot,
+    ) -> Option<String> {
+        let (quote, text) = self.shown(symbol, rules, now)?;
+        Some(client::quote(Some(request), None, (text, quote), (rules, now)))
+    }
+
+    /// The answer to a session's own question.
+    pub(super) fn reply(&self, symbol: &Symbol, id: Option<&RawValue>, rules: &Rules, now: Boot) -> Option<String> {
+        let (quote, text) = self.shown(symbol, rules, now)?;
+        Some(client::quote(None, id, (text, quote), (rules, now)))
+    }
+
+    /// The message of a price channel.
+    pub(super) fn message(&self, channel: &str, symbol: &Symbol, rules: &Rules, now: Boot) -> String {
+        match self.shown(symbol, rules, now) {
+            Some((quote, text)) => client::price(channel, (text, quote), (rules, now)),
+            None => client::none_price(channel, symbol.as_str()),
+        }
+    }
+
+    /// Whether any price that may be said now is made up.
+    pub(in crate::worker) fn mock(&self) -> bool {
+        self.all.iter().filter_map(|own| own.newest.as_ref()).any(|(quote, _)| quote.mock)
+    }
+}
+
+impl Priced {
+    /// The channels that carry a publication now; the others are due later.
+    fn publish(&mut self, now: Mono) -> Vec<ChannelKey> {
+        let mut ready = Vec::new();
+        for paced in &mut self.channels {
+            if now.since(paced.last) >= paced.every {
+                (paced.last, paced.due) = (now, false);
+                ready.push(paced.channel);
+            } else {
+                paced.due = true;
+            }
+        }
+        ready
+    }
+}

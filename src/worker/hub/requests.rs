@@ -1,0 +1,114 @@
+//! Questions to the master that wait for its answer.
+
+use super::State;
+use crate::model::SessionId;
+use crate::protocol::cluster::{Answer, Outcome, Verdict};
+use crate::session::Key;
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use tokio::sync::oneshot;
+
+/// The master's answer never came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::worker) struct Lost;
+
+/// Who waits.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// A POST of a quote.
+    Quote(oneshot::Sender<Outcome>),
+    /// An administrator's message.
+    Publish(oneshot::Sender<u32>),
+    /// A question; `None`: there is no such thing.
+    Question(oneshot::Sender<Option<String>>),
+    /// A session that published.
+    Session {
+        key: Key,
+        id: SessionId,
+        /// The client's id, where it wants an `ack`.
+        ack: Option<Box<str>>,
+    },
+}
+
+/// All that wait.
+#[derive(Debug, Default)]
+pub(in crate::worker) struct Requests {
+    last: u64,
+    waiting: HashMap<u64, Waiter, foldhash::fast::RandomState>,
+    pub(super) opens: HashMap<SessionId, oneshot::Sender<Verdict>, RandomState>,
+}
+
+impl Requests {
+    /// A number for a question.
+    pub(super) fn expect(&mut self, waiter: Waiter) -> u64 {
+        self.last += 1;
+        self.waiting.insert(self.last, waiter);
+        self.last
+    }
+
+    /// A number for a quote, and where its outcome comes.
+    pub(in crate::worker) fn quote(&mut self) -> (u64, oneshot::Receiver<Outcome>) {
+        let (sender, receiver) = oneshot::channel();
+        (self.expect(Waiter::Quote(sender)), receiver)
+    }
+
+    /// A number for a message to a channel, and where the count of its subscribers comes.
+    pub(in crate::worker) fn publish(&mut self) -> (u64, oneshot::Receiver<u32>) {
+        let (sender, receiver) = oneshot::channel();
+        (self.expect(Waiter::Publish(sender)), receiver)
+    }
+
+    /// A number for a question, and where its answer comes.
+    pub(in crate::worker) fn question(&mut self) -> (u64, oneshot::Receiver<Option<String>>) {
+        let (sender, receiver) = oneshot::channel();
+        (self.expect(Waiter::Question(sender)), receiver)
+    }
+
+    /// Nobody waits for it any more.
+    pub(in crate::worker) fn forget(&mut self, request: u64) {
+        self.waiting.remove(&request);
+    }
+
+    /// Opens that the master has not answered.
+    pub(in crate::worker) fn unanswered(&self) -> usize {
+        self.opens.len()
+    }
+}
+
+impl State {
+    /// The master has decided on a session.
+    pub(in crate::worker) fn opened(&mut self, session: SessionId, verdict: Verdict, mean: f32) {
+        self.mean = mean;
+        if let Some(waiter) = self.requests.opens.remove(&session) {
+            // A client that has gone in the meantime has taken its session back already.
+            let _ = waiter.send(verdict);
+        }
+    }
+
+    /// The outcome of a quote.
+    pub(in crate::worker) fn receipt(&mut self, request: u64, outcome: Outcome) {
+        if let Some(Waiter::Quote(waiter)) = self.requests.waiting.remove(&request) {
+            let _ = waiter.send(outcome);
+        }
+    }
+
+    /// How many subscribers a message had.
+    pub(in crate::worker) fn publish_receipt(&mut self, request: u64, sessions: u32) {
+        match self.requests.waiting.remove(&request) {
+            Some(Waiter::Publish(waiter)) => _ = waiter.send(sessions),
+            Some(Waiter::Session { key, id, ack }) => self.published(key, id, ack.as_deref()),
+            _ => {}
+        }
+    }
+
+    /// The answer to a question.
+    pub(in crate::worker) fn answer(&mut self, request: u64, answer: &Answer<'_>) {
+        if let Some(Waiter::Question(waiter)) = self.requests.waiting.remove(&request) {
+            let _ = waiter.send(match answer {
+                Answer::Text(text) => Some((*text).to_owned()),
+                Answer::Done => Some(String::new()),
+                Answer::NotFound => None,
+            });
+        }
+    }
+}

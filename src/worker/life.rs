@@ -1,0 +1,287 @@
+//! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
+
+use super::http;
+use super::hub::{Hub, Me, Phase, Push, TICK};
+use crate::config::Config;
+use crate::log;
+use crate::model::Mono;
+use crate::net::accept::{Gate, Go, accept_loop};
+use crate::os::clock;
+use crate::protocol::client::Close;
+use crate::protocol::cluster::{Hello, Port, ToMaster, ToWorker, VERSION};
+use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
+use crate::supervisor::attach;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Between two beats.
+const BEAT: Duration = Duration::from_secs(1);
+/// Opens that the master may leave unanswered before this worker stops accepting.
+const UNANSWERED: usize = 256;
+/// Steps in which many sessions are sent away.
+const STEPS: u32 = 20;
+/// What a session's last bytes may take once all have been sent away.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Why a worker could not live.
+#[derive(Debug)]
+enum Failure {
+    Io(io::Error),
+    Link(LinkError),
+    Config(serde_json::Error),
+    /// The master spoke otherwise than agreed.
+    Strange(&'static str),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Link(error) => write!(f, "link to the master: {error}"),
+            Self::Config(error) => write!(f, "configuration from the master: {error}"),
+            Self::Strange(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error)
+    }
+}
+
+/// Runs a worker until the master ends it.
+#[must_use]
+pub fn run() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    let result = runtime.map_err(Failure::Io).and_then(|runtime| runtime.block_on(live()));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!(event = "worker-failed", error = %failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn live() -> Result<(), Failure> {
+    let _ = crate::os::process::raise_open_files();
+    let (sender, mut receiver, writer) = attach()?;
+    tokio::spawn(writer.run());
+    let pid = std::process::id();
+    sender.send(&ToMaster::Hello(Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid }))?;
+    let mut first = receiver.receive().await?;
+    let (hub, listeners) = welcome(&mut first, &sender, pid)?;
+    let accepting = CancellationToken::new();
+    for (port, listener) in listeners {
+        let (hub, accepting) = (hub.clone(), accepting.clone());
+        tokio::spawn(accept(hub, port, listener, accepting));
+    }
+    sender.send(&ToMaster::Ready)?;
+    tokio::spawn(beat(hub.clone(), sender.clone()));
+    tokio::spawn(tick(hub.clone()));
+    if hear_all(&hub, &mut first).is_some() {
+        return Ok(());
+    }
+    let end = hear(&hub, &mut receiver).await?;
+    accepting.cancel();
+    leave(&hub, &mut receiver, end).await;
+    sender.send(&ToMaster::Drained)?;
+    // The master hangs up when it has heard that.
+    let _ = timeout(BEAT, async { while receiver.receive().await.is_ok() {} }).await;
+    Ok(())
+}
+
+type Listeners = Vec<(Port, TcpListener)>;
+
+fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
+    let mut descriptors = std::mem::take(&mut batch.descriptors).into_iter();
+    let Some(message) = batch.next::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
+    let ToWorker::Welcome { slot, generation, revision, config, listeners, quotes } = message? else {
+        return Err(Failure::Strange("the first message is no welcome"));
+    };
+    let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
+    log::init(&config.log, &format!("worker {slot}"));
+    let me = Me { slot, generation, pid, started: clock::mono() };
+    let hub = Hub::new(me, Arc::new(config), revision, sender.clone());
+    let mut all = Vec::new();
+    for port in listeners {
+        let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
+        all.push((port, listener(descriptor)?));
+    }
+    quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
+    Ok((hub, all))
+}
+
+fn listener(descriptor: OwnedFd) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(descriptor);
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Keeps the sessions even among the workers: one that holds more than its share leaves an accept to the others.
+struct Even(Hub);
+
+impl Gate for Even {
+    fn before_accept(&mut self) -> Go {
+        let state = self.0.lock();
+        if state.phase == Phase::Ending {
+            return Go::Stop;
+        }
+        if state.requests.unanswered() > UNANSWERED {
+            return Go::Pause(Duration::from_millis(1));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a share needs no exactness")]
+        let (own, mean) = (state.population() as f32, state.mean());
+        if own > mean * 1.03 + 1.0 { Go::Pause(Duration::from_micros(500)) } else { Go::Now }
+    }
+
+    fn accept_error(&mut self) {
+        self.0.lock().counters.accept_errors += 1;
+    }
+}
+
+async fn accept(hub: Hub, port: Port, listener: TcpListener, stop: CancellationToken) {
+    let router = http::router(&hub, port);
+    let serve = |stream, address| {
+        hub.lock().connected();
+        tokio::spawn(http::serve(hub.clone(), router.clone(), stream, address, port));
+    };
+    stop.run_until_cancelled(accept_loop(listener, Even(hub.clone()), serve)).await;
+}
+
+async fn beat(hub: Hub, sender: LinkSender) {
+    let mut every = interval(BEAT);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let beat = hub.lock().beat();
+        if sender.send(&ToMaster::Beat(Box::new(beat))).is_err() {
+            return;
+        }
+    }
+}
+
+async fn tick(hub: Hub) {
+    let mut every = interval(TICK);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let due = every.tick().await;
+        hub.lock().tick(Instant::now().saturating_duration_since(due));
+    }
+}
+
+/// How a worker ends.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    close: Close,
+    within: Duration,
+}
+
+async fn hear(hub: &Hub, receiver: &mut LinkReceiver) -> Result<End, Failure> {
+    loop {
+        let mut batch = receiver.receive().await?;
+        if let Some(end) = hear_all(hub, &mut batch) {
+            return Ok(end?);
+        }
+    }
+}
+
+/// Everything that came together is one turn: what it publishes goes out joined.
+fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
+    let mut state = hub.lock();
+    let mut end = None;
+    while let Some(message) = batch.next::<ToWorker<'_>>() {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => return Some(Err(error)),
+        };
+        match message {
+            ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
+                state.push(&Push { ticket, id, user, symbol, frame, deadline });
+            }
+            ToWorker::Receipt { request, outcome } => state.receipt(request, outcome),
+            ToWorker::Opened { session, verdict, mean } => state.opened(session, verdict, mean),
+            ToWorker::Publish { ticket, channel, frame } => state.publish(ticket, channel, frame),
+            ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
+            ToWorker::Quote(quote) => state.quote(quote),
+            ToWorker::Stats(json) => state.stats(json),
+            ToWorker::Answer { request, answer } => state.answer(request, &answer),
+            ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
+            ToWorker::Config { revision, config } => configure(&mut state, revision, config),
+            ToWorker::Resync => state.roster(),
+            ToWorker::Unready => state.phase = Phase::Unready,
+            ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
+            ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
+            ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
+        }
+    }
+    state.turn();
+    end.map(Ok)
+}
+
+fn configure(state: &mut super::hub::State, revision: u64, config: &str) {
+    match serde_json::from_str::<Config>(config) {
+        Ok(config) => {
+            log::adopt(&config.log);
+            state.configure(Arc::new(config), revision);
+        }
+        Err(error) => tracing::error!(%error, "a configuration that cannot be read is ignored"),
+    }
+}
+
+/// Sends all sessions away, spread over the first half of the time, and waits for their last bytes.
+async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
+    let over = clock::mono().after(end.within);
+    let step = end.within / 2 / STEPS;
+    let (batch, each, mut first) = {
+        let mut state = hub.lock();
+        state.phase = Phase::Ending;
+        let sessions = state.population();
+        let batch = sessions.div_ceil(STEPS as usize).max(100);
+        // Each client gets a moment of its own to come back: some thousands a second at most.
+        (batch, if sessions > 1 { 2 } else { 0 }, if end.close == Close::Shutdown { 1000 } else { 100 })
+    };
+    while hub.lock().dismiss(end.close, batch, (first, each)) {
+        first += each * batch as u64;
+        if !wait(hub, receiver, step).await {
+            return;
+        }
+    }
+    let last = over.min(clock::mono().after(LAST));
+    while hub.lock().leaving() && clock::mono() < last && wait(hub, receiver, Duration::from_millis(20)).await {}
+    // The last answers of requests on their way: they are quick, or their clients have gone.
+    while hub.lock().counters.connections > 0 && clock::mono() < Mono(last.0) {
+        if !wait(hub, receiver, Duration::from_millis(20)).await {
+            return;
+        }
+    }
+}
+
+/// Hears the master for that long: answers to what is on its way still come. False when it has gone.
+async fn wait(hub: &Hub, receiver: &mut LinkReceiver, time: Duration) -> bool {
+    let pause = sleep(time);
+    tokio::pin!(pause);
+    loop {
+        tokio::select! {
+            () = &mut pause => return true,
+            batch = receiver.receive() => match batch {
+                Ok(mut batch) => _ = hear_all(hub, &mut batch),
+                Err(_) => return false,
+            },
+        }
+    }
+}
