@@ -2,4 +2,6 @@
 
 pub mod clock;
 pub mod descriptors;
+pub mod notify;
 pub mod process;
+pub mod signals;

@@ -1,1 +1,14 @@
 //! Children: started, watched, restarted, replaced.
+//!
+//! [`Fleet`] decides and touches nothing; [`child`] starts processes; the master's loop carries events to the one
+//! and actions to the other.
+
+mod action;
+pub mod child;
+mod fleet;
+mod place;
+mod rolling;
+
+pub use action::{Action, Why};
+pub use fleet::Fleet;
+pub use place::{Row, State};

@@ -1,0 +1,214 @@
+//! One child: how the master starts it, and how it finds its master.
+
+use crate::os::process;
+use crate::protocol::cluster::Slot;
+use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, link};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+
+/// The running program, even when its file has been replaced or deleted.
+const PROGRAM: &str = "/proc/self/exe";
+/// The hidden subcommand of children.
+pub const SUBCOMMAND: &str = "internal";
+/// Where a child reads whose child it is.
+const PARENT: &str = "BTC_CLUSTER_PARENT";
+/// What systemd says to the master alone.
+const MASTERS_OWN: [&str; 8] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDNAMES",
+    "MAINPID",
+];
+
+/// What a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Talks to exchanges.
+    Feeder,
+    /// Talks to clients.
+    Worker(Slot),
+}
+
+impl Role {
+    /// Whose the slot is.
+    #[must_use]
+    pub fn of(slot: Slot) -> Self {
+        if slot == 0 { Self::Feeder } else { Self::Worker(slot) }
+    }
+
+    /// Its word on the hidden command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Feeder => "feeder",
+            Self::Worker(_) => "worker",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Feeder => f.write_str("feeder"),
+            Self::Worker(slot) => write!(f, "worker {slot}"),
+        }
+    }
+}
+
+/// A child that has just been started.
+#[derive(Debug)]
+pub struct Child {
+    /// To kill it.
+    pub process: Process,
+    /// Says things to it.
+    pub sender: LinkSender,
+    /// Hears it.
+    pub receiver: LinkReceiver,
+    /// To be run as a task.
+    pub writer: LinkWriter,
+    /// Its exit, to be awaited in a task.
+    pub exit: Exit,
+}
+
+/// Starts a child. To be called on the main thread, for a child dies with the *thread* that started it.
+///
+/// # Errors
+/// As `socketpair(2)`, `fork(2)` and `execve(2)`: too many processes, no memory.
+pub fn start(role: Role) -> io::Result<Child> {
+    start_program(role, OsStr::new(PROGRAM), &[SUBCOMMAND.into(), role.as_str().into()])
+}
+
+fn start_program(role: Role, program: &OsStr, arguments: &[OsString]) -> io::Result<Child> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let child = command(role, program, arguments).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
+    let process = Process::new(child.id().unwrap_or(0));
+    let (sender, receiver, writer) = link(UnixStream::from_std(ours)?);
+    Ok(Child { process, sender, receiver, writer, exit: Exit(child) })
+}
+
+fn command(role: Role, program: &OsStr, arguments: &[OsString]) -> Command {
+    let mut command = Command::new(program);
+    command.arg0(format!("btc-cluster: {role}")).args(arguments).env(PARENT, std::process::id().to_string());
+    for name in MASTERS_OWN {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A handle that names one process and never another one that later has its number.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Process {
+    fn new(pid: u32) -> Self {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let descriptor = number.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        Self { pid, descriptor }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// KILL. A process that is gone is no error.
+    pub fn kill(&self) {
+        match &self.descriptor {
+            Some(descriptor) => drop(pidfd_send_signal(descriptor, Signal::KILL)),
+            None => process::kill(self.pid, Signal::KILL),
+        }
+    }
+}
+
+/// The exit of a child that is to come.
+#[derive(Debug)]
+pub struct Exit(tokio::process::Child);
+
+impl Exit {
+    /// Waits for it.
+    pub async fn wait(mut self) -> End {
+        match self.0.wait().await {
+            Ok(status) => status.into(),
+            Err(_) => End::Unknown,
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this status.
+    Status(i32),
+    /// By a signal, perhaps with a core.
+    Signal {
+        /// Its number.
+        signal: i32,
+        /// Whether a core was written.
+        core: bool,
+    },
+    /// The kernel would not say.
+    Unknown,
+}
+
+impl From<ExitStatus> for End {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Status(code),
+            (None, Some(signal)) => Self::Signal { signal, core: status.core_dumped() },
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+/// `status 1`, `SIGSEGV (core dumped)`
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Status(code) => write!(f, "status {code}"),
+            Self::Signal { signal, core } => {
+                match signal_hook::low_level::signal_name(signal) {
+                    Some(name) => f.write_str(name)?,
+                    None => write!(f, "signal {signal}")?,
+                }
+                f.write_str(if core { " (core dumped)" } else { "" })
+            }
+            Self::Unknown => f.write_str("unknown status"),
+        }
+    }
+}
+
+/// The child's side: finds the link on standard input, and dies with its master from here on. Needs a runtime.
+/// Standard input stays as it is: programs that this one starts must be given another.
+///
+/// # Errors
+/// The master is gone, or this process was not started by one.
+pub fn attach() -> io::Result<(LinkSender, LinkReceiver, LinkWriter)> {
+    let parent = std::env::var(PARENT).ok().and_then(|text| text.parse().ok());
+    let alone = || io::Error::new(io::ErrorKind::Unsupported, "this command is for the daemon's own use");
+    process::die_with_parent(parent.ok_or_else(alone)?)?;
+    let stream = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // Says whether it is a socket at all.
+    stream.peer_addr()?;
+    stream.set_nonblocking(true)?;
+    Ok(link(UnixStream::from_std(stream)?))
+}
+
+#[cfg(test)]
+mod tests;

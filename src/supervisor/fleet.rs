@@ -1,0 +1,263 @@
+//! The supervisor, pure: events and the moment in, actions out. It treats all children alike; the feeder has slot
+//! 0, the workers have 1 to N.
+//!
+//! Every event returns what is to be done now. [`Fleet::tick`] must be called at [`Fleet::next_deadline`] at the
+//! latest: a call that comes much later shows that the master itself did not run, and nobody is blamed for that.
+
+use super::action::Action;
+use super::place::{Phase, Place, Row, Seat, State};
+use super::rolling::Rolling;
+use crate::config::Cluster;
+use crate::model::Mono;
+use crate::protocol::cluster::{Generation, Slot};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[cfg(test)]
+mod histories;
+mod moves;
+#[cfg(test)]
+mod tests;
+
+/// The slot that is never given up.
+const FEEDER: Slot = 0;
+/// The longest time between two ticks.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// What the daemon as a whole is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Serving { all_failed: bool },
+    Stopping { by: Mono },
+    Gone,
+}
+
+/// The state of all children.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    policy: Cluster,
+    places: BTreeMap<Slot, Place>,
+    newest: Generation,
+    rolling: Option<Rolling>,
+    life: Life,
+    seen: Mono,
+    chance: fastrand::Rng,
+    actions: Vec<Action>,
+}
+
+impl Fleet {
+    /// Nobody yet: [`Fleet::resize`] starts them. `seed` is for the jitter of the pauses.
+    #[must_use]
+    pub fn new(policy: Cluster, seed: u64, now: Mono) -> Self {
+        Self {
+            policy,
+            places: BTreeMap::new(),
+            newest: 0,
+            rolling: None,
+            life: Life::Serving { all_failed: false },
+            seen: now,
+            chance: fastrand::Rng::with_seed(seed),
+            actions: Vec::new(),
+        }
+    }
+
+    /// `workers` workers from now on, and one feeder. Surplus slots, the highest, are drained and disappear.
+    pub fn resize(&mut self, now: Mono, workers: Slot) -> Vec<Action> {
+        self.on(now, |fleet| {
+            if !matches!(fleet.life, Life::Serving { .. }) {
+                return;
+            }
+            for slot in FEEDER..=workers {
+                let place =
+                    fleet.places.entry(slot).or_insert_with(|| Place::new(&fleet.policy, slot == FEEDER));
+                if place.seat == Seat::Retired {
+                    fleet.start(slot, now);
+                }
+            }
+            let surplus: Vec<_> =
+                fleet.places.range(workers.saturating_add(1)..).map(|(slot, _)| *slot).collect();
+            surplus.into_iter().filter(|slot| *slot > workers).for_each(|slot| fleet.retire(slot, now));
+        })
+    }
+
+    /// The process has been started and has this id.
+    pub fn started(&mut self, now: Mono, generation: Generation, pid: u32) -> Vec<Action> {
+        self.on(now, |fleet| {
+            if let Some(unit) = fleet.unit_mut(generation) {
+                unit.pid = Some(pid);
+            }
+        })
+    }
+
+    /// It could not even be started; counts as its death.
+    pub fn start_failed(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
+        self.exited(now, generation)
+    }
+
+    /// It says that it is at work.
+    pub fn ready(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
+        self.on(now, |fleet| {
+            let Some(unit) = fleet.unit_mut(generation).filter(|unit| !unit.doomed) else { return };
+            if !matches!(unit.phase, Phase::Starting { .. }) {
+                return;
+            }
+            unit.phase = Phase::Ready { since: now, beat: now };
+            fleet.take_over(generation, now);
+            if let Some(rolling) = fleet.rolling.as_mut().filter(|rolling| rolling.awaits(generation)) {
+                rolling.arrived();
+            }
+        })
+    }
+
+    /// A sign of life.
+    pub fn beat(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
+        self.on(now, |fleet| {
+            if let Some(Phase::Ready { beat, .. }) = fleet.unit_mut(generation).map(|unit| &mut unit.phase) {
+                *beat = now;
+            }
+        })
+    }
+
+    /// The process is no more.
+    pub fn exited(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
+        self.on(now, |fleet| {
+            let Some(slot) = fleet.slot_of(generation) else { return };
+            let Some(place) = fleet.places.get_mut(&slot) else { return };
+            if let Some(at) = place.draining.iter().position(|unit| unit.generation == generation) {
+                place.draining.swap_remove(at);
+            } else if place.replacement.as_ref().is_some_and(|unit| unit.generation == generation) {
+                place.replacement = None;
+                fleet.replacement_failed(slot, generation);
+            } else if let Seat::Held(unit) = std::mem::replace(&mut place.seat, Seat::Retired)
+                && matches!(fleet.life, Life::Serving { .. })
+            {
+                fleet.died(slot, &unit, now);
+            }
+            fleet.places.retain(|_, place| !place.is_over());
+        })
+    }
+
+    /// Replaces the process of one slot by a new one; a slot without one is started.
+    pub fn replace(&mut self, now: Mono, slot: Slot) -> Vec<Action> {
+        self.on(now, |fleet| fleet.ask(|each| each == slot))
+    }
+
+    /// Replaces all workers, one slot after another.
+    pub fn replace_all(&mut self, now: Mono) -> Vec<Action> {
+        self.on(now, |fleet| fleet.ask(|slot| slot != FEEDER))
+    }
+
+    /// Starts a slot that was given up, or waits in its back-off, with a clean record.
+    pub fn revive(&mut self, now: Mono, slot: Slot) -> Vec<Action> {
+        self.on(now, |fleet| {
+            let Some(place) = fleet.places.get_mut(&slot) else { return };
+            if matches!(place.seat, Seat::Failed { .. } | Seat::Backoff { .. }) {
+                place.forget();
+                fleet.start(slot, now);
+            }
+        })
+    }
+
+    /// The same for all slots: a new configuration may have cured them.
+    pub fn revive_all(&mut self, now: Mono) -> Vec<Action> {
+        let slots: Vec<_> = self.places.keys().copied().collect();
+        slots.into_iter().flat_map(|slot| self.revive(now, slot)).collect()
+    }
+
+    /// Ends everything within `grace`. Wins over all else; a second stop can only shorten the time.
+    pub fn stop(&mut self, now: Mono, grace: Duration) -> Vec<Action> {
+        self.on(now, |fleet| {
+            let by = match fleet.life {
+                Life::Serving { .. } => now.after(grace),
+                Life::Stopping { by } => by.min(now.after(grace)),
+                Life::Gone => return,
+            };
+            fleet.life = Life::Stopping { by };
+            fleet.rolling = None;
+            for place in fleet.places.values_mut() {
+                if matches!(place.seat, Seat::Backoff { .. } | Seat::Failed { .. }) {
+                    place.seat = Seat::Retired;
+                }
+                for unit in place.units_mut().filter(|unit| !unit.doomed) {
+                    let (since, until) = match unit.phase {
+                        Phase::Draining { since, until } => (since, until.min(by)),
+                        _ => (now, by),
+                    };
+                    unit.phase = Phase::Draining { since, until };
+                    fleet.actions.push(Action::Stop { generation: unit.generation });
+                }
+            }
+            fleet.places.retain(|_, place| !place.is_over());
+        })
+    }
+
+    /// Time has passed: kills who is overdue, starts who has waited.
+    pub fn tick(&mut self, now: Mono) -> Vec<Action> {
+        self.on(now, |fleet| {
+            fleet.kill_overdue(now);
+            let due = |place: &Place| matches!(place.seat, Seat::Backoff { until, .. } if until <= now);
+            let waited: Vec<_> =
+                fleet.places.iter().filter(|(_, place)| due(place)).map(|(slot, _)| *slot).collect();
+            waited.into_iter().for_each(|slot| fleet.start(slot, now));
+        })
+    }
+
+    /// New values of `[cluster]`, in force at once.
+    pub fn adopt(&mut self, policy: Cluster) {
+        self.policy = policy;
+        self.places.values_mut().for_each(|place| place.adopt(&self.policy));
+    }
+}
+
+/// Questions.
+impl Fleet {
+    /// When [`Fleet::tick`] is due at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Mono {
+        let units =
+            self.places.values().flat_map(Place::units).filter_map(|unit| unit.deadline(&self.policy));
+        let waits = self.places.values().filter_map(|place| match place.seat {
+            Seat::Backoff { until, .. } => Some(until),
+            _ => None,
+        });
+        units.chain(waits).fold(self.seen.after(self.pulse()), Mono::min)
+    }
+
+    /// How a slot is; `None`: there is no such slot.
+    #[must_use]
+    pub fn state(&self, slot: Slot) -> Option<State> {
+        self.places.get(&slot)?.rows(slot).next().map(|row| row.state)
+    }
+
+    /// All processes, and the slots that have none; by slot, within a slot the serving one first.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        self.places.iter().flat_map(|(slot, place)| place.rows(*slot)).collect()
+    }
+
+    /// Whose process this is, while it lives.
+    #[must_use]
+    pub fn slot_of(&self, generation: Generation) -> Option<Slot> {
+        let has = |place: &Place| place.units().any(|unit| unit.generation == generation);
+        self.places.iter().find(|(_, place)| has(place)).map(|(slot, _)| *slot)
+    }
+
+    /// Whether its end is wanted: it is drained or stopped.
+    #[must_use]
+    pub fn is_leaving(&self, generation: Generation) -> bool {
+        let mut units = self.places.values().flat_map(Place::units);
+        units.any(|unit| unit.generation == generation && matches!(unit.phase, Phase::Draining { .. }))
+    }
+
+    /// Whether a replacement is going on.
+    #[must_use]
+    pub fn is_rolling(&self) -> bool {
+        self.rolling.is_some()
+    }
+
+    /// The number given to the newest process; one with a greater number was started later.
+    #[must_use]
+    pub fn newest(&self) -> Generation {
+        self.newest
+    }
+}

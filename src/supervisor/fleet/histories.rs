@@ -1,0 +1,259 @@
+//! Random histories: whatever happens in whatever order, nothing leaks, nothing is asked of the dead, and when the
+//! world calms down all is well again.
+
+use super::tests::policy;
+use super::*;
+use crate::supervisor::Why;
+use proptest::prelude::*;
+use std::collections::{BTreeSet, VecDeque};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Wait(u64),
+    Absent(u64),
+    Beat(usize),
+    Ready(usize),
+    Exit(usize),
+    Resize(Slot),
+    Replace(Slot),
+    ReplaceAll,
+    Revive(Slot),
+    ReviveAll,
+    Adopt(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (1u64..3000).prop_map(Op::Wait),
+        1 => (6000u64..100_000).prop_map(Op::Absent),
+        6 => any::<usize>().prop_map(Op::Beat),
+        8 => any::<usize>().prop_map(Op::Ready),
+        6 => any::<usize>().prop_map(Op::Exit),
+        1 => (1u16..6).prop_map(Op::Resize),
+        2 => (0u16..6).prop_map(Op::Replace),
+        1 => Just(Op::ReplaceAll),
+        1 => (0u16..6).prop_map(Op::Revive),
+        1 => Just(Op::ReviveAll),
+        1 => (0u64..9).prop_map(Op::Adopt),
+    ]
+}
+
+fn starts(actions: &[Action]) -> impl Iterator<Item = Generation> {
+    actions.iter().filter_map(|action| match action {
+        Action::Start { generation, .. } => Some(*generation),
+        _ => None,
+    })
+}
+
+/// The processes as the kernel knows them.
+struct World {
+    fleet: Fleet,
+    now: Mono,
+    alive: BTreeMap<Generation, Slot>,
+    told: BTreeSet<Generation>,
+    killed: BTreeSet<Generation>,
+    born: Generation,
+    stopped: bool,
+    gone: u32,
+    chance: fastrand::Rng,
+    /// One start in so many fails; 0: none.
+    misfire: u32,
+}
+
+impl World {
+    fn new(seed: u64, workers: Slot) -> Self {
+        let now = Mono(1);
+        let mut world = Self {
+            fleet: Fleet::new(policy(), seed, now),
+            now,
+            alive: BTreeMap::new(),
+            told: BTreeSet::new(),
+            killed: BTreeSet::new(),
+            born: 0,
+            stopped: false,
+            gone: 0,
+            chance: fastrand::Rng::with_seed(seed),
+            misfire: 8,
+        };
+        let actions = world.fleet.resize(now, workers);
+        world.obey(actions);
+        world
+    }
+
+    /// Does what is asked, in order; a start that fails may lead to more.
+    fn obey(&mut self, actions: Vec<Action>) {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Start { slot, generation } => actions.extend(self.birth(slot, generation)),
+                Action::Drain { generation } => {
+                    assert!(self.alive.contains_key(&generation), "the dead cannot be drained");
+                    assert!(self.told.insert(generation) && !self.killed.contains(&generation));
+                }
+                Action::Stop { generation } => assert!(self.alive.contains_key(&generation)),
+                Action::Kill { generation, .. } => {
+                    assert!(self.alive.contains_key(&generation) && self.killed.insert(generation));
+                }
+                Action::GivenUp { slot, .. } => assert_ne!(slot, FEEDER),
+                Action::Gone => self.gone += 1,
+                Action::AllFailed => assert!(!self.stopped),
+                Action::Died { generation, .. } | Action::ReplacementFailed { generation, .. } => {
+                    assert!(!self.alive.contains_key(&generation) || self.killed.contains(&generation));
+                }
+                Action::RollingDone => (),
+            }
+        }
+        self.check();
+    }
+
+    fn birth(&mut self, slot: Slot, generation: Generation) -> Vec<Action> {
+        assert!(!self.stopped, "nobody is started in a stop");
+        assert!(generation > self.born, "generations grow");
+        self.born = generation;
+        if self.misfire > 0 && self.chance.u32(..self.misfire) == 0 {
+            return self.fleet.start_failed(self.now, generation);
+        }
+        self.alive.insert(generation, slot);
+        self.fleet.started(self.now, generation, generation)
+    }
+
+    fn check(&self) {
+        let rows = self.fleet.rows();
+        let known: BTreeMap<_, _> = rows.iter().filter_map(|r| Some((r.generation?, r.slot))).collect();
+        assert_eq!(known, self.alive, "the fleet knows exactly who lives");
+        let mut seats = BTreeMap::<Slot, u32>::new();
+        for row in &rows {
+            assert_eq!(row.pid, row.generation);
+            if matches!(row.state, State::Starting | State::Ready) {
+                *seats.entry(row.slot).or_default() += 1;
+            }
+        }
+        assert!(seats.values().all(|up| *up <= 2), "one that serves and one that is to");
+    }
+
+    fn pick(&self, n: usize) -> Option<Generation> {
+        self.alive.keys().nth(n % self.alive.len().max(1)).copied()
+    }
+
+    fn act(&mut self, op: Op) {
+        let now = self.now;
+        let actions = match op {
+            Op::Wait(ms) => return self.wait(Duration::from_millis(ms), |_, _| ()),
+            Op::Absent(ms) => {
+                self.now = now.after(Duration::from_millis(ms));
+                let actions = self.fleet.tick(self.now);
+                let silent = |action: &Action| matches!(action, Action::Kill { why: Why::Silent, .. });
+                assert!(!actions.iter().any(silent), "blamed for the master's absence");
+                actions
+            }
+            Op::Beat(n) => self.pick(n).map_or(vec![], |generation| self.fleet.beat(now, generation)),
+            Op::Ready(n) => self.pick(n).map_or(vec![], |generation| self.fleet.ready(now, generation)),
+            Op::Exit(n) => self.pick(n).map_or(vec![], |generation| self.exit(generation)),
+            Op::Resize(workers) => self.fleet.resize(now, workers),
+            Op::Replace(slot) => self.fleet.replace(now, slot),
+            Op::ReplaceAll => self.fleet.replace_all(now),
+            Op::Revive(slot) => self.fleet.revive(now, slot),
+            Op::ReviveAll => {
+                let before = self.born;
+                let actions = self.fleet.revive_all(now);
+                assert!(starts(&actions).all(|generation| generation > before));
+                actions
+            }
+            Op::Adopt(secs) => {
+                let time = Duration::from_secs(secs);
+                self.fleet.adopt(Cluster { drain: time, stable_after: time, restart_min: time, ..policy() });
+                vec![]
+            }
+        };
+        self.obey(actions);
+    }
+
+    fn exit(&mut self, generation: Generation) -> Vec<Action> {
+        self.alive.remove(&generation);
+        self.fleet.exited(self.now, generation)
+    }
+
+    /// Lets time pass from deadline to deadline; `between` lets the processes act.
+    fn wait(&mut self, time: Duration, between: impl Fn(&mut Self, Generation)) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.now = self.fleet.next_deadline().max(self.now).min(end);
+            for generation in self.alive.keys().copied().collect::<Vec<_>>() {
+                between(self, generation);
+            }
+            let actions = self.fleet.tick(self.now);
+            self.obey(actions);
+            assert!(self.fleet.next_deadline() > self.now, "the loop would not rest");
+        }
+    }
+
+    /// What a good process does.
+    fn behave(&mut self, generation: Generation) {
+        let leaves = self.killed.contains(&generation) || self.told.contains(&generation) || self.stopped;
+        let actions = if leaves {
+            self.exit(generation)
+        } else {
+            let mut actions = self.fleet.ready(self.now, generation);
+            actions.extend(self.fleet.beat(self.now, generation));
+            actions
+        };
+        self.obey(actions);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn nothing_leaks_and_all_calms_down(
+        seed in any::<u64>(), workers in 1u16..6, ops in prop::collection::vec(op(), 0..150),
+    ) {
+        let mut world = World::new(seed, workers);
+        let (mut size, mut failed) = (workers, 0);
+        for op in ops {
+            if let Op::Resize(n) = op { size = n }
+            world.act(op);
+        }
+        world.misfire = 0;
+        world.fleet.adopt(policy());
+        world.wait(Duration::from_secs(120), World::behave);
+        for slot in 0..=size {
+            match world.fleet.state(slot) {
+                Some(State::Failed) if slot != FEEDER => failed += 1,
+                state => prop_assert_eq!(state, Some(State::Ready), "slot {}", slot),
+            }
+        }
+        prop_assert_eq!(world.fleet.rows().len(), usize::from(size) + 1, "nobody is left over");
+        prop_assert!(!world.fleet.is_rolling());
+
+        let revived = world.fleet.revive_all(world.now);
+        prop_assert_eq!(revived.len(), failed);
+        world.obey(revived);
+        let stops = world.fleet.stop(world.now, Duration::from_secs(10));
+        prop_assert_eq!(stops.len(), world.alive.len());
+        world.obey(stops);
+        world.stopped = true;
+        world.wait(Duration::from_secs(11), World::behave);
+        prop_assert_eq!((world.gone, world.alive.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_stop_ends_in_time_whatever_came_before(
+        seed in any::<u64>(), workers in 1u16..6, ops in prop::collection::vec(op(), 0..100),
+    ) {
+        let mut world = World::new(seed, workers);
+        ops.into_iter().for_each(|op| world.act(op));
+        let stops = world.fleet.stop(world.now, Duration::from_secs(10));
+        world.stopped = true;
+        world.obey(stops);
+        // Nobody obeys; only KILL helps.
+        world.wait(Duration::from_millis(10_500), |world, generation| {
+            if world.killed.contains(&generation) {
+                let actions = world.exit(generation);
+                world.obey(actions);
+            }
+        });
+        world.wait(Duration::from_millis(10), World::behave);
+        prop_assert_eq!((world.gone, world.alive.len()), (1, 0));
+    }
+}

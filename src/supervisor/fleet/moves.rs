@@ -1,0 +1,217 @@
+//! What the events of a fleet have in common: processes begin, take over, die and are sent off.
+
+use super::{FEEDER, Fleet, Life, PULSE};
+use crate::config::Cluster;
+use crate::model::Mono;
+use crate::protocol::cluster::{Generation, Slot};
+use crate::supervisor::action::{Action, Why};
+use crate::supervisor::place::{LEAVING, Phase, Place, Seat, Unit, Verdict};
+use crate::supervisor::rolling::Rolling;
+use std::time::Duration;
+
+impl Fleet {
+    /// What every event has in common: before it the clock is looked at, after it come the consequences.
+    pub(super) fn on(&mut self, now: Mono, event: impl FnOnce(&mut Self)) -> Vec<Action> {
+        self.notice_absence(now);
+        event(self);
+        if let Life::Serving { .. } = self.life {
+            self.roll(now);
+            self.despair();
+        } else if self.places.is_empty() && self.life != Life::Gone {
+            self.life = Life::Gone;
+            self.actions.push(Action::Gone);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(super) fn pulse(&self) -> Duration {
+        PULSE.min(self.policy.worker_timeout / 4).max(Duration::from_millis(1))
+    }
+
+    /// Suspended, stopped or starved, the master heard nobody: all get that time back. Not so in a stop, whose
+    /// end others wait for.
+    fn notice_absence(&mut self, now: Mono) {
+        let (gap, late) = (now.since(self.seen), now.since(self.seen.after(self.pulse())));
+        self.seen = self.seen.max(now);
+        if late > self.policy.worker_timeout / 2 && matches!(self.life, Life::Serving { .. }) {
+            self.places.values_mut().flat_map(Place::units_mut).for_each(|unit| unit.forgive(gap));
+        }
+    }
+
+    pub(super) fn unit_mut(&mut self, generation: Generation) -> Option<&mut Unit> {
+        self.places.values_mut().flat_map(Place::units_mut).find(|unit| unit.generation == generation)
+    }
+
+    /// A new process for `slot`.
+    fn launch(&mut self, slot: Slot, now: Mono) -> Unit {
+        self.newest += 1;
+        self.actions.push(Action::Start { slot, generation: self.newest });
+        Unit::new(self.newest, now)
+    }
+
+    /// A new process that has the seat from its first moment.
+    pub(super) fn start(&mut self, slot: Slot, now: Mono) {
+        if matches!(self.life, Life::Serving { .. }) {
+            let unit = self.launch(slot, now);
+            if let Some(place) = self.places.get_mut(&slot) {
+                place.seat = Seat::Held(unit);
+            }
+        }
+    }
+
+    /// One that serves, or was to serve, ended unasked.
+    pub(super) fn died(&mut self, slot: Slot, unit: &Unit, now: Mono) {
+        let (generation, chance) = (unit.generation, self.chance.f64());
+        let Some(place) = self.places.get_mut(&slot) else { return };
+        let verdict = place.mourn(unit, &self.policy, now, chance);
+        match (place.replacement.take(), verdict) {
+            (Some(next), _) => {
+                place.seat = Seat::Held(next);
+                self.actions.push(Action::Died { slot, generation, pause: Duration::ZERO });
+            }
+            (None, Verdict::GiveUp) => {
+                place.seat = Seat::Failed { since: now };
+                self.actions.push(Action::GivenUp { slot, generation });
+            }
+            (None, Verdict::Again(pause)) => {
+                place.seat = Seat::Backoff { since: now, until: now.after(pause) };
+                self.actions.push(Action::Died { slot, generation, pause });
+                if pause.is_zero() {
+                    self.start(slot, now);
+                }
+            }
+        }
+        self.replacement_failed(slot, generation);
+    }
+
+    /// Stops the rolling if it was this process that it waited for.
+    pub(super) fn replacement_failed(&mut self, slot: Slot, generation: Generation) {
+        if self.rolling.as_ref().is_some_and(|rolling| rolling.awaits(generation)) {
+            self.rolling = None;
+            self.actions.push(Action::ReplacementFailed { slot, generation });
+        }
+    }
+
+    /// A replacement that is ready takes the seat; who had it is drained.
+    pub(super) fn take_over(&mut self, generation: Generation, now: Mono) {
+        let places = self.places.values_mut();
+        for place in places {
+            if let Some(next) = place.replacement.take_if(|unit| unit.generation == generation)
+                && let Seat::Held(old) = std::mem::replace(&mut place.seat, Seat::Held(next))
+            {
+                // Killed already, for silence: that is a death, if one without consequences.
+                place.restarts = place.restarts.saturating_add(u32::from(old.doomed));
+                send_off(place, old, &self.policy, now, &mut self.actions);
+            }
+        }
+    }
+
+    /// The slot is to disappear.
+    pub(super) fn retire(&mut self, slot: Slot, now: Mono) {
+        if let Some(rolling) = &mut self.rolling {
+            rolling.drop_slot(slot);
+        }
+        if let Some(place) = self.places.get_mut(&slot) {
+            let held = match std::mem::replace(&mut place.seat, Seat::Retired) {
+                Seat::Held(unit) => Some(unit),
+                _ => None,
+            };
+            for unit in held.into_iter().chain(place.replacement.take()) {
+                send_off(place, unit, &self.policy, now, &mut self.actions);
+            }
+        }
+        self.places.retain(|_, place| !place.is_over());
+    }
+
+    pub(super) fn kill_overdue(&mut self, now: Mono) {
+        let (policy, stopping) = (&self.policy, matches!(self.life, Life::Stopping { .. }));
+        let mut failed = Vec::new();
+        for (slot, place) in &mut self.places {
+            for unit in place.units_mut() {
+                if unit.deadline(policy).is_some_and(|at| at <= now) {
+                    unit.doomed = true;
+                    let why = match unit.phase {
+                        _ if stopping => Why::Grace,
+                        Phase::Starting { .. } => Why::NotReady,
+                        Phase::Ready { .. } => Why::Silent,
+                        Phase::Draining { .. } => Why::Lingering,
+                    };
+                    self.actions.push(Action::Kill { generation: unit.generation, why });
+                }
+            }
+            // The seat is not its: nobody waits for its exit but to forget it.
+            if let Some(unit) = place.replacement.take_if(|unit| unit.doomed) {
+                failed.push((*slot, unit.generation));
+                send_off(place, unit, policy, now, &mut self.actions);
+            }
+        }
+        failed.into_iter().for_each(|(slot, generation)| self.replacement_failed(slot, generation));
+    }
+
+    pub(super) fn ask(&mut self, wanted: impl Fn(Slot) -> bool) {
+        if !matches!(self.life, Life::Serving { .. }) {
+            return;
+        }
+        let slots = self.places.iter().filter(|(slot, place)| wanted(**slot) && place.seat != Seat::Retired);
+        for (slot, _) in slots {
+            self.rolling.get_or_insert_default().ask(*slot, self.newest);
+        }
+    }
+
+    /// Lets the rolling go on as far as it can.
+    fn roll(&mut self, now: Mono) {
+        while let Some((slot, old)) = self.rolling.as_ref().and_then(Rolling::next) {
+            let place = self.places.get(&slot);
+            // Started meanwhile for another reason: young enough, and awaited if it is not ready yet.
+            let renewed = place.and_then(Place::held).filter(|unit| unit.generation > old);
+            let awaited = match (renewed, place) {
+                (Some(unit), _) => unit.is_starting().then_some(unit.generation),
+                (None, None) => None,
+                // One old process per slot at most: repeated rollings must not pile them up.
+                (None, Some(place)) if !place.draining.is_empty() => return,
+                (None, Some(_)) => Some(self.renew(slot, now)),
+            };
+            if let Some(rolling) = &mut self.rolling {
+                rolling.turn(awaited);
+            }
+        }
+        if self.rolling.take_if(|rolling| rolling.is_over()).is_some() {
+            self.actions.push(Action::RollingDone);
+        }
+    }
+
+    /// Starts a process for `slot`: beside the one that serves, or in the empty seat with a clean record.
+    fn renew(&mut self, slot: Slot, now: Mono) -> Generation {
+        let unit = self.launch(slot, now);
+        let generation = unit.generation;
+        if let Some(place) = self.places.get_mut(&slot) {
+            if place.held().is_some() {
+                place.replacement = Some(unit);
+            } else {
+                place.forget();
+                place.seat = Seat::Held(unit);
+            }
+        }
+        generation
+    }
+
+    /// Says once that no worker is left that would ever serve again.
+    fn despair(&mut self) {
+        let mut workers = self.places.range(FEEDER + 1..).filter(|(_, place)| place.seat != Seat::Retired);
+        let some = workers.clone().next().is_some();
+        let all_failed = some && workers.all(|(_, place)| matches!(place.seat, Seat::Failed { .. }));
+        if all_failed && self.life == (Life::Serving { all_failed: false }) {
+            self.actions.push(Action::AllFailed);
+        }
+        self.life = Life::Serving { all_failed };
+    }
+}
+
+/// Tells a process to go, and waits for that beside the seat.
+fn send_off(place: &mut Place, mut unit: Unit, policy: &Cluster, now: Mono, actions: &mut Vec<Action>) {
+    if !unit.doomed {
+        actions.push(Action::Drain { generation: unit.generation });
+    }
+    unit.phase = Phase::Draining { since: now, until: now.after(policy.drain).after(LEAVING) };
+    place.draining.push(unit);
+}
