@@ -5,6 +5,7 @@ pub mod os;
 pub mod ws;
 
 pub mod config;
+pub mod log;
 pub mod protocol;
 
 pub mod access;

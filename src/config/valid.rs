@@ -38,7 +38,7 @@ impl Environment {
 
 /// Everything an operator may set, checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "each section says what it is")]
+#[expect(missing_docs, reason = "each section says what it is")]
 pub struct Config {
     pub environment: Environment,
     pub cluster: Cluster,

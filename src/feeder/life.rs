@@ -6,8 +6,9 @@ use crate::log;
 use crate::os::process::usage;
 use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION};
 use crate::protocol::link::{LinkReceiver, LinkSender};
-use crate::providers::Http;
-use crate::supervisor::attach;
+use crate::providers::{Http, Proxies};
+use crate::os::signals::ChildSignals;
+use crate::supervisor::child::attach;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,12 +29,13 @@ pub fn run() -> ExitCode {
 }
 
 async fn live() -> io::Result<()> {
+    let _signals = ChildSignals::new()?;
     let (sender, mut receiver, writer) = attach()?;
     tokio::spawn(writer.run());
     let hello = Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let Some(plan) = next_plan(&mut receiver).await? else { return Ok(()) };
-    let http = Http::new().map_err(io::Error::other)?;
+    let http = Http::new(Proxies::Environment);
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
     tokio::spawn(beat(sender.clone()));

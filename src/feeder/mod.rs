@@ -9,12 +9,14 @@
 //! caller of [`run`], who owns the link to the master.
 
 mod core;
+mod life;
 mod policy;
 mod sanity;
 mod source;
 mod table;
 
 pub use core::{Plan, Said, run};
+pub use life::run as run_process;
 pub use table::{SourceState, SourceStatus};
 
 use crate::model::{Boot, Mono, Wall};

@@ -6,16 +6,15 @@ use super::core::{Master, workers};
 use super::directory::Directory;
 use super::reload::{Reloads, to_json};
 use super::router::Router;
-use crate::config::{Faults, Loaded, Source, Watcher};
+use crate::config::{Loaded, Source, Watcher};
 use crate::net::listen::Listeners;
 use crate::os::clock;
-use crate::os::notify::Notifier;
-use crate::os::signals::{Signal, Signals};
+use crate::os::notify;
+use crate::os::signals::{Request, Requests};
 use crate::protocol::cluster::{Generation, Port};
 use crate::protocol::link::Batch;
 use crate::stats::{Ledger, When};
 use crate::supervisor::Fleet;
-use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -33,8 +32,6 @@ pub(super) enum Event {
     Heard(Generation, Batch),
     /// A child ended.
     Exited(Generation, String),
-    /// The configuration's files have been read.
-    Loaded(Box<Result<Loaded, Faults>>),
     /// Somebody asks through the control socket.
     Asked(Asked),
     /// The time for balancers is over.
@@ -78,13 +75,13 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), Failure> {
 
 async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let files = crate::os::process::raise_open_files();
-    let signals = Signals::master().map_err(Failure::Io)?;
+    let signals = Requests::new().map_err(Failure::Io)?;
     let listeners = Listeners::bind(&loaded.config).map_err(Failure::Listen)?;
     let (events, inbox) = mpsc::channel(EVENTS);
     let socket = loaded.config.control.socket.clone();
     let control = control::listen(&socket).await.map_err(Failure::Control)?;
     tokio::spawn(control::serve(control, events.clone()));
-    let watcher = Watcher::new(&source, &loaded);
+    let watcher = Watcher::start(source.clone(), &loaded);
     let mut master = Master::new(source, loaded, listeners, files, events);
     master.log_listening();
     let actions = master.fleet.resize(clock::mono(), workers(&master.config));
@@ -125,7 +122,6 @@ impl Master {
             reloads: Reloads::default(),
             started: now,
             started_wall: clock::wall().0,
-            notifier: Notifier::new(),
             told_ready: false,
             stopping: false,
             over: None,
@@ -138,7 +134,7 @@ impl Master {
     async fn work(
         &mut self,
         mut inbox: mpsc::Receiver<Event>,
-        mut signals: Signals,
+        mut signals: Requests,
         mut watcher: Watcher,
     ) -> Result<(), Failure> {
         let mut second = interval(Duration::from_secs(1));
@@ -156,12 +152,15 @@ impl Master {
                         self.on(event);
                     }
                 }
-                Some(signal) = signals.next() => self.signal(signal),
+                signal = signals.next() => self.signal(signal),
                 _ = second.tick() => self.pulse(clock::mono()),
-                () = watcher.changed() => self.reload(None),
+                read = watcher.changed(), if !self.reloads.on_trial() => self.loaded(read),
                 () = sleep_until(wake.into()) => {}
             }
             self.tick(clock::mono());
+            if self.reloads.take_wish() {
+                watcher.ask();
+            }
         }
         if self.over == Some(true) { Ok(()) } else { Err(Failure::AllFailed) }
     }
@@ -170,22 +169,21 @@ impl Master {
         match event {
             Event::Heard(from, mut batch) => self.hear(from, &mut batch),
             Event::Exited(generation, how) => self.exited(generation, &how),
-            Event::Loaded(result) => self.loaded(*result),
             Event::Asked(asked) => self.asked(asked),
             Event::StopNow => self.stop(),
         }
     }
 
-    fn signal(&mut self, signal: Signal) {
+    fn signal(&mut self, signal: Request) {
         tracing::info!(event = "signal", ?signal);
         match signal {
-            Signal::Stop => self.stop(),
-            Signal::Reload => self.reload(None),
-            Signal::Replace => {
+            Request::Stop => self.stop(),
+            Request::Reload => self.reload(None),
+            Request::Replace => {
                 let actions = self.fleet.replace_all(clock::mono());
                 self.act(actions);
             }
-            Signal::Reopen => crate::log::reopen(),
+            Request::Reopen => crate::log::reopen(),
         }
     }
 
@@ -208,7 +206,7 @@ impl Master {
             return;
         }
         self.told_ready = true;
-        self.notifier.ready();
+        notify::ready();
         let first = |port| self.addresses(port).into_iter().next();
         let http = first(Port::Http).map(|a| format!("http://{a}")).unwrap_or_default();
         tracing::info!(

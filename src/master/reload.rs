@@ -2,10 +2,9 @@
 //! needs new processes is a *candidate* until the first of them is ready with it, and withdrawn if none gets ready.
 
 use super::core::{Master, workers};
-use super::life::Event;
-use crate::config::{Config, Effect, Faults, Loaded, diff, load};
+use crate::config::{Config, Effect, Faults, Loaded, diff};
 use crate::net::listen::Listeners;
-use crate::os::clock;
+use crate::os::{clock, notify};
 use crate::protocol::cluster::{Generation, ToWorker};
 use serde::Serialize;
 use std::sync::Arc;
@@ -39,8 +38,8 @@ struct Candidate {
 /// Reloads, the one that runs and those that wait.
 #[derive(Default)]
 pub(super) struct Reloads {
-    running: bool,
-    again: bool,
+    /// Somebody wants one.
+    wished: bool,
     waiting: Vec<oneshot::Sender<Outcome>>,
     candidate: Option<Candidate>,
     /// The last one's outcome.
@@ -49,39 +48,41 @@ pub(super) struct Reloads {
     pub(super) done: u64,
 }
 
+impl Reloads {
+    /// Whether a configuration is being tried: the next one waits.
+    pub(super) fn on_trial(&self) -> bool {
+        self.candidate.is_some()
+    }
+
+    /// Whether a reload was asked for since last time.
+    pub(super) fn take_wish(&mut self) -> bool {
+        std::mem::take(&mut self.wished)
+    }
+}
+
 /// The configuration as the children get it.
 pub(super) fn to_json(config: &Config) -> Arc<str> {
     serde_json::to_string(config).unwrap_or_default().into()
 }
 
 impl Master {
-    /// Somebody wants the configuration read again. One at a time; more than one that come meanwhile are one.
+    /// Somebody wants the configuration read again. Those who come while that goes on get the same answer.
     pub(super) fn reload(&mut self, waiter: Option<oneshot::Sender<Outcome>>) {
         self.reloads.waiting.extend(waiter);
         if self.stopping {
             self.refuse(vec!["the daemon is stopping".to_owned()]);
-        } else if self.reloads.running {
-            self.reloads.again = true;
-        } else {
-            self.begin_reload();
+            return;
         }
-    }
-
-    fn begin_reload(&mut self) {
-        self.reloads.running = true;
-        self.notifier.reloading();
-        let (source, events) = (self.source.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let read = tokio::task::spawn_blocking(move || load(&source)).await;
-            if let Ok(result) = read {
-                let _ = events.send(Event::Loaded(Box::new(result))).await;
-            }
-        });
+        self.reloads.wished = true;
+        notify::reloading();
     }
 
     /// The files have been read.
-    pub(super) fn loaded(&mut self, result: Result<Loaded, Faults>) {
-        match result {
+    pub(super) fn loaded(&mut self, read: Result<Loaded, Faults>) {
+        if self.stopping {
+            return;
+        }
+        match read {
             Err(faults) => self.refuse(faults.0.iter().map(ToString::to_string).collect()),
             Ok(loaded) => self.consider(loaded),
         }
@@ -186,11 +187,7 @@ impl Master {
             let _ = waiter.send(outcome.clone());
         }
         self.reloads.last = Some(outcome);
-        self.reloads.running = false;
-        self.notifier.ready();
-        if std::mem::take(&mut self.reloads.again) && !self.stopping {
-            self.begin_reload();
-        }
+        notify::ready();
     }
 
     /// What a new process is born with: the candidate, where there is one.

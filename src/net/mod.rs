@@ -1,1 +1,4 @@
 //! Listening sockets and the accept loop.
+pub mod accept;
+pub mod guard;
+pub mod listen;

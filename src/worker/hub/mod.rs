@@ -10,7 +10,9 @@ mod settings;
 mod timers;
 
 pub(super) use requests::Lost;
-pub(super) use sessions::{Opening, drive};
+pub(super) use deliver::Push;
+pub(super) use sessions::{Opening, Request as SessionRequest};
+pub(super) use timers::TICK;
 
 use crate::config::Config;
 use crate::model::{Mono, Quote, Rules, SessionId};
@@ -75,7 +77,7 @@ pub(super) struct State {
     channels: Channels,
     /// Channels with something to send at the end of this turn.
     dirty: Vec<ChannelKey>,
-    tickets: HashMap<u64, deliver::Ticket>,
+    tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
     farewells: HashMap<SessionId, Farewell, RandomState>,
     /// Sessions that end when nobody walks the table any more.
     doomed: Vec<(Key, Close)>,
@@ -156,6 +158,21 @@ impl State {
         for channel in self.prices.take(quote, &self.rules, now) {
             self.mark(channel);
         }
+    }
+
+    /// A connection has come.
+    pub(super) fn connected(&mut self) {
+        self.counters.connections += 1;
+    }
+
+    /// A connection has gone, or has become a session.
+    pub(super) fn disconnected(&mut self) {
+        self.counters.connections -= 1;
+    }
+
+    /// A request was answered.
+    pub(super) fn answered(&mut self, status: u16) {
+        *self.counters.http.entry(status).or_default() += 1;
     }
 
     /// How many sessions there are, those in their handshake among them.

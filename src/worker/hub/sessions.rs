@@ -237,8 +237,8 @@ impl State {
                 Ok(Event::Pong(_)) => {}
                 Ok(Event::Close(said)) => self.end_with(key, Close::Done, frame::close_echo(said).into()),
                 Err(violation) => {
-                    let close = Close::from_violation(violation.code());
-                    self.end_with(key, close, frame::close(violation.code(), violation.reason()).into());
+                    tracing::debug!(session = %id, %violation);
+                    self.end(key, Close::from_violation(violation.code()));
                 }
             }
             self.settle();
