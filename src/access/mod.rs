@@ -1,1 +1,5 @@
 //! Who may come in: origin, host, the address behind proxies.
+
+mod buckets;
+
+pub use buckets::Buckets;

@@ -31,6 +31,9 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Ws, Self::Echo];
+
     /// Its name, as in the path.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -50,6 +53,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 1] = [Self::Websocket];
+
     /// Its name in the statistics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -1,0 +1,31 @@
+//! The users in the order of the statistics: most sessions first, then by name. Kept in order with each change,
+//! as the statistics are made every second and asked for at any time: reading costs what is read.
+
+use super::users::Users;
+use crate::model::UserId;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+#[derive(Debug, Default)]
+pub(super) struct Rank {
+    order: BTreeSet<(Reverse<u32>, UserId)>,
+}
+
+impl Rank {
+    pub(super) fn of(users: &Users) -> Self {
+        Self { order: users.iter().map(|user| (Reverse(user.sessions), user.id.clone())).collect() }
+    }
+
+    pub(super) fn change(&mut self, user: &UserId, before: u32, after: u32) {
+        if before > 0 {
+            self.order.remove(&(Reverse(before), user.clone()));
+        }
+        if after > 0 {
+            self.order.insert((Reverse(after), user.clone()));
+        }
+    }
+
+    pub(super) fn first(&self, most: usize) -> impl Iterator<Item = &UserId> {
+        self.order.iter().take(most).map(|(_, user)| user)
+    }
+}

@@ -1,0 +1,148 @@
+//! What others may read of the directory: counts, the user's places, sessions as they are listed.
+
+use super::users::NONE;
+use super::{Directory, Entry, Place};
+use crate::model::{SessionId, UserId, Wall};
+use crate::protocol::cluster::{Endpoint, Generation, Slot, Transport};
+use serde::{Serialize, Serializer};
+use std::iter;
+use std::net::IpAddr;
+
+/// Counts of the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// All sessions.
+    pub sessions: usize,
+    /// Users with at least one.
+    pub users: usize,
+    /// Sessions by endpoint, in the order of [`Endpoint::ALL`].
+    pub by_endpoint: [u32; Endpoint::ALL.len()],
+    /// Sessions by transport, in the order of [`Transport::ALL`].
+    pub by_transport: [u32; Transport::ALL.len()],
+}
+
+/// One user as the statistics show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence<'a> {
+    /// Who.
+    pub user: &'a UserId,
+    /// How many sessions.
+    pub sessions: u32,
+    /// At which workers, in their order.
+    pub workers: Vec<Slot>,
+}
+
+/// One session as it is listed for administrators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed<'a> {
+    /// Its id.
+    #[serde(serialize_with = "text")]
+    pub session_id: SessionId,
+    /// Whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<&'a str>,
+    /// What the client calls its device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<&'a str>,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// How.
+    pub transport: Transport,
+    /// The client's address, IPv6 cut to its /64.
+    pub address: IpAddr,
+    /// When it began.
+    #[serde(serialize_with = "text")]
+    pub since: Wall,
+    /// The place of its worker.
+    pub worker: Slot,
+    /// Which process of that place: whom to tell.
+    #[serde(skip)]
+    pub generation: Generation,
+}
+
+fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+impl Directory {
+    /// Counts of the whole cluster.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            sessions: self.sessions.len(),
+            users: self.users.len(),
+            by_endpoint: self.endpoints,
+            by_transport: self.transports,
+        }
+    }
+
+    /// Sessions and users of one process; a user with sessions at two workers counts at both.
+    #[must_use]
+    pub fn counts(&self, worker: Generation) -> (u32, u32) {
+        self.workers.get(&worker).map_or((0, 0), |process| (process.sessions, process.users))
+    }
+
+    /// Sessions per worker, where so many are ready.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a share that steers the accepting; no count of anything")]
+    pub fn mean(&self, workers_ready: usize) -> f32 {
+        self.sessions.len() as f32 / workers_ready.max(1) as f32
+    }
+
+    /// A seeded hash that stands for a user, known or not.
+    #[must_use]
+    pub fn user_key(&self, user: &str) -> u64 {
+        self.users.hash(user)
+    }
+
+    /// Where a user has sessions; `key` is the [`Directory::user_key`] of that name. Empty: not connected.
+    #[must_use]
+    pub fn places(&self, key: u64, user: &str) -> &[Place] {
+        self.users.find(key, user).map_or(&[], |at| self.users.get(at).places())
+    }
+
+    /// The first users of the statistics: most sessions first, then by name. None unless they are ranked.
+    pub fn first_users(&self, most: usize) -> impl Iterator<Item = Presence<'_>> {
+        self.rank.iter().flat_map(move |rank| rank.first(most)).filter_map(|user| {
+            let at = self.users.find(self.users.hash(user.as_str()), user.as_str())?;
+            let found = self.users.get(at);
+            let slot = |place: &Place| self.workers.get(&place.worker).map(|process| process.slot);
+            let mut workers: Vec<_> = found.places().iter().filter_map(slot).collect();
+            workers.sort_unstable();
+            workers.dedup();
+            Some(Presence { user, sessions: found.sessions, workers })
+        })
+    }
+
+    /// One session.
+    #[must_use]
+    pub fn session(&self, session: SessionId) -> Option<Listed<'_>> {
+        self.find(session).map(|at| self.listed(&self.sessions[at as usize]))
+    }
+
+    /// All sessions, in no order.
+    pub fn all_sessions(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.sessions.iter().map(|(_, entry)| self.listed(entry))
+    }
+
+    /// The sessions of one user, the newest first.
+    pub fn sessions_of(&self, user: &str) -> impl Iterator<Item = Listed<'_>> {
+        let newest = self.users.find(self.users.hash(user), user).map_or(NONE, |at| self.users.get(at).head);
+        let get = |at: u32| self.sessions.get(at as usize);
+        iter::successors(get(newest), move |entry| get(entry.older)).map(|entry| self.listed(entry))
+    }
+
+    fn listed<'a>(&'a self, entry: &'a Entry) -> Listed<'a> {
+        Listed {
+            session_id: entry.id,
+            user_id: (entry.user != NONE).then(|| self.users.get(entry.user).id.as_str()),
+            device: entry.device.as_ref().map(crate::model::Device::as_str),
+            endpoint: entry.endpoint,
+            transport: entry.transport,
+            address: entry.address,
+            since: Wall(entry.since),
+            worker: self.workers.get(&entry.worker).map_or(0, |process| process.slot),
+            generation: entry.worker,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What becomes of an order: to which workers a quote or a channel message goes, and what is said to the worker
+//! that asked. Each request is answered exactly once, or never when the one who asked is gone.
+//!
+//! A worker that ended or was silent leaves its sessions *unknown*: the frame may have reached them. Only what a
+//! worker has said itself counts as delivered.
+
+#[cfg(test)]
+mod cost;
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+use super::directory::Directory;
+use crate::access::Buckets;
+use crate::model::{Mono, Rate, RequestId};
+use crate::protocol::cluster::{Generation, Outcome, Tally};
+use ticket::{Kind, Part, Ticket, Tickets};
+
+/// An order to deliver, as it came: [`crate::protocol::cluster::ToMaster::Deliver`].
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The number of the worker that asked.
+    pub request: u64,
+    /// The number that the client sees.
+    pub id: RequestId,
+    /// To whom.
+    pub user: &'a str,
+    /// What it quotes.
+    pub symbol: &'a str,
+    /// The whole WebSocket frame; empty when there is no price.
+    pub frame: &'a [u8],
+    /// When to give up.
+    pub deadline: Mono,
+}
+
+/// A message for a channel, as it came: [`crate::protocol::cluster::ToMaster::Publish`].
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// The number of the one that asked.
+    pub request: u64,
+    /// Which channel.
+    pub channel: &'a str,
+    /// The whole WebSocket frame.
+    pub frame: &'a [u8],
+    /// When to give up.
+    pub deadline: Mono,
+}
+
+/// Why a link did not take an order. It certainly was not delivered there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Too much waits for that worker already.
+    Full,
+    /// That worker is gone.
+    Gone,
+}
+
+/// Where the router's decisions go. Nothing is copied on the way: frames are the bytes that came in.
+pub trait Sink {
+    /// `ToWorker::Push`.
+    ///
+    /// # Errors
+    /// The link did not take it.
+    fn push(&mut self, to: Generation, ticket: u64, order: &Order<'_>) -> Result<(), Lost>;
+    /// `ToWorker::Publish`.
+    ///
+    /// # Errors
+    /// The link did not take it.
+    fn publish(&mut self, to: Generation, ticket: u64, publication: &Publication<'_>) -> Result<(), Lost>;
+    /// `ToWorker::Receipt`.
+    fn receipt(&mut self, to: Generation, request: u64, outcome: Outcome);
+    /// `ToWorker::PublishReceipt`.
+    fn publish_receipt(&mut self, to: Generation, request: u64, sessions: u32);
+}
+
+/// The router.
+#[derive(Debug)]
+pub struct Router {
+    rate: Rate,
+    users: Buckets,
+    tickets: Tickets,
+}
+
+impl Router {
+    /// One without any ticket; `rate` is `limits.quotes_per_user`.
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, users: Buckets::default(), tickets: Tickets::default() }
+    }
+
+    /// Another `limits.quotes_per_user`. What users have taken so far stays counted.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
+    /// Sends `order`, which `from` asked for, to each worker where a quote reaches the user; or answers at once.
+    pub fn deliver<S: Sink>(
+        &mut self,
+        from: Generation,
+        order: &Order<'_>,
+        directory: &Directory,
+        now: Mono,
+        sink: &mut S,
+    ) {
+        let key = directory.user_key(order.user);
+        if let Err(wait) = self.users.take(key, self.rate, now) {
+            return sink.receipt(from, order.request, Outcome::Limited(wait));
+        }
+        let places = directory.places(key, order.user);
+        let mut places = places.iter().filter(|place| place.reached > 0).peekable();
+        if places.peek().is_none() {
+            return sink.receipt(from, order.request, Outcome::NotConnected);
+        }
+        if order.frame.is_empty() {
+            return sink.receipt(from, order.request, Outcome::NoPrice);
+        }
+        if order.deadline <= now {
+            // Whoever asked has given up: a quote that comes now would be a surprise.
+            return sink.receipt(from, order.request, Outcome::Unknown);
+        }
+        let number = self.tickets.next();
+        let mut ticket = Ticket::new(from, order.request, Kind::Quote, order.deadline);
+        for place in places {
+            match sink.push(place.worker, number, order) {
+                Ok(()) => ticket.wait_for(Part { worker: place.worker, sessions: place.reached }),
+                Err(Lost::Full) => ticket.tally.slow += place.reached,
+                Err(Lost::Gone) => {}
+            }
+        }
+        self.keep_or_end(ticket, sink);
+    }
+
+    /// Sends a message for a channel to all `ready` workers.
+    pub fn publish<S: Sink>(
+        &mut self,
+        from: Generation,
+        publication: &Publication<'_>,
+        ready: impl IntoIterator<Item = Generation>,
+        now: Mono,
+        sink: &mut S,
+    ) {
+        if publication.deadline <= now {
+            return sink.publish_receipt(from, publication.request, 0);
+        }
+        let number = self.tickets.next();
+        let mut ticket = Ticket::new(from, publication.request, Kind::Message, publication.deadline);
+        for worker in ready {
+            if sink.publish(worker, number, publication).is_ok() {
+                ticket.wait_for(Part { worker, sessions: 0 });
+            }
+        }
+        self.keep_or_end(ticket, sink);
+    }
+
+    /// What became of a quote at `worker`. One that it was not asked, or has told already, changes nothing.
+    pub fn delivered<S: Sink>(&mut self, worker: Generation, ticket: u64, tally: Tally, sink: &mut S) {
+        self.told(worker, ticket, Kind::Quote, tally, sink);
+    }
+
+    /// To how many sessions a message went at `worker`. The same rule.
+    pub fn published<S: Sink>(&mut self, worker: Generation, ticket: u64, sessions: u32, sink: &mut S) {
+        let tally = Tally { delivered: sessions, ..Tally::default() };
+        self.told(worker, ticket, Kind::Message, tally, sink);
+    }
+
+    /// A process has ended: what it was to deliver is unknown, what it asked for needs no answer.
+    pub fn worker_gone<S: Sink>(&mut self, worker: Generation, sink: &mut S) {
+        self.tickets.retain(|ticket| {
+            if ticket.from == worker {
+                return false;
+            }
+            if let Some(part) = ticket.take(worker) {
+                ticket.tally.waiting += part.sessions;
+            }
+            ticket.is_waiting() || answer(ticket, sink)
+        });
+    }
+
+    /// Answers what has reached its deadline.
+    pub fn expire<S: Sink>(&mut self, now: Mono, sink: &mut S) {
+        while let Some(mut ticket) = self.tickets.take_due(now) {
+            ticket.give_up();
+            answer(&ticket, sink);
+        }
+    }
+
+    /// When [`Router::expire`] has something to do next.
+    pub fn next_deadline(&mut self) -> Option<Mono> {
+        self.tickets.next_deadline()
+    }
+
+    /// Forgets what needs no memory any more. To be called about once a second.
+    pub fn tidy(&mut self, now: Mono) {
+        self.users.tidy(now);
+        self.tickets.tidy();
+    }
+
+    /// Requests that are not answered yet.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.tickets.len()
+    }
+
+    fn keep_or_end<S: Sink>(&mut self, ticket: Ticket, sink: &mut S) {
+        if ticket.is_waiting() {
+            self.tickets.insert(ticket);
+        } else {
+            answer(&ticket, sink);
+        }
+    }
+
+    fn told<S: Sink>(&mut self, worker: Generation, number: u64, kind: Kind, tally: Tally, sink: &mut S) {
+        let Some(ticket) = self.tickets.get_mut(number).filter(|ticket| ticket.kind == kind) else { return };
+        if ticket.take(worker).is_none() {
+            return;
+        }
+        ticket.add(tally);
+        if !ticket.is_waiting()
+            && let Some(ticket) = self.tickets.take(number)
+        {
+            answer(&ticket, sink);
+        }
+    }
+}
+
+/// Says what has become of `ticket` to the one that asked. Always `false`: it is not to be kept.
+fn answer<S: Sink>(ticket: &Ticket, sink: &mut S) -> bool {
+    match ticket.kind {
+        Kind::Quote => sink.receipt(ticket.from, ticket.request, outcome(ticket.tally)),
+        Kind::Message => sink.publish_receipt(ticket.from, ticket.request, ticket.tally.delivered),
+    }
+    false
+}
+
+fn outcome(tally: Tally) -> Outcome {
+    match tally {
+        Tally { delivered: 1.., .. } => {
+            Outcome::Delivered { sessions: tally.delivered, unconfirmed: tally.waiting }
+        }
+        Tally { waiting: 1.., .. } => Outcome::Unknown,
+        Tally { slow: 1.., .. } => Outcome::Slow,
+        Tally { .. } => Outcome::NotConnected,
+    }
+}
