@@ -3,3 +3,8 @@
 mod buckets;
 
 pub use buckets::Buckets;
+/// stub
+#[derive(Clone, Copy, Debug)]
+pub struct Client { /// a
+ pub address: std::net::IpAddr, /// b
+ pub counted: std::net::IpAddr }

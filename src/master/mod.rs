@@ -1,4 +1,22 @@
 //! The master: holds what must not die, decides what only one may decide.
+//!
+//! ```text
+//! links ─┐                    ┌─ router + directory (pure): orders to deliver, sessions, limits
+//! exits ─┤                    ├─ fleet (pure): who is started, drained, killed
+//! files ─┼─▶ one loop (life) ─┼─ reload: which configuration is in force
+//! ctl   ─┤                    └─ report: statistics, metrics, lists
+//! clock ─┘
+//! ```
+//!
+//! It parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
+mod children;
+mod control;
+mod core;
 pub mod directory;
+mod life;
+mod reload;
+mod report;
 pub mod router;
+
+pub use life::{Failure, run};

@@ -67,6 +67,8 @@ struct Queue {
     bytes: Vec<u8>,
     /// They leave with the next write, so no later than their message.
     descriptors: Vec<OwnedFd>,
+    /// Bytes that the writer has taken and the kernel has not.
+    leaving: usize,
     closed: bool,
 }
 
@@ -117,10 +119,11 @@ impl LinkSender {
         Ok(())
     }
 
-    /// Bytes that wait to be written.
+    /// Bytes that the kernel has not taken yet.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.shared.queue().bytes.len()
+        let queue = self.shared.queue();
+        queue.bytes.len() + queue.leaving
     }
 }
 
@@ -240,6 +243,7 @@ impl LinkWriter {
                 let mut queue = self.shared.queue();
                 std::mem::swap(&mut writing, &mut queue.bytes);
                 descriptors.append(&mut queue.descriptors);
+                queue.leaving = writing.len();
             }
             if writing.is_empty() {
                 self.shared.filled.notified().await;
@@ -250,9 +254,12 @@ impl LinkWriter {
             let Ok(written) = self.stream.async_io(Interest::WRITABLE, send).await else { break };
             at += written;
             descriptors.clear();
+            if at == writing.len() {
+                self.shared.queue().leaving = 0;
+            }
         }
         let mut queue = self.shared.queue();
-        queue.closed = true;
+        (queue.closed, queue.leaving) = (true, 0);
         queue.bytes = Vec::new();
     }
 }

@@ -102,8 +102,13 @@ async fn live() -> Result<(), Failure> {
     accepting.cancel();
     leave(&hub, &mut receiver, end).await;
     sender.send(&ToMaster::Drained)?;
-    // The master hangs up when it has heard that.
-    let _ = timeout(BEAT, async { while receiver.receive().await.is_ok() {} }).await;
+    // What the kernel has taken arrives, also after our end.
+    let _ = timeout(BEAT, async {
+        while sender.waiting() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
     Ok(())
 }
 
