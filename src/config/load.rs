@@ -1,7 +1,7 @@
 //! From a source to a valid configuration, or to all of its faults.
 
 use super::fault::{Fault, Faults, Origin};
-use super::file::Snapshot;
+use super::file::{Reading, Snapshot};
 use super::keys::SECTIONS;
 use super::layers::Layers;
 use super::reader::Reader;
@@ -11,18 +11,23 @@ use super::{build, derive};
 use std::path::PathBuf;
 
 /// A valid configuration and how it came to be.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     /// What is in force.
     pub config: Config,
+    /// Who said which environment it is.
+    pub environment: Origin,
     /// Each key, in the order of the documentation.
     pub settings: Vec<Setting>,
     /// All files that were read, those of secrets included.
     pub files: Vec<PathBuf>,
-    /// Secrets and the files they come from, by the key they would have.
+    /// The files of secrets, by the keys that name them.
     pub secrets: Vec<(String, PathBuf)>,
     /// What is allowed, and yet an operator should know.
     pub warnings: Vec<Fault>,
+    /// The files as they were read, to tell a change by.
+    pub(crate) snapshot: Snapshot,
+    pub(crate) secret_readings: Vec<Reading>,
 }
 
 /// One key of the effective configuration.
@@ -36,6 +41,16 @@ pub struct Setting {
     pub origin: Origin,
     /// Where a value stands that this one hides.
     pub over: Option<Origin>,
+}
+
+/// Without the files' texts, which may hold what nobody should log.
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Loaded {
@@ -68,9 +83,17 @@ pub fn load_snapshot(source: &Source, snapshot: &Snapshot) -> Result<Loaded, Fau
     match built {
         Ok(config) if faults.0.is_empty() => {
             warnings.0.sort();
-            let mut files: Vec<PathBuf> = snapshot.paths().map(PathBuf::from).collect();
-            files.extend(secrets.iter().map(|(_, path)| path.clone()));
-            Ok(Loaded { config, settings: settings(&layers), files, secrets, warnings: warnings.0 })
+            let secret_paths = secrets.iter().map(|(_, reading)| reading.path.clone());
+            Ok(Loaded {
+                config,
+                environment: source.environment_origin.clone(),
+                settings: settings(&layers),
+                files: snapshot.paths().map(PathBuf::from).chain(secret_paths).collect(),
+                secrets: secrets.iter().map(|(key, reading)| (key.clone(), reading.path.clone())).collect(),
+                warnings: warnings.0,
+                snapshot: snapshot.clone(),
+                secret_readings: secrets.into_iter().map(|(_, reading)| reading).collect(),
+            })
         }
         _ => {
             sort(&mut faults, snapshot);

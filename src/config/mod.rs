@@ -5,7 +5,9 @@
 //! gives a [`Config`] with the origin of each value, or every fault at once.
 
 mod build;
+mod check;
 mod derive;
+mod diff;
 mod fault;
 mod file;
 mod keys;
@@ -18,7 +20,10 @@ mod source;
 mod units;
 mod valid;
 mod value;
+mod watch;
 
+pub use check::render;
+pub use diff::{Change, diff, needs};
 pub use fault::{Fault, Faults, Origin};
 pub use file::Snapshot;
 pub use keys::{Effect, effect_of};
@@ -28,3 +33,4 @@ pub use valid::{
     Admin, Channel, Cluster, Config, Control, Environment, Heartbeat, Http, Limits, Listen, Log, LogFormat,
     OnStale, PriceConfig, Provider, ProviderKind, Publish, Quotes, Secret, Shutdown, Stats, WorkerCount, Ws,
 };
+pub use watch::{Timing, Watcher};

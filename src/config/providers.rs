@@ -152,6 +152,7 @@ fn secret(r: &mut Reader<'_>, key: &str) -> Built<Option<Secret>> {
     if reading.public {
         r.warn(key, format!("{}: everybody may read this secret; chmod 600 it", path.display()));
     }
-    r.secrets.push((key.replace("api_key_file", "api_key"), path));
-    Ok(Some(Secret::new(text.to_owned())))
+    let secret = Secret::new(text.to_owned());
+    r.secrets.push((key.to_owned(), reading));
+    Ok(Some(secret))
 }

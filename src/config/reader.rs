@@ -2,6 +2,7 @@
 //! finds them all.
 
 use super::fault::{Faults, Origin};
+use super::file::Reading;
 use super::layers::{Layered, Layers};
 use super::source::Source;
 use super::units;
@@ -34,8 +35,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) layers: &'a Layers,
     pub(crate) faults: Faults,
     pub(crate) warnings: Faults,
-    /// Files of secrets that were read.
-    pub(crate) secrets: Vec<(String, PathBuf)>,
+    /// Files of secrets that were read, by the keys that name them.
+    pub(crate) secrets: Vec<(String, Reading)>,
     bad: BTreeSet<String>,
 }
 
