@@ -43,6 +43,16 @@ pub struct Setting {
     pub over: Option<Origin>,
 }
 
+/// Without the files' texts, which may hold what nobody should log.
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Loaded {
     /// One key.
     #[must_use]

@@ -10,8 +10,7 @@ use super::load::{Loaded, load_snapshot};
 use super::source::Source;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -77,7 +76,9 @@ pub struct Watcher {
     poll_at: Instant,
     hints: mpsc::Receiver<()>,
     notify: Result<RecommendedWatcher, notify::Error>,
-    watched: BTreeMap<PathBuf, (u64, u64)>,
+    /// Files of the latest look, and the folders watched for them.
+    files: Vec<PathBuf>,
+    watched: BTreeSet<PathBuf>,
 }
 
 impl Watcher {
@@ -104,7 +105,8 @@ impl Watcher {
             poll_at: Instant::now() + timing.poll,
             settling: None,
             asked: None,
-            watched: BTreeMap::new(),
+            files: loaded.files.clone(),
+            watched: BTreeSet::new(),
             source,
             secrets,
             timing,
@@ -112,7 +114,6 @@ impl Watcher {
             notify,
         };
         watcher.require_file();
-        watcher.watch_folders();
         // Between the reading and the watch something may have changed that nobody will tell.
         watcher.look();
         watcher
@@ -162,9 +163,17 @@ impl Watcher {
     fn look(&mut self) {
         // Hints up to here are answered by the reading that follows.
         while self.hints.try_recv().is_ok() {}
+        // Before the reading: what is written after it must be told.
+        self.watch_folders();
         let now = Instant::now();
         self.poll_at = now + self.timing.poll;
         let look = Look::at(&self.source, &self.secrets);
+        self.files = look
+            .snapshot
+            .paths()
+            .chain(self.secrets.iter().map(PathBuf::as_path))
+            .map(PathBuf::from)
+            .collect();
         let gone = !self.is_absent(&self.seen) && self.is_absent(&look);
         let wait = if gone { self.timing.gone } else { self.timing.quiet };
         self.settling = Some((look, now + wait));
@@ -185,7 +194,6 @@ impl Watcher {
             return late.then(|| self.unquiet(first.as_ref()));
         }
         let (look, _) = self.settling.take()?;
-        self.watch_folders();
         if self.asked.take().is_none() && look.same_content(&self.seen) {
             // Written anew with the same text.
             self.seen = look;
@@ -227,25 +235,15 @@ impl Watcher {
 
     fn watch_folders(&mut self) {
         let Ok(notify) = &mut self.notify else { return };
-        let wanted = folders(&self.source, &self.seen, &self.secrets);
-        for folder in self.watched.keys().filter(|folder| !wanted.contains_key(*folder)) {
+        let wanted = folders(&self.source, &self.files);
+        for folder in self.watched.difference(&wanted) {
             let _ = notify.unwatch(folder);
         }
-        self.watched.retain(|folder, _| wanted.contains_key(folder));
-        for (folder, identity) in wanted {
-            match self.watched.get(&folder) {
-                Some(known) if *known == identity => continue,
-                // Removed and made again, or a link that leads elsewhere now: the old watch is deaf.
-                Some(_) => _ = notify.unwatch(&folder),
-                None => {}
-            }
-            // What cannot be watched is found by the poll, and tried again then.
-            if notify.watch(&folder, RecursiveMode::NonRecursive).is_ok() {
-                self.watched.insert(folder, identity);
-            } else {
-                self.watched.remove(&folder);
-            }
-        }
+        // Each one anew: a folder that was removed and made again has a deaf watch, and may even have its old
+        // number. For one that is watched already it changes nothing. What cannot be watched is found by the
+        // poll, and tried again then.
+        self.watched =
+            wanted.into_iter().filter(|f| notify.watch(f, RecursiveMode::NonRecursive).is_ok()).collect();
     }
 }
 
@@ -261,26 +259,19 @@ fn is_hint(event: &notify::Result<notify::Event>) -> bool {
     }
 }
 
-/// The folders that hold the files as they are named and as they really are, each with its identity.
-fn folders(source: &Source, look: &Look, secrets: &[PathBuf]) -> BTreeMap<PathBuf, (u64, u64)> {
-    let files =
-        look.snapshot.paths().chain(secrets.iter().map(PathBuf::as_path)).chain([source.file.as_path()]);
-    let mut wanted: BTreeSet<PathBuf> = BTreeSet::from([source.folder().to_owned(), source.fragments()]);
-    for file in files {
-        wanted.extend([file.canonicalize().ok().as_deref(), Some(file)].into_iter().flatten().map(folder_of));
+/// The folders that hold the files as they are named and as they really are.
+fn folders(source: &Source, files: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let mut wanted = BTreeSet::from([source.folder().to_owned(), source.fragments()]);
+    for file in files.iter().chain([&source.file]) {
+        wanted.insert(folder_of(file));
+        wanted.extend(file.canonicalize().ok().as_deref().map(folder_of));
     }
     // A folder that is a link changes by a change in the folder that holds the link.
-    let links: Vec<_> = wanted
-        .iter()
-        .filter(|folder| std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink()))
-        .map(|folder| folder_of(folder))
-        .collect();
+    let is_link = |folder: &&PathBuf| std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink());
+    let links: Vec<_> = wanted.iter().filter(is_link).map(|folder| folder_of(folder)).collect();
     wanted.extend(links);
-    let identity = |folder: PathBuf| {
-        let meta = std::fs::metadata(&folder).ok().filter(std::fs::Metadata::is_dir)?;
-        Some((folder, (meta.dev(), meta.ino())))
-    };
-    wanted.into_iter().filter_map(identity).collect()
+    wanted.retain(|folder| folder.is_dir());
+    wanted
 }
 
 fn folder_of(path: &Path) -> PathBuf {

@@ -1,0 +1,159 @@
+//! What a change of each key needs.
+
+use super::source;
+use btc_cluster::config::{Change, Config, Effect, Loaded, diff, load, needs};
+
+/// A value for every key that is not its default.
+const OTHERS: &str = r#"
+cluster.workers = 3
+cluster.worker_timeout = 6s
+cluster.start_timeout = 11s
+cluster.drain = 6s
+cluster.restart_min = 101ms
+cluster.restart_max = 31s
+cluster.stable_after = 6s
+cluster.give_up_after = 6
+cluster.give_up_within = 61s
+http.listen = 127.0.0.1:0
+http.max_body = 17KiB
+http.header_timeout = 11s
+http.body_timeout = 11s
+http.idle_timeout = 76s
+http.static_dir = src
+http.allowed_origins = https://a.example
+http.hosts = a.example
+http.trusted_proxies = 10.0.0.0/8
+http.page_ws_url = ws://a.example/ws
+ws.listen = 127.0.0.1:0
+ws.root = ws
+ws.echo = false
+ws.max_message = 65KiB
+ws.outbox = 65KiB
+ws.slow_timeout = 11s
+ws.handshake_timeout = 11s
+admin.listen = 127.0.0.1:0
+control.socket = /x
+heartbeat.interval = 24s
+heartbeat.timeout = 41s
+quotes.timeout = 3s
+stats.interval = 2s
+stats.users = false
+price.symbols = ["BTC-USD", "ETH-USD"]
+price.providers = ["mock", "binance"]
+price.publish_interval = 101ms
+price.refresh = 61s
+price.start_wait = 3s
+price.fresh_for = 11s
+price.max_age = 3m
+price.forget_after = 11m
+price.on_stale = refuse
+provider.binance.rest_url = https://a.example
+provider.binance.stream_url = wss://a.example
+provider.binance.symbol_map = {}
+provider.coindesk.rest_url = https://a.example
+provider.coindesk.api_key_file = tests/config/valid/coindesk_with_a_key.key
+provider.coindesk.market = ccix
+provider.mock.price = 1
+provider.mock.volatility = 0
+provider.mock.tick = 2s
+provider.mock.seed = 2
+provider.mock.script = Cargo.toml
+provider.recorded.file = clippy.toml
+provider.recorded.speed = 2
+provider.recorded.loop = true
+channels = [{ name = "news" }]
+limits.connections_per_user = 4
+limits.sessions = 1
+limits.sessions_per_user = 1
+limits.sessions_per_address = 1
+limits.connects_per_address = 1/s
+limits.channels_per_session = 129
+limits.messages_per_session = 6/s
+limits.messages_burst = 21
+limits.quotes_per_user = 11/s
+log.format = json
+log.level = debug
+log.file = x.log
+shutdown.delay = 1s
+shutdown.grace = 11s
+"#;
+
+/// Keys with one meaning in this version, and such as others follow.
+const NOT_ALONE: [&str; 8] = [
+    "price.symbol",
+    "price.policy",
+    "handover.crash_cover",
+    "auth.mode",
+    "provider.binance.kind",
+    "provider.coindesk.kind",
+    "provider.mock.kind",
+    "provider.recorded.kind",
+];
+
+fn with(sets: &[(&str, &str)]) -> Loaded {
+    let mut source = source("no/such/file");
+    source.required = false;
+    let base = [
+        ("provider.binance.kind", "binance"),
+        ("provider.coindesk.kind", "coindesk"),
+        ("provider.recorded.kind", "replay"),
+        ("provider.recorded.file", "Cargo.toml"),
+    ];
+    source.overrides = base.iter().chain(sets).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    load(&source).unwrap()
+}
+
+fn changes(old: &Config, new: &Config) -> Vec<(String, Effect)> {
+    diff(old, new).into_iter().map(|Change { key, effect }| (key, effect)).collect()
+}
+
+#[test]
+fn each_key_alone_changes_itself_and_needs_what_its_letter_says() {
+    let old = with(&[]);
+    let mut named = vec![];
+    for line in OTHERS.trim().lines() {
+        let (key, value) = line.split_once(" = ").unwrap();
+        let new = with(&[(key, value)]);
+        let effect = match key {
+            "http.listen" | "ws.listen" | "admin.listen" => Effect::Workers,
+            "control.socket" => Effect::Restart,
+            _ => Effect::Live,
+        };
+        assert_eq!(changes(&old.config, &new.config), [(key.to_owned(), effect)]);
+        named.push(key);
+    }
+    for setting in &old.settings {
+        let key = setting.key.as_str();
+        assert!(named.contains(&key) != NOT_ALONE.contains(&key), "{key} is not tested");
+    }
+}
+
+#[test]
+fn nothing_changes_nothing() {
+    let config = with(&[]).config;
+    assert_eq!(diff(&config, &config.clone()), []);
+    assert_eq!(needs(&[]), None);
+}
+
+#[test]
+fn the_strongest_need_counts() {
+    let old = with(&[]);
+    let all = |sets: &[_]| diff(&old.config, &with(sets).config);
+    let live = [("stats.interval", "3s"), ("ws.outbox", "1KiB")];
+    assert_eq!(needs(&all(&live)), Some(Effect::Live));
+    assert_eq!(needs(&all(&[live[0], ("ws.listen", "127.0.0.1:0")])), Some(Effect::Workers));
+    assert_eq!(needs(&all(&[("control.socket", "/x"), ("ws.listen", "127.0.0.1:0")])), Some(Effect::Restart));
+}
+
+#[test]
+fn providers_come_go_and_turn_into_others() {
+    let old = with(&[("provider.spare.kind", "mock")]);
+    let changed = |sets: &[_]| changes(&old.config, &with(sets).config);
+    let live = |key: &str| (key.to_owned(), Effect::Live);
+    assert_eq!(changed(&[]), [live("provider.spare")]);
+    assert_eq!(changed(&[("provider.spare.kind", "binance")]), [live("provider.spare.kind")]);
+    let more = [("provider.spare.kind", "mock"), ("provider.extra.kind", "mock")];
+    assert_eq!(changed(&more), [live("provider.extra")]);
+    let symbol = [("provider.spare.kind", "mock"), ("price.symbol", "BTC-EUR")];
+    assert_eq!(changed(&symbol), [live("price.symbol"), live("price.symbols")]);
+}

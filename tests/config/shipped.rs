@@ -1,0 +1,131 @@
+//! The files in `etc/`: every key at its default, explained where it stands.
+
+use super::{around, source};
+use btc_cluster::config::{Effect, Source, effect_of, load};
+use std::collections::BTreeMap;
+
+const FILE: &str = include_str!("../../etc/btc-cluster.toml");
+
+/// A key is commented out without a space behind the `#`, a sentence has one.
+fn uncommented() -> String {
+    let line = |line: &'static str| match line.strip_prefix('#') {
+        Some(key) if !key.starts_with(' ') => key,
+        _ => line,
+    };
+    FILE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Full names and values of a text.
+fn keys_of(text: &str) -> BTreeMap<String, toml::Value> {
+    let mut keys = BTreeMap::new();
+    for (section, value) in text.parse::<toml::Table>().unwrap() {
+        match value {
+            toml::Value::Table(inner) if section == "provider" => {
+                for (name, provider) in inner {
+                    for (key, value) in provider.as_table().unwrap() {
+                        keys.insert(format!("provider.{name}.{key}"), value.clone());
+                    }
+                }
+            }
+            toml::Value::Table(inner) => {
+                keys.extend(inner.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)));
+            }
+            value => _ = keys.insert(section, value),
+        }
+    }
+    keys
+}
+
+/// A production daemon where packages put it, with all kinds of sources.
+fn installed() -> Source {
+    let around = btc_cluster::config::Surroundings { packaged: true, ..around(&[]) };
+    let mut source = Source::find(None, Some("production"), &around).unwrap();
+    source.file = "/etc/no/such/file".into();
+    let kinds =
+        [("coindesk", "kind", "coindesk"), ("mock", "kind", "mock"), ("replay", "file", "Cargo.toml")];
+    source.overrides = kinds.iter().map(|(n, k, v)| (format!("provider.{n}.{k}"), (*v).to_owned())).collect();
+    source
+}
+
+#[test]
+fn every_key_stands_there_with_its_default_and_no_other() {
+    let mut written = keys_of(&uncommented());
+    let channel = written.remove("channels").unwrap();
+    assert_eq!(channel[0]["publish"].as_str(), Some("admin"));
+    let loaded = load(&installed()).unwrap();
+    for setting in &loaded.settings {
+        let default = format!("x = {}", setting.value).parse::<toml::Table>().unwrap().remove("x").unwrap();
+        match setting.key.as_str() {
+            "channels" => assert_eq!(setting.value, "[]"),
+            // The one key that has no default.
+            "provider.replay.file" => assert_eq!(written.remove("provider.replay.file"), Some("".into())),
+            key => assert_eq!(written.remove(key), Some(default), "{key}"),
+        }
+    }
+    assert_eq!(written, BTreeMap::new(), "unknown keys are explained");
+}
+
+#[test]
+fn it_is_valid_with_all_its_comments_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("btc-cluster.toml");
+    let text =
+        uncommented().replace("#file", "file").replace("file = \"\"\n\n# 1 is", "file = \"x\"\n\n# 1 is");
+    std::fs::write(folder.path().join("x"), "").unwrap();
+    std::fs::write(&file, text).unwrap();
+    let loaded = load(&source(&file)).unwrap();
+    assert_eq!(loaded.config.channels[0].name, "news");
+    assert!(
+        loaded
+            .settings
+            .iter()
+            .all(|setting| !setting.origin.is_fixed() && setting.origin.to_string() != "default")
+    );
+}
+
+#[test]
+fn as_shipped_it_says_nothing() {
+    for env in ["development", "production", "test"] {
+        let bare = |file: &str| {
+            let mut source = Source::find(None, Some(env), &around(&[])).unwrap();
+            source.file = file.into();
+            load(&source).unwrap()
+        };
+        let (shipped, none) = (bare("etc/btc-cluster.toml"), bare("no/such/file"));
+        assert_eq!(shipped.config, none.config, "{env}");
+        assert_eq!(shipped.files.len(), 2, "{env}");
+        let text = std::fs::read_to_string(format!("etc/{env}.toml")).unwrap();
+        assert!(text.lines().all(|line| line.starts_with('#')), "{env}");
+    }
+}
+
+#[test]
+fn every_key_is_explained_and_says_what_a_change_needs() {
+    let (mut section, mut letter) = (String::new(), String::new());
+    let mut previous = "";
+    for line in FILE.lines() {
+        let (old, key) = (std::mem::replace(&mut previous, line), line.trim_start_matches('#'));
+        if key.starts_with('[') {
+            section = key.trim_matches(['[', ']']).to_owned();
+        }
+        if let Some((_, said)) = line.starts_with("# ").then(|| line.rsplit_once('[')).flatten() {
+            letter = said.trim_end_matches(']').to_owned();
+        }
+        let Some((name, _)) =
+            line.strip_prefix('#').filter(|l| !l.starts_with([' ', '['])).and_then(|l| l.split_once(" = "))
+        else {
+            continue;
+        };
+        let full = format!("{section}.{name}");
+        assert!(old.starts_with('#'), "{full} is not explained");
+        let expected = match effect_of(&full) {
+            Effect::Live => "live",
+            Effect::Workers => "workers",
+            Effect::Restart => "restart",
+        };
+        if !section.starts_with("provider") && section != "channels" {
+            assert_eq!(letter, expected, "{full}");
+        }
+    }
+    assert!(FILE.lines().all(|line| line.len() <= 120));
+}
