@@ -255,8 +255,11 @@ async fn websocket(
             send(&mut sender, frame).await?;
         }
         while let Some(more) = &mut more {
-            let Ok(frame) = more.recv().await else { break };
-            send(&mut sender, frame).await?;
+            match more.recv().await {
+                Ok(frame) => send(&mut sender, frame).await?,
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => break,
+            }
         }
         std::future::pending::<io::Result<()>>().await
     };
