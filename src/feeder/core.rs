@@ -83,7 +83,7 @@ struct Core<F> {
     http: Arc<Http>,
     notes: broadcast::Sender<Note>,
     out: F,
-    /// What the table is told about next: `None` when nothing has changed.
+    /// When the table is told; `None` while nothing has changed.
     table_due: Option<Mono>,
     table_told: Mono,
 }
@@ -194,7 +194,7 @@ impl<F: FnMut(Said)> Core<F> {
             }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),
-            What::Ended(Fault::Wait(..) | Fault::Refused(_)) => self.policy.out(note.source, now),
+            What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
             What::Began | What::Repeated | What::Bad(_) | What::StandBy => Vec::new(),
         };
@@ -206,6 +206,13 @@ impl<F: FnMut(Said)> Core<F> {
         let now = self.clock.now().mono;
         let actions = self.policy.wake(now);
         self.perform(actions);
+        for running in &mut self.running {
+            let silent = running.row.silent_at(running.no_tick).is_some_and(|at| at <= now);
+            if silent && running.row.silent(running.no_tick) {
+                tell(&running.row.status);
+                self.table_due = Some(now);
+            }
+        }
         if self.table_due.is_some_and(|due| due <= now) {
             (self.table_due, self.table_told) = (None, now);
             let serving = self.policy.serving(&self.plan.symbol);
@@ -219,8 +226,8 @@ impl<F: FnMut(Said)> Core<F> {
 
     fn wake_at(&self) -> Option<Instant> {
         let now = self.clock.now().mono;
-        let next = [self.policy.next(now), self.table_due].into_iter().flatten().min()?;
-        // A moment later rather than earlier: the timer's grain is a millisecond.
+        let silent = self.running.iter().filter_map(|running| running.row.silent_at(running.no_tick)).min();
+        let next = [self.policy.next(now), self.table_due, silent].into_iter().flatten().min()?;
         Some(Instant::now() + next.since(now))
     }
 
@@ -257,3 +264,7 @@ fn tell(status: &SourceStatus) {
 #[cfg(test)]
 #[path = "core_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod exchange_tests;

@@ -213,3 +213,7 @@ impl Sink for Ear {
         self.post.send(What::Bad(why));
     }
 }
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

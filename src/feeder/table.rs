@@ -1,10 +1,11 @@
 //! What is known of each source, for statistics and the log.
 
 use super::source::What;
-use crate::model::{Boot, Price, Symbol};
+use crate::model::{Boot, Mono, Price, Symbol};
 use crate::providers::Fault;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a source does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +74,7 @@ pub(super) struct Row {
     pub status: SourceStatus,
     /// Words of the legs; `None` for one that stands by.
     legs: Vec<(&'static str, Option<SourceState>)>,
+    ticked: Option<Mono>,
 }
 
 impl Row {
@@ -98,6 +100,7 @@ impl Row {
                 reconnects: 0,
             },
             legs: legs.into_iter().map(|word| (word, None)).collect(),
+            ticked: None,
         }
     }
 
@@ -115,6 +118,7 @@ impl Row {
             }
             What::Tick(tick, now) => {
                 *state = Some(SourceState::Live);
+                self.ticked = Some(now.mono);
                 status.ticks += 1;
                 status.pair = Some(tick.pair.clone());
                 status.price = Some(tick.price);
@@ -131,8 +135,33 @@ impl Row {
                 });
             }
         }
+        self.update()
+    }
+
+    /// When a source that gives prices counts as down unless it gives another one: a session may go on without.
+    pub(super) fn silent_at(&self, no_tick: Duration) -> Option<Mono> {
+        self.ticked.filter(|_| self.status.state == SourceState::Live).map(|at| at.after(no_tick))
+    }
+
+    /// It gave no price for its time; says whether the state is another one now.
+    pub(super) fn silent(&mut self, no_tick: Duration) -> bool {
+        for (_, state) in &mut self.legs {
+            *state = state.map(|state| if state == SourceState::Live { SourceState::Down } else { state });
+        }
+        self.status.error = Some(format!("no price for {no_tick:?}"));
+        self.update()
+    }
+
+    fn update(&mut self) -> bool {
         let state = self.best();
         std::mem::replace(&mut self.status.state, state) != state
+    }
+
+    /// Whether every leg has been told not to come back soon.
+    pub(super) fn out(&self) -> bool {
+        let out =
+            |state: &Option<SourceState>| matches!(state, Some(SourceState::Waiting | SourceState::Refused));
+        self.legs.iter().all(|(_, state)| out(state))
     }
 
     /// Whether a leg other than that one gives prices.

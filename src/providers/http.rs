@@ -5,6 +5,8 @@ use super::Fault;
 use super::fault::{Reply, one_line};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
+#[cfg(test)]
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -60,6 +62,12 @@ impl Http {
     #[must_use]
     pub fn new(proxies: Proxies) -> Self {
         Self { client: OnceLock::new(), proxies, whole: WHOLE }
+    }
+
+    /// Straight to the host, with another limit for whole requests.
+    #[cfg(test)]
+    pub(crate) fn within(whole: Duration) -> Arc<Self> {
+        Arc::new(Self { whole, ..Self::new(Proxies::Ignored) })
     }
 
     fn client(&self) -> Result<&Client, Fault> {
@@ -211,5 +219,39 @@ mod tests {
         assert_eq!(of(" 7"), Some(Duration::from_secs(7)));
         assert_eq!(of("Wed, 21 Oct 2026 07:28:00 GMT"), None);
         assert_eq!(of("-1"), None);
+    }
+
+    /// A server with a certificate that nobody signed.
+    async fn impostor() -> std::io::Result<std::net::SocketAddr> {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let certificate = include_bytes!("../../tests/fixtures/tls/self-signed.crt");
+        let key = include_bytes!("../../tests/fixtures/tls/self-signed.key");
+        let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key).unwrap();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let config =
+            rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        Ok(address)
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_nobody_signed_is_never_taken() {
+        let address = impostor().await.unwrap();
+        let http = Http::new(Proxies::Ignored);
+        let asked = http.get(&format!("https://{address}/"), HeaderMap::new()).await.err();
+        let opened = http.open(&format!("wss://{address}/")).await.err();
+        for fault in [asked, opened] {
+            let Some(Fault::Retry(why)) = fault else { panic!("{fault:?}") };
+            assert!(why.contains("certificate"), "{why}");
+        }
     }
 }

@@ -24,10 +24,13 @@ mod replay;
 mod script;
 
 #[cfg(test)]
-mod battery;
+pub(crate) mod battery;
 #[cfg(test)]
 #[path = "../../tests/standin/mod.rs"]
-mod standin;
+pub(crate) mod standin;
+
+#[cfg(test)]
+mod verdicts;
 
 pub use build::{Content, Leg, Source, build};
 pub use fault::Fault;

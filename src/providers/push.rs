@@ -153,3 +153,7 @@ fn closed(frame: Option<CloseFrame>) -> Fault {
 fn retry(why: String) -> Fault {
     Fault::Retry(why)
 }
+
+#[cfg(test)]
+#[path = "push_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+//! The feeder with a whole exchange on the loopback, in real time.
+
+use super::super::{Clock, SourceState, SourceStatus};
+use super::*;
+use crate::config::{OnStale, ProviderKind};
+use crate::model::{Price, Symbol};
+use crate::providers::standin::exchange::Exchange;
+use crate::providers::standin::{Act, Frame, eventually};
+use std::sync::Mutex;
+
+fn binance(exchange: &Exchange) -> Provider {
+    let symbol = |text| Symbol::new(text).unwrap();
+    Provider {
+        name: "binance".to_owned(),
+        kind: ProviderKind::Binance {
+            rest_url: exchange.server.http(),
+            stream_url: exchange.server.ws(),
+            symbol_map: [(symbol("BTC-USD"), symbol("BTC-USDT"))].into(),
+        },
+    }
+}
+
+fn mock() -> Provider {
+    Provider {
+        name: "mock".to_owned(),
+        kind: ProviderKind::Mock {
+            price: Price::parse("1.00").unwrap(),
+            volatility: 0.0,
+            tick: Duration::from_millis(20),
+            seed: 1,
+            script: None,
+        },
+    }
+}
+
+/// The feeder and the last things it said.
+struct Feeder {
+    quotes: Arc<Mutex<Vec<Quote>>>,
+    sources: Arc<Mutex<Vec<SourceStatus>>>,
+    _plans: watch::Sender<Arc<Plan>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Feeder {
+    fn start(providers: &[Provider]) -> Self {
+        let symbol = Symbol::new("BTC-USD").unwrap();
+        let plan = Plan {
+            price: PriceConfig {
+                symbols: vec![symbol.clone()],
+                symbol,
+                providers: providers.iter().map(|provider| provider.name.clone()).collect(),
+                publish_interval: Duration::from_millis(10),
+                refresh: Duration::from_millis(50),
+                start_wait: Duration::from_secs(2),
+                fresh_for: Duration::from_secs(10),
+                max_age: Duration::from_secs(120),
+                forget_after: Duration::from_secs(600),
+                on_stale: OnStale::Serve,
+            },
+            providers: providers.iter().map(|provider| (provider.name.clone(), provider.clone())).collect(),
+            real_before: false,
+        };
+        let (plans, receiver) = watch::channel(Arc::new(plan));
+        let (quotes, sources): (Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>) = Default::default();
+        let (q, s) = (quotes.clone(), sources.clone());
+        let task =
+            run(receiver, Clock::system(), Http::within(Duration::from_secs(1)), move |said| match said {
+                Said::Quote(quote) => q.lock().unwrap().push(quote),
+                Said::Sources(sources) => *s.lock().unwrap() = sources,
+            });
+        Self { quotes, sources, _plans: plans, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
+    }
+
+    fn price(&self) -> Option<String> {
+        self.quotes.lock().unwrap().last().map(|quote| quote.price.to_string())
+    }
+
+    async fn says(&self, price: &str) {
+        assert!(eventually(|| self.price().as_deref() == Some(price)).await, "{price}: {:?}", self.price());
+    }
+
+    fn state(&self) -> Option<SourceState> {
+        self.sources.lock().unwrap().first().map(|source| source.state)
+    }
+}
+
+fn asked(exchange: &Exchange) -> usize {
+    exchange.server.requests().iter().filter(|seen| !seen.wants_stream()).count()
+}
+
+#[tokio::test]
+async fn the_stream_gives_the_price_and_rest_is_not_asked() {
+    let exchange = Exchange::start("BTCUSDT", "64000.10").await.unwrap();
+    let feeder = Feeder::start(&[binance(&exchange), mock()]);
+    feeder.says("64000.10").await;
+    exchange.set_price("64001.20");
+    feeder.says("64001.20").await;
+    let quote = feeder.quotes.lock().unwrap().last().unwrap().clone();
+    assert_eq!((quote.pair.as_str(), &*quote.source, quote.mock), ("BTC-USDT", "binance", false));
+    assert!(quote.time.is_some() && quote.lag < Duration::from_secs(5) && quote.interval.is_zero());
+    assert_eq!((asked(&exchange), exchange.streams()), (0, 1));
+}
+
+#[tokio::test]
+async fn rest_stands_in_while_the_stream_cannot_be_had() {
+    let exchange = Exchange::start("BTCUSDT", "64000.10").await.unwrap();
+    exchange.stream_does(Some(Act::answer(503, "busy")));
+    let feeder = Feeder::start(&[binance(&exchange), mock()]);
+    feeder.says("64000.10").await;
+    assert!(eventually(|| feeder.state() == Some(SourceState::Live)).await);
+    assert_eq!(feeder.quotes.lock().unwrap()[0].interval, Duration::from_millis(50));
+    exchange.stream_does(None);
+    assert!(eventually(|| exchange.streams() == 1).await);
+    exchange.set_price("64001.20");
+    feeder.says("64001.20").await;
+    // The stream is back: what was asked once more was asked before it ticked.
+    let before = asked(&exchange);
+    exchange.set_price("64002.30");
+    feeder.says("64002.30").await;
+    assert!(asked(&exchange) <= before + 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_about_to_go_is_left_for_another_connection() {
+    let exchange = Exchange::start("BTCUSDT", "64000.10").await.unwrap();
+    let feeder = Feeder::start(&[binance(&exchange)]);
+    feeder.says("64000.10").await;
+    exchange
+        .send(Frame::Text(r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}"#.to_owned()));
+    let streams = || exchange.server.requests().iter().filter(|seen| seen.wants_stream()).count();
+    assert!(eventually(|| streams() == 2 && exchange.streams() == 1).await);
+    exchange.set_price("64001.20");
+    feeder.says("64001.20").await;
+}
+
+#[tokio::test]
+async fn a_ban_is_obeyed_and_an_outage_is_never_mock() {
+    let exchange = Exchange::start("BTCUSDT", "64000.10").await.unwrap();
+    let feeder = Feeder::start(&[binance(&exchange), mock()]);
+    feeder.says("64000.10").await;
+    exchange.rest_does(Some(Act::later(429, 2, r#"{"code":-1003,"msg":"Too much request weight used"}"#)));
+    exchange.stream_does(Some(Act::later(418, 60, "banned")));
+    exchange.send(Frame::Cut);
+    assert!(eventually(|| feeder.state() == Some(SourceState::Waiting)).await);
+    let published = feeder.quotes.lock().unwrap().len();
+    assert!(eventually(|| asked(&exchange) == 2).await, "asked again");
+    let times: Vec<_> = exchange
+        .server
+        .requests()
+        .into_iter()
+        .filter(|seen| !seen.wants_stream())
+        .map(|seen| seen.at)
+        .collect();
+    assert!(times[1] - times[0] >= Duration::from_secs(2), "and not before");
+    assert_eq!(feeder.quotes.lock().unwrap().len(), published, "nothing was made up");
+    exchange.rest_does(None);
+    exchange.set_price("64001.20");
+    feeder.says("64001.20").await;
+}
+
+#[tokio::test]
+async fn a_mock_serves_until_the_exchange_answers_for_the_first_time() {
+    let exchange = Exchange::start("BTCUSDT", "64000.10").await.unwrap();
+    exchange.stream_does(Some(Act::Hang));
+    exchange.rest_does(Some(Act::Hang));
+    let feeder = Feeder::start(&[binance(&exchange), mock()]);
+    feeder.says("1.00").await;
+    exchange.stream_does(None);
+    exchange.rest_does(None);
+    feeder.says("64000.10").await;
+    let quotes = feeder.quotes.lock().unwrap();
+    assert!(quotes.iter().skip_while(|quote| quote.mock).all(|quote| !quote.mock));
+}

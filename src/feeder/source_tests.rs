@@ -1,0 +1,213 @@
+//! The supervisor with puppets, under virtual time.
+
+use super::*;
+use crate::model::Price;
+use async_trait::async_trait;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::time::sleep;
+
+/// What a puppet does, one after the other over its sessions.
+#[derive(Clone, Debug)]
+enum Do {
+    Tick(u64),
+    Sleep(u64),
+    End(Fault),
+    Panic,
+    Stay,
+}
+
+type Script = Arc<Mutex<std::collections::VecDeque<Do>>>;
+
+struct Puppet {
+    script: Script,
+    /// Counts the puppets there are.
+    _alive: Arc<()>,
+}
+
+#[async_trait]
+impl PriceProvider for Puppet {
+    async fn session(&mut self, out: &mut dyn Sink) -> Fault {
+        loop {
+            let next = self.script.lock().unwrap().pop_front();
+            match next {
+                Some(Do::Tick(seq)) => out.tick(tick(seq)),
+                Some(Do::Sleep(ms)) => sleep(Duration::from_millis(ms)).await,
+                Some(Do::End(fault)) => return fault,
+                Some(Do::Panic) => panic!("as the script says"),
+                Some(Do::Stay) => std::future::pending().await,
+                None => return Fault::Retry("nothing left to do".to_owned()),
+            }
+        }
+    }
+}
+
+fn tick(seq: u64) -> Tick {
+    let symbol = Symbol::new("BTC-USD").unwrap();
+    let price = Price::parse("1").unwrap();
+    Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time: None, seq: Some(seq) }
+}
+
+/// A leg of puppets; the counter says how many have been made.
+fn leg(word: &'static str, script: Vec<Do>, alive: &Arc<()>) -> (Leg, Arc<AtomicUsize>) {
+    let (script, made): (Script, _) = (Arc::new(Mutex::new(script.into())), Arc::new(AtomicUsize::new(0)));
+    let (count, alive) = (made.clone(), alive.clone());
+    let leg = Leg::new(word, move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Puppet { script: script.clone(), _alive: alive.clone() }))
+    });
+    (leg, made)
+}
+
+/// Runs a source for so long and tells what it noted, with the milliseconds.
+async fn watch(legs: Vec<Leg>, seconds: u64) -> Vec<(u64, usize, What)> {
+    let (sender, mut inbox) = broadcast::channel::<Note>(4096);
+    let clock = Clock::virtual_time();
+    let mut notes = Vec::new();
+    let noting = async {
+        while let Ok(note) = inbox.recv().await {
+            notes.push((clock.now().mono.0 / 1_000_000, note.leg, note.what));
+            assert!(notes.len() < 3000, "a storm");
+        }
+    };
+    tokio::select! {
+        () = supervise(1, legs, clock.clone(), sender) => panic!("a source never ends"),
+        () = noting => {}
+        () = sleep(Duration::from_secs(seconds)) => {}
+    }
+    notes
+}
+
+fn began(notes: &[(u64, usize, What)], leg: usize) -> Vec<u64> {
+    let began =
+        |(at, of, what): &(u64, usize, What)| (*of == leg && matches!(what, What::Began)).then_some(*at);
+    notes.iter().filter_map(began).collect()
+}
+
+fn ticks(notes: &[(u64, usize, What)], leg: usize) -> Vec<u64> {
+    let ticks =
+        |(at, of, what): &(u64, usize, What)| (*of == leg && matches!(what, What::Tick(..))).then_some(*at);
+    notes.iter().filter_map(ticks).collect()
+}
+
+fn retry() -> Do {
+    Do::End(Fault::Retry("as the script says".to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_grow_and_it_never_gives_up() {
+    let (leg, _) = leg("x", vec![], &Arc::default());
+    let began = began(&watch(vec![leg], 7200).await, 0);
+    let pauses: Vec<_> = began.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!((125..=251).contains(&pauses[0]), "{pauses:?}");
+    assert!((1000..=2001).contains(&pauses[3]), "{pauses:?}");
+    assert!(
+        pauses.len() > 240 && pauses[8..].iter().all(|pause| (15_000..=30_001).contains(pause)),
+        "{pauses:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_session_that_gave_prices_and_lasted_starts_the_pauses_anew() {
+    let mut script: Vec<_> = (0..8).flat_map(|_| [Do::Tick(1), Do::Sleep(100), retry()]).collect();
+    script.extend([Do::Tick(1), Do::Sleep(6_000), retry(), Do::Tick(1), Do::Stay]);
+    let (leg, _) = leg("x", script, &Arc::default());
+    let ticks = ticks(&watch(vec![leg], 600).await, 0);
+    assert_eq!(ticks.len(), 10);
+    assert!(ticks[8] - ticks[7] > 15_000, "it ticked, but broke each time: {ticks:?}");
+    assert!(ticks[9] - ticks[8] < 6_000 + 260, "{ticks:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_obeyed_a_refusal_is_an_hour_and_a_move_is_at_once() {
+    let why = || "as the script says".to_owned();
+    let script = vec![
+        Do::End(Fault::Wait(Duration::from_secs(100), why())),
+        Do::End(Fault::Refused(why())),
+        Do::Tick(1),
+        Do::Sleep(10_000),
+        Do::End(Fault::Reconnect(why())),
+        Do::Stay,
+    ];
+    let (leg, _) = leg("x", script, &Arc::default());
+    let began = began(&watch(vec![leg], 10_000).await, 0);
+    let pauses: Vec<_> = began.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!((100_000..=110_001).contains(&pauses[0]), "{pauses:?}");
+    assert!((3_600_000..=3_630_001).contains(&pauses[1]), "{pauses:?}");
+    assert!(pauses[2] <= 10_002 && pauses.len() == 3, "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_sends_everybody_away_is_not_stormed() {
+    let script = std::iter::repeat_n(Do::End(Fault::Reconnect("go".to_owned())), 100).collect();
+    let (leg, _) = leg("x", script, &Arc::default());
+    assert!(began(&watch(vec![leg], 60).await, 0).len() < 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_a_session_and_nothing_else() {
+    let (leg, made) = leg("x", vec![Do::Tick(1), Do::Panic, Do::Tick(1), Do::Stay], &Arc::default());
+    let notes = watch(vec![leg], 5).await;
+    assert_eq!((ticks(&notes, 0).len(), made.load(Ordering::Relaxed)), (2, 2), "{notes:?}");
+    assert!(notes.iter().any(|(_, _, what)| matches!(what, What::Ended(Fault::Retry(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_grow_within_a_session_and_begin_anew_with_the_next() {
+    let script =
+        [5, 6, 6, 4, 7].map(Do::Tick).into_iter().chain([retry(), Do::Tick(1), Do::Tick(2), Do::Stay]);
+    let (leg, made) = leg("x", script.collect(), &Arc::default());
+    let notes = watch(vec![leg], 5).await;
+    assert_eq!(ticks(&notes, 0).len(), 5);
+    assert_eq!(notes.iter().filter(|(_, _, what)| matches!(what, What::Repeated)).count(), 2);
+    assert_eq!(made.load(Ordering::Relaxed), 1, "the provider goes on where it was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_leg_stands_in_while_the_first_gives_nothing() {
+    let alive = Arc::default();
+    let mut first = vec![Do::Sleep(2_500)];
+    first.extend((1..=10).flat_map(|seq| [Do::Tick(seq), Do::Sleep(1_000)]));
+    first.extend([Do::Sleep(9_000), Do::Tick(20), Do::Stay]);
+    let second = (1..100).flat_map(|seq| [Do::Tick(seq), Do::Sleep(1_000)]).collect();
+    let (first, _) = leg("stream", first, &alive);
+    let (second, made) = leg("rest", second, &alive);
+    let notes = watch(vec![first, second], 60).await;
+    // At the beginning after a second; then when there was nothing for three.
+    let second = ticks(&notes, 1);
+    let expected: &[_] = &[1_000, 2_000, 14_500, 15_500, 16_500, 17_500, 18_500, 19_500, 20_500, 21_500];
+    let near = second.iter().zip(expected).all(|(at, wanted)| at.abs_diff(*wanted) < 50);
+    assert!(near, "{second:?}");
+    assert_eq!(second.iter().filter(|at| **at < 21_600).count(), 10, "{second:?}");
+    assert!(made.load(Ordering::Relaxed) >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_leg_stands_in_at_once_when_the_first_breaks_and_keeps_its_own_pauses() {
+    let alive = Arc::default();
+    let told = Do::End(Fault::Wait(Duration::from_secs(20), "too often".to_owned()));
+    let first = vec![Do::Tick(1), Do::Sleep(500), retry(), Do::Sleep(4_000), Do::Tick(2), retry(), Do::Stay];
+    let (first, _) = leg("stream", first, &alive);
+    let (second, _) = leg("rest", vec![told, Do::Tick(1), Do::Stay], &alive);
+    let notes = watch(vec![first, second], 60).await;
+    let began = began(&notes, 1);
+    assert!(began[0].abs_diff(500) < 5, "{began:?}");
+    assert!((20_500..=22_600).contains(&began[1]), "not before, though it was stopped in between: {began:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_dropped_leaves_nothing_behind() {
+    let alive = Arc::new(());
+    let (leg, _) = leg("x", vec![Do::Tick(1), Do::Stay], &alive);
+    watch(vec![leg], 5).await;
+    // Its task is ended when the runtime comes to it.
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_cannot_be_made_is_a_fault() {
+    let leg = Leg::new("x", || Err(Fault::Refused("no address".to_owned())));
+    let notes = watch(vec![leg], 5).await;
+    assert!(matches!(&notes[..], [(_, _, What::Began), (_, _, What::Ended(Fault::Refused(_)))]), "{notes:?}");
+}
