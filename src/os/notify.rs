@@ -2,7 +2,56 @@
 //! not listen is no reason to do anything but go on.
 
 use sd_notify::NotifyState;
+use std::io;
+use std::net::TcpListener;
 use std::time::Duration;
+
+/// The master's line to systemd.
+#[derive(Clone, Debug, Default)]
+pub struct Notifier;
+
+impl Notifier {
+    /// Finds the line in the environment each time it is used, if there is one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self
+    }
+
+    /// The daemon serves; also the end of [`Notifier::reloading`].
+    pub fn ready(&self) {
+        tell(&[NotifyState::Ready]);
+    }
+
+    /// One line for `systemctl status`.
+    pub fn status(&self, text: &str) {
+        // A line end would start another variable.
+        tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]);
+    }
+
+    /// A reload begins; [`Notifier::ready`] ends it, whether it went well or not.
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(%error, "no clock"),
+        }
+    }
+
+    /// A stop begins.
+    pub fn stopping(&self) {
+        tell(&[NotifyState::Stopping]);
+    }
+
+    /// A sign of life. Only from the loop whose life it is a sign of.
+    pub fn watchdog(&self) {
+        tell(&[NotifyState::Watchdog]);
+    }
+
+    /// How often [`Notifier::watchdog`] is to be called: half of what systemd allows. `None`: nobody watches.
+    #[must_use]
+    pub fn watchdog_interval(&self) -> Option<Duration> {
+        sd_notify::watchdog_enabled().map(|limit| limit / 2)
+    }
+}
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
@@ -10,39 +59,28 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// The daemon serves; also the end of [`reloading`].
-pub fn ready() {
-    tell(&[NotifyState::Ready]);
-}
+/// A listening socket that systemd passed, and its `FileDescriptorName=`.
+pub type Passed = (String, TcpListener);
 
-/// One line for `systemctl status`.
-pub fn status(text: &str) {
-    // A line end would start another variable.
-    tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]);
-}
-
-/// A reload begins; [`ready`] ends it, whether it went well or not.
-pub fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::debug!(%error, "no clock"),
+/// The TCP listening sockets that systemd passed (`LISTEN_FDS`), those with one of `names`; others are left alone.
+/// To be called once, before there are threads: it takes the variables away.
+///
+/// # Errors
+/// One of these is no listening TCP socket.
+pub fn passed_sockets(names: &[&str]) -> io::Result<Vec<Passed>> {
+    // It checks that they are meant for this process; `listenfd` owns them without unsafe code of ours.
+    let all: Vec<_> = sd_notify::listen_fds_with_names()?.map(|(_, name)| name).collect();
+    if all.is_empty() {
+        return Ok(Vec::new());
     }
-}
-
-/// A stop begins.
-pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
-}
-
-/// A sign of life, for the watchdog. Only from the loop whose life it is a sign of.
-pub fn alive() {
-    tell(&[NotifyState::Watchdog]);
-}
-
-/// How often [`alive`] is to be called: half of what systemd allows. `None`: nobody watches.
-#[must_use]
-pub fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|limit| limit / 2)
+    let mut descriptors = listenfd::ListenFd::from_env();
+    let mut passed = Vec::new();
+    for (at, name) in all.into_iter().enumerate().filter(|(_, name)| names.contains(&&**name)) {
+        if let Some(listener) = descriptors.take_tcp_listener(at)? {
+            passed.push((name, listener));
+        }
+    }
+    Ok(passed)
 }
 
 #[cfg(test)]
@@ -55,12 +93,13 @@ mod tests {
     #[test]
     #[ignore = "the child of another test"]
     fn act_as_daemon() {
-        ready();
-        status("two\nlines");
-        reloading();
-        alive();
-        stopping();
-        assert_eq!(watchdog(), Some(Duration::from_secs(5)));
+        let notifier = Notifier::new();
+        notifier.ready();
+        notifier.status("two\nlines");
+        notifier.reloading();
+        notifier.watchdog();
+        notifier.stopping();
+        assert_eq!(notifier.watchdog_interval(), Some(Duration::from_secs(5)));
     }
 
     #[test]
@@ -88,7 +127,8 @@ mod tests {
 
     #[test]
     fn without_systemd_nothing_happens() {
-        ready();
-        assert_eq!(watchdog(), None);
+        Notifier::new().ready();
+        assert_eq!(Notifier::new().watchdog_interval(), None);
+        assert!(passed_sockets(&["http"]).unwrap().is_empty());
     }
 }

@@ -1,16 +1,16 @@
 //! Signals, as words.
 
-use futures_util::StreamExt;
-use rustix::process::Pid;
+use futures_util::{Stream, StreamExt};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook_tokio::Signals;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll, ready};
 
 /// What somebody wants of the master by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Request {
+pub enum Signal {
     /// TERM, INT: a graceful stop.
     Stop,
     /// HUP: read the configuration again.
@@ -21,87 +21,72 @@ pub enum Request {
     Reopen,
 }
 
-/// The master's signals. Equal ones that come together are one; the order is not kept.
-pub struct Requests(Signals);
+/// A stream of them that never ends. Equal ones that come together are one; the order is not kept.
+pub struct Signals(signal_hook_tokio::Signals);
 
-impl Requests {
-    /// Takes the signals over from here on. Needs a runtime.
+impl Signals {
+    /// Takes the master's signals over from here on. Needs a runtime.
     ///
     /// # Errors
     /// As `sigaction(2)`.
-    pub fn new() -> io::Result<Self> {
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).map(Self)
+    pub fn master() -> io::Result<Self> {
+        signal_hook_tokio::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).map(Self)
     }
+}
 
-    /// The next one. Cancel-safe.
-    pub async fn next(&mut self) -> Request {
+impl Stream for Signals {
+    type Item = Signal;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Signal>> {
         loop {
-            return match self.0.next().await {
-                Some(SIGTERM | SIGINT) => Request::Stop,
-                Some(SIGHUP) => Request::Reload,
-                Some(SIGUSR2) => Request::Replace,
-                Some(SIGUSR1) => Request::Reopen,
+            let signal = match ready!(self.0.poll_next_unpin(context)) {
+                Some(SIGTERM | SIGINT) => Signal::Stop,
+                Some(SIGHUP) => Signal::Reload,
+                Some(SIGUSR2) => Signal::Replace,
+                Some(SIGUSR1) => Signal::Reopen,
                 Some(_) => continue,
-                // Only a closed handle ends the stream, and there is none.
-                None => std::future::pending().await,
+                None => return Poll::Ready(None),
             };
+            return Poll::Ready(Some(signal));
         }
     }
 }
 
-/// The signals of a child. Ctrl-C and systemd reach the whole group, but a child takes its orders over the link.
-pub struct ChildSignals {
-    terminations: Signals,
-    parent: Option<Pid>,
-}
-
-impl ChildSignals {
-    /// INT, HUP, USR1 and USR2 do nothing from here on. Needs a runtime.
-    ///
-    /// # Errors
-    /// As `sigaction(2)`.
-    pub fn new() -> io::Result<Self> {
-        // A flag that nobody reads is the safe way to a handler that does nothing.
-        for signal in [SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
-            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
-        }
-        let parent = rustix::process::getppid();
-        Ok(Self { terminations: Signals::new([SIGTERM])?, parent })
+/// For a child: TERM, INT, HUP, USR1 and USR2 do nothing from here on. Ctrl-C and systemd reach the whole group, but
+/// a child takes its orders over the link; when its master is gone, the kernel kills it.
+///
+/// # Errors
+/// As `sigaction(2)`.
+pub fn leave_to_master() -> io::Result<()> {
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
+        // A flag that nobody reads is the safe way to a handler that does nothing. (An ignored signal would stay
+        // ignored in the programs that a child starts; a handler does not.)
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
-
-    /// A TERM after the parent is gone; one before that is ignored. Cancel-safe.
-    pub async fn orphan_told_to_stop(&mut self) {
-        loop {
-            match self.terminations.next().await {
-                Some(_) if rustix::process::getppid() != self.parent => return,
-                Some(_) => (),
-                None => std::future::pending().await,
-            }
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::os::process::kill;
-    use rustix::process::Signal;
+    use rustix::process::Signal as Number;
     use std::time::Duration;
 
     #[tokio::test]
     async fn each_signal_has_its_word() {
-        let mut requests = Requests::new().unwrap();
+        let mut signals = Signals::master().unwrap();
         let pairs = [
-            (Signal::HUP, Request::Reload),
-            (Signal::USR1, Request::Reopen),
-            (Signal::USR2, Request::Replace),
-            (Signal::TERM, Request::Stop),
-            (Signal::INT, Request::Stop),
+            (Number::HUP, Signal::Reload),
+            (Number::USR1, Signal::Reopen),
+            (Number::USR2, Signal::Replace),
+            (Number::TERM, Signal::Stop),
+            (Number::INT, Signal::Stop),
         ];
-        for (signal, request) in pairs {
-            kill(std::process::id(), signal);
-            let next = tokio::time::timeout(Duration::from_secs(5), requests.next()).await;
-            assert_eq!(next, Ok(request));
+        for (number, signal) in pairs {
+            kill(std::process::id(), number);
+            let next = tokio::time::timeout(Duration::from_secs(5), signals.next()).await;
+            assert_eq!(next, Ok(Some(signal)));
         }
     }
 }

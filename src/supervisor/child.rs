@@ -1,15 +1,15 @@
 //! One child: how the master starts it, and how it finds its master.
 
-use crate::os::process;
+use crate::os::{process, signals};
 use crate::protocol::cluster::Slot;
 use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, link};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -69,34 +69,35 @@ impl fmt::Display for Role {
 
 /// A child that has just been started.
 #[derive(Debug)]
-pub struct Child {
-    /// To kill it.
-    pub process: Process,
+pub struct Spawned {
+    /// Its process id.
+    pub pid: u32,
     /// Says things to it.
     pub sender: LinkSender,
     /// Hears it.
     pub receiver: LinkReceiver,
     /// To be run as a task.
     pub writer: LinkWriter,
-    /// Its exit, to be awaited in a task.
+    /// Its exit, to be awaited in a task. What it said before may still be in the link.
     pub exit: Exit,
 }
 
-/// Starts a child. To be called on the main thread, for a child dies with the *thread* that started it.
+/// Starts the child of a slot. To be called on the main thread, for a child dies with the *thread* that started it.
 ///
 /// # Errors
 /// As `socketpair(2)`, `fork(2)` and `execve(2)`: too many processes, no memory.
-pub fn start(role: Role) -> io::Result<Child> {
-    start_program(role, OsStr::new(PROGRAM), &[SUBCOMMAND.into(), role.as_str().into()])
+pub fn spawn(slot: Slot) -> io::Result<Spawned> {
+    let role = Role::of(slot);
+    spawn_program(role, OsStr::new(PROGRAM), &[SUBCOMMAND.into(), role.as_str().into()])
 }
 
-fn start_program(role: Role, program: &OsStr, arguments: &[OsString]) -> io::Result<Child> {
+fn spawn_program(role: Role, program: &OsStr, arguments: &[OsString]) -> io::Result<Spawned> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
+    let ours = UnixStream::from_std(ours)?;
     let child = command(role, program, arguments).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
-    let process = Process::new(child.id().unwrap_or(0));
-    let (sender, receiver, writer) = link(UnixStream::from_std(ours)?);
-    Ok(Child { process, sender, receiver, writer, exit: Exit(child) })
+    let (sender, receiver, writer) = link(ours);
+    Ok(Spawned { pid: child.id().unwrap_or(0), sender, receiver, writer, exit: Exit(child) })
 }
 
 fn command(role: Role, program: &OsStr, arguments: &[OsString]) -> Command {
@@ -108,46 +109,16 @@ fn command(role: Role, program: &OsStr, arguments: &[OsString]) -> Command {
     command
 }
 
-/// A handle that names one process and never another one that later has its number.
-#[derive(Debug)]
-pub struct Process {
-    pid: u32,
-    descriptor: Option<OwnedFd>,
-}
-
-impl Process {
-    fn new(pid: u32) -> Self {
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let descriptor = number.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        Self { pid, descriptor }
-    }
-
-    /// Its number.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// KILL. A process that is gone is no error.
-    pub fn kill(&self) {
-        match &self.descriptor {
-            Some(descriptor) => drop(pidfd_send_signal(descriptor, Signal::KILL)),
-            None => process::kill(self.pid, Signal::KILL),
-        }
-    }
-}
-
-/// The exit of a child that is to come.
+/// The exit of a child that is to come: a future of its [`End`].
 #[derive(Debug)]
 pub struct Exit(tokio::process::Child);
 
-impl Exit {
-    /// Waits for it.
-    pub async fn wait(mut self) -> End {
-        match self.0.wait().await {
-            Ok(status) => status.into(),
-            Err(_) => End::Unknown,
-        }
+impl IntoFuture for Exit {
+    type Output = End;
+    type IntoFuture = Pin<Box<dyn Future<Output = End> + Send>>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move { self.0.wait().await.map_or(End::Unknown, End::from) })
     }
 }
 
@@ -194,12 +165,14 @@ impl fmt::Display for End {
     }
 }
 
-/// The child's side: finds the link on standard input, and dies with its master from here on. Needs a runtime.
-/// Standard input stays as it is: programs that this one starts must be given another.
+/// The child's side: finds the link on standard input; from here on it dies with its master and minds no signals.
+/// Needs a runtime. Standard input stays as it is: programs that this one starts must be given another, or they hold
+/// the link open.
 ///
 /// # Errors
 /// The master is gone, or this process was not started by one.
 pub fn attach() -> io::Result<(LinkSender, LinkReceiver, LinkWriter)> {
+    signals::leave_to_master()?;
     let parent = std::env::var(PARENT).ok().and_then(|text| text.parse().ok());
     let alone = || io::Error::new(io::ErrorKind::Unsupported, "this command is for the daemon's own use");
     process::die_with_parent(parent.ok_or_else(alone)?)?;

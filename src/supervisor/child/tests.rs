@@ -1,16 +1,15 @@
 //! Real processes: this test program starts itself as a child.
 
 use super::*;
-use crate::os::signals::ChildSignals;
 use crate::protocol::cluster::{Hello, ToMaster, ToWorker};
 use crate::protocol::link::Batch;
+use rustix::process::Signal;
 use std::time::Duration;
 
 /// Not a test but the child that the tests below start.
 #[tokio::test]
 #[ignore = "the child of other tests"]
 async fn act_as_child() {
-    let signals = ChildSignals::new().unwrap();
     let (sender, mut receiver, writer) = attach().unwrap();
     tokio::spawn(writer.run());
     sender
@@ -24,17 +23,16 @@ async fn act_as_child() {
             }
         }
     }
-    drop(signals);
 }
 
-fn start_myself() -> Child {
+fn start_myself() -> Spawned {
     let name = "supervisor::child::tests::act_as_child";
     let arguments = ["--exact", name, "--ignored", "--quiet", "--test-threads=1"].map(OsString::from);
-    start_program(Role::Worker(3), OsStr::new(PROGRAM), &arguments).unwrap()
+    spawn_program(Role::Worker(3), OsStr::new(PROGRAM), &arguments).unwrap()
 }
 
-fn shell(script: &str) -> Child {
-    start_program(Role::Feeder, OsStr::new("/bin/sh"), &["-c".into(), script.into()]).unwrap()
+fn shell(script: &str) -> Spawned {
+    spawn_program(Role::Feeder, OsStr::new("/bin/sh"), &["-c".into(), script.into()]).unwrap()
 }
 
 async fn patience<F: Future>(future: F) -> F::Output {
@@ -51,7 +49,7 @@ async fn a_child_speaks_over_its_link_and_minds_no_signals() {
     tokio::spawn(child.writer.run());
     let mut batch = hears(&mut child.receiver).await;
     let Some(Ok(ToMaster::Hello(hello))) = batch.next() else { panic!("no hello") };
-    let pid = child.process.pid();
+    let pid = child.pid;
     assert_eq!(hello.pid, pid);
     let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(line.starts_with("btc-cluster: worker 3\0"), "{line:?}");
@@ -63,9 +61,8 @@ async fn a_child_speaks_over_its_link_and_minds_no_signals() {
     let mut batch = hears(&mut child.receiver).await;
     assert_eq!(batch.next::<ToMaster<'_>>().unwrap().unwrap(), ToMaster::Roster(vec![]));
 
-    child.process.kill();
-    assert_eq!(patience(child.exit.wait()).await.to_string(), "SIGKILL");
-    child.process.kill();
+    process::kill(pid, Signal::KILL);
+    assert_eq!(patience(async { child.exit.await }).await.to_string(), "SIGKILL");
 }
 
 #[tokio::test]
@@ -75,7 +72,7 @@ async fn a_child_sees_the_end_of_its_link() {
     hears(&mut child.receiver).await;
     writer.abort();
     drop((writer.await, child.receiver, child.sender));
-    assert_eq!(patience(child.exit.wait()).await, End::Status(0));
+    assert_eq!(patience(async { child.exit.await }).await, End::Status(0));
 }
 
 #[tokio::test]
@@ -86,7 +83,7 @@ async fn a_child_dies_with_the_thread_that_started_it() {
             let mut child = start_myself();
             hears(&mut child.receiver).await;
             // Its link stays open: only the kernel's signal can end it.
-            (child.process.pid(), child.receiver)
+            (child.pid, child.receiver)
         })
     });
     let (pid, _receiver) = tokio::task::spawn_blocking(|| starter.join().unwrap()).await.unwrap();
@@ -108,7 +105,7 @@ async fn ends_are_told_in_words() {
         ("exit 0", "status 0"),
         ("kill -40 $$", "signal 40"),
     ] {
-        assert_eq!(patience(shell(script).exit.wait()).await.to_string(), words);
+        assert_eq!(patience(async { shell(script).exit.await }).await.to_string(), words);
     }
     let core = End::Signal { signal: 11, core: true };
     assert_eq!(core.to_string(), "SIGSEGV (core dumped)");
@@ -116,7 +113,7 @@ async fn ends_are_told_in_words() {
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_an_error() {
-    let error = start_program(Role::Feeder, OsStr::new("/nowhere/at/all"), &[]).unwrap_err();
+    let error = spawn_program(Role::Feeder, OsStr::new("/nowhere/at/all"), &[]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 
