@@ -7,8 +7,7 @@ use crate::os::process::usage;
 use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION};
 use crate::protocol::link::{LinkReceiver, LinkSender};
 use crate::providers::{Http, Proxies};
-use crate::os::signals::ChildSignals;
-use crate::supervisor::child::attach;
+use crate::supervisor::attach;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,7 +28,6 @@ pub fn run() -> ExitCode {
 }
 
 async fn live() -> io::Result<()> {
-    let _signals = ChildSignals::new()?;
     let (sender, mut receiver, writer) = attach()?;
     tokio::spawn(writer.run());
     let hello = Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };

@@ -9,7 +9,6 @@ use crate::protocol::cluster::{
     Answer, Beat, Counters, FromFeeder, Generation, Outcome, Question, Slot, ToFeeder, ToMaster, ToWorker, VERSION,
 };
 use crate::protocol::link::{Batch, LinkError, LinkSender};
-use crate::supervisor::child::Process;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -23,7 +22,7 @@ const DRIFT: u8 = 2;
 pub(super) struct Child {
     pub(super) slot: Slot,
     pub(super) link: LinkSender,
-    pub(super) process: Process,
+    pub(super) pid: u32,
     pub(super) ready: bool,
     pub(super) beat: Beat,
     pub(super) beat_at: Option<Mono>,
@@ -31,8 +30,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn new(slot: Slot, link: LinkSender, process: Process) -> Self {
-        Self { slot, link, process, ready: false, beat: Beat::default(), beat_at: None, drift: 0 }
+    pub(super) fn new(slot: Slot, link: LinkSender, pid: u32) -> Self {
+        Self { slot, link, pid, ready: false, beat: Beat::default(), beat_at: None, drift: 0 }
     }
 
     pub(super) fn is_worker(&self) -> bool {
@@ -192,7 +191,7 @@ impl Master {
     fn ready(&mut self, from: Generation) {
         let Some(child) = self.children.0.get_mut(&from) else { return };
         child.ready = true;
-        let (slot, pid) = (child.slot, child.process.pid());
+        let (slot, pid) = (child.slot, child.pid);
         tracing::info!(event = "child-ready", worker = slot, pid, generation = from);
         let actions = self.fleet.ready(clock::mono(), from);
         self.act(actions);
@@ -248,7 +247,7 @@ impl Master {
     pub(super) fn exited(&mut self, generation: Generation, how: &str) {
         let leaving = self.fleet.is_leaving(generation);
         let Some(child) = self.children.0.remove(&generation) else { return };
-        let (slot, pid) = (child.slot, child.process.pid());
+        let (slot, pid) = (child.slot, child.pid);
         if leaving {
             tracing::info!(event = "child-gone", worker = slot, pid, generation, how);
         } else {

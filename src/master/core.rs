@@ -9,11 +9,11 @@ use crate::config::{Config, Loaded, Source, WorkerCount};
 use crate::model::{Mono, Quote, Symbol};
 use crate::net::listen::Listeners;
 use crate::os::clock;
-use crate::os::notify;
+use crate::os::notify::Notifier;
 use crate::protocol::cluster::{Generation, Port, Slot, ToFeeder, ToWorker};
 use crate::stats::{Ledger, When};
-use crate::supervisor::child::{self, Role};
-use crate::supervisor::{Action, Fleet};
+use crate::supervisor::{Action, Fleet, Spawned, spawn};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub(super) struct Master {
     pub(super) reloads: Reloads,
     pub(super) started: Mono,
     pub(super) started_wall: i64,
+    pub(super) notifier: Notifier,
     pub(super) told_ready: bool,
     pub(super) stopping: bool,
     /// Set when the loop is to end.
@@ -102,7 +103,7 @@ impl Master {
 
     pub(super) fn kill(&self, generation: Generation) {
         if let Some(child) = self.children.0.get(&generation) {
-            child.process.kill();
+            crate::os::process::kill(child.pid, Signal::KILL);
         }
     }
 
@@ -124,9 +125,9 @@ impl Master {
 
     fn start(&mut self, slot: Slot, generation: Generation) {
         let now = clock::mono();
-        match child::start(Role::of(slot)) {
+        match spawn(slot) {
             Ok(spawned) => {
-                let pid = spawned.process.pid();
+                let pid = spawned.pid;
                 tracing::info!(event = "child-started", worker = slot, pid, generation);
                 self.settle_in(slot, generation, spawned);
                 let actions = self.fleet.started(now, generation, pid);
@@ -141,8 +142,8 @@ impl Master {
     }
 
     /// A process is there: its link is served, its exit awaited, and it is told what it must know.
-    fn settle_in(&mut self, slot: Slot, generation: Generation, spawned: child::Child) {
-        let child::Child { process, sender, mut receiver, writer, exit } = spawned;
+    fn settle_in(&mut self, slot: Slot, generation: Generation, spawned: Spawned) {
+        let Spawned { pid, sender, mut receiver, writer, exit } = spawned;
         let writing = tokio::spawn(writer.run());
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -152,11 +153,11 @@ impl Master {
                 }
             }
             // What it said before its end has been heard before its end is told.
-            let how = exit.wait().await.to_string();
+            let how = exit.await.to_string();
             writing.abort();
             let _ = events.send(Event::Exited(generation, how)).await;
         });
-        self.children.0.insert(generation, Child::new(slot, sender, process));
+        self.children.0.insert(generation, Child::new(slot, sender, pid));
         if slot == 0 {
             let json = self.config_json.clone();
             self.tell_feeder(generation, &json);
@@ -229,7 +230,7 @@ impl Master {
         let silent = alive.filter_map(|child| child.beat_at).all(|at| now.since(at) > self.config.cluster.worker_timeout);
         let any = self.children.0.values().any(|child| child.is_worker() && child.beat_at.is_some());
         if !(any && silent) {
-            notify::alive();
+            self.notifier.watchdog();
         }
     }
 
@@ -244,7 +245,7 @@ impl Master {
     pub(super) fn stop(&mut self) {
         let again = self.stopping;
         self.stopping = true;
-        notify::stopping();
+        self.notifier.stopping();
         let (now, grace) = (clock::mono(), self.config.shutdown.grace);
         let delay = self.config.shutdown.delay;
         if !again && !delay.is_zero() {

@@ -9,8 +9,8 @@ use super::router::Router;
 use crate::config::{Loaded, Source, Watcher};
 use crate::net::listen::Listeners;
 use crate::os::clock;
-use crate::os::notify;
-use crate::os::signals::{Request, Requests};
+use crate::os::notify::Notifier;
+use crate::os::signals::{Signal, Signals};
 use crate::protocol::cluster::{Generation, Port};
 use crate::protocol::link::Batch;
 use crate::stats::{Ledger, When};
@@ -18,6 +18,7 @@ use crate::supervisor::Fleet;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use futures_util::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -75,7 +76,7 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), Failure> {
 
 async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let files = crate::os::process::raise_open_files();
-    let signals = Requests::new().map_err(Failure::Io)?;
+    let signals = Signals::master().map_err(Failure::Io)?;
     let listeners = Listeners::bind(&loaded.config).map_err(Failure::Listen)?;
     let (events, inbox) = mpsc::channel(EVENTS);
     let socket = loaded.config.control.socket.clone();
@@ -122,6 +123,7 @@ impl Master {
             reloads: Reloads::default(),
             started: now,
             started_wall: clock::wall().0,
+            notifier: Notifier::new(),
             told_ready: false,
             stopping: false,
             over: None,
@@ -134,7 +136,7 @@ impl Master {
     async fn work(
         &mut self,
         mut inbox: mpsc::Receiver<Event>,
-        mut signals: Requests,
+        mut signals: Signals,
         mut watcher: Watcher,
     ) -> Result<(), Failure> {
         let mut second = interval(Duration::from_secs(1));
@@ -152,7 +154,7 @@ impl Master {
                         self.on(event);
                     }
                 }
-                signal = signals.next() => self.signal(signal),
+                Some(signal) = signals.next() => self.signal(signal),
                 _ = second.tick() => self.pulse(clock::mono()),
                 read = watcher.changed(), if !self.reloads.on_trial() => self.loaded(read),
                 () = sleep_until(wake.into()) => {}
@@ -174,16 +176,16 @@ impl Master {
         }
     }
 
-    fn signal(&mut self, signal: Request) {
+    fn signal(&mut self, signal: Signal) {
         tracing::info!(event = "signal", ?signal);
         match signal {
-            Request::Stop => self.stop(),
-            Request::Reload => self.reload(None),
-            Request::Replace => {
+            Signal::Stop => self.stop(),
+            Signal::Reload => self.reload(None),
+            Signal::Replace => {
                 let actions = self.fleet.replace_all(clock::mono());
                 self.act(actions);
             }
-            Request::Reopen => crate::log::reopen(),
+            Signal::Reopen => crate::log::reopen(),
         }
     }
 
@@ -206,7 +208,7 @@ impl Master {
             return;
         }
         self.told_ready = true;
-        notify::ready();
+        self.notifier.ready();
         let first = |port| self.addresses(port).into_iter().next();
         let http = first(Port::Http).map(|a| format!("http://{a}")).unwrap_or_default();
         tracing::info!(

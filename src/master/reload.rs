@@ -4,7 +4,7 @@
 use super::core::{Master, workers};
 use crate::config::{Config, Effect, Faults, Loaded, diff};
 use crate::net::listen::Listeners;
-use crate::os::{clock, notify};
+use crate::os::clock;
 use crate::protocol::cluster::{Generation, ToWorker};
 use serde::Serialize;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Master {
             return;
         }
         self.reloads.wished = true;
-        notify::reloading();
+        self.notifier.reloading();
     }
 
     /// The files have been read.
@@ -187,7 +187,7 @@ impl Master {
             let _ = waiter.send(outcome.clone());
         }
         self.reloads.last = Some(outcome);
-        notify::ready();
+        self.notifier.ready();
     }
 
     /// What a new process is born with: the candidate, where there is one.

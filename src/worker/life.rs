@@ -10,8 +10,7 @@ use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Hello, Port, ToMaster, ToWorker, VERSION};
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
-use crate::os::signals::ChildSignals;
-use crate::supervisor::child::attach;
+use crate::supervisor::attach;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -80,7 +79,6 @@ pub fn run() -> ExitCode {
 
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
-    let _signals = ChildSignals::new()?;
     let (sender, mut receiver, writer) = attach()?;
     tokio::spawn(writer.run());
     let pid = std::process::id();
