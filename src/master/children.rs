@@ -6,7 +6,7 @@ use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, Counters, FromFeeder, Generation, Outcome, Question, Slot, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, Outcome, Question, Slot, ToFeeder, ToMaster, ToWorker, VERSION,
 };
 use crate::protocol::link::{Batch, LinkError, LinkSender};
 use foldhash::fast::RandomState;
@@ -263,10 +263,5 @@ impl Master {
         }
         let actions = self.fleet.exited(clock::mono(), generation);
         self.act(actions);
-    }
-
-    /// The counters of all workers, those of the dead among them.
-    pub(super) fn total(&self) -> Counters {
-        self.ledger.total()
     }
 }

@@ -164,7 +164,7 @@ impl Master {
             return;
         }
         self.directory.worker_born(generation, slot);
-        self.ledger.born(generation, slot);
+        self.ledger.born(generation, slot, clock::mono());
         self.welcome(slot, generation);
     }
 

@@ -1,6 +1,13 @@
-//! stub
-use crate::protocol::cluster::*; use crate::model::Mono; use std::time::Duration;
-#[allow(missing_docs)] #[derive(Default)] pub struct Ledger;
-#[allow(missing_docs)] impl Ledger { pub fn beat(&mut self, _g: Generation, _c: &Counters, _n: Mono) {} pub fn born(&mut self, _g: Generation, _s: Slot) {} pub fn gone(&mut self, _g: Generation) {} pub fn total(&self) -> Counters { Counters::default() } }
-#[allow(missing_docs)] pub struct When;
-#[allow(missing_docs)] impl When { pub fn new(_d: Duration) -> Self { Self } pub fn configure(&mut self, _d: Duration) {} pub fn next(&self, now: Mono) -> Mono { now.after(Duration::from_secs(1)) } }
+//! Counters of a process and what is made of all of them together: totals that never fall, the statistics object and
+//! when it goes out, the metrics.
+
+mod counters;
+mod merge;
+mod metrics;
+mod object;
+mod when;
+
+pub use merge::{Ledger, Pulse};
+pub use metrics::{Metrics, PriceGauge};
+pub use object::{FeederRow, Statistics, Totals, UserRow, WorkerRow, mark};
+pub use when::{Load, When};
