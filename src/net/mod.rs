@@ -1,1 +1,3 @@
-//! Listening sockets and the accept loop.
+//! Listening sockets, the accept loop, and the time limits of connections.
+
+pub mod listen;
