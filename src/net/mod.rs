@@ -1,3 +1,4 @@
 //! Listening sockets, the accept loop, and the time limits of connections.
 
+pub mod accept;
 pub mod listen;
