@@ -1,15 +1,148 @@
-//! stub
-use std::net::SocketAddr;
+//! The accept loop. All workers share the listening sockets, and every one of them wakes for every connection; who
+//! has more sessions than his share lets the others go first. No error ends the loop.
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
-#[allow(missing_docs)]
-pub enum Go { Now, Pause(Duration), Stop }
-#[allow(missing_docs)]
-pub trait Gate { fn before_accept(&mut self) -> Go; fn accept_error(&mut self); }
-#[allow(missing_docs)]
-pub async fn accept_loop(l: TcpListener, mut g: impl Gate, f: impl Fn(TcpStream, SocketAddr)) {
+use tokio::time::{Instant, sleep};
+
+/// How long a process that has no descriptors or memory left waits for some.
+const WAIT: Duration = Duration::from_millis(50);
+/// At most one line about that in the log in this time.
+const LOG: Duration = Duration::from_secs(60);
+
+/// What to do now that a connection waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// Take it.
+    Now,
+    /// Let the others have it; take it after so long if it is still there.
+    Pause(Duration),
+    /// Take none; ask again after so long.
+    Hold(Duration),
+    /// End the loop.
+    Stop,
+}
+
+/// Who decides that, and counts.
+pub trait Gate {
+    /// Asked whenever a connection waits.
+    fn before_accept(&mut self) -> Go;
+
+    /// There were no descriptors or no memory for one; it waits on.
+    fn accept_error(&mut self);
+}
+
+/// The rule of evenness: a worker that holds more than its share, by 3 % and one, lets the others go first.
+#[must_use]
+pub fn even(own: usize, mean: f32) -> Go {
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no exactness")]
+    let over = own as f32 > mean * 1.03 + 1.0;
+    if over { Go::Pause(Duration::from_micros(500)) } else { Go::Now }
+}
+
+/// Accepts until the gate says stop. Cancel-safe: a connection that was accepted has been given to `on_connection`,
+/// with its client's address and Nagle's algorithm off.
+pub async fn accept_loop(
+    listener: TcpListener,
+    mut gate: impl Gate,
+    mut on_connection: impl FnMut(TcpStream, SocketAddr),
+) {
+    // Readiness and accept apart: between the two is the moment for the others.
+    let listener = match listener.into_std().and_then(watch) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(event = "accept", %error, "this socket is not served"),
+    };
+    let mut complaint = Complaint::default();
     loop {
-        match g.before_accept() { Go::Stop => return, Go::Pause(d) => tokio::time::sleep(d).await, Go::Now => {} }
-        match l.accept().await { Ok((s, a)) => { let _ = s.set_nodelay(true); f(s, a) } Err(_) => { g.accept_error(); tokio::time::sleep(Duration::from_millis(50)).await } }
+        let Ok(mut ready) = listener.readable().await else { return };
+        match gate.before_accept() {
+            Go::Now => (),
+            Go::Pause(time) => sleep(time).await,
+            Go::Hold(time) => {
+                sleep(time).await;
+                continue;
+            }
+            Go::Stop => return,
+        }
+        let Ok(result) = ready.try_io(|listener| accept(listener.get_ref())) else { continue };
+        match result {
+            Ok((stream, address)) => on_connection(stream, address),
+            Err(error) if is_clients(&error) => tracing::trace!(%error, "accept"),
+            Err(error) => {
+                gate.accept_error();
+                complaint.make(&error);
+                sleep(WAIT).await;
+            }
+        }
     }
 }
+
+#[expect(
+    deprecated,
+    reason = "sound for what owns its descriptor, as this does; its successor is unsafe code"
+)]
+fn watch(listener: std::net::TcpListener) -> io::Result<AsyncFd<std::net::TcpListener>> {
+    AsyncFd::with_interest(listener, Interest::READABLE)
+}
+
+fn accept(listener: &std::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, address) = acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let stream = std::net::TcpStream::from(socket);
+    // Small frames must leave at once. A connection that is dead already refuses this; reading from it will tell.
+    let _ = stream.set_nodelay(true);
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    let address = address.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
+    Ok((TcpStream::from_std(stream)?, address))
+}
+
+/// Whether it is the client or the network that failed, and only this connection (`accept(2)`, "Error handling").
+fn is_clients(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::CONNABORTED
+                | Errno::INTR
+                | Errno::PROTO
+                | Errno::PERM
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::NONET
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::TIMEDOUT
+        )
+    )
+}
+
+/// One line a minute, with the count of what was not said.
+#[derive(Default)]
+struct Complaint {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Complaint {
+    /// Says it, or counts it; how many were counted since the last one that was said.
+    fn make(&mut self, error: &io::Error) -> Option<u64> {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now.duration_since(last) < LOG) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(now);
+        let before = std::mem::take(&mut self.unsaid);
+        tracing::warn!(event = "accept-waits", %error, before, "new connections wait");
+        Some(before)
+    }
+}
+
+#[cfg(test)]
+mod tests;

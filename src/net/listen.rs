@@ -1,8 +1,269 @@
-//! stub
-use crate::config::Config; use crate::protocol::cluster::Port; use std::io; use std::net::{SocketAddr,TcpListener}; use std::os::fd::OwnedFd;
-#[allow(missing_docs)] #[derive(Debug)] pub struct Listeners(Vec<(Port, SocketAddr, OwnedFd)>);
-#[allow(missing_docs)] impl Listeners {
- pub fn bind(c: &Config) -> io::Result<Self> { let mut v = vec![]; for (p,l) in [(Port::Http,Some(&c.http.listen)),(Port::Ws,Some(&c.ws.listen)),(Port::Admin,c.admin.listen.as_ref())] { for a in l.into_iter().flat_map(|l| &l.addresses) { match TcpListener::bind(a) { Ok(s) => { let a = s.local_addr()?; s.set_nonblocking(true)?; v.push((p,a,s.into())) } Err(e) => { eprintln!("{a}: {e}"); if !l.unwrap().best_effort { return Err(e) } } } } } Ok(Self(v)) }
- pub fn change(&self, c: &Config) -> io::Result<Self> { Self::bind(c) }
- pub fn all(&self) -> impl Iterator<Item=(Port,&OwnedFd)> { self.0.iter().map(|x| (x.0,&x.2)) }
- pub fn addresses(&self, p: Port) -> impl Iterator<Item=SocketAddr> { self.0.iter().filter(move |x| x.0==p).map(|x| x.1) } }
+//! The listening sockets: bound once by the master, or taken from systemd, and shared by all workers. A reload keeps
+//! the socket of every address that stays, and changes nothing when one cannot be had.
+
+use crate::config::{Config, Listen};
+use crate::os::notify::{Passed, passed_sockets};
+use crate::protocol::cluster::Port;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+/// Connections that wait while no worker accepts; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// How often a common free port is looked for.
+const TRIES: u32 = 16;
+const PORTS: [Port; 3] = [Port::Http, Port::Ws, Port::Admin];
+
+/// One listening socket.
+#[derive(Debug)]
+struct Listener {
+    port: Port,
+    /// The configuration's word for it; `None`: systemd passed it.
+    wanted: Option<SocketAddr>,
+    /// Where it is.
+    address: SocketAddr,
+    socket: OwnedFd,
+}
+
+impl Listener {
+    fn share(&self, port: Port) -> Result<Self, ListenError> {
+        let socket = self.socket.try_clone().map_err(|error| ListenError::Io(port, self.address, error))?;
+        Ok(Self { port, wanted: self.wanted, address: self.address, socket })
+    }
+}
+
+/// All listening sockets of the daemon.
+#[derive(Debug, Default)]
+pub struct Listeners(Vec<Listener>);
+
+/// Why a socket cannot be had.
+#[derive(Debug)]
+enum ListenError {
+    InUse(Port, SocketAddr),
+    Overlaps(Port, SocketAddr, SocketAddr),
+    NotHere(Port, SocketAddr),
+    Privileged(Port, SocketAddr),
+    Io(Port, SocketAddr, io::Error),
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(port, at) => write!(f, "{}: {at} is in use by another program", key(*port)),
+            Self::Overlaps(port, at, other) => {
+                write!(f, "{}: {at} overlaps with {other}, where this daemon listens already", key(*port))
+            }
+            Self::NotHere(port, at) => write!(f, "{}: {} is no address of this machine", key(*port), at.ip()),
+            Self::Privileged(port, at) => {
+                write!(
+                    f,
+                    "{}: no permission for {at}; ports under 1024 need CAP_NET_BIND_SERVICE",
+                    key(*port)
+                )
+            }
+            Self::Io(port, at, error) => write!(f, "{}: {at}: {error}", key(*port)),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+impl From<ListenError> for io::Error {
+    fn from(error: ListenError) -> Self {
+        let kind = match &error {
+            ListenError::InUse(..) | ListenError::Overlaps(..) => io::ErrorKind::AddrInUse,
+            ListenError::NotHere(..) => io::ErrorKind::AddrNotAvailable,
+            ListenError::Privileged(..) => io::ErrorKind::PermissionDenied,
+            ListenError::Io(_, _, error) => error.kind(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+fn key(port: Port) -> &'static str {
+    match port {
+        Port::Http => "http.listen",
+        Port::Ws => "ws.listen",
+        Port::Admin => "admin.listen",
+    }
+}
+
+fn wanted(config: &Config, port: Port) -> Option<&Listen> {
+    match port {
+        Port::Http => Some(&config.http.listen),
+        Port::Ws => Some(&config.ws.listen),
+        Port::Admin => config.admin.listen.as_ref(),
+    }
+}
+
+impl Listeners {
+    /// Takes what systemd passed by the names `http`, `ws` and `admin`, and binds the rest. To be called once, at the
+    /// start of the daemon.
+    ///
+    /// # Errors
+    /// Says which key of the configuration cannot be fulfilled, and why.
+    pub fn bind(config: &Config) -> io::Result<Self> {
+        let passed = Self::from_systemd(passed_sockets(&["http", "ws", "admin"])?)?;
+        passed.change(config)
+    }
+
+    fn from_systemd(passed: Vec<Passed>) -> io::Result<Self> {
+        let listener = |(name, listener): Passed| {
+            let port = match &*name {
+                "http" => Port::Http,
+                "ws" => Port::Ws,
+                _ => Port::Admin,
+            };
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok(Listener { port, wanted: None, address, socket: listener.into() })
+        };
+        passed.into_iter().map(listener).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The sockets for a new configuration: an address that stays keeps its socket, what systemd passed stays as it
+    /// is. These here are not touched, so that nothing is lost when the new ones are given up.
+    ///
+    /// # Errors
+    /// As [`Listeners::bind`]; then none of the new sockets is left.
+    pub fn change(&self, config: &Config) -> io::Result<Self> {
+        self.with(&PORTS.map(|port| (port, wanted(config, port)))).map_err(io::Error::from)
+    }
+
+    fn with(&self, all: &[(Port, Option<&Listen>)]) -> Result<Self, ListenError> {
+        let mut new = Self::default();
+        for (port, listen) in all {
+            let mut passed = self.0.iter().filter(|old| old.port == *port && old.wanted.is_none()).peekable();
+            if passed.peek().is_some() {
+                for old in passed {
+                    new.0.push(old.share(*port)?);
+                }
+            } else if let Some(listen) = listen {
+                let group = self.group(*port, listen, &new)?;
+                new.0.extend(group);
+            }
+        }
+        Ok(new)
+    }
+
+    /// The sockets of one key. Its addresses with port 0 get one and the same free port, where there is one.
+    fn group(&self, port: Port, listen: &Listen, new: &Self) -> Result<Vec<Listener>, ListenError> {
+        for last in (0..TRIES).map(|n| n + 1 == TRIES) {
+            if let Some(group) = self.try_group(port, listen, new, last)? {
+                return Ok(group);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// `None`: the common port is not free everywhere.
+    fn try_group(
+        &self,
+        port: Port,
+        listen: &Listen,
+        new: &Self,
+        last: bool,
+    ) -> Result<Option<Vec<Listener>>, ListenError> {
+        let mut group: Vec<Listener> = Vec::new();
+        let mut missing = None;
+        for wanted in &listen.addresses {
+            let free = wanted.port() == 0;
+            let same = |old: &&Listener| old.wanted == Some(*wanted) && (!free || old.port == port);
+            if let Some(old) = self.0.iter().find(same) {
+                group.push(old.share(port)?);
+                continue;
+            }
+            let common = group.iter().find(|one| free && one.wanted.is_some_and(|at| at.port() == 0));
+            let common = common.map(|one| one.address.port());
+            let at = SocketAddr::new(wanted.ip(), common.unwrap_or(wanted.port()));
+            match bind(port, *wanted, at, listen) {
+                Ok(listener) => group.push(listener),
+                Err(ListenError::InUse(..)) if common.is_some() && !last => return Ok(None),
+                Err(ListenError::InUse(..)) if common.is_some() => {
+                    group.push(bind(port, *wanted, *wanted, listen)?)
+                }
+                Err(error @ ListenError::InUse(..)) => {
+                    return Err(self.overlap(new, &group, port, at).unwrap_or(error));
+                }
+                Err(error @ ListenError::NotHere(..)) if listen.best_effort => missing = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match missing {
+            Some(error) if group.is_empty() => Err(error),
+            Some(error) => {
+                tracing::warn!(event = "address-left-out", "{error}: left out");
+                Ok(Some(group))
+            }
+            None => Ok(Some(group)),
+        }
+    }
+
+    /// Whether it is this daemon itself that has the port.
+    fn overlap(&self, new: &Self, group: &[Listener], port: Port, at: SocketAddr) -> Option<ListenError> {
+        let mut ours = self.0.iter().chain(&new.0).chain(group).map(|listener| listener.address);
+        let other = ours.find(|other| {
+            let any = other.ip().is_unspecified() || at.ip().is_unspecified();
+            other.port() == at.port() && (any || other.ip() == at.ip())
+        })?;
+        Some(ListenError::Overlaps(port, at, other))
+    }
+
+    /// All sockets, and what each is.
+    pub fn all(&self) -> impl Iterator<Item = (Port, &OwnedFd)> {
+        self.0.iter().map(|listener| (listener.port, &listener.socket))
+    }
+
+    /// Where one port of the daemon is to be found.
+    pub fn addresses(&self, port: Port) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().filter(move |listener| listener.port == port).map(|listener| listener.address)
+    }
+}
+
+/// Binds `wanted` at `at` (the same but for the port), or at what stands for it on this machine.
+fn bind(port: Port, wanted: SocketAddr, at: SocketAddr, listen: &Listen) -> Result<Listener, ListenError> {
+    // `[::]` serves IPv4 as well, unless there is a socket of its own for that.
+    let mut others = listen.addresses.iter();
+    let v4_too = at.ip().is_unspecified()
+        && !others
+            .any(|other| other.is_ipv4() && other.ip().is_unspecified() && other.port() == wanted.port());
+    let socket = match listen_at(at, !v4_too) {
+        Err(error) if v4_too && no_ipv6(at, &error) => {
+            tracing::warn!(event = "no-ipv6", "{}: no IPv6 here, 0.0.0.0 instead of {}", key(port), at.ip());
+            listen_at(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), at.port()), false)
+        }
+        result => result,
+    };
+    let socket = socket.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::ADDRINUSE) => ListenError::InUse(port, at),
+        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => ListenError::NotHere(port, at),
+        Some(Errno::ACCESS) => ListenError::Privileged(port, at),
+        _ => ListenError::Io(port, at, error),
+    })?;
+    let address = socket.local_addr().ok().as_ref().and_then(SockAddr::as_socket).unwrap_or(at);
+    Ok(Listener { port, wanted: Some(wanted), address, socket: socket.into() })
+}
+
+fn no_ipv6(at: SocketAddr, error: &io::Error) -> bool {
+    at.is_ipv6() && matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+}
+
+fn listen_at(at: SocketAddr, only_v6: bool) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(at), kind, Some(Protocol::TCP))?;
+    if at.is_ipv6() {
+        // Explicitly: the default is the administrator's (net.ipv6.bindv6only).
+        socket.set_only_v6(only_v6)?;
+    }
+    // Else a restarted daemon would have to wait for the connections of its predecessor.
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Listening sockets and the accept loop.
+//! Listening sockets, the accept loop, and the time limits of connections.
+
 pub mod accept;
-pub mod guard;
 pub mod listen;

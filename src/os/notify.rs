@@ -68,11 +68,12 @@ pub type Passed = (String, TcpListener);
 /// # Errors
 /// One of these is no listening TCP socket.
 pub fn passed_sockets(names: &[&str]) -> io::Result<Vec<Passed>> {
-    // It checks that they are meant for this process; `listenfd` owns them without unsafe code of ours.
-    let all: Vec<_> = sd_notify::listen_fds_with_names()?.map(|(_, name)| name).collect();
-    if all.is_empty() {
+    // Names alone may be left over from a parent: only the numbers say whether they are meant for this process.
+    if sd_notify::listen_fds()?.len() == 0 {
         return Ok(Vec::new());
     }
+    let all: Vec<_> = sd_notify::listen_fds_with_names()?.map(|(_, name)| name).collect();
+    // Owns them without unsafe code of ours.
     let mut descriptors = listenfd::ListenFd::from_env();
     let mut passed = Vec::new();
     for (at, name) in all.into_iter().enumerate().filter(|(_, name)| names.contains(&&**name)) {
