@@ -5,7 +5,7 @@ use super::hub::{Hub, Me, Phase, Push, TICK};
 use crate::config::Config;
 use crate::log;
 use crate::model::Mono;
-use crate::net::accept::{Gate, Go, accept_loop};
+use crate::net::accept::{Gate, Go, accept_loop, even};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Hello, Port, ToMaster, ToWorker, VERSION};
@@ -149,9 +149,7 @@ impl Gate for Even {
         if state.requests.unanswered() > UNANSWERED {
             return Go::Pause(Duration::from_millis(1));
         }
-        #[expect(clippy::cast_precision_loss, reason = "a share needs no exactness")]
-        let (own, mean) = (state.population() as f32, state.mean());
-        if own > mean * 1.03 + 1.0 { Go::Pause(Duration::from_micros(500)) } else { Go::Now }
+        even(state.population(), state.mean())
     }
 
     fn accept_error(&mut self) {
