@@ -5,6 +5,9 @@ mod buckets;
 pub use buckets::Buckets;
 /// stub
 #[derive(Clone, Copy, Debug)]
-pub struct Client { /// a
- pub address: std::net::IpAddr, /// b
- pub counted: std::net::IpAddr }
+pub struct Client {
+    /// a
+    pub address: std::net::IpAddr,
+    /// b
+    pub counted: std::net::IpAddr,
+}

@@ -92,7 +92,12 @@ fn print(what: &What, answer: &Value) {
             rows(answer, "sessions", &fields, bold);
         }
         What::Sources => {
-            rows(answer, "sources", &["name", "state", "pair", "price", "ticks", "reconnects", "error"], bold);
+            rows(
+                answer,
+                "sources",
+                &["name", "state", "pair", "price", "ticks", "reconnects", "error"],
+                bold,
+            );
         }
         What::Reload => {
             let words = |key: &str| {
@@ -100,7 +105,11 @@ fn print(what: &What, answer: &Value) {
                 list.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
             };
             let changed = words("changed");
-            println!("revision {}: {}", answer["revision"], if changed.is_empty() { "no change" } else { &changed });
+            println!(
+                "revision {}: {}",
+                answer["revision"],
+                if changed.is_empty() { "no change" } else { &changed }
+            );
             if !words("restart").is_empty() {
                 println!("needs a restart of the daemon: {}", words("restart"));
             }
@@ -125,7 +134,9 @@ fn rows(answer: &Value, list: &str, fields: &[&str], bold: bool) {
 }
 
 fn workers(answer: &Value, bold: bool) {
-    let headings = ["id", "pid", "state", "uptime", "restarts", "sessions", "users", "cpu", "memory", "in", "out", "lag"];
+    let headings = [
+        "id", "pid", "state", "uptime", "restarts", "sessions", "users", "cpu", "memory", "in", "out", "lag",
+    ];
     let row = |worker: &Value| {
         let plain = |field: &str| cell(&worker[field]);
         vec![

@@ -30,7 +30,8 @@ pub fn run() -> ExitCode {
 async fn live() -> io::Result<()> {
     let (sender, mut receiver, writer) = attach()?;
     tokio::spawn(writer.run());
-    let hello = Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
+    let hello =
+        Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let Some(plan) = next_plan(&mut receiver).await? else { return Ok(()) };
     let http = Http::new(Proxies::Environment);

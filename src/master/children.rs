@@ -112,11 +112,8 @@ impl Master {
     /// Everything that came together from one child.
     pub(super) fn hear(&mut self, from: Generation, batch: &mut Batch) {
         let Some(child) = self.children.0.get(&from) else { return };
-        let result = if child.is_worker() {
-            self.hear_worker(from, batch)
-        } else {
-            self.hear_feeder(from, batch)
-        };
+        let result =
+            if child.is_worker() { self.hear_worker(from, batch) } else { self.hear_feeder(from, batch) };
         if let Err(error) = result {
             tracing::error!(event = "child-garbage", generation = from, %error, "what it says makes no sense: killed");
             self.kill(from);
@@ -137,7 +134,9 @@ impl Master {
                 let order = Order { request, id, user, symbol, frame, deadline };
                 self.router.deliver(from, &order, &self.directory, now, &mut self.children);
             }
-            ToMaster::Delivered { ticket, tally } => self.router.delivered(from, ticket, tally, &mut self.children),
+            ToMaster::Delivered { ticket, tally } => {
+                self.router.delivered(from, ticket, tally, &mut self.children)
+            }
             ToMaster::Open(open) => {
                 let verdict = self.directory.open(from, &open, &self.config.limits, now);
                 let mean = self.directory.mean(self.children.ready_workers().count());
@@ -183,7 +182,12 @@ impl Master {
 
     fn hello(&mut self, from: Generation, version: u32) {
         if version != VERSION {
-            tracing::error!(event = "child-version", generation = from, version, "speaks another version: killed");
+            tracing::error!(
+                event = "child-version",
+                generation = from,
+                version,
+                "speaks another version: killed"
+            );
             self.kill(from);
         }
     }

@@ -227,7 +227,9 @@ impl Master {
         self.tell_status();
         // A master whose workers are all silent is of no use: systemd may start it anew.
         let alive = self.children.0.values().filter(|child| child.is_worker());
-        let silent = alive.filter_map(|child| child.beat_at).all(|at| now.since(at) > self.config.cluster.worker_timeout);
+        let silent = alive
+            .filter_map(|child| child.beat_at)
+            .all(|at| now.since(at) > self.config.cluster.worker_timeout);
         let any = self.children.0.values().any(|child| child.is_worker() && child.beat_at.is_some());
         if !(any && silent) {
             self.notifier.watchdog();

@@ -90,7 +90,8 @@ impl Master {
 
     fn consider(&mut self, loaded: Loaded) {
         let changes = diff(&self.config, &loaded.config);
-        let of = |effect: Effect| changes.iter().filter(move |c| c.effect == effect).map(|c| c.key.to_string());
+        let of =
+            |effect: Effect| changes.iter().filter(move |c| c.effect == effect).map(|c| c.key.to_string());
         let outcome = Outcome {
             ok: true,
             revision: self.revision + u64::from(!changes.is_empty()),
@@ -151,7 +152,8 @@ impl Master {
         crate::log::adopt(&self.config.log);
         let message = ToWorker::Config { revision: self.revision, config: &self.config_json };
         self.children.tell_workers(&message);
-        let feeders: Vec<_> = self.children.0.iter().filter(|(_, c)| !c.is_worker()).map(|(g, _)| *g).collect();
+        let feeders: Vec<_> =
+            self.children.0.iter().filter(|(_, c)| !c.is_worker()).map(|(g, _)| *g).collect();
         feeders.into_iter().for_each(|feeder| self.tell_feeder(feeder, &self.config_json));
         self.router.set_rate(self.config.limits.quotes_per_user);
         self.directory.rank_users(self.config.stats.users);

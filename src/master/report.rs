@@ -6,7 +6,9 @@ use crate::model::{Health, Mono, Wall};
 use crate::os::{clock, process};
 use crate::protocol::client::QuoteText;
 use crate::protocol::cluster::{Port, ToWorker};
-use crate::stats::{FeederRow, Load, Metrics, PriceGauge, Statistics, Totals, UserRow, When, WorkerRow, mark};
+use crate::stats::{
+    FeederRow, Load, Metrics, PriceGauge, Statistics, Totals, UserRow, When, WorkerRow, mark,
+};
 use crate::supervisor::{Row, State};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -80,7 +82,9 @@ impl Master {
         let shown = self.config.stats.users;
         let users: Vec<UserRow<'_>> = if shown {
             let first = self.directory.first_users(NAMED);
-            first.map(|u| UserRow { user_id: u.user.as_str(), sessions: u.sessions, workers: u.workers }).collect()
+            first
+                .map(|u| UserRow { user_id: u.user.as_str(), sessions: u.sessions, workers: u.workers })
+                .collect()
         } else {
             Vec::new()
         };
@@ -193,14 +197,19 @@ impl Master {
     fn price_words(&self) -> String {
         let symbol = &self.config.price.symbol;
         let Some(quote) = self.prices.get(symbol) else { return format!("no price of {symbol}") };
-        let (age, made_up) = (quote.age(clock::boot()).as_secs_f64(), if quote.mock { " (MADE UP)" } else { "" });
+        let (age, made_up) =
+            (quote.age(clock::boot()).as_secs_f64(), if quote.mock { " (MADE UP)" } else { "" });
         format!("{symbol} {} from {}{made_up}, {age:.1} s old", quote.price, quote.source)
     }
 
     /// systemd's status line, when it has changed.
     pub(super) fn tell_status(&mut self) {
         let workers = self.children.ready_workers().count();
-        let text = format!("{workers} workers, {} sessions, {}", self.directory.totals().sessions, self.price_words());
+        let text = format!(
+            "{workers} workers, {} sessions, {}",
+            self.directory.totals().sessions,
+            self.price_words()
+        );
         if text != self.status {
             self.notifier.status(&text);
             self.status = text;

@@ -123,6 +123,7 @@ impl Farewell {
             return;
         }
         let mut rest = [0; 512];
-        let _ = timeout(LINGER, async { while matches!(self.stream.read(&mut rest).await, Ok(1..)) {} }).await;
+        let _ =
+            timeout(LINGER, async { while matches!(self.stream.read(&mut rest).await, Ok(1..)) {} }).await;
     }
 }

@@ -4,7 +4,6 @@ use super::http;
 use super::hub::{Hub, Me, Phase, Push, TICK};
 use crate::config::Config;
 use crate::log;
-use crate::model::Mono;
 use crate::net::accept::{Gate, Go, accept_loop, even};
 use crate::os::clock;
 use crate::protocol::client::Close;
@@ -27,8 +26,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const UNANSWERED: usize = 256;
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
-/// What a session's last bytes may take once all have been sent away.
-const LAST: Duration = Duration::from_secs(2);
+/// How often an ending worker looks whether all have gone.
+const LAST: Duration = Duration::from_millis(20);
 
 /// Why a worker could not live.
 #[derive(Debug)]
@@ -82,7 +81,11 @@ async fn live() -> Result<(), Failure> {
     let (sender, mut receiver, writer) = attach()?;
     tokio::spawn(writer.run());
     let pid = std::process::id();
-    sender.send(&ToMaster::Hello(Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid }))?;
+    sender.send(&ToMaster::Hello(Hello {
+        version: VERSION,
+        program: env!("CARGO_PKG_VERSION").into(),
+        pid,
+    }))?;
     let mut first = receiver.receive().await?;
     let (hub, listeners) = welcome(&mut first, &sender, pid)?;
     let accepting = CancellationToken::new();
@@ -143,11 +146,11 @@ struct Even(Hub);
 impl Gate for Even {
     fn before_accept(&mut self) -> Go {
         let state = self.0.lock();
-        if state.phase == Phase::Ending {
+        if matches!(state.phase, Phase::Draining | Phase::Stopping) {
             return Go::Stop;
         }
         if state.requests.unanswered() > UNANSWERED {
-            return Go::Pause(Duration::from_millis(1));
+            return Go::Hold(Duration::from_millis(1));
         }
         even(state.population(), state.mean())
     }
@@ -246,29 +249,24 @@ fn configure(state: &mut super::hub::State, revision: u64, config: &str) {
     }
 }
 
-/// Sends all sessions away, spread over the first half of the time, and waits for their last bytes.
+/// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
 async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
     let over = clock::mono().after(end.within);
-    let step = end.within / 2 / STEPS;
     let (batch, each, mut first) = {
         let mut state = hub.lock();
-        state.phase = Phase::Ending;
+        let stops = end.close == Close::Shutdown;
+        state.phase = if stops { Phase::Stopping } else { Phase::Draining };
+        state.ending.cancel();
         let sessions = state.population();
-        let batch = sessions.div_ceil(STEPS as usize).max(100);
-        // Each client gets a moment of its own to come back: some thousands a second at most.
-        (batch, if sessions > 1 { 2 } else { 0 }, if end.close == Close::Shutdown { 1000 } else { 100 })
+        // Each client gets a moment of its own to come back: some hundreds a second.
+        let each = if sessions > 1 { 2 } else { 0 };
+        (sessions.div_ceil(STEPS as usize).max(100), each, if stops { 1000 } else { 100 })
     };
-    while hub.lock().dismiss(end.close, batch, (first, each)) {
-        first += each * batch as u64;
-        if !wait(hub, receiver, step).await {
-            return;
-        }
-    }
-    let last = over.min(clock::mono().after(LAST));
-    while hub.lock().leaving() && clock::mono() < last && wait(hub, receiver, Duration::from_millis(20)).await {}
-    // The last answers of requests on their way: they are quick, or their clients have gone.
-    while hub.lock().counters.connections > 0 && clock::mono() < Mono(last.0) {
-        if !wait(hub, receiver, Duration::from_millis(20)).await {
+    while clock::mono() < over {
+        let dismissed = hub.lock().dismiss(end.close, batch, (first, each));
+        first += each * dismissed as u64;
+        let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };
+        if !wait(hub, receiver, pause).await || hub.lock().empty() {
             return;
         }
     }

@@ -37,7 +37,11 @@ async fn publish_to(hub: &Hub, name: &str, request: Request) -> Result<Response,
     let bytes = body::read(&config, request).await?;
     let message: Message<'_> = body::parse(&bytes)?;
     if !config.channels.iter().any(|channel| channel.name == name) {
-        return Err(Problem::new(404, "unknown-channel", "no [[channels]] of the configuration has this name"));
+        return Err(Problem::new(
+            404,
+            "unknown-channel",
+            "no [[channels]] of the configuration has this name",
+        ));
     }
     let frame = frame::text(client::channel_message(name, None, clock::wall(), message.data.get()));
     let deadline = clock::mono().after(config.quotes.timeout);
@@ -56,7 +60,12 @@ fn busy() -> Problem {
     Problem::new(503, "cluster-busy", "the master did not answer in time")
 }
 
-async fn answered<T>(hub: &Hub, number: u64, receiver: oneshot::Receiver<T>, wait: Duration) -> Result<T, Lost> {
+async fn answered<T>(
+    hub: &Hub,
+    number: u64,
+    receiver: oneshot::Receiver<T>,
+    wait: Duration,
+) -> Result<T, Lost> {
     match tokio::time::timeout(wait + LATE, receiver).await {
         Ok(Ok(answer)) => Ok(answer),
         _ => {

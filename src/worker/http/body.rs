@@ -15,7 +15,8 @@ pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Pro
     let (parts, body) = request.into_parts();
     let most = config.http.max_body;
     let large = || Problem::new(413, "body-too-large", format!("a body may have {most} bytes"));
-    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|len| len > most as u64) {
         return Err(large());
     }
@@ -66,7 +67,9 @@ mod tests {
     fn syntax_comes_before_shape() {
         let status = |text: &str| parse::<Shape>(text.as_bytes()).map_err(|problem| problem.status);
         assert!(status(r#"{"user_id":"a","more":[]}"#).is_ok());
-        for text in ["", "{", "nonsense", r#"{"user_id":5, x"#, r#"{"user_id":NaN}"#, r#"{"user_id":"\ud800"}"#] {
+        for text in
+            ["", "{", "nonsense", r#"{"user_id":5, x"#, r#"{"user_id":NaN}"#, r#"{"user_id":"\ud800"}"#]
+        {
             assert_eq!(status(text).unwrap_err(), 400, "{text}");
         }
         for text in ["null", "[]", "{}", r#"{"user_id":5}"#, r#"{"user_id":"a","user_id":"b"}"#] {

@@ -7,6 +7,8 @@ use crate::protocol::client::Problem;
 use crate::protocol::cluster::Port;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -15,6 +17,9 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
@@ -27,7 +32,13 @@ const HEAD: usize = 32 << 10;
 const HEADERS: usize = 100;
 
 /// Serves a connection until it ends or becomes a session.
-pub(in crate::worker) async fn serve(hub: Hub, router: Router, stream: TcpStream, address: SocketAddr, port: Port) {
+pub(in crate::worker) async fn serve(
+    hub: Hub,
+    router: Router,
+    stream: TcpStream,
+    address: SocketAddr,
+    port: Port,
+) {
     let config = hub.config();
     let head = match port {
         Port::Ws => config.ws.handshake_timeout.min(config.http.header_timeout),
@@ -36,34 +47,55 @@ pub(in crate::worker) async fn serve(hub: Hub, router: Router, stream: TcpStream
     let (io, phase) = Guard::new(stream, Limits { head, idle: config.http.idle_timeout });
     drop(config);
     let peer = Peer { address, port };
-    let counted = hub.clone();
+    let (counted, ending) = (hub.clone(), hub.lock().ending.clone());
+    let served = Arc::new(AtomicBool::new(false));
+    let (first, closing) = (served.clone(), ending.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (router, hub) = (router.clone(), counted.clone());
-        let request_phase = phase.begin();
+        first.store(true, Relaxed);
+        let (router, hub, closing) = (router.clone(), counted.clone(), closing.clone());
+        let serving = phase.begin();
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            let answer = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
-            let response = match answer {
-                Ok(Ok(response)) => response,
-                Ok(Err(never)) => match never {},
-                Err(_) => {
-                    hub.lock().counters.panics += 1;
-                    refuse::with(&Problem::new(500, "internal-error", "this request failed; others are not touched"))
-                }
-            };
-            hub.lock().answered(response.status().as_u16());
-            drop(request_phase);
+            let mut response = answer(&hub, router, request).await;
+            if closing.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            drop(serving);
             Ok::<Response, Infallible>(response)
         }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .max_buf_size(HEAD)
-        .max_headers(HEADERS)
-        .half_close(false)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
     // Boxed, so that a connection that becomes a session gives all of it back.
-    let _ = Box::pin(connection).await;
+    let mut connection = Box::pin(
+        hyper::server::conn::http1::Builder::new()
+            .max_buf_size(HEAD)
+            .max_headers(HEADERS)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades(),
+    );
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = ending.cancelled() => {
+            // One that waits for another request ends now; one that has not asked anything yet is answered first.
+            if served.load(Relaxed) {
+                connection.as_mut().graceful_shutdown();
+            }
+            let _ = connection.await;
+        }
+    }
     hub.lock().disconnected();
+}
+
+async fn answer(hub: &Hub, router: Router, request: Request) -> Response {
+    let answer = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
+    let response = match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => {
+            hub.lock().counters.panics += 1;
+            refuse::with(&Problem::new(500, "internal-error", "this request failed; others are not touched"))
+        }
+    };
+    hub.lock().answered(response.status().as_u16());
+    response
 }

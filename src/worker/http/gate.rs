@@ -1,11 +1,11 @@
 //! What every request must pass first: the host it names, the origin of a browser.
 
 use super::{Peer, refuse};
+use crate::access::Client;
 use crate::worker::hub::Hub;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use crate::access::Client;
 
 /// Checks, and leaves the client's address for the route.
 pub(super) async fn check(State(_hub): State<Hub>, mut request: Request, next: Next) -> Response {

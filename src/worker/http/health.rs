@@ -31,8 +31,11 @@ async fn ready(State(hub): State<Hub>) -> Response {
     if state.prices.object(&state.config.price.symbol, &state.rules, clock::boot()).is_none() {
         reasons.push("price-unavailable");
     }
-    let (status, word) =
-        if reasons.is_empty() { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "unready") };
+    let (status, word) = if reasons.is_empty() {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unready")
+    };
     let mut response = refuse::json(status, json!({ "status": word, "reasons": reasons }).to_string());
     if !reasons.is_empty() {
         response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("1"));

@@ -59,7 +59,9 @@ pub(super) async fn stats(State(hub): State<Hub>) -> Response {
 mod tests {
     #[test]
     fn a_host_loses_its_port() {
-        for (host, name) in [("a.b:80", "a.b"), ("a", "a"), ("[::1]:3000", "[::1]"), ("127.0.0.1:1", "127.0.0.1")] {
+        for (host, name) in
+            [("a.b:80", "a.b"), ("a", "a"), ("[::1]:3000", "[::1]"), ("127.0.0.1:1", "127.0.0.1")]
+        {
             assert_eq!(super::host_name(host), name);
         }
     }

@@ -74,6 +74,7 @@ async fn not_found(_: Request) -> Response {
 }
 
 async fn method_not_allowed(request: Request) -> Response {
-    let detail = format!("this path does not take {}", request.method().as_str().chars().take(16).collect::<String>());
+    let detail =
+        format!("this path does not take {}", request.method().as_str().chars().take(16).collect::<String>());
     refuse::with(&Problem::new(405, "method-not-allowed", detail))
 }

@@ -18,7 +18,11 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 
 
 /// `/`: the page for a browser, the root endpoint for a WebSocket.
 pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
-    if upgrade::wanted(request.headers()) { upgrade::root(state, request).await } else { file(state, request).await }
+    if upgrade::wanted(request.headers()) {
+        upgrade::root(state, request).await
+    } else {
+        file(state, request).await
+    }
 }
 
 /// Any other path of the page.
@@ -39,7 +43,8 @@ pub(super) async fn file(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 fn content(hub: &Hub, name: &str) -> Option<Bytes> {
-    let built_in = || FILES.iter().find(|(file, _)| *file == name).map(|(_, bytes)| Bytes::from_static(bytes));
+    let built_in =
+        || FILES.iter().find(|(file, _)| *file == name).map(|(_, bytes)| Bytes::from_static(bytes));
     match &hub.config().http.static_dir {
         // Small files of a local folder: read at once, like configuration.
         Some(folder) => std::fs::read(folder.join(name)).ok().map(Bytes::from),
@@ -51,8 +56,10 @@ fn answer(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response {
     let mut hasher = foldhash::fast::FixedState::default().build_hasher();
     hasher.write(&bytes);
     let tag = format!("\"{:016x}\"", hasher.finish());
-    let known = asked.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(&tag));
-    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { Body::from(bytes).into_response() };
+    let known =
+        asked.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(&tag));
+    let mut response =
+        if known { StatusCode::NOT_MODIFIED.into_response() } else { Body::from(bytes).into_response() };
     let kind = match name.rsplit('.').next() {
         Some("html") => "text/html; charset=utf-8",
         Some("js" | "mjs") => "text/javascript; charset=utf-8",

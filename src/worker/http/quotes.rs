@@ -49,15 +49,22 @@ fn count(hub: &Hub, slug: &str) {
     }
 }
 
-async fn deliver(hub: &Hub, config: &Config, id: RequestId, bytes: &[u8], at: Mono) -> Result<Response, Problem> {
+async fn deliver(
+    hub: &Hub,
+    config: &Config,
+    id: RequestId,
+    bytes: &[u8],
+    at: Mono,
+) -> Result<Response, Problem> {
     let order: Order<'_> = body::parse(bytes)?;
     let user = UserId::new(&order.user_id)
         .map_err(|error| Problem::new(422, "invalid-user-id", format!("user_id {error}")))?;
     let symbol = match &order.symbol {
         None => config.price.symbol.clone(),
-        Some(text) => Symbol::new(text).ok().filter(|s| config.price.symbols.contains(s)).ok_or_else(|| {
-            Problem::new(422, "unknown-symbol", "symbol: no such symbol is priced here")
-        })?,
+        Some(text) => Symbol::new(text)
+            .ok()
+            .filter(|s| config.price.symbols.contains(s))
+            .ok_or_else(|| Problem::new(422, "unknown-symbol", "symbol: no such symbol is priced here"))?,
     };
     let deadline = at.after(config.quotes.timeout);
     let (number, outcome) = {
@@ -108,10 +115,14 @@ fn answer(outcome: Outcome, id: RequestId, user: &UserId, symbol: &Symbol) -> Re
         Outcome::NotConnected => {
             Err(Problem::new(404, "user-not-connected", "the user has no session that takes quotes"))
         }
-        Outcome::Slow => Err(Problem::new(503, "session-slow", "the user's sessions do not read fast enough")),
-        Outcome::Unknown => {
-            Err(Problem::new(504, "worker-timeout", "a worker that holds the user was silent: delivery is unknown"))
+        Outcome::Slow => {
+            Err(Problem::new(503, "session-slow", "the user's sessions do not read fast enough"))
         }
+        Outcome::Unknown => Err(Problem::new(
+            504,
+            "worker-timeout",
+            "a worker that holds the user was silent: delivery is unknown",
+        )),
         Outcome::NoPrice => Err(Problem::new(503, "price-unavailable", "there is no price now")),
         Outcome::Limited(wait) => {
             Err(Problem::new(429, "rate-limited", "too many quotes for this user").after(wait))

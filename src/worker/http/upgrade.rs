@@ -94,7 +94,7 @@ async fn negotiate(hub: &Hub, endpoint: Endpoint, request: Request) -> Result<Re
     let client = request.extensions().get::<Client>().copied();
     let client = client.ok_or_else(|| Problem::new(500, "internal-error", "the client has no address"))?;
     let wanted = read(&config, endpoint, &request, client)?;
-    if hub.lock().phase == Phase::Ending {
+    if hub.lock().phase == Phase::Stopping {
         return Err(Problem::new(503, "draining", "this worker takes no new sessions"));
     }
     let (opening, verdict) = Opening::announce(
@@ -164,7 +164,11 @@ fn channels(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Problem
         }
     }
     if all.len() > config.limits.channels_per_session as usize {
-        return Err(Problem::new(400, "too-many-channels", "channels: more than limits.channels_per_session"));
+        return Err(Problem::new(
+            400,
+            "too-many-channels",
+            "channels: more than limits.channels_per_session",
+        ));
     }
     Ok(all)
 }
@@ -176,11 +180,14 @@ fn permitted(verdict: Option<Verdict>) -> Result<(), Problem> {
         Some(Verdict::UserLimit) => {
             Err(Problem::new(429, "user-session-limit", "this user has as many sessions as one may have"))
         }
-        Some(Verdict::AddressLimit) => {
-            Err(Problem::new(429, "address-session-limit", "this address has as many sessions as one may have"))
-        }
+        Some(Verdict::AddressLimit) => Err(Problem::new(
+            429,
+            "address-session-limit",
+            "this address has as many sessions as one may have",
+        )),
         Some(Verdict::ConnectRate(wait)) => {
-            Err(Problem::new(429, "address-connect-rate", "too many sessions opened from this address").after(wait))
+            Err(Problem::new(429, "address-connect-rate", "too many sessions opened from this address")
+                .after(wait))
         }
         None => Err(Problem::new(503, "cluster-busy", "the master did not answer in time")),
     }

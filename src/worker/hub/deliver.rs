@@ -161,7 +161,8 @@ impl State {
         let channel = self.channels.get_mut(key);
         let members = std::mem::take(&mut channel.members);
         let frames = if state { 1 } else { std::mem::take(&mut channel.turn_frames) };
-        let bytes = if state { channel.frame.clone() } else { Bytes::from(std::mem::take(&mut channel.turn)) };
+        let bytes =
+            if state { channel.frame.clone() } else { Bytes::from(std::mem::take(&mut channel.turn)) };
         let stats = channel.kind == Kind::Stats;
         let mut whole = 0;
         for member in &members {
@@ -277,7 +278,9 @@ impl State {
             let mut slices = [IoSlice::new(&[]); JOIN];
             let count = outbox.slices(&mut slices);
             match wire.write_vectored(&slices[..count]) {
-                Ok(n) => self.counters.messages_out += outbox.wrote(n, now, |answer| done.push(answer.ticket)),
+                Ok(n) => {
+                    self.counters.messages_out += outbox.wrote(n, now, |answer| done.push(answer.ticket))
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
                     self.doom(key, Close::Lost);
@@ -315,7 +318,8 @@ impl State {
     pub(super) fn encode_price(&mut self, key: ChannelKey, now: Mono) {
         let channel = self.channels.get_mut(key);
         if let Kind::Price { symbol, .. } = &channel.kind {
-            channel.frame = frame::text(self.prices.message(&channel.name, symbol, &self.rules, clock::boot()));
+            channel.frame =
+                frame::text(self.prices.message(&channel.name, symbol, &self.rules, clock::boot()));
             channel.made = now;
         }
     }

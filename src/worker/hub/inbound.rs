@@ -82,7 +82,11 @@ impl State {
     }
 
     /// All or nothing.
-    fn find_all<'a>(&self, names: &[Cow<'_, str>], id: Option<&'a RawValue>) -> Result<Vec<ChannelKey>, Refusal<'a>> {
+    fn find_all<'a>(
+        &self,
+        names: &[Cow<'_, str>],
+        id: Option<&'a RawValue>,
+    ) -> Result<Vec<ChannelKey>, Refusal<'a>> {
         let most = self.config.limits.channels_per_session as usize;
         if names.len() > most {
             return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));

@@ -9,8 +9,8 @@ mod sessions;
 mod settings;
 mod timers;
 
-pub(super) use requests::Lost;
 pub(super) use deliver::Push;
+pub(super) use requests::Lost;
 pub(super) use sessions::{Opening, Request as SessionRequest};
 pub(super) use timers::TICK;
 
@@ -30,6 +30,7 @@ use sessions::Session;
 use slab::Slab;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use timers::Timers;
+use tokio_util::sync::CancellationToken;
 
 /// Bytes read at once, for all sessions together.
 const READ: usize = 64 << 10;
@@ -50,8 +51,10 @@ pub(super) enum Phase {
     Serving,
     /// Welcome, but balancers are told to send no more.
     Unready,
-    /// Refused: the process ends soon.
-    Ending,
+    /// Replaced: who got in before the door closed is served, and sent to the others.
+    Draining,
+    /// Refused: the daemon stops.
+    Stopping,
 }
 
 /// A handle to the worker's one hub.
@@ -67,6 +70,8 @@ pub(super) struct State {
     pub(super) me: Me,
     pub(super) uplink: LinkSender,
     pub(super) phase: Phase,
+    /// Cancelled when connections shall end after what they are at.
+    pub(super) ending: CancellationToken,
     pub(super) counters: Counters,
     pub(super) prices: Prices,
     pub(super) requests: Requests,
@@ -79,6 +84,8 @@ pub(super) struct State {
     dirty: Vec<ChannelKey>,
     tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
     farewells: HashMap<SessionId, Farewell, RandomState>,
+    /// Connections whose last bytes are on their way.
+    leaving: usize,
     /// Sessions that end when nobody walks the table any more.
     doomed: Vec<(Key, Close)>,
     timers: Timers,
@@ -96,6 +103,7 @@ impl Hub {
             me,
             uplink,
             phase: Phase::Serving,
+            ending: CancellationToken::new(),
             counters: Counters::default(),
             prices: Prices::new(&config.price, &channels),
             requests: Requests::default(),
@@ -106,6 +114,7 @@ impl Hub {
             dirty: Vec::new(),
             tickets: HashMap::default(),
             farewells: HashMap::default(),
+            leaving: 0,
             doomed: Vec::new(),
             timers: Timers::new(clock::mono()),
             buffer: vec![0; READ],

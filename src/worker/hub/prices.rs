@@ -130,7 +130,13 @@ impl Prices {
     }
 
     /// The answer to a session's own question.
-    pub(super) fn reply(&self, symbol: &Symbol, id: Option<&RawValue>, rules: &Rules, now: Boot) -> Option<String> {
+    pub(super) fn reply(
+        &self,
+        symbol: &Symbol,
+        id: Option<&RawValue>,
+        rules: &Rules,
+        now: Boot,
+    ) -> Option<String> {
         let (quote, text) = self.shown(symbol, rules, now)?;
         Some(client::quote(None, id, (text, quote), (rules, now)))
     }

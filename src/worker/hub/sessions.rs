@@ -1,6 +1,6 @@
 //! The life of a session in its worker: opened, attached to its connection, read, ended.
 
-use super::{Hub, Phase, State};
+use super::{Hub, State};
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, Welcome};
@@ -100,6 +100,7 @@ impl Drop for Guard<'_> {
             state.counters.panics += 1;
             state.end(self.1, Close::Internal);
             if let Some(farewell) = state.farewells.remove(&self.2) {
+                state.leaving -= 1;
                 tokio::spawn(farewell.send());
             }
         }
@@ -116,6 +117,7 @@ pub(in crate::worker) async fn drive(hub: Hub, key: Key, id: SessionId) {
     if let Some(farewell) = farewell {
         // Boxed: an idle session's task stays small.
         Box::pin(farewell.send()).await;
+        hub.lock().leaving -= 1;
     }
 }
 
@@ -293,6 +295,7 @@ impl State {
                 let mut bytes = begun.map(Vec::from).unwrap_or_default();
                 bytes.extend_from_slice(&last);
                 self.farewells.insert(session.id, wire.finish(bytes));
+                self.leaving += 1;
             }
         }
     }
@@ -318,9 +321,14 @@ impl State {
         self.end_with(key, close, last);
     }
 
-    /// The next sessions to be sent away, at most `most` of them; false when none is left.
-    pub(in crate::worker) fn dismiss(&mut self, close: Close, most: usize, (first, each): (u64, u64)) -> bool {
-        self.phase = Phase::Ending;
+    /// Sends away the next sessions, at most `most` of them, and says how many. Each is told to come back after a
+    /// time of its own: `first` for the first, `each` more for each other, in milliseconds.
+    pub(in crate::worker) fn dismiss(
+        &mut self,
+        close: Close,
+        most: usize,
+        (first, each): (u64, u64),
+    ) -> usize {
         let keys: Vec<Key> =
             self.sessions.iter().take(most).filter_map(|(key, _)| u32::try_from(key).ok()).collect();
         for (place, key) in (0..).zip(&keys) {
@@ -331,12 +339,12 @@ impl State {
             };
             self.end_saying(*key, close, &client::system(&event));
         }
-        !keys.is_empty()
+        keys.len()
     }
 
-    /// Connections whose last bytes are still on their way.
-    pub(in crate::worker) fn leaving(&self) -> bool {
-        !self.farewells.is_empty()
+    /// Whether nobody is here any more, and nothing on its way.
+    pub(in crate::worker) fn empty(&self) -> bool {
+        self.sessions.is_empty() && self.leaving == 0 && self.counters.connections == 0
     }
 }
 

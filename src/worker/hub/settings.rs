@@ -60,7 +60,8 @@ impl State {
             let Ok(key) = Key::try_from(key) else { continue };
             let names = session.subscriptions.iter().map(|s| &*old.get(s.channel).name);
             let kept: Vec<_> = names.filter_map(|name| self.channels.find(name)).collect();
-            session.subscriptions = kept.into_iter().map(|channel| self.channels.join(channel, key)).collect();
+            session.subscriptions =
+                kept.into_iter().map(|channel| self.channels.join(channel, key)).collect();
             if let Some(outbox) = &mut session.outbox {
                 outbox.rename_states(|channel| self.channels.find(&old.get(channel).name));
             }
