@@ -1,5 +1,6 @@
 //! The text of `btc-cluster check`: every key, its value and where it comes from, in TOML that could be a file.
 
+use super::fault::printable;
 use super::load::{Loaded, Setting};
 use std::fmt::Write;
 
@@ -9,7 +10,7 @@ pub fn render(loaded: &Loaded) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "# environment: {} ({})", loaded.config.environment.as_str(), loaded.environment);
     for file in &loaded.files {
-        let _ = writeln!(out, "# read: {}", file.display());
+        let _ = writeln!(out, "# read: {}", printable(&file.to_string_lossy()));
     }
     if loaded.files.is_empty() {
         let _ = writeln!(out, "# no file was read");
@@ -17,7 +18,8 @@ pub fn render(loaded: &Loaded) -> String {
     for setting in &loaded.settings {
         line(&mut out, setting);
         for (_, path) in loaded.secrets.iter().filter(|(key, _)| *key == setting.key) {
-            let _ = writeln!(out, "# {}: \"***\", read from {}", setting.key, path.display());
+            let path = printable(&path.to_string_lossy());
+            let _ = writeln!(out, "# {}: \"***\", read from {path}", setting.key);
         }
     }
     for warning in &loaded.warnings {

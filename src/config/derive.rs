@@ -75,13 +75,11 @@ fn providers(layers: &mut Layers, faults: &mut Faults) -> BTreeMap<String, Strin
 
 fn refuse_unknown(layers: &Layers, name: &str, faults: &mut Faults) {
     let section = format!("provider.{name}");
-    let known = layers.keys_of(&section);
-    let prefix = format!("{section}.");
-    for (key, layered) in
-        layers.keys.iter().filter(|(key, layered)| key.starts_with(&prefix) && layered.default.is_none())
-    {
-        let last = key.strip_prefix(&prefix).unwrap_or(key).trim_matches('"');
-        faults.add(layered.origin.clone(), key, unknown("key", last, known.iter().map(String::as_str)));
+    for (key, layered) in layers.section(&section).filter(|(_, layered)| layered.default.is_none()) {
+        faults.add_with(layered.origin.clone(), format!("{section}.{key}"), || {
+            let known = layers.keys_of(&section);
+            unknown("key", key.trim_matches('"'), known.iter().map(String::as_str))
+        });
     }
 }
 

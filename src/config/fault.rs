@@ -76,9 +76,40 @@ impl fmt::Display for Fault {
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
+    /// More than anybody reads: the rest is not even worded, so that a file of nothing but faults costs no time.
+    pub(crate) const MOST: usize = 100;
+
     pub(crate) fn add(&mut self, origin: Origin, key: impl Into<String>, text: impl Into<String>) {
-        self.0.push(Fault { origin, key: key.into(), text: text.into() });
+        self.add_with(origin, key, || text.into());
     }
+
+    /// [`Faults::add`] with words that take some time to find.
+    pub(crate) fn add_with<T: Into<String>>(
+        &mut self,
+        origin: Origin,
+        key: impl Into<String>,
+        text: impl FnOnce() -> T,
+    ) {
+        match self.0.len() {
+            count if count < Self::MOST => {
+                self.0.push(Fault { origin, key: printable(&key.into()), text: printable(&text().into()) });
+            }
+            Self::MOST => {
+                let text = format!("and more faults from here on: these are the first {}", Self::MOST);
+                self.0.push(Fault { origin, key: String::new(), text });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A text in one line that does nothing to a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// One line each.
@@ -165,6 +196,9 @@ mod tests {
         let origin = Origin::File { path: Path::new("etc/x.toml").into(), line: 12 };
         let fault = Fault { origin: origin.clone(), key: "http.lisen".into(), text: "unknown key".into() };
         assert_eq!(fault.to_string(), "etc/x.toml:12: http.lisen: unknown key");
+        let mut faults = Faults::default();
+        faults.add(origin.clone(), "a\nb", "c\r\nd\u{1b}[31m");
+        assert_eq!(faults.to_string(), "etc/x.toml:12: a\\nb: c\\r\\nd\\u{1b}[31m");
         let fault = Fault { origin: origin.at(0), key: String::new(), text: "no such file".into() };
         assert_eq!(fault.to_string(), "etc/x.toml: no such file");
     }

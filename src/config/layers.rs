@@ -148,7 +148,8 @@ impl Layers {
             if LATER_SECTIONS.contains(&section.as_str()) {
                 faults.add(at, section, LATER);
             } else if !SECTIONS.contains(&section.as_str()) {
-                faults.add(at, value::bare_or_quoted(&section), self.unknown_section(&section, &item));
+                faults
+                    .add_with(at, value::bare_or_quoted(&section), || self.unknown_section(&section, &item));
             } else if section == "channels" {
                 self.set(section, item, origin);
             } else {
@@ -175,9 +176,9 @@ impl Layers {
             } else if LATER_KEYS.contains(&key.as_str()) {
                 faults.add(origin.at(item.key_line), key, LATER);
             } else {
-                let known = self.keys_of(section);
-                let text = unknown("key", &name, known.iter().map(String::as_str));
-                faults.add(origin.at(item.key_line), key, text);
+                let known = || self.keys_of(section);
+                let text = || unknown("key", &name, known().iter().map(String::as_str));
+                faults.add_with(origin.at(item.key_line), key, text);
             }
         }
     }
@@ -189,6 +190,10 @@ impl Layers {
             let full = format!("provider.{}", value::bare_or_quoted(&name));
             if !is_name(&name) {
                 faults.add(at, full, NAME_RULE);
+                continue;
+            }
+            if self.providers.len() >= MOST_PROVIDERS && !self.providers.contains_key(&name) {
+                faults.add(at, full, format!("one too many: there may be {MOST_PROVIDERS}"));
                 continue;
             }
             let Value::Table(inner) = item.value else {
@@ -216,11 +221,17 @@ impl Layers {
         }
     }
 
-    /// Names of the keys of a section (`"http"`, `"provider.mock"`) that have a default.
-    pub(crate) fn keys_of(&self, section: &str) -> Vec<String> {
+    /// The keys of a section (`"http"`, `"provider.mock"`) by their last names.
+    pub(crate) fn section<'a>(&'a self, section: &str) -> impl Iterator<Item = (&'a str, &'a Layered)> {
         let prefix = format!("{section}.");
-        let known = self.keys.iter().filter(|(_, layered)| layered.default.is_some());
-        known.filter_map(|(key, _)| key.strip_prefix(&prefix)).map(str::to_owned).collect()
+        let from_here = self.keys.range(prefix.clone()..);
+        from_here.map_while(move |(key, layered)| Some((key.strip_prefix(&prefix)?, layered)))
+    }
+
+    /// The last names of those that have a default.
+    pub(crate) fn keys_of(&self, section: &str) -> Vec<String> {
+        let known = self.section(section).filter(|(_, layered)| layered.default.is_some());
+        known.map(|(key, _)| key.to_owned()).collect()
     }
 
     fn unknown_section(&self, name: &str, item: &Item) -> String {
@@ -236,6 +247,9 @@ impl Layers {
         }
     }
 }
+
+/// More sources than anybody has.
+const MOST_PROVIDERS: usize = 64;
 
 /// What a provider and a channel may be called.
 pub(crate) const NAME_RULE: &str = "a name is 1 to 32 characters of a-z 0-9 _ -";

@@ -284,6 +284,10 @@ pub(crate) fn list<T>(item: &Item, read: impl Fn(&Item) -> Result<T, Wrong>) -> 
     let Value::List(items) = &item.value else {
         return read(item).map(|one| vec![one]);
     };
+    const MOST: usize = 1000;
+    if items.len() > MOST {
+        return Err(wrong(item, format!("must have at most {MOST} entries")));
+    }
     let (mut good, mut bad) = (vec![], vec![]);
     for item in items {
         match read(item) {

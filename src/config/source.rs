@@ -146,7 +146,8 @@ fn environment(env: Option<&str>, around: &Surroundings) -> Result<(Environment,
 /// A running daemon and a `ctl` that is started later must come to the same path: it depends on the place of the
 /// program and of the configuration only where that says "installed", else on the user.
 fn socket(file: &Path, around: &Surroundings) -> PathBuf {
-    if around.packaged && file.starts_with("/etc") {
+    let absolute = std::path::absolute(file).unwrap_or_default();
+    if around.packaged && absolute.starts_with("/etc") {
         return "/run/btc-cluster/control.sock".into();
     }
     match around.variable("XDG_RUNTIME_DIR").map(PathBuf::from) {

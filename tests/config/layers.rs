@@ -222,3 +222,22 @@ fn relative_paths_count_from_the_file_that_names_them() {
     let here = std::env::current_dir().unwrap();
     assert_eq!(load(&source).unwrap().config.http.static_dir, Some(here.join("src")));
 }
+
+#[test]
+fn a_file_of_nothing_but_faults_is_answered_in_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.toml");
+    let said = |text: String| {
+        fs::write(&file, text).unwrap();
+        let faults = load(&source(&file)).unwrap_err().0;
+        (faults.len(), faults.last().unwrap().text.clone())
+    };
+    let more = "and more faults from here on: these are the first 100".to_owned();
+    let keys: String = (0..90_000).map(|i| format!("a{i} = 1\n")).collect();
+    assert_eq!(said(format!("[http]\n{keys}")), (101, more.clone()));
+    let providers: String = (0..20_000).map(|i| format!("[provider.a{i}]\nkind = \"mock\"\n")).collect();
+    assert_eq!(said(providers), (101, more));
+    let symbols = "\"AA-BB\", ".repeat(90_000);
+    let most = "must have at most 1000 entries".to_owned();
+    assert_eq!(said(format!("[price]\nsymbols = [{symbols}]")), (1, most));
+}
