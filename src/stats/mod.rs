@@ -1,1 +1,13 @@
-//! Counters of a process and what is made of all of them together.
+//! Counters of a process and what is made of all of them together: totals that never fall, the statistics object and
+//! when it goes out, the metrics.
+
+mod counters;
+mod merge;
+mod metrics;
+mod object;
+mod when;
+
+pub use merge::{Ledger, Pulse};
+pub use metrics::{Metrics, PriceGauge};
+pub use object::{FeederRow, Statistics, Totals, UserRow, WorkerRow, mark};
+pub use when::{Load, When};

@@ -1,0 +1,91 @@
+//! How a process counts, and how counts are added up.
+
+use crate::protocol::cluster::Counters;
+use std::collections::BTreeMap;
+
+/// One more of `key`; only the first of a kind allocates.
+fn one_more(counts: &mut BTreeMap<String, u64>, key: &str) {
+    match counts.get_mut(key) {
+        Some(count) => *count += 1,
+        None => _ = counts.insert(key.to_owned(), 1),
+    }
+}
+
+fn sum<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
+    for (key, count) in from {
+        match into.get_mut(key) {
+            Some(sum) => *sum += count,
+            None => _ = into.insert(key.clone(), *count),
+        }
+    }
+}
+
+impl Counters {
+    /// A session was closed with this code.
+    pub fn count_closed(&mut self, code: u16) {
+        *self.closed.entry(code).or_default() += 1;
+    }
+
+    /// An upgrade was refused for this reason.
+    pub fn count_refused(&mut self, slug: &str) {
+        one_more(&mut self.refused, slug);
+    }
+
+    /// An HTTP response with this status left.
+    pub fn count_http(&mut self, status: u16) {
+        *self.http.entry(status).or_default() += 1;
+    }
+
+    /// A quote was answered so.
+    pub fn count_quote(&mut self, slug: &str) {
+        one_more(&mut self.quotes, slug);
+    }
+
+    /// Adds what another process has counted, but not its gauges: those are of a process and have no sum over time.
+    pub fn add_sums(&mut self, other: &Self) {
+        let Self { messages_in, messages_out, stats_out, opened, closed, refused, http, quotes, .. } = self;
+        *messages_in += other.messages_in;
+        *messages_out += other.messages_out;
+        *stats_out += other.stats_out;
+        *opened += other.opened;
+        sum(closed, &other.closed);
+        sum(refused, &other.refused);
+        sum(http, &other.http);
+        sum(quotes, &other.quotes);
+        self.conflated += other.conflated;
+        self.accept_errors += other.accept_errors;
+        self.panics += other.panics;
+        self.cpu_us += other.cpu_us;
+    }
+
+    /// Adds a living process's gauges: memory and connections add up, of two lags the longer counts.
+    pub fn add_gauges(&mut self, other: &Self) {
+        self.rss += other.rss;
+        self.connections += other.connections;
+        self.lag_us = self.lag_us.max(other.lag_us);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_by_kind() {
+        let (mut one, mut two) = (Counters { rss: 5, lag_us: 7, ..Counters::default() }, Counters::default());
+        one.count_closed(1001);
+        one.count_refused("full");
+        one.count_refused("full");
+        two.count_refused("full");
+        two.count_http(200);
+        two.count_quote("delivered");
+        two.cpu_us = 3;
+        let mut all = Counters::default();
+        all.add_sums(&one);
+        all.add_sums(&two);
+        assert_eq!((all.refused["full"], all.closed[&1001], all.http[&200], all.cpu_us), (3, 1, 1, 3));
+        assert_eq!((all.quotes["delivered"], all.rss, all.lag_us), (1, 0, 0));
+        all.add_gauges(&one);
+        assert_eq!((all.rss, all.lag_us, all.cpu_us), (5, 7, 3));
+    }
+}

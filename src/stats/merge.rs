@@ -1,0 +1,199 @@
+//! The books of all processes: what the dead have counted stays counted, so that no total ever falls. What a process
+//! counted between its last beat and its death (a second at most) is lost.
+
+use crate::model::Mono;
+use crate::protocol::cluster::{Counters, Generation, Slot};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Less than this apart, two beats tell nothing of the CPU: they were held up and came together.
+const APART: Duration = Duration::from_millis(500);
+
+/// How a living process is, by its beats.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pulse {
+    /// CPU between its last two beats, in percent of one core.
+    pub cpu_pct: f64,
+    /// Resident memory in bytes.
+    pub rss: u64,
+    /// How late its last timer was.
+    pub lag: Duration,
+    /// Time since its last sign of life; its start is one.
+    pub age: Duration,
+}
+
+/// A living process.
+#[derive(Debug)]
+struct Process {
+    slot: Slot,
+    counters: Counters,
+    /// Its last sign of life.
+    seen: Mono,
+    /// The beat that CPU is measured from: when, and its CPU time.
+    measured: Option<(Mono, u64)>,
+    cpu_pct: f64,
+}
+
+/// The books.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// What the dead of each slot have counted.
+    dead: BTreeMap<Slot, Counters>,
+    alive: BTreeMap<Generation, Process>,
+}
+
+impl Ledger {
+    /// A process was started for a slot; 0 is the feeder's.
+    pub fn born(&mut self, generation: Generation, slot: Slot, now: Mono) {
+        self.dead.entry(slot).or_default();
+        let process =
+            Process { slot, counters: Counters::default(), seen: now, measured: None, cpu_pct: 0.0 };
+        self.alive.insert(generation, process);
+    }
+
+    /// Its counters of this moment. Those of an unknown process are not taken.
+    pub fn beat(&mut self, generation: Generation, counters: &Counters, now: Mono) {
+        let Some(process) = self.alive.get_mut(&generation) else { return };
+        match process.measured {
+            Some((at, _)) if now.since(at) < APART => {}
+            Some((at, before)) => {
+                let used = counters.cpu_us.saturating_sub(before);
+                process.cpu_pct = used as f64 * 100.0 / (now.since(at).as_micros() as f64);
+                process.measured = Some((now, counters.cpu_us));
+            }
+            None => process.measured = Some((now, counters.cpu_us)),
+        }
+        process.counters.clone_from(counters);
+        process.seen = now;
+    }
+
+    /// A process has ended: its counters are its slot's now.
+    pub fn gone(&mut self, generation: Generation) {
+        if let Some(process) = self.alive.remove(&generation) {
+            self.dead.entry(process.slot).or_default().add_sums(&process.counters);
+        }
+    }
+
+    /// What a slot's processes have counted since the daemon's start. The gauges are those of the living.
+    #[must_use]
+    pub fn slot(&self, slot: Slot) -> Counters {
+        let mut sum = self.dead.get(&slot).cloned().unwrap_or_default();
+        for process in self.alive.values().filter(|process| process.slot == slot) {
+            sum.add_sums(&process.counters);
+            sum.add_gauges(&process.counters);
+        }
+        sum
+    }
+
+    /// All slots that ever had a process, in their order.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.dead.keys().copied()
+    }
+
+    /// What all workers have counted since the daemon's start.
+    #[must_use]
+    pub fn total(&self) -> Counters {
+        let mut sum = Counters::default();
+        for slot in self.slots().filter(|slot| *slot != 0) {
+            let of_slot = self.slot(slot);
+            sum.add_sums(&of_slot);
+            sum.add_gauges(&of_slot);
+        }
+        sum
+    }
+
+    /// Messages to clients and, of those, statistics: what [`super::When`] asks for often.
+    #[must_use]
+    pub fn deliveries(&self) -> (u64, u64) {
+        let dead = self.dead.values();
+        let all = dead.chain(self.alive.values().map(|process| &process.counters));
+        all.fold((0, 0), |(all, stats), counters| (all + counters.messages_out, stats + counters.stats_out))
+    }
+
+    /// How a process is; `None` when it is not alive.
+    #[must_use]
+    pub fn pulse(&self, generation: Generation, now: Mono) -> Option<Pulse> {
+        self.alive.get(&generation).map(|process| Pulse {
+            cpu_pct: process.cpu_pct,
+            rss: process.counters.rss,
+            lag: Duration::from_micros(process.counters.lag_us),
+            age: now.since(process.seen),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Mono {
+        Mono(1_000_000_000_000).after(Duration::from_millis(ms))
+    }
+
+    fn counted(messages_out: u64, cpu_us: u64) -> Counters {
+        let http = BTreeMap::from([(200, messages_out)]);
+        Counters { messages_out, stats_out: messages_out / 2, cpu_us, rss: 10, http, ..Counters::default() }
+    }
+
+    #[test]
+    fn no_total_falls_when_a_worker_dies() {
+        let mut ledger = Ledger::default();
+        ledger.born(1, 1, at(0));
+        ledger.born(2, 2, at(0));
+        ledger.born(3, 0, at(0));
+        ledger.beat(1, &counted(100, 7), at(1));
+        ledger.beat(2, &counted(50, 5), at(1));
+        ledger.beat(3, &counted(1000, 9), at(1));
+        assert_eq!((ledger.total().messages_out, ledger.total().rss), (150, 20), "the feeder is no worker");
+        ledger.gone(1);
+        ledger.gone(1);
+        ledger.beat(1, &counted(1_000_000, 0), at(2));
+        assert_eq!((ledger.total().messages_out, ledger.total().rss), (150, 10), "the dead hold no memory");
+        ledger.born(4, 1, at(3));
+        assert_eq!(ledger.slot(1).messages_out, 100);
+        ledger.beat(4, &counted(1, 1), at(4));
+        assert_eq!(
+            (ledger.slot(1).messages_out, ledger.slot(1).cpu_us, ledger.slot(1).http[&200]),
+            (101, 8, 101)
+        );
+        assert_eq!(ledger.deliveries(), (1151, 575));
+        assert_eq!(ledger.slots().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn two_processes_of_a_slot_count_together() {
+        let mut ledger = Ledger::default();
+        ledger.born(1, 1, at(0));
+        ledger.born(2, 1, at(0));
+        ledger.beat(1, &counted(3, 0), at(1));
+        ledger.beat(2, &counted(4, 0), at(1));
+        assert_eq!((ledger.slot(1).messages_out, ledger.slot(1).rss), (7, 20));
+    }
+
+    #[test]
+    fn cpu_is_measured_between_beats_that_are_apart() {
+        let mut ledger = Ledger::default();
+        ledger.born(1, 1, at(0));
+        let pct = |ledger: &Ledger| ledger.pulse(1, at(0)).unwrap().cpu_pct;
+        ledger.beat(1, &counted(0, 1_000_000), at(1000));
+        assert!(pct(&ledger) < 0.001, "one beat tells nothing");
+        ledger.beat(1, &counted(0, 1_250_000), at(2000));
+        assert!((pct(&ledger) - 25.0).abs() < 0.001);
+        ledger.beat(1, &counted(0, 1_260_000), at(2001));
+        assert!((pct(&ledger) - 25.0).abs() < 0.001, "held up, came together");
+        ledger.beat(1, &counted(0, 3_250_000), at(4000));
+        assert!((pct(&ledger) - 100.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn a_beat_ages_and_the_dead_have_none() {
+        let mut ledger = Ledger::default();
+        ledger.born(1, 1, at(0));
+        assert_eq!(ledger.pulse(1, at(300)).unwrap().age, Duration::from_millis(300));
+        ledger.beat(1, &Counters { lag_us: 1500, ..counted(0, 0) }, at(1000));
+        let pulse = ledger.pulse(1, at(1250)).unwrap();
+        assert_eq!((pulse.age, pulse.lag), (Duration::from_millis(250), Duration::from_micros(1500)));
+        ledger.gone(1);
+        assert_eq!(ledger.pulse(1, at(1250)), None);
+    }
+}
