@@ -163,6 +163,12 @@ mod tests {
         assert_eq!(sent(1000, 31_000, |ms| ms, |_| watched(101)), [0, 10_000, 20_000, 30_000]);
         assert_eq!(sent(15_000, 31_000, |ms| ms, |_| watched(101)), [0, 15_000, 30_000]);
         assert_eq!(sent(1000, 3000, |ms| ms, |_| watched(100)), [0, 1000, 2000]);
+        let once = |ms| u64::from(ms >= 2000);
+        assert_eq!(
+            sent(1000, 31_000, once, |_| watched(101)),
+            [0, 10_000],
+            "nothing else happens until then"
+        );
     }
 
     #[test]
@@ -170,8 +176,12 @@ mod tests {
         let mut when = When::new(Duration::from_secs(60));
         assert!(when.look(at(0), || (1, watched(0))));
         assert!(!when.look(at(5000), || (2, watched(0))));
+        when.configure(Duration::from_secs(7));
+        assert!(!when.look(at(5001), || (2, watched(0))), "not sooner than that either");
         when.configure(Duration::from_secs(1));
-        assert!(when.look(at(5001), || (2, watched(0))));
+        assert!(when.look(at(5002), || (2, watched(0))));
+        assert!(!when.look(at(6500), || (2, watched(0))));
+        assert_eq!(when.next(at(6500)), Mono(u64::MAX), "nothing has changed");
     }
 
     proptest! {

@@ -5,6 +5,8 @@
 //! that beat are exactly the same. A session that was refused (or has moved to another worker) counts for its
 //! worker until that worker says `Closed`: such ones are its *ghosts*.
 
+#[cfg(test)]
+mod crowd;
 mod rank;
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-const NOW: Mono = Mono(1_000_000_000_000);
+pub(super) const NOW: Mono = Mono(1_000_000_000_000);
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         connections_per_user: 0,
         sessions: 0,
@@ -22,7 +22,7 @@ fn limits() -> Limits {
     }
 }
 
-fn open(session: u128, user: &str) -> Open<'_> {
+pub(super) fn open(session: u128, user: &str) -> Open<'_> {
     Open {
         session: SessionId(session),
         user,
@@ -34,7 +34,7 @@ fn open(session: u128, user: &str) -> Open<'_> {
     }
 }
 
-fn directory(workers: u32) -> Directory {
+pub(super) fn directory(workers: u32) -> Directory {
     let mut directory = Directory::new(u32::MAX);
     for generation in 1..=workers {
         directory.worker_born(generation, u16::try_from(generation).unwrap());

@@ -84,7 +84,6 @@ impl Directory {
 
     /// Sessions per worker, where so many are ready.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a share that steers the accepting; no count of anything")]
     pub fn mean(&self, workers_ready: usize) -> f32 {
         self.sessions.len() as f32 / workers_ready.max(1) as f32
     }
