@@ -139,8 +139,7 @@ impl Master {
             }
             ToMaster::Open(open) => {
                 let verdict = self.directory.open(from, &open, &self.config.limits, now);
-                let mean = self.directory.mean(self.children.ready_workers().count());
-                let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict, mean });
+                let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
             }
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline } => {
@@ -258,6 +257,9 @@ impl Master {
             tracing::warn!(event = "child-died", worker = slot, pid, generation, how);
         }
         self.ledger.gone(generation);
+        if !leaving {
+            self.board.set(slot, None);
+        }
         if slot != 0 {
             let lost = self.directory.worker_gone(generation);
             self.router.worker_gone(generation, &mut self.children);

@@ -8,6 +8,7 @@ use super::router::Router;
 use crate::config::{Config, Loaded, Source, WorkerCount};
 use crate::model::{Mono, Quote, Symbol};
 use crate::net::listen::Listeners;
+use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::notify::Notifier;
 use crate::protocol::cluster::{Generation, Port, Slot, ToFeeder, ToWorker};
@@ -28,6 +29,7 @@ pub(super) struct Master {
     pub(super) loaded: Loaded,
     pub(super) revision: u64,
     pub(super) listeners: Arc<Listeners>,
+    pub(super) board: Board,
     pub(super) fleet: Fleet,
     pub(super) children: Children,
     pub(super) directory: Directory,
@@ -179,6 +181,10 @@ impl Master {
                 }
                 Err(error) => tracing::error!(event = "descriptor", %error),
             }
+        }
+        match self.board.descriptor().try_clone_to_owned() {
+            Ok(copy) => descriptors.push(copy),
+            Err(error) => tracing::error!(event = "descriptor", %error),
         }
         let quotes = self.prices.values().cloned().collect();
         let message =

@@ -8,6 +8,7 @@ use super::reload::{Reloads, to_json};
 use super::router::Router;
 use crate::config::{Loaded, Source, Watcher};
 use crate::net::listen::Listeners;
+use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::notify::Notifier;
 use crate::os::signals::{Signal, Signals};
@@ -83,7 +84,8 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let control = control::listen(&socket).await.map_err(Failure::Control)?;
     tokio::spawn(control::serve(control, events.clone()));
     let watcher = Watcher::start(source.clone(), &loaded);
-    let mut master = Master::new(source, loaded, listeners, files, events);
+    let board = Board::new().map_err(Failure::Io)?;
+    let mut master = Master::new(source, loaded, (listeners, board), files, events);
     master.log_listening();
     let actions = master.fleet.resize(clock::mono(), workers(&master.config));
     master.act(actions);
@@ -96,7 +98,7 @@ impl Master {
     fn new(
         source: Source,
         loaded: Loaded,
-        listeners: Listeners,
+        (listeners, board): (Listeners, Board),
         files: u64,
         events: mpsc::Sender<Event>,
     ) -> Self {
@@ -110,6 +112,7 @@ impl Master {
             loaded,
             revision: 1,
             listeners: Arc::new(listeners),
+            board,
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now),
             children: Children::default(),
             directory,

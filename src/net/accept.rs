@@ -21,9 +21,7 @@ const LOG: Duration = Duration::from_secs(60);
 pub enum Go {
     /// Take it.
     Now,
-    /// Let the others have it; take it after so long if it is still there.
-    Pause(Duration),
-    /// Take none; ask again after so long.
+    /// Leave it to the others; ask again after so long if it is still there.
     Hold(Duration),
     /// End the loop.
     Stop,
@@ -36,14 +34,6 @@ pub trait Gate {
 
     /// There were no descriptors or no memory for one; it waits on.
     fn accept_error(&mut self);
-}
-
-/// The rule of evenness: a worker that holds more than its share, by 3 % and one, lets the others go first.
-#[must_use]
-pub fn even(own: usize, mean: f32) -> Go {
-    #[expect(clippy::cast_precision_loss, reason = "a share needs no exactness")]
-    let over = own as f32 > mean * 1.03 + 1.0;
-    if over { Go::Pause(Duration::from_micros(500)) } else { Go::Now }
 }
 
 /// Accepts until the gate says stop. Cancel-safe: a connection that was accepted has been given to `on_connection`,
@@ -63,7 +53,6 @@ pub async fn accept_loop(
         let Ok(mut ready) = listener.readable().await else { return };
         match gate.before_accept() {
             Go::Now => (),
-            Go::Pause(time) => sleep(time).await,
             Go::Hold(time) => {
                 sleep(time).await;
                 continue;

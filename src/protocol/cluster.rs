@@ -297,7 +297,8 @@ pub enum ToMaster<'a> {
 /// From the master to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToWorker<'a> {
-    /// Always first. The listening sockets come with it, in the order of `listeners`.
+    /// Always first. The listening sockets come with it, in the order of `listeners`, and then the board of
+    /// [`crate::os::board`].
     Welcome {
         /// Its place.
         slot: Slot,
@@ -318,8 +319,6 @@ pub enum ToWorker<'a> {
         session: SessionId,
         /// What.
         verdict: Verdict,
-        /// Sessions per worker at this moment.
-        mean: f32,
     },
     /// Deliver this frame to the user's sessions; answered by [`ToMaster::Delivered`].
     Push {

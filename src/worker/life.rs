@@ -4,7 +4,9 @@ use super::http;
 use super::hub::{Hub, Me, Phase, Push, TICK};
 use crate::config::Config;
 use crate::log;
-use crate::net::accept::{Gate, Go, accept_loop, even};
+use crate::net::accept::{Gate, Go, accept_loop};
+use crate::net::even::{Even, MOMENT};
+use crate::os::board::Board;
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Hello, Port, ToMaster, ToWorker, VERSION};
@@ -124,13 +126,15 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
     let me = Me { slot, generation, pid, started: clock::mono() };
-    let hub = Hub::new(me, Arc::new(config), revision, sender.clone());
     let mut all = Vec::new();
     for port in listeners {
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
         all.push((port, listener(descriptor)?));
     }
+    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?);
+    let hub = Hub::new(me, (Arc::new(config), revision), sender.clone(), board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
+    hub.lock().note();
     Ok((hub, all))
 }
 
@@ -140,10 +144,10 @@ fn listener(descriptor: OwnedFd) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Keeps the sessions even among the workers: one that holds more than its share leaves an accept to the others.
-struct Even(Hub);
+/// Who decides whether to accept: only while the master answers, and evenly.
+struct Door(Hub, Even);
 
-impl Gate for Even {
+impl Gate for Door {
     fn before_accept(&mut self) -> Go {
         let state = self.0.lock();
         if matches!(state.phase, Phase::Draining | Phase::Stopping) {
@@ -152,7 +156,10 @@ impl Gate for Even {
         if state.requests.unanswered() > UNANSWERED {
             return Go::Hold(Duration::from_millis(1));
         }
-        even(state.population(), state.mean())
+        let counts = state.board.counts();
+        let yields =
+            self.1.yields(state.occupancy(), counts.into_iter().map(|(_, count)| count), clock::mono());
+        if yields { Go::Hold(MOMENT) } else { Go::Now }
     }
 
     fn accept_error(&mut self) {
@@ -166,7 +173,7 @@ async fn accept(hub: Hub, port: Port, listener: TcpListener, stop: CancellationT
         hub.lock().connected();
         tokio::spawn(http::serve(hub.clone(), router.clone(), stream, address, port));
     };
-    stop.run_until_cancelled(accept_loop(listener, Even(hub.clone()), serve)).await;
+    stop.run_until_cancelled(accept_loop(listener, Door(hub.clone(), Even::default()), serve)).await;
 }
 
 async fn beat(hub: Hub, sender: LinkSender) {
@@ -220,7 +227,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
                 state.push(&Push { ticket, id, user, symbol, frame, deadline });
             }
             ToWorker::Receipt { request, outcome } => state.receipt(request, outcome),
-            ToWorker::Opened { session, verdict, mean } => state.opened(session, verdict, mean),
+            ToWorker::Opened { session, verdict } => state.opened(session, verdict),
             ToWorker::Publish { ticket, channel, frame } => state.publish(ticket, channel, frame),
             ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
             ToWorker::Quote(quote) => state.quote(quote),

@@ -72,12 +72,12 @@ async fn connections_come_with_their_address_and_without_delay() {
 }
 
 #[tokio::test]
-async fn a_gate_may_hold_pause_and_stop() {
+async fn a_gate_may_hold_and_stop() {
     LocalSet::new()
         .run_until(async {
             let (listener, at) = listener().await;
             let ms = Duration::from_millis;
-            let gate = Answers::new(&[Go::Hold(ms(1)), Go::Hold(ms(1)), Go::Pause(ms(1)), Go::Now, Go::Stop]);
+            let gate = Answers::new(&[Go::Hold(ms(1)), Go::Now, Go::Hold(ms(1)), Go::Now, Go::Stop]);
             let (taken, task) = serve(listener, gate.clone());
             let mut clients = Vec::new();
             for _ in 0..3 {
@@ -87,52 +87,6 @@ async fn a_gate_may_hold_pause_and_stop() {
             assert_eq!((taken.borrow().len(), gate.asked.get()), (2, 5));
         })
         .await;
-}
-
-/// Keeps the balance by the rule that workers keep it by.
-struct Even(Rc<RefCell<Vec<usize>>>, usize);
-
-impl Gate for Even {
-    fn before_accept(&mut self) -> Go {
-        let counts = self.0.borrow();
-        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        let mean = counts.iter().sum::<usize>() as f32 / counts.len() as f32;
-        even(counts[self.1], mean)
-    }
-
-    fn accept_error(&mut self) {}
-}
-
-#[tokio::test]
-async fn sharers_of_one_socket_get_even_shares() {
-    LocalSet::new()
-        .run_until(async {
-            let (listener, at) = listener().await;
-            let shared = listener.into_std().unwrap();
-            let counts = Rc::new(RefCell::new(vec![0; 4]));
-            for n in 0..4 {
-                let listener = TcpListener::from_std(shared.try_clone().unwrap()).unwrap();
-                let into = counts.clone();
-                spawn_local(accept_loop(listener, Even(counts.clone(), n), move |_, _| {
-                    into.borrow_mut()[n] += 1
-                }));
-            }
-            for _ in 0..200 {
-                let _client = TcpStream::connect(at).await.unwrap();
-                tokio::task::yield_now().await;
-            }
-            eventually(|| counts.borrow().iter().sum::<usize>() == 200).await;
-            assert!(counts.borrow().iter().all(|n| (40..=60).contains(n)), "{counts:?}");
-        })
-        .await;
-}
-
-#[test]
-fn the_rule_of_evenness() {
-    assert_eq!(even(0, 0.0), Go::Now);
-    assert_eq!(even(1, 0.25), Go::Now);
-    assert_eq!(even(2, 0.5), Go::Pause(Duration::from_micros(500)));
-    assert_eq!((even(104, 100.0), even(105, 100.0)), (Go::Now, Go::Pause(Duration::from_micros(500))));
 }
 
 #[test]

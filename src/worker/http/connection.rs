@@ -51,7 +51,9 @@ pub(in crate::worker) async fn serve(
     let served = Arc::new(AtomicBool::new(false));
     let (first, closing) = (served.clone(), ending.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        first.store(true, Relaxed);
+        if !first.swap(true, Relaxed) {
+            counted.lock().arrived();
+        }
         let (router, hub, closing) = (router.clone(), counted.clone(), closing.clone());
         let serving = phase.begin();
         async move {
@@ -83,7 +85,11 @@ pub(in crate::worker) async fn serve(
             let _ = connection.await;
         }
     }
-    hub.lock().disconnected();
+    let mut state = hub.lock();
+    if !served.load(Relaxed) {
+        state.arrived();
+    }
+    state.disconnected();
 }
 
 async fn answer(hub: &Hub, router: Router, request: Request) -> Response {

@@ -16,6 +16,7 @@ pub(super) use timers::TICK;
 
 use crate::config::Config;
 use crate::model::{Mono, Quote, Rules, SessionId};
+use crate::os::board::Board;
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
@@ -75,8 +76,9 @@ pub(super) struct State {
     pub(super) counters: Counters,
     pub(super) prices: Prices,
     pub(super) requests: Requests,
-    /// Sessions per worker, as the master last said.
-    mean: f32,
+    pub(super) board: Board,
+    /// Connections that have not asked anything yet.
+    arriving: u32,
     sessions: Slab<Session>,
     users: Users,
     channels: Channels,
@@ -95,7 +97,12 @@ pub(super) struct State {
 
 impl Hub {
     /// An empty hub.
-    pub(super) fn new(me: Me, config: Arc<Config>, revision: u64, uplink: LinkSender) -> Self {
+    pub(super) fn new(
+        me: Me,
+        (config, revision): (Arc<Config>, u64),
+        uplink: LinkSender,
+        board: Board,
+    ) -> Self {
         let channels = Channels::new(settings::channels(&config));
         let state = State {
             rules: config.price.rules(),
@@ -107,7 +114,8 @@ impl Hub {
             counters: Counters::default(),
             prices: Prices::new(&config.price, &channels),
             requests: Requests::default(),
-            mean: 0.0,
+            board,
+            arriving: 0,
             sessions: Slab::new(),
             users: Users::default(),
             channels,
@@ -172,6 +180,14 @@ impl State {
     /// A connection has come.
     pub(super) fn connected(&mut self) {
         self.counters.connections += 1;
+        self.arriving += 1;
+        self.note();
+    }
+
+    /// It has asked something: it is no newcomer any more.
+    pub(super) fn arrived(&mut self) {
+        self.arriving -= 1;
+        self.note();
     }
 
     /// A connection has gone, or has become a session.
@@ -189,8 +205,15 @@ impl State {
         self.sessions.len()
     }
 
-    /// Sessions per worker, as far as known.
-    pub(super) fn mean(&self) -> f32 {
-        self.mean
+    /// What counts for evenness: sessions, and connections that may become some.
+    pub(super) fn occupancy(&self) -> u32 {
+        u32::try_from(self.sessions.len()).unwrap_or(u32::MAX).saturating_add(self.arriving)
+    }
+
+    /// Tells the other workers; one that accepts no more is no example to them.
+    pub(super) fn note(&self) {
+        if matches!(self.phase, Phase::Serving | Phase::Unready) {
+            self.board.set(self.me.slot, Some(self.occupancy()));
+        }
     }
 }

@@ -77,8 +77,7 @@ impl Requests {
 
 impl State {
     /// The master has decided on a session.
-    pub(in crate::worker) fn opened(&mut self, session: SessionId, verdict: Verdict, mean: f32) {
-        self.mean = mean;
+    pub(in crate::worker) fn opened(&mut self, session: SessionId, verdict: Verdict) {
         if let Some(waiter) = self.requests.opens.remove(&session) {
             // A client that has gone in the meantime has taken its session back already.
             let _ = waiter.send(verdict);

@@ -147,6 +147,7 @@ impl State {
         self.sessions[key as usize].user = user;
         self.digest ^= cluster::digest(id);
         self.tell(&ToMaster::Open(self.sessions[key as usize].announcement()));
+        self.note();
         (key, id)
     }
 
@@ -270,7 +271,9 @@ impl State {
 
     /// Ends a session with the close frame of that reason.
     pub(super) fn end(&mut self, key: Key, close: Close) {
-        self.end_with(key, close, frame::close(close.code(), close.slug()).into());
+        let last =
+            if close == Close::Lost { Vec::new() } else { frame::close(close.code(), close.slug()).into() };
+        self.end_with(key, close, last);
     }
 
     /// Ends a session; `last` is what its client is to read last.
@@ -287,6 +290,7 @@ impl State {
             self.ticket_lost(ticket);
         }
         self.tell(&ToMaster::Closed(session.id));
+        self.note();
         if let Some(wire) = session.wire {
             *self.counters.closed.entry(close.code()).or_default() += 1;
             tracing::debug!(session = %session.id, user = %session.user, code = close.code(), event = close.slug());
