@@ -7,9 +7,9 @@ use std::time::Duration;
 /// One such moment.
 pub const MOMENT: Duration = Duration::from_micros(500);
 /// So many moments a connection waits for the others.
-const MOMENTS: u32 = 8;
+const MOMENTS: u32 = 16;
 /// After that was in vain (the emptiest is hung, say), nobody waits for so long.
-const IN_VAIN: Duration = Duration::from_millis(100);
+const IN_VAIN: Duration = Duration::from_millis(10);
 
 /// What one worker remembers between two connections.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn a_fuller_one_waits_while_that_helps_and_not_for_the_hung() {
         let (mut even, now) = (Even::default(), Mono(0));
-        assert_eq!((0..20).take_while(|_| even.yields(2, [2, 0], now)).count(), 8);
+        assert_eq!((0..20).take_while(|_| even.yields(2, [2, 0], now)).count(), 16);
         assert!(!even.yields(3, [3, 0], now), "waiting was in vain just now");
-        let later = now.after(Duration::from_millis(101));
+        let later = now.after(Duration::from_millis(11));
         assert!(even.yields(3, [3, 0], later));
         for least in 1..50 {
             assert!(even.yields(60, [60, least], later), "the others come");
