@@ -440,7 +440,6 @@ pub enum ToFeeder<'a> {
 mod serde_bytes_ref {
     use serde::{Deserializer, Serializer, de};
 
-    #[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde gives a reference")]
     pub(super) fn serialize<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }

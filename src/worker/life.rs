@@ -125,7 +125,8 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
     };
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
-    let me = Me { slot, generation, pid, started: clock::mono() };
+    tracing::debug!(generation, "welcome");
+    let me = Me { slot, pid };
     let mut all = Vec::new();
     for port in listeners {
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;

@@ -15,13 +15,8 @@ pub(super) fn with(problem: &Problem) -> Response {
     if let Some(seconds) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    response.extensions_mut().insert(Refused(problem.slug));
     response
 }
-
-/// Left in a response for whoever counts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refused(pub(super) &'static str);
 
 /// A JSON text as an answer.
 pub(super) fn json(status: StatusCode, text: String) -> Response {

@@ -15,11 +15,11 @@ pub(super) use sessions::{Opening, Request as SessionRequest};
 pub(super) use timers::TICK;
 
 use crate::config::Config;
-use crate::model::{Mono, Quote, Rules, SessionId};
+use crate::model::{Quote, Rules, SessionId};
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
+use crate::protocol::cluster::{Beat, Counters, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
 use crate::session::{ChannelKey, Channels, Key, Users};
 use crate::transports::ws::Farewell;
@@ -40,9 +40,7 @@ const READ: usize = 64 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Me {
     pub(super) slot: Slot,
-    pub(super) generation: Generation,
     pub(super) pid: u32,
-    pub(super) started: Mono,
 }
 
 /// What this worker does with newcomers.
