@@ -1,13 +1,10 @@
-//! Who may come in: origin, host, the address behind proxies.
+//! Who may come in: origin, host, the address behind proxies, rates.
 
 mod buckets;
+mod client;
+mod host;
+mod origin;
 
 pub use buckets::Buckets;
-/// stub
-#[derive(Clone, Copy, Debug)]
-pub struct Client {
-    /// a
-    pub address: std::net::IpAddr,
-    /// b
-    pub counted: std::net::IpAddr,
-}
+pub use client::Client;
+pub use origin::{Admitted, Denied, Gate, preflight};

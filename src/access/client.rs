@@ -1,0 +1,164 @@
+//! Whose request it is: the connection's address, or what trusted proxies say of it.
+
+use axum::http::HeaderMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// What proxies append each other's peers to.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// A client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// All of it, for people. IPv4-mapped is IPv4.
+    pub address: IpAddr,
+    /// What limits count: IPv6 cut to its /64, as one customer has at least that many.
+    pub counted: IpAddr,
+    /// Whether the connection came from a trusted proxy, so that its other `X-Forwarded-*` are believed.
+    pub proxied: bool,
+}
+
+impl Client {
+    /// Reads the list of `X-Forwarded-For` from its end for as long as it was written by trusted proxies: the first
+    /// address that is none of theirs is the client. Where the list ends or makes no sense, it is the last one that
+    /// was believed.
+    #[must_use]
+    pub fn of(connection: IpAddr, headers: &HeaderMap, trusted: &[(IpAddr, u8)]) -> Self {
+        let is_trusted = |address: IpAddr| trusted.iter().any(|network| contains(*network, address));
+        let connection = connection.to_canonical();
+        let proxied = is_trusted(connection);
+        let mut address = connection;
+        // A header of several lines is one list. Split before it is read as text: what the client itself put in front
+        // must not make the rest unreadable.
+        let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+        let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b',')).map(<[u8]>::trim_ascii);
+        while is_trusted(address) {
+            let Some(hop) = hops.find(|hop| !hop.is_empty()) else { break };
+            let Some(before) = read(hop) else { break };
+            address = before;
+        }
+        Self { address, counted: counted(address), proxied }
+    }
+}
+
+/// An address as proxies write it: bare, in brackets, with a port, in quotes. `None`: not one that a client has.
+fn read(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?;
+    let hop = hop.strip_prefix('"').and_then(|hop| hop.strip_suffix('"')).unwrap_or(hop);
+    let bare = || hop.parse().ok();
+    let with_port = || hop.parse().ok().map(|socket: SocketAddr| socket.ip());
+    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let address: IpAddr = bare().or_else(with_port).or_else(in_brackets)?;
+    let address = address.to_canonical();
+    let nobody = address.is_unspecified() || address.is_multicast();
+    (!nobody).then_some(address)
+}
+
+fn contains((network, prefix): (IpAddr, u8), address: IpAddr) -> bool {
+    let differs_at = match (network, address) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        _ => return false,
+    };
+    differs_at >= u32::from(prefix)
+}
+
+fn counted(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn of(connection: &str, lines: &[&str]) -> Client {
+        let trusted = [(ip("127.0.0.0"), 8), (ip("10.0.0.0"), 8), (ip("fd00::"), 8), (ip("192.0.2.7"), 32)];
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        Client::of(ip(connection), &headers, &trusted)
+    }
+
+    #[test]
+    fn the_last_address_that_is_no_proxy_is_the_client() {
+        for (connection, lines, client) in [
+            // Nobody is trusted to speak for others.
+            ("203.0.113.9", &["198.51.100.1"][..], "203.0.113.9"),
+            ("11.0.0.1", &["198.51.100.1"], "11.0.0.1"),
+            // One proxy, then two; what the client itself wrote comes first and is not read.
+            ("127.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("127.0.0.1", &["6.6.6.6, 198.51.100.1, 10.1.2.3"], "198.51.100.1"),
+            ("::ffff:127.0.0.1", &["6.6.6.6,198.51.100.1"], "198.51.100.1"),
+            ("fd00::1", &["2001:db8::5"], "2001:db8::5"),
+            ("192.0.2.7", &["198.51.100.1"], "198.51.100.1"),
+            ("192.0.2.8", &["198.51.100.1"], "192.0.2.8"),
+            // Several lines are one list.
+            ("127.0.0.1", &["6.6.6.6", "198.51.100.1", "10.1.2.3, 10.9.9.9"], "198.51.100.1"),
+            // Ports, brackets, quotes, IPv4 within IPv6, empty places.
+            ("127.0.0.1", &["198.51.100.1:4711"], "198.51.100.1"),
+            ("127.0.0.1", &["[2001:db8::5]:4711"], "2001:db8::5"),
+            ("127.0.0.1", &["[2001:db8::5]"], "2001:db8::5"),
+            ("127.0.0.1", &["\"[2001:db8::5]:1\""], "2001:db8::5"),
+            ("127.0.0.1", &["::ffff:198.51.100.1"], "198.51.100.1"),
+            ("127.0.0.1", &["198.51.100.1, ,", "", " , "], "198.51.100.1"),
+            // What a client puts in front does not hide it.
+            ("127.0.0.1", &["ä\u{80}, 198.51.100.1"], "198.51.100.1"),
+            // Nothing there, or proxies only: the farthest of them.
+            ("127.0.0.1", &[], "127.0.0.1"),
+            ("127.0.0.1", &["", ","], "127.0.0.1"),
+            ("127.0.0.1", &["10.0.0.5, 10.0.0.6"], "10.0.0.5"),
+        ] {
+            assert_eq!(of(connection, lines).address, ip(client), "{connection} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn garbage_ends_the_list() {
+        for garbage in [
+            "unknown",
+            "_hidden",
+            "198.51.100.1.2",
+            "198.51.100.1:x",
+            "198.51.100.1:70000",
+            "[2001:db8::5",
+            "[2001:db8::5]x",
+            "[198.51.100.1]",
+            "fe80::1%eth0",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "ff02::1",
+            "ä",
+            "198.51.100.1;",
+            "a b",
+        ] {
+            let line = format!("6.6.6.6, {garbage}, 10.0.0.6");
+            assert_eq!(of("127.0.0.1", &[&line]).address, ip("10.0.0.6"), "{garbage}");
+            assert_eq!(of("127.0.0.1", &["6.6.6.6", garbage]).address, ip("127.0.0.1"), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn limits_count_ipv6_by_its_network() {
+        assert_eq!(of("2001:db8:1:2:3:4:5:6", &[]).counted, ip("2001:db8:1:2::"));
+        assert_eq!(of("::1", &[]).counted, ip("::"));
+        assert_eq!(of("203.0.113.9", &[]).counted, ip("203.0.113.9"));
+        assert_eq!(of("::ffff:203.0.113.9", &[]).counted, ip("203.0.113.9"));
+        assert_eq!((of("10.0.0.1", &[]).proxied, of("11.0.0.1", &[]).proxied), (true, false));
+    }
+
+    #[test]
+    fn a_network_of_no_bits_has_all_of_its_family() {
+        assert!(contains((ip("0.0.0.0"), 0), ip("255.1.2.3")) && contains((ip("::"), 0), ip("2001:db8::1")));
+        assert!(!contains((ip("0.0.0.0"), 0), ip("::1")));
+        assert!(contains((ip("::1"), 128), ip("::1")) && !contains((ip("::1"), 128), ip("::2")));
+    }
+}

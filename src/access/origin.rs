@@ -1,0 +1,369 @@
+//! The host that a request names and the origin of a browser: no foreign page may use this server through its
+//! visitors (cross-site WebSockets, DNS rebinding).
+
+use super::client::Client;
+use super::host::Host;
+use crate::config::{Config, Listen};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// What a foreign page may send.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
+const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, last-event-id");
+/// What it may read beside the body.
+const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
+/// How long it may remember that, in seconds. Short: the configuration is live.
+const REMEMBERED: HeaderValue = HeaderValue::from_static("600");
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// No `Host`, several, or no host in it.
+    BadHost,
+    /// A host that is not served here.
+    HostNotServed,
+    /// A browser's page of somewhere else.
+    ForeignOrigin,
+}
+
+impl Denied {
+    /// HTTP status.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadHost => 400,
+            Self::HostNotServed => 421,
+            Self::ForeignOrigin => 403,
+        }
+    }
+
+    /// The last part of the problem's `type`.
+    #[must_use]
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::BadHost => "bad-host",
+            Self::HostNotServed => "host-not-served",
+            Self::ForeignOrigin => "origin-not-allowed",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::BadHost => "the request needs exactly one Host header with a host and perhaps a port",
+            Self::HostNotServed => "this host name is not served here; http.hosts lists the ones that are",
+            Self::ForeignOrigin => {
+                "pages of this origin may not use this server; http.allowed_origins lists others"
+            }
+        }
+    }
+}
+
+/// Who was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// No browser's page, or one of our own.
+    Own,
+    /// A page of an allowed foreign origin: answers to it say so.
+    Foreign(HeaderValue),
+}
+
+impl Admitted {
+    /// The headers that let the foreign page read an answer (CORS); none for others.
+    pub fn mark(&self, answer: &mut HeaderMap) {
+        if let Self::Foreign(origin) = self {
+            answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            answer.append(header::VARY, HeaderValue::from_static("origin"));
+        }
+    }
+}
+
+/// The headers of the answer (204) to a browser that asks before it sends a foreign page's request; `None` when the
+/// request is no such question. [`Admitted::mark`] comes on top.
+#[must_use]
+pub fn preflight(admitted: &Admitted, method: &Method, headers: &HeaderMap) -> Option<HeaderMap> {
+    let asks = *method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    (asks && matches!(admitted, Admitted::Foreign(_))).then(|| {
+        HeaderMap::from_iter([
+            (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
+            (header::ACCESS_CONTROL_MAX_AGE, REMEMBERED),
+        ])
+    })
+}
+
+/// The rules of one configuration.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Every listening socket is loopback: a name of the network that leads here is an attack, unless it is listed.
+    only_local: bool,
+    hosts: Vec<Host>,
+    origins: Vec<String>,
+}
+
+impl Gate {
+    /// Of the sections `http`, `ws` and `admin`.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let listens =
+            [&config.http.listen, &config.ws.listen].into_iter().chain(config.admin.listen.as_ref());
+        Self {
+            only_local: only_loopback(listens),
+            hosts: config.http.hosts.iter().filter_map(|host| Host::parse(host)).collect(),
+            origins: config.http.allowed_origins.clone(),
+        }
+    }
+
+    /// Checks the head of a request.
+    ///
+    /// # Errors
+    /// It is to be refused, on every path.
+    pub fn check(
+        &self,
+        version: Version,
+        uri: &Uri,
+        headers: &HeaderMap,
+        client: &Client,
+    ) -> Result<Admitted, Denied> {
+        let host = named(version, uri, headers)?;
+        if !self.serves(host.as_ref()) {
+            return Err(Denied::HostNotServed);
+        }
+        self.admit(host.as_ref(), headers, client)
+    }
+
+    fn serves(&self, host: Option<&Host>) -> bool {
+        match host {
+            _ if !self.only_local && self.hosts.is_empty() => true,
+            // HTTP/1.0 without a host (balancers ask so whether we live): that is no browser.
+            None => self.hosts.is_empty(),
+            Some(host) => (self.only_local && host.is_local()) || self.hosts.contains(host),
+        }
+    }
+
+    fn admit(&self, host: Option<&Host>, headers: &HeaderMap, client: &Client) -> Result<Admitted, Denied> {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let Some(value) = origins.next() else { return Ok(Admitted::Own) };
+        let origin = value.to_str().ok().filter(|_| origins.next().is_none()).ok_or(Denied::ForeignOrigin)?;
+        if self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+            return Ok(Admitted::Foreign(value.clone()));
+        }
+        let from =
+            origin.split_once("://").and_then(|(_, host)| Host::parse(host)).ok_or(Denied::ForeignOrigin)?;
+        let is_own = host == Some(&from) || (client.proxied && forwarded(headers) == Some(from));
+        if is_own { Ok(Admitted::Own) } else { Err(Denied::ForeignOrigin) }
+    }
+}
+
+/// The host that the request names: in its target if that is a whole URL, else in its one `Host` header (RFC 9112,
+/// section 3.2). Only HTTP/1.0 may name none.
+fn named(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Host>, Denied> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let parse = |text: &str| Host::parse(text).ok_or(Denied::BadHost);
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => return Err(Denied::BadHost),
+        (Some(value), None) => Some(parse(value.to_str().map_err(|_| Denied::BadHost)?)?),
+        (None, _) if version < Version::HTTP_11 => None,
+        // From HTTP/2 on it is always part of the target.
+        (None, _) if version > Version::HTTP_11 && uri.authority().is_some() => None,
+        (None, _) => return Err(Denied::BadHost),
+    };
+    uri.authority().map_or(Ok(host), |authority| parse(authority.as_str()).map(Some))
+}
+
+/// What the nearest proxy heard as the host: it appends to what came with the request.
+fn forwarded(headers: &HeaderMap) -> Option<Host> {
+    let last = headers.get_all(FORWARDED_HOST).iter().next_back()?;
+    Host::parse(last.to_str().ok()?.rsplit(',').next()?.trim())
+}
+
+fn only_loopback<'a>(listens: impl Iterator<Item = &'a Listen>) -> bool {
+    listens.flat_map(|listen| &listen.addresses).all(|address| address.ip().to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn gate(only_local: bool, hosts: &[&str]) -> Gate {
+        Gate {
+            only_local,
+            hosts: hosts.iter().map(|host| Host::parse(host).unwrap()).collect(),
+            origins: vec!["https://app.example.com".to_owned(), "http://localhost:5173".to_owned()],
+        }
+    }
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
+        }
+        headers
+    }
+
+    fn check(gate: &Gate, proxied: bool, lines: &[(&str, &str)]) -> Result<Admitted, Denied> {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let client = Client { address, counted: address, proxied };
+        gate.check(Version::HTTP_11, &Uri::from_static("/ws"), &headers(lines), &client)
+    }
+
+    #[test]
+    fn hosts_by_where_it_listens() {
+        let (served, not) = (Ok(Admitted::Own), Err(Denied::HostNotServed));
+        for (only_local, hosts, host, expected) in [
+            (true, &[][..], "localhost:3000", &served),
+            (true, &[], "127.0.0.1:3000", &served),
+            (true, &[], "[::1]:3000", &served),
+            (true, &[], "192.168.0.9", &served),
+            (true, &[], "evil.example.com:3000", &not),
+            (true, &[], "localhost.evil.com", &not),
+            (true, &["btc.example.com"], "btc.example.com", &served),
+            (true, &["btc.example.com"], "localhost", &served),
+            (true, &["btc.example.com"], "evil.example.com", &not),
+            (false, &[], "anything.example.com", &served),
+            (false, &["btc.example.com", "[2001:db8::1]"], "BTC.example.com.:8080", &served),
+            (false, &["btc.example.com", "[2001:db8::1]"], "[2001:db8:0::1]:8080", &served),
+            (false, &["btc.example.com"], "localhost", &not),
+            (false, &["btc.example.com"], "127.0.0.1", &not),
+            (false, &["btc.example.com"], "x.btc.example.com", &not),
+        ] {
+            assert_eq!(
+                &check(&gate(only_local, hosts), false, &[("host", host)]),
+                expected,
+                "{hosts:?} {host}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let open = gate(false, &[]);
+        for lines in [
+            &[][..],
+            &[("host", "a"), ("host", "a")],
+            &[("host", "")],
+            &[("host", "a b")],
+            &[("host", "a/b")],
+            &[("host", "::1")],
+            &[("host", "a:port")],
+            &[("host", "ä")],
+        ] {
+            assert_eq!(check(&open, false, lines), Err(Denied::BadHost), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn http_1_0_may_name_none_and_a_whole_url_names_its_own() {
+        let at = |gate: &Gate, version, uri: &'static str, lines: &[(&str, &str)]| {
+            let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let client = Client { address, counted: address, proxied: false };
+            gate.check(version, &Uri::from_static(uri), &headers(lines), &client)
+        };
+        let (local, listed) = (gate(true, &[]), gate(false, &["a"]));
+        assert_eq!(at(&local, Version::HTTP_10, "/healthz", &[]), Ok(Admitted::Own));
+        assert_eq!(at(&listed, Version::HTTP_10, "/healthz", &[]), Err(Denied::HostNotServed));
+        assert_eq!(at(&listed, Version::HTTP_10, "/healthz", &[("host", "a")]), Ok(Admitted::Own));
+        assert_eq!(
+            at(&local, Version::HTTP_10, "/", &[("origin", "http://localhost")]),
+            Err(Denied::ForeignOrigin)
+        );
+        let evil = "http://evil.com/ws";
+        assert_eq!(at(&local, Version::HTTP_11, evil, &[("host", "localhost")]), Err(Denied::HostNotServed));
+        assert_eq!(at(&local, Version::HTTP_11, "http://localhost/ws", &[]), Err(Denied::BadHost));
+        assert_eq!(at(&local, Version::HTTP_2, "http://localhost/ws", &[]), Ok(Admitted::Own));
+    }
+
+    #[test]
+    fn a_page_of_somewhere_else_is_refused() {
+        let open = gate(false, &[]);
+        for (host, origin, own) in [
+            ("btc.example.com", "https://btc.example.com", true),
+            ("btc.example.com:8080", "http://BTC.example.com:3000", true),
+            ("[::1]:3000", "http://[::1]:3000", true),
+            ("[::1]:3000", "http://[0:0::1]", true),
+            ("127.0.0.1:8080", "http://127.0.0.1:3000", true),
+            ("127.0.0.1:8080", "http://localhost:3000", false),
+            ("btc.example.com", "null", false),
+            ("btc.example.com", "", false),
+            ("btc.example.com", "btc.example.com", false),
+            ("btc.example.com", "https://example.com", false),
+            ("btc.example.com", "https://btc.example.com.evil.com", false),
+            ("btc.example.com", "https://evil.com/btc.example.com", false),
+            ("btc.example.com", "https://btc.example.com@evil.com", false),
+            ("btc.example.com", "file://", false),
+            ("btc.example.com", "https://app.example.com:444", false),
+            ("btc.example.com", "ä", false),
+        ] {
+            let expected = if own { Ok(Admitted::Own) } else { Err(Denied::ForeignOrigin) };
+            assert_eq!(
+                check(&open, false, &[("host", host), ("origin", origin)]),
+                expected,
+                "{host} {origin}"
+            );
+        }
+        let twice = [("host", "a"), ("origin", "http://a"), ("origin", "http://a")];
+        assert_eq!(check(&open, false, &twice), Err(Denied::ForeignOrigin));
+    }
+
+    #[test]
+    fn a_proxy_that_is_trusted_tells_the_host() {
+        let open = gate(false, &[]);
+        let lines = |forwarded| {
+            [("host", "backend:3000"), ("origin", "https://btc.org"), ("x-forwarded-host", forwarded)]
+        };
+        assert_eq!(check(&open, true, &lines("btc.org")), Ok(Admitted::Own));
+        assert_eq!(check(&open, true, &lines("evil.com, btc.org:443")), Ok(Admitted::Own));
+        assert_eq!(check(&open, true, &lines("btc.org, evil.com")), Err(Denied::ForeignOrigin));
+        assert_eq!(check(&open, false, &lines("btc.org")), Err(Denied::ForeignOrigin));
+        let local = gate(true, &[]);
+        let rebound = [("host", "evil.com"), ("x-forwarded-host", "localhost")];
+        assert_eq!(
+            check(&local, true, &rebound),
+            Err(Denied::HostNotServed),
+            "the host itself must be served"
+        );
+    }
+
+    #[test]
+    fn an_allowed_page_may_read_the_answers() {
+        let open = gate(false, &[]);
+        let lines = [("host", "btc.example.com"), ("origin", "https://APP.example.com")];
+        let admitted = check(&open, false, &lines).unwrap();
+        let mut answer = headers(&[("vary", "accept")]);
+        admitted.mark(&mut answer);
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://APP.example.com");
+        assert_eq!(answer.get_all(header::VARY).iter().count(), 2);
+        let mut none = HeaderMap::new();
+        Admitted::Own.mark(&mut none);
+        assert!(none.is_empty());
+        let listed = check(&open, false, &[("host", "localhost:3000"), ("origin", "http://localhost:5173")]);
+        assert!(matches!(listed, Ok(Admitted::Foreign(_))), "another port is another origin for a browser");
+    }
+
+    #[test]
+    fn a_browser_may_ask_before() {
+        let page = Admitted::Foreign(HeaderValue::from_static("https://app.example.com"));
+        let question = headers(&[("access-control-request-method", "POST")]);
+        let told = preflight(&page, &Method::OPTIONS, &question).unwrap();
+        assert_eq!(told[header::ACCESS_CONTROL_ALLOW_METHODS], "GET, POST, DELETE");
+        assert!(preflight(&page, &Method::POST, &question).is_none());
+        assert!(preflight(&page, &Method::OPTIONS, &HeaderMap::new()).is_none());
+        assert!(preflight(&Admitted::Own, &Method::OPTIONS, &question).is_none());
+    }
+
+    #[test]
+    fn loopback_is_all_or_not() {
+        let listen = |addresses: &[&str]| Listen {
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            best_effort: false,
+        };
+        let only = |listens: &[Listen]| only_loopback(listens.iter());
+        assert!(only(&[listen(&["127.0.0.1:3000", "[::1]:3000"]), listen(&["127.9.9.9:0"])]));
+        assert!(!only(&[listen(&["127.0.0.1:3000"]), listen(&["[::]:8080"])]));
+        assert!(!only(&[listen(&["127.0.0.1:3000", "10.0.0.1:3000"])]));
+    }
+}
