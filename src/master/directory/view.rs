@@ -82,12 +82,6 @@ impl Directory {
         self.workers.get(&worker).map_or((0, 0), |process| (process.sessions, process.users))
     }
 
-    /// Sessions per worker, where so many are ready.
-    #[must_use]
-    pub fn mean(&self, workers_ready: usize) -> f32 {
-        self.sessions.len() as f32 / workers_ready.max(1) as f32
-    }
-
     /// A seeded hash that stands for a user, known or not.
     #[must_use]
     pub fn user_key(&self, user: &str) -> u64 {

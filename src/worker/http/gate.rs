@@ -1,16 +1,36 @@
 //! What every request must pass first: the host it names, the origin of a browser.
 
 use super::{Peer, refuse};
-use crate::access::Client;
+use crate::access::{Client, preflight};
+use crate::protocol::client::Problem;
 use crate::worker::hub::Hub;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 /// Checks, and leaves the client's address for the route.
-pub(super) async fn check(State(_hub): State<Hub>, mut request: Request, next: Next) -> Response {
+pub(super) async fn check(State(hub): State<Hub>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().copied() else { return next.run(request).await };
-    request.extensions_mut().insert(Client { address: peer.address.ip(), counted: peer.address.ip() });
-    let _ = refuse::with;
-    next.run(request).await
+    let (gate, config) = {
+        let state = hub.lock();
+        (state.gate.clone(), state.config.clone())
+    };
+    let client = Client::of(peer.address.ip(), request.headers(), &config.http.trusted_proxies);
+    let admitted = match gate.check(request.version(), request.uri(), request.headers(), &client) {
+        Ok(admitted) => admitted,
+        Err(denied) => {
+            hub.lock().counters.count_refused(denied.slug());
+            return refuse::with(&Problem::new(denied.status(), denied.slug(), denied.detail()));
+        }
+    };
+    let mut response = match preflight(&admitted, request.method(), request.headers()) {
+        Some(headers) => (StatusCode::NO_CONTENT, headers).into_response(),
+        None => {
+            request.extensions_mut().insert(client);
+            next.run(request).await
+        }
+    };
+    admitted.mark(response.headers_mut());
+    response
 }

@@ -37,16 +37,8 @@ pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response
         Err(problem) => Err(problem),
     };
     let slug = result.as_ref().map_or_else(|problem| problem.slug, |_| "delivered");
-    count(&hub, slug);
+    hub.lock().counters.count_quote(slug);
     result.unwrap_or_else(|problem| refuse::with(&problem))
-}
-
-fn count(hub: &Hub, slug: &str) {
-    let quotes = &mut hub.lock().counters.quotes;
-    match quotes.get_mut(slug) {
-        Some(count) => *count += 1,
-        None => _ = quotes.insert(slug.to_owned(), 1),
-    }
 }
 
 async fn deliver(

@@ -76,7 +76,7 @@ struct Wanted {
 async fn open(hub: Hub, endpoint: Endpoint, request: Request) -> Response {
     let result = negotiate(&hub, endpoint, request).await;
     result.unwrap_or_else(|problem| {
-        *hub.lock().counters.refused.entry(problem.slug.to_owned()).or_default() += 1;
+        hub.lock().counters.count_refused(problem.slug);
         refuse::with(&problem)
     })
 }

@@ -14,6 +14,7 @@ pub(super) use requests::Lost;
 pub(super) use sessions::{Opening, Request as SessionRequest};
 pub(super) use timers::TICK;
 
+use crate::access::Gate;
 use crate::config::Config;
 use crate::model::{Quote, Rules, SessionId};
 use crate::os::board::Board;
@@ -65,6 +66,7 @@ pub(super) struct Hub(Arc<Mutex<State>>);
 pub(super) struct State {
     pub(super) config: Arc<Config>,
     pub(super) rules: Rules,
+    pub(super) gate: Arc<Gate>,
     pub(super) revision: u64,
     pub(super) me: Me,
     pub(super) uplink: LinkSender,
@@ -104,6 +106,7 @@ impl Hub {
         let channels = Channels::new(settings::channels(&config));
         let state = State {
             rules: config.price.rules(),
+            gate: Arc::new(Gate::new(&config)),
             revision,
             me,
             uplink,
@@ -195,7 +198,7 @@ impl State {
 
     /// A request was answered.
     pub(super) fn answered(&mut self, status: u16) {
-        *self.counters.http.entry(status).or_default() += 1;
+        self.counters.count_http(status);
     }
 
     /// How many sessions there are, those in their handshake among them.

@@ -292,7 +292,7 @@ impl State {
         self.tell(&ToMaster::Closed(session.id));
         self.note();
         if let Some(wire) = session.wire {
-            *self.counters.closed.entry(close.code()).or_default() += 1;
+            self.counters.count_closed(close.code());
             tracing::debug!(session = %session.id, user = %session.user, code = close.code(), event = close.slug());
             wire.wake();
             if close != Close::Lost {

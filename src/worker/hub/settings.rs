@@ -2,6 +2,7 @@
 
 use super::State;
 use super::prices::Prices;
+use crate::access::Gate;
 use crate::config::{Config, Publish};
 use crate::os::clock;
 use crate::session::{Channels, Key, Kind};
@@ -29,6 +30,7 @@ impl State {
         let old = std::mem::replace(&mut self.config, config);
         self.revision = revision;
         self.rules = self.config.price.rules();
+        self.gate = Arc::new(Gate::new(&self.config));
         if channels(&old) != channels(&self.config) {
             self.turn();
             self.move_channels();
