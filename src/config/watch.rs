@@ -280,3 +280,31 @@ fn folder_of(path: &Path) -> PathBuf {
         _ => PathBuf::from("."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Surroundings, load};
+
+    #[tokio::test]
+    async fn its_own_reading_is_no_reason_to_look_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        std::fs::write(&file, "").unwrap();
+        let source = Source::find(Some(&file), Some("test"), &Surroundings::default()).unwrap();
+        let mut watcher = Watcher::start(source.clone(), &load(&source).unwrap());
+        let nothing = tokio::time::timeout(Duration::from_millis(900), watcher.changed()).await;
+        assert!(nothing.is_err() && watcher.settling.is_none(), "it looks and looks");
+        std::fs::write(&file, "# told\n").unwrap();
+        assert!(watcher.changed().await.is_ok() && watcher.settling.is_none());
+    }
+
+    #[test]
+    fn only_what_may_be_a_change_is_a_hint() {
+        let hint = |kind| is_hint(&Ok(notify::Event::new(kind)));
+        assert!(!hint(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+        assert!(!hint(EventKind::Access(AccessKind::Close(AccessMode::Read))));
+        assert!(hint(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+        assert!(hint(EventKind::Any) && is_hint(&Err(notify::Error::generic("lost"))));
+    }
+}
