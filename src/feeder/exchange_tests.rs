@@ -3,7 +3,7 @@
 use super::super::{Clock, SourceState, SourceStatus};
 use super::*;
 use crate::config::{OnStale, ProviderKind};
-use crate::model::{Price, Symbol};
+use crate::model::Price;
 use crate::providers::standin::exchange::Exchange;
 use crate::providers::standin::{Act, Frame, eventually};
 use std::sync::Mutex;
