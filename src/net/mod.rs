@@ -1,4 +1,5 @@
 //! Listening sockets, the accept loop, and the time limits of connections.
 
 pub mod accept;
+pub mod guard;
 pub mod listen;
