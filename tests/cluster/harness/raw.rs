@@ -1,0 +1,169 @@
+//! A connection without manners: bytes as a test wants them, frames as they come.
+
+use super::http::{Connection, Request, Response, upgrade};
+use super::in_time;
+use std::io;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Any mask.
+const MASK: [u8; 4] = [0xA1, 0x02, 0xF3, 0x44];
+
+/// A frame of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The code and the reason, where it is a close frame.
+    pub(crate) fn close(&self) -> Option<(u16, String)> {
+        if self.opcode != 8 {
+            return None;
+        }
+        let code = self.payload.get(..2).map_or(1005, |two| u16::from_be_bytes([two[0], two[1]]));
+        Some((code, String::from_utf8_lossy(self.payload.get(2..).unwrap_or_default()).into_owned()))
+    }
+
+    /// The message, where it is a text of JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.payload).unwrap_or_default()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Raw {
+    /// Connects and says nothing.
+    pub(crate) async fn connect(to: SocketAddr) -> Self {
+        let stream = in_time("connect", TcpStream::connect(to)).await.expect("a connection");
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: vec![] }
+    }
+
+    /// A session, its handshake done by the book.
+    pub(crate) async fn session(to: SocketAddr, path: &str) -> Self {
+        Self::connect(to).await.upgraded(to, &upgrade(path)).await
+    }
+
+    /// A session whose kernel takes little that it does not read.
+    pub(crate) async fn narrow(to: SocketAddr, path: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = in_time("connect", socket.connect(to)).await.expect("a connection");
+        Self { stream, buffer: vec![] }.upgraded(to, &upgrade(path)).await
+    }
+
+    async fn upgraded(mut self, to: SocketAddr, request: &Request) -> Self {
+        self.write(&request.bytes(&to.to_string())).await;
+        let response = self.response().await.expect("an answer to the handshake");
+        assert_eq!(response.status, 101, "{response:?}");
+        self
+    }
+
+    /// A connection that has been used for HTTP.
+    pub(crate) fn after(connection: Connection) -> Self {
+        let (stream, buffer) = connection.into_parts();
+        Self { stream, buffer }
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.try_write(bytes).await.expect("the server reads");
+    }
+
+    /// Sends bytes as they are, to a server that may have hung up.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        in_time("write", self.stream.write_all(bytes)).await
+    }
+
+    /// Sends a frame with this first byte, masked.
+    pub(crate) async fn frame(&mut self, first: u8, payload: &[u8]) {
+        self.write(&masked(first, payload)).await;
+    }
+
+    /// The next HTTP answer.
+    pub(crate) async fn response(&mut self) -> io::Result<Response> {
+        in_time("an answer", Response::read(&mut self.stream, &mut self.buffer, false)).await
+    }
+
+    /// The next frame; `None` when the server has hung up.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = take(&mut self.buffer) {
+                return Some(frame);
+            }
+            let read = in_time("a frame", self.stream.read_buf(&mut self.buffer)).await;
+            if !matches!(read, Ok(1..)) {
+                return None;
+            }
+        }
+    }
+
+    /// The close frame, whatever comes before it. Nothing may come after it but the end.
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
+        loop {
+            let Some(frame) = self.next().await else { panic!("the connection ended without a close frame") };
+            if let Some(close) = frame.close() {
+                assert_eq!(self.next().await, None, "something after the close frame");
+                return close;
+            }
+        }
+    }
+
+    /// All bytes until the server hangs up.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        loop {
+            match in_time("the end of the connection", self.stream.read_buf(&mut self.buffer)).await {
+                Ok(0) | Err(_) => return std::mem::take(&mut self.buffer),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// A frame as a client must send it, its length in as few bytes as it needs.
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        length @ 0..=125 => frame.push(0x80 | u8::try_from(length).unwrap()),
+        length @ 126..=0xFFFF => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(length).unwrap().to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend(MASK);
+    frame.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ MASK[i % 4]));
+    frame
+}
+
+/// The first frame of a buffer, where it is whole. A server does not mask.
+fn take(buffer: &mut Vec<u8>) -> Option<Frame> {
+    let (first, second) = (*buffer.first()?, *buffer.get(1)?);
+    assert_eq!(
+        (first & 0xF0, second & 0x80),
+        (0x80, 0),
+        "a whole, plain, unmasked frame: {first:#x} {second:#x}"
+    );
+    let (head, length) = match second {
+        126 => (4, usize::from(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?))),
+        127 => (10, usize::try_from(u64::from_be_bytes(buffer.get(2..10)?.try_into().ok()?)).ok()?),
+        length => (2, usize::from(length)),
+    };
+    if buffer.len() < head + length {
+        return None;
+    }
+    let payload = buffer.drain(..head + length).skip(head).collect();
+    Some(Frame { opcode: first & 0x0F, payload })
+}

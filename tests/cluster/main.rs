@@ -1,0 +1,24 @@
+//! The whole product from outside: the real binary on free ports, real processes, real sockets. What is checked is
+//! the public contract and nothing else; what a test needs is in `harness`, what the tests say is in the others.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod harness;
+
+mod admin;
+mod edges;
+mod evenness;
+mod frames;
+mod handshakes;
+mod life;
+mod limits;
+mod page;
+mod prices;
+mod processes;
+mod quotes;
+mod refusals;
+mod reload;
+mod rolling;
+mod sessions;
+mod sweep;
+mod truth;

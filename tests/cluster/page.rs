@@ -1,0 +1,114 @@
+//! The page and its files.
+
+use crate::harness::{Cluster, Request, cluster, get};
+
+/// The policy that every file must come with: nothing from elsewhere, nothing inline.
+fn guarded(answer: &crate::harness::Response) {
+    let policy = answer.header("Content-Security-Policy").expect("a policy");
+    assert!(
+        policy.contains("default-src 'self'") && policy.contains("connect-src 'self' ws: wss:"),
+        "{policy}"
+    );
+    assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(answer.header("X-Content-Type-Options"), Some("nosniff"));
+    assert_eq!(answer.header("Referrer-Policy"), Some("no-referrer"), "ids stand in the page's address");
+}
+
+/// Everything in quotes after `href=` and `src=`.
+fn referenced(page: &str) -> Vec<&str> {
+    let after = |word: &'static str| page.split(word).skip(1).filter_map(|rest| rest.split('"').next());
+    after("href=\"")
+        .chain(after("src=\""))
+        .filter(|name| !name.contains(':') && !name.starts_with('#'))
+        .collect()
+}
+
+async fn file(cluster: &Cluster, request: Request) -> crate::harness::Response {
+    let answer = cluster.send(&request).await;
+    guarded(&answer);
+    answer
+}
+
+#[tokio::test]
+async fn the_page_comes_with_its_policy_and_all_its_files() {
+    let cluster = cluster().start().await;
+    let page = file(&cluster, get("/?user_id=alice")).await;
+    assert_eq!((page.status, page.header("Content-Type")), (200, Some("text/html; charset=utf-8")));
+    assert!(page.text().contains("data-testid=\"price\"") && !page.text().contains(" style=\""));
+    let names = referenced(page.text());
+    assert!(names.len() >= 3 && names.contains(&"app.js"), "{names:?}");
+    for name in names {
+        let answer = file(&cluster, get(&format!("/{name}"))).await;
+        let kind = match name.rsplit('.').next().unwrap() {
+            "js" => "text/javascript; charset=utf-8",
+            "css" => "text/css; charset=utf-8",
+            "svg" => "image/svg+xml",
+            other => panic!("{other}"),
+        };
+        assert_eq!((answer.status, answer.header("Content-Type")), (200, Some(kind)), "{name}");
+        assert!(!answer.body.is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_known_is_not_sent_again() {
+    let cluster = cluster().start().await;
+    let first = file(&cluster, get("/app.js")).await;
+    let tag = first.header("ETag").expect("a tag");
+    assert_eq!(first.header("Cache-Control"), Some("no-cache"));
+    let again = cluster.send(&get("/app.js").header("If-None-Match", tag)).await;
+    assert_eq!((again.status, again.body.len(), again.header("ETag")), (304, 0, Some(tag)));
+    let other = cluster.send(&get("/app.js").header("If-None-Match", "\"0\"")).await;
+    assert_eq!((other.status, &other.body), (200, &first.body));
+    let head = cluster.send(&get("/app.js").method("HEAD")).await;
+    assert_eq!((head.status, head.header("ETag")), (200, Some(tag)));
+    assert_eq!(cluster.send(&get("/app.js").method("POST")).await.problem().0, 405);
+}
+
+#[tokio::test]
+async fn the_page_may_be_a_folder_of_ones_own() {
+    let cluster = cluster();
+    let cluster = cluster
+        .config("[http]\nstatic_dir = \"{dir}/conf.d\"")
+        .file("conf.d/index.html", "mine")
+        .start()
+        .await;
+    let page = file(&cluster, get("/")).await;
+    assert_eq!((page.status, page.text()), (200, "mine"));
+    std::fs::write(cluster.folder().join("conf.d/new.css"), "b{}").unwrap();
+    assert_eq!(file(&cluster, get("/new.css")).await.text(), "b{}", "what comes later is there, too");
+    assert_eq!(cluster.get("/app.js").await.problem().0, 404);
+    for path in ["/../log", "/..%2flog", "/%2e%2e/log", "/conf.d/../../log", "/.hidden", "/.."] {
+        let answer = cluster.get(path).await;
+        assert!(matches!(answer.status, 400 | 404), "{path}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_a_problem_and_never_the_page() {
+    let cluster = cluster().start().await;
+    let long = format!("/{}", "x".repeat(9_000));
+    let paths = [
+        "/nothing",
+        "/index.htm",
+        "/api",
+        "/api/",
+        "/api/v1",
+        "/api/v1/nothing",
+        "/api/v1/quotes/",
+        "/API/V1/QUOTES",
+        "/api/v2/quotes",
+        "//",
+        "/%00",
+        "/static/app.js",
+        "/app.js/",
+        "/../app.js",
+        "/%2e%2e/Cargo.toml",
+        "/etc/passwd",
+        "/favicon.svg%0d%0aX:%20y",
+        &long,
+    ];
+    for path in paths {
+        assert_eq!(cluster.get(path).await.problem(), (404, "not-found".into()), "{path:.60}");
+    }
+}

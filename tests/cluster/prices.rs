@@ -1,0 +1,244 @@
+//! The price from its source to the tab: in order, with its true age, and honest when there is none.
+
+use crate::harness::{Cluster, Recorder, Tab, cluster, eventually, promised};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A price that comes once.
+const ONCE: &str = "set 64000.00\nstall 1h";
+
+/// Short lives for prices.
+const SHORT: &str = "[price]\nfresh_for = \"500ms\"\nmax_age = \"1500ms\"\nforget_after = \"2500ms\"\n";
+
+fn scripted(script: &str, config: &str) -> crate::harness::Setup {
+    let config = format!("{config}\n[provider.mock]\nscript = \"{{dir}}/script\"\ntick = \"50ms\"");
+    cluster().workers(2).config(&config).file("script", script).without_price()
+}
+
+/// The next message of the price channel that shows this.
+async fn until(tab: &mut Tab, what: &str, shows: impl Fn(&Value) -> bool) -> Value {
+    let begin = Instant::now();
+    loop {
+        let message = tab.next("price").await;
+        if shows(&message) {
+            return message;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "{what}: {message}");
+    }
+}
+
+async fn subscriber(cluster: &Cluster) -> Tab {
+    cluster.tab_with("user_id=alice&channels=price:BTC-USD").await
+}
+
+#[tokio::test]
+async fn a_price_grows_stale_and_then_there_is_none() {
+    let cluster = scripted(ONCE, SHORT).start().await;
+    let mut tab = subscriber(&cluster).await;
+    let fresh = until(&mut tab, "fresh", |m| m["stale"] == false).await;
+    assert_eq!(fresh["price"], "64000.00");
+    let stale = until(&mut tab, "stale without a tick", |m| m["stale"] == true).await;
+    assert_eq!(
+        (&stale["seq"], &stale["price"]),
+        (&fresh["seq"], &json!("64000.00")),
+        "the same price, older"
+    );
+    assert!(stale["age_ms"].as_u64().unwrap() >= 500, "{stale}");
+    let receipt = cluster.quote("alice").await;
+    assert_eq!(receipt.status, 202, "on_stale = \"serve\"");
+    assert_eq!(tab.quote().await["stale"], true);
+    assert_eq!(cluster.get("/readyz").await.status, 200);
+    let none = until(&mut tab, "none", |m| m["price"].is_null()).await;
+    assert_eq!((&none["channel"], &none["symbol"]), (&json!("price:BTC-USD"), &json!("BTC-USD")));
+    assert_eq!(cluster.quote("alice").await.problem(), (503, "price-unavailable".into()));
+    assert_eq!(cluster.get("/api/v1/price").await.problem(), (503, "price-unavailable".into()));
+    assert_eq!(cluster.get("/readyz").await.status, 503);
+    assert_eq!(tab.ask(&json!({"type": "quote"}), "error").await["code"], "price-unavailable");
+    assert_eq!(cluster.quiet_tab("bob").await.welcome["price"], Value::Null);
+    assert_eq!(cluster.stats().await["price"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_price_past_its_age_can_be_refused() {
+    let cluster = scripted(ONCE, &format!("{SHORT}on_stale = \"refuse\"")).start().await;
+    let mut tab = subscriber(&cluster).await;
+    until(&mut tab, "fresh", |m| m["stale"] == false).await;
+    let begin = Instant::now();
+    until(&mut tab, "stale", |m| m["stale"] == true).await;
+    assert_eq!(cluster.quote("alice").await.status, 202, "stale is not too old");
+    until(&mut tab, "none", |m| m["price"].is_null()).await;
+    let time = begin.elapsed();
+    assert!(time < promised(Duration::from_millis(2_200)), "at max_age, not at forget_after: {time:?}");
+    assert_eq!(cluster.quote("alice").await.problem(), (503, "price-unavailable".into()));
+    assert_eq!(cluster.get("/readyz").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_price_that_comes_back_is_fresh_again() {
+    let script = "set 64000.00\nstall 3500ms\nset 64001.00\nset 64002.00\nwalk 1h";
+    let cluster = scripted(script, SHORT).start().await;
+    let mut tab = subscriber(&cluster).await;
+    let first = until(&mut tab, "fresh", |m| m["stale"] == false).await;
+    until(&mut tab, "none", |m| m["price"].is_null()).await;
+    let back = until(&mut tab, "fresh again", |m| m["stale"] == false).await;
+    assert_ne!(back["price"], "64000.00");
+    assert!(back["seq"].as_u64() > first["seq"].as_u64(), "{back}");
+    assert_eq!(cluster.quote("alice").await.status, 202);
+    assert_eq!(cluster.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_the_source_says_is_what_tabs_hear_in_order() {
+    let steps: Vec<_> = (0..40).map(|n| format!("{}.{:02}", 64_000 + n, n)).collect();
+    let script: String = steps.iter().map(|price| format!("set {price}\nstall 60ms\n")).collect();
+    let config = "[price]\npublish_interval = \"0s\"";
+    let cluster = scripted(&format!("stall 1s\n{script}stall 1h"), config).start().await;
+    let tabs = [subscriber(&cluster).await, subscriber(&cluster).await, subscriber(&cluster).await];
+    let recorders = tabs.map(Recorder::of);
+    let last = steps.last().unwrap();
+    for recorder in &recorders {
+        let heard = eventually("the last price has come", async || {
+            let story = recorder.story();
+            let heard: Vec<_> =
+                story.of("price").filter_map(|m| Some((m["seq"].as_u64()?, m["price"].clone()))).collect();
+            if heard.last().is_some_and(|(_, price)| price == last) {
+                Ok(heard)
+            } else {
+                Err(format!("{heard:?}"))
+            }
+        })
+        .await;
+        assert!(heard.windows(2).all(|pair| pair[0].0 <= pair[1].0), "{heard:?}");
+        let mut prices: Vec<_> = heard.iter().filter_map(|(_, price)| price.as_str()).collect();
+        prices.dedup();
+        let from = steps.iter().position(|step| step == prices[0]).expect("a price of the script");
+        assert_eq!(prices, steps[from..], "none is left out, none is out of order");
+    }
+}
+
+#[tokio::test]
+async fn a_burst_of_ticks_is_published_at_a_steady_pace_and_ends_with_the_newest() {
+    let script: String = (0..200).map(|n| format!("set {}\n", 64_000 + n)).collect();
+    let config =
+        "[price]\npublish_interval = \"200ms\"\n[provider.mock]\nscript = \"{dir}/script\"\ntick = \"5ms\"";
+    let cluster = cluster().workers(1).config(config).file("script", &format!("{script}stall 1h"));
+    let cluster = cluster.without_price().start().await;
+    let recorder = Recorder::of(subscriber(&cluster).await);
+    let story = eventually("the newest has come", async || {
+        let story = recorder.story();
+        let last = story.of("price").last().map(|m| m["price"].clone());
+        if last == Some(json!("64199")) { Ok(story) } else { Err(format!("{last:?}")) }
+    })
+    .await;
+    let heard = story.of("price").count();
+    assert!(heard <= 12, "200 ticks of a second, one publication in 200 ms: {heard}");
+}
+
+#[tokio::test]
+async fn a_changed_price_of_the_mock_is_told_at_once() {
+    let cluster = cluster().workers(2).start().await;
+    let mut tab = subscriber(&cluster).await;
+    until(&mut tab, "the old price", |m| m["price"] == "64000.00").await;
+    cluster.reconfigure("[provider.mock]\nprice = \"70000.50\"").await;
+    until(&mut tab, "the new price", |m| m["price"] == "70000.50").await;
+    cluster.quote("alice").await;
+    assert_eq!(tab.quote().await["price"], "70000.50");
+}
+
+#[tokio::test]
+async fn the_next_source_takes_over_where_the_first_fails() {
+    let config = "[price]\nproviders = [\"first\", \"second\"]\nfresh_for = \"500ms\"\n\
+                  [provider.first]\nkind = \"mock\"\nscript = \"{dir}/script\"\ntick = \"50ms\"\n\
+                  [provider.second]\nkind = \"mock\"\nprice = \"64100.00\"\nvolatility = 0.0\ntick = \"50ms\"";
+    let script = "set 64000.00\n".repeat(20) + "fault refused";
+    let cluster = cluster().workers(1).config(config).file("script", &script).without_price().start().await;
+    let mut tab = subscriber(&cluster).await;
+    until(&mut tab, "the first", |m| m["source"] == "first").await;
+    let second = until(&mut tab, "the second", |m| m["source"] == "second").await;
+    assert_eq!(second["price"], "64100.00");
+    let sources = cluster.ctl(&["sources"]).await.json();
+    assert_eq!(sources.as_array().unwrap().len(), 2, "{sources}");
+}
+
+#[tokio::test]
+async fn garbage_from_a_source_is_never_shown() {
+    let script = "set 64000.00\ngarbage\nmove +900%\ngarbage\nset 64000.01\nset 64000.02\nstall 1h";
+    let config = "[price]\npublish_interval = \"0s\"";
+    let cluster = scripted(&format!("stall 1s\n{script}"), config).start().await;
+    let recorder = Recorder::of(subscriber(&cluster).await);
+    let story = eventually("the last price has come", async || {
+        let story = recorder.story();
+        let last = story.of("price").last().map(|m| m["price"].clone());
+        if last == Some(json!("64000.02")) { Ok(story) } else { Err(format!("{last:?}")) }
+    })
+    .await;
+    for message in story.of("price").filter(|message| message["price"].is_string()) {
+        let price = message["price"].as_str().unwrap();
+        assert!(price.starts_with("64000."), "a jump to the tenfold was shown: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_recording_is_played_to_the_tabs() {
+    let lines: String = (0..30)
+        .map(|n| {
+            format!(
+                "{{\"price\":\"61000.{n:02}\",\"recv_ns\":{}}}\n",
+                1_763_640_000_000_000_000_u64 + n * 150_000_000
+            )
+        })
+        .collect();
+    let config = "[price]\nproviders = [\"replay\"]\n[provider.replay]\nfile = \"{dir}/ticks.ndjson\"";
+    let cluster = cluster().workers(2).config(config).file("ticks.ndjson", &lines).start().await;
+    let mut tab = subscriber(&cluster).await;
+    let mut prices = vec![];
+    while prices.last().is_none_or(|last| last != "61000.29") {
+        let message = tab.next("price").await;
+        assert_eq!(message["source"], "replay", "{message}");
+        prices.push(message["price"].as_str().unwrap().to_owned());
+    }
+    prices.dedup();
+    assert!(prices.len() > 15 && prices.is_sorted(), "{prices:?}");
+}
+
+/// The recordings that come with the machine, where they do.
+fn shared() -> Option<PathBuf> {
+    let named = std::env::var_os("BTC_CLUSTER_SHARED").map(PathBuf::from);
+    let folder = named.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"));
+    folder.join("feeds/series").canonicalize().ok()
+}
+
+#[tokio::test]
+async fn a_real_recording_is_played_to_the_tabs() {
+    let Some(folder) = shared() else {
+        eprintln!(
+            "SKIPPED a_real_recording_is_played_to_the_tabs: no ../shared/feeds and no BTC_CLUSTER_SHARED"
+        );
+        return;
+    };
+    let file = folder.join("binance-btcusdt-ticks-120s.ndjson");
+    let config = format!(
+        "[price]\nproviders = [\"binance-recorded\"]\n\
+         [provider.binance-recorded]\nkind = \"replay\"\nspeed = 20.0\nfile = \"{}\"",
+        file.display()
+    );
+    let cluster = cluster().workers(2).config(&config).start().await;
+    let mut tab = subscriber(&cluster).await;
+    let recorded = std::fs::read_to_string(&file).unwrap();
+    let (mut last, mut different) = (0, std::collections::BTreeSet::new());
+    for _ in 0..30 {
+        let message = tab.next("price").await;
+        let (seq, price) = (message["seq"].as_u64().unwrap(), message["price"].as_str().unwrap().to_owned());
+        assert!(seq > last, "{message}");
+        last = seq;
+        assert!(
+            recorded.contains(price.trim_end_matches('0').trim_end_matches('.')),
+            "{price} was never recorded"
+        );
+        different.insert(price);
+    }
+    assert!(different.len() > 5, "{different:?}");
+    assert_eq!(cluster.get("/api/v1/info").await.json()["mock"], false);
+}
