@@ -5,7 +5,7 @@ use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceConfig, Provider};
-use crate::model::{Mono, Quote};
+use crate::model::{Mono, Quote, Symbol};
 use crate::providers::{Content, Fault, Http, Source, build};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,7 +77,8 @@ pub async fn run(
 struct Core<F> {
     running: Vec<Running>,
     next_id: u32,
-    plan: PriceConfig,
+    /// The default one.
+    symbol: Symbol,
     policy: Policy,
     clock: Clock,
     http: Arc<Http>,
@@ -96,7 +97,7 @@ struct Running {
     no_tick: Duration,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
-    _task: Option<AbortOnDropHandle<()>>,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl<F: FnMut(Said)> Core<F> {
@@ -109,11 +110,10 @@ impl<F: FnMut(Said)> Core<F> {
             publish_interval: plan.price.publish_interval,
         };
         let policy = Policy::new(nobody, plan.real_before, now);
-        let plan_price = plan.price.clone();
         let mut core = Self {
             running: Vec::new(),
             next_id: 0,
-            plan: plan_price,
+            symbol: plan.price.symbol.clone(),
             policy,
             clock,
             http,
@@ -139,7 +139,7 @@ impl<F: FnMut(Said)> Core<F> {
             self.running.push(running);
         }
         drop(before);
-        self.plan = plan.price.clone();
+        self.symbol = plan.price.symbol.clone();
         let member = |running: &Running| Member {
             id: running.id,
             name: running.row.status.name.clone(),
@@ -172,7 +172,7 @@ impl<F: FnMut(Said)> Core<F> {
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
         let task = supervise(id, source.legs, self.clock.clone(), self.notes.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(task));
-        Running { id, content, row, no_tick: source.no_tick, legs, _task: Some(task) }
+        Running { id, content, row, no_tick: source.no_tick, legs, _task: task }
     }
 
     fn note(&mut self, note: Note) {
@@ -215,7 +215,7 @@ impl<F: FnMut(Said)> Core<F> {
         }
         if self.table_due.is_some_and(|due| due <= now) {
             (self.table_due, self.table_told) = (None, now);
-            let serving = self.policy.serving(&self.plan.symbol);
+            let serving = self.policy.serving(&self.symbol);
             let row = |running: &Running| SourceStatus {
                 serving: Some(running.id) == serving,
                 ..running.row.status.clone()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{OnStale, ProviderKind};
-use crate::model::{Price, Symbol};
+use crate::model::Price;
 use crate::providers::Proxies;
 use std::sync::Mutex;
 use tokio::time::sleep;

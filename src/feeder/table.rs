@@ -179,3 +179,80 @@ impl Row {
         [Live, Connecting, Down, Waiting, Refused, Off].into_iter().find(of_legs).unwrap_or(Connecting)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SourceState::{Connecting, Down, Live, Off, Refused, Waiting};
+
+    fn tick() -> What {
+        let symbol = Symbol::new("BTC-USD").unwrap();
+        let price = Price::parse("1").unwrap();
+        let tick = crate::providers::Tick {
+            pair: symbol.clone(),
+            symbol,
+            price,
+            bid: None,
+            ask: None,
+            time: None,
+            seq: None,
+        };
+        What::Tick(tick, super::super::Clock::system().now())
+    }
+
+    fn ended(fault: fn(String) -> Fault) -> What {
+        What::Ended(fault("why".to_owned()))
+    }
+
+    fn wait(why: String) -> Fault {
+        Fault::Wait(Duration::from_secs(9), why)
+    }
+
+    #[test]
+    fn a_source_is_as_well_as_its_best_leg() {
+        let mut row = Row::new("binance", false, Ok(vec!["stream", "rest"]));
+        // What happens at which leg; the state after it, whether it is out, whether the other leg must count.
+        let story = [
+            (0, What::Began, Connecting, false),
+            (0, ended(Fault::Retry), Down, false),
+            (1, What::Began, Connecting, false),
+            (1, tick(), Live, false),
+            (0, ended(wait), Live, false),
+            (1, ended(wait), Waiting, true),
+            (1, ended(Fault::Refused), Waiting, true),
+            (0, ended(Fault::Refused), Refused, true),
+            (0, What::Began, Refused, true),
+            (0, tick(), Live, false),
+            (1, What::StandBy, Live, false),
+            (0, ended(Fault::Reconnect), Live, false),
+            (0, What::Bad("noise".to_owned()), Live, false),
+            (0, ended(Fault::Retry), Down, false),
+        ];
+        for (step, (leg, what, state, out)) in story.into_iter().enumerate() {
+            let before = row.status.state;
+            let changed = row.note(leg, &what);
+            assert_eq!((row.status.state, row.out()), (state, out), "step {step}");
+            assert_eq!(changed, before != state, "step {step}");
+        }
+        let told =
+            (row.status.ticks, row.status.rejected, row.status.reconnects, row.status.error.as_deref());
+        assert_eq!(told, (2, 1, 7, Some("stream: why")));
+    }
+
+    #[test]
+    fn another_leg_keeps_a_source_up() {
+        let mut row = Row::new("binance", false, Ok(vec!["stream", "rest"]));
+        row.note(1, &tick());
+        row.note(0, &ended(Fault::Retry));
+        assert!(row.live_elsewhere(0) && !row.live_elsewhere(1));
+        row.note(1, &What::StandBy);
+        assert!(!row.live_elsewhere(0));
+    }
+
+    #[test]
+    fn a_source_that_is_off_says_why() {
+        let row = Row::new("coindesk", false, Err("no API key".to_owned()));
+        assert_eq!((row.status.state, row.status.error.as_deref()), (Off, Some("no API key")));
+        assert_eq!(row.silent_at(Duration::ZERO), None);
+    }
+}

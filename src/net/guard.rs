@@ -1,51 +1,297 @@
-//! stub
-use std::io;
+//! The time limits of an HTTP connection that hyper does not keep: for the first byte, for a request's head, between
+//! two requests, and for a client that does not read its answer. The guard sits between hyper and the socket; when a
+//! connection becomes a WebSocket session the socket is taken out again.
+
+use std::fmt;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-#[allow(missing_docs)]
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// What a request gets whose head does not come. It cannot be answered by anybody else: for hyper, and for all behind
+/// it, it does not exist yet.
+const LATE: &str = concat!(
+    "HTTP/1.1 408 Request Timeout\r\n",
+    "Connection: close\r\n",
+    "Content-Type: application/problem+json\r\n",
+    "Content-Length: 117\r\n",
+    "\r\n",
+    r#"{"type":"/problems/header-timeout","title":"Header timeout","status":408,"#,
+    r#""detail":"the request's head took too long"}"#,
+);
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// From the connection to the end of the first request's head, and from the first byte of a later one to its end.
     pub head: Duration,
+    /// Between two requests; also how long a client may read nothing of what is to be written.
     pub idle: Duration,
 }
-#[allow(missing_docs)]
-pub struct Guard<S>(S);
-#[allow(missing_docs)]
-#[derive(Clone)]
-pub struct Phase;
-#[allow(missing_docs)]
+
+/// Whether a request is being served, said by the service to the guard of its connection. In the high half it counts
+/// changes, in the low half requests.
+#[derive(Clone, Debug, Default)]
+pub struct Phase(Arc<AtomicU64>);
+
+const CHANGE: u64 = 1 << 32;
+const COUNT: u64 = CHANGE - 1;
+
 impl Phase {
-    pub fn begin(&self) -> Phase {
-        Phase
+    /// A request's head is complete; it is served until the token is dropped, best with the response's body.
+    #[must_use]
+    pub fn begin(&self) -> Serving {
+        self.0.fetch_add(CHANGE + 1, Ordering::AcqRel);
+        Serving(self.clone())
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
     }
 }
-#[allow(missing_docs)]
+
+/// As long as this lives the connection is not idle.
+#[derive(Debug)]
+pub struct Serving(Phase);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(CHANGE - 1, Ordering::AcqRel);
+    }
+}
+
+/// What the client is expected to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// Its first request, of which this is known: whether any byte has come.
+    First { begun: bool },
+    /// Another request.
+    Next,
+    /// The rest of a later request's head.
+    Rest,
+    /// Nothing, or a body: others have limits for that.
+    Nothing,
+}
+
+/// The socket of one connection and its clock.
+pub struct Guard<S> {
+    socket: S,
+    limits: Limits,
+    phase: Phase,
+    /// The phase that `expected` was concluded from.
+    seen: u64,
+    expected: Expected,
+    /// Since when it is expected.
+    since: Instant,
+    /// Since when the socket takes nothing although there is something.
+    stalled: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The time was over once; nothing is read any more.
+    over: bool,
+}
+
+impl<S: fmt::Debug> fmt::Debug for Guard<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("socket", &self.socket).field("expected", &self.expected).finish()
+    }
+}
+
 impl<S> Guard<S> {
-    pub fn new(s: S, _l: Limits) -> (Self, Phase) {
-        (Self(s), Phase)
+    /// Guards a connection that has just been accepted. The phase is for the service behind it.
+    pub fn new(socket: S, limits: Limits) -> (Self, Phase) {
+        let phase = Phase::default();
+        let guard = Self {
+            socket,
+            limits,
+            phase: phase.clone(),
+            seen: 0,
+            expected: Expected::First { begun: false },
+            since: Instant::now(),
+            stalled: None,
+            timer: None,
+            over: false,
+        };
+        (guard, phase)
     }
+
+    /// The socket, with no limits any more.
     pub fn into_inner(self) -> S {
-        self.0
+        self.socket
+    }
+
+    /// Concludes from the phase what is expected now.
+    fn observe(&mut self) {
+        let now = self.phase.now();
+        if now != self.seen {
+            self.seen = now;
+            self.since = Instant::now();
+            self.expected = if now & COUNT == 0 { Expected::Next } else { Expected::Nothing };
+        }
+    }
+
+    /// The client has sent something.
+    fn heard(&mut self) {
+        self.observe();
+        match self.expected {
+            Expected::First { .. } => self.expected = Expected::First { begun: true },
+            Expected::Next => {
+                self.expected = Expected::Rest;
+                self.since = Instant::now();
+            }
+            Expected::Rest | Expected::Nothing => (),
+        }
+    }
+
+    /// When the client must have done what is expected.
+    fn deadline(&self) -> Option<Instant> {
+        match self.expected {
+            Expected::First { .. } | Expected::Rest => Some(self.since + self.limits.head),
+            Expected::Next => Some(self.since + self.limits.idle),
+            Expected::Nothing => None,
+        }
+    }
+
+    /// Ready when the client is late.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.observe();
+        match self.deadline() {
+            Some(deadline) => self.poll_timer(context, deadline),
+            None => {
+                // Looks again from time to time, for the case that the end of serving is told by another task.
+                let later = Instant::now() + self.limits.idle;
+                self.poll_timer(context, later)
+            }
+        }
+    }
+
+    /// Ready when `deadline` is over. Made for the first wait, and then moved only when it rings: a connection with many
+    /// requests costs one timer, not one for each.
+    fn poll_timer(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        if Instant::now() >= deadline {
+            return Poll::Ready(());
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(context).is_ready() {
+            if timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
     }
 }
-impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
+    /// The client has not done what it had to: what `read` is to answer.
+    fn expire(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        self.over = true;
+        match self.expected {
+            Expected::Rest | Expected::First { begun: true } => {
+                // Nothing may come between: an answer to the request before could still be on its way.
+                if self.stalled.is_none() {
+                    let socket = Pin::new(&mut self.socket);
+                    if let Poll::Ready(Ok(_)) = socket.poll_write(context, LATE.as_bytes()) {
+                        let _ = Pin::new(&mut self.socket).poll_shutdown(context);
+                    }
+                }
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head took too long"))
+            }
+            // An end of file: nobody is in the middle of anything. (Browsers open connections for later use; an answer
+            // to no request would be a strange one to the next.)
+            _ => Ok(()),
+        }
+    }
+
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if result.is_ready() {
+            self.stalled = None;
+            // Some bytes of an answer that outlives its request, an event stream's: not idle.
+            if self.expected == Expected::Next {
+                self.since = Instant::now();
+            }
+            return result;
+        }
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        if self.poll_timer(context, since + self.limits.idle).is_ready() {
+            self.over = true;
+            let error = io::Error::new(io::ErrorKind::TimedOut, "the client does not read");
+            return Poll::Ready(Err(error));
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        b: &mut ReadBuf<'_>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, b)
+        let guard = &mut *self;
+        if guard.over {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        if let Poll::Ready(result) = Pin::new(&mut guard.socket).poll_read(context, buffer) {
+            if buffer.filled().len() > before {
+                guard.heard();
+            }
+            return Poll::Ready(result);
+        }
+        match guard.poll_deadline(context) {
+            Poll::Ready(()) => Poll::Ready(guard.expire(context)),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, b: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, b)
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.written(context, result)
     }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.written(context, result)
     }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // After an answer hyper does not read before something comes: the wait for it begins here. (Over already only
+        // for one that hyper does not read at all.)
+        if !self.over && self.poll_deadline(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

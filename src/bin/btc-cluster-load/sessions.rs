@@ -1,0 +1,276 @@
+//! Many WebSocket sessions of one process: opened, kept alive, and listened to. What is read is parsed from one
+//! buffer on the stack; a session holds bytes only while half a frame is there.
+
+use super::Options;
+use super::report::{Latency, Open, micros};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{JoinSet, spawn_local};
+use tokio::time::{Instant, timeout};
+
+/// So many connections get one source address: ports are 28,000 by default.
+const PER_ADDRESS: u32 = 20_000;
+/// Longer than any handshake should take.
+const PATIENCE: Duration = Duration::from_secs(30);
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+const PING: u8 = 9;
+
+/// All sessions, and what they have seen.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    pub(crate) size: u32,
+    /// By session: when a quote was asked for that has not come yet.
+    pub(crate) asked: RefCell<Vec<Option<Instant>>>,
+    /// Microseconds from asking to coming.
+    pub(crate) quotes: RefCell<Vec<u32>>,
+    /// The message to all that is under way: its number, and when it was sent.
+    pub(crate) message: Cell<Option<(u32, Instant)>>,
+    /// Microseconds from sending to each session.
+    pub(crate) messages: RefCell<Vec<u32>>,
+    /// Told whenever something has been read.
+    pub(crate) news: Notify,
+    alive: Cell<u32>,
+    cut: RefCell<BTreeMap<u16, u64>>,
+}
+
+impl Crowd {
+    pub(crate) fn new(size: u32) -> Self {
+        Self {
+            size,
+            asked: RefCell::new(vec![None; size as usize]),
+            quotes: RefCell::default(),
+            message: Cell::default(),
+            messages: RefCell::default(),
+            news: Notify::new(),
+            alive: Cell::new(0),
+            cut: RefCell::default(),
+        }
+    }
+
+    /// Sessions that are open now.
+    pub(crate) fn alive(&self) -> u32 {
+        self.alive.get()
+    }
+
+    pub(crate) fn cut(&self) -> BTreeMap<u16, u64> {
+        self.cut.borrow().clone()
+    }
+
+    /// A text frame came for a session.
+    fn heard(&self, index: usize, payload: &[u8], now: Instant) {
+        let start = &payload[..payload.len().min(64)];
+        if has(start, br#""type":"quote""#) {
+            if let Some(asked) = self.asked.borrow_mut()[index].take() {
+                self.quotes.borrow_mut().push(micros(now - asked));
+            }
+        } else if has(start, br#""type":"message""#)
+            && let Some((number, sent)) = self.message.get()
+            && has(payload, format!(r#""load":{number}}}"#).as_bytes())
+        {
+            self.messages.borrow_mut().push(micros(now - sent));
+        }
+    }
+}
+
+fn has(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// The user of a session.
+pub(crate) fn user(index: u32) -> String {
+    format!("load-{index}")
+}
+
+/// Opens all sessions, some at a time.
+pub(crate) async fn open_all(crowd: &Rc<Crowd>, options: &Options) -> Result<Open, String> {
+    if crowd.size > PER_ADDRESS && options.url.address.is_ipv6() {
+        return Err(format!("more than {PER_ADDRESS} sessions need an IPv4 address in --url"));
+    }
+    let turns = Arc::new(Semaphore::new(options.open_inflight as usize));
+    let (start, mut opening) = (Instant::now(), JoinSet::new());
+    for index in 0..crowd.size {
+        let Ok(turn) = turns.clone().acquire_owned().await else { break };
+        let (crowd, address, path) = (crowd.clone(), options.url.address, request(options, index));
+        opening.spawn_local(async move {
+            let begun = Instant::now();
+            let opened = timeout(PATIENCE, open(address, index, &path)).await;
+            drop(turn);
+            let (stream, rest) = opened.map_err(|_| "timeout".to_owned())??;
+            crowd.alive.set(crowd.alive.get() + 1);
+            spawn_local(live(stream, rest, crowd, index as usize));
+            Ok::<_, String>(micros(begun.elapsed()))
+        });
+    }
+    let mut failed = BTreeMap::new();
+    let mut times = Vec::new();
+    while let Some(result) = opening.join_next().await {
+        match result.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(time) => times.push(time),
+            Err(error) => *failed.entry(error).or_insert(0) += 1,
+        }
+    }
+    let (opened, seconds) = (u32::try_from(times.len()).unwrap_or(u32::MAX), start.elapsed().as_secs_f64());
+    if opened == 0 {
+        return Err(format!("no session could be opened: {failed:?}"));
+    }
+    let per_second = f64::from(opened) / seconds;
+    Ok(Open { opened, failed, seconds, per_second, latency: Latency::of(times) })
+}
+
+fn request(options: &Options, index: u32) -> String {
+    let (path, user, channel) = (&options.url.path, user(index), &options.channel);
+    format!(
+        "GET {path}?user_id={user}&channels={channel} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        options.url.address
+    )
+}
+
+/// From the connection to the first frame; returns what is there of the next.
+async fn open(address: SocketAddr, index: u32, request: &str) -> Result<(TcpStream, Vec<u8>), String> {
+    let words = |error: io::Error| error.to_string();
+    let mut stream = connect(address, index).await.map_err(words)?;
+    stream.write_all(request.as_bytes()).await.map_err(words)?;
+    let mut bytes = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut bytes).await.map_err(words)? == 0 {
+            return Err("closed in the handshake".to_owned());
+        }
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let status = bytes.get(9..12).map_or("nothing".into(), String::from_utf8_lossy);
+        if status != "101" {
+            return Err(format!("status {status}"));
+        }
+        let mut first = false;
+        let rest = frames(&bytes[end + 4..], |_, _| first = true);
+        if first {
+            return Ok((stream, bytes[end + 4 + rest..].to_vec()));
+        }
+    }
+}
+
+async fn connect(address: SocketAddr, index: u32) -> io::Result<TcpStream> {
+    let SocketAddr::V4(_) = address else { return TcpStream::connect(address).await };
+    let socket = TcpSocket::new_v4()?;
+    let source = u8::try_from(index / PER_ADDRESS).unwrap_or(u8::MAX);
+    if source > 0 {
+        socket.bind((Ipv4Addr::new(127, 0, 0, 1 + source), 0).into())?;
+    }
+    socket.connect(address).await
+}
+
+/// Reads until the end.
+async fn live(stream: TcpStream, mut rest: Vec<u8>, crowd: Rc<Crowd>, index: usize) {
+    let mut code = None;
+    while code.is_none() && stream.readable().await.is_ok() {
+        code = read(&stream, &mut rest, &crowd, index);
+        crowd.news.notify_one();
+    }
+    crowd.alive.set(crowd.alive.get() - 1);
+    *crowd.cut.borrow_mut().entry(code.unwrap_or(1006)).or_default() += 1;
+}
+
+/// Takes all there is; the close code when it is the end.
+fn read(stream: &TcpStream, rest: &mut Vec<u8>, crowd: &Crowd, index: usize) -> Option<u16> {
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let len = match stream.try_read(&mut buffer) {
+            Ok(0) => return Some(1006),
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(_) => return Some(1006),
+        };
+        let now = Instant::now();
+        let mut code = None;
+        let on_frame = |opcode, payload: &[u8]| match opcode {
+            TEXT => crowd.heard(index, payload, now),
+            PING => pong(stream, payload),
+            CLOSE => code = Some(payload.first_chunk().map_or(1005, |two| u16::from_be_bytes(*two))),
+            _ => (),
+        };
+        if rest.is_empty() {
+            let used = frames(&buffer[..len], on_frame);
+            rest.extend_from_slice(&buffer[used..len]);
+        } else {
+            rest.extend_from_slice(&buffer[..len]);
+            let used = frames(rest, on_frame);
+            *rest = rest.split_off(used);
+        }
+        if code.is_some() {
+            return code;
+        }
+    }
+}
+
+/// A pong with the mask 0, which changes nothing. One that does not fit is not sent.
+fn pong(stream: &TcpStream, payload: &[u8]) {
+    let Ok(len) = u8::try_from(payload.len().min(125)) else { return };
+    let mut frame = vec![0x8a, 0x80 | len, 0, 0, 0, 0];
+    frame.extend_from_slice(&payload[..usize::from(len)]);
+    let _ = stream.try_write(&frame);
+}
+
+/// Calls `on_frame` with opcode and payload of each whole frame (a server's have no mask); returns how many bytes
+/// that were.
+fn frames(bytes: &[u8], mut on_frame: impl FnMut(u8, &[u8])) -> usize {
+    let mut at = 0;
+    loop {
+        let left = &bytes[at..];
+        let [first, second, ..] = left else { return at };
+        let (head, len) = match (*second & 0x7f, left.get(2..4), left.get(2..10)) {
+            (126, Some(len), _) => (4, len.iter().fold(0, |n, byte| n << 8 | usize::from(*byte))),
+            (127, _, Some(len)) => (10, len.iter().fold(0, |n, byte| n << 8 | usize::from(*byte))),
+            (126 | 127, ..) => return at,
+            (len, ..) => (2, usize::from(len)),
+        };
+        let Some(payload) = left.get(head..).and_then(|rest| rest.get(..len)) else { return at };
+        on_frame(*first & 0x0f, payload);
+        at += head + len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_found_whatever_the_pieces() {
+        let mut bytes = vec![0x81, 2, b'h', b'i', 0x89, 0];
+        bytes.extend([0x81, 126, 1, 0].iter().chain(&[7; 256]));
+        bytes.extend([0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0].iter().chain(&[8; 65_536]));
+        let whole: Vec<(u8, usize)> = vec![(1, 2), (9, 0), (1, 256), (1, 65_536)];
+        for cut in (0..300).chain([66_000, bytes.len()]) {
+            let mut found = Vec::new();
+            let cut = cut.min(bytes.len());
+            let used = frames(&bytes[..cut], |opcode, payload| found.push((opcode, payload.len())));
+            assert!(used <= cut);
+            frames(&bytes[used..], |opcode, payload| found.push((opcode, payload.len())));
+            assert_eq!(found, whole, "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_heard_is_counted_once() {
+        let crowd = Crowd::new(2);
+        let now = Instant::now();
+        let quote = br#"{"type":"quote","request_id":"x"}"#;
+        crowd.heard(1, quote, now);
+        crowd.asked.borrow_mut()[1] = Some(now);
+        crowd.heard(1, quote, now);
+        crowd.heard(1, quote, now);
+        assert_eq!(crowd.quotes.borrow().len(), 1);
+        crowd.message.set(Some((7, now)));
+        crowd.heard(0, br#"{"type":"message","channel":"news","data":{"load":7},"time":"x"}"#, now);
+        crowd.heard(0, br#"{"type":"message","channel":"news","data":{"load":70},"time":"x"}"#, now);
+        assert_eq!(crowd.messages.borrow().len(), 1);
+    }
+}
