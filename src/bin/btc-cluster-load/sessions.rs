@@ -265,6 +265,18 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn many_connections_get_more_addresses() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        for (index, source) in
+            [(0, "127.0.0.1"), (PER_ADDRESS, "127.0.0.2"), (10 * PER_ADDRESS - 1, "127.0.0.10")]
+        {
+            let _client = connect(at, index).await.unwrap();
+            assert_eq!(listener.accept().await.unwrap().1.ip().to_string(), source);
+        }
+    }
+
     #[test]
     fn what_is_heard_is_counted_once() {
         let crowd = Crowd::new(2);
