@@ -37,6 +37,18 @@ impl Buckets {
         Ok(())
     }
 
+    /// What [`Buckets::take`] would say, with nothing taken.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn peek(&self, key: u64, rate: Rate, now: Mono) -> Result<(), Duration> {
+        if rate.count == 0 {
+            return Ok(());
+        }
+        let known = self.table.find(key, |(other, _)| *other == key).map(|(_, bucket)| *bucket);
+        known.unwrap_or_default().take(rate, rate.count, now)
+    }
+
     /// Forgets the full buckets. To be called about once a second.
     pub fn tidy(&mut self, now: Mono) {
         if self.table.is_empty() {
@@ -70,7 +82,9 @@ mod tests {
         let (mut buckets, rate) = (Buckets::default(), Rate::parse("3/s").unwrap());
         let start = Mono(1_000_000_000_000);
         for key in 0..5000 {
+            assert!(buckets.peek(key, rate, start).is_ok());
             assert_eq!((0..9).filter(|_| buckets.take(key, rate, start).is_ok()).count(), 3);
+            assert_eq!(buckets.peek(key, rate, start), buckets.take(key, rate, start));
         }
         assert_eq!(buckets.len(), 5000);
         buckets.tidy(start.after(Duration::from_millis(999)));

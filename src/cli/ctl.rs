@@ -69,8 +69,14 @@ fn ask(path: &PathBuf, question: &Value) -> io::Result<Value> {
 fn show(ctl: &Ctl, answer: &Value) -> ExitCode {
     let ok = answer["ok"].as_bool() != Some(false);
     if ctl.json {
-        let lists = ["workers", "sessions", "sources"];
-        let body = lists.iter().find_map(|name| answer.get(name)).filter(|list| list.is_array() && ok);
+        // The status holds a list of workers as well and is printed whole.
+        let list = match ctl.what {
+            What::Workers | What::Watch => Some("workers"),
+            What::Sessions { .. } => Some("sessions"),
+            What::Sources => Some("sources"),
+            _ => None,
+        };
+        let body = list.and_then(|name| answer.get(name)).filter(|list| list.is_array() && ok);
         println!("{}", body.unwrap_or(answer));
     } else if ok {
         print(&ctl.what, answer);

@@ -224,6 +224,10 @@ impl Master {
             Question::Stats => self.stats_json(),
             Question::Metrics => self.metrics_text(),
             Question::Sessions(user) => self.sessions_json(*user),
+            Question::Admission(user, address) => {
+                let verdict = self.directory.admission(user, *address, &self.config.limits, clock::mono());
+                serde_json::to_string(&verdict).unwrap_or_default()
+            }
             Question::Kick(session) => {
                 let answer = if self.disconnect(*session) { Answer::Done } else { Answer::NotFound };
                 let _ = self.children.tell(from, &ToWorker::Answer { request, answer });

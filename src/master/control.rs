@@ -11,7 +11,6 @@ use crate::protocol::client;
 use crate::protocol::cluster::Slot;
 use crate::ws::frame;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::io;
@@ -62,8 +61,8 @@ pub(crate) enum Command {
     Publish {
         /// Its name.
         channel: String,
-        /// What: any JSON.
-        data: Box<RawValue>,
+        /// What: any JSON. (No `RawValue`: serde cannot hand one to a variant with a tag inside.)
+        data: Value,
     },
     /// End the daemon.
     Stop,
@@ -196,12 +195,12 @@ impl Master {
         self.reload(Some(sender));
     }
 
-    fn publish(&mut self, channel: &str, data: &RawValue, answer: oneshot::Sender<Value>) {
+    fn publish(&mut self, channel: &str, data: &Value, answer: oneshot::Sender<Value>) {
         if !self.config.channels.iter().any(|known| known.name == channel) {
             let _ = answer.send(failed("no [[channels]] of the configuration has this name"));
             return;
         }
-        let text = client::channel_message(channel, None, clock::wall(), data.get());
+        let text = client::channel_message(channel, None, clock::wall(), &data.to_string());
         let (request, receiver) = self.children.expect();
         let now = clock::mono();
         let deadline = now.after(self.config.quotes.timeout);

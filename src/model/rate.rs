@@ -87,6 +87,8 @@ impl Gcra {
         }
         let each = rate.per / rate.count;
         let room = each * burst.max(1);
+        // A bucket is at most empty: under a rate that has been made wider nobody waits for what was slower before.
+        self.0 = self.0.min(now.after(room));
         let full_at = self.0.max(now).after(each);
         let ahead = full_at.since(now);
         if ahead > room {
@@ -130,5 +132,16 @@ mod tests {
         assert!(!bucket.idle(start));
         assert!(bucket.idle(start.after(Duration::from_secs(2))));
         assert!((0..1000).all(|_| bucket.take(Rate::OFF, 1, start).is_ok()));
+    }
+
+    #[test]
+    fn a_wider_rate_counts_from_the_moment_it_is_there() {
+        let (slow, fast) = (Rate::parse("1/h").unwrap(), Rate::parse("10/s").unwrap());
+        let mut bucket = Gcra::default();
+        let start = Mono(1_000_000_000_000);
+        assert!(bucket.take(slow, 1, start).is_ok());
+        let wait = bucket.take(fast, 10, start).unwrap_err();
+        assert!(wait <= Duration::from_millis(100), "{wait:?}");
+        assert!(bucket.take(fast, 10, start.after(wait)).is_ok());
     }
 }

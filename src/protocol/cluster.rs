@@ -154,6 +154,8 @@ pub enum Question<'a> {
     Sessions(Option<&'a str>),
     /// Disconnect a session (close code 4006).
     Kick(SessionId),
+    /// Would a new session of that user from that address be accepted now? The answer is a [`Verdict`] as JSON.
+    Admission(&'a str, IpAddr),
 }
 
 /// What the master answers to a [`Question`].

@@ -24,7 +24,7 @@ async fn a_plain_get_of_an_endpoint_is_426_on_both_ports() {
 async fn any_other_plain_request_on_the_websocket_port_is_426() {
     let cluster = cluster().start().await;
     let quote = post("/api/v1/quotes", r#"{"user_id":"alice"}"#);
-    let requests = [get("/"), get("/nothing"), get("/api/v1/stats"), get("/metrics"), get("/ws"), quote];
+    let requests = [get("/"), get("/nothing"), get("/api/v1/stats"), get("/metrics"), quote];
     for request in requests {
         let answer = send_to(cluster.ws, &request).await;
         assert_eq!(answer.problem(), (426, "upgrade-required".into()), "{request:?}");

@@ -4,7 +4,7 @@ use crate::harness::{Cluster, Request, cluster, get};
 
 /// The policy that every file must come with: nothing from elsewhere, nothing inline.
 fn guarded(answer: &crate::harness::Response) {
-    let policy = answer.header("Content-Security-Policy").expect("a policy");
+    let policy = answer.header("Content-Security-Policy").unwrap_or_else(|| panic!("no policy: {answer:?}"));
     assert!(
         policy.contains("default-src 'self'") && policy.contains("connect-src 'self' ws: wss:"),
         "{policy}"
@@ -14,12 +14,13 @@ fn guarded(answer: &crate::harness::Response) {
     assert_eq!(answer.header("Referrer-Policy"), Some("no-referrer"), "ids stand in the page's address");
 }
 
-/// Everything in quotes after `href=` and `src=`.
-fn referenced(page: &str) -> Vec<&str> {
-    let after = |word: &'static str| page.split(word).skip(1).filter_map(|rest| rest.split('"').next());
-    after("href=\"")
-        .chain(after("src=\""))
-        .filter(|name| !name.contains(':') && !name.starts_with('#'))
+/// Files that a text names: in quotes after these words, without those of other places.
+fn named<'a>(text: &'a str, words: &[&'a str]) -> Vec<&'a str> {
+    let after =
+        words.iter().flat_map(|word| text.split(word).skip(1).filter_map(|rest| rest.split('"').next()));
+    after
+        .map(|name| name.trim_start_matches("./"))
+        .filter(|name| !name.is_empty() && !name.contains(':'))
         .collect()
 }
 
@@ -35,9 +36,9 @@ async fn the_page_comes_with_its_policy_and_all_its_files() {
     let page = file(&cluster, get("/?user_id=alice")).await;
     assert_eq!((page.status, page.header("Content-Type")), (200, Some("text/html; charset=utf-8")));
     assert!(page.text().contains("data-testid=\"price\"") && !page.text().contains(" style=\""));
-    let names = referenced(page.text());
+    let names = named(page.text(), &["href=\"", "src=\""]);
     assert!(names.len() >= 3 && names.contains(&"app.js"), "{names:?}");
-    for name in names {
+    for name in &names {
         let answer = file(&cluster, get(&format!("/{name}"))).await;
         let kind = match name.rsplit('.').next().unwrap() {
             "js" => "text/javascript; charset=utf-8",
@@ -47,6 +48,9 @@ async fn the_page_comes_with_its_policy_and_all_its_files() {
         };
         assert_eq!((answer.status, answer.header("Content-Type")), (200, Some(kind)), "{name}");
         assert!(!answer.body.is_empty(), "{name}");
+        for import in named(answer.text(), &[" from \"", "import \""]) {
+            assert!(names.contains(&import), "{name} imports {import}, which the page does not load ahead");
+        }
     }
 }
 

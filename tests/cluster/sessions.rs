@@ -155,6 +155,7 @@ async fn what_is_not_understood_is_an_error_and_the_session_stays() {
         (r#"{"type":NaN}"#, "invalid-json"),
         ("null", "invalid-message"),
         ("[]", "invalid-message"),
+        (r#"["ping"]"#, "invalid-message"),
         ("7", "invalid-message"),
         ("{}", "invalid-message"),
         (r#"{"type":7}"#, "invalid-message"),

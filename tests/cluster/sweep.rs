@@ -129,16 +129,16 @@ async fn a_client_that_never_reads_is_cut_and_nobody_waits_for_it() {
 
 #[tokio::test]
 async fn prices_to_a_slow_reader_are_conflated_and_answers_are_not() {
-    let config = "[limits]\nmessages_per_session = \"0\"\n[provider.mock]\ntick = \"1ms\"\n[price]\npublish_interval = \"0s\"";
+    let config = "[limits]\nmessages_per_session = \"0\"\n[provider.mock]\ntick = \"1ms\"\n[price]\npublish_interval = \"0s\"\n[ws]\noutbox = \"16MiB\"";
     let cluster = cluster().workers(1).config(config).start().await;
     let mut slow = Raw::narrow(cluster.ws, "/ws?user_id=slow&channels=price:BTC-USD").await;
     // Fills what the kernel takes, and a little more.
-    let echo = json!({"type": "echo", "data": "x".repeat(30_000)}).to_string();
+    let echo = json!({"type": "echo", "data": "x".repeat(60_000)}).to_string();
     let mut sent = 0;
     eventually("the socket is full", async || {
         slow.frame(0x81, echo.as_bytes()).await;
         sent += 1;
-        sleep(Duration::from_millis(5)).await;
+        sleep(Duration::from_millis(10)).await;
         let text = cluster.administer(&crate::harness::get("/metrics")).await.text().to_owned();
         let conflated = text.lines().filter(|line| !line.starts_with('#') && line.contains("conflated"));
         let some =

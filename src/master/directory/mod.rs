@@ -27,6 +27,7 @@ use slab::Slab;
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::time::Duration;
 use users::{NONE, Users};
 
 /// Tables that small are not worth shrinking.
@@ -207,25 +208,42 @@ impl Directory {
         }
     }
 
+    /// What [`Directory::open`] would say now to a new session of that user from that address. Nothing is taken.
+    #[must_use]
+    pub fn admission(&self, user: &str, address: IpAddr, limits: &Limits, now: Mono) -> Verdict {
+        let counted = self.count(user, address, limits);
+        let rate = self.connects.peek(self.hasher.hash_one(address), limits.connects_per_address, now);
+        if counted == Verdict::Accepted { Self::rated(rate) } else { counted }
+    }
+
     /// The limits, in the order in which a verdict names them. A refused one takes nothing from the address's rate.
     fn judge(&mut self, open: &Open<'_>, limits: &Limits, now: Mono) -> Verdict {
-        let over = |count: u32, limit: u32| limit > 0 && count >= limit;
-        let most = if limits.sessions == 0 { self.ceiling } else { limits.sessions };
-        if self.sessions.len() >= most as usize {
-            return Verdict::Full;
-        }
-        let name = self.users.find(self.users.hash(open.user), open.user);
-        if over(name.map_or(0, |at| self.users.get(at).sessions), limits.sessions_per_user) {
-            return Verdict::UserLimit;
-        }
-        if over(self.addresses.get(&open.address).copied().unwrap_or(0), limits.sessions_per_address) {
-            return Verdict::AddressLimit;
+        let counted = self.count(open.user, open.address, limits);
+        if counted != Verdict::Accepted {
+            return counted;
         }
         let address = self.hasher.hash_one(open.address);
-        match self.connects.take(address, limits.connects_per_address, now) {
-            Ok(()) => Verdict::Accepted,
-            Err(wait) => Verdict::ConnectRate(wait),
+        Self::rated(self.connects.take(address, limits.connects_per_address, now))
+    }
+
+    /// The limits of how many there are.
+    fn count(&self, user: &str, address: IpAddr, limits: &Limits) -> Verdict {
+        let over = |count: u32, limit: u32| limit > 0 && count >= limit;
+        let most = if limits.sessions == 0 { self.ceiling } else { limits.sessions };
+        let name = self.users.find(self.users.hash(user), user);
+        if self.sessions.len() >= most as usize {
+            Verdict::Full
+        } else if over(name.map_or(0, |at| self.users.get(at).sessions), limits.sessions_per_user) {
+            Verdict::UserLimit
+        } else if over(self.addresses.get(&address).copied().unwrap_or(0), limits.sessions_per_address) {
+            Verdict::AddressLimit
+        } else {
+            Verdict::Accepted
         }
+    }
+
+    fn rated(rate: Result<(), Duration>) -> Verdict {
+        rate.map_or_else(Verdict::ConnectRate, |()| Verdict::Accepted)
     }
 
     fn find(&self, session: SessionId) -> Option<u32> {

@@ -103,6 +103,10 @@ pub fn parse(text: &str) -> Result<ClientMessage<'_>, Refusal<'_>> {
         let code = if error.is_data() { "invalid-message" } else { "invalid-json" };
         Refusal::new(code, error.to_string(), None)
     })?;
+    // serde takes an array for a struct as well, its members in their order.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(Refusal::new("invalid-message", "a message is an object", None));
+    }
     let id = check_id(raw.id)?;
     let missing = |field: &str| Refusal::new("invalid-message", format!("missing field `{field}`"), id);
     match &*raw.kind {
@@ -190,9 +194,16 @@ mod tests {
         for text in ["", "{", "nonsense", r#"{"type":"ping"} x"#, r#"{"type":"\ud800"}"#, "{\"type\":NaN}"] {
             assert_eq!(code(text), "invalid-json", "{text}");
         }
-        for text in
-            ["null", "[]", "7", "{}", r#"{"type":1}"#, r#"{"type":"subscribe"}"#, r#"{"type":"echo"}"#]
-        {
+        for text in [
+            "null",
+            "[]",
+            r#"["ping"]"#,
+            "7",
+            "{}",
+            r#"{"type":1}"#,
+            r#"{"type":"subscribe"}"#,
+            r#"{"type":"echo"}"#,
+        ] {
             assert_eq!(code(text), "invalid-message", "{text}");
         }
         assert_eq!(code(r#"{"type":"subscribe","channels":"a"}"#), "invalid-message");

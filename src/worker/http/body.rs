@@ -43,7 +43,12 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Proble
     if too_deep(bytes) {
         return Err(syntax("nested too deep".to_owned()));
     }
-    serde_json::from_slice(bytes).map_err(|error| {
+    let parsed = serde_json::from_slice(bytes);
+    // serde takes an array for a struct as well, its members in their order.
+    if parsed.is_ok() && bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(422, "invalid-body", "the body must be an object"));
+    }
+    parsed.map_err(|error| {
         // The first fault that serde meets may be one of shape before one of syntax.
         match serde_json::from_slice::<IgnoredAny>(bytes) {
             Err(syntax_error) => syntax(syntax_error.to_string()),
@@ -72,7 +77,7 @@ mod tests {
         {
             assert_eq!(status(text).unwrap_err(), 400, "{text}");
         }
-        for text in ["null", "[]", "{}", r#"{"user_id":5}"#, r#"{"user_id":"a","user_id":"b"}"#] {
+        for text in ["null", "[]", r#"["a"]"#, "{}", r#"{"user_id":5}"#, r#"{"user_id":"a","user_id":"b"}"#] {
             assert_eq!(status(text).unwrap_err(), 422, "{text}");
         }
         assert_eq!(status(&"[".repeat(1000)).unwrap_err(), 400);

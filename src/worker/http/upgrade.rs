@@ -1,11 +1,11 @@
 //! From an HTTP request to a session: everything that can be refused is refused before the upgrade, as a problem.
 
-use super::{Peer, refuse};
+use super::{Peer, admin, refuse};
 use crate::access::Client;
 use crate::config::Config;
 use crate::model::{Device, UserId};
 use crate::protocol::client::Problem;
-use crate::protocol::cluster::{Endpoint, Port, Verdict};
+use crate::protocol::cluster::{Endpoint, Port, Question, Verdict};
 use crate::worker::hub::{Hub, Opening, Phase, SessionRequest};
 use crate::ws::handshake;
 use axum::body::Body;
@@ -97,16 +97,18 @@ async fn negotiate(hub: &Hub, endpoint: Endpoint, request: Request) -> Result<Re
     if hub.lock().phase == Phase::Stopping {
         return Err(Problem::new(503, "draining", "this worker takes no new sessions"));
     }
+    let Some(acceptance) = acceptance else {
+        // Only asked what an upgrade would get: nothing is opened, and nothing counted.
+        let question = Question::Admission(wanted.user.as_str(), client.counted);
+        let verdict = admin::ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
+        return permitted(verdict).map(|()| upgrade_required());
+    };
     let (opening, verdict) = Opening::announce(
         hub,
         SessionRequest { user: wanted.user, device: wanted.device, endpoint, address: client.counted },
     );
     let verdict = tokio::time::timeout(config.ws.handshake_timeout, verdict).await;
     permitted(verdict.ok().and_then(Result::ok))?;
-    let Some(acceptance) = acceptance else {
-        // Only asked what an upgrade would get: nothing stands against it.
-        return Ok(upgrade_required());
-    };
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = acceptance.headers();

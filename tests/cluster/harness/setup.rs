@@ -121,6 +121,11 @@ pub(super) fn spawn(folder: &Path, variables: &[(String, String)], output: bool)
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let mut command = Command::new(BINARY);
     command.args(["--env", "test", "--config"]).arg(folder.join("btc-cluster.toml"));
+    // What the developer's shell says to a daemon of theirs is not for those of the tests.
+    let theirs = std::env::vars_os().map(|(name, _)| name);
+    theirs.filter(|name| name.to_string_lossy().starts_with("BTC_CLUSTER_")).for_each(|name| {
+        command.env_remove(name);
+    });
     command.envs(variables.iter().cloned()).current_dir(folder).process_group(0).kill_on_drop(true);
     command.stdin(Stdio::null());
     if output {
