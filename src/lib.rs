@@ -1,4 +1,22 @@
-//! btc-cluster
+//! Live bitcoin prices for browser tabs: a master, a feeder and workers, all of them this program.
+//!
+//! ```text
+//! a price:   exchange ─▶ feeder ─▶ master ─▶ every worker ─▶ the tabs that are subscribed
+//! a quote:   POST ─▶ worker A ─▶ master ─▶ worker B ─▶ the user's tab; a receipt goes all the way back
+//! ```
+//!
+//! In the order of the data's way: [`providers`] read what an exchange says; the [`feeder`] decides which of them is
+//! served; a link of [`protocol`] carries the price to the [`master`], which numbers it, and on to each [`worker`],
+//! which writes it once, as a frame of [`ws`], and sends the same bytes to all its sessions over [`transports`].
+//! Back come clients: [`net`] accepts them, [`access`] judges them, the worker's HTTP routes serve them or make them
+//! sessions, whose channels and outboxes are in [`session`]. An order to deliver goes from one worker through the
+//! master's directory and router to another, and its receipt the same way back.
+//!
+//! Around that: [`config`] turns files into one valid value, of which every process gets all; the [`supervisor`]
+//! decides which processes there are, and starts them; [`stats`] adds up what they count; [`log`] writes lines; [`os`]
+//! is what Linux gives; [`model`] has the words that all of them use; [`cli`] is where it begins.
+//!
+//! Which room may use which is in `ARCHITECTURE.md`, and kept by `tests/architecture.rs`.
 
 pub mod model;
 pub mod os;

@@ -29,6 +29,8 @@ const ROWS: [&[&str]; 7] = [
     &["master", "worker", "feeder", "bridge"],
     &["cli"],
 ];
+/// Programs of their own beside the daemon: their `crate` is another, and they know the daemon from outside.
+const PROGRAMS: &str = "bin";
 /// The only room that may say what the compiler cannot check.
 const UNSAFE_ROOM: &str = "os";
 /// A longer file is two files.
@@ -95,16 +97,19 @@ impl<'a> Source<'a> {
             faults.push(self.fault(lines, format!("has more than {LONGEST} lines: it is two files")));
         }
         let Some(room) = self.room() else { return faults };
-        let Some(row) = row_of(room) else {
-            faults.push(self.fault(1, format!("`{room}` is no room of the drawing: see ROWS")));
-            return faults;
-        };
         let tokens = Lexer::tokens(self.text);
         for token in tokens.iter().filter(|token| token.kind == Kind::Word("unsafe")) {
             if room != UNSAFE_ROOM {
                 faults.push(self.fault(token.line, format!("`unsafe` outside src/{UNSAFE_ROOM}")));
             }
         }
+        if room == PROGRAMS {
+            return faults;
+        }
+        let Some(row) = row_of(room) else {
+            faults.push(self.fault(1, format!("`{room}` is no room of the drawing: see ROWS")));
+            return faults;
+        };
         for Used { line, goal } in used(&tokens, &self.module, self.lowest) {
             if let Some(what) = judge(room, row, goal) {
                 faults.push(self.fault(line, what));
@@ -184,6 +189,31 @@ fn the_code_keeps_its_shape() {
     let (faults, files) = faults_of_crate().unwrap();
     assert!(files > 50, "only {files} files were found");
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// The files and folders that a document names in backticks: `net/accept.rs`, `providers/`.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter(|word| (word.ends_with(".rs") || word.ends_with('/')) && !word.contains([' ', '*']))
+}
+
+#[test]
+fn the_document_speaks_of_files_that_are_there() {
+    let document = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut files = Vec::new();
+    files_below(&root().join("src"), &mut files).unwrap();
+    files_below(&root().join("tests"), &mut files).unwrap();
+    let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+    let there = |name: &str| {
+        let inner = format!("/{name}");
+        files
+            .iter()
+            .any(|file| if name.ends_with('/') { file.contains(&inner) } else { file.ends_with(&inner) })
+    };
+    assert!(named(&document).count() > 30, "these are not its names");
+    let gone: Vec<_> = named(&document).filter(|name| !there(name)).collect();
+    assert_eq!(gone, [""; 0], "ARCHITECTURE.md names them");
+    assert!(!there("accept.r") && !there("nowhere/") && !there("cept.rs"));
 }
 
 #[test]

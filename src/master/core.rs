@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// How long a dead child's last words may take to be heard.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// See the module. Everything the master knows.
 pub(super) struct Master {
     pub(super) source: Source,
@@ -148,14 +151,21 @@ impl Master {
         let Spawned { pid, sender, mut receiver, writer, exit } = spawned;
         let writing = tokio::spawn(writer.run());
         let events = self.events.clone();
-        tokio::spawn(async move {
-            while let Ok(batch) = receiver.receive().await {
-                if events.send(Event::Heard(generation, batch)).await.is_err() {
-                    return;
+        let hearing = tokio::spawn({
+            let events = events.clone();
+            async move {
+                while let Ok(batch) = receiver.receive().await {
+                    if events.send(Event::Heard(generation, batch)).await.is_err() {
+                        return;
+                    }
                 }
             }
-            // What it said before its end has been heard before its end is told.
+        });
+        tokio::spawn(async move {
             let how = exit.await.to_string();
+            // What it said before its end is heard before its end is told; but a program that it has left behind may
+            // hold its end of the link open.
+            let _ = tokio::time::timeout(LAST_WORDS, hearing).await;
             writing.abort();
             let _ = events.send(Event::Exited(generation, how)).await;
         });

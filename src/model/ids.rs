@@ -177,6 +177,18 @@ uuid_id!(
     RequestId
 );
 
+impl RequestId {
+    /// A new one at that moment, in milliseconds since 1970. It need not be unguessable, and there are many: its chance
+    /// does not come from the kernel.
+    #[must_use]
+    pub fn at(millis: u64) -> Self {
+        let chance = fastrand::u128(..).to_le_bytes();
+        let mut bytes = [0; 10];
+        bytes.copy_from_slice(&chance[..10]);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid().as_u128())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -210,10 +210,18 @@ impl LinkReceiver {
 
     async fn read(&mut self) -> Result<(), LinkError> {
         let Self { stream, buffer, input, descriptors } = self;
+        let had = descriptors.len();
         let result = stream
             .async_io(Interest::READABLE, || descriptors::receive(stream.as_fd(), buffer, descriptors))
             .await;
-        input.extend_from_slice(&buffer[..result.as_ref().map_or(0, |n| *n)]);
+        let got = result.as_ref().map_or(0, |n| *n);
+        input.extend_from_slice(&buffer[..got]);
+        if got < buffer.len() && descriptors.len() == had {
+            // That was all there is (a read ends after a message with descriptors, too: unix(7)). Saying so saves a call that would find nothing; what comes from now on is told by
+            // a new event.
+            let _ = stream
+                .try_io(Interest::READABLE, || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) });
+        }
         match result {
             Ok(0) => Err(LinkError::Closed),
             Ok(_) => Ok(()),

@@ -2,7 +2,7 @@
 
 use super::{ChannelKey, Key};
 use crate::model::{Mono, Symbol};
-use bytes::Bytes;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What a channel carries.
@@ -32,25 +32,154 @@ pub struct Subscription {
     place: u32,
 }
 
-/// A channel and its members.
+/// A member of a channel, and how much of it has been sent there.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    session: Key,
+    /// Against [`Channel::end`].
+    seen: u32,
+}
+
+/// A channel, its members, and the walk among them that sends what is new.
+///
+/// The walk goes round in steps, so that the worker does other things between two of them; what is published meanwhile
+/// is joined: a member gets all that it has not seen in one write.
 #[derive(Debug)]
 pub struct Channel {
     /// As clients call it.
     pub name: Box<str>,
     /// What it carries.
     pub kind: Kind,
-    /// Who is subscribed.
-    pub members: Vec<Key>,
-    /// State: the newest frame. Messages: all frames of this turn, joined.
-    pub frame: Bytes,
-    /// Frames of this turn, before they are joined.
-    pub turn: Vec<u8>,
-    /// How many frames are in `turn`.
-    pub turn_frames: u64,
-    /// When `frame` was made.
+    members: Vec<Member>,
+    /// State: the newest frame. Messages: the frames that not all members have seen, joined.
+    frames: Vec<u8>,
+    /// State: the number of the newest frame. Messages: the number of bytes ever published. Both wrap.
+    end: u32,
+    /// Messages: where each frame of `frames` ends.
+    ends: VecDeque<u32>,
+    /// When a state's frame was made.
     pub made: Mono,
-    /// Something is to be sent to the members.
-    pub dirty: bool,
+    /// The next member of the walk, and for how many more it goes on.
+    at: usize,
+    left: usize,
+}
+
+/// What the walk wants sent next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// To whom.
+    pub session: Key,
+    /// The last so many bytes of [`Channel::frames`], at most all.
+    pub unseen: usize,
+    /// So many frames are that.
+    pub count: u64,
+}
+
+impl Channel {
+    fn new(name: String, kind: Kind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            members: Vec::new(),
+            frames: Vec::new(),
+            end: 0,
+            ends: VecDeque::new(),
+            made: Mono(0),
+            at: 0,
+            left: 0,
+        }
+    }
+
+    /// Whether only the newest counts.
+    #[must_use]
+    pub fn is_state(&self) -> bool {
+        !matches!(self.kind, Kind::Messages { .. })
+    }
+
+    /// How many members.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The frames that wait to be sent; a state's newest.
+    #[must_use]
+    pub fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+
+    /// Bytes that the walk has not brought to all members.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        if self.left == 0 { 0 } else { self.frames.len() }
+    }
+
+    /// Takes the frames out while they are sent, for [`Channel::put_back`].
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// Puts them back.
+    pub fn put_back(&mut self, frames: Vec<u8>) {
+        self.frames = frames;
+    }
+
+    /// A message for all members there are now.
+    pub fn publish(&mut self, frame: &[u8]) {
+        if self.members.is_empty() {
+            return;
+        }
+        if self.left == 0 {
+            // All have seen all.
+            self.frames.clear();
+            self.ends.clear();
+        }
+        self.frames.extend_from_slice(frame);
+        self.end = self.end.wrapping_add(u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        self.ends.push_back(self.end);
+        self.left = self.members.len();
+    }
+
+    /// A new state; the walk begins when it is to be `sent`.
+    pub fn set(&mut self, frame: &[u8], made: Mono, sent: bool) {
+        self.frames.clear();
+        self.frames.extend_from_slice(frame);
+        self.made = made;
+        if sent {
+            self.end = self.end.wrapping_add(1);
+            self.left = self.members.len();
+        }
+    }
+
+    /// The next member that has not seen all; `None`: all have.
+    pub fn step(&mut self) -> Option<Step> {
+        while self.left > 0 {
+            self.left -= 1;
+            self.at = if self.at + 1 < self.members.len() { self.at + 1 } else { 0 };
+            let state = self.is_state();
+            let Some(member) = self.members.get_mut(self.at) else { break };
+            let unseen = self.end.wrapping_sub(member.seen) as usize;
+            let seen = std::mem::replace(&mut member.seen, self.end);
+            let session = member.session;
+            if unseen > 0 {
+                let (unseen, count) = if state { (usize::MAX, 1) } else { (unseen, self.frames_after(seen)) };
+                return Some(Step { session, unseen, count });
+            }
+        }
+        None
+    }
+
+    /// The part of the frames that a step is about.
+    #[must_use]
+    pub fn part<'a>(frames: &'a [u8], step: &Step) -> &'a [u8] {
+        &frames[frames.len().saturating_sub(step.unseen)..]
+    }
+
+    fn frames_after(&self, seen: u32) -> u64 {
+        // Newest last, all within less than half of the numbers' range.
+        let before = self.ends.partition_point(|end| end.wrapping_sub(seen) as i32 <= 0);
+        (self.ends.len() - before) as u64
+    }
 }
 
 /// All channels of a worker: few, and made by the configuration, so that strangers cannot make more.
@@ -63,16 +192,7 @@ impl Channels {
     /// The channels with these names and kinds, nobody subscribed.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = (String, Kind)>) -> Self {
-        let make = |(name, kind): (String, Kind)| Channel {
-            name: name.into(),
-            kind,
-            members: Vec::new(),
-            frame: Bytes::new(),
-            turn: Vec::new(),
-            turn_frames: 0,
-            made: Mono(0),
-            dirty: false,
-        };
+        let make = |(name, kind)| Channel::new(name, kind);
         Self { all: names.into_iter().map(make).take(usize::from(ChannelKey::MAX)).collect() }
     }
 
@@ -98,19 +218,28 @@ impl Channels {
         (0..).zip(&self.all)
     }
 
-    /// `session` becomes a member.
+    /// `session` becomes a member. It is owed nothing that was published before.
     pub fn join(&mut self, channel: ChannelKey, session: Key) -> Subscription {
-        let members = &mut self.get_mut(channel).members;
-        members.push(session);
-        Subscription { channel, place: u32::try_from(members.len() - 1).unwrap_or(u32::MAX) }
+        let own = self.get_mut(channel);
+        own.members.push(Member { session, seen: own.end });
+        if own.left > 0 {
+            // It may stand between the walk and those who wait for it.
+            own.left += 1;
+        }
+        Subscription { channel, place: u32::try_from(own.members.len() - 1).unwrap_or(u32::MAX) }
     }
 
     /// It is no member any more. Returns the session that stands in its place now, whose subscription must be told
     /// by [`Subscription::moved`].
     pub fn leave(&mut self, subscription: Subscription) -> Option<Key> {
-        let members = &mut self.get_mut(subscription.channel).members;
-        members.swap_remove(subscription.place as usize);
-        members.get(subscription.place as usize).copied()
+        let own = self.get_mut(subscription.channel);
+        own.members.swap_remove(subscription.place as usize);
+        if own.left > 0 {
+            // The one that moved may have been taken behind the walk's back: it goes round once more, and who has
+            // seen all is passed by.
+            own.left = own.members.len();
+        }
+        own.members.get(subscription.place as usize).map(|member| member.session)
     }
 }
 
@@ -124,6 +253,7 @@ impl Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn members_come_and_go_in_any_order() {
@@ -137,11 +267,91 @@ mod tests {
                 subs[moved as usize].moved(place);
             }
         }
-        let mut members = channels.get(news).members.clone();
+        let mut members: Vec<_> = channels.get(news).members.iter().map(|member| member.session).collect();
         members.sort_unstable();
         assert_eq!(members, [2, 3]);
         for key in [2, 3] {
-            assert_eq!(channels.get(news).members[subs[key].place as usize], key as Key);
+            let place = subs[key].place as usize;
+            assert_eq!(channels.get(news).members[place].session, Key::try_from(key).unwrap());
         }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Act {
+        Join,
+        Leave(usize),
+        Publish(usize),
+        Walk(usize),
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            Just(Act::Join),
+            (0usize..100).prop_map(Act::Leave),
+            (1usize..9).prop_map(Act::Publish),
+            (0usize..9).prop_map(Act::Walk),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn each_member_sees_each_message_once_and_in_order(acts in proptest::collection::vec(act(), 0..200)) {
+            let mut channels = Channels::new([("news".to_owned(), Kind::Messages { anyone: false })]);
+            // Close to the end of the numbers, where they begin anew.
+            channels.get_mut(0).end = u32::MAX - 50;
+            let (mut subs, mut owed, mut got) = (Vec::<(Key, Subscription)>::new(), Vec::new(), Vec::new());
+            let walk = |channels: &mut Channels, got: &mut Vec<(Vec<u8>, u64)>, most: usize| {
+                for _ in 0..most {
+                    let Some(step) = channels.get_mut(0).step() else { break };
+                    let (bytes, frames) = &mut got[step.session as usize];
+                    bytes.extend_from_slice(Channel::part(channels.get(0).frames(), &step));
+                    *frames += step.count;
+                }
+            };
+            for act in acts {
+                match act {
+                    Act::Join => {
+                        let key = Key::try_from(owed.len()).unwrap();
+                        subs.push((key, channels.join(0, key)));
+                        owed.push((Vec::<u8>::new(), 0));
+                        got.push((Vec::new(), 0));
+                    }
+                    Act::Leave(which) if !subs.is_empty() => {
+                        let (key, place) = subs.swap_remove(which % subs.len());
+                        if let Some(moved) = channels.leave(place) {
+                            subs.iter_mut().find(|(key, _)| *key == moved).unwrap().1.moved(place);
+                        }
+                        // What it had not seen is nobody's business any more.
+                        owed[key as usize] = got[key as usize].clone();
+                    }
+                    Act::Leave(_) => {}
+                    Act::Publish(len) => {
+                        let frame: Vec<u8> = (0..len).map(|_| fastrand::u8(..)).collect();
+                        channels.get_mut(0).publish(&frame);
+                        for (key, _) in &subs {
+                            owed[*key as usize].0.extend_from_slice(&frame);
+                            owed[*key as usize].1 += 1;
+                        }
+                    }
+                    Act::Walk(most) => walk(&mut channels, &mut got, most),
+                }
+            }
+            walk(&mut channels, &mut got, usize::MAX);
+            prop_assert_eq!(owed, got);
+            prop_assert_eq!(channels.get(0).waiting(), 0);
+        }
+    }
+
+    #[test]
+    fn of_a_state_each_member_sees_the_newest() {
+        let mut channels = Channels::new([("stats".to_owned(), Kind::Stats)]);
+        (0..3).for_each(|key| _ = channels.join(0, key));
+        let stats = channels.get_mut(0);
+        stats.set(b"old", Mono(0), true);
+        let first = stats.step().unwrap();
+        stats.set(b"new", Mono(0), true);
+        let rest: Vec<_> = std::iter::from_fn(|| stats.step().map(|step| step.session)).collect();
+        assert_eq!(rest.len(), 3, "{first:?} sees both, the others only the newest: {rest:?}");
+        assert_eq!(stats.frames(), b"new");
     }
 }

@@ -4,7 +4,7 @@ mod channels;
 mod outbox;
 mod users;
 
-pub use channels::{Channel, Channels, Kind, Subscription};
+pub use channels::{Channel, Channels, Kind, Step, Subscription};
 pub use outbox::{Answer, Outbox};
 pub use users::Users;
 

@@ -28,7 +28,7 @@ const PULSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Serving { all_failed: bool },
-    Stopping { by: Mono },
+    Stopping,
     Gone,
 }
 
@@ -167,12 +167,11 @@ impl Fleet {
     /// Ends everything within `grace`. Wins over all else; a second stop can only shorten the time.
     pub fn stop(&mut self, now: Mono, grace: Duration) -> Vec<Action> {
         self.on(now, |fleet| {
-            let by = match fleet.life {
-                Life::Serving { .. } => now.after(grace),
-                Life::Stopping { by } => by.min(now.after(grace)),
-                Life::Gone => return,
-            };
-            fleet.life = Life::Stopping { by };
+            if fleet.life == Life::Gone {
+                return;
+            }
+            let by = now.after(grace);
+            fleet.life = Life::Stopping;
             fleet.rolling = None;
             for place in fleet.places.values_mut() {
                 if matches!(place.seat, Seat::Backoff { .. } | Seat::Failed { .. }) {

@@ -98,6 +98,7 @@ async fn live() -> Result<(), Failure> {
     sender.send(&ToMaster::Ready)?;
     tokio::spawn(beat(hub.clone(), sender.clone()));
     tokio::spawn(tick(hub.clone()));
+    tokio::spawn(walk(hub.clone()));
     if hear_all(&hub, &mut first).is_some() {
         return Ok(());
     }
@@ -198,6 +199,17 @@ async fn tick(hub: Hub) {
     }
 }
 
+/// Brings what is published to the channels' members, in rounds: between two of them everybody else has a turn.
+async fn walk(hub: Hub) {
+    let walks = hub.lock().walks.clone();
+    loop {
+        walks.notified().await;
+        while hub.lock().walk_on() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// How a worker ends.
 #[derive(Clone, Copy, Debug)]
 struct End {
@@ -214,7 +226,7 @@ async fn hear(hub: &Hub, receiver: &mut LinkReceiver) -> Result<End, Failure> {
     }
 }
 
-/// Everything that came together is one turn: what it publishes goes out joined.
+/// Everything that came together. What it publishes goes out by [`walk`], joined.
 fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
     let mut state = hub.lock();
     let mut end = None;
@@ -243,7 +255,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
         }
     }
-    state.turn();
+    state.settle();
     end.map(Ok)
 }
 

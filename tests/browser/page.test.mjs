@@ -114,9 +114,15 @@ describe("the price", () => {
   });
 
   test("and everything else from the server is text, never markup", async (t) => {
-    const evil = "<img src=x onerror=alert(1)>";
-    const { tab } = await session(t, { ...STILL, source: evil });
+    const evil = "<img/src=x>";
+    const { server, tab } = await session(t, { ...STILL, source: evil });
     assert.equal(await tab.text("price-source"), evil);
+    const stats = server.stats();
+    server.stats = () => ({ ...stats, users: [{ user_id: evil, sessions: 1, workers: [evil] }], workers: [{ ...stats.workers[0], state: evil }] });
+    const all = server.quote({ seq: 99, price: evil, pair: evil, symbol: evil });
+    server.send({ type: "price", channel: "price:BTC-USD", ...all, symbol: "BTC-USD" });
+    server.send({ type: "quote", request_id: "x", ...all });
+    for (const testid of ["price", "quote-result", "users", "workers"]) await tab.at(testid).filter({ hasText: evil }).waitFor();
     assert.equal(await tab.page.locator("img").count(), 0);
     assert.deepEqual(tab.errors, []);
   });
@@ -209,11 +215,8 @@ describe("the connection", () => {
   test("that has gone silent is asked, dropped and made anew", async (t) => {
     const { server, tab } = await session(t, { ...STILL, heartbeat: 100 });
     server.silent = true;
-    await tab.is("reconnecting", 15_000);
+    await eventually(async () => assert.deepEqual(await tab.states(), ["connecting", "connected", "reconnecting", "connected"]), 15_000);
     assert.deepEqual(server.heard, [{ type: "ping" }]);
-    server.silent = false;
-    await tab.is("connected");
-    assert.deepEqual(await tab.states(), ["connecting", "connected", "reconnecting", "connected"]);
   });
 
   test("that is merely quiet is kept", async (t) => {
@@ -233,6 +236,25 @@ describe("the connection", () => {
     await tab.is("connected");
     assert.equal(await tab.text("user-id"), user);
     assert.equal(server.sessions.size, 1);
+  });
+
+  test("is given up in the back/forward cache, where the id is nobody's, and made anew from there", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    const user = await tab.text("user-id");
+    const fire = (type) => tab.page.evaluate((type) => dispatchEvent(new PageTransitionEvent(type, { persisted: true })), type);
+    await fire("pagehide");
+    await eventually(() => assert.equal(server.sessions.size, 0));
+    await fire("pageshow");
+    await tab.is("connected");
+    assert.equal(await tab.text("user-id"), user);
+    assert.equal(server.sessions.size, 1);
+    await fire("pagehide");
+    const [copy] = await Promise.all([tab.page.waitForEvent("popup"), tab.page.evaluate(() => void window.open(location.href))]);
+    const heir = await new Tab(copy).is("connected");
+    assert.equal(await heir.text("user-id"), user, "nobody objected");
+    await fire("pageshow");
+    await tab.is("connected");
+    assert.notEqual(await tab.text("user-id"), user);
   });
 });
 
@@ -310,6 +332,8 @@ describe("the looks", () => {
       await tab.is("reconnecting");
       await tab.at("connect-again").waitFor();
       assert.deepEqual(await tops(), before, "a lost connection");
+      const { y, height } = await tab.at("connect-again").boundingBox();
+      assert.ok(y > 0 && y + height <= viewport.height, "and it is told where one looks");
       server.refuse(null);
       await tab.is("connected");
       assert.deepEqual(await tops(), before, "its return");

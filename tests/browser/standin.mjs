@@ -19,7 +19,9 @@ const SUBPROTOCOL = "btc-cluster.v1.json";
 const USER_ID = /^[A-Za-z0-9._~:@-]{1,128}$/;
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 const HEADERS = {
-  "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:",
+  // The real one's, word for word.
+  "content-security-policy":
+    "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'; object-src 'none'",
   "x-content-type-options": "nosniff",
   "referrer-policy": "no-referrer",
 };

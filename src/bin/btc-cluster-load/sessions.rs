@@ -150,10 +150,9 @@ async fn open(address: SocketAddr, index: u32, request: &str) -> Result<(TcpStre
         if status != "101" {
             return Err(format!("status {status}"));
         }
-        let mut first = false;
-        let rest = frames(&bytes[end + 4..], |_, _| first = true);
-        if first {
-            return Ok((stream, bytes[end + 4 + rest..].to_vec()));
+        let rest = &bytes[end + 4..];
+        if let Some((_, _, welcome)) = frame(rest) {
+            return Ok((stream, rest[welcome..].to_vec()));
         }
     }
 }
@@ -170,7 +169,7 @@ async fn connect(address: SocketAddr, index: u32) -> io::Result<TcpStream> {
 
 /// Reads until the end.
 async fn live(stream: TcpStream, mut rest: Vec<u8>, crowd: Rc<Crowd>, index: usize) {
-    let mut code = None;
+    let mut code = take(&stream, &mut rest, &[], &crowd, index);
     while code.is_none() && stream.readable().await.is_ok() {
         code = read(&stream, &mut rest, &crowd, index);
         crowd.news.notify_one();
@@ -183,32 +182,36 @@ async fn live(stream: TcpStream, mut rest: Vec<u8>, crowd: Rc<Crowd>, index: usi
 fn read(stream: &TcpStream, rest: &mut Vec<u8>, crowd: &Crowd, index: usize) -> Option<u16> {
     let mut buffer = [0; 16 << 10];
     loop {
-        let len = match stream.try_read(&mut buffer) {
-            Ok(0) => return Some(1006),
-            Ok(len) => len,
+        let code = match stream.try_read(&mut buffer) {
+            Ok(0) => Some(1006),
+            Ok(len) => take(stream, rest, &buffer[..len], crowd, index),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Err(_) => return Some(1006),
+            Err(_) => Some(1006),
         };
-        let now = Instant::now();
-        let mut code = None;
-        let on_frame = |opcode, payload: &[u8]| match opcode {
-            TEXT => crowd.heard(index, payload, now),
-            PING => pong(stream, payload),
-            CLOSE => code = Some(payload.first_chunk().map_or(1005, |two| u16::from_be_bytes(*two))),
-            _ => (),
-        };
-        if rest.is_empty() {
-            let used = frames(&buffer[..len], on_frame);
-            rest.extend_from_slice(&buffer[used..len]);
-        } else {
-            rest.extend_from_slice(&buffer[..len]);
-            let used = frames(rest, on_frame);
-            *rest = rest.split_off(used);
-        }
         if code.is_some() {
             return code;
         }
     }
+}
+
+/// Takes the whole frames of what is left and what is new.
+fn take(stream: &TcpStream, rest: &mut Vec<u8>, new: &[u8], crowd: &Crowd, index: usize) -> Option<u16> {
+    let (now, mut code) = (Instant::now(), None);
+    let on_frame = |opcode, payload: &[u8]| match opcode {
+        TEXT => crowd.heard(index, payload, now),
+        PING => pong(stream, payload),
+        CLOSE => code = Some(payload.first_chunk().map_or(1005, |two| u16::from_be_bytes(*two))),
+        _ => (),
+    };
+    if rest.is_empty() {
+        let used = frames(new, on_frame);
+        rest.extend_from_slice(&new[used..]);
+    } else {
+        rest.extend_from_slice(new);
+        let used = frames(rest, on_frame);
+        *rest = rest.split_off(used);
+    }
+    code
 }
 
 /// A pong with the mask 0, which changes nothing. One that does not fit is not sent.
@@ -219,23 +222,27 @@ fn pong(stream: &TcpStream, payload: &[u8]) {
     let _ = stream.try_write(&frame);
 }
 
-/// Calls `on_frame` with opcode and payload of each whole frame (a server's have no mask); returns how many bytes
-/// that were.
+/// Calls `on_frame` with opcode and payload of each whole frame; returns how many bytes that were.
 fn frames(bytes: &[u8], mut on_frame: impl FnMut(u8, &[u8])) -> usize {
     let mut at = 0;
-    loop {
-        let left = &bytes[at..];
-        let [first, second, ..] = left else { return at };
-        let (head, len) = match (*second & 0x7f, left.get(2..4), left.get(2..10)) {
-            (126, Some(len), _) => (4, len.iter().fold(0, |n, byte| n << 8 | usize::from(*byte))),
-            (127, _, Some(len)) => (10, len.iter().fold(0, |n, byte| n << 8 | usize::from(*byte))),
-            (126 | 127, ..) => return at,
-            (len, ..) => (2, usize::from(len)),
-        };
-        let Some(payload) = left.get(head..).and_then(|rest| rest.get(..len)) else { return at };
-        on_frame(*first & 0x0f, payload);
-        at += head + len;
+    while let Some((opcode, payload, len)) = frame(&bytes[at..]) {
+        on_frame(opcode, payload);
+        at += len;
     }
+    at
+}
+
+/// The first frame (a server's have no mask): opcode, payload, and its whole length. `None`: there is more to come.
+fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    let number = |digits: &[u8]| digits.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
+    let (head, len) = match second & 0x7f {
+        126 => (4, number(bytes.get(2..4)?)),
+        127 => (10, number(bytes.get(2..10)?)),
+        len => (2, usize::from(len)),
+    };
+    let payload = bytes.get(head..)?.get(..len)?;
+    Some((first & 0x0f, payload, head + len))
 }
 
 #[cfg(test)]
@@ -255,6 +262,18 @@ mod tests {
             assert!(used <= cut);
             frames(&bytes[used..], |opcode, payload| found.push((opcode, payload.len())));
             assert_eq!(found, whole, "{cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn many_connections_get_more_addresses() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        for (index, source) in
+            [(0, "127.0.0.1"), (PER_ADDRESS, "127.0.0.2"), (10 * PER_ADDRESS - 1, "127.0.0.10")]
+        {
+            let _client = connect(at, index).await.unwrap();
+            assert_eq!(listener.accept().await.unwrap().1.ip().to_string(), source);
         }
     }
 

@@ -51,11 +51,9 @@ impl Fleet {
 
     /// A new process that has the seat from its first moment.
     pub(super) fn start(&mut self, slot: Slot, now: Mono) {
-        if matches!(self.life, Life::Serving { .. }) {
-            let unit = self.launch(slot, now);
-            if let Some(place) = self.places.get_mut(&slot) {
-                place.seat = Seat::Held(unit);
-            }
+        let unit = self.launch(slot, now);
+        if let Some(place) = self.places.get_mut(&slot) {
+            place.seat = Seat::Held(unit);
         }
     }
 
@@ -124,7 +122,7 @@ impl Fleet {
     }
 
     pub(super) fn kill_overdue(&mut self, now: Mono) {
-        let (policy, stopping) = (&self.policy, matches!(self.life, Life::Stopping { .. }));
+        let (policy, stopping) = (&self.policy, matches!(self.life, Life::Stopping));
         let mut failed = Vec::new();
         for (slot, place) in &mut self.places {
             for unit in place.units_mut() {

@@ -1,10 +1,10 @@
 //! One HTTP connection: the limits of time that hyper does not keep, and hyper.
 
-use super::super::hub::Hub;
 use super::{Peer, refuse};
 use crate::net::guard::{Guard, Limits};
 use crate::protocol::client::Problem;
 use crate::protocol::cluster::Port;
+use crate::worker::hub::Hub;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;

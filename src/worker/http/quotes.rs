@@ -31,7 +31,7 @@ struct Order<'a> {
 pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response {
     let received = clock::mono();
     let config = hub.config();
-    let id = RequestId::random();
+    let id = RequestId::at(clock::wall().0.unsigned_abs());
     let result = match body::read(&config, request).await {
         Ok(bytes) => deliver(&hub, &config, id, &bytes, received).await,
         Err(problem) => Err(problem),

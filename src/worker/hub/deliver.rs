@@ -6,7 +6,7 @@ use crate::model::{Mono, RequestId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Endpoint, Tally, ToMaster};
-use crate::session::{Answer, ChannelKey, Key, Kind, Outbox, Subscription};
+use crate::session::{Answer, Channel, ChannelKey, Key, Kind, Outbox, Subscription};
 use crate::transports::ws::Written;
 use crate::ws::frame;
 use bytes::Bytes;
@@ -15,8 +15,12 @@ use std::time::Duration;
 
 /// A state or an answer that has waited longer is made anew, so that its age is true.
 const OLD: Duration = Duration::from_secs(1);
-/// Frames joined in one write.
+/// Frames of an outbox that leave in one write.
 const JOIN: usize = 16;
+/// Bytes of a channel's messages that are joined for those who have not seen them yet.
+const JOINED: usize = 32 << 10;
+/// Members of a channel that are served before others have their turn.
+const ROUND: usize = 64;
 /// A ticket is answered so much before the master gives it up.
 const EARLY: Duration = Duration::from_millis(100);
 
@@ -108,15 +112,18 @@ impl State {
         }
     }
 
-    /// A message to a channel's subscribers: leaves with all others of this turn in one write per session.
+    /// A message to a channel's subscribers. A walk brings it to them, joined with what is published meanwhile.
     pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8]) {
         let mut sessions = 0;
         if let Some(key) = self.channels.find(name) {
+            if self.channels.get(key).waiting() + bytes.len() > JOINED {
+                // More than one write takes anyway: who is behind gets it now.
+                self.walk(key, usize::MAX);
+            }
             let channel = self.channels.get_mut(key);
-            if matches!(channel.kind, Kind::Messages { .. }) && !channel.members.is_empty() {
-                sessions = u32::try_from(channel.members.len()).unwrap_or(u32::MAX);
-                channel.turn.extend_from_slice(bytes);
-                channel.turn_frames += 1;
+            if !channel.is_state() {
+                sessions = u32::try_from(channel.members()).unwrap_or(u32::MAX);
+                channel.publish(bytes);
                 self.mark(key);
             }
         }
@@ -126,60 +133,58 @@ impl State {
     /// The statistics as JSON: state of the channel `stats`.
     pub(in crate::worker) fn stats(&mut self, json: &str) {
         if let Some(key) = self.channels.find("stats") {
-            let channel = self.channels.get_mut(key);
-            channel.frame = frame::text(json);
-            channel.made = clock::mono();
+            self.channels.get_mut(key).set(&frame::text(json), clock::mono(), true);
             self.mark(key);
         }
     }
 
-    /// A channel has something to send at the end of this turn.
+    /// A channel has something to send.
     pub(super) fn mark(&mut self, key: ChannelKey) {
-        let channel = self.channels.get_mut(key);
-        if !channel.dirty {
-            channel.dirty = true;
-            self.dirty.push(key);
+        if !self.walking.contains(&key) {
+            self.walking.push(key);
         }
+        self.walks.notify_one();
     }
 
-    /// The end of a turn: what was published in it goes out.
-    pub(in crate::worker) fn turn(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
-            self.channels.get_mut(key).dirty = false;
-            self.fan_out(key);
+    /// One round of the walks: some members of each channel that has something to send. True when there is more.
+    pub(in crate::worker) fn walk_on(&mut self) -> bool {
+        for key in std::mem::take(&mut self.walking) {
+            if self.walk(key, ROUND) && !self.walking.contains(&key) {
+                self.walking.push(key);
+            }
         }
-        self.dirty = dirty;
         self.settle();
+        !self.walking.is_empty()
     }
 
-    fn fan_out(&mut self, key: ChannelKey) {
-        let state = !matches!(self.channels.get(key).kind, Kind::Messages { .. });
-        if matches!(self.channels.get(key).kind, Kind::Price { .. }) {
-            self.encode_price(key, clock::mono());
-        }
+    /// Goes on with the walk of a channel for at most so many members. True when there is more.
+    fn walk(&mut self, key: ChannelKey, most: usize) -> bool {
         let channel = self.channels.get_mut(key);
-        let members = std::mem::take(&mut channel.members);
-        let frames = if state { 1 } else { std::mem::take(&mut channel.turn_frames) };
-        let bytes =
-            if state { channel.frame.clone() } else { Bytes::from(std::mem::take(&mut channel.turn)) };
-        let stats = channel.kind == Kind::Stats;
-        let mut whole = 0;
-        for member in &members {
-            if state && let Some(outbox) = &mut self.sessions[*member as usize].outbox {
+        let (state, stats) = (channel.is_state(), channel.kind == Kind::Stats);
+        let frames = channel.take();
+        let mut more = true;
+        for _ in 0..most {
+            let Some(step) = self.channels.get_mut(key).step() else {
+                more = false;
+                break;
+            };
+            if state && let Some(outbox) = &mut self.sessions[step.session as usize].outbox {
                 self.counters.conflated += u64::from(outbox.push_state(key));
                 continue;
             }
-            match self.send(*member, &bytes, || bytes.clone(), || None) {
-                Sent::Whole => whole += 1,
+            let bytes = Channel::part(&frames, &step);
+            match self.send(step.session, bytes, || Bytes::copy_from_slice(bytes), || None) {
+                Sent::Whole => {
+                    // `send` has counted one.
+                    self.counters.messages_out += step.count - 1;
+                    self.counters.stats_out += u64::from(stats);
+                }
                 Sent::Waiting => {}
-                Sent::Never => _ = self.end_unsent(*member),
+                Sent::Never => _ = self.end_unsent(step.session),
             }
         }
-        // `send` counted one message for each session that took all of it.
-        self.counters.messages_out += whole * (frames - 1);
-        self.counters.stats_out += if stats { whole } else { 0 };
-        self.channels.get_mut(key).members = members;
+        self.channels.get_mut(key).put_back(frames);
+        more
     }
 
     /// Writes to a session, or lets the rest of the frame wait.
@@ -248,16 +253,16 @@ impl State {
 
     /// The newest state of a channel to one session.
     pub(super) fn send_state(&mut self, key: Key, channel: ChannelKey, wanted: bool) {
-        if !wanted || self.channels.get(channel).frame.is_empty() {
+        if !wanted || self.channels.get(channel).frames().is_empty() {
             return;
         }
         if matches!(self.channels.get(channel).kind, Kind::Price { .. }) {
-            self.encode_price(channel, clock::mono());
+            self.encode_price(channel, clock::mono(), false);
         }
         match &mut self.sessions[key as usize].outbox {
             Some(outbox) => _ = outbox.push_state(channel),
             None => {
-                let bytes = self.channels.get(channel).frame.clone();
+                let bytes = Bytes::copy_from_slice(self.channels.get(channel).frames());
                 self.send_or_end(key, &bytes);
             }
         }
@@ -305,22 +310,30 @@ impl State {
             if now.since(self.channels.get(channel).made) > OLD
                 && matches!(self.channels.get(channel).kind, Kind::Price { .. })
             {
-                self.encode_price(channel, now);
+                self.encode_price(channel, now, false);
             }
-            let bytes = self.channels.get(channel).frame.clone();
+            let bytes = Bytes::copy_from_slice(self.channels.get(channel).frames());
             if let Some(outbox) = &mut self.sessions[key as usize].outbox {
                 outbox.push(bytes, None);
             }
         }
     }
 
-    /// A price channel's frame with the age of now.
-    pub(super) fn encode_price(&mut self, key: ChannelKey, now: Mono) {
+    /// A price channel's frame with the age of now; to be `sent` to all, or only to one who asks.
+    pub(super) fn encode_price(&mut self, key: ChannelKey, now: Mono, sent: bool) {
         let channel = self.channels.get_mut(key);
         if let Kind::Price { symbol, .. } = &channel.kind {
-            channel.frame =
-                frame::text(self.prices.message(&channel.name, symbol, &self.rules, clock::boot()));
-            channel.made = now;
+            let text = self.prices.message(&channel.name, symbol, &self.rules, clock::boot());
+            channel.set(&frame::text(text), now, sent);
+        }
+    }
+
+    /// Price channels that have something new to say.
+    pub(super) fn publish_prices(&mut self, channels: Vec<ChannelKey>) {
+        let now = clock::mono();
+        for channel in channels {
+            self.encode_price(channel, now, true);
+            self.mark(channel);
         }
     }
 

@@ -32,6 +32,7 @@ use sessions::Session;
 use slab::Slab;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use timers::Timers;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes read at once, for all sessions together.
@@ -82,8 +83,10 @@ pub(super) struct State {
     sessions: Slab<Session>,
     users: Users,
     channels: Channels,
-    /// Channels with something to send at the end of this turn.
-    dirty: Vec<ChannelKey>,
+    /// Channels with something to send to members that have not seen it.
+    walking: Vec<ChannelKey>,
+    /// Told when there is one more.
+    pub(super) walks: Arc<Notify>,
     tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
     farewells: HashMap<SessionId, Farewell, RandomState>,
     /// Connections whose last bytes are on their way.
@@ -120,7 +123,8 @@ impl Hub {
             sessions: Slab::new(),
             users: Users::default(),
             channels,
-            dirty: Vec::new(),
+            walking: Vec::new(),
+            walks: Arc::default(),
             tickets: HashMap::default(),
             farewells: HashMap::default(),
             leaving: 0,
@@ -152,7 +156,7 @@ impl State {
         let usage = crate::os::process::usage();
         self.counters.cpu_us = usage.cpu_us;
         self.counters.rss = usage.rss;
-        let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members.len());
+        let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
             sessions: short(self.sessions.len()),
@@ -172,10 +176,8 @@ impl State {
 
     /// A price from the master.
     pub(super) fn quote(&mut self, quote: Quote) {
-        let now = clock::boot();
-        for channel in self.prices.take(quote, &self.rules, now) {
-            self.mark(channel);
-        }
+        let channels = self.prices.take(quote, &self.rules, clock::boot());
+        self.publish_prices(channels);
     }
 
     /// A connection has come.

@@ -32,7 +32,7 @@ impl State {
         self.rules = self.config.price.rules();
         self.gate = Arc::new(Gate::new(&self.config));
         if channels(&old) != channels(&self.config) {
-            self.turn();
+            while self.walk_on() {}
             self.move_channels();
         }
         self.prices.review();
@@ -54,8 +54,8 @@ impl State {
         self.prices.adopt(known);
         for (_, channel) in old.iter() {
             let new = self.channels.find(&channel.name);
-            if let Some(new) = new {
-                self.channels.get_mut(new).frame = channel.frame.clone();
+            if let Some(new) = new.filter(|_| channel.is_state()) {
+                self.channels.get_mut(new).set(channel.frames(), channel.made, false);
             }
         }
         for (key, session) in &mut self.sessions {

@@ -89,10 +89,8 @@ impl State {
             }
             self.settle();
         }
-        for channel in self.prices.due(&self.rules, now, boot) {
-            self.mark(channel);
-        }
-        self.turn();
+        let channels = self.prices.due(&self.rules, now, boot);
+        self.publish_prices(channels);
     }
 
     fn beat_due(&mut self, key: Key, marked: u32, now: Mono) {

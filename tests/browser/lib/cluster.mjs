@@ -17,9 +17,10 @@ const run = promisify(execFile);
 /** What every cluster of these tests is configured with, unless the test says otherwise. */
 const CONFIG = {
   cluster: { workers: 3 },
-  http: { listen: "127.0.0.1:0" },
-  ws: { listen: "127.0.0.1:0" },
+  http: { listen: ["127.0.0.1:0"] },
+  ws: { listen: ["127.0.0.1:0"] },
   price: { providers: ["mock"] },
+  provider: { mock: { tick: "200ms" } },
 };
 
 /** Starts one with more configuration, `{section: {key: value}}`; it is stopped after the test `t`. */
@@ -64,7 +65,7 @@ class RealCluster {
       throw new Error(`the cluster is not ready: ${error.message}\n${this.#log}`);
     }
     if (child.exitCode !== null) throw new Error(`the cluster ended with ${child.exitCode}\n${this.#log}`);
-    this.config = merge(this.config, { http: { listen: `127.0.0.1:${this.ports.http}` }, ws: { listen: `127.0.0.1:${this.ports.ws}` } });
+    this.config = merge(this.config, { http: { listen: [`127.0.0.1:${this.ports.http}`] }, ws: { listen: [`127.0.0.1:${this.ports.ws}`] } });
   }
 
   async stop() {
