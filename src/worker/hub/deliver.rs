@@ -20,7 +20,7 @@ const JOIN: usize = 16;
 /// Bytes of a channel's messages that are joined for those who have not seen them yet.
 const JOINED: usize = 32 << 10;
 /// Members of a channel that are served before others have their turn.
-const ROUND: usize = 64;
+const ROUND: usize = 24;
 /// A ticket is answered so much before the master gives it up.
 const EARLY: Duration = Duration::from_millis(100);
 
