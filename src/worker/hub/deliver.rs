@@ -19,6 +19,8 @@ const OLD: Duration = Duration::from_secs(1);
 const JOIN: usize = 16;
 /// Bytes of a channel's messages that are joined for those who have not seen them yet.
 const JOINED: usize = 32 << 10;
+/// With so many watchers statistics may be rarer than `stats.interval` (see `stats::When`).
+const STRETCHED: usize = 25;
 /// Members of a channel that are served before others have their turn.
 const ROUND: usize = 24;
 /// A ticket is answered so much before the master gives it up.
@@ -244,9 +246,13 @@ impl State {
         }
     }
 
-    /// The newest statistics to a newcomer that wants them.
+    /// The newest statistics to a newcomer that wants them, where the next will be long in coming. Among few they come
+    /// within a second, for its own arrival is news, and older ones without it would only be wrong.
     pub(super) fn send_stats(&mut self, key: Key) {
         let Some(stats) = self.channels.find("stats") else { return };
+        if self.channels.get(stats).members() <= STRETCHED {
+            return;
+        }
         let wants = self.sessions[key as usize].subscriptions.iter().any(|s| s.channel == stats);
         self.send_state(key, stats, wants);
     }
