@@ -25,6 +25,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+/// What a worker opens for itself: sockets, links, the runtime's, and some connections that only ask.
+const OWN_FILES: u64 = 32;
 /// Events that may wait. Links wait behind it, and then the workers: nothing is lost.
 const EVENTS: usize = 256;
 
@@ -224,8 +226,9 @@ impl Master {
     }
 }
 
-/// `limits.sessions = 0`: 95 % of what the descriptors of all workers allow.
+/// `limits.sessions = 0`: 95 % of what the descriptors of all workers allow. So the next client is told that it is full,
+/// and a probe still gets its answer, before descriptors are used up.
 fn ceiling(files: u64, workers: u16) -> u32 {
-    let each = files.saturating_mul(95) / 100;
+    let each = files.saturating_sub(OWN_FILES).saturating_mul(95) / 100;
     u32::try_from(each.saturating_mul(u64::from(workers))).unwrap_or(u32::MAX)
 }

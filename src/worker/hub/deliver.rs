@@ -22,7 +22,7 @@ const JOINED: usize = 32 << 10;
 /// With so many watchers statistics may be rarer than `stats.interval` (see `stats::When`).
 const STRETCHED: usize = 25;
 /// Members of a channel that are served before others have their turn.
-const ROUND: usize = 24;
+const ROUND: usize = 32;
 /// A ticket is answered so much before the master gives it up.
 const EARLY: Duration = Duration::from_millis(100);
 
