@@ -1,6 +1,8 @@
 //! The daemon's own life: how it starts, why it does not, how it ends.
 
-use crate::harness::{Cluster, Raw, Recorder, cluster, eventually, promised, within};
+use crate::harness::{
+    Cluster, Raw, Recorder, Tab, cluster, eventually, get, promised, quiet, send_to, within,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -109,6 +111,34 @@ async fn before_the_end_balancers_get_time() {
     .await;
     assert!(begin.elapsed() > Duration::from_millis(1_400), "{:?}", begin.elapsed());
     assert_eq!(cluster.ended(promised(SECOND * 4)).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn it_listens_wherever_it_is_told_to() {
+    if TcpListener::bind("[::1]:0").await.is_err() {
+        crate::harness::skipped("it_listens_wherever_it_is_told_to", "there is no IPv6 here");
+        return;
+    }
+    let config =
+        "[http]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\n[ws]\nlisten = [\"[::1]:0\", \"127.0.0.1:0\"]";
+    let cluster = cluster().workers(2).config(config).start().await;
+    let listening = cluster.ctl(&["status"]).await.json()["listening"].clone();
+    let mut tabs = vec![];
+    for port in ["http", "ws"] {
+        let addresses = listening[port].as_array().unwrap();
+        assert_eq!(addresses.len(), 2, "{listening}");
+        for address in addresses {
+            let address = address.as_str().unwrap();
+            assert!(cluster.log().contains(&format!("address=\"{address}\"")), "the log says {address}");
+            let address = address.parse().unwrap();
+            assert_eq!(send_to(address, &get("/healthz")).await.status, 200);
+            tabs.push(Tab::open_as(address, &quiet("alice")).await.unwrap().greeted().await);
+        }
+    }
+    assert_eq!(cluster.quote("alice").await.json()["sessions"], 4);
+    for tab in &mut tabs {
+        tab.quote().await;
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use crate::harness::{Cluster, Recorder, Tab, cluster, eventually, promised};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -74,6 +73,25 @@ async fn a_price_past_its_age_can_be_refused() {
     assert!(time < promised(Duration::from_millis(2_200)), "at max_age, not at forget_after: {time:?}");
     assert_eq!(cluster.quote("alice").await.problem(), (503, "price-unavailable".into()));
     assert_eq!(cluster.get("/readyz").await.status, 503);
+}
+
+#[tokio::test]
+async fn the_rules_of_age_can_change_while_tabs_watch() {
+    let cluster = scripted(ONCE, "").start().await;
+    let mut tab = subscriber(&cluster).await;
+    until(&mut tab, "fresh", |m| m["stale"] == false).await;
+    let script = "[provider.mock]\nscript = \"{dir}/script\"\ntick = \"50ms\"\n";
+    cluster.reconfigure(&format!("{script}[price]\nfresh_for = \"10ms\"")).await;
+    until(&mut tab, "stale under the new rule", |m| m["stale"] == true).await;
+    let refuse = "fresh_for = \"10ms\"\nmax_age = \"20ms\"\non_stale = \"refuse\"";
+    cluster.reconfigure(&format!("{script}[price]\n{refuse}")).await;
+    until(&mut tab, "none under the new rule", |m| m["price"].is_null()).await;
+    assert_eq!(cluster.quote("alice").await.problem(), (503, "price-unavailable".into()));
+    cluster
+        .reconfigure(&format!("{script}[price]\nfresh_for = \"1h\"\nmax_age = \"1h\"\nforget_after = \"1h\""))
+        .await;
+    let again = until(&mut tab, "fresh under the newest", |m| m["price"].is_string()).await;
+    assert_eq!((&again["price"], &again["stale"]), (&json!("64000.00"), &json!(false)));
 }
 
 #[tokio::test]
@@ -216,9 +234,8 @@ fn shared() -> Option<PathBuf> {
 #[tokio::test]
 async fn a_real_recording_is_played_to_the_tabs() {
     let Some(folder) = shared() else {
-        // Not by a macro: what those print is kept from whoever runs the tests.
         let why = "no ../shared/feeds/series, and BTC_CLUSTER_SHARED names none";
-        writeln!(std::io::stderr(), "SKIPPED a_real_recording_is_played_to_the_tabs: {why}").unwrap();
+        crate::harness::skipped("a_real_recording_is_played_to_the_tabs", why);
         return;
     };
     let file = folder.join("binance-btcusdt-ticks-120s.ndjson");

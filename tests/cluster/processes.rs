@@ -1,8 +1,8 @@
 //! Processes that die or stand still: only those who were there notice, and not for long.
 
 use crate::harness::{
-    Cluster, Connection, Recorder, Tab, Worker, cluster, eventually, get, is_gone, kill, promised, quote_for,
-    within, zombies_of,
+    Cluster, Connection, Raw, Recorder, Tab, Worker, cluster, eventually, get, is_gone, kill, limit_files,
+    promised, quote_for, within, zombies_of,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -298,6 +298,44 @@ async fn totals_never_fall_when_a_worker_dies() {
             after.get(&name)
         );
     }
+}
+
+#[tokio::test]
+async fn a_worker_without_descriptors_accepts_again_when_it_has_some() {
+    let cluster = cluster().workers(1).start().await;
+    let mut tab = cluster.quiet_tab("alice").await;
+    let worker = cluster.worker(1).await.pid.unwrap();
+    let open = std::fs::read_dir(format!("/proc/{worker}/fd")).unwrap().count() as u64;
+    limit_files(worker, open + 10);
+    let mut crowd = vec![];
+    for _ in 0..30 {
+        crowd.push(Raw::connect(cluster.http).await);
+    }
+    for one in &mut crowd {
+        one.write(&get("/healthz").bytes("localhost")).await;
+    }
+    assert_eq!(crowd[0].response().await.unwrap().status, 200, "the first are served");
+    for _ in 0..5 {
+        assert_eq!(tab.until_pong().await, [] as [Value; 0], "who is there notices nothing");
+    }
+    crowd.drain(..22);
+    for one in &mut crowd {
+        assert_eq!(
+            one.response().await.unwrap().status,
+            200,
+            "the others are served as soon as there is room"
+        );
+    }
+    drop(crowd);
+    eventually("it is told", async || {
+        let text = cluster.administer(&get("/metrics")).await.text().to_owned();
+        let errors = text.lines().find(|line| line.starts_with("btc_cluster_accept_errors_total"));
+        let some = errors.is_some_and(|line| !line.ends_with(" 0"));
+        if some { Ok(()) } else { Err(format!("{errors:?}")) }
+    })
+    .await;
+    assert_eq!((cluster.worker(1).await.pid, cluster.worker(1).await.restarts), (Some(worker), 0));
+    assert_eq!(cluster.quote("alice").await.status, 202);
 }
 
 #[tokio::test]

@@ -170,6 +170,42 @@ async fn strange_files_hurt_nobody() {
 }
 
 #[tokio::test]
+async fn a_file_may_be_a_link_that_is_turned_to_another() {
+    let cluster = cluster().workers(1).start().await;
+    let folder = cluster.folder();
+    for (name, interval) in [("blue", "11s"), ("green", "12s")] {
+        std::fs::create_dir(folder.join(name)).unwrap();
+        let text = format!("[heartbeat]\ninterval = \"{interval}\"");
+        std::fs::write(folder.join(name).join("50-test.toml"), text).unwrap();
+    }
+    let turn = |to: &str| {
+        std::os::unix::fs::symlink(folder.join(to).join("50-test.toml"), folder.join("beside")).unwrap();
+        std::fs::rename(folder.join("beside"), folder.join("conf.d/50-test.toml")).unwrap();
+    };
+    turn("blue");
+    heartbeat_becomes(&cluster, 11_000, "a link is followed").await;
+    turn("green");
+    heartbeat_becomes(&cluster, 12_000, "wherever it leads").await;
+}
+
+#[tokio::test]
+async fn a_main_file_that_is_gone_is_a_fault_and_no_wish_for_the_defaults() {
+    let cluster = cluster().workers(1).start().await;
+    let main = cluster.folder().join("btc-cluster.toml");
+    let text = std::fs::read_to_string(&main).unwrap();
+    let mut tab = cluster.quiet_tab("alice").await;
+    std::fs::remove_file(&main).unwrap();
+    let reload = cluster.ctl(&["reload"]).await;
+    assert_eq!(reload.code, Some(1), "{reload:?}");
+    assert!(reload.json()["faults"].to_string().contains("btc-cluster.toml"), "{reload:?}");
+    assert_eq!(cluster.get("/healthz").await.status, 200);
+    // Deleted and made again, as some editors do.
+    std::fs::write(&main, text + "\n[heartbeat]\ninterval = \"11s\"\n").unwrap();
+    heartbeat_becomes(&cluster, 11_000, "it is back").await;
+    tab.until_pong().await;
+}
+
+#[tokio::test]
 async fn half_a_file_is_not_taken() {
     let cluster = cluster().workers(1).config("[heartbeat]\ninterval = \"11s\"").start().await;
     let path = cluster.folder().join("conf.d/50-test.toml");

@@ -11,8 +11,8 @@ mod tab;
 
 pub(crate) use cluster::{Cluster, Worker, quiet, quiet_tab_of, quote_for, send_to};
 pub(crate) use http::{Connection, Request, Response, delete, get, post, upgrade};
-pub(crate) use patience::{alone, eventually, in_time, promised, within};
-pub(crate) use process::{is_gone, kill, resident, zombies_of};
+pub(crate) use patience::{alone, eventually, in_time, promised, skipped, within};
+pub(crate) use process::{is_gone, kill, limit_files, resident, zombies_of};
 pub(crate) use raw::{Raw, masked};
 pub(crate) use recorder::Recorder;
 pub(crate) use setup::{Setup, cluster};

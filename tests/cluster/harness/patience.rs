@@ -1,5 +1,6 @@
 //! Waiting, never longer than a small patience and never for nothing.
 
+use std::io::Write;
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, timeout};
@@ -40,6 +41,11 @@ pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
 pub(crate) fn promised(time: Duration) -> Duration {
     let slack = std::env::var("BTC_CLUSTER_TEST_SLACK").ok().and_then(|text| text.parse().ok());
     time.mul_f64(slack.unwrap_or(1.0))
+}
+
+/// Says that a test cannot run here: loudly, for what the macros print is kept from whoever runs the tests.
+pub(crate) fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
 /// Held by tests that need the machine for themselves to measure anything.

@@ -1,6 +1,6 @@
 //! Processes that are not ours to wait for.
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::fs;
 
 /// Sends a signal to one process.
@@ -42,6 +42,13 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = text.rsplit_once(')')?;
     Some(fields.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Lets a running process have so many files open and no more.
+pub(crate) fn limit_files(pid: u32, most: u64) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    rustix::process::prlimit(pid, Resource::Nofile, limit).expect("our own child");
 }
 
 /// Children of a process that have ended and that it has not asked after.
