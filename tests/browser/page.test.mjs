@@ -200,7 +200,7 @@ describe("the connection", () => {
       const page = await context.newPage();
       page.on("websocket", (socket) => ports.push(Number(new URL(socket.url()).port)));
       await page.goto(server.url);
-      await new Tab(page).is("connected", 15_000);
+      await new Tab(page).is("connected", 30_000);
       return ports;
     };
     const two = await serve(t, { ...STILL, pageWsUrl: "own" });
@@ -215,14 +215,14 @@ describe("the connection", () => {
   test("that has gone silent is asked, dropped and made anew", async (t) => {
     const { server, tab } = await session(t, { ...STILL, heartbeat: 100 });
     server.silent = true;
-    await eventually(async () => assert.deepEqual(await tab.states(), ["connecting", "connected", "reconnecting", "connected"]), 15_000);
+    await eventually(async () => assert.deepEqual(await tab.states(), ["connecting", "connected", "reconnecting", "connected"]), 45_000);
     assert.deepEqual(server.heard, [{ type: "ping" }]);
   });
 
   test("that is merely quiet is kept", async (t) => {
     const { server, tab } = await session(t, { ...STILL, heartbeat: 100 });
     server.quiet = true;
-    await eventually(() => assert.equal(server.heard.length, 1), 8_000);
+    await eventually(() => assert.equal(server.heard.length, 1), 30_000);
     await tab.page.waitForTimeout(5_500);
     assert.deepEqual(await tab.states(), ["connecting", "connected"]);
   });

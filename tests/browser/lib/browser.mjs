@@ -15,7 +15,7 @@ export function launch() {
 }
 
 /** Waits until `check` no longer throws; its last error is the reason when patience ends. */
-export async function eventually(check, patience = 5_000) {
+export async function eventually(check, patience = 15_000) {
   const end = performance.now() + patience;
   for (;;) {
     try {
