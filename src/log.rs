@@ -6,12 +6,17 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+/// What lies under the layer that writes.
+type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Writer = Box<dyn Layer<Filtered> + Send + Sync>;
+
 struct Sink {
     level: reload::Handle<EnvFilter, Registry>,
+    writer: reload::Handle<Writer, Filtered>,
     file: Output,
 }
 
@@ -53,47 +58,56 @@ fn journal() -> bool {
     stat.is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-/// Begins; later calls do nothing. `role` is in each line.
-pub fn init(config: &Log, role: &str) {
-    if SINK.get().is_some() {
-        return;
-    }
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let (filter, level) = reload::Layer::new(filter);
-    let file = Output(Arc::new(Mutex::new((None, None))));
-    file.open(config.file.clone());
-    let writer = file.clone();
-    let make = move || writer.clone();
+/// The layer that writes lines in the form that the configuration wants.
+fn writer(config: &Log, file: &Output) -> Writer {
+    let output = file.clone();
+    let make = move || output.clone();
     let colours = config.file.is_none() && io::stderr().is_terminal();
-    let text = || fmt::layer().with_writer(make.clone()).with_ansi(colours).with_target(false);
     let format = match config.format {
         LogFormat::Auto if config.file.is_none() && journal() => LogFormat::Journald,
         LogFormat::Auto => LogFormat::Text,
         other => other,
     };
-    let layer: Box<dyn Layer<_> + Send + Sync> = match format {
-        LogFormat::Json => Box::new(fmt::layer().json().flatten_event(true).with_writer(make)),
-        LogFormat::Journald => match tracing_journald::layer() {
-            Ok(layer) => Box::new(layer.with_syslog_identifier("btc-cluster".to_owned())),
-            Err(_) => Box::new(text()),
-        },
-        _ => Box::new(text()),
-    };
-    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
-    let _ = SINK.set(Sink { level, file });
+    match format {
+        LogFormat::Json => return Box::new(fmt::layer().json().flatten_event(true).with_writer(make)),
+        LogFormat::Journald => {
+            // Without a journal there is still standard error.
+            if let Ok(layer) = tracing_journald::layer() {
+                return Box::new(layer.with_syslog_identifier("btc-cluster".to_owned()));
+            }
+        }
+        LogFormat::Auto | LogFormat::Text => {}
+    }
+    Box::new(fmt::layer().with_writer(make).with_ansi(colours).with_target(false))
+}
+
+fn filter(config: &Log) -> EnvFilter {
+    EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Begins; later calls do nothing. `role` says which process this is.
+pub fn init(config: &Log, role: &str) {
+    if SINK.get().is_some() {
+        return;
+    }
+    let file = Output(Arc::new(Mutex::new((None, None))));
+    file.open(config.file.clone());
+    let (filtering, level) = reload::Layer::new(filter(config));
+    let (writing, writer) = reload::Layer::new(writer(config, &file));
+    let _ = tracing_subscriber::registry().with(filtering).with(writing).try_init();
+    let _ = SINK.set(Sink { level, writer, file });
     tracing::debug!(role, "logging");
 }
 
-/// Takes the live parts of a new configuration.
+/// Takes a new configuration.
 pub fn adopt(config: &Log) {
     let Some(sink) = SINK.get() else { return };
-    if let Ok(filter) = EnvFilter::try_new(&config.level) {
-        let _ = sink.level.reload(filter);
-    }
     let known = sink.file.0.lock().unwrap_or_else(PoisonError::into_inner).0 == config.file;
     if !known {
         sink.file.open(config.file.clone());
     }
+    let _ = sink.writer.reload(writer(config, &sink.file));
+    let _ = sink.level.reload(filter(config));
 }
 
 /// Opens `log.file` anew, after somebody has moved it away.

@@ -70,6 +70,7 @@ async fn next_plan(receiver: &mut LinkReceiver) -> io::Result<Option<Plan>> {
         while let Some(message) = batch.next::<ToFeeder<'_>>() {
             match message.map_err(io::Error::other)? {
                 ToFeeder::Stop => return Ok(None),
+                ToFeeder::ReopenLog => log::reopen(),
                 ToFeeder::Config { config, real_before } => {
                     let config: Config = serde_json::from_str(config)?;
                     log::init(&config.log, "feeder");

@@ -68,6 +68,14 @@ impl Children {
         }
     }
 
+    /// Somebody has moved the log file away: all processes open it anew.
+    pub(super) fn reopen_logs(&self) {
+        self.tell_workers(&ToWorker::ReopenLog);
+        for child in self.0.values().filter(|child| !child.is_worker()) {
+            let _ = child.link.send(&ToFeeder::ReopenLog);
+        }
+    }
+
     /// A number for a message of the master's own, and where the count of its subscribers comes.
     pub(super) fn expect(&mut self) -> (u64, oneshot::Receiver<u32>) {
         self.2 += 1;

@@ -190,7 +190,10 @@ impl Master {
                 let actions = self.fleet.replace_all(clock::mono());
                 self.act(actions);
             }
-            Signal::Reopen => crate::log::reopen(),
+            Signal::Reopen => {
+                crate::log::reopen();
+                self.children.reopen_logs();
+            }
         }
     }
 

@@ -395,6 +395,8 @@ pub enum ToWorker<'a> {
     Unready,
     /// The daemon stops: stop accepting, say `shutdown` and 1001 to all within this time, then end.
     Stop(Duration),
+    /// Open `log.file` anew.
+    ReopenLog,
 }
 
 /// Which listening socket a descriptor is.
@@ -436,6 +438,8 @@ pub enum ToFeeder<'a> {
     },
     /// End.
     Stop,
+    /// Open `log.file` anew.
+    ReopenLog,
 }
 
 /// Borrowed bytes as postcard's byte arrays (serde's own form of `&[u8]` needs `serde_bytes`; these are its lines).

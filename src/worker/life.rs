@@ -252,6 +252,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
+            ToWorker::ReopenLog => log::reopen(),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
         }
     }
