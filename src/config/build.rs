@@ -5,7 +5,7 @@ use super::reader::{ANY, Broken, Reader, SOME, distinct, list, must_be, symbol, 
 use super::units;
 use super::valid::{
     Admin, Channel, Cluster, Config, Control, Heartbeat, Http, Limits, Listen, Log, LogFormat, OnStale,
-    PriceConfig, Publish, Quotes, Shutdown, Stats, WorkerCount, Ws,
+    Policy, PriceConfig, Publish, Quotes, Shutdown, Stats, WorkerCount, Ws,
 };
 use super::value::{Item, Value};
 use super::{fault, keys, providers, rules};
@@ -19,13 +19,15 @@ const LARGEST: u64 = 64 << 20;
 
 /// Reads everything. The faults are the reader's.
 pub(crate) fn config(r: &mut Reader<'_>, kinds: &BTreeMap<String, String>) -> Built<Config> {
+    let socket = socket(r)?;
     let config = Config {
         environment: r.source.environment,
         cluster: cluster(r)?,
         http: http(r)?,
         ws: ws(r)?,
         admin: Admin { listen: r.listen("admin.listen")? },
-        control: Control { socket: socket(r)? },
+        state: r.source.state.clone().unwrap_or_else(|| socket.with_extension("state")),
+        control: Control { socket },
         heartbeat: Heartbeat {
             interval: r.duration("heartbeat.interval", SOME)?,
             timeout: r.duration("heartbeat.timeout", SOME)?,
@@ -56,7 +58,6 @@ fn fixed(r: &mut Reader<'_>) -> Built<()> {
             _ => Err(must_be(item, &format!("\"{good}\""))),
         })
     };
-    only("price.policy", &["median"], "failover", r)?;
     only("auth.mode", &["token"], "open", r)?;
     r.get("handover.crash_cover", |item| match &item.value {
         Value::Flag(false) => Ok(()),
@@ -159,9 +160,6 @@ fn price(r: &mut Reader<'_>) -> Built<PriceConfig> {
         if keys::kind_defaults(name).is_some() || layers.providers.contains_key(name) {
             return Ok(name.to_owned());
         }
-        if keys::LATER_KINDS.contains(&name) {
-            return Err(wrong(item, format!("provider \"{name}\" is {}", keys::LATER)));
-        }
         let names = layers.providers.keys().map(String::as_str).chain(keys::KINDS.map(|(kind, _)| kind));
         let why = fault::unknown("provider", name, names);
         Err(wrong(item, format!("{}: {why}", item.value)))
@@ -170,6 +168,12 @@ fn price(r: &mut Reader<'_>) -> Built<PriceConfig> {
         symbol: r.get("price.symbol", symbol)?,
         symbols: r.get("price.symbols", |item| distinct(item, symbol))?,
         providers: r.get("price.providers", |item| distinct(item, known))?,
+        policy: r.choice("price.policy", &[("failover", Policy::Failover), ("median", Policy::Median)])?,
+        min_sources: r.whole("price.min_sources", 1..=64)?,
+        max_deviation: r.get("price.max_deviation", |item| {
+            let part = units::percent(text(item)?);
+            part.ok_or_else(|| must_be(item, "a part of a price, more than \"0%\" and at most \"50%\""))
+        })?,
         publish_interval: r.duration("price.publish_interval", ANY)?,
         refresh: r.duration("price.refresh", SOME)?,
         start_wait: r.duration("price.start_wait", ANY)?,
@@ -177,6 +181,8 @@ fn price(r: &mut Reader<'_>) -> Built<PriceConfig> {
         max_age: r.duration("price.max_age", SOME)?,
         forget_after: r.duration("price.forget_after", SOME)?,
         on_stale: r.choice("price.on_stale", &[("serve", OnStale::Serve), ("refuse", OnStale::Refuse)])?,
+        record: r.path("price.record")?,
+        record_max: r.size("price.record_max", (64 << 10)..=(1 << 40))? as u64,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Defaults that depend on other values: the socket's place, the page's address, the symbols, each provider's keys.
 
 use super::fault::{Faults, distance, unknown};
-use super::keys::{self, KINDS, LATER, LATER_KINDS};
+use super::keys::{self, KINDS};
 use super::layers::Layers;
 use super::reader::one_of;
 use super::source::Source;
@@ -92,7 +92,6 @@ fn refuse_kind(layers: &Layers, name: &str, kind: &str, faults: &mut Faults) {
     };
     let near = KINDS.map(|(known, _)| known).into_iter().find(|known| distance(kind, known) <= 2);
     let text = match near {
-        _ if LATER_KINDS.contains(&kind) => format!("kind {} is {LATER}", quoted(kind)),
         Some(near) => format!("unknown kind {}; did you mean \"{near}\"?", quoted(kind)),
         None => format!("needs a kind, {}", one_of(KINDS.map(|(known, _)| known).into_iter())),
     };

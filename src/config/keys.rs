@@ -70,8 +70,10 @@ users = false
 [price]
 symbol = "BTC-USD"
 symbols = []
-providers = ["binance"]
+providers = ["binance", "coinbase", "kraken", "bitstamp"]
 policy = "failover"
+min_sources = 2
+max_deviation = "1%"
 publish_interval = "100ms"
 refresh = "60s"
 start_wait = "2s"
@@ -79,6 +81,8 @@ fresh_for = "10s"
 max_age = "2m"
 forget_after = "10m"
 on_stale = "serve"
+record = ""
+record_max = "64MiB"
 [limits]
 connections_per_user = 3
 sessions = 0
@@ -113,7 +117,7 @@ listen = ["127.0.0.1:3001"]
 [stats]
 users = true
 [price]
-providers = ["binance", "mock"]
+providers = ["binance", "coinbase", "kraken", "bitstamp", "mock"]
 "#;
 
 /// Prices are made up and users shown: nothing for the outside, so loopback only.
@@ -139,17 +143,56 @@ pub(crate) fn defaults_of(environment: Environment) -> &'static str {
 }
 
 /// Defaults of `[provider.NAME]` by kind.
-pub(crate) const KINDS: [(&str, &str); 4] = [
+pub(crate) const KINDS: [(&str, &str); 9] = [
     ("binance", BINANCE),
+    ("bitstamp", BITSTAMP),
+    ("coinbase", COINBASE),
     ("coindesk", COINDESK),
+    ("command", "program = []\nsymbol_map = {}\nno_tick = \"30s\"\n"),
+    ("http_json", "url = \"\"\npointer = \"\"\nevery = \"10s\"\nsymbol_map = {}\n"),
+    ("kraken", KRAKEN),
     ("mock", MOCK),
-    ("replay", "file = \"\"\nspeed = 1.0\nloop = false\n"),
+    ("replay", REPLAY),
 ];
 
 const BINANCE: &str = r#"
 rest_url = "https://data-api.binance.vision"
 stream_url = "wss://data-stream.binance.vision"
 symbol_map = { "BTC-USD" = "BTC-USDT" }
+silence = "45s"
+no_tick = "10s"
+renew_after = "23h"
+"#;
+const BITSTAMP: &str = r#"
+rest_url = "https://www.bitstamp.net"
+stream_url = "wss://ws.bitstamp.net"
+symbol_map = {}
+silence = "30s"
+no_tick = "5m"
+renew_after = "23h"
+"#;
+const COINBASE: &str = r#"
+rest_url = "https://api.exchange.coinbase.com"
+stream_url = "wss://ws-feed.exchange.coinbase.com"
+symbol_map = {}
+silence = "15s"
+no_tick = "30s"
+renew_after = "23h"
+"#;
+const KRAKEN: &str = r#"
+rest_url = "https://api.kraken.com"
+stream_url = "wss://ws.kraken.com/v2"
+symbol_map = {}
+silence = "15s"
+no_tick = "30s"
+renew_after = "23h"
+"#;
+const REPLAY: &str = r#"
+file = ""
+source = ""
+speed = 1.0
+loop = false
+symbol_map = {}
 "#;
 const COINDESK: &str = r#"
 rest_url = "https://data-api.coindesk.com"
@@ -173,17 +216,7 @@ pub(crate) fn kind_defaults(kind: &str) -> Option<&'static str> {
 pub(crate) const LATER_SECTIONS: [&str; 7] =
     ["streams", "chat", "command", "broadcast", "poll", "resume", "tls"];
 /// Keys of later versions in sections of this one.
-pub(crate) const LATER_KEYS: [&str; 7] = [
-    "price.min_sources",
-    "price.max_deviation",
-    "price.record",
-    "price.record_max",
-    "auth.secret_file",
-    "auth.public_key_file",
-    "auth.jwks_url",
-];
-/// Provider kinds of later versions.
-pub(crate) const LATER_KINDS: [&str; 5] = ["coinbase", "kraken", "bitstamp", "http_json", "command"];
+pub(crate) const LATER_KEYS: [&str; 3] = ["auth.secret_file", "auth.public_key_file", "auth.jwks_url"];
 
 /// The words of every refusal of something that a later version has.
 pub(crate) const LATER: &str = "not supported in this version";

@@ -30,7 +30,8 @@ pub use keys::{Effect, effect_of};
 pub use load::{Loaded, Setting, control_socket, load, load_snapshot};
 pub use source::{Source, Surroundings};
 pub use valid::{
-    Admin, Channel, Cluster, Config, Control, Environment, Heartbeat, Http, Limits, Listen, Log, LogFormat,
-    OnStale, PriceConfig, Provider, ProviderKind, Publish, Quotes, Secret, Shutdown, Stats, WorkerCount, Ws,
+    Admin, Channel, Cluster, Config, Control, Environment, Exchange, Heartbeat, Http, Limits, Listen, Log,
+    LogFormat, OnStale, Policy, PriceConfig, Provider, ProviderKind, Publish, Quotes, Secret, Shutdown,
+    Stats, WorkerCount, Ws,
 };
 pub use watch::{Timing, Watcher};

@@ -2,9 +2,9 @@
 
 use super::build::seed;
 use super::file::{self, Content};
-use super::reader::{Broken, Reader, SOME, must_be, real, symbol, text, wrong};
+use super::reader::{ANY, Broken, Reader, SOME, list, must_be, real, symbol, text, wrong};
 use super::units;
-use super::valid::{Provider, ProviderKind, Secret};
+use super::valid::{Exchange, Provider, ProviderKind, Secret};
 use super::value::{Item, Value};
 use crate::model::{Price, Symbol};
 use std::collections::BTreeMap;
@@ -21,7 +21,12 @@ pub(crate) fn all(r: &mut Reader<'_>, kinds: &BTreeMap<String, String>) -> Built
             "mock" => mock(r, name)?,
             "replay" => replay(r, name)?,
             "coindesk" => coindesk(r, name)?,
-            _ => binance(r, name)?,
+            "http_json" => http_json(r, name)?,
+            "command" => command(r, name)?,
+            "bitstamp" => ProviderKind::Bitstamp(exchange(r, name)?),
+            "coinbase" => ProviderKind::Coinbase(exchange(r, name)?),
+            "kraken" => ProviderKind::Kraken(exchange(r, name)?),
+            _ => ProviderKind::Binance(exchange(r, name)?),
         };
         all.insert(name.clone(), Provider { name: name.clone(), kind });
     }
@@ -43,24 +48,87 @@ fn replay(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {
     let key = |key: &str| format!("provider.{name}.{key}");
     let file = existing(r, &key("file"))?;
     if file.is_none() {
-        // An unused section is told, too: it can never work.
-        let at = if r.origin(&key("file")).is_fixed() { key("file") } else { format!("provider.{name}") };
-        let origin = r.layers.providers.get(name).cloned().unwrap_or_else(|| r.origin("price.providers"));
-        r.faults.add(origin, at, "a replay needs a file");
+        missing(r, name, "file", "a replay needs a file");
     }
     Ok(ProviderKind::Replay {
         file: file.unwrap_or_default(),
+        source: r
+            .get(&key("source"), |item| Ok(Some(text(item)?.to_owned()).filter(|name| !name.is_empty())))?,
+        symbol_map: r.get(&key("symbol_map"), symbol_map)?,
         speed: r.get(&key("speed"), |item| real(item, &(0.0..=1_000_000.0)))?,
         repeat: r.flag(&key("loop"))?,
     })
 }
 
-fn binance(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {
+/// What a source cannot be without. An unused section is told, too: it can never work.
+fn missing(r: &mut Reader<'_>, name: &str, key: &str, why: &str) {
+    let (section, key) = (format!("provider.{name}"), format!("provider.{name}.{key}"));
+    let at = if r.origin(&key).is_fixed() { key } else { section };
+    let origin = r.layers.providers.get(name).cloned().unwrap_or_else(|| r.origin("price.providers"));
+    r.faults.add(origin, at, why);
+}
+
+fn exchange(r: &mut Reader<'_>, name: &str) -> Built<Exchange> {
     let key = |key: &str| format!("provider.{name}.{key}");
-    Ok(ProviderKind::Binance {
+    Ok(Exchange {
         rest_url: url(r, &key("rest_url"), &["https", "http"])?,
         stream_url: url(r, &key("stream_url"), &["wss", "ws"])?,
         symbol_map: r.get(&key("symbol_map"), symbol_map)?,
+        silence: r.duration(&key("silence"), SOME)?,
+        no_tick: r.duration(&key("no_tick"), SOME)?,
+        renew_after: r.duration(&key("renew_after"), ANY)?,
+    })
+}
+
+fn http_json(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {
+    let key = |key: &str| format!("provider.{name}.{key}");
+    let url = r.get(&key("url"), |item| {
+        let url = text(item)?;
+        if url.is_empty() {
+            return Ok(String::new());
+        }
+        // The marks are none of a URL's characters.
+        let plain = url.replace("{base}", "b").replace("{quote}", "q");
+        units::any_url(&plain, &["https", "http"]).map_err(|why| wrong(item, why))?;
+        Ok(url.to_owned())
+    })?;
+    if url.is_empty() {
+        missing(r, name, "url", "an http_json source needs a url");
+    }
+    let pointer = r.get(&key("pointer"), |item| match text(item)? {
+        pointer if pointer.is_empty() || pointer.starts_with('/') => Ok(pointer.to_owned()),
+        _ => Err(must_be(item, "a JSON pointer (\"/data/0/price\"), or empty where the answer is the price")),
+    })?;
+    Ok(ProviderKind::HttpJson {
+        url,
+        pointer,
+        every: r.duration(&key("every"), SOME)?,
+        symbol_map: r.get(&key("symbol_map"), symbol_map)?,
+    })
+}
+
+fn command(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {
+    let key = |key: &str| format!("provider.{name}.{key}");
+    let program = r.get(&key("program"), |item| {
+        let words = list(item, |item| {
+            let word = text(item)?;
+            if word.contains('\0') { Err(wrong(item, "must not hold a NUL")) } else { Ok(word.to_owned()) }
+        })?;
+        match words.first() {
+            Some(path) if path.starts_with('/') => Ok(words),
+            Some(_) => {
+                Err(must_be(item, "a program's whole path (\"/usr/local/bin/price\") and its arguments"))
+            }
+            None => Ok(words),
+        }
+    })?;
+    if program.is_empty() {
+        missing(r, name, "program", "a command source needs a program");
+    }
+    Ok(ProviderKind::Command {
+        program,
+        symbol_map: r.get(&key("symbol_map"), symbol_map)?,
+        no_tick: r.duration(&key("no_tick"), SOME)?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::reader::Reader;
 use super::units::human;
-use super::valid::{Config, Environment, ProviderKind};
+use super::valid::{Config, Environment, Policy, ProviderKind};
 use std::net::{IpAddr, SocketAddr};
 
 /// Checks them all; each is told only where its keys are good in themselves.
@@ -58,11 +58,61 @@ fn prices(r: &mut Reader<'_>, config: &Config) {
             r.warn("price.providers", text);
         }
     }
+    slow(r, config);
+    median(r, config);
     let mock = |name: &String| {
         matches!(config.providers.get(name).map(|p| &p.kind), Some(ProviderKind::Mock { .. }))
     };
     if config.environment == Environment::Production && price.providers.iter().any(mock) {
         r.warn("price.providers", "a mock in production: its prices are made up");
+    }
+}
+
+/// A source that is asked too seldom is stale by nature: its price grows older than `price.max_age` each time.
+fn slow(r: &mut Reader<'_>, config: &Config) {
+    for name in &config.price.providers {
+        let (key, every) = match config.providers.get(name).map(|provider| &provider.kind) {
+            Some(ProviderKind::HttpJson { every, .. }) => (format!("provider.{name}.every"), *every),
+            Some(ProviderKind::Coindesk { .. }) => ("price.refresh".to_owned(), config.price.refresh),
+            _ => continue,
+        };
+        if every > config.price.max_age {
+            let (every, age) = (human(every), human(config.price.max_age));
+            r.warn(
+                &key,
+                format!("\"{name}\" is asked every {every}, its price is stale after {age} (price.max_age)"),
+            );
+        }
+    }
+}
+
+/// Only sources of the symbol's own pair can be in its median.
+fn median(r: &mut Reader<'_>, config: &Config) {
+    let price = &config.price;
+    if price.policy != Policy::Median {
+        return;
+    }
+    let kind = |name: &String| config.providers.get(name).map(|provider| &provider.kind);
+    let real: Vec<_> = price
+        .providers
+        .iter()
+        .filter(|name| !matches!(kind(name), Some(ProviderKind::Mock { .. })))
+        .collect();
+    for symbol in &price.symbols {
+        let other = |name: &&String| kind(name).is_some_and(|kind| kind.pair(symbol) != *symbol);
+        for name in real.iter().copied().filter(other) {
+            let pair = kind(name).map_or_else(|| symbol.clone(), |kind| kind.pair(symbol));
+            r.warn("price.policy", format!("\"{name}\" quotes {pair}: it is in no median of {symbol}"));
+        }
+        let good = real.iter().filter(|name| !other(name)).count();
+        r.rule(
+            &["price.policy", "price.min_sources", "price.providers", "price.symbols"],
+            real.is_empty() || good >= price.min_sources as usize,
+            &format!(
+                "a median of {symbol} needs price.min_sources ({}) sources that quote {symbol}, there are {good}",
+                price.min_sources
+            ),
+        );
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Source {
     pub overrides: Vec<(String, String)>,
     /// Default of `control.socket`.
     pub socket: PathBuf,
+    /// systemd's folder for what must last, `$STATE_DIRECTORY`.
+    pub state: Option<PathBuf>,
     /// systemd's folder of secrets, `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
 }
@@ -92,6 +94,10 @@ impl Source {
             environment_origin,
             variables,
             overrides: vec![],
+            // Several are separated by colons; ours is the first.
+            state: around.variable("STATE_DIRECTORY").map(|folders| {
+                PathBuf::from(folders.to_string_lossy().split(':').next().unwrap_or_default())
+            }),
             credentials: around.variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         })
     }

@@ -1,5 +1,6 @@
 //! Human texts of durations and sizes, and what addresses, networks and URLs must look like. Pure.
 
+use rust_decimal::Decimal;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -55,6 +56,15 @@ pub(crate) fn human(duration: Duration) -> String {
         }
     }
     if out.is_empty() { "0s".to_owned() } else { out.join(" ") }
+}
+
+/// Reads `"1%"`, `"0.5 %"` as 0.01, 0.005: more than nothing and at most a half.
+pub(crate) fn percent(text: &str) -> Option<Decimal> {
+    let number = text.trim().strip_suffix('%')?.trim_end();
+    let digits = |b: u8| b.is_ascii_digit() || b == b'.';
+    let hundredths = Decimal::from_str_exact(number).ok().filter(|_| number.bytes().all(digits))?;
+    let part = hundredths / Decimal::ONE_HUNDRED;
+    (part > Decimal::ZERO && part <= Decimal::new(5, 1)).then_some(part)
 }
 
 /// Reads `"64KiB"`, `"16KB"`, `"1 MiB"`, `"512"`, in bytes.
@@ -121,20 +131,27 @@ fn mask(address: IpAddr, prefix: u8) -> IpAddr {
 
 /// Checks a base URL of one of `schemes`, without credentials, query or fragment; gives it without a final slash.
 pub(crate) fn base_url(text: &str, schemes: &[&str]) -> Result<String, String> {
+    any_url(text, schemes)?;
+    if text.contains(['?', '#']) {
+        return Err("must be a host and a path, without query or spaces".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// A URL of one of these schemes, with a query or without.
+pub(crate) fn any_url(text: &str, schemes: &[&str]) -> Result<(), String> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     if !schemes.contains(&scheme.to_ascii_lowercase().as_str()) {
         return Err(format!("must begin with {}", schemes.map_join("://")));
     }
-    let authority = rest.split('/').next().unwrap_or("");
-    if authority.is_empty()
-        || rest.contains(|c: char| c.is_whitespace() || c.is_control() || "?#\\".contains(c))
-    {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    if authority.is_empty() || rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
         return Err("must be a host and a path, without query or spaces".to_owned());
     }
     if authority.contains('@') {
         return Err("must not hold a user name or password".to_owned());
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    Ok(())
 }
 
 trait MapJoin {

@@ -2,6 +2,7 @@
 //! goes to the children as JSON.
 
 use crate::model::{Price, Rate, Rules, Symbol};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,6 +53,8 @@ pub struct Config {
     pub price: PriceConfig,
     /// By name; every name in `price.providers` is here.
     pub providers: BTreeMap<String, Provider>,
+    /// Where the feeder keeps what must outlive it: `$STATE_DIRECTORY`, else beside the control socket.
+    pub state: PathBuf,
     pub channels: Vec<Channel>,
     pub limits: Limits,
     pub log: Log,
@@ -193,6 +196,16 @@ pub enum OnStale {
     Refuse,
 }
 
+/// `price.policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// The first source in the order of `price.providers` that is well.
+    Failover,
+    /// The median of the largest group of sources that agree.
+    Median,
+}
+
 /// `[price]`: what is priced and by whom.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PriceConfig {
@@ -202,6 +215,12 @@ pub struct PriceConfig {
     pub symbols: Vec<Symbol>,
     /// Names of providers, the preferred one first.
     pub providers: Vec<String>,
+    /// How one price is made of several sources.
+    pub policy: Policy,
+    /// Median: so many sources at least must agree.
+    pub min_sources: u32,
+    /// Median: so far the prices of sources that agree may lie apart, as a part of the price (0.01: 1 %).
+    pub max_deviation: Decimal,
     /// At most one published price of a symbol in this time.
     pub publish_interval: Duration,
     /// Interval of sources that are polled.
@@ -216,6 +235,10 @@ pub struct PriceConfig {
     pub forget_after: Duration,
     /// What happens past `max_age`.
     pub on_stale: OnStale,
+    /// Where what comes from the sources is recorded; `None`: nowhere.
+    pub record: Option<PathBuf>,
+    /// Most bytes of a recording, all its files together.
+    pub record_max: u64,
 }
 
 impl PriceConfig {
@@ -281,23 +304,46 @@ pub enum ProviderKind {
         /// A file of moves, stalls and faults.
         script: Option<PathBuf>,
     },
-    /// A recorded file, one JSON tick per line.
+    /// A recording: raw lines, or one tick per line.
     Replay {
         /// The file.
         file: PathBuf,
+        /// Whose raw lines are played, a name in the recording; lines that name none are read as this one's.
+        source: Option<String>,
+        /// Pairs that may stand for a symbol, as with an exchange.
+        symbol_map: BTreeMap<Symbol, Symbol>,
         /// 1 is its own speed, 10 ten times faster; 0 as fast as it can be read.
         speed: f64,
         /// Whether to start again at its end.
         repeat: bool,
     },
-    /// Binance spot: a stream, REST while the stream cannot be had.
-    Binance {
-        /// `https://data-api.binance.vision`
-        rest_url: String,
-        /// `wss://data-stream.binance.vision`
-        stream_url: String,
-        /// Symbol to the exchange's pair (`BTC-USD` -> `BTC-USDT`). A symbol that is not in it has its own pair.
+    /// Binance spot.
+    Binance(Exchange),
+    /// Bitstamp.
+    Bitstamp(Exchange),
+    /// Coinbase Exchange.
+    Coinbase(Exchange),
+    /// Kraken.
+    Kraken(Exchange),
+    /// Any URL that answers JSON, asked again and again.
+    HttpJson {
+        /// With `{base}` and `{quote}` where the pair's two halves belong.
+        url: String,
+        /// Where the price stands in the answer (RFC 6901), `/data/0/price`; the same marks.
+        pointer: String,
+        /// From one question to the next.
+        every: Duration,
+        /// As with an exchange.
         symbol_map: BTreeMap<Symbol, Symbol>,
+    },
+    /// A program that prints one tick per line.
+    Command {
+        /// Its path and its arguments.
+        program: Vec<String>,
+        /// As with an exchange.
+        symbol_map: BTreeMap<Symbol, Symbol>,
+        /// Without a price for so long it is started anew.
+        no_tick: Duration,
     },
     /// `CoinDesk` Data API. Off (never built) without a key.
     Coindesk {
@@ -308,6 +354,41 @@ pub enum ProviderKind {
         /// Index family, `cadli` for instance.
         market: String,
     },
+}
+
+impl ProviderKind {
+    /// What a source of this kind is asked for when `symbol` is wanted.
+    #[must_use]
+    pub fn pair(&self, symbol: &Symbol) -> Symbol {
+        let map = match self {
+            Self::Binance(exchange)
+            | Self::Bitstamp(exchange)
+            | Self::Coinbase(exchange)
+            | Self::Kraken(exchange) => &exchange.symbol_map,
+            Self::HttpJson { symbol_map, .. }
+            | Self::Command { symbol_map, .. }
+            | Self::Replay { symbol_map, .. } => symbol_map,
+            Self::Mock { .. } | Self::Coindesk { .. } => return symbol.clone(),
+        };
+        map.get(symbol).unwrap_or(symbol).clone()
+    }
+}
+
+/// An exchange without a key: a stream, REST while the stream cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// `https://data-api.binance.vision`
+    pub rest_url: String,
+    /// `wss://data-stream.binance.vision`
+    pub stream_url: String,
+    /// Symbol to the exchange's pair (`BTC-USD` -> `BTC-USDT`). A symbol that is not in it has its own pair.
+    pub symbol_map: BTreeMap<Symbol, Symbol>,
+    /// A stream from which nothing at all has come for so long is dead.
+    pub silence: Duration,
+    /// Without a price for so long the source is down.
+    pub no_tick: Duration,
+    /// A stream is replaced by a new one after so long, before the exchange cuts it; zero: never.
+    pub renew_after: Duration,
 }
 
 /// `channel.publish`.

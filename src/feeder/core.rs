@@ -234,6 +234,7 @@ impl<F: FnMut(Said)> Core<F> {
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
+                Action::Accept(_) => {}
                 Action::Publish(quote) => (self.out)(Said::Quote(quote)),
                 Action::Serve { symbol, from, to } => {
                     tracing::info!(%symbol, from = from.as_deref(), to = &*to, "price source");

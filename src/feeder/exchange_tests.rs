@@ -12,11 +12,14 @@ fn binance(exchange: &Exchange) -> Provider {
     let symbol = |text| Symbol::new(text).unwrap();
     Provider {
         name: "binance".to_owned(),
-        kind: ProviderKind::Binance {
+        kind: ProviderKind::Binance(crate::config::Exchange {
             rest_url: exchange.server.http(),
             stream_url: exchange.server.ws(),
             symbol_map: [(symbol("BTC-USD"), symbol("BTC-USDT"))].into(),
-        },
+            silence: Duration::from_secs(45),
+            no_tick: Duration::from_secs(10),
+            renew_after: Duration::ZERO,
+        }),
     }
 }
 
@@ -56,6 +59,11 @@ impl Feeder {
                 max_age: Duration::from_secs(120),
                 forget_after: Duration::from_secs(600),
                 on_stale: OnStale::Serve,
+                policy: crate::config::Policy::Failover,
+                min_sources: 2,
+                max_deviation: rust_decimal::Decimal::new(1, 2),
+                record: None,
+                record_max: 64 << 20,
             },
             providers: providers.iter().map(|provider| (provider.name.clone(), provider.clone())).collect(),
             real_before: false,

@@ -43,7 +43,9 @@ pub(super) struct Member {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// This is the price now.
+    /// The price has become this one; every one is told, before [`Action::Publish`] makes them fewer.
+    Accept(Quote),
+    /// This is the price now, for everybody.
     Publish(Quote),
     /// From now on that source is served.
     Serve { symbol: Symbol, from: Option<Arc<str>>, to: Arc<str> },
@@ -237,6 +239,7 @@ impl Policy {
                 let from = line.serve(to);
                 actions.push(Action::Serve { symbol: symbol.clone(), from, to: to.name.clone() });
             }
+            actions.extend(line.accept().map(Action::Accept));
             actions.extend(line.publish(self.settings.publish_interval, now).map(Action::Publish));
         }
         actions
@@ -287,17 +290,21 @@ impl Line {
         Some(self.published.as_ref()?.0.after(interval))
     }
 
-    /// What gets out now. Never a price that was read before the one that is out.
-    fn publish(&mut self, interval: Duration, now: Mono) -> Option<Quote> {
+    /// The served source's newest price, once. Never one that was read before the one that is out.
+    fn accept(&mut self) -> Option<Quote> {
         let out = self.pending.as_ref().or(self.published.as_ref().map(|(_, quote)| quote));
-        let serving = self.serving.and_then(|id| self.standings.get_mut(&id));
-        if let Some(standing) = serving
-            && std::mem::take(&mut standing.unsent)
-            && let Some((_, quote)) = &standing.newest
-            && out.is_none_or(|out| quote.received >= out.received)
-        {
-            self.pending = Some(quote.clone());
+        let standing = self.serving.and_then(|id| self.standings.get_mut(&id))?;
+        let fresh = std::mem::take(&mut standing.unsent);
+        let (_, quote) = standing.newest.as_ref().filter(|_| fresh)?;
+        if out.is_some_and(|out| quote.received < out.received) {
+            return None;
         }
+        self.pending = Some(quote.clone());
+        self.pending.clone()
+    }
+
+    /// What gets out now.
+    fn publish(&mut self, interval: Duration, now: Mono) -> Option<Quote> {
         if self.due(interval).is_some_and(|due| now < due) {
             return None;
         }

@@ -51,7 +51,7 @@ impl Run {
                     self.out.push((self.at, quote.source.to_string(), quote.price.to_string()));
                 }
                 Action::Held { .. } => self.held += 1,
-                Action::Serve { .. } => {}
+                Action::Accept(_) | Action::Serve { .. } => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use super::binance::{Rest, Stream};
 use super::coindesk::Coindesk;
 use super::mock::Mock;
 use super::poll::Polled;
-use super::push::Pushed;
+use super::push::{Limits, Pushed};
 use super::replay::Replay;
 use super::standin::{
     Act, Frame, Standin, binance_ticker, binance_trade, coindesk_index, eventually, nobody,
@@ -100,6 +100,12 @@ const LONG: Duration = Duration::from_secs(10);
 /// A session that should have ended has not after this.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+const LIMITS: Limits = Limits {
+    silence: Duration::from_secs(45),
+    no_tick: Duration::from_secs(10),
+    renew_after: Duration::ZERO,
+};
+
 fn symbol() -> Symbol {
     Symbol::new("BTC-USD").unwrap()
 }
@@ -122,7 +128,7 @@ impl Remote {
     fn at(self, http_url: &str, ws_url: &str, whole: Duration) -> Box<dyn PriceProvider> {
         let (every, http) = (Duration::from_millis(20), Http::within(whole));
         match self {
-            Self::BinanceStream => Box::new(Pushed::new(Stream::new(ws_url, &pairs()), http)),
+            Self::BinanceStream => Box::new(Pushed::new(Stream::new(ws_url, &pairs()), LIMITS, http)),
             Self::BinanceRest => Box::new(Polled::new(Rest::new(http_url, &pairs(), every), http)),
             Self::Coindesk => {
                 let key = Secret::new("the-key".to_owned());

@@ -14,11 +14,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Binance pings every 20 s.
-const SILENCE: Duration = Duration::from_secs(45);
-/// The longest pause of BTCUSDT's trades in the recordings is 2.0 s.
-pub(super) const NO_TICK: Duration = Duration::from_secs(10);
-
 /// What is asked for, under the exchange's own name (`BTCUSDT`).
 struct Pairs(HashMap<String, Asked>);
 
@@ -109,14 +104,6 @@ struct Book<'a> {
 impl Push for Stream {
     fn url(&self) -> String {
         self.url.clone()
-    }
-
-    fn silence(&self) -> Duration {
-        SILENCE
-    }
-
-    fn no_tick(&self) -> Duration {
-        NO_TICK
     }
 
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {

@@ -1,15 +1,14 @@
 //! From the configuration to sources that can be run.
 
-use super::binance::{self, Rest, Stream};
+use super::binance::{Rest, Stream};
 use super::coindesk::Coindesk;
 use super::mock::Mock;
-use super::poll::Polled;
-use super::push::Pushed;
+use super::poll::{Poll, Polled};
+use super::push::{Limits, Push, Pushed};
 use super::replay::Replay;
 use super::{Fault, Http, PriceProvider};
-use crate::config::{PriceConfig, Provider, ProviderKind};
+use crate::config::{Exchange, PriceConfig, Provider, ProviderKind};
 use crate::model::Symbol;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +30,9 @@ impl Content {
     /// What `provider` is made of under `price`.
     #[must_use]
     pub fn new(provider: &Provider, price: &PriceConfig) -> Self {
-        let asked = matches!(provider.kind, ProviderKind::Binance { .. } | ProviderKind::Coindesk { .. });
+        use ProviderKind::{Binance, Bitstamp, Coinbase, Coindesk, Kraken};
+        let asked =
+            matches!(provider.kind, Binance(_) | Bitstamp(_) | Coinbase(_) | Coindesk { .. } | Kraken(_));
         Self {
             provider: provider.clone(),
             symbols: price.symbols.clone(),
@@ -96,6 +97,8 @@ pub struct Source {
 pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
     let (symbols, http) = (content.symbols.clone(), http.clone());
     let refresh = content.refresh.unwrap_or_default();
+    let pair = |symbol: &Symbol| (symbol.clone(), content.provider.kind.pair(symbol));
+    let pairs: Vec<_> = symbols.iter().map(pair).collect();
     Ok(match content.provider.kind.clone() {
         ProviderKind::Mock { price, volatility, tick, seed, script } => Source {
             no_tick: NO_TICK.max(tick.saturating_mul(3)),
@@ -103,7 +106,7 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
                 Ok(Box::new(Mock::new(&symbols, price, volatility, tick).seed(seed).script(script.clone())))
             })],
         },
-        ProviderKind::Replay { file, speed, repeat } => {
+        ProviderKind::Replay { file, speed, repeat, .. } => {
             let symbol = content.symbol.clone();
             Source {
                 no_tick: NO_TICK,
@@ -112,24 +115,12 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
                 })],
             }
         }
-        ProviderKind::Binance { rest_url, stream_url, symbol_map } => {
-            let pairs = pairs(&symbols, &symbol_map);
-            let every = refresh.min(STAND_IN);
-            let (rest_pairs, rest_http) = (pairs.clone(), http.clone());
-            let stream = move || -> Result<Box<dyn PriceProvider>, Fault> {
-                Ok(Box::new(Pushed::new(Stream::new(&stream_url, &pairs), http.clone())))
-            };
-            let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
-                Ok(Box::new(Polled::new(Rest::new(&rest_url, &rest_pairs, every), rest_http.clone())))
-            };
-            Source {
-                no_tick: binance::NO_TICK,
-                legs: vec![
-                    Leg::new("stream", stream).live(Duration::ZERO),
-                    Leg::new("rest", rest).live(every),
-                ],
-            }
-        }
+        ProviderKind::Binance(own) => exchange(&own, &pairs, refresh, http, Stream::new, Rest::new),
+        ProviderKind::Bitstamp(_)
+        | ProviderKind::Coinbase(_)
+        | ProviderKind::Kraken(_)
+        | ProviderKind::HttpJson { .. }
+        | ProviderKind::Command { .. } => return Err("not supported in this version".to_owned()),
         ProviderKind::Coindesk { rest_url, api_key, market } => {
             let key = api_key.ok_or("no API key")?;
             let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
@@ -141,8 +132,30 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
     })
 }
 
-/// A symbol that is not in the map has its own pair.
-fn pairs(symbols: &[Symbol], map: &BTreeMap<Symbol, Symbol>) -> Vec<(Symbol, Symbol)> {
-    let pair = |symbol: &Symbol| (symbol.clone(), map.get(symbol).unwrap_or(symbol).clone());
-    symbols.iter().map(pair).collect()
+/// What an exchange is asked for: symbols and their pairs.
+type Pairs = [(Symbol, Symbol)];
+
+/// A stream, and REST that stands in for it.
+fn exchange<S: Push, R: Poll>(
+    own: &Exchange,
+    pairs: &Pairs,
+    refresh: Duration,
+    http: Arc<Http>,
+    stream: fn(&str, &Pairs) -> S,
+    rest: fn(&str, &Pairs, Duration) -> R,
+) -> Source {
+    let every = refresh.min(STAND_IN);
+    let limits = Limits { silence: own.silence, no_tick: own.no_tick, renew_after: own.renew_after };
+    let (stream_url, rest_url) = (own.stream_url.clone(), own.rest_url.clone());
+    let (stream_pairs, rest_pairs, rest_http) = (pairs.to_vec(), pairs.to_vec(), http.clone());
+    let stream = move || -> Result<Box<dyn PriceProvider>, Fault> {
+        Ok(Box::new(Pushed::new(stream(&stream_url, &stream_pairs), limits, http.clone())))
+    };
+    let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
+        Ok(Box::new(Polled::new(rest(&rest_url, &rest_pairs, every), rest_http.clone())))
+    };
+    Source {
+        no_tick: own.no_tick,
+        legs: vec![Leg::new("stream", stream).live(Duration::ZERO), Leg::new("rest", rest).live(every)],
+    }
 }

@@ -33,12 +33,6 @@ pub(super) trait Push: Send + 'static {
         None
     }
 
-    /// A connection without any frame for so long is dead.
-    fn silence(&self) -> Duration;
-
-    /// A connection without a price for so long is useless, heartbeats or not.
-    fn no_tick(&self) -> Duration;
-
     /// Reads a message.
     ///
     /// # Errors
@@ -46,15 +40,27 @@ pub(super) trait Push: Send + 'static {
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault>;
 }
 
+/// When a connection is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Without any frame for so long it is dead.
+    pub silence: Duration,
+    /// Without a price for so long it is useless, heartbeats or not.
+    pub no_tick: Duration,
+    /// After so long a new one takes its place; zero: never.
+    pub renew_after: Duration,
+}
+
 /// A dialect with its connection.
 pub(super) struct Pushed<D> {
     dialect: D,
+    limits: Limits,
     http: Arc<Http>,
 }
 
 impl<D: Push> Pushed<D> {
-    pub(super) fn new(dialect: D, http: Arc<Http>) -> Self {
-        Self { dialect, http }
+    pub(super) fn new(dialect: D, limits: Limits, http: Arc<Http>) -> Self {
+        Self { dialect, limits, http }
     }
 
     async fn talk(&mut self, out: &mut dyn Sink) -> Result<Infallible, Fault> {
@@ -62,7 +68,7 @@ impl<D: Push> Pushed<D> {
         for line in self.dialect.hello() {
             say(&mut socket, line).await?;
         }
-        let (silence, no_tick) = (self.dialect.silence(), self.dialect.no_tick());
+        let Limits { silence, no_tick, .. } = self.limits;
         let keepalive = self.dialect.keepalive();
         let mut heard = Instant::now();
         let mut ticked = heard;

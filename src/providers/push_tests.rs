@@ -9,8 +9,6 @@ use crate::model::{Price, Symbol};
 #[derive(Clone)]
 struct Plain {
     url: String,
-    silence: Duration,
-    no_tick: Duration,
 }
 
 impl Push for Plain {
@@ -22,12 +20,6 @@ impl Push for Plain {
     }
     fn keepalive(&self) -> Option<(Duration, String)> {
         Some((Duration::from_millis(30), "still here".to_owned()))
-    }
-    fn silence(&self) -> Duration {
-        self.silence
-    }
-    fn no_tick(&self) -> Duration {
-        self.no_tick
     }
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {
         let text = String::from_utf8_lossy(message);
@@ -49,7 +41,8 @@ async fn server(frames: Vec<Frame>) -> Standin {
 }
 
 fn provider(server: &Standin, silence: Duration, no_tick: Duration) -> Pushed<Plain> {
-    Pushed::new(Plain { url: server.ws(), silence, no_tick }, Http::within(LONG))
+    let limits = Limits { silence, no_tick, renew_after: Duration::ZERO };
+    Pushed::new(Plain { url: server.ws() }, limits, Http::within(LONG))
 }
 
 async fn fault(frames: Vec<Frame>) -> Fault {
