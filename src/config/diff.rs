@@ -49,6 +49,8 @@ fn changed(old: &Object, new: &Object) -> Vec<String> {
             (_, Value::Object(a), Value::Object(b)) => {
                 keys.extend(pairs(a, b).map(|(key, _, _)| format!("{section}.{key}")));
             }
+            // No key: it follows from control.socket, or from systemd.
+            ("state", ..) => {}
             _ => keys.push(section.to_owned()),
         }
     }

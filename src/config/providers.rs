@@ -63,6 +63,9 @@ fn replay(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {
 /// What a source cannot be without. An unused section is told, too: it can never work.
 fn missing(r: &mut Reader<'_>, name: &str, key: &str, why: &str) {
     let (section, key) = (format!("provider.{name}"), format!("provider.{name}.{key}"));
+    if r.is_bad(&key) {
+        return;
+    }
     let at = if r.origin(&key).is_fixed() { key } else { section };
     let origin = r.layers.providers.get(name).cloned().unwrap_or_else(|| r.origin("price.providers"));
     r.faults.add(origin, at, why);

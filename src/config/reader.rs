@@ -91,6 +91,11 @@ impl<'a> Reader<'a> {
         self.faults.add(self.origin(key), key, text);
     }
 
+    /// Whether a fault of that key has been noted.
+    pub(crate) fn is_bad(&self, key: &str) -> bool {
+        self.bad.contains(key)
+    }
+
     /// Notes what an operator should know, although it is allowed.
     pub(crate) fn warn(&mut self, key: &str, text: impl Into<String>) {
         self.warnings.add(self.origin(key), key, text);

@@ -47,6 +47,11 @@ price.fresh_for = 11s
 price.max_age = 3m
 price.forget_after = 11m
 price.on_stale = refuse
+price.policy = median
+price.min_sources = 3
+price.max_deviation = 2%
+price.record = x.rec
+price.record_max = 1MiB
 provider.binance.rest_url = https://a.example
 provider.binance.stream_url = wss://a.example
 provider.binance.symbol_map = {}
@@ -59,6 +64,36 @@ provider.mock.tick = 2s
 provider.mock.seed = 2
 provider.mock.script = Cargo.toml
 provider.recorded.file = clippy.toml
+provider.recorded.source = kraken
+provider.recorded.symbol_map = { "BTC-USD" = "BTC-EUR" }
+provider.binance.silence = 1s
+provider.binance.no_tick = 1s
+provider.binance.renew_after = 1s
+provider.bitstamp.rest_url = http://127.0.0.1:1
+provider.bitstamp.stream_url = ws://127.0.0.1:1
+provider.bitstamp.symbol_map = { "BTC-USD" = "BTC-EUR" }
+provider.bitstamp.silence = 1s
+provider.bitstamp.no_tick = 1s
+provider.bitstamp.renew_after = 1s
+provider.coinbase.rest_url = http://127.0.0.1:1
+provider.coinbase.stream_url = ws://127.0.0.1:1
+provider.coinbase.symbol_map = { "BTC-USD" = "BTC-EUR" }
+provider.coinbase.silence = 1s
+provider.coinbase.no_tick = 1s
+provider.coinbase.renew_after = 1s
+provider.kraken.rest_url = http://127.0.0.1:1
+provider.kraken.stream_url = ws://127.0.0.1:1
+provider.kraken.symbol_map = { "BTC-USD" = "BTC-EUR" }
+provider.kraken.silence = 1s
+provider.kraken.no_tick = 1s
+provider.kraken.renew_after = 1s
+provider.asked.url = http://127.0.0.1:1/{base}
+provider.asked.pointer = /price
+provider.asked.every = 1s
+provider.asked.symbol_map = { "BTC-USD" = "BTC-EUR" }
+provider.program.program = ["/bin/true", "-v"]
+provider.program.no_tick = 1s
+provider.program.symbol_map = { "BTC-USD" = "BTC-EUR" }
 provider.recorded.speed = 2
 provider.recorded.loop = true
 channels = [{ name = "news" }]
@@ -79,14 +114,18 @@ shutdown.grace = 11s
 "#;
 
 /// Keys with one meaning in this version, and such as others follow.
-const NOT_ALONE: [&str; 8] = [
+const NOT_ALONE: [&str; 12] = [
     "price.symbol",
-    "price.policy",
     "handover.crash_cover",
     "auth.mode",
+    "provider.asked.kind",
     "provider.binance.kind",
+    "provider.bitstamp.kind",
+    "provider.coinbase.kind",
     "provider.coindesk.kind",
+    "provider.kraken.kind",
     "provider.mock.kind",
+    "provider.program.kind",
     "provider.recorded.kind",
 ];
 
@@ -96,6 +135,13 @@ fn with(sets: &[(&str, &str)]) -> Loaded {
     let base = [
         ("provider.binance.kind", "binance"),
         ("provider.coindesk.kind", "coindesk"),
+        ("provider.bitstamp.kind", "bitstamp"),
+        ("provider.coinbase.kind", "coinbase"),
+        ("provider.kraken.kind", "kraken"),
+        ("provider.asked.kind", "http_json"),
+        ("provider.asked.url", "https://example.com/"),
+        ("provider.program.kind", "command"),
+        ("provider.program.program", "/bin/true"),
         ("provider.recorded.kind", "replay"),
         ("provider.recorded.file", "Cargo.toml"),
     ];

@@ -63,11 +63,15 @@ fn each_environment_has_its_defaults() {
         let listen: Vec<_> = listen.iter().flatten().map(|l| (l.addresses.clone(), l.best_effort)).collect();
         format!("{listen:?} {} {} {:?}", config.stats.users, config.ws.echo, config.price.providers)
     };
-    assert_eq!(text("production"), "[([[::]:3000], true), ([[::]:8080], true)] false false [\"binance\"]");
+    assert_eq!(
+        text("production"),
+        "[([[::]:3000], true), ([[::]:8080], true)] false false \
+         [\"binance\", \"coinbase\", \"kraken\", \"bitstamp\"]"
+    );
     assert_eq!(
         text("development"),
         "[([127.0.0.1:3000, [::1]:3000], true), ([127.0.0.1:8080, [::1]:8080], true), ([127.0.0.1:3001], true)] \
-         true true [\"binance\", \"mock\"]"
+         true true [\"binance\", \"coinbase\", \"kraken\", \"bitstamp\", \"mock\"]"
     );
     assert_eq!(
         text("test"),

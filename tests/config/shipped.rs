@@ -41,8 +41,13 @@ fn installed() -> Source {
     let around = btc_cluster::config::Surroundings { packaged: true, ..around(&[]) };
     let mut source = Source::find(None, Some("production"), &around).unwrap();
     source.file = "/etc/no/such/file".into();
-    let kinds =
-        [("coindesk", "kind", "coindesk"), ("mock", "kind", "mock"), ("replay", "file", "Cargo.toml")];
+    let kinds = [
+        ("coindesk", "kind", "coindesk"),
+        ("mock", "kind", "mock"),
+        ("replay", "file", "Cargo.toml"),
+        ("http_json", "url", "https://example.com"),
+        ("command", "program", "/bin/true"),
+    ];
     source.overrides = kinds.iter().map(|(n, k, v)| (format!("provider.{n}.{k}"), (*v).to_owned())).collect();
     source
 }
@@ -57,8 +62,13 @@ fn every_key_stands_there_with_its_default_and_no_other() {
         let default = format!("x = {}", setting.value).parse::<toml::Table>().unwrap().remove("x").unwrap();
         match setting.key.as_str() {
             "channels" => assert_eq!(setting.value, "[]"),
-            // The one key that has no default.
-            "provider.replay.file" => assert_eq!(written.remove("provider.replay.file"), Some("".into())),
+            // What has no default.
+            key @ ("provider.replay.file" | "provider.http_json.url") => {
+                assert_eq!(written.remove(key), Some("".into()));
+            }
+            key @ "provider.command.program" => {
+                assert_eq!(written.remove(key), Some(toml::Value::Array(vec![])));
+            }
             key => assert_eq!(written.remove(key), Some(default), "{key}"),
         }
     }
@@ -69,8 +79,10 @@ fn every_key_stands_there_with_its_default_and_no_other() {
 fn it_is_valid_with_all_its_comments_taken_away() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("btc-cluster.toml");
-    let text =
-        uncommented().replace("#file", "file").replace("file = \"\"\n\n# 1 is", "file = \"x\"\n\n# 1 is");
+    let text = uncommented()
+        .replace("\nfile = \"\"\n\n# Whose", "\nfile = \"x\"\n\n# Whose")
+        .replace("\nurl = \"\"", "\nurl = \"https://example.com/\"")
+        .replace("program = []", "program = [\"/bin/true\"]");
     std::fs::write(folder.path().join("x"), "").unwrap();
     std::fs::write(&file, text).unwrap();
     let loaded = load(&source(&file)).unwrap();
