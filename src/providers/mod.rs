@@ -11,20 +11,31 @@
 //! Out of scope: order books, private channels, anything that trades.
 
 mod binance;
+mod bitstamp;
 mod build;
+mod coinbase;
 mod coindesk;
 mod digits;
+mod each;
 mod fault;
 mod http;
+mod http_json;
+mod kraken;
 mod line;
 mod mock;
+mod pairs;
 mod poll;
 mod push;
 mod replay;
 mod script;
+mod sieve;
 
 #[cfg(test)]
 pub(crate) mod battery;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod remotes;
 #[cfg(test)]
 #[path = "../../tests/standin/mod.rs"]
 pub(crate) mod standin;
@@ -36,6 +47,7 @@ pub use build::{Content, Leg, Source, build};
 pub use fault::Fault;
 pub use http::{Http, Proxies};
 pub use script::Script;
+pub use sieve::{Sieve, Sieved};
 
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;
