@@ -148,7 +148,7 @@ impl Running {
             post: self.post.clone(),
             pulse: self.pulse.clone(),
             sieve: Sieve::default(),
-            anew: anew.clone(),
+            anew: self.leg.live.then(|| anew.clone()),
         };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let fault = tokio::select! {
@@ -202,8 +202,8 @@ struct Ear {
     post: Post,
     pulse: watch::Sender<Pulse>,
     sieve: Sieve,
-    /// Ends the session.
-    anew: Arc<Notify>,
+    /// Ends the session; a recording has none to end.
+    anew: Option<Arc<Notify>>,
 }
 
 impl Sink for Ear {
@@ -217,7 +217,9 @@ impl Sink for Ear {
             Sieved::Old => self.post.send(What::Repeated),
             Sieved::Anew => {
                 self.post.send(What::Repeated);
-                self.anew.notify_one();
+                if let Some(anew) = &self.anew {
+                    anew.notify_one();
+                }
             }
         }
     }

@@ -79,7 +79,8 @@ impl Leg {
         Self { word, interval: Duration::ZERO, live: false, make: Box::new(make) }
     }
 
-    fn live(mut self, interval: Duration) -> Self {
+    /// One whose stamps are of now.
+    pub(crate) fn live(mut self, interval: Duration) -> Self {
         (self.live, self.interval) = (true, interval);
         self
     }

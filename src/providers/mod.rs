@@ -35,6 +35,8 @@ pub(crate) mod battery;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod recordings;
+#[cfg(test)]
 mod remotes;
 #[cfg(test)]
 #[path = "../../tests/standin/mod.rs"]
