@@ -182,3 +182,58 @@ async fn a_mock_serves_until_the_exchange_answers_for_the_first_time() {
     let quotes = feeder.quotes.lock().unwrap();
     assert!(quotes.iter().skip_while(|quote| quote.mock).all(|quote| !quote.mock));
 }
+
+/// The exchanges beside Binance and any address: from the configuration to the price, over the stream and without.
+#[tokio::test]
+async fn every_exchange_gives_its_price_over_either_leg() {
+    use crate::providers::standin::{Standin, says};
+    type Say = fn(&str, u64) -> String;
+    type Kind = fn(crate::config::Exchange) -> ProviderKind;
+    let exchanges: [(&str, Kind, Say, Say); 3] = [
+        ("bitstamp", ProviderKind::Bitstamp, says::bitstamp_trade, says::bitstamp_ticker),
+        ("coinbase", ProviderKind::Coinbase, says::coinbase_ticker, says::coinbase_product),
+        ("kraken", ProviderKind::Kraken, says::kraken_ticker, says::kraken_result),
+    ];
+    for (name, kind, stream, rest) in exchanges {
+        for streams in [true, false] {
+            let server = Standin::start(move |seen| match (seen.wants_stream(), streams) {
+                (true, true) => Act::Stream(vec![Frame::Text(stream("64000.10", 7))]),
+                (true, false) => Act::answer(503, ""),
+                (false, _) => Act::ok(rest("64000.20", 7)),
+            });
+            let server = server.await.unwrap();
+            let kind = kind(crate::config::Exchange {
+                rest_url: server.http(),
+                stream_url: server.ws(),
+                symbol_map: std::collections::BTreeMap::new(),
+                silence: Duration::from_secs(45),
+                no_tick: Duration::from_secs(30),
+                renew_after: Duration::ZERO,
+            });
+            let feeder = Feeder::start(&[Provider { name: name.to_owned(), kind }]);
+            feeder.says(if streams { "64000.10" } else { "64000.20" }).await;
+            let quote = feeder.quotes.lock().unwrap().last().unwrap().clone();
+            assert_eq!((quote.pair.as_str(), &*quote.source), ("BTC-USD", name));
+            let every = Duration::from_millis(if streams { 0 } else { 1000 });
+            assert_eq!(quote.interval, every, "{name}: a question for each pair, at most one a second");
+        }
+    }
+}
+
+#[tokio::test]
+async fn any_address_is_a_source() {
+    use crate::providers::standin::{Standin, says};
+    let server = Standin::always(Act::ok(says::some_json("64000.10", 1))).await.unwrap();
+    let kind = ProviderKind::HttpJson {
+        url: format!("{}/{{base}}", server.http()),
+        pointer: "/data/0/BTC/USD".to_owned(),
+        every: Duration::from_millis(30),
+        symbol_map: [(Symbol::new("BTC-USD").unwrap(), Symbol::new("BTC-USDC").unwrap())].into(),
+    };
+    let feeder = Feeder::start(&[Provider { name: "some".to_owned(), kind }]);
+    feeder.says("64000.10").await;
+    let quote = feeder.quotes.lock().unwrap().last().unwrap().clone();
+    assert_eq!((quote.pair.as_str(), &*quote.source, quote.time), ("BTC-USDC", "some", None));
+    assert_eq!(quote.interval, Duration::from_millis(30));
+    assert_eq!(server.requests()[0].target, "/BTC");
+}

@@ -1,11 +1,11 @@
 //! The supervisor of one source: session, fault, pause, next session, for ever. It never gives up.
 
 use super::{Clock, Now};
-use crate::model::{Backoff, Symbol};
-use crate::providers::{Fault, Leg, PriceProvider, Sink, Tick};
-use std::collections::HashMap;
+use crate::model::Backoff;
+use crate::providers::{Fault, Leg, PriceProvider, Sieve, Sieved, Sink, Tick};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -143,9 +143,18 @@ impl Running {
             Ok(provider) => provider,
             Err(fault) => return fault,
         };
-        let mut ear = Ear { post: self.post.clone(), pulse: self.pulse.clone(), last: HashMap::new() };
+        let anew = Arc::new(Notify::new());
+        let mut ear = Ear {
+            post: self.post.clone(),
+            pulse: self.pulse.clone(),
+            sieve: Sieve::default(),
+            anew: self.leg.live.then(|| anew.clone()),
+        };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let fault = provider.session(&mut ear).await;
+            let fault = tokio::select! {
+                fault = provider.session(&mut ear) => fault,
+                () = anew.notified() => Fault::Retry("its numbers have begun anew".to_owned()),
+            };
             (provider, fault)
         }));
         match task.await {
@@ -192,21 +201,27 @@ impl Post {
 struct Ear {
     post: Post,
     pulse: watch::Sender<Pulse>,
-    last: HashMap<Symbol, u64>,
+    sieve: Sieve,
+    /// Ends the session; a recording has none to end.
+    anew: Option<Arc<Notify>>,
 }
 
 impl Sink for Ear {
     fn tick(&mut self, tick: Tick) {
         let now = self.post.clock.now();
-        if let Some(seq) = tick.seq {
-            let last = self.last.entry(tick.symbol.clone()).or_default();
-            if seq <= *last {
-                return self.post.send(What::Repeated);
+        match self.sieve.take(tick, now.mono) {
+            Sieved::New(tick) => {
+                self.pulse.send_modify(|pulse| *pulse = Pulse { ticks: pulse.ticks + 1, down: false });
+                self.post.send(What::Tick(tick, now));
             }
-            *last = seq;
+            Sieved::Old => self.post.send(What::Repeated),
+            Sieved::Anew => {
+                self.post.send(What::Repeated);
+                if let Some(anew) = &self.anew {
+                    anew.notify_one();
+                }
+            }
         }
-        self.pulse.send_modify(|pulse| *pulse = Pulse { ticks: pulse.ticks + 1, down: false });
-        self.post.send(What::Tick(tick, now));
     }
 
     fn bad(&mut self, why: String) {

@@ -3,41 +3,17 @@
 //! Source: binance-spot-api-docs, `web-socket-streams.md` and `rest-api.md` (2026-07-21). No key; the hosts that
 //! serve market data only. Prices are strings of 8 decimals, stamps milliseconds.
 
+use super::digits::parse;
 use super::fault::{Reply, one_line};
+use super::pairs::{Pairs, Said, Wanted};
 use super::poll::Poll;
 use super::push::Push;
-use super::{Fault, Sink, Tick, digits};
-use crate::model::{Price, Symbol};
+use super::{Fault, Sink, digits};
+use crate::model::Symbol;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::time::Duration;
-
-/// What is asked for, under the exchange's own name (`BTCUSDT`).
-struct Pairs(HashMap<String, Asked>);
-
-struct Asked {
-    symbol: Symbol,
-    pair: Symbol,
-    bid: Option<Price>,
-    ask: Option<Price>,
-}
-
-impl Pairs {
-    fn new(pairs: &[(Symbol, Symbol)]) -> Self {
-        let asked = |(symbol, pair): &(Symbol, Symbol)| {
-            let asked = Asked { symbol: symbol.clone(), pair: pair.clone(), bid: None, ask: None };
-            (code(pair), asked)
-        };
-        Self(pairs.iter().map(asked).collect())
-    }
-
-    fn get(&mut self, code: Option<&str>) -> Result<&mut Asked, Fault> {
-        let code = code.ok_or_else(|| Fault::Skip("no symbol".to_owned()))?;
-        self.0.get_mut(code).ok_or_else(|| Fault::Skip(format!("nobody asked for {}", one_line(code))))
-    }
-}
 
 fn code(pair: &Symbol) -> String {
     format!("{}{}", pair.base(), pair.quote())
@@ -51,14 +27,12 @@ pub(super) struct Stream {
 
 impl Stream {
     /// `base` is `wss://data-stream.binance.vision`; `pairs` the symbols with the pairs that stand for them.
-    pub(super) fn new(base: &str, pairs: &[(Symbol, Symbol)]) -> Self {
-        let name = |(_, pair): &(Symbol, Symbol)| {
-            let code = code(pair).to_lowercase();
-            format!("{code}@trade/{code}@bookTicker")
-        };
-        let names: Vec<_> = pairs.iter().map(name).collect();
+    pub(super) fn new(base: &str, wanted: &Wanted) -> Self {
+        let pairs = Pairs::new(wanted, code);
+        let name = |code: &str| format!("{0}@trade/{0}@bookTicker", code.to_lowercase());
+        let names: Vec<_> = pairs.codes().map(name).collect();
         let url = format!("{}/stream?streams={}", base.trim_end_matches('/'), names.join("/"));
-        Self { url, pairs: Pairs::new(pairs) }
+        Self { url, pairs }
     }
 }
 
@@ -128,15 +102,14 @@ impl Push for Stream {
 impl Stream {
     fn trade(&mut self, trade: &Trade<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         let asked = self.pairs.get(trade.s.as_deref())?;
-        out.tick(Tick {
-            symbol: asked.symbol.clone(),
-            pair: asked.pair.clone(),
+        let said = Said {
             price: digits::price(trade.p)?,
             bid: asked.bid,
             ask: asked.ask,
             time: trade.at.and_then(digits::stamp),
             seq: trade.t,
-        });
+        };
+        asked.tell(&said, out);
         Ok(())
     }
 
@@ -157,15 +130,16 @@ pub(super) struct Rest {
 
 impl Rest {
     /// `base` is `https://data-api.binance.vision`.
-    pub(super) fn new(base: &str, pairs: &[(Symbol, Symbol)], every: Duration) -> Self {
-        let codes: Vec<_> = pairs.iter().map(|(_, pair)| code(pair)).collect();
+    pub(super) fn new(base: &str, wanted: &Wanted, every: Duration) -> Self {
+        let pairs = Pairs::new(wanted, code);
+        let codes: Vec<_> = pairs.codes().collect();
         let which = match &codes[..] {
             [one] => format!("symbol={one}"),
             // ["A","B"], percent-encoded.
             many => format!("symbols=%5B%22{}%22%5D", many.join("%22,%22")),
         };
         let url = format!("{}/api/v3/ticker/24hr?{which}&type=MINI", base.trim_end_matches('/'));
-        Self { url, pairs: Pairs::new(pairs), every }
+        Self { url, pairs, every }
     }
 }
 
@@ -204,21 +178,15 @@ impl Poll for Rest {
             vec![parse(reply.body)?]
         };
         for ticker in &tickers {
-            let asked = self.pairs.get(ticker.symbol.as_deref())?;
-            out.tick(Tick {
-                symbol: asked.symbol.clone(),
-                pair: asked.pair.clone(),
+            let said = Said {
                 price: digits::price(ticker.last_price)?,
                 bid: digits::maybe(ticker.bid_price),
                 ask: digits::maybe(ticker.ask_price),
                 time: ticker.close_time.and_then(digits::stamp),
                 seq: ticker.last_id,
-            });
+            };
+            self.pairs.get(ticker.symbol.as_deref())?.tell(&said, out);
         }
         Ok(())
     }
-}
-
-fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Fault> {
-    serde_json::from_slice(bytes).map_err(|error| digits::skip(&error))
 }

@@ -1,12 +1,13 @@
 //! From the configuration to sources that can be run.
 
-use super::binance::{Rest, Stream};
 use super::coindesk::Coindesk;
+use super::http_json::HttpJson;
 use super::mock::Mock;
+use super::pairs::Wanted;
 use super::poll::{Poll, Polled};
 use super::push::{Limits, Push, Pushed};
 use super::replay::Replay;
-use super::{Fault, Http, PriceProvider};
+use super::{Fault, Http, PriceProvider, binance, bitstamp, coinbase, kraken};
 use crate::config::{Exchange, PriceConfig, Provider, ProviderKind};
 use crate::model::Symbol;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 /// REST stands in for a stream at least so often, whatever `price.refresh` says: a minute is too long there.
 const STAND_IN: Duration = Duration::from_secs(5);
+/// From one question to the next where each pair is a question of its own: Kraken is content with about one a second.
+const SPACING: Duration = Duration::from_secs(1);
 /// A source that says nothing of its own pace has no price when none came for so long.
 const NO_TICK: Duration = Duration::from_secs(10);
 
@@ -76,7 +79,8 @@ impl Leg {
         Self { word, interval: Duration::ZERO, live: false, make: Box::new(make) }
     }
 
-    fn live(mut self, interval: Duration) -> Self {
+    /// One whose stamps are of now.
+    pub(crate) fn live(mut self, interval: Duration) -> Self {
         (self.live, self.interval) = (true, interval);
         self
     }
@@ -99,6 +103,8 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
     let refresh = content.refresh.unwrap_or_default();
     let pair = |symbol: &Symbol| (symbol.clone(), content.provider.kind.pair(symbol));
     let pairs: Vec<_> = symbols.iter().map(pair).collect();
+    let at_once = refresh.min(STAND_IN);
+    let in_turn = at_once.max(SPACING * u32::try_from(pairs.len()).unwrap_or(u32::MAX));
     Ok(match content.provider.kind.clone() {
         ProviderKind::Mock { price, volatility, tick, seed, script } => Source {
             no_tick: NO_TICK.max(tick.saturating_mul(3)),
@@ -115,36 +121,52 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
                 })],
             }
         }
-        ProviderKind::Binance(own) => exchange(&own, &pairs, refresh, http, Stream::new, Rest::new),
-        ProviderKind::Bitstamp(_)
-        | ProviderKind::Coinbase(_)
-        | ProviderKind::Kraken(_)
-        | ProviderKind::HttpJson { .. }
-        | ProviderKind::Command { .. } => return Err("not supported in this version".to_owned()),
+        ProviderKind::Binance(own) => {
+            exchange(&own, &pairs, at_once, http, binance::Stream::new, binance::Rest::new)
+        }
+        ProviderKind::Bitstamp(own) => {
+            exchange(&own, &pairs, in_turn, http, bitstamp::Stream::new, bitstamp::rest)
+        }
+        ProviderKind::Coinbase(own) => {
+            exchange(&own, &pairs, in_turn, http, coinbase::Stream::new, coinbase::rest)
+        }
+        ProviderKind::Kraken(own) => exchange(&own, &pairs, in_turn, http, kraken::Stream::new, kraken::rest),
+        ProviderKind::HttpJson { url, pointer, every, .. } => {
+            let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
+                let dialect = HttpJson::each(&url, &pointer, &pairs, every);
+                Ok(Box::new(Polled::new(dialect, http.clone())))
+            };
+            polled(rest, every)
+        }
+        ProviderKind::Command { .. } => return Err("not supported in this version".to_owned()),
         ProviderKind::Coindesk { rest_url, api_key, market } => {
             let key = api_key.ok_or("no API key")?;
             let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
                 let dialect = Coindesk::new(&rest_url, &market, key.clone(), &symbols, refresh)?;
                 Ok(Box::new(Polled::new(dialect, http.clone())))
             };
-            Source { no_tick: NO_TICK.max(refresh * 5 / 2), legs: vec![Leg::new("rest", rest).live(refresh)] }
+            polled(rest, refresh)
         }
     })
 }
 
-/// What an exchange is asked for: symbols and their pairs.
-type Pairs = [(Symbol, Symbol)];
+/// A source that is only asked, once in `every`.
+fn polled(
+    rest: impl Fn() -> Result<Box<dyn PriceProvider>, Fault> + Send + Sync + 'static,
+    every: Duration,
+) -> Source {
+    Source { no_tick: NO_TICK.max(every * 5 / 2), legs: vec![Leg::new("rest", rest).live(every)] }
+}
 
-/// A stream, and REST that stands in for it.
+/// A stream, and REST that stands in for it: a pair is asked for once in `every`.
 fn exchange<S: Push, R: Poll>(
     own: &Exchange,
-    pairs: &Pairs,
-    refresh: Duration,
+    pairs: &Wanted,
+    every: Duration,
     http: Arc<Http>,
-    stream: fn(&str, &Pairs) -> S,
-    rest: fn(&str, &Pairs, Duration) -> R,
+    stream: fn(&str, &Wanted) -> S,
+    rest: fn(&str, &Wanted, Duration) -> R,
 ) -> Source {
-    let every = refresh.min(STAND_IN);
     let limits = Limits { silence: own.silence, no_tick: own.no_tick, renew_after: own.renew_after };
     let (stream_url, rest_url) = (own.stream_url.clone(), own.rest_url.clone());
     let (stream_pairs, rest_pairs, rest_http) = (pairs.to_vec(), pairs.to_vec(), http.clone());

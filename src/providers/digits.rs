@@ -2,6 +2,7 @@
 
 use super::Fault;
 use crate::model::{Price, Wall};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -35,6 +36,19 @@ fn text(raw: &RawValue) -> Result<Cow<'_, str>, Fault> {
 pub(super) fn stamp(number: i64) -> Option<Wall> {
     let millis = if number > 100_000_000_000_000 { number / 1000 } else { number };
     STAMPS.contains(&millis).then_some(Wall(millis))
+}
+
+/// A stamp as RFC 3339 has it; `None` when it cannot be one.
+pub(super) fn rfc3339(text: &str) -> Option<Wall> {
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond).and_then(stamp)
+}
+
+/// A message, or an answer's body.
+///
+/// # Errors
+/// [`Fault::Skip`] when it is not what it should be.
+pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Fault> {
+    serde_json::from_slice(bytes).map_err(|error| skip(&error))
 }
 
 /// What serde says of a message that is not what it should be.
@@ -90,6 +104,12 @@ mod tests {
         assert_eq!(stamp(1_723_161_600_123_456), Some(Wall(1_723_161_600_123)));
         for nonsense in [0, -1, 1_723_161_601, i64::MAX, i64::MIN] {
             assert_eq!(stamp(nonsense), None);
+        }
+        assert_eq!(rfc3339("2022-12-01T00:00:00.122581Z"), Some(Wall(1_669_852_800_122)));
+        for nonsense in
+            ["", "now", "0001-01-01T00:00:00.000000Z", "1970-01-01T00:00:00.000000Z", "2022-12-01"]
+        {
+            assert_eq!(rfc3339(nonsense), None, "{nonsense}");
         }
     }
 }

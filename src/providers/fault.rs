@@ -1,5 +1,6 @@
 //! Why a session ended, sorted by what is to be done about it; and what an HTTP status means.
 
+use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
 
@@ -68,7 +69,15 @@ pub(super) struct Reply<'a> {
     pub body: &'a [u8],
 }
 
-impl Reply<'_> {
+impl<'a> Reply<'a> {
+    /// The body of a good answer, where the status is enough to tell a good one.
+    ///
+    /// # Errors
+    /// What the status means, or [`Fault::Skip`] for a body that is not what it should be.
+    pub(super) fn good<T: Deserialize<'a>>(&self) -> Result<T, Fault> {
+        Fault::of_status(self).map_or_else(|| super::digits::parse(self.body), Err)
+    }
+
     /// Status and the beginning of the body, fit for one line of a log: no control characters, no markup.
     pub(super) fn excerpt(&self) -> String {
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(400)]);

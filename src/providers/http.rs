@@ -203,7 +203,7 @@ fn chain(error: reqwest::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
     }
 
     /// A server with a certificate that nobody signed.
-    async fn impostor() -> std::io::Result<std::net::SocketAddr> {
+    pub(in super::super) async fn impostor() -> std::io::Result<std::net::SocketAddr> {
         use rustls::pki_types::pem::PemObject;
         use rustls::pki_types::{CertificateDer, PrivateKeyDer};
         let certificate = include_bytes!("../../tests/fixtures/tls/self-signed.crt");

@@ -11,21 +11,34 @@
 //! Out of scope: order books, private channels, anything that trades.
 
 mod binance;
+mod bitstamp;
 mod build;
+mod coinbase;
 mod coindesk;
 mod digits;
+mod each;
 mod fault;
 mod http;
+mod http_json;
+mod kraken;
 mod line;
 mod mock;
+mod pairs;
 mod poll;
 mod probe;
 mod push;
 mod replay;
 mod script;
+mod sieve;
 
 #[cfg(test)]
 pub(crate) mod battery;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod recordings;
+#[cfg(test)]
+mod remotes;
 #[cfg(test)]
 #[path = "../../tests/standin/mod.rs"]
 pub(crate) mod standin;
@@ -38,6 +51,7 @@ pub use fault::Fault;
 pub use http::{Http, Proxies};
 pub use probe::{Finding, Step, probe};
 pub use script::Script;
+pub use sieve::{Sieve, Sieved};
 
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;

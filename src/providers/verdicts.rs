@@ -1,54 +1,103 @@
-//! Every message that we know of gets the right verdict: those of `tests/fixtures`, written from the exchanges'
-//! documents, and where they are, the recorded ones beside the project.
+//! Every message that we know of gets the right verdict: here those of `tests/fixtures`, written from the exchanges'
+//! documents; in `recordings.rs`, where they are, the recorded ones beside the project.
 
-use super::battery::{Heard, listen_until};
-use super::binance::{Rest, Stream};
-use super::coindesk::Coindesk;
+use super::battery::{Heard, word};
 use super::fault::Reply;
+use super::http_json::HttpJson;
 use super::poll::Poll;
 use super::push::Push;
-use super::replay::Replay;
-use super::{Fault, Sink};
+use super::{Fault, Sieve, Sieved, Sink, Tick, binance, bitstamp, coinbase, coindesk, kraken};
 use crate::config::Secret;
-use crate::model::Symbol;
-use std::io::Write;
+use crate::model::{Mono, Symbol};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-fn pairs() -> Vec<(Symbol, Symbol)> {
-    [("BTC-USD", "BTC-USDT"), ("BNB-BTC", "BNB-BTC"), ("LTC-BTC", "LTC-BTC"), ("ETH-BTC", "ETH-BTC")]
-        .map(|(symbol, pair)| (Symbol::new(symbol).unwrap(), Symbol::new(pair).unwrap()))
-        .into()
+/// Symbols with their pairs, `BTC-USD=BTC-USDT`, or `BTC-USD` where they are the same.
+pub(super) fn wanted(symbols: &str) -> Vec<(Symbol, Symbol)> {
+    let both = |text: &str| {
+        let (symbol, pair) = text.split_once('=').unwrap_or((text, text));
+        (Symbol::new(symbol).unwrap(), Symbol::new(pair).unwrap())
+    };
+    symbols.split(' ').map(both).collect()
 }
 
-/// `tick PRICE`, `nothing`, or the fault's name.
-fn verdict(read: impl FnOnce(&mut dyn Sink) -> Result<(), Fault>) -> String {
-    let mut heard = Heard::default();
-    match read(&mut heard) {
-        Ok(()) => heard.ticks.first().map_or("nothing".to_owned(), |tick| format!("tick {}", tick.price)),
-        Err(Fault::Skip(_)) => "skip".to_owned(),
-        Err(Fault::Reconnect(_)) => "reconnect".to_owned(),
-        Err(Fault::Retry(_)) => "retry".to_owned(),
-        Err(Fault::Wait(time, _)) => format!("wait {}", time.as_secs()),
-        Err(Fault::Refused(_)) => "refused".to_owned(),
+/// Binance's messages are of these.
+const BINANCE: &str = "BTC-USD=BTC-USDT BNB-BTC LTC-BTC ETH-BTC";
+
+fn stream(provider: &str, symbols: &str) -> Box<dyn Push> {
+    let (url, wanted) = ("wss://stream.example", wanted(symbols));
+    match provider {
+        "binance" => Box::new(binance::Stream::new(url, &wanted)),
+        "bitstamp" => Box::new(bitstamp::Stream::new(url, &wanted)),
+        "coinbase" => Box::new(coinbase::Stream::new(url, &wanted)),
+        "kraken" => Box::new(kraken::Stream::new(url, &wanted)),
+        _ => panic!("{provider} has no stream"),
     }
 }
 
-fn binance_stream(message: &[u8]) -> String {
-    let mut dialect = Stream::new("wss://stream.example", &pairs());
+/// `http_json` has its pointer after a space.
+fn rest(provider: &str, symbols: &str) -> Box<dyn Poll> {
+    let (url, wanted, every) = ("https://rest.example", wanted(symbols), Duration::from_secs(5));
+    match provider {
+        "binance" => Box::new(binance::Rest::new(url, &wanted, every)),
+        "bitstamp" => Box::new(bitstamp::rest(url, &wanted, every)),
+        "coinbase" => Box::new(coinbase::rest(url, &wanted, every)),
+        "coindesk" => {
+            let symbols: Vec<_> = wanted.into_iter().map(|(symbol, _)| symbol).collect();
+            let key = Secret::new("k".to_owned());
+            Box::new(coindesk::Coindesk::new(url, "cadli", key, &symbols, every).unwrap())
+        }
+        "kraken" => Box::new(kraken::rest(url, &wanted, every)),
+        _ => {
+            let pointer = provider.strip_prefix("http_json ").unwrap();
+            Box::new(HttpJson::each(url, pointer, &wanted, every))
+        }
+    }
+}
+
+/// `tick PRICE`, `nothing`, or the fault's name; and what more there is to say.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub word: String,
+    pub more: String,
+}
+
+fn verdict(read: impl FnOnce(&mut dyn Sink) -> Result<(), Fault>) -> Verdict {
+    let mut heard = Heard::default();
+    match (read(&mut heard), heard.ticks.into_iter().next()) {
+        (_, Some(tick)) => Verdict { word: format!("tick {}", tick.price), more: details(tick) },
+        (Ok(()), None) => Verdict { word: "nothing".to_owned(), more: String::new() },
+        (Err(fault), None) => {
+            let (Fault::Skip(why)
+            | Fault::Reconnect(why)
+            | Fault::Retry(why)
+            | Fault::Wait(_, why)
+            | Fault::Refused(why)) = &fault;
+            Verdict { word: word(&fault), more: why.clone() }
+        }
+    }
+}
+
+/// A tick as it counts, without best prices that nobody could mean.
+fn details(tick: Tick) -> String {
+    let Sieved::New(tick) = Sieve::default().take(tick, Mono(0)) else { panic!("the first one is new") };
+    let mut all = vec![tick.pair.to_string()];
+    all.extend(tick.bid.map(|bid| format!("bid {bid}")));
+    all.extend(tick.ask.map(|ask| format!("ask {ask}")));
+    all.extend(tick.time.map(|time| time.to_string()));
+    all.extend(tick.seq.map(|seq| format!("no. {seq}")));
+    all.join(", ")
+}
+
+/// How the stream of `provider` reads a message, when `symbols` are asked for.
+pub(super) fn of_stream(provider: &str, symbols: &str, message: &[u8]) -> Verdict {
+    let mut dialect = stream(provider, symbols);
     verdict(|out| dialect.read(message, out))
 }
 
-fn binance_rest(status: u16, body: &[u8]) -> String {
-    let mut dialect = Rest::new("https://rest.example", &pairs(), Duration::from_secs(5));
-    verdict(|out| dialect.read(&Reply { status, retry_after: None, body }, out))
-}
-
-fn coindesk(status: u16, body: &[u8]) -> String {
-    let symbols = [Symbol::new("BTC-USD").unwrap()];
-    let key = Secret::new("k".to_owned());
-    let mut dialect =
-        Coindesk::new("https://c.example", "cadli", key, &symbols, Duration::from_secs(60)).unwrap();
+/// How REST reads an answer.
+pub(super) fn of_rest(provider: &str, symbols: &str, status: u16, body: &[u8]) -> Verdict {
+    let mut dialect = rest(provider, symbols);
     verdict(|out| dialect.read(&Reply { status, retry_after: None, body }, out))
 }
 
@@ -63,24 +112,29 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Compares the verdict on each file with the expected one; a file without one is an error, too.
-fn compare(folder: &Path, expected: &[(&str, &str)], judge: impl Fn(&str, &[u8]) -> String) {
-    let files = files(folder);
+/// The status in a name like `rest_429.json`.
+fn status(name: &str) -> u16 {
+    name.split(['_', '.']).find_map(|part| part.parse().ok()).unwrap()
+}
+
+fn fixtures(provider: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(provider)
+}
+
+/// Compares the verdict on each fixture with the expected one; a file without one is an error, too.
+fn compare(provider: &str, symbols: &str, expected: &[(&str, &str)]) {
+    let files = files(&fixtures(provider));
     for (name, text) in &files {
         let wanted = expected.iter().find(|(file, _)| file == name);
         let (_, wanted) = wanted.unwrap_or_else(|| panic!("{name}: no verdict is expected of it"));
-        assert_eq!(judge(name, text), *wanted, "{name}");
+        let verdict = if name.starts_with("ws_") {
+            of_stream(provider, symbols, text)
+        } else {
+            of_rest(provider, symbols, status(name), text)
+        };
+        assert_eq!(verdict.word, *wanted, "{name}: {}", verdict.more);
     }
     assert_eq!(files.len(), expected.len());
-}
-
-/// The status in a name like `rest_429.json`, `err_429_weight.json`.
-fn status(name: &str) -> u16 {
-    name.split(['_', '.']).find_map(|part| part.parse().ok().filter(|status| *status >= 200)).unwrap_or(200)
-}
-
-fn binance(name: &str, text: &[u8]) -> String {
-    if name.starts_with("ws_") { binance_stream(text) } else { binance_rest(status(name), text) }
 }
 
 #[test]
@@ -109,7 +163,7 @@ fn binance_s_shapes() {
         ("ws_trade_without_price.json", "skip"),
         ("ws_unknown_event.json", "nothing"),
     ];
-    compare(&fixtures("binance"), &expected, binance);
+    compare("binance", BINANCE, &expected);
 }
 
 #[test]
@@ -127,173 +181,162 @@ fn coindesk_s_shapes() {
         ("rest_404.json", "refused"),
         ("rest_500.json", "retry"),
     ];
-    compare(&fixtures("coindesk"), &expected, |name, text| coindesk(status(name), text));
+    compare("coindesk", "BTC-USD", &expected);
 }
 
 #[test]
-fn a_binance_trade_carries_stamp_number_and_best_prices() {
-    let mut dialect = Stream::new("wss://stream.example/", &pairs());
+fn coinbase_s_shapes() {
+    let expected = [
+        ("rest_200.json", "tick 91685.90"),
+        ("rest_200_absurd_book.json", "tick 246.30"),
+        ("rest_200_another_shape.json", "skip"),
+        ("rest_404.json", "refused"),
+        ("rest_429.json", "wait 10"),
+        ("rest_500.json", "retry"),
+        ("ws_error_limit.json", "wait 60"),
+        ("ws_error_product.json", "refused"),
+        ("ws_error_slow.json", "retry"),
+        ("ws_heartbeat.json", "nothing"),
+        ("ws_subscriptions.json", "nothing"),
+        ("ws_ticker.json", "tick 91685.90"),
+        ("ws_ticker_malformed.json", "skip"),
+        ("ws_ticker_of_another.json", "skip"),
+        ("ws_ticker_without_decimals.json", "tick 91686"),
+        ("ws_ticker_without_price.json", "skip"),
+        ("ws_ticker_zero_time.json", "tick 91686.01"),
+        ("ws_unknown_type.json", "nothing"),
+    ];
+    compare("coinbase", "BTC-USD", &expected);
+}
+
+#[test]
+fn kraken_s_shapes() {
+    let expected = [
+        ("rest_200.json", "tick 91685.90000"),
+        ("rest_200_empty.json", "skip"),
+        ("rest_200_limit.json", "wait 60"),
+        ("rest_200_lockout.json", "wait 60"),
+        ("rest_200_pair.json", "refused"),
+        ("rest_200_two.json", "skip"),
+        ("rest_200_unavailable.json", "retry"),
+        ("rest_200_warning.json", "tick 91685.90000"),
+        ("rest_200_zero.json", "skip"),
+        ("rest_520.html", "retry"),
+        ("ws_ack.json", "nothing"),
+        ("ws_heartbeat.json", "nothing"),
+        ("ws_old_protocol.json", "skip"),
+        ("ws_pong.json", "nothing"),
+        ("ws_refused.json", "refused"),
+        ("ws_refused_silently.json", "refused"),
+        ("ws_status.json", "nothing"),
+        ("ws_ticker_snapshot.json", "tick 91685.90"),
+        ("ws_ticker_two.json", "tick 91685.95"),
+        ("ws_ticker_update_without_time.json", "tick 91686.10"),
+        ("ws_ticker_without_last.json", "skip"),
+        ("ws_ticker_zero.json", "skip"),
+        ("ws_too_often.json", "wait 60"),
+        ("ws_trade.json", "nothing"),
+    ];
+    compare("kraken", "BTC-USD", &expected);
+}
+
+#[test]
+fn bitstamp_s_shapes() {
+    let expected = [
+        ("rest_200.json", "tick 91685.90"),
+        ("rest_200_zero.json", "skip"),
+        ("rest_400.json", "wait 60"),
+        ("rest_400_other.json", "refused"),
+        ("rest_404.html", "retry"),
+        ("rest_503.json", "retry"),
+        ("ws_error.json", "refused"),
+        ("ws_heartbeat.json", "nothing"),
+        ("ws_reconnect.json", "reconnect"),
+        ("ws_succeeded.json", "nothing"),
+        ("ws_trade.json", "tick 91685.90"),
+        ("ws_trade_bad_stamp.json", "tick 91685.9"),
+        ("ws_trade_of_another.json", "skip"),
+        ("ws_trade_without_text.json", "skip"),
+        ("ws_unknown_event.json", "nothing"),
+    ];
+    compare("bitstamp", "BTC-USD", &expected);
+}
+
+#[test]
+fn a_price_carries_what_its_message_says_beside() {
+    for (provider, file, more) in [
+        ("bitstamp", "rest_200.json", "BTC-USD, bid 91685, ask 91686, 2026-11-20T08:14:23.000Z"),
+        ("bitstamp", "ws_trade.json", "BTC-USD, 2026-11-20T08:14:23.270Z, no. 517319339"),
+        (
+            "coinbase",
+            "rest_200.json",
+            "BTC-USD, bid 91685.99, ask 91686, 2026-11-20T08:14:23.270Z, no. 800000015",
+        ),
+        ("coinbase", "rest_200_absurd_book.json", "BTC-USD, 2015-04-08T20:49:06.506Z, no. 1201370"),
+        (
+            "coinbase",
+            "ws_ticker.json",
+            "BTC-USD, bid 91685.89, ask 91686, 2026-11-20T08:14:23.270Z, no. 90000000015",
+        ),
+        ("coinbase", "ws_ticker_zero_time.json", "BTC-USD, no. 90000000017"),
+        ("coindesk", "rest_200_index.json", "BTC-USD, 2026-11-20T08:14:23.843Z, no. 712401808"),
+        ("kraken", "rest_200.json", "BTC-USD, bid 91685.90000, ask 91686.00000"),
+        (
+            "kraken",
+            "ws_ticker_snapshot.json",
+            "BTC-USD, bid 91685.90, ask 91686.00, 2026-11-20T08:14:23.270Z",
+        ),
+        ("kraken", "ws_ticker_update_without_time.json", "BTC-USD, bid 91685.90, ask 91686.00"),
+    ] {
+        let text = std::fs::read(fixtures(provider).join(file)).unwrap();
+        let verdict = if file.starts_with("ws_") {
+            of_stream(provider, "BTC-USD", &text)
+        } else {
+            of_rest(provider, "BTC-USD", status(file), &text)
+        };
+        assert_eq!(verdict.more, more, "{provider} {file}");
+    }
+}
+
+#[test]
+fn a_binance_trade_goes_out_with_the_best_prices_before_it() {
+    let mut dialect = stream("binance", BINANCE);
     let mut heard = Heard::default();
     for file in ["ws_book_ticker.json", "ws_trade_combined.json"] {
         dialect.read(&std::fs::read(fixtures("binance").join(file)).unwrap(), &mut heard).unwrap();
     }
-    let tick = &heard.ticks[0];
     assert_eq!(
-        (tick.symbol.as_str(), tick.pair.as_str(), tick.seq),
-        ("BTC-USD", "BTC-USDT", Some(5_000_000_015))
+        details(heard.ticks.remove(0)),
+        "BTC-USDT, bid 91685.99000000, ask 91686.00000000, 2026-11-20T08:14:23.270Z, no. 5000000015"
     );
-    assert_eq!(tick.time.unwrap().to_string(), "2026-11-20T08:14:23.270Z");
-    let best = [tick.bid, tick.ask].map(|price| price.unwrap().to_string());
-    assert_eq!(best, ["91685.99000000", "91686.00000000"]);
 }
 
 #[test]
-fn a_coindesk_value_carries_its_stamp_in_two_parts() {
-    let symbols = [Symbol::new("BTC-USD").unwrap()];
-    let key = Secret::new("k".to_owned());
-    let mut dialect =
-        Coindesk::new("https://c.example/", "cadli", key, &symbols, Duration::from_secs(60)).unwrap();
-    let mut heard = Heard::default();
-    let body = std::fs::read(fixtures("coindesk").join("rest_200_index.json")).unwrap();
-    dialect.read(&Reply { status: 200, retry_after: None, body: &body }, &mut heard).unwrap();
-    assert_eq!(heard.ticks[0].time.unwrap().to_string(), "2026-11-20T08:14:23.843Z");
-    assert_eq!(heard.ticks[0].seq, Some(712_401_808));
+fn one_refused_symbol_takes_no_price_from_the_others() {
+    let read = |dialect: &mut Box<dyn Push>, file: &str| {
+        let text = std::fs::read(fixtures("kraken").join(file)).unwrap();
+        verdict(|out| dialect.read(&text, out)).word
+    };
+    let mut dialect = stream("kraken", "BTC-USD BTC-USDX");
+    assert_eq!(read(&mut dialect, "ws_refused.json"), "skip");
+    assert_eq!(read(&mut dialect, "ws_ticker_snapshot.json"), "tick 91685.90");
 }
 
 #[test]
-fn several_symbols_are_asked_for_at_once() {
+fn several_symbols_are_asked_for_at_once_where_that_can_be() {
+    let two = "BTC-USD=BTC-USDT BNB-BTC";
     assert_eq!(
-        Rest::new("https://rest.example", &pairs()[..2], Duration::ZERO).url(),
+        rest("binance", two).url(),
         "https://rest.example/api/v3/ticker/24hr?symbols=%5B%22BTCUSDT%22,%22BNBBTC%22%5D&type=MINI"
     );
     assert_eq!(
-        Stream::new("wss://stream.example", &pairs()[..2]).url(),
+        stream("binance", two).url(),
         "wss://stream.example/stream?streams=btcusdt@trade/btcusdt@bookTicker/bnbbtc@trade/bnbbtc@bookTicker"
     );
-}
-
-fn fixtures(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder)
-}
-
-/// The recordings beside the project, `None` (and a loud word) where they are not.
-fn recordings() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let folder = std::env::var_os("BTC_CLUSTER_SHARED").map_or_else(beside, PathBuf::from).join("feeds");
-    if !folder.is_dir() {
-        // Past the test runner, which swallows what the macros print.
-        let word = format!(
-            "SKIPPED: no recordings at {}; BTC_CLUSTER_SHARED may name ../shared\n",
-            folder.display()
-        );
-        std::io::stderr().write_all(word.as_bytes()).unwrap();
-        return None;
-    }
-    Some(folder)
-}
-
-#[test]
-fn binance_s_recordings() {
-    let Some(folder) = recordings() else { return };
-    let expected = [
-        ("err_400_bad_symbol.json", "refused"),
-        ("err_403_waf.html", "refused"),
-        ("err_418_banned.json", "wait 120"),
-        ("err_429_weight.json", "wait 10"),
-        ("err_451_geo.json", "refused"),
-        ("err_503_busy.json", "retry"),
-        ("err_504_timeout.json", "retry"),
-        ("rest_24hr_full.json", "tick 4.00000200"),
-        ("rest_24hr_mini.json", "tick 4.00000200"),
-        ("rest_agg_trades.json", "skip"),
-        ("rest_avg_price.json", "skip"),
-        ("rest_book_ticker.json", "skip"),
-        ("rest_book_ticker_far_ask.json", "skip"),
-        ("rest_klines.json", "skip"),
-        ("rest_ticker_price.json", "skip"),
-        ("ws_agg_trade.json", "nothing"),
-        ("ws_avg_price.json", "nothing"),
-        ("ws_block_trade.json", "nothing"),
-        ("ws_combined_book_ticker_recorded.json", "nothing"),
-        ("ws_combined_trade_2019_recorded.json", "tick 0.00426990"),
-        ("ws_combined_trade_recorded.json", "tick 61685.99000000"),
-        ("ws_error_invalid_json.json", "skip"),
-        ("ws_error_unknown_method.json", "skip"),
-        ("ws_kline_1m.json", "nothing"),
-        ("ws_mini_ticker.json", "nothing"),
-        ("ws_raw_trade_recorded.json", "tick 61685.99000000"),
-        ("ws_reference_price.json", "nothing"),
-        ("ws_reference_price_null.json", "nothing"),
-        ("ws_server_shutdown_combined.json", "reconnect"),
-        ("ws_server_shutdown_raw.json", "reconnect"),
-        ("ws_subscribe_ack.json", "nothing"),
-        ("ws_subscribe_request.json", "nothing"),
-        ("ws_ticker_24h.json", "nothing"),
-        ("ws_trade_doc.json", "tick 0.001"),
-        ("ws_trade_microseconds.json", "tick 61685.99000000"),
-    ];
-    let judge = |name: &str, text: &[u8]| {
-        // `rest_24hr_...`: the number there is no status.
-        if name.starts_with("rest_") { binance_rest(200, text) } else { binance(name, text) }
-    };
-    compare(&folder.join("binance"), &expected, judge);
-}
-
-#[test]
-fn coindesk_s_recordings() {
-    let Some(folder) = recordings() else { return };
-    let expected = [
-        ("bpi_currentprice_2013_rate_float_string.json", "skip"),
-        ("bpi_currentprice_2024.json", "skip"),
-        ("err_200_rate_limit_legacy.json", "wait 60"),
-        ("err_401_key_required.json", "refused"),
-        ("err_404_instrument.json", "refused"),
-        ("rest_index_latest_tick_cadli.json", "tick 96353.9044445288"),
-        ("rest_index_latest_tick_groups_value.json", "tick 96353.9044445288"),
-        ("rest_spot_latest_tick_coinbase.json", "skip"),
-        // Messages of the stream, which is not listened to: never a price where an answer was expected.
-        ("ws_heartbeat.json", "skip"),
-        ("ws_invalid_api_key.json", "skip"),
-        ("ws_ratelimit_error.json", "skip"),
-        ("ws_session_welcome.json", "skip"),
-        ("ws_subscribe_request.json", "skip"),
-        ("ws_subscribe_request_old.json", "skip"),
-        ("ws_subscription_accepted.json", "skip"),
-        ("ws_subscription_complete.json", "skip"),
-        ("ws_tick_1101_btc.json", "skip"),
-        ("ws_tick_985.json", "skip"),
-    ];
-    let judge =
-        |name: &str, text: &[u8]| coindesk(if name.starts_with("err_") { status(name) } else { 200 }, text);
-    compare(&folder.join("coindesk"), &expected, judge);
-}
-
-#[test]
-fn binance_s_burst() {
-    let Some(folder) = recordings() else { return };
-    let text = std::fs::read_to_string(folder.join("series/binance-btcusdt-raw-burst-12s.ndjson")).unwrap();
-    let mut dialect = Stream::new("wss://stream.example", &pairs());
-    let mut heard = Heard::default();
-    for line in text.lines() {
-        let (_, message) = line.split_once(' ').unwrap();
-        dialect.read(message.as_bytes(), &mut heard).unwrap();
-    }
-    assert_eq!(heard.ticks.len(), text.lines().filter(|line| line.contains("\"e\":\"trade\"")).count());
-    assert!(heard.ticks.windows(2).all(|pair| pair[0].seq < pair[1].seq));
-    assert!(heard.ticks.iter().filter(|tick| tick.bid.is_some()).count() > heard.ticks.len() / 2);
-}
-
-#[tokio::test]
-async fn the_recorded_series_play() {
-    let Some(folder) = recordings() else { return };
-    for (file, count) in
-        [("binance-btcusdt-ticks-120s.ndjson", 4763), ("kraken-xbtusdt-ticks-6h50.ndjson", 1000)]
-    {
-        let symbol = Symbol::new("BTC-USD").unwrap();
-        let path = folder.join("series").join(file);
-        let mut replay = Replay::new(path, 0.0, false, std::slice::from_ref(&symbol), symbol.clone());
-        let heard = listen_until(&mut replay, |heard| heard.ticks.len() == count).await;
-        assert_eq!((heard.ticks.len(), heard.bad.len(), heard.fault), (count, 0, None), "{file}");
-        assert!(heard.ticks.iter().all(|tick| tick.time.is_some() && tick.seq.is_some()));
-    }
+    let said = |provider| stream(provider, "BTC-USD DOGE-EUR").hello();
+    assert!(said("coinbase")[0].contains(r#""product_ids":["BTC-USD","DOGE-EUR"]"#));
+    assert!(said("kraken")[0].contains(r#""symbol":["BTC/USD","DOGE/EUR"]"#));
+    assert_eq!(said("bitstamp").len(), 2);
+    assert!(said("bitstamp")[1].contains("live_trades_dogeeur"));
+    assert!(rest("kraken", "DOGE-EUR").url().ends_with("?pair=XDGEUR"));
 }

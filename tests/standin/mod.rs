@@ -5,6 +5,9 @@
 #![allow(dead_code, unreachable_pub, reason = "included in several places, none of which uses all of it")]
 
 pub mod exchange;
+pub mod says;
+
+pub use says::{binance_ticker, binance_trade, coindesk_index};
 
 use futures_util::{SinkExt, StreamExt};
 use std::io;
@@ -34,6 +37,9 @@ pub enum Act {
     Cut,
     /// A WebSocket that sends these frames and stays open.
     Stream(Vec<Frame>),
+    /// A WebSocket whose server sends these bytes after the handshake, one after each pause (all at once without
+    /// one), be they frames or not.
+    Raw(Vec<u8>, Duration),
     /// A WebSocket that sends these frames and then what comes from the channel.
     Follow(Vec<Frame>, broadcast::Sender<Frame>),
 }
@@ -210,12 +216,10 @@ async fn serve(mut stream: TcpStream, choose: Choose, log: Arc<Log>) -> io::Resu
             stream.write_all(&bytes).await?;
             std::future::pending().await
         }
-        Act::Drip(bytes, pause) => {
-            for byte in bytes {
-                stream.write_all(&[byte]).await?;
-                tokio::time::sleep(pause).await;
-            }
-            std::future::pending().await
+        Act::Drip(bytes, pause) => drip(&mut stream, &bytes, pause).await,
+        Act::Raw(bytes, pause) => {
+            switch(&mut stream, &seen).await?;
+            drip(&mut stream, &bytes, pause).await
         }
         Act::Hang => std::future::pending().await,
         Act::Cut => Ok(()),
@@ -225,6 +229,23 @@ async fn serve(mut stream: TcpStream, choose: Choose, log: Arc<Log>) -> io::Resu
             websocket(stream, &seen, frames, Some(more), &log).await
         }
     }
+}
+
+async fn drip(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> io::Result<()> {
+    for some in bytes.chunks(if pause.is_zero() { bytes.len().max(1) } else { 1 }) {
+        stream.write_all(some).await?;
+        tokio::time::sleep(pause).await;
+    }
+    std::future::pending().await
+}
+
+/// The server's half of the handshake.
+async fn switch(stream: &mut TcpStream, seen: &Seen) -> io::Result<()> {
+    let accept = derive_accept_key(seen.header("sec-websocket-key").unwrap_or_default().as_bytes());
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"
+    );
+    stream.write_all(answer.as_bytes()).await
 }
 
 fn seen(head: &str) -> Seen {
@@ -242,12 +263,7 @@ async fn websocket(
     mut more: Option<broadcast::Receiver<Frame>>,
     log: &Log,
 ) -> io::Result<()> {
-    let key = seen.header("sec-websocket-key").unwrap_or_default();
-    let accept = derive_accept_key(key.as_bytes());
-    let answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"
-    );
-    stream.write_all(answer.as_bytes()).await?;
+    switch(&mut stream, seen).await?;
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
     let (mut sender, mut receiver) = socket.split();
     let send = async {
@@ -297,32 +313,4 @@ async fn send(sender: &mut Sender, frame: Frame) -> io::Result<()> {
         Frame::Cut => return Err(io::ErrorKind::ConnectionReset.into()),
     };
     sender.send(message).await.map_err(io::Error::other)
-}
-
-/// A trade as Binance's combined stream tells it.
-pub fn binance_trade(code: &str, price: &str, id: u64) -> String {
-    let (name, at) = (code.to_lowercase(), millis());
-    format!(
-        r#"{{"stream":"{name}@trade","data":{{"e":"trade","E":{at},"s":"{code}","t":{id},"p":"{price}","q":"0.00140000","T":{at},"m":true,"M":true}}}}"#
-    )
-}
-
-/// A day's figures as Binance's REST tells them.
-pub fn binance_ticker(code: &str, price: &str, id: u64) -> String {
-    let at = millis();
-    format!(
-        r#"{{"symbol":"{code}","openPrice":"1.00","lastPrice":"{price}","volume":"1.0","openTime":1,"closeTime":{at},"firstId":1,"lastId":{id},"count":1}}"#
-    )
-}
-
-/// An index value as the CoinDesk Data API tells it; `digits` stand there as a JSON number.
-pub fn coindesk_index(instrument: &str, digits: &str, seq: u64) -> String {
-    let seconds = millis() / 1000;
-    format!(
-        r#"{{"Data":{{"{instrument}":{{"TYPE":"266","MARKET":"cadli","INSTRUMENT":"{instrument}","CCSEQ":{seq},"VALUE":{digits},"VALUE_FLAG":"UP","VALUE_LAST_UPDATE_TS":{seconds},"VALUE_LAST_UPDATE_TS_NS":843000000}}}},"Err":{{}}}}"#
-    )
-}
-
-fn millis() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_millis())
 }
