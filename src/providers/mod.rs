@@ -13,6 +13,7 @@
 mod binance;
 mod build;
 mod coindesk;
+mod dialect;
 mod digits;
 mod fault;
 mod http;
@@ -20,6 +21,7 @@ mod line;
 mod mock;
 mod poll;
 mod push;
+pub mod recording;
 mod replay;
 mod script;
 
@@ -68,6 +70,10 @@ pub trait Sink: Send {
     fn bad(&mut self, why: String);
     /// What came, before anybody read it (for a recorder).
     fn raw(&mut self, _bytes: &[u8]) {}
+    /// An answer over HTTP, before anybody read it (for a recorder).
+    fn answer(&mut self, _status: u16, body: &[u8]) {
+        self.raw(body);
+    }
 }
 
 /// A price source, as the feeder's supervisor sees it.
