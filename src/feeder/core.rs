@@ -131,7 +131,7 @@ impl<F: FnMut(Said)> Core<F> {
         for name in &plan.price.providers {
             // The configuration has been checked: every name is there.
             let Some(provider) = plan.providers.get(name) else { continue };
-            let content = Content::new(provider, &plan.price);
+            let content = Content::new(provider, &plan.price).among(&plan.providers);
             let running = match before.iter().position(|old| old.content == content) {
                 Some(same) => before.swap_remove(same),
                 None => self.begin(name, content),

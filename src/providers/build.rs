@@ -1,6 +1,7 @@
 //! From the configuration to sources that can be run.
 
 use super::coindesk::Coindesk;
+use super::dialect::{Dialect, Readers, for_reading};
 use super::http_json::HttpJson;
 use super::mock::Mock;
 use super::pairs::Wanted;
@@ -8,8 +9,9 @@ use super::poll::{Poll, Polled};
 use super::push::{Limits, Push, Pushed};
 use super::replay::Replay;
 use super::{Fault, Http, PriceProvider, binance, bitstamp, coinbase, kraken};
-use crate::config::{Exchange, PriceConfig, Provider, ProviderKind};
+use crate::config::{Exchange, PriceConfig, Provider, ProviderKind, Secret};
 use crate::model::Symbol;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub struct Content {
     symbols: Vec<Symbol>,
     symbol: Symbol,
     refresh: Option<Duration>,
+    /// How the sources that a replay may play read.
+    readers: BTreeMap<String, ProviderKind>,
 }
 
 impl Content {
@@ -41,7 +45,31 @@ impl Content {
             symbols: price.symbols.clone(),
             symbol: price.symbol.clone(),
             refresh: asked.then_some(price.refresh),
+            readers: BTreeMap::new(),
         }
+    }
+
+    /// With the sources of the configuration, whose lines a replay may play; nothing to all other kinds.
+    #[must_use]
+    pub fn among(mut self, providers: &BTreeMap<String, Provider>) -> Self {
+        if let ProviderKind::Replay { source, .. } = &self.provider.kind {
+            let named =
+                providers.iter().filter(|(name, _)| source.as_ref().is_none_or(|source| source == *name));
+            self.readers =
+                named.filter_map(|(name, own)| Some((name.clone(), for_reading(&own.kind)?))).collect();
+        }
+        self
+    }
+
+    /// A source that is never asked.
+    pub(super) fn plain(provider: Provider, symbols: Vec<Symbol>, symbol: Symbol) -> Self {
+        Self { provider, symbols, symbol, refresh: None, readers: BTreeMap::new() }
+    }
+
+    /// Whether what comes from it is worth recording: not what is made up, and not what was recorded before.
+    #[must_use]
+    pub fn recorded(&self) -> bool {
+        !matches!(self.provider.kind, ProviderKind::Mock { .. } | ProviderKind::Replay { .. })
     }
 
     /// Whether the prices are made up.
@@ -60,6 +88,7 @@ pub struct Leg {
     /// Whether its stamps are of now, so that they tell how far it is behind.
     pub live: bool,
     make: Box<dyn Fn() -> Result<Box<dyn PriceProvider>, Fault> + Send + Sync>,
+    read: Option<Box<dyn Fn() -> Result<Dialect, Fault> + Send + Sync>>,
 }
 
 impl Leg {
@@ -76,7 +105,18 @@ impl Leg {
         word: &'static str,
         make: impl Fn() -> Result<Box<dyn PriceProvider>, Fault> + Send + Sync + 'static,
     ) -> Self {
-        Self { word, interval: Duration::ZERO, live: false, make: Box::new(make) }
+        Self { word, interval: Duration::ZERO, live: false, make: Box::new(make), read: None }
+    }
+
+    /// How a recording of it is read.
+    fn reads(mut self, dialect: impl Fn() -> Result<Dialect, Fault> + Send + Sync + 'static) -> Self {
+        self.read = Some(Box::new(dialect));
+        self
+    }
+
+    /// Its dialect in the first state; `None` where it has none.
+    pub(super) fn reader(&self) -> Option<Result<Dialect, Fault>> {
+        self.read.as_ref().map(|read| read())
     }
 
     /// One whose stamps are of now.
@@ -112,12 +152,21 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
                 Ok(Box::new(Mock::new(&symbols, price, volatility, tick).seed(seed).script(script.clone())))
             })],
         },
-        ProviderKind::Replay { file, speed, repeat, .. } => {
-            let symbol = content.symbol.clone();
+        ProviderKind::Replay { file, source, symbol_map, speed, repeat } => {
+            let (known, symbol) = (content.readers.clone(), content.symbol.clone());
+            let readers = Arc::new(Readers {
+                known,
+                symbol_map,
+                symbols: symbols.clone(),
+                symbol: symbol.clone(),
+                http,
+            });
+            let slow = source.as_ref().and_then(|source| readers.no_tick(source));
             Source {
-                no_tick: NO_TICK,
+                no_tick: NO_TICK.max(slow.unwrap_or_default()),
                 legs: vec![Leg::new("file", move || {
-                    Ok(Box::new(Replay::new(file.clone(), speed, repeat, &symbols, symbol.clone())))
+                    let replay = Replay::new(file.clone(), speed, repeat, &symbols, symbol.clone());
+                    Ok(Box::new(replay.raw(source.clone(), readers.clone())))
                 })],
             }
         }
@@ -132,30 +181,50 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
         }
         ProviderKind::Kraken(own) => exchange(&own, &pairs, in_turn, http, kraken::Stream::new, kraken::rest),
         ProviderKind::HttpJson { url, pointer, every, .. } => {
+            let dialect = move || HttpJson::each(&url, &pointer, &pairs, every);
+            let again = dialect.clone();
             let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
-                let dialect = HttpJson::each(&url, &pointer, &pairs, every);
-                Ok(Box::new(Polled::new(dialect, http.clone())))
+                Ok(Box::new(Polled::new(dialect(), http.clone())))
             };
-            polled(rest, every)
+            polled(rest, move || Ok(Dialect::Poll(Box::new(again()))), every)
         }
         ProviderKind::Command { .. } => return Err("not supported in this version".to_owned()),
         ProviderKind::Coindesk { rest_url, api_key, market } => {
             let key = api_key.ok_or("no API key")?;
-            let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
-                let dialect = Coindesk::new(&rest_url, &market, key.clone(), &symbols, refresh)?;
-                Ok(Box::new(Polled::new(dialect, http.clone())))
-            };
-            polled(rest, refresh)
+            coindesk(rest_url, key, market, symbols, refresh, http)
         }
     })
+}
+
+fn coindesk(
+    rest_url: String,
+    key: Secret,
+    market: String,
+    symbols: Vec<Symbol>,
+    refresh: Duration,
+    http: Arc<Http>,
+) -> Source {
+    let (url, family, asked) = (rest_url.clone(), market.clone(), symbols.clone());
+    let read = move || {
+        let key = Secret::new(String::new());
+        let dialect = Coindesk::new(&url, &family, key, &asked, refresh)?;
+        Ok(Dialect::Poll(Box::new(dialect)))
+    };
+    let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
+        let dialect = Coindesk::new(&rest_url, &market, key.clone(), &symbols, refresh)?;
+        Ok(Box::new(Polled::new(dialect, http.clone())))
+    };
+    polled(rest, read, refresh)
 }
 
 /// A source that is only asked, once in `every`.
 fn polled(
     rest: impl Fn() -> Result<Box<dyn PriceProvider>, Fault> + Send + Sync + 'static,
+    read: impl Fn() -> Result<Dialect, Fault> + Send + Sync + 'static,
     every: Duration,
 ) -> Source {
-    Source { no_tick: NO_TICK.max(every * 5 / 2), legs: vec![Leg::new("rest", rest).live(every)] }
+    let leg = Leg::new("rest", rest).live(every).reads(read);
+    Source { no_tick: NO_TICK.max(every * 5 / 2), legs: vec![leg] }
 }
 
 /// A stream, and REST that stands in for it: a pair is asked for once in `every`.
@@ -170,6 +239,10 @@ fn exchange<S: Push, R: Poll>(
     let limits = Limits { silence: own.silence, no_tick: own.no_tick, renew_after: own.renew_after };
     let (stream_url, rest_url) = (own.stream_url.clone(), own.rest_url.clone());
     let (stream_pairs, rest_pairs, rest_http) = (pairs.to_vec(), pairs.to_vec(), http.clone());
+    let (url, asked) = (own.stream_url.clone(), pairs.to_vec());
+    let read_stream = move || Ok(Dialect::Push(Box::new(stream(&url, &asked))));
+    let (url, asked) = (own.rest_url.clone(), pairs.to_vec());
+    let read_rest = move || Ok(Dialect::Poll(Box::new(rest(&url, &asked, every))));
     let stream = move || -> Result<Box<dyn PriceProvider>, Fault> {
         Ok(Box::new(Pushed::new(stream(&stream_url, &stream_pairs), limits, http.clone())))
     };
@@ -178,6 +251,9 @@ fn exchange<S: Push, R: Poll>(
     };
     Source {
         no_tick: own.no_tick,
-        legs: vec![Leg::new("stream", stream).live(Duration::ZERO), Leg::new("rest", rest).live(every)],
+        legs: vec![
+            Leg::new("stream", stream).live(Duration::ZERO).reads(read_stream),
+            Leg::new("rest", rest).live(every).reads(read_rest),
+        ],
     }
 }

@@ -20,7 +20,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// A request from its beginning to the last byte of the body; a stream to its 101.
 const WHOLE: Duration = Duration::from_secs(5);
 /// Largest body and largest message. Nothing is inflated: no encoding is asked for, so none is undone.
-const LARGEST: usize = 256 * 1024;
+pub(super) const LARGEST: usize = 256 * 1024;
 /// So many redirects are followed, on the same host only.
 const REDIRECTS: usize = 3;
 

@@ -15,6 +15,7 @@ mod bitstamp;
 mod build;
 mod coinbase;
 mod coindesk;
+mod dialect;
 mod digits;
 mod each;
 mod fault;
@@ -27,6 +28,7 @@ mod pairs;
 mod poll;
 mod probe;
 mod push;
+pub mod recording;
 mod replay;
 mod script;
 mod sieve;
@@ -84,6 +86,10 @@ pub trait Sink: Send {
     fn bad(&mut self, why: String);
     /// What came, before anybody read it (for a recorder).
     fn raw(&mut self, _bytes: &[u8]) {}
+    /// An answer over HTTP, before anybody read it (for a recorder).
+    fn answer(&mut self, _status: u16, body: &[u8]) {
+        self.raw(body);
+    }
 }
 
 /// A price source, as the feeder's supervisor sees it.

@@ -45,7 +45,7 @@ impl<D: Poll> Polled<D> {
     async fn ask(&mut self, out: &mut dyn Sink) -> Result<(), Fault> {
         let answer = self.http.get(&self.dialect.url(), self.dialect.headers()?).await?;
         let reply = answer.reply();
-        out.raw(reply.body);
+        out.answer(reply.status, reply.body);
         self.dialect.read(&reply, out)
     }
 }

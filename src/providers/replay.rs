@@ -1,16 +1,25 @@
-//! A recording, played at its own speed, faster, or as fast as it can be read.
+//! A recording, played at its own speed, faster, or as fast as it can be read: raw lines through the dialect of the
+//! source that they came from, and plain ticks.
 
-use super::{Fault, PriceProvider, Sink, line};
+use super::dialect::{Dialect, Readers};
+use super::recording::{self, Event};
+use super::{Fault, PriceProvider, Sink, Tick, line};
 use crate::model::Symbol;
 use async_trait::async_trait;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Between two lines without a stamp.
 const BARE: i64 = 1_000_000_000;
+/// Lines that are passed over in one go.
+const TURN: u32 = 64;
+/// Legs of one source that are told apart; no source has so many.
+const LEGS: usize = 16;
 
 /// The source. Its file is read line by line, never whole: a recording may be larger than the memory.
 pub(super) struct Replay {
@@ -21,54 +30,66 @@ pub(super) struct Replay {
     symbols: Vec<Symbol>,
     /// What a line without a symbol prices.
     symbol: Symbol,
+    /// Whose raw lines are played.
+    source: Option<String>,
+    readers: Option<Arc<Readers>>,
 }
 
 impl Replay {
+    /// A replay of plain ticks.
     pub(super) fn new(file: PathBuf, speed: f64, repeat: bool, symbols: &[Symbol], symbol: Symbol) -> Self {
         let speed = (speed.is_finite() && speed > 0.0).then_some(speed);
-        Self { file, speed, repeat, symbols: symbols.to_vec(), symbol }
+        Self { file, speed, repeat, symbols: symbols.to_vec(), symbol, source: None, readers: None }
+    }
+
+    /// Of raw lines, too: those of `source`; where that is `None`, those of the only source in the file.
+    pub(super) fn raw(mut self, source: Option<String>, readers: Arc<Readers>) -> Self {
+        (self.source, self.readers) = (source, Some(readers));
+        self
+    }
+
+    fn refused(&self, why: &str) -> Fault {
+        Fault::Refused(format!("{}: {why}", self.file.display()))
     }
 
     /// Only regular files: reading a pipe could take for ever, and with it the whole process.
-    fn open(&self) -> Result<BufReader<File>, Fault> {
-        let refused = |why: String| Fault::Refused(format!("{}: {why}", self.file.display()));
-        let about = std::fs::metadata(&self.file).map_err(|error| refused(error.to_string()))?;
+    fn open(&self) -> Result<Lines, Fault> {
+        let about = std::fs::metadata(&self.file).map_err(|error| self.refused(&error.to_string()))?;
         if !about.is_file() {
-            return Err(refused("not a regular file".to_owned()));
+            return Err(self.refused("not a regular file"));
         }
-        File::open(&self.file).map(BufReader::new).map_err(|error| refused(error.to_string()))
+        let file = File::open(&self.file).map_err(|error| self.refused(&error.to_string()))?;
+        Ok(Lines { reader: BufReader::with_capacity(64 << 10, file), line: Vec::new(), skipping: false })
     }
 
-    /// Plays the file once; returns the highest number of a tick. `base` is added to all of them.
-    async fn play(&self, base: u64, out: &mut dyn Sink) -> Result<u64, Fault> {
-        let mut reader = self.open()?;
-        let (mut highest, mut bytes) = (base, Vec::new());
+    /// Plays the file once. `number` is that of the last tick.
+    async fn play(&self, number: &mut u64, out: &mut dyn Sink) -> Result<(), Fault> {
+        let mut lines = self.open()?;
         let mut pace = Pace { speed: self.speed, begin: None, at: 0 };
+        let mut stage = Stage::new(self, number, out);
+        let mut since = 0_u32;
         loop {
-            bytes.clear();
-            let most = line::LONGEST as u64 + 1;
-            let read = (&mut reader).take(most).read_until(b'\n', &mut bytes);
-            match read.map_err(|error| Fault::Retry(error.to_string()))? {
-                0 => return Ok(highest),
-                length if length > line::LONGEST => {
-                    return Err(Fault::Refused(format!("a line of more than {} bytes", line::LONGEST)));
-                }
-                _ => {}
+            match lines.next().map_err(|error| Fault::Retry(error.to_string()))? {
+                Part::End => break,
+                Part::Long => stage.out.bad(format!("a line of more than {} bytes", recording::LONGEST)),
+                Part::Rest => {}
+                Part::Line(bytes, whole) => match recording::read(bytes) {
+                    None => stage.plain(bytes, &mut pace).await,
+                    // Its last bytes are not there, and what is may read as another price.
+                    Some(_) if !whole => stage.out.bad("the last line is torn".to_owned()),
+                    Some(line) => stage.raw(&line, &mut pace).await?,
+                },
             }
-            match line::read(&bytes, &self.symbol) {
-                Ok(None) => {}
-                Ok(Some(mut line)) => {
-                    pace.wait(line.at).await;
-                    out.raw(&bytes);
-                    line.tick.seq = line.tick.seq.map(|seq| seq.saturating_add(base));
-                    highest = highest.max(line.tick.seq.unwrap_or_default());
-                    if self.symbols.contains(&line.tick.symbol) {
-                        out.tick(line.tick);
-                    }
-                }
-                Err(Fault::Skip(why)) => out.bad(why),
-                Err(fault) => return Err(fault),
+            // The others of this thread must have their turn: between two prices, and while lines are passed over.
+            since += 1;
+            if self.speed.is_none() || since >= TURN {
+                since = 0;
+                tokio::task::yield_now().await;
             }
+        }
+        match &self.source {
+            Some(source) if !stage.seen => Err(self.refused(&format!("no line of {source} in it"))),
+            _ => Ok(()),
         }
     }
 }
@@ -76,12 +97,10 @@ impl Replay {
 #[async_trait]
 impl PriceProvider for Replay {
     async fn session(&mut self, out: &mut dyn Sink) -> Fault {
-        let mut base = 0;
+        let mut number = 0;
         loop {
-            match self.play(base, out).await {
-                // Numbers grow over the repetitions, as within a session they must.
-                Ok(highest) => base = highest,
-                Err(fault) => return fault,
+            if let Err(fault) = self.play(&mut number, out).await {
+                return fault;
             }
             if !self.repeat {
                 std::future::pending::<()>().await;
@@ -89,6 +108,200 @@ impl PriceProvider for Replay {
             // A file with nothing to wait for must not become a loop without a pause.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// One performance of the file.
+struct Stage<'a> {
+    replay: &'a Replay,
+    /// Whose raw lines are played; `None` until the first one says it.
+    whose: Option<String>,
+    /// By their words, `""` where lines have no name.
+    legs: BTreeMap<String, Leg>,
+    /// The last number of each symbol's plain ticks.
+    plain: HashMap<Symbol, u64>,
+    /// That of the last tick that was told.
+    number: &'a mut u64,
+    out: &'a mut dyn Sink,
+    /// Whether anything has been played.
+    seen: bool,
+}
+
+/// What a live source's dialect and its supervisor keep over a session.
+struct Leg {
+    dialect: Dialect,
+    last: HashMap<Symbol, u64>,
+}
+
+impl<'a> Stage<'a> {
+    fn new(replay: &'a Replay, number: &'a mut u64, out: &'a mut dyn Sink) -> Self {
+        let whose = replay.source.clone();
+        Self { replay, whose, legs: BTreeMap::new(), plain: HashMap::new(), number, out, seen: false }
+    }
+
+    /// A plain tick, a comment, or nothing that can be read.
+    async fn plain(&mut self, bytes: &[u8], pace: &mut Pace) {
+        if bytes.len() > line::LONGEST {
+            return self.out.bad(format!("a tick of more than {} bytes", line::LONGEST));
+        }
+        match line::read(bytes, &self.replay.symbol) {
+            Ok(None) => {}
+            Ok(Some(line)) => {
+                pace.wait(line.at).await;
+                self.seen = true;
+                let symbols = &self.replay.symbols;
+                Numbered { out: self.out, last: &mut self.plain, number: self.number, symbols }
+                    .tick(line.tick);
+            }
+            Err(fault) => self.out.bad(fault.to_string()),
+        }
+    }
+
+    /// A line as it came from a source.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when nobody can say whose it is, or how it is read.
+    async fn raw(&mut self, line: &recording::Line<'_>, pace: &mut Pace) -> Result<(), Fault> {
+        // The first line starts the clock, whoever it is of: replays of one file stay in step.
+        pace.begin(line.at);
+        if !self.ours(line.of.map(|(source, _)| source))? {
+            return Ok(());
+        }
+        self.seen = true;
+        let word = line.of.map_or("", |(_, leg)| leg);
+        let Event::Raw(status, bytes) = line.event else {
+            // A dialect begins anew with its session.
+            self.legs.remove(word);
+            return Ok(());
+        };
+        pace.wait(Some(line.at)).await;
+        match self.read(word, status, bytes) {
+            Err(fault @ Fault::Refused(_)) => Err(fault),
+            Err(fault) => {
+                self.out.bad(fault.to_string());
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Whether a line of `source` is to be played.
+    fn ours(&mut self, source: Option<&str>) -> Result<bool, Fault> {
+        match (source, &self.whose) {
+            (Some(source), Some(whose)) if source == whose => Ok(true),
+            (Some(_), Some(_)) if self.replay.source.is_some() => Ok(false),
+            (Some(source), Some(whose)) => {
+                let why =
+                    format!("it has lines of {whose} and of {source}: `source` must say whose are played");
+                Err(self.replay.refused(&why))
+            }
+            (Some(source), None) => {
+                self.whose = Some(source.to_owned());
+                Ok(true)
+            }
+            (None, Some(_)) => Ok(true),
+            (None, None) => {
+                Err(self.replay.refused("its lines do not say whose they are: `source` must say it"))
+            }
+        }
+    }
+
+    /// # Errors
+    /// [`Fault::Refused`] when that source cannot be read at all, [`Fault::Skip`] for this line only.
+    fn read(&mut self, word: &str, status: Option<u16>, bytes: &[u8]) -> Result<(), Fault> {
+        if !self.legs.contains_key(word) {
+            let (Some(readers), Some(whose)) = (&self.replay.readers, &self.whose) else {
+                return Err(self.replay.refused("raw lines cannot be read here"));
+            };
+            if self.legs.len() >= LEGS {
+                return Err(Fault::Skip(format!("more than {LEGS} legs")));
+            }
+            let dialect = readers.dialect(whose, Some(word).filter(|word| !word.is_empty()))?;
+            self.legs.insert(word.to_owned(), Leg { dialect, last: HashMap::new() });
+        }
+        let Some(leg) = self.legs.get_mut(word) else { return Ok(()) };
+        let symbols = &self.replay.symbols;
+        let mut out = Numbered { out: self.out, last: &mut leg.last, number: self.number, symbols };
+        match leg.dialect.read(status, bytes, &mut out) {
+            Ok(()) => Ok(()),
+            Err(Fault::Skip(why)) => Err(Fault::Skip(why)),
+            Err(fault) => {
+                // It ended the session then; the recording itself says what came next.
+                self.legs.remove(word);
+                Err(Fault::Skip(fault.to_string()))
+            }
+        }
+    }
+}
+
+/// Numbers ticks anew, growing over legs, sessions and repetitions, because to the supervisor all of it is one
+/// session. What its own session would have left out as not newer is left out here.
+struct Numbered<'a> {
+    out: &'a mut dyn Sink,
+    last: &'a mut HashMap<Symbol, u64>,
+    number: &'a mut u64,
+    symbols: &'a [Symbol],
+}
+
+impl Sink for Numbered<'_> {
+    fn tick(&mut self, mut tick: Tick) {
+        if !self.symbols.contains(&tick.symbol) {
+            return;
+        }
+        if let Some(seq) = tick.seq {
+            let newer = self.last.get(&tick.symbol).is_none_or(|last| seq > *last);
+            if newer {
+                self.last.insert(tick.symbol.clone(), seq);
+                *self.number += 1;
+            }
+            // Zero is newer than nothing.
+            tick.seq = Some(if newer { *self.number } else { 0 });
+        }
+        self.out.tick(tick);
+    }
+
+    fn bad(&mut self, why: String) {
+        self.out.bad(why);
+    }
+}
+
+/// Reads a file line by line, in bounded memory.
+struct Lines {
+    reader: BufReader<File>,
+    line: Vec<u8>,
+    /// Within a line that is too long.
+    skipping: bool,
+}
+
+/// What comes next in a file.
+enum Part<'a> {
+    /// A line without its end; `false`: the file ended within it.
+    Line(&'a [u8], bool),
+    /// The beginning of a line that is too long.
+    Long,
+    /// More of it.
+    Rest,
+    End,
+}
+
+impl Lines {
+    fn next(&mut self) -> io::Result<Part<'_>> {
+        self.line.clear();
+        let most = recording::LONGEST as u64;
+        let read = (&mut self.reader).take(most).read_until(b'\n', &mut self.line)?;
+        if read == 0 {
+            return Ok(Part::End);
+        }
+        let whole = self.line.pop_if(|last| *last == b'\n').is_some();
+        if std::mem::replace(&mut self.skipping, false) {
+            self.skipping = !whole;
+            return Ok(Part::Rest);
+        }
+        if !whole && read == recording::LONGEST {
+            self.skipping = true;
+            return Ok(Part::Long);
+        }
+        Ok(Part::Line(&self.line, whole))
     }
 }
 
@@ -102,11 +315,15 @@ struct Pace {
 }
 
 impl Pace {
+    /// That is the first line, unless there was one.
+    fn begin(&mut self, at: i64) {
+        if self.begin.is_none() {
+            (self.begin, self.at) = (Some((Instant::now(), at)), at);
+        }
+    }
+
     async fn wait(&mut self, at: Option<i64>) {
-        let Some(speed) = self.speed else {
-            // The others of this thread must have their turn between two lines.
-            return tokio::task::yield_now().await;
-        };
+        let Some(speed) = self.speed else { return };
         let at = at.unwrap_or_else(|| self.at.saturating_add(if self.begin.is_some() { BARE } else { 0 }));
         let (begin, first) = *self.begin.get_or_insert_with(|| (Instant::now(), at));
         self.at = at;
@@ -120,72 +337,5 @@ impl Pace {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::battery::{Heard, listen};
-    use super::*;
-
-    const LINES: &str = concat!(
-        "{\"price\":\"1.0\",\"ts\":1763640000000,\"seq\":5}\n# comment\n{}\n",
-        "{\"price\":\"2.0\",\"ts\":1763640004000,\"seq\":6}\ngarbage\n",
-        "{\"price\":\"9.0\",\"symbol\":\"ETH-USD\",\"ts\":1763640004000}\n",
-        "{\"price\":\"3.0\",\"recv_ns\":1763640010000000000,\"ts\":1,\"seq\":7}",
-    );
-
-    async fn play(text: &str, speed: f64, repeat: bool, patience: u64) -> Heard {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        let symbol = Symbol::new("BTC-USD").unwrap();
-        let mut replay =
-            Replay::new(file.path().to_owned(), speed, repeat, std::slice::from_ref(&symbol), symbol.clone());
-        listen(&mut replay, Duration::from_secs(patience)).await
-    }
-
-    fn prices(heard: &Heard) -> Vec<String> {
-        heard.ticks.iter().map(|tick| tick.price.to_string()).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_plays_at_its_own_speed_and_is_silent_then() {
-        let first = play(LINES, 1.0, false, 3).await;
-        assert_eq!(prices(&first), ["1.0"]);
-        let most = play(LINES, 1.0, false, 9).await;
-        assert_eq!(prices(&most), ["1.0", "2.0"]);
-        let all = play(LINES, 1.0, false, 100_000).await;
-        assert_eq!((prices(&all), all.fault), (["1.0", "2.0", "3.0"].map(str::to_owned).into(), None));
-        assert_eq!((all.bad.len(), all.ticks[2].time), (1, None));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_plays_faster_and_without_waiting() {
-        assert_eq!(prices(&play(LINES, 8.0, false, 1).await), ["1.0", "2.0"].map(str::to_owned));
-        let begin = Instant::now();
-        assert_eq!(prices(&play(LINES, 0.0, false, 1).await).len(), 3);
-        assert!(begin.elapsed() < Duration::from_secs(2));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn its_numbers_grow_over_repetitions() {
-        let heard = play(LINES, 0.0, true, 1).await;
-        assert!(heard.ticks.len() > 30);
-        let numbers: Vec<_> = heard.ticks.iter().map(|tick| tick.seq).collect();
-        assert_eq!(numbers[..6], [5, 6, 7, 12, 13, 14].map(Some));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn bare_prices_come_one_a_second() {
-        assert_eq!(prices(&play("1\n2\n3\n4\n", 1.5, false, 1).await), ["1", "2"].map(str::to_owned));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_read_is_refused() {
-        let symbol = Symbol::new("BTC-USD").unwrap();
-        for path in ["/nowhere/at/all", "/tmp"] {
-            let mut replay = Replay::new(path.into(), 1.0, false, &[], symbol.clone());
-            let heard = listen(&mut replay, Duration::from_secs(1)).await;
-            assert!(matches!(heard.fault, Some(Fault::Refused(_))), "{path}");
-        }
-        let long = format!("1\n{}\n2", "7".repeat(10_000));
-        let heard = play(&long, 0.0, false, 1).await;
-        assert!(matches!(heard.fault, Some(Fault::Refused(_))));
-    }
-}
+#[path = "replay_tests.rs"]
+mod tests;
