@@ -79,8 +79,7 @@ impl Leg {
         Self { word, interval: Duration::ZERO, live: false, make: Box::new(make) }
     }
 
-    /// One whose stamps are of now.
-    pub(crate) fn live(mut self, interval: Duration) -> Self {
+    fn live(mut self, interval: Duration) -> Self {
         (self.live, self.interval) = (true, interval);
         self
     }

@@ -49,7 +49,7 @@ pub use build::{Content, Leg, Source, build};
 pub use fault::Fault;
 pub use http::{Http, Proxies};
 pub use script::Script;
-pub use sieve::{Sieve, Sieved};
+pub use sieve::Sieve;
 
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;
