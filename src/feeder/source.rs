@@ -2,10 +2,9 @@
 
 use super::{Clock, Now};
 use crate::model::Backoff;
-use crate::providers::{Fault, Leg, PriceProvider, Sieve, Sieved, Sink, Tick};
-use std::sync::Arc;
+use crate::providers::{Fault, Leg, PriceProvider, Sieve, Sink, Tick};
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -143,18 +142,9 @@ impl Running {
             Ok(provider) => provider,
             Err(fault) => return fault,
         };
-        let anew = Arc::new(Notify::new());
-        let mut ear = Ear {
-            post: self.post.clone(),
-            pulse: self.pulse.clone(),
-            sieve: Sieve::default(),
-            anew: self.leg.live.then(|| anew.clone()),
-        };
+        let mut ear = Ear { post: self.post.clone(), pulse: self.pulse.clone(), sieve: Sieve::default() };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let fault = tokio::select! {
-                fault = provider.session(&mut ear) => fault,
-                () = anew.notified() => Fault::Retry("its numbers have begun anew".to_owned()),
-            };
+            let fault = provider.session(&mut ear).await;
             (provider, fault)
         }));
         match task.await {
@@ -202,26 +192,16 @@ struct Ear {
     post: Post,
     pulse: watch::Sender<Pulse>,
     sieve: Sieve,
-    /// Ends the session; a recording has none to end.
-    anew: Option<Arc<Notify>>,
 }
 
 impl Sink for Ear {
     fn tick(&mut self, tick: Tick) {
         let now = self.post.clock.now();
-        match self.sieve.take(tick, now.mono) {
-            Sieved::New(tick) => {
-                self.pulse.send_modify(|pulse| *pulse = Pulse { ticks: pulse.ticks + 1, down: false });
-                self.post.send(What::Tick(tick, now));
-            }
-            Sieved::Old => self.post.send(What::Repeated),
-            Sieved::Anew => {
-                self.post.send(What::Repeated);
-                if let Some(anew) = &self.anew {
-                    anew.notify_one();
-                }
-            }
-        }
+        let Some(tick) = self.sieve.take(tick, now.mono) else {
+            return self.post.send(What::Repeated);
+        };
+        self.pulse.send_modify(|pulse| *pulse = Pulse { ticks: pulse.ticks + 1, down: false });
+        self.post.send(What::Tick(tick, now));
     }
 
     fn bad(&mut self, why: String) {

@@ -164,22 +164,13 @@ async fn numbers_grow_within_a_session_and_begin_anew_with_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_counts_anew_gets_a_new_session_and_is_not_ignored_for_ever() {
+async fn a_source_that_counts_anew_is_not_ignored_for_ever() {
     let numbers = [1000, 1001].into_iter().chain(1..20);
     let script = numbers.flat_map(|seq| [Do::Tick(seq), Do::Sleep(1_000)]).chain([Do::Stay]);
-    let script: Vec<_> = script.collect();
-    let (recorded, _) = leg("file", script.clone(), &Arc::default());
-    let notes = watch(vec![recorded], 30).await;
-    assert!(
-        notes.iter().all(|(_, _, what)| !matches!(what, What::Ended(_))),
-        "a recording goes on: {notes:?}"
-    );
-    let (leg, _) = leg("x", script, &Arc::default());
-    let notes = watch(vec![leg.live(Duration::ZERO)], 30).await;
-    let anew = |what: &What| matches!(what, What::Ended(Fault::Retry(why)) if why.contains("anew"));
-    let ended: Vec<_> = notes.iter().filter(|(_, _, what)| anew(what)).map(|(at, ..)| *at).collect();
-    assert!(ended.len() == 1 && (11_000..=12_100).contains(&ended[0]), "{ended:?}");
-    assert!(ticks(&notes, 0).iter().filter(|at| **at > ended[0]).count() >= 8, "{notes:?}");
+    let (leg, _) = leg("x", script.collect(), &Arc::default());
+    let notes = watch(vec![leg], 30).await;
+    let late = ticks(&notes, 0)[2..].to_vec();
+    assert!(late.len() == 14 && late[0].abs_diff(7_000) < 50, "{late:?}");
 }
 
 #[tokio::test(start_paused = true)]

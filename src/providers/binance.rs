@@ -20,6 +20,7 @@ fn code(pair: &Symbol) -> String {
 }
 
 /// The stream.
+#[derive(Clone)]
 pub(super) struct Stream {
     url: String,
     pairs: Pairs,

@@ -119,8 +119,7 @@ impl Leg {
         self.read.as_ref().map(|read| read())
     }
 
-    /// One whose stamps are of now.
-    pub(crate) fn live(mut self, interval: Duration) -> Self {
+    fn live(mut self, interval: Duration) -> Self {
         (self.live, self.interval) = (true, interval);
         self
     }

@@ -19,6 +19,7 @@ use std::time::Duration;
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
 /// The stream.
+#[derive(Clone)]
 pub(super) struct Stream {
     url: String,
     pairs: Pairs,

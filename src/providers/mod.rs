@@ -53,7 +53,7 @@ pub use fault::Fault;
 pub use http::{Http, Proxies};
 pub use probe::{Finding, Step, probe};
 pub use script::Script;
-pub use sieve::{Sieve, Sieved};
+pub use sieve::Sieve;
 
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;

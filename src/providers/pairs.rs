@@ -8,9 +8,11 @@ use crate::model::{Price, Symbol, Wall};
 pub(super) type Wanted = [(Symbol, Symbol)];
 
 /// The pairs, each once, in the order of the symbols.
+#[derive(Clone)]
 pub(super) struct Pairs(Vec<Asked>);
 
 /// A pair and what is known of it between two messages.
+#[derive(Clone)]
 pub(super) struct Asked {
     /// What the exchange calls it (`BTCUSDT`, `BTC/USD`).
     pub code: String,

@@ -13,20 +13,9 @@ use std::time::Duration;
 
 /// Bid and ask lie no farther from the price than this part of it.
 const SPREAD: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
-/// When a symbol's numbers have all been below the last one for so long, the source has begun to count anew:
-/// overtaken ticks come between newer ones.
-const ANEW: Duration = Duration::from_secs(10);
-
-/// What becomes of a tick.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sieved {
-    /// It counts.
-    New(Tick),
-    /// It is none: not newer than one before.
-    Old,
-    /// The source counts anew; only a new session can tell its ticks from old ones.
-    Anew,
-}
+/// Numbers that have been below the last one for so long, without that one or a newer one between, have begun anew: a source that
+/// counts from one again must not be ignored for ever. What is overtaken arrives within less.
+const ANEW: Duration = Duration::from_secs(5);
 
 /// What is known of one session.
 #[derive(Debug, Default)]
@@ -40,32 +29,26 @@ struct Last {
 }
 
 impl Sieve {
-    /// Judges a tick that was read at `now`.
-    pub fn take(&mut self, tick: Tick, now: Mono) -> Sieved {
-        match (tick.seq, self.0.get_mut(&tick.symbol)) {
-            (Some(seq), Some(last)) if seq <= last.seq => last.again(seq, now),
-            (Some(seq), Some(last)) => {
-                *last = Last { seq, below: None };
-                Sieved::New(believable(tick))
+    /// The tick as it counts, `None` for one that is not newer than those before. It was read at `now`.
+    pub fn take(&mut self, tick: Tick, now: Mono) -> Option<Tick> {
+        if let Some(seq) = tick.seq {
+            let last = self.0.get_mut(&tick.symbol);
+            if last.is_some_and(|last| !last.grows(seq, now)) {
+                return None;
             }
-            (Some(seq), None) => {
-                self.0.insert(tick.symbol.clone(), Last { seq, below: None });
-                Sieved::New(believable(tick))
-            }
-            (None, _) => Sieved::New(believable(tick)),
+            self.0.insert(tick.symbol.clone(), Last { seq, below: None });
         }
+        Some(believable(tick))
     }
 }
 
 impl Last {
-    /// A number that is not above the last one.
-    fn again(&mut self, seq: u64, now: Mono) -> Sieved {
-        if seq == self.seq {
-            self.below = None;
-            return Sieved::Old;
+    fn grows(&mut self, seq: u64, now: Mono) -> bool {
+        if seq < self.seq {
+            return now.since(*self.below.get_or_insert(now)) >= ANEW;
         }
-        let since = *self.below.get_or_insert(now);
-        if now.since(since) >= ANEW { Sieved::Anew } else { Sieved::Old }
+        self.below = None;
+        seq > self.seq
     }
 }
 
@@ -90,42 +73,43 @@ mod tests {
         Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time: None, seq }
     }
 
-    fn take(sieve: &mut Sieve, seq: u64, seconds: u64) -> &'static str {
-        match sieve.take(tick(Some(seq)), Mono(seconds * 1_000_000_000)) {
-            Sieved::New(_) => "new",
-            Sieved::Old => "old",
-            Sieved::Anew => "anew",
-        }
+    fn take(sieve: &mut Sieve, seq: u64, seconds: u64) -> bool {
+        sieve.take(tick(Some(seq)), Mono(seconds * 1_000_000_000)).is_some()
     }
 
     #[test]
     fn what_was_overtaken_is_old_and_a_gap_is_nothing() {
         let mut sieve = Sieve::default();
-        let verdicts = [0, 1, 1, 5, 3, 4, 5, 6].map(|seq| take(&mut sieve, seq, 0));
-        assert_eq!(verdicts, ["new", "new", "old", "new", "old", "old", "old", "new"]);
+        let counts = [0, 1, 1, 5, 3, 4, 5, 6].map(|seq| take(&mut sieve, seq, 0));
+        assert_eq!(counts, [true, true, false, true, false, false, false, true]);
     }
 
     #[test]
     fn numbers_that_stay_below_have_begun_anew_but_a_repeated_one_only_stands_still() {
         let mut sieve = Sieve::default();
-        assert_eq!(take(&mut sieve, 1000, 0), "new");
-        assert_eq!([1, 5, 9].map(|second| take(&mut sieve, second, second)), ["old"; 3]);
-        assert_eq!(take(&mut sieve, 1001, 10), "new", "they were only late");
-        assert_eq!([11, 20].map(|second| take(&mut sieve, second, second)), ["old"; 2]);
-        assert_eq!(take(&mut sieve, 21, 21), "anew");
+        assert!(take(&mut sieve, 1000, 0));
+        assert_eq!([1, 3, 5].map(|second| take(&mut sieve, second, second)), [false; 3]);
+        assert!(take(&mut sieve, 1001, 6), "they were only late");
+        assert_eq!([7, 11].map(|second| take(&mut sieve, second, second)), [false; 2]);
+        assert_eq!([12, 13, 14].map(|second| take(&mut sieve, second, second)), [true; 3]);
         let mut sieve = Sieve::default();
-        assert_eq!(take(&mut sieve, 7, 0), "new");
-        assert!((1..100).all(|second| take(&mut sieve, 7, second) == "old"));
+        assert!(take(&mut sieve, 7, 0));
+        assert!((1..100).all(|second| !take(&mut sieve, 7, second)), "a frozen source");
+        let answers = (100..150).map(|second| (7 - second % 2, second));
+        assert!(
+            answers.into_iter().all(|(seq, second)| !take(&mut sieve, seq, second)),
+            "two frozen replicas"
+        );
     }
 
     #[test]
     fn symbols_have_their_own_numbers_and_some_sources_have_none() {
         let mut sieve = Sieve::default();
-        assert_eq!(take(&mut sieve, 7, 0), "new");
+        assert!(take(&mut sieve, 7, 0));
         let other = Tick { symbol: Symbol::new("ETH-USD").unwrap(), ..tick(Some(3)) };
-        assert!(matches!(sieve.take(other, Mono(0)), Sieved::New(_)));
+        assert!(sieve.take(other, Mono(0)).is_some());
         for _ in 0..3 {
-            assert!(matches!(sieve.take(tick(None), Mono(0)), Sieved::New(_)));
+            assert!(sieve.take(tick(None), Mono(0)).is_some());
         }
     }
 
@@ -143,7 +127,7 @@ mod tests {
             ("", "", "", ""),
         ] {
             let best = Tick { bid: price(bid), ask: price(ask), ..tick(None) };
-            let Sieved::New(tick) = Sieve::default().take(best, Mono(0)) else { panic!("{bid} {ask}") };
+            let tick = Sieve::default().take(best, Mono(0)).unwrap();
             assert_eq!((tick.bid, tick.ask), (price(shown_bid), price(shown_ask)), "{bid} {ask}");
         }
     }
@@ -153,7 +137,7 @@ mod tests {
         fn what_counts_always_grows(seqs in prop::collection::vec(0..50u64, 0..100)) {
             let mut sieve = Sieve::default();
             let new: Vec<_> =
-                seqs.iter().filter(|seq| take(&mut sieve, **seq, 0) == "new").copied().collect();
+                seqs.iter().filter(|seq| take(&mut sieve, **seq, 0)).copied().collect();
             prop_assert!(new.windows(2).all(|pair| pair[0] < pair[1]));
             prop_assert_eq!(new.last(), seqs.iter().max());
             prop_assert_eq!(new.first(), seqs.first());

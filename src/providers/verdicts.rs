@@ -6,7 +6,7 @@ use super::fault::Reply;
 use super::http_json::HttpJson;
 use super::poll::Poll;
 use super::push::Push;
-use super::{Fault, Sieve, Sieved, Sink, Tick, binance, bitstamp, coinbase, coindesk, kraken};
+use super::{Fault, Sieve, Sink, Tick, binance, bitstamp, coinbase, coindesk, kraken};
 use crate::config::Secret;
 use crate::model::{Mono, Symbol};
 use std::path::{Path, PathBuf};
@@ -21,10 +21,29 @@ pub(super) fn wanted(symbols: &str) -> Vec<(Symbol, Symbol)> {
     symbols.split(' ').map(both).collect()
 }
 
+/// A stream's dialect of any kind.
+trait Listen {
+    fn url(&self) -> String;
+    fn hello(&self) -> Vec<String>;
+    fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault>;
+}
+
+impl<D: Push> Listen for D {
+    fn url(&self) -> String {
+        Push::url(self)
+    }
+    fn hello(&self) -> Vec<String> {
+        Push::hello(self)
+    }
+    fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {
+        Push::read(self, message, out)
+    }
+}
+
 /// Binance's messages are of these.
 const BINANCE: &str = "BTC-USD=BTC-USDT BNB-BTC LTC-BTC ETH-BTC";
 
-fn stream(provider: &str, symbols: &str) -> Box<dyn Push> {
+fn stream(provider: &str, symbols: &str) -> Box<dyn Listen> {
     let (url, wanted) = ("wss://stream.example", wanted(symbols));
     match provider {
         "binance" => Box::new(binance::Stream::new(url, &wanted)),
@@ -80,7 +99,7 @@ fn verdict(read: impl FnOnce(&mut dyn Sink) -> Result<(), Fault>) -> Verdict {
 
 /// A tick as it counts, without best prices that nobody could mean.
 fn details(tick: Tick) -> String {
-    let Sieved::New(tick) = Sieve::default().take(tick, Mono(0)) else { panic!("the first one is new") };
+    let tick = Sieve::default().take(tick, Mono(0)).unwrap();
     let mut all = vec![tick.pair.to_string()];
     all.extend(tick.bid.map(|bid| format!("bid {bid}")));
     all.extend(tick.ask.map(|ask| format!("ask {ask}")));
@@ -313,7 +332,7 @@ fn a_binance_trade_goes_out_with_the_best_prices_before_it() {
 
 #[test]
 fn one_refused_symbol_takes_no_price_from_the_others() {
-    let read = |dialect: &mut Box<dyn Push>, file: &str| {
+    let read = |dialect: &mut Box<dyn Listen>, file: &str| {
         let text = std::fs::read(fixtures("kraken").join(file)).unwrap();
         verdict(|out| dialect.read(&text, out)).word
     };
