@@ -154,7 +154,11 @@ impl Master {
             Command::Sessions { user } => {
                 json!({ "ok": true, "sessions": raw(&self.sessions_json(user.as_deref())) })
             }
-            Command::Sources => json!({ "ok": true, "sources": raw(&self.sources) }),
+            Command::Sources => {
+                let mut value = self.sources_json(clock::boot());
+                value["ok"] = Value::Bool(true);
+                value
+            }
             Command::Reload => return self.reload_for(answer),
             Command::RestartWorker { id } => self.restart_worker(id),
             Command::Kick { session } => {

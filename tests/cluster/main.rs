@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod harness;
+#[path = "../standin/mod.rs"]
+mod standin;
 
 mod admin;
 mod edges;
@@ -20,5 +22,6 @@ mod refusals;
 mod reload;
 mod rolling;
 mod sessions;
+mod sources;
 mod sweep;
 mod truth;
