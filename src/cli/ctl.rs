@@ -97,14 +97,7 @@ fn print(what: &What, answer: &Value) {
             let fields = ["session_id", "user_id", "device", "endpoint", "worker", "address", "since"];
             rows(answer, "sessions", &fields, bold);
         }
-        What::Sources => {
-            rows(
-                answer,
-                "sources",
-                &["name", "state", "pair", "price", "ticks", "reconnects", "error"],
-                bold,
-            );
-        }
+        What::Sources => sources(answer, bold),
         What::Reload => {
             let words = |key: &str| {
                 let list = answer[key].as_array().into_iter().flatten();
@@ -137,6 +130,32 @@ fn rows(answer: &Value, list: &str, fields: &[&str], bold: bool) {
     let all = answer[list].as_array().into_iter().flatten();
     let rows: Vec<_> = all.map(|row| fields.iter().map(|field| cell(&row[*field])).collect()).collect();
     table::print(fields, &rows, bold);
+}
+
+fn sources(answer: &Value, bold: bool) {
+    let mut fields = vec![
+        "name",
+        "state",
+        "serving",
+        "verdict",
+        "pair",
+        "price",
+        "age_ms",
+        "ticks",
+        "rejected",
+        "reconnects",
+        "budget",
+        "error",
+    ];
+    let all = answer["sources"].as_array().into_iter().flatten();
+    // Columns that nobody has anything for: there is no verdict in failover, and not every source has a budget.
+    fields.retain(|field| {
+        !["verdict", "budget"].contains(field) || all.clone().any(|row| !row[*field].is_null())
+    });
+    rows(answer, "sources", &fields, bold);
+    if let Some(why) = answer["refused"].as_str() {
+        println!("no new price of {}: {why}", cell(&answer["symbol"]));
+    }
 }
 
 fn workers(answer: &Value, bold: bool) {

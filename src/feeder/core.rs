@@ -1,11 +1,12 @@
 //! The feeder's one loop: notes of the sources, changes of the configuration and time, into the policy.
 
+use super::agreement::{Agreement, Line};
 use super::policy::{Action, Member, Policy, Settings};
 use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceConfig, Provider};
-use crate::model::{Mono, Quote, Symbol};
+use crate::model::{Mono, Quote, SourceVerdict, Symbol};
 use crate::providers::{Content, Fault, Http, Source, build};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub enum Said {
     Quote(Quote),
     /// All sources in their order: at once when a state changes, else at most one a second.
     Sources(Vec<SourceStatus>),
+    /// All symbols for whose price the sources do not agree (median), and why; with the sources, when it changes.
+    Refused(BTreeMap<Symbol, String>),
 }
 
 /// Runs until the sender of `plans` is gone. Each new plan is put in force at once; sources whose content is the
@@ -87,6 +90,9 @@ struct Core<F> {
     /// When the table is told; `None` while nothing has changed.
     table_due: Option<Mono>,
     table_told: Mono,
+    /// What each source was to the default symbol's price when the table was told.
+    parts: Vec<(bool, Option<SourceVerdict>)>,
+    agreement: Agreement,
 }
 
 /// A source that runs, or one that is off.
@@ -103,12 +109,7 @@ struct Running {
 impl<F: FnMut(Said)> Core<F> {
     fn new(plan: &Plan, clock: Clock, http: Arc<Http>, notes: broadcast::Sender<Note>, out: F) -> Self {
         let now = clock.now().mono;
-        let nobody = Settings {
-            members: Vec::new(),
-            symbols: Vec::new(),
-            start_wait: plan.price.start_wait,
-            publish_interval: plan.price.publish_interval,
-        };
+        let nobody = settings(&PriceConfig { symbols: Vec::new(), ..plan.price.clone() }, Vec::new());
         let policy = Policy::new(nobody, plan.real_before, now);
         let mut core = Self {
             running: Vec::new(),
@@ -121,6 +122,8 @@ impl<F: FnMut(Said)> Core<F> {
             out,
             table_due: Some(now),
             table_told: now,
+            parts: Vec::new(),
+            agreement: Agreement::new(now),
         };
         core.reconfigure(plan);
         core
@@ -140,19 +143,15 @@ impl<F: FnMut(Said)> Core<F> {
         }
         drop(before);
         self.symbol = plan.price.symbol.clone();
+        self.agreement.retain(&plan.price.symbols);
         let member = |running: &Running| Member {
             id: running.id,
             name: running.row.status.name.clone(),
             made_up: running.row.status.mock,
             no_tick: running.no_tick,
         };
-        let settings = Settings {
-            members: self.running.iter().map(member).collect(),
-            symbols: plan.price.symbols.clone(),
-            start_wait: plan.price.start_wait,
-            publish_interval: plan.price.publish_interval,
-        };
-        let actions = self.policy.reconfigure(settings, self.clock.now().mono);
+        let settings = settings(&plan.price, self.running.iter().map(member).collect());
+        let actions = self.policy.reconfigure(settings, self.clock.now());
         self.perform(actions);
         self.table_due = Some(self.clock.now().mono);
     }
@@ -183,8 +182,8 @@ impl<F: FnMut(Said)> Core<F> {
         if changed {
             tell(&running.row.status);
         }
-        let now = self.clock.now().mono;
-        let due = if changed { now } else { self.table_told.after(TABLE_INTERVAL) };
+        let now = self.clock.now();
+        let due = if changed { now.mono } else { self.table_told.after(TABLE_INTERVAL) };
         self.table_due = Some(self.table_due.map_or(due, |before| before.min(due)));
         let elsewhere = running.row.live_elsewhere(note.leg);
         let actions = match note.what {
@@ -203,9 +202,10 @@ impl<F: FnMut(Said)> Core<F> {
 
     /// Does what is due.
     fn turn(&mut self) {
-        let now = self.clock.now().mono;
+        let now = self.clock.now();
         let actions = self.policy.wake(now);
         self.perform(actions);
+        let now = now.mono;
         for running in &mut self.running {
             let silent = running.row.silent_at(running.no_tick).is_some_and(|at| at <= now);
             if silent && running.row.silent(running.no_tick) {
@@ -213,22 +213,36 @@ impl<F: FnMut(Said)> Core<F> {
                 self.table_due = Some(now);
             }
         }
+        self.agreement.mention(now).iter().for_each(Line::log);
+        let part = |running: &Running| self.policy.part(&self.symbol, running.id);
+        let parts: Vec<_> = self.running.iter().map(part).map(|part| (part.serving, part.verdict)).collect();
+        if parts != self.parts || self.agreement.is_news() {
+            let due = self.table_told.after(TABLE_INTERVAL).max(now);
+            self.table_due = Some(self.table_due.map_or(due, |before| before.min(due)));
+        }
         if self.table_due.is_some_and(|due| due <= now) {
-            (self.table_due, self.table_told) = (None, now);
-            let serving = self.policy.serving(&self.symbol);
-            let row = |running: &Running| SourceStatus {
-                serving: Some(running.id) == serving,
-                ..running.row.status.clone()
-            };
-            (self.out)(Said::Sources(self.running.iter().map(row).collect()));
+            (self.table_due, self.table_told, self.parts) = (None, now, parts);
+            self.tell_table();
+        }
+    }
+
+    fn tell_table(&mut self) {
+        let row = |running: &Running| running.row.told(&self.policy.part(&self.symbol, running.id));
+        let table = self.running.iter().map(row).collect();
+        (self.out)(Said::Sources(table));
+        if let Some(refused) = self.agreement.tell() {
+            (self.out)(Said::Refused(refused));
         }
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let now = self.clock.now().mono;
+        let now = self.clock.now();
         let silent = self.running.iter().filter_map(|running| running.row.silent_at(running.no_tick)).min();
-        let next = [self.policy.next(now), self.table_due, silent].into_iter().flatten().min()?;
-        Some(Instant::now() + next.since(now))
+        let next = [self.policy.next(now), self.table_due, silent, self.agreement.due()]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(Instant::now() + next.since(now.mono))
     }
 
     fn perform(&mut self, actions: Vec<Action>) {
@@ -240,6 +254,7 @@ impl<F: FnMut(Said)> Core<F> {
                     tracing::info!(%symbol, from = from.as_deref(), to = &*to, "price source");
                     self.table_due = Some(self.clock.now().mono);
                 }
+                Action::Refused { symbol, why } => self.agreement.take(symbol, why),
                 Action::Held { symbol, source, price, believed } => {
                     if let Some(running) = self.running.iter_mut().find(|r| r.row.status.name == source) {
                         running.row.status.rejected += 1;
@@ -249,6 +264,20 @@ impl<F: FnMut(Said)> Core<F> {
                 }
             }
         }
+    }
+}
+
+/// The policy's part of the configuration.
+fn settings(price: &PriceConfig, members: Vec<Member>) -> Settings {
+    Settings {
+        members,
+        symbols: price.symbols.clone(),
+        start_wait: price.start_wait,
+        publish_interval: price.publish_interval,
+        mode: price.policy,
+        min_sources: price.min_sources as usize,
+        max_deviation: price.max_deviation,
+        rules: price.rules(),
     }
 }
 

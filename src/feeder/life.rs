@@ -45,6 +45,7 @@ async fn live() -> io::Result<()> {
                 Ok(json) => FromFeeder::Sources(json.into()),
                 Err(_) => return,
             },
+            Said::Refused(refused) => FromFeeder::Refused(refused),
         };
         // A master that does not listen is dead or will kill us: a price that nobody hears is no loss.
         let _ = sender.send(&message);

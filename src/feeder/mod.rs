@@ -8,8 +8,10 @@
 //! Exchanges are asked once for the whole host: their limits are per address. What is published goes to the
 //! caller of [`run`], who owns the link to the master.
 
+mod agreement;
 mod core;
 mod life;
+mod median;
 mod policy;
 mod sanity;
 mod source;

@@ -1,7 +1,8 @@
 //! What is known of each source, for statistics and the log.
 
+use super::policy::Part;
 use super::source::What;
-use crate::model::{Boot, Mono, Price, Symbol};
+use crate::model::{Boot, Mono, Price, SourceVerdict, Symbol};
 use crate::providers::Fault;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -50,14 +51,18 @@ pub struct SourceStatus {
     pub state: SourceState,
     /// Whether its prices are made up.
     pub mock: bool,
-    /// Whether the default symbol's price is from it.
+    /// Whether the default symbol's price is from it, alone or with others.
     pub serving: bool,
+    /// Median: what became of its price of the default symbol.
+    pub verdict: Option<SourceVerdict>,
     /// What its last price quotes.
     pub pair: Option<Symbol>,
-    /// Its last price.
+    /// Its last price; of the default symbol where it has one.
     pub price: Option<Price>,
-    /// When that was read.
+    /// When that was read: the age is counted from there by whoever shows it.
     pub received: Option<Boot>,
+    /// How far the feed was behind then, in milliseconds: counts into the age.
+    pub lag_ms: u64,
     /// The last thing that went wrong; stays when all is well again.
     pub error: Option<String>,
     /// Prices so far.
@@ -91,9 +96,11 @@ impl Row {
                 state,
                 mock,
                 serving: false,
+                verdict: None,
                 pair: None,
                 price: None,
                 received: None,
+                lag_ms: 0,
                 error,
                 ticks: 0,
                 rejected: 0,
@@ -136,6 +143,18 @@ impl Row {
             }
         }
         self.update()
+    }
+
+    /// The status with the source's part in the default symbol's price.
+    pub(super) fn told(&self, part: &Part<'_>) -> SourceStatus {
+        let mut status = SourceStatus { serving: part.serving, verdict: part.verdict, ..self.status.clone() };
+        if let Some(quote) = part.newest {
+            status.pair = Some(quote.pair.clone());
+            status.price = Some(quote.price);
+            status.received = Some(quote.received);
+            status.lag_ms = u64::try_from(quote.lag.as_millis()).unwrap_or(u64::MAX);
+        }
+        status
     }
 
     /// When a source that gives prices counts as down unless it gives another one: a session may go on without.

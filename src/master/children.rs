@@ -182,6 +182,7 @@ impl Master {
                 }
                 FromFeeder::Tick(quote) => self.price(quote),
                 FromFeeder::Sources(table) => self.sources = table,
+                FromFeeder::Refused(refused) => self.refused(refused),
             }
         }
         Ok(())
@@ -231,6 +232,7 @@ impl Master {
         let text = match question {
             Question::Stats => self.stats_json(),
             Question::Metrics => self.metrics_text(),
+            Question::Sources => self.sources_json(clock::boot()).to_string(),
             Question::Sessions(user) => self.sessions_json(*user),
             Question::Admission(user, address) => {
                 let verdict = self.directory.admission(user, *address, &self.config.limits, clock::mono());

@@ -160,7 +160,11 @@ impl Master {
             Command::Sessions { user } => {
                 json!({ "ok": true, "sessions": raw(&self.sessions_json(user.as_deref())) })
             }
-            Command::Sources => json!({ "ok": true, "sources": raw(&self.sources) }),
+            Command::Sources => {
+                let mut value = self.sources_json(clock::boot());
+                value["ok"] = Value::Bool(true);
+                value
+            }
             Command::Price { symbol } => self
                 .price_json(symbol.as_deref())
                 .unwrap_or_else(|| failed("price.symbols does not have this symbol")),

@@ -46,6 +46,8 @@ pub(super) struct Master {
     pub(super) real_before: bool,
     /// The feeder's sources as JSON.
     pub(super) sources: Box<str>,
+    /// Symbols for which the sources do not agree on a new price, and why.
+    pub(super) refused: BTreeMap<Symbol, String>,
     pub(super) reloads: Reloads,
     pub(super) started: Mono,
     pub(super) started_wall: i64,
@@ -172,6 +174,8 @@ impl Master {
         self.children.0.insert(generation, Child::new(slot, sender, pid));
         if slot == 0 {
             let json = self.config_json.clone();
+            // What the one before said is not known of this one.
+            self.refused(BTreeMap::new());
             self.tell_feeder(generation, &json);
             return;
         }
@@ -203,6 +207,17 @@ impl Master {
             && let Err(error) = child.link.send_with(&message, descriptors)
         {
             tracing::error!(event = "welcome", %error);
+        }
+        if !self.refused.is_empty() {
+            let _ = self.children.tell(generation, &ToWorker::Refused(self.refused.clone()));
+        }
+    }
+
+    /// The feeder says for which symbols its sources do not agree.
+    pub(super) fn refused(&mut self, refused: BTreeMap<Symbol, String>) {
+        if refused != self.refused {
+            self.refused = refused;
+            self.children.tell_workers(&ToWorker::Refused(self.refused.clone()));
         }
     }
 

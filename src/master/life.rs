@@ -125,6 +125,7 @@ impl Master {
             numbers: BTreeMap::new(),
             real_before: false,
             sources: "[]".into(),
+            refused: BTreeMap::new(),
             reloads: Reloads::default(),
             started: now,
             started_wall: clock::wall().0,

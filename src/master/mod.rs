@@ -18,5 +18,6 @@ mod life;
 mod reload;
 mod report;
 pub mod router;
+mod sources;
 
 pub use life::{Failure, run};

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod ids;
+mod provenance;
 mod quote;
 mod rate;
 mod time;
@@ -9,6 +10,7 @@ mod wheel;
 
 pub use backoff::Backoff;
 pub use ids::{Device, IdError, RequestId, SessionId, Symbol, UserId};
+pub use provenance::{Contribution, Said, SourceVerdict};
 pub use quote::{Health, Price, PriceError, Quote, Rules};
 pub use rate::{Gcra, Rate, RateError};
 pub use time::{Boot, Mono, Wall};

@@ -1,6 +1,6 @@
 //! A price and everything that must be said with it: where it comes from, what it quotes, how old it is.
 
-use super::{Boot, Symbol, Wall};
+use super::{Boot, Contribution, Symbol, Wall};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -68,6 +68,18 @@ impl Price {
     pub fn deviation(self, other: Self) -> Decimal {
         (self.0 - other.0).abs() / other.0
     }
+
+    /// The price in the middle of two, with one digit more than they have where it needs one.
+    #[must_use]
+    pub fn mean(self, other: Self) -> Self {
+        let (low, high) = (self.0.min(other.0), self.0.max(other.0));
+        let places = low.scale().max(high.scale());
+        let exact = low + (high - low) * Decimal::new(5, 1);
+        let mut mean = exact;
+        mean.rescale(places);
+        // Of two prices with all the digits that a number can have, the last digit may be rounded.
+        Self(if mean == exact { mean } else { exact }.clamp(low, high))
+    }
 }
 
 impl fmt::Display for Price {
@@ -112,6 +124,8 @@ pub struct Quote {
     pub interval: Duration,
     /// Numbers the symbol's published prices. Given by the master.
     pub seq: u64,
+    /// What each source said, where the price was made of several; else empty.
+    pub sources: Arc<[Contribution]>,
 }
 
 /// How old a price may get: `price.fresh_for`, `price.max_age`, `price.forget_after`, `price.on_stale`.
@@ -138,6 +152,24 @@ pub enum Health {
     Gone,
 }
 
+impl Rules {
+    /// Fresh, stale or gone: a price of that age, from a source that gives one each `interval` (zero: at any time).
+    #[must_use]
+    pub fn health(&self, age: Duration, interval: Duration) -> Health {
+        if age > self.forget_after || (self.refuse_stale && age > self.max_age) {
+            Health::Gone
+        } else if age > self.stale_after(interval) {
+            Health::Stale
+        } else {
+            Health::Fresh
+        }
+    }
+
+    fn stale_after(&self, interval: Duration) -> Duration {
+        self.fresh_for.max(interval * 2).min(self.max_age)
+    }
+}
+
 impl Quote {
     /// Time since it was read, plus the feed's own lag then.
     #[must_use]
@@ -148,14 +180,7 @@ impl Quote {
     /// Fresh, stale or gone at `now`.
     #[must_use]
     pub fn health(&self, rules: &Rules, now: Boot) -> Health {
-        let age = self.age(now);
-        if age > rules.forget_after || (rules.refuse_stale && age > rules.max_age) {
-            Health::Gone
-        } else if age > self.stale_after(rules) {
-            Health::Stale
-        } else {
-            Health::Fresh
-        }
+        rules.health(self.age(now), self.interval)
     }
 
     /// The next moment at which [`Quote::health`] may answer differently, `None` when it never will.
@@ -164,15 +189,11 @@ impl Quote {
         let age = self.age(now);
         let gone =
             if rules.refuse_stale { rules.max_age.min(rules.forget_after) } else { rules.forget_after };
-        [self.stale_after(rules), gone]
+        [rules.stale_after(self.interval), gone]
             .into_iter()
             .filter(|limit| age <= *limit)
             .min()
             .map(|limit| self.received.after(limit.saturating_sub(self.lag)).after(Duration::from_millis(1)))
-    }
-
-    fn stale_after(&self, rules: &Rules) -> Duration {
-        rules.fresh_for.max(self.interval * 2).min(rules.max_age)
     }
 }
 
@@ -201,6 +222,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_mean_has_no_more_digits_than_it_needs() {
+        let all = "0.9228162514264337593543950335";
+        for (one, other, mean) in [
+            ("64000.10", "64000.30", "64000.20"),
+            ("64000.10", "64000.15", "64000.125"),
+            ("1", "2", "1.5"),
+            ("1.0", "2.00", "1.50"),
+            ("7", "7", "7"),
+            (all, all, all),
+            ("0.00000001", "999999999", "499999999.500000005"),
+        ] {
+            let (one, other) = (Price::parse(one).unwrap(), Price::parse(other).unwrap());
+            assert_eq!(
+                (one.mean(other).to_string(), other.mean(one).to_string()),
+                (mean.into(), mean.into())
+            );
+        }
+    }
+
     fn quote(interval: u64, lag: u64) -> Quote {
         let symbol = Symbol::new("BTC-USD").unwrap();
         Quote {
@@ -217,6 +258,7 @@ mod tests {
             lag: Duration::from_secs(lag),
             interval: Duration::from_secs(interval),
             seq: 1,
+            sources: Arc::default(),
         }
     }
 

@@ -4,14 +4,14 @@
 //! Enum variants are only ever added at the end, and [`VERSION`] grows when the meaning of one changes: an upgrade
 //! meets the previous version.
 
-use crate::model::{Mono, Quote, RequestId, SessionId};
+use crate::model::{Mono, Quote, RequestId, SessionId, Symbol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// Version of this language.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A place for a worker, 1 to N; what people call "worker 3". 0 is the feeder.
 pub type Slot = u16;
@@ -156,6 +156,8 @@ pub enum Question<'a> {
     Kick(SessionId),
     /// Would a new session of that user from that address be accepted now? The answer is a [`Verdict`] as JSON.
     Admission(&'a str, IpAddr),
+    /// The price sources as a JSON object.
+    Sources,
 }
 
 /// What the master answers to a [`Question`].
@@ -397,6 +399,8 @@ pub enum ToWorker<'a> {
     Stop(Duration),
     /// Open `log.file` anew.
     ReopenLog,
+    /// For which symbols the sources do not agree on a new price, and why; all of them.
+    Refused(BTreeMap<Symbol, String>),
 }
 
 /// Which listening socket a descriptor is.
@@ -424,6 +428,8 @@ pub enum FromFeeder {
     Tick(Quote),
     /// The sources and how they are, as JSON.
     Sources(Box<str>),
+    /// For which symbols the sources do not agree on a new price, and why; all of them.
+    Refused(BTreeMap<Symbol, String>),
 }
 
 /// From the master to the feeder.

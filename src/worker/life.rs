@@ -244,6 +244,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Publish { ticket, channel, frame } => state.publish(ticket, channel, frame),
             ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
             ToWorker::Quote(quote) => state.quote(quote),
+            ToWorker::Refused(refused) => state.prices.refuse(refused),
             ToWorker::Stats(json) => state.stats(json),
             ToWorker::Answer { request, answer } => state.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),

@@ -22,6 +22,7 @@ mod refusals;
 mod reload;
 mod rolling;
 mod sessions;
+mod sources;
 mod sweep;
 mod tools;
 mod truth;

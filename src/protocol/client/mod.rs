@@ -8,8 +8,8 @@ mod problem;
 pub use close::Close;
 pub use inbound::{ClientMessage, Refusal, parse, too_deep};
 pub use outbound::{
-    EventText, QuoteText, Welcome, ack, channel_message, echo, error, message_prefix, none_price, pong,
-    price, quote, quoted, system, welcome,
+    EventText, QuoteText, Welcome, ack, channel_message, echo, error, message_prefix, none_price,
+    pair_changed, pong, price, quote, quoted, system, welcome,
 };
 pub use problem::Problem;
 

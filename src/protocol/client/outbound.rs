@@ -1,7 +1,7 @@
 //! Messages to clients. What is sent often is written by hand, into text that is shared by all who get it; every
 //! text that goes in is either JSON already or of an alphabet that needs no escape.
 
-use crate::model::{Boot, Health, Quote, RequestId, Rules, Wall};
+use crate::model::{Boot, Contribution, Health, Quote, RequestId, Rules, Symbol, Wall};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt::Write as _;
@@ -44,7 +44,7 @@ impl QuoteText {
         let _ = write!(out, r#"{},"age_ms":{},"stale":{stale}"#, self.fixed, quote.age(now).as_millis());
     }
 
-    /// The quote as an object of its own.
+    /// The quote as an object of its own, without its sources.
     #[must_use]
     pub fn object(&self, quote: &Quote, rules: &Rules, now: Boot) -> String {
         let mut out = String::with_capacity(self.fixed.len() + 48);
@@ -52,6 +52,44 @@ impl QuoteText {
         self.write(&mut out, quote, rules, now);
         out.push('}');
         out
+    }
+
+    /// The quote as an object of its own, with its sources where it has some.
+    #[must_use]
+    pub fn whole(&self, quote: &Quote, rules: &Rules, now: Boot) -> String {
+        let mut out = String::with_capacity(self.fixed.len() + 48 + SOURCE * quote.sources.len());
+        out.push('{');
+        self.write(&mut out, quote, rules, now);
+        write_sources(&mut out, &quote.sources, rules, now);
+        out.push('}');
+        out
+    }
+}
+
+/// About so many bytes are written of one source.
+const SOURCE: usize = 110;
+
+/// `,"sources":[...]`, nothing where there are none.
+fn write_sources(out: &mut String, sources: &[Contribution], rules: &Rules, now: Boot) {
+    for (at, part) in sources.iter().enumerate() {
+        out.push_str(if at == 0 { r#","sources":["# } else { "," });
+        let (source, verdict) = (quoted(&part.source), part.verdict(rules, now).as_str());
+        let _ = match &part.said {
+            Some(said) => write!(
+                out,
+                r#"{{"source":{source},"pair":"{}","price":"{}","age_ms":{},"verdict":"{verdict}"}}"#,
+                said.pair,
+                said.price,
+                said.age(now).as_millis()
+            ),
+            None => write!(
+                out,
+                r#"{{"source":{source},"pair":null,"price":null,"age_ms":null,"verdict":"{verdict}"}}"#
+            ),
+        };
+    }
+    if !sources.is_empty() {
+        out.push(']');
     }
 }
 
@@ -69,7 +107,7 @@ pub fn quote(
     (text, quote): (&QuoteText, &Quote),
     (rules, now): (&Rules, Boot),
 ) -> String {
-    let mut out = String::with_capacity(400);
+    let mut out = String::with_capacity(400 + SOURCE * quote.sources.len());
     out.push_str(r#"{"type":"quote","#);
     if let Some(request) = request {
         let _ = write!(out, r#""request_id":"{request}","#);
@@ -78,6 +116,7 @@ pub fn quote(
         let _ = write!(out, r#""id":{id},"#);
     }
     text.write(&mut out, quote, rules, now);
+    write_sources(&mut out, &quote.sources, rules, now);
     out.push('}');
     out
 }
@@ -96,6 +135,15 @@ pub fn price(channel: &str, (text, quote): (&QuoteText, &Quote), (rules, now): (
 #[must_use]
 pub fn none_price(channel: &str, symbol: &str) -> String {
     format!(r#"{{"type":"price","channel":"{channel}","symbol":"{symbol}","price":null}}"#)
+}
+
+/// `system`: from now on the symbol's price is of another pair.
+#[must_use]
+pub fn pair_changed(symbol: &Symbol, from: &Symbol, to: &Symbol, source: &str) -> String {
+    let source = quoted(source);
+    format!(
+        r#"{{"type":"system","event":"pair-changed","symbol":"{symbol}","from":"{from}","to":"{to}","source":{source}}}"#
+    )
 }
 
 /// The start of a channel's message; `data` as JSON and a brace follow.
@@ -231,12 +279,11 @@ pub fn error(id: Option<&RawValue>, code: &str, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Price, Symbol};
+    use crate::model::{Price, Said, SourceVerdict};
     use std::time::Duration;
 
-    #[test]
-    fn a_quote_says_all_of_itself() {
-        let quote_ = Quote {
+    fn example() -> Quote {
+        Quote {
             symbol: Symbol::new("BTC-USD").unwrap(),
             pair: Symbol::new("BTC-USDT").unwrap(),
             price: Price::parse("64250.10").unwrap(),
@@ -250,13 +297,57 @@ mod tests {
             lag: Duration::from_millis(5),
             interval: Duration::ZERO,
             seq: 7,
+            sources: std::sync::Arc::default(),
+        }
+    }
+
+    const RULES: Rules = Rules {
+        fresh_for: Duration::from_secs(10),
+        max_age: Duration::from_secs(20),
+        forget_after: Duration::from_secs(30),
+        refuse_stale: false,
+    };
+
+    #[test]
+    fn the_sources_are_in_answers_and_not_in_ticks() {
+        let part = |source: &str, verdict, price: Option<&str>| Contribution {
+            source: source.into(),
+            verdict,
+            said: price.map(|price| Said {
+                pair: Symbol::new("BTC-USD").unwrap(),
+                price: Price::parse(price).unwrap(),
+                received: Boot(0),
+                lag: Duration::from_millis(5),
+                interval: Duration::ZERO,
+            }),
         };
-        let rules = Rules {
-            fresh_for: Duration::from_secs(10),
-            max_age: Duration::from_secs(20),
-            forget_after: Duration::from_secs(30),
-            refuse_stale: false,
-        };
+        let sources = [
+            part("a", SourceVerdict::Agrees, Some("64250.10")),
+            part("b", SourceVerdict::Deviates, Some("1.5")),
+            part("c", SourceVerdict::None, None),
+        ];
+        let quote_ = Quote { sources: sources.into(), ..example() };
+        let (text, now) = (QuoteText::new(&quote_), Boot(1_000_000_000));
+        let expected = serde_json::json!([
+            {"source": "a", "pair": "BTC-USD", "price": "64250.10", "age_ms": 1005, "verdict": "agrees"},
+            {"source": "b", "pair": "BTC-USD", "price": "1.5", "age_ms": 1005, "verdict": "deviates"},
+            {"source": "c", "pair": null, "price": null, "age_ms": null, "verdict": "none"},
+        ]);
+        let answer = quote(None, None, (&text, &quote_), (&RULES, now));
+        for text in [answer, text.whole(&quote_, &RULES, now)] {
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value["sources"], expected);
+        }
+        let tick = price("price:BTC-USD", (&text, &quote_), (&RULES, now));
+        for text in [tick, text.object(&quote_, &RULES, now)] {
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((value.get("sources"), &value["price"]), (None, &serde_json::json!("64250.10")));
+        }
+    }
+
+    #[test]
+    fn a_quote_says_all_of_itself() {
+        let (quote_, rules) = (example(), RULES);
         let text = QuoteText::new(&quote_);
         let id = RawValue::from_string("7".into()).unwrap();
         let sent = quote(Some(RequestId(1)), Some(&id), (&text, &quote_), (&rules, Boot(11_000_000_000)));
@@ -280,6 +371,7 @@ mod tests {
             error(None, "x", "say \"no\""),
             channel_message("news", Some("a"), Wall(0), "[1]"),
             none_price("price:BTC-USD", "BTC-USD"),
+            pair_changed(&example().symbol, &example().pair, &example().symbol, "a\"b"),
             system(&EventText { event: "shutdown", reason: "stop", reconnect_in_ms: Some(1) }),
             welcome(&Welcome::new("s", "u", (1, 2), Wall(0))),
         ] {

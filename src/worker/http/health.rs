@@ -28,7 +28,8 @@ async fn ready(State(hub): State<Hub>) -> Response {
     if state.phase != Phase::Serving {
         reasons.push("draining");
     }
-    if state.prices.object(&state.config.price.symbol, &state.rules, clock::boot()).is_none() {
+    let absence = state.prices.absence(&state.config.price.symbol, &state.rules, clock::boot());
+    if absence.is_some() {
         reasons.push("price-unavailable");
     }
     let (status, word) = if reasons.is_empty() {
@@ -36,7 +37,11 @@ async fn ready(State(hub): State<Hub>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unready")
     };
-    let mut response = refuse::json(status, json!({ "status": word, "reasons": reasons }).to_string());
+    let mut answer = json!({ "status": word, "reasons": reasons });
+    if let Some(absence) = absence {
+        answer["detail"] = absence.into();
+    }
+    let mut response = refuse::json(status, answer.to_string());
     if !reasons.is_empty() {
         response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("1"));
     }

@@ -10,6 +10,7 @@ mod page;
 mod price;
 mod quotes;
 mod refuse;
+mod sources;
 mod upgrade;
 
 pub(super) use connection::serve;
@@ -56,6 +57,7 @@ fn public() -> Router<Hub> {
     Router::new()
         .route("/api/v1/quotes", post(quotes::create))
         .route("/api/v1/price", get(price::show))
+        .route("/api/v1/sources", get(sources::show))
         .route("/api/v1/stats", get(info::stats))
         .route("/api/v1/info", get(info::show))
 }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/price`: the newest quote.
+//! `GET /api/v1/price`: the newest quote, with its sources.
 
 use super::refuse;
 use crate::model::Symbol;
@@ -26,7 +26,7 @@ pub(super) async fn show(State(hub): State<Hub>, Query(parameters): Query<Parame
     let Some(symbol) = symbol else {
         return refuse::with(&Problem::new(422, "unknown-symbol", "no such symbol is priced here"));
     };
-    match state.prices.object(&symbol, &state.rules, clock::boot()) {
+    match state.prices.whole(&symbol, &state.rules, clock::boot()) {
         Some(text) => refuse::json(StatusCode::OK, text),
         None => refuse::with(&Problem::new(503, "price-unavailable", "there is no price now")),
     }

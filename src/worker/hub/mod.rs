@@ -16,7 +16,7 @@ pub(super) use timers::TICK;
 
 use crate::access::Gate;
 use crate::config::Config;
-use crate::model::{Quote, Rules, SessionId};
+use crate::model::{Rules, SessionId};
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::protocol::client::Close;
@@ -172,12 +172,6 @@ impl State {
         if let Err(error) = self.uplink.send(message) {
             tracing::debug!(%error, "the master did not hear");
         }
-    }
-
-    /// A price from the master.
-    pub(super) fn quote(&mut self, quote: Quote) {
-        let channels = self.prices.take(quote, &self.rules, clock::boot());
-        self.publish_prices(channels);
     }
 
     /// A connection has come.

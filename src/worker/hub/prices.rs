@@ -1,17 +1,23 @@
 //! The newest price of each symbol as this worker knows it, and when what may be said of it changes by itself: a
 //! feeder that is dead or a stream that is silent never leaves a tab with a fresh-looking old number.
 
+use super::State;
 use crate::config::PriceConfig;
 use crate::model::{Boot, Health, Mono, Quote, RequestId, Rules, Symbol};
+use crate::os::clock;
 use crate::protocol::client::{self, QuoteText};
-use crate::session::{ChannelKey, Channels, Kind};
+use crate::session::{ChannelKey, Channels, Key, Kind};
+use crate::ws::frame;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// All symbols.
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Prices {
     all: Vec<Priced>,
+    /// For which symbols the feeder's sources do not agree on a new price, and why.
+    refused: BTreeMap<Symbol, String>,
 }
 
 #[derive(Debug)]
@@ -52,11 +58,12 @@ impl Prices {
                 channels: own.collect(),
             }
         };
-        Self { all: config.symbols.iter().map(priced).collect() }
+        Self { all: config.symbols.iter().map(priced).collect(), refused: BTreeMap::new() }
     }
 
     /// Keeps what is known across a new configuration.
     pub(super) fn adopt(&mut self, old: Self) {
+        self.refused = old.refused;
         for known in old.all {
             if let Some(own) = self.all.iter_mut().find(|own| own.symbol == known.symbol) {
                 (own.newest, own.said, own.changes) = (known.newest, known.said, known.changes);
@@ -73,7 +80,40 @@ impl Prices {
         own.said = quote.health(rules, now);
         own.changes = quote.next_change(rules, now);
         own.newest = Some((quote.clone(), QuoteText::new(&quote)));
-        own.publish(crate::os::clock::mono())
+        own.publish(clock::mono())
+    }
+
+    /// The pair of the symbol's price so far, where this quote is of another one.
+    fn pair_before(&self, quote: &Quote) -> Option<&Symbol> {
+        let own = self.all.iter().find(|own| own.symbol == quote.symbol)?;
+        let (known, _) = own.newest.as_ref().filter(|(known, _)| known.seq <= quote.seq)?;
+        Some(&known.pair).filter(|pair| **pair != quote.pair)
+    }
+
+    /// The feeder says for which symbols its sources do not agree.
+    pub(in crate::worker) fn refuse(&mut self, refused: BTreeMap<Symbol, String>) {
+        self.refused = refused;
+    }
+
+    /// Why there is no price that may be said, in words.
+    pub(in crate::worker) fn absence(&self, symbol: &Symbol, rules: &Rules, now: Boot) -> Option<String> {
+        let newest = self.all.iter().find(|own| own.symbol == *symbol).and_then(|own| own.newest.as_ref());
+        let mut why = match newest.map(|(quote, _)| (quote.health(rules, now), quote.age(now))) {
+            Some((Health::Fresh | Health::Stale, _)) => return None,
+            None => format!("no price of {symbol} has come"),
+            Some((Health::Gone, age)) => {
+                let which = if age > rules.forget_after {
+                    "forgotten past price.forget_after"
+                } else {
+                    "refused past price.max_age"
+                };
+                format!("the last price of {symbol} is {} s old: {which}", age.as_secs())
+            }
+        };
+        if let Some(refused) = self.refused.get(symbol) {
+            why = format!("{why}; {refused}");
+        }
+        Some(why)
     }
 
     /// The channels that have something to say by now without a new price: a slower pace is due, or a price has
@@ -112,7 +152,12 @@ impl Prices {
         own.newest.as_ref().filter(|(quote, _)| quote.health(rules, now) != Health::Gone)
     }
 
-    /// The price as a JSON object; `None` when there is none that may be said.
+    /// The price as a JSON object with its sources; `None` when there is none that may be said.
+    pub(in crate::worker) fn whole(&self, symbol: &Symbol, rules: &Rules, now: Boot) -> Option<String> {
+        self.shown(symbol, rules, now).map(|(quote, text)| text.whole(quote, rules, now))
+    }
+
+    /// The price as a JSON object without its sources; `None` when there is none that may be said.
     pub(in crate::worker) fn object(&self, symbol: &Symbol, rules: &Rules, now: Boot) -> Option<String> {
         self.shown(symbol, rules, now).map(|(quote, text)| text.object(quote, rules, now))
     }
@@ -152,6 +197,32 @@ impl Prices {
     /// Whether any price that may be said now is made up.
     pub(in crate::worker) fn mock(&self) -> bool {
         self.all.iter().filter_map(|own| own.newest.as_ref()).any(|(quote, _)| quote.mock)
+    }
+}
+
+impl State {
+    /// A price from the master.
+    pub(in crate::worker) fn quote(&mut self, quote: Quote) {
+        if let Some(from) = self.prices.pair_before(&quote) {
+            let text = client::pair_changed(&quote.symbol, from, &quote.pair, &quote.source);
+            self.tell_watchers(&quote.symbol, &text);
+        }
+        let channels = self.prices.take(quote, &self.rules, clock::boot());
+        self.publish_prices(channels);
+    }
+
+    /// Says something once to each session that is subscribed to a price of this symbol, at whatever pace. Rare enough
+    /// to look at all sessions.
+    fn tell_watchers(&mut self, symbol: &Symbol, text: &str) {
+        let of = |channel| matches!(&self.channels.get(channel).kind, Kind::Price { symbol: of, .. } if of == symbol);
+        let watches = |(key, session): (usize, &super::Session)| {
+            session.subscriptions.iter().any(|s| of(s.channel)).then(|| Key::try_from(key).ok()).flatten()
+        };
+        let watchers: Vec<Key> = self.sessions.iter().filter_map(watches).collect();
+        let frame = frame::text(text);
+        for key in watchers {
+            self.send_or_end(key, &frame);
+        }
     }
 }
 

@@ -23,6 +23,15 @@ fn settings(ids: &[u32]) -> Settings {
         symbols: vec![symbol()],
         start_wait: Duration::from_secs(2),
         publish_interval: Duration::from_millis(100),
+        mode: Mode::Failover,
+        min_sources: 2,
+        max_deviation: Decimal::new(1, 2),
+        rules: Rules {
+            fresh_for: Duration::from_secs(10),
+            max_age: Duration::from_secs(120),
+            forget_after: Duration::from_secs(600),
+            refuse_stale: false,
+        },
     }
 }
 
@@ -51,16 +60,16 @@ impl Run {
                     self.out.push((self.at, quote.source.to_string(), quote.price.to_string()));
                 }
                 Action::Held { .. } => self.held += 1,
-                Action::Accept(_) | Action::Serve { .. } => {}
+                Action::Accept(_) | Action::Refused { .. } | Action::Serve { .. } => {}
             }
         }
     }
 
     /// Lets time pass, waking the policy when it wants to be woken.
     fn until(&mut self, ms: u64) -> &mut Self {
-        while let Some(wake) = self.policy.next(now(self.at).mono).filter(|wake| *wake <= now(ms).mono) {
+        while let Some(wake) = self.policy.next(now(self.at)).filter(|wake| *wake <= now(ms).mono) {
             self.at = wake.0.div_ceil(1_000_000).max(self.at + 1).min(ms.max(self.at + 1));
-            let actions = self.policy.wake(now(self.at).mono);
+            let actions = self.policy.wake(now(self.at));
             self.take(actions);
         }
         self.at = ms;
@@ -94,7 +103,7 @@ impl Run {
     }
 
     fn serving(&self) -> Option<u32> {
-        self.policy.serving(&symbol())
+        [A, B, MOCK].into_iter().find(|id| self.policy.part(&symbol(), *id).serving)
     }
 
     fn sources(&self) -> Vec<&str> {
@@ -134,7 +143,7 @@ fn a_source_that_flaps_does_not_make_the_price_flap() {
     let mut run = Run::new(&[A, B]);
     run.ticking(&[A, B], 10_000);
     for _ in 0..20 {
-        let actions = run.policy.ended(A, false, now(run.at).mono);
+        let actions = run.policy.ended(A, false, now(run.at));
         run.take(actions);
         let at = run.at;
         run.ticking(&[B], at + 3_000).ticking(&[A, B], at + 6_000);
@@ -146,11 +155,11 @@ fn a_source_that_flaps_does_not_make_the_price_flap() {
 fn a_source_whose_session_ended_is_left_after_two_seconds_and_a_banned_one_at_once() {
     let mut run = Run::new(&[A, B]);
     run.ticking(&[A, B], 10_000);
-    let actions = run.policy.ended(A, true, now(run.at).mono);
+    let actions = run.policy.ended(A, true, now(run.at));
     run.take(actions);
     run.until(11_000).tick(A, "100").ticking(&[B], 14_000);
     assert_eq!(run.serving(), Some(A), "it came back in time");
-    let actions = run.policy.ended(A, false, now(run.at).mono);
+    let actions = run.policy.ended(A, false, now(run.at));
     run.take(actions);
     run.until(15_900);
     assert_eq!(run.serving(), Some(A));
@@ -159,7 +168,7 @@ fn a_source_whose_session_ended_is_left_after_two_seconds_and_a_banned_one_at_on
 
     let mut run = Run::new(&[A, B]);
     run.ticking(&[A, B], 10_000);
-    let actions = run.policy.out(A, now(run.at).mono);
+    let actions = run.policy.out(A, now(run.at));
     run.take(actions);
     assert_eq!(run.serving(), Some(B));
 }
@@ -240,7 +249,7 @@ fn a_jump_waits_for_the_next_tick_or_for_another_source() {
 fn no_older_price_goes_out_when_the_source_changes() {
     let mut run = Run::new(&[A, B]);
     run.tick(A, "100").until(3_000).tick(B, "101").until(8_000).tick(A, "100.5").until(8_500);
-    let actions = run.policy.out(A, now(8_500).mono);
+    let actions = run.policy.out(A, now(8_500));
     run.take(actions);
     assert_eq!((run.serving(), run.out.last().unwrap().2.as_str()), (Some(B), "100.5"));
     run.until(9_000).tick(B, "101.5");
@@ -251,16 +260,16 @@ fn no_older_price_goes_out_when_the_source_changes() {
 fn a_change_of_the_configuration_keeps_what_is_known() {
     let mut run = Run::new(&[A, B]);
     run.ticking(&[A, B], 10_000);
-    let actions = run.policy.reconfigure(settings(&[B]), now(run.at).mono);
+    let actions = run.policy.reconfigure(settings(&[B]), now(run.at));
     run.take(actions);
     assert_eq!(run.serving(), Some(B), "at once");
     run.until(10_200);
     assert_eq!(run.out.last().unwrap().1, "b");
-    let actions = run.policy.reconfigure(settings(&[A, B]), now(run.at).mono);
+    let actions = run.policy.reconfigure(settings(&[A, B]), now(run.at));
     run.take(actions);
     run.until(11_000).tick(A, "100");
     assert_eq!(run.serving(), Some(A), "in the first seconds the order is obeyed at once");
-    let actions = run.policy.reconfigure(settings(&[MOCK]), now(run.at).mono);
+    let actions = run.policy.reconfigure(settings(&[MOCK]), now(run.at));
     run.take(actions);
     run.until(11_100).tick(MOCK, "64000");
     assert_eq!(run.out.last().unwrap().2, "64000");
@@ -301,8 +310,8 @@ proptest::proptest! {
             run.until(at);
             match what {
                 0..=2 => { run.tick([A, B, MOCK][usize::from(what)], "100"); real |= what < 2; }
-                3 => { let actions = run.policy.ended(A, wait % 2 == 0, now(at).mono); run.take(actions); }
-                4 => { let actions = run.policy.out(B, now(at).mono); run.take(actions); }
+                3 => { let actions = run.policy.ended(A, wait % 2 == 0, now(at)); run.take(actions); }
+                4 => { let actions = run.policy.out(B, now(at)); run.take(actions); }
                 _ => { run.tick(A, "1000"); real |= run.sources().contains(&"a"); }
             }
             if real {

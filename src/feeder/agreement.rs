@@ -1,0 +1,142 @@
+//! Whether the sources of a median agree, for the log and for whoever asks why there is no new price. Sources at the
+//! edge of an agreement come and go many times a second: the log hears of it at most once in [`PAUSE`].
+
+use crate::model::{Mono, Symbol};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The log says at most so often whether a symbol's sources agree.
+const PAUSE: Duration = Duration::from_secs(60);
+/// At a start sources need some time for their first price.
+const START: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Agreement {
+    /// Why the sources of these symbols make no price.
+    refused: BTreeMap<Symbol, String>,
+    told: BTreeMap<Symbol, String>,
+    mentions: BTreeMap<Symbol, Mention>,
+    /// Nothing is said before.
+    from: Mono,
+}
+
+/// What the log has last said of a symbol.
+#[derive(Debug, Default)]
+struct Mention {
+    refused: bool,
+    next: Mono,
+}
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    symbol: Symbol,
+    /// `None`: they agree.
+    why: Option<String>,
+}
+
+impl Line {
+    /// Writes it.
+    pub(super) fn log(&self) {
+        let symbol = &self.symbol;
+        match &self.why {
+            Some(why) => {
+                tracing::warn!(event = "price-refused", %symbol, why, "no new price: sources do not agree")
+            }
+            None => tracing::info!(event = "price-agreed", %symbol, "sources agree"),
+        }
+    }
+}
+
+impl Agreement {
+    /// Nothing is known.
+    pub(super) fn new(now: Mono) -> Self {
+        let (refused, told, mentions) = Default::default();
+        Self { refused, told, mentions, from: now.after(START) }
+    }
+
+    /// Forgets other symbols.
+    pub(super) fn retain(&mut self, symbols: &[Symbol]) {
+        self.refused.retain(|symbol, _| symbols.contains(symbol));
+        self.mentions.retain(|symbol, _| symbols.contains(symbol));
+    }
+
+    /// The sources of a symbol agree, or why they make no price.
+    pub(super) fn take(&mut self, symbol: Symbol, why: Option<String>) {
+        self.mentions.entry(symbol.clone()).or_default();
+        match why {
+            Some(why) => _ = self.refused.insert(symbol, why),
+            None => _ = self.refused.remove(&symbol),
+        }
+    }
+
+    /// What the log is to say now.
+    pub(super) fn mention(&mut self, now: Mono) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (symbol, mention) in &mut self.mentions {
+            let why = self.refused.get(symbol).cloned();
+            if why.is_some() != mention.refused && now >= mention.next.max(self.from) {
+                *mention = Mention { refused: why.is_some(), next: now.after(PAUSE) };
+                lines.push(Line { symbol: symbol.clone(), why });
+            }
+        }
+        lines
+    }
+
+    /// When [`Agreement::mention`] has something to say.
+    pub(super) fn due(&self) -> Option<Mono> {
+        let open =
+            self.mentions.iter().filter(|(symbol, said)| self.refused.contains_key(*symbol) != said.refused);
+        open.map(|(_, mention)| mention.next.max(self.from)).min()
+    }
+
+    /// Whether [`Agreement::tell`] has something new.
+    pub(super) fn is_news(&self) -> bool {
+        self.refused != self.told
+    }
+
+    /// All refusals, where they are others than when this was asked before.
+    pub(super) fn tell(&mut self) -> Option<BTreeMap<Symbol, String>> {
+        let news = self.is_news();
+        self.told.clone_from(&self.refused);
+        news.then(|| self.refused.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_hears_it_once() {
+        let symbol = Symbol::new("BTC-USD").unwrap();
+        let at = |ms: u64| Mono(ms * 1_000_000);
+        let mut agreement = Agreement::new(at(0));
+        let mut said = Vec::new();
+        // At the edge for five minutes, a change each 100 ms; then refused for good.
+        for n in 0..3_001 {
+            agreement.take(symbol.clone(), (n % 2 == 0).then(|| format!("why {n}")));
+            said.extend(agreement.mention(at(n * 100)));
+        }
+        assert!((5..=6).contains(&said.len()), "{said:?}");
+        assert!(said.windows(2).all(|pair| pair[0].why.is_some() != pair[1].why.is_some()), "{said:?}");
+        if let Some(due) = agreement.due() {
+            said.extend(agreement.mention(due));
+        }
+        assert!(said.last().unwrap().why.is_some(), "how it is now is said at last");
+        assert_eq!(agreement.due(), None);
+    }
+
+    #[test]
+    fn a_start_is_no_refusal() {
+        let symbol = Symbol::new("BTC-USD").unwrap();
+        let mut agreement = Agreement::new(Mono(0));
+        agreement.take(symbol.clone(), Some("nobody yet".into()));
+        assert_eq!((agreement.mention(Mono(0)), agreement.due()), (vec![], Some(Mono(0).after(START))));
+        assert_eq!(agreement.tell().unwrap().len(), 1, "who asks may know");
+        assert_eq!(agreement.tell(), None);
+        agreement.take(symbol, None);
+        assert_eq!((agreement.due(), agreement.tell()), (None, Some(BTreeMap::new())));
+    }
+}

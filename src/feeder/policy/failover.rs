@@ -1,0 +1,108 @@
+//! Failover: which source is served.
+
+use super::line::{Line, Standing};
+use super::{Action, COME_BACK, Member, Settings};
+use crate::feeder::Now;
+use crate::feeder::sanity::near;
+use crate::model::{Mono, Price, Quote, Rules, Symbol};
+use std::sync::Arc;
+
+impl Line {
+    /// Serves the source that is to be served, and takes its price. `allowed` has the preferred one first.
+    pub(super) fn fail_over(
+        &mut self,
+        symbol: &Symbol,
+        allowed: &[&Member],
+        (settings, settling): (&Settings, bool),
+        now: Now,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if !allowed.iter().any(|member| Some(member.id) == self.serving) {
+            // A mock whose time is over is served no more, whether another is there or not.
+            self.serving = None;
+        }
+        if let Some(to) = self.choose(allowed, settling, &settings.rules, now) {
+            self.serving = Some(to.id);
+            actions.extend(self.serve(symbol, &to.name));
+        }
+        actions.extend(self.accept().map(Action::Accept));
+        actions
+    }
+
+    /// From now on the prices are of that name.
+    pub(super) fn serve(&mut self, symbol: &Symbol, to: &Arc<str>) -> Option<Action> {
+        let from = self.served.replace(to.clone());
+        (from.as_ref() != Some(to)).then(|| Action::Serve { symbol: symbol.clone(), from, to: to.clone() })
+    }
+
+    /// Whether another real source that gives prices has a fresh one near this.
+    pub(super) fn confirmed(&self, settings: &Settings, of: &Member, price: Price, now: Now) -> bool {
+        let others = settings.members.iter().filter(|member| member.id != of.id && !member.made_up);
+        let well = others.filter_map(|member| {
+            let standing = self.standings.get(&member.id)?;
+            standing.well(member.no_tick, &settings.rules, now).then_some(standing.newest.as_ref()?)
+        });
+        well.into_iter().any(|(_, quote)| near(price, quote.price))
+    }
+
+    /// The source to change to, if any.
+    fn choose<'a>(
+        &self,
+        allowed: &[&'a Member],
+        settling: bool,
+        rules: &Rules,
+        now: Now,
+    ) -> Option<&'a Member> {
+        let known = |member: &&'a Member| Some((*member, self.standings.get(&member.id)?));
+        let all: Vec<(&Member, &Standing)> = allowed.iter().filter_map(known).collect();
+        let well = |(member, standing): &(&Member, &Standing)| standing.well(member.no_tick, rules, now);
+        let steady = |one: &(&Member, &Standing)| well(one) && one.1.down_from.is_none();
+        let serving = all.iter().position(|(member, _)| Some(member.id) == self.serving);
+        let to = match serving {
+            Some(at) if well(&all[at]) => {
+                let good =
+                    |since: Option<Mono>| since.is_some_and(|since| now.mono.since(since) >= COME_BACK);
+                all[..at].iter().find(|one| steady(one) && (settling || good(one.1.good_since)))
+            }
+            // What is fresh, at best from a session that goes on. Nobody: who is served stays, its price grows old.
+            serving => {
+                let alive =
+                    |(member, standing): &&(&Member, &Standing)| standing.alive(member.no_tick, now.mono);
+                let fresh = all.iter().find(|one| steady(one)).or_else(|| all.iter().find(|one| well(one)));
+                fresh.or_else(|| all.iter().find(alive).filter(|_| serving.is_none()))
+            }
+        };
+        to.map(|(member, _)| *member)
+    }
+
+    /// The served source's newest price, once. Never one that was read before the one that is out.
+    fn accept(&mut self) -> Option<Quote> {
+        let standing = self.serving.and_then(|id| self.standings.get_mut(&id))?;
+        let unsent = std::mem::take(&mut standing.unsent);
+        let (_, quote) = standing.newest.as_ref().filter(|_| unsent)?;
+        let quote = quote.clone();
+        if self.out().is_some_and(|out| quote.received < out.received) {
+            return None;
+        }
+        self.pending = Some(quote.clone());
+        Some(quote)
+    }
+
+    /// The moments at which time alone may change who is served.
+    pub(super) fn failover_moments(&self, settings: &Settings, mock_from: Mono, now: Now) -> Vec<Mono> {
+        let mut moments = Vec::new();
+        if self.serving.is_none() {
+            moments.push(mock_from);
+        }
+        for member in &settings.members {
+            let Some(standing) = self.standings.get(&member.id) else { continue };
+            if Some(member.id) == self.serving {
+                moments.extend(standing.alive_until(member.no_tick));
+                moments.extend(standing.fresh_until(&settings.rules, now));
+            } else if standing.well(member.no_tick, &settings.rules, now) {
+                moments.extend(standing.good_since.map(|since| since.after(COME_BACK)));
+            }
+        }
+        moments
+    }
+}

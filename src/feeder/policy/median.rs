@@ -1,0 +1,125 @@
+//! Median: one price of several sources.
+//!
+//! Counted are real sources (made-up ones only where there are no others) whose pair is the symbol itself and whose
+//! own newest price is fresh. A jump is not held: it is for the group to confirm it, and who leaves the group has no
+//! influence. Only where one source is enough there is no group: its jump waits for its next tick.
+
+use super::line::{Line, Standing};
+use super::{Action, Member, Settings};
+use crate::feeder::Now;
+use crate::feeder::median::{Group, Refusal};
+use crate::model::{Contribution, Mono, Price, Quote, Said, SourceVerdict, Symbol};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The source of a median, as quotes name it.
+const MEDIAN: &str = "median";
+
+type Standings = BTreeMap<u32, Standing>;
+
+impl Line {
+    /// Makes the price of what the sources say now, where that is another one than before.
+    pub(super) fn agree(&mut self, symbol: &Symbol, settings: &Settings, now: Now) -> Vec<Action> {
+        let made_up = settings.members.iter().all(|member| member.made_up);
+        let last = self.out().filter(|out| out.mock == made_up).map(|out| out.price);
+        let (sources, quote) = Table::new(&self.standings, symbol, settings, now).decide(last);
+        if *self.sources != sources[..] {
+            self.sources = sources.into();
+        }
+        self.refused = quote.as_ref().err().copied();
+        let Ok(quote) = quote else { return Vec::new() };
+        let quote = Quote { sources: self.sources.clone(), ..quote };
+        if self.out() == Some(&quote) {
+            return Vec::new();
+        }
+        self.pending = Some(quote.clone());
+        self.serve(symbol, &Arc::from(MEDIAN)).into_iter().chain([Action::Accept(quote)]).collect()
+    }
+
+    /// The moments at which time alone may change the price: when a source does not count any longer.
+    pub(super) fn median_moments(&self, settings: &Settings, now: Now) -> Vec<Mono> {
+        let standings = counted(settings).filter_map(|member| self.standings.get(&member.id));
+        standings.filter_map(|standing| standing.fresh_until(&settings.rules, now)).collect()
+    }
+}
+
+/// Members that may count.
+fn counted(settings: &Settings) -> impl Iterator<Item = &Member> {
+    let made_up = settings.members.iter().all(|member| member.made_up);
+    settings.members.iter().filter(move |member| made_up || !member.made_up)
+}
+
+/// All that may count, and of them those whose price does.
+struct Table<'a> {
+    symbol: &'a Symbol,
+    settings: &'a Settings,
+    now: Now,
+    sources: Vec<Contribution>,
+    /// Places among `sources`, with the price there.
+    candidates: Vec<(usize, &'a Standing, &'a Quote)>,
+}
+
+impl<'a> Table<'a> {
+    fn new(standings: &'a Standings, symbol: &'a Symbol, settings: &'a Settings, now: Now) -> Self {
+        let (sources, candidates) = (Vec::new(), Vec::new());
+        let mut table = Self { symbol, settings, now, sources, candidates };
+        for member in counted(settings) {
+            table.seat(member, standings.get(&member.id));
+        }
+        table
+    }
+
+    fn seat(&mut self, member: &Member, standing: Option<&'a Standing>) {
+        let newest = standing.and_then(|own| Some((own, &own.newest.as_ref()?.1)));
+        let verdict = match newest {
+            None => SourceVerdict::None,
+            Some((_, quote)) if quote.pair != *self.symbol => SourceVerdict::OtherPair,
+            Some((own, _)) if !own.fresh(&self.settings.rules, self.now.boot) => SourceVerdict::Stale,
+            Some((own, quote)) => {
+                self.candidates.push((self.sources.len(), own, quote));
+                // Until the group is known.
+                SourceVerdict::Deviates
+            }
+        };
+        let said = newest.map(|(_, quote)| Said {
+            pair: quote.pair.clone(),
+            price: quote.price,
+            received: quote.received,
+            lag: quote.lag,
+            interval: quote.interval,
+        });
+        self.sources.push(Contribution { source: member.name.clone(), verdict, said });
+    }
+
+    /// What became of each source's price, and the price that they make.
+    fn decide(mut self, last: Option<Price>) -> (Vec<Contribution>, Result<Quote, Refusal>) {
+        let prices: Vec<_> = self.candidates.iter().map(|(_, _, quote)| quote.price).collect();
+        let group = Group::largest(&prices, self.settings.max_deviation, last);
+        let members = group.as_ref().map_or(&[][..], |group| &group.members);
+        for at in members {
+            self.sources[self.candidates[*at].0].verdict = SourceVerdict::Agrees;
+        }
+        let verdict = Group::majority(members.len(), prices.len(), self.settings.min_sources);
+        let jump = matches!(members, [alone] if self.candidates[*alone].1.doubtful);
+        let verdict = verdict.and(if jump { Err(Refusal::Jump) } else { Ok(()) });
+        let none = Refusal::TooFew { agree: 0, of: 0, needed: self.settings.min_sources };
+        let quote = verdict.and_then(|()| group.as_ref().and_then(|group| self.quote(group)).ok_or(none));
+        (self.sources, quote)
+    }
+
+    /// The price in the middle, as old as the oldest that made it.
+    fn quote(&self, group: &Group) -> Option<Quote> {
+        let middle = || group.middle.iter().map(|at| self.candidates[*at].2);
+        let oldest = middle().max_by_key(|quote| quote.age(self.now.boot))?;
+        let single = middle().next().filter(|_| group.middle.len() == 1);
+        Some(Quote {
+            symbol: self.symbol.clone(),
+            pair: self.symbol.clone(),
+            price: group.price,
+            bid: single.and_then(|quote| quote.bid),
+            ask: single.and_then(|quote| quote.ask),
+            source: MEDIAN.into(),
+            ..oldest.clone()
+        })
+    }
+}

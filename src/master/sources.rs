@@ -1,0 +1,50 @@
+//! What the master tells of the price sources. The feeder sends moments; ages are made here, of the moment of asking.
+
+use super::core::Master;
+use crate::model::Boot;
+use serde_json::{Map, Value, json};
+
+impl Master {
+    /// `GET /api/v1/sources` and `ctl sources`: for each source its name, state, pair, last price, age, error, numbers,
+    /// and its part in the default symbol's price.
+    pub(super) fn sources_json(&self, now: Boot) -> Value {
+        let price = &self.config.price;
+        json!({
+            "symbol": price.symbol,
+            "policy": price.policy,
+            "refused": self.refused.get(&price.symbol),
+            "sources": rows(&self.sources, now),
+        })
+    }
+}
+
+/// The feeder's rows with an age instead of a moment. What else they have goes through as it is.
+fn rows(table: &str, now: Boot) -> Vec<Value> {
+    let rows: Vec<Map<String, Value>> = serde_json::from_str(table).unwrap_or_default();
+    rows.into_iter()
+        .map(|mut row| {
+            let received = row.remove("received").as_ref().and_then(Value::as_u64);
+            let lag = row.remove("lag_ms").as_ref().and_then(Value::as_u64).unwrap_or(0);
+            let age = received.map(|at| now.since(Boot(at)).as_millis() + u128::from(lag));
+            row.insert("age_ms".to_owned(), age.and_then(|ms| u64::try_from(ms).ok()).into());
+            Value::Object(row)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_of_the_moment_of_asking() {
+        let table = r#"[{"name":"a","received":1000000000,"lag_ms":5,"price":"1.50","budget":{"used":1}},
+                        {"name":"b","received":null,"lag_ms":0}]"#;
+        let expected = json!([
+            {"name": "a", "price": "1.50", "budget": {"used": 1}, "age_ms": 2005},
+            {"name": "b", "age_ms": null},
+        ]);
+        assert_eq!(Value::from(rows(table, Boot(3_000_000_000))), expected);
+        assert_eq!(rows("", Boot(0)), Vec::<Value>::new(), "the feeder has said nothing yet");
+    }
+}

@@ -1,0 +1,121 @@
+//! What each source had to say to a price that was made of several.
+
+use super::{Boot, Health, Price, Rules, Symbol};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What became of a source's price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceVerdict {
+    /// It is of the largest group whose prices are near each other.
+    Agrees,
+    /// It is not.
+    Deviates,
+    /// Too old to count.
+    Stale,
+    /// It quotes another pair than the symbol: it never counts.
+    OtherPair,
+    /// The source has told no price.
+    None,
+}
+
+impl SourceVerdict {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agrees => "agrees",
+            Self::Deviates => "deviates",
+            Self::Stale => "stale",
+            Self::OtherPair => "other-pair",
+            Self::None => "none",
+        }
+    }
+}
+
+/// One source's part in a price that was made of several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// The provider's name in the configuration.
+    pub source: Arc<str>,
+    /// What became of it when the price was made.
+    pub verdict: SourceVerdict,
+    /// What it had said last, if anything.
+    pub said: Option<Said>,
+}
+
+/// A source's own newest price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// What the source really quotes.
+    pub pair: Symbol,
+    /// The price.
+    pub price: Price,
+    /// When it was read.
+    pub received: Boot,
+    /// See [`super::Quote::lag`].
+    pub lag: Duration,
+    /// See [`super::Quote::interval`].
+    pub interval: Duration,
+}
+
+impl Said {
+    /// Time since it was read, plus the feed's own lag then.
+    #[must_use]
+    pub fn age(&self, now: Boot) -> Duration {
+        now.since(self.received) + self.lag
+    }
+}
+
+impl Contribution {
+    /// The verdict at `now`: what counted once does not when it has grown old since.
+    #[must_use]
+    pub fn verdict(&self, rules: &Rules, now: Boot) -> SourceVerdict {
+        let fresh = |said: &Said| rules.health(said.age(now), said.interval) == Health::Fresh;
+        match self.verdict {
+            SourceVerdict::Agrees | SourceVerdict::Deviates if !self.said.as_ref().is_some_and(fresh) => {
+                SourceVerdict::Stale
+            }
+            verdict => verdict,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_agreed_once_grows_stale() {
+        let said = Said {
+            pair: Symbol::new("BTC-USD").unwrap(),
+            price: Price::parse("1").unwrap(),
+            received: Boot(0),
+            lag: Duration::from_secs(1),
+            interval: Duration::ZERO,
+        };
+        let rules = Rules {
+            fresh_for: Duration::from_secs(10),
+            max_age: Duration::from_secs(20),
+            forget_after: Duration::from_secs(30),
+            refuse_stale: false,
+        };
+        let at = |verdict, seconds: u64| {
+            let part = Contribution { source: "a".into(), verdict, said: Some(said.clone()) };
+            part.verdict(&rules, Boot(seconds * 1_000_000_000)).as_str()
+        };
+        assert_eq!((at(SourceVerdict::Agrees, 9), at(SourceVerdict::Agrees, 10)), ("agrees", "stale"));
+        assert_eq!((at(SourceVerdict::Deviates, 9), at(SourceVerdict::Deviates, 10)), ("deviates", "stale"));
+        assert_eq!(at(SourceVerdict::OtherPair, 10), "other-pair");
+    }
+
+    #[test]
+    fn a_verdict_has_one_word() {
+        use SourceVerdict::{Agrees, Deviates, None, OtherPair, Stale};
+        for verdict in [Agrees, Deviates, None, OtherPair, Stale] {
+            assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.as_str());
+        }
+    }
+}
