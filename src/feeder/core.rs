@@ -1,6 +1,7 @@
 //! The feeder's one loop: notes of the sources, changes of the configuration and time, into the policy.
 
 use super::policy::{Action, Member, Policy, Settings};
+use super::recorder::Recorder;
 use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
@@ -84,6 +85,7 @@ struct Core<F> {
     http: Arc<Http>,
     notes: broadcast::Sender<Note>,
     out: F,
+    recorder: Recorder,
     /// When the table is told; `None` while nothing has changed.
     table_due: Option<Mono>,
     table_told: Mono,
@@ -119,6 +121,7 @@ impl<F: FnMut(Said)> Core<F> {
             http,
             notes,
             out,
+            recorder: Recorder::default(),
             table_due: Some(now),
             table_told: now,
         };
@@ -127,6 +130,7 @@ impl<F: FnMut(Said)> Core<F> {
     }
 
     fn reconfigure(&mut self, plan: &Plan) {
+        self.recorder.adopt(plan.price.record.as_deref(), plan.price.record_max);
         let mut before = std::mem::take(&mut self.running);
         for name in &plan.price.providers {
             // The configuration has been checked: every name is there.
@@ -170,7 +174,8 @@ impl<F: FnMut(Said)> Core<F> {
         let words = off.map_or_else(|| Ok(source.legs.iter().map(|leg| leg.word).collect()), Err);
         let row = Row::new(name, made_up, words);
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
-        let task = supervise(id, source.legs, self.clock.clone(), self.notes.clone());
+        let tape = content.recorded().then(|| self.recorder.tape(name));
+        let task = supervise(id, source.legs, self.clock.clone(), self.notes.clone(), tape);
         let task = AbortOnDropHandle::new(tokio::spawn(task));
         Running { id, content, row, no_tick: source.no_tick, legs, _task: task }
     }

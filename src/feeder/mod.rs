@@ -11,6 +11,7 @@
 mod core;
 mod life;
 mod policy;
+mod recorder;
 mod sanity;
 mod source;
 mod table;
