@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod harness;
+#[path = "../standin/mod.rs"]
+mod standin;
 
 mod admin;
 mod edges;
@@ -16,6 +18,7 @@ mod page;
 mod prices;
 mod processes;
 mod quotes;
+mod recordings;
 mod refusals;
 mod reload;
 mod rolling;

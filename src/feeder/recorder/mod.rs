@@ -186,15 +186,15 @@ struct Job {
 }
 
 impl Shared {
-    /// Waits for something to do. Lines are written to `empty` meanwhile.
-    fn job(&self, empty: Vec<u8>) -> Job {
+    /// Waits for something to do.
+    fn job(&self) -> Job {
         let idle = |state: &mut State| {
             state.lines.is_empty() && state.lost == 0 && state.next.is_none() && !state.closing
         };
         let state = self.changed.wait_while(self.state(), idle);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         Job {
-            lines: std::mem::replace(&mut state.lines, empty),
+            lines: std::mem::take(&mut state.lines),
             lost: std::mem::take(&mut state.lost),
             turn: state.next.take(),
             end: state.closing,
@@ -214,30 +214,33 @@ impl Shared {
 fn work(shared: &Shared) {
     let mut desk =
         Desk { shared, target: None, reel: None, failures: Told::default(), losses: Told::default() };
-    let (mut empty, mut end) = (Vec::new(), false);
+    let (mut carried, mut end) = (Vec::new(), false);
     while !end {
-        let mut job = shared.job(std::mem::take(&mut empty));
+        let mut job = shared.job();
+        if carried.len() > WAITING {
+            // One bad path after another: what came since the first is lost.
+            job.lost += job.lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+            job.lines.clear();
+        }
         if job.lost > 0 {
             job.lines.extend_from_slice(format!("# lost {}\n", job.lost).as_bytes());
             if let Some(lost) = desk.losses.tell(job.lost) {
                 tracing::warn!(event = "recording", lost, "lines were not recorded");
             }
         }
-        // Lines are of the file before, where there was one: nothing is taken while nothing is recorded.
-        let first = desk.target.is_none();
-        if let Some(target) = job.turn.take_if(|_| first) {
-            desk.turn(target);
-        }
-        if !job.lines.is_empty() {
-            desk.write(&job.lines);
+        carried.append(&mut job.lines);
+        end = job.end;
+        // Lines are of the file before, where there was one and it takes them.
+        if desk.target.is_some() {
+            desk.write(&mut carried, job.turn.is_some() || end);
         }
         if let Some(target) = job.turn {
-            desk.turn(target);
+            // A file that cannot be had is told of now, and not with the first line.
+            (desk.target, desk.reel, desk.failures) = (target, None, Told::default());
+            desk.write(&mut carried, end);
         }
-        job.lines.clear();
         // A buffer that grew in a burst is not kept for ever.
-        job.lines.shrink_to(WAITING / 16);
-        (empty, end) = (job.lines, job.end);
+        carried.shrink_to(WAITING / 16);
     }
     // The lock goes first: who waits for the end may be about to take it.
     drop(desk);
@@ -272,37 +275,29 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    fn turn(&mut self, target: Option<Target>) {
-        (self.target, self.reel) = (target, None);
-        // A file that cannot be had is told of now, and not with the first line.
-        self.write(&[]);
-    }
-
-    /// Writes all of it, however often it takes; gives up only when it is to stop or to go elsewhere.
-    fn write(&mut self, lines: &[u8]) {
-        let Some(target) = self.target.clone() else { return };
+    /// Writes all of it, however often it takes. Gives up when there is something else to do, at once in a `hurry`;
+    /// what is left then is for the next file.
+    fn write(&mut self, lines: &mut Vec<u8>, hurry: bool) {
+        let Some(target) = self.target.clone() else { return lines.clear() };
         let file = target.path.display();
-        let (mut left, mut tries, mut told) = (lines, 0, false);
+        let (mut left, mut failed, mut told) = (&lines[..], false, false);
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         while let Err(error) = self.attempt(&target, &mut left) {
             // Whatever was wrong with it, the next try opens it anew.
             self.reel = None;
-            tries += 1;
-            if tries == 1 && self.failures.tell(1).is_some() {
+            if !std::mem::replace(&mut failed, true) && self.failures.tell(1).is_some() {
                 told = true;
                 tracing::error!(event = "recording", %file, %error, "recording pauses and is tried again");
             }
-            if self.shared.pause(backoff.next(fastrand::f64())) {
-                // Once more, for what it was may be over.
-                if self.attempt(&target, &mut left).is_err() {
-                    return;
-                }
+            if hurry || self.shared.pause(backoff.next(fastrand::f64())) {
                 break;
             }
         }
-        if told {
+        if told && left.is_empty() && self.reel.is_some() {
             tracing::info!(event = "recording", %file, "recording goes on");
         }
+        let gone = lines.len() - left.len();
+        lines.drain(..gone);
     }
 
     fn attempt(&mut self, target: &Target, left: &mut &[u8]) -> std::io::Result<()> {

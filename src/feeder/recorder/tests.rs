@@ -31,7 +31,7 @@ fn until(path: &Path, wanted: impl Fn(&str) -> bool) -> String {
         if wanted(&text) {
             return text;
         }
-        assert!(begin.elapsed() < Duration::from_secs(20), "{path:?}: {text}");
+        assert!(begin.elapsed() < Duration::from_secs(20), "{path:?}: {} bytes: {text:.500}", text.len());
         std::thread::yield_now();
     }
 }
@@ -203,6 +203,36 @@ fn a_file_that_cannot_be_written_is_tried_again_and_what_waits_is_bounded() {
     assert!(lines >= 40, "{lines}");
     take.raw(None, b"after");
     until(&path, |text| text.ends_with(" after\n"));
+}
+
+#[test]
+fn one_bad_path_after_another_keeps_what_came_first_and_no_more() {
+    let folder = folder();
+    let bad = |n: usize| folder.path().join(format!("no{n}/raw"));
+    let mut recorder = recorder(&bad(0), MAX * 64);
+    let take = recorder.tape("a").session("stream");
+    let payload = vec![b'x'; 100_000];
+    for n in 1..6 {
+        for _ in 0..30 {
+            take.raw(None, &payload);
+        }
+        recorder.adopt(Some(&bad(n)), MAX * 64);
+        let begin = Instant::now();
+        while recorder.shared.state().next.is_some() {
+            assert!(begin.elapsed() < Duration::from_secs(20));
+            std::thread::yield_now();
+        }
+    }
+    let good = folder.path().join("raw");
+    recorder.adopt(Some(&good), MAX * 64);
+    until(&good, |text| text.contains("# lost"));
+    take.raw(None, b"last");
+    let text = until(&good, |text| text.ends_with(" last\n"));
+    let count = |line: &str| line.strip_prefix("# lost ").map_or(0, |lost| lost.parse::<usize>().unwrap());
+    let lost: usize = text.lines().map(count).sum();
+    let there = text.lines().filter(|line| line.ends_with('x')).count();
+    assert_eq!(there + lost, 150, "each is there or counted");
+    assert!((30..=90).contains(&there), "{there}");
 }
 
 #[test]
