@@ -2,6 +2,7 @@
 
 use super::agreement::{Agreement, Line};
 use super::policy::{Action, Member, Policy, Settings};
+use super::recorder::Recorder;
 use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
@@ -87,6 +88,7 @@ struct Core<F> {
     http: Arc<Http>,
     notes: broadcast::Sender<Note>,
     out: F,
+    recorder: Recorder,
     /// When the table is told; `None` while nothing has changed.
     table_due: Option<Mono>,
     table_told: Mono,
@@ -120,6 +122,7 @@ impl<F: FnMut(Said)> Core<F> {
             http,
             notes,
             out,
+            recorder: Recorder::default(),
             table_due: Some(now),
             table_told: now,
             parts: Vec::new(),
@@ -130,6 +133,7 @@ impl<F: FnMut(Said)> Core<F> {
     }
 
     fn reconfigure(&mut self, plan: &Plan) {
+        self.recorder.adopt(plan.price.record.as_deref(), plan.price.record_max);
         let mut before = std::mem::take(&mut self.running);
         for name in &plan.price.providers {
             // The configuration has been checked: every name is there.
@@ -169,7 +173,8 @@ impl<F: FnMut(Said)> Core<F> {
         let words = off.map_or_else(|| Ok(source.legs.iter().map(|leg| leg.word).collect()), Err);
         let row = Row::new(name, made_up, words);
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
-        let task = supervise(id, source.legs, self.clock.clone(), self.notes.clone());
+        let tape = content.recorded().then(|| self.recorder.tape(name));
+        let task = supervise(id, source.legs, self.clock.clone(), self.notes.clone(), tape);
         let task = AbortOnDropHandle::new(tokio::spawn(task));
         Running { id, content, row, no_tick: source.no_tick, legs, _task: task }
     }

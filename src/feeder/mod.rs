@@ -13,6 +13,7 @@ mod core;
 mod life;
 mod median;
 mod policy;
+mod recorder;
 mod sanity;
 mod source;
 mod table;

@@ -1,5 +1,6 @@
 //! The supervisor of one source: session, fault, pause, next session, for ever. It never gives up.
 
+use super::recorder::{Take, Tape};
 use super::{Clock, Now};
 use crate::model::Backoff;
 use crate::providers::{Fault, Leg, PriceProvider, Sieve, Sink, Tick};
@@ -56,11 +57,17 @@ struct Pulse {
     down: bool,
 }
 
-/// Runs a source until it is dropped.
-pub(super) async fn supervise(id: u32, legs: Vec<Leg>, clock: Clock, notes: broadcast::Sender<Note>) {
+/// Runs a source until it is dropped. With a `tape` all that comes from it is recorded.
+pub(super) async fn supervise(
+    id: u32,
+    legs: Vec<Leg>,
+    clock: Clock,
+    notes: broadcast::Sender<Note>,
+    tape: Option<Tape>,
+) {
     let mut legs = legs.into_iter().enumerate().map(|(leg, way)| {
         let post = Post { source: id, leg, notes: notes.clone(), clock: clock.clone() };
-        Running::new(way, post)
+        Running::new(way, post, tape.clone())
     });
     let (Some(mut first), second) = (legs.next(), legs.next()) else { return };
     match second {
@@ -105,10 +112,11 @@ struct Running {
     not_before: Instant,
     pulse: watch::Sender<Pulse>,
     post: Post,
+    tape: Option<Tape>,
 }
 
 impl Running {
-    fn new(leg: Leg, post: Post) -> Self {
+    fn new(leg: Leg, post: Post, tape: Option<Tape>) -> Self {
         Self {
             leg,
             provider: None,
@@ -116,6 +124,7 @@ impl Running {
             not_before: Instant::now(),
             pulse: watch::Sender::default(),
             post,
+            tape,
         }
     }
 
@@ -142,9 +151,14 @@ impl Running {
             Ok(provider) => provider,
             Err(fault) => return fault,
         };
-        let mut ear = Ear { post: self.post.clone(), pulse: self.pulse.clone(), sieve: Sieve::default() };
+        let take = self.tape.as_ref().map(|tape| tape.session(self.leg.word));
+        let sieve = Sieve::default();
+        let mut ear = Ear { post: self.post.clone(), pulse: self.pulse.clone(), sieve, take };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let fault = provider.session(&mut ear).await;
+            if let Some(take) = &mut ear.take {
+                take.end(&fault);
+            }
             (provider, fault)
         }));
         match task.await {
@@ -192,6 +206,7 @@ struct Ear {
     post: Post,
     pulse: watch::Sender<Pulse>,
     sieve: Sieve,
+    take: Option<Take>,
 }
 
 impl Sink for Ear {
@@ -206,6 +221,18 @@ impl Sink for Ear {
 
     fn bad(&mut self, why: String) {
         self.post.send(What::Bad(why));
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        if let Some(take) = &self.take {
+            take.raw(None, bytes);
+        }
+    }
+
+    fn answer(&mut self, status: u16, body: &[u8]) {
+        if let Some(take) = &self.take {
+            take.raw(Some(status), body);
+        }
     }
 }
 

@@ -71,7 +71,7 @@ async fn watch(legs: Vec<Leg>, seconds: u64) -> Vec<(u64, usize, What)> {
         }
     };
     tokio::select! {
-        () = supervise(1, legs, clock.clone(), sender) => panic!("a source never ends"),
+        () = supervise(1, legs, clock.clone(), sender, None) => panic!("a source never ends"),
         () = noting => {}
         () = sleep(Duration::from_secs(seconds)) => {}
     }

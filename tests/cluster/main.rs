@@ -18,6 +18,7 @@ mod page;
 mod prices;
 mod processes;
 mod quotes;
+mod recordings;
 mod refusals;
 mod reload;
 mod rolling;
