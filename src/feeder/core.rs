@@ -1,5 +1,6 @@
 //! The feeder's one loop: notes of the sources, changes of the configuration and time, into the policy.
 
+use super::hush::Hush;
 use super::policy::{Action, Member, Policy, Settings};
 use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
@@ -95,6 +96,8 @@ struct Running {
     content: Content,
     row: Row,
     no_tick: Duration,
+    /// What the log says of its state.
+    hush: Hush<SourceState>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
@@ -170,9 +173,9 @@ impl<F: FnMut(Said)> Core<F> {
         let words = off.map_or_else(|| Ok(source.legs.iter().map(|leg| leg.word).collect()), Err);
         let row = Row::new(name, made_up, words);
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
-        let task = supervise(id, source.legs, self.clock.clone(), self.notes.clone());
+        let task = supervise(id, source.legs, content.pairs(), self.clock.clone(), self.notes.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(task));
-        Running { id, content, row, no_tick: source.no_tick, legs, _task: task }
+        Running { id, content, row, no_tick: source.no_tick, hush: Hush::default(), legs, _task: task }
     }
 
     fn note(&mut self, note: Note) {
@@ -180,10 +183,10 @@ impl<F: FnMut(Said)> Core<F> {
             return;
         };
         let changed = running.row.note(note.leg, &note.what);
-        if changed {
-            tell(&running.row.status);
-        }
         let now = self.clock.now().mono;
+        if changed {
+            running.tell(now);
+        }
         let due = if changed { now } else { self.table_told.after(TABLE_INTERVAL) };
         self.table_due = Some(self.table_due.map_or(due, |before| before.min(due)));
         let elsewhere = running.row.live_elsewhere(note.leg);
@@ -196,7 +199,7 @@ impl<F: FnMut(Said)> Core<F> {
             What::Ended(..) if elsewhere => Vec::new(),
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
-            What::Began | What::Repeated | What::Bad(_) | What::StandBy => Vec::new(),
+            What::Began | What::Repeated | What::Bad(_) | What::Budget(_) | What::StandBy => Vec::new(),
         };
         self.perform(actions);
     }
@@ -209,8 +212,11 @@ impl<F: FnMut(Said)> Core<F> {
         for running in &mut self.running {
             let silent = running.row.silent_at(running.no_tick).is_some_and(|at| at <= now);
             if silent && running.row.silent(running.no_tick) {
-                tell(&running.row.status);
+                running.tell(now);
                 self.table_due = Some(now);
+            }
+            if let Some((_, hushed)) = running.hush.wake(now) {
+                tell(&running.row.status, hushed);
             }
         }
         if self.table_due.is_some_and(|due| due <= now) {
@@ -227,7 +233,8 @@ impl<F: FnMut(Said)> Core<F> {
     fn wake_at(&self) -> Option<Instant> {
         let now = self.clock.now().mono;
         let silent = self.running.iter().filter_map(|running| running.row.silent_at(running.no_tick)).min();
-        let next = [self.policy.next(now), self.table_due, silent].into_iter().flatten().min()?;
+        let hushed = self.running.iter().filter_map(|running| running.hush.due()).min();
+        let next = [self.policy.next(now), self.table_due, silent, hushed].into_iter().flatten().min()?;
         Some(Instant::now() + next.since(now))
     }
 
@@ -252,13 +259,24 @@ impl<F: FnMut(Said)> Core<F> {
     }
 }
 
-/// One line in the log for each change of a source's state.
-fn tell(status: &SourceStatus) {
+impl Running {
+    /// Its state is another one.
+    fn tell(&mut self, now: Mono) {
+        if let Some(hushed) = self.hush.change(self.row.status.state, now) {
+            tell(&self.row.status, hushed);
+        }
+    }
+}
+
+/// One line in the log for a change of a source's state; `hushed` changes before it were not told.
+fn tell(status: &SourceStatus, hushed: u64) {
     let (source, state) = (&*status.name, status.state.as_str());
     match status.state {
-        SourceState::Live => tracing::info!(source, state, "source"),
-        SourceState::Connecting => tracing::debug!(source, state, "source"),
-        _ => tracing::warn!(source, state, why = status.error.as_deref().unwrap_or_default(), "source"),
+        SourceState::Live => tracing::info!(source, state, hushed, "source"),
+        SourceState::Connecting => tracing::debug!(source, state, hushed, "source"),
+        _ => {
+            tracing::warn!(source, state, hushed, why = status.error.as_deref().unwrap_or_default(), "source")
+        }
     }
 }
 

@@ -9,7 +9,9 @@
 //! caller of [`run`], who owns the link to the master.
 
 mod core;
+mod hush;
 mod life;
+mod numbers;
 mod policy;
 mod sanity;
 mod source;

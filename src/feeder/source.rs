@@ -1,9 +1,11 @@
 //! The supervisor of one source: session, fault, pause, next session, for ever. It never gives up.
 
+use super::numbers::Numbers;
 use super::{Clock, Now};
 use crate::model::{Backoff, Symbol};
-use crate::providers::{Fault, Leg, PriceProvider, Sink, Tick};
-use std::collections::HashMap;
+use crate::providers::{Budget, Fault, Leg, PriceProvider, Sink, Tick};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -42,8 +44,10 @@ pub(super) enum What {
     Tick(Tick, Now),
     /// A price that is not newer than the one before in this session.
     Repeated,
-    /// Something unreadable came.
+    /// Something unreadable came, or a price of what nobody asked for.
     Bad(String),
+    /// How much of the source's limit is used.
+    Budget(Budget),
     /// The session ended.
     Ended(Fault),
     /// The leg stands by: the first one gives prices.
@@ -57,10 +61,21 @@ struct Pulse {
     down: bool,
 }
 
+/// What a source may give: symbols with the pairs that stand for them. Whatever else it says is no price here, so
+/// that none is ever served under another's name.
+pub(super) type Pairs = BTreeMap<Symbol, Symbol>;
+
 /// Runs a source until it is dropped.
-pub(super) async fn supervise(id: u32, legs: Vec<Leg>, clock: Clock, notes: broadcast::Sender<Note>) {
+pub(super) async fn supervise(
+    id: u32,
+    legs: Vec<Leg>,
+    pairs: Pairs,
+    clock: Clock,
+    notes: broadcast::Sender<Note>,
+) {
+    let pairs = Arc::new(pairs);
     let mut legs = legs.into_iter().enumerate().map(|(leg, way)| {
-        let post = Post { source: id, leg, notes: notes.clone(), clock: clock.clone() };
+        let post = Post { source: id, leg, pairs: pairs.clone(), notes: notes.clone(), clock: clock.clone() };
         Running::new(way, post)
     });
     let (Some(mut first), second) = (legs.next(), legs.next()) else { return };
@@ -143,7 +158,7 @@ impl Running {
             Ok(provider) => provider,
             Err(fault) => return fault,
         };
-        let mut ear = Ear { post: self.post.clone(), pulse: self.pulse.clone(), last: HashMap::new() };
+        let mut ear = Ear { post: self.post.clone(), pulse: self.pulse.clone(), numbers: Numbers::default() };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let fault = provider.session(&mut ear).await;
             (provider, fault)
@@ -177,6 +192,7 @@ fn pause(fault: &Fault, good: bool, backoff: &mut Backoff) -> Duration {
 struct Post {
     source: u32,
     leg: usize,
+    pairs: Arc<Pairs>,
     notes: broadcast::Sender<Note>,
     clock: Clock,
 }
@@ -192,18 +208,31 @@ impl Post {
 struct Ear {
     post: Post,
     pulse: watch::Sender<Pulse>,
-    last: HashMap<Symbol, u64>,
+    numbers: Numbers,
+}
+
+impl Ear {
+    /// Why a price is not one of those that were asked for.
+    fn stranger(&self, tick: &Tick) -> Option<String> {
+        let Tick { symbol, pair, .. } = tick;
+        match self.post.pairs.get(symbol) {
+            Some(asked) if asked == pair => None,
+            Some(asked) => {
+                Some(format!("a price of {pair} for {symbol}, which stands for {asked} here: see symbol_map"))
+            }
+            None => Some(format!("a price of {symbol}, which nobody asked for")),
+        }
+    }
 }
 
 impl Sink for Ear {
     fn tick(&mut self, tick: Tick) {
         let now = self.post.clock.now();
-        if let Some(seq) = tick.seq {
-            let last = self.last.entry(tick.symbol.clone()).or_default();
-            if seq <= *last {
-                return self.post.send(What::Repeated);
-            }
-            *last = seq;
+        if let Some(why) = self.stranger(&tick) {
+            return self.post.send(What::Bad(why));
+        }
+        if tick.seq.is_some_and(|seq| !self.numbers.newer(&tick.symbol, seq, now.mono)) {
+            return self.post.send(What::Repeated);
         }
         self.pulse.send_modify(|pulse| *pulse = Pulse { ticks: pulse.ticks + 1, down: false });
         self.post.send(What::Tick(tick, now));
@@ -211,6 +240,10 @@ impl Sink for Ear {
 
     fn bad(&mut self, why: String) {
         self.post.send(What::Bad(why));
+    }
+
+    fn budget(&mut self, budget: Budget) {
+        self.post.send(What::Budget(budget));
     }
 }
 

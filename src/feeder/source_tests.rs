@@ -62,6 +62,9 @@ fn leg(word: &'static str, script: Vec<Do>, alive: &Arc<()>) -> (Leg, Arc<Atomic
 /// Runs a source for so long and tells what it noted, with the milliseconds.
 async fn watch(legs: Vec<Leg>, seconds: u64) -> Vec<(u64, usize, What)> {
     let (sender, mut inbox) = broadcast::channel::<Note>(4096);
+    let symbol = |text| Symbol::new(text).unwrap();
+    let pairs = [("BTC-USD", "BTC-USD"), ("ETH-USD", "ETH-USDT")];
+    let pairs = pairs.map(|(asked, pair)| (symbol(asked), symbol(pair))).into();
     let clock = Clock::virtual_time();
     let mut notes = Vec::new();
     let noting = async {
@@ -71,7 +74,7 @@ async fn watch(legs: Vec<Leg>, seconds: u64) -> Vec<(u64, usize, What)> {
         }
     };
     tokio::select! {
-        () = supervise(1, legs, clock.clone(), sender) => panic!("a source never ends"),
+        () = supervise(1, legs, pairs, clock.clone(), sender) => panic!("a source never ends"),
         () = noting => {}
         () = sleep(Duration::from_secs(seconds)) => {}
     }

@@ -15,8 +15,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// What is asked for, under the exchange's own name (`BTCUSDT`).
+#[derive(Clone)]
 struct Pairs(HashMap<String, Asked>);
 
+#[derive(Clone)]
 struct Asked {
     symbol: Symbol,
     pair: Symbol,
@@ -44,6 +46,7 @@ fn code(pair: &Symbol) -> String {
 }
 
 /// The stream.
+#[derive(Clone)]
 pub(super) struct Stream {
     url: String,
     pairs: Pairs,

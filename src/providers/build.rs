@@ -2,6 +2,7 @@
 
 use super::binance::{Rest, Stream};
 use super::coindesk::Coindesk;
+use super::command::Command;
 use super::mock::Mock;
 use super::poll::{Poll, Polled};
 use super::push::{Limits, Push, Pushed};
@@ -9,6 +10,7 @@ use super::replay::Replay;
 use super::{Fault, Http, PriceProvider};
 use crate::config::{Exchange, PriceConfig, Provider, ProviderKind};
 use crate::model::Symbol;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +43,12 @@ impl Content {
         }
     }
 
+    /// The symbols that are asked for, and what stands for each.
+    #[must_use]
+    pub fn pairs(&self) -> BTreeMap<Symbol, Symbol> {
+        self.symbols.iter().map(|symbol| (symbol.clone(), self.provider.kind.pair(symbol))).collect()
+    }
+
     /// Whether the prices are made up.
     #[must_use]
     pub fn made_up(&self) -> bool {
@@ -50,7 +58,7 @@ impl Content {
 
 /// One way to a source's prices.
 pub struct Leg {
-    /// What it is called in logs: `stream`, `rest`, `mock`, `file`.
+    /// What it is called in logs: `stream`, `rest`, `mock`, `file`, `program`.
     pub word: &'static str,
     /// From one price to the next, where the source is asked; else zero.
     pub interval: Duration,
@@ -119,8 +127,14 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
         ProviderKind::Bitstamp(_)
         | ProviderKind::Coinbase(_)
         | ProviderKind::Kraken(_)
-        | ProviderKind::HttpJson { .. }
-        | ProviderKind::Command { .. } => return Err("not supported in this version".to_owned()),
+        | ProviderKind::HttpJson { .. } => return Err("not supported in this version".to_owned()),
+        ProviderKind::Command { program, no_tick, .. } => {
+            let (symbol, pairs) = (content.symbol.clone(), content.pairs());
+            let run = move || -> Result<Box<dyn PriceProvider>, Fault> {
+                Ok(Box::new(Command::new(program.clone(), symbol.clone(), pairs.clone(), no_tick)))
+            };
+            Source { no_tick, legs: vec![Leg::new("program", run).live(Duration::ZERO)] }
+        }
         ProviderKind::Coindesk { rest_url, api_key, market } => {
             let key = api_key.ok_or("no API key")?;
             let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {

@@ -11,14 +11,18 @@
 //! Out of scope: order books, private channels, anything that trades.
 
 mod binance;
+mod budget;
 mod build;
 mod coindesk;
+mod command;
+mod connection;
 mod digits;
 mod fault;
 mod http;
 mod line;
 mod mock;
 mod poll;
+mod program;
 mod push;
 mod replay;
 mod script;
@@ -32,9 +36,11 @@ pub(crate) mod standin;
 #[cfg(test)]
 mod verdicts;
 
+pub use budget::Budget;
 pub use build::{Content, Leg, Source, build};
 pub use fault::Fault;
 pub use http::{Http, Proxies};
+pub use program::guard_programs;
 pub use script::Script;
 
 use crate::model::{Price, Symbol, Wall};
@@ -55,7 +61,8 @@ pub struct Tick {
     pub ask: Option<Price>,
     /// The source's own stamp.
     pub time: Option<Wall>,
-    /// The source's own number, growing within a session.
+    /// The source's own number of this price, growing from one connection to the next, too (two of them are read
+    /// while one takes the other's place). A number of the connection's own does not belong here.
     pub seq: Option<u64>,
 }
 
@@ -66,6 +73,8 @@ pub trait Sink: Send {
     fn tick(&mut self, tick: Tick);
     /// Something that could not be read; counted, the session goes on.
     fn bad(&mut self, why: String);
+    /// How much of the source's limit is used, where it tells.
+    fn budget(&mut self, _budget: Budget) {}
     /// What came, before anybody read it (for a recorder).
     fn raw(&mut self, _bytes: &[u8]) {}
 }
