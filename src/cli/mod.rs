@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod ctl;
 mod daemon;
+mod exec;
 mod table;
 
 use arguments::{Arguments, Command, Role};
@@ -34,7 +35,8 @@ pub fn run() -> ExitCode {
         None | Some(Command::Run) => daemon::run(source()),
         Some(Command::Check) => check::run(source()),
         Some(Command::Ctl(ref ctl)) => ctl::run(ctl, source()),
-        Some(Command::Internal { role: Role::Worker }) => crate::worker::run(),
-        Some(Command::Internal { role: Role::Feeder }) => crate::feeder::run_process(),
+        Some(Command::Internal { role: Role::Worker, .. }) => crate::worker::run(),
+        Some(Command::Internal { role: Role::Feeder, .. }) => crate::feeder::run_process(),
+        Some(Command::Internal { role: Role::Exec, ref words }) => exec::run(words),
     }
 }

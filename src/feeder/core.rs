@@ -51,7 +51,8 @@ pub async fn run(
 ) {
     let plan = plans.borrow_and_update().clone();
     let (notes, mut inbox) = broadcast::channel(NOTES);
-    let mut core = Core::new(&plan, clock, http, notes, out);
+    let mut core = Core::new(&plan, clock.clone(), http, notes, out);
+    let (mut lagging, mut lost) = (Hush::default(), 0);
     loop {
         let wake = core.wake_at();
         tokio::select! {
@@ -64,8 +65,12 @@ pub async fn run(
             }
             note = inbox.recv() => match note {
                 Ok(note) => core.note(note),
-                Err(broadcast::error::RecvError::Lagged(lost)) => {
-                    tracing::warn!(lost, "the feeder does not keep up with its sources");
+                Err(broadcast::error::RecvError::Lagged(more)) => {
+                    lost += more;
+                    if lagging.change((), clock.now().mono).is_some() {
+                        tracing::warn!(lost, "the feeder does not keep up with its sources");
+                        lost = 0;
+                    }
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             },
@@ -98,6 +103,8 @@ struct Running {
     no_tick: Duration,
     /// What the log says of its state.
     hush: Hush<SourceState>,
+    /// What it says of prices that were held.
+    held: Hush<()>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
@@ -175,7 +182,16 @@ impl<F: FnMut(Said)> Core<F> {
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
         let task = supervise(id, source.legs, content.pairs(), self.clock.clone(), self.notes.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(task));
-        Running { id, content, row, no_tick: source.no_tick, hush: Hush::default(), legs, _task: task }
+        Running {
+            id,
+            content,
+            row,
+            no_tick: source.no_tick,
+            hush: Hush::default(),
+            held: Hush::default(),
+            legs,
+            _task: task,
+        }
     }
 
     fn note(&mut self, note: Note) {
@@ -248,11 +264,14 @@ impl<F: FnMut(Said)> Core<F> {
                     self.table_due = Some(self.clock.now().mono);
                 }
                 Action::Held { symbol, source, price, believed } => {
-                    if let Some(running) = self.running.iter_mut().find(|r| r.row.status.name == source) {
-                        running.row.status.rejected += 1;
+                    let now = self.clock.now().mono;
+                    let running = self.running.iter_mut().find(|r| r.row.status.name == source);
+                    let Some(running) = running else { continue };
+                    running.row.status.rejected += 1;
+                    if let Some(hushed) = running.held.change((), now) {
+                        let believed = believed.map(|price| price.to_string());
+                        tracing::warn!(%symbol, source = &*source, %price, believed, hushed, "price held: it jumps");
                     }
-                    let believed = believed.map(|price| price.to_string());
-                    tracing::warn!(%symbol, source = &*source, %price, believed, "price held: it jumps");
                 }
             }
         }

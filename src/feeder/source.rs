@@ -218,7 +218,7 @@ impl Ear {
         match self.post.pairs.get(symbol) {
             Some(asked) if asked == pair => None,
             Some(asked) => {
-                Some(format!("a price of {pair} for {symbol}, which stands for {asked} here: see symbol_map"))
+                Some(format!("a price of {pair} for {symbol}, where {asked} is meant: see symbol_map"))
             }
             None => Some(format!("a price of {symbol}, which nobody asked for")),
         }

@@ -1,5 +1,6 @@
 //! A program that runs, with all that it starts: one process group, which does not outlive its owner here.
 
+use rustix::fs::{Access, access};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -79,6 +80,8 @@ impl Group {
     /// # Errors
     /// As `execve(2)`; as `pidfd_open(2)`.
     pub(super) fn start(program: &[String]) -> io::Result<Self> {
+        // By the detour of `internal exec` this would only be said on standard error.
+        access(program.first().map(String::as_str).unwrap_or_default(), Access::EXEC_OK)?;
         let mut child = command(program).spawn()?;
         let number = child.id().and_then(|id| i32::try_from(id).ok());
         let leader = number.and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
