@@ -15,6 +15,7 @@ mod limits;
 mod page;
 mod prices;
 mod processes;
+mod programs;
 mod quotes;
 mod refusals;
 mod reload;
