@@ -2,6 +2,7 @@
 
 use crate::config::{Faults, Source};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Live bitcoin price for browser tabs: a supervised cluster of WebSocket workers.
@@ -38,6 +39,9 @@ pub(super) enum Command {
     Internal {
         /// Which process.
         role: Role,
+        /// What it needs to know.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
     },
 }
 
@@ -47,6 +51,8 @@ pub(super) enum Role {
     Worker,
     /// Serves prices.
     Feeder,
+    /// Becomes another program.
+    Exec,
 }
 
 #[derive(Debug, Args)]

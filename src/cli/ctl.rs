@@ -122,6 +122,10 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
+        // A source's budget: the only object that stands in a table.
+        Value::Object(budget) if budget.contains_key("limit") => {
+            format!("{}/{}", cell(&budget["used"]), cell(&budget["limit"]))
+        }
         other => other.to_string(),
     }
 }

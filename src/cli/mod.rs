@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod ctl;
 mod daemon;
+mod exec;
 mod price;
 mod probe;
 mod table;
@@ -38,7 +39,8 @@ pub fn run() -> ExitCode {
         Some(Command::Price(ref price)) => price::run(price, source()),
         Some(Command::Probe(ref probe)) => probe::run(probe, source()),
         Some(Command::Ctl(ref ctl)) => ctl::run(ctl, source()),
-        Some(Command::Internal { role: Role::Worker }) => crate::worker::run(),
-        Some(Command::Internal { role: Role::Feeder }) => crate::feeder::run_process(),
+        Some(Command::Internal { role: Role::Worker, .. }) => crate::worker::run(),
+        Some(Command::Internal { role: Role::Feeder, .. }) => crate::feeder::run_process(),
+        Some(Command::Internal { role: Role::Exec, ref words }) => exec::run(words),
     }
 }

@@ -1,6 +1,7 @@
 //! The feeder's one loop: notes of the sources, changes of the configuration and time, into the policy.
 
 use super::agreement::{Agreement, Line};
+use super::hush::Hush;
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
 use super::source::{Note, What, supervise};
@@ -54,7 +55,8 @@ pub async fn run(
 ) {
     let plan = plans.borrow_and_update().clone();
     let (notes, mut inbox) = broadcast::channel(NOTES);
-    let mut core = Core::new(&plan, clock, http, notes, out);
+    let mut core = Core::new(&plan, clock.clone(), http, notes, out);
+    let (mut lagging, mut lost) = (Hush::default(), 0);
     loop {
         let wake = core.wake_at();
         tokio::select! {
@@ -67,8 +69,12 @@ pub async fn run(
             }
             note = inbox.recv() => match note {
                 Ok(note) => core.note(note),
-                Err(broadcast::error::RecvError::Lagged(lost)) => {
-                    tracing::warn!(lost, "the feeder does not keep up with its sources");
+                Err(broadcast::error::RecvError::Lagged(more)) => {
+                    lost += more;
+                    if lagging.change((), clock.now().mono).is_some() {
+                        tracing::warn!(lost, "the feeder does not keep up with its sources");
+                        lost = 0;
+                    }
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             },
@@ -103,6 +109,10 @@ struct Running {
     content: Content,
     row: Row,
     no_tick: Duration,
+    /// What the log says of its state.
+    hush: Hush<SourceState>,
+    /// What it says of prices that were held.
+    held: Hush<()>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
@@ -174,9 +184,18 @@ impl<F: FnMut(Said)> Core<F> {
         let row = Row::new(name, made_up, words);
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
         let tape = content.recorded().then(|| self.recorder.tape(name));
-        let task = supervise(id, source.legs, self.clock.clone(), self.notes.clone(), tape);
+        let task = supervise(id, source.legs, content.pairs(), self.clock.clone(), self.notes.clone(), tape);
         let task = AbortOnDropHandle::new(tokio::spawn(task));
-        Running { id, content, row, no_tick: source.no_tick, legs, _task: task }
+        Running {
+            id,
+            content,
+            row,
+            no_tick: source.no_tick,
+            hush: Hush::default(),
+            held: Hush::default(),
+            legs,
+            _task: task,
+        }
     }
 
     fn note(&mut self, note: Note) {
@@ -184,10 +203,10 @@ impl<F: FnMut(Said)> Core<F> {
             return;
         };
         let changed = running.row.note(note.leg, &note.what);
-        if changed {
-            tell(&running.row.status);
-        }
         let now = self.clock.now();
+        if changed {
+            running.tell(now.mono);
+        }
         let due = if changed { now.mono } else { self.table_told.after(TABLE_INTERVAL) };
         self.table_due = Some(self.table_due.map_or(due, |before| before.min(due)));
         let elsewhere = running.row.live_elsewhere(note.leg);
@@ -200,7 +219,7 @@ impl<F: FnMut(Said)> Core<F> {
             What::Ended(..) if elsewhere => Vec::new(),
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
-            What::Began | What::Repeated | What::Bad(_) | What::StandBy => Vec::new(),
+            What::Began | What::Repeated | What::Bad(_) | What::Budget(_) | What::StandBy => Vec::new(),
         };
         self.perform(actions);
     }
@@ -214,8 +233,11 @@ impl<F: FnMut(Said)> Core<F> {
         for running in &mut self.running {
             let silent = running.row.silent_at(running.no_tick).is_some_and(|at| at <= now);
             if silent && running.row.silent(running.no_tick) {
-                tell(&running.row.status);
+                running.tell(now);
                 self.table_due = Some(now);
+            }
+            if let Some((_, hushed)) = running.hush.wake(now) {
+                tell(&running.row.status, hushed);
             }
         }
         self.agreement.mention(now).iter().for_each(Line::log);
@@ -243,7 +265,8 @@ impl<F: FnMut(Said)> Core<F> {
     fn wake_at(&self) -> Option<Instant> {
         let now = self.clock.now();
         let silent = self.running.iter().filter_map(|running| running.row.silent_at(running.no_tick)).min();
-        let next = [self.policy.next(now), self.table_due, silent, self.agreement.due()]
+        let hushed = self.running.iter().filter_map(|running| running.hush.due()).min();
+        let next = [self.policy.next(now), self.table_due, silent, hushed, self.agreement.due()]
             .into_iter()
             .flatten()
             .min()?;
@@ -261,11 +284,14 @@ impl<F: FnMut(Said)> Core<F> {
                 }
                 Action::Refused { symbol, why } => self.agreement.take(symbol, why),
                 Action::Held { symbol, source, price, believed } => {
-                    if let Some(running) = self.running.iter_mut().find(|r| r.row.status.name == source) {
-                        running.row.status.rejected += 1;
+                    let now = self.clock.now().mono;
+                    let running = self.running.iter_mut().find(|r| r.row.status.name == source);
+                    let Some(running) = running else { continue };
+                    running.row.status.rejected += 1;
+                    if let Some(hushed) = running.held.change((), now) {
+                        let believed = believed.map(|price| price.to_string());
+                        tracing::warn!(%symbol, source = &*source, %price, believed, hushed, "price held: it jumps");
                     }
-                    let believed = believed.map(|price| price.to_string());
-                    tracing::warn!(%symbol, source = &*source, %price, believed, "price held: it jumps");
                 }
             }
         }
@@ -286,13 +312,24 @@ fn settings(price: &PriceConfig, members: Vec<Member>) -> Settings {
     }
 }
 
-/// One line in the log for each change of a source's state.
-fn tell(status: &SourceStatus) {
+impl Running {
+    /// Its state is another one.
+    fn tell(&mut self, now: Mono) {
+        if let Some(hushed) = self.hush.change(self.row.status.state, now) {
+            tell(&self.row.status, hushed);
+        }
+    }
+}
+
+/// One line in the log for a change of a source's state; `hushed` changes before it were not told.
+fn tell(status: &SourceStatus, hushed: u64) {
     let (source, state) = (&*status.name, status.state.as_str());
     match status.state {
-        SourceState::Live => tracing::info!(source, state, "source"),
-        SourceState::Connecting => tracing::debug!(source, state, "source"),
-        _ => tracing::warn!(source, state, why = status.error.as_deref().unwrap_or_default(), "source"),
+        SourceState::Live => tracing::info!(source, state, hushed, "source"),
+        SourceState::Connecting => tracing::debug!(source, state, hushed, "source"),
+        _ => {
+            tracing::warn!(source, state, hushed, why = status.error.as_deref().unwrap_or_default(), "source")
+        }
     }
 }
 

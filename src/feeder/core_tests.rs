@@ -198,3 +198,61 @@ async fn it_ends_with_its_plans() {
     drop(plans);
     task.await.unwrap();
 }
+
+/// What is logged by this thread while it lives.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sources_that_flap_are_logged_once_a_minute() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    // Each ticks for six seconds, so that its pauses begin anew, and breaks: some 500 changes in an hour of each.
+    let file = script("walk 6s\nfault retry\nwalk 6s\nfault wait 2s\nrepeat");
+    let feeder = Running::new(&[mock("a", "1.0", Some(file.path())), mock("b", "1.0", Some(file.path()))]);
+    after(3_600_000).await;
+    let reconnects = feeder.sources().iter().map(|source| source.reconnects).min().unwrap();
+    assert!(reconnects > 300, "{reconnects}");
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    for source in ["a", "b"] {
+        for state in ["live", "down", "waiting"] {
+            let said = format!("source=\"{source}\" state=\"{state}\"");
+            let lines = text.lines().filter(|line| line.contains(&said)).count();
+            assert!((2..=61).contains(&lines), "{said}: {lines}");
+        }
+        let hushed = text.lines().filter(|line| line.contains(&format!("source=\"{source}\" state")));
+        let hushed: u64 = hushed
+            .filter_map(|line| line.split("hushed=").nth(1)?.split(' ').next()?.parse::<u64>().ok())
+            .sum();
+        assert!(hushed > reconnects, "{hushed} were not said, and that is told");
+    }
+    assert!(text.lines().count() < 1_000, "{}", text.lines().count());
+    eprintln!("{reconnects} sessions ended, {} lines", text.lines().count());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_lasts_is_logged_though_it_came_in_the_midst_of_flapping() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let file = script("set 1\nfault retry\nset 1\nfault retry\nset 1\nfault wait 2s\nset 1\nsilent");
+    let feeder = Running::new(&[mock("a", "1.0", Some(file.path()))]);
+    after(300_000).await;
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    let last = text.lines().rfind(|line| line.contains("source=\"a\" state")).unwrap();
+    assert_eq!(feeder.sources()[0].state, SourceState::Down);
+    assert!(last.contains("state=\"down\"") && last.contains("no price for 10s"), "{text}");
+}

@@ -14,7 +14,8 @@ fn binance(exchange: &Exchange) -> Provider {
         name: "binance".to_owned(),
         kind: ProviderKind::Binance(crate::config::Exchange {
             rest_url: exchange.server.http(),
-            stream_url: exchange.server.ws(),
+            // Another host than that of REST, as the real ones are: each has its own limits.
+            stream_url: exchange.server.ws().replace("127.0.0.1", "localhost"),
             symbol_map: [(symbol("BTC-USD"), symbol("BTC-USDT"))].into(),
             silence: Duration::from_secs(45),
             no_tick: Duration::from_secs(10),

@@ -6,7 +6,7 @@ use crate::log;
 use crate::os::process::usage;
 use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION};
 use crate::protocol::link::{LinkReceiver, LinkSender};
-use crate::providers::{Http, Proxies};
+use crate::providers::{Http, Proxies, guard_programs};
 use crate::supervisor::attach;
 use std::io;
 use std::process::ExitCode;
@@ -35,6 +35,7 @@ async fn live() -> io::Result<()> {
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let Some(plan) = next_plan(&mut receiver).await? else { return Ok(()) };
     let http = Http::new(Proxies::Environment);
+    guard_programs();
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
     tokio::spawn(beat(sender.clone()));

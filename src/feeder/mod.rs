@@ -10,6 +10,7 @@
 
 mod agreement;
 mod core;
+mod hush;
 mod life;
 mod median;
 mod policy;

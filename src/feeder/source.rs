@@ -2,8 +2,10 @@
 
 use super::recorder::{Take, Tape};
 use super::{Clock, Now};
-use crate::model::Backoff;
-use crate::providers::{Fault, Leg, PriceProvider, Sieve, Sink, Tick};
+use crate::model::{Backoff, Symbol};
+use crate::providers::{Budget, Fault, Leg, PriceProvider, Sieve, Sink, Tick};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -42,8 +44,10 @@ pub(super) enum What {
     Tick(Tick, Now),
     /// A price that is not newer than the one before in this session.
     Repeated,
-    /// Something unreadable came.
+    /// Something unreadable came, or a price of what nobody asked for.
     Bad(String),
+    /// How much of the source's limit is used.
+    Budget(Budget),
     /// The session ended.
     Ended(Fault),
     /// The leg stands by: the first one gives prices.
@@ -57,16 +61,22 @@ struct Pulse {
     down: bool,
 }
 
+/// What a source may give: symbols with the pairs that stand for them. Whatever else it says is no price here, so
+/// that none is ever served under another's name.
+pub(super) type Pairs = BTreeMap<Symbol, Symbol>;
+
 /// Runs a source until it is dropped. With a `tape` all that comes from it is recorded.
 pub(super) async fn supervise(
     id: u32,
     legs: Vec<Leg>,
+    pairs: Pairs,
     clock: Clock,
     notes: broadcast::Sender<Note>,
     tape: Option<Tape>,
 ) {
+    let pairs = Arc::new(pairs);
     let mut legs = legs.into_iter().enumerate().map(|(leg, way)| {
-        let post = Post { source: id, leg, notes: notes.clone(), clock: clock.clone() };
+        let post = Post { source: id, leg, pairs: pairs.clone(), notes: notes.clone(), clock: clock.clone() };
         Running::new(way, post, tape.clone())
     });
     let (Some(mut first), second) = (legs.next(), legs.next()) else { return };
@@ -190,6 +200,7 @@ fn pause(fault: &Fault, good: bool, backoff: &mut Backoff) -> Duration {
 struct Post {
     source: u32,
     leg: usize,
+    pairs: Arc<Pairs>,
     notes: broadcast::Sender<Note>,
     clock: Clock,
 }
@@ -209,9 +220,26 @@ struct Ear {
     take: Option<Take>,
 }
 
+impl Ear {
+    /// Why a price is not one of those that were asked for.
+    fn stranger(&self, tick: &Tick) -> Option<String> {
+        let Tick { symbol, pair, .. } = tick;
+        match self.post.pairs.get(symbol) {
+            Some(asked) if asked == pair => None,
+            Some(asked) => {
+                Some(format!("a price of {pair} for {symbol}, where {asked} is meant: see symbol_map"))
+            }
+            None => Some(format!("a price of {symbol}, which nobody asked for")),
+        }
+    }
+}
+
 impl Sink for Ear {
     fn tick(&mut self, tick: Tick) {
         let now = self.post.clock.now();
+        if let Some(why) = self.stranger(&tick) {
+            return self.post.send(What::Bad(why));
+        }
         let Some(tick) = self.sieve.take(tick, now.mono) else {
             return self.post.send(What::Repeated);
         };
@@ -233,6 +261,10 @@ impl Sink for Ear {
         if let Some(take) = &self.take {
             take.raw(Some(status), body);
         }
+    }
+
+    fn budget(&mut self, budget: Budget) {
+        self.post.send(What::Budget(budget));
     }
 }
 

@@ -11,6 +11,8 @@ use tokio::time::sleep;
 #[derive(Clone, Debug)]
 enum Do {
     Tick(u64),
+    /// A price of that symbol and pair.
+    Price(&'static str, &'static str),
     Sleep(u64),
     End(Fault),
     Panic,
@@ -32,6 +34,10 @@ impl PriceProvider for Puppet {
             let next = self.script.lock().unwrap().pop_front();
             match next {
                 Some(Do::Tick(seq)) => out.tick(tick(seq)),
+                Some(Do::Price(symbol, pair)) => {
+                    let of = |text| Symbol::new(text).unwrap();
+                    out.tick(Tick { symbol: of(symbol), pair: of(pair), seq: None, ..tick(0) });
+                }
                 Some(Do::Sleep(ms)) => sleep(Duration::from_millis(ms)).await,
                 Some(Do::End(fault)) => return fault,
                 Some(Do::Panic) => panic!("as the script says"),
@@ -62,6 +68,9 @@ fn leg(word: &'static str, script: Vec<Do>, alive: &Arc<()>) -> (Leg, Arc<Atomic
 /// Runs a source for so long and tells what it noted, with the milliseconds.
 async fn watch(legs: Vec<Leg>, seconds: u64) -> Vec<(u64, usize, What)> {
     let (sender, mut inbox) = broadcast::channel::<Note>(4096);
+    let symbol = |text| Symbol::new(text).unwrap();
+    let pairs = [("BTC-USD", "BTC-USD"), ("ETH-USD", "ETH-USDT")];
+    let pairs = pairs.map(|(asked, pair)| (symbol(asked), symbol(pair))).into();
     let clock = Clock::virtual_time();
     let mut notes = Vec::new();
     let noting = async {
@@ -71,7 +80,7 @@ async fn watch(legs: Vec<Leg>, seconds: u64) -> Vec<(u64, usize, What)> {
         }
     };
     tokio::select! {
-        () = supervise(1, legs, clock.clone(), sender, None) => panic!("a source never ends"),
+        () = supervise(1, legs, pairs, clock.clone(), sender, None) => panic!("a source never ends"),
         () = noting => {}
         () = sleep(Duration::from_secs(seconds)) => {}
     }
@@ -220,4 +229,37 @@ async fn a_provider_that_cannot_be_made_is_a_fault() {
     let leg = Leg::new("x", || Err(Fault::Refused("no address".to_owned())));
     let notes = watch(vec![leg], 5).await;
     assert!(matches!(&notes[..], [(_, _, What::Began), (_, _, What::Ended(Fault::Refused(_)))]), "{notes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_price_of_another_pair_than_agreed_is_none() {
+    let prices = [
+        ("BTC-USD", "BTC-USD"),
+        ("BTC-USD", "BTC-USDT"),
+        ("ETH-USD", "ETH-USDT"),
+        ("ETH-USD", "ETH-USD"),
+        ("DOGE-USD", "DOGE-USD"),
+    ];
+    let script = prices.map(|(symbol, pair)| Do::Price(symbol, pair)).into_iter().chain([Do::Stay]);
+    let (first, _) = leg("x", script.collect(), &Arc::default());
+    let notes = watch(vec![first], 5).await;
+    let bad: Vec<_> = notes
+        .iter()
+        .filter_map(|(.., what)| if let What::Bad(why) = what { Some(why.as_str()) } else { None })
+        .collect();
+    let expected = [
+        "a price of BTC-USDT for BTC-USD, where BTC-USD is meant: see symbol_map",
+        "a price of ETH-USD for ETH-USD, where ETH-USDT is meant: see symbol_map",
+        "a price of DOGE-USD, which nobody asked for",
+    ];
+    assert_eq!((ticks(&notes, 0).len(), &bad[..]), (2, &expected[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leg_that_gives_only_other_pairs_gives_nothing() {
+    let strangers = (0..60).flat_map(|_| [Do::Price("BTC-USD", "BTC-EUR"), Do::Sleep(500)]).collect();
+    let (first, _) = leg("stream", strangers, &Arc::default());
+    let (second, _) = leg("rest", vec![Do::Tick(1), Do::Stay], &Arc::default());
+    let notes = watch(vec![first, second], 20).await;
+    assert_eq!((ticks(&notes, 0).len(), ticks(&notes, 1).len()), (0, 1), "the other one stands in");
 }

@@ -3,13 +3,13 @@
 use super::policy::Part;
 use super::source::What;
 use crate::model::{Boot, Mono, Price, SourceVerdict, Symbol};
-use crate::providers::Fault;
+use crate::providers::{Budget, Fault};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What a source does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceState {
     /// It lacks what it needs (a key) and is never asked.
@@ -71,6 +71,9 @@ pub struct SourceStatus {
     pub rejected: u64,
     /// Sessions that ended.
     pub reconnects: u64,
+    /// How much of its limit is used, where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 /// One row.
@@ -105,6 +108,7 @@ impl Row {
                 ticks: 0,
                 rejected: 0,
                 reconnects: 0,
+                budget: None,
             },
             legs: legs.into_iter().map(|word| (word, None)).collect(),
             ticked: None,
@@ -118,6 +122,7 @@ impl Row {
         match what {
             What::Began => *state = state.or(Some(SourceState::Connecting)),
             What::StandBy => *state = None,
+            What::Budget(budget) => status.budget = Some(*budget),
             What::Repeated => status.rejected += 1,
             What::Bad(why) => {
                 status.rejected += 1;

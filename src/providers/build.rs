@@ -1,6 +1,7 @@
 //! From the configuration to sources that can be run.
 
 use super::coindesk::Coindesk;
+use super::command::{Command, Grammar};
 use super::dialect::{Dialect, Readers, for_reading};
 use super::http_json::HttpJson;
 use super::mock::Mock;
@@ -72,6 +73,12 @@ impl Content {
         !matches!(self.provider.kind, ProviderKind::Mock { .. } | ProviderKind::Replay { .. })
     }
 
+    /// The symbols that are asked for, and what stands for each.
+    #[must_use]
+    pub fn pairs(&self) -> BTreeMap<Symbol, Symbol> {
+        self.symbols.iter().map(|symbol| (symbol.clone(), self.provider.kind.pair(symbol))).collect()
+    }
+
     /// Whether the prices are made up.
     #[must_use]
     pub fn made_up(&self) -> bool {
@@ -81,7 +88,7 @@ impl Content {
 
 /// One way to a source's prices.
 pub struct Leg {
-    /// What it is called in logs: `stream`, `rest`, `mock`, `file`.
+    /// What it is called in logs: `stream`, `rest`, `mock`, `file`, `program`.
     pub word: &'static str,
     /// From one price to the next, where the source is asked; else zero.
     pub interval: Duration,
@@ -179,15 +186,10 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
             exchange(&own, &pairs, in_turn, http, coinbase::Stream::new, coinbase::rest)
         }
         ProviderKind::Kraken(own) => exchange(&own, &pairs, in_turn, http, kraken::Stream::new, kraken::rest),
-        ProviderKind::HttpJson { url, pointer, every, .. } => {
-            let dialect = move || HttpJson::each(&url, &pointer, &pairs, every);
-            let again = dialect.clone();
-            let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
-                Ok(Box::new(Polled::new(dialect(), http.clone())))
-            };
-            polled(rest, move || Ok(Dialect::Poll(Box::new(again()))), every)
+        ProviderKind::HttpJson { url, pointer, every, .. } => http_json(url, pointer, pairs, every, http),
+        ProviderKind::Command { program, no_tick, .. } => {
+            command(program, content.symbol.clone(), content.pairs(), no_tick)
         }
-        ProviderKind::Command { .. } => return Err("not supported in this version".to_owned()),
         ProviderKind::Coindesk { rest_url, api_key, market } => {
             let key = api_key.ok_or("no API key")?;
             coindesk(rest_url, key, market, symbols, refresh, http)
@@ -214,6 +216,36 @@ fn coindesk(
         Ok(Box::new(Polled::new(dialect, http.clone())))
     };
     polled(rest, read, refresh)
+}
+
+fn command(
+    program: Vec<String>,
+    symbol: Symbol,
+    pairs: BTreeMap<Symbol, Symbol>,
+    no_tick: Duration,
+) -> Source {
+    let grammar = move || Grammar { symbol: symbol.clone(), pairs: pairs.clone() };
+    let again = grammar.clone();
+    let run = move || -> Result<Box<dyn PriceProvider>, Fault> {
+        Ok(Box::new(Command::new(program.clone(), grammar(), no_tick)))
+    };
+    let leg = Leg::new("program", run).live(Duration::ZERO);
+    Source { no_tick, legs: vec![leg.reads(move || Ok(Dialect::Push(Box::new(again()))))] }
+}
+
+fn http_json(
+    url: String,
+    pointer: String,
+    pairs: Vec<(Symbol, Symbol)>,
+    every: Duration,
+    http: Arc<Http>,
+) -> Source {
+    let dialect = move || HttpJson::each(&url, &pointer, &pairs, every);
+    let again = dialect.clone();
+    let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
+        Ok(Box::new(Polled::new(dialect(), http.clone())))
+    };
+    polled(rest, move || Ok(Dialect::Poll(Box::new(again()))), every)
 }
 
 /// A source that is only asked, once in `every`.

@@ -1,8 +1,9 @@
 //! The one HTTP client: requests and WebSocket handshakes with every limit set. TLS, proxies of the environment
 //! and the checks of certificates are the same for both, because a stream begins as a request of this client.
 
-use super::Fault;
+use super::budget::Hosts;
 use super::fault::{Reply, one_line};
+use super::{Budget, Fault};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub struct Http {
     client: OnceLock<Client>,
     proxies: Proxies,
     whole: Duration,
+    hosts: Hosts,
 }
 
 /// An answer with its body.
@@ -49,6 +51,8 @@ pub(super) struct Answer {
     status: StatusCode,
     retry_after: Option<Duration>,
     body: Vec<u8>,
+    /// What it tells of the limit.
+    pub budget: Option<Budget>,
 }
 
 impl Answer {
@@ -61,7 +65,7 @@ impl Http {
     /// Nothing is opened yet.
     #[must_use]
     pub fn new(proxies: Proxies) -> Self {
-        Self { client: OnceLock::new(), proxies, whole: WHOLE }
+        Self { client: OnceLock::new(), proxies, whole: WHOLE, hosts: Hosts::default() }
     }
 
     /// Straight to the host, with another limit for whole requests.
@@ -94,8 +98,10 @@ impl Http {
     /// `GET url`, the whole answer.
     ///
     /// # Errors
-    /// [`Fault::Retry`] when there is none within the limits; a status is no error here.
+    /// [`Fault::Retry`] when there is none within the limits; a status is no error here. [`Fault::Wait`] while the
+    /// host is to be left alone.
     pub(super) async fn get(&self, url: &str, headers: HeaderMap) -> Result<Answer, Fault> {
+        self.hosts.check(&parse(url)?)?;
         let request = self.client()?.get(url).headers(headers);
         timeout(self.whole, async { whole(send(request).await?).await })
             .await
@@ -105,13 +111,23 @@ impl Http {
     /// Opens the stream at a `ws://` or `wss://` address.
     ///
     /// # Errors
-    /// What the status means when the upgrade is refused, else [`Fault::Retry`].
+    /// What the status means when the upgrade is refused, else [`Fault::Retry`]. [`Fault::Wait`] while the host is
+    /// to be left alone.
     pub(super) async fn open(&self, url: &str) -> Result<Socket, Fault> {
         // The schemes differ in nothing but the name: `ws` is `http`, `wss` is `https`.
         let url = url.strip_prefix("ws").map_or_else(|| url.to_owned(), |rest| format!("http{rest}"));
+        self.hosts.check(&parse(&url)?)?;
         timeout(self.whole, self.handshake(&url))
             .await
             .unwrap_or_else(|_| Err(Fault::Retry(format!("no stream within {:?}", self.whole))))
+    }
+
+    /// Where `fault` tells of a limit, whoever shares this client leaves the host of `url` alone. A limit is the
+    /// host's, whichever of us met it; an outage (5xx) may be of one service.
+    pub(super) fn obey(&self, url: &str, status: u16, fault: &Fault) {
+        if let (Fault::Wait(time, why), Ok(url), ..500) = (fault, parse(url), status) {
+            self.hosts.close(&url, *time, why);
+        }
     }
 
     /// RFC 6455, section 4.1.
@@ -128,9 +144,11 @@ impl Http {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let answer = whole(response).await?;
             let reply = answer.reply();
-            return Err(Fault::of_status(&reply).unwrap_or_else(|| {
+            let fault = Fault::of_status(&reply).unwrap_or_else(|| {
                 Fault::Retry(format!("an answer instead of a stream: {}", reply.excerpt()))
-            }));
+            });
+            self.obey(url, reply.status, &fault);
+            return Err(fault);
         }
         let accept = response.headers().get("sec-websocket-accept");
         if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
@@ -147,13 +165,17 @@ impl Http {
     }
 }
 
+fn parse(url: &str) -> Result<Url, Fault> {
+    Url::parse(url).map_err(|error| Fault::Refused(format!("{url}: {error}")))
+}
+
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, Fault> {
     request.send().await.map_err(|error| Fault::Retry(chain(error)))
 }
 
 async fn whole(mut response: Response) -> Result<Answer, Fault> {
     let status = response.status();
-    let retry_after = seconds(response.headers());
+    let (retry_after, budget) = (seconds(response.headers()), Budget::of(response.headers()));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| Fault::Retry(chain(error)))? {
         if body.len() + chunk.len() > LARGEST {
@@ -161,7 +183,7 @@ async fn whole(mut response: Response) -> Result<Answer, Fault> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, retry_after, body })
+    Ok(Answer { status, retry_after, body, budget })
 }
 
 /// `Retry-After` in seconds (all exchanges say it so); the form with a date counts as absent.

@@ -16,6 +16,8 @@ pub(super) const LONGEST: usize = 4096;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub tick: Tick,
+    /// Whether it says itself which pair that is; else it is the symbol here.
+    pub paired: bool,
     /// Nanoseconds since 1970; from `ts` where `recv_ns` is not there.
     pub at: Option<i64>,
 }
@@ -61,6 +63,7 @@ pub(super) fn read(line: &[u8], symbol: &Symbol) -> Result<Option<Line>, Fault> 
     };
     let Some(price) = members.price else { return Ok(None) };
     let symbol = members.symbol.unwrap_or_else(|| symbol.clone());
+    let paired = members.pair.is_some();
     let tick = Tick {
         pair: members.pair.unwrap_or_else(|| symbol.clone()),
         symbol,
@@ -70,7 +73,7 @@ pub(super) fn read(line: &[u8], symbol: &Symbol) -> Result<Option<Line>, Fault> 
         time: members.ts.and_then(digits::stamp),
         seq: members.seq,
     };
-    Ok(Some(Line { tick, at: members.recv_ns.or_else(|| members.ts?.checked_mul(1_000_000)) }))
+    Ok(Some(Line { tick, paired, at: members.recv_ns.or_else(|| members.ts?.checked_mul(1_000_000)) }))
 }
 
 #[cfg(test)]

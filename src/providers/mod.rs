@@ -12,9 +12,12 @@
 
 mod binance;
 mod bitstamp;
+mod budget;
 mod build;
 mod coinbase;
 mod coindesk;
+mod command;
+mod connection;
 mod dialect;
 mod digits;
 mod each;
@@ -27,6 +30,7 @@ mod mock;
 mod pairs;
 mod poll;
 mod probe;
+mod program;
 mod push;
 pub mod recording;
 mod replay;
@@ -48,10 +52,12 @@ pub(crate) mod standin;
 #[cfg(test)]
 mod verdicts;
 
+pub use budget::Budget;
 pub use build::{Content, Leg, Source, build};
 pub use fault::Fault;
 pub use http::{Http, Proxies};
 pub use probe::{Finding, Step, probe};
+pub use program::guard_programs;
 pub use script::Script;
 pub use sieve::Sieve;
 
@@ -73,7 +79,8 @@ pub struct Tick {
     pub ask: Option<Price>,
     /// The source's own stamp.
     pub time: Option<Wall>,
-    /// The source's own number, growing within a session.
+    /// The source's own number of this price, growing from one connection to the next, too (two of them are read
+    /// while one takes the other's place). A number of the connection's own does not belong here.
     pub seq: Option<u64>,
 }
 
@@ -84,6 +91,8 @@ pub trait Sink: Send {
     fn tick(&mut self, tick: Tick);
     /// Something that could not be read; counted, the session goes on.
     fn bad(&mut self, why: String);
+    /// How much of the source's limit is used, where it tells.
+    fn budget(&mut self, _budget: Budget) {}
     /// What came, before anybody read it (for a recorder).
     fn raw(&mut self, _bytes: &[u8]) {}
     /// An answer over HTTP, before anybody read it (for a recorder).

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use reqwest::header::HeaderMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
+
+/// Nobody is asked more often.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// How an exchange is asked and how its answer reads. Pure: no socket, no clock.
 pub(super) trait Poll: Send + 'static {
@@ -42,26 +45,43 @@ impl<D: Poll> Polled<D> {
         Self { dialect, http }
     }
 
-    async fn ask(&mut self, out: &mut dyn Sink) -> Result<(), Fault> {
-        let answer = self.http.get(&self.dialect.url(), self.dialect.headers()?).await?;
+    /// One question; says when the next one may follow at the earliest.
+    async fn ask(&mut self, out: &mut dyn Sink) -> Result<Duration, Fault> {
+        let (url, every) = (self.dialect.url(), self.dialect.every().max(SHORTEST));
+        let answer = self.http.get(&url, self.dialect.headers()?).await?;
         let reply = answer.reply();
         out.answer(reply.status, reply.body);
-        self.dialect.read(&reply, out)
+        let every = answer.budget.map_or(every, |budget| {
+            out.budget(budget);
+            budget.stretch(every)
+        });
+        match self.dialect.read(&reply, out) {
+            Ok(()) => {}
+            Err(Fault::Skip(why)) => out.bad(why),
+            Err(fault) => {
+                self.http.obey(&url, reply.status, &fault);
+                return Err(fault);
+            }
+        }
+        Ok(every)
     }
 }
 
 #[async_trait]
 impl<D: Poll> PriceProvider for Polled<D> {
     async fn session(&mut self, out: &mut dyn Sink) -> Fault {
-        let mut turn = interval(self.dialect.every().max(Duration::from_millis(10)));
-        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turn = Instant::now();
         loop {
-            turn.tick().await;
+            sleep_until(turn).await;
+            turn = Instant::now();
             match self.ask(out).await {
-                Ok(()) => {}
-                Err(Fault::Skip(why)) => out.bad(why),
+                Ok(every) => turn += every,
                 Err(fault) => return fault,
             }
         }
     }
 }
+
+#[cfg(test)]
+#[path = "poll_tests.rs"]
+mod tests;

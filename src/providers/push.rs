@@ -1,29 +1,30 @@
-//! The driver of sources that push: a WebSocket, read without a pause.
+//! The driver of sources that push: a WebSocket, read without a pause, and replaced by another one before the
+//! exchange cuts it. Make before break: the old one is read until the new one gives prices.
+//!
+//! ```text
+//! old   ──ticks──ticks──ticks──ticks──ticks─┐ dropped at the first tick of the new one
+//! new          due ─▶ open, hello ─── tick ─┴─ticks──ticks──▶
+//! ```
+//!
+//! There is never more than one connection beside the one that is read.
 
-use super::fault::one_line;
-use super::http::Socket;
-use super::{Fault, Http, PriceProvider, Sink, Tick};
+use super::connection::{Connection, Shared, Signs};
+use super::{Fault, Http, PriceProvider, Sink};
+use crate::model::Backoff;
 use async_trait::async_trait;
-use futures_util::{SinkExt, StreamExt};
-use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
-/// What we have to say must be taken within this time.
-const SEND: Duration = Duration::from_secs(5);
-/// After "policy violation": Binance says it to who connects or talks too often.
-const POLICY_WAIT: Duration = Duration::from_secs(60);
-
-/// How an exchange is listened to and how its messages read. Pure: no socket, no clock.
-pub(super) trait Push: Send + 'static {
+/// How an exchange is listened to and how its messages read. Pure: no socket, no clock. What it remembers belongs
+/// to one connection: each begins with a clone of the dialect in its first state.
+pub(super) trait Push: Clone + Send + Sync + 'static {
     /// Where, `wss://...`.
     fn url(&self) -> String;
 
-    /// What is said first.
+    /// What is said first, with a pause between two messages.
     fn hello(&self) -> Vec<String> {
         Vec::new()
     }
@@ -36,7 +37,8 @@ pub(super) trait Push: Send + 'static {
     /// Reads a message.
     ///
     /// # Errors
-    /// What is wrong with it. [`Fault::Skip`] is counted, everything else ends the session.
+    /// What is wrong with it. [`Fault::Skip`] is counted, [`Fault::Reconnect`] makes the driver open another
+    /// connection while this one is read on, everything else ends the connection.
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault>;
 }
 
@@ -51,115 +53,169 @@ pub(super) struct Limits {
     pub renew_after: Duration,
 }
 
+/// How often another connection may be opened within a session: at once when the last one is long ago, else later
+/// and later.
+#[derive(Clone, Debug)]
+struct Pace {
+    backoff: Backoff,
+    /// As long ago is long ago. More than the longest pause, or the pauses would never grow.
+    calm: Duration,
+    last: Instant,
+}
+
+/// After a refusal, as between sessions.
+const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
+
+impl Pace {
+    fn new(min: Duration, max: Duration) -> Self {
+        Self { backoff: Backoff::new(min, max), calm: max * 2, last: Instant::now() }
+    }
+
+    /// When the next one may be opened.
+    fn next(&mut self, now: Instant) -> Instant {
+        if now.duration_since(self.last) >= self.calm {
+            self.backoff.reset();
+            return now;
+        }
+        self.last + self.backoff.next(fastrand::f64())
+    }
+}
+
 /// A dialect with its connection.
 pub(super) struct Pushed<D> {
     dialect: D,
     limits: Limits,
     http: Arc<Http>,
+    /// Shortest and longest pause between two renewals that come too soon.
+    pauses: (Duration, Duration),
+}
+
+/// A connection that is read.
+struct Running<'a> {
+    reading: Pin<Box<dyn Future<Output = Fault> + Send + 'a>>,
+    signs: watch::Receiver<Signs>,
+    /// When it is old.
+    old_at: Option<Instant>,
+}
+
+impl Running<'_> {
+    /// Returns when another one should take its place.
+    async fn due(signs: &mut watch::Receiver<Signs>, old_at: Option<Instant>) {
+        tokio::select! {
+            true = holds(signs, |signs| signs.leave.is_some()) => {}
+            () = sleep_until(old_at.unwrap_or_else(Instant::now)), if old_at.is_some() => {}
+            else => std::future::pending().await,
+        }
+    }
+
+    /// What it ended with, seen from the session: one that had said that it would go has gone as it said.
+    fn end(&self, fault: Fault) -> Fault {
+        match &self.signs.borrow().leave {
+            Some(why) => Fault::Reconnect(why.clone()),
+            None => fault,
+        }
+    }
+}
+
+/// Waits for a sign; false when the connection has ended without it.
+async fn holds(signs: &mut watch::Receiver<Signs>, sign: impl FnMut(&Signs) -> bool) -> bool {
+    signs.wait_for(sign).await.is_ok()
 }
 
 impl<D: Push> Pushed<D> {
     pub(super) fn new(dialect: D, limits: Limits, http: Arc<Http>) -> Self {
-        Self { dialect, limits, http }
+        let pauses = (Duration::from_millis(250), Duration::from_secs(30));
+        Self { dialect, limits, http, pauses }
     }
 
-    async fn talk(&mut self, out: &mut dyn Sink) -> Result<Infallible, Fault> {
-        let mut socket = self.http.open(&self.dialect.url()).await?;
-        for line in self.dialect.hello() {
-            say(&mut socket, line).await?;
+    fn begin<'a>(&self, out: &'a Shared<'a>) -> Running<'a> {
+        let (sender, signs) = watch::channel(Signs::default());
+        let connection = Connection { dialect: self.dialect.clone(), limits: self.limits, signs: sender };
+        let http = self.http.clone();
+        // Up to a tenth earlier, so that hosts that began together do not renew together; never later, for the
+        // exchange's cut comes soon after.
+        let age = self.limits.renew_after.mul_f64(1.0 - fastrand::f64() / 10.0);
+        Running {
+            reading: Box::pin(async move { connection.run(&http, out).await }),
+            signs,
+            old_at: (!age.is_zero()).then(|| Instant::now() + age),
         }
-        let Limits { silence, no_tick, .. } = self.limits;
-        let keepalive = self.dialect.keepalive();
-        let mut heard = Instant::now();
-        let mut ticked = heard;
-        let mut due = keepalive.as_ref().map(|(every, _)| heard + *every);
+    }
+
+    /// Puts a new connection in the place of `current` as soon as it gives prices, or when `current` ends and the
+    /// new one is open. One that fails is tried again.
+    ///
+    /// # Errors
+    /// `current` has ended, and there is no other.
+    async fn replace<'a>(
+        &self,
+        current: &mut Running<'a>,
+        pace: &mut Pace,
+        out: &'a Shared<'a>,
+    ) -> Result<(), Fault> {
+        let mut not_before = pace.next(Instant::now());
+        let mut told = false;
         loop {
-            let frame = tokio::select! {
-                frame = socket.next() => frame,
-                () = sleep_until(heard + silence) => return Err(retry(format!("silent for {silence:?}"))),
-                () = sleep_until(ticked + no_tick) => return Err(retry(format!("no price for {no_tick:?}"))),
-                () = sleep_until(due.unwrap_or(heard)), if due.is_some() => {
-                    if let Some((every, line)) = &keepalive {
-                        say(&mut socket, line.clone()).await?;
-                        due = Some(Instant::now() + *every);
-                    }
-                    continue;
-                }
-            };
-            heard = Instant::now();
-            if self.take(frame, out)? {
-                ticked = heard;
+            tokio::select! {
+                biased;
+                fault = &mut current.reading => return Err(current.end(fault)),
+                () = sleep_until(not_before) => {}
             }
+            pace.last = Instant::now();
+            let mut fresh = self.begin(out);
+            // In this order: after the first price of the new one there is none of the old one.
+            let fault = tokio::select! {
+                biased;
+                true = holds(&mut fresh.signs, |signs| signs.ticked) => {
+                    *current = fresh;
+                    return Ok(());
+                }
+                fault = &mut current.reading => {
+                    if !fresh.signs.borrow().open {
+                        return Err(current.end(fault));
+                    }
+                    *current = fresh;
+                    return Ok(());
+                }
+                fault = &mut fresh.reading => fault,
+            };
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(url = self.dialect.url(), %fault, "a new connection failed; the old one goes on");
+            }
+            let now = Instant::now();
+            not_before = match fault {
+                Fault::Wait(time, _) => pace.next(now).max(now + time),
+                Fault::Refused(_) => pace.next(now).max(now + REFUSED_PAUSE),
+                _ => pace.next(now),
+            };
         }
-    }
-
-    /// Reads one frame; says whether there was a price in it.
-    fn take(&mut self, frame: Option<Result<Message, WsError>>, out: &mut dyn Sink) -> Result<bool, Fault> {
-        let message = match frame {
-            None => return Err(retry("the stream ended".to_owned())),
-            Some(Err(error)) => return Err(retry(one_line(&error.to_string()))),
-            Some(Ok(Message::Close(frame))) => return Err(closed(frame)),
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => message.into_data(),
-            // A ping's answer is queued by the library and goes out with the next read, which is now.
-            Some(Ok(_)) => return Ok(false),
-        };
-        out.raw(&message);
-        let mut ear = Ear { out, ticked: false };
-        match self.dialect.read(&message, &mut ear) {
-            Ok(()) => {}
-            Err(Fault::Skip(why)) => ear.bad(why),
-            Err(fault) => return Err(fault),
-        }
-        Ok(ear.ticked)
     }
 }
-
-type WsError = tokio_tungstenite::tungstenite::Error;
 
 #[async_trait]
 impl<D: Push> PriceProvider for Pushed<D> {
     async fn session(&mut self, out: &mut dyn Sink) -> Fault {
-        match self.talk(out).await {
-            Ok(never) => match never {},
-            Err(fault) => fault,
+        let out = Shared::new(out);
+        let mut pace = Pace::new(self.pauses.0, self.pauses.1);
+        let mut current = self.begin(&out);
+        loop {
+            tokio::select! {
+                biased;
+                fault = &mut current.reading => return current.end(fault),
+                () = Running::due(&mut current.signs, current.old_at) => {}
+            }
+            if let Err(fault) = self.replace(&mut current, &mut pace, &out).await {
+                return fault;
+            }
+            tracing::debug!(url = self.dialect.url(), "connection renewed");
         }
     }
-}
-
-/// Notices prices on their way.
-struct Ear<'a> {
-    out: &'a mut dyn Sink,
-    ticked: bool,
-}
-
-impl Sink for Ear<'_> {
-    fn tick(&mut self, tick: Tick) {
-        self.ticked = true;
-        self.out.tick(tick);
-    }
-    fn bad(&mut self, why: String) {
-        self.out.bad(why);
-    }
-}
-
-async fn say(socket: &mut Socket, line: String) -> Result<(), Fault> {
-    match timeout(SEND, socket.send(Message::text(line))).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(retry(one_line(&error.to_string()))),
-        Err(_) => Err(retry(format!("nothing could be sent for {SEND:?}"))),
-    }
-}
-
-fn closed(frame: Option<CloseFrame>) -> Fault {
-    let Some(frame) = frame else { return retry("closed by the source".to_owned()) };
-    let why = format!("closed by the source: {} {}", u16::from(frame.code), one_line(&frame.reason));
-    if frame.code == CloseCode::Policy { Fault::wait(POLICY_WAIT, why) } else { retry(why) }
-}
-
-fn retry(why: String) -> Fault {
-    Fault::Retry(why)
 }
 
 #[cfg(test)]
 #[path = "push_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "renewal_tests.rs"]
+mod renewal_tests;

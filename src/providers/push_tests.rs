@@ -1,5 +1,6 @@
 //! The driver against servers that misbehave, with a dialect whose limits are short.
 
+use super::super::Tick;
 use super::super::battery::{Heard, listen, listen_until};
 use super::super::standin::{Act, Frame, Standin, eventually};
 use super::*;
@@ -19,7 +20,7 @@ impl Push for Plain {
         vec!["one".to_owned(), "two".to_owned()]
     }
     fn keepalive(&self) -> Option<(Duration, String)> {
-        Some((Duration::from_millis(30), "still here".to_owned()))
+        Some((Duration::from_millis(300), "still here".to_owned()))
     }
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {
         let text = String::from_utf8_lossy(message);
@@ -99,9 +100,11 @@ async fn an_end_of_the_stream_has_its_reason() {
         retry("closed by the source: 1001 going away")
     );
     let policy = fault(vec![Frame::Close(1008, "too many requests")]).await;
-    assert_eq!(policy, Fault::Wait(POLICY_WAIT, "closed by the source: 1008 too many requests".to_owned()));
+    assert_eq!(
+        policy,
+        Fault::Wait(Duration::from_secs(60), "closed by the source: 1008 too many requests".to_owned())
+    );
     assert!(matches!(fault(vec![text("1"), Frame::Cut]).await, Fault::Retry(_)));
-    assert_eq!(fault(vec![text("1"), text("move")]).await, Fault::Reconnect("moved".to_owned()));
     assert!(matches!(fault(vec![Frame::Text("1".repeat(300_000))]).await, Fault::Retry(_)));
 }
 

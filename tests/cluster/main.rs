@@ -17,6 +17,7 @@ mod limits;
 mod page;
 mod prices;
 mod processes;
+mod programs;
 mod quotes;
 mod recordings;
 mod refusals;
