@@ -274,3 +274,7 @@ mod tests;
 #[cfg(test)]
 #[path = "exchange_tests.rs"]
 mod exchange_tests;
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod replay_tests;
