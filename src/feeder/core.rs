@@ -340,3 +340,7 @@ mod tests;
 #[cfg(test)]
 #[path = "exchange_tests.rs"]
 mod exchange_tests;
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod replay_tests;

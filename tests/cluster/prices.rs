@@ -225,7 +225,7 @@ async fn a_recording_is_played_to_the_tabs() {
 }
 
 /// The recordings that come with the machine, where they do.
-fn shared() -> Option<PathBuf> {
+pub(crate) fn shared() -> Option<PathBuf> {
     let named = std::env::var_os("BTC_CLUSTER_SHARED").map(PathBuf::from);
     let folder = named.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"));
     folder.join("feeds/series").canonicalize().ok()

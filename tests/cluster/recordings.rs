@@ -1,10 +1,11 @@
 //! Recordings: what a cluster records is what another one plays, and a recording plays the same each time.
 
-use crate::harness::{Cluster, Recorder, cluster, eventually};
+use crate::harness::{Cluster, Recorder, cluster, eventually, within};
 use crate::standin::exchange::Exchange;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// A source that says nothing, so that the tabs are there before the recording begins.
 const SILENT: &str = "[price]\npublish_interval = \"0s\"\nproviders = [\"quiet\"]\n\
@@ -29,7 +30,9 @@ async fn played(file: &Path, replay: &str, last: &str) -> BTreeMap<u64, Value> {
     cluster.reconfigure(&config).await;
     let mut all = BTreeMap::new();
     for recorder in &recorders {
-        let heard = eventually("the last price has come", async || heard(recorder, last)).await;
+        // A recording lasts as long as it took.
+        let patience = Duration::from_secs(60);
+        let heard = within(patience, "the last price has come", async || heard(recorder, last)).await;
         let end = heard.keys().last().copied().unwrap();
         for (seq, price) in heard {
             let known = all.entry(end - seq).or_insert_with(|| price.clone());
@@ -235,4 +238,35 @@ async fn a_recording_that_cannot_be_written_harms_nobody() {
     let streams = exchange.server.requests().iter().filter(|seen| seen.wants_stream()).count();
     assert_eq!(streams, 1, "the connection was not touched");
     assert_eq!(cluster.log().matches("recording pauses").count(), 1, "said once");
+}
+
+#[tokio::test]
+async fn another_program_s_capture_of_a_burst_is_played_whole_and_published_at_a_steady_pace() {
+    let Some(folder) = crate::prices::shared() else {
+        let why = "no ../shared/feeds/series, and BTC_CLUSTER_SHARED names none";
+        crate::harness::skipped("another_program_s_capture_of_a_burst_is_played_whole", why);
+        return;
+    };
+    let file = folder.join("binance-btcusdt-raw-burst-12s.ndjson");
+    let trades = std::fs::read_to_string(&file).unwrap().matches("@trade\"").count();
+    let quiet = SILENT.replace("\"0s\"", "\"100ms\"");
+    let cluster = cluster().workers(1).config(&quiet).file("silence", "silent").without_price().start().await;
+    let recorder = Recorder::of(subscriber(&cluster, "alice").await);
+    let begin = tokio::time::Instant::now();
+    let config = format!(
+        "[price]\nproviders = [\"burst\"]\n[provider.burst]\nkind = \"replay\"\nfile = \"{}\"\n\
+         source = \"binance\"\nspeed = 4.0\nsymbol_map = {{ BTC-USD = \"BTC-USDT\" }}",
+        file.display()
+    );
+    cluster.reconfigure(&config).await;
+    eventually("all of it is played", async || {
+        let sources = cluster.ctl(&["sources"]).await.json();
+        let played = (sources[0]["ticks"] == trades, sources[0]["rejected"] == 0);
+        if played == (true, true) { Ok(()) } else { Err(sources.to_string()) }
+    })
+    .await;
+    let heard = recorder.story().of("price").count() as u128;
+    let most = begin.elapsed().as_millis() / 100 + 2;
+    assert!(heard <= most, "{heard} frames of {trades} trades, {most} at most");
+    assert!(heard >= 5, "{heard}");
 }
