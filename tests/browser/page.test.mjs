@@ -75,7 +75,7 @@ describe("the price", () => {
   });
 
   test("of another pair says so beside it, and a switch is told for a while", async (t) => {
-    const { server, tab } = await session(t, { ...STILL, pair: "BTC-USDT" });
+    const { server, tab } = await session(t, { ...STILL, pair: "BTC-USDT", heartbeat: 600_000 });
     await tab.at("other-pair").filter({ hasText: /^BTC-USDT$/ }).waitFor();
     assert.match(await tab.page.locator("#price-remark").textContent(), /BTC-USDT stands in for BTC-USD: USDT is not USD\./);
     const changed = { type: "system", event: "pair-changed", symbol: "BTC-USD", from: "BTC-USDT", to: "BTC-USD", source: "coinbase" };
