@@ -1,14 +1,16 @@
 // The page: one session over a WebSocket, what it hears, and what is shown of it.
 //
-//   identity -> connection (session decides) -> messages -> prices, quotes -> views
+//   identity -> connection (session decides) -> messages -> prices, quotes, last hour -> views
 //
 // Time is one clock, state is in the modules that own it, and the views only show.
 
+import { Chart } from "./chart.js";
 import { makeClock } from "./clock.js";
 import { ClusterView } from "./cluster-view.js";
 import { Connection, here, problemOf, retryAfter } from "./connection.js";
 import { Identity } from "./identity.js";
 import { Info } from "./info.js";
+import { LastHour } from "./last-hour.js";
 import { Prices } from "./prices.js";
 import { QuoteDesk } from "./quotes.js";
 import { View } from "./view.js";
@@ -17,7 +19,13 @@ const clock = makeClock();
 const view = new View(document, clock);
 const cluster = new ClusterView(document, clock);
 const prices = new Prices();
-const info = new Info((known) => view.madeUp(known));
+const chart = new Chart(document, () => lastHour.hour());
+const lastHour = new LastHour({ clock, chart, say: (message) => connection.say(message) });
+const info = new Info((known) => {
+  view.madeUp(known);
+  chart.price({ madeUp: known });
+  lastHour.madeUp(known);
+});
 const identity = new Identity(renamed);
 const connection = new Connection({
   clock,
@@ -46,7 +54,10 @@ function renamed() {
 
 function showState(state) {
   view.connection(state);
-  cluster.live(state.phase === "connected");
+  const live = state.phase === "connected";
+  cluster.live(live);
+  chart.price({ live });
+  if (!live) lastHour.lost();
 }
 
 const HEARD = {
@@ -55,9 +66,10 @@ const HEARD = {
     view.session(message);
     cluster.worker(message.worker);
     info.welcome();
+    lastHour.welcome(message);
     if (message.price) showPrice(message.price);
     else if (symbol) showPrice({ symbol, price: null });
-    else view.noPrice();
+    else noPrice();
   },
   price(message) {
     const [, of = ""] = /^price:([^@]*)/.exec(message.channel ?? "") ?? [];
@@ -70,6 +82,18 @@ const HEARD = {
   stats(message) {
     cluster.stats(message);
   },
+  candle(message) {
+    lastHour.candle(message);
+  },
+  system(message) {
+    if (message.event === "pair-changed" && message.symbol === symbol) view.pairChanged(message);
+  },
+  ack(message) {
+    lastHour.answered(message);
+  },
+  error(message) {
+    lastHour.answered(message);
+  },
 };
 
 function hear(message) {
@@ -80,8 +104,15 @@ function showPrice(quote) {
   symbol ??= quote.symbol;
   const newest = prices.take(quote, clock.now());
   if (!newest || newest.symbol !== symbol) return;
+  lastHour.symbol(symbol);
+  chart.price({ stale: Boolean(newest.stale), none: !newest.price });
   if (newest.price) info.source(newest.source);
   view.price(newest);
+}
+
+function noPrice() {
+  chart.price({ stale: false, none: true });
+  view.noPrice();
 }
 
 async function postQuote(userId) {

@@ -50,6 +50,11 @@ export class Connection {
     onState(this.#state);
   }
 
+  /** Says something to the server, where there is a session to say it in. */
+  say(message) {
+    if (this.#state.phase === "connected") this.#socket?.send(JSON.stringify(message));
+  }
+
   #carry(action) {
     switch (action.do) {
       case "open":

@@ -1,11 +1,13 @@
 // Shows the price, this tab's session and the answer to the quote button. Knows the document and nothing else.
 
-import { handle, make, whileVisible, write } from "./dom.js";
+import { digits, figure, handle, make, mark, whileVisible, write } from "./dom.js";
 import { ageAt, compareDecimals } from "./prices.js";
 import { word } from "./session.js";
-import { age, currency, duration, groups, many, milliseconds, refusal, why } from "./words.js";
+import { age, currency, duration, many, milliseconds, opinion, refusal, significant, why } from "./words.js";
 
+const NONE = "\u2013";
 const FLASH = 350; // how long a change is coloured
+const REMARKED = 60_000; // how long a switch of pair is told
 const CALM = 1_000; // at most one flash, arrow and title in this time, however fast the prices come
 
 export class View {
@@ -14,6 +16,7 @@ export class View {
   #state = null;
   #quote = null;
   #mock = false;
+  #switchedAt = null;
   #flash = { at: -Infinity, price: null, timer: 0 };
   #titled = -Infinity;
 
@@ -25,10 +28,11 @@ export class View {
       state: id("state"), word: test("connection"), trouble: id("trouble"), reason: test("connection-reason"),
       next: id("next-try"), again: id("again"),
       card: id("price-card"), mockMark: id("mock-mark"), staleMark: id("stale-mark"), title: id("price-title"),
-      price: test("price"), unit: id("price-unit"), move: id("price-move"), source: test("price-source"), pair: id("price-pair"),
-      age: test("price-age"), remark: id("price-remark"),
+      price: test("price"), unit: id("price-unit"), other: id("other-pair"), move: id("price-move"), source: test("price-source"), pair: id("price-pair"),
+      age: test("price-age"), remark: id("price-remark"), switched: test("pair-changed"),
       user: test("user-id"), session: test("session-id"), worker: id("own-worker"), server: id("server"),
       ask: test("quote-button"), result: test("quote-result"), rtt: test("quote-rtt"),
+      sources: test("quote-sources"),
     };
     whileVisible(() => this.#tick(), 200);
   }
@@ -79,8 +83,9 @@ export class View {
     if (!quote.price) return this.noPrice(quote.symbol);
     this.#quote = quote;
     write(shown.title, `Price of ${quote.symbol}`);
-    digits(shown.price, quote.price);
+    figure(shown.price, quote.price);
     write(shown.unit, currency(quote.pair));
+    write(shown.other, quote.pair === quote.symbol ? "" : quote.pair);
     write(shown.source, quote.source);
     write(shown.pair, quote.pair);
     mark(shown.staleMark, "price-stale", quote.stale && "STALE");
@@ -95,12 +100,19 @@ export class View {
     if (symbol) write(shown.title, `Price of ${symbol}`);
     shown.price.dataset.words = "";
     write(shown.price, "no price at the moment");
-    for (const part of [shown.unit, shown.move]) write(part, "");
+    shown.price.removeAttribute("title");
+    for (const part of [shown.unit, shown.other, shown.move]) write(part, "");
     for (const part of [shown.source, shown.pair, shown.age]) write(part, "\u2013");
     this.#flash.price = null;
     mark(shown.staleMark, "price-stale", false);
     this.#markMadeUp();
     this.#tick();
+  }
+
+  /** The source quotes another pair from now on. */
+  pairChanged({ from, to, source }) {
+    this.#switchedAt = this.#clock.now();
+    write(this.#at.switched, `Now ${to}${source ? ` from ${source}` : ""}, before ${from}.`);
   }
 
   madeUp(yes) {
@@ -139,6 +151,10 @@ export class View {
       shown.age.dataset.ms = Math.round(old);
     }
     write(shown.remark, remark(this.#quote, connected));
+    if (this.#switchedAt !== null && now - this.#switchedAt >= REMARKED) {
+      this.#switchedAt = null;
+      write(shown.switched, "");
+    }
     write(shown.next, nextTry(this.#state, now));
     if (now - this.#titled < CALM) return;
     this.#titled = now;
@@ -154,24 +170,10 @@ export class View {
     shown.result.dataset.kind = result.kind;
     shown.result.replaceChildren(...RESULTS[result.kind](result));
     write(shown.rtt, result.kind === "answer" && result.rtt !== null ? milliseconds(result.rtt) : "");
+    const sources = result.kind === "answer" && Array.isArray(result.quote.sources) ? result.quote.sources : [];
+    shown.sources.hidden = sources.length === 0;
+    shown.sources.tBodies[0].replaceChildren(...sources.filter(Boolean).map(sourceRow));
   }
-}
-
-/** A mark is in the document or it is not: a hidden one would still be found. */
-function mark(place, testid, text, more) {
-  const found = handle(place, testid);
-  if (!text) return found?.remove();
-  if (found) return;
-  const it = make("p", "", { class: `mark ${testid}`, "data-testid": testid });
-  it.append(make("strong", text), more ? ` ${more}` : "");
-  place.append(it);
-}
-
-/** Digits in groups for the eye; as text they stay the source's own. */
-function digits(element, price) {
-  if (element.textContent === price && element.dataset.words === undefined) return;
-  delete element.dataset.words;
-  element.replaceChildren(...groups(price).map((part) => make("span", part)));
 }
 
 function trouble(state) {
@@ -192,7 +194,10 @@ function remark(quote, connected) {
   if (!quote) return connected ? "No source has a price to show." : "";
   if (!connected) return "Last heard; its age goes on.";
   if (quote.stale) return "The source has sent nothing newer.";
-  if (quote.pair !== quote.symbol) return `${quote.pair} stands in for ${quote.symbol}.`;
+  if (quote.pair !== quote.symbol) {
+    const [has, wanted] = [currency(quote.pair), currency(quote.symbol)];
+    return `${quote.pair} stands in for ${quote.symbol}${has === wanted ? "" : `: ${has} is not ${wanted}`}.`;
+  }
   if (quote.sources?.length > 1) return `Made of ${many(quote.sources.length, "source")}.`;
   return "";
 }
@@ -200,12 +205,24 @@ function remark(quote, connected) {
 function titleOf(quote, mock, state) {
   if (!quote) return "btc-cluster";
   const marks = [mock && "made up", quote.stale && "stale", state?.phase !== "connected" && "not connected"].filter(Boolean);
-  return `${quote.price} ${quote.pair}${marks.length ? ` (${marks.join(", ")})` : ""}`;
+  return `${significant(quote.price)[0]} ${quote.pair}${marks.length ? ` (${marks.join(", ")})` : ""}`;
 }
 
 function accepted({ sessions, unconfirmed }) {
   const silent = unconfirmed ? ` (${many(unconfirmed, "worker")} not heard of)` : "";
   return `Accepted for ${many(sessions, "session")}${silent}`;
+}
+
+function sourceRow({ source, pair, price, age_ms: ageMs, verdict }) {
+  const row = make("tr", "", { "data-source": source, "data-verdict": verdict });
+  const cell = make("td", price ? "" : NONE, { class: "number digits" });
+  if (price) figure(cell, String(price));
+  const old = Number.isFinite(ageMs) ? age(ageMs) : NONE;
+  row.append(
+    make("th", source, { scope: "row" }), make("td", pair ?? NONE), cell, make("td", old, { class: "number" }),
+    make("td", opinion(verdict)),
+  );
+  return row;
 }
 
 const RESULTS = {

@@ -61,6 +61,19 @@ export function groups(price) {
   return parts;
 }
 
+/** A price as what carries information and the zeros behind it: two decimals stay. Joined they are the same text. */
+export function significant(price) {
+  const [, told, zeros] = /^(\d+\.\d\d\d*?)(0+)$/.exec(price) ?? [null, price, ""];
+  return [told, zeros];
+}
+
+const VERDICTS = { agrees: "agrees", deviates: "deviates", stale: "stale", "other-pair": "other pair", none: "no price" };
+
+/** What the server thinks of a source's price; a word that is not known is shown as it is. */
+export function opinion(verdict) {
+  return Object.hasOwn(VERDICTS, verdict) ? VERDICTS[verdict] : String(verdict ?? NONE);
+}
+
 const CLOSES = {
   1000: "The server ended this session.",
   1001: "The server is stopping.",

@@ -69,6 +69,22 @@ test("the price moves while one looks", async (t) => {
   calm(tab);
 });
 
+test("the chart shows the minutes that the cluster has seen, and goes on", async (t) => {
+  const cluster = await startCluster(t);
+  const history = `${cluster.url}/api/v1/history?symbol=BTC-USD&interval=1m&limit=60`;
+  if ((await fetch(history)).status === 404) return t.skip("this server has no history");
+  const { tabs: [tab] } = await openTabs(t, cluster, 1);
+  const close = tab.page.locator("#chart-close");
+  await eventually(async () => assert.match(await close.textContent(), /^\d+\.\d+$/));
+  const first = await close.textContent();
+  await eventually(async () => assert.notEqual(await close.textContent(), first));
+  assert.match(await tab.at("chart").getAttribute("aria-label"), /^Last hour of BTC-USD: from \d.* Made-up prices\./);
+  assert.equal(await tab.text("chart-mock"), "MADE-UP PRICES (mock)");
+  await tab.screenshot("cluster-chart");
+  const { candles } = await (await fetch(history)).json();
+  assert.equal(await tab.page.locator("#chart-open").textContent(), candles[0].open);
+});
+
 test("the answer to the quote button comes to that tab and nowhere else", async (t) => {
   const cluster = await startCluster(t);
   const { tabs } = await openTabs(t, cluster, 3);

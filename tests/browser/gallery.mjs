@@ -18,8 +18,64 @@ const STATES = {
       await tab.at("quote-rtt").filter({ hasText: "ms" }).waitFor();
     },
   },
+  sources: {
+    options: { mock: false, source: "median" },
+    async prepare(server, tab) {
+      server.sources = [
+        { source: "coinbase", pair: "BTC-USD", price: "64250.12", age_ms: 120, verdict: "agrees" },
+        { source: "kraken", pair: "BTC-USD", price: "64249.90000000", age_ms: 840, verdict: "agrees" },
+        { source: "bitstamp", pair: "BTC-USD", price: "66310", age_ms: 1_200, verdict: "deviates" },
+        { source: "coindesk", pair: "BTC-USD", price: "64100.5", age_ms: 184_000, verdict: "stale" },
+        { source: "binance", pair: "BTC-USDT", price: "64301.77000000", age_ms: 35, verdict: "other-pair" },
+        { source: "my-script", pair: null, price: null, age_ms: null, verdict: "none" },
+      ];
+      await tab.is("connected");
+      await tab.at("quote-button").click();
+      await tab.at("quote-sources").waitFor();
+    },
+  },
+  switched: {
+    options: { mock: false, source: "binance", pair: "BTC-USDT", history: 31 },
+    async prepare(server, tab) {
+      await tab.is("connected");
+      server.send({ type: "price", channel: "price:BTC-USD", ...server.quote({ seq: 1e6, price: "61668.00000000" }) });
+      server.send({ type: "system", event: "pair-changed", symbol: "BTC-USD", from: "BTC-USD", to: "BTC-USDT", source: "binance" });
+      for (const at of [4, 5, 6, 20]) server.candles.delete([...server.candles.keys()].at(-at));
+      const partial = [...server.candles.values()].slice(0, 2);
+      for (const candle of partial) candle.partial = true;
+      server.cut();
+      await tab.is("connected");
+      await tab.page.waitForTimeout(1_500);
+      const { x, y, width, height } = await tab.at("chart").boundingBox();
+      await tab.page.mouse.move(x + width * 0.6, y + height / 2);
+    },
+  },
+  recorded: {
+    options: { mock: false, source: "replay", tick: 1e9, history: 0 },
+    async prepare(server, tab) {
+      server.candles.clear();
+      for (let n = 0; n < 50; n += 1) {
+        const price = (61_000 + 150 * Math.sin(n / 9)).toFixed(2);
+        server.candles.set(n, { time: new Date(Date.UTC(2024, 2, 24, 14, n)).toISOString(), open: price, high: `${Number(price) + 20}`, low: price, close: price, ticks: 3 });
+      }
+      server.cut();
+      await tab.is("connected");
+    },
+  },
   mock: { options: {} },
   stale: { options: { mock: false, source: "binance", freshFor: 300, tick: 1e9 } },
+  ended: {
+    options: { mock: false, source: "binance", freshFor: 300, tick: 1e9 },
+    prepare(server) {
+      for (const key of [...server.candles.keys()].slice(-20)) server.candles.delete(key);
+      server.cut();
+    },
+  },
+  "no-history": { options: { mock: false, source: "kraken", history: 0, tick: 1e9 }, prepare(server) {
+    server.candles.clear();
+    server.historyRefusal = { status: 503, slug: "history-unavailable", retryAfter: 60 };
+    server.cut();
+  } },
   none: { options: { forgetAfter: 300, tick: 1e9 } },
   reconnecting: {
     options: { mock: false, source: "kraken" },

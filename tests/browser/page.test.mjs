@@ -59,6 +59,45 @@ describe("the price", () => {
     assert.equal(await tab.at("price").locator("span").count(), 3);
   });
 
+  test("is without the zeros that tell nothing, for the eye alone", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    const tell = (seq, price) => server.send({ type: "price", channel: "price:BTC-USD", ...server.quote({ seq, price }) });
+    tell(99, "61668.10000000");
+    await tab.at("price").filter({ hasText: /^61668\.10000000$/ }).waitFor();
+    assert.equal(await tab.at("price").innerText(), "61668.10000000");
+    assert.equal(await tab.at("price").getAttribute("title"), "61668.10000000");
+    const wide = await tab.at("price").locator(".zeros").evaluate((zeros) => [zeros.textContent, zeros.getBoundingClientRect().width]);
+    assert.deepEqual(wide, ["000000", 0]);
+    await eventually(async () => assert.match(await tab.page.title(), /^61668\.10 /));
+    tell(100, "61668.1");
+    await tab.at("price").filter({ hasText: /^61668\.1$/ }).waitFor();
+    assert.deepEqual([await tab.at("price").getAttribute("title"), await tab.at("price").locator(".zeros").count()], [null, 0]);
+  });
+
+  test("of another pair says so beside it, and a switch is told for a while", async (t) => {
+    const { server, tab } = await session(t, { ...STILL, pair: "BTC-USDT", heartbeat: 600_000 });
+    await tab.at("other-pair").filter({ hasText: /^BTC-USDT$/ }).waitFor();
+    assert.match(await tab.page.locator("#price-remark").textContent(), /BTC-USDT stands in for BTC-USD: USDT is not USD\./);
+    const changed = { type: "system", event: "pair-changed", symbol: "BTC-USD", from: "BTC-USDT", to: "BTC-USD", source: "coinbase" };
+    await tab.page.clock.install();
+    server.send({ ...changed, symbol: "BTC-EUR" });
+    Object.assign(server.options, { pair: "BTC-USD", source: "coinbase" });
+    server.tick(65_000);
+    await tab.at("other-pair").waitFor({ state: "hidden" });
+    assert.equal(await tab.text("pair-changed"), "", "another symbol's is not ours");
+    server.send(changed);
+    await tab.at("pair-changed").filter({ hasText: "Now BTC-USD from coinbase, before BTC-USDT." }).waitFor();
+    await tab.page.clock.runFor(58_000);
+    assert.notEqual(await tab.text("pair-changed"), "");
+    server.send({ ...changed, from: "BTC-USD", to: "<img src=x>", source: "binance" });
+    await tab.at("pair-changed").filter({ hasText: "Now <img src=x> from binance, before BTC-USD." }).waitFor();
+    await tab.page.clock.runFor(10_000);
+    assert.notEqual(await tab.text("pair-changed"), "");
+    await tab.page.clock.runFor(52_000);
+    await eventually(async () => assert.equal(await tab.text("pair-changed"), ""));
+    assert.equal(await tab.text("connection"), "connected");
+  });
+
   test("flashes up and down, once a second at most", async (t) => {
     const { server, tab } = await session(t, STILL);
     const card = tab.page.locator("#price-card");
@@ -216,13 +255,13 @@ describe("the connection", () => {
     const { server, tab } = await session(t, { ...STILL, heartbeat: 100 });
     server.silent = true;
     await eventually(async () => assert.deepEqual(await tab.states(), ["connecting", "connected", "reconnecting", "connected"]), 45_000);
-    assert.deepEqual(server.heard, [{ type: "ping" }]);
+    assert.deepEqual(server.heard.filter(({ type }) => type !== "subscribe"), [{ type: "ping" }]);
   });
 
   test("that is merely quiet is kept", async (t) => {
     const { server, tab } = await session(t, { ...STILL, heartbeat: 100 });
     server.quiet = true;
-    await eventually(() => assert.equal(server.heard.length, 1), 30_000);
+    await eventually(() => assert.ok(server.heard.some(({ type }) => type === "ping")), 30_000);
     await tab.page.waitForTimeout(5_500);
     assert.deepEqual(await tab.states(), ["connecting", "connected"]);
   });
@@ -295,6 +334,38 @@ describe("the quote button", () => {
   });
 });
 
+const SOURCES = [
+  { source: "coinbase", pair: "BTC-USD", price: "64250.12", age_ms: 120, verdict: "agrees" },
+  { source: "bitstamp", pair: "BTC-USD", price: "66310", age_ms: 1_200, verdict: "deviates" },
+  { source: "coindesk", pair: "BTC-USD", price: "64100.5", age_ms: 184_000, verdict: "stale" },
+  { source: "binance", pair: "BTC-USDT", price: "64301.77000000", age_ms: 35, verdict: "other-pair" },
+  { source: "my-script", pair: null, price: null, age_ms: null, verdict: "none" },
+  { source: "<b>odd</b>", pair: "BTC-USD", price: "1", age_ms: 1, verdict: "sleepy" },
+];
+
+describe("the sources of a quote", () => {
+  test("are shown below it, each with its verdict, and go with it", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    assert.equal(await tab.at("quote-sources").isVisible(), false);
+    server.sources = SOURCES;
+    await tab.at("quote-button").click();
+    await tab.at("quote-sources").waitFor();
+    const rows = await tab.at("quote-sources").locator("tbody tr").evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent)));
+    assert.deepEqual(rows, [
+      ["coinbase", "BTC-USD", "64250.12", "0.1 s", "agrees"],
+      ["bitstamp", "BTC-USD", "66310", "1.2 s", "deviates"],
+      ["coindesk", "BTC-USD", "64100.5", "3 min 04 s", "stale"],
+      ["binance", "BTC-USDT", "64301.77000000", "0.0 s", "other pair"],
+      ["my-script", "\u2013", "\u2013", "\u2013", "no price"],
+      ["<b>odd</b>", "BTC-USD", "1", "0.0 s", "sleepy"],
+    ]);
+    assert.equal(await tab.page.getByRole("table", { name: "Sources of this quote" }).count(), 1);
+    server.sources = null;
+    await tab.at("quote-button").click();
+    await tab.at("quote-sources").waitFor({ state: "hidden" });
+  });
+});
+
 describe("the looks", () => {
   const SHAPES = { phone: { width: 360, height: 740 }, desk: { width: 1_200, height: 800 } };
 
@@ -304,6 +375,9 @@ describe("the looks", () => {
         const server = await serve(t, { tick: 1e9, freshFor: 1, pair: "BTC-USDT" });
         const tab = await (await open(t, server.url, { viewport, colorScheme, reducedMotion: "reduce" })).is("connected");
         await tab.at("price-stale").waitFor();
+        server.sources = SOURCES;
+        server.send({ type: "system", event: "pair-changed", symbol: "BTC-USD", from: "BTC-USD", to: "BTC-USDT", source: "mock" });
+        await eventually(async () => assert.ok(await tab.at("chart").locator("path.line[d]").count()));
         await tab.at("quote-button").click();
         await tab.at("quote-rtt").filter({ hasText: "ms" }).waitFor();
         await tab.page.mouse.move(0, 0);
@@ -343,7 +417,7 @@ describe("the looks", () => {
   test("serve those who do not see them: landmarks, names, and no chatter from every tick", async (t) => {
     const { tab } = await session(t, { tick: 50 });
     for (const role of ["banner", "main", "contentinfo"]) assert.equal(await tab.page.getByRole(role).count(), 1, role);
-    for (const name of ["Price of BTC-USD", "This tab", "Ask for a quote", "The cluster"]) {
+    for (const name of ["Price of BTC-USD", "The last hour", "This tab", "Ask for a quote", "The cluster"]) {
       assert.equal(await tab.page.getByRole("region", { name, exact: true }).count(), 1, name);
     }
     assert.equal(await tab.page.getByRole("table", { name: "Workers" }).getByRole("rowheader").count(), 3);
@@ -351,7 +425,9 @@ describe("the looks", () => {
     assert.deepEqual(await Promise.all(["connection", "quote-result", "price", "price-age", "workers"].map(speaks)), [true, true, false, false, false]);
     await tab.page.keyboard.press("Tab");
     const outline = await tab.page.evaluate(() => [document.activeElement.dataset.testid, getComputedStyle(document.activeElement).outlineStyle]);
-    assert.deepEqual(outline, ["new-tab", "solid"]);
+    assert.deepEqual(outline, ["chart", "solid"]);
+    await tab.page.keyboard.press("Tab");
+    assert.equal(await tab.page.evaluate(() => document.activeElement.dataset.testid), "new-tab");
     assert.equal(await tab.at("new-tab").getAttribute("rel"), "noopener");
   });
 

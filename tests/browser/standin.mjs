@@ -16,6 +16,8 @@ import { WebSocketServer } from "ws";
 
 const STATIC = new URL("../../static/", import.meta.url);
 const SUBPROTOCOL = "btc-cluster.v1.json";
+const CANDLES = "candle:BTC-USD@1m";
+const MINUTE = 60_000;
 const USER_ID = /^[A-Za-z0-9._~:@-]{1,128}$/;
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 const HEADERS = {
@@ -40,6 +42,9 @@ const DEFAULTS = {
   pair: "BTC-USD",
   pageWsUrl: "", // "own" for its own second port, else the text itself
   statsUsers: true,
+  history: 60, // minutes of made-up candles before the first price
+  candles: true, // false: as a server that knows neither the channel nor the route
+  candleEvery: 1_000, // milliseconds
 };
 
 /** Starts one and answers it once it listens. */
@@ -54,6 +59,9 @@ class Standin {
   workers = [];
   requests = [];
   heard = [];
+  candles = new Map(); // by start
+  historyRefusal = null; // {status, slug, retryAfter}
+  sources = null; // of an answer to a POST
   refusal = null;
   silent = false; // sends nothing at all
   quiet = false; // answers, but sends nothing of its own
@@ -78,12 +86,14 @@ class Standin {
       ws: await this.#listen(this.options.ws, (request, response) => this.#plain(request, response)),
     };
     this.url = `http://127.0.0.1:${this.ports.http}`;
+    this.#remember(this.options.history);
     if (this.options.tick > 0) {
       this.#every(this.options.tick, () => this.tick());
       this.tick();
     }
     this.#every(50, () => this.#watchHealth());
     this.#every(1_000, () => this.#sendStats());
+    this.#every(this.options.candleEvery, () => this.#sendCandle());
   }
 
   /** As a stop by TERM: a notice, 1001, nobody listens any more. */
@@ -107,7 +117,14 @@ class Standin {
     this.receivedAt = Date.now();
     this.price = price ?? Math.round((this.price + (Math.random() - 0.5) * 8) * 100) / 100;
     this.#health = "fresh";
+    this.#note(this.receivedAt, this.price);
     this.#sendPrice();
+  }
+
+  /** The newest minute to everybody who asked for it, or another candle. */
+  candle(candle = [...this.candles.values()].at(-1)) {
+    const message = { type: "candle", channel: CANDLES, symbol: "BTC-USD", interval: "1m", ...candle };
+    for (const session of this.sessions.values()) if (session.channels.has(CANDLES)) tell(session, message);
   }
 
   /** The session's message to one user (or to all). */
@@ -138,6 +155,28 @@ class Standin {
       received_at: new Date(this.receivedAt).toISOString(), age_ms: age, stale: age > Math.min(this.options.freshFor, this.options.maxAge),
       seq: this.seq, ...more,
     };
+  }
+
+  // ---- candles
+
+  /** A walk of so many minutes up to now, the same each time, that ends at the first price. */
+  #remember(minutes) {
+    const now = Math.floor(Date.now() / MINUTE) * MINUTE;
+    const walk = Array.from({ length: minutes * 6 }, (_, n) => 40 * Math.sin(n / 50) + 25 * Math.sin(n / 17) + 9 * Math.sin(n * n));
+    const shift = this.price - (walk.at(-1) ?? 0);
+    for (const [n, step] of walk.entries()) this.#note(now - (minutes - n / 6) * MINUTE, shift + step);
+  }
+
+  #note(at, price) {
+    const start = Math.floor(at / MINUTE) * MINUTE;
+    const text = price.toFixed(2);
+    const { open = text, high = text, low = text, ticks = 0 } = this.candles.get(start) ?? {};
+    const [time, top, bottom] = [new Date(start).toISOString(), Math.max(high, text), Math.min(low, text)];
+    this.candles.set(start, { time, open, high: top.toFixed(2), low: bottom.toFixed(2), close: text, ticks: ticks + 1 });
+  }
+
+  #sendCandle() {
+    if (!this.silent && !this.quiet && this.candles.size > 0) this.candle();
   }
 
   // ---- workers
@@ -215,6 +254,12 @@ class Standin {
       const wsUrl = pageWsUrl === "own" ? `ws://127.0.0.1:${this.ports.ws}/ws` : pageWsUrl || null;
       json(response, 200, { name: "btc-cluster", version: "0.0.0-standin", environment: "test", ws_url: wsUrl, mock, symbols: ["BTC-USD"] });
     },
+    "GET /api/v1/history"(request, response, url) {
+      if (!this.options.candles) return problem(response, { status: 404, slug: "not-found", detail: "there is nothing at this path" });
+      if (this.historyRefusal) return problem(response, this.historyRefusal);
+      const { symbol, interval, limit } = Object.fromEntries(url.searchParams);
+      json(response, 200, { symbol, interval, candles: [...this.candles.values()].slice(-limit) });
+    },
     "GET /api/v1/stats"(request, response) {
       json(response, 200, this.stats());
     },
@@ -227,7 +272,9 @@ class Standin {
       if (sessions.length === 0) return problem(response, { status: 404, slug: "user-not-connected", detail: "this user has no session" });
       if (!quote) return problem(response, { status: 503, slug: "price-unavailable", detail: "there is no price at the moment", retryAfter: 1 });
       const requestId = randomUUID();
-      for (const session of sessions) tell(session, { type: "quote", request_id: requestId, ...quote });
+      for (const session of sessions) {
+        tell(session, { type: "quote", request_id: requestId, ...quote, ...(this.sources && { sources: this.sources }) });
+      }
       // The real one also answers the poster after the delivery.
       json(response, 202, { request_id: requestId, user_id: userId, symbol: "BTC-USD", sessions: sessions.length });
     },
@@ -245,7 +292,7 @@ class Standin {
   #open(socket, userId) {
     const ready = this.workers.filter((worker) => worker.state === "ready");
     const worker = ready.toSorted((a, b) => this.#load(a) - this.#load(b))[0] ?? this.workers[0];
-    const session = { id: randomUUID(), userId, socket, worker };
+    const session = { id: randomUUID(), userId, socket, worker, channels: new Set() };
     this.sessions.set(session.id, session);
     socket.on("message", (data) => this.#hear(session, data));
     socket.on("close", () => (this.sessions.delete(session.id), this.#sendStats()));
@@ -261,6 +308,16 @@ class Standin {
     const message = JSON.parse(data);
     this.heard.push(message);
     if (message.type === "ping" && !this.silent) tell(session, { type: "pong", id: message.id });
+    if (message.type === "subscribe" && !this.silent) this.#subscribe(session, message);
+  }
+
+  #subscribe(session, { channels, id }) {
+    if (!this.options.candles || channels.some((channel) => channel !== CANDLES)) {
+      return tell(session, { type: "error", id, code: "unknown-channel", message: `there is no channel "${channels}"` });
+    }
+    for (const channel of channels) session.channels.add(channel);
+    tell(session, { type: "ack", id });
+    if (!this.quiet && this.candles.size > 0) this.candle();
   }
 
   #sendPrice() {

@@ -1,0 +1,84 @@
+// The minutes of the last hour: what the server's history said, and what was heard since. Pure.
+//
+// A candle is kept as `{time, open, high, low, close, ticks, partial}`: `time` its start in milliseconds since 1970,
+// prices the server's own texts, and in `at` the same prices as numbers, for pixels alone.
+
+export const MINUTE = 60_000;
+export const HOUR = 60 * MINUTE;
+
+const PRICES = ["open", "high", "low", "close"];
+const DECIMAL = /^\d+(\.\d+)?$/;
+const LATE = 2 * MINUTE; // a candle so much older than the newest is a last word on its minute; more, and time went back
+
+/** One candle as the server tells it, or null when it is none. */
+export function candleOf(told) {
+  const time = Math.floor(Date.parse(told?.time) / MINUTE) * MINUTE;
+  const at = {};
+  for (const name of PRICES) at[name] = typeof told?.[name] === "string" && DECIMAL.test(told[name]) ? Number(told[name]) : NaN;
+  if (![time, ...Object.values(at)].every((n) => Number.isFinite(n) && n > 0)) return null;
+  const { open, high, low, close, ticks } = told;
+  return { time, open, high, low, close, ticks, partial: told.partial === true, at };
+}
+
+/** The candles of one symbol, an hour of them at most. */
+export class Candles {
+  #kept = []; // by time, ascending
+
+  /** A history: all there is, but for what was heard since `askedAt`, which is newer. */
+  history(told, askedAt) {
+    const since = this.#kept.filter(({ heardAt }) => heardAt >= askedAt);
+    this.#kept = [];
+    const past = told.map(candleOf).filter(Boolean).sort((a, b) => a.time - b.time);
+    for (const candle of [...past, ...since]) this.#put(candle);
+  }
+
+  /** A live candle, heard at `now`. */
+  hear(told, now) {
+    const candle = candleOf(told);
+    if (candle) this.#put({ ...candle, heardAt: now });
+  }
+
+  clear() {
+    this.#kept = [];
+  }
+
+  /**
+   * The hour to be shown when it is `now` on the server's wall clock: `{from, to, past, candles}`, oldest first. It
+   * ends with this minute; where that hour has no candle (an old recording, a long outage) it is `past`, and ends with
+   * the newest one.
+   */
+  hour(now) {
+    const newest = this.#kept.length > 0 ? this.#kept.at(-1).time + MINUTE : 0;
+    const current = (Math.floor(now / MINUTE) + 1) * MINUTE;
+    const past = newest > 0 && Math.abs(current - newest) >= HOUR;
+    const to = past ? newest : Math.max(newest, current);
+    return { from: to - HOUR, to, past, candles: this.#kept.filter(({ time }) => time >= to - HOUR) };
+  }
+
+  #put(candle) {
+    const back = candle.time < (this.#kept.at(-1)?.time ?? 0) - LATE;
+    const others = this.#kept.filter(({ time }) => (back ? time < candle.time : time !== candle.time));
+    const all = [...others, candle].sort((a, b) => a.time - b.time);
+    this.#kept = all.filter(({ time }) => time > all.at(-1).time - HOUR);
+  }
+}
+
+/** Runs of candles without a minute missing between them. */
+export function runs(candles) {
+  const all = [];
+  for (const candle of candles) {
+    const run = all.at(-1);
+    if (run && candle.time - run.at(-1).time === MINUTE) run.push(candle);
+    else all.push([candle]);
+  }
+  return all;
+}
+
+/** The minutes without a price after the first candle, as `{from, to}`; the minute that has just begun is none. */
+export function gaps(hour) {
+  const ends = runs(hour.candles).map((run) => ({ first: run[0].time, end: run.at(-1).time + MINUTE }));
+  const all = ends.map(({ end }, at) => ({ from: end, to: ends[at + 1]?.first ?? hour.to }));
+  const last = all.at(-1);
+  if (last && last.to - last.from <= MINUTE) all.pop();
+  return all;
+}

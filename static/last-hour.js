@@ -1,0 +1,96 @@
+// The last hour of the symbol: listens to its candles, asks for those of before, and lets the chart show them.
+//
+// Subscribed first, asked then: so nothing is missed between. A server that does not know the channel has no history
+// either, and is not asked.
+
+import { Candles } from "./candles.js";
+import { History } from "./history.js";
+
+const ID = "candles"; // of our subscription, in the server's answer
+
+export class LastHour {
+  #clock;
+  #say;
+  #chart;
+  #candles = new Candles();
+  #history;
+  #symbol = null;
+  #madeUp = null;
+  #live = false;
+  #wall = null; // the server's wall clock at this page's time 0
+
+  /** `say(message)` speaks in the session, `chart` shows. */
+  constructor({ clock, say, chart }) {
+    this.#clock = clock;
+    this.#say = say;
+    this.#chart = chart;
+    this.#history = new History({
+      now: () => clock.now(),
+      onCandles: (told, askedAt) => this.#take(told, askedAt),
+      onState: (word) => this.#state(word),
+    });
+  }
+
+  /** A session began: everything anew, as the server may be a new one. */
+  welcome({ time, channels }) {
+    const wall = Date.parse(time);
+    this.#wall = (Number.isNaN(wall) ? Date.now() : wall) - this.#clock.now();
+    this.#live = true;
+    const [, symbol] = /^price:([^@]+)/.exec((channels ?? []).find((name) => /^price:/.test(name))) ?? [];
+    const shown = this.#symbol ?? symbol;
+    this.#symbol = null;
+    if (shown) this.symbol(shown);
+  }
+
+  /** The symbol that the page shows, when it is known. */
+  symbol(symbol) {
+    if (symbol === this.#symbol || !this.#live) return;
+    this.#symbol = symbol;
+    this.#chart.symbol(symbol);
+    this.#say({ type: "subscribe", channels: [`candle:${symbol}@1m`], id: ID });
+  }
+
+  /** There is no session any more. */
+  lost() {
+    if (!this.#live) return;
+    this.#live = false;
+    this.#history.stop();
+  }
+
+  /** The answer to our subscription: an `ack`, or an `error`. */
+  answered({ id, code }) {
+    if (id !== ID) return;
+    if (code === "unknown-channel") this.#state("missing");
+    else this.#history.ask(this.#symbol);
+  }
+
+  /** A live candle. */
+  candle(message) {
+    if (message.symbol !== this.#symbol || message.interval !== "1m") return;
+    this.#candles.hear(message, this.#clock.now());
+    this.#chart.news();
+  }
+
+  /** Whether prices are made up. Such ones and real ones are never in one history: it is another one now. */
+  madeUp(yes) {
+    const changed = this.#madeUp !== null && this.#madeUp !== yes;
+    this.#madeUp = yes;
+    if (changed && this.#live && this.#symbol) this.#history.ask(this.#symbol);
+  }
+
+  /** What is to be seen now, as `Candles.hour` tells it; null as long as no server has told the time. */
+  hour() {
+    return this.#wall === null ? null : this.#candles.hour(this.#wall + this.#clock.now());
+  }
+
+  #take(told, askedAt) {
+    this.#candles.history(told, askedAt);
+    this.#state("here");
+  }
+
+  #state(word) {
+    if (word === "missing") this.#candles.clear();
+    this.#chart.history(word);
+    this.#chart.news();
+  }
+}
