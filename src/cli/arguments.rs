@@ -27,6 +27,10 @@ pub(super) enum Command {
     Run,
     /// Validate the configuration and print it with the origin of each value
     Check,
+    /// Print the price: the running daemon's, else asked of the sources
+    Price(Price),
+    /// Try each price source and say what is in the way: name, connection, TLS, status, first price, clock
+    Probe(Probe),
     /// Ask or tell the running daemon
     Ctl(Ctl),
     /// What the daemon starts its own processes with
@@ -43,6 +47,32 @@ pub(super) enum Role {
     Worker,
     /// Serves prices.
     Feeder,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Price {
+    /// Of what; without it price.symbol of the configuration
+    #[arg(long)]
+    pub(super) symbol: Option<String>,
+    /// Print the quote as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// How long to wait for the sources where no daemon runs, in seconds
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(super) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Probe {
+    /// Only this one, configured or not; without it all of price.providers
+    #[arg(long, value_name = "NAME")]
+    pub(super) provider: Option<String>,
+    /// Print a JSON list
+    #[arg(long)]
+    pub(super) json: bool,
+    /// How long to wait for each step and for each first price, in seconds
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(super) timeout: u64,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use crate::config::{Faults, Source, control_socket};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ fn question(what: &What) -> Value {
     }
 }
 
-fn ask(path: &PathBuf, question: &Value) -> io::Result<Value> {
+pub(super) fn ask(path: &Path, question: &Value) -> io::Result<Value> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     writeln!(stream, "{question}")?;
@@ -191,7 +191,7 @@ fn status(answer: &Value) {
     }
 }
 
-fn watch(path: &PathBuf, json: bool) -> ExitCode {
+fn watch(path: &Path, json: bool) -> ExitCode {
     loop {
         match ask(path, &question(&What::Watch)) {
             Err(error) => return fail(path, &error),

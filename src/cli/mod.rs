@@ -4,6 +4,8 @@ mod arguments;
 mod check;
 mod ctl;
 mod daemon;
+mod price;
+mod probe;
 mod table;
 
 use arguments::{Arguments, Command, Role};
@@ -33,6 +35,8 @@ pub fn run() -> ExitCode {
     match arguments.command {
         None | Some(Command::Run) => daemon::run(source()),
         Some(Command::Check) => check::run(source()),
+        Some(Command::Price(ref price)) => price::run(price, source()),
+        Some(Command::Probe(ref probe)) => probe::run(probe, source()),
         Some(Command::Ctl(ref ctl)) => ctl::run(ctl, source()),
         Some(Command::Internal { role: Role::Worker }) => crate::worker::run(),
         Some(Command::Internal { role: Role::Feeder }) => crate::feeder::run_process(),

@@ -357,6 +357,22 @@ pub enum ProviderKind {
 }
 
 impl ProviderKind {
+    /// The base addresses that a source of this kind talks to, by the names of its ways.
+    #[must_use]
+    pub fn places(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Binance(exchange)
+            | Self::Bitstamp(exchange)
+            | Self::Coinbase(exchange)
+            | Self::Kraken(exchange) => {
+                vec![("stream", exchange.stream_url.clone()), ("rest", exchange.rest_url.clone())]
+            }
+            Self::Coindesk { rest_url, .. } => vec![("rest", rest_url.clone())],
+            Self::HttpJson { url, .. } => vec![("rest", url.replace(['{', '}'], ""))],
+            Self::Mock { .. } | Self::Replay { .. } | Self::Command { .. } => vec![],
+        }
+    }
+
     /// What a source of this kind is asked for when `symbol` is wanted.
     #[must_use]
     pub fn pair(&self, symbol: &Symbol) -> Symbol {

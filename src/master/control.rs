@@ -45,6 +45,12 @@ pub(crate) enum Command {
     },
     /// Price sources.
     Sources,
+    /// The price of a symbol, or of the default one.
+    Price {
+        /// Which.
+        #[serde(default)]
+        symbol: Option<String>,
+    },
     /// Read the configuration again; the answer waits for the outcome.
     Reload,
     /// Replace a worker, or start one that was given up.
@@ -160,6 +166,9 @@ impl Master {
                 json!({ "ok": true, "sessions": raw(&self.sessions_json(user.as_deref())) })
             }
             Command::Sources => json!({ "ok": true, "sources": raw(&self.sources) }),
+            Command::Price { symbol } => self
+                .price_json(symbol.as_deref())
+                .unwrap_or_else(|| failed("price.symbols does not have this symbol")),
             Command::Reload => return self.reload_for(answer),
             Command::RestartWorker { id } => self.restart_worker(id),
             Command::Kick { session } => {

@@ -2,7 +2,7 @@
 //! one moment.
 
 use super::core::Master;
-use crate::model::{Health, Mono, Wall};
+use crate::model::{Health, Mono, Symbol, Wall};
 use crate::os::{clock, process};
 use crate::protocol::client::QuoteText;
 use crate::protocol::cluster::{Port, ToWorker};
@@ -65,8 +65,8 @@ impl Master {
         }
     }
 
-    fn price_object(&self) -> Option<Box<RawValue>> {
-        let quote = self.prices.get(&self.config.price.symbol)?;
+    fn price_object(&self, symbol: &Symbol) -> Option<Box<RawValue>> {
+        let quote = self.prices.get(symbol)?;
         let (rules, now) = (self.config.price.rules(), clock::boot());
         if quote.health(&rules, now) == Health::Gone {
             return None;
@@ -78,7 +78,7 @@ impl Master {
         let now = clock::mono();
         let (workers, feeder) = self.rows(now);
         let totals = self.totals();
-        let price = self.price_object();
+        let price = self.price_object(&self.config.price.symbol);
         let shown = self.config.stats.users;
         let users: Vec<UserRow<'_>> = if shown {
             let first = self.directory.first_users(NAMED);
@@ -192,6 +192,18 @@ impl Master {
             value.extend(more);
         }
         value
+    }
+
+    /// `btc-cluster price`: the quote, or null when there is none; `None` for an unknown symbol. Without a symbol
+    /// the default one.
+    pub(super) fn price_json(&self, symbol: Option<&str>) -> Option<Value> {
+        let price = &self.config.price;
+        let symbol = match symbol {
+            None => &price.symbol,
+            Some(name) => price.symbols.iter().find(|symbol| symbol.as_str() == name)?,
+        };
+        let mock = self.prices.get(symbol).is_some_and(|quote| quote.mock);
+        Some(json!({ "ok": true, "price": self.price_object(symbol), "mock": mock }))
     }
 
     fn price_words(&self) -> String {

@@ -70,7 +70,12 @@ impl Http {
         Arc::new(Self { whole, ..Self::new(Proxies::Ignored) })
     }
 
-    fn client(&self) -> Result<&Client, Fault> {
+    /// Whether the proxies of the environment are used.
+    pub(super) fn uses_proxies(&self) -> bool {
+        self.proxies == Proxies::Environment
+    }
+
+    pub(super) fn client(&self) -> Result<&Client, Fault> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -142,7 +147,7 @@ impl Http {
     }
 }
 
-async fn send(request: RequestBuilder) -> Result<Response, Fault> {
+pub(super) async fn send(request: RequestBuilder) -> Result<Response, Fault> {
     request.send().await.map_err(|error| Fault::Retry(chain(error)))
 }
 

@@ -19,6 +19,7 @@ mod http;
 mod line;
 mod mock;
 mod poll;
+mod probe;
 mod push;
 mod replay;
 mod script;
@@ -35,6 +36,7 @@ mod verdicts;
 pub use build::{Content, Leg, Source, build};
 pub use fault::Fault;
 pub use http::{Http, Proxies};
+pub use probe::{Finding, Step, probe};
 pub use script::Script;
 
 use crate::model::{Price, Symbol, Wall};

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod harness;
+#[path = "../standin/mod.rs"]
+mod standin;
 
 mod admin;
 mod edges;
@@ -21,4 +23,5 @@ mod reload;
 mod rolling;
 mod sessions;
 mod sweep;
+mod tools;
 mod truth;

@@ -1,0 +1,82 @@
+//! `btc-cluster probe`: what is between this machine and each price source.
+
+use super::arguments::Probe;
+use super::{FAILED, OK, USAGE, check};
+use crate::config::{Faults, PriceConfig, Provider, Source, load};
+use crate::providers::{Content, Finding, Http, Proxies, Step, build, probe};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
+    let loaded = source.and_then(|mut source| {
+        if let Some(name) = &wanted.provider {
+            // A kind without a section has its defaults then; for a name of the configuration this is the same.
+            source.overrides.push(("price.providers".to_owned(), name.clone()));
+        }
+        load(&source)
+    });
+    let config = match loaded {
+        Ok(loaded) => loaded.config,
+        Err(faults) => return check::refuse(&faults),
+    };
+    let providers: Vec<_> =
+        config.price.providers.iter().filter_map(|name| config.providers.get(name)).cloned().collect();
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return ExitCode::from(FAILED);
+    };
+    let findings = runtime.block_on(all(&providers, &config.price, Duration::from_secs(wanted.timeout)));
+    if wanted.json {
+        println!("{}", serde_json::to_string(&findings).unwrap_or_default());
+    } else {
+        show(&findings);
+    }
+    // A lookup of a name that nobody answers may still hold a thread; nobody waits for it.
+    runtime.shutdown_background();
+    // A source is as good as its best way.
+    let good = |provider: &Provider| findings.iter().any(|f| f.source == provider.name && f.good());
+    ExitCode::from(match providers.iter().all(good) {
+        _ if providers.is_empty() => USAGE,
+        true => OK,
+        false => FAILED,
+    })
+}
+
+/// All sources at the same time, in their order.
+async fn all(providers: &[Provider], price: &PriceConfig, patience: Duration) -> Vec<Finding> {
+    let http = Arc::new(Http::new(Proxies::Environment));
+    let one = async |provider: &Provider| {
+        let content = Content::new(provider, price);
+        probe(&provider.name, build(&content, &http), &provider.kind.places(), &http, patience).await
+    };
+    futures_util::future::join_all(providers.iter().map(one)).await.into_iter().flatten().collect()
+}
+
+fn show(findings: &[Finding]) {
+    for finding in findings {
+        let host = if finding.host.is_empty() { String::new() } else { format!("  {}", finding.host) };
+        println!("{} {}{host}", finding.source, finding.leg);
+        let steps = [
+            ("name", &finding.dns),
+            ("connection", &finding.tcp),
+            ("http", &finding.http),
+            ("price", &finding.price),
+        ];
+        for (what, step) in steps {
+            match step {
+                Step::Ok { what: text, ms } => println!("  {what:<11} ok      {ms:>5} ms  {text}"),
+                Step::Failed { why, ms } => println!("  {what:<11} FAILED  {ms:>5} ms  {why}"),
+                Step::Skipped => {}
+            }
+        }
+        if let Some(ms) = finding.clock_ms {
+            println!("  {:<11} {} against ours, to about a second", "its clock", seconds(ms));
+        }
+    }
+}
+
+/// `+0.3 s`: the host's clock is that far ahead.
+fn seconds(ms: i64) -> String {
+    let sign = if ms < 0 { '-' } else { '+' };
+    format!("{sign}{}.{} s", ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000 / 100)
+}

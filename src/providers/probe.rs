@@ -1,0 +1,254 @@
+//! What is between this machine and a source: for the operator behind a firewall.
+//!
+//! Each way of a source is tried as the daemon would go it, one step after the other: the name, the connection, an
+//! HTTP request (with TLS where the address says so), and a session until its first price.
+
+use super::build::Leg;
+use super::http::{Http, send};
+use super::{Fault, Sink, Source, Tick};
+use crate::model::Wall;
+use crate::os::clock;
+use futures_util::future::join_all;
+use reqwest::Url;
+use reqwest::header::DATE;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout};
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Step {
+    /// It went well.
+    Ok {
+        /// What there is to say of it.
+        what: String,
+        /// How long it took.
+        ms: u64,
+    },
+    /// It did not, and why.
+    Failed {
+        /// In the words of the log.
+        why: String,
+        /// How long it took.
+        ms: u64,
+    },
+    /// Nothing to try: a file has no name to resolve, a proxy resolves it itself, an earlier step failed.
+    Skipped,
+}
+
+impl Step {
+    fn failed(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+}
+
+/// What was found on one way of a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The provider's name.
+    pub source: String,
+    /// `stream`, `rest`, ...
+    pub leg: String,
+    /// `host:port`, or empty.
+    pub host: String,
+    /// The name's addresses.
+    pub dns: Step,
+    /// The TCP connection.
+    pub tcp: Step,
+    /// An HTTP request at the host, over TLS for `https` and `wss`: its status.
+    pub http: Step,
+    /// A session: the first price.
+    pub price: Step,
+    /// The host's clock less ours in milliseconds, exact to about a second (the header `Date` has no more).
+    pub clock_ms: Option<i64>,
+}
+
+impl Finding {
+    /// Whether there was a price.
+    #[must_use]
+    pub fn good(&self) -> bool {
+        matches!(self.price, Step::Ok { .. })
+    }
+}
+
+/// Tries every way of a source at the same time. `places` are the ways' names and base addresses; a way without one
+/// has no host to try. Each step, and the wait for a price, takes at most `patience`.
+pub async fn probe(
+    name: &str,
+    source: Result<Source, String>,
+    places: &[(&'static str, String)],
+    http: &Http,
+    patience: Duration,
+) -> Vec<Finding> {
+    match source {
+        Err(why) => {
+            vec![Finding { price: Step::Failed { why: format!("off: {why}"), ms: 0 }, ..empty(name, "") }]
+        }
+        Ok(source) => {
+            let way = async |leg: &Leg| {
+                let place = places.iter().find(|(word, _)| *word == leg.word).map(|(_, url)| &**url);
+                one(name, leg, place, http, patience).await
+            };
+            join_all(source.legs.iter().map(way)).await
+        }
+    }
+}
+
+fn empty(source: &str, leg: &str) -> Finding {
+    Finding {
+        source: source.to_owned(),
+        leg: leg.to_owned(),
+        host: String::new(),
+        dns: Step::Skipped,
+        tcp: Step::Skipped,
+        http: Step::Skipped,
+        price: Step::Skipped,
+        clock_ms: None,
+    }
+}
+
+async fn one(name: &str, leg: &Leg, place: Option<&str>, http: &Http, patience: Duration) -> Finding {
+    let mut finding = empty(name, leg.word);
+    if let Some(url) = place.and_then(address) {
+        let port = url.port_or_known_default().unwrap_or(443);
+        let host = url.host_str().unwrap_or_default().to_owned();
+        finding.host = format!("{host}:{port}");
+        // A proxy resolves and connects itself; whether this machine could is then no question.
+        if !proxied(http) {
+            finding.dns = resolve(&finding.host, patience).await;
+            if finding.dns.failed() {
+                return finding;
+            }
+            finding.tcp = connect(&finding.host, patience).await;
+            if finding.tcp.failed() {
+                return finding;
+            }
+        }
+        (finding.http, finding.clock_ms) = knock(http, url, patience).await;
+    }
+    finding.price = listen(leg, patience).await;
+    finding
+}
+
+/// `ws` is `http` and `wss` is `https`; the path does not matter.
+fn address(url: &str) -> Option<Url> {
+    let url = url.strip_prefix("ws").map_or_else(|| url.to_owned(), |rest| format!("http{rest}"));
+    url.parse().ok()
+}
+
+fn proxied(http: &Http) -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    http.uses_proxies()
+        && ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"]
+            .into_iter()
+            .any(set)
+}
+
+async fn timed<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, String>>,
+    what: impl FnOnce(&T) -> String,
+) -> (Step, Option<T>) {
+    let begin = Instant::now();
+    let outcome =
+        timeout(patience, work).await.unwrap_or_else(|_| Err(format!("nothing within {patience:?}")));
+    let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(value) => (Step::Ok { what: what(&value), ms }, Some(value)),
+        Err(why) => (Step::Failed { why, ms }, None),
+    }
+}
+
+async fn resolve(host: &str, patience: Duration) -> Step {
+    let work = async {
+        let found = lookup_host(host).await.map_err(|error| error.to_string())?;
+        let mut addresses: Vec<_> = found.map(|address| address.ip().to_string()).collect();
+        addresses.dedup();
+        if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
+    };
+    timed(patience, work, |addresses| addresses.join(" ")).await.0
+}
+
+async fn connect(host: &str, patience: Duration) -> Step {
+    let work = async {
+        let stream = TcpStream::connect(host).await.map_err(|error| error.to_string())?;
+        stream.peer_addr().map_err(|error| error.to_string())
+    };
+    timed(patience, work, |peer| peer.ip().to_string()).await.0
+}
+
+/// Any status shows that the way is open; what it means for the source says its session.
+async fn knock(http: &Http, url: Url, patience: Duration) -> (Step, Option<i64>) {
+    let tls = url.scheme() == "https";
+    let begin = Instant::now();
+    let work = async {
+        let client = http.client().map_err(|fault| fault.to_string())?;
+        send(client.head(url)).await.map_err(|fault| fault.to_string())
+    };
+    let (step, response) =
+        timed(patience, work, |response| format!("{}{}", if tls { "TLS, " } else { "" }, response.status()))
+            .await;
+    let date = response.and_then(|response| {
+        let text = response.headers().get(DATE)?.to_str().ok()?;
+        let their = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Some(their.as_millisecond())
+    });
+    // The second that the header names began up to a second ago, and the answer took its way.
+    let ours = clock::wall().0 - i64::try_from(begin.elapsed().as_millis() / 2).unwrap_or(0);
+    (step, date.map(|their| their + 500 - ours))
+}
+
+/// Keeps the first price.
+#[derive(Default)]
+struct First {
+    tick: Option<Tick>,
+    bad: Option<String>,
+    found: Arc<tokio::sync::Notify>,
+}
+
+impl Sink for First {
+    fn tick(&mut self, tick: Tick) {
+        if self.tick.is_none() {
+            self.tick = Some(tick);
+            self.found.notify_one();
+        }
+    }
+    fn bad(&mut self, why: String) {
+        self.bad = Some(why);
+    }
+}
+
+async fn listen(leg: &Leg, patience: Duration) -> Step {
+    let mut first = First::default();
+    let found = first.found.clone();
+    let begin = Instant::now();
+    let fault = match leg.make() {
+        Err(fault) => Some(fault),
+        Ok(mut provider) => tokio::select! {
+            fault = provider.session(&mut first) => Some(fault),
+            () = found.notified() => None,
+            () = tokio::time::sleep(patience) => {
+                Some(Fault::Retry(first.bad.take().unwrap_or_else(|| format!("no price within {patience:?}"))))
+            }
+        },
+    };
+    let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match (first.tick, fault) {
+        (Some(tick), _) => Step::Ok { what: said(&tick), ms },
+        (None, fault) => {
+            Step::Failed { why: fault.map_or_else(|| "no price".to_owned(), |fault| fault.to_string()), ms }
+        }
+    }
+}
+
+/// `BTC-USDT 64250.12`, and how far its stamp is from our clock.
+fn said(tick: &Tick) -> String {
+    let stamp = tick.time.map(|Wall(stamp)| stamp - clock::wall().0);
+    match stamp {
+        Some(ms) => format!("{} {}, stamped {ms:+} ms from our clock", tick.pair, tick.price),
+        None => format!("{} {}", tick.pair, tick.price),
+    }
+}
