@@ -18,5 +18,6 @@ mod life;
 mod reload;
 mod report;
 pub mod router;
+mod status;
 
 pub use life::{Failure, run};
