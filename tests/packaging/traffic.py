@@ -1,6 +1,8 @@
 """Clients of a daemon that is being restarted: what they see.
 
     traffic.py quote            one tab, one POST; prints both, fails when the price does not reach the tab
+    traffic.py proxied PORT REST_PORT HOST
+                                the same through proxies, the tab from another address, which the daemon must see
     traffic.py storm STOP FILE  new connections to both ports, one after the other in each of four threads, and ten tabs
                                 that come back by themselves, until the file STOP is there; writes what happened to FILE
 """
@@ -9,6 +11,7 @@ import base64
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -16,8 +19,8 @@ import time
 HTTP, WS = 3000, 8080
 
 
-def connect(port, timeout):
-    return socket.create_connection(("127.0.0.1", port), timeout)
+def connect(port, timeout, source="127.0.0.1"):
+    return socket.create_connection(("127.0.0.1", port), timeout, (source, 0))
 
 
 def exchange(port, request, timeout=30):
@@ -37,10 +40,10 @@ def get(path):
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
 
 
-def post(path, value):
+def post(path, value, host="localhost"):
     body = json.dumps(value)
     return (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
 
@@ -48,11 +51,11 @@ def post(path, value):
 class Tab:
     """A WebSocket session, just enough of one."""
 
-    def __init__(self, user, port=HTTP, timeout=30):
-        self.stream = connect(port, timeout)
+    def __init__(self, user, port=HTTP, timeout=30, host="localhost", source="127.0.0.1"):
+        self.stream = connect(port, timeout, source)
         key = base64.b64encode(os.urandom(16)).decode()
         self.stream.sendall(
-            f"GET /ws?user_id={user} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /ws?user_id={user} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         self.rest = b""
@@ -107,6 +110,19 @@ def quote():
     message = tab.until("quote")
     print("tab:    ", json.dumps(message))
     assert status == 202 and json.loads(body)["request_id"] == message["request_id"]
+
+
+def proxied(port, rest_port, host):
+    """A tab and a POST through proxies; the tab stays until somebody ends it."""
+    tab = Tab("carol", int(port), host=host, source="127.0.0.9")
+    tab.until("welcome")
+    status, body = exchange(int(rest_port), post("/api/v1/quotes", {"user_id": "carol"}, host))
+    message = tab.until("quote")
+    assert status == 202 and json.loads(body)["request_id"] == message["request_id"]
+    found = subprocess.run(["btc-cluster", "ctl", "sessions", "--json", "--user", "carol"], capture_output=True, check=True)
+    address = json.loads(found.stdout)[0]["address"]
+    print(f"{host}: quote through ports {port} and {rest_port}, the client's address is {address}")
+    assert address == "127.0.0.9"
 
 
 class Count:
@@ -196,4 +212,4 @@ def storm(stop, file):
 
 
 if __name__ == "__main__":
-    {"quote": quote, "storm": storm}[sys.argv[1]](*sys.argv[2:])
+    {"quote": quote, "proxied": proxied, "storm": storm}[sys.argv[1]](*sys.argv[2:])
