@@ -83,8 +83,8 @@ pub(super) struct Asked {
 /// Fails where a daemon answers already.
 pub(super) async fn refuse_second(path: &Path) -> io::Result<()> {
     let Ok(other) = UnixStream::connect(path).await else { return Ok(()) };
-    let pid = other.peer_cred().ok().and_then(|peer| peer.pid()).map(|pid| format!(", process {pid},"));
-    let text = format!("{}: another btc-cluster{} is running there", path.display(), pid.unwrap_or_default());
+    let pid = other.peer_cred().ok().and_then(|peer| peer.pid()).map(|pid| format!(" (process {pid})"));
+    let text = format!("{}: another btc-cluster is running there{}", path.display(), pid.unwrap_or_default());
     Err(io::Error::new(io::ErrorKind::AddrInUse, text))
 }
 

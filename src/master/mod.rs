@@ -14,10 +14,10 @@ mod children;
 mod control;
 mod core;
 pub mod directory;
+mod headline;
 mod life;
 mod reload;
 mod report;
 pub mod router;
-mod status;
 
 pub use life::{Failure, run};

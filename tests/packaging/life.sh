@@ -196,7 +196,7 @@ echo "== a second one"
 check "systemctl start does nothing" systemctl start $unit
 check "and leaves it as it is" is MainPID "$main"
 second=$(btc-cluster run 2>&1; echo "exit $?")
-check "by hand it says so" grep -q "another btc-cluster, process $main, is running there" <<<"$second"
+check "by hand it says so" grep -q "another btc-cluster is running there (process $main)" <<<"$second"
 check "and ends" grep -q 'exit 1$' <<<"$second"
 note "${second//$'\n'/ }"
 other=$(runuser -u nobody -- btc-cluster run 2>&1; echo "exit $?")
