@@ -290,14 +290,29 @@ check "the daemon is ready" soon answers /readyz 200
 
 echo "== inside the sandbox"
 check "no other program runs" not nsenter --target "$(main_pid)" --mount /usr/bin/true
-mkdir -p $drop
-sed 's/^#ExecPaths=\/usr\/bin/ExecPaths=\/usr\/bin/' /usr/share/doc/btc-cluster/examples/exec.conf >$drop/exec.conf
+mkdir -p $drop /usr/local/lib/btc-cluster
+printf '#!/bin/sh\npython3 -c "print(64250.12)"\n' >/usr/local/lib/btc-cluster/plugin
+chmod 755 /usr/local/lib/btc-cluster/plugin
+# What is run beside the start is run in the daemon's sandbox, as its user.
+cat >$drop/plugin.conf <<'UNIT'
+[Service]
+ExecStartPost=-/bin/sh -c '/usr/local/lib/btc-cluster/plugin >/var/lib/btc-cluster/plugin'
+UNIT
 systemctl daemon-reload
-check "with the drop-in for scripts it starts" systemctl restart $unit
-check "and they run" nsenter --target "$(main_pid)" --mount /usr/bin/true
-rm -r $drop
+check "without the drop-in a script does not run" systemctl restart $unit
+check "and leaves nothing" not test -s /var/lib/btc-cluster/plugin
+sed 's/^#ExecPaths=/ExecPaths=/' /usr/share/doc/btc-cluster/examples/exec.conf >$drop/exec.conf
 systemctl daemon-reload
-check "without it it starts" systemctl restart $unit
+check "with the drop-in of the examples" systemctl restart $unit
+check "it does, and may write to the state directory" soon grep -qx 64250.12 /var/lib/btc-cluster/plugin
+note "with it systemd-analyze security says $(exposure)"
+rm -r $drop /usr/local/lib/btc-cluster
+systemctl daemon-reload
+check "without it the daemon starts" systemctl restart $unit
+for pid in $(pgrep -f 'btc-cluster'); do
+    pss=$(awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup" 2>/dev/null) && [[ -n $pss ]] &&
+        note "$(tr '\0' ' ' <"/proc/$pid/cmdline"): $pss KiB (PSS)"
+done
 
 echo "== remove, purge"
 check "is removed" apt-get remove -y -qq btc-cluster
