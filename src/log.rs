@@ -1,5 +1,7 @@
 //! Where log lines go: text, JSON lines, or the journal with its fields; the level can change while running.
 
+mod journal;
+
 use crate::config::{Log, LogFormat};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -15,6 +17,7 @@ type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 type Writer = Box<dyn Layer<Filtered> + Send + Sync>;
 
 struct Sink {
+    role: String,
     level: reload::Handle<EnvFilter, Registry>,
     writer: reload::Handle<Writer, Filtered>,
     file: Output,
@@ -59,7 +62,7 @@ fn journal() -> bool {
 }
 
 /// The layer that writes lines in the form that the configuration wants.
-fn writer(config: &Log, file: &Output) -> Writer {
+fn writer(config: &Log, role: &str, file: &Output) -> Writer {
     let output = file.clone();
     let make = move || output.clone();
     let colours = config.file.is_none() && io::stderr().is_terminal();
@@ -72,8 +75,8 @@ fn writer(config: &Log, file: &Output) -> Writer {
         LogFormat::Json => return Box::new(fmt::layer().json().flatten_event(true).with_writer(make)),
         LogFormat::Journald => {
             // Without a journal there is still standard error.
-            if let Ok(layer) = tracing_journald::layer() {
-                return Box::new(layer.with_syslog_identifier("btc-cluster".to_owned()));
+            if let Ok(layer) = journal::Journal::new(role) {
+                return Box::new(layer);
             }
         }
         LogFormat::Auto | LogFormat::Text => {}
@@ -85,7 +88,7 @@ fn filter(config: &Log) -> EnvFilter {
     EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-/// Begins; later calls do nothing. `role` says which process this is.
+/// Begins; later calls do nothing. `role` says which process this is: `master`, `feeder`, `worker 3`.
 pub fn init(config: &Log, role: &str) {
     if SINK.get().is_some() {
         return;
@@ -93,9 +96,9 @@ pub fn init(config: &Log, role: &str) {
     let file = Output(Arc::new(Mutex::new((None, None))));
     file.open(config.file.clone());
     let (filtering, level) = reload::Layer::new(filter(config));
-    let (writing, writer) = reload::Layer::new(writer(config, &file));
+    let (writing, writer) = reload::Layer::new(writer(config, role, &file));
     let _ = tracing_subscriber::registry().with(filtering).with(writing).try_init();
-    let _ = SINK.set(Sink { level, writer, file });
+    let _ = SINK.set(Sink { role: role.to_owned(), level, writer, file });
     tracing::debug!(role, "logging");
 }
 
@@ -106,7 +109,7 @@ pub fn adopt(config: &Log) {
     if !known {
         sink.file.open(config.file.clone());
     }
-    let _ = sink.writer.reload(writer(config, &sink.file));
+    let _ = sink.writer.reload(writer(config, &sink.role, &sink.file));
     let _ = sink.level.reload(filter(config));
 }
 

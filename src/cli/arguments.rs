@@ -34,6 +34,12 @@ pub(super) enum Command {
     Probe(Probe),
     /// Ask or tell the running daemon
     Ctl(Ctl),
+    /// Print what a shell needs to complete these commands
+    #[command(hide = true)]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// What the daemon starts its own processes with
     #[command(hide = true)]
     Internal {

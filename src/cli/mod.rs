@@ -10,7 +10,8 @@ mod probe;
 mod table;
 
 use arguments::{Arguments, Command, Role};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Done.
@@ -39,8 +40,17 @@ pub fn run() -> ExitCode {
         Some(Command::Price(ref price)) => price::run(price, source()),
         Some(Command::Probe(ref probe)) => probe::run(probe, source()),
         Some(Command::Ctl(ref ctl)) => ctl::run(ctl, source()),
+        Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Internal { role: Role::Worker, .. }) => crate::worker::run(),
         Some(Command::Internal { role: Role::Feeder, .. }) => crate::feeder::run_process(),
         Some(Command::Internal { role: Role::Exec, ref words }) => exec::run(words),
     }
+}
+
+/// The package ships what this prints.
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "btc-cluster", &mut text);
+    let _ = std::io::stdout().write_all(&text);
+    ExitCode::from(OK)
 }

@@ -129,6 +129,7 @@ impl Master {
     }
 
     fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
+        self.heard = clock::mono();
         while let Some(message) = batch.next::<ToMaster<'_>>() {
             self.worker_says(from, message?);
         }

@@ -80,16 +80,21 @@ pub(super) struct Asked {
     answer: oneshot::Sender<Value>,
 }
 
+/// Fails where a daemon answers already.
+pub(super) async fn refuse_second(path: &Path) -> io::Result<()> {
+    let Ok(other) = UnixStream::connect(path).await else { return Ok(()) };
+    let pid = other.peer_cred().ok().and_then(|peer| peer.pid()).map(|pid| format!(" (process {pid})"));
+    let text = format!("{}: another btc-cluster is running there{}", path.display(), pid.unwrap_or_default());
+    Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+}
+
 /// Makes the socket. One that nobody answers is a leftover and is replaced.
 pub(super) async fn listen(path: &Path) -> io::Result<UnixListener> {
     let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(told)?;
     }
-    if UnixStream::connect(path).await.is_ok() {
-        let text = format!("{}: another btc-cluster is running there", path.display());
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
-    }
+    refuse_second(path).await?;
     match std::fs::symlink_metadata(path) {
         Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
             std::fs::remove_file(path).map_err(told)?;

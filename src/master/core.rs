@@ -7,6 +7,7 @@ use super::reload::Reloads;
 use super::router::Router;
 use crate::config::{Config, Loaded, Source, WorkerCount};
 use crate::model::{Mono, Quote, Symbol};
+use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -32,6 +33,7 @@ pub(super) struct Master {
     pub(super) loaded: Loaded,
     pub(super) revision: u64,
     pub(super) listeners: Arc<Listeners>,
+    pub(super) kept: Kept,
     pub(super) board: Board,
     pub(super) fleet: Fleet,
     pub(super) children: Children,
@@ -50,6 +52,8 @@ pub(super) struct Master {
     pub(super) refused: BTreeMap<Symbol, String>,
     pub(super) reloads: Reloads,
     pub(super) started: Mono,
+    /// When a worker last said something.
+    pub(super) heard: Mono,
     pub(super) started_wall: i64,
     pub(super) notifier: Notifier,
     pub(super) told_ready: bool,
@@ -69,6 +73,19 @@ pub(super) fn workers(config: &Config) -> Slot {
             .and_then(|n| Slot::try_from(n.get()).ok())
             .map_or(1, |n| n.clamp(1, 256)),
     }
+}
+
+/// What the watchdog is fed by, beside the fact that the loop runs.
+struct Life {
+    ready: bool,
+    stopping: bool,
+    heard: Mono,
+}
+
+/// A master that serves and has not heard a word of any worker for `limit` is of no use, however alive its loop:
+/// systemd may start it anew. While it starts or stops, systemd's other limits count.
+fn feeds(life: Life, limit: Duration, now: Mono) -> bool {
+    !life.ready || life.stopping || now.since(life.heard) <= limit
 }
 
 impl Master {
@@ -256,13 +273,8 @@ impl Master {
         self.router.tidy(now);
         self.directory.tidy(now);
         self.tell_status();
-        // A master whose workers are all silent is of no use: systemd may start it anew.
-        let alive = self.children.0.values().filter(|child| child.is_worker());
-        let silent = alive
-            .filter_map(|child| child.beat_at)
-            .all(|at| now.since(at) > self.config.cluster.worker_timeout);
-        let any = self.children.0.values().any(|child| child.is_worker() && child.beat_at.is_some());
-        if !(any && silent) {
+        let fleet = Life { ready: self.told_ready, stopping: self.stopping, heard: self.heard };
+        if feeds(fleet, self.config.cluster.worker_timeout, now) {
             self.notifier.watchdog();
         }
     }
@@ -278,9 +290,9 @@ impl Master {
     pub(super) fn stop(&mut self) {
         let again = self.stopping;
         self.stopping = true;
-        self.notifier.stopping();
         let (now, grace) = (clock::mono(), self.config.shutdown.grace);
         let delay = self.config.shutdown.delay;
+        self.notifier.stopping(delay + grace + LAST_WORDS * 4);
         if !again && !delay.is_zero() {
             tracing::info!(event = "unready", ?delay);
             self.children.tell_workers(&ToWorker::Unready);
@@ -299,5 +311,21 @@ impl Master {
     /// Where the daemon listens, in words.
     pub(super) fn addresses(&self, port: Port) -> Vec<String> {
         self.listeners.addresses(port).map(|address| address.to_string()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watchdog_is_fed_until_no_worker_has_said_a_word_for_worker_timeout() {
+        let (limit, heard) = (Duration::from_secs(5), Mono(1_000_000_000_000));
+        let serving = |after| feeds(Life { ready: true, stopping: false, heard }, limit, heard.after(after));
+        assert!(serving(Duration::ZERO) && serving(limit));
+        assert!(!serving(limit + Duration::from_millis(1)));
+        let late = heard.after(limit * 9);
+        assert!(feeds(Life { ready: false, stopping: false, heard }, limit, late), "TimeoutStartSec= counts");
+        assert!(feeds(Life { ready: true, stopping: true, heard }, limit, late), "TimeoutStopSec= counts");
     }
 }

@@ -7,6 +7,7 @@ use super::directory::Directory;
 use super::reload::{Reloads, to_json};
 use super::router::Router;
 use crate::config::{Loaded, Source, Watcher};
+use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -27,6 +28,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 /// What a worker opens for itself: sockets, links, the runtime's, and some connections that only ask.
 const OWN_FILES: u64 = 32;
+/// How often the master looks after itself, systemd and its children at the least.
+const PULSE: Duration = Duration::from_secs(1);
 /// Events that may wait. Links wait behind it, and then the workers: nothing is lost.
 const EVENTS: usize = 256;
 
@@ -80,14 +83,16 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), Failure> {
 async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let files = crate::os::process::raise_open_files();
     let signals = Signals::master().map_err(Failure::Io)?;
-    let listeners = Listeners::bind(&loaded.config).map_err(Failure::Listen)?;
-    let (events, inbox) = mpsc::channel(EVENTS);
     let socket = loaded.config.control.socket.clone();
+    // Before the ports: that they are in use is true, too, but says less.
+    control::refuse_second(&socket).await.map_err(Failure::Control)?;
+    let sockets = Listeners::bind(&loaded.config).map_err(Failure::Listen)?;
+    let (events, inbox) = mpsc::channel(EVENTS);
     let control = control::listen(&socket).await.map_err(Failure::Control)?;
     tokio::spawn(control::serve(control, events.clone()));
     let watcher = Watcher::start(source.clone(), &loaded);
     let board = Board::new().map_err(Failure::Io)?;
-    let mut master = Master::new(source, loaded, (listeners, board), files, events);
+    let mut master = Master::new(source, loaded, (sockets, board), files, events);
     master.log_listening();
     let actions = master.fleet.resize(clock::mono(), workers(&master.config));
     master.act(actions);
@@ -100,7 +105,7 @@ impl Master {
     fn new(
         source: Source,
         loaded: Loaded,
-        (listeners, board): (Listeners, Board),
+        ((listeners, kept), board): ((Listeners, Kept), Board),
         files: u64,
         events: mpsc::Sender<Event>,
     ) -> Self {
@@ -114,6 +119,7 @@ impl Master {
             loaded,
             revision: 1,
             listeners: Arc::new(listeners),
+            kept,
             board,
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now),
             children: Children::default(),
@@ -128,6 +134,7 @@ impl Master {
             refused: BTreeMap::new(),
             reloads: Reloads::default(),
             started: now,
+            heard: now,
             started_wall: clock::wall().0,
             notifier: Notifier::new(),
             told_ready: false,
@@ -145,7 +152,8 @@ impl Master {
         mut signals: Signals,
         mut watcher: Watcher,
     ) -> Result<(), Failure> {
-        let mut second = interval(Duration::from_secs(1));
+        let period = self.notifier.watchdog_interval().map_or(PULSE, |limit| limit.min(PULSE));
+        let mut second = interval(period);
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.over.is_none() {
             let wake = clock::instant(self.next_deadline(clock::mono()));

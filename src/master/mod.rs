@@ -14,6 +14,7 @@ mod children;
 mod control;
 mod core;
 pub mod directory;
+mod headline;
 mod life;
 mod reload;
 mod report;

@@ -206,25 +206,15 @@ impl Master {
         Some(json!({ "ok": true, "price": self.price_object(symbol), "mock": mock }))
     }
 
-    fn price_words(&self) -> String {
+    pub(super) fn price_words(&self) -> String {
         let symbol = &self.config.price.symbol;
-        let Some(quote) = self.prices.get(symbol) else { return format!("no price of {symbol}") };
-        let (age, made_up) =
-            (quote.age(clock::boot()).as_secs_f64(), if quote.mock { " (MADE UP)" } else { "" });
-        format!("{symbol} {} from {}{made_up}, {age:.1} s old", quote.price, quote.source)
-    }
-
-    /// systemd's status line, when it has changed.
-    pub(super) fn tell_status(&mut self) {
-        let workers = self.children.ready_workers().count();
-        let text = format!(
-            "{workers} workers, {} sessions, {}",
-            self.directory.totals().sessions,
-            self.price_words()
-        );
-        if text != self.status {
-            self.notifier.status(&text);
-            self.status = text;
-        }
+        let (rules, now) = (self.config.price.rules(), clock::boot());
+        let known = self.prices.get(symbol).map(|quote| (quote, quote.health(&rules, now)));
+        let Some((quote, health)) = known.filter(|(_, health)| *health != Health::Gone) else {
+            return format!("no price of {symbol}");
+        };
+        let (age, made_up) = (quote.age(now).as_secs_f64(), if quote.mock { " (MADE UP)" } else { "" });
+        let stale = if health == Health::Fresh { "" } else { ", STALE" };
+        format!("{symbol} {} from {}{made_up}, {age:.1} s old{stale}", quote.price, quote.source)
     }
 }

@@ -2,7 +2,8 @@
 //! the socket of every address that stays, and changes nothing when one cannot be had.
 
 use crate::config::{Config, Listen};
-use crate::os::notify::{Passed, passed_sockets};
+use crate::net::kept::{self, Kept};
+use crate::os::notify::{Notifier, Passed, passed_sockets};
 use crate::protocol::cluster::Port;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -100,26 +101,43 @@ fn wanted(config: &Config, port: Port) -> Option<&Listen> {
 }
 
 impl Listeners {
-    /// Takes what systemd passed by the names `http`, `ws` and `admin`, and binds the rest. To be called once, at the
-    /// start of the daemon.
+    /// Takes what systemd passed by the names `http`, `ws` and `admin`, and what it kept of this daemon's last life,
+    /// and binds the rest. To be called once, at the start of the daemon.
     ///
     /// # Errors
     /// Says which key of the configuration cannot be fulfilled, and why.
-    pub fn bind(config: &Config) -> io::Result<Self> {
-        let passed = Self::from_systemd(passed_sockets(&["http", "ws", "admin"])?)?;
-        passed.change(config)
+    pub fn bind(config: &Config) -> io::Result<(Self, Kept)> {
+        let known = |name: &str| matches!(name, "http" | "ws" | "admin") || kept::read(name).is_some();
+        let passed = passed_sockets(known)?;
+        let names = passed.iter().map(|(name, _)| name).filter(|name| kept::read(name).is_some());
+        let mut kept = Kept::new(Notifier::new(), names.cloned());
+        let mut passed = Self::from_systemd(passed)?;
+        let listeners = passed.change(config).or_else(|error| {
+            // What was kept helps or is let go: it may be in the way of what is wanted now.
+            let all = passed.0.len();
+            passed.0.retain(|listener| listener.wanted.is_none());
+            if passed.0.len() == all {
+                return Err(error);
+            }
+            kept.forget();
+            passed.change(config)
+        })?;
+        drop(passed);
+        kept.keep(&listeners);
+        Ok((listeners, kept))
     }
 
     fn from_systemd(passed: Vec<Passed>) -> io::Result<Self> {
         let listener = |(name, listener): Passed| {
-            let port = match &*name {
-                "http" => Port::Http,
-                "ws" => Port::Ws,
-                _ => Port::Admin,
+            let (port, wanted) = match (&*name, kept::read(&name)) {
+                (_, Some((port, wanted))) => (port, Some(wanted)),
+                ("http", _) => (Port::Http, None),
+                ("ws", _) => (Port::Ws, None),
+                _ => (Port::Admin, None),
             };
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
-            Ok(Listener { port, wanted: None, address, socket: listener.into() })
+            Ok(Listener { port, wanted, address, socket: listener.into() })
         };
         passed.into_iter().map(listener).collect::<io::Result<_>>().map(Self)
     }
@@ -215,6 +233,11 @@ impl Listeners {
     /// All sockets, and what each is.
     pub fn all(&self) -> impl Iterator<Item = (Port, &OwnedFd)> {
         self.0.iter().map(|listener| (listener.port, &listener.socket))
+    }
+
+    /// The sockets that this daemon bound itself, by the address that the configuration wants.
+    pub(super) fn own(&self) -> impl Iterator<Item = (Port, SocketAddr, &OwnedFd)> {
+        self.0.iter().filter_map(|one| one.wanted.map(|wanted| (one.port, wanted, &one.socket)))
     }
 
     /// Where one port of the daemon is to be found.

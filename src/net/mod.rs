@@ -3,4 +3,5 @@
 pub mod accept;
 pub mod even;
 pub mod guard;
+pub mod kept;
 pub mod listen;

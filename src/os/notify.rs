@@ -1,10 +1,18 @@
 //! What the master tells systemd. All of it does nothing where there is no `NOTIFY_SOCKET`, and a systemd that does
 //! not listen is no reason to do anything but go on.
 
+use super::descriptors;
 use sd_notify::NotifyState;
-use std::io;
+use std::io::{self, Read};
 use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream as StdUnixStream};
 use std::time::Duration;
+
+/// The longest that systemd may take to do what it was told.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The master's line to systemd.
 #[derive(Clone, Debug, Default)]
@@ -36,9 +44,26 @@ impl Notifier {
         }
     }
 
-    /// A stop begins.
-    pub fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+    /// A stop begins, and may take so long. (`TimeoutStopSec=` knows nothing of the configuration.)
+    pub fn stopping(&self, within: Duration) {
+        let within = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
+        tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within)]);
+    }
+
+    /// Leaves a copy of a descriptor with systemd, which passes it to the next process of this service, however this
+    /// one ends; `false`: nobody took it. Names have no colon.
+    pub fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) -> bool {
+        let message = format!("FDSTORE=1\nFDNAME={name}\n");
+        let sent = tell_with(&message, descriptor);
+        sent.unwrap_or_else(|error| {
+            tracing::debug!(%error, "systemd does not listen");
+            false
+        })
+    }
+
+    /// Takes back what was kept by that name.
+    pub fn forget(&self, name: &str) {
+        tell(&[NotifyState::Custom(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))]);
     }
 
     /// A sign of life. Only from the loop whose life it is a sign of.
@@ -51,6 +76,19 @@ impl Notifier {
     pub fn watchdog_interval(&self) -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|limit| limit / 2)
     }
+    /// Waits until systemd has done all that it was told; not for ever.
+    pub fn barrier(&self) {
+        let waited = StdUnixStream::pair().and_then(|(mut ours, theirs)| {
+            ours.set_read_timeout(Some(PATIENCE))?;
+            let sent = tell_with("BARRIER=1", theirs.as_fd())?;
+            drop(theirs);
+            // systemd closes its copy when it comes to it.
+            if sent { ours.read(&mut [0]) } else { Ok(0) }
+        });
+        if let Err(error) = waited {
+            tracing::debug!(%error, "systemd does not answer");
+        }
+    }
 }
 
 fn tell(states: &[NotifyState<'_>]) {
@@ -59,15 +97,26 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
+fn tell_with(message: &str, descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(false) };
+    let address = match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&path)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    descriptors::send(&socket, message.as_bytes(), &[descriptor]).map(|sent| sent == message.len())
+}
+
 /// A listening socket that systemd passed, and its `FileDescriptorName=`.
 pub type Passed = (String, TcpListener);
 
-/// The TCP listening sockets that systemd passed (`LISTEN_FDS`), those with one of `names`; others are left alone.
+/// The TCP listening sockets that systemd passed (`LISTEN_FDS`), those whose name is `wanted`; others are left alone.
 /// To be called once, before there are threads: it takes the variables away.
 ///
 /// # Errors
 /// One of these is no listening TCP socket.
-pub fn passed_sockets(names: &[&str]) -> io::Result<Vec<Passed>> {
+pub fn passed_sockets(wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Passed>> {
     // Names alone may be left over from a parent: only the numbers say whether they are meant for this process.
     if sd_notify::listen_fds()?.len() == 0 {
         return Ok(Vec::new());
@@ -76,7 +125,7 @@ pub fn passed_sockets(names: &[&str]) -> io::Result<Vec<Passed>> {
     // Owns them without unsafe code of ours.
     let mut descriptors = listenfd::ListenFd::from_env();
     let mut passed = Vec::new();
-    for (at, name) in all.into_iter().enumerate().filter(|(_, name)| names.contains(&&**name)) {
+    for (at, name) in all.into_iter().enumerate().filter(|(_, name)| wanted(name)) {
         if let Some(listener) = descriptors.take_tcp_listener(at)? {
             passed.push((name, listener));
         }
@@ -87,8 +136,7 @@ pub fn passed_sockets(names: &[&str]) -> io::Result<Vec<Passed>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixDatagram;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     /// Not a test but the process that the one below starts: the environment is its.
     #[test]
@@ -99,7 +147,11 @@ mod tests {
         notifier.status("two\nlines");
         notifier.reloading();
         notifier.watchdog();
-        notifier.stopping();
+        notifier.stopping(Duration::from_secs(15));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(notifier.keep("kept/x", listener.as_fd()));
+        notifier.forget("kept/x");
+        notifier.barrier();
         assert_eq!(notifier.watchdog_interval(), Some(Duration::from_secs(5)));
     }
 
@@ -108,13 +160,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let output = Command::new("/proc/self/exe")
+        let child = Command::new("/proc/self/exe")
             .args(["--exact", "os::notify::tests::act_as_daemon", "--ignored"])
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "10000000")
-            .output()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
-        assert!(output.status.success(), "{output:?}");
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut buffer = [0; 256];
         let mut next = || {
             let len = socket.recv(&mut buffer).unwrap();
@@ -123,13 +177,27 @@ mod tests {
         assert_eq!((next().trim(), next().trim()), ("READY=1", "STATUS=two lines"));
         let reloading = next();
         assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
-        assert_eq!((next().trim(), next().trim()), ("WATCHDOG=1", "STOPPING=1"));
+        assert_eq!(next().trim(), "WATCHDOG=1");
+        assert_eq!(next().trim(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000");
+        let (mut buffer, mut descriptors) = ([0; 256], Vec::new());
+        let len = descriptors::receive(&socket, &mut buffer, &mut descriptors).unwrap();
+        assert_eq!(&buffer[..len], b"FDSTORE=1\nFDNAME=kept/x\n");
+        assert!(TcpListener::from(descriptors.pop().unwrap()).local_addr().is_ok());
+        let len = socket.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[..len].trim_ascii_end(), b"FDSTOREREMOVE=1\nFDNAME=kept/x");
+        let len = descriptors::receive(&socket, &mut buffer, &mut descriptors).unwrap();
+        assert_eq!((&buffer[..len], descriptors.len()), (&b"BARRIER=1"[..], 1));
+        // The child goes on when this end is closed.
+        drop(descriptors);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 
     #[test]
     fn without_systemd_nothing_happens() {
         Notifier::new().ready();
         assert_eq!(Notifier::new().watchdog_interval(), None);
-        assert!(passed_sockets(&["http"]).unwrap().is_empty());
+        assert!(!Notifier::new().keep("x", std::io::stdin().as_fd()));
+        assert!(passed_sockets(|_| true).unwrap().is_empty());
     }
 }

@@ -154,11 +154,28 @@ fn what_systemd_passes_is_taken_and_stays() {
     assert_eq!(http(&open(&listeners, &other).unwrap()), [at]);
 }
 
+#[test]
+fn what_systemd_kept_serves_the_address_that_it_was_wanted_for_and_no_other() {
+    let kept = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = kept.local_addr().unwrap();
+    let name = format!("kept/http/127.0.0.1;{}", at.port());
+    let kept = Listeners::from_systemd(vec![(name, kept)]).unwrap();
+    let same = listen(&[&at.to_string()], false);
+    let listeners = open(&kept, &same).unwrap();
+    assert_eq!(http(&listeners), [at], "else it would be in use");
+    assert_eq!(
+        listeners.own().map(|(port, wanted, _)| (port, wanted)).collect::<Vec<_>>(),
+        [(Port::Http, at)]
+    );
+    let moved = open(&kept, &listen(&["127.0.0.1:0"], false)).unwrap();
+    assert_ne!(http(&moved), [at]);
+}
+
 /// Not a test but what the one below starts as systemd would.
 #[test]
 #[ignore = "the child of another test"]
 fn act_as_daemon() {
-    let listeners = Listeners::from_systemd(passed_sockets(&["http", "ws", "admin"]).unwrap()).unwrap();
+    let listeners = Listeners::from_systemd(passed_sockets(|name| name != "other").unwrap()).unwrap();
     let of = |port| listeners.addresses(port).map(|at| at.port()).collect::<Vec<_>>();
     println!("passed {:?} {:?} {:?}", of(Port::Http), of(Port::Ws), of(Port::Admin));
 }

@@ -4,7 +4,7 @@ use super::{Hub, State};
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, Welcome};
-use crate::protocol::cluster::{self, Endpoint, Open, ToMaster, Transport, Verdict};
+use crate::protocol::cluster::{self, Endpoint, Open, Slot, ToMaster, Transport, Verdict};
 use crate::session::{Key, Outbox, Subscription};
 use crate::transports::ws::{Farewell, Wire};
 use crate::ws::{Event, frame};
@@ -161,9 +161,10 @@ impl State {
         self.counters.opened += 1;
         let now = clock::mono();
         let session = &mut self.sessions[key as usize];
+        let (id, user) = (session.id, &session.user);
+        tracing::debug!(event = "session-opened", worker = self.me.slot, session = %id, %user);
         session.wire = Some(wire);
         session.last_in = now;
-        let id = session.id;
         self.timers.watch(key, id, now.after(self.config.heartbeat.interval));
         for channel in channels.iter().filter_map(|name| self.channels.find(name)).collect::<Vec<_>>() {
             self.subscribe(key, channel);
@@ -293,7 +294,7 @@ impl State {
         self.note();
         if let Some(wire) = session.wire {
             self.counters.count_closed(close.code());
-            tracing::debug!(session = %session.id, user = %session.user, code = close.code(), event = close.slug());
+            log_end(self.me.slot, (session.id, &session.user), close);
             wire.wake();
             if close != Close::Lost {
                 let mut bytes = begun.map(Vec::from).unwrap_or_default();
@@ -349,6 +350,17 @@ impl State {
     /// Whether nobody is here any more, and nothing on its way.
     pub(in crate::worker) fn empty(&self) -> bool {
         self.sessions.is_empty() && self.leaving == 0 && self.counters.connections == 0
+    }
+}
+
+/// Coming and going is nobody's business; what we cut for a reason is the operator's, who asks why tabs drop.
+fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close) {
+    let (event, code) = (close.slug(), close.code());
+    match close {
+        Close::Done | Close::Shutdown | Close::Restarting | Close::Lost => {
+            tracing::debug!(event, worker, %session, %user, code);
+        }
+        _ => tracing::info!(event, worker, %session, %user, code, "session ended"),
     }
 }
 

@@ -1,0 +1,305 @@
+//! Lines for the journal in its own protocol: a text for people in `MESSAGE`, every field beside it under its own name
+//! in capitals (`journalctl EVENT=child-died`), and who says it (`ROLE`, `WORKER`).
+//!
+//! Neither a journal that stands still nor a line that comes a thousand times may harm the daemon: a line that cannot
+//! be sent at once is left out, and so is one of a kind that has come too often; the next one says how many.
+
+use crate::model::{Gcra, Rate};
+use crate::os::clock;
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+/// Where journald listens. systemd holds it: it outlives a restart of journald.
+const SOCKET: &str = "/run/systemd/journal/socket";
+/// So many lines of one kind (one place in the code) at once, and so many a minute in the long run. A rolling
+/// replacement of 256 workers fits.
+const BURST: u32 = 300;
+const RATE: Rate = Rate { count: 300, per: Duration::from_secs(60) };
+/// A longer value is cut; the whole line must fit into one datagram.
+const LONGEST: usize = 8 << 10;
+
+/// The layer.
+pub(super) struct Journal {
+    socket: UnixDatagram,
+    path: PathBuf,
+    /// Who speaks, in the journal's form.
+    identity: String,
+    /// In a worker's process its slot.
+    worker: Option<String>,
+    kinds: Mutex<HashMap<Identifier, Kind>>,
+}
+
+/// How often one kind of line came lately.
+#[derive(Default)]
+struct Kind {
+    bucket: Gcra,
+    left_out: u64,
+}
+
+impl Journal {
+    /// `role` is `master`, `feeder` or `worker 3`.
+    pub(super) fn new(role: &str) -> io::Result<Self> {
+        Self::at(Path::new(SOCKET), role)
+    }
+
+    fn at(path: &Path, role: &str) -> io::Result<Self> {
+        // Says whether there is a journal.
+        std::fs::metadata(path)?;
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        let (role, worker) = match role.split_once(' ') {
+            Some((role, worker)) => (role, Some(worker)),
+            None => (role, None),
+        };
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            identity: format!("SYSLOG_IDENTIFIER=btc-cluster\nROLE={role}\n"),
+            worker: worker.map(str::to_owned),
+            kinds: Mutex::default(),
+        })
+    }
+
+    /// Whether this line goes out, and how many like it did not.
+    fn admit(&self, kind: Identifier) -> Option<u64> {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = kinds.entry(kind).or_default();
+        if kind.bucket.take(RATE, BURST, clock::mono()).is_err() {
+            kind.left_out += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut kind.left_out))
+    }
+
+    fn lost(&self, kind: Identifier, with_it: u64) {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.entry(kind).or_default().left_out += 1 + with_it;
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Journal {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let kind = event.metadata().callsite();
+        let Some(left_out) = self.admit(kind.clone()) else { return };
+        let mut line = Line::default();
+        event.record(&mut line);
+        let mut bytes =
+            format!("PRIORITY={}\n{}", priority(*event.metadata().level()), self.identity).into_bytes();
+        put(&mut bytes, "TARGET", event.metadata().target());
+        if let Some(worker) = self.worker.as_ref().filter(|_| !line.has("worker")) {
+            put(&mut bytes, "WORKER", worker);
+        }
+        if left_out > 0 {
+            put(&mut bytes, "LEFT_OUT", &left_out.to_string());
+        }
+        line.finish(&mut bytes, left_out);
+        if self.socket.send_to(&bytes, &self.path).is_err() {
+            self.lost(kind, left_out);
+        }
+    }
+}
+
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// What an event says.
+#[derive(Default)]
+struct Line {
+    message: String,
+    event: String,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Line {
+    fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| *known == name)
+    }
+
+    fn take(&mut self, field: &Field, mut text: String) {
+        if text.len() > LONGEST {
+            let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            text.truncate(end);
+        }
+        match field.name() {
+            "message" => self.message = text,
+            "event" => self.event = text,
+            name => self.fields.push((name, text)),
+        }
+    }
+
+    /// `child-died worker=1 pid=4711 how=SIGKILL`, and the fields.
+    fn finish(self, bytes: &mut Vec<u8>, left_out: u64) {
+        let mut text = self.event.clone();
+        if !self.message.is_empty() {
+            let between = if text.is_empty() { "" } else { ": " };
+            let _ = write!(text, "{between}{}", self.message);
+        }
+        for (name, value) in &self.fields {
+            let quote = if value.is_empty() || value.contains([' ', '"', '\n']) { "\"" } else { "" };
+            let _ = write!(text, " {name}={quote}{value}{quote}");
+        }
+        if left_out > 0 {
+            let _ = write!(text, " (and {left_out} more like this, left out)");
+        }
+        put(bytes, "MESSAGE", text.trim_start());
+        if !self.event.is_empty() {
+            put(bytes, "EVENT", &self.event);
+        }
+        for (name, value) in &self.fields {
+            put(bytes, &key(name), value);
+        }
+    }
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.take(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.take(field, format!("{value:?}"));
+    }
+}
+
+/// A name as the journal allows it: capitals, digits and `_`, a letter first, 64 at most.
+fn key(name: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    name.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).chars().map(fit).take(64).collect()
+}
+
+/// A field; with its length in front where the value has more than one line.
+fn put(bytes: &mut Vec<u8>, name: &str, value: &str) {
+    if name.is_empty() {
+        return;
+    }
+    bytes.extend_from_slice(name.as_bytes());
+    if value.contains('\n') {
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    } else {
+        bytes.push(b'=');
+    }
+    bytes.extend_from_slice(value.as_bytes());
+    bytes.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    /// What comes out at the journal's end while `say` runs.
+    fn heard(role: &str, say: impl FnOnce()) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let layer = Journal::at(&path, role).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
+        let mut buffer = vec![0; 64 << 10];
+        std::iter::from_fn(|| {
+            let len = socket.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[..len]).into_owned())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn people_and_programs_read_the_same_line() {
+        let lines = heard("worker 3", || {
+            tracing::warn!(event = "slow-consumer", session = %"s1", user = "alice", code = 4102, "cut");
+        });
+        let line = &lines[0];
+        for field in [
+            "PRIORITY=4\n",
+            "SYSLOG_IDENTIFIER=btc-cluster\n",
+            "ROLE=worker\n",
+            "\nWORKER=3\n",
+            "MESSAGE=slow-consumer: cut session=s1 user=alice code=4102\n",
+            "EVENT=slow-consumer\n",
+            "SESSION=s1\n",
+            "USER=alice\n",
+            "CODE=4102\n",
+        ] {
+            assert!(line.contains(field), "{field:?} in {line:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_several_lines_cannot_forge_a_field() {
+        let lines = heard("master", || {
+            tracing::info!(event = "x", fault = "one\nPRIORITY=0", big = "é".repeat(9000))
+        });
+        assert!(lines[0].contains("FAULT\n\u{e}\0\0\0\0\0\0\0one\nPRIORITY=0\n"), "{:?}", lines[0]);
+        assert!(lines[0].len() < 3 * LONGEST, "{}", lines[0].len());
+        assert_eq!((key("r#type"), key("_x.y-1")), ("R_TYPE".to_owned(), "X_Y_1".to_owned()));
+    }
+
+    #[test]
+    fn a_kind_of_line_that_floods_is_limited_and_the_others_are_not() {
+        let lines = heard("master", || {
+            for n in 0..10 * BURST {
+                // Room for all would need a larger queue than the kernel gives: what is not read is lost, too.
+                tracing::info!(event = "often", n);
+            }
+            tracing::info!(event = "once");
+        });
+        assert!(lines.len() <= BURST as usize + 3, "{}", lines.len());
+    }
+
+    #[test]
+    fn a_journal_that_stands_still_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let journal = Journal::at(&path, "master").unwrap();
+        let say = |n: u32| tracing::info!(event = "still", n);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), || {
+            // More than the kernel's queue of datagrams takes (net.unix.max_dgram_qlen), or the burst.
+            (0..2 * BURST).for_each(say);
+        });
+        let mut buffer = [0; 4096];
+        assert!(socket.recv(&mut buffer).unwrap() > 0);
+    }
+
+    #[test]
+    fn what_was_left_out_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let journal = Journal::at(&path, "master").unwrap();
+        let say = |n: u32| tracing::info!(event = "told", n);
+        let mut buffer = [0; 4096];
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), || {
+            say(0);
+            socket.recv(&mut buffer).unwrap();
+            std::fs::rename(&path, folder.path().join("away")).unwrap();
+            say(1);
+            say(2);
+            std::fs::rename(folder.path().join("away"), &path).unwrap();
+            say(3);
+        });
+        let len = socket.recv(&mut buffer).unwrap();
+        let line = String::from_utf8_lossy(&buffer[..len]).into_owned();
+        assert!(
+            line.contains("LEFT_OUT=2\n") && line.contains("n=3 (and 2 more like this, left out)"),
+            "{line}"
+        );
+    }
+}
