@@ -17,7 +17,8 @@ pub(super) fn run(words: &[OsString]) -> ExitCode {
     let Some(parent) = parent.to_str().and_then(|text| text.parse().ok()) else {
         return ExitCode::from(USAGE);
     };
-    if die_with_parent(parent).is_err() {
+    if let Err(error) = die_with_parent(parent) {
+        eprintln!("cannot be started: {error}");
         return ExitCode::from(FAILED);
     }
     let error = Command::new(program).args(arguments).exec();

@@ -183,3 +183,20 @@ async fn a_mock_serves_until_the_exchange_answers_for_the_first_time() {
     let quotes = feeder.quotes.lock().unwrap();
     assert!(quotes.iter().skip_while(|quote| quote.mock).all(|quote| !quote.mock));
 }
+
+#[tokio::test]
+async fn what_is_used_of_a_limit_is_in_the_table() {
+    let exchange = Exchange::start("BTCUSDT", "64000.10").await.unwrap();
+    exchange.stream_does(Some(Act::answer(503, "busy")));
+    let body = crate::providers::standin::binance_ticker("BTCUSDT", "64000.10", 1).into_bytes();
+    let headers = vec![("x-mbx-used-weight-1m", "120".to_owned())];
+    exchange.rest_does(Some(Act::Answer { status: 200, headers, body }));
+    let feeder = Feeder::start(&[binance(&exchange)]);
+    feeder.says("64000.10").await;
+    let told = || {
+        let sources = feeder.sources.lock().unwrap();
+        sources.first().and_then(|source| serde_json::to_value(source).ok()?.get("budget").cloned())
+    };
+    let expected = serde_json::json!({ "used": 120, "limit": 6000, "window_s": 60 });
+    assert!(eventually(|| told().as_ref() == Some(&expected)).await, "{:?}", told());
+}
