@@ -188,6 +188,7 @@ impl World {
 
     /// The last price gets out, and then there is silence.
     fn end(&mut self) {
+        self.step(&Step::Suspend(0));
         self.until(self.ms + 200);
         let line = &self.policy.lines[&symbol()];
         assert!(line.pending.is_none(), "a price waits for ever");
