@@ -78,12 +78,15 @@ impl World {
         Now { mono: Mono(mono), boot: Boot(boot), wall: Wall((self.ms + self.slept).cast_signed()) }
     }
 
+    /// Young enough, ticking, and its session not gone for good; said here in other words than in the policy.
     fn well(&self, id: u32) -> bool {
+        let own = self.policy.lines[&symbol()].standings.get(&id);
         let member = self.policy.settings.members.iter().find(|member| member.id == id);
-        let standing = self.policy.lines[&symbol()].standings.get(&id);
-        member
-            .zip(standing)
-            .is_some_and(|(member, own)| own.well(member.no_tick, &self.policy.settings.rules, self.now()))
+        let (Some(own), Some(member), now) = (own, member, self.now()) else { return false };
+        own.newest.as_ref().is_some_and(|(at, quote)| {
+            let young = now.boot.since(quote.received) + quote.lag <= Duration::from_secs(10);
+            young && now.mono.since(*at) < member.no_tick && own.down_from.is_none_or(|down| now.mono < down)
+        })
     }
 
     fn take(&mut self, actions: Vec<Action>) {
@@ -188,6 +191,7 @@ impl World {
 
     /// The last price gets out, and then there is silence.
     fn end(&mut self) {
+        self.step(&Step::Suspend(0));
         self.until(self.ms + 200);
         let line = &self.policy.lines[&symbol()];
         assert!(line.pending.is_none(), "a price waits for ever");
