@@ -15,14 +15,16 @@ export class History {
   #question = 0;
   #timer = 0;
 
-  constructor({ now, onCandles, onState, fetch = (...all) => globalThis.fetch(...all), later = setTimeout, random = Math.random }) {
+  constructor({ now, onCandles, onState, fetch = (...all) => globalThis.fetch(...all), later = (...all) => setTimeout(...all), random = Math.random }) {
     this.#with = { now, onCandles, onState, fetch, later, random };
   }
 
-  /** Asks until there is an answer; an earlier question is forgotten. */
-  ask(symbol, tries = 0) {
+  /** Asks, `after` so many milliseconds, until there is an answer; an earlier question is forgotten. */
+  ask(symbol, after = 0) {
     this.stop();
-    this.#try(symbol, tries, this.#question);
+    const question = this.#question;
+    if (after > 0) this.#timer = this.#with.later(() => this.#try(symbol, 0, question), after);
+    else this.#try(symbol, 0, question);
   }
 
   /** Forgets the question. */

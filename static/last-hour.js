@@ -6,6 +6,7 @@
 import { Candles } from "./candles.js";
 import { History } from "./history.js";
 
+const SETTLED = 1_000; // the server's answers may be a little old: none from before the last made-up price
 const ID = "candles"; // of our subscription, in the server's answer
 
 export class LastHour {
@@ -75,7 +76,10 @@ export class LastHour {
   madeUp(yes) {
     const changed = this.#madeUp !== null && this.#madeUp !== yes;
     this.#madeUp = yes;
-    if (changed && this.#live && this.#symbol) this.#history.ask(this.#symbol);
+    if (!changed) return;
+    this.#candles.clear();
+    this.#chart.news();
+    if (this.#live && this.#symbol) this.#history.ask(this.#symbol, SETTLED);
   }
 
   /** What is to be seen now, as `Candles.hour` tells it; null as long as no server has told the time. */

@@ -12,7 +12,8 @@ export class QuoteDesk {
   #question = null;
   #with;
 
-  constructor({ post, now, show, later = setTimeout }) {
+  // A browser's own `setTimeout` refuses to be called as a member of anything but the window.
+  constructor({ post, now, show, later = (...all) => setTimeout(...all) }) {
     this.#with = { post, now, show, later };
   }
 

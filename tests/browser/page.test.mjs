@@ -343,6 +343,16 @@ const SOURCES = [
   { source: "<b>odd</b>", pair: "BTC-USD", price: "1", age_ms: 1, verdict: "sleepy" },
 ];
 
+describe("a quote that was accepted and never comes", () => {
+  test("is told as what it is", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    server.forgetful = true;
+    await tab.at("quote-button").click();
+    await tab.at("quote-result").filter({ hasText: "Accepted for 1 session, but nothing has come to this tab." }).waitFor({ timeout: 10_000 });
+    assert.deepEqual(tab.errors, []);
+  });
+});
+
 describe("the sources of a quote", () => {
   test("are shown below it, each with its verdict, and go with it", async (t) => {
     const { server, tab } = await session(t, STILL);

@@ -64,6 +64,7 @@ class Standin {
   sources = null; // of an answer to a POST
   refusal = null;
   silent = false; // sends nothing at all
+  forgetful = false; // accepts a POST and delivers nothing
   quiet = false; // answers, but sends nothing of its own
   price = 64_250.12;
   seq = 0;
@@ -272,7 +273,7 @@ class Standin {
       if (sessions.length === 0) return problem(response, { status: 404, slug: "user-not-connected", detail: "this user has no session" });
       if (!quote) return problem(response, { status: 503, slug: "price-unavailable", detail: "there is no price at the moment", retryAfter: 1 });
       const requestId = randomUUID();
-      for (const session of sessions) {
+      for (const session of this.forgetful ? [] : sessions) {
         tell(session, { type: "quote", request_id: requestId, ...quote, ...(this.sources && { sources: this.sources }) });
       }
       // The real one also answers the poster after the delivery.
