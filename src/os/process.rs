@@ -25,10 +25,14 @@ pub fn kill(pid: u32, signal: Signal) {
     }
 }
 
-/// When memory runs out the kernel shall end this process rather than its parent, with which all others would go.
-/// Where the kernel does not let us say so, it decides by size.
-pub fn rather_me_than_my_parent() {
-    let _ = std::fs::write("/proc/self/oom_score_adj", "300");
+/// The daemon's unit makes it a late victim when memory runs out. That is meant for the master, with which all others
+/// would go: a child gives it back. (Only root could take more.)
+pub fn be_no_late_victim() {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let late = std::fs::read_to_string(SCORE).is_ok_and(|text| text.starts_with('-'));
+    if late {
+        let _ = std::fs::write(SCORE, "0");
+    }
 }
 
 /// Raises the limit of open files to the most that is allowed and says what it is now.

@@ -176,6 +176,7 @@ pub fn attach() -> io::Result<(LinkSender, LinkReceiver, LinkWriter)> {
     let parent = std::env::var(PARENT).ok().and_then(|text| text.parse().ok());
     let alone = || io::Error::new(io::ErrorKind::Unsupported, "this command is for the daemon's own use");
     process::die_with_parent(parent.ok_or_else(alone)?)?;
+    process::be_no_late_victim();
     let stream = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // Says whether it is a socket at all.
     stream.peer_addr()?;

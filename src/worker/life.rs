@@ -80,7 +80,6 @@ pub fn run() -> ExitCode {
 
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
-    crate::os::process::rather_me_than_my_parent();
     let (sender, mut receiver, writer) = attach()?;
     tokio::spawn(writer.run());
     let pid = std::process::id();

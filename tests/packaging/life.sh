@@ -25,8 +25,10 @@ now() { date +%s.%6N; }
 http() { curl -s --max-time 10 -o /dev/null -w '%{http_code}' "http://127.0.0.1:3000$1"; }
 answers() { local code; code=$(http "$1"); [[ $code == "$2" ]] || { echo "$1 is $code"; false; }; }
 body_has() { local body; body=$(curl -s --max-time 10 "http://127.0.0.1:3000$1"); [[ $body =~ $2 ]] || { echo "$body"; false; }; }
+refused() { curl -s --max-time 5 -o /dev/null "http://127.0.0.1:$1/healthz"; [[ $? == 7 ]]; }
 worker() { btc-cluster ctl workers --json | python3 -c "import json, sys; print(json.load(sys.stdin)[$1 - 1]['pid'])"; }
-another_worker() { local pid; pid=$(worker 1); [[ $pid =~ ^[0-9]+$ && $pid != "$1" ]]; }
+another_refused() { curl -s --max-time 5 -o /dev/null "http://127.0.0.1:$1/healthz"; [[ $? == 7 ]]; }
+worker() { local pid; pid=$(worker 1); [[ $pid =~ ^[0-9]+$ && $pid != "$1" ]]; }
 with() { mkdir -p $config/conf.d && cat >"$config/conf.d/$1"; }
 installed() { dpkg-query -W -f '${Version}' btc-cluster; }
 exposure() { systemd-analyze security $unit --no-pager | sed -nE 's/.*level for .*: ([0-9.]+) .*/\1/p'; }
@@ -125,8 +127,7 @@ check "a port more" systemctl reload $unit
 check "is open" curl -sf --max-time 5 -o /dev/null http://127.0.0.1:3100/healthz
 rm $config/conf.d/ports.toml
 check "and one less" systemctl reload $unit
-gone() { curl -s --max-time 5 -o /dev/null http://127.0.0.1:3100/healthz; [[ $? == 7 ]]; }
-check "is closed, also in systemd's store" soon gone
+check "is closed, also in systemd's store" soon refused 3100
 
 echo "== the log"
 since=$(now)
@@ -209,6 +210,7 @@ since=$(now)
 check "the restart fails" not systemctl restart $unit
 check "with exit status 78" is ExecMainStatus 78
 check "and is not tried again" is ActiveState failed
+check "nobody keeps its ports open" soon refused 3000
 check "the reason is in the journal" soon journal_has "$since" 'bad.toml:2: ws.ech: unknown key; did you mean "echo"'
 rm $config/conf.d/bad.toml
 check "cured, it starts without more ado" systemctl start $unit
@@ -216,7 +218,7 @@ check "cured, it starts without more ado" systemctl start $unit
 echo "== stop, and a port that somebody else has"
 check "stops" systemctl stop $unit
 check "cleanly" is Result success
-check "and closes its ports" test "$(curl -s --max-time 5 http://127.0.0.1:3000/healthz; echo $?)" = 7
+check "and closes its ports" refused 3000
 check "and has no socket left" not test -e /run/btc-cluster/control.sock
 python3 -c '
 import socket, time
