@@ -10,6 +10,7 @@ mod standin;
 mod admin;
 mod edges;
 mod evenness;
+mod faults;
 mod frames;
 mod handshakes;
 mod life;
