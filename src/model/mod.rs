@@ -1,6 +1,7 @@
 //! The words everybody uses: ids, prices, quotes, moments. No input or output, no clock is read here.
 
 mod backoff;
+mod candle;
 mod ids;
 mod quote;
 mod rate;
@@ -8,6 +9,7 @@ mod time;
 mod wheel;
 
 pub use backoff::Backoff;
+pub use candle::{Candle, Candles, Interval, Packed};
 pub use ids::{Device, IdError, RequestId, SessionId, Symbol, UserId};
 pub use quote::{Health, Price, PriceError, Quote, Rules};
 pub use rate::{Gcra, Rate, RateError};

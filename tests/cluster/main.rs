@@ -10,6 +10,7 @@ mod edges;
 mod evenness;
 mod frames;
 mod handshakes;
+mod history;
 mod life;
 mod limits;
 mod page;

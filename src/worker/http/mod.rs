@@ -5,6 +5,7 @@ mod body;
 mod connection;
 mod gate;
 mod health;
+mod history;
 mod info;
 mod page;
 mod price;
@@ -13,6 +14,7 @@ mod refuse;
 mod upgrade;
 
 pub(super) use connection::serve;
+pub(super) use history::Charts;
 
 use super::hub::Hub;
 use crate::protocol::client::Problem;
@@ -56,6 +58,7 @@ fn public() -> Router<Hub> {
     Router::new()
         .route("/api/v1/quotes", post(quotes::create))
         .route("/api/v1/price", get(price::show))
+        .route("/api/v1/history", get(history::show))
         .route("/api/v1/stats", get(info::stats))
         .route("/api/v1/info", get(info::show))
 }
