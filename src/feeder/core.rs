@@ -1,19 +1,21 @@
 //! The feeder's one loop: notes of the sources, changes of the configuration and time, into the policy.
 
 use super::agreement::{Agreement, Line};
+use super::chronicle::{Ask, Chronicle};
 use super::hush::Hush;
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
 use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
-use crate::config::{PriceConfig, Provider};
-use crate::model::{Mono, Quote, SourceVerdict, Symbol};
+use crate::config::{PriceConfig, Provider, ProviderKind};
+use crate::model::{Candles, Mono, Quote, SourceVerdict, Symbol};
+use crate::protocol::cluster::Generation;
 use crate::providers::{Content, Fault, Http, Source, build};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,6 +36,15 @@ pub struct Plan {
     pub real_before: bool,
 }
 
+impl Plan {
+    /// Whether no source has real prices.
+    #[must_use]
+    pub fn made_up_only(&self) -> bool {
+        let mut kinds = self.price.providers.iter().filter_map(|name| self.providers.get(name));
+        kinds.all(|provider| matches!(provider.kind, ProviderKind::Mock { .. }))
+    }
+}
+
 /// What the feeder says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
@@ -43,26 +54,44 @@ pub enum Said {
     Sources(Vec<SourceStatus>),
     /// All symbols for whose price the sources do not agree (median), and why; with the sources, when it changes.
     Refused(BTreeMap<Symbol, String>),
+    /// The newest candles of a symbol: at most one message a second.
+    Candles(Candles),
+    /// The answer to an [`Ask`].
+    Answer {
+        /// Who asked.
+        to: Generation,
+        /// Its number for it.
+        request: u64,
+        /// As JSON; `None`: there is no such symbol.
+        text: Option<Box<str>>,
+    },
+}
+
+/// [`serve`] without anybody who asks, and without a file.
+pub async fn run(plans: watch::Receiver<Arc<Plan>>, clock: Clock, http: Arc<Http>, out: impl FnMut(Said)) {
+    let (_nobody, asks) = mpsc::channel(1);
+    serve(plans, (asks, Chronicle::default()), clock, http, out).await;
 }
 
 /// Runs until the sender of `plans` is gone. Each new plan is put in force at once; sources whose content is the
 /// same keep their session.
-pub async fn run(
+pub(super) async fn serve(
     mut plans: watch::Receiver<Arc<Plan>>,
+    (mut asks, chronicle): (mpsc::Receiver<Ask>, Chronicle),
     clock: Clock,
     http: Arc<Http>,
     out: impl FnMut(Said),
 ) {
     let plan = plans.borrow_and_update().clone();
     let (notes, mut inbox) = broadcast::channel(NOTES);
-    let mut core = Core::new(&plan, clock.clone(), http, notes, out);
+    let mut core = Core::new(&plan, (clock.clone(), chronicle), http, notes, out);
     let (mut lagging, mut lost) = (Hush::default(), 0);
     loop {
         let wake = core.wake_at();
         tokio::select! {
             changed = plans.changed() => {
                 if changed.is_err() {
-                    return;
+                    return core.finish().await;
                 }
                 let plan = plans.borrow_and_update().clone();
                 core.reconfigure(&plan);
@@ -78,6 +107,8 @@ pub async fn run(
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             },
+            // One between two notes: a long answer must not keep prices waiting.
+            Some(ask) = asks.recv() => core.answer(&ask),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
         core.turn();
@@ -90,6 +121,7 @@ struct Core<F> {
     /// The default one.
     symbol: Symbol,
     policy: Policy,
+    chronicle: Chronicle,
     clock: Clock,
     http: Arc<Http>,
     notes: broadcast::Sender<Note>,
@@ -119,7 +151,13 @@ struct Running {
 }
 
 impl<F: FnMut(Said)> Core<F> {
-    fn new(plan: &Plan, clock: Clock, http: Arc<Http>, notes: broadcast::Sender<Note>, out: F) -> Self {
+    fn new(
+        plan: &Plan,
+        (clock, chronicle): (Clock, Chronicle),
+        http: Arc<Http>,
+        notes: broadcast::Sender<Note>,
+        out: F,
+    ) -> Self {
         let now = clock.now().mono;
         let nobody = settings(&PriceConfig { symbols: Vec::new(), ..plan.price.clone() }, Vec::new());
         let policy = Policy::new(nobody, plan.real_before, now);
@@ -128,6 +166,7 @@ impl<F: FnMut(Said)> Core<F> {
             next_id: 0,
             symbol: plan.price.symbol.clone(),
             policy,
+            chronicle,
             clock,
             http,
             notes,
@@ -158,6 +197,7 @@ impl<F: FnMut(Said)> Core<F> {
         drop(before);
         self.symbol = plan.price.symbol.clone();
         self.agreement.retain(&plan.price.symbols);
+        self.chronicle.reconfigure(&plan.price.symbols, plan.made_up_only());
         let member = |running: &Running| Member {
             id: running.id,
             name: running.row.status.name.clone(),
@@ -229,6 +269,9 @@ impl<F: FnMut(Said)> Core<F> {
         let now = self.clock.now();
         let actions = self.policy.wake(now);
         self.perform(actions);
+        for candles in self.chronicle.wake(now) {
+            (self.out)(Said::Candles(candles));
+        }
         let now = now.mono;
         for running in &mut self.running {
             let silent = running.row.silent_at(running.no_tick).is_some_and(|at| at <= now);
@@ -264,19 +307,42 @@ impl<F: FnMut(Said)> Core<F> {
 
     fn wake_at(&self) -> Option<Instant> {
         let now = self.clock.now();
+        let second = Some(self.chronicle.next(now));
         let silent = self.running.iter().filter_map(|running| running.row.silent_at(running.no_tick)).min();
         let hushed = self.running.iter().filter_map(|running| running.hush.due()).min();
-        let next = [self.policy.next(now), self.table_due, silent, hushed, self.agreement.due()]
+        let next = [self.policy.next(now), self.table_due, silent, hushed, self.agreement.due(), second]
             .into_iter()
             .flatten()
             .min()?;
         Some(Instant::now() + next.since(now.mono))
     }
 
+    /// Whether the stamps of a source's prices are of another time.
+    fn is_recorded(&self, source: &str) -> bool {
+        let running = self.running.iter().find(|running| &*running.row.status.name == source);
+        running.is_some_and(|running| {
+            let recorded = !running.legs.is_empty() && running.legs.iter().all(|(_, live)| !live);
+            recorded && !running.row.status.mock
+        })
+    }
+
+    fn answer(&mut self, ask: &Ask) {
+        let text = self.chronicle.answer(ask);
+        (self.out)(Said::Answer { to: ask.to, request: ask.request, text });
+    }
+
+    /// The last words.
+    async fn finish(self) {
+        self.chronicle.finish(self.clock.now()).await;
+    }
+
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Accept(_) => {}
+                Action::Accept(quote) => {
+                    let (recorded, now) = (self.is_recorded(&quote.source), self.clock.now());
+                    self.chronicle.take(&quote, recorded, now);
+                }
                 Action::Publish(quote) => (self.out)(Said::Quote(quote)),
                 Action::Serve { symbol, from, to } => {
                     tracing::info!(%symbol, from = from.as_deref(), to = &*to, "price source");

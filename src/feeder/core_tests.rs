@@ -72,10 +72,10 @@ impl Running {
         let mut said = self.said.lock().unwrap();
         let prices = said.iter().filter_map(|what| match what {
             Said::Quote(quote) => Some(quote.price.to_string()),
-            Said::Sources(_) | Said::Refused(_) => None,
+            _ => None,
         });
         let prices = prices.collect();
-        said.retain(|what| matches!(what, Said::Sources(_)));
+        said.retain(|what| !matches!(what, Said::Quote(_)));
         prices
     }
 
@@ -83,7 +83,7 @@ impl Running {
         let said = self.said.lock().unwrap();
         let last = said.iter().rev().find_map(|what| match what {
             Said::Sources(sources) => Some(sources.clone()),
-            Said::Quote(_) | Said::Refused(_) => None,
+            _ => None,
         });
         last.unwrap()
     }

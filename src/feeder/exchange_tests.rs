@@ -76,7 +76,7 @@ impl Feeder {
             run(receiver, Clock::system(), Http::within(Duration::from_secs(2)), move |said| match said {
                 Said::Quote(quote) => q.lock().unwrap().push(quote),
                 Said::Sources(sources) => *s.lock().unwrap() = sources,
-                Said::Refused(_) => {}
+                _ => {}
             });
         Self { quotes, sources, _plans: plans, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
     }

@@ -1,6 +1,8 @@
 //! The feeder as a process: the link to the master on one side, [`super::run`] on the other.
 
-use super::{Clock, Plan, Said, run as feed};
+use super::chronicle::{Ask, Chronicle};
+use super::core::serve;
+use super::{Clock, Plan, Said};
 use crate::config::Config;
 use crate::log;
 use crate::os::process::usage;
@@ -12,7 +14,13 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+/// Questions that may wait; the workers ask few at a time, and more of them are answered with nothing.
+const ASKS: usize = 64;
+/// How long the last words may take.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Runs the feeder until the master ends it.
 #[must_use]
@@ -33,7 +41,10 @@ async fn live() -> io::Result<()> {
     let hello =
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
-    let Some(plan) = next_plan(&mut receiver).await? else { return Ok(()) };
+    let (questions, asks) = mpsc::channel(ASKS);
+    let mut desk = Desk { questions, sender: sender.clone() };
+    let Some((plan, config)) = desk.next_plan(&mut receiver).await? else { return Ok(()) };
+    let chronicle = Chronicle::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
     guard_programs();
     let (plans, watching) = watch::channel(Arc::new(plan));
@@ -47,42 +58,66 @@ async fn live() -> io::Result<()> {
                 Err(_) => return,
             },
             Said::Refused(refused) => FromFeeder::Refused(refused),
+            Said::Candles(candles) => FromFeeder::Candles(candles),
+            Said::Answer { to, request, text } => FromFeeder::Answer { to, request, text },
         };
         // A master that does not listen is dead or will kill us: a price that nobody hears is no loss.
         let _ = sender.send(&message);
     };
-    let feeding = feed(watching, Clock::system(), Arc::new(http), out);
+    let feeding = serve(watching, (asks, chronicle), Clock::system(), Arc::new(http), out);
     tokio::pin!(feeding);
     loop {
         tokio::select! {
             () = &mut feeding => return Ok(()),
-            plan = next_plan(&mut receiver) => match plan? {
-                Some(plan) => _ = plans.send(Arc::new(plan)),
-                None => return Ok(()),
+            plan = desk.next_plan(&mut receiver) => match plan? {
+                Some((plan, _)) => _ = plans.send(Arc::new(plan)),
+                None => break,
             },
         }
     }
+    drop(plans);
+    let _ = timeout(LAST, feeding).await;
+    Ok(())
 }
 
-/// The newest plan that has come; `None`: end.
-async fn next_plan(receiver: &mut LinkReceiver) -> io::Result<Option<Plan>> {
-    loop {
-        let Ok(mut batch) = receiver.receive().await else { return Ok(None) };
-        let mut plan = None;
-        while let Some(message) = batch.next::<ToFeeder<'_>>() {
-            match message.map_err(io::Error::other)? {
-                ToFeeder::Stop => return Ok(None),
-                ToFeeder::ReopenLog => log::reopen(),
-                ToFeeder::Config { config, real_before } => {
-                    let config: Config = serde_json::from_str(config)?;
-                    log::init(&config.log, "feeder");
-                    log::adopt(&config.log);
-                    plan = Some(Plan { price: config.price, providers: config.providers, real_before });
+/// Where the master's questions go.
+struct Desk {
+    questions: mpsc::Sender<Ask>,
+    sender: LinkSender,
+}
+
+impl Desk {
+    /// The newest plan that has come, and the configuration that it is part of; `None`: end.
+    async fn next_plan(&mut self, receiver: &mut LinkReceiver) -> io::Result<Option<(Plan, Config)>> {
+        loop {
+            let Ok(mut batch) = receiver.receive().await else { return Ok(None) };
+            let mut plan = None;
+            while let Some(message) = batch.next::<ToFeeder<'_>>() {
+                match message.map_err(io::Error::other)? {
+                    ToFeeder::Stop => return Ok(None),
+                    ToFeeder::ReopenLog => log::reopen(),
+                    ToFeeder::Config { config, real_before } => {
+                        let config: Config = serde_json::from_str(config)?;
+                        log::init(&config.log, "feeder");
+                        log::adopt(&config.log);
+                        let (price, providers) = (config.price.clone(), config.providers.clone());
+                        plan = Some((Plan { price, providers, real_before }, config));
+                    }
+                    ToFeeder::Ask { to, request, symbol, interval, limit } => {
+                        self.ask(Ask { to, request, symbol: symbol.into(), interval, limit });
+                    }
                 }
             }
+            if plan.is_some() {
+                return Ok(plan);
+            }
         }
-        if plan.is_some() {
-            return Ok(plan);
+    }
+
+    fn ask(&self, ask: Ask) {
+        if let Err(error) = self.questions.try_send(ask) {
+            let Ask { to, request, .. } = error.into_inner();
+            let _ = self.sender.send(&FromFeeder::Answer { to, request, text: None });
         }
     }
 }

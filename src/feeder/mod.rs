@@ -2,23 +2,31 @@
 //!
 //! ```text
 //! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ Said::Quote
-//!                                                              └────▶ table ──────────▶ Said::Sources
+//!                                                              ├────▶ table ──────────▶ Said::Sources
+//!                                                              └────▶ chronicle ──────▶ Said::Candles, Answer
+//!                                                                     history (pure), store (a thread, a file)
 //! ```
 //!
 //! Exchanges are asked once for the whole host: their limits are per address. What is published goes to the
 //! caller of [`run`], who owns the link to the master.
 
 mod agreement;
+mod chronicle;
 mod core;
+mod history;
 mod hush;
+mod journal;
 mod life;
 mod median;
 mod policy;
 mod recorder;
 mod sanity;
+mod series;
 mod source;
+mod store;
 mod table;
 
+pub use chronicle::Ask;
 pub use core::{Plan, Said, run};
 pub use life::run as run_process;
 pub use table::{SourceState, SourceStatus};

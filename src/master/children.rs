@@ -68,6 +68,12 @@ impl Children {
         }
     }
 
+    /// Says something to the feeder that is at work.
+    fn ask_feeder(&self, message: &ToFeeder<'_>) -> Result<(), Lost> {
+        let feeder = self.0.values().find(|child| !child.is_worker() && child.ready).ok_or(Lost::Gone)?;
+        feeder.link.send(message).map_err(|_| Lost::Full)
+    }
+
     /// Somebody has moved the log file away: all processes open it anew.
     pub(super) fn reopen_logs(&self) {
         self.tell_workers(&ToWorker::ReopenLog);
@@ -184,6 +190,11 @@ impl Master {
                 FromFeeder::Tick(quote) => self.price(quote),
                 FromFeeder::Sources(table) => self.sources = table,
                 FromFeeder::Refused(refused) => self.refused(refused),
+                FromFeeder::Candles(candles) => self.candles(candles),
+                FromFeeder::Answer { to, request, text } => {
+                    let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
+                    let _ = self.children.tell(to, &ToWorker::Answer { request, answer });
+                }
             }
         }
         Ok(())
@@ -242,6 +253,14 @@ impl Master {
             Question::Kick(session) => {
                 let answer = if self.disconnect(*session) { Answer::Done } else { Answer::NotFound };
                 let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
+                return;
+            }
+            Question::History { symbol, interval, limit } => {
+                let ask = ToFeeder::Ask { to: from, request, symbol, interval: *interval, limit: *limit };
+                if self.children.ask_feeder(&ask).is_err() {
+                    let answer = Answer::NotFound;
+                    let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
+                }
                 return;
             }
         };

@@ -6,7 +6,7 @@ use super::life::Event;
 use super::reload::Reloads;
 use super::router::Router;
 use crate::config::{Config, Loaded, Source, WorkerCount};
-use crate::model::{Mono, Quote, Symbol};
+use crate::model::{Candles, Mono, Quote, Symbol};
 use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
@@ -42,6 +42,8 @@ pub(super) struct Master {
     pub(super) ledger: Ledger,
     pub(super) when: When,
     pub(super) prices: BTreeMap<Symbol, Quote>,
+    /// The newest candles of each symbol, for newborn workers.
+    pub(super) candles: BTreeMap<Symbol, Candles>,
     /// Number of the last published price of each symbol.
     pub(super) numbers: BTreeMap<Symbol, u64>,
     /// Whether a real price has ever been served.
@@ -228,6 +230,9 @@ impl Master {
         if !self.refused.is_empty() {
             let _ = self.children.tell(generation, &ToWorker::Refused(self.refused.clone()));
         }
+        for candles in self.candles.values() {
+            let _ = self.children.tell(generation, &ToWorker::Candles(candles.clone()));
+        }
     }
 
     /// The feeder says for which symbols its sources do not agree.
@@ -236,6 +241,13 @@ impl Master {
             self.refused = refused;
             self.children.tell_workers(&ToWorker::Refused(self.refused.clone()));
         }
+    }
+
+    /// Candles from the feeder.
+    pub(super) fn candles(&mut self, candles: Candles) {
+        self.children.tell_workers(&ToWorker::Candles(candles.clone()));
+        self.candles.insert(candles.symbol.clone(), candles);
+        self.candles.retain(|symbol, _| self.config.price.symbols.contains(symbol));
     }
 
     /// A price from the feeder: numbered, kept for newborn workers, and sent to all.

@@ -128,6 +128,7 @@ impl Master {
             ledger: Ledger::default(),
             when: When::new(config.stats.interval),
             prices: BTreeMap::new(),
+            candles: BTreeMap::new(),
             numbers: BTreeMap::new(),
             real_before: false,
             sources: "[]".into(),

@@ -1,6 +1,7 @@
 //! The words everybody uses: ids, prices, quotes, moments. No input or output, no clock is read here.
 
 mod backoff;
+mod candle;
 mod ids;
 mod provenance;
 mod quote;
@@ -9,6 +10,7 @@ mod time;
 mod wheel;
 
 pub use backoff::Backoff;
+pub use candle::{Candle, Candles, Interval, Packed};
 pub use ids::{Device, IdError, RequestId, SessionId, Symbol, UserId};
 pub use provenance::{Contribution, Said, SourceVerdict};
 pub use quote::{Health, Price, PriceError, Quote, Rules};

@@ -63,6 +63,22 @@ impl Price {
         self.0
     }
 
+    /// The same with no more digits than fit 64 bits: at least its first 18, so that only prices of many digits (a
+    /// computed one) lose their last.
+    #[must_use]
+    pub fn compact(self) -> Self {
+        let mut value = self.0;
+        while value.mantissa() > i128::from(u64::MAX) && value.scale() > 0 {
+            value = value.round_dp(value.scale() - 1);
+        }
+        Self(value)
+    }
+
+    /// From the digits of a [`Price::compact`] and how many of them stand behind the point.
+    pub(super) fn from_digits(mantissa: u64, scale: u8) -> Self {
+        Self(Decimal::from_i128_with_scale(mantissa.into(), scale.into()))
+    }
+
     /// `|self - other| / other`.
     #[must_use]
     pub fn deviation(self, other: Self) -> Decimal {

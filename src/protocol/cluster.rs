@@ -4,7 +4,8 @@
 //! Enum variants are only ever added at the end, and [`VERSION`] grows when the meaning of one changes: an upgrade
 //! meets the previous version.
 
-use crate::model::{Mono, Quote, RequestId, SessionId, Symbol};
+use super::borrowed as serde_bytes_ref;
+use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -158,6 +159,16 @@ pub enum Question<'a> {
     Admission(&'a str, IpAddr),
     /// The price sources as a JSON object.
     Sources,
+    /// Candles of a symbol, as the JSON of `GET /api/v1/history`. The feeder's answer, passed on; none when there is no
+    /// feeder, or no such symbol.
+    History {
+        /// Of which symbol.
+        symbol: &'a str,
+        /// Of which length.
+        interval: Interval,
+        /// At most so many.
+        limit: u32,
+    },
 }
 
 /// What the master answers to a [`Question`].
@@ -401,6 +412,8 @@ pub enum ToWorker<'a> {
     ReopenLog,
     /// For which symbols the sources do not agree on a new price, and why; all of them.
     Refused(BTreeMap<Symbol, String>),
+    /// The newest candles of a symbol.
+    Candles(Candles),
 }
 
 /// Which listening socket a descriptor is.
@@ -430,6 +443,17 @@ pub enum FromFeeder {
     Sources(Box<str>),
     /// For which symbols the sources do not agree on a new price, and why; all of them.
     Refused(BTreeMap<Symbol, String>),
+    /// The newest candles of a symbol, at most once a second.
+    Candles(Candles),
+    /// The answer to a [`ToFeeder::Ask`].
+    Answer {
+        /// Who asked.
+        to: Generation,
+        /// Its number for it.
+        request: u64,
+        /// As JSON; `None`: there is no such symbol.
+        text: Option<Box<str>>,
+    },
 }
 
 /// From the master to the feeder.
@@ -446,27 +470,17 @@ pub enum ToFeeder<'a> {
     Stop,
     /// Open `log.file` anew.
     ReopenLog,
-}
-
-/// Borrowed bytes as postcard's byte arrays (serde's own form of `&[u8]` needs `serde_bytes`; these are its lines).
-mod serde_bytes_ref {
-    use serde::{Deserializer, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de [u8], D::Error> {
-        struct Bytes;
-        impl<'de> de::Visitor<'de> for Bytes {
-            type Value = &'de [u8];
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("bytes")
-            }
-            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<&'de [u8], E> {
-                Ok(bytes)
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
-    }
+    /// A worker wants candles; answered by [`FromFeeder::Answer`].
+    Ask {
+        /// Which process asks.
+        to: Generation,
+        /// Its number for it.
+        request: u64,
+        /// Of which symbol.
+        symbol: &'a str,
+        /// Of which length.
+        interval: Interval,
+        /// At most so many.
+        limit: u32,
+    },
 }

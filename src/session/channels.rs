@@ -1,7 +1,7 @@
 //! The channels of a worker and who is subscribed to them.
 
 use super::{ChannelKey, Key};
-use crate::model::{Mono, Symbol};
+use crate::model::{Interval, Mono, Symbol};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -14,6 +14,13 @@ pub enum Kind {
         symbol: Symbol,
         /// The least time between two.
         every: Duration,
+    },
+    /// Candles of a symbol: state, the newest one counts.
+    Candle {
+        /// Which.
+        symbol: Symbol,
+        /// How long.
+        interval: Interval,
     },
     /// Statistics: state.
     Stats,

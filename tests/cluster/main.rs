@@ -13,6 +13,7 @@ mod evenness;
 mod faults;
 mod frames;
 mod handshakes;
+mod history;
 mod life;
 mod limits;
 mod page;

@@ -1,10 +1,12 @@
 //! To and from clients: messages, close codes, problems. The words here are the ones in logs and metrics, too.
 
+mod candles;
 mod close;
 mod inbound;
 mod outbound;
 mod problem;
 
+pub use candles::{candle, history};
 pub use close::Close;
 pub use inbound::{ClientMessage, Refusal, parse, too_deep};
 pub use outbound::{

@@ -5,6 +5,7 @@ mod body;
 mod connection;
 mod gate;
 mod health;
+mod history;
 mod info;
 mod page;
 mod price;
@@ -14,6 +15,7 @@ mod sources;
 mod upgrade;
 
 pub(super) use connection::serve;
+pub(super) use history::Charts;
 
 use super::hub::Hub;
 use crate::protocol::client::Problem;
@@ -58,6 +60,7 @@ fn public() -> Router<Hub> {
         .route("/api/v1/quotes", post(quotes::create))
         .route("/api/v1/price", get(price::show))
         .route("/api/v1/sources", get(sources::show))
+        .route("/api/v1/history", get(history::show))
         .route("/api/v1/stats", get(info::stats))
         .route("/api/v1/info", get(info::show))
 }

@@ -3,7 +3,7 @@
 use super::{Peer, admin, refuse};
 use crate::access::Client;
 use crate::config::Config;
-use crate::model::{Device, UserId};
+use crate::model::{Device, Interval, UserId};
 use crate::protocol::client::Problem;
 use crate::protocol::cluster::{Endpoint, Port, Question, Verdict};
 use crate::worker::hub::{Hub, Opening, Phase, SessionRequest};
@@ -155,8 +155,11 @@ fn channels(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Problem
     let mut all: Vec<String> = Vec::new();
     for name in names {
         let priced = name.strip_prefix("price:").map(|rest| rest.strip_suffix("@1s").unwrap_or(rest));
+        let candles = name.strip_prefix("candle:").and_then(|rest| rest.split_once('@'));
+        let candles = candles.filter(|(_, interval)| Interval::parse(interval).is_some());
+        let symbol = priced.or(candles.map(|(symbol, _)| symbol));
         let known = name == "stats"
-            || priced.is_some_and(|symbol| config.price.symbols.iter().any(|s| s.as_str() == symbol))
+            || symbol.is_some_and(|symbol| config.price.symbols.iter().any(|s| s.as_str() == symbol))
             || config.channels.iter().any(|channel| channel.name == name);
         if !known {
             return Err(Problem::new(400, "unknown-channel", "channels: there is no such channel"));

@@ -2,9 +2,9 @@
 //! session's outbox for its task.
 
 use super::State;
-use crate::model::{Mono, RequestId, Symbol};
+use crate::model::{Candles, Interval, Mono, RequestId, Symbol};
 use crate::os::clock;
-use crate::protocol::client::Close;
+use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Endpoint, Tally, ToMaster};
 use crate::session::{Answer, Channel, ChannelKey, Key, Kind, Outbox, Subscription};
 use crate::transports::ws::Written;
@@ -140,6 +140,18 @@ impl State {
         }
     }
 
+    /// The newest candles of a symbol: states of its three channels.
+    pub(in crate::worker) fn candles(&mut self, candles: &Candles) {
+        let symbol = &candles.symbol;
+        for (interval, candle) in Interval::ALL.into_iter().zip(&candles.newest) {
+            let name = format!("candle:{symbol}@{interval}");
+            let Some(key) = self.channels.find(&name) else { continue };
+            let text = client::candle(&name, symbol.as_str(), interval, candle);
+            self.channels.get_mut(key).set(&frame::text(text), clock::mono(), true);
+            self.mark(key);
+        }
+    }
+
     /// A channel has something to send.
     pub(super) fn mark(&mut self, key: ChannelKey) {
         if !self.walking.contains(&key) {
@@ -255,6 +267,16 @@ impl State {
         }
         let wants = self.sessions[key as usize].subscriptions.iter().any(|s| s.channel == stats);
         self.send_state(key, stats, wants);
+    }
+
+    /// The newest candles to a newcomer that wants them: the next may be long in coming.
+    pub(super) fn send_candles(&mut self, key: Key) {
+        let is_candle =
+            |channel: &ChannelKey| matches!(self.channels.get(*channel).kind, Kind::Candle { .. });
+        let own = self.sessions[key as usize].subscriptions.iter().map(|s| s.channel);
+        for channel in own.filter(is_candle).collect::<Vec<_>>() {
+            self.send_state(key, channel, true);
+        }
     }
 
     /// The newest state of a channel to one session.

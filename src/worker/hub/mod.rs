@@ -24,6 +24,7 @@ use crate::protocol::cluster::{Beat, Counters, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
 use crate::session::{ChannelKey, Channels, Key, Users};
 use crate::transports::ws::Farewell;
+use crate::worker::http::Charts;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use prices::Prices;
@@ -77,6 +78,7 @@ pub(super) struct State {
     pub(super) counters: Counters,
     pub(super) prices: Prices,
     pub(super) requests: Requests,
+    pub(super) charts: Charts,
     pub(super) board: Board,
     /// Connections that have not asked anything yet.
     arriving: u32,
@@ -118,6 +120,7 @@ impl Hub {
             counters: Counters::default(),
             prices: Prices::new(&config.price, &channels),
             requests: Requests::default(),
+            charts: Charts::default(),
             board,
             arriving: 0,
             sessions: Slab::new(),

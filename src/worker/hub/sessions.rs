@@ -173,6 +173,7 @@ impl State {
             let welcome = frame::text(self.welcome(key, channels));
             self.send_first(key, welcome);
             self.send_stats(key);
+            self.send_candles(key);
         }
         self.flush(key);
     }

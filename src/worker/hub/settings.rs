@@ -4,6 +4,7 @@ use super::State;
 use super::prices::Prices;
 use crate::access::Gate;
 use crate::config::{Config, Publish};
+use crate::model::Interval;
 use crate::os::clock;
 use crate::session::{Channels, Key, Kind};
 use std::sync::Arc;
@@ -16,6 +17,10 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
         let kind = |every| Kind::Price { symbol: symbol.clone(), every };
         all.push((format!("price:{symbol}"), kind(Duration::ZERO)));
         all.push((format!("price:{symbol}@1s"), kind(Duration::from_secs(1))));
+        for interval in Interval::ALL {
+            let kind = Kind::Candle { symbol: symbol.clone(), interval };
+            all.push((format!("candle:{symbol}@{interval}"), kind));
+        }
     }
     for channel in &config.channels {
         all.push((channel.name.clone(), Kind::Messages { anyone: channel.publish == Publish::Anyone }));

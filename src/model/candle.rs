@@ -1,0 +1,242 @@
+//! What a price did in a second, a minute or an hour.
+
+use super::{Price, Symbol, Wall};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How long a candle is. All begin at whole multiples of their length since 1970, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Interval {
+    /// `1s`
+    Second,
+    /// `1m`
+    Minute,
+    /// `1h`
+    Hour,
+}
+
+impl Interval {
+    /// All of them, the shortest first.
+    pub const ALL: [Self; 3] = [Self::Second, Self::Minute, Self::Hour];
+
+    /// By its word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|interval| interval.as_str() == text)
+    }
+
+    /// Its word, as in routes and channels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Second => "1s",
+            Self::Minute => "1m",
+            Self::Hour => "1h",
+        }
+    }
+
+    /// Its length in milliseconds.
+    #[must_use]
+    pub fn millis(self) -> i64 {
+        match self {
+            Self::Second => 1_000,
+            Self::Minute => 60_000,
+            Self::Hour => 3_600_000,
+        }
+    }
+
+    /// The start of the one that `at` is in.
+    #[must_use]
+    pub fn start(self, at: Wall) -> Wall {
+        Wall(at.0.saturating_sub(at.0.rem_euclid(self.millis())))
+    }
+
+    /// The first moment after the one that `at` is in.
+    #[must_use]
+    pub fn end(self, at: Wall) -> Wall {
+        Wall(self.start(at).0.saturating_add(self.millis()))
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The prices of one interval. An interval without a price has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candle {
+    /// Its start.
+    pub time: Wall,
+    /// The first price.
+    pub open: Price,
+    /// The highest.
+    pub high: Price,
+    /// The lowest.
+    pub low: Price,
+    /// The last.
+    pub close: Price,
+    /// How many there were.
+    pub ticks: u32,
+    /// Whether some of its time was not watched, so that prices may be missing.
+    pub partial: bool,
+}
+
+impl Candle {
+    /// Of one price.
+    #[must_use]
+    pub fn new(time: Wall, price: Price, partial: bool) -> Self {
+        Self { time, open: price, high: price, low: price, close: price, ticks: 1, partial }
+    }
+
+    /// Puts what came later behind it.
+    pub fn merge(&mut self, later: &Self) {
+        self.high = self.high.max(later.high);
+        self.low = self.low.min(later.low);
+        self.close = later.close;
+        self.ticks = self.ticks.saturating_add(later.ticks);
+        self.partial |= later.partial;
+    }
+
+    /// Whether it can be one at all: in order, with a price, begun where its interval does.
+    #[must_use]
+    pub fn is_sound(&self, interval: Interval) -> bool {
+        let ends = [self.open, self.close];
+        interval.start(self.time) == self.time
+            && self.ticks > 0
+            && ends.into_iter().all(|price| self.low <= price && price <= self.high)
+    }
+}
+
+/// The newest candles of a symbol, for everybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candles {
+    /// Whose.
+    pub symbol: Symbol,
+    /// Of each interval in the order of [`Interval::ALL`]: the newest second that is over, and the minute and the hour
+    /// that it is in.
+    pub newest: [Candle; 3],
+}
+
+/// A price in nine bytes: what many candles are kept as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Digits(u64, u8);
+
+impl Digits {
+    fn of(price: Price) -> Self {
+        let exact = price.compact().decimal();
+        let mantissa = u64::try_from(exact.mantissa()).unwrap_or(u64::MAX);
+        Self(mantissa, u8::try_from(exact.scale()).unwrap_or(0))
+    }
+
+    fn price(self) -> Price {
+        Price::from_digits(self.0, self.1)
+    }
+}
+
+/// A candle in 48 bytes; a [`Candle`] takes 88.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed {
+    mantissas: [u64; 4],
+    /// Seconds since 1970.
+    time: u32,
+    /// The highest bit says partial.
+    ticks: u32,
+    scales: [u8; 4],
+}
+
+const PARTIAL: u32 = 1 << 31;
+
+impl Packed {
+    /// Packs a candle of whole seconds between 1970 and 2106 whose prices are [`Price::compact`].
+    #[must_use]
+    pub fn new(candle: &Candle) -> Self {
+        let digits = [candle.open, candle.high, candle.low, candle.close].map(Digits::of);
+        let partial = if candle.partial { PARTIAL } else { 0 };
+        Self {
+            mantissas: digits.map(|digits| digits.0),
+            time: u32::try_from(candle.time.0 / 1_000).unwrap_or(0),
+            ticks: candle.ticks.min(PARTIAL - 1) | partial,
+            scales: digits.map(|digits| digits.1),
+        }
+    }
+
+    /// Its start.
+    #[must_use]
+    pub fn time(&self) -> Wall {
+        Wall(i64::from(self.time) * 1_000)
+    }
+
+    /// The candle again.
+    #[must_use]
+    pub fn candle(&self) -> Candle {
+        let price = |at: usize| Digits(self.mantissas[at], self.scales[at]).price();
+        Candle {
+            time: self.time(),
+            open: price(0),
+            high: price(1),
+            low: price(2),
+            close: price(3),
+            ticks: self.ticks & !PARTIAL,
+            partial: self.ticks & PARTIAL != 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn price(text: &str) -> Price {
+        Price::parse(text).unwrap()
+    }
+
+    #[test]
+    fn an_interval_is_aligned() {
+        let at = Wall(1_763_640_863_123);
+        let starts = Interval::ALL.map(|interval| interval.start(at).to_string());
+        let expected = ["2025-11-20T12:14:23.000Z", "2025-11-20T12:14:00.000Z", "2025-11-20T12:00:00.000Z"];
+        assert_eq!(starts, expected);
+        assert_eq!(Interval::Hour.end(at).to_string(), "2025-11-20T13:00:00.000Z");
+        assert_eq!(Interval::Minute.start(Wall(-1)), Wall(-60_000));
+        for interval in Interval::ALL {
+            assert_eq!(Interval::parse(interval.as_str()), Some(interval));
+        }
+        assert_eq!(["", "1S", "5m", "1d"].map(Interval::parse), [None; 4]);
+    }
+
+    #[test]
+    fn a_packed_candle_is_small_and_keeps_its_digits() {
+        assert_eq!(size_of::<Packed>(), 48);
+        let candle = Candle {
+            time: Wall(1_763_640_863_000),
+            open: price("64250.10"),
+            high: price("999999999.999999999"),
+            low: price("0.000000001000"),
+            close: price("64250"),
+            ticks: 954,
+            partial: true,
+        };
+        assert_eq!(Packed::new(&candle).candle(), candle);
+        assert_eq!(Packed::new(&candle).candle().open.to_string(), "64250.10");
+        assert!(candle.is_sound(Interval::Second) && !candle.is_sound(Interval::Minute));
+        assert!(!Candle { high: price("64250.05"), ..candle }.is_sound(Interval::Second));
+    }
+
+    proptest! {
+        #[test]
+        fn any_price_packs(whole in 0u32..1_000_000_000, fraction in "[0-9]{1,19}") {
+            let Ok(exact) = Price::parse(&format!("{whole}.{fraction}")) else { return Ok(()) };
+            let compact = exact.compact();
+            prop_assert!(exact.deviation(compact) < rust_decimal::Decimal::new(1, 15));
+            prop_assert_eq!(compact.compact(), compact);
+            let candle = Candle::new(Wall(0), compact, false);
+            prop_assert_eq!(Packed::new(&candle).candle(), candle);
+            if whole.to_string().len() + fraction.len() <= 18 {
+                prop_assert_eq!(compact.to_string(), exact.to_string());
+            }
+        }
+    }
+}
