@@ -283,7 +283,7 @@ async fn what_is_for_administrators_is_not_on_the_public_ports() {
         assert_eq!(cluster.send(request).await.problem(), (404, "not-found".into()), "{request:?}");
         assert_eq!(send_to(cluster.ws, request).await.status, 426, "{request:?}");
     }
-    for path in ["/api/v1/history", "/api/v1/events?user_id=a", "/api/v1/poll", "/api/v1/streams"] {
+    for path in ["/api/v1/events?user_id=a", "/api/v1/poll", "/api/v1/streams"] {
         assert_eq!(cluster.get(path).await.problem().0, 404, "of a later version: {path}");
     }
     let mut tab = tab;
