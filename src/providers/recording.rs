@@ -18,6 +18,8 @@ use std::io::Write;
 
 /// The first line of every file that we write.
 pub const HEAD: &[u8] = b"# btc-cluster recording 1\n";
+/// Why a session ended that did not end by itself.
+pub const CUT_OFF: &str = "cut off";
 /// Longest line in bytes, its end included: the longest payload and what stands before it.
 pub const LONGEST: usize = LARGEST + 256;
 /// The digits of a stamp; it has so many from 2001 to 2286.

@@ -131,6 +131,8 @@ struct Stage<'a> {
 struct Leg {
     dialect: Dialect,
     last: HashMap<Symbol, u64>,
+    /// The session ended by itself.
+    ended: bool,
 }
 
 impl<'a> Stage<'a> {
@@ -169,10 +171,16 @@ impl<'a> Stage<'a> {
         }
         self.seen = true;
         let word = line.of.map_or("", |(_, leg)| leg);
-        let Event::Raw(status, bytes) = line.event else {
-            // A dialect begins anew with its session.
-            self.legs.remove(word);
-            return Ok(());
+        let (status, bytes) = match line.event {
+            Event::Raw(status, bytes) => (status, bytes),
+            Event::Begin => {
+                self.begin(word);
+                return Ok(());
+            }
+            Event::End(why) => {
+                self.end(word, why);
+                return Ok(());
+            }
         };
         pace.wait(Some(line.at)).await;
         match self.read(word, status, bytes) {
@@ -182,6 +190,23 @@ impl<'a> Stage<'a> {
                 Ok(())
             }
             Ok(()) => Ok(()),
+        }
+    }
+
+    /// A new session. A stream's dialect begins anew with it. One that is asked goes on where it was, as the live one
+    /// does: it may ask for one pair after the other, and must know whose answer is next.
+    fn begin(&mut self, word: &str) {
+        match self.legs.get_mut(word) {
+            Some(leg) if leg.ended && matches!(leg.dialect, Dialect::Poll(_)) => {
+                (leg.ended, leg.last) = (false, HashMap::new());
+            }
+            _ => _ = self.legs.remove(word),
+        }
+    }
+
+    fn end(&mut self, word: &str, why: &str) {
+        if let Some(leg) = self.legs.get_mut(word) {
+            leg.ended = why != recording::CUT_OFF;
         }
     }
 
@@ -217,7 +242,7 @@ impl<'a> Stage<'a> {
                 return Err(Fault::Skip(format!("more than {LEGS} legs")));
             }
             let dialect = readers.dialect(whose, Some(word).filter(|word| !word.is_empty()))?;
-            self.legs.insert(word.to_owned(), Leg { dialect, last: HashMap::new() });
+            self.legs.insert(word.to_owned(), Leg { dialect, last: HashMap::new(), ended: false });
         }
         let Some(leg) = self.legs.get_mut(word) else { return Ok(()) };
         let symbols = &self.replay.symbols;
@@ -225,11 +250,8 @@ impl<'a> Stage<'a> {
         match leg.dialect.read(status, bytes, &mut out) {
             Ok(()) => Ok(()),
             Err(Fault::Skip(why)) => Err(Fault::Skip(why)),
-            Err(fault) => {
-                // It ended the session then; the recording itself says what came next.
-                self.legs.remove(word);
-                Err(Fault::Skip(fault.to_string()))
-            }
+            // It ended the session then; the recording itself says what came next.
+            Err(fault) => Err(Fault::Skip(fault.to_string())),
         }
     }
 }

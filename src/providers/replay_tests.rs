@@ -3,7 +3,9 @@
 use super::super::Http;
 use super::super::battery::{Heard, listen, listen_until};
 use super::super::dialect::for_reading;
+use super::super::fault::Reply;
 use super::super::http::Proxies;
+use super::super::poll::Poll;
 use super::*;
 use crate::config::{Exchange, ProviderKind};
 use crate::model::Wall;
@@ -253,6 +255,44 @@ async fn lines_of_no_use_are_counted() {
     let heard = play_raw(&text, 0.0, "first", 1).await;
     assert_eq!((heard.ticks.len(), heard.bad.len(), heard.fault), (2, 5, None), "{:?}", heard.bad);
     assert_eq!(heard.bad[4], "the last line is torn");
+}
+
+/// Asks for one pair after the other; an answer does not say whose it is.
+struct InTurn(u64);
+
+impl Poll for InTurn {
+    fn url(&self) -> String {
+        String::new()
+    }
+    fn every(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn read(&mut self, _: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
+        self.0 += 1;
+        out.bad(format!("turn {}", self.0));
+        if self.0 == 2 { Err(Fault::Retry("over".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dialect_that_is_asked_in_turn_keeps_its_turn_as_the_live_one_does() {
+    let (replay, _file) = raw("", 0.0, false, "first");
+    let (mut number, mut heard) = (0, Heard::default());
+    let mut stage = Stage::new(&replay, &mut number, &mut heard);
+    let leg = Leg { dialect: Dialect::Poll(Box::new(InTurn(0))), last: HashMap::new(), ended: false };
+    stage.legs.insert("rest".to_owned(), leg);
+    let mut pace = Pace { speed: None, begin: None, at: 0 };
+    for rest in ["rest:200 1", "rest:503 2", "rest !end over", "rest !begin", "rest:200 3"] {
+        let line = at(0, &format!("first/{rest}"));
+        stage.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut pace).await.unwrap();
+    }
+    // Where we cut it off, the live one is made anew.
+    for rest in ["rest !end cut off", "rest !begin"] {
+        let line = at(0, &format!("first/{rest}"));
+        stage.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut pace).await.unwrap();
+    }
+    assert!(stage.legs.is_empty());
+    assert_eq!(heard.bad, ["turn 1", "turn 2", "over", "turn 3"]);
 }
 
 #[tokio::test(start_paused = true)]

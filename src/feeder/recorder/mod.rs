@@ -170,7 +170,7 @@ impl Take {
 impl Drop for Take {
     fn drop(&mut self) {
         if !self.ended {
-            self.line(&Event::End("cut off"));
+            self.line(&Event::End(recording::CUT_OFF));
         }
     }
 }
