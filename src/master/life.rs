@@ -86,7 +86,7 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let socket = loaded.config.control.socket.clone();
     // Before the ports: that they are in use is true, too, but says less.
     control::refuse_second(&socket).await.map_err(Failure::Control)?;
-    let sockets = Listeners::bind(&loaded.config).map_err(Failure::Listen)?;
+    let sockets = Listeners::bind(&loaded.config).await.map_err(Failure::Listen)?;
     let (events, inbox) = mpsc::channel(EVENTS);
     let control = control::listen(&socket).await.map_err(Failure::Control)?;
     tokio::spawn(control::serve(control, events.clone()));

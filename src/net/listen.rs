@@ -11,11 +11,15 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// Connections that wait while no worker accepts; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 /// How often a common free port is looked for.
 const TRIES: u32 = 16;
+/// How often it is looked whether systemd has let go of a socket, and how long in between: a second in all.
+const LET_GO: u32 = 40;
+const MOMENT: Duration = Duration::from_millis(25);
 const PORTS: [Port; 3] = [Port::Http, Port::Ws, Port::Admin];
 
 /// One listening socket.
@@ -106,22 +110,28 @@ impl Listeners {
     ///
     /// # Errors
     /// Says which key of the configuration cannot be fulfilled, and why.
-    pub fn bind(config: &Config) -> io::Result<(Self, Kept)> {
+    pub async fn bind(config: &Config) -> io::Result<(Self, Kept)> {
         let known = |name: &str| matches!(name, "http" | "ws" | "admin") || kept::read(name).is_some();
         let passed = passed_sockets(known)?;
         let names = passed.iter().map(|(name, _)| name).filter(|name| kept::read(name).is_some());
         let mut kept = Kept::new(Notifier::new(), names.cloned());
         let mut passed = Self::from_systemd(passed)?;
-        let listeners = passed.change(config).or_else(|error| {
+        let mut listeners = passed.change(config);
+        if listeners.is_err() && passed.own().next().is_some() {
             // What was kept helps or is let go: it may be in the way of what is wanted now.
-            let all = passed.0.len();
             passed.0.retain(|listener| listener.wanted.is_none());
-            if passed.0.len() == all {
-                return Err(error);
-            }
             kept.forget();
-            passed.change(config)
-        })?;
+            listeners = passed.change(config);
+            // systemd 257 closes it some moments after it has said that it has.
+            for _ in 0..LET_GO {
+                if listeners.as_ref().err().is_none_or(|error| error.kind() != io::ErrorKind::AddrInUse) {
+                    break;
+                }
+                tokio::time::sleep(MOMENT).await;
+                listeners = passed.change(config);
+            }
+        }
+        let listeners = listeners?;
         drop(passed);
         kept.keep(&listeners);
         Ok((listeners, kept))
