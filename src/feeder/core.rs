@@ -345,7 +345,7 @@ impl<F: FnMut(Said)> Core<F> {
                 }
                 Action::Publish(quote) => (self.out)(Said::Quote(quote)),
                 Action::Serve { symbol, from, to } => {
-                    tracing::info!(%symbol, from = from.as_deref(), to = &*to, "price source");
+                    tracing::info!(event = "price-served", %symbol, from = from.as_deref(), to = &*to);
                     self.table_due = Some(self.clock.now().mono);
                 }
                 Action::Refused { symbol, why } => self.agreement.take(symbol, why),
@@ -356,7 +356,7 @@ impl<F: FnMut(Said)> Core<F> {
                     running.row.status.rejected += 1;
                     if let Some(hushed) = running.held.change((), now) {
                         let believed = believed.map(|price| price.to_string());
-                        tracing::warn!(%symbol, source = &*source, %price, believed, hushed, "price held: it jumps");
+                        tracing::warn!(%symbol, source = &*source, %price, believed, hushed, event = "price-held", "it jumps");
                     }
                 }
             }
@@ -391,10 +391,16 @@ impl Running {
 fn tell(status: &SourceStatus, hushed: u64) {
     let (source, state) = (&*status.name, status.state.as_str());
     match status.state {
-        SourceState::Live => tracing::info!(source, state, hushed, "source"),
-        SourceState::Connecting => tracing::debug!(source, state, hushed, "source"),
+        SourceState::Live => tracing::info!(event = "source", source, state, hushed),
+        SourceState::Connecting => tracing::debug!(event = "source", source, state, hushed),
         _ => {
-            tracing::warn!(source, state, hushed, why = status.error.as_deref().unwrap_or_default(), "source")
+            tracing::warn!(
+                event = "source",
+                source,
+                state,
+                hushed,
+                why = status.error.as_deref().unwrap_or_default()
+            )
         }
     }
 }
