@@ -309,6 +309,27 @@ systemctl daemon-reload
 check "with the drop-in of the examples" systemctl restart $unit
 check "it does, and may write to the state directory" soon grep -qx 64250.12 /var/lib/btc-cluster/plugin
 note "with it systemd-analyze security says $(exposure)"
+printf '#!/bin/sh\nwhile :; do echo 61234.50; sleep 1; done\n' >/usr/local/lib/btc-cluster/source
+chmod 755 /usr/local/lib/btc-cluster/source
+with source.toml <<'TOML'
+[price]
+providers = ["ours"]
+[provider.ours]
+kind = "command"
+program = "/usr/local/lib/btc-cluster/source"
+TOML
+check "a program of the operator's becomes the source" systemctl reload $unit
+check "and its price is served" soon body_has /api/v1/price '"price":"61234.50","source":"ours"'
+first_candle() { curl -s "http://127.0.0.1:3000/api/v1/history?interval=1s&limit=3600" | grep -o '"time":"[^"]*"' | head -1; }
+candle=$(first_candle)
+one_program() { [[ $(pgrep -fc /usr/local/lib/btc-cluster/source) == 1 ]]; }
+same_candle() { [[ -n $candle && $(first_candle) == "$candle" ]]; }
+check "restarts with it" systemctl restart $unit
+check "the program is gone with the daemon and there anew" soon one_program
+check "its price is served again" soon body_has /api/v1/price '"source":"ours"'
+check "candles outlive a restart (${candle:-none})" soon same_candle
+rm $config/conf.d/source.toml
+check "back to the made-up price" systemctl reload $unit
 rm -r $drop /usr/local/lib/btc-cluster
 systemctl daemon-reload
 check "without it the daemon starts" systemctl restart $unit
