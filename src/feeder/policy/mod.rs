@@ -156,18 +156,16 @@ impl Policy {
             standing.jumps.believe(tick.price);
             standing.doubtful = false;
         }
+        let quote = quote(tick, &member, interval, lag, now);
+        let (symbol, price) = (quote.symbol.clone(), quote.price);
         if standing.doubtful && settings.mode == Mode::Failover {
             standing.doubtful = false;
+            standing.held = Some((now.mono, quote));
             let believed = standing.jumps.believed();
-            return vec![Action::Held {
-                symbol: tick.symbol,
-                source: member.name,
-                price: tick.price,
-                believed,
-            }];
+            return vec![Action::Held { symbol, source: member.name, price, believed }];
         }
-        let quote = quote(tick, &member, interval, lag, now);
         standing.take(quote, member.no_tick, &settings.rules, now);
+        line.release(settings, &member, price, now);
         line.real |= !member.made_up;
         self.turn(now)
     }

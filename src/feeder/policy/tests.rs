@@ -246,6 +246,30 @@ fn a_jump_waits_for_the_next_tick_or_for_another_source() {
 }
 
 #[test]
+fn two_sources_that_jump_to_the_same_place_confirm_each_other() {
+    // Asked once a minute, say: nobody waits for a second tick of either.
+    let mut run = Run::new(&[A, B]);
+    run.tick(A, "100").tick(B, "100.1").until(1_000).tick(A, "90").until(1_500);
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "100"));
+    run.tick(B, "90.1").until(2_000);
+    assert_eq!(run.out.last().unwrap(), &(1_500, "a".to_owned(), "90".to_owned()), "who is served stays");
+    run.until(2_500).tick(A, "89.9").until(3_000);
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "89.9"));
+
+    // Not where one of them has gone in the meantime, nor by what is long past.
+    let mut run = Run::new(&[A, B]);
+    run.tick(A, "100")
+        .tick(B, "100.1")
+        .until(1_000)
+        .tick(A, "90")
+        .until(9_000)
+        .tick(B, "100.2")
+        .until(12_000);
+    run.tick(B, "90.1").until(13_000);
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (2, "100.2"));
+}
+
+#[test]
 fn no_older_price_goes_out_when_the_source_changes() {
     let mut run = Run::new(&[A, B]);
     run.tick(A, "100").until(3_000).tick(B, "101").until(8_000).tick(A, "100.5").until(8_500);
