@@ -242,7 +242,25 @@ fn a_jump_waits_for_the_next_tick_or_for_another_source() {
 
     let mut run = Run::new(&[A, B]);
     run.tick(A, "100").until(1_000).tick(B, "110").tick(A, "111").until(2_000);
-    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (0, "111"));
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "111"), "B alone was held");
+}
+
+#[test]
+fn the_first_price_of_a_source_may_not_jump_either() {
+    let mut run = Run::new(&[A, B]);
+    run.tick(B, "100").until(500).tick(A, "1").until(1_000);
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "100"), "though it is the preferred one");
+    run.tick(A, "100.2").until(1_500);
+    assert_eq!(run.out.last().unwrap().2, "100.2");
+    // The only source, changed by a reload: another id, the same symbol.
+    let mut run = Run::new(&[A]);
+    run.tick(A, "100").until(1_000);
+    let actions = run.policy.reconfigure(settings(&[B]), now(run.at));
+    run.take(actions);
+    run.tick(B, "1").until(2_000);
+    assert_eq!((run.held, run.out.len()), (1, 1));
+    run.tick(B, "1.01").until(3_000);
+    assert_eq!(run.out.last().unwrap().2, "1.01", "a second one confirms it");
 }
 
 #[test]
