@@ -257,6 +257,22 @@ async fn a_state_that_lasts_is_logged_though_it_came_in_the_midst_of_flapping() 
     assert!(last.contains("state=\"down\"") && last.contains("no price for 10s"), "{text}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn sources_that_take_turns_are_logged_once_a_minute() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    // Each limits us after each price, for a second.
+    let file = script("set 1\nfault wait 1s\nrepeat");
+    let feeder = Running::new(&[mock("a", "1.0", Some(file.path())), mock("b", "1.0", Some(file.path()))]);
+    after(600_000).await;
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    let lines = text.lines().filter(|line| line.contains("price-served")).count();
+    assert!((2..=22).contains(&lines), "{lines} lines:\n{text}");
+    assert!(feeder.sources().iter().any(|source| source.reconnects > 100));
+}
+
 #[test]
 fn what_a_source_does_not_use_does_not_change_it() {
     let exchange = |kind: fn(crate::config::Exchange) -> ProviderKind| Provider {
