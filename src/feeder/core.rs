@@ -2,14 +2,13 @@
 
 use super::agreement::{Agreement, Line};
 use super::chronicle::{Ask, Chronicle};
-use super::hush::Hush;
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
 use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceConfig, Provider, ProviderKind};
-use crate::model::{Candles, Mono, Quote, SourceVerdict, Symbol};
+use crate::model::{Candles, Hush, Mono, Quote, SourceVerdict, Symbol};
 use crate::protocol::cluster::Generation;
 use crate::providers::{Content, Fault, Http, Source, build};
 use std::collections::BTreeMap;
@@ -133,6 +132,8 @@ struct Core<F> {
     /// What each source was to the default symbol's price when the table was told.
     parts: Vec<(bool, Option<SourceVerdict>)>,
     agreement: Agreement,
+    /// What the log says of who is served.
+    served: BTreeMap<Symbol, Hush<Arc<str>>>,
 }
 
 /// A source that runs, or one that is off.
@@ -176,6 +177,7 @@ impl<F: FnMut(Said)> Core<F> {
             table_told: now,
             parts: Vec::new(),
             agreement: Agreement::new(now),
+            served: BTreeMap::new(),
         };
         core.reconfigure(plan);
         core
@@ -197,6 +199,7 @@ impl<F: FnMut(Said)> Core<F> {
         drop(before);
         self.symbol = plan.price.symbol.clone();
         self.agreement.retain(&plan.price.symbols);
+        self.served.retain(|symbol, _| plan.price.symbols.contains(symbol));
         self.chronicle.reconfigure(&plan.price.symbols, plan.made_up_only());
         let member = |running: &Running| Member {
             id: running.id,
@@ -283,6 +286,11 @@ impl<F: FnMut(Said)> Core<F> {
                 tell(&running.row.status, hushed);
             }
         }
+        for (symbol, hush) in &mut self.served {
+            if let Some((to, hushed)) = hush.wake(now) {
+                tracing::info!(event = "price-served", %symbol, to = &*to, hushed);
+            }
+        }
         self.agreement.mention(now).iter().for_each(Line::log);
         let part = |running: &Running| self.policy.part(&self.symbol, running.id);
         let parts: Vec<_> = self.running.iter().map(part).map(|part| (part.serving, part.verdict)).collect();
@@ -310,10 +318,12 @@ impl<F: FnMut(Said)> Core<F> {
         let second = Some(self.chronicle.next(now));
         let silent = self.running.iter().filter_map(|running| running.row.silent_at(running.no_tick)).min();
         let hushed = self.running.iter().filter_map(|running| running.hush.due()).min();
-        let next = [self.policy.next(now), self.table_due, silent, hushed, self.agreement.due(), second]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let served = self.served.values().filter_map(Hush::due).min();
+        let next =
+            [self.policy.next(now), self.table_due, silent, hushed, self.agreement.due(), served, second]
+                .into_iter()
+                .flatten()
+                .min()?;
         Some(Instant::now() + next.since(now.mono))
     }
 
@@ -345,8 +355,13 @@ impl<F: FnMut(Said)> Core<F> {
                 }
                 Action::Publish(quote) => (self.out)(Said::Quote(quote)),
                 Action::Serve { symbol, from, to } => {
-                    tracing::info!(event = "price-served", %symbol, from = from.as_deref(), to = &*to);
-                    self.table_due = Some(self.clock.now().mono);
+                    let now = self.clock.now().mono;
+                    let hush = self.served.entry(symbol.clone()).or_default();
+                    if let Some(hushed) = hush.change(to.clone(), now) {
+                        let from = from.as_deref();
+                        tracing::info!(event = "price-served", %symbol, from, to = &*to, hushed);
+                    }
+                    self.table_due = Some(now);
                 }
                 Action::Refused { symbol, why } => self.agreement.take(symbol, why),
                 Action::Held { symbol, source, price, believed } => {

@@ -256,3 +256,57 @@ async fn a_state_that_lasts_is_logged_though_it_came_in_the_midst_of_flapping() 
     assert_eq!(feeder.sources()[0].state, SourceState::Down);
     assert!(last.contains("state=\"down\"") && last.contains("no price for 10s"), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn sources_that_take_turns_are_logged_once_a_minute() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    // Each limits us after each price, for a second.
+    let file = script("set 1\nfault wait 1s\nrepeat");
+    let feeder = Running::new(&[mock("a", "1.0", Some(file.path())), mock("b", "1.0", Some(file.path()))]);
+    after(600_000).await;
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    let lines = text.lines().filter(|line| line.contains("price-served")).count();
+    assert!((2..=22).contains(&lines), "{lines} lines:\n{text}");
+    assert!(feeder.sources().iter().any(|source| source.reconnects > 100));
+}
+
+#[test]
+fn what_a_source_does_not_use_does_not_change_it() {
+    let exchange = |kind: fn(crate::config::Exchange) -> ProviderKind| Provider {
+        name: "x".to_owned(),
+        kind: kind(crate::config::Exchange {
+            rest_url: "https://127.0.0.1:1".to_owned(),
+            stream_url: "wss://127.0.0.1:1".to_owned(),
+            symbol_map: BTreeMap::new(),
+            silence: Duration::from_secs(45),
+            no_tick: Duration::from_secs(10),
+            renew_after: Duration::ZERO,
+        }),
+    };
+    let program = ProviderKind::Command {
+        program: vec!["/bin/true".to_owned()],
+        symbol_map: BTreeMap::new(),
+        no_tick: Duration::from_secs(10),
+    };
+    let program = Provider { name: "x".to_owned(), kind: program };
+    let (btc, eth) = (Symbol::new("BTC-USD").unwrap(), Symbol::new("ETH-USD").unwrap());
+    let before = PriceConfig { symbols: vec![btc, eth.clone()], ..plan(&[]).price };
+    let same = |provider: &Provider, price: &PriceConfig| {
+        Content::new(provider, &before) == Content::new(provider, price)
+    };
+    let other_default = PriceConfig { symbol: eth.clone(), ..before.clone() };
+    let rarer = PriceConfig { refresh: Duration::from_secs(30), ..before.clone() };
+    let often = PriceConfig { refresh: Duration::from_secs(1), ..before.clone() };
+    for kind in [ProviderKind::Binance, ProviderKind::Bitstamp, ProviderKind::Coinbase, ProviderKind::Kraken]
+    {
+        let source = exchange(kind);
+        assert!(same(&source, &other_default) && same(&source, &rarer), "its stream need not be cut");
+        assert!(!same(&source, &often), "REST stands in more often than else");
+        assert!(!same(&source, &PriceConfig { symbols: vec![eth.clone()], ..before.clone() }));
+    }
+    assert!(same(&program, &rarer));
+    assert!(!same(&program, &other_default), "its lines need not name their symbol");
+}

@@ -14,7 +14,6 @@ mod agreement;
 mod chronicle;
 mod core;
 mod history;
-mod hush;
 mod journal;
 mod life;
 mod median;

@@ -26,6 +26,11 @@ impl Jumps {
         false
     }
 
+    /// Where this source has said nothing yet, its first price is compared with `price`.
+    pub(super) fn begin(&mut self, price: Option<Price>) {
+        self.believed = self.believed.or(price);
+    }
+
     /// Somebody else confirms it.
     pub(super) fn believe(&mut self, price: Price) {
         (self.believed, self.held) = (Some(price), None);

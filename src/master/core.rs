@@ -6,7 +6,7 @@ use super::life::Event;
 use super::reload::Reloads;
 use super::router::Router;
 use crate::config::{Config, Loaded, Source, WorkerCount};
-use crate::model::{Candles, Mono, Quote, Symbol};
+use crate::model::{Candles, Hush, Mono, Quote, Symbol};
 use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
@@ -46,6 +46,8 @@ pub(super) struct Master {
     pub(super) candles: BTreeMap<Symbol, Candles>,
     /// Number of the last published price of each symbol.
     pub(super) numbers: BTreeMap<Symbol, u64>,
+    /// What the log says of where prices come from: sources may take turns each second.
+    pub(super) origins: BTreeMap<Symbol, Hush<Origin>>,
     /// Whether a real price has ever been served.
     pub(super) real_before: bool,
     /// The feeder's sources as JSON.
@@ -82,6 +84,19 @@ struct Life {
     ready: bool,
     stopping: bool,
     heard: Mono,
+}
+
+/// Source, pair, and whether it is made up.
+pub(super) type Origin = (Arc<str>, Symbol, bool);
+
+/// One line in the log for prices that come from elsewhere; `hushed` changes before it were not told.
+fn tell_origin(symbol: &Symbol, (source, pair, mock): &Origin, hushed: u64) {
+    let (source, pair) = (&**source, pair.as_str());
+    if *mock {
+        tracing::warn!(event = "price-source", %symbol, source, pair, hushed, "THIS PRICE IS MADE UP");
+    } else {
+        tracing::info!(event = "price-source", %symbol, source, pair, hushed);
+    }
 }
 
 /// A master that serves and has not heard a word of any worker for `limit` is of no use, however alive its loop:
@@ -259,13 +274,12 @@ impl Master {
         if !quote.mock {
             self.real_before = true;
         }
-        let known = self.prices.get(&quote.symbol).map(|known| (known.source.clone(), known.pair.clone()));
-        if known != Some((quote.source.clone(), quote.pair.clone())) {
-            let (source, pair) = (&*quote.source, quote.pair.as_str());
-            if quote.mock {
-                tracing::warn!(event = "price-source", symbol = %quote.symbol, source, pair, "THIS PRICE IS MADE UP");
-            } else {
-                tracing::info!(event = "price-source", symbol = %quote.symbol, source, pair);
+        let origin = |quote: &Quote| (quote.source.clone(), quote.pair.clone(), quote.mock);
+        let new = origin(&quote);
+        if self.prices.get(&quote.symbol).map(origin).as_ref() != Some(&new) {
+            let hush = self.origins.entry(quote.symbol.clone()).or_default();
+            if let Some(hushed) = hush.change(new.clone(), clock::mono()) {
+                tell_origin(&quote.symbol, &new, hushed);
             }
         }
         self.children.tell_workers(&ToWorker::Quote(quote.clone()));
@@ -274,6 +288,11 @@ impl Master {
 
     /// Each second, and whenever the supervisor or the router has something due.
     pub(super) fn tick(&mut self, now: Mono) {
+        for (symbol, hush) in &mut self.origins {
+            if let Some((origin, hushed)) = hush.wake(now) {
+                tell_origin(symbol, &origin, hushed);
+            }
+        }
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);

@@ -130,6 +130,7 @@ impl Master {
             prices: BTreeMap::new(),
             candles: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            origins: BTreeMap::new(),
             real_before: false,
             sources: "[]".into(),
             refused: BTreeMap::new(),

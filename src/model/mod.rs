@@ -2,6 +2,7 @@
 
 mod backoff;
 mod candle;
+mod hush;
 mod ids;
 mod provenance;
 mod quote;
@@ -11,6 +12,7 @@ mod wheel;
 
 pub use backoff::Backoff;
 pub use candle::{Candle, Candles, Interval, Packed};
+pub use hush::Hush;
 pub use ids::{Device, IdError, RequestId, SessionId, Symbol, UserId};
 pub use provenance::{Contribution, Said, SourceVerdict};
 pub use quote::{Health, Price, PriceError, Quote, Rules};

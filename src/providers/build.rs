@@ -38,14 +38,19 @@ impl Content {
     /// What `provider` is made of under `price`.
     #[must_use]
     pub fn new(provider: &Provider, price: &PriceConfig) -> Self {
-        use ProviderKind::{Binance, Bitstamp, Coinbase, Coindesk, Kraken};
-        let asked =
-            matches!(provider.kind, Binance(_) | Bitstamp(_) | Coinbase(_) | Coindesk { .. } | Kraken(_));
+        use ProviderKind::{Binance, Bitstamp, Coinbase, Coindesk, Command, HttpJson, Kraken, Mock, Replay};
+        // As much of `[price]` as counts for this kind: a change of the rest must not cut a session.
+        let (refresh, default) = match provider.kind {
+            Binance(_) | Bitstamp(_) | Coinbase(_) | Kraken(_) => (Some(price.refresh.min(STAND_IN)), None),
+            Coindesk { .. } => (Some(price.refresh), None),
+            HttpJson { .. } | Mock { .. } => (None, None),
+            Command { .. } | Replay { .. } => (None, Some(&price.symbol)),
+        };
         Self {
             provider: provider.clone(),
             symbols: price.symbols.clone(),
-            symbol: price.symbol.clone(),
-            refresh: asked.then_some(price.refresh),
+            symbol: default.or(price.symbols.first()).unwrap_or(&price.symbol).clone(),
+            refresh,
             readers: BTreeMap::new(),
         }
     }
@@ -149,7 +154,8 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
     let refresh = content.refresh.unwrap_or_default();
     let pair = |symbol: &Symbol| (symbol.clone(), content.provider.kind.pair(symbol));
     let pairs: Vec<_> = symbols.iter().map(pair).collect();
-    let at_once = refresh.min(STAND_IN);
+    // For what streams (see `Content::new`).
+    let at_once = refresh;
     let in_turn = at_once.max(SPACING * u32::try_from(pairs.len()).unwrap_or(u32::MAX));
     Ok(match content.provider.kind.clone() {
         ProviderKind::Mock { price, volatility, tick, seed, script } => Source {

@@ -4,8 +4,9 @@ use super::fault::one_line;
 use super::http::Socket;
 use super::push::{Limits, Push};
 use super::{Budget, Fault, Http, Sink, Tick};
+use crate::model::Symbol;
 use futures_util::{SinkExt, StreamExt};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -52,6 +53,8 @@ pub(super) struct Connection<D> {
     pub dialect: D,
     pub limits: Limits,
     pub signs: watch::Sender<Signs>,
+    /// The last price's number of each symbol.
+    pub numbers: BTreeMap<Symbol, u64>,
 }
 
 impl<D: Push> Connection<D> {
@@ -102,7 +105,7 @@ impl<D: Push> Connection<D> {
         };
         let mut out = out.lock();
         out.raw(&message);
-        let mut ear = Ear { out: &mut **out, ticked: false };
+        let mut ear = Ear { out: &mut **out, numbers: &mut self.numbers, ticked: false };
         match self.dialect.read(&message, &mut ear) {
             Ok(()) => {}
             Err(Fault::Skip(why)) => ear.bad(why),
@@ -149,15 +152,17 @@ impl Speech {
     }
 }
 
-/// Notices prices on their way.
+/// Notices prices on their way. One that is said again and again keeps no connection: its source is stuck.
 struct Ear<'a> {
     out: &'a mut dyn Sink,
+    numbers: &'a mut BTreeMap<Symbol, u64>,
     ticked: bool,
 }
 
 impl Sink for Ear<'_> {
     fn tick(&mut self, tick: Tick) {
-        self.ticked = true;
+        let repeated = tick.seq.is_some_and(|seq| self.numbers.insert(tick.symbol.clone(), seq) == Some(seq));
+        self.ticked |= !repeated;
         self.out.tick(tick);
     }
     fn bad(&mut self, why: String) {

@@ -12,6 +12,7 @@ use super::connection::{Connection, Shared, Signs};
 use super::{Fault, Http, PriceProvider, Sink};
 use crate::model::Backoff;
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +131,8 @@ impl<D: Push> Pushed<D> {
 
     fn begin<'a>(&self, out: &'a Shared<'a>) -> Running<'a> {
         let (sender, signs) = watch::channel(Signs::default());
-        let connection = Connection { dialect: self.dialect.clone(), limits: self.limits, signs: sender };
+        let (dialect, numbers) = (self.dialect.clone(), BTreeMap::new());
+        let connection = Connection { dialect, limits: self.limits, signs: sender, numbers };
         let http = self.http.clone();
         // Up to a tenth earlier, so that hosts that began together do not renew together; never later, for the
         // exchange's cut comes soon after.

@@ -6,7 +6,7 @@ use super::super::standin::{Act, Frame, Standin, eventually};
 use super::*;
 use crate::model::{Price, Symbol};
 
-/// Every text that is a price is one; `move` asks to reconnect.
+/// Every text that is a price is one, `1#7` with a number; `move` asks to reconnect.
 #[derive(Clone)]
 struct Plain {
     url: String,
@@ -27,9 +27,13 @@ impl Push for Plain {
         if text == "move" {
             return Err(Fault::Reconnect("moved".to_owned()));
         }
-        let price = Price::parse(&text).map_err(|error| Fault::Skip(error.to_string()))?;
+        let (text, seq) = match text.split_once('#') {
+            Some((price, seq)) => (price, seq.parse().ok()),
+            None => (&*text, None),
+        };
+        let price = Price::parse(text).map_err(|error| Fault::Skip(error.to_string()))?;
         let symbol = Symbol::new("BTC-USD").unwrap();
-        out.tick(Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time: None, seq: None });
+        out.tick(Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time: None, seq });
         Ok(())
     }
 }
@@ -90,6 +94,14 @@ async fn prices_keep_a_connection() {
     let heard: Heard =
         listen_until(&mut provider(&server, SHORT * 4, SHORT * 4), |heard| heard.ticks.len() == 20).await;
     assert_eq!(heard.fault, None);
+}
+
+#[tokio::test]
+async fn a_price_that_is_said_again_and_again_keeps_no_connection() {
+    let price = [Frame::Wait(SHORT / 4), text("1#7")];
+    let server = server(std::iter::repeat_n(price, 1000).flatten().collect()).await;
+    let heard = listen(&mut provider(&server, LONG, SHORT * 2), LONG).await;
+    assert_eq!(heard.fault, Some(Fault::Retry("no price for 400ms".to_owned())));
 }
 
 #[tokio::test]

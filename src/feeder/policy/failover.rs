@@ -35,14 +35,30 @@ impl Line {
         (from.as_ref() != Some(to)).then(|| Action::Serve { symbol: symbol.clone(), from, to: to.clone() })
     }
 
-    /// Whether another real source that gives prices has a fresh one near this.
+    /// Whether another real source that gives prices has a fresh one near this, be it one that is held: two sources
+    /// that jump to the same place confirm each other.
     pub(super) fn confirmed(&self, settings: &Settings, of: &Member, price: Price, now: Now) -> bool {
         let others = settings.members.iter().filter(|member| member.id != of.id && !member.made_up);
-        let well = others.filter_map(|member| {
-            let standing = self.standings.get(&member.id)?;
-            standing.well(member.no_tick, &settings.rules, now).then_some(standing.newest.as_ref()?)
-        });
-        well.into_iter().any(|(_, quote)| near(price, quote.price))
+        others.filter_map(|member| Some((member, self.standings.get(&member.id)?))).any(
+            |(member, standing)| {
+                let (no_tick, rules) = (member.no_tick, &settings.rules);
+                let believed = standing.newest.as_ref().filter(|_| standing.well(no_tick, rules, now));
+                let held = standing.held(no_tick, rules, now);
+                believed.map(|(_, quote)| quote).into_iter().chain(held).any(|quote| near(price, quote.price))
+            },
+        )
+    }
+
+    /// The real source `of` is believed to have that price: whoever else was held at it is believed, too.
+    pub(super) fn release(&mut self, settings: &Settings, of: &Member, price: Price, now: Now) {
+        let others = settings.members.iter().filter(|member| member.id != of.id && !of.made_up);
+        for member in others {
+            let Some(standing) = self.standings.get_mut(&member.id) else { continue };
+            if standing.held(member.no_tick, &settings.rules, now).is_some_and(|held| near(held.price, price))
+            {
+                standing.release(member.no_tick, &settings.rules, now);
+            }
+        }
     }
 
     /// The source to change to, if any.

@@ -35,6 +35,8 @@ pub(super) struct Standing {
     pub doubtful: bool,
     /// Whether the newest one has not been published nor replaced.
     pub unsent: bool,
+    /// Failover: a jump that nothing has confirmed, and when it was read.
+    pub held: Option<(Mono, Quote)>,
     /// Since when there was no pause and no fault.
     pub good_since: Option<Mono>,
     /// From when it is down unless it ticks: its session ended.
@@ -77,8 +79,26 @@ impl Standing {
         if !self.well(no_tick, rules, now) || self.good_since.is_none() {
             self.good_since = Some(now.mono);
         }
-        self.down_from = None;
+        (self.down_from, self.held) = (None, None);
         (self.newest, self.unsent) = (Some((now.mono, quote)), true);
+    }
+
+    /// Another source confirms the jump that was held: it is the newest price, as if it had been believed at once.
+    pub(super) fn release(&mut self, no_tick: Duration, rules: &Rules, now: Now) {
+        let Some((at, quote)) = self.held.take() else { return };
+        let down_from = self.down_from;
+        self.jumps.believe(quote.price);
+        self.take(quote, no_tick, rules, now);
+        // Time has passed since, and its session may have ended.
+        self.down_from = down_from;
+        self.newest.iter_mut().for_each(|newest| newest.0 = at);
+    }
+
+    /// The jump that is held, while the source gives prices and this one would be fresh.
+    pub(super) fn held(&self, no_tick: Duration, rules: &Rules, now: Now) -> Option<&Quote> {
+        let (at, quote) = self.held.as_ref()?;
+        let alive = now.mono < at.after(no_tick) && self.down_from.is_none_or(|down| now.mono < down);
+        (alive && quote.health(rules, now.boot) == Health::Fresh).then_some(quote)
     }
 }
 
@@ -94,7 +114,7 @@ impl Line {
                 standing.newest = None;
             }
             for standing in self.standings.values_mut() {
-                standing.unsent = true;
+                (standing.unsent, standing.held) = (true, None);
             }
         }
         // What waits is of sources that may be gone.

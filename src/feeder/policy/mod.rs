@@ -11,7 +11,7 @@
 //! - *Made up*: where real sources are named beside it, a mock is served only after `start_wait` without any
 //!   real price, and never again after the first one: then an outage is a price that grows old.
 //! - *Jumps*: a price that moves by more than a twentieth is held until the source's next tick or another source
-//!   confirms it.
+//!   confirms it. A source's first price is compared with the one that is out.
 //!
 //! *Median* is in `median.rs`. Common to both is *conflation*: at most one quote of a symbol in `publish_interval`;
 //! the newest wins, the last one gets out.
@@ -22,7 +22,7 @@ mod median;
 
 use super::Now;
 use crate::config::Policy as Mode;
-use crate::model::{Mono, Price, Quote, Rules, SourceVerdict, Symbol};
+use crate::model::{Health, Mono, Price, Quote, Rules, SourceVerdict, Symbol};
 use crate::providers::Tick;
 use line::{Line, quote};
 use rust_decimal::Decimal;
@@ -148,26 +148,29 @@ impl Policy {
         };
         let Some(line) = self.lines.get_mut(&tick.symbol) else { return Vec::new() };
         let confirmed = line.confirmed(settings, &member, tick.price, now);
+        let out = line.out().filter(|out| {
+            !out.mock && !member.made_up && out.health(&settings.rules, now.boot) != Health::Gone
+        });
+        let out = out.map(|quote| quote.price);
         let standing = line.standings.entry(from).or_default();
         let stamp = tick.time.filter(|_| live);
         let lag = standing.lag.of(stamp, now.boot, now.mono);
+        standing.jumps.begin(out);
         standing.doubtful = !standing.jumps.take(tick.price);
         if standing.doubtful && confirmed {
             standing.jumps.believe(tick.price);
             standing.doubtful = false;
         }
+        let quote = quote(tick, &member, interval, lag, now);
+        let (symbol, price) = (quote.symbol.clone(), quote.price);
         if standing.doubtful && settings.mode == Mode::Failover {
             standing.doubtful = false;
+            standing.held = Some((now.mono, quote));
             let believed = standing.jumps.believed();
-            return vec![Action::Held {
-                symbol: tick.symbol,
-                source: member.name,
-                price: tick.price,
-                believed,
-            }];
+            return vec![Action::Held { symbol, source: member.name, price, believed }];
         }
-        let quote = quote(tick, &member, interval, lag, now);
         standing.take(quote, member.no_tick, &settings.rules, now);
+        line.release(settings, &member, price, now);
         line.real |= !member.made_up;
         self.turn(now)
     }

@@ -242,7 +242,49 @@ fn a_jump_waits_for_the_next_tick_or_for_another_source() {
 
     let mut run = Run::new(&[A, B]);
     run.tick(A, "100").until(1_000).tick(B, "110").tick(A, "111").until(2_000);
-    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (0, "111"));
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "111"), "B alone was held");
+}
+
+#[test]
+fn the_first_price_of_a_source_may_not_jump_either() {
+    let mut run = Run::new(&[A, B]);
+    run.tick(B, "100").until(500).tick(A, "1").until(1_000);
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "100"), "though it is the preferred one");
+    run.tick(A, "100.2").until(1_500);
+    assert_eq!(run.out.last().unwrap().2, "100.2");
+    // The only source, changed by a reload: another id, the same symbol.
+    let mut run = Run::new(&[A]);
+    run.tick(A, "100").until(1_000);
+    let actions = run.policy.reconfigure(settings(&[B]), now(run.at));
+    run.take(actions);
+    run.tick(B, "1").until(2_000);
+    assert_eq!((run.held, run.out.len()), (1, 1));
+    run.tick(B, "1.01").until(3_000);
+    assert_eq!(run.out.last().unwrap().2, "1.01", "a second one confirms it");
+}
+
+#[test]
+fn two_sources_that_jump_to_the_same_place_confirm_each_other() {
+    // Asked once a minute, say: nobody waits for a second tick of either.
+    let mut run = Run::new(&[A, B]);
+    run.tick(A, "100").tick(B, "100.1").until(1_000).tick(A, "90").until(1_500);
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "100"));
+    run.tick(B, "90.1").until(2_000);
+    assert_eq!(run.out.last().unwrap(), &(1_500, "a".to_owned(), "90".to_owned()), "who is served stays");
+    run.until(2_500).tick(A, "89.9").until(3_000);
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "89.9"));
+
+    // Not where one of them has gone in the meantime, nor by what is long past.
+    let mut run = Run::new(&[A, B]);
+    run.tick(A, "100")
+        .tick(B, "100.1")
+        .until(1_000)
+        .tick(A, "90")
+        .until(9_000)
+        .tick(B, "100.2")
+        .until(12_000);
+    run.tick(B, "90.1").until(13_000);
+    assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (2, "100.2"));
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! What the log says of things that may happen a thousand times: each at most once a minute, the last one for sure,
 //! and how many were not said. Pure.
 
-use crate::model::Mono;
+use super::Mono;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The same is not said twice within this time.
-pub(super) const APART: Duration = Duration::from_secs(60);
+const APART: Duration = Duration::from_secs(60);
 
 /// One thing that changes between a few states. Each state has its own minute, so that neither of two is hidden by
 /// the other.
 #[derive(Clone, Debug)]
-pub(super) struct Hush<S> {
+pub struct Hush<S> {
     said: BTreeMap<S, Mono>,
     /// Changes since the last one that was said.
     hushed: u64,
@@ -25,9 +25,9 @@ impl<S> Default for Hush<S> {
     }
 }
 
-impl<S: Copy + Ord> Hush<S> {
+impl<S: Clone + Ord> Hush<S> {
     /// It is `state` from now on. `Some`: it is to be said, with the number of changes before it that were not.
-    pub(super) fn change(&mut self, state: S, now: Mono) -> Option<u64> {
+    pub fn change(&mut self, state: S, now: Mono) -> Option<u64> {
         self.waiting = Some(state);
         let said = self.take(now).map(|(_, hushed)| hushed);
         if said.is_none() {
@@ -37,13 +37,14 @@ impl<S: Copy + Ord> Hush<S> {
     }
 
     /// When the change that waits may be said.
-    pub(super) fn due(&self) -> Option<Mono> {
-        let said = self.said.get(&self.waiting?);
+    #[must_use]
+    pub fn due(&self) -> Option<Mono> {
+        let said = self.said.get(self.waiting.as_ref()?);
         Some(said.map_or(Mono(0), |said| said.after(APART)))
     }
 
     /// The change that waited, if it is to be said now, with the number of those before it that were not.
-    pub(super) fn wake(&mut self, now: Mono) -> Option<(S, u64)> {
+    pub fn wake(&mut self, now: Mono) -> Option<(S, u64)> {
         // It was itself counted when it had to wait.
         self.take(now).map(|(state, hushed)| (state, hushed.saturating_sub(1)))
     }
@@ -53,7 +54,7 @@ impl<S: Copy + Ord> Hush<S> {
             return None;
         }
         let state = self.waiting.take()?;
-        self.said.insert(state, now);
+        self.said.insert(state.clone(), now);
         Some((state, std::mem::take(&mut self.hushed)))
     }
 }
