@@ -92,6 +92,9 @@ fn http_json(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {
         }
         // The marks are none of a URL's characters.
         let plain = url.replace("{base}", "b").replace("{quote}", "q");
+        if plain.contains(['{', '}']) {
+            return Err(must_be(item, "a URL in which nothing but {base} and {quote} stands in braces"));
+        }
         units::any_url(&plain, &["https", "http"]).map_err(|why| wrong(item, why))?;
         Ok(url.to_owned())
     })?;

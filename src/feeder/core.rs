@@ -146,6 +146,8 @@ struct Running {
     hush: Hush<SourceState>,
     /// What it says of prices that were held.
     held: Hush<()>,
+    /// What it says of what could not be read.
+    bad: Hush<()>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
@@ -236,6 +238,7 @@ impl<F: FnMut(Said)> Core<F> {
             no_tick: source.no_tick,
             hush: Hush::default(),
             held: Hush::default(),
+            bad: Hush::default(),
             legs,
             _task: task,
         }
@@ -249,6 +252,12 @@ impl<F: FnMut(Said)> Core<F> {
         let now = self.clock.now();
         if changed {
             running.tell(now.mono);
+        }
+        if let What::Bad(why) = &note.what
+            && let Some(hushed) = running.bad.change((), now.mono)
+        {
+            let source = &*running.row.status.name;
+            tracing::warn!(event = "source-rejected", source, hushed, why, "not a price");
         }
         let due = if changed { now.mono } else { self.table_told.after(TABLE_INTERVAL) };
         self.table_due = Some(self.table_due.map_or(due, |before| before.min(due)));

@@ -113,7 +113,8 @@ impl Master {
             let (workers, feeder) = self.rows(now);
             let watchers = self.children.0.values().map(|child| u64::from(child.beat.stats_watchers)).sum();
             let (deliveries, statistics) = self.ledger.deliveries();
-            (mark(&workers, &feeder, &self.totals()), Load { watchers, deliveries, statistics })
+            let mark = mark(&workers, &feeder, &self.totals(), self.directory.arrivals());
+            (mark, Load { watchers, deliveries, statistics })
         });
         self.when = when;
         if due {

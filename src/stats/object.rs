@@ -143,15 +143,16 @@ impl Statistics<'_> {
 }
 
 /// One number for all whose change is worth a message: pid, state and restarts of each process, counts of sessions
-/// and users. What merely passes (times, CPU, messages) is not in it.
+/// and users. New sessions are, too: a tab that takes another's place (a reloaded page) changes no count, but has not
+/// heard any yet. What merely passes (times, CPU, messages) is not in it.
 #[must_use]
-pub fn mark(workers: &[WorkerRow], feeder: &FeederRow, totals: &Totals) -> u64 {
+pub fn mark(workers: &[WorkerRow], feeder: &FeederRow, totals: &Totals, arrivals: u64) -> u64 {
     let mut hasher = FixedState::default().build_hasher();
     for row in workers {
         (row.id, row.pid, row.state, row.restarts, row.sessions, row.users).hash(&mut hasher);
     }
     (feeder.pid, feeder.state, feeder.restarts).hash(&mut hasher);
-    (totals.workers, totals.sessions, totals.users, totals.by_endpoint, totals.by_transport)
+    (totals.workers, totals.sessions, totals.users, totals.by_endpoint, totals.by_transport, arrivals)
         .hash(&mut hasher);
     hasher.finish()
 }
@@ -226,9 +227,9 @@ mod tests {
 
     #[test]
     fn the_mark_changes_with_what_matters_only() {
-        let one = mark(&[row()], &FEEDER, &TOTALS);
+        let one = mark(&[row()], &FEEDER, &TOTALS, 5);
         let passing = WorkerRow { uptime_s: 6, cpu_pct: 1.0, messages_out: 9, age_ms: None, ..row() };
-        assert_eq!(mark(&[passing], &FEEDER, &TOTALS), one);
+        assert_eq!(mark(&[passing], &FEEDER, &TOTALS, 5), one);
         for other in [
             WorkerRow { pid: None, ..row() },
             WorkerRow { state: "draining", ..row() },
@@ -236,10 +237,11 @@ mod tests {
             WorkerRow { sessions: 3, ..row() },
             WorkerRow { users: 2, ..row() },
         ] {
-            assert_ne!(mark(&[other], &FEEDER, &TOTALS), one);
+            assert_ne!(mark(&[other], &FEEDER, &TOTALS, 5), one);
         }
-        assert_ne!(mark(&[row()], &FeederRow { restarts: 4, ..FEEDER }, &TOTALS), one);
-        assert_ne!(mark(&[row()], &FEEDER, &Totals { users: 2, ..TOTALS }), one);
-        assert_ne!(mark(&[], &FEEDER, &TOTALS), one);
+        assert_ne!(mark(&[row()], &FeederRow { restarts: 4, ..FEEDER }, &TOTALS, 5), one);
+        assert_ne!(mark(&[row()], &FEEDER, &Totals { users: 2, ..TOTALS }, 5), one);
+        assert_ne!(mark(&[], &FEEDER, &TOTALS, 5), one);
+        assert_ne!(mark(&[row()], &FEEDER, &TOTALS, 6), one, "one came as another went");
     }
 }

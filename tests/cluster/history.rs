@@ -93,6 +93,7 @@ async fn what_is_asked_wrongly_is_refused() {
     let cluster = cluster().start().await;
     for (query, status, slug) in [
         ("limit=many", 400, "invalid-limit"),
+        ("limit=1&limit=2", 400, "invalid-query"),
         ("limit=", 400, "invalid-limit"),
         ("limit=-1", 400, "invalid-limit"),
         ("limit=0", 422, "invalid-limit"),

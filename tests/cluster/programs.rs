@@ -55,6 +55,24 @@ async fn the_example_in_python_walks() {
     assert!(quote["bid"].is_string() && quote["time"].is_string(), "{quote}");
 }
 
+/// Who configured a source wrongly finds it in the log, once.
+#[tokio::test]
+async fn what_is_no_price_is_logged_once() {
+    let script = "while :; do echo nonsense; sleep 0.02; done";
+    let config = format!(
+        "[price]\nproviders = [\"mine\"]\n[provider.mine]\nkind = \"command\"\n\
+         program = [\"/bin/sh\", \"-c\", \"{script}\"]"
+    );
+    let cluster = cluster().workers(1).config(&config).without_price().start().await;
+    eventually("many lines were rejected", async || {
+        let sources = cluster.ctl(&["sources"]).await.json();
+        if sources[0]["rejected"].as_u64() > Some(20) { Ok(()) } else { Err(sources.to_string()) }
+    })
+    .await;
+    let log = cluster.log();
+    assert_eq!(log.matches("source-rejected").count(), 1, "{log}");
+}
+
 #[tokio::test]
 async fn a_program_does_not_outlive_a_feeder_that_is_killed() {
     // It would go on for ever: it says nothing more, and so would never learn that nobody listens.

@@ -280,6 +280,29 @@ async fn statistics_are_told_to_their_subscribers() {
     assert!(begin.elapsed() < promised(Duration::from_millis(2_000)), "{:?}", begin.elapsed());
 }
 
+/// A tab that comes to a cluster at rest is told at once, before its handshake is through at times; one that comes as
+/// another goes changes no count.
+#[tokio::test]
+async fn each_newcomer_hears_statistics_that_count_it() {
+    let cluster = cluster().workers(2).config("[stats]\ninterval = \"100ms\"").start().await;
+    for round in 0..20 {
+        let user = format!("tab-{round}");
+        let mut tab = cluster.tab_with(&format!("user_id={user}&channels=stats")).await;
+        loop {
+            let stats = tab.next("stats").await;
+            if stats["users"].as_array().unwrap().iter().any(|row| row["user_id"] == user.as_str()) {
+                break;
+            }
+        }
+        if round % 2 == 0 {
+            // The interval passes, and the next finds the cluster at rest.
+            drop(tab);
+            while cluster.stats().await["totals"]["sessions"] != 0 {}
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_echo_session_says_everything_back() {
     let cluster = cluster().config("[limits]\nmessages_per_session = \"0\"").start().await;

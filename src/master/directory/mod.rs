@@ -74,6 +74,7 @@ pub struct Directory {
     endpoints: [u32; Endpoint::ALL.len()],
     transports: [u32; Transport::ALL.len()],
     rank: Option<Rank>,
+    arrivals: u64,
     hasher: RandomState,
 }
 
@@ -92,6 +93,7 @@ impl Directory {
             endpoints: Default::default(),
             transports: Default::default(),
             rank: None,
+            arrivals: 0,
             hasher: RandomState::default(),
         }
     }
@@ -140,6 +142,7 @@ impl Directory {
         }
         let verdict = self.judge(open, limits, now);
         if verdict == Verdict::Accepted {
+            self.arrivals += 1;
             self.insert(worker, open);
         } else if let Some(process) = self.workers.get_mut(&worker) {
             process.haunt(open.session);

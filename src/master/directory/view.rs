@@ -76,6 +76,12 @@ impl Directory {
         }
     }
 
+    /// New sessions since the start. It grows also where one comes as another goes, and no count changes.
+    #[must_use]
+    pub const fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
     /// Sessions and users of one process; a user with sessions at two workers counts at both.
     #[must_use]
     pub fn counts(&self, worker: Generation) -> (u32, u32) {

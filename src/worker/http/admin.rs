@@ -8,6 +8,7 @@ use crate::protocol::cluster::{Question, ToMaster};
 use crate::worker::hub::{Hub, Lost};
 use crate::ws::frame;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -93,7 +94,11 @@ pub(super) struct Of {
 }
 
 /// `GET /api/v1/sessions`
-pub(super) async fn sessions(State(hub): State<Hub>, Query(of): Query<Of>) -> Response {
+pub(super) async fn sessions(State(hub): State<Hub>, query: Result<Query<Of>, QueryRejection>) -> Response {
+    let of = match query {
+        Ok(Query(of)) => of,
+        Err(why) => return refuse::query(&why),
+    };
     let user = match of.user_id.as_deref().map(UserId::new).transpose() {
         Ok(user) => user,
         Err(error) => {

@@ -5,6 +5,7 @@ use crate::model::{Interval, Symbol};
 use crate::protocol::client::Problem;
 use crate::protocol::cluster::Question;
 use crate::worker::hub::Hub;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -76,7 +77,14 @@ pub(super) struct Parameters {
 }
 
 /// Serves the route.
-pub(super) async fn show(State(hub): State<Hub>, Query(parameters): Query<Parameters>) -> Response {
+pub(super) async fn show(
+    State(hub): State<Hub>,
+    query: Result<Query<Parameters>, QueryRejection>,
+) -> Response {
+    let parameters = match query {
+        Ok(Query(parameters)) => parameters,
+        Err(why) => return refuse::query(&why),
+    };
     let result = match wanted(&hub, &parameters) {
         // In a task of its own: a client that goes away takes neither the answer from the others, nor its number.
         Ok(wanted) => tokio::spawn(answer(hub, wanted)).await.unwrap_or_else(|_| Err(unavailable())),

@@ -5,6 +5,7 @@ use crate::model::Symbol;
 use crate::os::clock;
 use crate::protocol::client::Problem;
 use crate::worker::hub::Hub;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -16,7 +17,14 @@ pub(super) struct Parameters {
 }
 
 /// Serves the route.
-pub(super) async fn show(State(hub): State<Hub>, Query(parameters): Query<Parameters>) -> Response {
+pub(super) async fn show(
+    State(hub): State<Hub>,
+    query: Result<Query<Parameters>, QueryRejection>,
+) -> Response {
+    let parameters = match query {
+        Ok(Query(parameters)) => parameters,
+        Err(why) => return refuse::query(&why),
+    };
     let state = hub.lock();
     let config = &state.config.price;
     let symbol = match parameters.symbol {

@@ -2,6 +2,7 @@
 
 use crate::protocol::client::Problem;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -16,6 +17,11 @@ pub(super) fn with(problem: &Problem) -> Response {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The parameters after the `?` do not read, a name that stands twice for instance.
+pub(super) fn query(why: &QueryRejection) -> Response {
+    with(&Problem::new(400, "invalid-query", why.body_text()))
 }
 
 /// A JSON text as an answer.

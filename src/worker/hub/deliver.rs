@@ -258,11 +258,13 @@ impl State {
         }
     }
 
-    /// The newest statistics to a newcomer that wants them, where the next will be long in coming. Among few they come
-    /// within a second, for its own arrival is news, and older ones without it would only be wrong.
-    pub(super) fn send_stats(&mut self, key: Key) {
+    /// The newest statistics to a newcomer that wants them: where the next will be long in coming, and where they are
+    /// from after it was `announced`, so that they count it already and its arrival brings no more. Other ones
+    /// would only be wrong: the next come within a second.
+    pub(super) fn send_stats(&mut self, key: Key, announced: Mono) {
         let Some(stats) = self.channels.find("stats") else { return };
-        if self.channels.get(stats).members() <= STRETCHED {
+        let channel = self.channels.get(stats);
+        if channel.members() <= STRETCHED && channel.made < announced {
             return;
         }
         let wants = self.sessions[key as usize].subscriptions.iter().any(|s| s.channel == stats);

@@ -164,7 +164,7 @@ impl State {
         let (id, user) = (session.id, &session.user);
         tracing::debug!(event = "session-opened", worker = self.me.slot, session = %id, %user);
         session.wire = Some(wire);
-        session.last_in = now;
+        let announced = std::mem::replace(&mut session.last_in, now);
         self.timers.watch(key, id, now.after(self.config.heartbeat.interval));
         for channel in channels.iter().filter_map(|name| self.channels.find(name)).collect::<Vec<_>>() {
             self.subscribe(key, channel);
@@ -172,7 +172,7 @@ impl State {
         if self.sessions[key as usize].endpoint == Endpoint::Ws {
             let welcome = frame::text(self.welcome(key, channels));
             self.send_first(key, welcome);
-            self.send_stats(key);
+            self.send_stats(key, announced);
             self.send_candles(key);
         }
         self.flush(key);
