@@ -193,6 +193,7 @@ function nextTry(state, now) {
 function remark(quote, connected) {
   if (!quote) return connected ? "No source has a price to show." : "";
   if (!connected) return "Last heard; its age goes on.";
+  if (quote.stale && quote.source === "median") return "No newer price: too few sources answer or agree.";
   if (quote.stale) return "The source has sent nothing newer.";
   if (quote.pair !== quote.symbol) {
     const [has, wanted] = [currency(quote.pair), currency(quote.symbol)];

@@ -148,6 +148,10 @@ describe("the price", () => {
     await tab.at("price").filter({ hasText: "65000.00" }).waitFor();
     server.send({ type: "price", channel: "price:BTC-USD", ...server.quote({ stale: true }) });
     await tab.at("price-stale").waitFor();
+    const remark = tab.page.locator("#price-remark");
+    await remark.filter({ hasText: "The source has sent nothing newer" }).waitFor();
+    server.send({ type: "price", channel: "price:BTC-USD", ...server.quote({ stale: true, source: "median" }) });
+    await remark.filter({ hasText: "too few sources answer or agree" }).waitFor();
     server.tick(65_001);
     await tab.at("price-stale").waitFor({ state: "detached" });
   });
