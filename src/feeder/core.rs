@@ -20,6 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Notes that may wait for the core; the oldest are lost.
 const NOTES: usize = 1024;
+/// A source that is to wait no longer than this is left only when it does not come back.
+const BRIEF: Duration = Duration::from_millis(1500);
 /// Numbers of sources are told this often while nothing else changes.
 const TABLE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -269,6 +271,8 @@ impl<F: FnMut(Said)> Core<F> {
             }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),
+            // A short wait is over before anybody would be sure that it is one.
+            What::Ended(Fault::Wait(time, _)) if time <= BRIEF => self.policy.ended(note.source, false, now),
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
             What::Began | What::Repeated | What::Bad(_) | What::Budget(_) | What::StandBy => Vec::new(),

@@ -263,14 +263,23 @@ async fn sources_that_take_turns_are_logged_once_a_minute() {
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
-    // Each limits us after each price, for a second.
-    let file = script("set 1\nfault wait 1s\nrepeat");
+    // Each limits us after each price, for longer than it would be waited for.
+    let file = script("set 1\nfault wait 2s\nrepeat");
     let feeder = Running::new(&[mock("a", "1.0", Some(file.path())), mock("b", "1.0", Some(file.path()))]);
     after(600_000).await;
     let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     let lines = text.lines().filter(|line| line.contains("price-served")).count();
     assert!((2..=22).contains(&lines), "{lines} lines:\n{text}");
     assert!(feeder.sources().iter().any(|source| source.reconnects > 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_wait_is_no_reason_to_leave_a_source() {
+    let brief = script("set 1\nfault wait 1s\nrepeat");
+    let feeder = Running::new(&[mock("a", "1.0", Some(brief.path())), mock("b", "2.0", None)]);
+    after(60_000).await;
+    let prices = feeder.prices();
+    assert!(prices.len() > 20 && prices.iter().all(|price| price == "1"), "{prices:?}");
 }
 
 #[test]

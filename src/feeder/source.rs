@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
@@ -55,10 +55,46 @@ pub(super) enum What {
 }
 
 /// What the first leg does, for the second one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Pulse {
     ticks: u64,
     down: bool,
+    /// Whether each symbol that is asked for has had a price here, and when the last one came, else when all began.
+    last: BTreeMap<Symbol, (bool, Instant)>,
+}
+
+impl Pulse {
+    fn new(pairs: &Pairs) -> Self {
+        let now = Instant::now();
+        Self {
+            ticks: 0,
+            down: false,
+            last: pairs.keys().map(|symbol| (symbol.clone(), (false, now))).collect(),
+        }
+    }
+
+    fn tick(&mut self, symbol: &Symbol) {
+        (self.ticks, self.down) = (self.ticks + 1, false);
+        if let Some(last) = self.last.get_mut(symbol) {
+            *last = (true, Instant::now());
+        }
+    }
+
+    /// When the first of the symbols has been without a price for too long.
+    fn quiet_at(&self) -> Instant {
+        let patience = |ticked| if ticked { QUIET } else { QUIET_AT_FIRST };
+        self.last.values().map(|(ticked, at)| *at + patience(*ticked)).min().unwrap_or_else(Instant::now)
+    }
+
+    fn quiet(&self) -> bool {
+        self.down || self.quiet_at() <= Instant::now()
+    }
+
+    /// Whether this symbol needs nobody who stands in.
+    fn lively(&self, symbol: &Symbol) -> bool {
+        let last = self.last.get(symbol).filter(|(ticked, _)| *ticked && !self.down);
+        last.is_some_and(|(_, at)| at.elapsed() < QUIET)
+    }
 }
 
 /// What a source may give: symbols with the pairs that stand for them. Whatever else it says is no price here, so
@@ -84,19 +120,19 @@ pub(super) async fn supervise(
         None => first.go_on().await,
         Some(second) => {
             let pulse = first.pulse.subscribe();
+            let second = Running { first: Some(pulse.clone()), ..second };
             tokio::join!(first.go_on(), stand_in(second, pulse));
         }
     }
 }
 
-/// Runs the second leg while the first gives no price.
+/// Runs the second leg while the first gives no price of some symbol.
 async fn stand_in(mut leg: Running, mut first: watch::Receiver<Pulse>) {
     loop {
         quiet(&mut first).await;
-        let seen = first.borrow().ticks;
         tokio::select! {
             () = leg.go_on() => return,
-            ticked = first.wait_for(|pulse| pulse.ticks > seen) => if ticked.is_err() { return },
+            ticked = first.wait_for(|pulse| !pulse.quiet()) => if ticked.is_err() { return },
         }
         leg.not_before = leg.not_before.max(Instant::now() + STAND_IN_PAUSE);
         leg.post.send(What::StandBy);
@@ -106,9 +142,11 @@ async fn stand_in(mut leg: Running, mut first: watch::Receiver<Pulse>) {
 /// Returns when the first leg is down or has been quiet for too long.
 async fn quiet(first: &mut watch::Receiver<Pulse>) {
     loop {
-        let pulse = *first.borrow_and_update();
-        let patience = if pulse.ticks == 0 { QUIET_AT_FIRST } else { QUIET };
-        if pulse.down || !matches!(timeout(patience, first.changed()).await, Ok(Ok(()))) {
+        let (quiet, until) = {
+            let pulse = first.borrow_and_update();
+            (pulse.quiet(), pulse.quiet_at())
+        };
+        if quiet || !matches!(timeout_at(until, first.changed()).await, Ok(Ok(()))) {
             return;
         }
     }
@@ -121,6 +159,8 @@ struct Running {
     backoff: Backoff,
     not_before: Instant,
     pulse: watch::Sender<Pulse>,
+    /// Whom it stands in for.
+    first: Option<watch::Receiver<Pulse>>,
     post: Post,
     tape: Option<Tape>,
 }
@@ -132,7 +172,8 @@ impl Running {
             provider: None,
             backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
             not_before: Instant::now(),
-            pulse: watch::Sender::default(),
+            pulse: watch::Sender::new(Pulse::new(&post.pairs)),
+            first: None,
             post,
             tape,
         }
@@ -163,7 +204,8 @@ impl Running {
         };
         let take = self.tape.as_ref().map(|tape| tape.session(self.leg.word));
         let sieve = Sieve::default();
-        let mut ear = Ear { post: self.post.clone(), pulse: self.pulse.clone(), sieve, take };
+        let (post, pulse, first) = (self.post.clone(), self.pulse.clone(), self.first.clone());
+        let mut ear = Ear { post, pulse, first, sieve, take };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let fault = provider.session(&mut ear).await;
             if let Some(take) = &mut ear.take {
@@ -216,6 +258,7 @@ impl Post {
 struct Ear {
     post: Post,
     pulse: watch::Sender<Pulse>,
+    first: Option<watch::Receiver<Pulse>>,
     sieve: Sieve,
     take: Option<Take>,
 }
@@ -240,10 +283,14 @@ impl Sink for Ear {
         if let Some(why) = self.stranger(&tick) {
             return self.post.send(What::Bad(why));
         }
+        // Of what the first leg tells, the second would only tell older prices.
+        if self.first.as_ref().is_some_and(|first| first.borrow().lively(&tick.symbol)) {
+            return self.post.send(What::Repeated);
+        }
         let Some(tick) = self.sieve.take(tick, now.mono) else {
             return self.post.send(What::Repeated);
         };
-        self.pulse.send_modify(|pulse| *pulse = Pulse { ticks: pulse.ticks + 1, down: false });
+        self.pulse.send_modify(|pulse| pulse.tick(&tick.symbol));
         self.post.send(What::Tick(tick, now));
     }
 

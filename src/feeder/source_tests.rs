@@ -67,10 +67,14 @@ fn leg(word: &'static str, script: Vec<Do>, alive: &Arc<()>) -> (Leg, Arc<Atomic
 
 /// Runs a source for so long and tells what it noted, with the milliseconds.
 async fn watch(legs: Vec<Leg>, seconds: u64) -> Vec<(u64, usize, What)> {
+    watch_pairs(legs, &[("BTC-USD", "BTC-USD")], seconds).await
+}
+
+/// The same with other pairs than BTC-USD's own.
+async fn watch_pairs(legs: Vec<Leg>, pairs: &[(&str, &str)], seconds: u64) -> Vec<(u64, usize, What)> {
     let (sender, mut inbox) = broadcast::channel::<Note>(4096);
     let symbol = |text| Symbol::new(text).unwrap();
-    let pairs = [("BTC-USD", "BTC-USD"), ("ETH-USD", "ETH-USDT")];
-    let pairs = pairs.map(|(asked, pair)| (symbol(asked), symbol(pair))).into();
+    let pairs = pairs.iter().map(|(asked, pair)| (symbol(asked), symbol(pair))).collect();
     let clock = Clock::virtual_time();
     let mut notes = Vec::new();
     let noting = async {
@@ -194,10 +198,10 @@ async fn the_second_leg_stands_in_while_the_first_gives_nothing() {
     let notes = watch(vec![first, second], 60).await;
     // At the beginning after a second; then when there was nothing for three.
     let second = ticks(&notes, 1);
-    let expected: &[_] = &[1_000, 2_000, 14_500, 15_500, 16_500, 17_500, 18_500, 19_500, 20_500, 21_500];
+    let expected: &[_] = &[1_000, 2_000, 14_500, 15_500, 16_500, 17_500, 18_500, 19_500, 20_500, 24_500];
     let near = second.iter().zip(expected).all(|(at, wanted)| at.abs_diff(*wanted) < 50);
     assert!(near, "{second:?}");
-    assert_eq!(second.iter().filter(|at| **at < 21_600).count(), 10, "{second:?}");
+    assert_eq!(second.iter().filter(|at| **at < 24_400).count(), 9, "{second:?}");
     assert!(made.load(Ordering::Relaxed) >= 2);
 }
 
@@ -212,6 +216,26 @@ async fn the_second_leg_stands_in_at_once_when_the_first_breaks_and_keeps_its_ow
     let began = began(&notes, 1);
     assert!(began[0].abs_diff(500) < 5, "{began:?}");
     assert!((20_500..=22_600).contains(&began[1]), "not before, though it was stopped in between: {began:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_leg_stands_in_for_the_symbol_that_is_quiet_and_for_no_other() {
+    let both = || [Do::Price("BTC-USD", "BTC-USD"), Do::Price("ETH-USD", "ETH-USD")];
+    let lively = (0..20).flat_map(|_| [Do::Price("BTC-USD", "BTC-USD"), Do::Sleep(1_000)]);
+    let stream = both().into_iter().chain(lively).chain(both()).chain([Do::Stay]).collect();
+    let rest = (0..100).flat_map(|_| both().into_iter().chain([Do::Sleep(5_000)])).collect();
+    let (first, _) = leg("stream", stream, &Arc::default());
+    let (second, _) = leg("rest", rest, &Arc::default());
+    let notes = watch_pairs(vec![first, second], &[("BTC-USD", "BTC-USD"), ("ETH-USD", "ETH-USD")], 22).await;
+    let told =
+        |what: &What| if let What::Tick(tick, _) = what { Some(tick.symbol.to_string()) } else { None };
+    let second: Vec<_> = notes
+        .iter()
+        .filter(|(_, leg, _)| *leg == 1)
+        .filter_map(|(at, _, what)| Some((at / 1000, told(what)?)))
+        .collect();
+    let eth = |at| (at, "ETH-USD".to_owned());
+    assert_eq!(second, [eth(3), eth(8), eth(13), eth(18)], "{notes:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,7 +266,7 @@ async fn a_price_of_another_pair_than_agreed_is_none() {
     ];
     let script = prices.map(|(symbol, pair)| Do::Price(symbol, pair)).into_iter().chain([Do::Stay]);
     let (first, _) = leg("x", script.collect(), &Arc::default());
-    let notes = watch(vec![first], 5).await;
+    let notes = watch_pairs(vec![first], &[("BTC-USD", "BTC-USD"), ("ETH-USD", "ETH-USDT")], 5).await;
     let bad: Vec<_> = notes
         .iter()
         .filter_map(|(.., what)| if let What::Bad(why) = what { Some(why.as_str()) } else { None })

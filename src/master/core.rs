@@ -6,7 +6,7 @@ use super::life::Event;
 use super::reload::Reloads;
 use super::router::Router;
 use crate::config::{Config, Loaded, Source, WorkerCount};
-use crate::model::{Candles, Hush, Mono, Quote, Symbol};
+use crate::model::{Candles, Health, Hush, Mono, Quote, Symbol};
 use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
@@ -48,6 +48,8 @@ pub(super) struct Master {
     pub(super) numbers: BTreeMap<Symbol, u64>,
     /// What the log says of where prices come from: sources may take turns each second.
     pub(super) origins: BTreeMap<Symbol, Hush<Origin>>,
+    /// How old each symbol's price was found to be, and what the log says of it.
+    pub(super) states: BTreeMap<Symbol, (Option<Health>, Hush<Health>)>,
     /// Whether a real price has ever been served.
     pub(super) real_before: bool,
     /// The feeder's sources as JSON.
@@ -299,10 +301,36 @@ impl Master {
         self.send_stats(now);
     }
 
+    /// One line in the log when a price grows stale, is gone or is fresh again: the workers find it out by themselves.
+    fn tell_states(&mut self, now: Mono) {
+        let (rules, boot) = (self.config.price.rules(), clock::boot());
+        for (symbol, quote) in &self.prices {
+            let (state, known) = (quote.health(&rules, boot), self.states.entry(symbol.clone()).or_default());
+            let (before, hush) = known;
+            let news = if before.replace(state).is_some_and(|before| before != state) {
+                hush.change(state, now).map(|hushed| (state, hushed))
+            } else {
+                hush.wake(now)
+            };
+            let Some((state, hushed)) = news else { continue };
+            let (price, source, age_s) = (quote.price, &*quote.source, quote.age(boot).as_secs());
+            match state {
+                Health::Fresh => {
+                    tracing::info!(event = "price-fresh", %symbol, %price, source, age_s, hushed)
+                }
+                Health::Stale => {
+                    tracing::warn!(event = "price-stale", %symbol, %price, source, age_s, hushed)
+                }
+                Health::Gone => tracing::error!(event = "price-gone", %symbol, %price, source, age_s, hushed),
+            }
+        }
+    }
+
     /// Each second.
     pub(super) fn pulse(&mut self, now: Mono) {
         self.router.tidy(now);
         self.directory.tidy(now);
+        self.tell_states(now);
         self.tell_status();
         let fleet = Life { ready: self.told_ready, stopping: self.stopping, heard: self.heard };
         if feeds(fleet, self.config.cluster.worker_timeout, now) {

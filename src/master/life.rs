@@ -131,6 +131,7 @@ impl Master {
             candles: BTreeMap::new(),
             numbers: BTreeMap::new(),
             origins: BTreeMap::new(),
+            states: BTreeMap::new(),
             real_before: false,
             sources: "[]".into(),
             refused: BTreeMap::new(),

@@ -127,7 +127,8 @@ impl Prices {
                 let health = quote.health(rules, boot);
                 own.changes = quote.next_change(rules, boot);
                 if health != own.said {
-                    tracing::info!(event = "price-state", symbol = %own.symbol, state = ?health);
+                    // Each worker finds it out by itself; the master says it for all of them, once.
+                    tracing::debug!(event = "price-state", symbol = %own.symbol, state = ?health);
                     own.said = health;
                     due.extend(own.publish(now));
                 }
