@@ -35,6 +35,12 @@ impl Endpoint {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 2] = [Self::Ws, Self::Echo];
 
+    /// Whether quotes for its user reach a session there.
+    #[must_use]
+    pub fn reached(self) -> bool {
+        self == Self::Ws
+    }
+
     /// Its name, as in the path.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -253,7 +253,7 @@ impl Directory {
 
     /// Puts in a session that is not there.
     fn insert(&mut self, worker: Generation, open: &Open<'_>) {
-        let joined = self.users.join(open.user, worker, open.endpoint == Endpoint::Ws);
+        let joined = self.users.join(open.user, worker, open.endpoint.reached());
         let user = joined.map_or(NONE, |(user, _)| user);
         let entry = Entry {
             id: open.session,
@@ -329,7 +329,7 @@ impl Directory {
             user.head = entry.older;
         }
         let name = self.rank.is_some().then(|| user.id.clone());
-        let change = self.users.leave(entry.user, entry.worker, entry.endpoint == Endpoint::Ws);
+        let change = self.users.leave(entry.user, entry.worker, entry.endpoint.reached());
         if let (Some(rank), Some(name)) = (&mut self.rank, name) {
             rank.change(&name, change.sessions + 1, change.sessions);
         }

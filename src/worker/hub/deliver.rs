@@ -5,7 +5,7 @@ use super::State;
 use crate::model::{Candles, Interval, Mono, RequestId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
-use crate::protocol::cluster::{Endpoint, Tally, ToMaster};
+use crate::protocol::cluster::{Tally, ToMaster};
 use crate::session::{Answer, Channel, ChannelKey, Key, Kind, Outbox, Subscription};
 use crate::transports::ws::Written;
 use crate::ws::frame;
@@ -63,7 +63,7 @@ impl State {
         let keys: Vec<Key> = self.users.of(push.user).to_vec();
         let (mut tally, mut waiting) = (Tally::default(), 0);
         for key in keys {
-            if self.sessions[key as usize].endpoint != Endpoint::Ws {
+            if !self.sessions[key as usize].endpoint.reached() {
                 continue;
             }
             let answer = || {

@@ -2,6 +2,7 @@
 //! across a wait. The process has one thread: the lock is never contended, it only satisfies the compiler.
 
 mod deliver;
+mod endpoints;
 mod inbound;
 mod prices;
 mod requests;

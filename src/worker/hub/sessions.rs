@@ -3,12 +3,11 @@
 use super::{Hub, State};
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
 use crate::os::clock;
-use crate::protocol::client::{self, Close, Welcome};
+use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{self, Endpoint, Open, Slot, ToMaster, Transport, Verdict};
 use crate::session::{Key, Outbox, Subscription};
 use crate::transports::ws::{Farewell, Wire};
 use crate::ws::{Event, frame};
-use serde_json::value::RawValue;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
@@ -166,29 +165,8 @@ impl State {
         session.wire = Some(wire);
         session.last_in = now;
         self.timers.watch(key, id, now.after(self.config.heartbeat.interval));
-        for channel in channels.iter().filter_map(|name| self.channels.find(name)).collect::<Vec<_>>() {
-            self.subscribe(key, channel);
-        }
-        if self.sessions[key as usize].endpoint == Endpoint::Ws {
-            let welcome = frame::text(self.welcome(key, channels));
-            self.send_first(key, welcome);
-            self.send_stats(key);
-            self.send_candles(key);
-        }
+        self.service(key).greet(self, key, channels);
         self.flush(key);
-    }
-
-    fn welcome(&self, key: Key, channels: &[String]) -> String {
-        let session = &self.sessions[key as usize];
-        let (id, time) = (session.id.to_string(), clock::wall());
-        let mut welcome = Welcome::new(&id, session.user.as_str(), (self.me.slot, self.me.pid), time);
-        welcome.device = session.device.as_ref().map(Device::as_str);
-        welcome.heartbeat_ms = u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
-        welcome.channels = channels.iter().map(String::as_str).collect();
-        let price = self.prices.object(&self.config.price.symbol, &self.rules, clock::boot());
-        let price = price.and_then(|json| RawValue::from_string(json).ok());
-        welcome.price = price.as_deref();
-        client::welcome(&welcome)
     }
 
     /// One round of a session's task. `Ready` when the session is over.
