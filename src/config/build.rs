@@ -8,7 +8,7 @@ use super::valid::{
     Policy, PriceConfig, Publish, Quotes, Shutdown, Stats, WorkerCount, Ws,
 };
 use super::value::{Item, Value};
-use super::{fault, keys, providers, rules};
+use super::{endpoints, fault, keys, providers, rules};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -38,6 +38,8 @@ pub(crate) fn config(r: &mut Reader<'_>, kinds: &BTreeMap<String, String>) -> Bu
         providers: providers::all(r, kinds)?,
         channels: channels(r)?,
         limits: limits(r)?,
+        chat: endpoints::chat(r)?,
+        command: endpoints::command(r)?,
         log: log(r)?,
         shutdown: Shutdown {
             delay: r.duration("shutdown.delay", ANY)?,
@@ -124,11 +126,11 @@ fn ws(r: &mut Reader<'_>) -> Built<Ws> {
         listen: port(r, "ws.listen")?,
         root: r.get("ws.root", |item| match text(item)? {
             // The default of the contract; until that endpoint is there, `/` is 404.
-            root @ ("broadcast" | "ws" | "echo") => Ok(root.to_owned()),
-            root @ ("chat" | "command" | "stream1" | "stream2" | "stream3" | "stream4") => {
+            root @ ("broadcast" | "command" | "chat" | "ws" | "echo") => Ok(root.to_owned()),
+            root @ ("stream1" | "stream2" | "stream3" | "stream4") => {
                 Err(wrong(item, format!("\"{root}\" is {}", keys::LATER)))
             }
-            _ => Err(must_be(item, "an endpoint, \"broadcast\", \"ws\" or \"echo\"")),
+            _ => Err(must_be(item, "an endpoint, \"broadcast\", \"command\", \"chat\", \"ws\" or \"echo\"")),
         })?,
         echo: r.flag("ws.echo")?,
         max_message: r.size("ws.max_message", 1..=LARGEST)?,

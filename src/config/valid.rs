@@ -1,6 +1,7 @@
 //! The valid configuration: every value checked, every default filled in. It is immutable, replaced whole, and
 //! goes to the children as JSON.
 
+use super::endpoints::{Chat, Command};
 use crate::model::{Price, Rate, Rules, Symbol};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,8 @@ pub struct Config {
     pub state: PathBuf,
     pub channels: Vec<Channel>,
     pub limits: Limits,
+    pub chat: Chat,
+    pub command: Command,
     pub log: Log,
     pub shutdown: Shutdown,
 }

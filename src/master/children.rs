@@ -6,7 +6,8 @@ use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Outcome, Question, Slot, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, NO_RECEIPT, Outcome, Question, Slot, ToFeeder, ToMaster, ToWorker,
+    VERSION,
 };
 use crate::protocol::link::{Batch, LinkError, LinkSender};
 use foldhash::fast::RandomState;
@@ -112,6 +113,9 @@ impl Sink for Children {
     }
 
     fn publish_receipt(&mut self, to: Generation, request: u64, sessions: u32) {
+        if request == NO_RECEIPT {
+            return;
+        }
         if to == MASTER {
             if let Some(waiter) = self.1.remove(&request) {
                 let _ = waiter.send(sessions);

@@ -4,6 +4,8 @@
 //! Enum variants are only ever added at the end, and [`VERSION`] grows when the meaning of one changes: an upgrade
 //! meets the previous version.
 
+pub use super::endpoint::{Endpoint, Transport};
+
 use super::borrowed as serde_bytes_ref;
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
 use serde::{Deserialize, Serialize};
@@ -21,56 +23,8 @@ pub type Slot = u16;
 /// dead and matches nothing.
 pub type Generation = u32;
 
-/// The kinds of endpoint that sessions can be on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Endpoint {
-    /// `/ws`: quotes reach it.
-    Ws,
-    /// `/echo`: every message back.
-    Echo,
-}
-
-impl Endpoint {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Ws, Self::Echo];
-
-    /// Whether quotes for its user reach a session there.
-    #[must_use]
-    pub fn reached(self) -> bool {
-        self == Self::Ws
-    }
-
-    /// Its name, as in the path.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ws => "ws",
-            Self::Echo => "echo",
-        }
-    }
-}
-
-/// How a session's bytes travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// RFC 6455.
-    Websocket,
-}
-
-impl Transport {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 1] = [Self::Websocket];
-
-    /// Its name in the statistics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Websocket => "websocket",
-        }
-    }
-}
+/// The number of a request whose receipt nobody wants.
+pub const NO_RECEIPT: u64 = 0;
 
 /// The first message of a child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

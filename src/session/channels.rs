@@ -29,6 +29,8 @@ pub enum Kind {
         /// Whether sessions may.
         anyone: bool,
     },
+    /// Messages of an endpoint to all its sessions. Nobody subscribes or publishes by name.
+    Endpoint,
 }
 
 /// One subscription of one session: the channel, and where in its list of members the session stands.
@@ -100,7 +102,7 @@ impl Channel {
     /// Whether only the newest counts.
     #[must_use]
     pub fn is_state(&self) -> bool {
-        !matches!(self.kind, Kind::Messages { .. })
+        !matches!(self.kind, Kind::Messages { .. } | Kind::Endpoint)
     }
 
     /// How many members.

@@ -8,6 +8,8 @@ mod harness;
 mod standin;
 
 mod admin;
+mod chat;
+mod commands;
 mod edges;
 mod evenness;
 mod faults;

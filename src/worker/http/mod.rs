@@ -42,7 +42,11 @@ pub(super) fn router(hub: &Hub, port: Port) -> Router {
     };
     let routes = match port {
         Port::Admin => routes,
-        Port::Http | Port::Ws => routes.route("/ws", any(upgrade::ws)).route("/echo", any(upgrade::echo)),
+        Port::Http | Port::Ws => routes
+            .route("/ws", any(upgrade::ws))
+            .route("/echo", any(upgrade::echo))
+            .route("/command", any(upgrade::command))
+            .route("/chat", any(upgrade::chat)),
     };
     let routes = match port {
         Port::Http => routes.route("/", any(page::root)).fallback(page::file),

@@ -41,11 +41,23 @@ pub(super) async fn echo(state: State<Hub>, request: Request) -> Response {
     open(state.0, Endpoint::Echo, request).await
 }
 
+/// `/command`
+pub(super) async fn command(State(hub): State<Hub>, request: Request) -> Response {
+    open(hub, Endpoint::Command, request).await
+}
+
+/// `/chat`
+pub(super) async fn chat(State(hub): State<Hub>, request: Request) -> Response {
+    open(hub, Endpoint::Chat, request).await
+}
+
 /// `/`: the endpoint that `ws.root` names.
 pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
     match state.config().ws.root.as_str() {
         "ws" => ws(state, request).await,
         "echo" => echo(state, request).await,
+        "command" => command(state, request).await,
+        "chat" => chat(state, request).await,
         _ => elsewhere(state, request).await,
     }
 }
@@ -134,13 +146,13 @@ fn read(config: &Config, endpoint: Endpoint, request: &Request, client: Client) 
     let user = match (&query.user_id, endpoint) {
         (Some(text), _) => UserId::new(text).map_err(bad_user)?,
         (None, Endpoint::Ws) => return Err(Problem::new(400, "invalid-user-id", "user_id is missing")),
-        (None, Endpoint::Echo) => UserId::new(&client.counted.to_string()).map_err(bad_user)?,
+        (None, _) => UserId::new(&client.counted.to_string()).map_err(bad_user)?,
     };
     let device = query.device.as_deref().map(Device::new).transpose();
     let device = device.map_err(|error| Problem::new(400, "invalid-device", format!("device {error}")))?;
     let channels = match endpoint {
-        Endpoint::Echo => Vec::new(),
         Endpoint::Ws => channels(config, query.channels.as_deref())?,
+        _ => Vec::new(),
     };
     Ok(Wanted { user, device, channels })
 }

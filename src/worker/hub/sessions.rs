@@ -57,7 +57,7 @@ impl Opening {
         let mut state = hub.lock();
         let (key, id) = state.open(request);
         let (sender, receiver) = oneshot::channel();
-        state.requests.opens.insert(id, sender);
+        state.requests.opens.insert(id, (key, sender));
         drop(state);
         (Self { hub: hub.clone(), key, id }, receiver)
     }

@@ -88,7 +88,8 @@ impl State {
             return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));
         }
         let find = |name: &Cow<'_, str>| {
-            self.channels.find(name).ok_or_else(|| {
+            let open = |channel: &ChannelKey| self.channels.get(*channel).kind != Kind::Endpoint;
+            self.channels.find(name).filter(open).ok_or_else(|| {
                 let shown: String = name.chars().take(64).collect();
                 Refusal::new("unknown-channel", format!("there is no channel {shown:?}"), id)
             })

@@ -1,0 +1,60 @@
+//! Where a session is, and how its bytes travel.
+
+use serde::{Deserialize, Serialize};
+
+/// The kinds of endpoint that sessions can be on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Endpoint {
+    /// `/ws`: quotes reach it.
+    Ws,
+    /// `/echo`: every message back.
+    Echo,
+    /// `/command`: answers in plain text.
+    Command,
+    /// `/chat`: every message to everybody.
+    Chat,
+}
+
+impl Endpoint {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Ws, Self::Echo, Self::Command, Self::Chat];
+
+    /// Whether quotes for its user reach a session there.
+    #[must_use]
+    pub fn reached(self) -> bool {
+        self == Self::Ws
+    }
+
+    /// Its name, as in the path.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Echo => "echo",
+            Self::Command => "command",
+            Self::Chat => "chat",
+        }
+    }
+}
+
+/// How a session's bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// RFC 6455.
+    Websocket,
+}
+
+impl Transport {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 1] = [Self::Websocket];
+
+    /// Its name in the statistics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Websocket => "websocket",
+        }
+    }
+}
