@@ -40,6 +40,7 @@ pub(crate) fn config(r: &mut Reader<'_>, kinds: &BTreeMap<String, String>) -> Bu
         limits: limits(r)?,
         chat: endpoints::chat(r)?,
         command: endpoints::command(r)?,
+        broadcast: endpoints::broadcast(r)?,
         log: log(r)?,
         shutdown: Shutdown {
             delay: r.duration("shutdown.delay", ANY)?,
@@ -125,7 +126,6 @@ fn ws(r: &mut Reader<'_>) -> Built<Ws> {
     Ok(Ws {
         listen: port(r, "ws.listen")?,
         root: r.get("ws.root", |item| match text(item)? {
-            // The default of the contract; until that endpoint is there, `/` is 404.
             root @ ("broadcast" | "command" | "chat" | "ws" | "echo") => Ok(root.to_owned()),
             root @ ("stream1" | "stream2" | "stream3" | "stream4") => {
                 Err(wrong(item, format!("\"{root}\" is {}", keys::LATER)))

@@ -1,6 +1,6 @@
 //! The sections of the smaller endpoints: what they hold, and how it is read.
 
-use super::reader::{ANY, Broken, Reader, text};
+use super::reader::{ANY, Broken, Reader, SOME, text};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -24,6 +24,13 @@ pub struct Command {
     pub ping_delay: Duration,
 }
 
+/// `[broadcast]`: the endpoint `/broadcast`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Broadcast {
+    /// From one heartbeat to the next.
+    pub heartbeat: Duration,
+}
+
 /// Longest `command.ping_delay`: what waits is kept in memory.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// Most characters that `chat.max_length` may allow.
@@ -31,6 +38,10 @@ const LONGEST_CHAT: u32 = 65_536;
 
 pub(super) fn chat(r: &mut Reader<'_>) -> Built<Chat> {
     Ok(Chat { max_length: r.whole("chat.max_length", 1..=LONGEST_CHAT)? })
+}
+
+pub(super) fn broadcast(r: &mut Reader<'_>) -> Built<Broadcast> {
+    Ok(Broadcast { heartbeat: r.duration("broadcast.heartbeat", SOME)? })
 }
 
 pub(super) fn command(r: &mut Reader<'_>) -> Built<Command> {

@@ -4,7 +4,7 @@
 use super::valid::Environment;
 
 /// Sections in the order of the documentation.
-pub(crate) const SECTIONS: [&str; 18] = [
+pub(crate) const SECTIONS: [&str; 19] = [
     "cluster",
     "http",
     "ws",
@@ -19,6 +19,7 @@ pub(crate) const SECTIONS: [&str; 18] = [
     "limits",
     "chat",
     "command",
+    "broadcast",
     "handover",
     "auth",
     "log",
@@ -101,6 +102,8 @@ max_length = 50
 greeting = "Вы подключились"
 prefix = "Сервер услышал: "
 ping_delay = "0s"
+[broadcast]
+heartbeat = "30s"
 [handover]
 crash_cover = "auto"
 [auth]
@@ -221,7 +224,7 @@ pub(crate) fn kind_defaults(kind: &str) -> Option<&'static str> {
 }
 
 /// Sections of later versions.
-pub(crate) const LATER_SECTIONS: [&str; 5] = ["streams", "broadcast", "poll", "resume", "tls"];
+pub(crate) const LATER_SECTIONS: [&str; 4] = ["streams", "poll", "resume", "tls"];
 /// Keys of later versions in sections of this one.
 pub(crate) const LATER_KEYS: [&str; 6] = [
     "auth.secret_file",

@@ -1,7 +1,7 @@
 //! The valid configuration: every value checked, every default filled in. It is immutable, replaced whole, and
 //! goes to the children as JSON.
 
-use super::endpoints::{Chat, Command};
+use super::endpoints::{Broadcast, Chat, Command};
 use crate::model::{Price, Rate, Rules, Symbol};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,7 @@ pub struct Config {
     pub limits: Limits,
     pub chat: Chat,
     pub command: Command,
+    pub broadcast: Broadcast,
     pub log: Log,
     pub shutdown: Shutdown,
 }

@@ -104,8 +104,8 @@ impl Sink for Children {
     }
 
     fn publish(&mut self, to: Generation, ticket: u64, publication: &Publication<'_>) -> Result<(), Lost> {
-        let Publication { channel, frame, .. } = *publication;
-        self.tell(to, &ToWorker::Publish { ticket, channel, frame })
+        let Publication { channel, frame, skip, .. } = *publication;
+        self.tell(to, &ToWorker::Publish { ticket, channel, frame, skip })
     }
 
     fn receipt(&mut self, to: Generation, request: u64, outcome: Outcome) {
@@ -158,11 +158,13 @@ impl Master {
             }
             ToMaster::Open(open) => {
                 let verdict = self.directory.open(from, &open, &self.config.limits, now);
+                // The others hear of it before it is there: nobody is told of its own coming.
+                self.announce(now);
                 let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
             }
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
-            ToMaster::Publish { request, channel, frame, deadline } => {
-                let publication = Publication { request, channel, frame, deadline };
+            ToMaster::Publish { request, channel, frame, deadline, skip } => {
+                let publication = Publication { request, channel, frame, deadline, skip };
                 let ready: Vec<_> = self.children.ready_workers().collect();
                 self.router.publish(from, &publication, ready, now, &mut self.children);
             }

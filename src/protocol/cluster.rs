@@ -4,7 +4,7 @@
 //! Enum variants are only ever added at the end, and [`VERSION`] grows when the meaning of one changes: an upgrade
 //! meets the previous version.
 
-pub use super::endpoint::{Endpoint, Transport};
+pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 
 use super::borrowed as serde_bytes_ref;
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Version of this language.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A place for a worker, 1 to N; what people call "worker 3". 0 is the feeder.
 pub type Slot = u16;
@@ -54,6 +54,22 @@ pub struct Open<'a> {
     pub address: IpAddr,
     /// When it began, for people: milliseconds since 1970.
     pub since: i64,
+}
+
+/// A session that a message is not for: its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    /// Where it is in its worker; means nothing in another.
+    pub key: u32,
+    /// Which it is.
+    pub session: SessionId,
+}
+
+/// What other clients know a session by: the id that its client gave, else its session's. One that gave none goes by its
+/// address in limits, which is nobody else's business.
+#[must_use]
+pub fn client_name(user: &str, address: IpAddr, session: SessionId) -> String {
+    if user == address.to_string() { session.to_string() } else { user.to_owned() }
 }
 
 /// What the master says to an [`Open`].
@@ -248,6 +264,8 @@ pub enum ToMaster<'a> {
         frame: &'a [u8],
         /// When to give up.
         deadline: Mono,
+        /// Who is not to get it.
+        skip: Option<Skip>,
     },
     /// What became of a [`ToWorker::Publish`]: so many subscribers.
     Published {
@@ -327,6 +345,8 @@ pub enum ToWorker<'a> {
         /// The whole WebSocket frame.
         #[serde(with = "serde_bytes_ref")]
         frame: &'a [u8],
+        /// Who is not to get it.
+        skip: Option<Skip>,
     },
     /// The answer to a `Publish`: so many subscribers in the cluster.
     PublishReceipt {

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The channel that all sessions on `/broadcast` are on.
+pub const BROADCAST: &str = "/broadcast";
+
 /// The kinds of endpoint that sessions can be on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -14,11 +17,13 @@ pub enum Endpoint {
     Command,
     /// `/chat`: every message to everybody.
     Chat,
+    /// `/broadcast`: every message to all others.
+    Broadcast,
 }
 
 impl Endpoint {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Ws, Self::Echo, Self::Command, Self::Chat];
+    pub const ALL: [Self; 5] = [Self::Ws, Self::Echo, Self::Command, Self::Chat, Self::Broadcast];
 
     /// Whether quotes for its user reach a session there.
     #[must_use]
@@ -34,6 +39,7 @@ impl Endpoint {
             Self::Echo => "echo",
             Self::Command => "command",
             Self::Chat => "chat",
+            Self::Broadcast => "broadcast",
         }
     }
 }

@@ -8,6 +8,7 @@ mod harness;
 mod standin;
 
 mod admin;
+mod broadcast;
 mod chat;
 mod commands;
 mod edges;

@@ -110,6 +110,7 @@ chat.max_length = 51
 command.greeting = hello
 command.prefix = heard
 command.ping_delay = 1s
+broadcast.heartbeat = 31s
 log.format = json
 log.level = debug
 log.file = x.log

@@ -5,6 +5,7 @@
 //! that beat are exactly the same. A session that was refused (or has moved to another worker) counts for its
 //! worker until that worker says `Closed`: such ones are its *ghosts*.
 
+mod arrivals;
 #[cfg(test)]
 mod crowd;
 mod rank;
@@ -13,13 +14,16 @@ mod tests;
 mod users;
 mod view;
 
+pub use arrivals::{Arrivals, News};
 pub use users::Place;
 pub use view::{Listed, Presence, Totals};
 
 use crate::access::Buckets;
 use crate::config::Limits;
 use crate::model::{Device, Mono, SessionId};
-use crate::protocol::cluster::{Beat, Endpoint, Generation, Open, Slot, Transport, Verdict, digest};
+use crate::protocol::cluster::{
+    Beat, Endpoint, Generation, Open, Slot, Transport, Verdict, client_name, digest,
+};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
 use rank::Rank;
@@ -74,6 +78,8 @@ pub struct Directory {
     endpoints: [u32; Endpoint::ALL.len()],
     transports: [u32; Transport::ALL.len()],
     rank: Option<Rank>,
+    /// Who came to `/broadcast`, and who went.
+    pub arrivals: Arrivals,
     hasher: RandomState,
 }
 
@@ -92,6 +98,7 @@ impl Directory {
             endpoints: Default::default(),
             transports: Default::default(),
             rank: None,
+            arrivals: Arrivals::default(),
             hasher: RandomState::default(),
         }
     }
@@ -129,6 +136,7 @@ impl Directory {
         let Some(process) = self.workers.get_mut(&worker) else { return Verdict::Full };
         process.lay(open.session);
         if let Some(at) = self.find(open.session) {
+            self.arrivals.still = true;
             let before = self.remove(at);
             if before != worker
                 && let Some(process) = self.workers.get_mut(&before)
@@ -136,6 +144,7 @@ impl Directory {
                 process.haunt(open.session);
             }
             self.insert(worker, open);
+            self.arrivals.still = false;
             return Verdict::Accepted;
         }
         let verdict = self.judge(open, limits, now);
@@ -173,6 +182,7 @@ impl Directory {
         if !self.workers.contains_key(&worker) {
             return;
         }
+        self.arrivals.still = true;
         self.clear(worker);
         for open in roster {
             match self.find(open.session).map(|at| self.sessions[at as usize].worker) {
@@ -185,6 +195,7 @@ impl Directory {
                 }
             }
         }
+        self.arrivals.still = false;
     }
 
     /// Whether a beat and the directory tell the same of `worker`; if not, it should be asked for its roster.
@@ -277,6 +288,9 @@ impl Directory {
         if let Some(older) = sessions.get_mut(older as usize) {
             older.newer = at;
         }
+        if open.endpoint == Endpoint::Broadcast {
+            self.arrivals.note(true, || client_name(open.user, open.address, open.session));
+        }
         self.endpoints[open.endpoint as usize] += 1;
         self.transports[open.transport as usize] += 1;
         *self.addresses.entry(open.address).or_default() += 1;
@@ -304,6 +318,11 @@ impl Directory {
         }
         if let Some(older) = self.sessions.get_mut(entry.older as usize) {
             older.newer = entry.newer;
+        }
+        if entry.endpoint == Endpoint::Broadcast {
+            let user = (entry.user != NONE).then(|| self.users.get(entry.user).id.as_str());
+            let name = || client_name(user.unwrap_or_default(), entry.address, entry.id);
+            self.arrivals.note(false, name);
         }
         self.endpoints[entry.endpoint as usize] -= 1;
         self.transports[entry.transport as usize] -= 1;

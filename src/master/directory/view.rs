@@ -21,6 +21,14 @@ pub struct Totals {
     pub by_transport: [u32; Transport::ALL.len()],
 }
 
+impl Totals {
+    /// Sessions on that endpoint.
+    #[must_use]
+    pub fn on(&self, endpoint: Endpoint) -> u32 {
+        self.by_endpoint[endpoint as usize]
+    }
+}
+
 /// One user as the statistics show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence<'a> {

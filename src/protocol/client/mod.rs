@@ -1,5 +1,6 @@
 //! To and from clients: messages, close codes, problems. The words here are the ones in logs and metrics, too.
 
+mod broadcast;
 mod candles;
 mod chat;
 mod close;
@@ -8,6 +9,7 @@ mod inbound;
 mod outbound;
 mod problem;
 
+pub use broadcast::{broadcast_welcome, heartbeat, moved, relayed};
 pub use candles::{candle, history};
 pub use chat::chat;
 pub use close::Close;

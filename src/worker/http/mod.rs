@@ -46,7 +46,8 @@ pub(super) fn router(hub: &Hub, port: Port) -> Router {
             .route("/ws", any(upgrade::ws))
             .route("/echo", any(upgrade::echo))
             .route("/command", any(upgrade::command))
-            .route("/chat", any(upgrade::chat)),
+            .route("/chat", any(upgrade::chat))
+            .route("/broadcast", any(upgrade::broadcast)),
     };
     let routes = match port {
         Port::Http => routes.route("/", any(page::root)).fallback(page::file),

@@ -51,6 +51,11 @@ pub(super) async fn chat(State(hub): State<Hub>, request: Request) -> Response {
     open(hub, Endpoint::Chat, request).await
 }
 
+/// `/broadcast`
+pub(super) async fn broadcast(State(hub): State<Hub>, request: Request) -> Response {
+    open(hub, Endpoint::Broadcast, request).await
+}
+
 /// `/`: the endpoint that `ws.root` names.
 pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
     match state.config().ws.root.as_str() {
@@ -58,6 +63,7 @@ pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
         "echo" => echo(state, request).await,
         "command" => command(state, request).await,
         "chat" => chat(state, request).await,
+        "broadcast" => broadcast(state, request).await,
         _ => elsewhere(state, request).await,
     }
 }

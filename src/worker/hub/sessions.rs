@@ -24,7 +24,7 @@ pub(super) struct Session {
     pub(super) user: UserId,
     pub(super) device: Option<Device>,
     pub(super) endpoint: Endpoint,
-    address: IpAddr,
+    pub(super) address: IpAddr,
     since: i64,
     /// `None` between the master's word and the end of the upgrade.
     pub(super) wire: Option<Wire>,

@@ -18,7 +18,7 @@ impl Service for Chat {
 
     fn text(&self, state: &mut State, key: Key, text: &str) {
         match client::chat(text, state.config.chat.max_length as usize) {
-            Some(text) => state.spread(CHANNEL, &frame::text(&*text)),
+            Some(text) => state.spread(CHANNEL, &frame::text(&*text), None),
             None => state.say(key, "Wrong query"),
         }
     }

@@ -134,7 +134,13 @@ impl State {
         let waiter = Waiter::Session { key, id: session.id, ack: id.map(|id| id.get().into()) };
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
-        self.tell(&ToMaster::Publish { request, channel: name, frame: &frame::text(text), deadline });
+        self.tell(&ToMaster::Publish {
+            request,
+            channel: name,
+            frame: &frame::text(text),
+            deadline,
+            skip: None,
+        });
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The endpoints: what each does with its sessions, one small file for each. Limits, heartbeats, slow consumers,
 //! statistics and the end are the same for all, and none of their business.
 
+mod broadcast;
 mod chat;
 mod command;
 mod echo;
@@ -11,7 +12,7 @@ pub(super) use command::Commands;
 use super::State;
 use crate::os::clock;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{Endpoint, NO_RECEIPT, ToMaster};
+use crate::protocol::cluster::{Endpoint, NO_RECEIPT, Skip, ToMaster};
 use crate::session::Key;
 
 /// What makes an endpoint. None has a state of its own: that is the session's, or the master's.
@@ -41,6 +42,7 @@ fn service(endpoint: Endpoint) -> &'static dyn Service {
         Endpoint::Echo => &echo::Echo,
         Endpoint::Command => &command::Command,
         Endpoint::Chat => &chat::Chat,
+        Endpoint::Broadcast => &broadcast::Broadcast,
     }
 }
 
@@ -62,9 +64,9 @@ impl State {
         }
     }
 
-    /// Sends a frame to all sessions of an endpoint in the cluster, the sender's among them.
-    fn spread(&self, channel: &str, frame: &[u8]) {
+    /// Sends a frame to all sessions of an endpoint in the cluster but this one.
+    fn spread(&self, channel: &str, frame: &[u8], skip: Option<Skip>) {
         let deadline = clock::mono().after(self.config.quotes.timeout);
-        self.tell(&ToMaster::Publish { request: NO_RECEIPT, channel, frame, deadline });
+        self.tell(&ToMaster::Publish { request: NO_RECEIPT, channel, frame, deadline, skip });
     }
 }
