@@ -4,7 +4,7 @@
 use super::valid::Environment;
 
 /// Sections in the order of the documentation.
-pub(crate) const SECTIONS: [&str; 19] = [
+pub(crate) const SECTIONS: [&str; 20] = [
     "cluster",
     "http",
     "ws",
@@ -15,6 +15,7 @@ pub(crate) const SECTIONS: [&str; 19] = [
     "stats",
     "price",
     "provider",
+    "streams",
     "channels",
     "limits",
     "chat",
@@ -28,6 +29,7 @@ pub(crate) const SECTIONS: [&str; 19] = [
 
 /// Defaults of every environment. An empty text or list is "none".
 pub(crate) const DEFAULTS: &str = r#"
+streams = []
 channels = []
 [cluster]
 workers = "auto"
@@ -224,7 +226,7 @@ pub(crate) fn kind_defaults(kind: &str) -> Option<&'static str> {
 }
 
 /// Sections of later versions.
-pub(crate) const LATER_SECTIONS: [&str; 4] = ["streams", "poll", "resume", "tls"];
+pub(crate) const LATER_SECTIONS: [&str; 3] = ["poll", "resume", "tls"];
 /// Keys of later versions in sections of this one.
 pub(crate) const LATER_KEYS: [&str; 6] = [
     "auth.secret_file",

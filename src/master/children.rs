@@ -252,8 +252,9 @@ impl Master {
             Question::Metrics => self.metrics_text(),
             Question::Sources => self.sources_json(clock::boot()).to_string(),
             Question::Sessions(user) => self.sessions_json(*user),
-            Question::Admission(user, address) => {
-                let verdict = self.directory.admission(user, *address, &self.config.limits, clock::mono());
+            Question::Admission(endpoint, user, address) => {
+                let verdict =
+                    self.directory.admission((*endpoint, user, *address), &self.config.limits, clock::mono());
                 serde_json::to_string(&verdict).unwrap_or_default()
             }
             Question::Kick(session) => {

@@ -85,6 +85,8 @@ pub enum Verdict {
     AddressLimit,
     /// `limits.connects_per_address`; come back after so long.
     ConnectRate(Duration),
+    /// `limits.connections_per_user`: streams.
+    StreamLimit,
 }
 
 /// What became of one order to deliver at one worker. All are counts of sessions.
@@ -131,8 +133,8 @@ pub enum Question<'a> {
     Sessions(Option<&'a str>),
     /// Disconnect a session (close code 4006).
     Kick(SessionId),
-    /// Would a new session of that user from that address be accepted now? The answer is a [`Verdict`] as JSON.
-    Admission(&'a str, IpAddr),
+    /// Would a new session there, of that user from that address, be accepted now? The answer is a [`Verdict`] as JSON.
+    Admission(Endpoint, &'a str, IpAddr),
     /// The price sources as a JSON object.
     Sources,
     /// Candles of a symbol, as the JSON of `GET /api/v1/history`. The feeder's answer, passed on; none when there is no

@@ -19,11 +19,14 @@ pub enum Endpoint {
     Chat,
     /// `/broadcast`: every message to all others.
     Broadcast,
+    /// `/{stream}`: one state channel, pushed.
+    Stream,
 }
 
 impl Endpoint {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Ws, Self::Echo, Self::Command, Self::Chat, Self::Broadcast];
+    pub const ALL: [Self; 6] =
+        [Self::Ws, Self::Echo, Self::Command, Self::Chat, Self::Broadcast, Self::Stream];
 
     /// Whether quotes for its user reach a session there.
     #[must_use]
@@ -40,6 +43,7 @@ impl Endpoint {
             Self::Command => "command",
             Self::Chat => "chat",
             Self::Broadcast => "broadcast",
+            Self::Stream => "stream",
         }
     }
 }

@@ -213,7 +213,7 @@ async fn a_foreign_host_is_421_while_everything_is_loopback() {
 #[tokio::test]
 async fn paths_that_are_no_endpoint_are_404() {
     let cluster = cluster().config("[ws]\necho = false").start().await;
-    for path in ["/echo", "/ws/", "/ws2", "/stream1", "/api/v1/quotes"] {
+    for path in ["/echo", "/ws/", "/ws2", "/stream5", "/stream1/", "/api/v1/quotes"] {
         let answer = send_to(cluster.ws, &upgrade(path)).await;
         assert_eq!(answer.problem().0, 404, "{path}");
     }

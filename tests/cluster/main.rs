@@ -30,6 +30,7 @@ mod reload;
 mod rolling;
 mod sessions;
 mod sources;
+mod streams;
 mod sweep;
 mod tools;
 mod truth;

@@ -221,15 +221,15 @@ impl Directory {
 
     /// What [`Directory::open`] would say now to a new session of that user from that address. Nothing is taken.
     #[must_use]
-    pub fn admission(&self, user: &str, address: IpAddr, limits: &Limits, now: Mono) -> Verdict {
-        let counted = self.count(user, address, limits);
+    pub fn admission(&self, who: (Endpoint, &str, IpAddr), limits: &Limits, now: Mono) -> Verdict {
+        let (counted, (_, _, address)) = (self.count(who, limits), who);
         let rate = self.connects.peek(self.hasher.hash_one(address), limits.connects_per_address, now);
         if counted == Verdict::Accepted { Self::rated(rate) } else { counted }
     }
 
     /// The limits, in the order in which a verdict names them. A refused one takes nothing from the address's rate.
     fn judge(&mut self, open: &Open<'_>, limits: &Limits, now: Mono) -> Verdict {
-        let counted = self.count(open.user, open.address, limits);
+        let counted = self.count((open.endpoint, open.user, open.address), limits);
         if counted != Verdict::Accepted {
             return counted;
         }
@@ -238,14 +238,17 @@ impl Directory {
     }
 
     /// The limits of how many there are.
-    fn count(&self, user: &str, address: IpAddr, limits: &Limits) -> Verdict {
+    fn count(&self, (endpoint, user, address): (Endpoint, &str, IpAddr), limits: &Limits) -> Verdict {
         let over = |count: u32, limit: u32| limit > 0 && count >= limit;
         let most = if limits.sessions == 0 { self.ceiling } else { limits.sessions };
-        let name = self.users.find(self.users.hash(user), user);
+        let known = self.users.find(self.users.hash(user), user).map(|at| self.users.get(at));
+        let streams = known.map_or(0, |user| user.streams);
         if self.sessions.len() >= most as usize {
             Verdict::Full
-        } else if over(name.map_or(0, |at| self.users.get(at).sessions), limits.sessions_per_user) {
+        } else if over(known.map_or(0, |user| user.sessions), limits.sessions_per_user) {
             Verdict::UserLimit
+        } else if endpoint == Endpoint::Stream && over(streams, limits.connections_per_user) {
+            Verdict::StreamLimit
         } else if over(self.addresses.get(&address).copied().unwrap_or(0), limits.sessions_per_address) {
             Verdict::AddressLimit
         } else {
@@ -264,7 +267,7 @@ impl Directory {
 
     /// Puts in a session that is not there.
     fn insert(&mut self, worker: Generation, open: &Open<'_>) {
-        let joined = self.users.join(open.user, worker, open.endpoint.reached());
+        let joined = self.users.join(open.user, worker, open.endpoint);
         let user = joined.map_or(NONE, |(user, _)| user);
         let entry = Entry {
             id: open.session,
@@ -348,7 +351,7 @@ impl Directory {
             user.head = entry.older;
         }
         let name = self.rank.is_some().then(|| user.id.clone());
-        let change = self.users.leave(entry.user, entry.worker, entry.endpoint.reached());
+        let change = self.users.leave(entry.user, entry.worker, entry.endpoint);
         if let (Some(rank), Some(name)) = (&mut self.rank, name) {
             rank.change(&name, change.sessions + 1, change.sessions);
         }

@@ -12,6 +12,7 @@ mod price;
 mod quotes;
 mod refuse;
 mod sources;
+mod streams;
 mod upgrade;
 
 pub(super) use connection::serve;
@@ -65,6 +66,7 @@ fn public() -> Router<Hub> {
         .route("/api/v1/quotes", post(quotes::create))
         .route("/api/v1/price", get(price::show))
         .route("/api/v1/sources", get(sources::show))
+        .route("/api/v1/streams", get(streams::show))
         .route("/api/v1/history", get(history::show))
         .route("/api/v1/stats", get(info::stats))
         .route("/api/v1/info", get(info::show))

@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub(super) user: UserId,
     pub(super) device: Option<Device>,
     pub(super) endpoint: Endpoint,
+    /// The name of its stream, where it is on one.
+    pub(super) stream: Option<Box<str>>,
     pub(super) address: IpAddr,
     since: i64,
     /// `None` between the master's word and the end of the upgrade.
@@ -40,6 +42,7 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) user: UserId,
     pub(in crate::worker) device: Option<Device>,
     pub(in crate::worker) endpoint: Endpoint,
+    pub(in crate::worker) stream: Option<Box<str>>,
     pub(in crate::worker) address: IpAddr,
 }
 
@@ -133,6 +136,7 @@ impl State {
             user: request.user.clone(),
             device: request.device,
             endpoint: request.endpoint,
+            stream: request.stream,
             address: request.address,
             since: clock::wall().0,
             wire: None,

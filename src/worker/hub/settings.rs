@@ -41,6 +41,7 @@ impl State {
             while self.walk_on() {}
             self.move_channels();
         }
+        self.retune(&old);
         self.prices.review();
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();

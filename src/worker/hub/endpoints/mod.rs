@@ -6,6 +6,7 @@ mod chat;
 mod command;
 mod echo;
 mod main;
+mod stream;
 
 pub(super) use command::Commands;
 
@@ -43,6 +44,7 @@ fn service(endpoint: Endpoint) -> &'static dyn Service {
         Endpoint::Command => &command::Command,
         Endpoint::Chat => &chat::Chat,
         Endpoint::Broadcast => &broadcast::Broadcast,
+        Endpoint::Stream => &stream::Stream,
     }
 }
 
