@@ -8,7 +8,7 @@ use super::valid::{
     Policy, PriceConfig, Publish, Quotes, Shutdown, Stats, WorkerCount, Ws,
 };
 use super::value::{Item, Value};
-use super::{fault, keys, providers, rules};
+use super::{endpoints, fault, keys, providers, rules};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -36,8 +36,12 @@ pub(crate) fn config(r: &mut Reader<'_>, kinds: &BTreeMap<String, String>) -> Bu
         stats: Stats { interval: r.duration("stats.interval", SOME)?, users: r.flag("stats.users")? },
         price: price(r)?,
         providers: providers::all(r, kinds)?,
+        streams: endpoints::streams(r)?,
         channels: channels(r)?,
         limits: limits(r)?,
+        chat: endpoints::chat(r)?,
+        command: endpoints::command(r)?,
+        broadcast: endpoints::broadcast(r)?,
         log: log(r)?,
         shutdown: Shutdown {
             delay: r.duration("shutdown.delay", ANY)?,
@@ -122,14 +126,8 @@ fn http(r: &mut Reader<'_>) -> Built<Http> {
 fn ws(r: &mut Reader<'_>) -> Built<Ws> {
     Ok(Ws {
         listen: port(r, "ws.listen")?,
-        root: r.get("ws.root", |item| match text(item)? {
-            // The default of the contract; until that endpoint is there, `/` is 404.
-            root @ ("broadcast" | "ws" | "echo") => Ok(root.to_owned()),
-            root @ ("chat" | "command" | "stream1" | "stream2" | "stream3" | "stream4") => {
-                Err(wrong(item, format!("\"{root}\" is {}", keys::LATER)))
-            }
-            _ => Err(must_be(item, "an endpoint, \"broadcast\", \"ws\" or \"echo\"")),
-        })?,
+        // That there is such an endpoint is looked at when the streams are known.
+        root: r.get("ws.root", |item| text(item).map(str::to_owned))?,
         echo: r.flag("ws.echo")?,
         max_message: r.size("ws.max_message", 1..=LARGEST)?,
         outbox: r.size("ws.outbox", 1024..=LARGEST)?,

@@ -1,5 +1,6 @@
 //! Defaults that depend on other values: the socket's place, the page's address, the symbols, each provider's keys.
 
+use super::endpoints;
 use super::fault::{Faults, distance, unknown};
 use super::keys::{self, KINDS};
 use super::layers::Layers;
@@ -21,7 +22,15 @@ pub(crate) fn derive(source: &Source, layers: &mut Layers, faults: &mut Faults) 
         set(layers, "http.page_ws_url", Item::text(url));
     }
     let symbol = text(layers, "price.symbol").filter(|symbol| Symbol::new(symbol).is_ok());
-    let symbol = Item::text(symbol.unwrap_or_else(|| "BTC-USD".to_owned()));
+    let symbol = symbol.unwrap_or_else(|| "BTC-USD".to_owned());
+    let bare = |value| Item { value, line: 0, key_line: 0 };
+    let stream = |(name, channel): (&str, String)| {
+        let entry = |key: &str, text: &str| (key.to_owned(), Item::text(text));
+        bare(Value::Table(vec![entry("name", name), entry("channel", &channel)]))
+    };
+    let streams = endpoints::default_streams(&symbol).map(stream).into();
+    set(layers, "streams", bare(Value::List(streams)));
+    let symbol = Item::text(symbol);
     set(layers, "price.symbols", Item { value: Value::List(vec![symbol]), line: 0, key_line: 0 });
     providers(layers, faults)
 }

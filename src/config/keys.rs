@@ -4,7 +4,7 @@
 use super::valid::Environment;
 
 /// Sections in the order of the documentation.
-pub(crate) const SECTIONS: [&str; 16] = [
+pub(crate) const SECTIONS: [&str; 20] = [
     "cluster",
     "http",
     "ws",
@@ -15,8 +15,12 @@ pub(crate) const SECTIONS: [&str; 16] = [
     "stats",
     "price",
     "provider",
+    "streams",
     "channels",
     "limits",
+    "chat",
+    "command",
+    "broadcast",
     "handover",
     "auth",
     "log",
@@ -25,6 +29,7 @@ pub(crate) const SECTIONS: [&str; 16] = [
 
 /// Defaults of every environment. An empty text or list is "none".
 pub(crate) const DEFAULTS: &str = r#"
+streams = []
 channels = []
 [cluster]
 workers = "auto"
@@ -93,6 +98,14 @@ channels_per_session = 128
 messages_per_session = "5/s"
 messages_burst = 20
 quotes_per_user = "10/s"
+[chat]
+max_length = 50
+[command]
+greeting = "Вы подключились"
+prefix = "Сервер услышал: "
+ping_delay = "0s"
+[broadcast]
+heartbeat = "30s"
 [handover]
 crash_cover = "auto"
 [auth]
@@ -213,10 +226,16 @@ pub(crate) fn kind_defaults(kind: &str) -> Option<&'static str> {
 }
 
 /// Sections of later versions.
-pub(crate) const LATER_SECTIONS: [&str; 7] =
-    ["streams", "chat", "command", "broadcast", "poll", "resume", "tls"];
+pub(crate) const LATER_SECTIONS: [&str; 3] = ["poll", "resume", "tls"];
 /// Keys of later versions in sections of this one.
-pub(crate) const LATER_KEYS: [&str; 3] = ["auth.secret_file", "auth.public_key_file", "auth.jwks_url"];
+pub(crate) const LATER_KEYS: [&str; 6] = [
+    "auth.secret_file",
+    "auth.public_key_file",
+    "auth.jwks_url",
+    "chat.history",
+    "chat.rooms",
+    "chat.history_bytes",
+];
 
 /// The words of every refusal of something that a later version has.
 pub(crate) const LATER: &str = "not supported in this version";

@@ -150,7 +150,7 @@ impl Layers {
             } else if !SECTIONS.contains(&section.as_str()) {
                 faults
                     .add_with(at, value::bare_or_quoted(&section), || self.unknown_section(&section, &item));
-            } else if section == "channels" {
+            } else if section == "channels" || section == "streams" {
                 self.set(section, item, origin);
             } else {
                 match item.value {

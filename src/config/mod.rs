@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod derive;
 mod diff;
+mod endpoints;
 mod fault;
 mod file;
 mod keys;
@@ -24,6 +25,7 @@ mod watch;
 
 pub use check::render;
 pub use diff::{Change, diff, needs};
+pub use endpoints::{Broadcast, Chat, Command, Stream};
 pub use fault::{Fault, Faults, Origin};
 pub use file::Snapshot;
 pub use keys::{Effect, effect_of};

@@ -1,5 +1,6 @@
 //! Rules over several keys.
 
+use super::endpoints;
 use super::reader::Reader;
 use super::units::human;
 use super::valid::{Config, Environment, Policy, ProviderKind};
@@ -11,6 +12,7 @@ pub(crate) fn check(r: &mut Reader<'_>, config: &Config) {
     prices(r, config);
     addresses(r, config);
     places(r, config);
+    endpoints::check(r, config);
     r.rule(
         &["ws.root", "ws.echo"],
         config.ws.root != "echo" || config.ws.echo,

@@ -1,6 +1,7 @@
 //! The valid configuration: every value checked, every default filled in. It is immutable, replaced whole, and
 //! goes to the children as JSON.
 
+use super::endpoints::{Broadcast, Chat, Command, Stream};
 use crate::model::{Price, Rate, Rules, Symbol};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -55,8 +56,12 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Where the feeder keeps what must outlive it: `$STATE_DIRECTORY`, else beside the control socket.
     pub state: PathBuf,
+    pub streams: Vec<Stream>,
     pub channels: Vec<Channel>,
     pub limits: Limits,
+    pub chat: Chat,
+    pub command: Command,
+    pub broadcast: Broadcast,
     pub log: Log,
     pub shutdown: Shutdown,
 }

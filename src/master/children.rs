@@ -6,7 +6,8 @@ use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Outcome, Question, Slot, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, NO_RECEIPT, Outcome, Question, Slot, ToFeeder, ToMaster, ToWorker,
+    VERSION,
 };
 use crate::protocol::link::{Batch, LinkError, LinkSender};
 use foldhash::fast::RandomState;
@@ -103,8 +104,8 @@ impl Sink for Children {
     }
 
     fn publish(&mut self, to: Generation, ticket: u64, publication: &Publication<'_>) -> Result<(), Lost> {
-        let Publication { channel, frame, .. } = *publication;
-        self.tell(to, &ToWorker::Publish { ticket, channel, frame })
+        let Publication { channel, frame, skip, .. } = *publication;
+        self.tell(to, &ToWorker::Publish { ticket, channel, frame, skip })
     }
 
     fn receipt(&mut self, to: Generation, request: u64, outcome: Outcome) {
@@ -112,6 +113,9 @@ impl Sink for Children {
     }
 
     fn publish_receipt(&mut self, to: Generation, request: u64, sessions: u32) {
+        if request == NO_RECEIPT {
+            return;
+        }
         if to == MASTER {
             if let Some(waiter) = self.1.remove(&request) {
                 let _ = waiter.send(sessions);
@@ -154,11 +158,13 @@ impl Master {
             }
             ToMaster::Open(open) => {
                 let verdict = self.directory.open(from, &open, &self.config.limits, now);
+                // The others hear of it before it is there: nobody is told of its own coming.
+                self.announce(now);
                 let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
             }
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
-            ToMaster::Publish { request, channel, frame, deadline } => {
-                let publication = Publication { request, channel, frame, deadline };
+            ToMaster::Publish { request, channel, frame, deadline, skip } => {
+                let publication = Publication { request, channel, frame, deadline, skip };
                 let ready: Vec<_> = self.children.ready_workers().collect();
                 self.router.publish(from, &publication, ready, now, &mut self.children);
             }
@@ -246,8 +252,9 @@ impl Master {
             Question::Metrics => self.metrics_text(),
             Question::Sources => self.sources_json(clock::boot()).to_string(),
             Question::Sessions(user) => self.sessions_json(*user),
-            Question::Admission(user, address) => {
-                let verdict = self.directory.admission(user, *address, &self.config.limits, clock::mono());
+            Question::Admission(endpoint, user, address) => {
+                let verdict =
+                    self.directory.admission((*endpoint, user, *address), &self.config.limits, clock::mono());
                 serde_json::to_string(&verdict).unwrap_or_default()
             }
             Question::Kick(session) => {

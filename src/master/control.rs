@@ -222,7 +222,7 @@ impl Master {
         let (request, receiver) = self.children.expect();
         let now = clock::mono();
         let deadline = now.after(self.config.quotes.timeout);
-        let publication = Publication { request, channel, frame: &frame::text(text), deadline };
+        let publication = Publication { request, channel, frame: &frame::text(text), deadline, skip: None };
         let ready: Vec<_> = self.children.ready_workers().collect();
         self.router.publish(super::children::MASTER, &publication, ready, now, &mut self.children);
         tokio::spawn(async move {

@@ -41,6 +41,8 @@ pub(super) struct Master {
     pub(super) router: Router,
     pub(super) ledger: Ledger,
     pub(super) when: When,
+    /// When the last heartbeat of `/broadcast` was.
+    pub(super) heartbeat: Mono,
     pub(super) prices: BTreeMap<Symbol, Quote>,
     /// The newest candles of each symbol, for newborn workers.
     pub(super) candles: BTreeMap<Symbol, Candles>,
@@ -299,6 +301,7 @@ impl Master {
         let actions = self.fleet.tick(now);
         self.act(actions);
         self.send_stats(now);
+        self.announce(now);
     }
 
     /// One line in the log when a price grows stale, is gone or is fresh again: the workers find it out by themselves.
@@ -342,7 +345,8 @@ impl Master {
     pub(super) fn next_deadline(&mut self, now: Mono) -> Mono {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);
-        self.fleet.next_deadline().min(router).min(self.when.next(now)).min(second)
+        let told = self.when.next(now).min(self.next_announcement());
+        self.fleet.next_deadline().min(router).min(told).min(second)
     }
 
     /// Begins the end.

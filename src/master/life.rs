@@ -127,6 +127,7 @@ impl Master {
             router: Router::new(config.limits.quotes_per_user),
             ledger: Ledger::default(),
             when: When::new(config.stats.interval),
+            heartbeat: now,
             prices: BTreeMap::new(),
             candles: BTreeMap::new(),
             numbers: BTreeMap::new(),

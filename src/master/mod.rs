@@ -10,6 +10,7 @@
 //!
 //! It parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
+mod announce;
 mod children;
 mod control;
 mod core;

@@ -113,7 +113,7 @@ impl Master {
             let (workers, feeder) = self.rows(now);
             let watchers = self.children.0.values().map(|child| u64::from(child.beat.stats_watchers)).sum();
             let (deliveries, statistics) = self.ledger.deliveries();
-            let mark = mark(&workers, &feeder, &self.totals(), self.directory.arrivals());
+            let mark = mark(&workers, &feeder, &self.totals(), self.directory.came());
             (mark, Load { watchers, deliveries, statistics })
         });
         self.when = when;

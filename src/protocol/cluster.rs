@@ -4,6 +4,8 @@
 //! Enum variants are only ever added at the end, and [`VERSION`] grows when the meaning of one changes: an upgrade
 //! meets the previous version.
 
+pub use super::endpoint::{BROADCAST, Endpoint, Transport};
+
 use super::borrowed as serde_bytes_ref;
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Version of this language.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A place for a worker, 1 to N; what people call "worker 3". 0 is the feeder.
 pub type Slot = u16;
@@ -21,50 +23,8 @@ pub type Slot = u16;
 /// dead and matches nothing.
 pub type Generation = u32;
 
-/// The kinds of endpoint that sessions can be on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Endpoint {
-    /// `/ws`: quotes reach it.
-    Ws,
-    /// `/echo`: every message back.
-    Echo,
-}
-
-impl Endpoint {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Ws, Self::Echo];
-
-    /// Its name, as in the path.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ws => "ws",
-            Self::Echo => "echo",
-        }
-    }
-}
-
-/// How a session's bytes travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// RFC 6455.
-    Websocket,
-}
-
-impl Transport {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 1] = [Self::Websocket];
-
-    /// Its name in the statistics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Websocket => "websocket",
-        }
-    }
-}
+/// The number of a request whose receipt nobody wants.
+pub const NO_RECEIPT: u64 = 0;
 
 /// The first message of a child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +56,22 @@ pub struct Open<'a> {
     pub since: i64,
 }
 
+/// A session that a message is not for: its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    /// Where it is in its worker; means nothing in another.
+    pub key: u32,
+    /// Which it is.
+    pub session: SessionId,
+}
+
+/// What other clients know a session by: the id that its client gave, else its session's. One that gave none goes by its
+/// address in limits, which is nobody else's business.
+#[must_use]
+pub fn client_name(user: &str, address: IpAddr, session: SessionId) -> String {
+    if user == address.to_string() { session.to_string() } else { user.to_owned() }
+}
+
 /// What the master says to an [`Open`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
@@ -109,6 +85,8 @@ pub enum Verdict {
     AddressLimit,
     /// `limits.connects_per_address`; come back after so long.
     ConnectRate(Duration),
+    /// `limits.connections_per_user`: streams.
+    StreamLimit,
 }
 
 /// What became of one order to deliver at one worker. All are counts of sessions.
@@ -155,8 +133,8 @@ pub enum Question<'a> {
     Sessions(Option<&'a str>),
     /// Disconnect a session (close code 4006).
     Kick(SessionId),
-    /// Would a new session of that user from that address be accepted now? The answer is a [`Verdict`] as JSON.
-    Admission(&'a str, IpAddr),
+    /// Would a new session there, of that user from that address, be accepted now? The answer is a [`Verdict`] as JSON.
+    Admission(Endpoint, &'a str, IpAddr),
     /// The price sources as a JSON object.
     Sources,
     /// Candles of a symbol, as the JSON of `GET /api/v1/history`. The feeder's answer, passed on; none when there is no
@@ -288,6 +266,8 @@ pub enum ToMaster<'a> {
         frame: &'a [u8],
         /// When to give up.
         deadline: Mono,
+        /// Who is not to get it.
+        skip: Option<Skip>,
     },
     /// What became of a [`ToWorker::Publish`]: so many subscribers.
     Published {
@@ -367,6 +347,8 @@ pub enum ToWorker<'a> {
         /// The whole WebSocket frame.
         #[serde(with = "serde_bytes_ref")]
         frame: &'a [u8],
+        /// Who is not to get it.
+        skip: Option<Skip>,
     },
     /// The answer to a `Publish`: so many subscribers in the cluster.
     PublishReceipt {

@@ -3,4 +3,5 @@
 mod borrowed;
 pub mod client;
 pub mod cluster;
+mod endpoint;
 pub mod link;

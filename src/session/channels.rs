@@ -29,6 +29,8 @@ pub enum Kind {
         /// Whether sessions may.
         anyone: bool,
     },
+    /// Messages of an endpoint to all its sessions. Nobody subscribes or publishes by name.
+    Endpoint,
 }
 
 /// One subscription of one session: the channel, and where in its list of members the session stands.
@@ -100,7 +102,7 @@ impl Channel {
     /// Whether only the newest counts.
     #[must_use]
     pub fn is_state(&self) -> bool {
-        !matches!(self.kind, Kind::Messages { .. })
+        !matches!(self.kind, Kind::Messages { .. } | Kind::Endpoint)
     }
 
     /// How many members.
@@ -145,6 +147,23 @@ impl Channel {
         self.end = self.end.wrapping_add(u32::try_from(frame.len()).unwrap_or(u32::MAX));
         self.ends.push_back(self.end);
         self.left = self.members.len();
+    }
+
+    /// What a member has not seen yet. It counts as seen: the caller sends it.
+    pub fn catch_up(&mut self, of: Subscription) -> Option<Step> {
+        let end = self.end;
+        let member = self.members.get_mut(of.place as usize)?;
+        let seen = std::mem::replace(&mut member.seen, end);
+        let (session, unseen) = (member.session, end.wrapping_sub(seen) as usize);
+        (unseen > 0).then(|| Step { session, unseen, count: self.frames_after(seen) })
+    }
+
+    /// A message for all members but this one, which has seen all before ([`Channel::catch_up`]).
+    pub fn publish_but(&mut self, of: Subscription, frame: &[u8]) {
+        self.publish(frame);
+        if let Some(member) = self.members.get_mut(of.place as usize) {
+            member.seen = self.end;
+        }
     }
 
     /// A new state; the walk begins when it is to be `sent`.
@@ -288,6 +307,7 @@ mod tests {
         Join,
         Leave(usize),
         Publish(usize),
+        PublishBut(usize, usize),
         Walk(usize),
     }
 
@@ -296,6 +316,7 @@ mod tests {
             Just(Act::Join),
             (0usize..100).prop_map(Act::Leave),
             (1usize..9).prop_map(Act::Publish),
+            (0usize..100, 1usize..9).prop_map(|(who, len)| Act::PublishBut(who, len)),
             (0usize..9).prop_map(Act::Walk),
         ]
     }
@@ -340,6 +361,21 @@ mod tests {
                             owed[*key as usize].1 += 1;
                         }
                     }
+                    Act::PublishBut(who, len) if !subs.is_empty() => {
+                        let (but, place) = subs[who % subs.len()];
+                        if let Some(step) = channels.get_mut(0).catch_up(place) {
+                            let (bytes, frames) = &mut got[but as usize];
+                            bytes.extend_from_slice(Channel::part(channels.get(0).frames(), &step));
+                            *frames += step.count;
+                        }
+                        let frame: Vec<u8> = (0..len).map(|_| fastrand::u8(..)).collect();
+                        channels.get_mut(0).publish_but(place, &frame);
+                        for (key, _) in subs.iter().filter(|(key, _)| *key != but) {
+                            owed[*key as usize].0.extend_from_slice(&frame);
+                            owed[*key as usize].1 += 1;
+                        }
+                    }
+                    Act::PublishBut(..) => {}
                     Act::Walk(most) => walk(&mut channels, &mut got, most),
                 }
             }

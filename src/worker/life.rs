@@ -241,7 +241,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             }
             ToWorker::Receipt { request, outcome } => state.receipt(request, outcome),
             ToWorker::Opened { session, verdict } => state.opened(session, verdict),
-            ToWorker::Publish { ticket, channel, frame } => state.publish(ticket, channel, frame),
+            ToWorker::Publish { ticket, channel, frame, skip } => state.publish(ticket, channel, frame, skip),
             ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
             ToWorker::Quote(quote) => state.quote(quote),
             ToWorker::Refused(refused) => state.prices.refuse(refused),

@@ -235,7 +235,10 @@ async fn the_statistics_are_complete_and_of_one_moment() {
     let sessions = tabs.len() + 1;
     let totals = json!({
         "workers": 3, "sessions": sessions, "users": 2,
-        "by_endpoint": {"ws": tabs.len(), "echo": 1}, "by_transport": {"websocket": sessions},
+        "by_endpoint": {
+            "ws": tabs.len(), "echo": 1, "command": 0, "chat": 0, "broadcast": 0, "stream": 0,
+        },
+        "by_transport": {"websocket": sessions},
     });
     assert_eq!(stats["totals"], totals);
     let of_workers: u64 =
@@ -283,7 +286,7 @@ async fn what_is_for_administrators_is_not_on_the_public_ports() {
         assert_eq!(cluster.send(request).await.problem(), (404, "not-found".into()), "{request:?}");
         assert_eq!(send_to(cluster.ws, request).await.status, 426, "{request:?}");
     }
-    for path in ["/api/v1/events?user_id=a", "/api/v1/poll", "/api/v1/streams"] {
+    for path in ["/api/v1/events?user_id=a", "/api/v1/poll"] {
         assert_eq!(cluster.get(path).await.problem().0, 404, "of a later version: {path}");
     }
     let mut tab = tab;

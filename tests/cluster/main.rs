@@ -8,6 +8,9 @@ mod harness;
 mod standin;
 
 mod admin;
+mod broadcast;
+mod chat;
+mod commands;
 mod edges;
 mod evenness;
 mod faults;
@@ -27,6 +30,7 @@ mod reload;
 mod rolling;
 mod sessions;
 mod sources;
+mod streams;
 mod sweep;
 mod tools;
 mod truth;

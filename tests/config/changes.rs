@@ -96,6 +96,7 @@ provider.program.no_tick = 1s
 provider.program.symbol_map = { "BTC-USD" = "BTC-EUR" }
 provider.recorded.speed = 2
 provider.recorded.loop = true
+streams = [{ name = "mine", channel = "stats" }]
 channels = [{ name = "news" }]
 limits.connections_per_user = 4
 limits.sessions = 1
@@ -106,6 +107,11 @@ limits.channels_per_session = 129
 limits.messages_per_session = 6/s
 limits.messages_burst = 21
 limits.quotes_per_user = 11/s
+chat.max_length = 51
+command.greeting = hello
+command.prefix = heard
+command.ping_delay = 1s
+broadcast.heartbeat = 31s
 log.format = json
 log.level = debug
 log.file = x.log
@@ -201,5 +207,5 @@ fn providers_come_go_and_turn_into_others() {
     let more = [("provider.spare.kind", "mock"), ("provider.extra.kind", "mock")];
     assert_eq!(changed(&more), [live("provider.extra")]);
     let symbol = [("provider.spare.kind", "mock"), ("price.symbol", "BTC-EUR")];
-    assert_eq!(changed(&symbol), [live("price.symbol"), live("price.symbols")]);
+    assert_eq!(changed(&symbol), ["price.symbol", "price.symbols", "streams"].map(live));
 }

@@ -5,6 +5,7 @@
 //! that beat are exactly the same. A session that was refused (or has moved to another worker) counts for its
 //! worker until that worker says `Closed`: such ones are its *ghosts*.
 
+mod arrivals;
 #[cfg(test)]
 mod crowd;
 mod rank;
@@ -13,13 +14,16 @@ mod tests;
 mod users;
 mod view;
 
+pub use arrivals::{Arrivals, News};
 pub use users::Place;
 pub use view::{Listed, Presence, Totals};
 
 use crate::access::Buckets;
 use crate::config::Limits;
 use crate::model::{Device, Mono, SessionId};
-use crate::protocol::cluster::{Beat, Endpoint, Generation, Open, Slot, Transport, Verdict, digest};
+use crate::protocol::cluster::{
+    Beat, Endpoint, Generation, Open, Slot, Transport, Verdict, client_name, digest,
+};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
 use rank::Rank;
@@ -74,7 +78,9 @@ pub struct Directory {
     endpoints: [u32; Endpoint::ALL.len()],
     transports: [u32; Transport::ALL.len()],
     rank: Option<Rank>,
-    arrivals: u64,
+    came: u64,
+    /// Who came to `/broadcast`, and who went.
+    pub arrivals: Arrivals,
     hasher: RandomState,
 }
 
@@ -93,7 +99,8 @@ impl Directory {
             endpoints: Default::default(),
             transports: Default::default(),
             rank: None,
-            arrivals: 0,
+            came: 0,
+            arrivals: Arrivals::default(),
             hasher: RandomState::default(),
         }
     }
@@ -131,6 +138,7 @@ impl Directory {
         let Some(process) = self.workers.get_mut(&worker) else { return Verdict::Full };
         process.lay(open.session);
         if let Some(at) = self.find(open.session) {
+            self.arrivals.still = true;
             let before = self.remove(at);
             if before != worker
                 && let Some(process) = self.workers.get_mut(&before)
@@ -138,11 +146,12 @@ impl Directory {
                 process.haunt(open.session);
             }
             self.insert(worker, open);
+            self.arrivals.still = false;
             return Verdict::Accepted;
         }
         let verdict = self.judge(open, limits, now);
         if verdict == Verdict::Accepted {
-            self.arrivals += 1;
+            self.came += 1;
             self.insert(worker, open);
         } else if let Some(process) = self.workers.get_mut(&worker) {
             process.haunt(open.session);
@@ -176,6 +185,7 @@ impl Directory {
         if !self.workers.contains_key(&worker) {
             return;
         }
+        self.arrivals.still = true;
         self.clear(worker);
         for open in roster {
             match self.find(open.session).map(|at| self.sessions[at as usize].worker) {
@@ -188,6 +198,7 @@ impl Directory {
                 }
             }
         }
+        self.arrivals.still = false;
     }
 
     /// Whether a beat and the directory tell the same of `worker`; if not, it should be asked for its roster.
@@ -213,15 +224,15 @@ impl Directory {
 
     /// What [`Directory::open`] would say now to a new session of that user from that address. Nothing is taken.
     #[must_use]
-    pub fn admission(&self, user: &str, address: IpAddr, limits: &Limits, now: Mono) -> Verdict {
-        let counted = self.count(user, address, limits);
+    pub fn admission(&self, who: (Endpoint, &str, IpAddr), limits: &Limits, now: Mono) -> Verdict {
+        let (counted, (_, _, address)) = (self.count(who, limits), who);
         let rate = self.connects.peek(self.hasher.hash_one(address), limits.connects_per_address, now);
         if counted == Verdict::Accepted { Self::rated(rate) } else { counted }
     }
 
     /// The limits, in the order in which a verdict names them. A refused one takes nothing from the address's rate.
     fn judge(&mut self, open: &Open<'_>, limits: &Limits, now: Mono) -> Verdict {
-        let counted = self.count(open.user, open.address, limits);
+        let counted = self.count((open.endpoint, open.user, open.address), limits);
         if counted != Verdict::Accepted {
             return counted;
         }
@@ -230,14 +241,17 @@ impl Directory {
     }
 
     /// The limits of how many there are.
-    fn count(&self, user: &str, address: IpAddr, limits: &Limits) -> Verdict {
+    fn count(&self, (endpoint, user, address): (Endpoint, &str, IpAddr), limits: &Limits) -> Verdict {
         let over = |count: u32, limit: u32| limit > 0 && count >= limit;
         let most = if limits.sessions == 0 { self.ceiling } else { limits.sessions };
-        let name = self.users.find(self.users.hash(user), user);
+        let known = self.users.find(self.users.hash(user), user).map(|at| self.users.get(at));
+        let streams = known.map_or(0, |user| user.streams);
         if self.sessions.len() >= most as usize {
             Verdict::Full
-        } else if over(name.map_or(0, |at| self.users.get(at).sessions), limits.sessions_per_user) {
+        } else if over(known.map_or(0, |user| user.sessions), limits.sessions_per_user) {
             Verdict::UserLimit
+        } else if endpoint == Endpoint::Stream && over(streams, limits.connections_per_user) {
+            Verdict::StreamLimit
         } else if over(self.addresses.get(&address).copied().unwrap_or(0), limits.sessions_per_address) {
             Verdict::AddressLimit
         } else {
@@ -256,7 +270,7 @@ impl Directory {
 
     /// Puts in a session that is not there.
     fn insert(&mut self, worker: Generation, open: &Open<'_>) {
-        let joined = self.users.join(open.user, worker, open.endpoint == Endpoint::Ws);
+        let joined = self.users.join(open.user, worker, open.endpoint);
         let user = joined.map_or(NONE, |(user, _)| user);
         let entry = Entry {
             id: open.session,
@@ -279,6 +293,9 @@ impl Directory {
         });
         if let Some(older) = sessions.get_mut(older as usize) {
             older.newer = at;
+        }
+        if open.endpoint == Endpoint::Broadcast {
+            self.arrivals.note(true, || client_name(open.user, open.address, open.session));
         }
         self.endpoints[open.endpoint as usize] += 1;
         self.transports[open.transport as usize] += 1;
@@ -308,6 +325,11 @@ impl Directory {
         if let Some(older) = self.sessions.get_mut(entry.older as usize) {
             older.newer = entry.newer;
         }
+        if entry.endpoint == Endpoint::Broadcast {
+            let user = (entry.user != NONE).then(|| self.users.get(entry.user).id.as_str());
+            let name = || client_name(user.unwrap_or_default(), entry.address, entry.id);
+            self.arrivals.note(false, name);
+        }
         self.endpoints[entry.endpoint as usize] -= 1;
         self.transports[entry.transport as usize] -= 1;
         if let Some(count) = self.addresses.get_mut(&entry.address) {
@@ -332,7 +354,7 @@ impl Directory {
             user.head = entry.older;
         }
         let name = self.rank.is_some().then(|| user.id.clone());
-        let change = self.users.leave(entry.user, entry.worker, entry.endpoint == Endpoint::Ws);
+        let change = self.users.leave(entry.user, entry.worker, entry.endpoint);
         if let (Some(rank), Some(name)) = (&mut self.rank, name) {
             rank.change(&name, change.sessions + 1, change.sessions);
         }

@@ -48,6 +48,31 @@ fn an_entry_is_as_small_as_promised() {
 }
 
 #[test]
+fn streams_of_one_user_are_limited_on_all_workers_together() {
+    let mut directory = directory(2);
+    let bounds = Limits { connections_per_user: 2, ..limits() };
+    let stream = |session, user| Open { endpoint: Endpoint::Stream, ..open(session, user) };
+    let others = (10..20).map(|n| directory.open(1, &open(n, "a"), &bounds, NOW));
+    assert!(others.collect::<Vec<_>>().iter().all(|verdict| *verdict == Verdict::Accepted));
+    for (worker, session) in [(1, 1), (2, 2)] {
+        assert_eq!(directory.open(worker, &stream(session, "a"), &bounds, NOW), Verdict::Accepted);
+    }
+    assert_eq!(directory.open(1, &stream(3, "a"), &bounds, NOW), Verdict::StreamLimit);
+    let peek = |directory: &Directory, on| directory.admission((on, "a", open(1, "").address), &bounds, NOW);
+    assert_eq!(peek(&directory, Endpoint::Stream), Verdict::StreamLimit);
+    assert_eq!(peek(&directory, Endpoint::Ws), Verdict::Accepted);
+    assert_eq!(directory.open(1, &stream(4, "b"), &bounds, NOW), Verdict::Accepted);
+    directory.worker_gone(2);
+    assert_eq!(directory.open(1, &stream(5, "a"), &bounds, NOW), Verdict::Accepted, "its places are free");
+    assert_eq!(directory.open(1, &stream(6, "a"), &bounds, NOW), Verdict::StreamLimit);
+    assert!(directory.closed(1, SessionId(1)));
+    assert_eq!(directory.open(1, &stream(7, "a"), &bounds, NOW), Verdict::Accepted);
+    let roster: Vec<_> = [5, 7].map(|session| stream(session, "a")).into();
+    directory.roster(1, &roster);
+    assert_eq!(directory.open(1, &stream(8, "a"), &bounds, NOW), Verdict::StreamLimit);
+}
+
+#[test]
 fn each_limit_has_its_verdict() {
     let mut directory = directory(1);
     directory.set_ceiling(5);
@@ -121,7 +146,8 @@ fn a_session_without_a_name_is_nobodys() {
     let mut directory = directory(1);
     directory.open(1, &Open { endpoint: Endpoint::Echo, ..open(1, "") }, &limits(), NOW);
     let totals = directory.totals();
-    assert_eq!((totals.sessions, totals.users, totals.by_endpoint), (1, 0, [0, 1]));
+    assert_eq!((totals.sessions, totals.users), (1, 0));
+    assert_eq!(totals.by_endpoint, Endpoint::ALL.map(|endpoint| u32::from(endpoint == Endpoint::Echo)));
     let json = serde_json::to_string(&directory.session(SessionId(1)).unwrap()).unwrap();
     let expected = r#"{"session_id":"00000000-0000-0000-0000-000000000001","endpoint":"echo","#;
     assert!(json.starts_with(expected), "{json}");
@@ -268,7 +294,7 @@ impl Model {
         let totals = directory.totals();
         assert_eq!((totals.sessions, totals.users), (self.sessions.len(), users.len()));
         let on = |wanted| self.sessions.values().filter(|(.., endpoint)| *endpoint == wanted).count();
-        assert_eq!(totals.by_endpoint.map(|n| n as usize), [on(Endpoint::Ws), on(Endpoint::Echo)]);
+        assert_eq!(totals.by_endpoint.map(|n| n as usize), Endpoint::ALL.map(on));
         assert_eq!(totals.by_transport.map(|n| n as usize), [self.sessions.len()]);
         let addresses: usize = directory.addresses.values().map(|n| *n as usize).sum();
         assert_eq!(addresses, self.sessions.len());

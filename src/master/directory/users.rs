@@ -1,7 +1,7 @@
 //! The users that have a session, each name kept once, and at which workers they are.
 
 use crate::model::UserId;
-use crate::protocol::cluster::Generation;
+use crate::protocol::cluster::{Endpoint, Generation};
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
@@ -70,6 +70,8 @@ pub(super) struct User {
     /// The newest session; the others hang on it.
     pub(super) head: u32,
     pub(super) sessions: u32,
+    /// Of those, the ones on streams.
+    pub(super) streams: u32,
     places: Places,
 }
 
@@ -127,12 +129,13 @@ impl Users {
     }
 
     /// Counts one more session of `name` at `worker`. `None`: that is no user's name.
-    pub(super) fn join(&mut self, name: &str, worker: Generation, reached: bool) -> Option<(u32, Change)> {
-        let hash = self.hash(name);
+    pub(super) fn join(&mut self, name: &str, worker: Generation, on: Endpoint) -> Option<(u32, Change)> {
+        let (hash, reached, stream) = (self.hash(name), on.reached(), u32::from(on == Endpoint::Stream));
         let first = Place { worker, sessions: 1, reached: u32::from(reached) };
         let Some(at) = self.find(hash, name) else {
             let id = UserId::new(name).ok()?;
-            let user = User { id, hash, head: NONE, sessions: 1, places: Places::One(first) };
+            let user =
+                User { id, hash, head: NONE, sessions: 1, streams: stream, places: Places::One(first) };
             // Sessions are descriptors: there are never so many of them.
             let at = u32::try_from(self.users.insert(user)).unwrap_or(NONE);
             let Self { users, index, .. } = self;
@@ -141,6 +144,7 @@ impl Users {
         };
         let user = self.get_mut(at);
         user.sessions += 1;
+        user.streams += stream;
         let there = match user.places.as_mut_slice().iter_mut().find(|place| place.worker == worker) {
             Some(place) => {
                 place.sessions += 1;
@@ -156,13 +160,14 @@ impl Users {
     }
 
     /// Counts one session less; a user without any is forgotten, and its number means nothing any more.
-    pub(super) fn leave(&mut self, at: u32, worker: Generation, reached: bool) -> Change {
+    pub(super) fn leave(&mut self, at: u32, worker: Generation, on: Endpoint) -> Change {
         let user = self.get_mut(at);
         user.sessions -= 1;
+        user.streams -= u32::from(on == Endpoint::Stream);
         let (sessions, mut there) = (user.sessions, 0);
         if let Some(place) = user.places.as_mut_slice().iter_mut().find(|place| place.worker == worker) {
             place.sessions -= 1;
-            place.reached -= u32::from(reached);
+            place.reached -= u32::from(on.reached());
             there = place.sessions;
         }
         if sessions == 0 {

@@ -21,6 +21,14 @@ pub struct Totals {
     pub by_transport: [u32; Transport::ALL.len()],
 }
 
+impl Totals {
+    /// Sessions on that endpoint.
+    #[must_use]
+    pub fn on(&self, endpoint: Endpoint) -> u32 {
+        self.by_endpoint[endpoint as usize]
+    }
+}
+
 /// One user as the statistics show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence<'a> {
@@ -78,8 +86,8 @@ impl Directory {
 
     /// New sessions since the start. It grows also where one comes as another goes, and no count changes.
     #[must_use]
-    pub const fn arrivals(&self) -> u64 {
-        self.arrivals
+    pub const fn came(&self) -> u64 {
+        self.came
     }
 
     /// Sessions and users of one process; a user with sessions at two workers counts at both.

@@ -15,7 +15,7 @@ mod ticket;
 use super::directory::Directory;
 use crate::access::Buckets;
 use crate::model::{Mono, Rate, RequestId};
-use crate::protocol::cluster::{Generation, Outcome, Tally};
+use crate::protocol::cluster::{Generation, Outcome, Skip, Tally};
 use ticket::{Kind, Part, Ticket, Tickets};
 
 /// An order to deliver, as it came: [`crate::protocol::cluster::ToMaster::Deliver`].
@@ -46,6 +46,8 @@ pub struct Publication<'a> {
     pub frame: &'a [u8],
     /// When to give up.
     pub deadline: Mono,
+    /// Who is not to get it.
+    pub skip: Option<Skip>,
 }
 
 /// Why a link did not take an order. It certainly was not delivered there.

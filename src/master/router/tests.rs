@@ -51,7 +51,7 @@ pub(super) fn order(request: u64, user: &str) -> Order<'_> {
 }
 
 pub(super) fn publication(request: u64) -> Publication<'static> {
-    Publication { request, channel: "news", frame: b"frame", deadline: START.after(TIMEOUT) }
+    Publication { request, channel: "news", frame: b"frame", deadline: START.after(TIMEOUT), skip: None }
 }
 
 pub(super) fn limits() -> Limits {

@@ -25,6 +25,8 @@ pub enum Close {
     Restarting,
     /// 4006: by an administrator.
     Disconnected,
+    /// 4006: the configuration has no stream of that name any more.
+    StreamRemoved,
     /// 4101: more than `limits.messages_per_session`.
     MessageRate,
     /// 4102: does not read fast enough.
@@ -48,7 +50,7 @@ impl Close {
             Self::TooBig => 1009,
             Self::Internal => 1011,
             Self::Restarting => 1012,
-            Self::Disconnected => 4006,
+            Self::Disconnected | Self::StreamRemoved => 4006,
             Self::MessageRate => 4101,
             Self::Slow => 4102,
             Self::Silent => 4201,
@@ -70,6 +72,7 @@ impl Close {
             Self::Internal => "internal-error",
             Self::Restarting => "restarting",
             Self::Disconnected => "disconnected",
+            Self::StreamRemoved => "stream-removed",
             Self::MessageRate => "message-rate",
             Self::Slow => "slow-consumer",
             Self::Silent => "heartbeat-timeout",

@@ -1,13 +1,19 @@
 //! To and from clients: messages, close codes, problems. The words here are the ones in logs and metrics, too.
 
+mod broadcast;
 mod candles;
+mod chat;
 mod close;
+mod command;
 mod inbound;
 mod outbound;
 mod problem;
 
+pub use broadcast::{broadcast_welcome, heartbeat, moved, relayed};
 pub use candles::{candle, history};
+pub use chat::chat;
 pub use close::Close;
+pub use command::{Command, command};
 pub use inbound::{ClientMessage, Refusal, parse, too_deep};
 pub use outbound::{
     EventText, QuoteText, Welcome, ack, channel_message, echo, error, message_prefix, none_price,

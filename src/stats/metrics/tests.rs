@@ -73,7 +73,13 @@ fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f
         uptime: Duration::from_millis(1500),
         workers,
         feeder: FeederRow { pid: Some(8), state: "ready", restarts: 1 },
-        totals: Totals { workers: 2, sessions: 6, users: 5, by_endpoint: [5, 1], by_transport: [6] },
+        totals: Totals {
+            workers: 2,
+            sessions: 6,
+            users: 5,
+            by_endpoint: [5, 1, 0, 0, 0, 0],
+            by_transport: [6],
+        },
         ledger,
         master: Usage { cpu_us: 10, rss: 11 },
         prices: vec![

@@ -49,7 +49,8 @@ async fn publish_to(hub: &Hub, name: &str, request: Request) -> Result<Response,
     let (number, receiver) = {
         let mut state = hub.lock();
         let (number, receiver) = state.requests.publish();
-        let message = ToMaster::Publish { request: number, channel: name, frame: &frame, deadline };
+        let message =
+            ToMaster::Publish { request: number, channel: name, frame: &frame, deadline, skip: None };
         state.uplink.send(&message).map_err(|_| busy())?;
         (number, receiver)
     };

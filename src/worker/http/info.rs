@@ -28,6 +28,7 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
         "limits": {
             "max_message": config.ws.max_message,
             "max_body": config.http.max_body,
+            "connections_per_user": limits.connections_per_user,
             "sessions_per_user": limits.sessions_per_user,
             "channels_per_session": limits.channels_per_session,
             "messages_per_session": limits.messages_per_session.to_string(),

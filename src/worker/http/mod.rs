@@ -12,6 +12,7 @@ mod price;
 mod quotes;
 mod refuse;
 mod sources;
+mod streams;
 mod upgrade;
 
 pub(super) use connection::serve;
@@ -42,7 +43,12 @@ pub(super) fn router(hub: &Hub, port: Port) -> Router {
     };
     let routes = match port {
         Port::Admin => routes,
-        Port::Http | Port::Ws => routes.route("/ws", any(upgrade::ws)).route("/echo", any(upgrade::echo)),
+        Port::Http | Port::Ws => routes
+            .route("/ws", any(upgrade::ws))
+            .route("/echo", any(upgrade::echo))
+            .route("/command", any(upgrade::command))
+            .route("/chat", any(upgrade::chat))
+            .route("/broadcast", any(upgrade::broadcast)),
     };
     let routes = match port {
         Port::Http => routes.route("/", any(page::root)).fallback(page::file),
@@ -60,6 +66,7 @@ fn public() -> Router<Hub> {
         .route("/api/v1/quotes", post(quotes::create))
         .route("/api/v1/price", get(price::show))
         .route("/api/v1/sources", get(sources::show))
+        .route("/api/v1/streams", get(streams::show))
         .route("/api/v1/history", get(history::show))
         .route("/api/v1/stats", get(info::stats))
         .route("/api/v1/info", get(info::show))

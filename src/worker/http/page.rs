@@ -29,6 +29,9 @@ pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
 pub(super) async fn file(State(hub): State<Hub>, request: Request) -> Response {
     let missing = || refuse::with(&Problem::new(404, "not-found", "there is nothing at this path"));
     let path = request.uri().path();
+    if upgrade::stream(&hub.config(), path).is_some() {
+        return upgrade::elsewhere(State(hub), request).await;
+    }
     let name = if path == "/" { "index.html" } else { path.strip_prefix('/').unwrap_or("") };
     // Flat names only: nothing to climb out of.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);

@@ -3,7 +3,7 @@
 use super::{Peer, admin, refuse};
 use crate::access::Client;
 use crate::config::Config;
-use crate::model::{Device, Interval, UserId};
+use crate::model::{Device, UserId};
 use crate::protocol::client::Problem;
 use crate::protocol::cluster::{Endpoint, Port, Question, Verdict};
 use crate::worker::hub::{Hub, Opening, Phase, SessionRequest};
@@ -41,17 +41,47 @@ pub(super) async fn echo(state: State<Hub>, request: Request) -> Response {
     open(state.0, Endpoint::Echo, request).await
 }
 
+/// `/command`
+pub(super) async fn command(State(hub): State<Hub>, request: Request) -> Response {
+    open(hub, Endpoint::Command, request).await
+}
+
+/// `/chat`
+pub(super) async fn chat(State(hub): State<Hub>, request: Request) -> Response {
+    open(hub, Endpoint::Chat, request).await
+}
+
+/// `/broadcast`
+pub(super) async fn broadcast(State(hub): State<Hub>, request: Request) -> Response {
+    open(hub, Endpoint::Broadcast, request).await
+}
+
 /// `/`: the endpoint that `ws.root` names.
 pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
     match state.config().ws.root.as_str() {
         "ws" => ws(state, request).await,
         "echo" => echo(state, request).await,
-        _ => elsewhere(state, request).await,
+        "command" => command(state, request).await,
+        "chat" => chat(state, request).await,
+        "broadcast" => broadcast(state, request).await,
+        name => {
+            let stream = state.config().stream(name).map(|stream| stream.name.as_str().into());
+            open_on(state.0, (Endpoint::Stream, stream), request).await
+        }
     }
 }
 
-/// A path that is no endpoint.
-pub(super) async fn elsewhere(_: State<Hub>, request: Request) -> Response {
+/// The stream of that path.
+pub(super) fn stream(config: &Config, path: &str) -> Option<Box<str>> {
+    config.stream(path.strip_prefix('/')?).map(|stream| stream.name.as_str().into())
+}
+
+/// Any other path: a stream, or none.
+pub(super) async fn elsewhere(State(hub): State<Hub>, request: Request) -> Response {
+    let stream = stream(&hub.config(), request.uri().path());
+    if stream.is_some() {
+        return open_on(hub, (Endpoint::Stream, stream), request).await;
+    }
     let on_ws_port = request.extensions().get::<Peer>().is_some_and(|peer| peer.port == Port::Ws);
     if on_ws_port && !wanted(request.headers()) {
         return upgrade_required();
@@ -74,14 +104,21 @@ struct Wanted {
 }
 
 async fn open(hub: Hub, endpoint: Endpoint, request: Request) -> Response {
-    let result = negotiate(&hub, endpoint, request).await;
+    open_on(hub, (endpoint, None), request).await
+}
+
+/// An endpoint, and which stream where it is one.
+type On = (Endpoint, Option<Box<str>>);
+
+async fn open_on(hub: Hub, on: On, request: Request) -> Response {
+    let result = negotiate(&hub, on, request).await;
     result.unwrap_or_else(|problem| {
         hub.lock().counters.count_refused(problem.slug);
         refuse::with(&problem)
     })
 }
 
-async fn negotiate(hub: &Hub, endpoint: Endpoint, request: Request) -> Result<Response, Problem> {
+async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Result<Response, Problem> {
     let upgrade = wanted(request.headers());
     let acceptance = match handshake::check(request.method(), request.version(), request.headers()) {
         Ok(acceptance) => Some(acceptance),
@@ -99,13 +136,19 @@ async fn negotiate(hub: &Hub, endpoint: Endpoint, request: Request) -> Result<Re
     }
     let Some(acceptance) = acceptance else {
         // Only asked what an upgrade would get: nothing is opened, and nothing counted.
-        let question = Question::Admission(wanted.user.as_str(), client.counted);
+        let question = Question::Admission(endpoint, wanted.user.as_str(), client.counted);
         let verdict = admin::ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
         return permitted(verdict).map(|()| upgrade_required());
     };
     let (opening, verdict) = Opening::announce(
         hub,
-        SessionRequest { user: wanted.user, device: wanted.device, endpoint, address: client.counted },
+        SessionRequest {
+            user: wanted.user,
+            device: wanted.device,
+            endpoint,
+            stream,
+            address: client.counted,
+        },
     );
     let verdict = tokio::time::timeout(config.ws.handshake_timeout, verdict).await;
     permitted(verdict.ok().and_then(Result::ok))?;
@@ -134,13 +177,13 @@ fn read(config: &Config, endpoint: Endpoint, request: &Request, client: Client) 
     let user = match (&query.user_id, endpoint) {
         (Some(text), _) => UserId::new(text).map_err(bad_user)?,
         (None, Endpoint::Ws) => return Err(Problem::new(400, "invalid-user-id", "user_id is missing")),
-        (None, Endpoint::Echo) => UserId::new(&client.counted.to_string()).map_err(bad_user)?,
+        (None, _) => UserId::new(&client.counted.to_string()).map_err(bad_user)?,
     };
     let device = query.device.as_deref().map(Device::new).transpose();
     let device = device.map_err(|error| Problem::new(400, "invalid-device", format!("device {error}")))?;
     let channels = match endpoint {
-        Endpoint::Echo => Vec::new(),
         Endpoint::Ws => channels(config, query.channels.as_deref())?,
+        _ => Vec::new(),
     };
     Ok(Wanted { user, device, channels })
 }
@@ -154,13 +197,7 @@ fn channels(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Problem
     };
     let mut all: Vec<String> = Vec::new();
     for name in names {
-        let priced = name.strip_prefix("price:").map(|rest| rest.strip_suffix("@1s").unwrap_or(rest));
-        let candles = name.strip_prefix("candle:").and_then(|rest| rest.split_once('@'));
-        let candles = candles.filter(|(_, interval)| Interval::parse(interval).is_some());
-        let symbol = priced.or(candles.map(|(symbol, _)| symbol));
-        let known = name == "stats"
-            || symbol.is_some_and(|symbol| config.price.symbols.iter().any(|s| s.as_str() == symbol))
-            || config.channels.iter().any(|channel| channel.name == name);
+        let known = config.has_state(name) || config.channels.iter().any(|channel| channel.name == name);
         if !known {
             return Err(Problem::new(400, "unknown-channel", "channels: there is no such channel"));
         }
@@ -184,6 +221,9 @@ fn permitted(verdict: Option<Verdict>) -> Result<(), Problem> {
         Some(Verdict::Full) => Err(Problem::new(503, "full", "the cluster holds as many sessions as it may")),
         Some(Verdict::UserLimit) => {
             Err(Problem::new(429, "user-session-limit", "this user has as many sessions as one may have"))
+        }
+        Some(Verdict::StreamLimit) => {
+            Err(Problem::new(429, "user-stream-limit", "this user has as many streams open as one may have"))
         }
         Some(Verdict::AddressLimit) => Err(Problem::new(
             429,

@@ -5,7 +5,7 @@ use super::State;
 use crate::model::{Candles, Interval, Mono, RequestId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
-use crate::protocol::cluster::{Endpoint, Tally, ToMaster};
+use crate::protocol::cluster::{Skip, Tally, ToMaster};
 use crate::session::{Answer, Channel, ChannelKey, Key, Kind, Outbox, Subscription};
 use crate::transports::ws::Written;
 use crate::ws::frame;
@@ -63,7 +63,7 @@ impl State {
         let keys: Vec<Key> = self.users.of(push.user).to_vec();
         let (mut tally, mut waiting) = (Tally::default(), 0);
         for key in keys {
-            if self.sessions[key as usize].endpoint != Endpoint::Ws {
+            if !self.sessions[key as usize].endpoint.reached() {
                 continue;
             }
             let answer = || {
@@ -114,18 +114,38 @@ impl State {
         }
     }
 
-    /// A message to a channel's subscribers. A walk brings it to them, joined with what is published meanwhile.
-    pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8]) {
+    /// What a session has not got of a channel's messages yet, so that what it gets next is not before them.
+    fn catch_up(&mut self, subscription: Subscription) {
+        let channel = self.channels.get_mut(subscription.channel);
+        let Some(step) = channel.catch_up(subscription) else { return };
+        let bytes = Bytes::copy_from_slice(Channel::part(channel.frames(), &step));
+        match self.send(step.session, &bytes, || bytes.clone(), || None) {
+            Sent::Whole => self.counters.messages_out += step.count - 1,
+            Sent::Waiting => {}
+            Sent::Never => _ = self.end_unsent(step.session),
+        }
+    }
+
+    /// A message to a channel's subscribers but one. A walk brings it to them, joined with what is published meanwhile.
+    pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
         let mut sessions = 0;
         if let Some(key) = self.channels.find(name) {
             if self.channels.get(key).waiting() + bytes.len() > JOINED {
                 // More than one write takes anyway: who is behind gets it now.
                 self.walk(key, usize::MAX);
             }
+            let session = skip.and_then(|skip| self.session(skip.key, skip.session));
+            let but =
+                session.and_then(|session| session.subscriptions.iter().find(|s| s.channel == key).copied());
+            but.into_iter().for_each(|but| self.catch_up(but));
             let channel = self.channels.get_mut(key);
             if !channel.is_state() {
-                sessions = u32::try_from(channel.members()).unwrap_or(u32::MAX);
-                channel.publish(bytes);
+                let members = channel.members() - usize::from(but.is_some());
+                sessions = u32::try_from(members).unwrap_or(u32::MAX);
+                match but {
+                    Some(but) => channel.publish_but(but, bytes),
+                    None => channel.publish(bytes),
+                }
                 self.mark(key);
             }
         }

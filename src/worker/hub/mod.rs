@@ -2,6 +2,7 @@
 //! across a wait. The process has one thread: the lock is never contended, it only satisfies the compiler.
 
 mod deliver;
+mod endpoints;
 mod inbound;
 mod prices;
 mod requests;
@@ -96,6 +97,7 @@ pub(super) struct State {
     /// Sessions that end when nobody walks the table any more.
     doomed: Vec<(Key, Close)>,
     timers: Timers,
+    commands: endpoints::Commands,
     buffer: Vec<u8>,
     digest: u64,
 }
@@ -133,6 +135,7 @@ impl Hub {
             leaving: 0,
             doomed: Vec::new(),
             timers: Timers::new(clock::mono()),
+            commands: endpoints::Commands::default(),
             buffer: vec![0; READ],
             digest: 0,
             config,

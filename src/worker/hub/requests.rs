@@ -35,7 +35,7 @@ pub(super) enum Waiter {
 pub(in crate::worker) struct Requests {
     last: u64,
     waiting: HashMap<u64, Waiter, foldhash::fast::RandomState>,
-    pub(super) opens: HashMap<SessionId, oneshot::Sender<Verdict>, RandomState>,
+    pub(super) opens: HashMap<SessionId, (Key, oneshot::Sender<Verdict>), RandomState>,
 }
 
 impl Requests {
@@ -78,7 +78,10 @@ impl Requests {
 impl State {
     /// The master has decided on a session.
     pub(in crate::worker) fn opened(&mut self, session: SessionId, verdict: Verdict) {
-        if let Some(waiter) = self.requests.opens.remove(&session) {
+        if let Some((key, waiter)) = self.requests.opens.remove(&session) {
+            if verdict == Verdict::Accepted && self.session(key, session).is_some() {
+                self.accepted(key);
+            }
             // A client that has gone in the meantime has taken its session back already.
             let _ = waiter.send(verdict);
         }

@@ -3,12 +3,11 @@
 use super::{Hub, State};
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
 use crate::os::clock;
-use crate::protocol::client::{self, Close, Welcome};
+use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{self, Endpoint, Open, Slot, ToMaster, Transport, Verdict};
 use crate::session::{Key, Outbox, Subscription};
 use crate::transports::ws::{Farewell, Wire};
 use crate::ws::{Event, frame};
-use serde_json::value::RawValue;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
@@ -25,7 +24,9 @@ pub(super) struct Session {
     pub(super) user: UserId,
     pub(super) device: Option<Device>,
     pub(super) endpoint: Endpoint,
-    address: IpAddr,
+    /// The name of its stream, where it is on one.
+    pub(super) stream: Option<Box<str>>,
+    pub(super) address: IpAddr,
     since: i64,
     /// `None` between the master's word and the end of the upgrade.
     pub(super) wire: Option<Wire>,
@@ -41,6 +42,7 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) user: UserId,
     pub(in crate::worker) device: Option<Device>,
     pub(in crate::worker) endpoint: Endpoint,
+    pub(in crate::worker) stream: Option<Box<str>>,
     pub(in crate::worker) address: IpAddr,
 }
 
@@ -58,7 +60,7 @@ impl Opening {
         let mut state = hub.lock();
         let (key, id) = state.open(request);
         let (sender, receiver) = oneshot::channel();
-        state.requests.opens.insert(id, sender);
+        state.requests.opens.insert(id, (key, sender));
         drop(state);
         (Self { hub: hub.clone(), key, id }, receiver)
     }
@@ -134,6 +136,7 @@ impl State {
             user: request.user.clone(),
             device: request.device,
             endpoint: request.endpoint,
+            stream: request.stream,
             address: request.address,
             since: clock::wall().0,
             wire: None,
@@ -164,31 +167,12 @@ impl State {
         let (id, user) = (session.id, &session.user);
         tracing::debug!(event = "session-opened", worker = self.me.slot, session = %id, %user);
         session.wire = Some(wire);
-        let announced = std::mem::replace(&mut session.last_in, now);
         self.timers.watch(key, id, now.after(self.config.heartbeat.interval));
-        for channel in channels.iter().filter_map(|name| self.channels.find(name)).collect::<Vec<_>>() {
-            self.subscribe(key, channel);
-        }
-        if self.sessions[key as usize].endpoint == Endpoint::Ws {
-            let welcome = frame::text(self.welcome(key, channels));
-            self.send_first(key, welcome);
-            self.send_stats(key, announced);
-            self.send_candles(key);
+        self.service(key).greet(self, key, channels);
+        if let Some(session) = self.session(key, id) {
+            session.last_in = now;
         }
         self.flush(key);
-    }
-
-    fn welcome(&self, key: Key, channels: &[String]) -> String {
-        let session = &self.sessions[key as usize];
-        let (id, time) = (session.id.to_string(), clock::wall());
-        let mut welcome = Welcome::new(&id, session.user.as_str(), (self.me.slot, self.me.pid), time);
-        welcome.device = session.device.as_ref().map(Device::as_str);
-        welcome.heartbeat_ms = u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
-        welcome.channels = channels.iter().map(String::as_str).collect();
-        let price = self.prices.object(&self.config.price.symbol, &self.rules, clock::boot());
-        let price = price.and_then(|json| RawValue::from_string(json).ok());
-        welcome.price = price.as_deref();
-        client::welcome(&welcome)
     }
 
     /// One round of a session's task. `Ready` when the session is over.

@@ -1,7 +1,7 @@
 //! A new configuration while sessions live.
 
-use super::State;
 use super::prices::Prices;
+use super::{State, endpoints};
 use crate::access::Gate;
 use crate::config::{Config, Publish};
 use crate::model::Interval;
@@ -22,6 +22,7 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
             all.push((format!("candle:{symbol}@{interval}"), kind));
         }
     }
+    all.extend(endpoints::channels().map(|name| (name.to_owned(), Kind::Endpoint)));
     for channel in &config.channels {
         all.push((channel.name.clone(), Kind::Messages { anyone: channel.publish == Publish::Anyone }));
     }
@@ -40,6 +41,7 @@ impl State {
             while self.walk_on() {}
             self.move_channels();
         }
+        self.retune(&old);
         self.prices.review();
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();

@@ -21,6 +21,8 @@ enum Due {
     Beat(Key, u32, u32),
     /// Look whether anything could be written.
     Slow(Key, u32),
+    /// Say PONG.
+    Pong(Key, u32),
     /// Report what there is.
     Ticket(u64),
 }
@@ -54,6 +56,11 @@ impl Timers {
         self.wheel.insert(at, Due::Slow(key, mark(id)));
     }
 
+    /// Say PONG to a session then.
+    pub(super) fn pong(&mut self, key: Key, id: SessionId, at: Mono) {
+        self.wheel.insert(at, Due::Pong(key, mark(id)));
+    }
+
     /// Report a ticket then.
     pub(super) fn expect(&mut self, ticket: u64, at: Mono) {
         self.wheel.insert(at, Due::Ticket(ticket));
@@ -82,9 +89,15 @@ impl State {
         self.timers.wheel.expire(now, &mut due);
         for due in due {
             match due {
-                Due::Beat(key, mark, epoch) if epoch == self.timers.epoch => self.beat_due(key, mark, now),
+                Due::Beat(key, marked, epoch) if epoch == self.timers.epoch => {
+                    self.beat_due(key, marked, now)
+                }
                 Due::Beat(..) => {}
-                Due::Slow(key, mark) => self.slow_due(key, mark, now),
+                Due::Slow(key, marked) => self.slow_due(key, marked, now),
+                Due::Pong(key, marked) => {
+                    let same = self.sessions.get(key as usize).is_some_and(|s| mark(s.id) == marked);
+                    self.pong_due(same.then_some(key));
+                }
                 Due::Ticket(ticket) => self.ticket_over(ticket),
             }
             self.settle();

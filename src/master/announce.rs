@@ -1,0 +1,56 @@
+//! What the master tells the sessions on `/broadcast`: who comes and goes, and its heartbeat.
+
+use super::children::MASTER;
+use super::core::Master;
+use super::router::Publication;
+use crate::model::{Mono, Wall};
+use crate::os::{clock, process};
+use crate::protocol::client;
+use crate::protocol::cluster::{BROADCAST, Endpoint, NO_RECEIPT};
+use crate::ws::frame;
+
+impl Master {
+    /// Tells what is due.
+    pub(super) fn announce(&mut self, now: Mono) {
+        let (total, time) = (self.directory.totals().on(Endpoint::Broadcast), clock::wall());
+        let news: Vec<_> = self.directory.arrivals.due(now).collect();
+        for news in news {
+            let kind = if news.came { "client_connected" } else { "client_disconnected" };
+            self.broadcast(&client::moved(kind, news.count, &news.clients, total, time), total, now);
+        }
+        if self.next_heartbeat() <= now {
+            self.heartbeat = now;
+            let text = self.heartbeat_text(total, now, time);
+            self.broadcast(&text, total, now);
+        }
+    }
+
+    /// When something will be due.
+    pub(super) fn next_announcement(&self) -> Mono {
+        let heartbeat = self.next_heartbeat();
+        self.directory.arrivals.next().map_or(heartbeat, |news| news.min(heartbeat))
+    }
+
+    fn next_heartbeat(&self) -> Mono {
+        self.heartbeat.after(self.config.broadcast.heartbeat)
+    }
+
+    fn heartbeat_text(&self, total: u32, now: Mono, time: Wall) -> String {
+        let children: u64 = self.children.0.values().map(|child| child.beat.counters.rss).sum();
+        let memory = children + process::usage().rss;
+        client::heartbeat(total, memory, now.since(self.started).as_secs(), time)
+    }
+
+    fn broadcast(&mut self, text: &str, total: u32, now: Mono) {
+        // One that stops has said goodbye to each already.
+        if total == 0 || self.stopping {
+            return;
+        }
+        let deadline = now.after(self.config.quotes.timeout);
+        let frame = frame::text(text);
+        let publication =
+            Publication { request: NO_RECEIPT, channel: BROADCAST, frame: &frame, deadline, skip: None };
+        let ready: Vec<_> = self.children.ready_workers().collect();
+        self.router.publish(MASTER, &publication, ready, now, &mut self.children);
+    }
+}

@@ -1,0 +1,25 @@
+//! `/chat`: what one says goes to every client of every worker, the sender included.
+
+use super::Service;
+use crate::protocol::client;
+use crate::session::Key;
+use crate::worker::hub::State;
+use crate::ws::frame;
+
+/// The channel that all its sessions are on.
+const CHANNEL: &str = "/chat";
+
+pub(super) struct Chat;
+
+impl Service for Chat {
+    fn channel(&self) -> Option<&'static str> {
+        Some(CHANNEL)
+    }
+
+    fn text(&self, state: &mut State, key: Key, text: &str) {
+        match client::chat(text, state.config.chat.max_length as usize) {
+            Some(text) => state.spread(CHANNEL, &frame::text(&*text), None),
+            None => state.say(key, "Wrong query"),
+        }
+    }
+}

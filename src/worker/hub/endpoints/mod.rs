@@ -1,0 +1,74 @@
+//! The endpoints: what each does with its sessions, one small file for each. Limits, heartbeats, slow consumers,
+//! statistics and the end are the same for all, and none of their business.
+
+mod broadcast;
+mod chat;
+mod command;
+mod echo;
+mod main;
+mod stream;
+
+pub(super) use command::Commands;
+
+use super::State;
+use crate::os::clock;
+use crate::protocol::client::Close;
+use crate::protocol::cluster::{Endpoint, NO_RECEIPT, Skip, ToMaster};
+use crate::session::Key;
+
+/// What makes an endpoint. None has a state of its own: that is the session's, or the master's.
+pub(super) trait Service: Sync {
+    /// The channel of its own that all its sessions are on, from the master's word on: whoever sees a 101 misses
+    /// nothing that is said afterwards.
+    fn channel(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The session has got its connection; `asked` are the channels of its query.
+    fn greet(&self, _: &mut State, _: Key, _asked: &[String]) {}
+
+    /// A text from its client, within the limits.
+    fn text(&self, state: &mut State, key: Key, text: &str);
+
+    /// A binary message.
+    fn binary(&self, state: &mut State, key: Key, _: &[u8]) {
+        state.end(key, Close::Binary);
+    }
+}
+
+/// The one of that name.
+fn service(endpoint: Endpoint) -> &'static dyn Service {
+    match endpoint {
+        Endpoint::Ws => &main::Main,
+        Endpoint::Echo => &echo::Echo,
+        Endpoint::Command => &command::Command,
+        Endpoint::Chat => &chat::Chat,
+        Endpoint::Broadcast => &broadcast::Broadcast,
+        Endpoint::Stream => &stream::Stream,
+    }
+}
+
+/// The channels that are theirs.
+pub(super) fn channels() -> impl Iterator<Item = &'static str> {
+    Endpoint::ALL.into_iter().filter_map(|endpoint| service(endpoint).channel())
+}
+
+impl State {
+    /// The one that a session is on.
+    pub(super) fn service(&self, key: Key) -> &'static dyn Service {
+        service(self.sessions[key as usize].endpoint)
+    }
+
+    /// The master lets a session be.
+    pub(super) fn accepted(&mut self, key: Key) {
+        if let Some(channel) = self.service(key).channel().and_then(|name| self.channels.find(name)) {
+            self.subscribe(key, channel);
+        }
+    }
+
+    /// Sends a frame to all sessions of an endpoint in the cluster but this one.
+    fn spread(&self, channel: &str, frame: &[u8], skip: Option<Skip>) {
+        let deadline = clock::mono().after(self.config.quotes.timeout);
+        self.tell(&ToMaster::Publish { request: NO_RECEIPT, channel, frame, deadline, skip });
+    }
+}
