@@ -13,7 +13,7 @@ impl Master {
     /// Tells what is due.
     pub(super) fn announce(&mut self, now: Mono) {
         let (total, time) = (self.directory.totals().on(Endpoint::Broadcast), clock::wall());
-        let news: Vec<_> = self.directory.arrivals.due(now).collect();
+        let news: Vec<_> = self.directory.moves.due(now).collect();
         for news in news {
             let kind = if news.came { "client_connected" } else { "client_disconnected" };
             self.broadcast(&client::moved(kind, news.count, &news.clients, total, time), total, now);
@@ -28,7 +28,7 @@ impl Master {
     /// When something will be due.
     pub(super) fn next_announcement(&self) -> Mono {
         let heartbeat = self.next_heartbeat();
-        self.directory.arrivals.next().map_or(heartbeat, |news| news.min(heartbeat))
+        self.directory.moves.next().map_or(heartbeat, |news| news.min(heartbeat))
     }
 
     fn next_heartbeat(&self) -> Mono {

@@ -169,7 +169,7 @@ async fn town(of: &str, cases: &[Case]) -> (Vec<Standin>, String) {
     names.push("good".to_owned());
     servers.push(good);
     let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
-    let price = "publish_interval = \"20ms\"\nfresh_for = \"3s\"\nrefresh = \"200ms\"";
+    let price = "publish_interval = \"20ms\"\nfresh_for = \"10s\"\nrefresh = \"200ms\"";
     (servers, format!("[price]\nproviders = [{}]\n{price}\n{sections}", names.join(", ")))
 }
 

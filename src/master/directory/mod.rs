@@ -80,7 +80,7 @@ pub struct Directory {
     rank: Option<Rank>,
     came: u64,
     /// Who came to `/broadcast`, and who went.
-    pub arrivals: Arrivals,
+    pub moves: Arrivals,
     hasher: RandomState,
 }
 
@@ -100,7 +100,7 @@ impl Directory {
             transports: Default::default(),
             rank: None,
             came: 0,
-            arrivals: Arrivals::default(),
+            moves: Arrivals::default(),
             hasher: RandomState::default(),
         }
     }
@@ -138,7 +138,7 @@ impl Directory {
         let Some(process) = self.workers.get_mut(&worker) else { return Verdict::Full };
         process.lay(open.session);
         if let Some(at) = self.find(open.session) {
-            self.arrivals.still = true;
+            self.moves.still = true;
             let before = self.remove(at);
             if before != worker
                 && let Some(process) = self.workers.get_mut(&before)
@@ -146,7 +146,7 @@ impl Directory {
                 process.haunt(open.session);
             }
             self.insert(worker, open);
-            self.arrivals.still = false;
+            self.moves.still = false;
             return Verdict::Accepted;
         }
         let verdict = self.judge(open, limits, now);
@@ -185,7 +185,7 @@ impl Directory {
         if !self.workers.contains_key(&worker) {
             return;
         }
-        self.arrivals.still = true;
+        self.moves.still = true;
         self.clear(worker);
         for open in roster {
             match self.find(open.session).map(|at| self.sessions[at as usize].worker) {
@@ -198,7 +198,7 @@ impl Directory {
                 }
             }
         }
-        self.arrivals.still = false;
+        self.moves.still = false;
     }
 
     /// Whether a beat and the directory tell the same of `worker`; if not, it should be asked for its roster.
@@ -295,7 +295,7 @@ impl Directory {
             older.newer = at;
         }
         if open.endpoint == Endpoint::Broadcast {
-            self.arrivals.note(true, || client_name(open.user, open.address, open.session));
+            self.moves.note(true, || client_name(open.user, open.address, open.session));
         }
         self.endpoints[open.endpoint as usize] += 1;
         self.transports[open.transport as usize] += 1;
@@ -328,7 +328,7 @@ impl Directory {
         if entry.endpoint == Endpoint::Broadcast {
             let user = (entry.user != NONE).then(|| self.users.get(entry.user).id.as_str());
             let name = || client_name(user.unwrap_or_default(), entry.address, entry.id);
-            self.arrivals.note(false, name);
+            self.moves.note(false, name);
         }
         self.endpoints[entry.endpoint as usize] -= 1;
         self.transports[entry.transport as usize] -= 1;
