@@ -15,7 +15,7 @@ use std::path::PathBuf;
 type Built<T> = Result<T, Broken>;
 
 /// Most bytes that a size may name: enough for any message, little enough for any machine.
-const LARGEST: u64 = 64 << 20;
+pub(super) const LARGEST: u64 = 64 << 20;
 
 /// Reads everything. The faults are the reader's.
 pub(crate) fn config(r: &mut Reader<'_>, kinds: &BTreeMap<String, String>) -> Built<Config> {
@@ -42,6 +42,8 @@ pub(crate) fn config(r: &mut Reader<'_>, kinds: &BTreeMap<String, String>) -> Bu
         chat: endpoints::chat(r)?,
         command: endpoints::command(r)?,
         broadcast: endpoints::broadcast(r)?,
+        poll: endpoints::poll(r)?,
+        resume: endpoints::resume(r)?,
         log: log(r)?,
         shutdown: Shutdown {
             delay: r.duration("shutdown.delay", ANY)?,

@@ -1,5 +1,6 @@
 //! The sections of the smaller endpoints: what they hold, and how it is read.
 
+use super::build::LARGEST;
 use super::layers::{NAME_RULE, is_name};
 use super::reader::{ANY, Broken, Reader, SOME, Wrong, list, must_be, text, wrong};
 use super::valid::Config;
@@ -11,11 +12,17 @@ use std::time::Duration;
 
 type Built<T> = Result<T, Broken>;
 
-/// `[chat]`: the endpoint `/chat`.
+/// `[chat]`: the endpoint `/chat`, and the rooms of `/ws`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Chat {
     /// Longest message in Unicode scalar values; a longer one is cut there.
     pub max_length: u32,
+    /// Messages of one room that are kept for whoever enters it; 0: none.
+    pub history: u32,
+    /// Rooms at one time in the whole cluster.
+    pub rooms: u32,
+    /// Bytes of the histories of all rooms together.
+    pub history_bytes: usize,
 }
 
 /// `[command]`: the endpoint `/command`.
@@ -34,6 +41,28 @@ pub struct Command {
 pub struct Broadcast {
     /// From one heartbeat to the next.
     pub heartbeat: Duration,
+}
+
+/// `[poll]`: long polling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Poll {
+    /// How long a poll waits for a message before it is answered without one.
+    pub wait: Duration,
+    /// From the answer of a poll to the next one at the latest; past it nobody is there.
+    pub gap: Duration,
+}
+
+/// `[resume]`: sessions that nobody is connected to, and that may be come back to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resume {
+    /// How long such a session is kept; zero: not at all.
+    pub window: Duration,
+    /// Most messages that are kept for one session.
+    pub messages: u32,
+    /// Most bytes that are kept for one session.
+    pub bytes: usize,
+    /// Suspended sessions that one worker keeps; past it the oldest is forgotten.
+    pub sessions: u32,
 }
 
 /// `[[streams]]`: one stream, at the path of its name.
@@ -150,9 +179,41 @@ pub(super) fn check(r: &mut Reader<'_>, config: &Config) {
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// Most characters that `chat.max_length` may allow.
 const LONGEST_CHAT: u32 = 65_536;
+/// Most bytes that all histories of rooms may have.
+const LARGEST_HISTORY: u64 = 1 << 30;
 
 pub(super) fn chat(r: &mut Reader<'_>) -> Built<Chat> {
-    Ok(Chat { max_length: r.whole("chat.max_length", 1..=LONGEST_CHAT)? })
+    Ok(Chat {
+        max_length: r.whole("chat.max_length", 1..=LONGEST_CHAT)?,
+        history: r.whole("chat.history", 0..=1000)?,
+        rooms: r.whole("chat.rooms", 1..=10_000)?,
+        history_bytes: r.size("chat.history_bytes", 0..=LARGEST_HISTORY)?,
+    })
+}
+
+/// Longest `poll.wait`: proxies give up on an answer long before.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// Longest `poll.gap`: a session that nobody asks for any more costs memory for so long.
+const LONGEST_GAP: Duration = Duration::from_secs(3600);
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn poll(r: &mut Reader<'_>) -> Built<Poll> {
+    Ok(Poll {
+        wait: r.duration("poll.wait", SECOND..=LONGEST_WAIT)?,
+        gap: r.duration("poll.gap", SECOND..=LONGEST_GAP)?,
+    })
+}
+
+/// Longest `resume.window`.
+const LONGEST_WINDOW: Duration = Duration::from_secs(86_400);
+
+pub(super) fn resume(r: &mut Reader<'_>) -> Built<Resume> {
+    Ok(Resume {
+        window: r.duration("resume.window", Duration::ZERO..=LONGEST_WINDOW)?,
+        messages: r.whole("resume.messages", 0..=10_000)?,
+        bytes: r.size("resume.bytes", 0..=LARGEST)?,
+        sessions: r.whole("resume.sessions", 0..=1_000_000)?,
+    })
 }
 
 pub(super) fn broadcast(r: &mut Reader<'_>) -> Built<Broadcast> {

@@ -4,7 +4,7 @@
 use super::valid::Environment;
 
 /// Sections in the order of the documentation.
-pub(crate) const SECTIONS: [&str; 20] = [
+pub(crate) const SECTIONS: [&str; 22] = [
     "cluster",
     "http",
     "ws",
@@ -21,6 +21,8 @@ pub(crate) const SECTIONS: [&str; 20] = [
     "chat",
     "command",
     "broadcast",
+    "poll",
+    "resume",
     "handover",
     "auth",
     "log",
@@ -100,12 +102,23 @@ messages_burst = 20
 quotes_per_user = "10/s"
 [chat]
 max_length = 50
+history = 50
+rooms = 1000
+history_bytes = "16MiB"
 [command]
 greeting = "Вы подключились"
 prefix = "Сервер услышал: "
 ping_delay = "0s"
 [broadcast]
 heartbeat = "30s"
+[poll]
+wait = "25s"
+gap = "10s"
+[resume]
+window = "2m"
+messages = 64
+bytes = "64KiB"
+sessions = 10000
 [handover]
 crash_cover = "auto"
 [auth]
@@ -226,16 +239,9 @@ pub(crate) fn kind_defaults(kind: &str) -> Option<&'static str> {
 }
 
 /// Sections of later versions.
-pub(crate) const LATER_SECTIONS: [&str; 3] = ["poll", "resume", "tls"];
+pub(crate) const LATER_SECTIONS: [&str; 1] = ["tls"];
 /// Keys of later versions in sections of this one.
-pub(crate) const LATER_KEYS: [&str; 6] = [
-    "auth.secret_file",
-    "auth.public_key_file",
-    "auth.jwks_url",
-    "chat.history",
-    "chat.rooms",
-    "chat.history_bytes",
-];
+pub(crate) const LATER_KEYS: [&str; 3] = ["auth.secret_file", "auth.public_key_file", "auth.jwks_url"];
 
 /// The words of every refusal of something that a later version has.
 pub(crate) const LATER: &str = "not supported in this version";

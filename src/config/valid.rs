@@ -1,7 +1,7 @@
 //! The valid configuration: every value checked, every default filled in. It is immutable, replaced whole, and
 //! goes to the children as JSON.
 
-use super::endpoints::{Broadcast, Chat, Command, Stream};
+use super::endpoints::{Broadcast, Chat, Command, Poll, Resume, Stream};
 use crate::model::{Price, Rate, Rules, Symbol};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,8 @@ pub struct Config {
     pub chat: Chat,
     pub command: Command,
     pub broadcast: Broadcast,
+    pub poll: Poll,
+    pub resume: Resume,
     pub log: Log,
     pub shutdown: Shutdown,
 }
