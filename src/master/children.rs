@@ -179,6 +179,8 @@ impl Master {
             }
             ToMaster::Hello(hello) => self.hello(from, hello.version),
             ToMaster::Ready => self.ready(from),
+            ToMaster::Relay { to, peer } => self.relay(from, to, peer),
+            ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.0.get_mut(&from).map(|child| child.ready = false),
         }
@@ -304,6 +306,7 @@ impl Master {
         if slot != 0 {
             let lost = self.directory.worker_gone(generation);
             self.router.worker_gone(generation, &mut self.children);
+            self.peer_gone(generation);
             if lost > 0 {
                 tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
             }

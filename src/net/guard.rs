@@ -40,6 +40,8 @@ pub struct Phase(Arc<AtomicU64>);
 
 const CHANGE: u64 = 1 << 32;
 const COUNT: u64 = CHANGE - 1;
+/// Something was written since the last flush.
+const UNFLUSHED: u64 = 1 << 63;
 
 impl Phase {
     /// A request's head is complete; it is served until the token is dropped, best with the response's body.
@@ -49,8 +51,14 @@ impl Phase {
         Serving(self.clone())
     }
 
+    /// Whether the kernel has all that was to be written: whoever writes has flushed since.
+    #[must_use]
+    pub fn all_written(&self) -> bool {
+        self.0.load(Ordering::Acquire) & UNFLUSHED == 0
+    }
+
     fn now(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) & !UNFLUSHED
     }
 }
 
@@ -262,6 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.phase.0.fetch_or(UNFLUSHED, Ordering::AcqRel);
         let result = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.written(context, result)
     }
@@ -271,6 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.phase.0.fetch_or(UNFLUSHED, Ordering::AcqRel);
         let result = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
         self.written(context, result)
     }
@@ -285,7 +295,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         if !self.over && self.poll_deadline(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.socket).poll_flush(context)
+        let result = Pin::new(&mut self.socket).poll_flush(context);
+        if matches!(result, Poll::Ready(Ok(()))) {
+            self.phase.0.fetch_and(!UNFLUSHED, Ordering::AcqRel);
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,4 @@
-//! The operating system: clocks, descriptors, limits, processes. If there were unsafe code, it would be here.
+//! The operating system: clocks, descriptors, limits, processes. The only unsafe code is here.
 
 pub mod board;
 pub mod clock;
@@ -6,3 +6,4 @@ pub mod descriptors;
 pub mod notify;
 pub mod process;
 pub mod signals;
+pub mod socket;

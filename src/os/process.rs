@@ -35,6 +35,15 @@ pub fn be_no_late_victim() {
     }
 }
 
+/// 128 bits that nobody guesses, from the kernel.
+#[must_use]
+pub fn secret() -> u128 {
+    let mut bytes = [0; 16];
+    // So few bytes come whole (getrandom(2)); a kernel that has not got any yet makes us wait.
+    while !matches!(rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()), Ok(16)) {}
+    u128::from_le_bytes(bytes)
+}
+
 /// Raises the limit of open files to the most that is allowed and says what it is now.
 #[must_use]
 pub fn raise_open_files() -> u64 {

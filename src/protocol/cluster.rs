@@ -7,6 +7,7 @@
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 
 use super::borrowed as serde_bytes_ref;
+use super::peer::Peer;
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Version of this language.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// A place for a worker, 1 to N; what people call "worker 3". 0 is the feeder.
 pub type Slot = u16;
@@ -287,6 +288,38 @@ pub enum ToMaster<'a> {
     Roster(Vec<Open<'a>>),
     /// No session is left after [`ToWorker::Drain`] or [`ToWorker::Stop`]; the process ends.
     Drained,
+    /// For another worker, see [`ToWorker::Relay`].
+    Relay {
+        /// Which process.
+        to: Generation,
+        /// What.
+        peer: Peer,
+    },
+    /// A session enters a chat room, answered by [`ToWorker::Entered`]; or another step of it there.
+    Room {
+        /// The channel of the room, `chat:NAME`.
+        room: &'a str,
+        /// Which session.
+        session: SessionId,
+        /// What it does.
+        step: Step<'a>,
+    },
+}
+
+/// What a session does in a chat room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step<'a> {
+    /// Enters, or comes back.
+    Enter {
+        /// The worker's number for it; [`NO_RECEIPT`] where it does not want the history.
+        request: u64,
+        /// Whose it is.
+        user: &'a str,
+    },
+    /// Is suspended: not present, but collecting.
+    Away,
+    /// Leaves.
+    Leave,
 }
 
 /// From the master to a worker.
@@ -396,6 +429,36 @@ pub enum ToWorker<'a> {
     Refused(BTreeMap<Symbol, String>),
     /// The newest candles of a symbol.
     Candles(Candles),
+    /// Another worker says.
+    Relay {
+        /// Which process.
+        from: Generation,
+        /// What.
+        peer: Peer,
+    },
+    /// A [`Peer::Take`] of this worker is on its way: the one that it asks has heard of every publication before this
+    /// message, and of none after it.
+    Taking {
+        /// The number of the `Take`.
+        request: u64,
+    },
+    /// A process is no more: what it was asked stays unanswered.
+    PeerGone(Generation),
+    /// The answer to a [`Step::Enter`].
+    Entered {
+        /// The worker's number for it.
+        request: u64,
+        /// The room's last messages as frames, joined; `None`: there may be no such room.
+        #[serde(borrow)]
+        history: Option<&'a [u8]>,
+    },
+    /// Who is in a room, or in the whole cluster, as JSON: a state of that channel.
+    Presence {
+        /// `chat:NAME` or `presence`.
+        channel: &'a str,
+        /// The message.
+        text: &'a str,
+    },
 }
 
 /// Which listening socket a descriptor is.

@@ -54,17 +54,23 @@ impl Endpoint {
 pub enum Transport {
     /// RFC 6455.
     Websocket,
+    /// Server-Sent Events.
+    Sse,
+    /// Long polling.
+    Poll,
 }
 
 impl Transport {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 1] = [Self::Websocket];
+    pub const ALL: [Self; 3] = [Self::Websocket, Self::Sse, Self::Poll];
 
     /// Its name in the statistics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Websocket => "websocket",
+            Self::Sse => "sse",
+            Self::Poll => "poll",
         }
     }
 }

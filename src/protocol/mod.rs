@@ -5,3 +5,4 @@ pub mod client;
 pub mod cluster;
 mod endpoint;
 pub mod link;
+pub mod peer;

@@ -2,6 +2,10 @@
 
 use super::{ChannelKey, Key};
 use crate::model::{Interval, Mono, Symbol};
+use bytes::Bytes;
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use slab::Slab;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -29,6 +33,10 @@ pub enum Kind {
         /// Whether sessions may.
         anyone: bool,
     },
+    /// Messages of a chat room: each counts. There while somebody here is in it.
+    Room,
+    /// Who is there, in a room or at all: state.
+    Presence,
     /// Messages of an endpoint to all its sessions. Nobody subscribes or publishes by name.
     Endpoint,
 }
@@ -60,11 +68,12 @@ pub struct Channel {
     /// What it carries.
     pub kind: Kind,
     members: Vec<Member>,
-    /// State: the newest frame. Messages: the frames that not all members have seen, joined.
-    frames: Vec<u8>,
+    /// Of the members, those that are suspended.
+    away: usize,
+    frames: Frames,
     /// State: the number of the newest frame. Messages: the number of bytes ever published. Both wrap.
     end: u32,
-    /// Messages: where each frame of `frames` ends.
+    /// Messages: where each frame ends.
     ends: VecDeque<u32>,
     /// When a state's frame was made.
     pub made: Mono,
@@ -84,13 +93,51 @@ pub struct Step {
     pub count: u64,
 }
 
+/// Frames that are on their way to a channel's members.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// State: the newest. Messages: those that not all members have seen, joined.
+    joined: Vec<u8>,
+    /// Numbered messages: each of them, to be kept for who misses it.
+    each: VecDeque<Bytes>,
+}
+
+impl Frames {
+    /// The part that a step is about.
+    #[must_use]
+    pub fn part(&self, step: &Step) -> &[u8] {
+        &self.joined[self.joined.len().saturating_sub(step.unseen)..]
+    }
+
+    /// The same, message by message; nothing where they are not numbered.
+    pub fn messages(&self, step: &Step) -> impl Iterator<Item = &Bytes> {
+        let count = usize::try_from(step.count).unwrap_or(usize::MAX);
+        self.each.range(self.each.len().saturating_sub(count)..)
+    }
+}
+
+impl Kind {
+    /// Whether only the newest counts.
+    #[must_use]
+    pub fn is_state(&self) -> bool {
+        !matches!(self, Self::Endpoint) && !self.is_numbered()
+    }
+
+    /// Whether its messages come again to a client that has missed them.
+    #[must_use]
+    pub fn is_numbered(&self) -> bool {
+        matches!(self, Self::Messages { .. } | Self::Room)
+    }
+}
+
 impl Channel {
     fn new(name: String, kind: Kind) -> Self {
         Self {
             name: name.into(),
             kind,
             members: Vec::new(),
-            frames: Vec::new(),
+            away: 0,
+            frames: Frames::default(),
             end: 0,
             ends: VecDeque::new(),
             made: Mono(0),
@@ -99,37 +146,42 @@ impl Channel {
         }
     }
 
-    /// Whether only the newest counts.
-    #[must_use]
-    pub fn is_state(&self) -> bool {
-        !matches!(self.kind, Kind::Messages { .. } | Kind::Endpoint)
-    }
-
-    /// How many members.
+    /// How many members are connected.
     #[must_use]
     pub fn members(&self) -> usize {
-        self.members.len()
+        self.members.len() - self.away
+    }
+
+    /// Whether nobody is there, not even suspended.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// One member is suspended from now on, or has been until now.
+    pub fn count_away(&mut self, away: bool) {
+        self.away = if away { self.away + 1 } else { self.away.saturating_sub(1) };
     }
 
     /// The frames that wait to be sent; a state's newest.
     #[must_use]
     pub fn frames(&self) -> &[u8] {
-        &self.frames
+        &self.frames.joined
     }
 
     /// Bytes that the walk has not brought to all members.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        if self.left == 0 { 0 } else { self.frames.len() }
+        if self.left == 0 { 0 } else { self.frames.joined.len() }
     }
 
     /// Takes the frames out while they are sent, for [`Channel::put_back`].
-    pub fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Frames {
         std::mem::take(&mut self.frames)
     }
 
     /// Puts them back.
-    pub fn put_back(&mut self, frames: Vec<u8>) {
+    pub fn put_back(&mut self, frames: Frames) {
         self.frames = frames;
     }
 
@@ -140,10 +192,14 @@ impl Channel {
         }
         if self.left == 0 {
             // All have seen all.
-            self.frames.clear();
+            self.frames.joined.clear();
+            self.frames.each.clear();
             self.ends.clear();
         }
-        self.frames.extend_from_slice(frame);
+        self.frames.joined.extend_from_slice(frame);
+        if self.kind.is_numbered() {
+            self.frames.each.push_back(Bytes::copy_from_slice(frame));
+        }
         self.end = self.end.wrapping_add(u32::try_from(frame.len()).unwrap_or(u32::MAX));
         self.ends.push_back(self.end);
         self.left = self.members.len();
@@ -168,8 +224,8 @@ impl Channel {
 
     /// A new state; the walk begins when it is to be `sent`.
     pub fn set(&mut self, frame: &[u8], made: Mono, sent: bool) {
-        self.frames.clear();
-        self.frames.extend_from_slice(frame);
+        self.frames.joined.clear();
+        self.frames.joined.extend_from_slice(frame);
         self.made = made;
         if sent {
             self.end = self.end.wrapping_add(1);
@@ -182,7 +238,7 @@ impl Channel {
         while self.left > 0 {
             self.left -= 1;
             self.at = if self.at + 1 < self.members.len() { self.at + 1 } else { 0 };
-            let state = self.is_state();
+            let state = self.kind.is_state();
             let Some(member) = self.members.get_mut(self.at) else { break };
             let unseen = self.end.wrapping_sub(member.seen) as usize;
             let seen = std::mem::replace(&mut member.seen, self.end);
@@ -195,12 +251,6 @@ impl Channel {
         None
     }
 
-    /// The part of the frames that a step is about.
-    #[must_use]
-    pub fn part<'a>(frames: &'a [u8], step: &Step) -> &'a [u8] {
-        &frames[frames.len().saturating_sub(step.unseen)..]
-    }
-
     fn frames_after(&self, seen: u32) -> u64 {
         // Newest last, all within less than half of the numbers' range.
         let before = self.ends.partition_point(|end| end.wrapping_sub(seen) as i32 <= 0);
@@ -208,24 +258,44 @@ impl Channel {
     }
 }
 
-/// All channels of a worker: few, and made by the configuration, so that strangers cannot make more.
+/// All channels of a worker: made by the configuration, and chat rooms, of which the master allows only so many.
 #[derive(Debug, Default)]
 pub struct Channels {
-    all: Vec<Channel>,
+    all: Slab<Channel>,
+    /// Names of rooms come from strangers: the hash is seeded.
+    names: HashMap<Box<str>, ChannelKey, RandomState>,
 }
 
 impl Channels {
     /// The channels with these names and kinds, nobody subscribed.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = (String, Kind)>) -> Self {
-        let make = |(name, kind)| Channel::new(name, kind);
-        Self { all: names.into_iter().map(make).take(usize::from(ChannelKey::MAX)).collect() }
+        let mut channels = Self::default();
+        for (name, kind) in names {
+            let _ = channels.add(name, kind);
+        }
+        channels
+    }
+
+    /// One more; `None` when there is no number left for it.
+    pub fn add(&mut self, name: String, kind: Kind) -> Option<ChannelKey> {
+        let key = ChannelKey::try_from(self.all.vacant_key()).ok().filter(|key| *key < ChannelKey::MAX)?;
+        self.names.insert(name.as_str().into(), key);
+        self.all.insert(Channel::new(name, kind));
+        Some(key)
+    }
+
+    /// One less. It must be empty: what its number means then is another channel's.
+    pub fn remove(&mut self, key: ChannelKey) {
+        let channel = self.all.remove(usize::from(key));
+        debug_assert!(channel.is_empty(), "nobody is left behind");
+        self.names.remove(&channel.name);
     }
 
     /// By name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ChannelKey> {
-        self.all.iter().position(|c| &*c.name == name).and_then(|at| ChannelKey::try_from(at).ok())
+        self.names.get(name).copied()
     }
 
     /// One of them.
@@ -241,7 +311,7 @@ impl Channels {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (ChannelKey, &Channel)> {
-        (0..).zip(&self.all)
+        self.all.iter().filter_map(|(key, channel)| Some((ChannelKey::try_from(key).ok()?, channel)))
     }
 
     /// `session` becomes a member. It is owed nothing that was published before.
@@ -332,7 +402,9 @@ mod tests {
                 for _ in 0..most {
                     let Some(step) = channels.get_mut(0).step() else { break };
                     let (bytes, frames) = &mut got[step.session as usize];
-                    bytes.extend_from_slice(Channel::part(channels.get(0).frames(), &step));
+                    let sent = &channels.get(0).frames;
+                    bytes.extend_from_slice(sent.part(&step));
+                    assert_eq!(sent.messages(&step).flatten().copied().collect::<Vec<u8>>(), sent.part(&step));
                     *frames += step.count;
                 }
             };
@@ -365,7 +437,7 @@ mod tests {
                         let (but, place) = subs[who % subs.len()];
                         if let Some(step) = channels.get_mut(0).catch_up(place) {
                             let (bytes, frames) = &mut got[but as usize];
-                            bytes.extend_from_slice(Channel::part(channels.get(0).frames(), &step));
+                            bytes.extend_from_slice(channels.get(0).frames.part(&step));
                             *frames += step.count;
                         }
                         let frame: Vec<u8> = (0..len).map(|_| fastrand::u8(..)).collect();

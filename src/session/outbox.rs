@@ -24,10 +24,19 @@ pub struct Answer {
     pub made: Mono,
 }
 
+/// What is known of a frame that waits.
+#[derive(Debug, Default)]
+pub struct Label {
+    /// The number of the last message in it ([`super::Replay`]); 0: none.
+    pub number: u32,
+    /// Where it answers a POST.
+    pub answer: Option<Box<Answer>>,
+}
+
 #[derive(Debug)]
 struct Waiting {
     frame: Bytes,
-    answer: Option<Box<Answer>>,
+    label: Label,
 }
 
 /// See the module.
@@ -73,16 +82,16 @@ impl Outbox {
     }
 
     /// Whole frames behind all others.
-    pub fn push(&mut self, frame: Bytes, answer: Option<Answer>) {
+    pub fn push(&mut self, frame: Bytes, label: Label) {
         self.bytes += frame.len();
-        self.queue.push_back(Waiting { frame, answer: answer.map(Box::new) });
+        self.queue.push_back(Waiting { frame, label });
     }
 
     /// A frame of which `gone` bytes have left already; only into an empty one.
-    pub fn begin(&mut self, frame: Bytes, gone: usize, answer: Option<Answer>) {
+    pub fn begin(&mut self, frame: Bytes, gone: usize, label: Label) {
         debug_assert!(self.queue.is_empty(), "a started frame is the first");
         self.gone = gone;
-        self.push(frame, answer);
+        self.push(frame, label);
         self.bytes -= gone;
     }
 
@@ -90,7 +99,7 @@ impl Outbox {
     pub fn push_first(&mut self, frame: Bytes) {
         self.bytes += frame.len();
         let at = usize::from(self.gone > 0);
-        self.queue.insert(at, Waiting { frame, answer: None });
+        self.queue.insert(at, Waiting { frame, label: Label::default() });
     }
 
     /// The newest state of a channel is to be sent. True when it replaces an unsent older one.
@@ -107,24 +116,19 @@ impl Outbox {
         self.states.retain(|c| *c != channel);
     }
 
-    /// The channels have other places now; those without one are gone.
-    pub fn rename_states(&mut self, place: impl Fn(ChannelKey) -> Option<ChannelKey>) {
-        self.states = self.states.iter().filter_map(|channel| place(*channel)).collect();
-    }
-
     /// The channels whose state waits, once nothing else does: to be encoded and pushed by the caller.
     pub fn take_states(&mut self) -> Vec<ChannelKey> {
         if self.queue.is_empty() { std::mem::take(&mut self.states) } else { Vec::new() }
     }
 
     /// Makes anew each answer that has not begun to leave and was made more than `age` ago.
-    pub fn refresh(&mut self, now: Mono, age: Duration, mut make: impl FnMut(&Answer) -> Option<Bytes>) {
+    pub fn refresh(&mut self, now: Mono, age: Duration, mut make: impl FnMut(&Answer, u32) -> Option<Bytes>) {
         let started = usize::from(self.gone > 0);
-        for waiting in self.queue.iter_mut().skip(started) {
-            let Some(answer) = waiting.answer.as_mut().filter(|a| now.since(a.made) > age) else { continue };
-            if let Some(frame) = make(answer) {
-                self.bytes = self.bytes - waiting.frame.len() + frame.len();
-                waiting.frame = frame;
+        for Waiting { frame, label } in self.queue.iter_mut().skip(started) {
+            let Some(answer) = label.answer.as_mut().filter(|a| now.since(a.made) > age) else { continue };
+            if let Some(anew) = make(answer, label.number) {
+                self.bytes = self.bytes - frame.len() + anew.len();
+                *frame = anew;
                 answer.made = now;
             }
         }
@@ -142,15 +146,16 @@ impl Outbox {
         count
     }
 
-    /// `n` bytes have left; tells each answer that is now whole, and returns how many frames are.
-    pub fn wrote(&mut self, n: usize, now: Mono, mut whole: impl FnMut(&Answer)) -> u64 {
+    /// `n` bytes have left; tells of each frame that is now whole, and how many of the bytes are behind it. Returns how
+    /// many frames are.
+    pub fn wrote(&mut self, n: usize, now: Mono, mut whole: impl FnMut(&Label, usize)) -> u64 {
         self.progress = now;
         self.bytes -= n;
         self.gone += n;
         let mut frames = 0;
         while let Some(first) = self.queue.front().filter(|first| first.frame.len() <= self.gone) {
             self.gone -= first.frame.len();
-            first.answer.as_deref().into_iter().for_each(&mut whole);
+            whole(&first.label, self.gone);
             self.queue.pop_front();
             frames += 1;
         }
@@ -162,7 +167,7 @@ impl Outbox {
     pub fn end(self, mut lost: impl FnMut(&Answer)) -> Bytes {
         let started = (self.gone > 0).then(|| self.queue.front().map(|first| first.frame.slice(self.gone..)));
         for waiting in self.queue {
-            waiting.answer.as_deref().into_iter().for_each(&mut lost);
+            waiting.label.answer.as_deref().into_iter().for_each(&mut lost);
         }
         started.flatten().unwrap_or_default()
     }
@@ -173,8 +178,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn answer(ticket: u64) -> Answer {
-        Answer { ticket, id: RequestId(0), symbol: Symbol::new("BTC-USD").unwrap(), made: Mono(0) }
+    fn answer(ticket: u64) -> Label {
+        let symbol = Symbol::new("BTC-USD").unwrap();
+        let answer = Answer { ticket, id: RequestId(0), symbol, made: Mono(0) };
+        Label { number: 0, answer: Some(Box::new(answer)) }
+    }
+
+    fn plain() -> Label {
+        Label::default()
+    }
+
+    fn ticket(label: &Label) -> Option<u64> {
+        label.answer.as_ref().map(|answer| answer.ticket)
     }
 
     fn text(outbox: &Outbox) -> Vec<u8> {
@@ -187,15 +202,15 @@ mod tests {
     fn answers_leave_before_state_and_a_newer_state_replaces_an_older() {
         let mut outbox = Outbox::new(Mono(0));
         assert!(!outbox.push_state(3));
-        outbox.begin(Bytes::from_static(b"half"), 2, None);
-        outbox.push(Bytes::from_static(b"answer"), Some(answer(7)));
+        outbox.begin(Bytes::from_static(b"half"), 2, plain());
+        outbox.push(Bytes::from_static(b"answer"), answer(7));
         assert!(outbox.push_state(3));
         assert!(outbox.take_states().is_empty());
         assert_eq!(text(&outbox), b"lfanswer");
         let mut done = vec![];
-        assert_eq!(outbox.wrote(3, Mono(5), |a| done.push(a.ticket)), 1);
+        assert_eq!(outbox.wrote(3, Mono(5), |a, _| done.extend(ticket(a))), 1);
         assert_eq!(text(&outbox), b"nswer");
-        assert_eq!(outbox.wrote(5, Mono(6), |a| done.push(a.ticket)), 1);
+        assert_eq!(outbox.wrote(5, Mono(6), |a, _| done.extend(ticket(a))), 1);
         assert_eq!((done, outbox.take_states(), outbox.is_empty()), (vec![7], vec![3], true));
         assert_eq!(outbox.progress(), Mono(6));
     }
@@ -203,10 +218,10 @@ mod tests {
     #[test]
     fn an_old_answer_is_made_anew_unless_it_has_begun_to_leave() {
         let mut outbox = Outbox::new(Mono(0));
-        outbox.begin(Bytes::from_static(b"old1"), 1, Some(answer(1)));
-        outbox.push(Bytes::from_static(b"old2"), Some(answer(2)));
+        outbox.begin(Bytes::from_static(b"old1"), 1, answer(1));
+        outbox.push(Bytes::from_static(b"old2"), answer(2));
         let now = Mono(2_000_000_000);
-        outbox.refresh(now, Duration::from_secs(1), |a| Some(Bytes::from(format!("new-{}", a.ticket))));
+        outbox.refresh(now, Duration::from_secs(1), |a, _| Some(Bytes::from(format!("new-{}", a.ticket))));
         assert_eq!(text(&outbox), b"ld1new-2");
         assert_eq!(outbox.bytes(), 8);
         outbox.push_first(Bytes::from_static(b"first"));
@@ -216,8 +231,8 @@ mod tests {
     #[test]
     fn the_end_tells_what_is_lost_and_finishes_what_has_begun() {
         let mut outbox = Outbox::new(Mono(0));
-        outbox.begin(Bytes::from_static(b"begun"), 2, Some(answer(1)));
-        outbox.push(Bytes::from_static(b"x"), Some(answer(2)));
+        outbox.begin(Bytes::from_static(b"begun"), 2, answer(1));
+        outbox.push(Bytes::from_static(b"x"), answer(2));
         let mut lost = vec![];
         assert_eq!(&outbox.end(|a| lost.push(a.ticket))[..], b"gun");
         assert_eq!(lost, [1, 2]);
@@ -231,7 +246,7 @@ mod tests {
         ) {
             let mut outbox = Outbox::new(Mono(0));
             for (n, frame) in frames.iter().enumerate() {
-                outbox.push(Bytes::from(frame.clone()), Some(answer(n as u64)));
+                outbox.push(Bytes::from(frame.clone()), answer(n as u64));
             }
             let (mut out, mut done) = (Vec::new(), Vec::new());
             for cut in cuts.into_iter().cycle() {
@@ -241,7 +256,7 @@ mod tests {
                 }
                 let n = cut.min(waiting.len());
                 out.extend_from_slice(&waiting[..n]);
-                outbox.wrote(n, Mono(1), |a| done.push(a.ticket));
+                outbox.wrote(n, Mono(1), |a, _| done.extend(ticket(a)));
             }
             prop_assert_eq!(out, frames.concat());
             prop_assert_eq!(done, (0..frames.len() as u64).collect::<Vec<_>>());

@@ -182,7 +182,7 @@ mod tests {
 
     const FEEDER: FeederRow = FeederRow { pid: None, state: "backoff", restarts: 3 };
     const TOTALS: Totals =
-        Totals { workers: 1, sessions: 2, users: 1, by_endpoint: [2, 0, 0, 0, 0, 0], by_transport: [2] };
+        Totals { workers: 1, sessions: 2, users: 1, by_endpoint: [2, 0, 0, 0, 0, 0], by_transport: [2, 0, 0] };
 
     #[test]
     fn the_object_says_what_the_contract_says() {
@@ -209,7 +209,7 @@ mod tests {
             "feeder": { "pid": null, "state": "backoff", "restarts": 3 },
             "totals": {
                 "workers": 1, "sessions": 2, "users": 1, "by_endpoint": { "ws": 2, "echo": 0, "command": 0, "chat": 0, "broadcast": 0, "stream": 0 },
-                "by_transport": { "websocket": 2 }
+                "by_transport": { "websocket": 2, "sse": 0, "poll": 0 }
             },
             "price": { "price": "64250.10" },
             "users": [{ "user_id": "a", "sessions": 2, "workers": [1] }], "users_truncated": 0

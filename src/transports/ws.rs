@@ -1,6 +1,7 @@
-//! A WebSocket connection after its handshake: written straight to the socket where it takes it, read through a
+//! A connection that has become a session, a WebSocket or a stream of events: written straight to the socket where it takes it, read through a
 //! buffer that all connections of a worker share.
 
+use crate::os::socket;
 use crate::ws::Decoder;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker};
@@ -19,6 +20,8 @@ pub struct Wire {
     /// What an unfinished frame left behind.
     pub decoder: Decoder,
     waker: Option<Waker>,
+    /// Bytes that the kernel has taken.
+    sent: u64,
 }
 
 /// How much of some bytes the kernel took.
@@ -36,15 +39,16 @@ impl Wire {
     /// Around an upgraded connection.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, decoder: Decoder::new(), waker: None }
+        Self { stream, decoder: Decoder::new(), waker: None, sent: 0 }
     }
 
     /// Writes once, without waiting.
-    #[must_use]
-    pub fn write(&self, bytes: &[u8]) -> Written {
+    pub fn write(&mut self, bytes: &[u8]) -> Written {
         match self.stream.try_write(bytes) {
-            Ok(n) if n == bytes.len() => Written::Whole,
-            Ok(n) => Written::Part(n),
+            Ok(n) => {
+                self.sent += n as u64;
+                if n == bytes.len() { Written::Whole } else { Written::Part(n) }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Written::Part(0),
             Err(_) => Written::Broken,
         }
@@ -54,8 +58,27 @@ impl Wire {
     ///
     /// # Errors
     /// As `writev(2)`; `WouldBlock` when the socket is full.
-    pub fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.stream.try_write_vectored(slices)
+    pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let n = self.stream.try_write_vectored(slices)?;
+        self.sent += n as u64;
+        Ok(n)
+    }
+
+    /// Bytes that the kernel has taken.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Of them, those that the client's kernel has acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.sent.saturating_sub(socket::unacknowledged(&self.stream).unwrap_or(0))
+    }
+
+    /// The connection is lost when the client acknowledges nothing for so long.
+    pub fn lose_after(&self, time: Duration) {
+        socket::lose_after(&self.stream, time);
     }
 
     /// Whether there is something to read; the task is woken when there is.

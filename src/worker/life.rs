@@ -127,7 +127,7 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
     tracing::debug!(generation, "welcome");
-    let me = Me { slot, pid };
+    let me = Me { slot, generation, pid };
     let mut all = Vec::new();
     for port in listeners {
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
@@ -255,6 +255,11 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
             ToWorker::ReopenLog => log::reopen(),
+            ToWorker::Relay { from, peer } => state.hear_peer(hub, from, peer),
+            ToWorker::Taking { request } => state.taking(request),
+            ToWorker::PeerGone(peer) => state.peer_gone(peer),
+            ToWorker::Entered { request, history } => state.entered(request, history),
+            ToWorker::Presence { channel, text } => state.presence(channel, text),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
         }
     }

@@ -91,6 +91,22 @@ pub const fn size(payload: usize) -> usize {
         }
 }
 
+/// The frames in bytes that this module has made, in their order, each with its payload.
+pub fn split(frames: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = frames;
+    std::iter::from_fn(move || {
+        let number = |digits: &[u8]| digits.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
+        let (start, length) = match *rest.get(1)? {
+            126 => (4, number(rest.get(2..4)?)),
+            127 => (10, number(rest.get(2..10)?)),
+            length => (2, usize::from(length)),
+        };
+        let (frame, after) = rest.split_at_checked(start + length)?;
+        rest = after;
+        Some((frame, &frame[start..]))
+    })
+}
+
 fn whole(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut frame = Vec::with_capacity(size(payload.len()));
     push(&mut frame, opcode, payload);
@@ -156,6 +172,17 @@ mod tests {
         assert_eq!(frames.concat(), out);
         assert_eq!(&close_echo(None)[..], b"\x88\x00");
         assert_eq!(&close_echo(Some((4001, "bye")))[..], b"\x88\x02\x0F\xA1");
+    }
+
+    #[test]
+    fn what_was_joined_is_split_again() {
+        let frames = [text(""), text("é"), ping("a"), binary(vec![7; 126]), binary(vec![8; 70_000])];
+        let joined = frames.concat();
+        let found: Vec<_> = split(&joined).collect();
+        assert_eq!(found.iter().map(|(frame, _)| *frame).collect::<Vec<_>>(), frames);
+        let lengths: Vec<_> = found.iter().map(|(_, payload)| payload.len()).collect();
+        assert_eq!(lengths, [0, 2, 1, 126, 70_000]);
+        assert_eq!(split(&joined[..joined.len() - 1]).count(), 4);
     }
 
     #[test]

@@ -295,7 +295,7 @@ impl Model {
         assert_eq!((totals.sessions, totals.users), (self.sessions.len(), users.len()));
         let on = |wanted| self.sessions.values().filter(|(.., endpoint)| *endpoint == wanted).count();
         assert_eq!(totals.by_endpoint.map(|n| n as usize), Endpoint::ALL.map(on));
-        assert_eq!(totals.by_transport.map(|n| n as usize), [self.sessions.len()]);
+        assert_eq!(totals.by_transport.map(|n| n as usize), [self.sessions.len(), 0, 0]);
         let addresses: usize = directory.addresses.values().map(|n| *n as usize).sum();
         assert_eq!(addresses, self.sessions.len());
         for worker in 0..8 {

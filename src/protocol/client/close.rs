@@ -7,6 +7,8 @@ pub enum Close {
     Done,
     /// 1001: the daemon stops.
     Shutdown,
+    /// 1001: the client goes away, a page that is reloaded for instance; it may come back.
+    Leaving,
     /// 1002: broken framing.
     Protocol,
     /// 1003: binary on a text endpoint.
@@ -23,6 +25,8 @@ pub enum Close {
     Internal,
     /// 1012: planned replacement of the worker.
     Restarting,
+    /// 4005: this session was taken over by another connection of its client.
+    Replaced,
     /// 4006: by an administrator.
     Disconnected,
     /// 4006: the configuration has no stream of that name any more.
@@ -41,7 +45,7 @@ impl Close {
     pub fn code(self) -> u16 {
         match self {
             Self::Done => 1000,
-            Self::Shutdown => 1001,
+            Self::Shutdown | Self::Leaving => 1001,
             Self::Protocol => 1002,
             Self::Binary => 1003,
             Self::Lost => 1006,
@@ -50,6 +54,7 @@ impl Close {
             Self::TooBig => 1009,
             Self::Internal => 1011,
             Self::Restarting => 1012,
+            Self::Replaced => 4005,
             Self::Disconnected | Self::StreamRemoved => 4006,
             Self::MessageRate => 4101,
             Self::Slow => 4102,
@@ -63,6 +68,7 @@ impl Close {
         match self {
             Self::Done => "done",
             Self::Shutdown => "shutdown",
+            Self::Leaving => "going-away",
             Self::Protocol => "protocol-error",
             Self::Binary => "binary-not-accepted",
             Self::Lost => "connection-lost",
@@ -71,12 +77,28 @@ impl Close {
             Self::TooBig => "message-too-big",
             Self::Internal => "internal-error",
             Self::Restarting => "restarting",
+            Self::Replaced => "replaced",
             Self::Disconnected => "disconnected",
             Self::StreamRemoved => "stream-removed",
             Self::MessageRate => "message-rate",
             Self::Slow => "slow-consumer",
             Self::Silent => "heartbeat-timeout",
         }
+    }
+
+    /// Whether the client may have its session again: it was cut, or it has only gone away.
+    #[must_use]
+    pub fn leaves_open(self) -> bool {
+        matches!(
+            self,
+            Self::Leaving | Self::Lost | Self::Internal | Self::MessageRate | Self::Slow | Self::Silent
+        )
+    }
+
+    /// Whether its client is not to come back (INTERFACE, close codes).
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self.code(), 1000 | 1002 | 1003 | 1007..=1009 | 4000..=4099)
     }
 
     /// For a code that travelled between processes.

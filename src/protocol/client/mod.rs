@@ -8,6 +8,8 @@ mod command;
 mod inbound;
 mod outbound;
 mod problem;
+mod resume;
+mod room;
 
 pub use broadcast::{broadcast_welcome, heartbeat, moved, relayed};
 pub use candles::{candle, history};
@@ -16,10 +18,12 @@ pub use close::Close;
 pub use command::{Command, command};
 pub use inbound::{ClientMessage, Refusal, parse, too_deep};
 pub use outbound::{
-    EventText, QuoteText, Welcome, ack, channel_message, echo, error, message_prefix, none_price,
+    EventText, QuoteText, Welcome, ack, channel_message, close, echo, error, message_prefix, none_price,
     pair_changed, pong, price, quote, quoted, system, welcome,
 };
 pub use problem::Problem;
+pub use resume::Resume;
+pub use room::{presence, room};
 
 /// The subprotocol of `/ws`.
 pub const SUBPROTOCOL: &str = "btc-cluster.v1.json";

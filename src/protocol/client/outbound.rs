@@ -1,6 +1,7 @@
 //! Messages to clients. What is sent often is written by hand, into text that is shared by all who get it; every
 //! text that goes in is either JSON already or of an alphabet that needs no escape.
 
+use super::Close;
 use crate::model::{Boot, Contribution, Health, Quote, RequestId, Rules, Symbol, Wall};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -174,6 +175,8 @@ pub struct Welcome<'a> {
     pub server: WelcomeServer,
     pub time: String,
     pub heartbeat_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<&'a str>,
     pub resumed: bool,
     pub channels: Vec<&'a str>,
     pub price: Option<&'a RawValue>,
@@ -218,6 +221,7 @@ impl<'a> Welcome<'a> {
             server: WelcomeServer { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
             time: time.to_string(),
             heartbeat_ms: 0,
+            resume: None,
             resumed: false,
             channels: Vec::new(),
             price: None,
@@ -239,6 +243,13 @@ pub struct EventText<'a> {
     pub reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconnect_in_ms: Option<u64>,
+}
+
+/// `close`: the last message where there is no close frame.
+#[must_use]
+pub fn close(close: Close, reconnect_in_ms: Option<u64>) -> String {
+    let wait = reconnect_in_ms.map(|ms| format!(r#","reconnect_in_ms":{ms}"#)).unwrap_or_default();
+    format!(r#"{{"type":"close","code":{},"reason":"{}"{wait}}}"#, close.code(), close.slug())
 }
 
 /// `system`.
@@ -373,6 +384,7 @@ mod tests {
             none_price("price:BTC-USD", "BTC-USD"),
             pair_changed(&example().symbol, &example().pair, &example().symbol, "a\"b"),
             system(&EventText { event: "shutdown", reason: "stop", reconnect_in_ms: Some(1) }),
+            super::close(Close::Shutdown, Some(1)),
             welcome(&Welcome::new("s", "u", (1, 2), Wall(0))),
         ] {
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();

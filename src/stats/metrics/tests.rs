@@ -78,7 +78,7 @@ fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f
             sessions: 6,
             users: 5,
             by_endpoint: [5, 1, 0, 0, 0, 0],
-            by_transport: [6],
+            by_transport: [6, 0, 0],
         },
         ledger,
         master: Usage { cpu_us: 10, rss: 11 },

@@ -1,5 +1,6 @@
 //! One HTTP connection: the limits of time that hyper does not keep, and hyper.
 
+use super::takeover::Takeover;
 use super::{Peer, refuse};
 use crate::net::guard::{Guard, Limits};
 use crate::protocol::client::Problem;
@@ -15,11 +16,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
@@ -50,11 +54,14 @@ pub(in crate::worker) async fn serve(
     let (counted, ending) = (hub.clone(), hub.lock().ending.clone());
     let served = Arc::new(AtomicBool::new(false));
     let (first, closing) = (served.clone(), ending.clone());
+    let (taken, written) = (Arc::new(OnceLock::<Takeover>::new()), phase.clone());
+    let takes = taken.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         if !first.swap(true, Relaxed) {
             counted.lock().arrived();
         }
         let (router, hub, closing) = (router.clone(), counted.clone(), closing.clone());
+        let takes = takes.clone();
         let serving = phase.begin();
         async move {
             let mut request = request.map(Body::new);
@@ -62,6 +69,9 @@ pub(in crate::worker) async fn serve(
             let mut response = answer(&hub, router, request).await;
             if closing.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            if let Some(takeover) = response.extensions_mut().remove::<Takeover>() {
+                let _ = takes.set(takeover);
             }
             drop(serving);
             Ok::<Response, Infallible>(response)
@@ -75,21 +85,41 @@ pub(in crate::worker) async fn serve(
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades(),
     );
-    tokio::select! {
-        _ = connection.as_mut() => {}
+    let is_ready = || taken.get().is_some_and(Takeover::has_begun) && written.all_written();
+    let is_taken = tokio::select! {
+        is_taken = poll_fn(|cx| carry(connection.as_mut(), cx, is_ready)) => is_taken,
         () = ending.cancelled() => {
             // One that waits for another request ends now; one that has not asked anything yet is answered first.
             if served.load(Relaxed) {
                 connection.as_mut().graceful_shutdown();
             }
-            let _ = connection.await;
+            poll_fn(|cx| carry(connection.as_mut(), cx, is_ready)).await
         }
+    };
+    {
+        let mut state = hub.lock();
+        if !served.load(Relaxed) {
+            state.arrived();
+        }
+        state.disconnected();
     }
-    let mut state = hub.lock();
-    if !served.load(Relaxed) {
-        state.arrived();
+    let session = taken.get().filter(|_| is_taken).and_then(Takeover::take);
+    if let (Some((opening, greeting)), Some(parts)) = (session, Pin::into_inner(connection).into_parts()) {
+        opening.attach(parts.io.into_inner().into_inner(), &[], &greeting);
     }
-    state.disconnected();
+}
+
+/// Ready with `true` when a session takes the connection over: the head of its response has gone to the kernel.
+fn carry(
+    connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    cx: &mut Context<'_>,
+    is_ready: impl Fn() -> bool,
+) -> Poll<bool> {
+    match connection.poll(cx) {
+        Poll::Ready(_) => Poll::Ready(false),
+        Poll::Pending if is_ready() => Poll::Ready(true),
+        Poll::Pending => Poll::Pending,
+    }
 }
 
 async fn answer(hub: &Hub, router: Router, request: Request) -> Response {

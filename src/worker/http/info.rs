@@ -2,7 +2,7 @@
 
 use super::{admin, refuse};
 use crate::protocol::client::Problem;
-use crate::protocol::cluster::Question;
+use crate::protocol::cluster::{Question, Transport};
 use crate::worker::hub::Hub;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -22,7 +22,7 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
         "environment": config.environment.as_str(),
         "mock": state.prices.mock(),
         "ws_url": ws_url,
-        "transports": ["websocket"],
+        "transports": Transport::ALL.map(Transport::as_str),
         "symbol": config.price.symbol,
         "symbols": config.price.symbols,
         "limits": {

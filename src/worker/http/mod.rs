@@ -3,17 +3,21 @@
 mod admin;
 mod body;
 mod connection;
+mod events;
 mod gate;
 mod health;
 mod history;
 mod info;
 mod page;
+mod poll;
 mod price;
 mod quotes;
 mod refuse;
 mod sources;
 mod streams;
+mod takeover;
 mod upgrade;
+mod wanted;
 
 pub(super) use connection::serve;
 pub(super) use history::Charts;
@@ -68,6 +72,8 @@ fn public() -> Router<Hub> {
         .route("/api/v1/sources", get(sources::show))
         .route("/api/v1/streams", get(streams::show))
         .route("/api/v1/history", get(history::show))
+        .route("/api/v1/events", get(events::open))
+        .route("/api/v1/poll", get(poll::show))
         .route("/api/v1/stats", get(info::stats))
         .route("/api/v1/info", get(info::show))
 }

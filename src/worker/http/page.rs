@@ -18,7 +18,7 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 
 
 /// `/`: the page for a browser, the root endpoint for a WebSocket.
 pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
-    if upgrade::wanted(request.headers()) {
+    if upgrade::wants(request.headers()) {
         upgrade::root(state, request).await
     } else {
         file(state, request).await

@@ -1,26 +1,18 @@
-//! Frames to sessions: answers, channel messages, state. Written at once where nothing waits, else left in the
-//! session's outbox for its task.
+//! To whom frames go: answers to the sessions of a user, messages and state to the members of a channel.
 
 use super::State;
-use crate::model::{Candles, Interval, Mono, RequestId, Symbol};
+use super::send::Sent;
+use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Skip, Tally, ToMaster};
-use crate::session::{Answer, Channel, ChannelKey, Key, Kind, Outbox, Subscription};
-use crate::transports::ws::Written;
+use crate::session::{Answer, ChannelKey, Frames, Key, Kind, Step, Subscription};
 use crate::ws::frame;
 use bytes::Bytes;
-use std::io::{ErrorKind, IoSlice};
 use std::time::Duration;
 
-/// A state or an answer that has waited longer is made anew, so that its age is true.
-const OLD: Duration = Duration::from_secs(1);
-/// Frames of an outbox that leave in one write.
-const JOIN: usize = 16;
 /// Bytes of a channel's messages that are joined for those who have not seen them yet.
 const JOINED: usize = 32 << 10;
-/// With so many watchers statistics may be rarer than `stats.interval` (see `stats::When`).
-const STRETCHED: usize = 25;
 /// Members of a channel that are served before others have their turn.
 const ROUND: usize = 32;
 /// A ticket is answered so much before the master gives it up.
@@ -31,15 +23,6 @@ const EARLY: Duration = Duration::from_millis(100);
 pub(super) struct Ticket {
     waiting: u32,
     tally: Tally,
-}
-
-/// What became of one frame to one session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
-    Whole,
-    Waiting,
-    /// It does not fit, or the connection is gone: the session ends.
-    Never,
 }
 
 /// An order to deliver, as it came from the master.
@@ -54,7 +37,7 @@ pub(in crate::worker) struct Push<'a> {
 }
 
 impl State {
-    /// Delivers to all `/ws` sessions of a user, and reports once each has it or never will.
+    /// Delivers to all main sessions of a user, and reports once each has it or never will.
     pub(in crate::worker) fn push(&mut self, push: &Push<'_>) {
         let now = clock::mono();
         if now > push.deadline {
@@ -66,13 +49,17 @@ impl State {
             if !self.sessions[key as usize].endpoint.reached() {
                 continue;
             }
-            let answer = || {
-                let symbol = Symbol::new(push.symbol).ok()?;
-                Some(Answer { ticket: push.ticket, id: push.id, symbol, made: now })
-            };
-            match self.send(key, push.frame, || Bytes::copy_from_slice(push.frame), answer) {
+            let symbol = self.config.price.symbols.iter().find(|symbol| symbol.as_str() == push.symbol);
+            let answer = symbol.cloned().map(|symbol| Answer {
+                ticket: push.ticket,
+                id: push.id,
+                symbol,
+                made: now,
+            });
+            match self.send_numbered(key, push.frame, std::iter::once(Bytes::copy_from_slice(push.frame)), answer) {
                 Sent::Whole => tally.delivered += 1,
                 Sent::Waiting => waiting += 1,
+                Sent::Kept => {}
                 Sent::Never => tally.slow += u32::from(self.end_unsent(key)),
             }
         }
@@ -86,13 +73,14 @@ impl State {
     }
 
     /// Ends the session that a frame did not fit into. True when it was slow, false when it was gone.
-    fn end_unsent(&mut self, key: Key) -> bool {
-        let slow = self.sessions[key as usize].outbox.is_some();
+    pub(super) fn end_unsent(&mut self, key: Key) -> bool {
+        let session = &self.sessions[key as usize];
+        let slow = session.outbox.is_some();
         self.doom(key, if slow { Close::Slow } else { Close::Lost });
         slow
     }
 
-    fn ticket_done(&mut self, number: u64, count: impl FnOnce(&mut Tally)) {
+    pub(super) fn ticket_done(&mut self, number: u64, count: impl FnOnce(&mut Tally)) {
         let Some(ticket) = self.tickets.get_mut(&number) else { return };
         ticket.waiting -= 1;
         count(&mut ticket.tally);
@@ -101,45 +89,61 @@ impl State {
         }
     }
 
-    /// A session that was to get an answer ended before it left.
-    pub(super) fn ticket_lost(&mut self, number: u64) {
-        self.ticket_done(number, |_| {});
+    /// A session that was to get an answer ended before it left. Where it is `kept` for a client that comes back,
+    /// nobody knows.
+    pub(super) fn ticket_lost(&mut self, number: u64, kept: bool) {
+        self.ticket_done(number, |tally| tally.waiting += u32::from(kept));
     }
 
     /// Reports a ticket, whatever still waits.
     pub(super) fn ticket_over(&mut self, number: u64) {
         if let Some(ticket) = self.tickets.remove(&number) {
-            let tally = Tally { waiting: ticket.waiting, ..ticket.tally };
+            let tally = Tally { waiting: ticket.tally.waiting + ticket.waiting, ..ticket.tally };
             self.tell(&ToMaster::Delivered { ticket: number, tally });
         }
     }
 
     /// What a session has not got of a channel's messages yet, so that what it gets next is not before them.
-    fn catch_up(&mut self, subscription: Subscription) {
+    pub(super) fn catch_up(&mut self, subscription: Subscription) {
         let channel = self.channels.get_mut(subscription.channel);
+        if channel.kind.is_state() {
+            return;
+        }
         let Some(step) = channel.catch_up(subscription) else { return };
-        let bytes = Bytes::copy_from_slice(Channel::part(channel.frames(), &step));
-        match self.send(step.session, &bytes, || bytes.clone(), || None) {
+        let frames = channel.take();
+        self.send_step(&frames, &step);
+        self.channels.get_mut(subscription.channel).put_back(frames);
+    }
+
+    /// What a walk brings to one member of a channel of messages.
+    fn send_step(&mut self, frames: &Frames, step: &Step) {
+        let (key, bytes) = (step.session, frames.part(step));
+        let sent = self.send_numbered(key, bytes, frames.messages(step).cloned(), None);
+        match sent {
+            // One is counted already.
             Sent::Whole => self.counters.messages_out += step.count - 1,
-            Sent::Waiting => {}
-            Sent::Never => _ = self.end_unsent(step.session),
+            Sent::Waiting | Sent::Kept => {}
+            Sent::Never => _ = self.end_unsent(key),
         }
     }
 
     /// A message to a channel's subscribers but one. A walk brings it to them, joined with what is published meanwhile.
     pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
         let mut sessions = 0;
+        self.log_publication(name, bytes);
         if let Some(key) = self.channels.find(name) {
             if self.channels.get(key).waiting() + bytes.len() > JOINED {
                 // More than one write takes anyway: who is behind gets it now.
                 self.walk(key, usize::MAX);
             }
-            let session = skip.and_then(|skip| self.session(skip.key, skip.session));
+            let session = skip.and_then(|skip| {
+                self.sessions.get(skip.key as usize).filter(|session| session.id == skip.session)
+            });
             let but =
                 session.and_then(|session| session.subscriptions.iter().find(|s| s.channel == key).copied());
             but.into_iter().for_each(|but| self.catch_up(but));
             let channel = self.channels.get_mut(key);
-            if !channel.is_state() {
+            if !channel.kind.is_state() {
                 let members = channel.members() - usize::from(but.is_some());
                 sessions = u32::try_from(members).unwrap_or(u32::MAX);
                 match but {
@@ -194,7 +198,7 @@ impl State {
     /// Goes on with the walk of a channel for at most so many members. True when there is more.
     fn walk(&mut self, key: ChannelKey, most: usize) -> bool {
         let channel = self.channels.get_mut(key);
-        let (state, stats) = (channel.is_state(), channel.kind == Kind::Stats);
+        let (state, stats) = (channel.kind.is_state(), channel.kind == Kind::Stats);
         let frames = channel.take();
         let mut more = true;
         for _ in 0..most {
@@ -202,171 +206,24 @@ impl State {
                 more = false;
                 break;
             };
-            if state && let Some(outbox) = &mut self.sessions[step.session as usize].outbox {
-                self.counters.conflated += u64::from(outbox.push_state(key));
+            if !state {
+                self.send_step(&frames, &step);
                 continue;
             }
-            let bytes = Channel::part(&frames, &step);
-            match self.send(step.session, bytes, || Bytes::copy_from_slice(bytes), || None) {
-                Sent::Whole => {
-                    // `send` has counted one.
-                    self.counters.messages_out += step.count - 1;
-                    self.counters.stats_out += u64::from(stats);
-                }
-                Sent::Waiting => {}
+            if let Some(outbox) = &mut self.sessions[step.session as usize].outbox {
+                self.counters.conflated += u64::from(outbox.push_state(key));
+                self.news_for_poll(step.session);
+                continue;
+            }
+            let bytes = frames.part(&step);
+            match self.send(step.session, bytes, || Bytes::copy_from_slice(bytes)) {
+                Sent::Whole => self.counters.stats_out += u64::from(stats),
+                Sent::Waiting | Sent::Kept => {}
                 Sent::Never => _ = self.end_unsent(step.session),
             }
         }
         self.channels.get_mut(key).put_back(frames);
         more
-    }
-
-    /// Writes to a session, or lets the rest of the frame wait.
-    fn send(
-        &mut self,
-        key: Key,
-        bytes: &[u8],
-        shared: impl FnOnce() -> Bytes,
-        answer: impl FnOnce() -> Option<Answer>,
-    ) -> Sent {
-        let session = &mut self.sessions[key as usize];
-        if let Some(outbox) = &mut session.outbox {
-            if !outbox.fits(bytes.len(), self.config.ws.outbox) {
-                return Sent::Never;
-            }
-            outbox.push(shared(), answer());
-            return Sent::Waiting;
-        }
-        let written = session.wire.as_ref().map_or(Written::Part(0), |wire| wire.write(bytes));
-        match written {
-            Written::Whole => {
-                self.counters.messages_out += 1;
-                Sent::Whole
-            }
-            Written::Part(gone) => {
-                let now = clock::mono();
-                let mut outbox = Outbox::new(now);
-                outbox.begin(shared(), gone, answer());
-                session.outbox = Some(Box::new(outbox));
-                if let Some(wire) = &session.wire {
-                    wire.wake();
-                }
-                self.timers.suspect(key, session.id, now.after(self.config.ws.slow_timeout));
-                Sent::Waiting
-            }
-            Written::Broken => Sent::Never,
-        }
-    }
-
-    /// A frame that is nobody's ticket; a session that cannot take it ends.
-    pub(super) fn send_or_end(&mut self, key: Key, bytes: &Bytes) {
-        if self.send(key, bytes, || bytes.clone(), || None) == Sent::Never {
-            self.end_unsent(key);
-        }
-    }
-
-    /// A text message to one session.
-    pub(super) fn say(&mut self, key: Key, text: &str) {
-        self.send_or_end(key, &frame::text(text));
-    }
-
-    /// The welcome, before whatever waits already.
-    pub(super) fn send_first(&mut self, key: Key, welcome: Bytes) {
-        match &mut self.sessions[key as usize].outbox {
-            Some(outbox) => outbox.push_first(welcome),
-            None => self.send_or_end(key, &welcome),
-        }
-    }
-
-    /// The newest statistics to a newcomer that wants them: where the next will be long in coming, and where they are
-    /// from after it was `announced`, so that they count it already and its arrival brings no more. Other ones
-    /// would only be wrong: the next come within a second.
-    pub(super) fn send_stats(&mut self, key: Key, announced: Mono) {
-        let Some(stats) = self.channels.find("stats") else { return };
-        let channel = self.channels.get(stats);
-        if channel.members() <= STRETCHED && channel.made < announced {
-            return;
-        }
-        let wants = self.sessions[key as usize].subscriptions.iter().any(|s| s.channel == stats);
-        self.send_state(key, stats, wants);
-    }
-
-    /// The newest candles to a newcomer that wants them: the next may be long in coming.
-    pub(super) fn send_candles(&mut self, key: Key) {
-        let is_candle =
-            |channel: &ChannelKey| matches!(self.channels.get(*channel).kind, Kind::Candle { .. });
-        let own = self.sessions[key as usize].subscriptions.iter().map(|s| s.channel);
-        for channel in own.filter(is_candle).collect::<Vec<_>>() {
-            self.send_state(key, channel, true);
-        }
-    }
-
-    /// The newest state of a channel to one session.
-    pub(super) fn send_state(&mut self, key: Key, channel: ChannelKey, wanted: bool) {
-        if !wanted || self.channels.get(channel).frames().is_empty() {
-            return;
-        }
-        if matches!(self.channels.get(channel).kind, Kind::Price { .. }) {
-            self.encode_price(channel, clock::mono(), false);
-        }
-        match &mut self.sessions[key as usize].outbox {
-            Some(outbox) => _ = outbox.push_state(channel),
-            None => {
-                let bytes = Bytes::copy_from_slice(self.channels.get(channel).frames());
-                self.send_or_end(key, &bytes);
-            }
-        }
-    }
-
-    /// Writes as much of a session's outbox as its socket takes.
-    pub(super) fn flush(&mut self, key: Key) {
-        let now = clock::mono();
-        let mut done = Vec::new();
-        loop {
-            self.encode_waiting(key, now);
-            let session = &mut self.sessions[key as usize];
-            let (Some(outbox), Some(wire)) = (&mut session.outbox, &session.wire) else { break };
-            if outbox.is_empty() {
-                session.outbox = None;
-                break;
-            }
-            let mut slices = [IoSlice::new(&[]); JOIN];
-            let count = outbox.slices(&mut slices);
-            match wire.write_vectored(&slices[..count]) {
-                Ok(n) => {
-                    self.counters.messages_out += outbox.wrote(n, now, |answer| done.push(answer.ticket))
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    self.doom(key, Close::Lost);
-                    break;
-                }
-            }
-        }
-        for ticket in done {
-            self.ticket_done(ticket, |tally| tally.delivered += 1);
-        }
-    }
-
-    /// Turns the noted states into frames once nothing else waits, and makes old answers anew.
-    fn encode_waiting(&mut self, key: Key, now: Mono) {
-        let Some(outbox) = &mut self.sessions[key as usize].outbox else { return };
-        let (prices, rules) = (&self.prices, &self.rules);
-        outbox.refresh(now, OLD, |answer| {
-            let text = prices.answer(&answer.symbol, answer.id, rules, clock::boot())?;
-            Some(frame::text(text))
-        });
-        for channel in outbox.take_states() {
-            if now.since(self.channels.get(channel).made) > OLD
-                && matches!(self.channels.get(channel).kind, Kind::Price { .. })
-            {
-                self.encode_price(channel, now, false);
-            }
-            let bytes = Bytes::copy_from_slice(self.channels.get(channel).frames());
-            if let Some(outbox) = &mut self.sessions[key as usize].outbox {
-                outbox.push(bytes, None);
-            }
-        }
     }
 
     /// A price channel's frame with the age of now; to be `sent` to all, or only to one who asks.
@@ -404,11 +261,20 @@ impl State {
         if let Some(outbox) = &mut session.outbox {
             outbox.forget_state(channel);
         }
-        self.leave(subscription);
+        let (id, away) = (session.id, session.is_away());
+        let channel = self.channels.get(channel);
+        let room = (channel.kind == Kind::Room).then(|| channel.name.clone());
+        if let Some(room) = room {
+            self.leave_companion(key, &room);
+        }
+        self.depart(id, subscription, away);
     }
 
-    /// Takes a member out of its channel.
-    pub(super) fn leave(&mut self, subscription: Subscription) {
+    /// Takes a member out of its channel; `away`: one that is suspended.
+    pub(super) fn leave(&mut self, subscription: Subscription, away: bool) {
+        if away && self.channels.get(subscription.channel).kind.is_numbered() {
+            self.channels.get_mut(subscription.channel).count_away(false);
+        }
         if let Some(moved) = self.channels.leave(subscription) {
             let theirs = &mut self.sessions[moved as usize].subscriptions;
             if let Some(theirs) = theirs.iter_mut().find(|s| s.channel == subscription.channel) {

@@ -1,32 +1,39 @@
 //! All sessions of this worker and everything that is sent to them, in one place behind one lock that is never held
 //! across a wait. The process has one thread: the lock is never contended, it only satisfies the compiler.
 
+mod arrive;
 mod deliver;
 mod endpoints;
 mod inbound;
+mod peers;
+mod poll;
 mod prices;
 mod requests;
+mod rooms;
+mod send;
 mod sessions;
 mod settings;
+mod suspend;
 mod timers;
 
+pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
+pub(super) use peers::poll_anywhere;
 pub(super) use requests::Lost;
-pub(super) use sessions::{Opening, Request as SessionRequest};
+pub(super) use sessions::{Dress, Greeting, Opening, Request as SessionRequest};
 pub(super) use timers::TICK;
 
 use crate::access::Gate;
 use crate::config::Config;
-use crate::model::{Rules, SessionId};
+use crate::model::Rules;
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{Beat, Counters, Slot, ToMaster};
+use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
 use crate::session::{ChannelKey, Channels, Key, Users};
 use crate::transports::ws::Farewell;
 use crate::worker::http::Charts;
-use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use prices::Prices;
 use requests::Requests;
@@ -44,6 +51,7 @@ const READ: usize = 64 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Me {
     pub(super) slot: Slot,
+    pub(super) generation: Generation,
     pub(super) pid: u32,
 }
 
@@ -84,6 +92,14 @@ pub(super) struct State {
     /// Connections that have not asked anything yet.
     arriving: u32,
     sessions: Slab<Session>,
+    /// Sessions so far, and their returns.
+    turns: u32,
+    suspended: suspend::Suspended,
+    takes: arrive::Takes,
+    forwards: peers::Forwards,
+    entrances: rooms::Entrances,
+    /// Polling sessions for which something has come.
+    news: Vec<Key>,
     users: Users,
     channels: Channels,
     /// Channels with something to send to members that have not seen it.
@@ -91,7 +107,8 @@ pub(super) struct State {
     /// Told when there is one more.
     pub(super) walks: Arc<Notify>,
     tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
-    farewells: HashMap<SessionId, Farewell, RandomState>,
+    /// By the turn of the session.
+    farewells: HashMap<u32, Farewell, foldhash::fast::RandomState>,
     /// Connections whose last bytes are on their way.
     leaving: usize,
     /// Sessions that end when nobody walks the table any more.
@@ -126,6 +143,12 @@ impl Hub {
             board,
             arriving: 0,
             sessions: Slab::new(),
+            turns: 0,
+            suspended: suspend::Suspended::default(),
+            takes: arrive::Takes::default(),
+            forwards: peers::Forwards::default(),
+            entrances: rooms::Entrances::default(),
+            news: Vec::new(),
             users: Users::default(),
             channels,
             walking: Vec::new(),
@@ -165,7 +188,7 @@ impl State {
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
-            sessions: short(self.sessions.len()),
+            sessions: short(self.population()),
             digest: self.digest,
             users: short(self.users.len()),
             stats_watchers: short(watchers),
@@ -205,12 +228,12 @@ impl State {
 
     /// How many sessions there are, those in their handshake among them.
     pub(super) fn population(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() - self.suspended.count
     }
 
     /// What counts for evenness: sessions, and connections that may become some.
     pub(super) fn occupancy(&self) -> u32 {
-        u32::try_from(self.sessions.len()).unwrap_or(u32::MAX).saturating_add(self.arriving)
+        u32::try_from(self.population()).unwrap_or(u32::MAX).saturating_add(self.arriving)
     }
 
     /// Tells the other workers; one that accepts no more is no example to them.

@@ -24,9 +24,15 @@ pub(super) enum Waiter {
     /// A session that published.
     Session {
         key: Key,
-        id: SessionId,
+        turn: u32,
         /// The client's id, where it wants an `ack`.
         ack: Option<Box<str>>,
+    },
+    /// A session that enters a room.
+    Room {
+        /// With which others.
+        group: u64,
+        room: Box<str>,
     },
 }
 
@@ -39,11 +45,22 @@ pub(in crate::worker) struct Requests {
 }
 
 impl Requests {
+    /// A number of its own.
+    pub(super) fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
     /// A number for a question.
     pub(super) fn expect(&mut self, waiter: Waiter) -> u64 {
-        self.last += 1;
-        self.waiting.insert(self.last, waiter);
-        self.last
+        let number = self.number();
+        self.waiting.insert(number, waiter);
+        number
+    }
+
+    /// Who waited for it.
+    pub(super) fn done(&mut self, request: u64) -> Option<Waiter> {
+        self.waiting.remove(&request)
     }
 
     /// A number for a quote, and where its outcome comes.
@@ -79,7 +96,8 @@ impl State {
     /// The master has decided on a session.
     pub(in crate::worker) fn opened(&mut self, session: SessionId, verdict: Verdict) {
         if let Some((key, waiter)) = self.requests.opens.remove(&session) {
-            if verdict == Verdict::Accepted && self.session(key, session).is_some() {
+            let same = self.sessions.get(key as usize).is_some_and(|own| own.id == session);
+            if verdict == Verdict::Accepted && same {
                 self.accepted(key);
             }
             // A client that has gone in the meantime has taken its session back already.
@@ -98,7 +116,7 @@ impl State {
     pub(in crate::worker) fn publish_receipt(&mut self, request: u64, sessions: u32) {
         match self.requests.waiting.remove(&request) {
             Some(Waiter::Publish(waiter)) => _ = waiter.send(sessions),
-            Some(Waiter::Session { key, id, ack }) => self.published(key, id, ack.as_deref()),
+            Some(Waiter::Session { key, turn, ack }) => self.published(key, turn, ack.as_deref()),
             _ => {}
         }
     }

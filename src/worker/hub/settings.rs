@@ -6,13 +6,14 @@ use crate::access::Gate;
 use crate::config::{Config, Publish};
 use crate::model::Interval;
 use crate::os::clock;
-use crate::session::{Channels, Key, Kind};
+use super::sessions::Session;
+use crate::session::{Key, Kind};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The channels that a configuration makes.
 pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
-    let mut all = vec![("stats".to_owned(), Kind::Stats)];
+    let mut all = vec![("stats".to_owned(), Kind::Stats), ("presence".to_owned(), Kind::Presence)];
     for symbol in &config.price.symbols {
         let kind = |every| Kind::Price { symbol: symbol.clone(), every };
         all.push((format!("price:{symbol}"), kind(Duration::ZERO)));
@@ -37,9 +38,10 @@ impl State {
         self.revision = revision;
         self.rules = self.config.price.rules();
         self.gate = Arc::new(Gate::new(&self.config));
-        if channels(&old) != channels(&self.config) {
+        let (before, after) = (channels(&old), channels(&self.config));
+        if before != after {
             while self.walk_on() {}
-            self.move_channels();
+            self.change_channels(&before, after);
         }
         self.retune(&old);
         self.prices.review();
@@ -48,32 +50,31 @@ impl State {
             self.timers.renew();
             for (key, session) in &self.sessions {
                 if let Ok(key) = Key::try_from(key) {
-                    self.timers.watch(key, session.id, now.after(self.config.heartbeat.interval / 2));
+                    self.timers.watch(key, session.turn, now.after(self.config.heartbeat.interval / 2));
                 }
             }
         }
     }
 
-    fn move_channels(&mut self) {
-        let old = std::mem::replace(&mut self.channels, Channels::new(channels(&self.config)));
+    /// The channels that are no more lose their members; those that stay keep them.
+    fn change_channels(&mut self, before: &[(String, Kind)], after: Vec<(String, Kind)>) {
+        for (name, _) in before.iter().filter(|(name, _)| after.iter().all(|(other, _)| other != name)) {
+            let Some(channel) = self.channels.find(name) else { continue };
+            let is_member = |session: &Session| session.subscriptions.iter().any(|s| s.channel == channel);
+            let members = self.sessions.iter().filter(|(_, session)| is_member(session));
+            let members: Vec<_> = members.filter_map(|(key, _)| Key::try_from(key).ok()).collect();
+            members.into_iter().for_each(|key| self.unsubscribe(key, channel));
+            self.walking.retain(|at| *at != channel);
+            self.channels.remove(channel);
+        }
+        for (name, kind) in after {
+            match self.channels.find(&name) {
+                Some(channel) => self.channels.get_mut(channel).kind = kind,
+                None => _ = self.channels.add(name, kind),
+            }
+        }
         let prices = Prices::new(&self.config.price, &self.channels);
         let known = std::mem::replace(&mut self.prices, prices);
         self.prices.adopt(known);
-        for (_, channel) in old.iter() {
-            let new = self.channels.find(&channel.name);
-            if let Some(new) = new.filter(|_| channel.is_state()) {
-                self.channels.get_mut(new).set(channel.frames(), channel.made, false);
-            }
-        }
-        for (key, session) in &mut self.sessions {
-            let Ok(key) = Key::try_from(key) else { continue };
-            let names = session.subscriptions.iter().map(|s| &*old.get(s.channel).name);
-            let kept: Vec<_> = names.filter_map(|name| self.channels.find(name)).collect();
-            session.subscriptions =
-                kept.into_iter().map(|channel| self.channels.join(channel, key)).collect();
-            if let Some(outbox) = &mut session.outbox {
-                outbox.rename_states(|channel| self.channels.find(&old.get(channel).name));
-            }
-        }
     }
 }

@@ -2,7 +2,8 @@
 //! all sessions of the worker.
 
 use super::State;
-use crate::model::{Mono, SessionId, Wheel};
+use super::sessions::Dress;
+use crate::model::{Mono, Wheel};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::session::Key;
@@ -23,6 +24,14 @@ enum Due {
     Slow(Key, u32),
     /// Say PONG.
     Pong(Key, u32),
+    /// A poll has waited long enough.
+    Poll(Key, u32, u32),
+    /// No poll has come.
+    Gap(Key, u32, u32),
+    /// A poll may be answered with state again.
+    Pace(Key, u32),
+    /// A suspended session's client has not come back.
+    Forget(Key, u32),
     /// Report what there is.
     Ticket(u64),
 }
@@ -36,29 +45,44 @@ pub(super) struct Timers {
     last: Mono,
 }
 
-/// Enough of an id to see that a place has been used again. `UUIDv7` has its chance at the end.
-fn mark(id: SessionId) -> u32 {
-    (id.0 & u128::from(u32::MAX)) as u32
-}
-
 impl Timers {
     pub(super) fn new(now: Mono) -> Self {
         Self { wheel: Wheel::new(TICK, SLOTS, now), epoch: 0, last: now }
     }
 
-    /// Look for a session's sign of life then.
-    pub(super) fn watch(&mut self, key: Key, id: SessionId, at: Mono) {
-        self.wheel.insert(at, Due::Beat(key, mark(id), self.epoch));
+    /// Look for a session's sign of life then. `turn` is the session's.
+    pub(super) fn watch(&mut self, key: Key, turn: u32, at: Mono) {
+        self.wheel.insert(at, Due::Beat(key, turn, self.epoch));
     }
 
     /// Look then whether a session's outbox has moved.
-    pub(super) fn suspect(&mut self, key: Key, id: SessionId, at: Mono) {
-        self.wheel.insert(at, Due::Slow(key, mark(id)));
+    pub(super) fn suspect(&mut self, key: Key, turn: u32, at: Mono) {
+        self.wheel.insert(at, Due::Slow(key, turn));
     }
 
     /// Say PONG to a session then.
-    pub(super) fn pong(&mut self, key: Key, id: SessionId, at: Mono) {
-        self.wheel.insert(at, Due::Pong(key, mark(id)));
+    pub(super) fn pong(&mut self, key: Key, turn: u32, at: Mono) {
+        self.wheel.insert(at, Due::Pong(key, turn));
+    }
+
+    /// Answer a poll then, with whatever there is.
+    pub(super) fn poll_over(&mut self, key: Key, turn: u32, asked: u32, at: Mono) {
+        self.wheel.insert(at, Due::Poll(key, turn, asked));
+    }
+
+    /// Look then whether there was another poll.
+    pub(super) fn poll_gap(&mut self, key: Key, turn: u32, asked: u32, at: Mono) {
+        self.wheel.insert(at, Due::Gap(key, turn, asked));
+    }
+
+    /// Look then whether a poll can be answered with state.
+    pub(super) fn pace(&mut self, key: Key, turn: u32, at: Mono) {
+        self.wheel.insert(at, Due::Pace(key, turn));
+    }
+
+    /// Forget a suspended session then.
+    pub(super) fn forget(&mut self, key: Key, turn: u32, at: Mono) {
+        self.wheel.insert(at, Due::Forget(key, turn));
     }
 
     /// Report a ticket then.
@@ -88,47 +112,74 @@ impl State {
         let mut due = Vec::new();
         self.timers.wheel.expire(now, &mut due);
         for due in due {
-            match due {
-                Due::Beat(key, marked, epoch) if epoch == self.timers.epoch => {
-                    self.beat_due(key, marked, now)
-                }
-                Due::Beat(..) => {}
-                Due::Slow(key, marked) => self.slow_due(key, marked, now),
-                Due::Pong(key, marked) => {
-                    let same = self.sessions.get(key as usize).is_some_and(|s| mark(s.id) == marked);
-                    self.pong_due(same.then_some(key));
-                }
-                Due::Ticket(ticket) => self.ticket_over(ticket),
-            }
+            self.do_due(due, now);
             self.settle();
         }
         let channels = self.prices.due(&self.rules, now, boot);
         self.publish_prices(channels);
     }
 
-    fn beat_due(&mut self, key: Key, marked: u32, now: Mono) {
-        let Some(session) = self.sessions.get(key as usize).filter(|s| mark(s.id) == marked) else { return };
-        let (id, heartbeat) = (session.id, &self.config.heartbeat);
-        let (silent, interval, timeout) = (now.since(session.last_in), heartbeat.interval, heartbeat.timeout);
-        let (wakes, dies) = (session.last_in.after(interval), session.last_in.after(timeout));
-        if silent >= timeout {
-            self.end(key, Close::Silent);
-        } else if silent >= interval {
-            self.timers.watch(key, id, dies.min(now.after(interval)));
-            self.send_or_end(key, &frame::ping([]));
-        } else {
-            self.timers.watch(key, id, wakes);
+    fn do_due(&mut self, due: Due, now: Mono) {
+        match due {
+            Due::Beat(key, turn, epoch) if epoch == self.timers.epoch && self.session(key, turn).is_some() => {
+                self.beat_due(key, now);
+            }
+            Due::Beat(..) => {}
+            Due::Pong(key, turn) => {
+                let same = self.session(key, turn).is_some();
+                self.pong_due(same.then_some(key));
+            }
+            Due::Forget(key, turn) => self.forget(key, turn),
+            Due::Ticket(ticket) => self.ticket_over(ticket),
+            Due::Slow(key, turn)
+            | Due::Poll(key, turn, _)
+            | Due::Gap(key, turn, _)
+            | Due::Pace(key, turn)
+                if self.session(key, turn).is_none() => {}
+            Due::Slow(key, _) => self.slow_due(key, now),
+            Due::Poll(key, _, asked) => self.poll_over(key, asked),
+            Due::Gap(key, _, asked) => self.gap_over(key, asked),
+            Due::Pace(key, _) => self.pace_due(key),
         }
     }
 
-    fn slow_due(&mut self, key: Key, marked: u32, now: Mono) {
-        let Some(session) = self.sessions.get(key as usize).filter(|s| mark(s.id) == marked) else { return };
+    fn beat_due(&mut self, key: Key, now: Mono) {
+        let (session, heartbeat) = (&self.sessions[key as usize], &self.config.heartbeat);
+        let (turn, interval, timeout) = (session.turn, heartbeat.interval, heartbeat.timeout);
+        match session.dress {
+            // Nothing is heard of them: TCP tells whether they are there (`Wire::lose_after`).
+            Dress::Events(_) => {
+                self.timers.watch(key, turn, now.after(interval));
+                let old = Mono(now.0.saturating_sub(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)));
+                if let Some(replay) = &mut self.sessions[key as usize].replay {
+                    replay.confirm_before(old);
+                }
+                self.send_or_end(key, &frame::ping([]));
+            }
+            Dress::Websocket => {
+                let silent = now.since(session.last_in);
+                let (wakes, dies) = (session.last_in.after(interval), session.last_in.after(timeout));
+                if silent >= timeout {
+                    self.end(key, Close::Silent);
+                } else if silent >= interval {
+                    self.timers.watch(key, turn, dies.min(now.after(interval)));
+                    self.ping(key);
+                } else {
+                    self.timers.watch(key, turn, wakes);
+                }
+            }
+            Dress::Poll => {}
+        }
+    }
+
+    fn slow_due(&mut self, key: Key, now: Mono) {
+        let session = &self.sessions[key as usize];
         let Some(outbox) = &session.outbox else { return };
-        let (id, due) = (session.id, outbox.progress().after(self.config.ws.slow_timeout));
+        let (turn, due) = (session.turn, outbox.progress().after(self.config.ws.slow_timeout));
         if due <= now {
             self.end(key, Close::Slow);
         } else {
-            self.timers.suspect(key, id, due);
+            self.timers.suspect(key, turn, due);
         }
     }
 }

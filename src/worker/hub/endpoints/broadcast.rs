@@ -6,7 +6,7 @@ use crate::os::clock;
 use crate::protocol::client;
 use crate::protocol::cluster::{BROADCAST, Skip, client_name};
 use crate::session::Key;
-use crate::worker::hub::State;
+use crate::worker::hub::{Greeting, State};
 use crate::ws::frame;
 
 pub(super) struct Broadcast;
@@ -16,7 +16,7 @@ impl Service for Broadcast {
         Some(BROADCAST)
     }
 
-    fn greet(&self, state: &mut State, key: Key, _: &[String]) {
+    fn greet(&self, state: &mut State, key: Key, _: &Greeting) {
         let (id, name) = (state.sessions[key as usize].id.to_string(), name(state, key));
         let beat = u64::try_from(state.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
         let me = (state.me.slot, state.me.pid);

@@ -5,7 +5,7 @@ use crate::model::{Gcra, Mono, Rate};
 use crate::os::clock;
 use crate::protocol::client;
 use crate::session::Key;
-use crate::worker::hub::State;
+use crate::worker::hub::{Greeting, State};
 use crate::ws::frame;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(in crate::worker::hub) struct Commands {
 pub(super) struct Command;
 
 impl Service for Command {
-    fn greet(&self, state: &mut State, key: Key, _: &[String]) {
+    fn greet(&self, state: &mut State, key: Key, _: &Greeting) {
         let config = state.config.clone();
         if !config.command.greeting.is_empty() {
             state.send_first(key, frame::text(&config.command.greeting));
@@ -45,7 +45,7 @@ impl Service for Command {
                 let answer = format!("{}{data}", state.config.command.prefix);
                 state.say(key, &answer);
             }
-            Some(client::Command::Ping) => state.ping(key),
+            Some(client::Command::Ping) => state.command_ping(key),
             None => {
                 state.misheard(key, text);
                 state.say(key, ERROR);
@@ -55,14 +55,14 @@ impl Service for Command {
 }
 
 impl State {
-    fn ping(&mut self, key: Key) {
+    fn command_ping(&mut self, key: Key) {
         let delay = self.config.command.ping_delay;
         if delay.is_zero() || self.commands.waiting >= WAITING {
             return self.pong(key);
         }
         self.commands.waiting += 1;
-        let id = self.sessions[key as usize].id;
-        self.timers.pong(key, id, clock::mono().after(delay));
+        let turn = self.sessions[key as usize].turn;
+        self.timers.pong(key, turn, clock::mono().after(delay));
     }
 
     fn pong(&mut self, key: Key) {

@@ -1,13 +1,14 @@
 //! `/ws`, the main session: `btc-cluster.v1.json`.
 
 use super::Service;
-use crate::model::{Device, SessionId, Symbol};
+use crate::model::{Device, Symbol};
 use crate::os::clock;
-use crate::protocol::client::{self, ClientMessage, Refusal, Welcome, parse};
+use crate::protocol::client::{self, ClientMessage, Refusal, Resume, Welcome, parse, room};
 use crate::protocol::cluster::ToMaster;
 use crate::session::{ChannelKey, Key, Kind};
-use crate::worker::hub::State;
 use crate::worker::hub::requests::Waiter;
+use crate::worker::hub::rooms::is_companion;
+use crate::worker::hub::{Greeting, State};
 use crate::ws::frame;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -15,34 +16,52 @@ use std::borrow::Cow;
 pub(super) struct Main;
 
 impl Service for Main {
-    fn greet(&self, state: &mut State, key: Key, asked: &[String]) {
+    fn greet(&self, state: &mut State, key: Key, greeting: &Greeting) {
+        let asked = &greeting.channels;
         for channel in asked.iter().filter_map(|name| state.channels.find(name)).collect::<Vec<_>>() {
-            state.subscribe(key, channel);
+            state.subscribe_known(key, channel);
         }
-        let welcome = frame::text(state.welcome(key, asked));
+        let welcome = frame::text(state.welcome(key, greeting));
         state.send_first(key, welcome);
         // Until now the last sign of life is the announcement.
         let announced = state.sessions[key as usize].last_in;
         state.send_stats(key, announced);
-        state.send_candles(key);
+        state.send_rare_states(key);
+        let rooms: Vec<_> = asked.iter().map(String::as_str).filter(|name| room(name).is_some()).collect();
+        if !greeting.resumed && !rooms.is_empty() {
+            state.enter_all(key, &rooms, Vec::new(), None);
+        }
     }
 
     fn text(&self, state: &mut State, key: Key, text: &str) {
         if let Err(refusal) = parse(text).and_then(|message| state.obey(key, message)) {
             let answer = client::error(refusal.id, refusal.code, &refusal.message);
-            state.say(key, &answer);
+            state.reply(key, &answer);
         }
     }
 }
 
 impl State {
-    fn welcome(&self, key: Key, channels: &[String]) -> String {
+    /// A channel of the configuration; rooms are entered.
+    fn subscribe_known(&mut self, key: Key, channel: ChannelKey) {
+        if self.channels.get(channel).kind != Kind::Room {
+            self.subscribe(key, channel);
+        }
+    }
+
+    fn welcome(&self, key: Key, greeting: &Greeting) -> String {
         let session = &self.sessions[key as usize];
         let (id, time) = (session.id.to_string(), clock::wall());
         let mut welcome = Welcome::new(&id, session.user.as_str(), (self.me.slot, self.me.pid), time);
         welcome.device = session.device.as_ref().map(Device::as_str);
         welcome.heartbeat_ms = u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
-        welcome.channels = channels.iter().map(String::as_str).collect();
+        let resume = session.replay.as_ref().filter(|_| self.resumes()).map(|replay| {
+            let (home, secret) = (self.me.generation, replay.secret);
+            Resume { home, place: key, secret, seen: None }.to_string()
+        });
+        welcome.resume = resume.as_deref();
+        welcome.resumed = greeting.resumed;
+        welcome.channels = greeting.channels.iter().map(String::as_str).collect();
         let price = self.prices.object(&self.config.price.symbol, &self.rules, clock::boot());
         let price = price.and_then(|json| RawValue::from_string(json).ok());
         welcome.price = price.as_deref();
@@ -51,13 +70,12 @@ impl State {
 
     fn obey<'a>(&mut self, key: Key, message: ClientMessage<'a>) -> Result<(), Refusal<'a>> {
         match message {
-            ClientMessage::Subscribe { channels, id } => {
-                let channels = self.find_all(&channels, id)?;
-                self.subscribe_all(key, &channels, id)?;
-                self.acknowledge(key, id);
-            }
+            ClientMessage::Subscribe { channels, id } => self.subscribe_from(key, &channels, id)?,
             ClientMessage::Unsubscribe { channels, id } => {
-                for channel in self.find_all(&channels, id)? {
+                // A room in which nobody is is no unknown channel.
+                let known = channels.iter().filter(|name| room(name).is_none() || self.channels.find(name).is_some());
+                let known: Vec<_> = known.cloned().collect();
+                for channel in self.find_all(&known, id)? {
                     self.unsubscribe(key, channel);
                 }
                 self.acknowledge(key, id);
@@ -65,17 +83,17 @@ impl State {
             ClientMessage::Publish { channel, data, id } => self.publish_from(key, &channel, data, id)?,
             ClientMessage::Quote { symbol, id } => {
                 let answer = self.own_quote(symbol.as_deref(), id)?;
-                self.say(key, &answer);
+                self.reply(key, &answer);
             }
-            ClientMessage::Ping { id } => self.say(key, &client::pong(id)),
-            ClientMessage::Echo { data, id } => self.say(key, &client::echo(id, data)),
+            ClientMessage::Ping { id } => self.reply(key, &client::pong(id)),
+            ClientMessage::Echo { data, id } => self.reply(key, &client::echo(id, data)),
         }
         Ok(())
     }
 
-    fn acknowledge(&mut self, key: Key, id: Option<&RawValue>) {
+    pub(in crate::worker::hub) fn acknowledge(&mut self, key: Key, id: Option<&RawValue>) {
         if let Some(id) = id {
-            self.say(key, &client::ack(id));
+            self.reply(key, &client::ack(id));
         }
     }
 
@@ -90,7 +108,10 @@ impl State {
             return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));
         }
         let find = |name: &Cow<'_, str>| {
-            let open = |channel: &ChannelKey| self.channels.get(*channel).kind != Kind::Endpoint;
+            let open = |channel: &ChannelKey| {
+                let channel = self.channels.get(*channel);
+                channel.kind != Kind::Endpoint && !is_companion(&channel.name)
+            };
             self.channels.find(name).filter(open).ok_or_else(|| {
                 let shown: String = name.chars().take(64).collect();
                 Refusal::new("unknown-channel", format!("there is no channel {shown:?}"), id)
@@ -99,24 +120,38 @@ impl State {
         names.iter().map(find).collect()
     }
 
-    fn subscribe_all<'a>(
+    /// All or nothing, and of rooms only the master knows.
+    fn subscribe_from<'a>(
         &mut self,
         key: Key,
-        channels: &[ChannelKey],
+        names: &[Cow<'_, str>],
         id: Option<&'a RawValue>,
     ) -> Result<(), Refusal<'a>> {
         let most = self.config.limits.channels_per_session as usize;
+        let (rooms, others): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| room(name).is_some());
+        let others = self.find_all(&others, id)?;
         let has = &self.sessions[key as usize].subscriptions;
-        let mut new: Vec<_> = channels.iter().filter(|c| has.iter().all(|s| s.channel != **c)).collect();
+        let has_one = |channel: ChannelKey| has.iter().any(|s| s.channel == channel);
+        let mut new: Vec<_> = others.into_iter().filter(|channel| !has_one(*channel)).collect();
         new.sort_unstable();
         new.dedup();
-        if has.len() + new.len() > most {
+        let in_room = |name: &str| self.channels.find(name).is_some_and(has_one);
+        let mut rooms: Vec<_> = rooms.iter().map(|name| &**name).filter(|name| !in_room(name)).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        let count = has.iter().filter(|s| !is_companion(&self.channels.get(s.channel).name)).count();
+        if count + new.len() + rooms.len() > most {
             return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));
         }
-        for channel in new {
-            self.subscribe(key, *channel);
-            self.send_state(key, *channel, true);
+        if !rooms.is_empty() {
+            self.enter_all(key, &rooms, new, id);
+            return Ok(());
         }
+        for channel in new {
+            self.subscribe(key, channel);
+            self.send_state(key, channel, true);
+        }
+        self.acknowledge(key, id);
         Ok(())
     }
 
@@ -127,13 +162,17 @@ impl State {
         data: &RawValue,
         id: Option<&'a RawValue>,
     ) -> Result<(), Refusal<'a>> {
-        let channel = self.find_all(&[Cow::Borrowed(name)], id)?[0];
-        if self.channels.get(channel).kind != (Kind::Messages { anyone: true }) {
-            return Err(Refusal::new("forbidden", "sessions may not publish there", id));
+        if room(name).is_some() {
+            self.may_speak(key, name, id)?;
+        } else {
+            let channel = self.find_all(&[Cow::Borrowed(name)], id)?[0];
+            if self.channels.get(channel).kind != (Kind::Messages { anyone: true }) {
+                return Err(Refusal::new("forbidden", "sessions may not publish there", id));
+            }
         }
         let session = &self.sessions[key as usize];
         let text = client::channel_message(name, Some(session.user.as_str()), clock::wall(), data.get());
-        let waiter = Waiter::Session { key, id: session.id, ack: id.map(|id| id.get().into()) };
+        let waiter = Waiter::Session { key, turn: session.turn, ack: id.map(|id| id.get().into()) };
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
         self.tell(&ToMaster::Publish {
@@ -161,9 +200,9 @@ impl State {
     }
 
     /// The master has what a session published: now it may be told.
-    pub(in crate::worker::hub) fn published(&mut self, key: Key, id: SessionId, ack: Option<&str>) {
+    pub(in crate::worker::hub) fn published(&mut self, key: Key, turn: u32, ack: Option<&str>) {
         let ack = ack.and_then(|text| RawValue::from_string(text.to_owned()).ok());
-        if self.session(key, id).is_some() {
+        if self.session(key, turn).is_some() {
             self.acknowledge(key, ack.as_deref());
         }
     }

@@ -10,7 +10,7 @@ mod stream;
 
 pub(super) use command::Commands;
 
-use super::State;
+use super::{Greeting, State};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Endpoint, NO_RECEIPT, Skip, ToMaster};
@@ -24,8 +24,8 @@ pub(super) trait Service: Sync {
         None
     }
 
-    /// The session has got its connection; `asked` are the channels of its query.
-    fn greet(&self, _: &mut State, _: Key, _asked: &[String]) {}
+    /// The session has got its connection.
+    fn greet(&self, _: &mut State, _: Key, _: &Greeting) {}
 
     /// A text from its client, within the limits.
     fn text(&self, state: &mut State, key: Key, text: &str);

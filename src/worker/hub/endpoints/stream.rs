@@ -6,13 +6,13 @@ use crate::config::Config;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::Endpoint;
 use crate::session::Key;
-use crate::worker::hub::State;
-use crate::worker::hub::sessions::Session;
+use crate::worker::hub::{Greeting, State};
+use crate::worker::hub::sessions::{Link, Session};
 
 pub(super) struct Stream;
 
 impl Service for Stream {
-    fn greet(&self, state: &mut State, key: Key, _: &[String]) {
+    fn greet(&self, state: &mut State, key: Key, _: &Greeting) {
         state.tune_in(key);
     }
 
@@ -36,8 +36,7 @@ impl State {
             None => {
                 let close = Close::StreamRemoved;
                 let (event, reason) = (close.slug(), "the configuration has this stream no more");
-                let text = client::system(&client::EventText { event, reason, reconnect_in_ms: None });
-                self.end_saying(key, close, &text);
+                self.end_saying(key, close, &client::EventText { event, reason, reconnect_in_ms: None });
             }
         }
     }
@@ -50,7 +49,7 @@ impl State {
         let changed = |session: &Session| {
             let name = session.stream.as_deref().unwrap_or_default();
             session.endpoint == Endpoint::Stream
-                && session.wire.is_some()
+                && matches!(session.link, Link::Wire(_))
                 && old.stream(name) != self.config.stream(name)
         };
         let keys = self.sessions.iter().filter(|(_, session)| changed(session));

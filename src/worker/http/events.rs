@@ -1,0 +1,59 @@
+//! `GET /api/v1/events`: a session over Server-Sent Events.
+
+use super::takeover::Takeover;
+use super::wanted;
+use super::{refuse, wanted::Wanted};
+use crate::protocol::client::{Problem, Resume};
+use crate::protocol::cluster::Endpoint;
+use crate::transports::sse::Body;
+use crate::worker::hub::{Dress, Greeting, Hub, Refused, SessionRequest, arrive};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, Version, header};
+use axum::response::{IntoResponse, Response};
+
+/// Serves the route.
+pub(super) async fn open(State(hub): State<Hub>, request: Request) -> Response {
+    begin(&hub, request).await.unwrap_or_else(|problem| {
+        hub.lock().counters.count_refused(problem.slug);
+        refuse::with(&problem)
+    })
+}
+
+async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
+    let client = wanted::client(&request)?;
+    let Wanted { user, device, channels, resume } =
+        wanted::read(&hub.config(), Endpoint::Ws, &request, client)?;
+    wanted::takes_sessions(hub)?;
+    let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    let resume = last.and_then(Resume::parse).or(resume);
+    let chunks = request.version() >= Version::HTTP_11;
+    let session = SessionRequest {
+        user,
+        device,
+        endpoint: Endpoint::Ws,
+        stream: None,
+        address: client.counted,
+        dress: Dress::Events(if chunks { Body::Chunked } else { Body::Plain }),
+    };
+    let arrival = match arrive(hub, session, resume).await {
+        Ok(arrival) => arrival,
+        // An EventSource comes back until it is told this.
+        Err(Refused::Ended(_)) => return Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(refused) => return Err(wanted::refusal(refused)),
+    };
+    let resumed = arrival.channels.is_some();
+    let greeting = Greeting { channels: arrival.channels.unwrap_or(channels), resumed };
+    let (takeover, body) = Takeover::by(arrival.opening, greeting);
+    let mut response = Response::new(body);
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONNECTION, "close"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    // nginx gathers answers unless it is told not to.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response.extensions_mut().insert(takeover);
+    Ok(response)
+}

@@ -1,0 +1,263 @@
+//! Sessions over long polling: what waits for one leaves in the answer to its next poll. Alive while a poll waits, and
+//! `poll.gap` after.
+
+use super::State;
+use super::arrive::{Refused, arrive};
+use super::send::{OLD, Sent};
+use super::sessions::{Dress, Greeting, Link, Request};
+use super::{Hub, sessions::Opening};
+use crate::model::Mono;
+use crate::os::clock;
+use crate::protocol::client::{Close, Resume};
+use crate::protocol::cluster::Endpoint;
+use crate::protocol::peer::{Poll, Polled};
+use crate::session::{Key, NO_TICKET};
+use crate::ws::frame;
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// State alone is an answer so often at most: a poll for each price would cost more than the prices.
+const PACE: Duration = Duration::from_secs(1);
+/// Messages that are not numbered and wait for the next poll, at most.
+const NOTICES: usize = 64;
+
+/// What a polling session has instead of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Polling {
+    waiter: Option<oneshot::Sender<String>>,
+    /// Polls so far: tells the timers of one from those of the next.
+    asked: u32,
+    answered: Mono,
+    /// Frames that are not numbered.
+    notices: Vec<Bytes>,
+    /// It is among those that are looked at before the hub rests.
+    noted: bool,
+    paced: bool,
+}
+
+/// A poll that waits. Dropped, its client has gone.
+struct Waiting {
+    hub: Hub,
+    key: Key,
+    turn: u32,
+    asked: u32,
+    answer: oneshot::Receiver<String>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.hub.lock().poll_gone(self.key, self.turn, self.asked);
+    }
+}
+
+/// Serves a poll of a session of this worker, or opens one here.
+pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
+    let again = poll.resume.and_then(|resume| hub.lock().poll_again(hub, &resume, &poll));
+    let waiting = match again {
+        Some(waiting) => waiting,
+        None => match begin(hub, poll).await {
+            Ok(waiting) => waiting,
+            Err(Refused::Ended(code)) => return Polled::Ended(code),
+            Err(Refused::Verdict(verdict)) => return Polled::Refused(verdict),
+        },
+    };
+    let mut waiting = waiting;
+    // Without an answer the session has ended meanwhile, or its worker does.
+    (&mut waiting.answer).await.map_or(Polled::Gone, Polled::Answer)
+}
+
+async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
+    let Poll { user, device, channels, address, resume } = poll;
+    let endpoint = Endpoint::Ws;
+    let request = Request { user, device, endpoint, stream: None, address, dress: Dress::Poll };
+    let arrival = arrive(hub, request, resume).await?;
+    let resumed = arrival.channels.is_some();
+    let greeting = Greeting { channels: arrival.channels.unwrap_or(channels), resumed };
+    arrival.opening.attach_poll(&greeting).ok_or(Refused::Verdict(None))
+}
+
+impl Opening {
+    /// The session is greeted, and its first poll answered at once.
+    fn attach_poll(mut self, greeting: &Greeting) -> Option<Waiting> {
+        let (hub, key, turn) = (self.hub.clone(), self.key, self.turn);
+        self.done = true;
+        let mut state = hub.lock();
+        state.session(key, turn)?;
+        state.attached(key, turn, greeting);
+        let waiting = state.wait_for_news(&hub, key)?;
+        state.speak_to_poll(key);
+        state.settle();
+        drop(state);
+        Some(waiting)
+    }
+}
+
+impl State {
+    /// Another poll of a session that polls here; `None`: it is none, or not all is here that the client lacks.
+    fn poll_again(&mut self, hub: &Hub, resume: &Resume, poll: &Poll) -> Option<Waiting> {
+        let key = self.named(resume, &poll.user)?;
+        let session = &mut self.sessions[key as usize];
+        let Link::Poll(_) = &session.link else { return None };
+        let replay = session.replay.as_mut()?;
+        if let Some(seen) = resume.seen {
+            let _ = replay.after(seen)?;
+            replay.confirm(seen);
+        }
+        session.address = poll.address;
+        let waiting = self.wait_for_news(hub, key);
+        self.settle();
+        waiting
+    }
+
+    /// A poll waits from now on. One that waited is answered with nothing.
+    fn wait_for_news(&mut self, hub: &Hub, key: Key) -> Option<Waiting> {
+        let now = clock::mono();
+        let nothing = self.poll_answer(key, Vec::new());
+        let session = &mut self.sessions[key as usize];
+        session.last_in = now;
+        let turn = session.turn;
+        let Link::Poll(poll) = &mut session.link else { return None };
+        if let Some(before) = poll.waiter.take() {
+            let _ = before.send(nothing);
+        }
+        let (sender, answer) = oneshot::channel();
+        poll.waiter = Some(sender);
+        poll.asked = poll.asked.wrapping_add(1);
+        let asked = poll.asked;
+        self.timers.poll_over(key, turn, asked, now.after(self.config.poll.wait));
+        self.news_for_poll(key);
+        Some(Waiting { hub: hub.clone(), key, turn, asked, answer })
+    }
+
+    /// There is something for a session. Nothing happens where it does not poll.
+    pub(super) fn news_for_poll(&mut self, key: Key) {
+        if let Link::Poll(poll) = &mut self.sessions[key as usize].link
+            && !poll.noted
+        {
+            poll.noted = true;
+            self.news.push(key);
+        }
+    }
+
+    /// A frame that is not numbered, for the next answer.
+    pub(super) fn note_to_poll(&mut self, key: Key, frame: Bytes) -> Sent {
+        if let Link::Poll(poll) = &mut self.sessions[key as usize].link {
+            if poll.notices.len() >= NOTICES {
+                return Sent::Never;
+            }
+            poll.notices.push(frame);
+        }
+        self.news_for_poll(key);
+        Sent::Waiting
+    }
+
+    /// Answers the polls of sessions for which something has come.
+    pub(super) fn answer_polls(&mut self) {
+        while let Some(key) = self.news.pop() {
+            let Some(session) = self.sessions.get_mut(key as usize) else { continue };
+            let Link::Poll(poll) = &mut session.link else { continue };
+            poll.noted = false;
+            if poll.waiter.is_none() {
+                continue;
+            }
+            let urgent =
+                !poll.notices.is_empty() || session.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
+            let (now, due) = (clock::mono(), poll.answered.after(PACE));
+            if urgent || (due <= now && session.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())) {
+                self.speak_to_poll(key);
+            } else if due > now && !poll.paced {
+                poll.paced = true;
+                let turn = session.turn;
+                self.timers.pace(key, turn, due);
+            }
+        }
+    }
+
+    /// State may be an answer again.
+    pub(super) fn pace_due(&mut self, key: Key) {
+        if let Link::Poll(poll) = &mut self.sessions[key as usize].link {
+            poll.paced = false;
+            self.news_for_poll(key);
+        }
+    }
+
+    /// Answers the waiting poll of a session with all there is, or with nothing.
+    pub(super) fn speak_to_poll(&mut self, key: Key) {
+        let now = clock::mono();
+        let session = &mut self.sessions[key as usize];
+        let Link::Poll(poll) = &mut session.link else { return };
+        let Some(waiter) = poll.waiter.take_if(|waiter| !waiter.is_closed()) else { return };
+        poll.waiter = None;
+        poll.answered = now;
+        let (turn, asked) = (session.turn, poll.asked);
+        let mut frames = std::mem::take(&mut poll.notices);
+        let mut tickets = Vec::new();
+        if let Some(replay) = &mut session.replay {
+            let from = replay.confirmed();
+            for kept in replay.after(from).into_iter().flatten() {
+                if let Some(answer) = kept.answer.as_mut() {
+                    let old = now.since(answer.made) > OLD;
+                    let text = self.prices.answer(&answer.symbol, answer.id, &self.rules, clock::boot());
+                    if let (true, Some(text)) = (old, text) {
+                        (kept.frame, answer.made) = (frame::text(text), now);
+                    }
+                    tickets.extend(Some(std::mem::replace(&mut answer.ticket, NO_TICKET)));
+                }
+                frames.push(kept.frame.clone());
+            }
+        }
+        let states = session.outbox.as_mut().map(|outbox| outbox.take_states()).unwrap_or_default();
+        for channel in states {
+            frames.push(Bytes::copy_from_slice(self.fresh_state(channel, now)));
+        }
+        self.counters.messages_out += frames.len() as u64;
+        let _ = waiter.send(self.poll_answer(key, frames));
+        for ticket in tickets {
+            self.ticket_done(ticket, |tally| tally.delivered += 1);
+        }
+        self.timers.poll_gap(key, turn, asked, now.after(self.config.poll.gap));
+    }
+
+    /// The answer's JSON.
+    fn poll_answer(&self, key: Key, frames: Vec<Bytes>) -> String {
+        let session = &self.sessions[key as usize];
+        let (home, secret) = (self.me.generation, session.replay.as_ref().map_or(0, |replay| replay.secret));
+        let seen = session.replay.as_ref().map(crate::session::Replay::last);
+        let cursor = Resume { home, place: key, secret, seen };
+        let size: usize = frames.iter().map(Bytes::len).sum();
+        let mut out = String::with_capacity(size + 96);
+        out.push_str(&format!(r#"{{"cursor":"{cursor}","messages":["#));
+        let payloads = frames.iter().flat_map(|frame| frame::split(frame));
+        for (at, (_, payload)) in payloads.enumerate() {
+            out.push_str(if at == 0 { "" } else { "," });
+            out.push_str(std::str::from_utf8(payload).unwrap_or("null"));
+        }
+        out.push_str("]}");
+        out
+    }
+
+    /// The client of a poll has gone without an answer, or has it.
+    fn poll_gone(&mut self, key: Key, turn: u32, asked: u32) {
+        let Some(session) = self.session(key, turn) else { return };
+        let Link::Poll(poll) = &mut session.link else { return };
+        if poll.asked == asked && poll.waiter.take().is_some() {
+            self.timers.poll_gap(key, turn, asked, clock::mono().after(self.config.poll.gap));
+        }
+    }
+
+    /// A poll has waited for `poll.wait`.
+    pub(super) fn poll_over(&mut self, key: Key, asked: u32) {
+        if matches!(&self.sessions[key as usize].link, Link::Poll(poll) if poll.asked == asked) {
+            self.speak_to_poll(key);
+        }
+    }
+
+    /// No poll has come for `poll.gap`.
+    pub(super) fn gap_over(&mut self, key: Key, asked: u32) {
+        let Link::Poll(poll) = &self.sessions[key as usize].link else { return };
+        if poll.asked == asked && poll.waiter.is_none() {
+            self.end(key, Close::Silent);
+        }
+    }
+}

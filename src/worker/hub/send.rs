@@ -1,0 +1,323 @@
+//! Frames to one session: written at once where nothing waits, else left in its outbox for its task, dressed as its
+//! transport wants them. What is numbered is kept until the client is known to have it.
+
+use super::State;
+use super::sessions::{Dress, Link, Session};
+use crate::model::Mono;
+use crate::os::clock;
+use crate::protocol::client::{Close, Resume};
+use crate::session::{Answer, Bounds, ChannelKey, Key, Kind, Label, Outbox};
+use crate::transports::sse::Body;
+use crate::transports::ws::Written;
+use crate::ws::frame;
+use bytes::Bytes;
+use std::io::{ErrorKind, IoSlice};
+use std::time::Duration;
+
+/// A state or an answer that has waited longer is made anew, so that its age is true.
+pub(super) const OLD: Duration = Duration::from_secs(1);
+/// Frames of an outbox that leave in one write.
+const JOIN: usize = 16;
+/// With so many watchers statistics may be rarer than `stats.interval` (see `stats::When`).
+const STRETCHED: usize = 25;
+
+/// What became of one frame to one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    Whole,
+    Waiting,
+    /// It is kept for a client that comes back.
+    Kept,
+    /// It does not fit, or the connection is gone: the session ends.
+    Never,
+}
+
+/// The answers and messages that a session gets, as events: each has an id to come back with.
+fn events(session: &Session, place: Key, home: u32, body: Body, frames: &[u8], first: u32) -> Vec<u8> {
+    let (mut number, secret) = (first, session.replay.as_ref().map(|replay| replay.secret));
+    body.events(frames, || {
+        let resume = Resume { home, place, secret: secret?, seen: Some(number) };
+        number += 1;
+        Some(resume)
+    })
+}
+
+impl State {
+    /// One frame or several joined ones that are not numbered.
+    pub(super) fn send(&mut self, key: Key, bytes: &[u8], shared: impl FnOnce() -> Bytes) -> Sent {
+        let session = &self.sessions[key as usize];
+        match (&session.link, session.dress) {
+            (Link::Away(_), _) => Sent::Kept,
+            (_, Dress::Poll) => self.note_to_poll(key, shared()),
+            (_, Dress::Events(body)) => {
+                let dressed = Bytes::from(body.events(bytes, || None::<Resume>));
+                self.write(key, &dressed, || dressed.clone(), Label::default())
+            }
+            (_, Dress::Websocket) => self.write(key, bytes, shared, Label::default()),
+        }
+    }
+
+    /// Numbered messages, joined in `bytes` and one by one in `each`; or one `answer` to a POST.
+    pub(super) fn send_numbered(
+        &mut self,
+        key: Key,
+        bytes: &[u8],
+        each: impl Iterator<Item = Bytes>,
+        answer: Option<Answer>,
+    ) -> Sent {
+        let (now, bounds, home) = (clock::mono(), self.bounds(), self.me.generation);
+        let session = &mut self.sessions[key as usize];
+        let polls = matches!(session.link, Link::Poll(_));
+        let answer = answer.map(Box::new);
+        let mut first = 0;
+        if let Some(replay) = &mut session.replay {
+            // What waits for a poll is not kept in case of need, it is what the client gets: nothing is dropped there.
+            let full = replay.bytes() > 0 && replay.bytes() + bytes.len() > self.config.ws.outbox;
+            if polls && full {
+                return Sent::Never;
+            }
+            let all = Bounds { messages: usize::MAX, bytes: usize::MAX };
+            first = replay.last() + 1;
+            for frame in each {
+                replay.push(frame, answer.clone(), now, if polls { all } else { bounds });
+            }
+        }
+        let number = session.replay.as_ref().map_or(0, crate::session::Replay::last);
+        let label = Label { number, answer };
+        let sent = match (&session.link, session.dress) {
+            (Link::Away(_), _) => return Sent::Kept,
+            (_, Dress::Poll) => {
+                self.news_for_poll(key);
+                return Sent::Waiting;
+            }
+            (_, Dress::Events(body)) => {
+                let dressed = Bytes::from(events(session, key, home, body, bytes, first));
+                self.write(key, &dressed, || dressed.clone(), label)
+            }
+            (_, Dress::Websocket) => self.write(key, bytes, || Bytes::copy_from_slice(bytes), label),
+        };
+        self.sent_numbered(key, number, sent);
+        sent
+    }
+
+    fn sent_numbered(&mut self, key: Key, number: u32, sent: Sent) {
+        let Session { link, replay, dress, .. } = &mut self.sessions[key as usize];
+        let Some(replay) = replay else { return };
+        if let (Sent::Whole, Link::Wire(wire)) = (sent, &*link) {
+            replay.left(number, wire.sent());
+        }
+        if *dress == Dress::Websocket && sent != Sent::Never && replay.ask() {
+            self.ping(key);
+        }
+    }
+
+    /// Asks a client for a sign of life, and how much it has heard.
+    pub(super) fn ping(&mut self, key: Key) {
+        let replay = self.sessions[key as usize].replay.as_ref();
+        let number = replay.map(|replay| replay.last().to_be_bytes());
+        let ping = frame::ping(number.as_ref().map_or(&[][..], |number| number));
+        self.send_or_end(key, &ping);
+    }
+
+    /// Writes to a session's connection, or lets the rest of the frame wait.
+    fn write(
+        &mut self,
+        key: Key,
+        bytes: &[u8],
+        shared: impl FnOnce() -> Bytes,
+        label: Label,
+    ) -> Sent {
+        let mut limit = self.config.ws.outbox;
+        let session = &mut self.sessions[key as usize];
+        if matches!(session.link, Link::Opening) {
+            // What it has missed elsewhere waits here, too.
+            limit = limit.saturating_add(self.config.resume.bytes.saturating_mul(2));
+        }
+        if let Some(outbox) = &mut session.outbox {
+            if !outbox.fits(bytes.len(), limit) {
+                return Sent::Never;
+            }
+            outbox.push(shared(), label);
+            return Sent::Waiting;
+        }
+        let written = session.wire().map_or(Written::Part(0), |wire| wire.write(bytes));
+        match written {
+            Written::Whole => {
+                self.counters.messages_out += 1;
+                Sent::Whole
+            }
+            Written::Part(gone) => {
+                let now = clock::mono();
+                let mut outbox = Outbox::new(now);
+                outbox.begin(shared(), gone, label);
+                session.outbox = Some(Box::new(outbox));
+                let turn = session.turn;
+                if let Some(wire) = session.wire() {
+                    wire.wake();
+                }
+                self.timers.suspect(key, turn, now.after(self.config.ws.slow_timeout));
+                Sent::Waiting
+            }
+            Written::Broken => Sent::Never,
+        }
+    }
+
+    /// A frame that is nobody's ticket and not numbered; a session that cannot take it ends.
+    pub(super) fn send_or_end(&mut self, key: Key, bytes: &Bytes) {
+        if self.send(key, bytes, || bytes.clone()) == Sent::Never {
+            self.end_unsent(key);
+        }
+    }
+
+    /// A text message to one session, not numbered.
+    pub(super) fn say(&mut self, key: Key, text: &str) {
+        self.send_or_end(key, &frame::text(text));
+    }
+
+    /// An answer to what a main session has said itself.
+    pub(super) fn reply(&mut self, key: Key, text: &str) {
+        let frame = frame::text(text);
+        if self.send_numbered(key, &frame, std::iter::once(frame.clone()), None) == Sent::Never {
+            self.end_unsent(key);
+        }
+    }
+
+    /// The welcome, before whatever waits already.
+    pub(super) fn send_first(&mut self, key: Key, welcome: Bytes) {
+        let session = &mut self.sessions[key as usize];
+        let welcome = match session.dress {
+            Dress::Events(body) => {
+                let mut bytes = body.start();
+                bytes.extend(events(session, key, self.me.generation, body, &welcome, 0));
+                bytes.into()
+            }
+            Dress::Websocket => welcome,
+            Dress::Poll => {
+                let _ = self.note_to_poll(key, welcome);
+                return;
+            }
+        };
+        match &mut session.outbox {
+            Some(outbox) => outbox.push_first(welcome),
+            None => {
+                if self.write(key, &welcome, || welcome.clone(), Label::default()) == Sent::Never {
+                    self.end_unsent(key);
+                }
+            }
+        }
+    }
+
+    /// The newest statistics to a newcomer that wants them: where the next will be long in coming, and where they are
+    /// from after it was `announced`, so that they count it already and its arrival brings no more. Other ones
+    /// would only be wrong: the next come within a second.
+    pub(super) fn send_stats(&mut self, key: Key, announced: Mono) {
+        let Some(stats) = self.channels.find("stats") else { return };
+        let channel = self.channels.get(stats);
+        if channel.members() <= STRETCHED && channel.made < announced {
+            return;
+        }
+        let wants = self.sessions[key as usize].subscriptions.iter().any(|s| s.channel == stats);
+        self.send_state(key, stats, wants);
+    }
+
+    /// The newest candles and presence to a newcomer that wants them: the next may be long in coming.
+    pub(super) fn send_rare_states(&mut self, key: Key) {
+        let is_rare = |channel: &ChannelKey| {
+            matches!(self.channels.get(*channel).kind, Kind::Candle { .. } | Kind::Presence)
+        };
+        let own = self.sessions[key as usize].subscriptions.iter().map(|s| s.channel);
+        for channel in own.filter(is_rare).collect::<Vec<_>>() {
+            self.send_state(key, channel, true);
+        }
+    }
+
+    /// The newest state of a channel to one session.
+    pub(super) fn send_state(&mut self, key: Key, channel: ChannelKey, wanted: bool) {
+        let own = self.channels.get(channel);
+        if !wanted || !own.kind.is_state() || own.frames().is_empty() {
+            return;
+        }
+        if matches!(own.kind, Kind::Price { .. }) {
+            self.encode_price(channel, clock::mono(), false);
+        }
+        match &mut self.sessions[key as usize].outbox {
+            Some(outbox) => {
+                outbox.push_state(channel);
+                self.news_for_poll(key);
+            }
+            None => {
+                let bytes = Bytes::copy_from_slice(self.channels.get(channel).frames());
+                self.send_or_end(key, &bytes);
+            }
+        }
+    }
+
+    /// Writes as much of a session's outbox as its socket takes.
+    pub(super) fn flush(&mut self, key: Key) {
+        let now = clock::mono();
+        let mut done = Vec::new();
+        loop {
+            self.encode_waiting(key, now);
+            let Session { outbox: waiting, link, replay, .. } = &mut self.sessions[key as usize];
+            let (Some(outbox), Link::Wire(wire)) = (&mut *waiting, link) else { break };
+            if outbox.is_empty() {
+                *waiting = None;
+                break;
+            }
+            let mut slices = [IoSlice::new(&[]); JOIN];
+            let count = outbox.slices(&mut slices);
+            match wire.write_vectored(&slices[..count]) {
+                Ok(n) => {
+                    self.counters.messages_out += outbox.wrote(n, now, |label, behind| {
+                        done.extend(label.answer.as_ref().map(|answer| answer.ticket));
+                        if let (Some(replay), 1..) = (&mut *replay, label.number) {
+                            replay.left(label.number, wire.sent().saturating_sub(behind as u64));
+                        }
+                    });
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.doom(key, Close::Lost);
+                    break;
+                }
+            }
+        }
+        for ticket in done {
+            self.ticket_done(ticket, |tally| tally.delivered += 1);
+        }
+    }
+
+    /// Turns the noted states into frames once nothing else waits, and makes old answers anew.
+    fn encode_waiting(&mut self, key: Key, now: Mono) {
+        let home = self.me.generation;
+        let Some(mut outbox) = self.sessions[key as usize].outbox.take() else { return };
+        let session = &self.sessions[key as usize];
+        let (prices, rules, dress) = (&self.prices, &self.rules, session.dress);
+        outbox.refresh(now, OLD, |answer, number| {
+            let text = prices.answer(&answer.symbol, answer.id, rules, clock::boot())?;
+            let frame = frame::text(text);
+            Some(match dress {
+                Dress::Events(body) => events(session, key, home, body, &frame, number).into(),
+                _ => frame,
+            })
+        });
+        for channel in outbox.take_states() {
+            let bytes = Bytes::copy_from_slice(self.fresh_state(channel, now));
+            let bytes = match dress {
+                Dress::Events(body) => body.events(&bytes, || None::<Resume>).into(),
+                _ => bytes,
+            };
+            outbox.push(bytes, Label::default());
+        }
+        self.sessions[key as usize].outbox = Some(outbox);
+    }
+
+    /// A channel's state as a frame, its age that of now.
+    pub(super) fn fresh_state(&mut self, channel: ChannelKey, now: Mono) -> &[u8] {
+        let own = self.channels.get(channel);
+        if now.since(own.made) > OLD && matches!(own.kind, Kind::Price { .. }) {
+            self.encode_price(channel, now, false);
+        }
+        self.channels.get(channel).frames()
+    }
+}

@@ -1,0 +1,201 @@
+//! A session without a connection: it waits for its client for `resume.window`, and collects what is published to it.
+//! Whoever comes with its token, to this worker or another, gets it as a parcel, and it is forgotten here.
+
+use super::State;
+use super::sessions::Link;
+use crate::model::{Mono, UserId};
+use crate::os::clock;
+use crate::protocol::client::{Close, EventText, Resume};
+use crate::protocol::cluster::{Endpoint, Step, ToMaster};
+use crate::protocol::peer::{Missed, Parcel, Taken};
+use crate::session::{Bounds, Key, Kind, Subscription};
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+
+/// What a suspended session has instead of a connection.
+#[derive(Debug)]
+pub(super) struct Away {
+    /// The last numbered message that its client is known to have.
+    has: u32,
+    /// The state channels that it was on.
+    states: Vec<Box<str>>,
+}
+
+/// The suspended ones of this worker, and those that ended for good.
+#[derive(Debug, Default)]
+pub(super) struct Suspended {
+    /// How many.
+    pub(super) count: usize,
+    /// The one suspended longest ago first. Those that are away no more stay until their turn comes.
+    order: VecDeque<(Key, u32)>,
+    /// Close codes of ended sessions by their secrets, so that a client that does not know it yet is told.
+    ended: HashMap<u128, u16, RandomState>,
+    when: VecDeque<(Mono, u128)>,
+}
+
+impl State {
+    /// Whether sessions are kept for clients that come back.
+    pub(super) fn resumes(&self) -> bool {
+        let resume = &self.config.resume;
+        !resume.window.is_zero() && resume.sessions > 0 && resume.messages > 0
+    }
+
+    /// How much is kept of what a session misses.
+    pub(super) fn bounds(&self) -> Bounds {
+        let resume = &self.config.resume;
+        Bounds { messages: resume.messages as usize, bytes: resume.bytes }
+    }
+
+    pub(super) fn may_be_suspended(&self, key: Key) -> bool {
+        let session = &self.sessions[key as usize];
+        session.replay.is_some() && !matches!(session.link, Link::Opening) && self.resumes()
+    }
+
+    /// A session has lost its connection. Of that so many bytes were `acknowledged`.
+    pub(super) fn suspend(&mut self, key: Key, acknowledged: Option<u64>) {
+        let turn = self.next_turn();
+        let session = &mut self.sessions[key as usize];
+        let Some(replay) = &session.replay else { return };
+        let has = acknowledged.map_or(replay.confirmed(), |position| replay.within(position));
+        session.turn = turn;
+        let (numbered, states): (Vec<_>, Vec<_>) = std::mem::take(&mut session.subscriptions)
+            .into_iter()
+            .partition(|sub| self.channels.get(sub.channel).kind.is_numbered());
+        let id = session.id;
+        for sub in &numbered {
+            let channel = self.channels.get_mut(sub.channel);
+            channel.count_away(true);
+            let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
+            if is_room {
+                self.tell(&ToMaster::Room { room: &name, session: id, step: Step::Away });
+            }
+        }
+        let mut names = Vec::new();
+        for sub in &states {
+            let channel = self.channels.get(sub.channel);
+            if !super::rooms::is_companion(&channel.name) {
+                names.push(channel.name.clone());
+            }
+            self.leave(*sub, false);
+        }
+        let session = &mut self.sessions[key as usize];
+        session.subscriptions = numbered;
+        session.link = Link::Away(Box::new(Away { has, states: names }));
+        self.suspended.count += 1;
+        self.suspended.order.push_back((key, turn));
+        self.timers.forget(key, turn, clock::mono().after(self.config.resume.window));
+        self.forget_surplus();
+    }
+
+    /// Past `resume.sessions` the ones that are away longest are forgotten.
+    fn forget_surplus(&mut self) {
+        let most = self.config.resume.sessions as usize;
+        while self.suspended.count > most || self.suspended.order.len() > most.saturating_mul(2) {
+            let Some((key, turn)) = self.suspended.order.pop_front() else { break };
+            self.forget(key, turn);
+        }
+    }
+
+    /// A suspended session's time is over.
+    pub(super) fn forget(&mut self, key: Key, turn: u32) {
+        if self.session(key, turn).is_some_and(|session| session.is_away()) {
+            self.discard(key, None);
+        }
+    }
+
+    /// Takes a session out of the table. `told`: its client is not to come back, and may not know it yet.
+    pub(super) fn discard(&mut self, key: Key, told: Option<Close>) {
+        let mut session = self.sessions.remove(key as usize);
+        let away = session.is_away();
+        self.suspended.count -= usize::from(away);
+        for sub in std::mem::take(&mut session.subscriptions) {
+            self.depart(session.id, sub, away);
+        }
+        if let (Some(replay), Some(close)) = (&session.replay, told) {
+            self.bury(replay.secret, close.code());
+        }
+    }
+
+    /// Remembers for a while how a session has ended.
+    fn bury(&mut self, secret: u128, code: u16) {
+        let (now, resume) = (clock::mono(), &self.config.resume);
+        let Suspended { ended, when, .. } = &mut self.suspended;
+        ended.insert(secret, code);
+        when.push_back((now, secret));
+        let old = |(at, _): &&(Mono, u128)| now.since(*at) > resume.window;
+        while when.len() > resume.sessions as usize || when.front().as_ref().is_some_and(old) {
+            let Some((_, secret)) = when.pop_front() else { break };
+            ended.remove(&secret);
+        }
+    }
+
+    /// The place of a main session of that user with that token.
+    pub(super) fn named(&self, resume: &Resume, user: &UserId) -> Option<Key> {
+        let session = self.sessions.get(resume.place as usize)?;
+        let same = session.replay.as_ref().is_some_and(|replay| replay.secret == resume.secret);
+        (same && resume.home == self.me.generation && session.user == *user).then_some(resume.place)
+    }
+
+    /// Gives a session away to where its client is now.
+    pub(super) fn take(&mut self, resume: &Resume, user: &UserId) -> Taken {
+        let Some(key) = self.named(resume, user) else {
+            let ended = self.suspended.ended.get(&resume.secret).copied();
+            return ended.map_or(Taken::Gap, Taken::Ended);
+        };
+        let subscriptions = self.sessions[key as usize].subscriptions.clone();
+        subscriptions.iter().for_each(|sub| self.catch_up(*sub));
+        let taken = self.pack(key, resume.seen);
+        if self.sessions[key as usize].is_away() {
+            self.discard(key, None);
+        } else if matches!(self.sessions[key as usize].link, Link::Opening) {
+            self.end(key, Close::Lost);
+        } else {
+            let close = Close::Replaced;
+            let reason = "another connection has taken this session over";
+            self.end_saying(key, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
+        }
+        taken
+    }
+
+    fn pack(&mut self, key: Key, seen: Option<u32>) -> Taken {
+        let session = &mut self.sessions[key as usize];
+        debug_assert_eq!(session.endpoint, Endpoint::Ws);
+        let channels = &self.channels;
+        let own = session.subscriptions.iter().map(|sub| &*channels.get(sub.channel).name);
+        let mut names: Vec<_> =
+            own.filter(|name| !super::rooms::is_companion(name)).map(str::to_owned).collect();
+        let Some(replay) = &mut session.replay else { return Taken::Gap };
+        let has = match &session.link {
+            Link::Away(away) => {
+                names.extend(away.states.iter().map(|name| name.to_string()));
+                away.has
+            }
+            Link::Wire(wire) => replay.within(wire.acknowledged()),
+            Link::Poll(_) | Link::Opening => replay.confirmed(),
+        };
+        let Some(missed) = replay.after(seen.unwrap_or(has)) else { return Taken::Gap };
+        let missed = missed.map(|kept| Missed {
+            frame: kept.frame.to_vec(),
+            answer: kept.answer.as_ref().map(|answer| (answer.id, answer.symbol.clone())),
+        });
+        Taken::Parcel(Box::new(Parcel {
+            session: session.id,
+            device: session.device.clone(),
+            since: session.since,
+            missed: missed.collect(),
+            channels: names,
+        }))
+    }
+
+    /// One subscription less of a session that is leaving it.
+    pub(super) fn depart(&mut self, session: crate::model::SessionId, sub: Subscription, away: bool) {
+        let channel = self.channels.get(sub.channel);
+        let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
+        self.leave(sub, away);
+        if is_room {
+            self.tell(&ToMaster::Room { room: &name, session, step: Step::Leave });
+            self.close_room(&name);
+        }
+    }
+}
