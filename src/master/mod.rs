@@ -20,6 +20,7 @@ mod life;
 mod peers;
 mod reload;
 mod report;
+pub mod rooms;
 pub mod router;
 mod sources;
 

@@ -1,0 +1,279 @@
+//! Random histories of the rooms against a model that looks at everything each time.
+
+use super::tests::{LIMITS, NOW, user};
+use super::*;
+use proptest::prelude::*;
+
+/// What may happen; numbers pick among the few rooms, workers, sessions.
+#[derive(Clone, Debug)]
+enum Event {
+    Enter(usize, Generation, u8),
+    Away(usize, Generation, u8),
+    Leave(usize, Generation, u8),
+    Gone(Generation),
+    Publish(usize, usize),
+    Limits(usize, usize, usize),
+    /// Milliseconds pass, and what is due is told.
+    Time(u64),
+}
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+fn event() -> impl Strategy<Value = Event> {
+    let who = || (0..NAMES.len(), 1..4u32, 0..6u8);
+    prop_oneof![
+        10 => who().prop_map(|(r, w, s)| Event::Enter(r, w, s)),
+        4 => who().prop_map(|(r, w, s)| Event::Away(r, w, s)),
+        8 => who().prop_map(|(r, w, s)| Event::Leave(r, w, s)),
+        2 => (1..4u32).prop_map(Event::Gone),
+        10 => (0..NAMES.len(), 0..9usize).prop_map(|(r, bytes)| Event::Publish(r, bytes)),
+        1 => (0..5usize, 0..6usize, 0..40usize).prop_map(|(h, r, b)| Event::Limits(h, r, b)),
+        6 => (0..700u64).prop_map(Event::Time),
+    ]
+}
+
+/// Two sessions are of one user.
+fn owner(session: u8) -> UserId {
+    user(&format!("u{}", session / 2))
+}
+
+/// A room, naively.
+#[derive(Clone, Debug)]
+struct Naive {
+    name: &'static str,
+    /// Session, worker, whether it is present.
+    members: Vec<(u8, Generation, bool)>,
+    history: Vec<(u64, Vec<u8>)>,
+    used: u64,
+    told: Option<Mono>,
+    /// Since when there is something to tell.
+    changed: Option<Mono>,
+}
+
+impl Naive {
+    fn present(&self) -> Vec<(u8, Generation)> {
+        self.members.iter().filter(|it| it.2).map(|it| (it.0, it.1)).collect()
+    }
+
+    fn workers(&self, present: bool) -> Vec<Generation> {
+        let there: BTreeSet<_> = self.members.iter().filter(|it| it.2 || !present).map(|it| it.1).collect();
+        there.into_iter().collect()
+    }
+
+    fn due(&self) -> Option<Mono> {
+        Some(self.changed?.max(self.told.map_or(Mono(0), |told| told.after(PAUSE))))
+    }
+
+    fn presence(&self) -> Presence {
+        let mut first = BTreeMap::<UserId, u32>::new();
+        self.present().iter().for_each(|(session, _)| *first.entry(owner(*session)).or_default() += 1);
+        Presence {
+            room: self.name.into(),
+            users: first.len(),
+            sessions: self.present().len(),
+            first: first.into_iter().collect(),
+            workers: self.workers(true),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Model {
+    limits: Limits,
+    rooms: Vec<Naive>,
+    clock: u64,
+    now: Mono,
+}
+
+impl Model {
+    fn get(&mut self, name: &str) -> Option<&mut Naive> {
+        self.rooms.iter_mut().find(|room| room.name == name)
+    }
+
+    /// The memberless room that was used longest ago gives way.
+    fn evict(&mut self) -> bool {
+        let empty = self.rooms.iter().filter(|room| room.members.is_empty());
+        let Some(used) = empty.map(|room| room.used).min() else { return false };
+        self.rooms.retain(|room| room.used != used);
+        true
+    }
+
+    fn provide(&mut self, name: &'static str) -> bool {
+        if self.get(name).is_some() {
+            return true;
+        }
+        if self.rooms.len() >= self.limits.rooms && !self.evict() {
+            return false;
+        }
+        let (members, history) = (vec![], vec![]);
+        self.rooms.push(Naive { name, members, history, used: 0, told: None, changed: None });
+        true
+    }
+
+    /// Changes the members of a room, if that is a change.
+    fn members(&mut self, name: &str, used: bool, change: impl FnOnce(&mut Vec<(u8, Generation, bool)>)) {
+        self.clock += 1;
+        let (clock, now) = (self.clock, self.now);
+        let Some(room) = self.get(name) else { return };
+        let sorted =
+            |room: &Naive| (BTreeSet::from_iter(room.members.clone()), BTreeSet::from_iter(room.present()));
+        let before = sorted(room);
+        change(&mut room.members);
+        let after = sorted(room);
+        if before.0 != after.0 && used {
+            room.used = clock;
+        }
+        if before.1 != after.1 {
+            room.changed = room.changed.or(Some(now));
+        }
+        if after.1.is_empty() {
+            room.changed = None;
+        }
+    }
+
+    /// What each limit says.
+    fn fit(&mut self) {
+        let Limits { history, bytes, .. } = self.limits;
+        for room in &mut self.rooms {
+            room.history.drain(..room.history.len().saturating_sub(history));
+        }
+        self.rooms.retain(|room| !room.members.is_empty() || !room.history.is_empty());
+        while self.rooms.len() > self.limits.rooms && self.evict() {}
+        while self.counts().bytes > bytes {
+            let all = self.rooms.iter().flat_map(|room| room.history.iter().map(|(number, _)| *number));
+            let oldest = all.min().unwrap();
+            self.rooms.iter_mut().for_each(|room| room.history.retain(|(number, _)| *number != oldest));
+        }
+        self.rooms.retain(|room| !room.members.is_empty() || !room.history.is_empty());
+    }
+
+    fn publish(&mut self, name: &'static str, message: &[u8]) -> Entry {
+        let keep = self.limits.history > 0 && message.len() <= self.limits.bytes;
+        if keep && !self.provide(name) {
+            return Entry::Full;
+        }
+        self.clock += 1;
+        let clock = self.clock;
+        if let Some(room) = self.get(name) {
+            room.used = clock;
+            room.history.extend(keep.then(|| (clock, message.to_vec())));
+        }
+        Entry::Accepted
+    }
+
+    fn due(&mut self) -> Vec<Presence> {
+        let now = self.now;
+        let due = self.rooms.iter_mut().filter(|room| room.due().is_some_and(|at| at <= now));
+        let mut told: Vec<_> = due
+            .map(|room| {
+                let at = room.due();
+                room.changed = None;
+                room.told = Some(now);
+                (at, room.presence())
+            })
+            .collect();
+        told.sort_by(|(a, x), (b, y)| (a, &x.room).cmp(&(b, &y.room)));
+        told.into_iter().map(|(_, presence)| presence).collect()
+    }
+
+    fn counts(&self) -> Counts {
+        let sizes = || self.rooms.iter().flat_map(|room| room.history.iter().map(|(_, bytes)| bytes.len()));
+        Counts { rooms: self.rooms.len(), messages: sizes().count(), bytes: sizes().sum() }
+    }
+}
+
+/// Lets it happen in both.
+fn step(rooms: &mut Rooms, model: &mut Model, event: &Event) -> Result<(), TestCaseError> {
+    let now = model.now;
+    match *event {
+        Event::Enter(room, worker, session) => {
+            let name = NAMES[room];
+            let entry = rooms.enter(name, worker, SessionId(session.into()), &owner(session), now);
+            prop_assert_eq!(entry == Entry::Accepted, model.provide(name));
+            model.members(name, true, |members| {
+                members.retain(|it| it.0 != session);
+                members.push((session, worker, true));
+            });
+        }
+        Event::Away(room, worker, session) => {
+            rooms.away(NAMES[room], worker, SessionId(session.into()), now);
+            model.members(NAMES[room], true, |members| {
+                members.iter_mut().filter(|it| (it.0, it.1) == (session, worker)).for_each(|it| it.2 = false);
+            });
+        }
+        Event::Leave(room, worker, session) => {
+            rooms.leave(NAMES[room], worker, SessionId(session.into()), now);
+            model.members(NAMES[room], true, |members| {
+                members.retain(|it| (it.0, it.1) != (session, worker));
+            });
+        }
+        Event::Gone(worker) => {
+            rooms.worker_gone(worker, now);
+            for name in NAMES {
+                model.members(name, false, |members| members.retain(|it| it.1 != worker));
+            }
+        }
+        Event::Publish(room, size) => {
+            let message = vec![u8::try_from(model.clock % 251).unwrap(); size];
+            prop_assert_eq!(rooms.publish(NAMES[room], &message), model.publish(NAMES[room], &message));
+        }
+        Event::Limits(history, most, bytes) => {
+            model.limits = Limits { history, rooms: most, bytes };
+            rooms.configure(model.limits);
+        }
+        Event::Time(ms) => {
+            model.now = now.after(Duration::from_millis(ms));
+            let told: Vec<_> = rooms.due(model.now).collect();
+            prop_assert_eq!(told, model.due());
+        }
+    }
+    model.fit();
+    Ok(())
+}
+
+/// All that can be seen is the same, and nothing is kept beside it.
+fn same(rooms: &Rooms, model: &mut Model) -> Result<(), TestCaseError> {
+    let counts = rooms.counts();
+    prop_assert_eq!(counts, model.counts());
+    prop_assert!(counts.bytes <= model.limits.bytes);
+    prop_assert!(counts.messages <= model.limits.history * counts.rooms);
+    let crowded = model.rooms.iter().filter(|room| !room.members.is_empty()).count();
+    prop_assert!(counts.rooms <= model.limits.rooms.max(crowded));
+    for name in NAMES {
+        let history: Vec<_> = rooms.history(name).map(<[u8]>::to_vec).collect();
+        let workers: Vec<_> = rooms.workers(name).collect();
+        let room = model.get(name);
+        let said = room.iter().flat_map(|room| room.history.iter().map(|(_, bytes)| bytes.clone()));
+        prop_assert_eq!(history, said.collect::<Vec<_>>());
+        prop_assert_eq!(workers, room.map_or(vec![], |room| room.workers(false)));
+    }
+    prop_assert_eq!(rooms.next(), model.rooms.iter().filter_map(Naive::due).min());
+    let count = |holds: fn(&Naive) -> bool| model.rooms.iter().filter(|room| holds(room)).count();
+    prop_assert_eq!(rooms.empty.len(), count(|room| room.members.is_empty()));
+    prop_assert_eq!(rooms.owed.len(), count(|room| room.changed.is_some()));
+    prop_assert_eq!(rooms.ledger.rooms(), count(|room| !room.history.is_empty()));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rooms_are_what_a_model_says(events in proptest::collection::vec(event(), 1..120)) {
+        let limits = Limits { rooms: 3, bytes: 30, ..LIMITS };
+        let mut rooms = Rooms::new(limits);
+        let mut model = Model { limits, rooms: vec![], clock: 0, now: NOW };
+        for event in events {
+            step(&mut rooms, &mut model, &event)?;
+            same(&rooms, &mut model)?;
+        }
+        // What has changed is told within a second.
+        step(&mut rooms, &mut model, &Event::Time(1000))?;
+        prop_assert_eq!(rooms.next(), None);
+        // All leave, and nothing is kept: nothing is left.
+        (1..4).for_each(|worker| rooms.worker_gone(worker, model.now));
+        rooms.configure(Limits { history: 0, ..limits });
+        prop_assert_eq!(rooms.counts(), Counts::default());
+        prop_assert!(rooms.empty.is_empty() && rooms.owed.is_empty() && rooms.ledger.rooms() == 0);
+    }
+}

@@ -1,0 +1,198 @@
+//! One room: its members, and what is counted of them.
+
+use super::{NAMED, Presence, SMALL};
+use crate::model::{Mono, SessionId, UserId};
+use crate::protocol::cluster::Generation;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// What somebody's coming or going has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing.
+    None,
+    /// Who is a member, but not who is present.
+    Members,
+    /// Who is present, or where.
+    Presence,
+}
+
+/// A session in a room.
+#[derive(Debug)]
+struct Member {
+    worker: Generation,
+    present: bool,
+    user: UserId,
+}
+
+/// What a process has in a room: at least one member.
+#[derive(Debug)]
+struct Place {
+    worker: Generation,
+    members: u32,
+    present: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) name: Arc<str>,
+    /// Sessions are named by workers: no seed is needed that nobody can guess.
+    members: HashMap<SessionId, Member, RandomState>,
+    /// Users with a present session, and how many of these.
+    users: BTreeMap<UserId, u32>,
+    /// In the order of the processes. There are so few that a table would be slower.
+    places: Vec<Place>,
+    present: usize,
+    /// Each message with its number among those of all rooms; the oldest first.
+    pub(super) history: VecDeque<(u64, Box<[u8]>)>,
+    /// When it was used last, as a number that is no other room's.
+    pub(super) used: u64,
+    /// When it was told last who is present.
+    pub(super) told: Option<Mono>,
+    /// When that is to be told again.
+    pub(super) owed: Option<Mono>,
+}
+
+impl Room {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            members: HashMap::default(),
+            users: BTreeMap::new(),
+            places: Vec::new(),
+            present: 0,
+            history: VecDeque::new(),
+            used: 0,
+            told: None,
+            owed: None,
+        }
+    }
+
+    /// Whether it has no member, present or away.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Present sessions.
+    pub(super) fn present(&self) -> usize {
+        self.present
+    }
+
+    pub(super) fn workers(&self) -> impl Iterator<Item = Generation> {
+        self.places.iter().map(|place| place.worker)
+    }
+
+    pub(super) fn enter(&mut self, worker: Generation, session: SessionId, user: &UserId) -> Change {
+        let same = |it: &Member| it.present && it.worker == worker && it.user == *user;
+        if self.members.get(&session).is_some_and(same) {
+            return Change::None;
+        }
+        // It was away or elsewhere: counted anew.
+        self.remove(session);
+        self.members.insert(session, Member { worker, present: true, user: user.clone() });
+        let place = self.places.binary_search_by_key(&worker, |place| place.worker);
+        let at = place.unwrap_or_else(|at| {
+            self.places.insert(at, Place { worker, members: 0, present: 0 });
+            at
+        });
+        self.places[at].members += 1;
+        self.places[at].present += 1;
+        self.present += 1;
+        *self.users.entry(user.clone()).or_default() += 1;
+        Change::Presence
+    }
+
+    pub(super) fn away(&mut self, worker: Generation, session: SessionId) -> Change {
+        let member = self.members.get_mut(&session).filter(|it| it.present && it.worker == worker);
+        let Some(member) = member else { return Change::None };
+        member.present = false;
+        let user = member.user.clone();
+        if let Some(place) = self.places.iter_mut().find(|place| place.worker == worker) {
+            place.present -= 1;
+        }
+        self.absent(&user);
+        Change::Presence
+    }
+
+    pub(super) fn leave(&mut self, worker: Generation, session: SessionId) -> Change {
+        if self.members.get(&session).is_none_or(|it| it.worker != worker) {
+            return Change::None;
+        }
+        let change = self.remove(session);
+        if self.members.capacity() > SMALL.max(self.members.len() * 8) {
+            // At most as much work as there were departures since the last time.
+            self.members.shrink_to(self.members.len() * 2);
+        }
+        change
+    }
+
+    /// All members at that process leave.
+    pub(super) fn worker_gone(&mut self, worker: Generation) -> Change {
+        let Ok(at) = self.places.binary_search_by_key(&worker, |place| place.worker) else {
+            return Change::None;
+        };
+        let present = self.places.remove(at).present;
+        let gone = self.members.extract_if(|_, member| member.worker == worker);
+        let gone: Vec<_> = gone.filter_map(|(_, member)| member.present.then_some(member.user)).collect();
+        gone.iter().for_each(|user| self.absent(user));
+        self.members.shrink_to(self.members.len() * 2);
+        if present > 0 { Change::Presence } else { Change::Members }
+    }
+
+    /// Who is present, as it is told now.
+    pub(super) fn tell(&mut self, now: Mono) -> Presence {
+        self.told = Some(now);
+        self.owed = None;
+        let present = self.places.iter().filter(|place| place.present > 0);
+        Presence {
+            room: self.name.clone(),
+            users: self.users.len(),
+            sessions: self.present,
+            first: self.users.iter().take(NAMED).map(|(user, sessions)| (user.clone(), *sessions)).collect(),
+            workers: present.map(|place| place.worker).collect(),
+        }
+    }
+
+    /// Gives memory back where most of it is not used.
+    pub(super) fn shrink_history(&mut self) {
+        if self.history.capacity() > SMALL.max(self.history.len() * 8) || self.history.is_empty() {
+            self.history.shrink_to(self.history.len() * 2);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.members.capacity()
+    }
+
+    fn remove(&mut self, session: SessionId) -> Change {
+        let Some(member) = self.members.remove(&session) else { return Change::None };
+        if let Ok(at) = self.places.binary_search_by_key(&member.worker, |place| place.worker) {
+            let place = &mut self.places[at];
+            place.members -= 1;
+            place.present -= u32::from(member.present);
+            if place.members == 0 {
+                self.places.remove(at);
+            }
+        }
+        if !member.present {
+            return Change::Members;
+        }
+        self.absent(&member.user);
+        Change::Presence
+    }
+
+    /// One present session of that user less.
+    fn absent(&mut self, user: &UserId) {
+        self.present -= 1;
+        if let Some(sessions) = self.users.get_mut(user) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                self.users.remove(user);
+            }
+        }
+    }
+}
