@@ -1,8 +1,6 @@
 //! What the master tells the sessions on `/broadcast`: who comes and goes, and its heartbeat.
 
-use super::children::MASTER;
 use super::core::Master;
-use super::router::Publication;
 use crate::model::{Mono, Wall};
 use crate::os::{clock, process};
 use crate::protocol::client;
@@ -46,11 +44,6 @@ impl Master {
         if total == 0 || self.stopping {
             return;
         }
-        let deadline = now.after(self.config.quotes.timeout);
-        let frame = frame::text(text);
-        let publication =
-            Publication { request: NO_RECEIPT, channel: BROADCAST, frame: &frame, deadline, skip: None };
-        let ready: Vec<_> = self.children.ready_workers().collect();
-        self.router.publish(MASTER, &publication, ready, now, &mut self.children);
+        self.say(NO_RECEIPT, BROADCAST, &frame::text(text), now);
     }
 }

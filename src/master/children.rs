@@ -165,8 +165,7 @@ impl Master {
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
                 let publication = Publication { request, channel, frame, deadline, skip };
-                let ready: Vec<_> = self.children.ready_workers().collect();
-                self.router.publish(from, &publication, ready, now, &mut self.children);
+                self.publish(from, &publication, now);
             }
             ToMaster::Published { ticket, sessions } => {
                 self.router.published(from, ticket, sessions, &mut self.children);
@@ -306,7 +305,7 @@ impl Master {
         if slot != 0 {
             let lost = self.directory.worker_gone(generation);
             self.router.worker_gone(generation, &mut self.children);
-            self.peer_gone(generation);
+            self.peer_gone(generation, clock::mono());
             if lost > 0 {
                 tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
             }

@@ -4,7 +4,6 @@
 use super::core::Master;
 use super::life::Event;
 use super::reload;
-use super::router::Publication;
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client;
@@ -179,7 +178,7 @@ impl Master {
                 let found = SessionId::parse(&session).is_some_and(|session| self.disconnect(session));
                 if found { done() } else { failed("there is no such session") }
             }
-            Command::Publish { channel, data } => return self.publish(&channel, &data, answer),
+            Command::Publish { channel, data } => return self.publish_for(&channel, &data, answer),
             Command::Stop => {
                 self.stop();
                 done()
@@ -213,18 +212,15 @@ impl Master {
         self.reload(Some(sender));
     }
 
-    fn publish(&mut self, channel: &str, data: &Value, answer: oneshot::Sender<Value>) {
-        if !self.config.channels.iter().any(|known| known.name == channel) {
+    fn publish_for(&mut self, channel: &str, data: &Value, answer: oneshot::Sender<Value>) {
+        let known = self.config.channels.iter().any(|known| known.name == channel);
+        if !known && client::room(channel).is_none() {
             let _ = answer.send(failed("no [[channels]] of the configuration has this name"));
             return;
         }
         let text = client::channel_message(channel, None, clock::wall(), &data.to_string());
         let (request, receiver) = self.children.expect();
-        let now = clock::mono();
-        let deadline = now.after(self.config.quotes.timeout);
-        let publication = Publication { request, channel, frame: &frame::text(text), deadline, skip: None };
-        let ready: Vec<_> = self.children.ready_workers().collect();
-        self.router.publish(super::children::MASTER, &publication, ready, now, &mut self.children);
+        self.say(request, channel, &frame::text(text), clock::mono());
         tokio::spawn(async move {
             let sessions = receiver.await.unwrap_or(0);
             let _ = answer.send(json!({ "ok": true, "sessions": sessions }));

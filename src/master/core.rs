@@ -3,7 +3,9 @@
 use super::children::{Child, Children};
 use super::directory::Directory;
 use super::life::Event;
+use super::peers::Present;
 use super::reload::Reloads;
+use super::rooms::Rooms;
 use super::router::Router;
 use crate::config::{Config, Loaded, Source, WorkerCount};
 use crate::model::{Candles, Health, Hush, Mono, Quote, Symbol};
@@ -39,6 +41,9 @@ pub(super) struct Master {
     pub(super) children: Children,
     pub(super) directory: Directory,
     pub(super) router: Router,
+    pub(super) rooms: Rooms,
+    /// What was said of who is there.
+    pub(super) present: Present,
     pub(super) ledger: Ledger,
     pub(super) when: When,
     /// When the last heartbeat of `/broadcast` was.
@@ -302,6 +307,7 @@ impl Master {
         self.act(actions);
         self.send_stats(now);
         self.announce(now);
+        self.tell_presence(now);
     }
 
     /// One line in the log when a price grows stale, is gone or is fresh again: the workers find it out by themselves.
@@ -332,6 +338,7 @@ impl Master {
     /// Each second.
     pub(super) fn pulse(&mut self, now: Mono) {
         self.router.tidy(now);
+        self.rooms.tidy();
         self.directory.tidy(now);
         self.tell_states(now);
         self.tell_status();
@@ -345,7 +352,7 @@ impl Master {
     pub(super) fn next_deadline(&mut self, now: Mono) -> Mono {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);
-        let told = self.when.next(now).min(self.next_announcement());
+        let told = self.when.next(now).min(self.next_announcement()).min(self.next_presence());
         self.fleet.next_deadline().min(router).min(told).min(second)
     }
 

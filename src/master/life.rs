@@ -4,7 +4,9 @@ use super::children::Children;
 use super::control::{self, Asked};
 use super::core::{Master, workers};
 use super::directory::Directory;
+use super::peers;
 use super::reload::{Reloads, to_json};
+use super::rooms::Rooms;
 use super::router::Router;
 use crate::config::{Loaded, Source, Watcher};
 use crate::net::kept::Kept;
@@ -125,6 +127,8 @@ impl Master {
             children: Children::default(),
             directory,
             router: Router::new(config.limits.quotes_per_user),
+            rooms: Rooms::new(peers::limits(&config)),
+            present: peers::Present::default(),
             ledger: Ledger::default(),
             when: When::new(config.stats.interval),
             heartbeat: now,

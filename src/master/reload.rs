@@ -156,6 +156,7 @@ impl Master {
         let feeders: Vec<_> =
             self.children.0.iter().filter(|(_, c)| !c.is_worker()).map(|(g, _)| *g).collect();
         feeders.into_iter().for_each(|feeder| self.tell_feeder(feeder, &self.config_json));
+        self.rooms.configure(super::peers::limits(&self.config));
         self.router.set_rate(self.config.limits.quotes_per_user);
         self.directory.rank_users(self.config.stats.users);
         self.when.configure(self.config.stats.interval);

@@ -37,7 +37,8 @@ async fn publish_to(hub: &Hub, name: &str, request: Request) -> Result<Response,
     let config = hub.config();
     let bytes = body::read(&config, request).await?;
     let message: Message<'_> = body::parse(&bytes)?;
-    if !config.channels.iter().any(|channel| channel.name == name) {
+    let known = config.channels.iter().any(|channel| channel.name == name);
+    if !known && client::room(name).is_none() {
         return Err(Problem::new(
             404,
             "unknown-channel",
