@@ -109,7 +109,8 @@ impl Master {
         let of = (totals.users, totals.sessions, self.directory.came());
         if of != self.present.of && now.since(self.present.told) >= PAUSE {
             self.present = Present { told: now, of };
-            let first = shown.then(|| self.directory.first_users(NAMED).map(|u| (u.user.as_str(), u.sessions)));
+            let first =
+                shown.then(|| self.directory.first_users(NAMED).map(|u| (u.user.as_str(), u.sessions)));
             let text = client::presence("presence", (totals.users, totals.sessions), first, time);
             self.children.tell_workers(&ToWorker::Presence { channel: "presence", text: &text });
         }

@@ -120,7 +120,8 @@ impl Replay {
 
     /// Those made before that moment are taken for confirmed.
     pub fn confirm_before(&mut self, moment: Mono) {
-        let old = self.ring.iter().flat_map(|ring| ring.messages.iter().take_while(|kept| kept.made < moment));
+        let old =
+            self.ring.iter().flat_map(|ring| ring.messages.iter().take_while(|kept| kept.made < moment));
         let old = u32::try_from(old.count()).unwrap_or(u32::MAX);
         self.confirm(self.confirmed().saturating_add(old));
     }
@@ -129,7 +130,8 @@ impl Replay {
     pub fn left(&mut self, number: u32, position: u64) {
         let Some(back) = self.last.checked_sub(number) else { return };
         let Some(ring) = &mut self.ring else { return };
-        for kept in ring.messages.iter_mut().rev().skip(back as usize).take_while(|kept| kept.end == NOT_YET) {
+        for kept in ring.messages.iter_mut().rev().skip(back as usize).take_while(|kept| kept.end == NOT_YET)
+        {
             kept.end = position;
         }
     }
@@ -192,7 +194,7 @@ mod tests {
         assert_eq!(frames(&mut replay, 2), Some(vec![3, 4]));
         replay.confirm(2);
         assert_eq!((frames(&mut replay, 1), frames(&mut replay, 2)), (None, Some(vec![3, 4])));
-        push(&mut replay, 5, 15);
+        push(&mut replay, 5, 17);
         assert_eq!((frames(&mut replay, 2), frames(&mut replay, 3)), (None, Some(vec![4, 5])));
         assert_eq!((frames(&mut replay, 5), frames(&mut replay, 6)), (Some(vec![]), None));
         push(&mut replay, 6, 21);

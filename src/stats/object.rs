@@ -181,8 +181,13 @@ mod tests {
     }
 
     const FEEDER: FeederRow = FeederRow { pid: None, state: "backoff", restarts: 3 };
-    const TOTALS: Totals =
-        Totals { workers: 1, sessions: 2, users: 1, by_endpoint: [2, 0, 0, 0, 0, 0], by_transport: [2, 0, 0] };
+    const TOTALS: Totals = Totals {
+        workers: 1,
+        sessions: 2,
+        users: 1,
+        by_endpoint: [2, 0, 0, 0, 0, 0],
+        by_transport: [2, 0, 0],
+    };
 
     #[test]
     fn the_object_says_what_the_contract_says() {

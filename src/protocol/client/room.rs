@@ -44,7 +44,8 @@ mod tests {
     fn rooms_have_one_alphabet() {
         assert_eq!(room("chat:lobby"), Some("lobby"));
         assert_eq!(room(&format!("chat:{}", "x".repeat(64))).map(str::len), Some(64));
-        for bad in ["lobby", "chat:", "chat:a b", "chat:a,b", "chat:\"", &format!("chat:{}", "x".repeat(65))] {
+        for bad in ["lobby", "chat:", "chat:a b", "chat:a,b", "chat:\"", &format!("chat:{}", "x".repeat(65))]
+        {
             assert_eq!(room(bad), None, "{bad}");
         }
     }

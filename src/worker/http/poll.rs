@@ -1,7 +1,7 @@
 //! `GET /api/v1/poll`: a session over long polling.
 
-use super::wanted::{self, Wanted};
 use super::refuse;
+use super::wanted::{self, Wanted};
 use crate::protocol::client::{Close, Problem};
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Poll, Polled};

@@ -151,12 +151,15 @@ impl State {
         }
         for missed in parcel.missed {
             // Its age is not true any more: it is made anew before it leaves.
-            let answer = missed.answer.map(|(id, symbol)| Answer { ticket: NO_TICKET, id, symbol, made: Mono(0) });
+            let answer =
+                missed.answer.map(|(id, symbol)| Answer { ticket: NO_TICKET, id, symbol, made: Mono(0) });
             let frame = Bytes::from(missed.frame);
             self.send_numbered(key, &frame, std::iter::once(frame.clone()), answer);
         }
-        for (name, frame) in log.iter().filter(|(name, _)| parcel.channels.iter().any(|own| **own == **name)) {
-            let numbered = self.channels.find(name).is_some_and(|at| self.channels.get(at).kind.is_numbered());
+        for (name, frame) in log.iter().filter(|(name, _)| parcel.channels.iter().any(|own| **own == **name))
+        {
+            let numbered =
+                self.channels.find(name).is_some_and(|at| self.channels.get(at).kind.is_numbered());
             if numbered {
                 self.send_numbered(key, frame, std::iter::once(frame.clone()), None);
             }
@@ -201,7 +204,9 @@ impl State {
 
     /// The answer to a question for a session.
     pub(super) fn taken(&mut self, request: u64, taken: Taken) {
-        let Some(Taking { hub, request, waiter, log, logged, .. }) = self.takes.remove(&request) else { return };
+        let Some(Taking { hub, request, waiter, log, logged, .. }) = self.takes.remove(&request) else {
+            return;
+        };
         let whole = log.filter(|_| logged <= LOGGED);
         let announced = self.received(&hub, request, taken, whole);
         if let Err(Ok(mut unwanted)) = waiter.send(announced) {

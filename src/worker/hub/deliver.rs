@@ -50,13 +50,14 @@ impl State {
                 continue;
             }
             let symbol = self.config.price.symbols.iter().find(|symbol| symbol.as_str() == push.symbol);
-            let answer = symbol.cloned().map(|symbol| Answer {
-                ticket: push.ticket,
-                id: push.id,
-                symbol,
-                made: now,
-            });
-            match self.send_numbered(key, push.frame, std::iter::once(Bytes::copy_from_slice(push.frame)), answer) {
+            let answer =
+                symbol.cloned().map(|symbol| Answer { ticket: push.ticket, id: push.id, symbol, made: now });
+            match self.send_numbered(
+                key,
+                push.frame,
+                std::iter::once(Bytes::copy_from_slice(push.frame)),
+                answer,
+            ) {
                 Sent::Whole => tally.delivered += 1,
                 Sent::Waiting => waiting += 1,
                 Sent::Kept => {}

@@ -120,13 +120,7 @@ impl State {
     }
 
     /// Writes to a session's connection, or lets the rest of the frame wait.
-    fn write(
-        &mut self,
-        key: Key,
-        bytes: &[u8],
-        shared: impl FnOnce() -> Bytes,
-        label: Label,
-    ) -> Sent {
+    fn write(&mut self, key: Key, bytes: &[u8], shared: impl FnOnce() -> Bytes, label: Label) -> Sent {
         let mut limit = self.config.ws.outbox;
         let session = &mut self.sessions[key as usize];
         if matches!(session.link, Link::Opening) {

@@ -1,12 +1,12 @@
 //! A new configuration while sessions live.
 
 use super::prices::Prices;
+use super::sessions::Session;
 use super::{State, endpoints};
 use crate::access::Gate;
 use crate::config::{Config, Publish};
 use crate::model::Interval;
 use crate::os::clock;
-use super::sessions::Session;
 use crate::session::{Key, Kind};
 use std::sync::Arc;
 use std::time::Duration;

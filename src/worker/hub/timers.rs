@@ -121,7 +121,9 @@ impl State {
 
     fn do_due(&mut self, due: Due, now: Mono) {
         match due {
-            Due::Beat(key, turn, epoch) if epoch == self.timers.epoch && self.session(key, turn).is_some() => {
+            Due::Beat(key, turn, epoch)
+                if epoch == self.timers.epoch && self.session(key, turn).is_some() =>
+            {
                 self.beat_due(key, now);
             }
             Due::Beat(..) => {}

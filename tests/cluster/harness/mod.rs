@@ -2,6 +2,7 @@
 
 mod cluster;
 mod http;
+mod listener;
 mod patience;
 mod process;
 mod raw;
@@ -11,6 +12,7 @@ mod tab;
 
 pub(crate) use cluster::{Cluster, Worker, quiet, quiet_tab_of, quote_for, send_to};
 pub(crate) use http::{Connection, Request, Response, delete, get, post, upgrade};
+pub(crate) use listener::{Listener, Poller};
 pub(crate) use patience::{alone, eventually, in_time, promised, skipped, within};
 pub(crate) use process::{is_gone, kill, limit_files, resident, zombies_of};
 pub(crate) use raw::{Raw, masked};

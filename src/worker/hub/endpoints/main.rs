@@ -73,7 +73,8 @@ impl State {
             ClientMessage::Subscribe { channels, id } => self.subscribe_from(key, &channels, id)?,
             ClientMessage::Unsubscribe { channels, id } => {
                 // A room in which nobody is is no unknown channel.
-                let known = channels.iter().filter(|name| room(name).is_none() || self.channels.find(name).is_some());
+                let known =
+                    channels.iter().filter(|name| room(name).is_none() || self.channels.find(name).is_some());
                 let known: Vec<_> = known.cloned().collect();
                 for channel in self.find_all(&known, id)? {
                     self.unsubscribe(key, channel);

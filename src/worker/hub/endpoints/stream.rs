@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::Endpoint;
 use crate::session::Key;
-use crate::worker::hub::{Greeting, State};
 use crate::worker::hub::sessions::{Link, Session};
+use crate::worker::hub::{Greeting, State};
 
 pub(super) struct Stream;
 
