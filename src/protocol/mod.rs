@@ -1,5 +1,6 @@
 //! What is said on wires: to clients, and between the processes of the cluster.
 
+mod beat;
 mod borrowed;
 pub mod client;
 pub mod cluster;

@@ -72,13 +72,13 @@ impl fmt::Write for Ascii<'_> {
 }
 
 fn push<I: fmt::Display>(out: &mut String, json: &str, id: Option<I>) {
-    let _ = write!(out, "event: {}\n", kind(json));
+    let _ = writeln!(out, "event: {}", kind(json));
     if let Some(id) = id {
-        let _ = write!(out, "id: {id}\n");
+        let _ = writeln!(out, "id: {id}");
     }
     // Only what a client has written itself could have a line's end in it, as white space between two tokens.
     for line in json.split(['\r', '\n']) {
-        let _ = write!(out, "data: {line}\n");
+        let _ = writeln!(out, "data: {line}");
     }
     out.push('\n');
 }

@@ -96,17 +96,19 @@ pub(in crate::worker) async fn serve(
             poll_fn(|cx| carry(connection.as_mut(), cx, is_ready)).await
         }
     };
-    {
-        let mut state = hub.lock();
-        if !served.load(Relaxed) {
-            state.arrived();
-        }
-        state.disconnected();
-    }
+    count_end(&hub, served.load(Relaxed));
     let session = taken.get().filter(|_| is_taken).and_then(Takeover::take);
     if let (Some((opening, greeting)), Some(parts)) = (session, Pin::into_inner(connection).into_parts()) {
         opening.attach(parts.io.into_inner().into_inner(), &[], &greeting);
     }
+}
+
+fn count_end(hub: &Hub, served: bool) {
+    let mut state = hub.lock();
+    if !served {
+        state.arrived();
+    }
+    state.disconnected();
 }
 
 /// Ready with `true` when a session takes the connection over: the head of its response has gone to the kernel.
