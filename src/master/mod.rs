@@ -17,6 +17,7 @@ mod core;
 pub mod directory;
 mod headline;
 mod life;
+mod lines;
 mod reload;
 mod report;
 pub mod router;

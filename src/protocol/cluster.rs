@@ -396,6 +396,13 @@ pub enum ToWorker<'a> {
     Refused(BTreeMap<Symbol, String>),
     /// The newest candles of a symbol.
     Candles(Candles),
+    /// A line of a file or a program; the newest of each comes to a newborn as well.
+    Line {
+        /// The channel of its lines.
+        of: &'a str,
+        /// The line.
+        text: &'a str,
+    },
 }
 
 /// Which listening socket a descriptor is.
@@ -436,6 +443,26 @@ pub enum FromFeeder {
         /// As JSON; `None`: there is no such symbol.
         text: Option<Box<str>>,
     },
+    /// A line of a file or a program, at most so many a second.
+    Line {
+        /// The channel of its lines.
+        of: Box<str>,
+        /// The line.
+        text: Box<str>,
+        /// Where it ends, of a file.
+        mark: Option<Mark>,
+    },
+}
+
+/// Where a line of a file ends, so that the next feeder goes on right behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Where the file is.
+    pub device: u64,
+    /// Which it is there.
+    pub inode: u64,
+    /// Bytes of it up to there.
+    pub offset: u64,
 }
 
 /// From the master to the feeder.
@@ -464,5 +491,12 @@ pub enum ToFeeder<'a> {
         interval: Interval,
         /// At most so many.
         limit: u32,
+    },
+    /// So far a feeder before this one has read a file: go on there. Before the first configuration.
+    Resume {
+        /// The channel of its lines.
+        of: &'a str,
+        /// Up to there.
+        mark: Mark,
     },
 }

@@ -31,6 +31,9 @@ pub enum Kind {
     },
     /// Messages of an endpoint to all its sessions. Nobody subscribes or publishes by name.
     Endpoint,
+    /// Lines of a file or a program: each counts, and the newest is kept for newcomers. Nobody subscribes or
+    /// publishes by name.
+    Lines,
 }
 
 /// One subscription of one session: the channel, and where in its list of members the session stands.
@@ -66,6 +69,8 @@ pub struct Channel {
     end: u32,
     /// Messages: where each frame of `frames` ends.
     ends: VecDeque<u32>,
+    /// Lines: the frame of the newest one.
+    newest: Vec<u8>,
     /// When a state's frame was made.
     pub made: Mono,
     /// The next member of the walk, and for how many more it goes on.
@@ -93,6 +98,7 @@ impl Channel {
             frames: Vec::new(),
             end: 0,
             ends: VecDeque::new(),
+            newest: Vec::new(),
             made: Mono(0),
             at: 0,
             left: 0,
@@ -102,7 +108,7 @@ impl Channel {
     /// Whether only the newest counts.
     #[must_use]
     pub fn is_state(&self) -> bool {
-        !matches!(self.kind, Kind::Messages { .. } | Kind::Endpoint)
+        !matches!(self.kind, Kind::Messages { .. } | Kind::Endpoint | Kind::Lines)
     }
 
     /// How many members.
@@ -115,6 +121,18 @@ impl Channel {
     #[must_use]
     pub fn frames(&self) -> &[u8] {
         &self.frames
+    }
+
+    /// What a newcomer is to get at once: a state's newest frame, the newest line; else nothing.
+    #[must_use]
+    pub fn newest(&self) -> &[u8] {
+        if self.is_state() { &self.frames } else { &self.newest }
+    }
+
+    /// Keeps a line for those who come. Who is a member already gets it by [`Channel::publish`].
+    pub fn keep(&mut self, frame: &[u8]) {
+        self.newest.clear();
+        self.newest.extend_from_slice(frame);
     }
 
     /// Bytes that the walk has not brought to all members.

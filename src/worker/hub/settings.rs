@@ -3,10 +3,11 @@
 use super::prices::Prices;
 use super::{State, endpoints};
 use crate::access::Gate;
-use crate::config::{Config, Publish};
+use crate::config::{Config, Lines, Publish};
 use crate::model::Interval;
 use crate::os::clock;
 use crate::session::{Channels, Key, Kind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
     for channel in &config.channels {
         all.push((channel.name.clone(), Kind::Messages { anyone: channel.publish == Publish::Anyone }));
     }
+    let lines: BTreeSet<String> = config.lines().map(Lines::channel).collect();
+    all.extend(lines.into_iter().map(|name| (name, Kind::Lines)));
     all
 }
 
@@ -60,9 +63,11 @@ impl State {
         let known = std::mem::replace(&mut self.prices, prices);
         self.prices.adopt(known);
         for (_, channel) in old.iter() {
-            let new = self.channels.find(&channel.name);
-            if let Some(new) = new.filter(|_| channel.is_state()) {
+            let Some(new) = self.channels.find(&channel.name) else { continue };
+            if channel.is_state() {
                 self.channels.get_mut(new).set(channel.frames(), channel.made, false);
+            } else {
+                self.channels.get_mut(new).keep(channel.newest());
             }
         }
         for (key, session) in &mut self.sessions {

@@ -90,7 +90,8 @@ impl State {
             return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));
         }
         let find = |name: &Cow<'_, str>| {
-            let open = |channel: &ChannelKey| self.channels.get(*channel).kind != Kind::Endpoint;
+            let open =
+                |key: &ChannelKey| !matches!(self.channels.get(*key).kind, Kind::Endpoint | Kind::Lines);
             self.channels.find(name).filter(open).ok_or_else(|| {
                 let shown: String = name.chars().take(64).collect();
                 Refusal::new("unknown-channel", format!("there is no channel {shown:?}"), id)
