@@ -4,4 +4,5 @@ mod borrowed;
 pub mod client;
 pub mod cluster;
 mod endpoint;
+mod feeder;
 pub mod link;

@@ -30,6 +30,7 @@ mod reload;
 mod rolling;
 mod sessions;
 mod sources;
+mod stream_lines;
 mod streams;
 mod sweep;
 mod tools;
