@@ -107,6 +107,8 @@ mod tests {
         }
         assert!(splitter.held.len() <= 13, "{}", splitter.held.len());
         assert_eq!(texts(&splitter.push(b"\nnext\n", 10)), ["\u{20ac}".repeat(3).as_str(), "next"]);
+        // Three bytes of the second one would be as long as the mark in their place.
+        assert_eq!(texts(&splitter.push("\u{1f600}\u{1f600}\n".as_bytes(), 7)), ["\u{1f600}"]);
         // What is replaced grows by that.
         assert_eq!(texts(&splitter.push(b"\xff\xff\xff\xff\n", 10)), ["\u{fffd}".repeat(3)]);
     }
