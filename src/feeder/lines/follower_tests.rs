@@ -193,6 +193,21 @@ fn only_a_regular_file_is_read_and_nothing_else_is_waited_in() {
 }
 
 #[test]
+fn after_a_failure_it_goes_on_behind_the_last_whole_line() {
+    let folder = Folder::new();
+    folder.write("one\n");
+    let mut follower = folder.follower();
+    assert_eq!(lines(&mut follower), ["one"]);
+    folder.append("two\nha");
+    assert_eq!(lines(&mut follower), ["two"]);
+    // A descriptor that nothing can be read from.
+    follower.open.as_mut().unwrap().file = OpenOptions::new().append(true).open(folder.path()).unwrap();
+    assert!(matches!(follower.look(LONGEST), Seen::Refused(_)));
+    folder.append("lf\n");
+    assert_eq!(all(&mut follower), (vec!["half".to_owned()], Seen::Nothing));
+}
+
+#[test]
 fn another_goes_on_behind_the_mark_of_the_one_before() {
     let folder = Folder::new();
     folder.write("one\ntwo\n");
