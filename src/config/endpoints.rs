@@ -1,13 +1,16 @@
 //! The sections of the smaller endpoints: what they hold, and how it is read.
 
 use super::build::LARGEST;
+use super::fault;
 use super::layers::{NAME_RULE, is_name};
-use super::reader::{ANY, Broken, Reader, SOME, Wrong, list, must_be, text, wrong};
+use super::providers::program;
+use super::reader::{ANY, Broken, Reader, SOME, Wrong, list, must_be, place, text, wrong};
 use super::valid::Config;
 use super::value::{Item, Value, bare_or_quoted};
-use super::{fault, keys};
 use crate::model::{Interval, Symbol};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 type Built<T> = Result<T, Broken>;
@@ -70,8 +73,51 @@ pub struct Resume {
 pub struct Stream {
     /// `[a-z0-9_-]{1,32}`
     pub name: String,
-    /// The state channel that it carries: `price:BTC-USD`, `price:BTC-USD@1s`, `candle:BTC-USD@1m`, `stats`.
-    pub channel: String,
+    /// What of.
+    pub carries: Carries,
+}
+
+/// What a stream carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Carries {
+    /// A state channel: `price:BTC-USD`, `price:BTC-USD@1s`, `candle:BTC-USD@1m`, `stats`.
+    Channel(String),
+    /// Lines, each of which counts.
+    Lines(Lines),
+}
+
+/// Where lines come from. The feeder reads each of them once, however many streams carry it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lines {
+    /// What is appended to a file; a whole path.
+    File(PathBuf),
+    /// What a program prints: its whole path, and its arguments.
+    Command(Vec<String>),
+}
+
+impl Lines {
+    /// The name of their channel, between processes and in a worker. No client may say it, and no other file or
+    /// program has it: what is still on its way from one that is no more reaches nobody.
+    #[must_use]
+    pub fn channel(&self) -> String {
+        match self {
+            Self::File(path) => format!("lines:file:{}", path.display()),
+            Self::Command(words) => format!("lines:command:{words:?}"),
+        }
+    }
+}
+
+impl Stream {
+    /// The name of the channel that it carries.
+    #[must_use]
+    pub fn channel(&self) -> Cow<'_, str> {
+        match &self.carries {
+            Carries::Channel(name) => name.into(),
+            Carries::Lines(lines) => lines.channel().into(),
+        }
+    }
 }
 
 impl Config {
@@ -79,6 +125,14 @@ impl Config {
     #[must_use]
     pub fn stream(&self, name: &str) -> Option<&Stream> {
         self.streams.iter().find(|stream| stream.name == name)
+    }
+
+    /// The files and programs that streams carry; one that two of them carry stands twice.
+    pub fn lines(&self) -> impl Iterator<Item = &Lines> {
+        self.streams.iter().filter_map(|stream| match &stream.carries {
+            Carries::Lines(lines) => Some(lines),
+            Carries::Channel(_) => None,
+        })
     }
 
     /// Whether that is a channel of state.
@@ -111,8 +165,9 @@ const ROUTES: [&str; 10] =
     ["ws", "echo", "broadcast", "command", "chat", "api", "healthz", "livez", "readyz", "metrics"];
 
 pub(super) fn streams(r: &mut Reader<'_>) -> Built<Vec<Stream>> {
+    let base = r.base("streams");
     let streams = r.get("streams", |item| match &item.value {
-        Value::List(_) => list(item, stream),
+        Value::List(_) => list(item, |item| stream(item, &base)),
         _ => Err(wrong(item, "must be a list of sections, [[streams]]")),
     })?;
     for (i, one) in streams.iter().enumerate() {
@@ -123,11 +178,15 @@ pub(super) fn streams(r: &mut Reader<'_>) -> Built<Vec<Stream>> {
     Ok(streams)
 }
 
-fn stream(item: &Item) -> Result<Stream, Wrong> {
+/// The keys that say what a stream carries: one of them stands there.
+const CARRIED: [&str; 3] = ["channel", "file", "command"];
+
+fn stream(item: &Item, base: &Path) -> Result<Stream, Wrong> {
     let Value::Table(entries) = &item.value else {
-        return Err(must_be(item, "a section with name and channel"));
+        return Err(must_be(item, "a section with name and one of channel, file and command"));
     };
-    let (mut name, mut channel, mut bad) = (None, None, vec![]);
+    let (mut name, mut carries, mut bad) = (None, None, vec![]);
+    let mut said = None;
     for (key, item) in entries {
         let word = item.as_text().unwrap_or_default();
         let mut no = |line: u32, why: String| bad.push((line, format!("{}: {why}", bare_or_quoted(key))));
@@ -137,27 +196,57 @@ fn stream(item: &Item) -> Result<Stream, Wrong> {
             }
             "name" if is_name(word) => name = Some(word.to_owned()),
             "name" => no(item.line, format!("{}: {NAME_RULE}", item.value)),
-            "channel" if !word.is_empty() => channel = Some(word.to_owned()),
-            "channel" => no(item.line, format!("must be the name of a channel, not {}", item.value)),
-            "file" | "command" => no(item.key_line, keys::LATER.to_owned()),
-            key => no(item.key_line, fault::unknown("key", key, ["name", "channel"])),
+            known if CARRIED.contains(&known) => match (said.replace(known), carried(known, item, base)) {
+                (Some(other), _) => {
+                    no(
+                        item.key_line,
+                        format!("a stream carries one thing, and {other} stands there already"),
+                    );
+                }
+                (None, Ok(one)) => carries = Some(one),
+                (None, Err(wrong)) => wrong.into_iter().for_each(|(line, why)| no(line, why)),
+            },
+            key => no(item.key_line, fault::unknown("key", key, ["name"].into_iter().chain(CARRIED))),
         }
     }
-    match (name, channel) {
-        (Some(name), Some(channel)) if bad.is_empty() => Ok(Stream { name, channel }),
+    match (name, carries) {
+        (Some(name), Some(carries)) if bad.is_empty() => Ok(Stream { name, carries }),
         (None, _) if bad.is_empty() => Err(wrong(item, "a stream without a name")),
-        (_, None) if bad.is_empty() => Err(wrong(item, "a stream without a channel")),
+        (_, None) if bad.is_empty() => Err(wrong(item, "a stream without channel, file or command")),
         _ => Err(bad),
     }
+}
+
+/// What one of the [`CARRIED`] says. Whether a file is there is no matter: the feeder waits for it.
+fn carried(key: &str, item: &Item, base: &Path) -> Result<Carries, Wrong> {
+    Ok(match key {
+        "file" => {
+            let path = place(item, base)?.ok_or_else(|| must_be(item, "the path of a file"))?;
+            Carries::Lines(Lines::File(path))
+        }
+        "command" => match program(item)? {
+            words if words.is_empty() => {
+                return Err(must_be(item, "a program's whole path and its arguments"));
+            }
+            words => Carries::Lines(Lines::Command(words)),
+        },
+        _ => match item.as_text() {
+            Some(name) if !name.is_empty() => Carries::Channel(name.to_owned()),
+            _ => return Err(must_be(item, "the name of a channel")),
+        },
+    })
 }
 
 /// What streams carry is there, and so is what `ws.root` names.
 pub(super) fn check(r: &mut Reader<'_>, config: &Config) {
     // That price.symbol is one of them is a rule of its own.
     let own = std::slice::from_ref(&config.price.symbol);
-    let known = |stream: &&Stream| config.has_state(&stream.channel) || is_state(&stream.channel, own);
-    for stream in config.streams.iter().filter(|stream| !known(stream)) {
-        let shown: String = stream.channel.chars().take(64).collect();
+    for stream in &config.streams {
+        let Carries::Channel(channel) = &stream.carries else { continue };
+        if config.has_state(channel) || is_state(channel, own) {
+            continue;
+        }
+        let shown: String = channel.chars().take(64).collect();
         let text = format!(
             "\"{}\" carries {shown:?}: it must be price:SYMBOL, price:SYMBOL@1s, candle:SYMBOL@1s, @1m, @1h or stats, \
              of price.symbols",

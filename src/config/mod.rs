@@ -25,7 +25,7 @@ mod watch;
 
 pub use check::render;
 pub use diff::{Change, diff, needs};
-pub use endpoints::{Broadcast, Chat, Command, Poll, Resume, Stream};
+pub use endpoints::{Broadcast, Carries, Chat, Command, Lines, Poll, Resume, Stream};
 pub use fault::{Fault, Faults, Origin};
 pub use file::Snapshot;
 pub use keys::{Effect, effect_of};

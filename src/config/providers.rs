@@ -115,19 +115,7 @@ fn http_json(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {
 
 fn command(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {
     let key = |key: &str| format!("provider.{name}.{key}");
-    let program = r.get(&key("program"), |item| {
-        let words = list(item, |item| {
-            let word = text(item)?;
-            if word.contains('\0') { Err(wrong(item, "must not hold a NUL")) } else { Ok(word.to_owned()) }
-        })?;
-        match words.first() {
-            Some(path) if path.starts_with('/') => Ok(words),
-            Some(_) => {
-                Err(must_be(item, "a program's whole path (\"/usr/local/bin/price\") and its arguments"))
-            }
-            None => Ok(words),
-        }
-    })?;
+    let program = r.get(&key("program"), program)?;
     if program.is_empty() {
         missing(r, name, "program", "a command source needs a program");
     }
@@ -136,6 +124,20 @@ fn command(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {
         symbol_map: r.get(&key("symbol_map"), symbol_map)?,
         no_tick: r.duration(&key("no_tick"), SOME)?,
     })
+}
+
+/// A program and its arguments; a text alone is a program without. Empty: none.
+pub(super) fn program(item: &Item) -> Result<Vec<String>, super::reader::Wrong> {
+    let words = list(item, |item| {
+        let word = text(item)?;
+        if word.contains('\0') { Err(wrong(item, "must not hold a NUL")) } else { Ok(word.to_owned()) }
+    })?;
+    match words.first() {
+        Some(path) if !path.starts_with('/') => {
+            Err(must_be(item, "a program's whole path (\"/usr/local/bin/price\") and its arguments"))
+        }
+        _ => Ok(words),
+    }
 }
 
 fn coindesk(r: &mut Reader<'_>, name: &str) -> Built<ProviderKind> {

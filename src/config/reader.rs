@@ -12,7 +12,7 @@ use crate::model::{Rate, Symbol};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A built-in value is faulty: a defect of this program, not of a file. It is among the faults.
@@ -165,21 +165,16 @@ impl<'a> Reader<'a> {
     /// A file or folder; a relative path counts from the folder of the file that names it, from the working
     /// directory elsewhere. An empty text is none.
     pub(crate) fn path(&mut self, key: &str) -> Result<Option<PathBuf>, Broken> {
-        let base = match self.origin(key) {
+        let base = self.base(key);
+        self.get(key, |item| place(item, &base))
+    }
+
+    /// What relative paths of a key count from.
+    pub(crate) fn base(&self, key: &str) -> PathBuf {
+        match self.origin(key) {
             Origin::File { path, .. } => path.parent().map(PathBuf::from).unwrap_or_default(),
             _ => PathBuf::new(),
-        };
-        self.get(key, |item| {
-            let text = text(item)?;
-            if text.is_empty() {
-                return Ok(None);
-            }
-            if text.contains('\0') {
-                return Err(wrong(item, "must not hold a NUL"));
-            }
-            let path = std::path::absolute(base.join(text));
-            path.map(Some).map_err(|error| wrong(item, format!("no such place: {error}")))
-        })
+        }
     }
 
     /// Addresses; `None` for an empty text or list.
@@ -240,6 +235,19 @@ fn after_must_be(text: &str) -> &str {
 
 pub(crate) fn text(item: &Item) -> Result<&str, Wrong> {
     item.as_text().ok_or_else(|| must_be(item, "a text"))
+}
+
+/// A whole path, see [`Reader::path`].
+pub(crate) fn place(item: &Item, base: &Path) -> Result<Option<PathBuf>, Wrong> {
+    let text = text(item)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.contains('\0') {
+        return Err(wrong(item, "must not hold a NUL"));
+    }
+    let path = std::path::absolute(base.join(text));
+    path.map(Some).map_err(|error| wrong(item, format!("no such place: {error}")))
 }
 
 pub(crate) fn whole(item: &Item) -> Result<i128, Wrong> {

@@ -2,6 +2,7 @@
 
 use super::chronicle::{Ask, Chronicle};
 use super::core::serve;
+use super::lines::{Lines, Marks};
 use super::{Clock, Plan, Said};
 use crate::config::Config;
 use crate::log;
@@ -42,11 +43,13 @@ async fn live() -> io::Result<()> {
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let (questions, asks) = mpsc::channel(ASKS);
-    let mut desk = Desk { questions, sender: sender.clone() };
+    let mut desk = Desk { questions, sender: sender.clone(), marks: Marks::new() };
     let Some((plan, config)) = desk.next_plan(&mut receiver).await? else { return Ok(()) };
     let chronicle = Chronicle::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
     guard_programs();
+    let mut lines = Lines::new(sender.clone());
+    lines.adopt(&config, &mut desk.marks);
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
     tokio::spawn(beat(sender.clone()));
@@ -70,20 +73,24 @@ async fn live() -> io::Result<()> {
         tokio::select! {
             () = &mut feeding => return Ok(()),
             plan = desk.next_plan(&mut receiver) => match plan? {
-                Some((plan, _)) => _ = plans.send(Arc::new(plan)),
+                Some((plan, config)) => {
+                    lines.adopt(&config, &mut desk.marks);
+                    let _ = plans.send(Arc::new(plan));
+                }
                 None => break,
             },
         }
     }
-    drop(plans);
+    drop((plans, lines));
     let _ = timeout(LAST, feeding).await;
     Ok(())
 }
 
-/// Where the master's questions go.
+/// Where the master's questions go, and how far it says that files have been read.
 struct Desk {
     questions: mpsc::Sender<Ask>,
     sender: LinkSender,
+    marks: Marks,
 }
 
 impl Desk {
@@ -103,6 +110,7 @@ impl Desk {
                         let (price, providers) = (config.price.clone(), config.providers.clone());
                         plan = Some((Plan { price, providers, real_before }, config));
                     }
+                    ToFeeder::Resume { of, mark } => _ = self.marks.insert(of.to_owned(), mark),
                     ToFeeder::Ask { to, request, symbol, interval, limit } => {
                         self.ask(Ask { to, request, symbol: symbol.into(), interval, limit });
                     }

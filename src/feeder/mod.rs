@@ -5,6 +5,7 @@
 //!                                                              ├────▶ table ──────────▶ Said::Sources
 //!                                                              └────▶ chronicle ──────▶ Said::Candles, Answer
 //!                                                                     history (pure), store (a thread, a file)
+//! files, programs ──▶ lines (for streams) ──▶ the link to the master
 //! ```
 //!
 //! Exchanges are asked once for the whole host: their limits are per address. What is published goes to the
@@ -16,6 +17,7 @@ mod core;
 mod history;
 mod journal;
 mod life;
+mod lines;
 mod median;
 mod policy;
 mod recorder;

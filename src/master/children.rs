@@ -198,6 +198,7 @@ impl Master {
                 FromFeeder::Sources(table) => self.sources = table,
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
+                FromFeeder::Line { of, text, mark } => self.line(&of, text, mark),
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
                     let _ = self.children.tell(to, &ToWorker::Answer { request, answer });

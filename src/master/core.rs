@@ -3,6 +3,7 @@
 use super::children::{Child, Children};
 use super::directory::Directory;
 use super::life::Event;
+use super::lines::Lines;
 use super::peers::Present;
 use super::reload::Reloads;
 use super::rooms::Rooms;
@@ -51,6 +52,8 @@ pub(super) struct Master {
     pub(super) prices: BTreeMap<Symbol, Quote>,
     /// The newest candles of each symbol, for newborn workers.
     pub(super) candles: BTreeMap<Symbol, Candles>,
+    /// The newest line of each file and program that a stream carries, for newborn workers.
+    pub(super) lines: Lines,
     /// Number of the last published price of each symbol.
     pub(super) numbers: BTreeMap<Symbol, u64>,
     /// What the log says of where prices come from: sources may take turns each second.
@@ -219,6 +222,7 @@ impl Master {
             let json = self.config_json.clone();
             // What the one before said is not known of this one.
             self.refused(BTreeMap::new());
+            self.tell_marks(generation);
             self.tell_feeder(generation, &json);
             return;
         }
@@ -257,6 +261,7 @@ impl Master {
         for candles in self.candles.values() {
             let _ = self.children.tell(generation, &ToWorker::Candles(candles.clone()));
         }
+        self.tell_lines(generation);
     }
 
     /// The feeder says for which symbols its sources do not agree.

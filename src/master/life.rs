@@ -4,6 +4,7 @@ use super::children::Children;
 use super::control::{self, Asked};
 use super::core::{Master, workers};
 use super::directory::Directory;
+use super::lines::Lines;
 use super::peers;
 use super::reload::{Reloads, to_json};
 use super::rooms::Rooms;
@@ -134,6 +135,7 @@ impl Master {
             heartbeat: now,
             prices: BTreeMap::new(),
             candles: BTreeMap::new(),
+            lines: Lines::of(&config),
             numbers: BTreeMap::new(),
             origins: BTreeMap::new(),
             states: BTreeMap::new(),

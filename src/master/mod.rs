@@ -17,6 +17,7 @@ mod core;
 pub mod directory;
 mod headline;
 mod life;
+mod lines;
 mod peers;
 mod reload;
 mod report;

@@ -150,6 +150,7 @@ impl Master {
         self.loaded = loaded;
         self.config = config;
         self.config_json = json;
+        self.lines.adopt(&self.config);
         crate::log::adopt(&self.config.log);
         let message = ToWorker::Config { revision: self.revision, config: &self.config_json };
         self.children.tell_workers(&message);

@@ -6,6 +6,7 @@
 
 pub use super::beat::{Beat, Counters, digest};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
+pub use super::feeder::{FromFeeder, Mark, ToFeeder};
 
 use super::borrowed as serde_bytes_ref;
 use super::peer::Peer;
@@ -402,6 +403,13 @@ pub enum ToWorker<'a> {
         /// The message.
         text: &'a str,
     },
+    /// A line of a file or a program; the newest of each comes to a newborn as well.
+    Line {
+        /// The channel of its lines.
+        of: &'a str,
+        /// The line.
+        text: &'a str,
+    },
 }
 
 /// Which listening socket a descriptor is.
@@ -414,61 +422,4 @@ pub enum Port {
     Ws,
     /// Admin routes without a token.
     Admin,
-}
-
-/// From the feeder to the master.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum FromFeeder {
-    /// Always first.
-    Hello(Hello),
-    /// It is at work.
-    Ready,
-    /// A second has passed.
-    Beat(Box<Counters>),
-    /// A price to publish; `seq` is given by the master.
-    Tick(Quote),
-    /// The sources and how they are, as JSON.
-    Sources(Box<str>),
-    /// For which symbols the sources do not agree on a new price, and why; all of them.
-    Refused(BTreeMap<Symbol, String>),
-    /// The newest candles of a symbol, at most once a second.
-    Candles(Candles),
-    /// The answer to a [`ToFeeder::Ask`].
-    Answer {
-        /// Who asked.
-        to: Generation,
-        /// Its number for it.
-        request: u64,
-        /// As JSON; `None`: there is no such symbol.
-        text: Option<Box<str>>,
-    },
-}
-
-/// From the master to the feeder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum ToFeeder<'a> {
-    /// The first message, and again whenever the configuration changes.
-    Config {
-        /// As JSON.
-        config: &'a str,
-        /// Whether this daemon has ever served a real price: a mock is no fallback then.
-        real_before: bool,
-    },
-    /// End.
-    Stop,
-    /// Open `log.file` anew.
-    ReopenLog,
-    /// A worker wants candles; answered by [`FromFeeder::Answer`].
-    Ask {
-        /// Which process asks.
-        to: Generation,
-        /// Its number for it.
-        request: u64,
-        /// Of which symbol.
-        symbol: &'a str,
-        /// Of which length.
-        interval: Interval,
-        /// At most so many.
-        limit: u32,
-    },
 }

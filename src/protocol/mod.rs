@@ -5,5 +5,6 @@ mod borrowed;
 pub mod client;
 pub mod cluster;
 mod endpoint;
+mod feeder;
 pub mod link;
 pub mod peer;

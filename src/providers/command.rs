@@ -4,7 +4,7 @@
 //! whole when the session ends, however it ends. What it says on standard error goes to the log, a few lines a minute.
 
 use super::dialect::Listen;
-use super::fault::one_line;
+use super::murmur::Murmur;
 use super::program::{Group, Outlet};
 use super::{Fault, PriceProvider, Sink, line};
 use crate::model::Symbol;
@@ -166,63 +166,6 @@ impl Lines {
             }
         }
         Ok(all)
-    }
-}
-
-/// Lines of standard error for the log: a few a minute, over all sessions of the program, then their number.
-#[derive(Debug, Default)]
-struct Murmur {
-    line: Vec<u8>,
-    since: Option<Instant>,
-    told: u32,
-    hushed: u64,
-}
-
-/// So many lines of standard error are logged in a minute.
-const TOLD: u32 = 5;
-const MINUTE: Duration = Duration::from_secs(60);
-/// As much of a line is kept.
-const KEPT: usize = 1024;
-
-impl Murmur {
-    /// Says how many lines there were.
-    fn hear(&mut self, program: &str, bytes: &[u8]) -> u32 {
-        let mut lines = 0;
-        let mut pieces = bytes.split(|&byte| byte == b'\n').peekable();
-        while let Some(piece) = pieces.next() {
-            let room = KEPT.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
-            if pieces.peek().is_some() {
-                lines += 1;
-                self.end(program);
-            }
-        }
-        lines
-    }
-
-    /// The line is whole.
-    fn end(&mut self, program: &str) {
-        let line = std::mem::take(&mut self.line);
-        if line.trim_ascii().is_empty() {
-            return;
-        }
-        if let Some(hushed) = self.allow(Instant::now()) {
-            let said = one_line(&String::from_utf8_lossy(&line));
-            tracing::warn!(program, said, hushed, "a program that gives prices says");
-        }
-    }
-
-    /// `Some`: a line may be logged, after so many that were not.
-    fn allow(&mut self, now: Instant) -> Option<u64> {
-        if self.since.is_none_or(|since| now.duration_since(since) >= MINUTE) {
-            (self.since, self.told) = (Some(now), 0);
-        }
-        if self.told == TOLD {
-            self.hushed += 1;
-            return None;
-        }
-        self.told += 1;
-        Some(std::mem::take(&mut self.hushed))
     }
 }
 

@@ -227,18 +227,3 @@ fn lines_come_in_pieces() {
     assert!(lines.push(&[b'x'; 4095], |_| true).is_ok());
     assert!(lines.push(b"x", |_| true).is_err());
 }
-
-#[test]
-fn a_few_lines_a_minute_are_logged() {
-    let (begin, s) = (Instant::now(), Duration::from_secs);
-    let mut murmur = Murmur::default();
-    let allowed = |murmur: &mut Murmur, at| murmur.allow(begin + s(at));
-    let first: Vec<_> = (0..100).map(|_| allowed(&mut murmur, 1)).collect();
-    assert_eq!((&first[..5], first[5..].iter().flatten().count()), (&[Some(0); 5][..], 0));
-    assert_eq!(
-        [allowed(&mut murmur, 60), allowed(&mut murmur, 61), allowed(&mut murmur, 61)],
-        [None, Some(96), Some(0)]
-    );
-    murmur.hear("x", &[b'y'; 1_000_000]);
-    assert_eq!(murmur.line.len(), KEPT, "no line is kept longer than this");
-}

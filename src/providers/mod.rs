@@ -27,6 +27,7 @@ mod http_json;
 mod kraken;
 mod line;
 mod mock;
+mod murmur;
 mod pairs;
 mod poll;
 mod probe;
@@ -56,8 +57,10 @@ pub use budget::Budget;
 pub use build::{Content, Leg, Source, build};
 pub use fault::Fault;
 pub use http::{Http, Proxies};
+pub(crate) use murmur::Murmur;
 pub use probe::{Finding, Step, probe};
 pub use program::guard_programs;
+pub(crate) use program::{Group, Outlet};
 pub use script::Script;
 pub use sieve::Sieve;
 

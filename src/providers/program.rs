@@ -18,7 +18,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const REAP: Duration = Duration::from_secs(5);
 
 /// What came out of a program.
-pub(super) enum Outlet<'a> {
+pub(crate) enum Outlet<'a> {
     /// On standard output.
     Out(&'a [u8]),
     /// On standard error.
@@ -28,7 +28,7 @@ pub(super) enum Outlet<'a> {
 }
 
 /// The group. Dropping it kills all of it at once; the program itself is reaped by the runtime then.
-pub(super) struct Group {
+pub(crate) struct Group {
     child: Child,
     leader: Pid,
     /// Readable when the program has ended; it is not reaped by that, so that its number stays its own until the
@@ -79,7 +79,7 @@ impl Group {
     ///
     /// # Errors
     /// As `execve(2)`; as `pidfd_open(2)`.
-    pub(super) fn start(program: &[String]) -> io::Result<Self> {
+    pub(crate) fn start(program: &[String]) -> io::Result<Self> {
         // By the detour of `internal exec` this would only be said on standard error.
         access(program.first().map(String::as_str).unwrap_or_default(), Access::EXEC_OK)?;
         let mut child = command(program).spawn()?;
@@ -100,7 +100,7 @@ impl Group {
     }
 
     /// The next thing that comes out; nothing but the end unless `listen`. May be dropped and called again.
-    pub(super) async fn outlet(&mut self, listen: bool) -> Outlet<'_> {
+    pub(crate) async fn outlet(&mut self, listen: bool) -> Outlet<'_> {
         loop {
             let Self { out, err, bytes, noise, exit, exited, .. } = self;
             // What was read is returned below: the compiler would hold its loan in the other arms, too.
@@ -122,7 +122,7 @@ impl Group {
     }
 
     /// After the first end: what is still in the pipe, until the output is closed and the program has ended.
-    pub(super) async fn rest(&mut self) -> Outlet<'_> {
+    pub(crate) async fn rest(&mut self) -> Outlet<'_> {
         if self.out.is_some() {
             let read = read(&mut self.out, &mut self.bytes[..]).await;
             if read > 0 {
@@ -143,12 +143,12 @@ impl Group {
     }
 
     /// Whether the program has been seen to end by itself.
-    pub(super) fn exited(&self) -> bool {
+    pub(crate) fn exited(&self) -> bool {
         self.exited
     }
 
     /// Kills what is left, and says how the program ended.
-    pub(super) async fn end(mut self) -> Option<ExitStatus> {
+    pub(crate) async fn end(mut self) -> Option<ExitStatus> {
         self.kill();
         let status = timeout(REAP, self.child.wait()).await.ok()?.ok();
         self.reaped = status.is_some();

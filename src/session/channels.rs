@@ -39,6 +39,9 @@ pub enum Kind {
     Presence,
     /// Messages of an endpoint to all its sessions. Nobody subscribes or publishes by name.
     Endpoint,
+    /// Lines of a file or a program: each counts, and the newest is kept for newcomers. Nobody subscribes or
+    /// publishes by name.
+    Lines,
 }
 
 /// One subscription of one session: the channel, and where in its list of members the session stands.
@@ -75,6 +78,8 @@ pub struct Channel {
     end: u32,
     /// Messages: where each frame ends.
     ends: VecDeque<u32>,
+    /// Lines: the frame of the newest one.
+    newest: Vec<u8>,
     /// When a state's frame was made.
     pub made: Mono,
     /// The next member of the walk, and for how many more it goes on.
@@ -120,7 +125,7 @@ impl Kind {
     /// Whether only the newest counts.
     #[must_use]
     pub fn is_state(&self) -> bool {
-        !matches!(self, Self::Endpoint) && !self.is_numbered()
+        !matches!(self, Self::Endpoint | Self::Lines) && !self.is_numbered()
     }
 
     /// Whether its messages come again to a client that has missed them.
@@ -140,6 +145,7 @@ impl Channel {
             frames: Frames::default(),
             end: 0,
             ends: VecDeque::new(),
+            newest: Vec::new(),
             made: Mono(0),
             at: 0,
             left: 0,
@@ -167,6 +173,18 @@ impl Channel {
     #[must_use]
     pub fn frames(&self) -> &[u8] {
         &self.frames.joined
+    }
+
+    /// What a newcomer is to get at once: a state's newest frame, the newest line; else nothing.
+    #[must_use]
+    pub fn newest(&self) -> &[u8] {
+        if self.kind.is_state() { &self.frames.joined } else { &self.newest }
+    }
+
+    /// Keeps a line for those who come. Who is a member already gets it by [`Channel::publish`].
+    pub fn keep(&mut self, frame: &[u8]) {
+        self.newest.clear();
+        self.newest.extend_from_slice(frame);
     }
 
     /// Bytes that the walk has not brought to all members.

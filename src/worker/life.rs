@@ -247,6 +247,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Refused(refused) => state.prices.refuse(refused),
             ToWorker::Stats(json) => state.stats(json),
             ToWorker::Candles(candles) => state.candles(&candles),
+            ToWorker::Line { of, text } => state.line(of, text),
             ToWorker::Answer { request, answer } => state.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { revision, config } => configure(&mut state, revision, config),

@@ -34,6 +34,7 @@ mod rolling;
 mod rooms;
 mod sessions;
 mod sources;
+mod stream_lines;
 mod streams;
 mod sweep;
 mod tools;

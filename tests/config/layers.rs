@@ -2,7 +2,7 @@
 
 use super::{around, source};
 use btc_cluster::config::{
-    Environment, Origin, Provider, ProviderKind, Source, WorkerCount, control_socket, load, render,
+    Environment, Lines, Origin, Provider, ProviderKind, Source, WorkerCount, control_socket, load, render,
 };
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -219,9 +219,15 @@ fn relative_paths_count_from_the_file_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir_all(at("page")).unwrap();
-    fs::write(at("x.toml"), "[http]\nstatic_dir = \"page\"\n").unwrap();
+    fs::write(
+        at("x.toml"),
+        "streams = [{ name = \"log\", file = \"x.log\" }]\n[http]\nstatic_dir = \"page\"\n",
+    )
+    .unwrap();
     let mut source = source(at("x.toml"));
-    assert_eq!(load(&source).unwrap().config.http.static_dir, Some(at("page")));
+    let config = load(&source).unwrap().config;
+    assert_eq!(config.http.static_dir, Some(at("page")));
+    assert_eq!(config.lines().collect::<Vec<_>>(), [&Lines::File(at("x.log"))]);
     source.overrides = vec![("http.static_dir".into(), "src".into())];
     let here = std::env::current_dir().unwrap();
     assert_eq!(load(&source).unwrap().config.http.static_dir, Some(here.join("src")));

@@ -1,6 +1,7 @@
-//! `GET /api/v1/streams`: the configured streams.
+//! `GET /api/v1/streams`: the configured streams. Which file or program one carries is nobody's business outside.
 
 use super::refuse;
+use crate::config::Carries;
 use crate::worker::hub::Hub;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,7 +12,11 @@ use serde_json::json;
 pub(super) async fn show(State(hub): State<Hub>) -> Response {
     let config = hub.config();
     let streams = config.streams.iter().map(|stream| {
-        json!({ "name": stream.name, "path": format!("/{}", stream.name), "channel": stream.channel })
+        let (name, path) = (&stream.name, format!("/{}", stream.name));
+        match &stream.carries {
+            Carries::Channel(channel) => json!({ "name": name, "path": path, "channel": channel }),
+            Carries::Lines(_) => json!({ "name": name, "path": path, "lines": true }),
+        }
     });
     let answer = json!({
         "streams": streams.collect::<Vec<_>>(),

@@ -133,10 +133,7 @@ impl State {
         let mut sessions = 0;
         self.log_publication(name, bytes);
         if let Some(key) = self.channels.find(name) {
-            if self.channels.get(key).waiting() + bytes.len() > JOINED {
-                // More than one write takes anyway: who is behind gets it now.
-                self.walk(key, usize::MAX);
-            }
+            self.make_room(key, bytes);
             let session = skip.and_then(|skip| {
                 self.sessions.get(skip.key as usize).filter(|session| session.id == skip.session)
             });
@@ -155,6 +152,35 @@ impl State {
             }
         }
         self.tell(&ToMaster::Published { ticket, sessions });
+    }
+
+    /// Of a channel's messages no more are joined than one write takes: who is behind gets them now.
+    fn make_room(&mut self, key: ChannelKey, bytes: &[u8]) {
+        if self.channels.get(key).waiting() + bytes.len() > JOINED {
+            self.walk(key, usize::MAX);
+        }
+    }
+
+    /// A line of a file or a program, for all sessions on it and for those who come.
+    pub(in crate::worker) fn line(&mut self, of: &str, text: &str) {
+        let Some(key) = self.channels.find(of) else { return };
+        let bytes = frame::text(text);
+        self.make_room(key, &bytes);
+        let channel = self.channels.get_mut(key);
+        channel.keep(&bytes);
+        channel.publish(&bytes);
+        self.mark(key);
+    }
+
+    /// What a channel has for a newcomer.
+    pub(super) fn send_newest(&mut self, key: Key, channel: ChannelKey) {
+        if self.channels.get(channel).kind.is_state() {
+            return self.send_state(key, channel, true);
+        }
+        let bytes = Bytes::copy_from_slice(self.channels.get(channel).newest());
+        if !bytes.is_empty() {
+            self.send_or_end(key, &bytes);
+        }
     }
 
     /// The statistics as JSON: state of the channel `stats`.

@@ -4,10 +4,11 @@ use super::prices::Prices;
 use super::sessions::Session;
 use super::{State, endpoints};
 use crate::access::Gate;
-use crate::config::{Config, Publish};
+use crate::config::{Config, Lines, Publish};
 use crate::model::Interval;
 use crate::os::clock;
 use crate::session::{Key, Kind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
     for channel in &config.channels {
         all.push((channel.name.clone(), Kind::Messages { anyone: channel.publish == Publish::Anyone }));
     }
+    let lines: BTreeSet<String> = config.lines().map(Lines::channel).collect();
+    all.extend(lines.into_iter().map(|name| (name, Kind::Lines)));
     all
 }
 

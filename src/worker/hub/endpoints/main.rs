@@ -111,7 +111,7 @@ impl State {
         let find = |name: &Cow<'_, str>| {
             let open = |channel: &ChannelKey| {
                 let channel = self.channels.get(*channel);
-                channel.kind != Kind::Endpoint && !is_companion(&channel.name)
+                !matches!(channel.kind, Kind::Endpoint | Kind::Lines) && !is_companion(&channel.name)
             };
             self.channels.find(name).filter(open).ok_or_else(|| {
                 let shown: String = name.chars().take(64).collect();

@@ -1,5 +1,5 @@
-//! `/{stream}`: the newest of one state channel, pushed; what a client sends is ignored. Which one, the configuration
-//! says, also while sessions live.
+//! `/{stream}`: the newest of one state channel, or each line of a file or a program, pushed; what a client sends is
+//! ignored. Which one, the configuration says, also while sessions live.
 
 use super::Service;
 use crate::config::Config;
@@ -25,11 +25,11 @@ impl State {
     /// Puts a session on its stream's channel as it is configured now.
     fn tune_in(&mut self, key: Key) {
         let name = self.sessions[key as usize].stream.as_deref().unwrap_or_default();
-        let channel = self.config.stream(name).map(|stream| self.channels.find(&stream.channel));
+        let channel = self.config.stream(name).map(|stream| self.channels.find(&stream.channel()));
         match channel {
             Some(Some(channel)) => {
                 self.subscribe(key, channel);
-                self.send_state(key, channel, true);
+                self.send_newest(key, channel);
             }
             // Its channel is checked with the configuration: there is none of that name only by a defect.
             Some(None) => tracing::error!(event = "stream-without-channel", stream = name),

@@ -1,0 +1,150 @@
+//! One file that is followed, by a thread of its own: a disk that hangs stops nobody else.
+
+use super::Spout;
+use super::follower::{Follower, Seen};
+use super::pace::Pace;
+use crate::model::Hush;
+use crate::os::clock;
+use crate::protocol::cluster::Mark;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Between two looks at a file in which nothing is new.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often one looks whether the master has caught up.
+const BEHIND: Duration = Duration::from_millis(20);
+/// Little is called there.
+const STACK: usize = 256 << 10;
+
+/// The thread's other end. Dropped, the thread ends; one that hangs does so when its disk lets it.
+pub(super) struct Thread {
+    stop: Arc<AtomicBool>,
+    thread: thread::Thread,
+}
+
+impl Thread {
+    /// Begins to follow a file, behind the mark, where there is one.
+    ///
+    /// # Errors
+    /// As `pthread_create(3)`.
+    pub(super) fn start(path: &Path, mark: Option<Mark>, spout: Spout) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut follow = Follow {
+            path: path.to_owned(),
+            spout,
+            stop: stop.clone(),
+            pace: Pace::default(),
+            state: State::There,
+            hush: Hush::default(),
+        };
+        let follower = Follower::new(path.to_owned(), mark);
+        let name = thread::Builder::new().name("lines".to_owned()).stack_size(STACK);
+        let handle = name.spawn(move || follow.work(follower))?;
+        Ok(Self { stop, thread: handle.thread().clone() })
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.unpark();
+    }
+}
+
+/// What the log says of a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    There,
+    Missing,
+    Refused(String),
+}
+
+/// The thread's side.
+struct Follow {
+    path: PathBuf,
+    spout: Spout,
+    stop: Arc<AtomicBool>,
+    pace: Pace,
+    state: State,
+    hush: Hush<State>,
+}
+
+impl Follow {
+    fn work(&mut self, mut follower: Follower) {
+        while !self.stopped() {
+            match follower.look(self.spout.longest()) {
+                Seen::Some(bytes, lines) => {
+                    self.pace.bytes(bytes, clock::mono());
+                    lines.into_iter().for_each(|(text, mark)| self.say(text, mark));
+                    self.hold();
+                }
+                Seen::Nothing => self.pause(State::There),
+                Seen::Missing => self.pause(State::Missing),
+                Seen::Refused(why) => self.pause(State::Refused(why)),
+            }
+        }
+    }
+
+    fn say(&mut self, text: Box<str>, mark: Mark) {
+        self.hold();
+        // Lines of a file that no stream carries any more are nobody's.
+        if !self.stopped() {
+            self.pace.line(clock::mono());
+            self.spout.say(text, Some(mark));
+        }
+    }
+
+    /// Waits until more may be taken.
+    fn hold(&self) {
+        self.rest(self.pace.wait(clock::mono()));
+        while self.spout.is_full() && !self.stopped() {
+            self.rest(BEHIND);
+        }
+    }
+
+    fn pause(&mut self, state: State) {
+        self.is(state);
+        self.rest(LOOK);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Rests for that long, or until it is to end.
+    fn rest(&self, time: Duration) {
+        let end = clock::mono().after(time);
+        while !self.stopped() {
+            let left = end.since(clock::mono());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    /// One line in the log for each change.
+    fn is(&mut self, state: State) {
+        let now = clock::mono();
+        let news = if state == self.state {
+            self.hush.wake(now)
+        } else {
+            self.state = state.clone();
+            self.hush.change(state, now).map(|hushed| (self.state.clone(), hushed))
+        };
+        let (path, Some((state, hushed))) = (self.path.display(), news) else { return };
+        match state {
+            State::There => tracing::info!(event = "stream-file", %path, hushed, "it is there"),
+            State::Missing => {
+                tracing::warn!(event = "stream-file", %path, hushed, "there is no such file: waited for")
+            }
+            State::Refused(why) => {
+                tracing::warn!(event = "stream-file", %path, hushed, why, "cannot be read")
+            }
+        }
+    }
+}
