@@ -258,6 +258,8 @@ class Session(Case):
             ws, welcome = await self.welcomed(f"/ws?user_id=lost{n}&channels=news")
             await asyncio.to_thread(self.daemon.publish, "one", "two")
             self.assertEqual([(await message(ws))["data"] for _ in range(2)], ["one", "two"])
+            # The ping carries TCP's word for all that has come.
+            await asyncio.wait_for(await ws.ping(), PATIENCE)
             cut(ws)
             await asyncio.to_thread(self.daemon.publish, "three", "four")
             ws, again = await self.welcomed(f"/ws?user_id=lost{n}&resume={resume(welcome['resume'])}")
