@@ -244,6 +244,22 @@ class Polling(Case):
             self.assertEqual((again["resumed"], again["session_id"]), (True, welcome["session_id"]))
             self.assertEqual(events.event()[2]["data"], "one")
 
+    def test_the_id_of_an_event_is_a_cursor(self):
+        with Events(f"{self.api}/events?user_id=heidi&channels=news") as events:
+            _, _, welcome = events.event("welcome")
+            self.daemon.publish("one")
+            _, last, _ = events.event()
+        self.daemon.publish("two")
+        cursor, messages = last, []
+        while len(messages) < 2:
+            status, answer = self.poll("heidi", cursor=cursor)
+            self.assertEqual(status, 200)
+            messages += answer["messages"]
+            cursor = answer["cursor"]
+        again, two = messages
+        self.assertEqual((again["resumed"], again["session_id"]), (True, welcome["session_id"]))
+        self.assertEqual(two["data"], "two")
+
     def test_who_is_disconnected_by_the_operator_is_told_and_then_gets_410(self):
         cursor, welcome = self.opened("frank", channels="none")
         held = self.held("frank", cursor)

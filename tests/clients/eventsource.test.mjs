@@ -60,6 +60,22 @@ test("it comes back by itself, loses nothing and hears nothing twice", async (t)
   assert.equal(heard[3].session_id, heard[0].session_id);
 });
 
+test("lost again before anything came, it still loses nothing", async (t) => {
+  const network = await badNetwork(daemon.http);
+  t.after(network.end);
+  const { source, until, heard } = listen(t, network.address, "user_id=carol&channels=news");
+  for (const welcomes of [1, 2]) {
+    await until(welcomes);
+    const lost = once(source, "error");
+    network.cut();
+    await soon("the loss is noticed", lost);
+  }
+  await daemon.publish("at last");
+  await until(4);
+  const story = heard.map(({ type, data, resumed }) => (type === "message" ? data : resumed));
+  assert.deepEqual(story, [false, true, true, "at last"]);
+});
+
 test("it stops by itself when the operator has disconnected it", async (t) => {
   const { source, until } = listen(t, daemon.http, "user_id=frank&channels=none");
   const [welcome] = await until(1);
