@@ -151,8 +151,8 @@ class ServerSentEvents(Case):
         self.daemon.quote("frank")
         _, last, _ = events.event("quote")
         self.daemon.ctl("kick", welcome["session_id"])
-        _, _, close = events.event()
-        self.assertEqual((close["type"], close["code"]), ("close", 4006))
+        _, _, close = events.event("close")
+        self.assertEqual((close["code"], close["reason"]), (4006, "disconnected"))
         self.assertEqual((events.line(), events.end()), (None, 0))
         for _ in range(4):
             self.assertEqual(curl("-H", f"Last-Event-ID: {last}", f"{self.api}/events?user_id=frank"), (204, ""))
@@ -184,6 +184,14 @@ class Polling(Case):
     def held(self, user, cursor):
         """A poll that waits."""
         return self.enterContext(Program("curl", "-sS", "-N", self.url(user, cursor=cursor)))
+
+    def waiting(self, user, cursor):
+        """One that is known to have come there: of two, the other one has ended, empty."""
+        two = [self.held(user, cursor) for _ in range(2)]
+        ended = eventually("one of two polls ends", lambda: [poll for poll in two if not poll.lines.empty()])
+        self.assertEqual(json.loads(ended[0].line())["messages"], [])
+        [other] = [poll for poll in two if poll not in ended]
+        return other
 
     def test_the_first_answer_is_the_welcome_at_once(self):
         cursor, welcome = self.opened("alice")
@@ -225,16 +233,11 @@ class Polling(Case):
 
     def test_a_second_poll_ends_the_first_which_is_empty(self):
         cursor, _ = self.opened("erin", channels="news")
-        two = [self.held("erin", cursor) for _ in range(2)]
-        # Of two, whichever came there first; so the other one is there when the third comes.
-        ended = eventually("one of two polls ends", lambda: [poll for poll in two if not poll.lines.empty()])
-        self.assertEqual(len(ended), 1)
-        [first], [second] = ended, [poll for poll in two if poll not in ended]
-        third = self.held("erin", cursor)
-        for poll in (first, second):
-            self.assertEqual(json.loads(poll.line())["messages"], [])
+        first = self.waiting("erin", cursor)
+        second = self.held("erin", cursor)
+        self.assertEqual(json.loads(first.line())["messages"], [])
         self.daemon.publish("for the last one")
-        self.assertEqual([message["data"] for message in json.loads(third.line())["messages"]], ["for the last one"])
+        self.assertEqual([message["data"] for message in json.loads(second.line())["messages"]], ["for the last one"])
 
     def test_a_cursor_resumes_over_another_transport(self):
         cursor, welcome = self.opened("grace", channels="news")
@@ -262,10 +265,11 @@ class Polling(Case):
 
     def test_who_is_disconnected_by_the_operator_is_told_and_then_gets_410(self):
         cursor, welcome = self.opened("frank", channels="none")
-        held = self.held("frank", cursor)
+        held = self.waiting("frank", cursor)
         self.daemon.ctl("kick", welcome["session_id"])
         answer = json.loads(held.line())
-        self.assertEqual([(it["type"], it["code"]) for it in answer["messages"]], [("close", 4006)])
+        close = answer["messages"][-1]
+        self.assertEqual((close["type"], close["code"], close["reason"]), ("close", 4006, "disconnected"))
         for cursor in (answer["cursor"], cursor) * 2:
             self.assertEqual(self.poll("frank", cursor=cursor)[0], 410)
 
