@@ -199,11 +199,11 @@ for (const [name, WebSocket] of [["ws", Ws], ["node's own WebSocket", globalThis
       const open = opener(t, network.address);
       const client = await open("/ws?user_id=dave&channels=news");
       const welcome = await client.message("welcome");
-      await it.daemon.publish(1);
+      await it.daemon.publish("news", 1);
       assert.equal((await client.message()).data, 1);
       network.cut();
       assert.equal((await soon("the close", client.closed)).code, 1006);
-      await it.daemon.publish(2, 3);
+      await it.daemon.publish("news", 2, 3);
       const again = await open(`/ws?user_id=dave&resume=${welcome.resume}.1`);
       const { resumed, session_id } = await again.message();
       assert.deepEqual({ resumed, session_id }, { resumed: true, session_id: welcome.session_id });

@@ -11,7 +11,9 @@ export const PATIENCE = 10_000;
 /** A promise that fails when it takes too long. */
 export function soon(what, promise, patience = PATIENCE) {
   let timer;
-  const late = new Promise((_, fail) => (timer = setTimeout(() => fail(new Error(`not within ${patience} ms: ${what}`)), patience)));
+  const late = new Promise((_, fail) => {
+    timer = setTimeout(() => fail(new Error(`not within ${patience} ms: ${what}`)), patience);
+  });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
@@ -49,10 +51,10 @@ class Daemon {
     return (await post(`http://${this.http}/api/v1/quotes`, { user_id: user })).status;
   }
 
-  /** Says each to all subscribers of `news`. */
-  async publish(...news) {
-    for (const data of news) {
-      const { status } = await post(`http://${this.admin}/api/v1/channels/news/messages`, { data });
+  /** Says each to all subscribers of a channel, `news` or `weather`. */
+  async publish(channel, ...messages) {
+    for (const data of messages) {
+      const { status } = await post(`http://${this.admin}/api/v1/channels/${channel}/messages`, { data });
       if (status !== 202) throw new Error(`publishing is answered ${status}`);
     }
   }

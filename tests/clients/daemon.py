@@ -32,6 +32,8 @@ heartbeat = "1s"
 [[channels]]
 name = "news"
 publish = "anyone"
+[[channels]]
+name = "weather"
 """
 
 

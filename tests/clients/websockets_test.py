@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import struct
 import unittest
@@ -12,6 +13,8 @@ from websockets.sync.client import connect as connect_in_a_thread
 from daemon import PATIENCE, Daemon
 
 SUBPROTOCOL = "btc-cluster.v1.json"
+# Which step of a test was slow is nobody's concern.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 async def text(ws):
