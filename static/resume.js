@@ -27,14 +27,14 @@ export class Resume {
 
   /** What to open a session with: its `ticket` is null where there is none. */
   offer() {
-    return { ticket: this.#told ?? (this.#token && `${this.#token}.${this.#count}`), total: this.#total };
+    return { ticket: this.#told ?? (this.#token && `${this.#token}.${this.#count}`), from: this.#total - this.#skip };
   }
 
   /** A welcome to what was opened with `offer`: tells whether there is a gap. */
   welcome(message, offer) {
     const resumed = message.resumed === true && offer.ticket !== null;
-    // Messages that came over the old connection after the offer was made come once more over the new one.
-    this.#skip = resumed ? this.#total - offer.total : 0;
+    // What the offer does not count comes once more: messages that came over the old connection after it was made.
+    this.#skip = resumed ? this.#total - offer.from : 0;
     this.#token = typeof message.resume === "string" && message.resume ? message.resume : null;
     this.#count = 0;
     this.#told = null;

@@ -73,7 +73,7 @@ const PHASES = {
   opening: {
     opened: (s, e, now) => [{ ...s, phase: "greeting", wakeAt: now + (via(s) === "sse" ? RULES.greetEvents : RULES.greet) }],
     closed: (s, e, now, random) => (speaks(s) ? ask(s, now) : lost(s, e, now, random)),
-    answer: answered,
+    answer: (s, e, now, random) => (speaks(s) ? [s] : answered(s, e, now, random)),
     alarm: (s, e, now, random) => dropped(s, false, ...(speaks(s) ? ask(s, now) : missed(s, "silent", { kind: "unreachable" }, now, random))),
   },
   greeting: {
@@ -87,7 +87,7 @@ const PHASES = {
     system: hinted,
     // Taken over by our own probe, whose welcome is about to come.
     closed: (s, e, now, random) => (s.probing && e.code === 4005 ? [{ ...s, bereft: true }] : lost(s, e, now, random)),
-    alarm: (s, e, now, random) => (s.probing && now >= s.probing.until ? unprobed(s, e, now, random) : now >= s.probeAt && !s.probing ? probe(s, now) : watch(s, e, now, random)),
+    alarm: rung,
     online: (s, e, now) => (speaks(s) ? look(s, e, now) : probes(s.path) && !s.probing ? probe(s, now) : [s]),
     visible: (s, e, now) => (speaks(s) ? look(s, e, now) : [s]),
     probed: (s, e, now, random) => (e.ok ? [welcomed({ ...s, path: { ...s.path, via: "websocket" } }, e, now)] : unprobed(s, e, now, random)),
@@ -171,6 +171,12 @@ function unprobed(s, e, now, random) {
 /** A `system` message that says when to return: that session's own slot, spread by the server. */
 function hinted(s, { inMs, event, reason }) {
   return [Number.isFinite(inMs) ? { ...s, hint: { inMs: Math.min(Math.max(inMs, 0), RULES.longest), event, reason } } : s];
+}
+
+function rung(s, e, now, random) {
+  if (now >= s.silentAt) return watch(s, e, now, random);
+  if (s.probing) return now >= s.probing.until ? unprobed(s, e, now, random) : [s];
+  return now >= s.probeAt ? probe(s, now) : [s];
 }
 
 /** Silence: ask for a sign of life, and go when none comes. */
