@@ -3,7 +3,7 @@
 
 import { Resume, putAway, takeBack } from "./resume.js";
 import { reasonOf } from "./server.js";
-import { first, speaks, step } from "./session.js";
+import { first, prefersOwn, speaks, step } from "./session.js";
 import * as poll from "./transport-poll.js";
 import * as sse from "./transport-sse.js";
 import * as websocket from "./transport-websocket.js";
@@ -103,15 +103,25 @@ export class Connection {
     this.#question = null;
     const wsUrl = own ? null : this.#with.wsUrl();
     this.#elsewhere = via === "websocket" && Boolean(wsUrl);
-    const offer = this.#resume.offer();
+    let offer = this.#resume.offer();
     const current = (tell) => (...all) => link === this.#link && tell(...all);
     const channels = via === "websocket" ? null : this.#with.channels(via);
     const link = TRANSPORTS[via].open({ userId: this.#with.userId(), channels, ticket: offer.ticket, wsUrl }, {
       opened: current(() => this.tell({ type: "opened" })),
       heard: current(() => this.tell({ type: "heard" })),
-      message: current((message) => this.#hear(message, offer)),
+      message: current((message) => {
+        // A second welcome over the same link, as polls may bring, is to all that was heard until then.
+        if (message.type === "welcome") {
+          this.#welcome(message, offer ?? this.#resume.offer());
+          offer = null;
+        }
+        this.#hear(message);
+      }),
       ticket: current((ticket) => this.#resume.at(ticket)),
-      continued: current(() => this.#goOn()),
+      continued: current(() => {
+        offer = null;
+        this.#goOn();
+      }),
       refused: current((answer) => {
         this.#link = null;
         this.tell({ type: "answer", ...answer });
@@ -135,15 +145,15 @@ export class Connection {
     if (clean) this.#resume.forget();
   }
 
-  #hear(message, offer) {
+  #welcome(message, offer) {
+    const gap = this.#resume.welcome(message, offer);
+    this.tell({ type: "welcome", heartbeatMs: message.heartbeat_ms });
+    if (gap) this.#with.onGap();
+  }
+
+  #hear(message) {
     const { type } = message;
-    if (type === "welcome") {
-      const gap = this.#resume.welcome(message, offer);
-      this.tell({ type: "welcome", heartbeatMs: message.heartbeat_ms });
-      if (gap) this.#with.onGap();
-    } else if (!this.#resume.heard(message)) {
-      return;
-    }
+    if (type !== "welcome" && !this.#resume.heard(message)) return;
     if (type === "system") {
       const { reconnect_in_ms: inMs, event, reason } = message;
       this.tell({ type: "system", inMs, event, reason });
@@ -160,34 +170,32 @@ export class Connection {
   /** A WebSocket beside the link in use. With its welcome it takes the session over; until then nothing changes. */
   #tryWebSocket() {
     const offer = this.#resume.offer();
+    const wsUrl = prefersOwn(this.#state) ? null : this.#with.wsUrl();
     const failed = () => link === this.#probe && this.tell({ type: "probed", ok: false });
-    const mine = (tell) => (...all) => {
-      if (link === this.#probe && all[0]?.type === "welcome") this.#adopt(link, all[0]);
-      if (link === this.#link) tell(...all);
+    const hear = (message) => {
+      if (link === this.#probe && message.type === "welcome") this.#adopt(link, message, offer);
+      if (link === this.#link) this.#hear(message);
     };
-    const link = websocket.open({ userId: this.#with.userId(), channels: null, ticket: offer.ticket, wsUrl: this.#wsUrl() }, {
+    const link = websocket.open({ userId: this.#with.userId(), channels: null, ticket: offer.ticket, wsUrl }, {
       opened: () => {},
-      heard: mine(() => this.tell({ type: "heard" })),
-      message: mine((message) => this.#hear(message, offer)),
+      heard: () => link === this.#link && this.tell({ type: "heard" }),
+      message: hear,
       closed: (close) => (link === this.#link ? this.#closed(link, close) : failed()),
     });
     this.#probe = link;
   }
 
-  #adopt(link, { heartbeat_ms: heartbeatMs }) {
+  #adopt(link, welcome, offer) {
     this.#link?.drop(false);
     this.#link = link;
     this.#probe = null;
-    this.tell({ type: "probed", ok: true, heartbeatMs });
+    this.tell({ type: "probed", ok: true, heartbeatMs: welcome.heartbeat_ms });
+    this.#welcome(welcome, offer);
   }
 
   #dropProbe() {
     this.#probe?.drop(false);
     this.#probe = null;
-  }
-
-  #wsUrl() {
-    return this.#state.misses > 1 ? null : this.#with.wsUrl();
   }
 
   async #ask() {

@@ -86,7 +86,7 @@ const PHASES = {
     heard: (s, e, now) => [heard(s, now)],
     system: hinted,
     // Taken over by our own probe, whose welcome is about to come.
-    closed: (s, e, now, random) => (s.probing && e.code === 4005 ? [{ ...s, bereft: true }] : lost(s, e, now, random)),
+    closed: (s, e, now, random) => (s.probing && [1000, 4005].includes(e.code) ? [{ ...s, bereft: true }] : lost(s, e, now, random)),
     alarm: rung,
     online: (s, e, now) => (speaks(s) ? look(s, e, now) : probes(s.path) && !s.probing ? probe(s, now) : [s]),
     visible: (s, e, now) => (speaks(s) ? look(s, e, now) : [s]),

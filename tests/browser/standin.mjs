@@ -236,6 +236,7 @@ class Standin {
     this.requests.push(`${request.method} ${url.pathname}`);
     const route = ROUTES[`${request.method} ${url.pathname}`];
     if (route) return route.call(this, request, response, url);
+    if (request.method === "GET" && this.sides.has(url.pathname)) return this.#plain(request, response);
     const name = url.pathname === "/" ? "index.html" : url.pathname.slice(1);
     try {
       if (request.method !== "GET" || !/^[a-z-]+\.[a-z]+$/.test(name)) throw new Error("no such file");
@@ -259,8 +260,9 @@ class Standin {
   }
 
   #unlistened(response, url) {
-    if (!this.options.listening) return problem(response, { status: 404, slug: "not-found", detail: "there is nothing at this path" });
-    return this.#refused(response, url);
+    if (this.options.listening) return this.#refused(response, url);
+    problem(response, { status: 404, slug: "not-found", detail: "there is nothing at this path" });
+    return true;
   }
 
   #refused(response, url) {
