@@ -53,7 +53,7 @@ export class StreamsPanel {
     const value = make("span", NONE, { class: "value digits", "data-testid": `stream-${number}` });
     const note = make("span", "", { class: "note" });
     const state = make("span", "", { class: "state-words", role: "status", "data-testid": `stream-state-${number}` });
-    item.append(label, make("span", of, { class: "of" }), value, note, state);
+    item.append(label, value, make("span", of, { class: "of" }), note, state);
     this.#list.append(item);
     const socket = new SideSocket({
       ...this.#with,

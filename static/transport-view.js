@@ -53,7 +53,7 @@ export class TransportView {
 
   /** Something may be missing; it is told for a while. */
   gap() {
-    mark(this.#at.gap, "gap", "Some messages may be missing.", "The session could not be gone on with and is a new one.");
+    mark(this.#at.gap, "gap", "Some messages may be missing.", "The last session was lost; this is a new one.");
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => mark(this.#at.gap, "gap", false), REMARKED);
   }

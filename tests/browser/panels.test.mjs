@@ -48,6 +48,7 @@ test("an idle page has one session and no other connection", async (t) => {
   const tab = await (await Tab.open(context, server.url)).is("connected");
   assert.deepEqual([server.sessions.size, server.sides.sockets.size], [1, 0]);
   assert.ok(!server.requests.includes("GET /api/v1/streams"));
+  for (const testid of ["chat-log", "broadcast-test", "command-input", "streams"]) assert.equal(await tab.at(testid).isVisible(), false, testid);
   calm(tab);
 });
 
