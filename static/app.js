@@ -120,6 +120,8 @@ const HEARD = {
   },
   stats(message) {
     cluster.stats(message);
+    // A session that goes on without a welcome may wait long for a price that stands still.
+    if (!symbol && message.price) showPrice(message.price);
   },
   candle(message) {
     lastHour.candle(message);
