@@ -1,19 +1,29 @@
-// The page: one session over a WebSocket, what it hears, and what is shown of it.
+// The page: one session over the transport that gets through, what it hears, and what is shown of it. Below it panels,
+// each with a connection of its own while it is open; the chat is over the session.
 //
-//   identity -> connection (session decides) -> messages -> prices, quotes, last hour -> views
+//   identity -> connection (session decides) -> messages -> prices, quotes, last hour, chat -> views
 //
 // Time is one clock, state is in the modules that own it, and the views only show.
 
 import { Chart } from "./chart.js";
 import { makeClock } from "./clock.js";
 import { ClusterView } from "./cluster-view.js";
-import { Connection, here, problemOf, retryAfter } from "./connection.js";
+import { Connection } from "./connection.js";
 import { Identity } from "./identity.js";
 import { Info } from "./info.js";
 import { LastHour } from "./last-hour.js";
+import { BroadcastPanel } from "./panel-broadcast.js";
+import { ChatPanel } from "./panel-chat.js";
+import { CommandPanel } from "./panel-command.js";
+import { StreamsPanel } from "./panel-streams.js";
+import { Panels } from "./panels.js";
 import { Prices } from "./prices.js";
 import { QuoteDesk } from "./quotes.js";
+import { here, problemOf, retryAfter } from "./server.js";
+import { prefersOwn, speaks } from "./session.js";
+import { TransportView, chosenMode } from "./transport-view.js";
 import { View } from "./view.js";
+import { why } from "./words.js";
 
 const clock = makeClock();
 const view = new View(document, clock);
@@ -31,9 +41,20 @@ const connection = new Connection({
   clock,
   userId: () => identity.id,
   wsUrl: () => info.wsUrl,
+  channels,
+  mode: chosenMode(),
   onState: showState,
   onMessage: hear,
+  onGap: () => transport.gap(),
 });
+const transport = new TransportView(document, (mode) => connection.tell({ type: "chosen", mode }));
+const chat = new ChatPanel(document, {
+  say: (message) => connection.say(message),
+  reopen: () => connection.reopen(),
+  userId: () => identity.id,
+});
+const beside = { userId: () => identity.id, wsUrl: () => (prefersOwn(connection.state) ? null : info.wsUrl) };
+const panels = new Panels([chat, new BroadcastPanel(document, beside), new CommandPanel(document, beside), new StreamsPanel(document, beside)]);
 const desk = new QuoteDesk({ post: postQuote, now: () => clock.now(), show: (result) => view.result(result) });
 
 /** The symbol that this page shows: the one of the session's first price. */
@@ -43,21 +64,37 @@ async function begin() {
   view.user(identity);
   cluster.user(identity.id);
   await Promise.all([identity.claim(), info.begin()]);
+  connection.restore();
   connection.tell({ type: "start" });
+}
+
+/** What a session that only listens is opened with: it cannot ask for more. A poll for each price would be too many. */
+function channels(via) {
+  const wanted = symbol ?? info.symbol;
+  return wanted && [`price:${wanted}${via === "poll" ? "@1s" : ""}`, "stats", `candle:${wanted}@1m`, ...(chat.channel ? [chat.channel] : [])];
 }
 
 function renamed() {
   view.user(identity);
   cluster.user(identity.id);
+  panels.stop();
   connection.tell({ type: "renamed" });
+  panels.start();
 }
 
 function showState(state) {
   view.connection(state);
+  transport.show(state);
   const live = state.phase === "connected";
   cluster.live(live);
   chart.price({ live });
-  if (!live) lastHour.lost();
+  if (live) return;
+  lastHour.lost();
+  chat.lost();
+  if (state.phase === "offline" && state.why?.slug === "unknown-channel" && chat.channel) {
+    chat.refused(why(state.why));
+    connection.tell({ type: "again" });
+  }
 }
 
 const HEARD = {
@@ -67,6 +104,8 @@ const HEARD = {
     cluster.worker(message.worker);
     info.welcome();
     lastHour.welcome(message);
+    chat.welcome(message, speaks(connection.state));
+    if (message.price === undefined) return; // it goes on
     if (message.price) showPrice(message.price);
     else if (symbol) showPrice({ symbol, price: null });
     else noPrice();
@@ -81,6 +120,8 @@ const HEARD = {
   },
   stats(message) {
     cluster.stats(message);
+    // A session that goes on without a welcome may wait long for a price that stands still.
+    if (!symbol && message.price) showPrice(message.price);
   },
   candle(message) {
     lastHour.candle(message);
@@ -88,11 +129,19 @@ const HEARD = {
   system(message) {
     if (message.event === "pair-changed" && message.symbol === symbol) view.pairChanged(message);
   },
+  message(message) {
+    chat.message(message);
+  },
+  presence(message) {
+    chat.presence(message);
+  },
   ack(message) {
     lastHour.answered(message);
+    chat.answered(message);
   },
   error(message) {
     lastHour.answered(message);
+    chat.answered(message);
   },
 };
 
@@ -142,10 +191,13 @@ document.addEventListener("visibilitychange", () => {
 // A page in the back/forward cache is nobody: it lets go of its id and its session, and comes back as a reload would.
 addEventListener("pagehide", () => {
   identity.release();
-  connection.tell({ type: "leave" });
+  connection.leave();
+  panels.stop();
 });
 addEventListener("pageshow", ({ persisted }) => {
-  if (persisted) begin();
+  if (!persisted) return;
+  begin();
+  panels.start();
 });
 
 begin();

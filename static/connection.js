@@ -1,37 +1,36 @@
-// Carries out what session.js decides: the WebSocket, the one timer, the question after a failed open.
+// Carries out what session.js decides: the transport in use, the one timer, the question after a failed open, and the
+// WebSocket that is tried beside another transport.
 
-import { first, step } from "./session.js";
+import { Resume, putAway, takeBack } from "./resume.js";
+import { reasonOf } from "./server.js";
+import { first, prefersOwn, speaks, step } from "./session.js";
+import * as poll from "./transport-poll.js";
+import * as sse from "./transport-sse.js";
+import * as websocket from "./transport-websocket.js";
 
-export const SUBPROTOCOL = "btc-cluster.v1.json";
+const TRANSPORTS = { websocket, sse, poll };
 
-/** A URL of this server, wherever its page is mounted. */
-export function here(path, query = {}) {
-  const url = new URL(path, new URL(".", location.href));
-  for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
-  return url;
-}
-
-/** Where to open the session: `wsUrl` of the server's info, or the page's own origin. */
-export function sessionUrl(userId, wsUrl) {
-  const url = wsUrl ? new URL(wsUrl.replace("{host}", location.hostname)) : here("ws");
-  url.protocol = url.protocol === "https:" || url.protocol === "wss:" ? "wss:" : "ws:";
-  url.hash = "";
-  url.searchParams.set("user_id", userId);
-  return url;
-}
-
-/** One session's connection. `onState(state)` after every step, `onMessage(message)` for every one that is JSON. */
+/**
+ * One session. `onState(state)` after every step, `onMessage(message)` for every message but those that came before,
+ * `onGap()` when some may be missing.
+ */
 export class Connection {
-  #state = first();
-  #socket = null;
+  #state;
+  #link = null;
+  #probe = null;
   #elsewhere = false;
   #question = null;
   #timer = 0;
+  #resume = new Resume();
   #with;
 
-  /** `wsUrl()` tells the address of the server's info (or null), `userId()` whose session it is. */
-  constructor({ clock, userId, wsUrl, onState, onMessage, random = Math.random }) {
-    this.#with = { clock, userId, wsUrl, onState, onMessage, random };
+  /**
+   * `wsUrl()` tells the address of the server's info (or null), `userId()` whose session it is, `channels(via)` what
+   * a session that cannot ask for more is opened with (or null).
+   */
+  constructor({ clock, userId, wsUrl, channels, mode, onState, onMessage, onGap, random = Math.random }) {
+    this.#with = { clock, userId, wsUrl, channels, onState, onMessage, onGap, random };
+    this.#state = first(mode);
   }
 
   get state() {
@@ -44,27 +43,50 @@ export class Connection {
     const { state, actions } = step(this.#state, event, clock.now(), random());
     const changed = state !== this.#state;
     this.#state = state;
+    // No session, nothing to come back to; but a server that only refuses for now may take it later.
+    if (state.phase === "offline" && state.why?.code) this.#resume.forget();
     for (const action of actions) this.#carry(action);
-    if (!changed) return;
+    if (!this.#state.probing) this.#dropProbe();
+    if (!changed || state !== this.#state) return;
     this.#wind();
     onState(this.#state);
   }
 
-  /** Says something to the server, where there is a session to say it in. */
+  /** Says something to the server; whether there is a session to say it in. */
   say(message) {
-    if (this.#state.phase === "connected") this.#socket?.send(JSON.stringify(message));
+    return this.#state.phase === "connected" && speaks(this.#state) && (this.#link?.say(JSON.stringify(message)) ?? false);
+  }
+
+  /** What was kept over a reload, before `start`. */
+  restore() {
+    this.#resume.restore(takeBack(this.#with.userId()));
+  }
+
+  /** The page goes away: `leave`, and what it needs to come back to its session. */
+  leave() {
+    putAway(this.#with.userId(), this.#resume.keep());
+    this.tell({ type: "leave" });
+    this.#resume.forget();
+  }
+
+  /** A session anew, with the channels of now: for one that cannot ask for them. */
+  reopen() {
+    this.#resume.forget();
+    this.tell({ type: "reopen" });
   }
 
   #carry(action) {
     switch (action.do) {
       case "open":
-        return this.#open(action.own);
+        return this.#open(action);
       case "drop":
-        return this.#drop();
+        return this.#drop(action.clean);
       case "ask":
         return void this.#ask();
       case "ping":
-        return this.#socket?.send('{"type":"ping"}');
+        return this.#link?.say('{"type":"ping"}');
+      case "probe":
+        return this.#tryWebSocket();
     }
   }
 
@@ -77,87 +99,110 @@ export class Connection {
     this.#timer = setTimeout(ring, Math.max(1, wakeAt - this.#with.clock.now()));
   }
 
-  #open(own) {
+  #open({ via, own }) {
+    this.#question = null;
     const wsUrl = own ? null : this.#with.wsUrl();
-    this.#elsewhere = Boolean(wsUrl);
-    let socket;
-    try {
-      socket = new WebSocket(sessionUrl(this.#with.userId(), wsUrl), [SUBPROTOCOL]);
-    } catch {
-      // Not a URL, or ws: from an https: page. As good as a refused connection, and told after this step.
-      queueMicrotask(() => this.tell({ type: "closed", code: 1006, reason: "" }));
-      return;
-    }
-    this.#socket = socket;
-    const current = (tell) => (event) => socket === this.#socket && tell(event);
-    socket.onopen = current(() => this.tell({ type: "opened" }));
-    socket.onmessage = current((event) => this.#hear(event.data));
-    socket.onclose = current(({ code, reason }) => {
-      this.#socket = null;
-      this.tell({ type: "closed", code, reason });
+    this.#elsewhere = via === "websocket" && Boolean(wsUrl);
+    let offer = this.#resume.offer();
+    const current = (tell) => (...all) => link === this.#link && tell(...all);
+    const channels = via === "websocket" ? null : this.#with.channels(via);
+    const link = TRANSPORTS[via].open({ userId: this.#with.userId(), channels, ticket: offer.ticket, wsUrl }, {
+      opened: current(() => this.tell({ type: "opened" })),
+      heard: current(() => this.tell({ type: "heard" })),
+      message: current((message) => {
+        // A second welcome over the same link, as polls may bring, is to all that was heard until then.
+        if (message.type === "welcome") {
+          this.#welcome(message, offer ?? this.#resume.offer());
+          offer = null;
+        }
+        this.#hear(message);
+      }),
+      ticket: current((ticket) => this.#resume.at(ticket)),
+      continued: current(() => {
+        offer = null;
+        this.#goOn();
+      }),
+      refused: current((answer) => {
+        this.#link = null;
+        this.tell({ type: "answer", ...answer });
+      }),
+      closed: current((close) => this.#closed(link, close)),
     });
+    this.#link = link;
   }
 
-  /** Forgets the socket at once: the close handshake with a dead server takes the browser minutes. */
-  #drop() {
-    const socket = this.#socket;
-    this.#socket = null;
-    if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
+  #closed(link, { code, reason, inMs }) {
+    this.#link = null;
+    link.drop(false);
+    if (inMs !== undefined) this.tell({ type: "system", inMs, event: "close", reason });
+    this.tell({ type: "closed", code, reason });
   }
 
-  #hear(data) {
-    this.tell({ type: "heard" });
-    let message;
-    try {
-      message = JSON.parse(data);
-    } catch {
-      return;
-    }
-    if (message === null || typeof message !== "object") return;
-    if (message.type === "welcome") this.tell({ type: "welcome", heartbeatMs: message.heartbeat_ms });
-    if (message.type === "system") {
+  #drop(clean) {
+    const link = this.#link;
+    this.#link = null;
+    link?.drop(clean);
+    if (clean) this.#resume.forget();
+  }
+
+  #welcome(message, offer) {
+    const gap = this.#resume.welcome(message, offer);
+    this.tell({ type: "welcome", heartbeatMs: message.heartbeat_ms });
+    if (gap) this.#with.onGap();
+  }
+
+  #hear(message) {
+    const { type } = message;
+    if (type !== "welcome" && !this.#resume.heard(message)) return;
+    if (type === "system") {
       const { reconnect_in_ms: inMs, event, reason } = message;
       this.tell({ type: "system", inMs, event, reason });
     }
     this.#with.onMessage(message);
   }
 
-  /** Browsers hide why an upgrade failed; a plain GET of the same path on our own origin tells. */
+  #goOn() {
+    const welcome = this.#resume.continued();
+    this.tell({ type: "welcome", heartbeatMs: welcome?.heartbeat_ms });
+    if (welcome) this.#with.onMessage(welcome);
+  }
+
+  /** A WebSocket beside the link in use. With its welcome it takes the session over; until then nothing changes. */
+  #tryWebSocket() {
+    const offer = this.#resume.offer();
+    const wsUrl = prefersOwn(this.#state) ? null : this.#with.wsUrl();
+    const failed = () => link === this.#probe && this.tell({ type: "probed", ok: false });
+    const hear = (message) => {
+      if (link === this.#probe && message.type === "welcome") this.#adopt(link, message, offer);
+      if (link === this.#link) this.#hear(message);
+    };
+    const link = websocket.open({ userId: this.#with.userId(), channels: null, ticket: offer.ticket, wsUrl }, {
+      opened: () => {},
+      heard: () => link === this.#link && this.tell({ type: "heard" }),
+      message: hear,
+      closed: (close) => (link === this.#link ? this.#closed(link, close) : failed()),
+    });
+    this.#probe = link;
+  }
+
+  #adopt(link, welcome, offer) {
+    this.#link?.drop(false);
+    this.#link = link;
+    this.#probe = null;
+    this.tell({ type: "probed", ok: true, heartbeatMs: welcome.heartbeat_ms });
+    this.#welcome(welcome, offer);
+  }
+
+  #dropProbe() {
+    this.#probe?.drop(false);
+    this.#probe = null;
+  }
+
   async #ask() {
     const question = Symbol("question");
     this.#question = question;
     const elsewhere = this.#elsewhere;
-    const answer = await reasonOf(here("ws", { user_id: this.#with.userId() }));
+    const answer = await reasonOf("ws", { user_id: this.#with.userId() });
     if (this.#question === question) this.tell({ type: "answer", elsewhere, ...answer });
-  }
-}
-
-async function reasonOf(url) {
-  try {
-    const response = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(5_000) });
-    const problem = await problemOf(response);
-    return { status: response.status, retryAfterMs: retryAfter(response), ...problem };
-  } catch {
-    return { status: 0 };
-  }
-}
-
-/** `Retry-After` in milliseconds, 0 where there is none. */
-export function retryAfter(response) {
-  const seconds = Number(response.headers.get("retry-after"));
-  return Number.isFinite(seconds) && seconds > 0 ? seconds * 1_000 : 0;
-}
-
-/** The slug and the words of a refusal, as far as it is problem+json. */
-export async function problemOf(response) {
-  if (response.ok) return {};
-  try {
-    const { type, title, detail } = await response.json();
-    const slug = typeof type === "string" ? type.split(/[/:#]/).pop() : "";
-    return { slug: slug === "blank" ? "" : slug, detail: detail || title || "" };
-  } catch {
-    return { slug: "", detail: "" };
   }
 }

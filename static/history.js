@@ -1,6 +1,6 @@
 // Asks for the last hour (`GET /api/v1/history`), and again when the server cannot tell it yet.
 
-import { here, retryAfter } from "./connection.js";
+import { here, retryAfter } from "./server.js";
 
 const FIRST = 1_000; // back-off: doubles each try, with jitter
 const LONGEST = 30_000;

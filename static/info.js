@@ -1,13 +1,14 @@
 // What the server says of itself (`GET /api/v1/info`): where the WebSocket is, and whether prices are made up.
 
-import { here } from "./connection.js";
+import { here } from "./server.js";
 
 const AGAIN = 2_000;
 const LONGEST = 30_000;
 
-/** Keeps `ws_url`; `onMadeUp(yes)` is told each time it is known whether prices are made up. */
+/** Keeps `ws_url` and the default symbol; `onMadeUp(yes)` is told each time it is known whether prices are made up. */
 export class Info {
   #wsUrl = null;
+  #symbol = null;
   #source = null;
   #young = false;
   #asked = 0;
@@ -20,6 +21,11 @@ export class Info {
 
   get wsUrl() {
     return this.#wsUrl;
+  }
+
+  /** The symbol of those who ask for none, or null. */
+  get symbol() {
+    return this.#symbol;
   }
 
   /** Before the first session: its welcome need not ask again. */
@@ -50,9 +56,10 @@ export class Info {
     try {
       const response = await fetch(here("api/v1/info"), { cache: "no-store", signal: AbortSignal.timeout(3_000) });
       if (!response.ok) throw new Error(`status ${response.status}`);
-      const { ws_url: wsUrl, mock } = await response.json();
+      const { ws_url: wsUrl, mock, symbol, symbols } = await response.json();
       if (asked !== this.#asked) return false;
       this.#wsUrl = wsUrl || null;
+      this.#symbol = symbol ?? symbols?.[0] ?? null;
       this.#onMadeUp(mock === true);
       return true;
     } catch {

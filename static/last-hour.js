@@ -18,9 +18,10 @@ export class LastHour {
   #symbol = null;
   #madeUp = null;
   #live = false;
+  #heard = []; // channels that the session is on already
   #wall = null; // the server's wall clock at this page's time 0
 
-  /** `say(message)` speaks in the session, `chart` shows. */
+  /** `say(message)` speaks in the session and answers whether it could, `chart` shows. */
   constructor({ clock, say, chart }) {
     this.#clock = clock;
     this.#say = say;
@@ -37,6 +38,7 @@ export class LastHour {
     const wall = Date.parse(time);
     this.#wall = (Number.isNaN(wall) ? Date.now() : wall) - this.#clock.now();
     this.#live = true;
+    this.#heard = channels ?? [];
     const [, symbol] = /^price:([^@]+)/.exec((channels ?? []).find((name) => /^price:/.test(name))) ?? [];
     const shown = this.#symbol ?? symbol;
     this.#symbol = null;
@@ -48,7 +50,10 @@ export class LastHour {
     if (symbol === this.#symbol || !this.#live) return;
     this.#symbol = symbol;
     this.#chart.symbol(symbol);
-    this.#say({ type: "subscribe", channels: [`candle:${symbol}@1m`], id: ID });
+    const channel = `candle:${symbol}@1m`;
+    // A session that only listens is on what it was opened with.
+    const asked = !this.#heard.includes(channel) && this.#say({ type: "subscribe", channels: [channel], id: ID });
+    if (!asked) this.#history.ask(symbol);
   }
 
   /** There is no session any more. */

@@ -2,37 +2,25 @@
 // in connection.js. Pure: an event and `now` in, the next state and what to do out. No socket, timer or clock.
 //
 // A state is an object with a `phase`, what that phase needs, and what outlives phases:
+//   path     over which transport, as fallback.js tells
 //   attempt  tries since the last session that lasted, for the back-off
 //   again    whether this is a return (the word is then "reconnecting")
 //   why      what ended the last try, or null: {code|status|kind, slug, detail}
 //   misses   times that the other WebSocket address failed while our own origin would have served
 //   wakeAt   when the phase wants an `alarm` event, or null
 //
-// Events: start, opened, welcome, system, heard, closed, answer, alarm, online, visible, again, renamed, leave.
-// Actions: {do: "open", own}, {do: "drop"}, {do: "ask"}, {do: "ping"}.
+// Events: start, opened, welcome, system, heard, closed, answer, alarm, online, visible, again, renamed, leave, chosen,
+// reopen, probed.
+// Actions: {do: "open", via, own}, {do: "drop", clean}, {do: "ask"}, {do: "ping"}, {do: "probe"}.
 
-/** Every number of this file, in milliseconds. */
-export const RULES = Object.freeze({
-  base: 500, // first back-off; doubles each try
-  cap: 20_000, // longest back-off
-  soon: 200, // first back-off of a 42xx, "at once with jitter"
-  after41xx: 1_000, // soonest return after a 41xx
-  longest: 600_000, // a server that says "come back later than this" is not believed
-  stable: 5_000, // a session that lasted so long resets the back-off
-  open: 15_000, // for the handshake
-  greet: 10_000, // for the welcome after it
-  ask: 6_000, // for the reason of a failed open
-  heartbeat: 25_000, // until a welcome tells
-  slack: 5_000, // silence allowed beyond 1.5 heartbeats
-  pong: 5_000, // for the answer to our own ping
-  late: 2_000, // an alarm this late means that timers stood still: one more round
-  quiet: 2_000, // on coming back into view, younger signs of life are enough
-  misses: 2, // then the page's own origin is used
-});
+import { begin, choose, failed, hasAnother, howFailed, probes, welcomed as welcomedBy } from "./fallback.js";
+import { RULES, backoff, verdict } from "./rules.js";
 
-/** The state before `start`. */
-export function first() {
-  return { phase: "idle", attempt: 0, again: false, why: null, misses: 0, wakeAt: null };
+export { RULES, backoff, verdict };
+
+/** The state before `start`, with the chosen transport or `auto`. */
+export function first(mode) {
+  return { phase: "idle", path: begin(mode), attempt: 0, again: false, why: null, misses: 0, wakeAt: null };
 }
 
 /** What the page shows: one of the contract's four words. */
@@ -54,17 +42,14 @@ export function prefersOwn(state) {
   return state.misses >= RULES.misses;
 }
 
-/** What a close code means: `stop`, `backoff`, `pause` (at least a second) or `soon`. */
-export function verdict(code) {
-  if (code >= 4000 && code < 4100) return "stop";
-  if (code >= 4100 && code < 4200) return "pause";
-  if (code >= 4200 && code < 4300) return "soon";
-  return [1000, 1002, 1003, 1007, 1008, 1009].includes(code) ? "stop" : "backoff";
+/** The transport in use, or about to be: `websocket`, `sse` or `poll`. */
+export function via(state) {
+  return state.path.via;
 }
 
-/** Full jitter: anywhere between nothing and the doubled base, the cap at most. */
-export function backoff(attempt, random, base = RULES.base) {
-  return random * Math.min(RULES.cap, base * 2 ** Math.min(attempt, 30));
+/** Whether the session can be spoken in: over anything but a WebSocket it only listens. */
+export function speaks(state) {
+  return state.path.via === "websocket";
 }
 
 /**
@@ -78,29 +63,35 @@ export function step(state, event, now, random) {
 }
 
 const ANYWHERE = {
-  renamed: (s, e, now) => (s.phase === "idle" ? [s] : dropped(s, ...open({ ...s, attempt: 0, again: false }, now))),
-  leave: (s) => dropped(s, { ...first(), again: s.again, misses: s.misses }),
+  renamed: (s, e, now) => (s.phase === "idle" ? [s] : dropped(s, true, ...open({ ...s, attempt: 0, again: false }, now))),
+  leave: (s) => dropped(s, false, { ...first(), path: s.path, again: s.again, misses: s.misses }),
+  chosen,
 };
 
 const PHASES = {
   idle: { start: (s, e, now) => open(s, now) },
   opening: {
-    opened: (s, e, now) => [{ ...s, phase: "greeting", wakeAt: now + RULES.greet }],
-    closed: (s, e, now) => ask(s, now),
-    alarm: (s, e, now) => dropped(s, ...ask(s, now)),
+    opened: (s, e, now) => [{ ...s, phase: "greeting", wakeAt: now + (via(s) === "sse" ? RULES.greetEvents : RULES.greet) }],
+    closed: (s, e, now, random) => (speaks(s) ? ask(s, now) : lost(s, e, now, random)),
+    answer: (s, e, now, random) => (speaks(s) ? [s] : answered(s, e, now, random)),
+    alarm: (s, e, now, random) => dropped(s, false, ...(speaks(s) ? ask(s, now) : missed(s, "silent", { kind: "unreachable" }, now, random))),
   },
   greeting: {
     welcome: (s, e, now) => [welcomed(s, e, now)],
-    closed: lost,
-    alarm: (s, e, now, random) => dropped(s, wait(s, now, random, { kind: "no-welcome" })),
+    closed: (s, e, now, random) => (e.code === 1006 ? missed(s, "failed", { code: 1006, slug: "" }, now, random) : lost(s, e, now, random)),
+    alarm: (s, e, now, random) => dropped(s, false, ...missed(s, "silent", { kind: "no-welcome" }, now, random)),
   },
   connected: {
+    welcome: (s, e, now) => [welcomed(s, e, now)],
     heard: (s, e, now) => [heard(s, now)],
     system: hinted,
-    closed: lost,
-    alarm: watch,
-    online: look,
-    visible: look,
+    // Taken over by our own probe, whose welcome is about to come.
+    closed: (s, e, now, random) => (s.probing && [1000, 4005].includes(e.code) ? [{ ...s, bereft: true }] : lost(s, e, now, random)),
+    alarm: rung,
+    online: (s, e, now) => (speaks(s) ? look(s, e, now) : probes(s.path) && !s.probing ? probe(s, now) : [s]),
+    visible: (s, e, now) => (speaks(s) ? look(s, e, now) : [s]),
+    probed: (s, e, now, random) => (e.ok ? [welcomed({ ...s, path: { ...s.path, via: "websocket" } }, e, now)] : unprobed(s, e, now, random)),
+    reopen: (s, e, now) => dropped(s, false, ...open({ ...s, again: true }, now)),
   },
   asking: {
     answer: answered,
@@ -118,30 +109,63 @@ const PHASES = {
   },
 };
 
-function carried({ attempt, again, why, misses }) {
-  return { attempt, again, why, misses };
+function carried({ path, attempt, again, why, misses }) {
+  return { path, attempt, again, why, misses };
 }
 
 function open(s, now) {
-  return [{ ...carried(s), phase: "opening", wakeAt: now + RULES.open }, { do: "open", own: prefersOwn(s) }];
+  const patience = hasAnother(s.path) ? RULES.firstOpen : RULES.open;
+  return [{ ...carried(s), phase: "opening", wakeAt: now + patience }, { do: "open", via: via(s), own: prefersOwn(s) }];
 }
 
-function dropped(s, next, ...actions) {
-  const live = ["opening", "greeting", "connected"].includes(s.phase);
-  return [next, ...(live ? [{ do: "drop" }] : []), ...actions];
+/** Lets go of what is open; `clean` when nobody will come back to it. */
+function dropped(s, clean, next, ...actions) {
+  const live = ["opening", "greeting", "connected"].includes(s.phase) && !s.bereft;
+  return [next, ...(live ? [{ do: "drop", clean }] : []), ...actions];
 }
 
 function ask(s, now) {
   return [{ ...carried(s), phase: "asking", wakeAt: now + RULES.ask }, { do: "ask" }];
 }
 
+/** Another transport was chosen. What is in use already goes on. */
+function chosen(s, { mode }, now) {
+  const path = choose(s.path, mode);
+  if (s.phase === "idle") return [{ ...s, path }];
+  if (s.phase === "offline" || path.via !== via(s)) return dropped(s, false, ...open({ ...s, path, attempt: 0 }, now));
+  return [s.phase === "connected" ? heard({ ...s, path, probing: null, probeAt: nextProbe(path, now) }, s.heardAt) : { ...s, path }];
+}
+
 function welcomed(s, { heartbeatMs }, now) {
   const heartbeat = heartbeatMs > 0 ? heartbeatMs : RULES.heartbeat;
-  return heard({ ...carried(s), phase: "connected", why: null, misses: 0, hint: null, since: now, heartbeat }, now);
+  const path = welcomedBy(s.path);
+  const fresh = { phase: "connected", path, why: null, misses: 0, hint: null, since: now, heartbeat };
+  return heard({ ...carried(s), ...fresh, probing: null, bereft: false, probeAt: nextProbe(path, now) }, now);
+}
+
+function nextProbe(path, now) {
+  return probes(path) ? now + RULES.probe : Infinity;
 }
 
 function heard(s, now) {
-  return { ...s, heardAt: now, pinged: null, wakeAt: now + 1.5 * s.heartbeat + RULES.slack };
+  const silence = 1.5 * s.heartbeat + RULES.slack;
+  const silentAt = now + (via(s) === "poll" ? Math.max(silence, RULES.held) : silence);
+  return wakened({ ...s, heardAt: now, pinged: null, silentAt });
+}
+
+function wakened(s) {
+  return { ...s, wakeAt: Math.min(s.silentAt, s.probing ? s.probing.until : s.probeAt) };
+}
+
+/** Tries a WebSocket beside what works. The session goes over to it only when it is there. */
+function probe(s, now) {
+  return [wakened({ ...s, probing: { until: now + RULES.probing }, probeAt: now + RULES.probe }), { do: "probe" }];
+}
+
+function unprobed(s, e, now, random) {
+  if (!s.probing) return [s];
+  if (s.bereft) return [wait(rested(s, now), now, random, { code: 1006, slug: "" })];
+  return [wakened({ ...s, probing: null })];
 }
 
 /** A `system` message that says when to return: that session's own slot, spread by the server. */
@@ -149,20 +173,27 @@ function hinted(s, { inMs, event, reason }) {
   return [Number.isFinite(inMs) ? { ...s, hint: { inMs: Math.min(Math.max(inMs, 0), RULES.longest), event, reason } } : s];
 }
 
+function rung(s, e, now, random) {
+  if (now >= s.silentAt) return watch(s, e, now, random);
+  if (s.probing) return now >= s.probing.until ? unprobed(s, e, now, random) : [s];
+  return now >= s.probeAt ? probe(s, now) : [s];
+}
+
 /** Silence: ask for a sign of life, and go when none comes. */
 function watch(s, e, now, random) {
-  if (!s.pinged) return ping(s, now, false);
+  if (!s.pinged && speaks(s)) return ping(s, now, false);
   // A suspended machine or a frozen tab: the answer may lie unread. Once, not for ever.
-  if (now - s.wakeAt > RULES.late && !s.pinged.once) return ping(s, now, true);
-  return dropped(s, wait(rested(s, now), now, random, { kind: "silent" }));
+  if (now - s.silentAt > RULES.late && !s.pinged?.once) return ping(s, now, true);
+  return dropped(s, false, wait(rested(s, now), now, random, { kind: "silent" }));
 }
 
 function look(s, e, now) {
   return s.pinged || now - s.heardAt < RULES.quiet ? [s] : ping(s, now, false);
 }
 
+/** Who cannot ask for a sign of life can still wait for one. */
 function ping(s, now, once) {
-  return [{ ...s, pinged: { once }, wakeAt: now + RULES.pong }, { do: "ping" }];
+  return [wakened({ ...s, pinged: { once }, silentAt: now + RULES.pong }), ...(speaks(s) ? [{ do: "ping" }] : [])];
 }
 
 /** The back-off starts anew only after a session that lasted: welcome-and-close in a circle must not spin. */
@@ -191,15 +222,29 @@ function hurry(s, e, now) {
   return now >= s.notBefore ? open(s, now) : [{ ...s, wakeAt: Math.min(s.wakeAt, s.notBefore) }];
 }
 
-/** Why the open failed: what a plain GET of the same path on the page's own origin said. */
-function answered(s, { status, slug, detail, retryAfterMs = 0, elsewhere }, now, random) {
-  if (!status) return [wait(s, now, random, { kind: "unreachable" })];
-  const why = { status, slug, detail };
-  if (status === 429 || status >= 500) {
-    return [wait(s, now, random, why, { floor: Math.min(retryAfterMs, RULES.longest) })];
+/** Why the open failed: what the server said, or for a WebSocket a plain GET of the same path on our own origin. */
+function answered(s, answer, now, random) {
+  const { status, slug, detail, retryAfterMs = 0 } = answer;
+  const how = howFailed(via(s), answer);
+  if (how === "unreachable") return missed(s, how, { kind: "unreachable" }, now, random);
+  if (how === "elsewhere" || how === "failed") {
+    // An upgrade would be taken now. If the try went to another address, that address is the trouble.
+    const misses = s.misses + (how === "elsewhere" ? 1 : 0);
+    return missed({ ...s, misses }, how, { kind: how === "elsewhere" ? "address" : "failed" }, now, random);
   }
-  if (status >= 400 && status !== 426 && status !== 408) return [{ ...carried(s), phase: "offline", why, wakeAt: null }];
-  // An upgrade would be taken now. If the try went to another address, that address is the trouble.
-  const misses = s.misses + (elsewhere ? 1 : 0);
-  return [wait({ ...s, misses }, now, random, { kind: elsewhere ? "address" : "failed" })];
+  const why = status < 400 ? { kind: "foreign" } : { status, slug, detail };
+  const later = status === 429 || status >= 500 || status < 400 || status === 408;
+  return missed(s, how, why, now, random, { later, floor: Math.min(retryAfterMs, RULES.longest) });
+}
+
+/** A failed open: over to the next transport at once, or once more after a while, or not at all. */
+function missed(s, how, why, now, random, { later = true, floor = 0 } = {}) {
+  const path = failed(s.path, how);
+  const next = { ...carried(s), path };
+  if (path.via === via(s)) {
+    // Where all transports meet the same stranger, he may go away again.
+    const stays = later || (path.mode === "auto" && how === "foreign");
+    return [stays ? wait(next, now, random, why, { floor }) : { ...next, phase: "offline", why, wakeAt: null }];
+  }
+  return path.via === "websocket" ? [wait(next, now, random, why, { floor })] : open({ ...next, why }, now);
 }

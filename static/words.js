@@ -101,6 +101,8 @@ const CLOSES = {
 const KINDS = {
   unreachable: "The server cannot be reached.",
   failed: "The connection could not be opened.",
+  blocked: "The connection could not be opened: WebSockets may not get through from here.",
+  foreign: "Something between here and the server answered in its place.",
   address: "The WebSocket address of this server cannot be reached from here.",
   silent: "Nothing was heard from the server any more.",
   "no-welcome": "The server took the connection and then said nothing.",

@@ -3,10 +3,17 @@
 //   node gallery.mjs FOLDER [STATE...]
 
 import { Tab, launch } from "./lib/browser.mjs";
+import { proxy } from "./lib/proxy.mjs";
 import { standin } from "./standin.mjs";
 
 const [folder = "/tmp/btc-cluster-gallery", ...only] = process.argv.slice(2);
 process.env.BTC_CLUSTER_ARTIFACTS = folder;
+
+/** Opens the panels of those names. */
+async function unfold(tab, ...panels) {
+  await tab.is("connected", 20_000);
+  for (const panel of panels) await tab.at(panel).locator("summary").click();
+}
 
 const STATES = {
   connected: { options: { mock: false, source: "binance", pair: "BTC-USDT" } },
@@ -98,6 +105,45 @@ const STATES = {
   },
   refused: { options: {}, refusal: { status: 403, slug: "forbidden", detail: "the origin http://evil.example is not allowed here" } },
   limited: { options: {}, refusal: { status: 429, slug: "limit", detail: "this user has 1 of 1 sessions already", retryAfter: 20 } },
+  panels: {
+    options: { mock: false, source: "binance", pair: "BTC-USDT" },
+    async prepare(server, tab, [, other]) {
+      await unfold(other, "chat", "broadcast");
+      await unfold(tab, "chat", "broadcast", "command", "streams-panel");
+      const her = await other.text("user-id");
+      for (const text of ["Good morning.", "Is anybody here? " + "A long line goes on and on. ".repeat(4), "<b>not bold</b>"]) server.rooms.say("chat:lobby", her, { text });
+      await tab.at("chat-input").fill("I am.");
+      await tab.at("chat-send").click();
+      await tab.at("chat-input").fill("And I am writing");
+      await tab.at("broadcast-test").click();
+      await other.at("broadcast-test").click();
+      for (const typed of ["PING", "ECHO Привет", "nonsense"]) {
+        await tab.at("command-input").fill(typed);
+        await tab.at("command-input").press("Enter");
+      }
+      for (const n of [1, 3, 5, 2]) await tab.at(`stream-toggle-${n}`).click();
+      await tab.at("stream-state-2").filter({ hasText: "429" }).waitFor();
+    },
+  },
+  listening: {
+    options: { mock: false, source: "kraken" },
+    between: { upgrades: "cut" },
+    async prepare(server, tab) {
+      await unfold(tab, "chat", "broadcast");
+      await tab.at("chat-state").filter({ hasText: "only listens" }).waitFor();
+      server.rooms.say("chat:lobby", "her", { text: "Can you hear me?" });
+    },
+  },
+  polling: { options: { mock: false, source: "kraken" }, between: { upgrades: "cut", events: "refuse" } },
+  gap: {
+    options: { mock: false, source: "kraken" },
+    async prepare(server, tab) {
+      await tab.is("connected");
+      server.all.resume = false;
+      server.cut();
+      await tab.at("gap").waitFor();
+    },
+  },
   kicked: {
     options: { mock: false, source: "kraken" },
     async prepare(server, tab) {
@@ -109,23 +155,26 @@ const STATES = {
 };
 
 const browser = await launch();
-for (const [state, { options, refusal, prepare }] of Object.entries(STATES)) {
+for (const [state, { options, refusal, between, prepare }] of Object.entries(STATES)) {
   if (only.length > 0 && !only.includes(state)) continue;
   for (const [shape, viewport] of Object.entries({ wide: { width: 1_200, height: 800 }, phone: { width: 360, height: 740 } })) {
     for (const colorScheme of ["light", "dark"]) {
       const server = await standin(options);
       if (refusal) server.refuse(refusal);
+      const ends = [];
+      const { url } = between ? await proxy({ after: (end) => ends.push(end) }, server.url, between) : server;
       const context = await browser.newContext({ viewport, colorScheme, reducedMotion: "no-preference" });
-      const tabs = [await Tab.open(context, server.url), await Tab.open(context, server.url), await Tab.open(context, server.url)];
+      const tabs = [await Tab.open(context, url), await Tab.open(context, url), await Tab.open(context, url)];
       const [tab] = tabs;
       await tab.page.bringToFront();
-      await prepare?.(server, tab);
+      await prepare?.(server, tab, tabs);
       await tab.page.waitForTimeout(1_200);
       const overflow = await tab.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       await tab.screenshot(`${state}-${shape}-${colorScheme}`);
       console.log(`${state} ${shape} ${colorScheme}${overflow > 0 ? `: ${overflow} px too wide` : ""} ${tab.errors.join(" | ")}`);
       await context.close();
       await server.stop();
+      ends.forEach((end) => end());
     }
   }
 }

@@ -13,6 +13,8 @@ import { createServer } from "node:http";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
+import { Sessions, eventsLink, pollLink, socketLink } from "./lib/standin-sessions.mjs";
+import { Rooms, Sides } from "./lib/standin-sides.mjs";
 
 const STATIC = new URL("../../static/", import.meta.url);
 const SUBPROTOCOL = "btc-cluster.v1.json";
@@ -45,6 +47,11 @@ const DEFAULTS = {
   history: 60, // minutes of made-up candles before the first price
   candles: true, // false: as a server that knows neither the channel nor the route
   candleEvery: 1_000, // milliseconds
+  resume: true, // false: a welcome has no token
+  listening: true, // false: neither Server-Sent Events nor long polling
+  pollWait: 25_000,
+  pollGap: 10_000,
+  streamsPerUser: 3,
 };
 
 /** Starts one and answers it once it listens. */
@@ -55,13 +62,14 @@ export async function standin(options = {}) {
 }
 
 class Standin {
-  sessions = new Map();
   workers = [];
+  asked = []; // {path, ticket, channels} of what opens a session
   requests = [];
   heard = [];
   candles = new Map(); // by start
   historyRefusal = null; // {status, slug, retryAfter}
   sources = null; // of an answer to a POST
+  publishRefusal = null; // {code, message}
   refusal = null;
   silent = false; // sends nothing at all
   forgetful = false; // accepts a POST and delivers nothing
@@ -78,6 +86,18 @@ class Standin {
 
   constructor(options) {
     this.options = options;
+    this.all = new Sessions({
+      resume: options.resume,
+      welcome: (session, resumed) => this.#welcome(session, resumed),
+      changed: () => (this.#sendStats(), this.rooms.changed()),
+    });
+    this.rooms = new Rooms({ all: () => [...this.sessions.values(), ...this.all.asleep.values()], showUsers: options.statsUsers });
+    this.sides = new Sides({ most: options.streamsPerUser, values: () => this.#values() });
+  }
+
+  /** The living ones. */
+  get sessions() {
+    return this.all.live;
   }
 
   async start() {
@@ -125,22 +145,22 @@ class Standin {
   /** The newest minute to everybody who asked for it, or another candle. */
   candle(candle = [...this.candles.values()].at(-1)) {
     const message = { type: "candle", channel: CANDLES, symbol: "BTC-USD", interval: "1m", ...candle };
-    for (const session of this.sessions.values()) if (session.channels.has(CANDLES)) tell(session, message);
+    for (const session of this.sessions.values()) if (session.channels.has(CANDLES)) session.tell(message);
   }
 
   /** The session's message to one user (or to all). */
   send(message, userId) {
-    for (const session of this.sessions.values()) if (!userId || session.userId === userId) tell(session, message);
+    for (const session of this.sessions.values()) if (!userId || session.userId === userId) session.tell(message);
   }
 
   /** Closes every session, or one user's. */
   close(code, reason, userId) {
-    for (const { socket, userId: user } of this.sessions.values()) if (!userId || user === userId) socket.close(code, reason);
+    for (const session of this.sessions.values()) if (!userId || session.userId === userId) session.close(code, reason);
   }
 
   /** Cuts them without a close frame. */
   cut(userId) {
-    for (const { socket, userId: user } of this.sessions.values()) if (!userId || user === userId) socket.terminate();
+    for (const session of this.sessions.values()) if (!userId || session.userId === userId) session.cut();
   }
 
   /** Refuses every upgrade from now on: `{status, slug, detail, retryAfter}`; null takes them again. */
@@ -192,7 +212,7 @@ class Standin {
   #died(worker) {
     if (this.#stopping) return;
     Object.assign(worker, { pid: null, state: "backoff", restarts: worker.restarts + 1 });
-    for (const session of this.sessions.values()) if (session.worker === worker) session.socket.terminate();
+    for (const session of this.sessions.values()) if (session.worker === worker) session.cut();
     setTimeout(() => this.#stopping || (this.#hire(worker), this.#sendStats()), 150);
   }
 
@@ -216,6 +236,7 @@ class Standin {
     this.requests.push(`${request.method} ${url.pathname}`);
     const route = ROUTES[`${request.method} ${url.pathname}`];
     if (route) return route.call(this, request, response, url);
+    if (request.method === "GET" && this.sides.has(url.pathname)) return this.#plain(request, response);
     const name = url.pathname === "/" ? "index.html" : url.pathname.slice(1);
     try {
       if (request.method !== "GET" || !/^[a-z-]+\.[a-z]+$/.test(name)) throw new Error("no such file");
@@ -230,6 +251,20 @@ class Standin {
     this.#refused(response, new URL(request.url, this.url)) || upgradeRequired(response);
   }
 
+  #opens(request, url, ticket) {
+    const channels = url.searchParams.get("channels")?.split(",") ?? null;
+    this.asked.push({ path: url.pathname, ticket, channels });
+    const ready = this.workers.filter((worker) => worker.state === "ready");
+    const worker = ready.toSorted((a, b) => this.#load(a) - this.#load(b))[0] ?? this.workers[0];
+    return { userId: url.searchParams.get("user_id"), ticket, worker, channels: channels ?? ["price:BTC-USD", "stats"] };
+  }
+
+  #unlistened(response, url) {
+    if (this.options.listening) return this.#refused(response, url);
+    problem(response, { status: 404, slug: "not-found", detail: "there is nothing at this path" });
+    return true;
+  }
+
   #refused(response, url) {
     const refusal = this.#refusalOf(url);
     if (refusal) problem(response, refusal);
@@ -239,6 +274,9 @@ class Standin {
   #refusalOf(url) {
     const user = url.searchParams.get("user_id") ?? "";
     if (this.refusal) return this.refusal;
+    if (this.sides.has(url.pathname)) return this.sides.refusal(url.pathname, user);
+    const unknown = (url.searchParams.get("channels")?.split(",") ?? []).find((name) => !this.#isChannel(name));
+    if (unknown) return { status: 400, slug: "unknown-channel", detail: "channels: there is no such channel" };
     if (!USER_ID.test(user)) return { status: 400, slug: "bad-user-id", detail: "user_id may only have the characters A-Z a-z 0-9 . _ ~ : @ -" };
     const most = this.options.sessionsPerUser;
     const has = [...this.sessions.values()].filter((session) => session.userId === user).length;
@@ -246,9 +284,50 @@ class Standin {
     return null;
   }
 
+  #isChannel(name) {
+    return ["price:BTC-USD", "price:BTC-USD@1s", "stats", CANDLES].includes(name) || this.rooms.is(name);
+  }
+
+  /** The newest of the streams' channels. */
+  #values() {
+    const price = { type: "price", channel: "price:BTC-USD", ...this.quote() };
+    const candle = { type: "candle", channel: "candle:BTC-USD@1s", symbol: "BTC-USD", interval: "1s", ...[...this.candles.values()].at(-1) };
+    return { "price:BTC-USD": price, "price:BTC-USD@1s": price, "candle:BTC-USD@1s": candle, stats: this.stats() };
+  }
+
   static routes = {
     "GET /ws"(request, response, url) {
       this.#plain(request, response, url);
+    },
+    "GET /api/v1/events"(request, response, url) {
+      if (this.#unlistened(response, url)) return;
+      const ticket = request.headers["last-event-id"] ?? url.searchParams.get("resume");
+      if (this.all.isOver(ticket)) return response.writeHead(204, HEADERS).end();
+      response.writeHead(200, { ...HEADERS, "content-type": "text/event-stream", "cache-control": "no-cache" });
+      response.write("retry: 3000\n\n");
+      let session = null;
+      const beat = setInterval(() => this.silent || response.write(":\n\n"), this.options.heartbeat);
+      const link = eventsLink(response, (own, code) => (clearInterval(beat), session && this.all.gone(session, own, code)));
+      session = this.all.open(link, this.#opens(request, url, ticket));
+    },
+    "GET /api/v1/poll"(request, response, url) {
+      if (this.#unlistened(response, url)) return;
+      const ticket = url.searchParams.get("cursor");
+      if (this.all.isOver(ticket)) return problem(response, { status: 410, slug: "session-ended", detail: "this session is over" });
+      let session = this.all.polled(ticket);
+      const isNew = !session;
+      if (isNew) {
+        const { pollWait: wait, pollGap: gap } = this.options;
+        const link = pollLink({ wait, gap, ticket: () => session.ticket(), onEnd: (own, code) => session && this.all.gone(session, own, code) });
+        session = this.all.open(link, this.#opens(request, url, ticket));
+      } else {
+        this.asked.push({ path: url.pathname, ticket, channels: null });
+      }
+      const left = session.link.poll((answer) => json(response, 200, answer), () => response.destroy());
+      response.on("close", left);
+    },
+    "GET /api/v1/streams"(request, response) {
+      json(response, 200, { streams: this.sides.streams, connections_per_user: this.options.streamsPerUser });
     },
     "GET /api/v1/info"(request, response) {
       const { pageWsUrl, mock } = this.options;
@@ -274,7 +353,7 @@ class Standin {
       if (!quote) return problem(response, { status: 503, slug: "price-unavailable", detail: "there is no price at the moment", retryAfter: 1 });
       const requestId = randomUUID();
       for (const session of this.forgetful ? [] : sessions) {
-        tell(session, { type: "quote", request_id: requestId, ...quote, ...(this.sources && { sources: this.sources }) });
+        session.tell({ type: "quote", request_id: requestId, ...quote, ...(this.sources && { sources: this.sources }) });
       }
       // The real one also answers the poster after the delivery.
       json(response, 202, { request_id: requestId, user_id: userId, symbol: "BTC-USD", sessions: sessions.length });
@@ -285,40 +364,56 @@ class Standin {
 
   #upgrade(request, socket, head) {
     const url = new URL(request.url, this.url);
-    const refusal = url.pathname === "/ws" ? this.#refusalOf(url) : { status: 404, slug: "not-found", detail: "no such endpoint" };
+    const known = url.pathname === "/ws" || this.sides.has(url.pathname);
+    const refusal = known ? this.#refusalOf(url) : { status: 404, slug: "not-found", detail: "no such endpoint" };
     if (refusal) return socket.end(`HTTP/1.1 ${refusal.status} Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
-    this.#upgrades.handleUpgrade(request, socket, head, (ws) => this.#open(ws, url.searchParams.get("user_id")));
+    this.#upgrades.handleUpgrade(request, socket, head, (ws) => {
+      if (url.pathname !== "/ws") return this.sides.open(ws, url.pathname, url.searchParams.get("user_id"));
+      this.#open(ws, this.#opens(request, url, url.searchParams.get("resume")));
+    });
   }
 
-  #open(socket, userId) {
-    const ready = this.workers.filter((worker) => worker.state === "ready");
-    const worker = ready.toSorted((a, b) => this.#load(a) - this.#load(b))[0] ?? this.workers[0];
-    const session = { id: randomUUID(), userId, socket, worker, channels: new Set() };
-    this.sessions.set(session.id, session);
+  #open(socket, wanted) {
+    const link = socketLink(socket);
+    const session = this.all.open(link, wanted);
     socket.on("message", (data) => this.#hear(session, data));
-    socket.on("close", () => (this.sessions.delete(session.id), this.#sendStats()));
-    tell(session, {
-      type: "welcome", session_id: session.id, user_id: userId, worker: { id: worker.id, pid: worker.pid },
+    socket.on("close", (code) => this.all.gone(session, link, code));
+  }
+
+  #welcome({ id, userId, worker, channels }, resumed) {
+    return {
+      type: "welcome", session_id: id, user_id: userId, worker: { id: worker.id, pid: worker.pid },
       server: { name: "btc-cluster", version: "0.0.0-standin" }, time: new Date().toISOString(), heartbeat_ms: this.options.heartbeat,
-      resumed: false, channels: ["price:BTC-USD", "stats"], price: this.quote(),
-    });
-    this.#sendStats();
+      resumed, channels: [...channels], price: this.quote(),
+    };
   }
 
   #hear(session, data) {
     const message = JSON.parse(data);
     this.heard.push(message);
-    if (message.type === "ping" && !this.silent) tell(session, { type: "pong", id: message.id });
-    if (message.type === "subscribe" && !this.silent) this.#subscribe(session, message);
+    if (this.silent) return;
+    const { type, id, channels = [], channel } = message;
+    if (type === "ping") session.tell({ type: "pong", id });
+    if (type === "subscribe") this.#subscribe(session, message);
+    if (type === "unsubscribe") {
+      for (const name of channels) session.channels.delete(name);
+      session.tell({ type: "ack", id });
+      this.rooms.changed();
+    }
+    if (type === "publish") {
+      if (this.publishRefusal) return session.tell({ type: "error", id, ...this.publishRefusal });
+      session.tell({ type: "ack", id });
+      this.rooms.say(channel, session.userId, message.data);
+    }
   }
 
   #subscribe(session, { channels, id }) {
-    if (!this.options.candles || channels.some((channel) => channel !== CANDLES)) {
-      return tell(session, { type: "error", id, code: "unknown-channel", message: `there is no channel "${channels}"` });
-    }
+    const unknown = channels.find((name) => !(this.rooms.is(name) || (this.options.candles && name === CANDLES)));
+    if (unknown) return session.tell({ type: "error", id, code: "unknown-channel", message: `there is no channel "${unknown}"` });
     for (const channel of channels) session.channels.add(channel);
-    tell(session, { type: "ack", id });
-    if (!this.quiet && this.candles.size > 0) this.candle();
+    session.tell({ type: "ack", id });
+    for (const channel of channels.filter((name) => this.rooms.is(name))) this.rooms.entered(session, channel);
+    if (channels.includes(CANDLES) && !this.quiet && this.candles.size > 0) this.candle();
   }
 
   #sendPrice() {
@@ -343,7 +438,7 @@ class Standin {
       type: "stats", time: new Date().toISOString(), uptime_s: (Date.now() - this.startedAt) / 1_000, version: "0.0.0-standin",
       workers: this.workers.map((worker) => this.#row(worker, sessions)),
       feeder: { pid: process.pid, state: "ready", restarts: 0 },
-      totals: { workers: this.workers.length, sessions: sessions.length, users: users.size, by_endpoint: { ws: sessions.length }, by_transport: { websocket: sessions.length } },
+      totals: { workers: this.workers.length, sessions: sessions.length, users: users.size, by_endpoint: { ws: sessions.length }, by_transport: { websocket: sessions.length } }, // as far as it matters here
       price: this.quote(),
       ...(this.options.statsUsers && {
         users: [...users].slice(0, 50).map(([id, of]) => ({ user_id: id, sessions: of.length, workers: [...new Set(of.map((s) => s.worker.id))] })),
@@ -374,10 +469,6 @@ class Standin {
 }
 
 const ROUTES = Standin.routes;
-
-function tell({ socket }, message) {
-  if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message));
-}
 
 function json(response, status, body, headers = {}) {
   response.writeHead(status, { ...HEADERS, "content-type": "application/json", "cache-control": "no-store", ...headers }).end(JSON.stringify(body));

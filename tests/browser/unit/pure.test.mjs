@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { makeClock } from "../../../static/clock.js";
-import { problemOf, retryAfter, sessionUrl } from "../../../static/connection.js";
 import { newId } from "../../../static/identity.js";
 import { Prices, ageAt, compareDecimals } from "../../../static/prices.js";
 import { QuoteDesk } from "../../../static/quotes.js";
+import { problemOf, refusalOf, retryAfter, socketUrl } from "../../../static/server.js";
 import * as words from "../../../static/words.js";
 
 const quote = (seq, price = "100.00", more = {}) => ({ symbol: "BTC-USD", pair: "BTC-USD", price, seq, age_ms: 0, ...more });
@@ -175,7 +175,7 @@ test("ids are UUIDs also where the browser makes none", () => {
 test("the session's address is the page's origin, or the server's other one", () => {
   const at = (page, userId, wsUrl) => {
     globalThis.location = new URL(page);
-    return sessionUrl(userId, wsUrl).href;
+    return socketUrl("ws", { user_id: userId, resume: null }, wsUrl).href;
   };
   assert.equal(at("http://localhost:3000/", "a:b@c", null), "ws://localhost:3000/ws?user_id=a%3Ab%40c");
   assert.equal(at("https://x.example/btc/index.html?user_id=1", "u", null), "wss://x.example/btc/ws?user_id=u");

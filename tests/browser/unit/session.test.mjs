@@ -190,7 +190,7 @@ describe("a refused open", () => {
       assert.equal(tab.actions[0].own, false);
       tab.tell("closed", { code: 1006 }).tell("answer", { status: 426, elsewhere: true }).alarm();
     }
-    assert.deepEqual(tab.actions, [{ do: "open", own: true }]);
+    assert.deepEqual(tab.actions, [{ do: "open", via: "websocket", own: true }]);
   });
 
   test("an own origin that fails, or a server that is down, does not count against the other address", () => {
@@ -234,6 +234,125 @@ describe("silence", () => {
   });
 });
 
+describe("the transport", () => {
+  const shut = { status: 426 }; // the server would take an upgrade
+  const stranger = { status: 403, foreign: true };
+  const tries = (tab, times, answer) => {
+    for (let i = 0; i < times; i += 1) {
+      if (tab.state.phase === "waiting") tab.alarm();
+      tab.tell("closed", { code: 1006 }).tell("answer", answer);
+    }
+    return tab;
+  };
+  const over = (tab) => [tab.state.path.via, tab.state.phase];
+  const onEvents = () => tries(started(), 1, stranger).connect();
+
+  test("stays with WebSockets after one failure, and leaves them at once after two", () => {
+    assert.deepEqual(over(tries(started(), 1, shut)), ["websocket", "waiting"]);
+    const tab = tries(started(), 2, shut);
+    assert.deepEqual([over(tab), tab.actions], [["sse", "opening"], [{ do: "open", via: "sse", own: false }]]);
+    assert.equal(tab.connect().word, "connected");
+  });
+
+  test("leaves them after one when a stranger answers in the server's place", () => {
+    assert.deepEqual(over(tries(started(), 1, stranger)), ["sse", "opening"]);
+    assert.deepEqual(over(tries(started(), 1, { status: 200, foreign: true })), ["sse", "opening"]);
+    assert.deepEqual(over(tries(started(), 1, { status: 502, foreign: true })), ["websocket", "waiting"], "no server behind it");
+  });
+
+  test("stays with them when the server itself refuses, or is away", () => {
+    for (const status of [429, 503, 0]) assert.deepEqual(over(tries(started(), 5, { status })), ["websocket", "waiting"]);
+    assert.deepEqual(over(tries(started(), 1, { status: 403 })), ["websocket", "offline"]);
+  });
+
+  test("is not so soon given up where it once worked", () => {
+    const back = () => connected().tell("closed", { code: 1006 });
+    assert.deepEqual(over(tries(back(), 3, shut)), ["websocket", "waiting"]);
+    assert.deepEqual(over(tries(back(), 4, shut)), ["sse", "opening"]);
+    assert.deepEqual(over(tries(back(), 3, stranger)), ["websocket", "waiting"]);
+  });
+
+  test("a WebSocket that is opened and cut, or opened and silent, is none", () => {
+    const tab = started().tell("opened").tell("closed", { code: 1006 });
+    assert.deepEqual(over(tab), ["websocket", "waiting"]);
+    assert.deepEqual(over(tab.alarm().tell("opened").alarm()), ["sse", "opening"]);
+  });
+
+  test("goes from events to polling when they are held back, refused, or not there", () => {
+    const events = () => tries(started(), 1, stranger);
+    const held = events().tell("opened");
+    assert.equal(held.waits, RULES.greetEvents);
+    assert.deepEqual([over(held.alarm()), held.did], [["poll", "opening"], ["drop", "open"]]);
+    const swallowed = events().alarm();
+    assert.deepEqual([over(swallowed), swallowed.did], [["poll", "opening"], ["drop", "open"]]);
+    assert.deepEqual(over(events().tell("answer", stranger)), ["poll", "opening"]);
+    assert.deepEqual(over(events().tell("answer", { status: 404 })), ["poll", "opening"]);
+    assert.deepEqual(over(events().tell("answer", { status: 0 })), ["sse", "waiting"], "maybe the server is away");
+    assert.deepEqual(over(events().tell("answer", { status: 503 })), ["sse", "waiting"]);
+    assert.deepEqual(over(events().tell("answer", { status: 400 })), ["sse", "offline"]);
+  });
+
+  test("begins with WebSockets anew when nothing gets through, with back-off", () => {
+    const tab = tries(started(), 1, stranger).tell("answer", stranger).tell("answer", stranger);
+    assert.deepEqual([over(tab), tab.did], [["websocket", "waiting"], []]);
+    const waits = [tab.waits];
+    for (let i = 0; i < 3; i += 1) waits.push(tries(tab, 1, stranger).tell("answer", stranger).tell("answer", stranger).waits);
+    assert.deepEqual(waits, [250, 500, 1_000, 2_000]);
+  });
+
+  test("tries a WebSocket later, or when the network is back, without touching what works", () => {
+    const tab = onEvents();
+    for (let at = 0; at < RULES.probe; at += 20_000) tab.after(20_000).tell("heard");
+    assert.deepEqual([tab.alarm().did, tab.word], [["probe"], "connected"]);
+    assert.deepEqual([tab.tell("online").did, tab.tell("probed", { ok: false }).did, tab.word], [[], [], "connected"], "one at a time");
+    assert.deepEqual(tab.tell("online").did, ["probe"]);
+    assert.equal(tab.waits, RULES.probing);
+    assert.deepEqual([tab.alarm().did, tab.state.probing], [[], null], "no answer is one, too");
+    tab.tell("online").tell("probed", { ok: true, heartbeatMs: 1_000 });
+    assert.deepEqual([over(tab), tab.did, tab.waits], [["websocket", "connected"], [], 1_500 + RULES.slack]);
+  });
+
+  test("a session that its own try has taken over is not lost, unless the try comes to nothing", () => {
+    const taken = () => onEvents().tell("online").tell("closed", { code: 4005, reason: "replaced" });
+    assert.equal(taken().word, "connected");
+    assert.deepEqual(over(taken().tell("probed", { ok: true, heartbeatMs: 1_000 })), ["websocket", "connected"]);
+    assert.equal(taken().tell("probed", { ok: false }).word, "reconnecting");
+    assert.equal(taken().alarm().word, "reconnecting");
+    assert.equal(onEvents().tell("closed", { code: 4005, reason: "replaced" }).word, "offline", "taken over by somebody else");
+  });
+
+  test("that was chosen is kept, whatever happens", () => {
+    const tab = new Tab();
+    tab.state = first("sse");
+    tab.tell("start");
+    assert.deepEqual(tab.actions, [{ do: "open", via: "sse", own: false }]);
+    for (let i = 0; i < 5; i += 1) tab.tell("answer", { status: 0 }).alarm();
+    tab.tell("opened").alarm().alarm();
+    assert.equal(tab.state.path.via, "sse");
+    assert.equal(tab.connect().tell("online").state.probing, null);
+    assert.deepEqual(over(tries(started().tell("chosen", { mode: "websocket" }), 1, stranger)), ["websocket", "offline"]);
+  });
+
+  test("another choice opens anew, the same one does not", () => {
+    const tab = connected().tell("chosen", { mode: "websocket" });
+    assert.deepEqual([tab.did, tab.word], [[], "connected"]);
+    assert.deepEqual([tab.tell("chosen", { mode: "poll" }).did, tab.state.path.via], [["drop", "open"], "poll"]);
+    assert.deepEqual([tab.connect().tell("chosen", { mode: "auto" }).did, tab.state.path.via], [["drop", "open"], "websocket"]);
+    const off = connected().tell("closed", { code: 4006, reason: "" }).tell("chosen", { mode: "sse" });
+    assert.deepEqual([off.did, off.word], [["open"], "connecting"]);
+  });
+
+  test("that only listens waits for a sign of life, and asks for none", () => {
+    const tab = onEvents();
+    assert.deepEqual([tab.tell("visible").did, tab.alarm().did, tab.word, tab.state.why.kind], [[], ["drop"], "reconnecting", "silent"]);
+    const slept = onEvents().alarm(3_600_000);
+    assert.deepEqual([slept.did, slept.state.silentAt - slept.now], [[], RULES.pong], "the answer may lie unread");
+    assert.deepEqual([slept.alarm().did, slept.tell("heard").word], [["probe"], "connected"], "overdue, too");
+    const ended = onEvents().tell("closed", { code: 1006 }).alarm().tell("closed", { code: 1000, reason: "ended" });
+    assert.deepEqual([ended.word, ended.did], ["offline", []]);
+  });
+});
+
 describe("another user, another page", () => {
   test("a new id opens a new session in any phase", () => {
     assert.deepEqual(connected().tell("renamed").did, ["drop", "open"]);
@@ -252,35 +371,47 @@ describe("another user, another page", () => {
 test("no history leaves a tab stuck, with two sockets, or asking for what it has not", () => {
   const lots = generator(20_261_120);
   const pick = (list) => list[Math.floor(lots() * list.length)];
-  const codes = [1000, 1001, 1006, 1008, 1011, 1012, 1013, 4001, 4101, 4102, 4200, 4201];
+  const codes = [1000, 1001, 1006, 1006, 1008, 1011, 1012, 1013, 4001, 4005, 4101, 4102, 4200, 4201];
   const events = [
     () => ["opened"], () => ["welcome", { heartbeatMs: pick([undefined, 0, 1_000, 25_000]) }], () => ["heard"],
     () => ["closed", { code: pick(codes), reason: pick(["", "slug"]) }], () => ["alarm"], () => ["online"], () => ["visible"],
     () => ["system", { inMs: pick([undefined, 0, 50, 1e9]) }], () => ["again"], () => ["renamed"], () => ["start"], () => ["leave"],
-    () => ["answer", { status: pick([0, 200, 400, 403, 426, 429, 503]), elsewhere: pick([true, false]), retryAfterMs: pick([0, 2_000]) }],
+    () => ["answer", { status: pick([0, 200, 400, 403, 404, 426, 429, 503]), elsewhere: pick([true, false]), foreign: pick([true, false]), retryAfterMs: pick([0, 2_000]) }],
+    () => ["chosen", { mode: pick(["auto", "auto", "websocket", "sse", "poll"]) }], () => ["reopen"],
+    () => ["probed", { ok: pick([true, false]), heartbeatMs: 1_000 }],
   ];
-  for (let history = 0; history < 2_000; history += 1) {
+  const used = new Set();
+  for (let history = 0; history < 4_000; history += 1) {
     const tab = new Tab();
-    let socket = false;
+    let link = false;
     for (let i = 0; i < 60; i += 1) {
       const [type, more] = pick(events)();
-      if (["opened", "welcome", "heard", "system", "closed"].includes(type) && !socket) continue;
-      if (type === "closed") socket = false;
+      const { phase: before, probing } = tab.state;
+      const listens = tab.state.path.via !== "websocket";
+      if (["opened", "welcome", "heard", "system", "closed"].includes(type) && !link) continue;
+      if (type === "probed" && !probing) continue;
+      if (type === "answer" && before !== "asking" && !(before === "opening" && listens)) continue;
+      if (type === "closed" || (type === "answer" && before === "opening")) link = false;
+      if (type === "probed" && more.ok) link = true;
       tab.random = lots();
       tab.after(lots() * 3_000).tell(type, more);
       for (const action of tab.actions) {
-        if (action.do === "ping") assert.ok(socket);
-        if (action.do === "drop") assert.ok(socket, `a drop of nothing after ${type}`);
-        if (action.do === "drop") socket = false;
-        if (action.do === "open") assert.ok(!socket, `a second socket after ${type}`);
-        if (action.do === "open") socket = true;
+        if (action.do === "ping") assert.ok(link);
+        if (action.do === "probe") assert.ok(listens && tab.state.probing, "only beside another transport");
+        if (action.do === "drop") assert.ok(link, `a drop of nothing after ${type}`);
+        if (action.do === "drop") link = false;
+        if (action.do === "open") assert.ok(!link, `a second link after ${type}`);
+        if (action.do === "open") link = true;
+        if (action.do === "open") used.add(action.via);
       }
-      const { phase, wakeAt } = tab.state;
+      const { phase, wakeAt, path, bereft } = tab.state;
       assert.ok(["connecting", "connected", "reconnecting", "offline"].includes(tab.word));
-      assert.equal(socket, ["opening", "greeting", "connected"].includes(phase));
+      assert.equal(link, ["opening", "greeting", "connected"].includes(phase) && !bereft);
       assert.equal(Number.isFinite(wakeAt), phase !== "idle" && phase !== "offline", phase);
+      assert.ok(path.mode === "auto" || path.mode === path.via, "what was chosen is used");
     }
   }
+  assert.deepEqual([...used].toSorted(), ["poll", "sse", "websocket"]);
 });
 
 test("every close code has one verdict", () => {

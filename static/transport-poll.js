@@ -1,0 +1,75 @@
+// A session over long polling: a GET that is held while there is nothing, and the next one with the cursor of the last.
+
+import { here, refusalOf } from "./server.js";
+import { tellMessage } from "./transport-sse.js";
+
+const PATIENCE = 90_000; // for one answer: no server holds a poll longer
+const HELD = 1_500; // a poll that comes back with a cursor and is held so long was taken
+const SOON = 300; // an empty answer sooner than this ...
+const PAUSE = 1_000; // ... is not followed by the next question at once
+
+/** As transport-websocket.js tells. */
+export function open({ userId, channels, ticket }, on) {
+  const end = new AbortController();
+  const told = (name, ...all) => end.signal.aborted || on[name](...all);
+  run({ userId, channels, ticket }, told, end.signal);
+  return { say: () => false, drop: () => end.abort() };
+}
+
+async function run({ userId, channels, ticket }, told, signal) {
+  let cursor = ticket;
+  let opened = false;
+  const begin = () => {
+    if (!opened) told("opened");
+    opened = true;
+  };
+  // A cursor that is still good, as after a quick reload, is answered with the next messages and not with a welcome.
+  const goesOn = () => {
+    if (!opened) begin(), told("continued");
+  };
+  for (;;) {
+    const held = cursor && !opened ? setTimeout(goesOn, HELD) : 0;
+    const answer = await ask({ user_id: userId, ...(cursor ? { cursor } : { channels: channels?.join(",") }) }, signal);
+    clearTimeout(held);
+    if (signal.aborted) return;
+    if (answer.ended) return told("closed", { code: 1000, reason: "ended" });
+    if (!answer.messages) return opened ? told("closed", { code: 1006, reason: "" }) : told("refused", answer);
+    const welcomed = answer.messages.some(({ type }) => type === "welcome");
+    if (welcomed) begin();
+    else goesOn();
+    told("heard");
+    cursor = answer.cursor;
+    for (const message of answer.messages) tellMessage(told, message);
+    if (cursor) told("ticket", cursor);
+    if (answer.messages.length === 0 && answer.tookMs < SOON) await pause(signal);
+    if (signal.aborted) return;
+  }
+}
+
+async function ask(query, signal) {
+  const from = performance.now();
+  const own = new AbortController();
+  const end = () => own.abort();
+  const late = setTimeout(end, PATIENCE);
+  signal.addEventListener("abort", end, { once: true });
+  try {
+    const response = await fetch(here("api/v1/poll", query), { cache: "no-store", signal: own.signal });
+    if (response.status === 410) return { ended: true };
+    if (!response.ok) return await refusalOf(response);
+    const body = await response.json().catch(() => null);
+    if (!Array.isArray(body?.messages)) return { status: response.status, foreign: true };
+    return { cursor: body.cursor, messages: body.messages.filter((m) => m !== null && typeof m === "object"), tookMs: performance.now() - from };
+  } catch {
+    return { status: 0 };
+  } finally {
+    clearTimeout(late);
+    signal.removeEventListener("abort", end);
+  }
+}
+
+function pause(signal) {
+  return new Promise((done) => {
+    setTimeout(done, PAUSE);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

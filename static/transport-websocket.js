@@ -1,0 +1,60 @@
+// A session over a WebSocket: the one transport over which it can also speak.
+//
+// Every transport has `open(wanted, on)`: `wanted` is {userId, channels, ticket, wsUrl}, where `channels` is a list or
+// null (the server's default), and `ticket` what it comes back with, or null. It tells
+//   on.opened()                    the server took the connection; a welcome should follow
+//   on.heard()                     a sign of life that may be no message
+//   on.message(message)            one message
+//   on.ticket(ticket)              what to come back with after all messages so far, where the server itself says it
+//   on.refused(answer)             it was not opened; an answer of server.js. A WebSocket never knows, and says `closed`
+//   on.continued()                 it goes on without a welcome (long polling alone)
+//   on.closed({code, reason, inMs}) it has ended, with the close code, over whatever transport
+// and answers `{say(text), drop(clean)}`. After `drop` nothing is told any more.
+
+import { socketUrl } from "./server.js";
+
+export const SUBPROTOCOL = "btc-cluster.v1.json";
+
+export function open({ userId, channels, ticket, wsUrl }, on) {
+  const query = { user_id: userId, channels: channels?.join(",") ?? null, resume: ticket };
+  let socket;
+  try {
+    socket = new WebSocket(socketUrl("ws", query, wsUrl), [SUBPROTOCOL]);
+  } catch {
+    // Not a URL, or ws: from an https: page. As good as a refused connection, and told after this step.
+    let told = on;
+    queueMicrotask(() => told?.closed({ code: 1006, reason: "" }));
+    return { say: () => false, drop: () => (told = null) };
+  }
+  socket.onopen = () => on.opened();
+  socket.onmessage = ({ data }) => {
+    on.heard();
+    const message = parsed(data);
+    if (message) on.message(message);
+  };
+  socket.onclose = ({ code, reason }) => on.closed({ code, reason });
+  return {
+    say(text) {
+      if (socket.readyState !== WebSocket.OPEN) return false;
+      socket.send(text);
+      return true;
+    },
+    // Forgotten at once: the close handshake with a dead server takes the browser minutes. Only 1000 says that the
+    // session is over; without a code it may come back.
+    drop(clean) {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      if (clean) socket.close(1000);
+      else socket.close();
+    },
+  };
+}
+
+/** A message, or null where a text is none. */
+export function parsed(text) {
+  try {
+    const message = JSON.parse(text);
+    return message !== null && typeof message === "object" ? message : null;
+  } catch {
+    return null;
+  }
+}
