@@ -189,9 +189,9 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) connection.tell({ type: "visible" });
 });
 // A page in the back/forward cache is nobody: it lets go of its id and its session, and comes back as a reload would.
-addEventListener("pagehide", () => {
+addEventListener("pagehide", ({ persisted }) => {
   identity.release();
-  connection.leave();
+  connection.leave(persisted);
   panels.stop();
 });
 addEventListener("pageshow", ({ persisted }) => {

@@ -17,6 +17,7 @@ const TRANSPORTS = { websocket, sse, poll };
 export class Connection {
   #state;
   #link = null;
+  #left = []; // links that were dropped and may be open still
   #probe = null;
   #elsewhere = false;
   #question = null;
@@ -62,10 +63,11 @@ export class Connection {
     this.#resume.restore(takeBack(this.#with.userId()));
   }
 
-  /** The page goes away: `leave`, and what it needs to come back to its session. */
-  leave() {
+  /** The page goes away, and keeps what it needs to come back to its session. One that is `frozen` lets go of it. */
+  leave(frozen) {
     putAway(this.#with.userId(), this.#resume.keep());
     this.tell({ type: "leave" });
+    if (frozen) this.#closeLeft();
     this.#resume.forget();
   }
 
@@ -139,14 +141,24 @@ export class Connection {
   }
 
   #drop(clean) {
-    const link = this.#link;
+    if (this.#link) this.#leave(this.#link, clean);
     this.#link = null;
-    link?.drop(clean);
     if (clean) this.#resume.forget();
+  }
+
+  #leave(link, clean = false) {
+    link.drop(clean);
+    if (!clean) this.#left.push(link);
+  }
+
+  #closeLeft() {
+    for (const link of this.#left) link.close();
+    this.#left = [];
   }
 
   #welcome(message, offer) {
     const gap = this.#resume.welcome(message, offer);
+    this.#closeLeft();
     this.tell({ type: "welcome", heartbeatMs: message.heartbeat_ms });
     if (gap) this.#with.onGap();
   }
@@ -186,7 +198,7 @@ export class Connection {
   }
 
   #adopt(link, welcome, offer) {
-    this.#link?.drop(false);
+    if (this.#link) this.#leave(this.#link);
     this.#link = link;
     this.#probe = null;
     this.tell({ type: "probed", ok: true, heartbeatMs: welcome.heartbeat_ms });
@@ -194,7 +206,7 @@ export class Connection {
   }
 
   #dropProbe() {
-    this.#probe?.drop(false);
+    if (this.#probe) this.#leave(this.#probe);
     this.#probe = null;
   }
 

@@ -13,7 +13,7 @@ export function open({ userId, channels, ticket }, on) {
   const end = new AbortController();
   const told = (name, ...all) => end.signal.aborted || on[name](...all);
   run({ userId, channels, ticket }, told, end.signal);
-  return { say: () => false, drop: () => end.abort() };
+  return { say: () => false, drop: () => end.abort(), close() {} };
 }
 
 async function run({ userId, channels, ticket }, told, signal) {
@@ -32,7 +32,7 @@ async function run({ userId, channels, ticket }, told, signal) {
     const answer = await ask({ user_id: userId, ...(cursor ? { cursor } : { channels: channels?.join(",") }) }, signal);
     clearTimeout(held);
     if (signal.aborted) return;
-    if (answer.ended) return told("closed", { code: 1000, reason: "ended" });
+    if (answer.ended) return told("closed", { code: 1000, reason: answer.ended });
     if (!answer.messages) return opened ? told("closed", { code: 1006, reason: "" }) : told("refused", answer);
     const welcomed = answer.messages.some(({ type }) => type === "welcome");
     if (welcomed) begin();
@@ -54,7 +54,7 @@ async function ask(query, signal) {
   signal.addEventListener("abort", end, { once: true });
   try {
     const response = await fetch(here("api/v1/poll", query), { cache: "no-store", signal: own.signal });
-    if (response.status === 410) return { ended: true };
+    if (response.status === 410) return { ended: (await refusalOf(response)).slug || "ended" };
     if (!response.ok) return await refusalOf(response);
     const body = await response.json().catch(() => null);
     if (!Array.isArray(body?.messages)) return { status: response.status, foreign: true };

@@ -11,7 +11,7 @@ import { parsed } from "./transport-websocket.js";
 export function open({ userId, channels, ticket }, on) {
   const end = new AbortController();
   read({ userId, channels, ticket }, on, end.signal);
-  return { say: () => false, drop: () => end.abort() };
+  return { say: () => false, drop: () => end.abort(), close() {} };
 }
 
 async function read({ userId, channels, ticket }, on, signal) {

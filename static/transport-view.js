@@ -37,7 +37,9 @@ export class TransportView {
   /** `onChosen(mode)` when somebody chooses. */
   constructor(root, onChosen) {
     this.#at = { word: handle(root, "transport"), select: handle(root, "transport-select"), note: root.getElementById("transport-note"), gap: root.getElementById("gap-mark") };
-    this.#at.select.value = chosenMode();
+    const mode = chosenMode();
+    this.#at.select.value = mode;
+    write(this.#at.word, mode === "auto" ? "websocket" : mode);
     this.#at.select.addEventListener("change", () => {
       remember(this.#at.select.value);
       onChosen(this.#at.select.value);

@@ -9,7 +9,8 @@
 //   on.refused(answer)             it was not opened; an answer of server.js. A WebSocket never knows, and says `closed`
 //   on.continued()                 it goes on without a welcome (long polling alone)
 //   on.closed({code, reason, inMs}) it has ended, with the close code, over whatever transport
-// and answers `{say(text), drop(clean)}`. After `drop` nothing is told any more.
+// and answers `{say(text), drop(clean), close()}`. After `drop` nothing is told any more; it is `clean` when nobody comes
+// back to the session. `close` lets go of what a drop has left open.
 
 import { socketUrl } from "./server.js";
 
@@ -24,7 +25,7 @@ export function open({ userId, channels, ticket, wsUrl }, on) {
     // Not a URL, or ws: from an https: page. As good as a refused connection, and told after this step.
     let told = on;
     queueMicrotask(() => told?.closed({ code: 1006, reason: "" }));
-    return { say: () => false, drop: () => (told = null) };
+    return { say: () => false, drop: () => (told = null), close() {} };
   }
   socket.onopen = () => on.opened();
   socket.onmessage = ({ data }) => {
@@ -39,13 +40,15 @@ export function open({ userId, channels, ticket, wsUrl }, on) {
       socket.send(text);
       return true;
     },
-    // Forgotten at once: the close handshake with a dead server takes the browser minutes. Only 1000 says that the
-    // session is over; without a code it may come back.
+    // Forgotten at once: the close handshake with a dead server takes the browser minutes. To come back one must not say
+    // good-bye, and a script has no other close code than such: an open one is left as it is. The server closes it when
+    // the session is taken over, and the browser, with 1001, when the page goes away.
     drop(clean) {
       socket.onopen = socket.onmessage = socket.onclose = null;
       if (clean) socket.close(1000);
-      else socket.close();
+      else if (socket.readyState === WebSocket.CONNECTING) socket.close();
     },
+    close: () => socket.close(),
   };
 }
 

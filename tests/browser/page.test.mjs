@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Tab, eventually, launch } from "./lib/browser.mjs";
+import { faintTexts } from "./lib/looks.mjs";
 import { standin } from "./standin.mjs";
 
 let browser;
@@ -463,31 +464,3 @@ describe("the looks", () => {
     assert.ok(!server.requests.includes("GET /favicon.ico"));
   });
 });
-
-/** Texts whose contrast is below AA (4.5, or 3 for large ones). Runs in the page. */
-function faintTexts() {
-  const channels = (color) => color.match(/[\d.]+/g).map(Number);
-  const light = (color) => {
-    const [r, g, b] = channels(color).slice(0, 3).map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const color = getComputedStyle(e).backgroundColor;
-      if ((channels(color)[3] ?? 1) > 0) return color;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const faint = [];
-  for (const element of document.body.querySelectorAll("*")) {
-    const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-    if (!own || !element.checkVisibility({ visibilityProperty: true })) continue;
-    const style = getComputedStyle(element);
-    const [a, b] = [light(style.color), light(ground(element))].sort((x, y) => y - x);
-    const size = parseFloat(style.fontSize);
-    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < (large ? 3 : 4.5)) faint.push(`${element.textContent.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
-  }
-  return faint;
-}

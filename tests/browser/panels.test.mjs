@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Tab, eventually, launch } from "./lib/browser.mjs";
+import { faintTexts } from "./lib/looks.mjs";
 import { proxy } from "./lib/proxy.mjs";
 import { standin } from "./standin.mjs";
 
@@ -320,4 +321,39 @@ test("all of it is for the keyboard, too", async (t) => {
   await has(tab, "broadcast-state", "Connected.");
   for (const name of ["Room", "Message", "Command", "Transport"]) assert.equal(await tab.page.getByLabel(name, { exact: true }).count(), 1, name);
   for (const name of ["Chat", "Broadcast"]) assert.equal(await tab.page.getByRole("log", { name }).count(), 1, name);
+});
+
+describe("the looks of the panels", () => {
+  for (const width of [360, 1_200]) {
+    for (const colorScheme of ["light", "dark"]) {
+      test(`fit ${width} px and can be read, ${colorScheme}`, async (t) => {
+        const server = await serve(t);
+        const context = await browser.newContext({ viewport: { width, height: 740 }, colorScheme, reducedMotion: "reduce" });
+        t.after(() => context.close());
+        const tab = await (await Tab.open(context, server.url)).is("connected");
+        for (const panel of ["chat", "broadcast", "command", "streams-panel"]) await toggle(tab, panel);
+        await has(tab, "chat-presence", "1 user");
+        server.rooms.say("chat:lobby", `${"her".repeat(40)}`, { text: "x".repeat(300) });
+        await has(tab, "chat-log", "xxx");
+        await tab.at("broadcast-test").click();
+        await has(tab, "broadcast-log", "Test");
+        for (const n of [1, 5, 4]) await tab.at(`stream-toggle-${n}`).click();
+        await has(tab, "stream-4", "session");
+        await tab.at("stream-toggle-2").click();
+        await has(tab, "stream-state-2", "429");
+        const fits = async () => {
+          assert.equal(await tab.page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0);
+          assert.deepEqual(await tab.page.evaluate(faintTexts), []);
+        };
+        await fits();
+        await tab.at("transport-select").selectOption("poll");
+        await has(tab, "chat-state", "only listens");
+        server.all.resume = false;
+        server.cut();
+        await tab.at("gap").waitFor();
+        await fits();
+        await tab.screenshot(`panels-${width}-${colorScheme}`);
+      });
+    }
+  }
 });

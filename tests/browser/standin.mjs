@@ -377,7 +377,8 @@ class Standin {
     const link = socketLink(socket);
     const session = this.all.open(link, wanted);
     socket.on("message", (data) => this.#hear(session, data));
-    socket.on("close", (code) => this.all.gone(session, link, code));
+    // As the real one: whoever closes with anything but 1001 does not come back.
+    socket.on("close", (code) => this.all.gone(session, link, code === 1005 ? 1000 : code));
   }
 
   #welcome({ id, userId, worker, channels }, resumed) {
