@@ -253,6 +253,20 @@ class Session(Case):
         await ws.send(json.dumps({"type": "publish", "channel": "news", "data": "said by a session"}))
         self.assertEqual((await message(ws, "message"))["data"], "said by a session")
 
+    async def test_people_in_a_room_hear_each_other_and_a_newcomer_what_was_said(self):
+        async def enter(user):
+            ws, _ = await self.welcomed(f"/ws?user_id={user}&channels=none")
+            await ws.send('{"type": "subscribe", "channels": ["chat:lobby"], "id": 1}')
+            return ws
+
+        ann, bob = await enter("ann"), await enter("bob")
+        for ws in (ann, bob):
+            await message(ws, "ack")
+        await ann.send('{"type": "publish", "channel": "chat:lobby", "data": "привет"}')
+        for ws in (ann, bob, await enter("newcomer")):
+            heard = await message(ws, "message")
+            self.assertEqual((heard["channel"], heard["from"], heard["data"]), ("chat:lobby", "ann", "привет"))
+
     async def lost_and_found(self, resume):
         """A client reads two messages, loses its connection, and comes back with `resume(token)` until that was once
         on another worker; each time it must hear what it missed and nothing else."""
