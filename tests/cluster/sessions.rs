@@ -32,6 +32,7 @@ async fn the_welcome_comes_first_and_says_everything() {
         "device",
         "heartbeat_ms",
         "price",
+        "resume",
         "resumed",
         "server",
         "session_id",

@@ -156,7 +156,8 @@ async fn a_program_runs_once_for_the_whole_cluster_and_comes_back_with_the_feede
         if sessions.iter().all(|&count| count > 0) { Ok(()) } else { Err(format!("{sessions:?}")) }
     })
     .await;
-    let first = pids(&cluster)[0];
+    let first =
+        eventually("it has begun", async || pids(&cluster).first().copied().ok_or_else(String::new)).await;
     for tab in &mut tabs {
         let (begin, pid) = tick(tab).await;
         assert_eq!(pid, first);
