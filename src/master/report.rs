@@ -7,7 +7,7 @@ use crate::os::{clock, process};
 use crate::protocol::client::QuoteText;
 use crate::protocol::cluster::{Port, ToWorker};
 use crate::stats::{
-    FeederRow, Load, Metrics, PriceGauge, Statistics, Totals, UserRow, When, WorkerRow, mark,
+    FeederRow, Load, Metrics, PriceGauge, RoomGauges, Statistics, Totals, UserRow, When, WorkerRow, mark,
 };
 use crate::supervisor::{Row, State};
 use serde_json::value::RawValue;
@@ -136,6 +136,7 @@ impl Master {
                 stale: quote.is_none_or(|quote| quote.health(&rules, boot) != Health::Fresh),
             }
         });
+        let rooms = self.rooms.counts();
         Metrics {
             version: env!("CARGO_PKG_VERSION"),
             uptime: now.since(self.started),
@@ -144,6 +145,7 @@ impl Master {
             totals: self.totals(),
             ledger: &self.ledger,
             master: process::usage(),
+            rooms: RoomGauges { rooms: rooms.rooms, messages: rooms.messages, bytes: rooms.bytes },
             prices: prices.collect(),
             revision: self.revision,
             reload_taken: self.reloads.last.as_ref().is_none_or(|last| last.ok),

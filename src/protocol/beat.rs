@@ -37,6 +37,12 @@ pub struct Counters {
     pub lag_us: u64,
     /// Open connections of any kind, a gauge.
     pub connections: u64,
+    /// Sessions that a client came back to.
+    pub resumed: u64,
+    /// Clients that came back and found a gap: they were told, and began anew.
+    pub gaps: u64,
+    /// Sessions that wait for their client, a gauge.
+    pub suspended: u64,
 }
 
 /// A child's sign of life, one a second.

@@ -56,12 +56,15 @@ impl Counters {
         self.accept_errors += other.accept_errors;
         self.panics += other.panics;
         self.cpu_us += other.cpu_us;
+        self.resumed += other.resumed;
+        self.gaps += other.gaps;
     }
 
-    /// Adds a living process's gauges: memory and connections add up, of two lags the longer counts.
+    /// Adds a living process's gauges: memory, connections and suspended sessions add up, of two lags the longer counts.
     pub fn add_gauges(&mut self, other: &Self) {
         self.rss += other.rss;
         self.connections += other.connections;
+        self.suspended += other.suspended;
         self.lag_us = self.lag_us.max(other.lag_us);
     }
 }

@@ -37,12 +37,25 @@ pub struct Metrics<'a> {
     pub ledger: &'a Ledger,
     /// What the master itself has used.
     pub master: Usage,
+    /// The chat rooms.
+    pub rooms: RoomGauges,
     /// Each configured symbol.
     pub prices: Vec<PriceGauge<'a>>,
     /// Number of the configuration in force.
     pub revision: u64,
     /// Whether the last reload was taken; true when there was none.
     pub reload_taken: bool,
+}
+
+/// Chat rooms, and what is kept of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomGauges {
+    /// Rooms.
+    pub rooms: usize,
+    /// Messages that are kept.
+    pub messages: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// The price of one symbol.
@@ -188,6 +201,9 @@ impl Metrics<'_> {
         let by_transport = by_transport.map(|(name, n)| (name, gauge(n.into())));
         to.many("transport_sessions", "Sessions by transport.", "transport", by_transport);
         to.one("users", "Users with a session.", gauge(self.totals.users as u64));
+        to.one("chat_rooms", "Chat rooms.", gauge(self.rooms.rooms as u64));
+        to.one("chat_history_messages", "Messages kept of chat rooms.", gauge(self.rooms.messages as u64));
+        to.one("chat_history_bytes", "Bytes of these messages.", gauge(self.rooms.bytes as u64));
         to.one("configuration_revision", "Number of the configuration in force.", gauge(self.revision));
         let taken = gauge(u64::from(self.reload_taken));
         to.one(
@@ -262,6 +278,9 @@ fn events(to: &mut Gathered, total: &Counters) {
     to.many("refused", "Upgrades refused.", "reason", named(&total.refused));
     to.many("quotes", "Quotes answered.", "outcome", named(&total.quotes));
     to.many("http_responses", "HTTP responses.", "status", counts(&total.http));
+    to.one("sessions_resumed", "Sessions that a client came back to.", Value::Count(total.resumed));
+    to.one("resume_gaps", "Clients that came back and found a gap.", Value::Count(total.gaps));
+    to.one("suspended_sessions", "Sessions that wait for their client.", gauge(total.suspended));
     to.one("conflated", "State messages that replaced an unsent older one.", Value::Count(total.conflated));
     to.one("accept_errors", "Failed accepts (descriptors used up).", Value::Count(total.accept_errors));
     to.one("panics", "Panics caught in sessions or requests.", Value::Count(total.panics));

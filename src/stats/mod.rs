@@ -8,6 +8,6 @@ mod object;
 mod when;
 
 pub use merge::{Ledger, Pulse};
-pub use metrics::{Metrics, PriceGauge};
+pub use metrics::{Metrics, PriceGauge, RoomGauges};
 pub use object::{FeederRow, Statistics, Totals, UserRow, WorkerRow, mark};
 pub use when::{Load, When};

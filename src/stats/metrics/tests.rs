@@ -82,6 +82,7 @@ fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f
         },
         ledger,
         master: Usage { cpu_us: 10, rss: 11 },
+        rooms: RoomGauges { rooms: 3, messages: 4, bytes: 500 },
         prices: vec![
             PriceGauge { symbol: "BTC-USD", age: Some(Duration::from_millis(2500)), stale: true },
             PriceGauge { symbol: "ETH-USD", age: None, stale: false },
@@ -95,6 +96,7 @@ fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f
 fn counted(n: u64) -> Counters {
     let mut counters = Counters { messages_in: n, messages_out: n, opened: n, ..Counters::default() };
     (counters.cpu_us, counters.rss, counters.connections) = (n * 1_000_000, 100, 9);
+    (counters.resumed, counters.suspended) = (n, 7);
     counters.count_closed(1001);
     counters.count_refused("full");
     counters.count_http(202);
@@ -134,6 +136,9 @@ fn the_text_parses_and_says_it_all() {
         (r#"price_age_seconds{symbol="BTC-USD"}"#, 2.5),
         (r#"price_stale{symbol="BTC-USD"}"#, 1.0),
         (r#"price_available{symbol="ETH-USD"}"#, 0.0),
+        ("chat_history_bytes", 500.0),
+        ("sessions_resumed_total", 10.0),
+        ("suspended_sessions", 14.0),
         ("configuration_revision", 4.0),
         ("configuration_reload_successful", 0.0),
     ] {

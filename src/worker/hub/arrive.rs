@@ -138,8 +138,14 @@ impl State {
     ) -> Result<Announced, u16> {
         match (taken, log) {
             (Taken::Ended(code), _) => Err(code),
-            (Taken::Parcel(parcel), Some(log)) => Ok(self.announce(hub, request, Some(parcel), log)),
-            (Taken::Parcel(_) | Taken::Gap, _) => Ok(self.announce(hub, request, None, Vec::new())),
+            (Taken::Parcel(parcel), Some(log)) => {
+                self.counters.resumed += 1;
+                Ok(self.announce(hub, request, Some(parcel), log))
+            }
+            (Taken::Parcel(_) | Taken::Gap, _) => {
+                self.counters.gaps += 1;
+                Ok(self.announce(hub, request, None, Vec::new()))
+            }
         }
     }
 

@@ -185,6 +185,7 @@ impl State {
         let usage = crate::os::process::usage();
         self.counters.cpu_us = usage.cpu_us;
         self.counters.rss = usage.rss;
+        self.counters.suspended = self.suspended.count as u64;
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
