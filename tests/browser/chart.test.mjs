@@ -90,6 +90,10 @@ describe("the chart", () => {
     assert.equal(asked(), 1);
     server.cut();
     await eventually(() => assert.equal(asked(), 2));
+    assert.equal(server.heard.length, 1, "a session that goes on is subscribed already");
+    server.all.resume = false;
+    server.cut();
+    await eventually(() => assert.equal(asked(), 3));
     assert.equal(server.heard.length, 2);
   });
 
