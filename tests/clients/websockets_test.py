@@ -40,10 +40,11 @@ async def closed(ws):
         return heard, ws.close_code, ws.close_reason
 
 
-def cut(ws):
+async def cut(ws):
     """What a dead network is to a client: no close frame, no FIN, only a reset."""
     ws.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     ws.transport.abort()
+    await ws.wait_closed()
 
 
 class Case(unittest.IsolatedAsyncioTestCase):
@@ -56,6 +57,14 @@ class Case(unittest.IsolatedAsyncioTestCase):
     async def open(self, path="", **options):
         """A client that stays for the rest of the test."""
         return await self.enterAsyncContext(websockets.connect(f"ws://{self.daemon.ws}{path}", **options))
+
+    async def many(self, path=""):
+        """Some that are on more than one worker."""
+        all = []
+        while len(all) < 4 or await asyncio.to_thread(self.daemon.workers_in_use) < 2:
+            self.assertLess(len(all), 20, "all on one worker")
+            all.append(await self.open(path))
+        return all
 
     async def welcomed(self, path="", **options):
         """One that is greeted with a `welcome`, and that."""
@@ -155,27 +164,21 @@ class Command(Case):
 class Chat(Case):
     root = "chat"
 
-    async def everybody(self):
-        """Six clients, on more than one worker."""
-        all = [await self.open() for _ in range(6)]
-        self.assertGreater(self.daemon.workers_in_use(), 1)
-        return all
-
     async def test_a_message_reaches_everybody_and_the_sender_as_it_was_written(self):
-        all = await self.everybody()
+        all = await self.many()
         said = '{ "event": "chat-message", "payload": {"userName": "Аня", "message": "привет"} }'
         for words in [said, "plain text"]:
             await all[0].send(words)
-            self.assertEqual([await text(ws) for ws in all], [words] * 6)
+            self.assertEqual([await text(ws) for ws in all], [words] * len(all))
 
     async def test_a_long_message_is_cut_to_fifty_characters(self):
-        all = await self.everybody()
+        all = await self.many()
         payload = {"userName": "Аня", "message": "ж" * 60}
         await all[1].send(json.dumps({"event": "chat-message", "payload": payload}, ensure_ascii=False))
         for ws in all:
             self.assertEqual(json.loads(await text(ws))["payload"], payload | {"message": "ж" * 50})
         await all[1].send("x" * 60)
-        self.assertEqual([await text(ws) for ws in all], ["x" * 50] * 6)
+        self.assertEqual([await text(ws) for ws in all], ["x" * 50] * len(all))
 
     async def test_another_object_is_a_wrong_query_and_nobody_else_hears_of_it(self):
         one, other = await self.open(), await self.open()
@@ -227,10 +230,11 @@ class Session(Case):
             self.assertEqual((ws.subprotocol, welcome["user_id"]), (agreed, "alice"))
 
     async def test_a_quote_that_is_posted_comes_to_every_session_of_the_user(self):
-        all = [(await self.welcomed("/ws?user_id=alice&channels=none"))[0] for _ in range(4)]
-        self.assertGreater(self.daemon.workers_in_use(), 1)
+        all = await self.many("/ws?user_id=alice&channels=none")
+        for ws in all:
+            await message(ws, "welcome")
         status, receipt = await asyncio.to_thread(self.daemon.quote, "alice")
-        self.assertEqual((status, receipt["sessions"]), (202, 4))
+        self.assertEqual((status, receipt["sessions"]), (202, len(all)))
         for ws in all:
             quote = await message(ws)
             self.assertEqual((quote["type"], quote["request_id"]), ("quote", receipt["request_id"]))
@@ -277,7 +281,7 @@ class Session(Case):
             self.assertEqual([(await message(ws))["data"] for _ in range(2)], ["one", "two"])
             # The ping carries TCP's word for all that has come.
             await asyncio.wait_for(await ws.ping(), PATIENCE)
-            cut(ws)
+            await cut(ws)
             await asyncio.to_thread(self.daemon.publish, "three", "four")
             ws, again = await self.welcomed(f"/ws?user_id=lost{n}&resume={resume(welcome['resume'])}")
             self.assertEqual((again["resumed"], again["session_id"]), (True, welcome["session_id"]))
@@ -285,6 +289,8 @@ class Session(Case):
             self.assertEqual([(await message(ws))["data"] for _ in range(2)], ["three", "four"])
             await ws.send('{"type": "ping"}')
             self.assertEqual((await message(ws))["type"], "pong", "something came twice")
+            # It stays, so that others are welcome elsewhere, but a client that does not read cannot close.
+            await ws.send('{"type": "unsubscribe", "channels": ["news"]}')
             homes.append((welcome["worker"]["id"], again["worker"]["id"]))
             if homes[-1][0] != homes[-1][1]:
                 return
@@ -300,14 +306,14 @@ class Session(Case):
         ws, welcome = await self.welcomed("/ws?user_id=late&channels=news")
         await asyncio.to_thread(self.daemon.publish, "one", "two", "three")
         self.assertEqual((await message(ws))["data"], "one")
-        cut(ws)
+        await cut(ws)
         ws, again = await self.welcomed(f"/ws?user_id=late&resume={welcome['resume']}.1")
         self.assertTrue(again["resumed"])
         self.assertEqual([(await message(ws))["data"] for _ in range(2)], ["two", "three"])
 
     async def test_a_token_is_good_once_and_for_its_user_only(self):
         ws, welcome = await self.welcomed("/ws?user_id=carol")
-        cut(ws)
+        await cut(ws)
         _, thief = await self.welcomed(f"/ws?user_id=mallory&resume={welcome['resume']}")
         self.assertFalse(thief["resumed"])
         _, back = await self.welcomed(f"/ws?user_id=carol&resume={welcome['resume']}")
