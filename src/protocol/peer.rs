@@ -34,7 +34,7 @@ pub struct Missed {
 /// What a worker says to one that asks for a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
-    /// Here it is; I have it no more.
+    /// Here is a copy. I keep mine until you say what has become of it ([`Peer::GiveUp`]).
     Parcel(Box<Parcel>),
     /// Not here, or not all of what its client has not got: it begins anew.
     Gap,
@@ -108,6 +108,20 @@ pub enum Peer {
         /// What became of it.
         polled: Polled,
     },
+    /// The copy that I was given is what counts (its client has heard of it), or is no more.
+    GiveUp {
+        /// Of which session: its secret with you.
+        secret: u128,
+        /// And its place.
+        place: u32,
+        /// Whether you are to forget it.
+        settled: bool,
+    },
+    /// Forget the copy that you were given: its client has not heard of it.
+    Revoke {
+        /// Of which session: its secret with me.
+        secret: u128,
+    },
 }
 
 impl Peer {
@@ -117,7 +131,11 @@ impl Peer {
         match self {
             Self::Take { request, .. } => Some(Self::Taken { request: *request, taken: Taken::Gap }),
             Self::Poll { request, .. } => Some(Self::Polled { request: *request, polled: Polled::Gone }),
-            Self::Taken { .. } | Self::PollGone { .. } | Self::Polled { .. } => None,
+            Self::Taken { .. }
+            | Self::PollGone { .. }
+            | Self::Polled { .. }
+            | Self::GiveUp { .. }
+            | Self::Revoke { .. } => None,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::Answer;
 use crate::model::Mono;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// The number of what is not numbered.
 pub const UNNUMBERED: u32 = 0;
@@ -34,9 +35,9 @@ pub struct Bounds {
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// The whole WebSocket frame.
-    pub frame: Bytes,
+    frame: Bytes,
     /// Where it answers a POST, so that it can be made anew with a true age.
-    pub answer: Option<Box<Answer>>,
+    answer: Option<Box<Answer>>,
     made: Mono,
     /// How many bytes had left over its connection when it had.
     end: u64,
@@ -55,15 +56,31 @@ pub struct Replay {
     /// What a client must know to take the session over.
     pub secret: u128,
     last: u32,
+    /// The last message that was forgotten although the client is not known to have it, and where it ended.
+    forgotten: Option<(u32, u64)>,
     /// There only while something is kept: most sessions have nothing.
     ring: Option<Box<Ring>>,
+}
+
+impl Kept {
+    /// The frame.
+    #[must_use]
+    pub fn frame(&self) -> &Bytes {
+        &self.frame
+    }
+
+    /// The request that it answers, and what it quotes.
+    #[must_use]
+    pub fn answer(&self) -> Option<&Answer> {
+        self.answer.as_deref()
+    }
 }
 
 impl Replay {
     /// Nothing said yet.
     #[must_use]
     pub fn new(secret: u128) -> Self {
-        Self { secret, last: UNNUMBERED, ring: None }
+        Self { secret, last: UNNUMBERED, forgotten: None, ring: None }
     }
 
     /// The number of the last message.
@@ -95,8 +112,10 @@ impl Replay {
         ring.bytes += frame.len();
         ring.messages.push_back(Kept { frame, answer, made: now, end: NOT_YET });
         while ring.messages.len() > bounds.messages || ring.bytes > bounds.bytes {
+            let number = self.last - u32::try_from(ring.messages.len()).unwrap_or(u32::MAX) + 1;
             let Some(old) = ring.messages.pop_front() else { break };
             ring.bytes -= old.frame.len();
+            self.forgotten = Some((number, old.end));
         }
         if ring.messages.is_empty() {
             self.ring = None;
@@ -107,6 +126,7 @@ impl Replay {
     /// The client has all up to that number.
     pub fn confirm(&mut self, number: u32) {
         let known = number.min(self.last).saturating_sub(self.confirmed());
+        self.forgotten = self.forgotten.filter(|(forgotten, _)| *forgotten > number);
         let Some(ring) = &mut self.ring else { return };
         for _ in 0..known {
             if let Some(old) = ring.messages.pop_front() {
@@ -118,10 +138,10 @@ impl Replay {
         }
     }
 
-    /// Those made before that moment are taken for confirmed.
-    pub fn confirm_before(&mut self, moment: Mono) {
-        let old =
-            self.ring.iter().flat_map(|ring| ring.messages.iter().take_while(|kept| kept.made < moment));
+    /// Those made before that moment are taken for confirmed, as far as they are among so many bytes of the connection.
+    pub fn confirm_before(&mut self, moment: Mono, position: u64) {
+        let is_old = |kept: &&Kept| kept.made < moment && kept.end <= position;
+        let old = self.ring.iter().flat_map(|ring| ring.messages.iter().take_while(is_old));
         let old = u32::try_from(old.count()).unwrap_or(u32::MAX);
         self.confirm(self.confirmed().saturating_add(old));
     }
@@ -129,6 +149,11 @@ impl Replay {
     /// The message of that number, and all before it, have left whole: so many bytes have gone over the connection.
     pub fn left(&mut self, number: u32, position: u64) {
         let Some(back) = self.last.checked_sub(number) else { return };
+        if let Some((forgotten, end @ NOT_YET)) = &mut self.forgotten
+            && *forgotten <= number
+        {
+            *end = position;
+        }
         let Some(ring) = &mut self.ring else { return };
         for kept in ring.messages.iter_mut().rev().skip(back as usize).take_while(|kept| kept.end == NOT_YET)
         {
@@ -136,18 +161,37 @@ impl Replay {
         }
     }
 
-    /// The last number of which all bytes are among the first so many of the connection.
+    /// The last number of which all bytes are among the first so many of the connection; `None`: one that is forgotten
+    /// is not.
     #[must_use]
-    pub fn within(&self, position: u64) -> u32 {
+    pub fn within(&self, position: u64) -> Option<u32> {
+        if self.forgotten.is_some_and(|(_, end)| end > position) {
+            return None;
+        }
         let beyond = self.ring.iter().flat_map(|ring| ring.messages.iter().rev());
         let beyond = beyond.take_while(|kept| kept.end > position).count();
-        self.last - u32::try_from(beyond).unwrap_or(u32::MAX)
+        Some(self.last - u32::try_from(beyond).unwrap_or(u32::MAX))
     }
 
     /// What comes after that number; `None`: not all of it is here.
-    pub fn after(&mut self, number: u32) -> Option<impl Iterator<Item = &mut Kept>> {
+    #[must_use]
+    pub fn after(&self, number: u32) -> Option<impl Iterator<Item = &Kept>> {
         let known = number.checked_sub(self.confirmed()).filter(|_| number <= self.last)?;
-        Some(self.ring.iter_mut().flat_map(move |ring| ring.messages.iter_mut().skip(known as usize)))
+        Some(self.ring.iter().flat_map(move |ring| ring.messages.iter().skip(known as usize)))
+    }
+
+    /// Makes anew each answer that was made more than `age` ago.
+    pub fn refresh(&mut self, now: Mono, age: Duration, mut make: impl FnMut(&Answer) -> Option<Bytes>) {
+        let Some(ring) = &mut self.ring else { return };
+        for kept in &mut ring.messages {
+            let Some(answer) = kept.answer.as_mut().filter(|answer| now.since(answer.made) > age) else {
+                continue;
+            };
+            if let Some(frame) = make(answer) {
+                ring.bytes = ring.bytes - kept.frame.len() + frame.len();
+                (kept.frame, answer.made) = (frame, now);
+            }
+        }
     }
 
     /// The worker's tickets that wait for what is kept; they wait no longer.
@@ -176,7 +220,7 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { messages: 4, bytes: 20 };
 
-    fn frames(replay: &mut Replay, number: u32) -> Option<Vec<u8>> {
+    fn frames(replay: &Replay, number: u32) -> Option<Vec<u8>> {
         Some(replay.after(number)?.map(|kept| kept.frame[0]).collect())
     }
 
@@ -187,38 +231,72 @@ mod tests {
     #[test]
     fn what_is_missed_comes_again_and_a_gap_is_said() {
         let mut replay = Replay::new(1);
-        assert_eq!((frames(&mut replay, 0), frames(&mut replay, 1)), (Some(vec![]), None));
+        assert_eq!((frames(&replay, 0), frames(&replay, 1)), (Some(vec![]), None));
         for n in 1..=4 {
             assert_eq!(push(&mut replay, n, 2), u32::from(n));
         }
-        assert_eq!(frames(&mut replay, 2), Some(vec![3, 4]));
+        assert_eq!(frames(&replay, 2), Some(vec![3, 4]));
         replay.confirm(2);
-        assert_eq!((frames(&mut replay, 1), frames(&mut replay, 2)), (None, Some(vec![3, 4])));
+        assert_eq!((frames(&replay, 1), frames(&replay, 2)), (None, Some(vec![3, 4])));
         push(&mut replay, 5, 17);
-        assert_eq!((frames(&mut replay, 2), frames(&mut replay, 3)), (None, Some(vec![4, 5])));
-        assert_eq!((frames(&mut replay, 5), frames(&mut replay, 6)), (Some(vec![]), None));
+        assert_eq!((frames(&replay, 2), frames(&replay, 3)), (None, Some(vec![4, 5])));
+        assert_eq!((frames(&replay, 5), frames(&replay, 6)), (Some(vec![]), None));
         push(&mut replay, 6, 21);
-        assert_eq!((replay.bytes(), frames(&mut replay, 6)), (0, Some(vec![])), "larger than all bounds");
+        assert_eq!((replay.bytes(), frames(&replay, 6)), (0, Some(vec![])), "larger than all bounds");
     }
 
     #[test]
     fn old_ones_are_taken_for_confirmed() {
         let mut replay = Replay::new(1);
         (1..=4).for_each(|n| _ = push(&mut replay, n, 1));
-        replay.confirm_before(Mono(3));
+        replay.left(3, 30);
+        replay.confirm_before(Mono(3), 30);
         assert_eq!(replay.confirmed(), 2);
+        replay.confirm_before(Mono(9), 29);
+        assert_eq!(replay.confirmed(), 2, "not acknowledged");
+        replay.confirm_before(Mono(9), 30);
+        assert_eq!(replay.confirmed(), 3, "the last has not left");
+    }
+
+    #[test]
+    fn what_is_forgotten_and_was_not_acknowledged_is_a_gap() {
+        let mut replay = Replay::new(1);
+        (1..=6).for_each(|n| _ = push(&mut replay, n, 1));
+        assert_eq!(replay.within(1000), None, "two are forgotten that have not left");
+        replay.left(2, 20);
+        assert_eq!((replay.within(19), replay.within(20)), (None, Some(2)));
+        push(&mut replay, 7, 1);
+        replay.confirm(2);
+        assert_eq!(replay.within(1000), None, "the third is forgotten, too");
+        replay.confirm(3);
+        assert_eq!(replay.within(0), Some(3));
+    }
+
+    #[test]
+    fn an_old_answer_is_made_anew_and_its_bytes_are_counted() {
+        let mut replay = Replay::new(1);
+        let symbol = crate::model::Symbol::new("BTC-USD").unwrap();
+        let answer = Answer { ticket: 7, id: crate::model::RequestId(1), symbol, made: Mono(0) };
+        replay.push(Bytes::from_static(b"old"), Some(Box::new(answer)), Mono(0), BOUNDS);
+        push(&mut replay, 9, 2);
+        replay.refresh(Mono(10), Duration::from_nanos(10), |_| panic!("it is not old"));
+        replay.refresh(Mono(11), Duration::from_nanos(10), |_| Some(Bytes::from_static(b"longer")));
+        assert_eq!((replay.bytes(), frames(&replay, 0)), (8, Some(vec![b'l', 9])));
+        assert_eq!((replay.take_tickets(), replay.take_tickets()), (vec![7], vec![]));
+        replay.confirm(2);
+        assert_eq!(replay.bytes(), 0);
     }
 
     #[test]
     fn the_connection_tells_how_far_a_client_is_that_does_not_count() {
         let mut replay = Replay::new(1);
         (1..=4).for_each(|n| _ = push(&mut replay, n, 1));
-        assert_eq!(replay.within(100), 0, "nothing has left");
+        assert_eq!(replay.within(100), Some(0), "nothing has left");
         replay.left(2, 20);
         replay.left(3, 30);
-        assert_eq!([10, 20, 29, 30, 99].map(|position| replay.within(position)), [0, 2, 2, 3, 3]);
+        assert_eq!([10, 20, 29, 30, 99].map(|at| replay.within(at).unwrap()), [0, 2, 2, 3, 3]);
         replay.confirm(3);
-        assert_eq!(replay.within(0), 3);
+        assert_eq!(replay.within(0), Some(3));
     }
 
     #[test]
@@ -274,7 +352,7 @@ mod tests {
                     Act::Confirm => replay.confirm(seen),
                     Act::ComeBack => {
                         let unheard: Vec<u8> = way.drain(..).collect();
-                        match frames(&mut replay, seen) {
+                        match frames(&replay, seen) {
                             Some(missed) => {
                                 prop_assert_eq!(&missed, &unheard);
                                 heard.extend(missed);

@@ -13,6 +13,9 @@ use tokio::time::timeout;
 /// How long the rest of a closed session's bytes may take, and then the client's own close.
 const LINGER: Duration = Duration::from_secs(3);
 
+/// How often to look whether the last bytes are acknowledged.
+const GLANCE: Duration = Duration::from_millis(5);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Wire {
@@ -133,6 +136,22 @@ impl Farewell {
     #[must_use]
     pub fn new(stream: TcpStream, last: Vec<u8>) -> Self {
         Self { stream, last }
+    }
+
+    /// Sends them; true when the client's kernel has acknowledged them all. To be followed by [`Farewell::send`].
+    pub async fn is_heard(&mut self) -> bool {
+        let heard = timeout(LINGER, async {
+            self.stream.write_all(&self.last).await?;
+            self.last.clear();
+            while socket::unacknowledged(&self.stream) != Some(0) {
+                if let Some(error) = self.stream.take_error()? {
+                    return Err(error);
+                }
+                tokio::time::sleep(GLANCE).await;
+            }
+            io::Result::Ok(())
+        });
+        matches!(heard.await, Ok(Ok(())))
     }
 
     /// Sends them, then waits for the client to close: closing first would make the kernel answer what is still on

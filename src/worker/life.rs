@@ -295,7 +295,12 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
         let dismissed = hub.lock().dismiss(end.close, batch, (first, each));
         first += each * dismissed as u64;
         let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };
-        if !wait(hub, receiver, pause).await || hub.lock().empty() {
+        if !wait(hub, receiver, pause).await {
+            return;
+        }
+        let state = hub.lock();
+        // Whoever is sent to another worker has his session from here.
+        if state.empty() && (end.close == Close::Shutdown || state.nobody_waits()) {
             return;
         }
     }

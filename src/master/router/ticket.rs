@@ -81,13 +81,20 @@ impl Ticket {
 
 /// All of them. A ticket's number is its place in the table and the turn of that place, so that the number of a
 /// finished one finds nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tickets {
     table: Slab<Ticket>,
+    /// From 1: 0 is no ticket's number.
     turn: u32,
     /// Deadlines come nearly in order (all are `quotes.timeout` from some moment), so that pushing costs next to
     /// nothing. Those of finished tickets stay until their time: at most the requests of one timeout.
     deadlines: BinaryHeap<Reverse<(Mono, u64)>>,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self { table: Slab::new(), turn: 1, deadlines: BinaryHeap::new() }
+    }
 }
 
 impl Tickets {
@@ -100,7 +107,7 @@ impl Tickets {
     pub(super) fn insert(&mut self, mut ticket: Ticket) {
         self.deadlines.push(Reverse((ticket.deadline, self.next())));
         ticket.turn = self.turn;
-        self.turn = self.turn.wrapping_add(1);
+        self.turn = self.turn.checked_add(1).unwrap_or(1);
         self.table.insert(ticket);
     }
 

@@ -86,12 +86,20 @@ impl Close {
         }
     }
 
-    /// Whether the client may have its session again: it was cut, or it has only gone away.
+    /// Whether the session is kept without a connection: its client was cut, or has only gone away, or is elsewhere now
+    /// and may not know it yet.
     #[must_use]
     pub fn leaves_open(self) -> bool {
         matches!(
             self,
-            Self::Leaving | Self::Lost | Self::Internal | Self::MessageRate | Self::Slow | Self::Silent
+            Self::Leaving
+                | Self::Lost
+                | Self::Restarting
+                | Self::Internal
+                | Self::Replaced
+                | Self::MessageRate
+                | Self::Slow
+                | Self::Silent
         )
     }
 
@@ -105,8 +113,15 @@ impl Close {
     #[must_use]
     pub fn from_code(code: u16) -> Self {
         match code {
+            1000 => Self::Done,
             1001 => Self::Shutdown,
+            1002 => Self::Protocol,
+            1003 => Self::Binary,
+            1007 => Self::Encoding,
+            1008 => Self::Policy,
+            1009 => Self::TooBig,
             1012 => Self::Restarting,
+            4005 => Self::Replaced,
             4006 => Self::Disconnected,
             _ => Self::Internal,
         }

@@ -8,7 +8,7 @@ use crate::protocol::cluster::Endpoint;
 use crate::transports::sse::Body;
 use crate::worker::hub::{Dress, Greeting, Hub, Refused, SessionRequest, arrive};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 
 /// Serves the route.
@@ -20,6 +20,10 @@ pub(super) async fn open(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
+    if request.method() == Method::HEAD {
+        // It would open a session that nobody listens to.
+        return Ok(super::method_not_allowed(request).await);
+    }
     let client = wanted::client(&request)?;
     let Wanted { user, device, channels, resume } =
         wanted::read(&hub.config(), Endpoint::Ws, &request, client)?;

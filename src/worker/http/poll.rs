@@ -7,7 +7,7 @@ use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Poll, Polled};
 use crate::worker::hub::{Hub, Refused, poll_anywhere};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
 /// Serves the route.
@@ -19,6 +19,10 @@ pub(super) async fn show(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn answer(hub: &Hub, request: Request) -> Result<Response, Problem> {
+    if request.method() == Method::HEAD {
+        // It would open a session that nobody listens to.
+        return Ok(super::method_not_allowed(request).await);
+    }
     let client = wanted::client(&request)?;
     let Wanted { user, device, channels, resume } =
         wanted::read(&hub.config(), Endpoint::Ws, &request, client)?;

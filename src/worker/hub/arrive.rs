@@ -1,11 +1,12 @@
 //! How a session begins: announced to the master, as a new one or as one that was there before, here or at another
 //! worker. Whatever is published on its channels on the way is in it.
 
+use super::send::Sent;
 use super::sessions::{Opening, Request};
 use super::{Hub, State};
 use crate::model::Mono;
-use crate::protocol::client::Resume;
-use crate::protocol::cluster::{Generation, NO_RECEIPT, ToMaster, Verdict};
+use crate::protocol::client::{Close, Resume};
+use crate::protocol::cluster::{Generation, ToMaster, Verdict};
 use crate::protocol::peer::{Parcel, Peer, Taken};
 use crate::session::{Answer, Key, Kind, NO_TICKET};
 use crate::ws::frame;
@@ -41,15 +42,18 @@ struct Announced {
     channels: Option<Vec<String>>,
 }
 
+/// What was published, in its order: where, and what.
+type Log = Vec<(Box<str>, Bytes)>;
+
 /// A session that was asked for at another worker.
 #[derive(Debug)]
 pub(super) struct Taking {
     hub: Hub,
     home: Generation,
-    request: Request,
+    asked: (Request, Resume),
     waiter: oneshot::Sender<Result<Announced, u16>>,
     /// What was published since the master has passed the question on.
-    log: Option<Vec<(Box<str>, Bytes)>>,
+    log: Option<Log>,
     logged: usize,
 }
 
@@ -89,18 +93,19 @@ pub(in crate::worker) async fn arrive(
 async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result<Announced, Option<u16>> {
     let (number, answer) = {
         let mut state = hub.lock();
-        let Some(resume) = resume else { return Ok(state.announce(hub, request, None, Vec::new())) };
-        if resume.home == state.me.generation {
-            let taken = state.take(&resume, &request.user);
-            let announced = state.received(hub, request, taken, Some(Vec::new()));
+        let Some(resume) = resume else { return Ok(state.announce(hub, request, None)) };
+        let me = state.me.generation;
+        if resume.home == me {
+            let taken = state.take(&resume, &request.user, me);
             state.settle();
-            return announced.map_err(Some);
+            return state.received(hub, (request, resume), taken, Some(Vec::new())).map_err(Some);
         }
         let number = state.requests.number();
         let question = Peer::Take { request: number, resume, user: request.user.clone() };
         let (waiter, answer) = oneshot::channel();
         let (hub, home) = (hub.clone(), resume.home);
-        state.takes.insert(number, Taking { hub, home, request, waiter, log: None, logged: 0 });
+        let asked = (request, resume);
+        state.takes.insert(number, Taking { hub, home, asked, waiter, log: None, logged: 0 });
         state.relay(home, question);
         (number, answer)
     };
@@ -112,65 +117,112 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
 }
 
 impl State {
+    /// A session, and where it comes from elsewhere what it was there and what was published on the way; `Err`: that is
+    /// more than one session may have.
+    fn try_announce(
+        &mut self,
+        hub: &Hub,
+        request: Request,
+        from: Option<(Box<Parcel>, Resume, Log)>,
+    ) -> Result<Announced, ()> {
+        let (parcel, log) =
+            from.as_ref().map_or((None, None), |(parcel, _, log)| (Some(&**parcel), Some(log)));
+        let dress = request.dress;
+        let key = self.open(request, parcel);
+        let session = &self.sessions[key as usize];
+        let (id, turn) = (session.id, session.turn);
+        if let (Some(parcel), Some(log)) = (parcel, log)
+            && !self.unpack(key, parcel, log)
+        {
+            self.end(key, Close::Done);
+            return Err(());
+        }
+        let (sender, verdict) = oneshot::channel();
+        self.requests.opens.insert(id, (key, sender));
+        let (channels, origin) = match from {
+            Some((parcel, origin, _)) => (Some(self.those_there_are(parcel.channels)), Some(origin)),
+            None => (None, None),
+        };
+        let opening = Opening { hub: hub.clone(), key, turn, id, dress, origin, done: false };
+        Ok(Announced { opening, verdict, channels })
+    }
+
     fn announce(
         &mut self,
         hub: &Hub,
         request: Request,
-        parcel: Option<Box<Parcel>>,
-        log: Vec<(Box<str>, Bytes)>,
+        from: Option<(Box<Parcel>, Resume, Log)>,
     ) -> Announced {
-        let key = self.open(request, parcel.as_deref());
-        let session = &self.sessions[key as usize];
-        let (id, turn) = (session.id, session.turn);
-        let (sender, verdict) = oneshot::channel();
-        self.requests.opens.insert(id, (key, sender));
-        let channels = parcel.map(|parcel| self.unpack(key, *parcel, log));
-        Announced { opening: Opening { hub: hub.clone(), key, turn, id, done: false }, verdict, channels }
+        let origin = from.as_ref().map(|(_, origin, _)| *origin);
+        if let Ok(announced) = self.try_announce(hub, request.clone(), from) {
+            return announced;
+        }
+        origin.into_iter().for_each(|origin| self.give_up(&origin, true));
+        self.counters.gaps += 1;
+        match self.try_announce(hub, request, None) {
+            Ok(announced) => announced,
+            // A new session has nothing that could be too much.
+            Err(()) => unreachable!(),
+        }
     }
 
     /// What another worker, or this one, has said of a session that a client wants again.
     fn received(
         &mut self,
         hub: &Hub,
-        request: Request,
+        (request, origin): (Request, Resume),
         taken: Taken,
-        log: Option<Vec<(Box<str>, Bytes)>>,
+        log: Option<Log>,
     ) -> Result<Announced, u16> {
         match (taken, log) {
             (Taken::Ended(code), _) => Err(code),
             (Taken::Parcel(parcel), Some(log)) => {
                 self.counters.resumed += 1;
-                Ok(self.announce(hub, request, Some(parcel), log))
+                Ok(self.announce(hub, request, Some((parcel, origin, log))))
             }
-            (Taken::Parcel(_) | Taken::Gap, _) => {
+            (taken, _) => {
+                if matches!(taken, Taken::Parcel(_)) {
+                    self.give_up(&origin, true);
+                }
                 self.counters.gaps += 1;
-                Ok(self.announce(hub, request, None, Vec::new()))
+                Ok(self.announce(hub, request, None))
             }
         }
     }
 
     /// Makes a session what it was elsewhere: its channels, what its client has missed, and what was published on the
-    /// way. Says which channels that are.
-    fn unpack(&mut self, key: Key, parcel: Parcel, log: Vec<(Box<str>, Bytes)>) -> Vec<String> {
+    /// way. False when that does not fit.
+    fn unpack(&mut self, key: Key, parcel: &Parcel, log: &Log) -> bool {
         for name in &parcel.channels {
             self.rejoin(key, name);
         }
-        for missed in parcel.missed {
+        let mut fits = true;
+        for missed in &parcel.missed {
             // Its age is not true any more: it is made anew before it leaves.
-            let answer =
-                missed.answer.map(|(id, symbol)| Answer { ticket: NO_TICKET, id, symbol, made: Mono(0) });
-            let frame = Bytes::from(missed.frame);
-            self.send_numbered(key, &frame, std::iter::once(frame.clone()), answer);
+            let answer = missed.answer.as_ref().map(|(id, symbol)| Answer {
+                ticket: NO_TICKET,
+                id: *id,
+                symbol: symbol.clone(),
+                made: Mono(0),
+            });
+            let frame = Bytes::copy_from_slice(&missed.frame);
+            fits &= self.send_numbered(key, &frame, std::iter::once(frame.clone()), answer) != Sent::Never;
         }
         for (name, frame) in log.iter().filter(|(name, _)| parcel.channels.iter().any(|own| **own == **name))
         {
             let numbered =
                 self.channels.find(name).is_some_and(|at| self.channels.get(at).kind.is_numbered());
             if numbered {
-                self.send_numbered(key, frame, std::iter::once(frame.clone()), None);
+                fits &= self.send_numbered(key, frame, std::iter::once(frame.clone()), None) != Sent::Never;
             }
         }
-        parcel.channels
+        fits
+    }
+
+    /// Without those that the configuration has no more.
+    fn those_there_are(&self, mut names: Vec<String>) -> Vec<String> {
+        names.retain(|name| self.channels.find(name).is_some());
+        names
     }
 
     /// On the channels of messages it is at once, so that it misses none; on the others when it is greeted.
@@ -210,17 +262,18 @@ impl State {
 
     /// The answer to a question for a session.
     pub(super) fn taken(&mut self, request: u64, taken: Taken) {
-        let Some(Taking { hub, request, waiter, log, logged, .. }) = self.takes.remove(&request) else {
+        let Some(Taking { hub, asked, waiter, log, logged, .. }) = self.takes.remove(&request) else {
             return;
         };
         let whole = log.filter(|_| logged <= LOGGED);
-        let announced = self.received(&hub, request, taken, whole);
+        let announced = self.received(&hub, asked, taken, whole);
         if let Err(Ok(mut unwanted)) = waiter.send(announced) {
             // Its client has gone in the meantime.
             unwanted.opening.done = true;
             let (key, id) = (unwanted.opening.key, unwanted.opening.id);
             self.requests.opens.remove(&id);
-            self.end(key, crate::protocol::client::Close::Lost);
+            self.end(key, Close::Done);
+            unwanted.opening.origin.into_iter().for_each(|origin| self.give_up(&origin, false));
         }
     }
 
@@ -232,6 +285,7 @@ impl State {
             self.taken(number, Taken::Gap);
         }
         self.forward_gone(peer);
+        self.holder_gone(peer);
     }
 
     /// Says something to another worker.
@@ -239,5 +293,3 @@ impl State {
         self.tell(&ToMaster::Relay { to, peer });
     }
 }
-
-const _: () = assert!(NO_RECEIPT == 0, "requests begin with 1");

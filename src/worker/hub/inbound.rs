@@ -1,12 +1,11 @@
 //! What comes from clients: bytes of a connection, messages in them, on their way to the session's endpoint.
 
-use super::sessions::Dress;
+use super::sessions::{Dress, Goodbye};
 use super::{Hub, State};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::session::Key;
-use crate::transports::ws::Farewell;
 use crate::ws::{Event, frame};
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -14,8 +13,10 @@ use std::task::{Context, Poll};
 
 /// Reads of one session before the others have their turn.
 const TURN: usize = 4;
-/// A client that closes with this goes away and may come back.
-const GOING_AWAY: u16 = 1001;
+/// So many messages may wait in a client between what answers pings and what reads them.
+const BEHIND: u32 = 8;
+/// A client that closes with this, or without a code, has left; with any other it may come back.
+const DONE: u16 = 1000;
 
 /// Ends the session with 1011 if its task panics.
 struct Guard<'a>(&'a Hub, Key, u32);
@@ -26,9 +27,9 @@ impl Drop for Guard<'_> {
         if state.session(self.1, self.2).is_some() {
             state.counters.panics += 1;
             state.end(self.1, Close::Internal);
-            if let Some(farewell) = state.farewells.remove(&self.2) {
+            if let Some(goodbye) = state.farewells.remove(&self.2) {
                 state.leaving -= 1;
-                tokio::spawn(farewell.send());
+                tokio::spawn(goodbye.farewell.send());
             }
         }
     }
@@ -36,21 +37,30 @@ impl Drop for Guard<'_> {
 
 /// The task of one session's connection: reads, and writes what the hub could not write at once.
 pub(super) async fn drive(hub: Hub, key: Key, turn: u32) {
-    let farewell = {
+    let goodbye = {
         let guard = Guard(&hub, key, turn);
         poll_fn(|cx| guard.0.lock().poll(key, turn, cx)).await
     };
-    let farewell = farewell.or_else(|| hub.lock().farewells.remove(&turn));
-    if let Some(farewell) = farewell {
+    let goodbye = goodbye.or_else(|| hub.lock().farewells.remove(&turn));
+    if let Some(goodbye) = goodbye {
         // Boxed: an idle session's task stays small.
-        Box::pin(farewell.send()).await;
+        Box::pin(say_goodbye(&hub, goodbye)).await;
         hub.lock().leaving -= 1;
     }
 }
 
+async fn say_goodbye(hub: &Hub, Goodbye { mut farewell, told }: Goodbye) {
+    if let Some(secret) = told
+        && farewell.is_heard().await
+    {
+        hub.lock().bury(secret, Close::Replaced.code());
+    }
+    farewell.send().await;
+}
+
 impl State {
     /// One round of a session's task. `Ready` when the session is over.
-    fn poll(&mut self, key: Key, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Farewell>> {
+    fn poll(&mut self, key: Key, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Goodbye>> {
         for _ in 0..TURN {
             let Some(session) = self.session(key, turn) else {
                 return Poll::Ready(self.farewells.remove(&turn));
@@ -110,8 +120,8 @@ impl State {
                 Ok(Event::Ping(payload)) => self.send_or_end(key, &frame::pong(payload)),
                 Ok(Event::Pong(payload)) => self.pong_of(key, payload),
                 Ok(Event::Close(said)) => {
-                    let leaves = said.is_some_and(|(code, _)| code == GOING_AWAY);
-                    let close = if leaves { Close::Leaving } else { Close::Done };
+                    let done = said.is_none_or(|(code, _)| code == DONE);
+                    let close = if done { Close::Done } else { Close::Leaving };
                     self.end_with(key, close, frame::close_echo(said).into());
                 }
                 Err(violation) => {
@@ -133,7 +143,11 @@ impl State {
     /// A pong: our pings carry the number of the last message before them.
     fn pong_of(&mut self, key: Key, payload: &[u8]) {
         if let (Some(replay), Ok(number)) = (&mut self.sessions[key as usize].replay, payload.try_into()) {
-            replay.confirm(u32::from_be_bytes(number));
+            // The client's machine has them; what reads them may be some behind, and count by itself.
+            let number = u32::from_be_bytes(number);
+            if self.tight {
+                replay.confirm(number.saturating_sub(BEHIND));
+            }
         }
     }
 

@@ -32,7 +32,6 @@ use crate::protocol::client::Close;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
 use crate::session::{ChannelKey, Channels, Key, Users};
-use crate::transports::ws::Farewell;
 use crate::worker::http::Charts;
 use hashbrown::HashMap;
 use prices::Prices;
@@ -46,6 +45,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes read at once, for all sessions together.
 const READ: usize = 64 << 10;
+
+/// Bytes that may be kept for clients before a pong is enough to let them go.
+const KEPT: usize = 32 << 20;
 
 /// Who this worker is.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +97,8 @@ pub(super) struct State {
     /// Sessions so far, and their returns.
     turns: u32,
     suspended: suspend::Suspended,
+    /// Much is kept for clients that may have missed it: those that say how far they are let it go.
+    tight: bool,
     takes: arrive::Takes,
     forwards: peers::Forwards,
     entrances: rooms::Entrances,
@@ -108,11 +112,11 @@ pub(super) struct State {
     pub(super) walks: Arc<Notify>,
     tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
     /// By the turn of the session.
-    farewells: HashMap<u32, Farewell, foldhash::fast::RandomState>,
+    farewells: HashMap<u32, sessions::Goodbye, foldhash::fast::RandomState>,
     /// Connections whose last bytes are on their way.
     leaving: usize,
     /// Sessions that end when nobody walks the table any more.
-    doomed: Vec<(Key, Close)>,
+    doomed: Vec<(Key, u32, Close)>,
     timers: Timers,
     commands: endpoints::Commands,
     buffer: Vec<u8>,
@@ -145,6 +149,7 @@ impl Hub {
             sessions: Slab::new(),
             turns: 0,
             suspended: suspend::Suspended::default(),
+            tight: false,
             takes: arrive::Takes::default(),
             forwards: peers::Forwards::default(),
             entrances: rooms::Entrances::default(),
@@ -186,6 +191,8 @@ impl State {
         self.counters.cpu_us = usage.cpu_us;
         self.counters.rss = usage.rss;
         self.counters.suspended = self.suspended.count as u64;
+        let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
+        self.tight = kept.map(crate::session::Replay::bytes).sum::<usize>() > KEPT;
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
@@ -230,6 +237,11 @@ impl State {
     /// How many sessions there are, those in their handshake among them.
     pub(super) fn population(&self) -> usize {
         self.sessions.len() - self.suspended.count
+    }
+
+    /// Whether no session waits for its client.
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.suspended.count == 0
     }
 
     /// What counts for evenness: sessions, and connections that may become some.

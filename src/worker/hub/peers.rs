@@ -1,7 +1,7 @@
 //! What other workers say, over the master: questions for sessions that are here, polls whose sessions are here, and the
 //! answers to ours.
 
-use super::{Hub, State, poll};
+use super::{Hub, Phase, State, poll};
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::{Peer, Poll, Polled};
 use hashbrown::HashMap;
@@ -29,6 +29,30 @@ impl Drop for Forwarded<'_> {
     }
 }
 
+/// A poll of another worker that is being answered. Dropped, it is told what came of it.
+struct Answering {
+    hub: Hub,
+    from: Generation,
+    request: u64,
+    polled: Polled,
+}
+
+impl Answering {
+    async fn answer(mut self, poll: Poll) {
+        self.polled = poll::poll(&self.hub, poll).await;
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let polled = std::mem::replace(&mut self.polled, Polled::Gone);
+        let mut state = self.hub.lock();
+        if state.forwards.theirs.remove(&(self.from, self.request)).is_some() {
+            state.relay(self.from, Peer::Polled { request: self.request, polled });
+        }
+    }
+}
+
 /// Serves a poll, wherever its session is.
 pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled {
     let here = hub.lock().me.generation;
@@ -37,8 +61,7 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
         if polled != Polled::Gone {
             return polled;
         }
-        // Its worker is no more: it begins anew here.
-        return poll::poll(hub, Poll { resume: None, ..request }).await;
+        // Its worker is no more, or takes no polls any more: it is to come here.
     }
     poll::poll(hub, request).await
 }
@@ -53,7 +76,14 @@ async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
         request
     };
     let _forwarded = Forwarded(hub, home, request);
-    answer.await.unwrap_or(Polled::Gone)
+    let patience = {
+        let config = hub.config();
+        config.poll.wait + config.ws.handshake_timeout
+    };
+    match tokio::time::timeout(patience, answer).await {
+        Ok(Ok(polled)) => polled,
+        _ => Polled::Gone,
+    }
 }
 
 impl State {
@@ -61,18 +91,17 @@ impl State {
     pub(in crate::worker) fn hear_peer(&mut self, hub: &Hub, from: Generation, peer: Peer) {
         match peer {
             Peer::Take { request, resume, user } => {
-                let taken = self.take(&resume, &user);
+                let taken = self.take(&resume, &user, from);
                 self.relay(from, Peer::Taken { request, taken });
             }
             Peer::Taken { request, taken } => self.taken(request, taken),
             Peer::Poll { request, poll } => {
-                let hub = hub.clone();
-                let task = tokio::spawn(async move {
-                    let polled = poll::poll(&hub, poll).await;
-                    let mut state = hub.lock();
-                    state.forwards.theirs.remove(&(from, request));
-                    state.relay(from, Peer::Polled { request, polled });
-                });
+                if !self.holds(&poll) && matches!(self.phase, Phase::Draining | Phase::Stopping) {
+                    // Nobody begins here any more.
+                    return self.relay(from, Peer::Polled { request, polled: Polled::Gone });
+                }
+                let answering = Answering { hub: hub.clone(), from, request, polled: Polled::Gone };
+                let task = tokio::spawn(answering.answer(poll));
                 self.forwards.theirs.insert((from, request), task.abort_handle());
             }
             Peer::PollGone { request } => {
@@ -80,12 +109,19 @@ impl State {
                     task.abort();
                 }
             }
+            Peer::GiveUp { secret, place, settled } => self.given_up(secret, place, from, settled),
+            Peer::Revoke { secret } => self.revoke(secret),
             Peer::Polled { request, polled } => {
                 if let Some((_, waiter)) = self.forwards.ours.remove(&request) {
                     let _ = waiter.send(polled);
                 }
             }
         }
+    }
+
+    /// Whether a poll's session polls here.
+    fn holds(&self, poll: &Poll) -> bool {
+        poll.resume.is_some_and(|resume| self.named(&resume, &poll.user).is_some())
     }
 
     /// A worker is gone: its polls need no answer, and ours that it had get none.

@@ -1,17 +1,17 @@
 //! Sessions over long polling: what waits for one leaves in the answer to its next poll. Alive while a poll waits, and
 //! `poll.gap` after.
 
-use super::State;
 use super::arrive::{Refused, arrive};
 use super::send::{OLD, Sent};
 use super::sessions::{Dress, Greeting, Link, Request};
 use super::{Hub, sessions::Opening};
+use super::{Phase, State};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Poll, Polled};
-use crate::session::{Key, NO_TICKET};
+use crate::session::Key;
 use crate::ws::frame;
 use bytes::Bytes;
 use std::time::Duration;
@@ -31,9 +31,18 @@ pub(super) struct Polling {
     answered: Mono,
     /// Frames that are not numbered.
     notices: Vec<Bytes>,
+    /// Those that stand behind all others: how it ends.
+    last: Vec<Bytes>,
     /// It is among those that are looked at before the hub rests.
     noted: bool,
     paced: bool,
+}
+
+impl Polling {
+    /// Whether a poll has ever waited.
+    pub(super) fn has_begun(&self) -> bool {
+        self.asked > 0
+    }
 }
 
 /// A poll that waits. Dropped, its client has gone.
@@ -56,6 +65,8 @@ pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
     let again = poll.resume.and_then(|resume| hub.lock().poll_again(hub, &resume, &poll));
     let waiting = match again {
         Some(waiting) => waiting,
+        // Nobody begins at a worker that ends.
+        None if matches!(hub.lock().phase, Phase::Draining | Phase::Stopping) => return Polled::Gone,
         None => match begin(hub, poll).await {
             Ok(waiting) => waiting,
             Err(Refused::Ended(code)) => return Polled::Ended(code),
@@ -82,14 +93,21 @@ impl Opening {
     fn attach_poll(mut self, greeting: &Greeting) -> Option<Waiting> {
         let (hub, key, turn) = (self.hub.clone(), self.key, self.turn);
         self.done = true;
+        // Declared first: it is not to be dropped while the hub is locked.
+        let waiting;
         let mut state = hub.lock();
-        state.session(key, turn)?;
+        let origin = self.origin.take();
+        let Some(session) = state.session(key, turn) else {
+            origin.into_iter().for_each(|origin| state.give_up(&origin, false));
+            return None;
+        };
+        session.origin = origin.map(Box::new);
         state.attached(key, turn, greeting);
-        let waiting = state.wait_for_news(&hub, key)?;
+        waiting = state.wait_for_news(&hub, key);
         state.speak_to_poll(key);
         state.settle();
         drop(state);
-        Some(waiting)
+        waiting
     }
 }
 
@@ -104,6 +122,9 @@ impl State {
             let _ = replay.after(seen)?;
             replay.confirm(seen);
         }
+        // It has heard of its cursor.
+        self.settle_copy(key);
+        let session = &mut self.sessions[key as usize];
         session.address = poll.address;
         let waiting = self.wait_for_news(hub, key);
         self.settle();
@@ -152,6 +173,15 @@ impl State {
         Sent::Waiting
     }
 
+    /// How a session ends, behind all that it is told before; whether a poll waits for it.
+    pub(super) fn last_to_poll(&mut self, key: Key, frames: Vec<Bytes>) -> bool {
+        let Link::Poll(poll) = &mut self.sessions[key as usize].link else { return false };
+        poll.last = frames;
+        let waits = poll.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed());
+        self.speak_to_poll(key);
+        waits
+    }
+
     /// Answers the polls of sessions for which something has come.
     pub(super) fn answer_polls(&mut self) {
         while let Some(key) = self.news.pop() {
@@ -161,8 +191,9 @@ impl State {
             if poll.waiter.is_none() {
                 continue;
             }
-            let urgent =
-                !poll.notices.is_empty() || session.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
+            let urgent = !poll.notices.is_empty()
+                || !poll.last.is_empty()
+                || session.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
             let (now, due) = (clock::mono(), poll.answered.after(PACE));
             if urgent || (due <= now && session.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())) {
                 self.speak_to_poll(key);
@@ -192,25 +223,23 @@ impl State {
         poll.answered = now;
         let (turn, asked) = (session.turn, poll.asked);
         let mut frames = std::mem::take(&mut poll.notices);
+        let last = std::mem::take(&mut poll.last);
         let mut tickets = Vec::new();
         if let Some(replay) = &mut session.replay {
-            let from = replay.confirmed();
-            for kept in replay.after(from).into_iter().flatten() {
-                if let Some(answer) = kept.answer.as_mut() {
-                    let old = now.since(answer.made) > OLD;
-                    let text = self.prices.answer(&answer.symbol, answer.id, &self.rules, clock::boot());
-                    if let (true, Some(text)) = (old, text) {
-                        (kept.frame, answer.made) = (frame::text(text), now);
-                    }
-                    tickets.extend(Some(std::mem::replace(&mut answer.ticket, NO_TICKET)));
-                }
-                frames.push(kept.frame.clone());
-            }
+            let (prices, rules) = (&self.prices, &self.rules);
+            replay.refresh(now, OLD, |answer| {
+                prices.answer(&answer.symbol, answer.id, rules, clock::boot()).map(frame::text)
+            });
+            tickets = replay.take_tickets();
+            frames.extend(
+                replay.after(replay.confirmed()).into_iter().flatten().map(|kept| kept.frame().clone()),
+            );
         }
         let states = session.outbox.as_mut().map(|outbox| outbox.take_states()).unwrap_or_default();
         for channel in states {
             frames.push(Bytes::copy_from_slice(self.fresh_state(channel, now)));
         }
+        frames.extend(last);
         self.counters.messages_out += frames.len() as u64;
         let _ = waiter.send(self.poll_answer(key, frames));
         for ticket in tickets {

@@ -24,7 +24,7 @@ pub(super) enum Waiter {
     /// A session that published.
     Session {
         key: Key,
-        turn: u32,
+        id: SessionId,
         /// The client's id, where it wants an `ack`.
         ack: Option<Box<str>>,
     },
@@ -116,7 +116,7 @@ impl State {
     pub(in crate::worker) fn publish_receipt(&mut self, request: u64, sessions: u32) {
         match self.requests.waiting.remove(&request) {
             Some(Waiter::Publish(waiter)) => _ = waiter.send(sessions),
-            Some(Waiter::Session { key, turn, ack }) => self.published(key, turn, ack.as_deref()),
+            Some(Waiter::Session { key, id, ack }) => self.published(key, id, ack.as_deref()),
             _ => {}
         }
     }

@@ -3,6 +3,8 @@
 
 use super::State;
 use super::requests::Waiter;
+use super::send::Sent;
+use crate::model::SessionId;
 use crate::protocol::client::{self, Refusal};
 use crate::protocol::cluster::{NO_RECEIPT, Step, ToMaster};
 use crate::session::{ChannelKey, Key, Kind};
@@ -25,12 +27,16 @@ pub(super) fn is_companion(channel: &str) -> bool {
 #[derive(Debug)]
 struct Subscribing {
     key: Key,
-    turn: u32,
+    session: SessionId,
     /// The client's id, where it wants an `ack`.
     id: Option<Box<str>>,
     others: Vec<ChannelKey>,
+    /// Rooms that it is in by now.
     entered: Vec<Box<str>>,
-    waits: usize,
+    /// Those that the master has not answered.
+    waits: Vec<Box<str>>,
+    /// Of them, those that it wants no more.
+    unwanted: Vec<Box<str>>,
     full: bool,
 }
 
@@ -52,64 +58,105 @@ impl State {
     ) {
         self.entrances.last += 1;
         let group = self.entrances.last;
-        let session = &self.sessions[key as usize];
-        let (turn, user, session_id) = (session.turn, session.user.clone(), session.id);
+        let own = &self.sessions[key as usize];
+        let (user, session) = (own.user.clone(), own.id);
         let id = id.map(|id| id.get().into());
-        let waits = rooms.len();
-        let subscribing = Subscribing { key, turn, id, others, entered: Vec::new(), waits, full: false };
+        let waits = rooms.iter().map(|room| Box::from(*room)).collect();
+        let (entered, unwanted) = (Vec::new(), Vec::new());
+        let subscribing = Subscribing { key, session, id, others, entered, waits, unwanted, full: false };
         self.entrances.open.insert(group, subscribing);
         for room in rooms {
             let request = self.requests.expect(Waiter::Room { group, room: (*room).into() });
             let step = Step::Enter { request, user: user.as_str() };
-            self.tell(&ToMaster::Room { room, session: session_id, step });
+            self.tell(&ToMaster::Room { room, session, step });
+        }
+    }
+
+    /// The rooms that a session is about to enter.
+    pub(super) fn entering(&self, key: Key) -> impl Iterator<Item = &str> {
+        let session = self.sessions[key as usize].id;
+        let own = self.entrances.open.values().filter(move |all| all.session == session);
+        own.flat_map(|all| all.waits.iter().filter(|room| !all.unwanted.contains(room)).map(|room| &**room))
+    }
+
+    /// It does not want to enter that one any more.
+    pub(super) fn turn_back(&mut self, key: Key, room: &str) {
+        let session = self.sessions[key as usize].id;
+        let own = self.entrances.open.values_mut().filter(|all| all.session == session);
+        for all in own.filter(|all| all.waits.iter().any(|waits| **waits == *room)) {
+            all.unwanted.push(room.into());
         }
     }
 
     /// A session that comes back is in its room again, from this moment on.
     pub(super) fn enter_again(&mut self, key: Key, room: &str) {
-        self.join_room(key, room);
+        if !self.join_room(key, room) {
+            return;
+        }
         let session = &self.sessions[key as usize];
         let step = Step::Enter { request: NO_RECEIPT, user: session.user.as_str() };
         self.tell(&ToMaster::Room { room, session: session.id, step });
     }
 
-    fn join_room(&mut self, key: Key, room: &str) {
+    /// False: there are no numbers left for more channels.
+    fn join_room(&mut self, key: Key, room: &str) -> bool {
         for (name, kind) in [(room.to_owned(), Kind::Room), (companion(room), Kind::Presence)] {
-            let channel = self.channels.find(&name).or_else(|| self.channels.add(name, kind));
-            if let Some(channel) = channel {
-                self.subscribe(key, channel);
-            }
+            let known = self.channels.find(&name);
+            let Some(channel) = known.or_else(|| self.channels.add(name, kind)) else { return false };
+            self.subscribe(key, channel);
         }
+        true
     }
 
     /// The master lets a session into a room, or not.
     pub(in crate::worker) fn entered(&mut self, request: u64, history: Option<&[u8]>) {
         let Some(Waiter::Room { group, room }) = self.requests.done(request) else { return };
-        let Some(subscribing) = self.entrances.open.get_mut(&group) else { return };
-        let (key, turn) = (subscribing.key, subscribing.turn);
-        subscribing.waits -= 1;
-        subscribing.full |= history.is_none();
-        let (last, entered) = (subscribing.waits == 0, history.is_some());
-        if entered {
-            subscribing.entered.push(room.clone());
+        let Some(all) = self.entrances.open.get_mut(&group) else { return };
+        let (key, session) = (all.key, all.session);
+        all.waits.retain(|waits| *waits != room);
+        let (last, wanted) = (all.waits.is_empty(), !all.unwanted.contains(&room));
+        let here = self.sessions.get(key as usize).is_some_and(|own| own.id == session && !own.is_away());
+        let joined = history.is_some() && here && wanted && self.join_room(key, &room);
+        if history.is_some() && !joined {
+            // It has gone, or does not want to any more.
+            self.tell(&ToMaster::Room { room: &room, session, step: Step::Leave });
         }
-        if self.session(key, turn).is_some() && entered {
-            self.join_room(key, &room);
-            for (frame, _) in frame::split(history.unwrap_or_default()) {
-                let kept = Bytes::copy_from_slice(frame);
-                self.send_numbered(key, frame, std::iter::once(kept), None);
-            }
+        if let Some(all) = self.entrances.open.get_mut(&group) {
+            all.full |= here && wanted && !joined;
+            all.entered.extend(joined.then(|| room.clone()));
         }
-        if last && let Some(subscribing) = self.entrances.open.remove(&group) {
-            self.subscribed(subscribing);
+        if joined {
+            self.tell_history(key, history.unwrap_or_default());
+        }
+        if last && let Some(all) = self.entrances.open.remove(&group) {
+            self.subscribed(all);
+        }
+    }
+
+    /// The last messages of a room, as many as one queue holds.
+    fn tell_history(&mut self, key: Key, history: &[u8]) {
+        let most = self.config.ws.outbox;
+        let frames: Vec<&[u8]> = frame::split(history).map(|(frame, _)| frame).collect();
+        let mut size = 0;
+        let fits = frames.iter().rev().take_while(|frame| {
+            size += frame.len();
+            size <= most
+        });
+        let newest = &frames[frames.len() - fits.count()..];
+        if newest.is_empty() {
+            return;
+        }
+        let each = newest.iter().map(|frame| Bytes::copy_from_slice(frame));
+        if self.send_numbered(key, &newest.concat(), each, None) == Sent::Never {
+            self.end_unsent(key);
         }
     }
 
     /// All or nothing.
     fn subscribed(&mut self, all: Subscribing) {
-        let Subscribing { key, turn, id, others, entered, full, .. } = all;
+        let Subscribing { key, session, id, others, entered, full, .. } = all;
         let id = id.and_then(|text| RawValue::from_string(text.into()).ok());
-        if self.session(key, turn).is_none() {
+        if self.sessions.get(key as usize).is_none_or(|own| own.id != session || own.is_away()) {
             return;
         }
         if full {
@@ -128,8 +175,12 @@ impl State {
         self.acknowledge(key, id.as_deref());
     }
 
-    /// A room in which nobody of this worker is any more is no channel here.
-    pub(super) fn close_room(&mut self, room: &str) {
+    /// A room in which nobody of this worker is any more is no channel here. Other channels stay.
+    pub(super) fn close_room(&mut self, channel: &str) {
+        let room = channel.strip_suffix('#').unwrap_or(channel);
+        if client::room(room).is_none() {
+            return;
+        }
         for name in [room.to_owned(), companion(room)] {
             if let Some(channel) = self.channels.find(&name).filter(|at| self.channels.get(*at).is_empty()) {
                 self.walking.retain(|at| *at != channel);

@@ -73,7 +73,7 @@ impl State {
         if let Some(replay) = &mut session.replay {
             // What waits for a poll is not kept in case of need, it is what the client gets: nothing is dropped there.
             let full = replay.bytes() > 0 && replay.bytes() + bytes.len() > self.config.ws.outbox;
-            if polls && full {
+            if full && matches!(&session.link, Link::Poll(poll) if poll.has_begun()) {
                 return Sent::Never;
             }
             let all = Bounds { messages: usize::MAX, bytes: usize::MAX };
@@ -106,7 +106,7 @@ impl State {
         if let (Sent::Whole, Link::Wire(wire)) = (sent, &*link) {
             replay.left(number, wire.sent());
         }
-        if *dress == Dress::Websocket && sent != Sent::Never && replay.ask() {
+        if self.tight && *dress == Dress::Websocket && sent != Sent::Never && replay.ask() {
             self.ping(key);
         }
     }

@@ -5,7 +5,7 @@ use super::suspend::Away;
 use super::{Hub, State};
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
 use crate::os::clock;
-use crate::protocol::client::{self, Close, EventText};
+use crate::protocol::client::{self, Close, EventText, Resume};
 use crate::protocol::cluster::{self, Endpoint, Open, Slot, ToMaster, Transport};
 use crate::protocol::peer::Parcel;
 use crate::session::{Key, Outbox, Replay, Subscription};
@@ -70,6 +70,8 @@ pub(super) struct Session {
     pub(super) bucket: Gcra,
     /// Main sessions: what comes again to a client that has missed it.
     pub(super) replay: Option<Replay>,
+    /// The session that this is a copy of, until its client is known to have heard of it.
+    pub(super) origin: Option<Box<Resume>>,
 }
 
 /// What a client asks for with its handshake.
@@ -81,6 +83,14 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) stream: Option<Box<str>>,
     pub(in crate::worker) address: IpAddr,
     pub(in crate::worker) dress: Dress,
+}
+
+/// The last bytes of a session's connection.
+#[derive(Debug)]
+pub(super) struct Goodbye {
+    pub(super) farewell: Farewell,
+    /// The secret of a session that was taken over: once its client has heard that, it is not to come back.
+    pub(super) told: Option<u128>,
 }
 
 /// What a session begins with.
@@ -100,6 +110,9 @@ pub(in crate::worker) struct Opening {
     pub(super) key: Key,
     pub(super) turn: u32,
     pub(super) id: SessionId,
+    pub(super) dress: Dress,
+    /// The session that it is a copy of, until one of them is given up.
+    pub(super) origin: Option<Resume>,
     /// It is somebody else's business now.
     pub(super) done: bool,
 }
@@ -110,14 +123,22 @@ impl Opening {
         let (hub, key, turn) = (self.hub.clone(), self.key, self.turn);
         self.done = true;
         let mut state = hub.lock();
+        let origin = self.origin.take();
         let Some(session) = state.session(key, turn) else {
-            let bye = frame::close(Close::Restarting.code(), Close::Restarting.slug());
-            tokio::spawn(Box::pin(Farewell::new(stream, bye.into()).send()));
+            let close = Close::Restarting;
+            let bye = match self.dress {
+                Dress::Events(body) => body.end(&client::close(close, None)),
+                _ => frame::close(close.code(), close.slug()).into(),
+            };
+            origin.into_iter().for_each(|origin| state.give_up(&origin, false));
+            tokio::spawn(Box::pin(Farewell::new(stream, bye).send()));
             return;
         };
         session.link = Link::Wire(Wire::new(stream));
+        session.origin = origin.map(Box::new);
         state.attached(key, turn, greeting);
         state.flush(key);
+        state.settle_when_heard(key, turn);
         state.input(key, turn, &mut early.to_vec());
         state.settle();
         drop(state);
@@ -133,7 +154,11 @@ impl Drop for Opening {
         let mut state = self.hub.lock();
         state.requests.opens.remove(&self.id);
         if state.session(self.key, self.turn).is_some() {
-            state.end(self.key, Close::Lost);
+            // Not `Lost`: nobody knows its token.
+            state.end(self.key, Close::Done);
+        }
+        if let Some(origin) = &self.origin {
+            state.give_up(origin, false);
         }
     }
 }
@@ -159,7 +184,7 @@ impl State {
             id: parcel.map_or_else(SessionId::random, |parcel| parcel.session),
             turn,
             user: request.user.clone(),
-            device: request.device,
+            device: request.device.or_else(|| parcel.and_then(|parcel| parcel.device.clone())),
             endpoint: request.endpoint,
             stream: request.stream,
             address: request.address,
@@ -172,6 +197,7 @@ impl State {
             last_in: now,
             bucket: Gcra::default(),
             replay: replays.then(|| Replay::new(crate::os::process::secret())),
+            origin: None,
         };
         let id = session.id;
         let key = u32::try_from(self.sessions.insert(session)).unwrap_or(Key::MAX);
@@ -214,13 +240,14 @@ impl State {
 
     /// Marks a session that is to end as soon as nobody walks the table.
     pub(super) fn doom(&mut self, key: Key, close: Close) {
-        self.doomed.push((key, close));
+        let turn = self.sessions[key as usize].turn;
+        self.doomed.push((key, turn, close));
     }
 
     /// Ends the marked sessions, and answers polls for which there is something.
     pub(in crate::worker) fn settle(&mut self) {
-        while let Some((key, close)) = self.doomed.pop() {
-            if self.sessions.get(key as usize).is_some_and(|session| !session.is_away()) {
+        while let Some((key, turn, close)) = self.doomed.pop() {
+            if self.session(key, turn).is_some() {
                 self.end(key, close);
             }
         }
@@ -259,10 +286,12 @@ impl State {
                 last.extend(body.end(&client::close(close, wait)));
             }
             Dress::Poll => {
-                for text in text.into_iter().chain([client::close(close, wait)]) {
-                    let _ = self.note_to_poll(key, frame::text(text));
+                let words = text.into_iter().chain([client::close(close, wait)]);
+                let told = self.last_to_poll(key, words.map(frame::text).collect());
+                let secret = self.sessions[key as usize].replay.as_ref().map(|replay| replay.secret);
+                if let (true, Close::Replaced, Some(secret)) = (told, close, secret) {
+                    self.bury(secret, close.code());
                 }
-                self.speak_to_poll(key);
             }
         }
         last
@@ -272,7 +301,9 @@ impl State {
     pub(super) fn end_with(&mut self, key: Key, close: Close, last: Vec<u8>) {
         let stays = close.leaves_open() && self.may_be_suspended(key);
         let session = &mut self.sessions[key as usize];
+        debug_assert!(!session.is_away(), "it has ended before");
         let (id, turn, user) = (session.id, session.turn, session.user.clone());
+        let secret = session.replay.as_ref().map(|replay| replay.secret);
         let link = std::mem::replace(&mut session.link, Link::Opening);
         let (mut lost, outbox) = (Vec::new(), session.outbox.take());
         let begun = outbox.map(|outbox| outbox.end(|answer| lost.push(answer.ticket)));
@@ -280,7 +311,12 @@ impl State {
             lost.extend(session.replay.iter_mut().flat_map(Replay::take_tickets));
         }
         for ticket in lost {
-            self.ticket_lost(ticket, stays);
+            // Whoever has taken it over has its answers, too.
+            self.ticket_lost(ticket, stays || close == Close::Replaced);
+        }
+        if let Some(origin) = self.sessions[key as usize].origin.take() {
+            // Its client may not have heard of this copy: the other one is what it has.
+            self.give_up(&origin, false);
         }
         self.users.remove(&user, key);
         self.digest ^= cluster::digest(id);
@@ -293,7 +329,8 @@ impl State {
             if close != Close::Lost {
                 let mut bytes = begun.map(Vec::from).unwrap_or_default();
                 bytes.extend_from_slice(&last);
-                self.farewells.insert(turn, wire.finish(bytes));
+                let told = (close == Close::Replaced).then_some(secret).flatten();
+                self.farewells.insert(turn, Goodbye { farewell: wire.finish(bytes), told });
                 self.leaving += 1;
             }
         }
@@ -304,7 +341,9 @@ impl State {
         if stays {
             self.suspend(key, acknowledged);
         } else {
-            self.discard(key, Some(close).filter(|close| connected && close.is_final()));
+            // One that was replaced is told by its connection's end, if that is heard.
+            let told = connected && close.is_final() && close != Close::Replaced;
+            self.discard(key, Some(close).filter(|_| told));
         }
         self.note();
     }

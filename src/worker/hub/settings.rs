@@ -1,7 +1,7 @@
 //! A new configuration while sessions live.
 
 use super::prices::Prices;
-use super::sessions::Session;
+use super::sessions::{Link, Session};
 use super::{State, endpoints};
 use crate::access::Gate;
 use crate::config::{Config, Lines, Publish};
@@ -51,7 +51,9 @@ impl State {
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();
             self.timers.renew();
-            for (key, session) in &self.sessions {
+            for (key, session) in
+                self.sessions.iter().filter(|(_, session)| matches!(session.link, Link::Wire(_)))
+            {
                 if let Ok(key) = Key::try_from(key) {
                     self.timers.watch(key, session.turn, now.after(self.config.heartbeat.interval / 2));
                 }

@@ -2,22 +2,28 @@
 //! Whoever comes with its token, to this worker or another, gets it as a parcel, and it is forgotten here.
 
 use super::State;
-use super::sessions::Link;
-use crate::model::{Mono, UserId};
+use super::sessions::{Link, Session};
+use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{Close, EventText, Resume};
-use crate::protocol::cluster::{Endpoint, Step, ToMaster};
-use crate::protocol::peer::{Missed, Parcel, Taken};
+use crate::protocol::cluster::{Generation, Step, ToMaster};
+use crate::protocol::peer::{Missed, Parcel, Peer, Taken};
 use crate::session::{Bounds, Key, Kind, Subscription};
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How often to look whether the client of a copy has heard of it.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// What a suspended session has instead of a connection.
 #[derive(Debug)]
 pub(super) struct Away {
-    /// The last numbered message that its client is known to have.
-    has: u32,
+    /// The last numbered message that its client is known to have; `None`: some that are forgotten it has not.
+    has: Option<u32>,
+    /// The process that has a copy of it, as long as it is not sure that the client has heard of that.
+    given: Option<Generation>,
     /// The state channels that it was on.
     states: Vec<Box<str>>,
 }
@@ -57,7 +63,7 @@ impl State {
         let turn = self.next_turn();
         let session = &mut self.sessions[key as usize];
         let Some(replay) = &session.replay else { return };
-        let has = acknowledged.map_or(replay.confirmed(), |position| replay.within(position));
+        let has = acknowledged.map_or(Some(replay.confirmed()), |position| replay.within(position));
         session.turn = turn;
         let (numbered, states): (Vec<_>, Vec<_>) = std::mem::take(&mut session.subscriptions)
             .into_iter()
@@ -81,7 +87,7 @@ impl State {
         }
         let session = &mut self.sessions[key as usize];
         session.subscriptions = numbered;
-        session.link = Link::Away(Box::new(Away { has, states: names }));
+        session.link = Link::Away(Box::new(Away { has, given: None, states: names }));
         self.suspended.count += 1;
         self.suspended.order.push_back((key, turn));
         self.timers.forget(key, turn, clock::mono().after(self.config.resume.window));
@@ -91,7 +97,14 @@ impl State {
     /// Past `resume.sessions` the ones that are away longest are forgotten.
     fn forget_surplus(&mut self) {
         let most = self.config.resume.sessions as usize;
-        while self.suspended.count > most || self.suspended.order.len() > most.saturating_mul(2) {
+        if self.suspended.order.len() > most.saturating_mul(2) {
+            let Self { suspended, sessions, .. } = self;
+            let waits = |(key, turn): &(Key, u32)| {
+                sessions.get(*key as usize).is_some_and(|session| session.turn == *turn)
+            };
+            suspended.order.retain(waits);
+        }
+        while self.suspended.count > most {
             let Some((key, turn)) = self.suspended.order.pop_front() else { break };
             self.forget(key, turn);
         }
@@ -118,12 +131,13 @@ impl State {
     }
 
     /// Remembers for a while how a session has ended.
-    fn bury(&mut self, secret: u128, code: u16) {
+    pub(super) fn bury(&mut self, secret: u128, code: u16) {
         let (now, resume) = (clock::mono(), &self.config.resume);
+        let window = resume.window.max(self.config.poll.gap);
         let Suspended { ended, when, .. } = &mut self.suspended;
         ended.insert(secret, code);
         when.push_back((now, secret));
-        let old = |(at, _): &&(Mono, u128)| now.since(*at) > resume.window;
+        let old = |(at, _): &&(Mono, u128)| now.since(*at) > window;
         while when.len() > resume.sessions as usize || when.front().as_ref().is_some_and(old) {
             let Some((_, secret)) = when.pop_front() else { break };
             ended.remove(&secret);
@@ -137,8 +151,9 @@ impl State {
         (same && resume.home == self.me.generation && session.user == *user).then_some(resume.place)
     }
 
-    /// Gives a session away to where its client is now.
-    pub(super) fn take(&mut self, resume: &Resume, user: &UserId) -> Taken {
+    /// Gives a copy of a session to the process where its client is now. What is here is kept, without a connection,
+    /// until the client has heard of the copy: if it comes with the old token, it has not.
+    pub(super) fn take(&mut self, resume: &Resume, user: &UserId, to: Generation) -> Taken {
         let Some(key) = self.named(resume, user) else {
             let ended = self.suspended.ended.get(&resume.secret).copied();
             return ended.map_or(Taken::Gap, Taken::Ended);
@@ -146,38 +161,127 @@ impl State {
         let subscriptions = self.sessions[key as usize].subscriptions.clone();
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
         let taken = self.pack(key, resume.seen);
-        if self.sessions[key as usize].is_away() {
-            self.discard(key, None);
-        } else if matches!(self.sessions[key as usize].link, Link::Opening) {
-            self.end(key, Close::Lost);
+        if let Link::Away(away) = &mut self.sessions[key as usize].link {
+            if let Some(before) = away.given.take() {
+                self.revoke_at(before, resume.secret);
+            }
         } else {
-            let close = Close::Replaced;
-            let reason = "another connection has taken this session over";
+            let (close, reason) = (Close::Replaced, "another connection has taken this session over");
             self.end_saying(key, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
+        }
+        match self.sessions.get_mut(key as usize).map(|session| &mut session.link) {
+            Some(Link::Away(away)) if taken != Taken::Gap => away.given = Some(to),
+            Some(Link::Away(_)) => self.discard(key, None),
+            // Nothing is kept where `resume.window` is 0.
+            _ => {}
         }
         taken
     }
 
+    /// A copy that was given to a process is of no use: its client has come with the old token again.
+    fn revoke_at(&mut self, holder: Generation, secret: u128) {
+        if holder == self.me.generation {
+            self.revoke(secret);
+        } else {
+            self.relay(holder, Peer::Revoke { secret });
+        }
+    }
+
+    /// Ends a copy that its client has not heard of.
+    pub(super) fn revoke(&mut self, secret: u128) {
+        let of = |session: &Session| session.origin.as_ref().is_some_and(|origin| origin.secret == secret);
+        let found = self.sessions.iter().find(|(_, session)| of(session)).map(|(key, _)| key);
+        if let Some(key) = found.and_then(|key| Key::try_from(key).ok()) {
+            self.sessions[key as usize].origin = None;
+            self.end(key, Close::Replaced);
+            if self.sessions.get(key as usize).is_some_and(Session::is_away) {
+                self.discard(key, None);
+            }
+        }
+    }
+
+    /// Tells whoever has the session that a copy was made of: it is to forget it, or it is on its own again.
+    pub(super) fn give_up(&mut self, origin: &Resume, settled: bool) {
+        if origin.home == self.me.generation {
+            self.given_up(origin.secret, origin.place, self.me.generation, settled);
+        } else {
+            let (secret, place) = (origin.secret, origin.place);
+            self.relay(origin.home, Peer::GiveUp { secret, place, settled });
+        }
+    }
+
+    /// The copy that `holder` was given is what counts, or is no more.
+    pub(super) fn given_up(&mut self, secret: u128, place: Key, holder: Generation, settled: bool) {
+        let Some(session) = self.sessions.get_mut(place as usize) else { return };
+        let same = session.replay.as_ref().is_some_and(|replay| replay.secret == secret);
+        match &mut session.link {
+            Link::Away(away) if same && away.given == Some(holder) => away.given = None,
+            _ => return,
+        }
+        if settled {
+            // In its rooms the copy stands for it: nobody leaves.
+            for sub in std::mem::take(&mut self.sessions[place as usize].subscriptions) {
+                let name = self.channels.get(sub.channel).name.clone();
+                self.leave(sub, true);
+                self.close_room(&name);
+            }
+            self.discard(place, None);
+        }
+    }
+
+    /// A process that had copies is gone: what it was given counts here again.
+    pub(super) fn holder_gone(&mut self, holder: Generation) {
+        for (_, session) in &mut self.sessions {
+            if let Link::Away(away) = &mut session.link
+                && away.given == Some(holder)
+            {
+                away.given = None;
+            }
+        }
+    }
+
+    /// Looks again and again whether the client has acknowledged the greeting: then the copy is what counts.
+    pub(super) fn settle_when_heard(&mut self, key: Key, turn: u32) {
+        let Some(session) = self.session(key, turn).filter(|session| session.origin.is_some()) else {
+            return;
+        };
+        let heard = match &session.link {
+            Link::Wire(wire) => wire.acknowledged() > 0 && session.outbox.is_none(),
+            _ => false,
+        };
+        if heard {
+            self.settle_copy(key);
+        } else {
+            self.timers.look(key, turn, clock::mono().after(GLANCE));
+        }
+    }
+
+    /// The client of a copy has heard of it.
+    pub(super) fn settle_copy(&mut self, key: Key) {
+        if let Some(origin) = self.sessions[key as usize].origin.take() {
+            self.give_up(&origin, true);
+        }
+    }
+
     fn pack(&mut self, key: Key, seen: Option<u32>) -> Taken {
-        let session = &mut self.sessions[key as usize];
-        debug_assert_eq!(session.endpoint, Endpoint::Ws);
+        let session = &self.sessions[key as usize];
         let channels = &self.channels;
         let own = session.subscriptions.iter().map(|sub| &*channels.get(sub.channel).name);
         let mut names: Vec<_> =
             own.filter(|name| !super::rooms::is_companion(name)).map(str::to_owned).collect();
-        let Some(replay) = &mut session.replay else { return Taken::Gap };
+        let Some(replay) = &session.replay else { return Taken::Gap };
         let has = match &session.link {
             Link::Away(away) => {
                 names.extend(away.states.iter().map(|name| name.to_string()));
                 away.has
             }
             Link::Wire(wire) => replay.within(wire.acknowledged()),
-            Link::Poll(_) | Link::Opening => replay.confirmed(),
+            Link::Poll(_) | Link::Opening => Some(replay.confirmed()),
         };
-        let Some(missed) = replay.after(seen.unwrap_or(has)) else { return Taken::Gap };
+        let Some(missed) = seen.or(has).and_then(|number| replay.after(number)) else { return Taken::Gap };
         let missed = missed.map(|kept| Missed {
-            frame: kept.frame.to_vec(),
-            answer: kept.answer.as_ref().map(|answer| (answer.id, answer.symbol.clone())),
+            frame: kept.frame().to_vec(),
+            answer: kept.answer().map(|answer| (answer.id, answer.symbol.clone())),
         });
         Taken::Parcel(Box::new(Parcel {
             session: session.id,
@@ -189,13 +293,13 @@ impl State {
     }
 
     /// One subscription less of a session that is leaving it.
-    pub(super) fn depart(&mut self, session: crate::model::SessionId, sub: Subscription, away: bool) {
+    pub(super) fn depart(&mut self, session: SessionId, sub: Subscription, away: bool) {
         let channel = self.channels.get(sub.channel);
         let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
         self.leave(sub, away);
         if is_room {
             self.tell(&ToMaster::Room { room: &name, session, step: Step::Leave });
-            self.close_room(&name);
         }
+        self.close_room(&name);
     }
 }

@@ -2,7 +2,7 @@
 //! all sessions of the worker.
 
 use super::State;
-use super::sessions::Dress;
+use super::sessions::{Dress, Link};
 use crate::model::{Mono, Wheel};
 use crate::os::clock;
 use crate::protocol::client::Close;
@@ -32,6 +32,8 @@ enum Due {
     Pace(Key, u32),
     /// A suspended session's client has not come back.
     Forget(Key, u32),
+    /// Look whether a client has heard its greeting.
+    Look(Key, u32),
     /// Report what there is.
     Ticket(u64),
 }
@@ -78,6 +80,11 @@ impl Timers {
     /// Look then whether a poll can be answered with state.
     pub(super) fn pace(&mut self, key: Key, turn: u32, at: Mono) {
         self.wheel.insert(at, Due::Pace(key, turn));
+    }
+
+    /// Look then whether a client has heard its greeting.
+    pub(super) fn look(&mut self, key: Key, turn: u32, at: Mono) {
+        self.wheel.insert(at, Due::Look(key, turn));
     }
 
     /// Forget a suspended session then.
@@ -132,6 +139,7 @@ impl State {
                 self.pong_due(same.then_some(key));
             }
             Due::Forget(key, turn) => self.forget(key, turn),
+            Due::Look(key, turn) => self.settle_when_heard(key, turn),
             Due::Ticket(ticket) => self.ticket_over(ticket),
             Due::Slow(key, turn)
             | Due::Poll(key, turn, _)
@@ -146,16 +154,19 @@ impl State {
     }
 
     fn beat_due(&mut self, key: Key, now: Mono) {
-        let (session, heartbeat) = (&self.sessions[key as usize], &self.config.heartbeat);
+        let (session, heartbeat) = (&mut self.sessions[key as usize], &self.config.heartbeat);
+        let Link::Wire(wire) = &session.link else { return };
         let (turn, interval, timeout) = (session.turn, heartbeat.interval, heartbeat.timeout);
+        if let Some(replay) = &mut session.replay {
+            // Whoever comes back later than that is too late anyway.
+            let age = if self.tight { timeout } else { self.config.resume.window.max(timeout) };
+            let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+            replay.confirm_before(Mono(now.0.saturating_sub(age)), wire.acknowledged());
+        }
         match session.dress {
             // Nothing is heard of them: TCP tells whether they are there (`Wire::lose_after`).
             Dress::Events(_) => {
                 self.timers.watch(key, turn, now.after(interval));
-                let old = Mono(now.0.saturating_sub(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)));
-                if let Some(replay) = &mut self.sessions[key as usize].replay {
-                    replay.confirm_before(old);
-                }
                 self.send_or_end(key, &frame::ping([]));
             }
             Dress::Websocket => {
@@ -178,7 +189,10 @@ impl State {
         let session = &self.sessions[key as usize];
         let Some(outbox) = &session.outbox else { return };
         let (turn, due) = (session.turn, outbox.progress().after(self.config.ws.slow_timeout));
-        if due <= now {
+        if matches!(session.link, Link::Opening) {
+            // Nothing can be written before the handshake is through, and that has a limit of its own.
+            self.timers.suspect(key, turn, now.after(self.config.ws.slow_timeout));
+        } else if due <= now {
             self.end(key, Close::Slow);
         } else {
             self.timers.suspect(key, turn, due);

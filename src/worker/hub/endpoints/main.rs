@@ -1,7 +1,7 @@
 //! `/ws`, the main session: `btc-cluster.v1.json`.
 
 use super::Service;
-use crate::model::{Device, Symbol};
+use crate::model::{Device, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, ClientMessage, Refusal, Resume, Welcome, parse, room};
 use crate::protocol::cluster::ToMaster;
@@ -72,6 +72,9 @@ impl State {
         match message {
             ClientMessage::Subscribe { channels, id } => self.subscribe_from(key, &channels, id)?,
             ClientMessage::Unsubscribe { channels, id } => {
+                for name in channels.iter().filter(|name| room(name).is_some()) {
+                    self.turn_back(key, name);
+                }
                 // A room in which nobody is is no unknown channel.
                 let known =
                     channels.iter().filter(|name| room(name).is_none() || self.channels.find(name).is_some());
@@ -136,12 +139,13 @@ impl State {
         let mut new: Vec<_> = others.into_iter().filter(|channel| !has_one(*channel)).collect();
         new.sort_unstable();
         new.dedup();
-        let in_room = |name: &str| self.channels.find(name).is_some_and(has_one);
+        let entering: Vec<&str> = self.entering(key).collect();
+        let in_room = |name: &str| entering.contains(&name) || self.channels.find(name).is_some_and(has_one);
         let mut rooms: Vec<_> = rooms.iter().map(|name| &**name).filter(|name| !in_room(name)).collect();
         rooms.sort_unstable();
         rooms.dedup();
         let count = has.iter().filter(|s| !is_companion(&self.channels.get(s.channel).name)).count();
-        if count + new.len() + rooms.len() > most {
+        if count + entering.len() + new.len() + rooms.len() > most {
             return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));
         }
         if !rooms.is_empty() {
@@ -173,7 +177,7 @@ impl State {
         }
         let session = &self.sessions[key as usize];
         let text = client::channel_message(name, Some(session.user.as_str()), clock::wall(), data.get());
-        let waiter = Waiter::Session { key, turn: session.turn, ack: id.map(|id| id.get().into()) };
+        let waiter = Waiter::Session { key, id: session.id, ack: id.map(|id| id.get().into()) };
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
         self.tell(&ToMaster::Publish {
@@ -201,9 +205,9 @@ impl State {
     }
 
     /// The master has what a session published: now it may be told.
-    pub(in crate::worker::hub) fn published(&mut self, key: Key, turn: u32, ack: Option<&str>) {
+    pub(in crate::worker::hub) fn published(&mut self, key: Key, id: SessionId, ack: Option<&str>) {
         let ack = ack.and_then(|text| RawValue::from_string(text.to_owned()).ok());
-        if self.session(key, turn).is_some() {
+        if self.sessions.get(key as usize).is_some_and(|session| session.id == id) {
             self.acknowledge(key, ack.as_deref());
         }
     }
