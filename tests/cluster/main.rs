@@ -10,6 +10,7 @@ mod standin;
 mod admin;
 mod broadcast;
 mod chat;
+mod comebacks;
 mod commands;
 mod edges;
 mod evenness;
