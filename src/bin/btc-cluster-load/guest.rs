@@ -25,6 +25,16 @@ pub(crate) struct Guests {
     pub(crate) refused: BTreeMap<u16, u64>,
 }
 
+impl Guests {
+    fn end(&mut self, end: End) {
+        match end {
+            End::Closed(code) => *self.closed.entry(code).or_default() += 1,
+            End::Refused(status) => *self.refused.entry(status).or_default() += 1,
+            _ => self.lost += 1,
+        }
+    }
+}
+
 /// One of them, until it leaves; it comes back when it loses its connection before.
 pub(crate) async fn live(
     stage: Rc<Stage>,
@@ -36,27 +46,23 @@ pub(crate) async fn live(
     let (mut turn, mut talk) = (Some(turn), Talk::default());
     while Instant::now() < leave {
         let end = match Line::open(&stage.ports, &who, Door::Other(path), None).await {
-            Ok(mut line) => match stay(&stage, &mut line, &mut talk, (path, &who.user, leave)).await {
-                Some(end) => end,
-                None if fastrand::bool() => return line.reset(),
-                None => {
-                    line.leave();
-                    // The server ends the connection; nobody waits for that for long.
-                    sleep(Duration::from_millis(200)).await;
-                    return;
+            Ok(mut line) => {
+                match stay(&stage, &mut line, &mut talk, (path, &who.user, leave), &mut turn).await {
+                    Some(end) => end,
+                    None if fastrand::bool() => return line.reset(),
+                    None => {
+                        line.leave();
+                        // The server ends the connection; nobody waits for that for long.
+                        sleep(Duration::from_millis(200)).await;
+                        return;
+                    }
                 }
-            },
+            }
             Err(end) => end,
         };
         turn = None;
         talk.forget();
-        let mut guests = stage.guests.borrow_mut();
-        match end {
-            End::Closed(code) => *guests.closed.entry(code).or_default() += 1,
-            End::Refused(status) => *guests.refused.entry(status).or_default() += 1,
-            _ => guests.lost += 1,
-        }
-        drop(guests);
+        stage.guests.borrow_mut().end(end);
         sleep(Duration::from_millis(fastrand::u64(50..500))).await;
     }
     drop(turn);
@@ -68,6 +74,7 @@ async fn stay(
     line: &mut Line,
     talk: &mut Talk,
     (path, user, leave): (&'static str, &str, Instant),
+    turn: &mut Option<OwnedSemaphorePermit>,
 ) -> Option<End> {
     let far = leave + Duration::from_secs(1);
     // What one says there, all hear.
@@ -78,7 +85,7 @@ async fn stay(
     };
     let mut time = pin!(sleep_until(leave));
     let mut ask = pin!(sleep_until(asks.map_or(far, |asks| Instant::now() + about(asks))));
-    stage.guests.borrow_mut().opened += 1;
+    let mut opened = false;
     loop {
         tokio::select! {
             () = &mut time => return None,
@@ -98,6 +105,9 @@ async fn stay(
                 if let Err(end) = end {
                     return Some(end);
                 }
+                *turn = None;
+                stage.guests.borrow_mut().opened += u64::from(!opened);
+                opened = true;
             }
         }
     }

@@ -21,6 +21,17 @@ pub(crate) struct Receipts {
     answers: BTreeMap<String, u64>,
 }
 
+/// A quote that was accepted and not heard.
+#[derive(Debug)]
+pub(crate) struct Victim {
+    pub(crate) request: u128,
+    pub(crate) user: u32,
+    pub(crate) posted: Instant,
+    pub(crate) answered: Instant,
+    /// When its user had a reason, at other times.
+    pub(crate) gaps: Vec<(Instant, Instant)>,
+}
+
 /// At the end.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Tally {
@@ -67,13 +78,19 @@ impl Receipts {
         gaps.into_iter().any(|(from, to)| *from <= answered && posted <= *to)
     }
 
-    /// Users who should have heard something and have not.
-    pub(crate) fn victims(&self) -> Vec<u32> {
-        let silent = self.entries.values().filter(|entry| entry.heard == 0);
-        let accepted = silent.filter_map(|entry| entry.accepted);
+    /// What should have been heard and was not.
+    pub(crate) fn victims(&self) -> Vec<Victim> {
+        let silent = self.entries.iter().filter(|(_, entry)| entry.heard == 0);
+        let accepted = silent.filter_map(|(request, entry)| Some((*request, entry.accepted?)));
         accepted
-            .filter(|(user, posted, answered)| !self.is_excused(*user, *posted, *answered))
-            .map(|(user, ..)| user)
+            .filter(|(_, (user, posted, answered))| !self.is_excused(*user, *posted, *answered))
+            .map(|(request, (user, posted, answered))| Victim {
+                request,
+                user,
+                posted,
+                answered,
+                gaps: self.gaps.get(&user).cloned().unwrap_or_default(),
+            })
             .collect()
     }
 
@@ -117,6 +134,8 @@ mod tests {
         let answers = [("202".to_owned(), 4), ("404".to_owned(), 1)].into();
         let tally =
             Tally { answers, accepted: 4, delivered: 2, missing: 1, excused: 1, duplicates: 1, unasked: 1 };
-        assert_eq!((receipts.tally(), receipts.victims()), (tally, vec![3]));
+        assert_eq!(receipts.tally(), tally);
+        let victims: Vec<u128> = receipts.victims().iter().map(|victim| victim.request).collect();
+        assert_eq!(victims, [3]);
     }
 }

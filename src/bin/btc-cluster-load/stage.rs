@@ -157,6 +157,22 @@ impl Stage {
         }
     }
 
+    /// Some of the quotes that were accepted and have not come, without a reason.
+    pub(crate) fn accuse(&self, name: &str) {
+        let at = |moment: Instant| (moment - self.start).as_secs_f64();
+        for victim in self.receipts.borrow().victims().iter().take(TOLD / 2) {
+            let (posted, answered) = (at(victim.posted), at(victim.answered));
+            let request = uuid::Uuid::from_u128(victim.request);
+            let gaps: Vec<_> =
+                victim.gaps.iter().map(|(from, to)| format!("{:.1}-{:.1}", at(*from), at(*to))).collect();
+            self.fault(&format!(
+                "{name}-{}: 202 for {request}, posted {posted:.3} s, answered {answered:.3} s, has not come; \
+                 excused only {gaps:?}",
+                victim.user
+            ));
+        }
+    }
+
     /// So many messages of the channel have been sent off.
     pub(crate) fn begun(&self, channel: &str) -> u32 {
         self.courses.borrow().get(channel).map_or(0, |course| course.begun)
@@ -166,6 +182,12 @@ impl Stage {
     pub(crate) fn done(&self, channel: &str, ago: Duration) -> u32 {
         let moment = Instant::now().checked_sub(ago).unwrap_or(self.start);
         self.courses.borrow().get(channel).map_or(0, |course| course.done_at(moment))
+    }
+
+    /// So many messages of the channel are out; the last of them has been published for sure.
+    pub(crate) fn sure(&self, channel: &str) -> u32 {
+        let done = self.done(channel, Duration::ZERO);
+        (0..done).rev().find(|number| !self.unsure(channel, *number)).map_or(0, |number| number + 1)
     }
 
     /// Whether that number is one that may or may not have been published.

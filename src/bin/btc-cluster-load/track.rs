@@ -49,6 +49,11 @@ impl Track {
         self.next
     }
 
+    /// Nothing of so many is to come any more.
+    pub(crate) fn has_all(&self, published: u32) -> bool {
+        self.next.max(self.admitted) >= published
+    }
+
     /// The server has said that there is a gap; so many had been published then.
     pub(crate) fn admit(&mut self, published: u32) {
         self.admitted = self.admitted.max(published);
@@ -129,7 +134,9 @@ mod tests {
         track.admit(5);
         assert_eq!(after(&mut track, &[6], 7), (vec![1, 5], [2, 0, 0]));
         let mut track = Track::default();
+        assert!(!track.has_all(3));
         track.admit(3);
+        assert!(track.has_all(3) && !track.has_all(4));
         assert_eq!(after(&mut track, &[2], 4), (vec![3], [2, 0, 0]), "one of them came all the same");
         let mut track = Track::default();
         track.admit(3);

@@ -1,8 +1,10 @@
 //! A main session and its client, which comes back whenever it has lost its connection.
 
-use crate::comeback::{Back, is_final};
+mod parting;
+
+use crate::comeback::Back;
 use crate::decoder::{End, Heard, Transport};
-use crate::habit::{Cut, Habit, STALL, about};
+use crate::habit::{Habit, about};
 use crate::line::{Door, Line, Who};
 use crate::said::{Place, Said, kind, numbered};
 use crate::stage::Stage;
@@ -13,14 +15,10 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 /// A quote that was posted so long before a connection was lost may have been on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
-/// What the end of a session may take that its client has ended.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// So long a message may be on its way to a client that is there.
-const LATE: Duration = Duration::from_secs(5);
 
 /// What is known of a client when it is over, or meanwhile.
 #[derive(Debug, Default)]
@@ -129,7 +127,7 @@ impl Member {
         let Some((stopped, how)) = self.left else { return };
         let record = self.record.borrow();
         let targets = record.tracks.iter().map(|(channel, track)| {
-            let published = self.stage.done(channel, Duration::ZERO);
+            let published = self.stage.sure(channel);
             if published > track.next() { published } else { 0 }
         });
         self.back = Some(Back {
@@ -209,7 +207,8 @@ impl Member {
     fn at(&mut self, id: &str) {
         self.place.at(id);
         if self.transport == Transport::Poll
-            && let Some(back) = self.back.as_mut().filter(|back| back.outcome.is_none())
+            && let Some(back) =
+                self.back.as_mut().filter(|back| back.outcome.is_none() && back.resume.is_some())
         {
             back.outcome = Some("continued");
             self.stage.comebacks.borrow_mut().continued += 1;
@@ -284,82 +283,6 @@ impl Member {
         self.talk.forget();
         self.record.borrow_mut().connected = None;
         self.left.get_or_insert((Instant::now(), how));
-    }
-
-    async fn cut(&mut self, line: Line) {
-        let cut = self.habit.cut();
-        *self.stage.comebacks.borrow_mut().cuts.entry(cut.as_str()).or_default() += 1;
-        self.gone(cut.as_str());
-        match cut {
-            Cut::Close => drop(line),
-            Cut::Reset => line.reset(),
-            Cut::Stall => {
-                sleep(STALL).await;
-                drop(line);
-            }
-            Cut::Ghost => self.ghost = Some(line),
-        }
-        sleep(about(self.habit.away)).await;
-    }
-
-    /// The connection was ended by the other side, some time after it was asked for.
-    async fn over(&mut self, end: End, asked: Instant) {
-        let pause = {
-            let mut comebacks = self.stage.comebacks.borrow_mut();
-            let pause = Duration::from_millis(fastrand::u64(50..500));
-            match end {
-                End::NotKept => return,
-                End::Lost => comebacks.lost += 1,
-                End::Strange => comebacks.strange += 1,
-                End::Closed(code) => *comebacks.closed.entry(code).or_default() += 1,
-                End::Refused(status) => *comebacks.refused.entry(status).or_default() += 1,
-            }
-            if is_final(end) {
-                comebacks.ended += 1;
-                self.place = Place::default();
-            }
-            pause
-        };
-        self.gone(match end {
-            End::Closed(_) => "a close",
-            End::Refused(_) => "a refusal",
-            _ => "a loss",
-        });
-        if is_final(end) || end == End::Strange {
-            self.fault(&format!("{end:?} {} ms after the connection", asked.elapsed().as_millis()));
-        }
-        sleep(pause).await;
-    }
-
-    /// Half of them say so.
-    async fn leave(mut self, line: Option<Line>) {
-        let connected = self.record.borrow().connected;
-        self.gone("leaving");
-        let now = Instant::now();
-        let from = now.checked_sub(ON_ITS_WAY).unwrap_or(now);
-        let forever = now + Duration::from_secs(86_400);
-        self.stage.receipts.borrow_mut().excuse(self.who.index, from, forever);
-        if connected.is_some_and(|since| since.elapsed() > 2 * LATE) {
-            for (channel, track) in &mut self.record.borrow_mut().tracks {
-                track.end(self.stage.done(channel, LATE));
-            }
-        }
-        match line {
-            Some(mut line) if self.transport == Transport::Ws && fastrand::bool() => {
-                line.leave();
-                let farewell = async {
-                    loop {
-                        line.readable().await;
-                        if line.take(|heard| self.hear(&heard)).is_err() {
-                            return;
-                        }
-                    }
-                };
-                let _ = timeout(FAREWELL, farewell).await;
-            }
-            Some(line) if fastrand::bool() => line.reset(),
-            _ => (),
-        }
     }
 }
 
