@@ -17,6 +17,8 @@ pub(crate) struct Habit {
     pub(crate) ghosts: u8,
     /// So many percent come back over another transport.
     pub(crate) wander: u8,
+    /// So many percent are cut again before they have heard a word.
+    pub(crate) hasty: u8,
     /// Over a WebSocket it asks something about so often.
     pub(crate) asks: Option<Duration>,
 }
@@ -52,6 +54,11 @@ impl Habit {
             return Cut::Ghost;
         }
         [Cut::Stall, Cut::Stall, Cut::Close, Cut::Reset][fastrand::usize(0..4)]
+    }
+
+    /// Whether it is cut while it comes back.
+    pub(crate) fn is_hasty(&self) -> bool {
+        fastrand::u8(0..100) < self.hasty
     }
 
     /// The transport for the next connection.
@@ -107,7 +114,7 @@ mod tests {
     fn lives_and_cuts_are_spread() {
         let mean = (0..20_000).map(|_| life(Duration::from_secs(60)).as_secs_f64()).sum::<f64>() / 20_000.0;
         assert!((57.0..63.0).contains(&mean), "{mean}");
-        let habit = Habit { every: None, away: Duration::ZERO, ghosts: 10, wander: 0, asks: None };
+        let habit = Habit { every: None, away: Duration::ZERO, ghosts: 10, wander: 0, hasty: 0, asks: None };
         let cuts: Vec<Cut> = (0..10_000).map(|_| habit.cut()).collect();
         let of = |kind| cuts.iter().filter(|cut| **cut == kind).count();
         assert!((800..1200).contains(&of(Cut::Ghost)) && (4200..4800).contains(&of(Cut::Stall)));

@@ -56,6 +56,9 @@ pub(crate) struct Options {
     /// Percent of the comebacks over another transport.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) wander: u8,
+    /// Percent of the comebacks that are cut before they have heard a word. They have a token that may be spent.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) hasty: u8,
     /// Quotes a second for random users, away or not; every 202 must be true.
     #[arg(long, num_args = 0..=1, default_value = "0", default_missing_value = "50", value_parser = rate)]
     pub(crate) quotes: f64,
@@ -105,6 +108,7 @@ async fn open(stage: &Rc<Stage>, options: &Options, members: &mut JoinSet<()>) -
         away: options.away,
         ghosts: options.ghosts,
         wander: options.wander,
+        hasty: options.hasty,
         asks: None,
     };
     let mut records = Records::new();
@@ -157,6 +161,7 @@ fn report(stage: &Stage, records: &Records, (seconds, settled, unanswered): (f64
     report.quotes = stage.receipts.borrow().tally();
     report.comebacks = stage.comebacks.take();
     report.replay = stage.replay();
+    report.slowest = stage.slowest.take().1;
     report.faults = stage.told.take();
     report.untold = stage.untold.get();
     report

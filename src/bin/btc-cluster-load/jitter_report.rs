@@ -23,6 +23,8 @@ pub(crate) struct Jitter {
     pub(crate) comebacks: Comebacks,
     /// By the transport of the comeback, and `all`.
     pub(crate) replay: BTreeMap<&'static str, Replay>,
+    /// The slowest replay, in words.
+    pub(crate) slowest: String,
     pub(crate) quotes: Tally,
     /// In words, the first ones.
     pub(crate) faults: Vec<String>,
@@ -47,6 +49,9 @@ impl fmt::Display for Jitter {
         for (transport, replay) in &self.replay {
             writeln!(f, "replay {transport:<4} {} from the first packet, {}", replay.count, replay.whole)?;
             writeln!(f, "            from the welcome, {}", replay.from_welcome)?;
+        }
+        if !self.slowest.is_empty() {
+            writeln!(f, "  slowest   {}", self.slowest)?;
         }
         if !self.quotes.answers.is_empty() {
             write!(f, "{}", self.quotes)?;

@@ -55,6 +55,9 @@ pub(crate) struct Options {
     /// Percent of the comebacks over another transport.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) wander: u8,
+    /// Percent of the comebacks that are cut before they have heard a word. They have a token that may be spent.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) hasty: u8,
     /// Chat rooms; half of the main sessions are in one. 0: none.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=120))]
     pub(crate) rooms: u32,
@@ -119,6 +122,7 @@ fn crowd(stage: &Rc<Stage>, options: &Options, end: Instant) -> Crowd {
             away: options.away,
             ghosts: options.ghosts,
             wander: options.wander,
+            hasty: options.hasty,
             asks: Some(Duration::from_secs(10)),
         },
         lifetime: options.lifetime.max(Duration::from_secs(1)),
@@ -200,6 +204,7 @@ fn finish(crowd: &Crowd, report: &mut Mixed) {
     report.quotes = stage.receipts.borrow().tally();
     report.comebacks = stage.comebacks.take();
     report.replay = stage.replay();
+    report.slowest = stage.slowest.take().1;
     report.talks = stage.talks.take();
     report.guests = stage.guests.take();
     report.kills = stage.kills.take();

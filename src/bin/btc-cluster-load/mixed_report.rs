@@ -32,6 +32,8 @@ pub(crate) struct Mixed {
     pub(crate) transports: BTreeMap<&'static str, Losses>,
     pub(crate) comebacks: Comebacks,
     pub(crate) replay: BTreeMap<&'static str, Replay>,
+    /// The slowest replay, in words.
+    pub(crate) slowest: String,
     pub(crate) published: u64,
     /// Of these: nobody knows whether they were.
     pub(crate) unanswered: usize,
@@ -104,6 +106,7 @@ impl fmt::Display for Mixed {
         if let Some(replay) = self.replay.get("all").filter(|replay| replay.count > 0) {
             writeln!(f, "replay      {} from the first packet, {}", replay.count, replay.whole)?;
             writeln!(f, "            from the welcome, {}", replay.from_welcome)?;
+            writeln!(f, "  slowest   {}", self.slowest)?;
         }
         writeln!(f, "published   {} ({} unanswered)", self.published, self.unanswered)?;
         write!(f, "{}", self.quotes)?;

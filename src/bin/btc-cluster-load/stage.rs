@@ -1,5 +1,6 @@
 //! What all clients of a run share: what has been published, what has been accepted, and what they have seen.
 
+use crate::comeback::Back;
 use crate::decoder::Transport;
 use crate::guest::Guests;
 use crate::line::{Ports, Who};
@@ -109,6 +110,8 @@ pub(crate) struct Stage {
     pub(crate) receipts: RefCell<Receipts>,
     pub(crate) comebacks: RefCell<Comebacks>,
     pub(crate) replays: RefCell<BTreeMap<Transport, Replays>>,
+    /// In microseconds and in words.
+    pub(crate) slowest: RefCell<(u32, String)>,
     pub(crate) talks: RefCell<Talks>,
     pub(crate) guests: RefCell<Guests>,
     /// Nobody is cut any more.
@@ -135,6 +138,7 @@ impl Stage {
             receipts: RefCell::default(),
             comebacks: RefCell::default(),
             replays: RefCell::default(),
+            slowest: RefCell::default(),
             talks: RefCell::default(),
             guests: RefCell::default(),
             calm: Cell::new(false),
@@ -196,11 +200,17 @@ impl Stage {
     }
 
     /// A client has all that it had missed.
-    pub(crate) fn replayed(&self, transport: Transport, syn: Instant, welcomed: Option<Instant>) {
+    pub(crate) fn replayed(&self, user: &str, transport: Transport, back: &Back) {
         let mut replays = self.replays.borrow_mut();
         let replays = replays.entry(transport).or_default();
-        replays.whole.push(micros(syn.elapsed()));
-        replays.welcomed.extend(welcomed.map(|at| micros(at.elapsed())));
+        let whole = micros(back.syn.elapsed());
+        replays.whole.push(whole);
+        replays.welcomed.extend(back.welcomed.map(|at| micros(at.elapsed())));
+        let mut slowest = self.slowest.borrow_mut();
+        if slowest.0 < whole {
+            let at = self.start.elapsed().as_secs_f64();
+            *slowest = (whole, format!("{at:.3} s, {user} ({}): {back}", transport.as_str()));
+        }
     }
 
     /// By transport, and `all`.

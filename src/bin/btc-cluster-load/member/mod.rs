@@ -1,6 +1,8 @@
 //! A main session and its client, which comes back whenever it has lost its connection.
 
 mod parting;
+#[cfg(test)]
+mod tests;
 
 use crate::comeback::Back;
 use crate::decoder::{End, Heard, Transport};
@@ -15,7 +17,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// A quote that was posted so long before a connection was lost may have been on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
@@ -58,6 +60,8 @@ enum Why {
     /// It is time.
     Time(Line),
     Over(End),
+    /// Before anything was heard.
+    Hasty,
 }
 
 impl Member {
@@ -105,6 +109,7 @@ impl Member {
                     cut = self.habit.every.map(|every| Instant::now() + about(every));
                 }
                 Why::Over(end) => self.over(end, now).await,
+                Why::Hasty => (),
             }
             self.transport = self.habit.next(self.transport);
             if leave.is_some_and(|leave| leave <= Instant::now()) {
@@ -117,6 +122,7 @@ impl Member {
         self.set_off();
         let (door, resume) = (Door::Main(self.transport), self.place.resume());
         match Line::open(&self.stage.ports, &self.who, door, resume.as_deref()).await {
+            Ok(line) if self.left.is_some() && self.habit.is_hasty() => self.hasten(line).await,
             Ok(line) => self.stay(line, until).await,
             Err(end) => Why::Over(end),
         }
@@ -140,6 +146,15 @@ impl Member {
             outcome: None,
             targets: targets.collect(),
         });
+    }
+
+    /// The connection is lost again, somewhere between the request and the answer's arrival.
+    async fn hasten(&mut self, line: Line) -> Why {
+        *self.stage.comebacks.borrow_mut().cuts.entry("hasty").or_default() += 1;
+        sleep(Duration::from_millis(fastrand::u64(0..20))).await;
+        drop(line);
+        sleep(about(Duration::from_millis(200))).await;
+        Why::Hasty
     }
 
     async fn stay(&mut self, mut line: Line, until: Option<Instant>) -> Why {
@@ -262,7 +277,7 @@ impl Member {
             && next >= *target
         {
             *target = 0;
-            self.stage.replayed(self.transport, back.syn, back.welcomed);
+            self.stage.replayed(&self.who.user, self.transport, back);
         }
         match step {
             Step::Next | Step::Known => (),
