@@ -22,9 +22,10 @@ const CLOSING: Duration = Duration::from_secs(30);
 /// So long something may come twice at the end.
 const TAIL: Duration = Duration::from_secs(1);
 
-/// Clients are cut, hard and often, and come back with what they need for it, while numbered messages are published:
-/// each must come to each client once and in order. Exit code 1: something was lost or came twice, and no
-/// `resumed: false` has said so.
+/// Cuts clients off again and again; each published message must still come once and in order.
+///
+/// Clients come back with what they need for it (docs/sessions.md). Exit code 1: a message was lost, came twice or in
+/// disorder, and no `resumed: false` has said so; or a 202 was not true.
 ///
 /// A cut closes the connection with whatever is unread. Half of them first stop reading for 300 ms; of the others half
 /// are a reset. A ghost leaves the old connection open and unread until the client is back.

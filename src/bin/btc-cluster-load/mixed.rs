@@ -23,9 +23,11 @@ const CLOSING: Duration = Duration::from_secs(60);
 /// From the last session's end to the last sample: closed connections are gone then.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Sessions on all endpoints and transports that come, are cut, come back and leave, while quotes, messages and
-/// questions go to them; once a minute a line about the daemon. Then all leave, and it must be empty again. Exit code
-/// 1: a 202 was not true, something was lost without `resumed: false`, came twice, or remained.
+/// Everything at once for minutes: sessions of all kinds come and go, workers may die.
+///
+/// Main sessions over all transports, in rooms, cut and coming back; streams, /broadcast, /chat, /command; quotes,
+/// messages and questions to them; once a minute a line about the daemon. At the end all leave, and it must be empty
+/// again. Exit code 1: a 202 was not true, something was lost without `resumed: false`, came twice, or remained.
 ///
 /// Columns: second, processes, RSS and PSS of all of them in MiB, their descriptors, sessions by the statistics, main
 /// sessions by this tool (some are away), worst lag of a worker in ms, quotes accepted so far, workers killed so far.

@@ -6,13 +6,16 @@ use crate::decoder::{End, Transport};
 use crate::habit::{Cut, STALL, about};
 use crate::line::Line;
 use crate::said::Place;
+use std::pin::pin;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// What the end of a session may take that its client has ended.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// So long a message may be on its way to a client that is there.
 const LATE: Duration = Duration::from_secs(5);
+/// So long it is waited for, all the same.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Member {
     pub(super) async fn cut(&mut self, line: Line) {
@@ -60,9 +63,44 @@ impl Member {
         sleep(pause).await;
     }
 
+    /// Reads on for a while: what had to be there by now may still wait to be read, or be late. Returns the connection.
+    async fn linger(&mut self, mut line: Line) -> Option<Line> {
+        let since = self.record.borrow().connected?;
+        let targets: Vec<u32> =
+            self.record.borrow().tracks.iter().map(|(name, _)| self.stage.done(name, LATE)).collect();
+        let end = Instant::now() + PATIENCE;
+        let mut time = pin!(sleep_until(end));
+        loop {
+            let mut ended = line.take(|heard| self.hear(&heard)).is_err();
+            let lacks = {
+                let record = self.record.borrow();
+                record.tracks.iter().zip(&targets).any(|((_, track), target)| !track.has_all(*target))
+            };
+            if !ended && lacks && since.elapsed() > LATE {
+                tokio::select! {
+                    () = line.readable() => continue,
+                    () = &mut time => (),
+                }
+                let mut record = self.record.borrow_mut();
+                record
+                    .tracks
+                    .iter_mut()
+                    .zip(&targets)
+                    .for_each(|((_, track), target)| _ = track.end(*target));
+                drop(record);
+                self.fault(&format!("{targets:?} messages had to come by now"));
+                ended = false;
+            }
+            return (!ended).then_some(line);
+        }
+    }
+
     /// Half of them say so.
     pub(super) async fn leave(mut self, line: Option<Line>) {
-        let connected = self.record.borrow().connected;
+        let line = match line {
+            Some(line) => self.linger(line).await,
+            None => None,
+        };
         self.gone("leaving");
         // Cut and away already, it has heard nothing for longer.
         let now = Instant::now();
@@ -70,11 +108,6 @@ impl Member {
         let from = stopped.checked_sub(ON_ITS_WAY).unwrap_or(stopped);
         let forever = now + Duration::from_secs(86_400);
         self.stage.receipts.borrow_mut().excuse(self.who.index, from, forever);
-        if connected.is_some_and(|since| since.elapsed() > 2 * LATE) {
-            for (channel, track) in &mut self.record.borrow_mut().tracks {
-                track.end(self.stage.done(channel, LATE));
-            }
-        }
         match line {
             Some(mut line) if self.transport == Transport::Ws && fastrand::bool() => {
                 line.leave();
