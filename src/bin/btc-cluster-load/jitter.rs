@@ -136,10 +136,10 @@ async fn open(stage: &Rc<Stage>, options: &Options, members: &mut JoinSet<()>) -
 /// Waits until everybody is back and has everything; `false`: somebody has not.
 async fn settle(stage: &Stage, records: &Records) -> bool {
     let end = Instant::now() + CLOSING;
-    let published = stage.begun(&stage.ports.channel);
     let whole = |(_, record): &(Transport, Rc<RefCell<Record>>)| {
         let record = record.borrow();
-        record.connected.is_some() && record.tracks.iter().all(|(_, track)| track.has_all(published))
+        record.connected.is_some()
+            && record.tracks.iter().all(|(name, track)| track.has_all(stage.sure(name)))
     };
     while !(records.iter().all(whole) && stage.receipts.borrow().victims().is_empty()) {
         if Instant::now() >= end {
@@ -154,9 +154,15 @@ async fn settle(stage: &Stage, records: &Records) -> bool {
 fn report(stage: &Stage, records: &Records, (seconds, settled, unanswered): (f64, bool, u64)) -> Jitter {
     let published = stage.begun(&stage.ports.channel);
     let mut report = Jitter { seconds, settled, published, unanswered, ..Jitter::default() };
-    for (transport, record) in records {
-        let losses = report.transports.entry(transport.as_str()).or_default();
-        losses.add(stage, &mut record.borrow_mut(), true);
+    for (index, (transport, record)) in records.iter().enumerate() {
+        let mut record = record.borrow_mut();
+        if record.tracks.iter().any(|(name, track)| !track.has_all(stage.sure(name))) {
+            let since =
+                record.connected.map_or("absent".to_owned(), |at| format!("back {:?} ago", at.elapsed()));
+            let next: Vec<u32> = record.tracks.iter().map(|(_, track)| track.next()).collect();
+            stage.fault(&format!("jitter-{index} has nothing from {next:?} on; {since}"));
+        }
+        report.transports.entry(transport.as_str()).or_default().add(stage, &mut record, true);
     }
     stage.accuse("jitter");
     report.quotes = stage.receipts.borrow().tally();
