@@ -1,4 +1,4 @@
-//! HTTP/1.1 as far as a POST needs it: one connection, one request after another.
+//! HTTP/1.1 as far as a POST or a GET needs it: one connection, one request after another.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,7 +30,16 @@ impl Client {
             self.address,
             json.len()
         );
-        let answer = timeout(PATIENCE, self.exchange(format!("{head}{json}").as_bytes())).await;
+        self.ask(&format!("{head}{json}")).await
+    }
+
+    /// Returns the answer's status and body.
+    pub(crate) async fn get(&mut self, path: &str) -> io::Result<(u16, String)> {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)).await
+    }
+
+    async fn ask(&mut self, request: &str) -> io::Result<(u16, String)> {
+        let answer = timeout(PATIENCE, self.exchange(request.as_bytes())).await;
         let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         if answer.is_err() {
             self.stream = None;
@@ -63,38 +72,61 @@ impl Client {
     }
 }
 
-/// A whole answer.
+/// What stands before a body.
 #[derive(Debug, PartialEq)]
-struct Answer {
-    status: u16,
-    close: bool,
-    body: String,
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) close: bool,
+    pub(crate) chunked: bool,
+    pub(crate) length: Option<usize>,
+    /// Its own bytes, the empty line included.
+    pub(crate) size: usize,
 }
 
 /// `None`: there is more to come.
-fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
-    let strange = || io::Error::new(io::ErrorKind::InvalidData, "a strange answer");
+pub(crate) fn head(bytes: &[u8]) -> io::Result<Option<Head>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
-    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| strange())?;
-    let status = head.get(9..12).and_then(|text| text.parse().ok()).ok_or_else(strange)?;
-    let (mut length, mut close) = (None, false);
-    for line in head.lines().skip(1) {
+    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| strange())?;
+    let status = text.get(9..12).and_then(|text| text.parse().ok()).ok_or_else(strange)?;
+    let mut head = Head { status, close: false, chunked: false, length: None, size: end + 4 };
+    for line in text.lines().skip(1) {
         let (name, value) = line.split_once(':').ok_or_else(strange)?;
         match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = value.trim().parse::<usize>().ok(),
-            "connection" => close = value.trim().eq_ignore_ascii_case("close"),
+            "content-length" => head.length = value.trim().parse().ok(),
+            "connection" => head.close = value.trim().eq_ignore_ascii_case("close"),
+            "transfer-encoding" => head.chunked = value.trim().eq_ignore_ascii_case("chunked"),
             _ => (),
         }
     }
-    let body = &bytes[end + 4..];
-    match length {
-        Some(length) if body.len() < length => Ok(None),
-        Some(length) => {
-            let body = String::from_utf8_lossy(&body[..length]).into_owned();
-            Ok(Some(Answer { status, close, body }))
-        }
-        None => Err(strange()),
-    }
+    Ok(Some(head))
+}
+
+fn strange() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a strange answer")
+}
+
+/// A whole answer.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) close: bool,
+    pub(crate) body: String,
+    /// Head and body.
+    pub(crate) size: usize,
+}
+
+/// `None`: there is more to come.
+pub(crate) fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
+    let Some(Head { status, close, length, size, .. }) = head(bytes)? else { return Ok(None) };
+    let length = match (length, status) {
+        (Some(length), _) => length,
+        (None, 204) => 0,
+        (None, _) => return Err(strange()),
+    };
+    Ok(bytes[size..].get(..length).map(|body| {
+        let body = String::from_utf8_lossy(body).into_owned();
+        Answer { status, close, body, size: size + length }
+    }))
 }
 
 #[cfg(test)]
@@ -107,9 +139,11 @@ mod tests {
         for end in 0..whole.len() {
             assert_eq!(parse(&whole[..end]).unwrap(), None, "{end}");
         }
-        let answer = Answer { status: 202, close: true, body: "{}".to_owned() };
+        let answer = Answer { status: 202, close: true, body: "{}".to_owned(), size: whole.len() };
         assert_eq!(parse(whole).unwrap(), Some(answer));
         assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert_eq!(parse(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().unwrap().status, 204);
+        assert!(head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap().unwrap().chunked);
         assert!(parse(b"nonsense\r\n\r\n").is_err());
     }
 }

@@ -116,14 +116,7 @@ pub(crate) fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
-impl Report {
-    /// One object.
-    pub(crate) fn json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
-    }
-}
-
-fn counts<K: fmt::Display, V: fmt::Display>(map: &BTreeMap<K, V>) -> String {
+pub(crate) fn counts<K: fmt::Display, V: fmt::Display>(map: &BTreeMap<K, V>) -> String {
     map.iter().map(|(what, n)| format!("{n} x {what}")).collect::<Vec<_>>().join(", ")
 }
 

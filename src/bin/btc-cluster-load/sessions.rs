@@ -2,6 +2,7 @@
 //! buffer on the stack; a session holds bytes only while half a frame is there.
 
 use super::Options;
+use super::frame::{CLOSE, PING, TEXT, close_code, frame, frames, pong};
 use super::report::{Latency, Open, micros};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -20,9 +21,6 @@ use tokio::time::{Instant, timeout};
 const PER_ADDRESS: u32 = 20_000;
 /// Longer than any handshake should take.
 const PATIENCE: Duration = Duration::from_secs(30);
-const TEXT: u8 = 1;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
 
 /// All sessions, and what they have seen.
 #[derive(Debug)]
@@ -157,7 +155,7 @@ async fn open(address: SocketAddr, index: u32, request: &str) -> Result<(TcpStre
     }
 }
 
-async fn connect(address: SocketAddr, index: u32) -> io::Result<TcpStream> {
+pub(crate) async fn connect(address: SocketAddr, index: u32) -> io::Result<TcpStream> {
     let SocketAddr::V4(_) = address else { return TcpStream::connect(address).await };
     let socket = TcpSocket::new_v4()?;
     let source = u8::try_from(index / PER_ADDRESS).unwrap_or(u8::MAX);
@@ -199,8 +197,8 @@ fn take(stream: &TcpStream, rest: &mut Vec<u8>, new: &[u8], crowd: &Crowd, index
     let (now, mut code) = (Instant::now(), None);
     let on_frame = |opcode, payload: &[u8]| match opcode {
         TEXT => crowd.heard(index, payload, now),
-        PING => pong(stream, payload),
-        CLOSE => code = Some(payload.first_chunk().map_or(1005, |two| u16::from_be_bytes(*two))),
+        PING => _ = stream.try_write(&pong(payload)),
+        CLOSE => code = Some(close_code(payload)),
         _ => (),
     };
     if rest.is_empty() {
@@ -214,56 +212,9 @@ fn take(stream: &TcpStream, rest: &mut Vec<u8>, new: &[u8], crowd: &Crowd, index
     code
 }
 
-/// A pong with the mask 0, which changes nothing. One that does not fit is not sent.
-fn pong(stream: &TcpStream, payload: &[u8]) {
-    let Ok(len) = u8::try_from(payload.len().min(125)) else { return };
-    let mut frame = vec![0x8a, 0x80 | len, 0, 0, 0, 0];
-    frame.extend_from_slice(&payload[..usize::from(len)]);
-    let _ = stream.try_write(&frame);
-}
-
-/// Calls `on_frame` with opcode and payload of each whole frame; returns how many bytes that were.
-fn frames(bytes: &[u8], mut on_frame: impl FnMut(u8, &[u8])) -> usize {
-    let mut at = 0;
-    while let Some((opcode, payload, len)) = frame(&bytes[at..]) {
-        on_frame(opcode, payload);
-        at += len;
-    }
-    at
-}
-
-/// The first frame (a server's have no mask): opcode, payload, and its whole length. `None`: there is more to come.
-fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
-    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    let number = |digits: &[u8]| digits.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
-    let (head, len) = match second & 0x7f {
-        126 => (4, number(bytes.get(2..4)?)),
-        127 => (10, number(bytes.get(2..10)?)),
-        len => (2, usize::from(len)),
-    };
-    let payload = bytes.get(head..)?.get(..len)?;
-    Some((first & 0x0f, payload, head + len))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn frames_are_found_whatever_the_pieces() {
-        let mut bytes = vec![0x81, 2, b'h', b'i', 0x89, 0];
-        bytes.extend([0x81, 126, 1, 0].iter().chain(&[7; 256]));
-        bytes.extend([0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0].iter().chain(&[8; 65_536]));
-        let whole: Vec<(u8, usize)> = vec![(1, 2), (9, 0), (1, 256), (1, 65_536)];
-        for cut in (0..300).chain([66_000, bytes.len()]) {
-            let mut found = Vec::new();
-            let cut = cut.min(bytes.len());
-            let used = frames(&bytes[..cut], |opcode, payload| found.push((opcode, payload.len())));
-            assert!(used <= cut);
-            frames(&bytes[used..], |opcode, payload| found.push((opcode, payload.len())));
-            assert_eq!(found, whole, "{cut}");
-        }
-    }
 
     #[tokio::test]
     async fn many_connections_get_more_addresses() {

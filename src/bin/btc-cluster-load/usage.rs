@@ -40,6 +40,17 @@ impl Family {
         self.0.iter().map(|pid| pss(*pid)).sum()
     }
 
+    /// Their resident memory in bytes, what they share counted each time.
+    pub(crate) fn rss(&self) -> u64 {
+        self.0.iter().filter_map(|pid| kib(&format!("/proc/{pid}/status"), "VmRSS:")).sum()
+    }
+
+    /// Their open descriptors.
+    pub(crate) fn descriptors(&self) -> BTreeMap<u32, usize> {
+        let count = |pid: &u32| fs::read_dir(format!("/proc/{pid}/fd")).ok().map(Iterator::count);
+        self.0.iter().filter_map(|pid| Some((*pid, count(pid)?))).collect()
+    }
+
     /// Their CPU time so far in microseconds.
     pub(crate) fn cpu_us(&self) -> u64 {
         self.0.iter().map(|pid| cpu_us(*pid)).sum()
@@ -58,13 +69,18 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(rest.split(' ').map(str::to_owned).collect())
 }
 
-fn parent(pid: u32) -> Option<u32> {
+pub(crate) fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
 }
 
 fn pss(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
+    kib(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+/// In bytes.
+fn kib(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -124,7 +140,8 @@ mod tests {
         let me = std::process::id();
         assert_eq!(super::listener(listener.local_addr().unwrap()), Some(me));
         let family = Family::of(me);
-        assert!(family.0.contains(&me) && family.pss() > Some(100_000));
+        assert!(family.0.contains(&me) && family.pss() > Some(100_000) && family.rss() > 100_000);
+        assert!(family.descriptors()[&me] > 3);
         let before = family.cpu_us();
         let mut n = 0u64;
         while family.cpu_us() < before + 20_000 {
