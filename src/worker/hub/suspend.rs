@@ -14,8 +14,9 @@ use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How often to look whether the client of a copy has heard of it.
-const GLANCE: Duration = Duration::from_millis(200);
+/// A connection that lives so long, and whose greeting is acknowledged by then, has been heard. (What its client's kernel has
+/// acknowledged, the client may not have read when it is cut.)
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// What a suspended session has instead of a connection.
 #[derive(Debug)]
@@ -158,6 +159,8 @@ impl State {
             let ended = self.suspended.ended.get(&resume.secret).copied();
             return ended.map_or(Taken::Gap, Taken::Ended);
         };
+        // Who knows its token has heard of it.
+        self.settle_copy(key);
         let subscriptions = self.sessions[key as usize].subscriptions.clone();
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
         let taken = self.pack(key, resume.seen);
@@ -240,19 +243,21 @@ impl State {
         }
     }
 
-    /// Looks again and again whether the client has acknowledged the greeting: then the copy is what counts.
+    /// Looks then, and again, whether the client has acknowledged the greeting: if so, the copy is what counts.
     pub(super) fn settle_when_heard(&mut self, key: Key, turn: u32) {
-        let Some(session) = self.session(key, turn).filter(|session| session.origin.is_some()) else {
-            return;
-        };
-        let heard = match &session.link {
-            Link::Wire(wire) => wire.acknowledged() > 0 && session.outbox.is_none(),
-            _ => false,
-        };
-        if heard {
+        if self.sessions[key as usize].origin.is_some() {
+            self.timers.look(key, turn, clock::mono().after(GLANCE));
+        }
+    }
+
+    /// It is time to look.
+    pub(super) fn look_due(&mut self, key: Key, turn: u32) {
+        let Some(session) = self.session(key, turn) else { return };
+        let heard = matches!(&session.link, Link::Wire(wire) if wire.acknowledged() > 0);
+        if heard && session.outbox.is_none() {
             self.settle_copy(key);
         } else {
-            self.timers.look(key, turn, clock::mono().after(GLANCE));
+            self.settle_when_heard(key, turn);
         }
     }
 

@@ -139,7 +139,7 @@ impl State {
                 self.pong_due(same.then_some(key));
             }
             Due::Forget(key, turn) => self.forget(key, turn),
-            Due::Look(key, turn) => self.settle_when_heard(key, turn),
+            Due::Look(key, turn) => self.look_due(key, turn),
             Due::Ticket(ticket) => self.ticket_over(ticket),
             Due::Slow(key, turn)
             | Due::Poll(key, turn, _)
