@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// So many quotes are asked for at the same time, at most.
-const POSTERS: f64 = 16.0;
+const POSTERS: f64 = 64.0;
 
 #[derive(Deserialize)]
 struct Receipt {

@@ -71,7 +71,7 @@ impl Member {
         let end = Instant::now() + PATIENCE;
         let mut time = pin!(sleep_until(end));
         loop {
-            let mut ended = line.take(|heard| self.hear(&heard)).is_err();
+            let ended = line.take(|heard| self.hear(&heard)).is_err();
             let lacks = {
                 let record = self.record.borrow();
                 record.tracks.iter().zip(&targets).any(|((_, track), target)| !track.has_all(*target))
@@ -81,15 +81,15 @@ impl Member {
                     () = line.readable() => continue,
                     () = &mut time => (),
                 }
-                let mut record = self.record.borrow_mut();
-                record
-                    .tracks
-                    .iter_mut()
-                    .zip(&targets)
-                    .for_each(|((_, track), target)| _ = track.end(*target));
-                drop(record);
-                self.fault(&format!("{targets:?} messages had to come by now"));
-                ended = false;
+                let mut lacking = Vec::new();
+                for ((name, track), target) in self.record.borrow_mut().tracks.iter_mut().zip(&targets) {
+                    let missing = track.end(*target).iter().filter(|n| !self.stage.unsure(name, **n));
+                    lacking.extend(missing.map(|number| format!("{name} {number}")));
+                }
+                if !lacking.is_empty() {
+                    self.fault(&format!("has left without {lacking:?}"));
+                }
+                return Some(line);
             }
             return (!ended).then_some(line);
         }
