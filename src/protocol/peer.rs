@@ -18,6 +18,8 @@ pub struct Parcel {
     pub since: i64,
     /// What it is subscribed to.
     pub channels: Vec<String>,
+    /// Rooms that it was about to enter.
+    pub entering: Vec<String>,
     /// The numbered messages that its client has not got, in their order.
     pub missed: Vec<Missed>,
 }

@@ -242,3 +242,24 @@ async fn who_is_in_the_cluster_is_a_channel_of_its_own() {
     let _other = cluster.quiet_tab("carol").await;
     assert_eq!(presence(&mut tab, 2).await.get("users"), None, "ids are not shown");
 }
+
+#[tokio::test]
+async fn who_is_cut_while_it_enters_is_in_the_room_when_it_is_back() {
+    let cluster = cluster().workers(3).config(OPEN).start().await;
+    let mut speaker = cluster.quiet_tab("speaker").await;
+    enter(&mut speaker, "chat:a").await;
+    for n in 0..30 {
+        let user = format!("u{n}");
+        let tab = cluster.tab_with(&format!("user_id={user}&channels=chat:a")).await;
+        let resume = tab.welcome["resume"].as_str().unwrap().to_owned();
+        // Right behind its welcome, before the master has let it in.
+        drop(tab);
+        let mut tab = cluster.tab_with(&format!("user_id={user}&resume={resume}.0")).await;
+        assert_eq!(tab.welcome["resumed"], true);
+        assert_eq!(tab.welcome["channels"], json!(["chat:a"]));
+        speak(&mut speaker, "chat:a", n.into()).await;
+        speaker.next("ack").await;
+        while tab.next("message").await["data"] != n {}
+        tab.leave().await;
+    }
+}

@@ -45,8 +45,7 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
         Err(Refused::Ended(_)) => return Ok(StatusCode::NO_CONTENT.into_response()),
         Err(refused) => return Err(wanted::refusal(refused)),
     };
-    let resumed = arrival.channels.is_some();
-    let greeting = Greeting { channels: arrival.channels.unwrap_or(channels), resumed };
+    let greeting = Greeting::new(arrival.before, channels);
     let (takeover, body) = Takeover::by(arrival.opening, greeting);
     let mut response = Response::new(body);
     for (name, value) in [

@@ -128,9 +128,8 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         Err(Refused::Ended(_)) => arrive(hub, session, None).await,
         arrived => arrived,
     };
-    let Arrival { opening, channels: before } = arrival.map_err(wanted::refusal)?;
-    let resumed = before.is_some();
-    let greeting = Greeting { channels: before.unwrap_or(channels), resumed };
+    let Arrival { opening, before } = arrival.map_err(wanted::refusal)?;
+    let greeting = Greeting::new(before, channels);
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = acceptance.headers();

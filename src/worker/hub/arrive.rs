@@ -30,8 +30,8 @@ pub(in crate::worker) enum Refused {
 #[derive(Debug)]
 pub(in crate::worker) struct Arrival {
     pub(in crate::worker) opening: Opening,
-    /// The channels of the session that it was before; `None`: it is new.
-    pub(in crate::worker) channels: Option<Vec<String>>,
+    /// The channels of the session that it was before, and the rooms that it was about to enter; `None`: it is new.
+    pub(in crate::worker) before: Option<Before>,
 }
 
 /// A session that has been announced.
@@ -39,8 +39,11 @@ pub(in crate::worker) struct Arrival {
 struct Announced {
     opening: Opening,
     verdict: oneshot::Receiver<Verdict>,
-    channels: Option<Vec<String>>,
+    before: Option<Before>,
 }
+
+/// Channels, and rooms to be entered.
+type Before = (Vec<String>, Vec<String>);
 
 /// What was published, in its order: where, and what.
 type Log = Vec<(Box<str>, Bytes)>;
@@ -78,13 +81,13 @@ pub(in crate::worker) async fn arrive(
 ) -> Result<Arrival, Refused> {
     let patience = hub.config().ws.handshake_timeout;
     let announced = tokio::time::timeout(patience, announce(hub, request, resume)).await;
-    let Announced { opening, verdict, channels } = match announced {
+    let Announced { opening, verdict, before } = match announced {
         Ok(Ok(announced)) => announced,
         Ok(Err(Some(code))) => return Err(Refused::Ended(code)),
         Ok(Err(None)) | Err(_) => return Err(Refused::Verdict(None)),
     };
     match tokio::time::timeout(patience, verdict).await {
-        Ok(Ok(Verdict::Accepted)) => Ok(Arrival { opening, channels }),
+        Ok(Ok(Verdict::Accepted)) => Ok(Arrival { opening, before }),
         Ok(Ok(other)) => Err(Refused::Verdict(Some(other))),
         _ => Err(Refused::Verdict(None)),
     }
@@ -139,12 +142,15 @@ impl State {
         }
         let (sender, verdict) = oneshot::channel();
         self.requests.opens.insert(id, (key, sender));
-        let (channels, origin) = match from {
-            Some((parcel, origin, _)) => (Some(self.those_there_are(parcel.channels)), Some(origin)),
+        let (before, origin) = match from {
+            Some((parcel, origin, _)) => {
+                let channels = self.those_there_are(parcel.channels);
+                (Some((channels, parcel.entering)), Some(origin))
+            }
             None => (None, None),
         };
         let opening = Opening { hub: hub.clone(), key, turn, id, dress, origin, done: false };
-        Ok(Announced { opening, verdict, channels })
+        Ok(Announced { opening, verdict, before })
     }
 
     fn announce(

@@ -83,8 +83,7 @@ async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
     let endpoint = Endpoint::Ws;
     let request = Request { user, device, endpoint, stream: None, address, dress: Dress::Poll };
     let arrival = arrive(hub, request, resume).await?;
-    let resumed = arrival.channels.is_some();
-    let greeting = Greeting { channels: arrival.channels.unwrap_or(channels), resumed };
+    let greeting = Greeting::new(arrival.before, channels);
     arrival.opening.attach_poll(&greeting).ok_or(Refused::Verdict(None))
 }
 

@@ -100,6 +100,20 @@ pub(in crate::worker) struct Greeting {
     pub(in crate::worker) channels: Vec<String>,
     /// Whether it is one that was there before, and nothing is missing.
     pub(in crate::worker) resumed: bool,
+    /// Rooms that it is not in yet.
+    pub(in crate::worker) entering: Vec<String>,
+}
+
+impl Greeting {
+    /// Of a session that was there `before`, or of a new one with the channels that its client asks for.
+    pub(in crate::worker) fn new(before: Option<(Vec<String>, Vec<String>)>, asked: Vec<String>) -> Self {
+        if let Some((mut channels, entering)) = before {
+            channels.extend(entering.iter().cloned());
+            return Self { channels, resumed: true, entering };
+        }
+        let entering = asked.iter().filter(|name| client::room(name).is_some()).cloned().collect();
+        Self { channels: asked, resumed: false, entering }
+    }
 }
 
 /// A session between its announcement and its connection. Dropped before it is attached, the session ends. Never to be

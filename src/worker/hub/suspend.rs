@@ -27,6 +27,8 @@ pub(super) struct Away {
     given: Option<Generation>,
     /// The state channels that it was on.
     states: Vec<Box<str>>,
+    /// The rooms that it was about to enter.
+    entering: Vec<String>,
 }
 
 /// The suspended ones of this worker, and those that ended for good.
@@ -86,9 +88,11 @@ impl State {
             }
             self.leave(*sub, false);
         }
+        let entering: Vec<String> = self.entering(key).map(str::to_owned).collect();
+        entering.iter().for_each(|room| self.turn_back(key, room));
         let session = &mut self.sessions[key as usize];
         session.subscriptions = numbered;
-        session.link = Link::Away(Box::new(Away { has, given: None, states: names }));
+        session.link = Link::Away(Box::new(Away { has, given: None, states: names, entering }));
         self.suspended.count += 1;
         self.suspended.order.push_back((key, turn));
         self.timers.forget(key, turn, clock::mono().after(self.config.resume.window));
@@ -275,8 +279,10 @@ impl State {
         let mut names: Vec<_> =
             own.filter(|name| !super::rooms::is_companion(name)).map(str::to_owned).collect();
         let Some(replay) = &session.replay else { return Taken::Gap };
+        let mut entering: Vec<String> = self.entering(key).map(str::to_owned).collect();
         let has = match &session.link {
             Link::Away(away) => {
+                entering.clone_from(&away.entering);
                 names.extend(away.states.iter().map(|name| name.to_string()));
                 away.has
             }
@@ -294,6 +300,7 @@ impl State {
             since: session.since,
             missed: missed.collect(),
             channels: names,
+            entering,
         }))
     }
 

@@ -27,8 +27,8 @@ impl Service for Main {
         let announced = state.sessions[key as usize].last_in;
         state.send_stats(key, announced);
         state.send_rare_states(key);
-        let rooms: Vec<_> = asked.iter().map(String::as_str).filter(|name| room(name).is_some()).collect();
-        if !greeting.resumed && !rooms.is_empty() {
+        let rooms: Vec<_> = greeting.entering.iter().map(String::as_str).collect();
+        if !rooms.is_empty() {
             state.enter_all(key, &rooms, Vec::new(), None);
         }
     }
