@@ -119,11 +119,6 @@ pub enum Peer {
         /// Whether you are to forget it.
         settled: bool,
     },
-    /// Forget the copy that you were given: its client has not heard of it.
-    Revoke {
-        /// Of which session: its secret with me.
-        secret: u128,
-    },
 }
 
 impl Peer {
@@ -133,11 +128,7 @@ impl Peer {
         match self {
             Self::Take { request, .. } => Some(Self::Taken { request: *request, taken: Taken::Gap }),
             Self::Poll { request, .. } => Some(Self::Polled { request: *request, polled: Polled::Gone }),
-            Self::Taken { .. }
-            | Self::PollGone { .. }
-            | Self::Polled { .. }
-            | Self::GiveUp { .. }
-            | Self::Revoke { .. } => None,
+            Self::Taken { .. } | Self::PollGone { .. } | Self::Polled { .. } | Self::GiveUp { .. } => None,
         }
     }
 }

@@ -110,7 +110,6 @@ impl State {
                 }
             }
             Peer::GiveUp { secret, place, settled } => self.given_up(secret, place, from, settled),
-            Peer::Revoke { secret } => self.revoke(secret),
             Peer::Polled { request, polled } => {
                 if let Some((_, waiter)) = self.forwards.ours.remove(&request) {
                     let _ = waiter.send(polled);

@@ -157,9 +157,12 @@ impl State {
     }
 
     /// Gives a copy of a session to the process where its client is now. What is here is kept, without a connection,
-    /// until the client has heard of the copy: if it comes with the old token, it has not.
+    /// until the client has lived with the copy for a moment: if that is lost before, the old token holds again.
     pub(super) fn take(&mut self, resume: &Resume, user: &UserId, to: Generation) -> Taken {
-        let Some(key) = self.named(resume, user) else {
+        let is_given = |session: &Session| matches!(&session.link, Link::Away(away) if away.given.is_some());
+        let named = self.named(resume, user);
+        let Some(key) = named.filter(|key| !is_given(&self.sessions[*key as usize])) else {
+            // A token is good once.
             let ended = self.suspended.ended.get(&resume.secret).copied();
             return ended.map_or(Taken::Gap, Taken::Ended);
         };
@@ -168,11 +171,7 @@ impl State {
         let subscriptions = self.sessions[key as usize].subscriptions.clone();
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
         let taken = self.pack(key, resume.seen);
-        if let Link::Away(away) = &mut self.sessions[key as usize].link {
-            if let Some(before) = away.given.take() {
-                self.revoke_at(before, resume.secret);
-            }
-        } else {
+        if !self.sessions[key as usize].is_away() {
             let (close, reason) = (Close::Replaced, "another connection has taken this session over");
             self.end_saying(key, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
         }
@@ -183,28 +182,6 @@ impl State {
             _ => {}
         }
         taken
-    }
-
-    /// A copy that was given to a process is of no use: its client has come with the old token again.
-    fn revoke_at(&mut self, holder: Generation, secret: u128) {
-        if holder == self.me.generation {
-            self.revoke(secret);
-        } else {
-            self.relay(holder, Peer::Revoke { secret });
-        }
-    }
-
-    /// Ends a copy that its client has not heard of.
-    pub(super) fn revoke(&mut self, secret: u128) {
-        let of = |session: &Session| session.origin.as_ref().is_some_and(|origin| origin.secret == secret);
-        let found = self.sessions.iter().find(|(_, session)| of(session)).map(|(key, _)| key);
-        if let Some(key) = found.and_then(|key| Key::try_from(key).ok()) {
-            self.sessions[key as usize].origin = None;
-            self.end(key, Close::Replaced);
-            if self.sessions.get(key as usize).is_some_and(Session::is_away) {
-                self.discard(key, None);
-            }
-        }
     }
 
     /// Tells whoever has the session that a copy was made of: it is to forget it, or it is on its own again.
