@@ -83,6 +83,8 @@ pub enum Peer {
         resume: Resume,
         /// Whose.
         user: UserId,
+        /// Whether its client polls: until its next poll it may not have heard of anything.
+        polls: bool,
     },
     /// The answer to a `Take`.
     Taken {
@@ -119,6 +121,11 @@ pub enum Peer {
         /// Whether you are to forget it.
         settled: bool,
     },
+    /// Forget the copy that you were given: its client has come with the old token again.
+    Revoke {
+        /// Of which session: its secret with me.
+        secret: u128,
+    },
 }
 
 impl Peer {
@@ -128,7 +135,11 @@ impl Peer {
         match self {
             Self::Take { request, .. } => Some(Self::Taken { request: *request, taken: Taken::Gap }),
             Self::Poll { request, .. } => Some(Self::Polled { request: *request, polled: Polled::Gone }),
-            Self::Taken { .. } | Self::PollGone { .. } | Self::Polled { .. } | Self::GiveUp { .. } => None,
+            Self::Taken { .. }
+            | Self::PollGone { .. }
+            | Self::Polled { .. }
+            | Self::GiveUp { .. }
+            | Self::Revoke { .. } => None,
         }
     }
 }

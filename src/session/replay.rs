@@ -48,6 +48,8 @@ struct Ring {
     messages: VecDeque<Kept>,
     bytes: usize,
     asked: u32,
+    /// The last message that was forgotten although the client is not known to have it, and where it ended.
+    forgotten: Option<(u32, u64)>,
 }
 
 /// See the module.
@@ -56,8 +58,6 @@ pub struct Replay {
     /// What a client must know to take the session over.
     pub secret: u128,
     last: u32,
-    /// The last message that was forgotten although the client is not known to have it, and where it ended.
-    forgotten: Option<(u32, u64)>,
     /// There only while something is kept: most sessions have nothing.
     ring: Option<Box<Ring>>,
 }
@@ -80,7 +80,7 @@ impl Replay {
     /// Nothing said yet.
     #[must_use]
     pub fn new(secret: u128) -> Self {
-        Self { secret, last: UNNUMBERED, forgotten: None, ring: None }
+        Self { secret, last: UNNUMBERED, ring: None }
     }
 
     /// The number of the last message.
@@ -115,10 +115,7 @@ impl Replay {
             let number = self.last - u32::try_from(ring.messages.len()).unwrap_or(u32::MAX) + 1;
             let Some(old) = ring.messages.pop_front() else { break };
             ring.bytes -= old.frame.len();
-            self.forgotten = Some((number, old.end));
-        }
-        if ring.messages.is_empty() {
-            self.ring = None;
+            ring.forgotten = Some((number, old.end));
         }
         self.last
     }
@@ -126,14 +123,14 @@ impl Replay {
     /// The client has all up to that number.
     pub fn confirm(&mut self, number: u32) {
         let known = number.min(self.last).saturating_sub(self.confirmed());
-        self.forgotten = self.forgotten.filter(|(forgotten, _)| *forgotten > number);
         let Some(ring) = &mut self.ring else { return };
+        ring.forgotten = ring.forgotten.filter(|(forgotten, _)| *forgotten > number);
         for _ in 0..known {
             if let Some(old) = ring.messages.pop_front() {
                 ring.bytes -= old.frame.len();
             }
         }
-        if ring.messages.is_empty() {
+        if ring.messages.is_empty() && ring.forgotten.is_none() {
             self.ring = None;
         }
     }
@@ -149,12 +146,12 @@ impl Replay {
     /// The message of that number, and all before it, have left whole: so many bytes have gone over the connection.
     pub fn left(&mut self, number: u32, position: u64) {
         let Some(back) = self.last.checked_sub(number) else { return };
-        if let Some((forgotten, end @ NOT_YET)) = &mut self.forgotten
+        let Some(ring) = &mut self.ring else { return };
+        if let Some((forgotten, end @ NOT_YET)) = &mut ring.forgotten
             && *forgotten <= number
         {
             *end = position;
         }
-        let Some(ring) = &mut self.ring else { return };
         for kept in ring.messages.iter_mut().rev().skip(back as usize).take_while(|kept| kept.end == NOT_YET)
         {
             kept.end = position;
@@ -165,7 +162,8 @@ impl Replay {
     /// is not.
     #[must_use]
     pub fn within(&self, position: u64) -> Option<u32> {
-        if self.forgotten.is_some_and(|(_, end)| end > position) {
+        let forgotten = self.ring.as_ref().and_then(|ring| ring.forgotten);
+        if forgotten.is_some_and(|(_, end)| end > position) {
             return None;
         }
         let beyond = self.ring.iter().flat_map(|ring| ring.messages.iter().rev());
@@ -367,7 +365,7 @@ mod tests {
                     }
                 }
                 prop_assert!(replay.bytes() <= BOUNDS.bytes && replay.len() as usize <= BOUNDS.messages);
-                prop_assert_eq!(replay.bytes() == 0, replay.ring.is_none());
+                prop_assert_eq!(replay.bytes() == 0, replay.len() == 0);
             }
             heard.extend(way);
             let all: Vec<u8> = (1..=heard.len()).map(|n| u8::try_from(n % 256).unwrap()).collect();

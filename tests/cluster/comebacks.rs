@@ -100,6 +100,25 @@ async fn a_welcome_that_was_lost_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_poll_whose_answer_was_lost_is_asked_again_also_where_it_took_a_session_over() {
+    let cluster = cluster().workers(3).config(NEWS).start().await;
+    let tab = cluster.tab_with("user_id=alice&channels=news").await;
+    let resume = format!("{}.0", token(&tab));
+    let mut sure = vec![];
+    for n in 0..6 {
+        publish(&cluster, n).await;
+        sure.push(json!(n));
+        // The tab lives and is told to go; the answer of each poll is lost, whichever worker gives it.
+        let mut poller = Poller::new(cluster.http, "user_id=alice&channels=news");
+        poller.cursor = Some(resume.clone());
+        let all = poller.poll().await;
+        assert_eq!((&all[0]["type"], &all[0]["resumed"]), (&json!("welcome"), &json!(true)), "{all:?}");
+        assert_eq!(all[1..].iter().map(|message| message["data"].clone()).collect::<Vec<_>>(), sure);
+    }
+    assert_eq!(cluster.stats().await["totals"]["sessions"], 1);
+}
+
+#[tokio::test]
 async fn a_token_is_good_once() {
     let cluster = cluster().workers(3).config(NEWS).start().await;
     for n in 0..6 {

@@ -2,7 +2,8 @@
 //! worker. Whatever is published on its channels on the way is in it.
 
 use super::send::Sent;
-use super::sessions::{Opening, Request};
+use super::sessions::{Dress, Opening, Request};
+use super::suspend::Given;
 use super::{Hub, State};
 use crate::model::Mono;
 use crate::protocol::client::{Close, Resume};
@@ -97,14 +98,14 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
     let (number, answer) = {
         let mut state = hub.lock();
         let Some(resume) = resume else { return Ok(state.announce(hub, request, None)) };
-        let me = state.me.generation;
+        let (me, polls) = (state.me.generation, request.dress == Dress::Poll);
         if resume.home == me {
-            let taken = state.take(&resume, &request.user, me);
+            let taken = state.take(&resume, &request.user, Given { to: me, polls });
             state.settle();
             return state.received(hub, (request, resume), taken, Some(Vec::new())).map_err(Some);
         }
         let number = state.requests.number();
-        let question = Peer::Take { request: number, resume, user: request.user.clone() };
+        let question = Peer::Take { request: number, resume, user: request.user.clone(), polls };
         let (waiter, answer) = oneshot::channel();
         let (hub, home) = (hub.clone(), resume.home);
         let asked = (request, resume);

@@ -1,6 +1,7 @@
 //! What other workers say, over the master: questions for sessions that are here, polls whose sessions are here, and the
 //! answers to ours.
 
+use super::suspend::Given;
 use super::{Hub, Phase, State, poll};
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::{Peer, Poll, Polled};
@@ -90,8 +91,8 @@ impl State {
     /// Hears another worker.
     pub(in crate::worker) fn hear_peer(&mut self, hub: &Hub, from: Generation, peer: Peer) {
         match peer {
-            Peer::Take { request, resume, user } => {
-                let taken = self.take(&resume, &user, from);
+            Peer::Take { request, resume, user, polls } => {
+                let taken = self.take(&resume, &user, Given { to: from, polls });
                 self.relay(from, Peer::Taken { request, taken });
             }
             Peer::Taken { request, taken } => self.taken(request, taken),
@@ -110,6 +111,7 @@ impl State {
                 }
             }
             Peer::GiveUp { secret, place, settled } => self.given_up(secret, place, from, settled),
+            Peer::Revoke { secret } => self.revoke(secret),
             Peer::Polled { request, polled } => {
                 if let Some((_, waiter)) = self.forwards.ours.remove(&request) {
                     let _ = waiter.send(polled);

@@ -51,9 +51,9 @@ impl State {
             (_, Dress::Poll) => self.note_to_poll(key, shared()),
             (_, Dress::Events(body)) => {
                 let dressed = Bytes::from(body.events(bytes, || None::<Resume>));
-                self.write(key, &dressed, || dressed.clone(), Label::default())
+                self.write(key, &dressed, || dressed.clone(), Label::default)
             }
-            (_, Dress::Websocket) => self.write(key, bytes, shared, Label::default()),
+            (_, Dress::Websocket) => self.write(key, bytes, shared, Label::default),
         }
     }
 
@@ -68,7 +68,6 @@ impl State {
         let (now, bounds, home) = (clock::mono(), self.bounds(), self.me.generation);
         let session = &mut self.sessions[key as usize];
         let polls = matches!(session.link, Link::Poll(_));
-        let answer = answer.map(Box::new);
         let mut first = 0;
         if let Some(replay) = &mut session.replay {
             // What waits for a poll is not kept in case of need, it is what the client gets: nothing is dropped there.
@@ -79,11 +78,11 @@ impl State {
             let all = Bounds { messages: usize::MAX, bytes: usize::MAX };
             first = replay.last() + 1;
             for frame in each {
-                replay.push(frame, answer.clone(), now, if polls { all } else { bounds });
+                replay.push(frame, answer.clone().map(Box::new), now, if polls { all } else { bounds });
             }
         }
         let number = session.replay.as_ref().map_or(0, crate::session::Replay::last);
-        let label = Label { number, answer };
+        let label = || Label { number, answer: answer.map(Box::new) };
         let sent = match (&session.link, session.dress) {
             (Link::Away(_), _) => return Sent::Kept,
             (_, Dress::Poll) => {
@@ -120,7 +119,13 @@ impl State {
     }
 
     /// Writes to a session's connection, or lets the rest of the frame wait.
-    fn write(&mut self, key: Key, bytes: &[u8], shared: impl FnOnce() -> Bytes, label: Label) -> Sent {
+    fn write(
+        &mut self,
+        key: Key,
+        bytes: &[u8],
+        shared: impl FnOnce() -> Bytes,
+        label: impl FnOnce() -> Label,
+    ) -> Sent {
         let mut limit = self.config.ws.outbox;
         let session = &mut self.sessions[key as usize];
         if matches!(session.link, Link::Opening) {
@@ -131,7 +136,7 @@ impl State {
             if !outbox.fits(bytes.len(), limit) {
                 return Sent::Never;
             }
-            outbox.push(shared(), label);
+            outbox.push(shared(), label());
             return Sent::Waiting;
         }
         let written = session.wire().map_or(Written::Part(0), |wire| wire.write(bytes));
@@ -143,7 +148,7 @@ impl State {
             Written::Part(gone) => {
                 let now = clock::mono();
                 let mut outbox = Outbox::new(now);
-                outbox.begin(shared(), gone, label);
+                outbox.begin(shared(), gone, label());
                 session.outbox = Some(Box::new(outbox));
                 let turn = session.turn;
                 if let Some(wire) = session.wire() {
@@ -194,7 +199,7 @@ impl State {
         match &mut session.outbox {
             Some(outbox) => outbox.push_first(welcome),
             None => {
-                if self.write(key, &welcome, || welcome.clone(), Label::default()) == Sent::Never {
+                if self.write(key, &welcome, || welcome.clone(), Label::default) == Sent::Never {
                     self.end_unsent(key);
                 }
             }

@@ -18,13 +18,22 @@ use std::time::Duration;
 /// acknowledged, the client may not have read when it is cut.)
 const GLANCE: Duration = Duration::from_secs(1);
 
+/// Who has a copy of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    /// Which process.
+    pub(super) to: Generation,
+    /// Its client polls: it may come with the old token again, for nobody knows whether the answer has come.
+    pub(super) polls: bool,
+}
+
 /// What a suspended session has instead of a connection.
 #[derive(Debug)]
 pub(super) struct Away {
     /// The last numbered message that its client is known to have; `None`: some that are forgotten it has not.
     has: Option<u32>,
-    /// The process that has a copy of it, as long as it is not sure that the client has heard of that.
-    given: Option<Generation>,
+    /// Who has a copy of it, as long as it is not sure that the client has heard of that.
+    given: Option<Given>,
     /// The state channels that it was on.
     states: Vec<Box<str>>,
     /// The rooms that it was about to enter.
@@ -158,8 +167,10 @@ impl State {
 
     /// Gives a copy of a session to the process where its client is now. What is here is kept, without a connection,
     /// until the client has lived with the copy for a moment: if that is lost before, the old token holds again.
-    pub(super) fn take(&mut self, resume: &Resume, user: &UserId, to: Generation) -> Taken {
-        let is_given = |session: &Session| matches!(&session.link, Link::Away(away) if away.given.is_some());
+    pub(super) fn take(&mut self, resume: &Resume, user: &UserId, to: Given) -> Taken {
+        let used = |given: Given| !given.polls;
+        let is_given =
+            |session: &Session| matches!(&session.link, Link::Away(away) if away.given.is_some_and(used));
         let named = self.named(resume, user);
         let Some(key) = named.filter(|key| !is_given(&self.sessions[*key as usize])) else {
             // A token is good once.
@@ -171,7 +182,11 @@ impl State {
         let subscriptions = self.sessions[key as usize].subscriptions.clone();
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
         let taken = self.pack(key, resume.seen);
-        if !self.sessions[key as usize].is_away() {
+        if let Link::Away(away) = &mut self.sessions[key as usize].link {
+            if let Some(before) = away.given.take() {
+                self.revoke_at(before.to, resume.secret);
+            }
+        } else {
             let (close, reason) = (Close::Replaced, "another connection has taken this session over");
             self.end_saying(key, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
         }
@@ -182,6 +197,29 @@ impl State {
             _ => {}
         }
         taken
+    }
+
+    /// A copy that was given to a process is of no use: its client has come with the old token again.
+    fn revoke_at(&mut self, holder: Generation, secret: u128) {
+        if holder == self.me.generation {
+            self.revoke(secret);
+        } else {
+            self.relay(holder, Peer::Revoke { secret });
+        }
+    }
+
+    /// Ends a copy that its client has not heard of.
+    pub(super) fn revoke(&mut self, secret: u128) {
+        let of = |session: &Session| session.origin.as_ref().is_some_and(|origin| origin.secret == secret);
+        let found = self.sessions.iter().find(|(_, session)| of(session)).map(|(key, _)| key);
+        let Some(key) = found.and_then(|key| Key::try_from(key).ok()) else { return };
+        self.sessions[key as usize].origin = None;
+        if !self.sessions[key as usize].is_away() {
+            self.end(key, Close::Replaced);
+        }
+        if self.sessions.get(key as usize).is_some_and(Session::is_away) {
+            self.discard(key, None);
+        }
     }
 
     /// Tells whoever has the session that a copy was made of: it is to forget it, or it is on its own again.
@@ -199,7 +237,9 @@ impl State {
         let Some(session) = self.sessions.get_mut(place as usize) else { return };
         let same = session.replay.as_ref().is_some_and(|replay| replay.secret == secret);
         match &mut session.link {
-            Link::Away(away) if same && away.given == Some(holder) => away.given = None,
+            Link::Away(away) if same && away.given.is_some_and(|given| given.to == holder) => {
+                away.given = None
+            }
             _ => return,
         }
         if settled {
@@ -217,7 +257,7 @@ impl State {
     pub(super) fn holder_gone(&mut self, holder: Generation) {
         for (_, session) in &mut self.sessions {
             if let Link::Away(away) = &mut session.link
-                && away.given == Some(holder)
+                && away.given.is_some_and(|given| given.to == holder)
             {
                 away.given = None;
             }
