@@ -7,7 +7,7 @@ mod users;
 
 pub use channels::{Channel, Channels, Frames, Kind, Step, Subscription};
 pub use outbox::{Answer, Label, Outbox};
-pub use replay::{Bounds, Kept, NO_TICKET, Replay, UNNUMBERED};
+pub use replay::{Bounds, Kept, NO_TICKET, Replay};
 pub use users::Users;
 
 /// Place of a session in its worker's table. Only valid together with the session's id: places are used again.

@@ -11,9 +11,6 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The number of what is not numbered.
-pub const UNNUMBERED: u32 = 0;
-
 /// The ticket of an answer for which nobody waits.
 pub const NO_TICKET: u64 = 0;
 
@@ -80,7 +77,7 @@ impl Replay {
     /// Nothing said yet.
     #[must_use]
     pub fn new(secret: u128) -> Self {
-        Self { secret, last: UNNUMBERED, ring: None }
+        Self { secret, last: 0, ring: None }
     }
 
     /// The number of the last message.

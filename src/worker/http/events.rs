@@ -1,33 +1,22 @@
 //! `GET /api/v1/events`: a session over Server-Sent Events.
 
 use super::takeover::Takeover;
-use super::wanted;
-use super::{refuse, wanted::Wanted};
+use super::wanted::{self, Wanted};
 use crate::protocol::client::{Problem, Resume};
 use crate::protocol::cluster::Endpoint;
 use crate::transports::sse::Body;
 use crate::worker::hub::{Dress, Greeting, Hub, Refused, SessionRequest, arrive};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 
 /// Serves the route.
 pub(super) async fn open(State(hub): State<Hub>, request: Request) -> Response {
-    begin(&hub, request).await.unwrap_or_else(|problem| {
-        hub.lock().counters.count_refused(problem.slug);
-        refuse::with(&problem)
-    })
+    begin(&hub, request).await.unwrap_or_else(|problem| wanted::refused(&hub, &problem))
 }
 
 async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    if request.method() == Method::HEAD {
-        // It would open a session that nobody listens to.
-        return Ok(super::method_not_allowed(request).await);
-    }
-    let client = wanted::client(&request)?;
-    let Wanted { user, device, channels, resume } =
-        wanted::read(&hub.config(), Endpoint::Ws, &request, client)?;
-    wanted::takes_sessions(hub)?;
+    let Wanted { user, device, address, channels, resume } = wanted::read_main(hub, &request)?;
     let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let resume = last.and_then(Resume::parse).or(resume);
     let chunks = request.version() >= Version::HTTP_11;
@@ -36,7 +25,7 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
         device,
         endpoint: Endpoint::Ws,
         stream: None,
-        address: client.counted,
+        address,
         dress: Dress::Events(if chunks { Body::Chunked } else { Body::Plain }),
     };
     let arrival = match arrive(hub, session, resume).await {

@@ -96,10 +96,7 @@ type On = (Endpoint, Option<Box<str>>);
 
 async fn open_on(hub: Hub, on: On, request: Request) -> Response {
     let result = negotiate(&hub, on, request).await;
-    result.unwrap_or_else(|problem| {
-        hub.lock().counters.count_refused(problem.slug);
-        refuse::with(&problem)
-    })
+    result.unwrap_or_else(|problem| wanted::refused(&hub, &problem))
 }
 
 async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Result<Response, Problem> {
@@ -111,17 +108,15 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         }
         Err(_) => None,
     };
-    let client = wanted::client(&request)?;
-    let Wanted { user, device, channels, resume } = wanted::read(&hub.config(), endpoint, &request, client)?;
-    wanted::takes_sessions(hub)?;
+    let Wanted { user, device, address, channels, resume } = wanted::read(hub, endpoint, &request)?;
     let Some(acceptance) = acceptance else {
         // Only asked what an upgrade would get: nothing is opened, and nothing counted.
-        let question = Question::Admission(endpoint, user.as_str(), client.counted);
+        let question = Question::Admission(endpoint, user.as_str(), address);
         let verdict = admin::ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
         return wanted::permitted(verdict).map(|()| upgrade_required());
     };
     let dress = Dress::Websocket;
-    let session = SessionRequest { user, device, endpoint, stream, address: client.counted, dress };
+    let session = SessionRequest { user, device, endpoint, stream, address, dress };
     let resume = resume.filter(|_| endpoint == Endpoint::Ws);
     let arrival = match arrive(hub, session.clone(), resume).await {
         // A token that is good no more is no token.

@@ -7,7 +7,10 @@ use crate::protocol::client::{Problem, Resume, room};
 use crate::protocol::cluster::{Endpoint, Verdict};
 use crate::worker::hub::{Hub, Phase, Refused};
 use axum::extract::{Query, Request};
+use axum::http::Method;
+use axum::response::Response;
 use serde::Deserialize;
+use std::net::IpAddr;
 
 #[derive(Deserialize)]
 struct Parameters {
@@ -22,24 +25,33 @@ struct Parameters {
 pub(super) struct Wanted {
     pub(super) user: UserId,
     pub(super) device: Option<Device>,
+    /// Where from; IPv6 cut to its /64.
+    pub(super) address: IpAddr,
     pub(super) channels: Vec<String>,
     /// The session that it comes back to. One of which nothing can be read is none.
     pub(super) resume: Option<Resume>,
 }
 
-/// Whose request it is.
-pub(super) fn client(request: &Request) -> Result<Client, Problem> {
-    let client = request.extensions().get::<Client>().copied();
-    client.ok_or_else(|| Problem::new(500, "internal-error", "the client has no address"))
+/// What a request for a main session without a WebSocket asks for.
+pub(super) fn read_main(hub: &Hub, request: &Request) -> Result<Wanted, Problem> {
+    if request.method() == Method::HEAD {
+        return Err(Problem::new(
+            405,
+            "method-not-allowed",
+            "it would open a session that nobody listens to",
+        ));
+    }
+    read(hub, Endpoint::Ws, request)
 }
 
-/// Reads the query.
-pub(super) fn read(
-    config: &Config,
-    endpoint: Endpoint,
-    request: &Request,
-    client: Client,
-) -> Result<Wanted, Problem> {
+/// Reads the query of a request for a session, where this worker takes any.
+pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<Wanted, Problem> {
+    let (config, stops) = {
+        let state = hub.lock();
+        (state.config.clone(), state.phase == Phase::Stopping)
+    };
+    let client = request.extensions().get::<Client>().copied();
+    let client = client.ok_or_else(|| Problem::new(500, "internal-error", "the client has no address"))?;
     let query = Query::<Parameters>::try_from_uri(request.uri())
         .map_err(|error| Problem::new(400, "invalid-query", error.body_text()))?;
     let bad_user = |error| Problem::new(400, "invalid-user-id", format!("user_id {error}"));
@@ -51,11 +63,14 @@ pub(super) fn read(
     let device = query.device.as_deref().map(Device::new).transpose();
     let device = device.map_err(|error| Problem::new(400, "invalid-device", format!("device {error}")))?;
     let channels = match endpoint {
-        Endpoint::Ws => channels(config, query.channels.as_deref())?,
+        Endpoint::Ws => channels(&config, query.channels.as_deref())?,
         _ => Vec::new(),
     };
     let resume = query.cursor.as_deref().or(query.resume.as_deref()).and_then(Resume::parse);
-    Ok(Wanted { user, device, channels, resume })
+    if stops {
+        return Err(draining());
+    }
+    Ok(Wanted { user, device, address: client.counted, channels, resume })
 }
 
 fn channels(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Problem> {
@@ -89,11 +104,14 @@ fn channels(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Problem
 }
 
 /// A worker that ends takes nobody.
-pub(super) fn takes_sessions(hub: &Hub) -> Result<(), Problem> {
-    if hub.lock().phase == Phase::Stopping {
-        return Err(Problem::new(503, "draining", "this worker takes no new sessions"));
-    }
-    Ok(())
+pub(super) fn draining() -> Problem {
+    Problem::new(503, "draining", "this worker takes no new sessions")
+}
+
+/// The answer to a request for a session that is refused: it is counted.
+pub(super) fn refused(hub: &Hub, problem: &Problem) -> Response {
+    hub.lock().counters.count_refused(problem.slug);
+    super::refuse::with(problem)
 }
 
 /// Why a session cannot be; an ended one is the transport's matter.
