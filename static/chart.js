@@ -39,7 +39,7 @@ export class Chart {
     this.#parts = Object.fromEntries(
       ["gaps", "grid", "bars", "partial", "line", "cursor"].map((name) => [name, shape("path", { class: name })]),
     );
-    Object.assign(this.#parts, { svg, labels: shape("g"), end: shape("circle", { class: "end", r: 4 }), spot: shape("circle", { class: "spot", r: 5 }) });
+    Object.assign(this.#parts, { svg, labels: shape("g"), end: shape("circle", { class: "end", r: 4, hidden: "" }), spot: shape("circle", { class: "spot", r: 5, hidden: "" }) });
     const { gaps: gap, grid, bars, partial, line, labels, end, cursor, spot } = this.#parts;
     svg.append(gap, grid, bars, partial, line, labels, end, cursor, spot);
     this.#at.plot.append(svg);
