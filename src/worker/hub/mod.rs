@@ -19,7 +19,6 @@ mod timers;
 pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
 pub(super) use peers::poll_anywhere;
-pub(super) use requests::Lost;
 pub(super) use sessions::{Dress, Greeting, Opening, Request as SessionRequest};
 pub(super) use timers::TICK;
 

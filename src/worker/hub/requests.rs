@@ -8,10 +8,6 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
-/// The master's answer never came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::worker) struct Lost;
-
 /// Who waits.
 #[derive(Debug)]
 pub(super) enum Waiter {

@@ -366,8 +366,7 @@ impl State {
     pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
         let found = self.sessions.iter().find(|(_, session)| session.id == id && !session.is_away());
         if let Some(key) = found.and_then(|(key, _)| u32::try_from(key).ok()) {
-            let event =
-                EventText { event: close.slug(), reason: "by an administrator", reconnect_in_ms: None };
+            let event = EventText { close, reason: "by an administrator", reconnect_in_ms: None };
             self.end_saying(key, close, &event);
         }
     }
@@ -384,7 +383,7 @@ impl State {
         let keys: Vec<Key> = here.take(most).filter_map(|(key, _)| u32::try_from(key).ok()).collect();
         for (place, key) in (0..).zip(&keys) {
             let event = EventText {
-                event: close.slug(),
+                close,
                 reason: if close == Close::Shutdown { "the daemon stops" } else { "the worker is replaced" },
                 reconnect_in_ms: Some(first + place * each),
             };

@@ -188,7 +188,7 @@ impl State {
             }
         } else {
             let (close, reason) = (Close::Replaced, "another connection has taken this session over");
-            self.end_saying(key, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
+            self.end_saying(key, close, &EventText { close, reason, reconnect_in_ms: None });
         }
         match self.sessions.get_mut(key as usize).map(|session| &mut session.link) {
             Some(Link::Away(away)) if taken != Taken::Gap => away.given = Some(to),

@@ -3,7 +3,7 @@
 
 use super::Service;
 use crate::os::clock;
-use crate::protocol::client;
+use crate::protocol::client::{self, ServerType};
 use crate::protocol::cluster::{BROADCAST, Skip, client_name};
 use crate::session::Key;
 use crate::worker::hub::{Greeting, State};
@@ -26,10 +26,10 @@ impl Service for Broadcast {
 
     fn text(&self, state: &mut State, key: Key, text: &str) {
         let (name, time) = (name(state, key), clock::wall());
-        let frame = frame::text(client::relayed("broadcast", text, &name, time));
+        let frame = frame::text(client::relayed(ServerType::Broadcast, text, &name, time));
         let skip = Skip { key, session: state.sessions[key as usize].id };
         state.spread(BROADCAST, &frame, Some(skip));
-        state.say(key, &client::relayed("echo", text, &name, time));
+        state.say(key, &client::relayed(ServerType::Echo, text, &name, time));
     }
 }
 
