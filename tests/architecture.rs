@@ -58,15 +58,6 @@ const CIRCLES: &[&[&str]] = &[
         "bin/btc-cluster-load/watch.rs",
     ],
     &[
-        "cli/check.rs",
-        "cli/ctl.rs",
-        "cli/daemon.rs",
-        "cli/exec.rs",
-        "cli/mod.rs",
-        "cli/price.rs",
-        "cli/probe.rs",
-    ],
-    &[
         "config/build.rs",
         "config/endpoints.rs",
         "config/file.rs",
@@ -79,14 +70,6 @@ const CIRCLES: &[&[&str]] = &[
         "config/valid.rs",
     ],
     &[
-        "feeder/lines/file.rs",
-        "feeder/lines/follower.rs",
-        "feeder/lines/mod.rs",
-        "feeder/lines/program.rs",
-        "feeder/lines/splitter.rs",
-    ],
-    &["feeder/policy/line.rs", "feeder/policy/mod.rs"],
-    &[
         "master/children.rs",
         "master/control.rs",
         "master/core.rs",
@@ -96,12 +79,7 @@ const CIRCLES: &[&[&str]] = &[
         "master/reload.rs",
     ],
     &["master/rooms/ledger.rs", "master/rooms/mod.rs", "master/rooms/room.rs"],
-    &["model/provenance.rs", "model/quote.rs"],
-    &["net/kept.rs", "net/listen.rs"],
     &["protocol/cluster.rs", "protocol/peer.rs"],
-    &["providers/build.rs", "providers/command.rs", "providers/dialect.rs", "providers/replay.rs"],
-    &["providers/connection.rs", "providers/push.rs"],
-    &["providers/digits.rs", "providers/fault.rs"],
     &[
         "worker/http/admin.rs",
         "worker/http/history.rs",
@@ -133,7 +111,6 @@ const CIRCLES: &[&[&str]] = &[
         "worker/http/page.rs",
         "worker/http/upgrade.rs",
     ],
-    &["ws/close.rs", "ws/violation.rs"],
 ];
 /// The only room that may say what the compiler cannot check.
 const UNSAFE_ROOM: &str = "os";

@@ -2,8 +2,10 @@
 
 mod backoff;
 mod candle;
+mod health;
 mod hush;
 mod ids;
+mod price;
 mod provenance;
 mod quote;
 mod rate;
@@ -12,10 +14,12 @@ mod wheel;
 
 pub use backoff::Backoff;
 pub use candle::{Candle, Candles, Interval, Packed};
+pub use health::{Health, Rules};
 pub use hush::Hush;
 pub use ids::{Device, IdError, RequestId, SessionId, Symbol, UserId};
+pub use price::{Price, PriceError};
 pub use provenance::{Contribution, Said, SourceVerdict};
-pub use quote::{Health, Price, PriceError, Quote, Rules};
+pub use quote::Quote;
 pub use rate::{Gcra, Rate, RateError};
 pub use time::{Boot, Mono, Wall};
 pub use wheel::Wheel;

@@ -4,10 +4,11 @@
 //! serve market data only. Prices are strings of 8 decimals, stamps milliseconds.
 
 use super::digits::parse;
-use super::fault::{Reply, one_line};
 use super::pairs::{Pairs, Said, Wanted};
 use super::poll::Poll;
 use super::push::Push;
+use super::reply::Reply;
+use super::text::one_line;
 use super::{Fault, Sink, digits};
 use crate::model::Symbol;
 use serde::Deserialize;
@@ -170,7 +171,7 @@ impl Poll for Rest {
 
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         // The status first: a refusal by place has a body that says `"code":0`.
-        if let Some(fault) = Fault::of_status(reply) {
+        if let Some(fault) = reply.fault() {
             return Err(fault);
         }
         let tickers: Vec<Ticker<'_>> = if reply.body.trim_ascii_start().starts_with(b"[") {

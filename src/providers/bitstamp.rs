@@ -5,9 +5,10 @@
 //! of tickers, so it may rest for minutes. A pair is called `btcusd`.
 
 use super::each::{Ask, Each};
-use super::fault::{Reply, one_line};
 use super::pairs::{Pairs, Said, Wanted};
 use super::push::Push;
+use super::reply::Reply;
+use super::text::one_line;
 use super::{Fault, Sink, digits};
 use crate::model::Symbol;
 use serde::Deserialize;

@@ -4,9 +4,10 @@
 //! RFC 3339. A pair is called as a symbol is (`BTC-USD`). Types that are not known are to be ignored.
 
 use super::each::{Ask, Each};
-use super::fault::{Reply, one_line};
 use super::pairs::{Pairs, Said, Wanted};
 use super::push::Push;
+use super::reply::Reply;
+use super::text::one_line;
 use super::{Fault, Sink, digits};
 use crate::model::Symbol;
 use serde::Deserialize;

@@ -3,9 +3,9 @@
 //! A program gets an empty standard input, no environment but `PATH`, and a process group of its own, which is killed
 //! whole when the session ends, however it ends. What it says on standard error goes to the log, a few lines a minute.
 
-use super::dialect::Listen;
 use super::murmur::Murmur;
 use super::program::{Group, Outlet};
+use super::push::Listen;
 use super::{Fault, PriceProvider, Sink, line};
 use crate::model::Symbol;
 use async_trait::async_trait;

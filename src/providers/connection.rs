@@ -1,8 +1,8 @@
 //! One connection to a source that pushes, from opening it to the fault that ends it.
 
-use super::fault::one_line;
 use super::http::Socket;
 use super::push::{Limits, Push};
+use super::text::one_line;
 use super::{Budget, Fault, Http, Sink, Tick};
 use crate::model::Symbol;
 use futures_util::{SinkExt, StreamExt};

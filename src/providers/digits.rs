@@ -53,7 +53,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Fault>
 
 /// What serde says of a message that is not what it should be.
 pub(super) fn skip(error: &serde_json::Error) -> Fault {
-    Fault::Skip(super::fault::one_line(&error.to_string()))
+    Fault::Skip(super::text::one_line(&error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a program says on standard error, for the log: a few lines a minute, over all its lives, then their number.
 
-use super::fault::one_line;
+use super::text::one_line;
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -1,6 +1,6 @@
 //! What an exchange is asked for, under its own names: what every dialect of an exchange needs.
 
-use super::fault::one_line;
+use super::text::one_line;
 use super::{Fault, Sink, Tick};
 use crate::model::{Price, Symbol, Wall};
 

@@ -1,8 +1,8 @@
 //! One file that is followed, by a thread of its own: a disk that hangs stops nobody else.
 
-use super::Spout;
 use super::follower::{Follower, Seen};
 use super::pace::Pace;
+use super::sink::LineSink;
 use crate::model::Hush;
 use crate::os::clock;
 use crate::protocol::cluster::Mark;
@@ -31,11 +31,11 @@ impl Thread {
     ///
     /// # Errors
     /// As `pthread_create(3)`.
-    pub(super) fn start(path: &Path, mark: Option<Mark>, spout: Spout) -> io::Result<Self> {
+    pub(super) fn start(path: &Path, mark: Option<Mark>, sink: LineSink) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut follow = Follow {
             path: path.to_owned(),
-            spout,
+            sink,
             stop: stop.clone(),
             pace: Pace::default(),
             state: State::There,
@@ -66,7 +66,7 @@ enum State {
 /// The thread's side.
 struct Follow {
     path: PathBuf,
-    spout: Spout,
+    sink: LineSink,
     stop: Arc<AtomicBool>,
     pace: Pace,
     state: State,
@@ -76,7 +76,7 @@ struct Follow {
 impl Follow {
     fn work(&mut self, mut follower: Follower) {
         while !self.stopped() {
-            match follower.look(self.spout.longest()) {
+            match follower.look(self.sink.longest()) {
                 Seen::Some(bytes, lines) => {
                     self.pace.bytes(bytes, clock::mono());
                     lines.into_iter().for_each(|(text, mark)| self.say(text, mark));
@@ -94,14 +94,14 @@ impl Follow {
         // Lines of a file that no stream carries any more are nobody's.
         if !self.stopped() {
             self.pace.line(clock::mono());
-            self.spout.say(text, Some(mark));
+            self.sink.say(text, Some(mark));
         }
     }
 
     /// Waits until more may be taken.
     fn hold(&self) {
         self.rest(self.pace.wait(clock::mono()));
-        while self.spout.is_full() && !self.stopped() {
+        while self.sink.is_full() && !self.stopped() {
             self.rest(BEHIND);
         }
     }
