@@ -3,7 +3,7 @@
 use super::follower::{Follower, Seen};
 use super::pace::Pace;
 use super::sink::LineSink;
-use crate::model::Hush;
+use crate::model::LogLimiter;
 use crate::os::clock;
 use crate::protocol::cluster::Mark;
 use std::io;
@@ -39,7 +39,7 @@ impl Thread {
             stop: stop.clone(),
             pace: Pace::default(),
             state: State::There,
-            hush: Hush::default(),
+            limiter: LogLimiter::default(),
         };
         let follower = Follower::new(path.to_owned(), mark);
         let name = thread::Builder::new().name("lines".to_owned()).stack_size(STACK);
@@ -70,7 +70,7 @@ struct Follow {
     stop: Arc<AtomicBool>,
     pace: Pace,
     state: State,
-    hush: Hush<State>,
+    limiter: LogLimiter<State>,
 }
 
 impl Follow {
@@ -131,10 +131,10 @@ impl Follow {
     fn is(&mut self, state: State) {
         let now = clock::mono();
         let news = if state == self.state {
-            self.hush.wake(now)
+            self.limiter.wake(now)
         } else {
             self.state = state.clone();
-            self.hush.change(state, now).map(|hushed| (self.state.clone(), hushed))
+            self.limiter.change(state, now).map(|hushed| (self.state.clone(), hushed))
         };
         let (path, Some((state, hushed))) = (self.path.display(), news) else { return };
         match state {

@@ -3,7 +3,7 @@
 use super::pace::Pace;
 use super::sink::LineSink;
 use super::splitter::Splitter;
-use crate::model::{Backoff, Hush};
+use crate::model::{Backoff, LogLimiter};
 use crate::os::clock;
 use crate::providers::{Group, Murmur, Outlet};
 use std::time::Duration;
@@ -23,7 +23,7 @@ const BEHIND: Duration = Duration::from_millis(20);
 pub(super) async fn run(program: Vec<String>, sink: LineSink) {
     let name = program.first().cloned().unwrap_or_default();
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
-    let (mut murmur, mut hush) = (Murmur::default(), Hush::<()>::default());
+    let (mut murmur, mut limiter) = (Murmur::default(), LogLimiter::<()>::default());
     loop {
         let begun = clock::mono();
         let why = live(&program, &sink, &mut murmur).await;
@@ -32,7 +32,7 @@ pub(super) async fn run(program: Vec<String>, sink: LineSink) {
         if now.since(begun) >= WELL {
             backoff.reset();
         }
-        if let Some(hushed) = hush.change((), now) {
+        if let Some(hushed) = limiter.change((), now) {
             tracing::warn!(event = "stream-program", program = name, why, hushed, "it is started again");
         }
         sleep(backoff.next(fastrand::f64())).await;
