@@ -15,7 +15,7 @@ use crate::net::listen::Listeners;
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::notify::Notifier;
-use crate::protocol::cluster::{Generation, Port, Slot, ToFeeder, ToWorker};
+use crate::protocol::cluster::{Generation, Port, Role, Slot, ToFeeder, ToWorker};
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Action, Fleet, Spawned, spawn};
 use rustix::process::Signal;
@@ -122,21 +122,23 @@ impl Master {
     pub(super) fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Start { slot, generation } => self.start(slot, generation),
+                Action::Start { role, generation } => self.start(role, generation),
                 Action::Drain { generation } => self.drain(generation),
                 Action::Stop { generation } => self.stop_child(generation),
                 Action::Kill { generation, why } => {
                     tracing::warn!(event = "child-killed", generation, ?why);
                     self.kill(generation);
                 }
-                Action::Died { slot, pause, .. } => {
-                    tracing::info!(event = "child-restart", worker = slot, ?pause);
+                Action::Died { role, pause, .. } => {
+                    let (child, worker) = (role.as_str(), role.worker());
+                    tracing::info!(event = "child-restart", child, worker, ?pause);
                 }
-                Action::GivenUp { slot, .. } => {
+                Action::GivenUp { role, .. } => {
+                    let worker = role.worker().unwrap_or_default();
                     tracing::error!(
                         event = "worker-given-up",
-                        worker = slot,
-                        "died too often; the others serve on; `btc-cluster ctl restart-worker {slot}` tries again"
+                        worker,
+                        "died too often; the others serve on; `btc-cluster ctl restart-worker {worker}` tries again"
                     );
                     self.tell_when_all_ready();
                 }
@@ -144,8 +146,9 @@ impl Master {
                     tracing::error!(event = "all-workers-failed");
                     self.over = Some(false);
                 }
-                Action::ReplacementFailed { slot, .. } => {
-                    tracing::error!(event = "replacement-failed", worker = slot, "the old process serves on");
+                Action::ReplacementFailed { role, .. } => {
+                    let (child, worker) = (role.as_str(), role.worker());
+                    tracing::error!(event = "replacement-failed", child, worker, "the old process serves on");
                     self.candidate_failed();
                 }
                 Action::RollingDone => tracing::info!(event = "workers-replaced"),
@@ -167,27 +170,29 @@ impl Master {
 
     fn stop_child(&self, generation: Generation) {
         let Some(child) = self.children.0.get(&generation) else { return };
-        let _ = if child.is_worker() {
-            // A little less than the daemon has itself, so that the last words are out in time.
-            let within = self.config.shutdown.grace.mul_f64(0.9);
-            child.link.send(&ToWorker::Stop(within))
-        } else {
-            child.link.send(&ToFeeder::Stop)
+        let _ = match child.role {
+            Role::Feeder => child.link.send(&ToFeeder::Stop),
+            Role::Worker(_) => {
+                // A little less than the daemon has itself, so that the last words are out in time.
+                let within = self.config.shutdown.grace.mul_f64(0.9);
+                child.link.send(&ToWorker::Stop(within))
+            }
         };
     }
 
-    fn start(&mut self, slot: Slot, generation: Generation) {
+    fn start(&mut self, role: Role, generation: Generation) {
         let now = clock::mono();
-        match spawn(slot) {
+        let (child, worker) = (role.as_str(), role.worker());
+        match spawn(role) {
             Ok(spawned) => {
                 let pid = spawned.pid;
-                tracing::info!(event = "child-started", worker = slot, pid, generation);
-                self.settle_in(slot, generation, spawned);
+                tracing::info!(event = "child-started", child, worker, pid, generation);
+                self.settle_in(role, generation, spawned);
                 let actions = self.fleet.started(now, generation, pid);
                 self.act(actions);
             }
             Err(error) => {
-                tracing::error!(event = "child-not-started", worker = slot, %error);
+                tracing::error!(event = "child-not-started", child, worker, %error);
                 let actions = self.fleet.start_failed(now, generation);
                 self.act(actions);
             }
@@ -195,7 +200,7 @@ impl Master {
     }
 
     /// A process is there: its link is served, its exit awaited, and it is told what it must know.
-    fn settle_in(&mut self, slot: Slot, generation: Generation, spawned: Spawned) {
+    fn settle_in(&mut self, role: Role, generation: Generation, spawned: Spawned) {
         let Spawned { pid, sender, mut receiver, writer, exit } = spawned;
         let writing = tokio::spawn(writer.run());
         let events = self.events.clone();
@@ -217,18 +222,21 @@ impl Master {
             writing.abort();
             let _ = events.send(Event::Exited(generation, how)).await;
         });
-        self.children.0.insert(generation, Child::new(slot, sender, pid));
-        if slot == 0 {
-            let json = self.config_json.clone();
-            // What the one before said is not known of this one.
-            self.refused(BTreeMap::new());
-            self.tell_marks(generation);
-            self.tell_feeder(generation, &json);
-            return;
+        self.children.0.insert(generation, Child::new(role, sender, pid));
+        self.ledger.born(generation, role, clock::mono());
+        match role {
+            Role::Feeder => {
+                let json = self.config_json.clone();
+                // What the one before said is not known of this one.
+                self.refused(BTreeMap::new());
+                self.tell_marks(generation);
+                self.tell_feeder(generation, &json);
+            }
+            Role::Worker(slot) => {
+                self.directory.worker_born(generation, slot);
+                self.welcome(slot, generation);
+            }
         }
-        self.directory.worker_born(generation, slot);
-        self.ledger.born(generation, slot, clock::mono());
-        self.welcome(slot, generation);
     }
 
     fn welcome(&mut self, slot: Slot, generation: Generation) {

@@ -5,7 +5,7 @@ use super::core::{Master, workers};
 use crate::config::{Config, Effect, Faults, Loaded, diff};
 use crate::net::listen::Listeners;
 use crate::os::clock;
-use crate::protocol::cluster::{Generation, ToWorker};
+use crate::protocol::cluster::{Generation, Role, ToWorker};
 use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -155,7 +155,7 @@ impl Master {
         let message = ToWorker::Config { revision: self.revision, config: &self.config_json };
         self.children.tell_workers(&message);
         let feeders: Vec<_> =
-            self.children.0.iter().filter(|(_, c)| !c.is_worker()).map(|(g, _)| *g).collect();
+            self.children.0.iter().filter(|(_, c)| c.role == Role::Feeder).map(|(g, _)| *g).collect();
         feeders.into_iter().for_each(|feeder| self.tell_feeder(feeder, &self.config_json));
         self.rooms.configure(super::peers::limits(&self.config));
         self.router.set_rate(self.config.limits.quotes_per_user);

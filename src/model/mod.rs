@@ -9,6 +9,7 @@ mod price;
 mod provenance;
 mod quote;
 mod rate;
+mod text;
 mod time;
 mod wheel;
 
@@ -21,5 +22,6 @@ pub use price::{Price, PriceError};
 pub use provenance::{Contribution, Said, SourceVerdict};
 pub use quote::Quote;
 pub use rate::{Gcra, Rate, RateError};
+pub use text::one_line;
 pub use time::{Boot, Mono, Wall};
 pub use wheel::Wheel;

@@ -6,10 +6,9 @@
 
 use super::poll::Poll;
 use super::reply::Reply;
-use super::text::one_line;
 use super::{Fault, Sink, Tick, digits, http};
 use crate::config::Secret;
-use crate::model::Symbol;
+use crate::model::{Symbol, one_line};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;

@@ -2,9 +2,8 @@
 
 use super::http::Socket;
 use super::push::{Limits, Push};
-use super::text::one_line;
 use super::{Budget, Fault, Http, Sink, Tick};
-use crate::model::Symbol;
+use crate::model::{Symbol, one_line};
 use futures_util::{SinkExt, StreamExt};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

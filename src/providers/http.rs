@@ -3,8 +3,8 @@
 
 use super::budget::Hosts;
 use super::reply::Reply;
-use super::text::one_line;
 use super::{Budget, Fault};
+use crate::model::one_line;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 #[cfg(test)]

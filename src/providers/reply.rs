@@ -1,7 +1,7 @@
 //! An HTTP answer, and what its status means.
 
-use super::text::one_line;
 use super::{Fault, digits};
+use crate::model::one_line;
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! One child: how the master starts it, and how it finds its master.
 
 use crate::os::{process, signals};
-use crate::protocol::cluster::Slot;
+use crate::protocol::cluster::Role;
 use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, link};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -32,41 +32,6 @@ const MASTERS_OWN: [&str; 8] = [
     "MAINPID",
 ];
 
-/// What a child is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Talks to exchanges.
-    Feeder,
-    /// Talks to clients.
-    Worker(Slot),
-}
-
-impl Role {
-    /// Whose the slot is.
-    #[must_use]
-    pub fn of(slot: Slot) -> Self {
-        if slot == 0 { Self::Feeder } else { Self::Worker(slot) }
-    }
-
-    /// Its word on the hidden command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Feeder => "feeder",
-            Self::Worker(_) => "worker",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Feeder => f.write_str("feeder"),
-            Self::Worker(slot) => write!(f, "worker {slot}"),
-        }
-    }
-}
-
 /// A child that has just been started.
 #[derive(Debug)]
 pub struct Spawned {
@@ -82,12 +47,11 @@ pub struct Spawned {
     pub exit: Exit,
 }
 
-/// Starts the child of a slot. To be called on the main thread, for a child dies with the *thread* that started it.
+/// Starts a child. To be called on the main thread, for a child dies with the *thread* that started it.
 ///
 /// # Errors
 /// As `socketpair(2)`, `fork(2)` and `execve(2)`: too many processes, no memory.
-pub fn spawn(slot: Slot) -> io::Result<Spawned> {
-    let role = Role::of(slot);
+pub fn spawn(role: Role) -> io::Result<Spawned> {
     spawn_program(role, OsStr::new(PROGRAM), &[SUBCOMMAND.into(), role.as_str().into()])
 }
 
