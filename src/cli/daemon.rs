@@ -1,6 +1,7 @@
 //! `btc-cluster run`: validates first, then is the master.
 
-use super::{FAILED, check};
+use super::check;
+use super::codes::FAILED;
 use crate::config::{Faults, Source, load};
 use crate::{log, master};
 use std::process::ExitCode;

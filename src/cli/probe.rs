@@ -1,7 +1,8 @@
 //! `btc-cluster probe`: what is between this machine and each price source.
 
 use super::arguments::Probe;
-use super::{FAILED, OK, USAGE, check};
+use super::check;
+use super::codes::{FAILED, OK, USAGE};
 use crate::config::{Faults, PriceConfig, Provider, Source, load};
 use crate::providers::{Content, Finding, Http, Proxies, Step, build, probe};
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 //! A program gets an empty standard input, no environment but `PATH`, and a process group of its own, which is killed
 //! whole when the session ends, however it ends. What it says on standard error goes to the log, a few lines a minute.
 
-use super::dialect::Listen;
+use super::push::Listen;
 use super::{Fault, PriceProvider, Sink, line};
 use crate::model::Symbol;
 use crate::programs::{Group, Outlet, StderrLog};

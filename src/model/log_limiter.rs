@@ -11,7 +11,7 @@ const APART: Duration = Duration::from_secs(60);
 /// One thing that changes between a few states. Each state has its own minute, so that neither of two is hidden by
 /// the other.
 #[derive(Clone, Debug)]
-pub struct Hush<S> {
+pub struct LogLimiter<S> {
     said: BTreeMap<S, Mono>,
     /// Changes since the last one that was said.
     hushed: u64,
@@ -19,13 +19,13 @@ pub struct Hush<S> {
     waiting: Option<S>,
 }
 
-impl<S> Default for Hush<S> {
+impl<S> Default for LogLimiter<S> {
     fn default() -> Self {
         Self { said: BTreeMap::new(), hushed: 0, waiting: None }
     }
 }
 
-impl<S: Clone + Ord> Hush<S> {
+impl<S: Clone + Ord> LogLimiter<S> {
     /// It is `state` from now on. `Some`: it is to be said, with the number of changes before it that were not.
     pub fn change(&mut self, state: S, now: Mono) -> Option<u64> {
         self.waiting = Some(state);
@@ -70,37 +70,37 @@ mod tests {
 
     #[test]
     fn the_first_of_each_is_said_at_once_and_the_last_for_sure() {
-        let mut hush = Hush::default();
-        assert_eq!((hush.change('a', at(0)), hush.change('b', at(1))), (Some(0), Some(0)));
+        let mut limiter = LogLimiter::default();
+        assert_eq!((limiter.change('a', at(0)), limiter.change('b', at(1))), (Some(0), Some(0)));
         assert_eq!(
-            (hush.change('a', at(2)), hush.change('b', at(3)), hush.change('a', at(4))),
+            (limiter.change('a', at(2)), limiter.change('b', at(3)), limiter.change('a', at(4))),
             (None, None, None)
         );
-        assert_eq!((hush.due(), hush.wake(at(59))), (Some(at(60)), None));
-        assert_eq!((hush.wake(at(60)), hush.due()), (Some(('a', 2)), None));
-        assert_eq!(hush.change('b', at(61)), Some(0));
+        assert_eq!((limiter.due(), limiter.wake(at(59))), (Some(at(60)), None));
+        assert_eq!((limiter.wake(at(60)), limiter.due()), (Some(('a', 2)), None));
+        assert_eq!(limiter.change('b', at(61)), Some(0));
     }
 
     proptest! {
         #[test]
         fn no_more_than_one_a_minute_and_nothing_is_lost(story in prop::collection::vec((0u64..90, 0u8..4), 1..200)) {
-            let (mut hush, mut now) = (Hush::default(), at(1));
+            let (mut limiter, mut now) = (LogLimiter::default(), at(1));
             let mut said: Vec<(Mono, u8, u64)> = Vec::new();
             let mut changes = 0;
             for (pause, state) in story {
                 let next = now.after(Duration::from_secs(pause));
-                if let Some(due) = hush.due().filter(|due| *due <= next) {
+                if let Some(due) = limiter.due().filter(|due| *due <= next) {
                     let due = due.max(now);
-                    said.extend(hush.wake(due).map(|(state, hushed)| (due, state, hushed)));
+                    said.extend(limiter.wake(due).map(|(state, hushed)| (due, state, hushed)));
                 }
                 now = next;
                 changes += 1;
-                said.extend(hush.change(state, now).map(|hushed| (now, state, hushed)));
+                said.extend(limiter.change(state, now).map(|hushed| (now, state, hushed)));
                 // What was said last is what is, or it will be said within a minute.
                 let told = said.last().map(|(_, told, _)| *told) == Some(state);
-                prop_assert!(told || hush.due().is_some_and(|due| due <= now.after(APART)));
+                prop_assert!(told || limiter.due().is_some_and(|due| due <= now.after(APART)));
             }
-            let rest = hush.due().map(|due| due.max(now)).and_then(|due| Some((due, hush.wake(due)?)));
+            let rest = limiter.due().map(|due| due.max(now)).and_then(|due| Some((due, limiter.wake(due)?)));
             said.extend(rest.map(|(due, (state, hushed))| (due, state, hushed)));
             for state in 0..4 {
                 let times: Vec<_> = said.iter().filter(|(_, told, _)| *told == state).map(|(at, ..)| *at).collect();

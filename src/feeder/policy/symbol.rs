@@ -1,6 +1,6 @@
 //! One symbol: what each source has said of it, what is out, and the pace at which prices get out.
 
-use super::Member;
+use super::settings::Member;
 use crate::feeder::Now;
 use crate::feeder::median::Refusal;
 use crate::feeder::sanity::{Jumps, Lag};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct SymbolState {
     pub standings: BTreeMap<u32, Standing>,
     /// Failover: the source that is served.
     pub serving: Option<u32>,
@@ -102,7 +102,7 @@ impl Standing {
     }
 }
 
-impl Line {
+impl SymbolState {
     /// Other members; `turned` when the policy is another one.
     pub(super) fn reconfigure(&mut self, members: &[Member], turned: bool) {
         let stays = |id: u32| members.iter().any(|member| member.id == id);
