@@ -1,10 +1,10 @@
 //! Fan-out: one message by the admin route to every session.
 
-use super::Options;
-use super::http::Client;
-use super::report::{Fanout, Latency, as_f64, micros};
-use super::sessions::Crowd;
-use super::usage::{Family, own_cpu_us};
+use crate::client::Client;
+use crate::options::Options;
+use crate::report::{Fanout, Latency, as_f64, micros};
+use crate::sessions::Crowd;
+use crate::usage::{Family, own_cpu_us};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,8 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends the messages, the next when the one before has reached everybody.
 pub(crate) async fn publish(crowd: &Crowd, options: &Options, family: &Family) -> Result<Fanout, String> {
-    let mut client = Client::new(options.admin.address);
-    let path = format!("{}/api/v1/channels/{}/messages", options.admin.path, options.channel);
+    let mut client = Client::new(options.ports.admin.address);
+    let path = format!("{}/api/v1/channels/{}/messages", options.ports.admin.path, options.ports.channel);
     let (start, cpu, own) = (Instant::now(), family.cpu_us(), own_cpu_us());
     let (mut all, mut expected, mut wanted) = (Vec::new(), 0, 0);
     for number in 0..options.messages {

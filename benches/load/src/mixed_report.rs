@@ -1,10 +1,9 @@
 //! The figures of `mixed`.
 
-use crate::guest::Guests;
+use crate::counters::{Comebacks, Guests, Replay, Talks};
 use crate::losses::Losses;
 use crate::receipts::Tally;
 use crate::report::{as_f64, counts};
-use crate::stage::{Comebacks, Replay, Talks};
 use crate::watch::{Sample, Totals};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Messages to a channel, and quotes for whoever is there; of each it is known what the answer was.
 
-use crate::http::Client;
+use crate::client::Client;
 use crate::stage::Stage;
 use serde::Deserialize;
 use std::rc::Rc;

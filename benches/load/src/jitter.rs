@@ -1,12 +1,13 @@
 //! Clients that are cut again and again and come back, while messages are published: each message once and in order?
 
 use crate::decoder::Transport;
-use crate::habit::{Habit, duration};
 use crate::jitter_report::Jitter;
-use crate::line::{Ports, Who};
+use crate::line::Who;
 use crate::member::{Member, Record};
+use crate::options::{Churn, Ports};
 use crate::posting::{ask_all, publish_all};
 use crate::stage::Stage;
+use crate::units::rate;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,36 +46,11 @@ pub(crate) struct Options {
     /// So many a second.
     #[arg(long, default_value_t = 2.0, value_parser = rate)]
     pub(crate) rate: f64,
-    /// A client is cut about so often (30 % more or less).
-    #[arg(long, default_value = "15s", value_parser = duration)]
-    pub(crate) every: Duration,
-    /// And comes back after about so long.
-    #[arg(long, default_value = "2s", value_parser = duration)]
-    pub(crate) away: Duration,
-    /// Percent of the cuts that leave a ghost.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) ghosts: u8,
-    /// Percent of the comebacks over another transport.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) wander: u8,
-    /// Percent of the comebacks that are cut before they have heard a word. They have a token that may be spent.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) hasty: u8,
     /// Quotes a second for random users, away or not; every 202 must be true.
     #[arg(long, num_args = 0..=1, default_value = "0", default_missing_value = "50", value_parser = rate)]
     pub(crate) quotes: f64,
-    /// Handshakes at the same time while all are opened.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) open_inflight: u32,
-    /// One JSON object instead of a table.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Events per second.
-pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
-    if (0.0..=10_000.0).contains(&rate) { Ok(rate) } else { Err(format!("{text}: 0 to 10000")) }
+    #[command(flatten)]
+    pub(crate) churn: Churn,
 }
 
 type Records = Vec<(Transport, Rc<RefCell<Record>>)>;
@@ -103,15 +79,8 @@ pub(crate) async fn run(options: &Options) -> Result<Jitter, String> {
 /// Starts all clients and waits for their sessions.
 async fn open(stage: &Rc<Stage>, options: &Options, members: &mut JoinSet<()>) -> Result<Records, String> {
     let end = Instant::now() + OPENING;
-    let turns = Arc::new(Semaphore::new(options.open_inflight as usize));
-    let habit = Habit {
-        every: Some(options.every).filter(|every| !every.is_zero()),
-        away: options.away,
-        ghosts: options.ghosts,
-        wander: options.wander,
-        hasty: options.hasty,
-        asks: None,
-    };
+    let turns = Arc::new(Semaphore::new(options.churn.open_inflight as usize));
+    let habit = options.churn.habit(None);
     let mut records = Records::new();
     for (index, transport) in (0..options.clients).zip(options.transports.iter().cycle()) {
         let turn = timeout_at(end, turns.clone().acquire_owned()).await;

@@ -80,35 +80,9 @@ pub(crate) fn life(mean: Duration) -> Duration {
     mean.mul_f64((-fastrand::f64().max(1e-9).ln()).min(5.0))
 }
 
-/// A duration as it is said on the command line: `15s`, `300ms`, `2m`, `15`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" | "s" => 1.0,
-        "ms" => 0.001,
-        "m" => 60.0,
-        unit => return Err(format!("{unit} is no unit: ms, s or m")),
-    };
-    let number: f64 = digits.parse().map_err(|_| format!("{text} is no duration, like 15s"))?;
-    if !(0.0..=7200.0).contains(&(number * unit)) {
-        return Err(format!("{text}: at most two hours"));
-    }
-    Ok(Duration::from_secs_f64(number * unit))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_read() {
-        for (text, millis) in [("15s", 15_000), ("300ms", 300), ("2m", 120_000), ("1.5", 1500), ("0", 0)] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for bad in ["", "s", "5h", "-1", "3h", "NaN", "1e9"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn lives_and_cuts_are_spread() {

@@ -5,35 +5,11 @@ use crate::habit::about;
 use crate::line::{Door, Line, Who};
 use crate::stage::Stage;
 use crate::talk::Talk;
-use serde::Serialize;
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
-
-/// What they have seen.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Guests {
-    pub(crate) opened: u64,
-    pub(crate) heard: u64,
-    pub(crate) lost: u64,
-    /// By close code.
-    pub(crate) closed: BTreeMap<u16, u64>,
-    /// By status.
-    pub(crate) refused: BTreeMap<u16, u64>,
-}
-
-impl Guests {
-    fn end(&mut self, end: End) {
-        match end {
-            End::Closed(code) => *self.closed.entry(code).or_default() += 1,
-            End::Refused(status) => *self.refused.entry(status).or_default() += 1,
-            _ => self.lost += 1,
-        }
-    }
-}
 
 /// One of them, until it leaves; it comes back when it loses its connection before.
 pub(crate) async fn live(

@@ -1,9 +1,9 @@
 //! What comes over a session's connection, taken apart: the same messages, whichever the transport.
 
-use crate::events::{Chunks, events};
-use crate::frame::{CLOSE, PING, TEXT, close_code, frames};
-use crate::http;
 use crate::said::Polled;
+use btc_cluster_client::events::{Chunks, block};
+use btc_cluster_client::frame::{CLOSE, PING, TEXT, close_code, frames};
+use btc_cluster_client::http::Response;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -73,14 +73,16 @@ impl Decoder {
     pub(crate) fn take(&mut self, new: &[u8], hear: &mut impl FnMut(Heard<'_>)) -> Result<(), End> {
         if self.head {
             self.rest.extend_from_slice(new);
-            let Some(head) = http::head(&self.rest).map_err(|_| End::Strange)? else { return Ok(()) };
+            let Some((head, size)) = Response::head(&self.rest).map_err(|_| End::Strange)? else {
+                return Ok(());
+            };
             let wanted = if self.transport == Transport::Ws { 101 } else { 200 };
             if head.status != wanted {
                 return Err(End::Refused(head.status));
             }
             self.head = false;
-            self.chunks = head.chunked.then(Chunks::default);
-            let body = std::mem::take(&mut self.rest).split_off(head.size);
+            self.chunks = head.is_chunked().then(Chunks::default);
+            let body = std::mem::take(&mut self.rest).split_off(size);
             return self.body(&body, hear);
         }
         self.body(new, hear)
@@ -118,32 +120,40 @@ impl Decoder {
                 });
                 end.map_or(Ok(used), Err)
             }
-            Transport::Sse => Ok(events(bytes, |event| {
-                hear(Heard::Message(event.data.as_bytes()));
-                if let Some(id) = event.id {
-                    hear(Heard::Place(id));
-                }
-            })),
+            Transport::Sse => Ok(events(bytes, hear)),
             Transport::Poll => poll(bytes, hear),
         }
     }
 }
 
+fn events(bytes: &[u8], hear: &mut impl FnMut(Heard<'_>)) -> usize {
+    let mut at = 0;
+    while let Some((block, size)) = block(&bytes[at..]) {
+        at += size;
+        let Some(data) = block.data else { continue };
+        hear(Heard::Message(data.as_bytes()));
+        if let Some(id) = block.id {
+            hear(Heard::Place(id));
+        }
+    }
+    at
+}
+
 fn poll(bytes: &[u8], hear: &mut impl FnMut(Heard<'_>)) -> Result<usize, End> {
-    let Some(answer) = http::parse(bytes).map_err(|_| End::Strange)? else { return Ok(0) };
+    let Some((answer, size)) = Response::parse(bytes).map_err(|_| End::Strange)? else { return Ok(0) };
     if answer.status != 200 {
         return Err(End::Refused(answer.status));
     }
-    let polled: Polled<'_> = serde_json::from_str(&answer.body).map_err(|_| End::Strange)?;
+    let polled: Polled<'_> = serde_json::from_slice(&answer.body).map_err(|_| End::Strange)?;
     for message in polled.messages {
         hear(Heard::Message(message.get().as_bytes()));
     }
     hear(Heard::Place(polled.cursor));
-    if answer.close {
+    if answer.is_last() {
         return Err(End::NotKept);
     }
     hear(Heard::Answered);
-    Ok(answer.size)
+    Ok(size)
 }
 
 #[cfg(test)]

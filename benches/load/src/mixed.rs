@@ -2,13 +2,12 @@
 //! workers may die. Is every 202 true, does everything return to where it was?
 
 use crate::crowd::Crowd;
-use crate::habit::{Habit, duration};
-use crate::jitter::rate;
-use crate::line::Ports;
 use crate::mixed_report::{Mixed, row};
+use crate::options::{Churn, Ports};
 use crate::posting::{ask_all, publish_all};
 use crate::speaker::speak;
 use crate::stage::Stage;
+use crate::units::{duration, minutes, rate};
 use crate::watch::{Sample, kill_workers, sample, slope, until_empty};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -32,6 +31,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// Columns: second, processes, RSS and PSS of all of them in MiB, their descriptors, sessions by the statistics, main
 /// sessions by this tool (some are away), worst lag of a worker in ms, quotes accepted so far, workers killed so far.
 #[derive(Clone, Debug, clap::Args)]
+#[command(mut_arg("every", |arg| arg.default_value("30s")))]
+#[command(mut_arg("ghosts", |arg| arg.default_value("5")))]
+#[command(mut_arg("wander", |arg| arg.default_value("10")))]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) ports: Ports,
@@ -45,21 +47,6 @@ pub(crate) struct Options {
     /// How long a session lives on average. Then it leaves, half of them without a word, and another takes its place.
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub(crate) lifetime: Duration,
-    /// A main session is cut about so often and comes back; 0: never.
-    #[arg(long, default_value = "30s", value_parser = duration)]
-    pub(crate) every: Duration,
-    /// After about so long.
-    #[arg(long, default_value = "2s", value_parser = duration)]
-    pub(crate) away: Duration,
-    /// Percent of the cuts that leave the old connection open, unread, until the client is back.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) ghosts: u8,
-    /// Percent of the comebacks over another transport.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) wander: u8,
-    /// Percent of the comebacks that are cut before they have heard a word. They have a token that may be spent.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) hasty: u8,
     /// Chat rooms; half of the main sessions are in one. 0: none.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=120))]
     pub(crate) rooms: u32,
@@ -78,17 +65,8 @@ pub(crate) struct Options {
     /// What the statistics may take to be empty after the last client has left.
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub(crate) settle: Duration,
-    /// Handshakes at the same time.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) open_inflight: u32,
-    /// One JSON object instead of lines.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-fn minutes(text: &str) -> Result<f64, String> {
-    let minutes: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
-    if (0.1..=240.0).contains(&minutes) { Ok(minutes) } else { Err(format!("{text}: 0.1 to 240")) }
+    #[command(flatten)]
+    pub(crate) churn: Churn,
 }
 
 pub(crate) async fn run(options: &Options, master: u32) -> Result<Mixed, String> {
@@ -119,18 +97,11 @@ pub(crate) async fn run(options: &Options, master: u32) -> Result<Mixed, String>
 fn crowd(stage: &Rc<Stage>, options: &Options, end: Instant) -> Crowd {
     Crowd {
         stage: stage.clone(),
-        habit: Habit {
-            every: Some(options.every).filter(|every| !every.is_zero()),
-            away: options.away,
-            ghosts: options.ghosts,
-            wander: options.wander,
-            hasty: options.hasty,
-            asks: Some(Duration::from_secs(10)),
-        },
+        habit: options.churn.habit(Some(Duration::from_secs(10))),
         lifetime: options.lifetime.max(Duration::from_secs(1)),
         rooms: if options.says > 0.0 { options.rooms } else { 0 },
         end,
-        turns: Arc::new(Semaphore::new(options.open_inflight as usize)),
+        turns: Arc::new(Semaphore::new(options.churn.open_inflight as usize)),
         born: Cell::new(1),
         alive: RefCell::default(),
         losses: RefCell::default(),
@@ -179,7 +150,7 @@ fn help(stage: &Rc<Stage>, options: &Options, master: u32) -> Vec<Helper> {
 async fn watch(crowd: &Crowd, options: &Options, master: u32, report: &mut Mixed) {
     let stage = &crowd.stage;
     let told = |sample: &Sample| {
-        if !options.json {
+        if !options.churn.json {
             println!("{}", row(sample, &stage.receipts.borrow().tally(), stage.kills.borrow().len()));
         }
     };

@@ -1,9 +1,10 @@
 //! One connection of a session, over any transport.
 
+use crate::connect::connect;
 use crate::decoder::{Decoder, End, Heard, Transport};
-use crate::frame::{CLOSE, TEXT, masked, pong};
-use crate::sessions::connect;
-use crate::target::Target;
+use crate::options::Ports;
+use btc_cluster_client::frame::{self, CLOSE, TEXT, pong};
+use btc_cluster_client::http::{Request, get, upgrade};
 use socket2::SockRef;
 use std::fmt::Write as _;
 use std::io;
@@ -15,26 +16,6 @@ use tokio::time::timeout;
 
 /// Longer than any connection should take.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where the daemon is.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Ports {
-    /// The WebSocket endpoint of main sessions; other endpoints are beside it.
-    #[arg(long, default_value = "ws://127.0.0.1:8080/ws")]
-    pub(crate) url: Target,
-    /// The HTTP port: events, polls, quotes, statistics.
-    #[arg(long, default_value = "http://127.0.0.1:3000")]
-    pub(crate) http: Target,
-    /// The admin port, for messages to a channel.
-    #[arg(long, default_value = "http://127.0.0.1:3001")]
-    pub(crate) admin: Target,
-    /// The channel of these messages; the daemon must allow it.
-    #[arg(long, default_value = "news")]
-    pub(crate) channel: String,
-    /// The master's process id; found by its listening socket where it is not given.
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
-}
 
 /// Whose session it is.
 #[derive(Debug)]
@@ -80,16 +61,17 @@ impl Line {
         resume: Option<&str>,
     ) -> Result<Self, End> {
         let transport = door.transport();
-        let (address, request) = match (door, transport) {
-            (Door::Other(path), _) => (ports.url.address, upgrade(ports, who, path, None)),
-            (_, Transport::Ws) => (ports.url.address, upgrade(ports, who, &ports.url.path, resume)),
-            (_, Transport::Sse) => (ports.http.address, listen(ports, who, resume)),
-            (_, Transport::Poll) => (ports.http.address, poll(ports, who, resume)),
+        let (target, request) = match (door, transport) {
+            (Door::Other(path), _) => (&ports.url, open_ws(path, who, None)),
+            (_, Transport::Ws) => (&ports.url, open_ws(&ports.url.path, who, resume)),
+            (_, Transport::Sse) => (&ports.http, listen(ports, who, resume)),
+            (_, Transport::Poll) => (&ports.http, poll(ports, who, resume)),
         };
+        let request = request.bytes(&target.address.to_string());
         let opening = async {
-            let mut stream = connect(address, who.index % 50_000).await?;
+            let mut stream = connect(target.address, who.index % 50_000).await?;
             stream.set_nodelay(true)?;
-            stream.write_all(request.as_bytes()).await?;
+            stream.write_all(&request).await?;
             io::Result::Ok(stream)
         };
         let stream = timeout(PATIENCE, opening).await;
@@ -117,7 +99,10 @@ impl Line {
             let (mut cursor, mut written) = (String::new(), true);
             decoder.take(new, &mut |heard: Heard<'_>| match heard {
                 Heard::Ping(payload) => written &= send(stream, &pong(payload)),
-                Heard::Answered => written &= send(stream, poll(ports, who, Some(&cursor)).as_bytes()),
+                Heard::Answered => {
+                    let host = ports.http.address.to_string();
+                    written &= send(stream, &poll(ports, who, Some(&cursor)).bytes(&host));
+                }
                 Heard::Place(place) => {
                     cursor.replace_range(.., place);
                     hear(Heard::Place(place));
@@ -132,12 +117,12 @@ impl Line {
 
     /// Says something over a WebSocket; `false`: it could not be sent.
     pub(crate) fn say(&self, text: &str) -> bool {
-        send(&self.stream, &masked(TEXT, text.as_bytes()))
+        send(&self.stream, &frame::message(TEXT, text.as_bytes()))
     }
 
     /// A close with 1000.
     pub(crate) fn leave(&self) {
-        send(&self.stream, &masked(CLOSE, &1000_u16.to_be_bytes()));
+        send(&self.stream, &frame::message(CLOSE, &1000_u16.to_be_bytes()));
     }
 
     /// Dropped without reading what is there; with a reset even where nothing is.
@@ -151,35 +136,30 @@ fn send(stream: &TcpStream, bytes: &[u8]) -> bool {
     stream.try_write(bytes).is_ok_and(|len| len == bytes.len())
 }
 
-fn upgrade(ports: &Ports, who: &Who, path: &str, resume: Option<&str>) -> String {
+/// The query that names a session, and what its client returns with.
+fn query(who: &Who, name: &str, value: Option<&str>) -> String {
     let mut query = format!("user_id={}", who.user);
     if !who.channels.is_empty() {
         let _ = write!(query, "&channels={}", who.channels);
     }
-    if let Some(resume) = resume {
-        let _ = write!(query, "&resume={resume}");
+    if let Some(value) = value {
+        let _ = write!(query, "&{name}={value}");
     }
-    format!(
-        "GET {path}?{query} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        ports.url.address
-    )
+    query
 }
 
-fn listen(ports: &Ports, who: &Who, resume: Option<&str>) -> String {
-    let last = resume.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-    format!(
-        "GET {}/api/v1/events?user_id={}&channels={} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n{last}\r\n",
-        ports.http.path, who.user, who.channels, ports.http.address
-    )
+fn open_ws(path: &str, who: &Who, resume: Option<&str>) -> Request {
+    upgrade(&format!("{path}?{}", query(who, "resume", resume)))
 }
 
-fn poll(ports: &Ports, who: &Who, cursor: Option<&str>) -> String {
-    let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-    format!(
-        "GET {}/api/v1/poll?user_id={}&channels={}{cursor} HTTP/1.1\r\nHost: {}\r\n\r\n",
-        ports.http.path, who.user, who.channels, ports.http.address
-    )
+fn listen(ports: &Ports, who: &Who, resume: Option<&str>) -> Request {
+    let request = get(&format!("{}/api/v1/events?{}", ports.http.path, query(who, "", None)));
+    let request = request.header("Accept", "text/event-stream");
+    if let Some(id) = resume { request.header("Last-Event-ID", id) } else { request }
+}
+
+fn poll(ports: &Ports, who: &Who, cursor: Option<&str>) -> Request {
+    get(&format!("{}/api/v1/poll?{}", ports.http.path, query(who, "cursor", cursor)))
 }
 
 #[cfg(test)]

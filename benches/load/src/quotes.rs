@@ -1,10 +1,10 @@
 //! Quotes: a POST for a user, and the frame on that user's session.
 
-use super::Options;
-use super::http::Client;
-use super::report::{Latency, Quotes, as_f64, micros};
-use super::sessions::{Crowd, user};
-use super::usage::{Family, own_cpu_us};
+use crate::client::Client;
+use crate::options::Options;
+use crate::report::{Latency, Quotes, as_f64, micros};
+use crate::sessions::{Crowd, user};
+use crate::usage::{Family, own_cpu_us};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -30,8 +30,8 @@ pub(crate) async fn ask(crowd: &Rc<Crowd>, options: &Options, family: &Family) -
     let end = start + Duration::from_secs(options.seconds.into());
     let mut tasks = JoinSet::new();
     for poster in 0..posters {
-        let client = Client::new(options.http.address);
-        let path = format!("{}/api/v1/quotes", options.http.path);
+        let client = Client::new(options.ports.http.address);
+        let path = format!("{}/api/v1/quotes", options.ports.http.path);
         let users = (poster..crowd.size).step_by(posters as usize);
         tasks.spawn_local(post(crowd.clone(), posted.clone(), client, path, users.collect(), end));
     }

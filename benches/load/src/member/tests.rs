@@ -3,7 +3,8 @@
 use super::Member;
 use crate::decoder::Transport;
 use crate::habit::Habit;
-use crate::line::{Ports, Who};
+use crate::line::Who;
+use crate::options::Ports;
 use crate::stage::Stage;
 use std::rc::Rc;
 use std::time::Duration;

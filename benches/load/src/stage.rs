@@ -1,12 +1,12 @@
 //! What all clients of a run share: what has been published, what has been accepted, and what they have seen.
 
 use crate::comeback::Back;
+use crate::counters::{Comebacks, Guests, Replay, Replays, Talks};
 use crate::decoder::Transport;
-use crate::guest::Guests;
-use crate::line::{Ports, Who};
+use crate::line::Who;
+use crate::options::Ports;
 use crate::receipts::Receipts;
 use crate::report::{Latency, micros};
-use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -47,57 +47,6 @@ impl Course {
     pub(crate) fn done_at(&self, moment: Instant) -> u32 {
         u32::try_from(self.done.partition_point(|done| *done <= moment)).unwrap_or(u32::MAX)
     }
-}
-
-/// How clients were cut, and how they came back.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Comebacks {
-    /// By this tool, by kind.
-    pub(crate) cuts: BTreeMap<&'static str, u32>,
-    /// Connections that ended otherwise, without a word.
-    pub(crate) lost: u32,
-    /// By close code.
-    pub(crate) closed: BTreeMap<u16, u32>,
-    /// By status.
-    pub(crate) refused: BTreeMap<u16, u32>,
-    /// Not the protocol.
-    pub(crate) strange: u32,
-    /// Welcomes with `resumed: true`.
-    pub(crate) resumed: u32,
-    /// Welcomes with `resumed: false` to who asked for more.
-    pub(crate) gaps: u32,
-    /// Polls that went on over another connection without a welcome.
-    pub(crate) continued: u32,
-    /// Sessions that the server has ended for good, and that began anew.
-    pub(crate) ended: u32,
-}
-
-/// What was missed when a client came back, and came again. Samples in microseconds.
-#[derive(Debug, Default)]
-pub(crate) struct Replays {
-    /// From the connection's first packet to the last missed message.
-    pub(crate) whole: Vec<u32>,
-    /// From the welcome to it.
-    pub(crate) welcomed: Vec<u32>,
-}
-
-/// Replays as they are reported.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Replay {
-    pub(crate) count: usize,
-    /// From the connection's first packet to the last missed message.
-    pub(crate) whole: Latency,
-    /// From the welcome to the last missed message.
-    pub(crate) from_welcome: Latency,
-}
-
-/// Questions over a session, and their answers.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Talks {
-    pub(crate) asked: u64,
-    pub(crate) answered: u64,
-    /// Not answered for long, over a connection that was there.
-    pub(crate) unanswered: u64,
 }
 
 /// See the module.

@@ -1,24 +1,24 @@
 //! Many WebSocket sessions of one process: opened, kept alive, and listened to. What is read is parsed from one
 //! buffer on the stack; a session holds bytes only while half a frame is there.
 
-use super::Options;
-use super::frame::{CLOSE, PING, TEXT, close_code, frame, frames, pong};
-use super::report::{Latency, Open, micros};
+use crate::connect::{PER_ADDRESS, connect};
+use crate::options::Options;
+use crate::report::{Latency, Open, micros};
+use btc_cluster_client::frame::{CLOSE, PING, TEXT, close_code, frame, frames, pong};
+use btc_cluster_client::http::{Response, upgrade};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, timeout};
 
-/// So many connections get one source address: ports are 28,000 by default.
-const PER_ADDRESS: u32 = 20_000;
 /// Longer than any handshake should take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -90,14 +90,14 @@ pub(crate) fn user(index: u32) -> String {
 
 /// Opens all sessions, some at a time.
 pub(crate) async fn open_all(crowd: &Rc<Crowd>, options: &Options) -> Result<Open, String> {
-    if crowd.size > PER_ADDRESS && options.url.address.is_ipv6() {
+    if crowd.size > PER_ADDRESS && options.ports.url.address.is_ipv6() {
         return Err(format!("more than {PER_ADDRESS} sessions need an IPv4 address in --url"));
     }
     let turns = Arc::new(Semaphore::new(options.open_inflight as usize));
     let (start, mut opening) = (Instant::now(), JoinSet::new());
     for index in 0..crowd.size {
         let Ok(turn) = turns.clone().acquire_owned().await else { break };
-        let (crowd, address, path) = (crowd.clone(), options.url.address, request(options, index));
+        let (crowd, address, path) = (crowd.clone(), options.ports.url.address, request(options, index));
         opening.spawn_local(async move {
             let begun = Instant::now();
             let opened = timeout(PATIENCE, open(address, index, &path)).await;
@@ -124,45 +124,31 @@ pub(crate) async fn open_all(crowd: &Rc<Crowd>, options: &Options) -> Result<Ope
     Ok(Open { opened, failed, seconds, per_second, latency: Latency::of(times) })
 }
 
-fn request(options: &Options, index: u32) -> String {
-    let (path, user, channel) = (&options.url.path, user(index), &options.channel);
-    format!(
-        "GET {path}?user_id={user}&channels={channel} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        options.url.address
-    )
+fn request(options: &Options, index: u32) -> Vec<u8> {
+    let Options { ports, .. } = options;
+    let path = format!("{}?user_id={}&channels={}", ports.url.path, user(index), ports.channel);
+    upgrade(&path).bytes(&ports.url.address.to_string())
 }
 
-/// From the connection to the first frame; returns what is there of the next.
-async fn open(address: SocketAddr, index: u32, request: &str) -> Result<(TcpStream, Vec<u8>), String> {
+/// Connects and waits for the first frame; returns the connection and the bytes after that frame.
+async fn open(address: SocketAddr, index: u32, request: &[u8]) -> Result<(TcpStream, Vec<u8>), String> {
     let words = |error: io::Error| error.to_string();
     let mut stream = connect(address, index).await.map_err(words)?;
-    stream.write_all(request.as_bytes()).await.map_err(words)?;
+    stream.write_all(request).await.map_err(words)?;
     let mut bytes = Vec::with_capacity(1024);
+    let response = Response::read(&mut stream, &mut bytes, true).await.map_err(words)?;
+    if response.status != 101 {
+        return Err(format!("status {}", response.status));
+    }
     loop {
+        if let Some(welcome) = frame(&bytes) {
+            let size = welcome.size;
+            return Ok((stream, bytes.split_off(size)));
+        }
         if stream.read_buf(&mut bytes).await.map_err(words)? == 0 {
             return Err("closed in the handshake".to_owned());
         }
-        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let status = bytes.get(9..12).map_or("nothing".into(), String::from_utf8_lossy);
-        if status != "101" {
-            return Err(format!("status {status}"));
-        }
-        let rest = &bytes[end + 4..];
-        if let Some((_, _, welcome)) = frame(rest) {
-            return Ok((stream, rest[welcome..].to_vec()));
-        }
     }
-}
-
-pub(crate) async fn connect(address: SocketAddr, index: u32) -> io::Result<TcpStream> {
-    let SocketAddr::V4(_) = address else { return TcpStream::connect(address).await };
-    let socket = TcpSocket::new_v4()?;
-    let source = u8::try_from(index / PER_ADDRESS).unwrap_or(u8::MAX);
-    if source > 0 {
-        socket.bind((Ipv4Addr::new(127, 0, 0, 1 + source), 0).into())?;
-    }
-    socket.connect(address).await
 }
 
 /// Reads until the end.
@@ -215,18 +201,6 @@ fn take(stream: &TcpStream, rest: &mut Vec<u8>, new: &[u8], crowd: &Crowd, index
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn many_connections_get_more_addresses() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        for (index, source) in
-            [(0, "127.0.0.1"), (PER_ADDRESS, "127.0.0.2"), (10 * PER_ADDRESS - 1, "127.0.0.10")]
-        {
-            let _client = connect(at, index).await.unwrap();
-            assert_eq!(listener.accept().await.unwrap().1.ip().to_string(), source);
-        }
-    }
 
     #[test]
     fn what_is_heard_is_counted_once() {

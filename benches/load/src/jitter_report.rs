@@ -1,9 +1,9 @@
 //! The figures of `jitter`.
 
+use crate::counters::{Comebacks, Replay};
 use crate::losses::Losses;
 use crate::receipts::Tally;
 use crate::report::counts;
-use crate::stage::{Comebacks, Replay};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;

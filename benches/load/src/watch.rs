@@ -1,7 +1,7 @@
 //! The daemon from outside, once a minute: memory, descriptors, statistics. And the death of its workers.
 
+use crate::client::Client;
 use crate::habit::about;
-use crate::http::Client;
 use crate::report::as_f64;
 use crate::stage::Stage;
 use crate::usage::{Family, parent};
