@@ -184,6 +184,7 @@ impl Master {
                 () = sleep_until(wake.into()) => {}
             }
             self.tick(clock::mono());
+            self.reloads.watched(watcher.trouble());
             if self.reloads.take_wish() {
                 watcher.ask();
             }

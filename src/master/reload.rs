@@ -8,6 +8,7 @@ use crate::os::clock;
 use crate::protocol::cluster::{Generation, Role, ToWorker};
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What became of one reload, in the words of `ctl`.
@@ -46,12 +47,29 @@ pub(super) struct Reloads {
     pub(super) last: Option<Outcome>,
     pub(super) refused: u64,
     pub(super) done: u64,
+    /// Why changed files are not told, and how often they are read instead.
+    pub(super) watch_trouble: Option<String>,
 }
 
 impl Reloads {
     /// Whether a configuration is being tried: the next one waits.
     pub(super) fn on_trial(&self) -> bool {
         self.candidate.is_some()
+    }
+
+    /// Notes whether the system tells of changed files, and logs each change of this once.
+    pub(super) fn watched(&mut self, trouble: Option<(&str, Duration)>) {
+        let trouble = trouble.map(|(why, every)| format!("{why}; they are read every {every:?} instead"));
+        if trouble == self.watch_trouble {
+            return;
+        }
+        match &trouble {
+            Some(why) => {
+                tracing::warn!(event = "watch-lost", why, "changed configuration files are not told")
+            }
+            None => tracing::info!(event = "watch-restored", "changed configuration files are told again"),
+        }
+        self.watch_trouble = trouble;
     }
 
     /// Whether a reload was asked for since last time.

@@ -183,6 +183,7 @@ impl Master {
             "last_reload": self.reloads.last,
             "reloads": self.reloads.done,
             "reloads_refused": self.reloads.refused,
+            "watch_trouble": self.reloads.watch_trouble,
             "price_text": self.price_words(),
             "pending": self.router.pending(),
             "listening": {
