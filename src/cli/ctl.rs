@@ -208,6 +208,9 @@ fn status(answer: &Value) {
     line("sessions", format!("{} of {} users", totals["sessions"], totals["users"]));
     line("feeder", format!("{}, pid {}", cell(&answer["feeder"]["state"]), cell(&answer["feeder"]["pid"])));
     line("configuration", format!("revision {} of {}", answer["revision"], cell(&answer["config"])));
+    if let Some(trouble) = answer["watch_trouble"].as_str() {
+        line("not watched", trouble.to_owned());
+    }
     let last = &answer["last_reload"];
     if last["ok"] == Value::Bool(false) {
         let faults = last["faults"].as_array().into_iter().flatten().filter_map(Value::as_str);

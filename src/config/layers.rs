@@ -1,8 +1,9 @@
 //! The layers, laid on each other: each key with its value, where that comes from and what it hides.
 
 use super::fault::{Faults, Origin, distance, unknown};
-use super::file::{Content, Snapshot};
+use super::file::{self, Content};
 use super::keys::{self, LATER, LATER_KEYS, LATER_SECTIONS, SECTIONS};
+use super::snapshot::Snapshot;
 use super::source::{PREFIX, Source};
 use super::value::{self, Item, Value};
 use std::collections::BTreeMap;
@@ -92,6 +93,10 @@ impl Layers {
                     faults.add(origin, "", "no such file");
                 }
                 Content::Absent => {}
+                Content::Dangling => {
+                    self.torn = true;
+                    faults.add(origin, "", file::DANGLING);
+                }
                 Content::Unreadable(line, why) => {
                     self.torn = true;
                     faults.add(origin.at(*line), "", why);

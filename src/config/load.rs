@@ -1,10 +1,11 @@
 //! From a source to a valid configuration, or to all of its faults.
 
 use super::fault::{Fault, Faults, Origin};
-use super::file::{Reading, Snapshot};
+use super::file::Reading;
 use super::keys::SECTIONS;
 use super::layers::Layers;
 use super::reader::Reader;
+use super::snapshot::Snapshot;
 use super::source::Source;
 use super::valid::Config;
 use super::{build, derive};

@@ -17,6 +17,7 @@ mod load;
 mod providers;
 mod reader;
 mod rules;
+mod snapshot;
 mod source;
 mod units;
 mod valid;
@@ -27,9 +28,9 @@ pub use check::render;
 pub use diff::{Change, diff, needs};
 pub use endpoints::{Broadcast, Carries, Chat, Command, Lines, Poll, Resume, Stream};
 pub use fault::{Fault, Faults, Origin};
-pub use file::Snapshot;
 pub use keys::{Effect, effect_of};
 pub use load::{Loaded, Setting, control_socket, load, load_snapshot};
+pub use snapshot::Snapshot;
 pub use source::{Source, Surroundings};
 pub use valid::{
     Admin, Channel, Cluster, Config, Control, Environment, Exchange, Heartbeat, Http, Limits, Listen, Log,

@@ -215,6 +215,10 @@ fn secret(r: &mut Reader<'_>, key: &str) -> Built<Option<Secret>> {
             r.fault(key, format!("{}: no such file", path.display()));
             return Ok(None);
         }
+        Content::Dangling => {
+            r.fault(key, format!("{}: {}", path.display(), file::DANGLING));
+            return Ok(None);
+        }
         Content::Unreadable(_, why) => {
             r.fault(key, format!("{}: {why}", path.display()));
             return Ok(None);

@@ -18,6 +18,16 @@ pub(crate) enum Value {
     Table(Vec<(String, Item)>),
 }
 
+impl Value {
+    /// Whether a key is set here: anything but a table, or one in a table.
+    pub(crate) fn is_set(&self) -> bool {
+        match self {
+            Self::Table(entries) => entries.iter().any(|(_, item)| item.value.is_set()),
+            _ => true,
+        }
+    }
+}
+
 /// A value and the line where it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {

@@ -8,7 +8,7 @@ use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceConfig, Provider, ProviderKind};
-use crate::model::{Candles, Hush, Mono, Quote, SourceVerdict, Symbol};
+use crate::model::{Candles, LogLimiter, Mono, Quote, SourceVerdict, Symbol};
 use crate::protocol::cluster::Generation;
 use crate::providers::{Content, Fault, Http, Source, build};
 use std::collections::BTreeMap;
@@ -86,7 +86,7 @@ pub(super) async fn serve(
     let plan = plans.borrow_and_update().clone();
     let (notes, mut inbox) = broadcast::channel(NOTES);
     let mut core = Core::new(&plan, (clock.clone(), chronicle), http, notes, out);
-    let (mut lagging, mut lost) = (Hush::default(), 0);
+    let (mut lagging, mut lost) = (LogLimiter::default(), 0);
     loop {
         let wake = core.wake_at();
         tokio::select! {
@@ -135,7 +135,7 @@ struct Core<F> {
     parts: Vec<(bool, Option<SourceVerdict>)>,
     agreement: Agreement,
     /// What the log says of who is served.
-    served: BTreeMap<Symbol, Hush<Arc<str>>>,
+    served: BTreeMap<Symbol, LogLimiter<Arc<str>>>,
 }
 
 /// A source that runs, or one that is off.
@@ -145,11 +145,11 @@ struct Running {
     row: Row,
     no_tick: Duration,
     /// What the log says of its state.
-    hush: Hush<SourceState>,
+    limiter: LogLimiter<SourceState>,
     /// What it says of prices that were held.
-    held: Hush<()>,
+    held: LogLimiter<()>,
     /// What it says of what could not be read.
-    bad: Hush<()>,
+    bad: LogLimiter<()>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
@@ -238,9 +238,9 @@ impl<F: FnMut(Said)> Core<F> {
             content,
             row,
             no_tick: source.no_tick,
-            hush: Hush::default(),
-            held: Hush::default(),
-            bad: Hush::default(),
+            limiter: LogLimiter::default(),
+            held: LogLimiter::default(),
+            bad: LogLimiter::default(),
             legs,
             _task: task,
         }
@@ -295,12 +295,12 @@ impl<F: FnMut(Said)> Core<F> {
                 running.tell(now);
                 self.table_due = Some(now);
             }
-            if let Some((_, hushed)) = running.hush.wake(now) {
+            if let Some((_, hushed)) = running.limiter.wake(now) {
                 tell(&running.row.status, hushed);
             }
         }
-        for (symbol, hush) in &mut self.served {
-            if let Some((to, hushed)) = hush.wake(now) {
+        for (symbol, limiter) in &mut self.served {
+            if let Some((to, hushed)) = limiter.wake(now) {
                 tracing::info!(event = "price-served", %symbol, to = &*to, hushed);
             }
         }
@@ -330,8 +330,8 @@ impl<F: FnMut(Said)> Core<F> {
         let now = self.clock.now();
         let second = Some(self.chronicle.next(now));
         let silent = self.running.iter().filter_map(|running| running.row.silent_at(running.no_tick)).min();
-        let hushed = self.running.iter().filter_map(|running| running.hush.due()).min();
-        let served = self.served.values().filter_map(Hush::due).min();
+        let hushed = self.running.iter().filter_map(|running| running.limiter.due()).min();
+        let served = self.served.values().filter_map(LogLimiter::due).min();
         let next =
             [self.policy.next(now), self.table_due, silent, hushed, self.agreement.due(), served, second]
                 .into_iter()
@@ -369,8 +369,8 @@ impl<F: FnMut(Said)> Core<F> {
                 Action::Publish(quote) => (self.out)(Said::Quote(quote)),
                 Action::Serve { symbol, from, to } => {
                     let now = self.clock.now().mono;
-                    let hush = self.served.entry(symbol.clone()).or_default();
-                    if let Some(hushed) = hush.change(to.clone(), now) {
+                    let limiter = self.served.entry(symbol.clone()).or_default();
+                    if let Some(hushed) = limiter.change(to.clone(), now) {
                         let from = from.as_deref();
                         tracing::info!(event = "price-served", %symbol, from, to = &*to, hushed);
                     }
@@ -409,7 +409,7 @@ fn settings(price: &PriceConfig, members: Vec<Member>) -> Settings {
 impl Running {
     /// Its state is another one.
     fn tell(&mut self, now: Mono) {
-        if let Some(hushed) = self.hush.change(self.row.status.state, now) {
+        if let Some(hushed) = self.limiter.change(self.row.status.state, now) {
             tell(&self.row.status, hushed);
         }
     }

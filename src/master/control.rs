@@ -7,7 +7,7 @@ use super::reload;
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client;
-use crate::protocol::cluster::Slot;
+use crate::protocol::cluster::{Role, Slot};
 use crate::ws::frame;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -189,12 +189,13 @@ impl Master {
 
     fn restart_worker(&mut self, id: Slot) -> Value {
         let now = clock::mono();
-        if id == 0 || self.fleet.state(id).is_none() {
+        let role = Role::Worker(id);
+        if self.fleet.state(role).is_none() {
             return failed(format!("there is no worker {id}"));
         }
-        let mut actions = self.fleet.revive(now, id);
+        let mut actions = self.fleet.revive(now, role);
         if actions.is_empty() {
-            actions = self.fleet.replace(now, id);
+            actions = self.fleet.replace(now, role);
         }
         self.act(actions);
         done()

@@ -1,6 +1,6 @@
 //! What the master passes on: between workers, unread; from one to all, where chat rooms keep it; and who is there.
 
-use super::children::{Child, MASTER};
+use super::children::MASTER;
 use super::core::Master;
 use super::rooms::{self, Entry, Presence};
 use super::router::Publication;
@@ -36,7 +36,7 @@ impl Master {
     pub(super) fn relay(&self, from: Generation, to: Generation, peer: Peer) {
         let takes = if let Peer::Take { request, .. } = &peer { Some(*request) } else { None };
         let unheard = peer.unheard();
-        let is_worker = self.children.0.get(&to).is_some_and(Child::is_worker);
+        let is_worker = self.children.0.get(&to).is_some_and(|child| child.role.worker().is_some());
         if is_worker && self.children.tell(to, &ToWorker::Relay { from, peer }).is_ok() {
             // Both hear it between the same two publications: what the one has heard until now, the other hears from
             // now on.

@@ -1,12 +1,11 @@
 //! Listening sockets that systemd keeps for the daemon's next life (its descriptor store): whoever connects while the
 //! daemon restarts waits in the queue and is served, nobody is refused.
 
-use super::listen::Listeners;
 use crate::os::notify::Notifier;
 use crate::protocol::cluster::Port;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 
 /// How names of ours begin.
 const OURS: &str = "kept";
@@ -46,12 +45,12 @@ impl Kept {
     }
 
     /// From now on systemd keeps these sockets, and no other.
-    pub fn keep(&mut self, listeners: &Listeners) {
+    pub fn keep<'a>(&mut self, sockets: impl Iterator<Item = (Port, SocketAddr, BorrowedFd<'a>)>) {
         let mut names = BTreeSet::new();
-        for (port, wanted, socket) in listeners.own() {
+        for (port, wanted, socket) in sockets {
             let name = write(port, wanted);
             // One that systemd has already is not kept twice.
-            if self.notifier.keep(&name, socket.as_fd()) {
+            if self.notifier.keep(&name, socket) {
                 names.insert(name);
             }
         }

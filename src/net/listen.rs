@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Connections that wait while no worker accepts; the kernel cuts it to `net.core.somaxconn`.
@@ -133,7 +133,7 @@ impl Listeners {
         }
         let listeners = listeners?;
         drop(passed);
-        kept.keep(&listeners);
+        kept.keep(listeners.own());
         Ok((listeners, kept))
     }
 
@@ -246,8 +246,8 @@ impl Listeners {
     }
 
     /// The sockets that this daemon bound itself, by the address that the configuration wants.
-    pub(super) fn own(&self) -> impl Iterator<Item = (Port, SocketAddr, &OwnedFd)> {
-        self.0.iter().filter_map(|one| one.wanted.map(|wanted| (one.port, wanted, &one.socket)))
+    pub fn own(&self) -> impl Iterator<Item = (Port, SocketAddr, BorrowedFd<'_>)> {
+        self.0.iter().filter_map(|one| one.wanted.map(|wanted| (one.port, wanted, one.socket.as_fd())))
     }
 
     /// Where one port of the daemon is to be found.

@@ -7,6 +7,7 @@
 pub use super::beat::{Beat, Counters, digest};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
+pub use super::role::{Role, Slot};
 
 use super::borrowed as serde_bytes_ref;
 use super::peer::Peer;
@@ -17,12 +18,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Version of this language.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
-/// A place for a worker, 1 to N; what people call "worker 3". 0 is the feeder.
-pub type Slot = u16;
-
-/// One process that has a slot for a while. Grows with each start: a message that carries an old one is from the
+/// The number of a process. It grows with each start, whatever the role: a message that carries an old one is from the
 /// dead and matches nothing.
 pub type Generation = u32;
 

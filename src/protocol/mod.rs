@@ -8,3 +8,4 @@ mod endpoint;
 mod feeder;
 pub mod link;
 pub mod peer;
+mod role;

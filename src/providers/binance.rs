@@ -4,12 +4,12 @@
 //! serve market data only. Prices are strings of 8 decimals, stamps milliseconds.
 
 use super::digits::parse;
-use super::fault::{Reply, one_line};
 use super::pairs::{Pairs, Said, Wanted};
 use super::poll::Poll;
 use super::push::Push;
+use super::reply::Reply;
 use super::{Fault, Sink, digits};
-use crate::model::Symbol;
+use crate::model::{Symbol, one_line};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -170,7 +170,7 @@ impl Poll for Rest {
 
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         // The status first: a refusal by place has a body that says `"code":0`.
-        if let Some(fault) = Fault::of_status(reply) {
+        if let Some(fault) = reply.fault() {
             return Err(fault);
         }
         let tickers: Vec<Ticker<'_>> = if reply.body.trim_ascii_start().starts_with(b"[") {

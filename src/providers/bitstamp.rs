@@ -5,11 +5,11 @@
 //! of tickers, so it may rest for minutes. A pair is called `btcusd`.
 
 use super::each::{Ask, Each};
-use super::fault::{Reply, one_line};
 use super::pairs::{Pairs, Said, Wanted};
 use super::push::Push;
+use super::reply::Reply;
 use super::{Fault, Sink, digits};
-use crate::model::Symbol;
+use crate::model::{Symbol, one_line};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use std::borrow::Cow;

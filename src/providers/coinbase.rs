@@ -4,11 +4,11 @@
 //! RFC 3339. A pair is called as a symbol is (`BTC-USD`). Types that are not known are to be ignored.
 
 use super::each::{Ask, Each};
-use super::fault::{Reply, one_line};
 use super::pairs::{Pairs, Said, Wanted};
 use super::push::Push;
+use super::reply::Reply;
 use super::{Fault, Sink, digits};
-use crate::model::Symbol;
+use crate::model::{Symbol, one_line};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use std::borrow::Cow;

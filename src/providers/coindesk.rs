@@ -4,11 +4,11 @@
 //! 2026-05-21), whose plan rules how often may be asked. All numbers are JSON numbers. An error may come with any
 //! status, so the body is read before it.
 
-use super::fault::{Reply, one_line};
 use super::poll::Poll;
+use super::reply::Reply;
 use super::{Fault, Sink, Tick, digits, http};
 use crate::config::Secret;
-use crate::model::Symbol;
+use crate::model::{Symbol, one_line};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
@@ -99,7 +99,7 @@ impl Poll for Coindesk {
         if let Some(fault) = body.as_ref().ok().and_then(|body| complaint(body, reply)) {
             return Err(fault);
         }
-        if let Some(fault) = Fault::of_status(reply) {
+        if let Some(fault) = reply.fault() {
             return Err(fault);
         }
         let data = body.map_err(|error| digits::skip(&error))?.data;
@@ -140,7 +140,7 @@ fn complaint(body: &Body<'_>, reply: &Reply<'_>) -> Option<Fault> {
     Some(if said.to_lowercase().contains("rate limit") {
         Fault::wait(reply.retry_after.unwrap_or(LIMIT_WAIT), why)
     } else {
-        match Fault::of_status(reply) {
+        match reply.fault() {
             Some(fault @ (Fault::Wait(..) | Fault::Retry(_))) => fault,
             _ => Fault::Refused(why),
         }

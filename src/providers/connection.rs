@@ -1,10 +1,9 @@
 //! One connection to a source that pushes, from opening it to the fault that ends it.
 
-use super::fault::one_line;
 use super::http::Socket;
 use super::push::{Limits, Push};
 use super::{Budget, Fault, Http, Sink, Tick};
-use crate::model::Symbol;
+use crate::model::{Symbol, one_line};
 use futures_util::{SinkExt, StreamExt};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

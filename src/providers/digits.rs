@@ -1,7 +1,7 @@
 //! From JSON to prices and stamps without a float in between.
 
 use super::Fault;
-use crate::model::{Price, Wall};
+use crate::model::{Price, Wall, one_line};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -53,7 +53,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Fault>
 
 /// What serde says of a message that is not what it should be.
 pub(super) fn skip(error: &serde_json::Error) -> Fault {
-    Fault::Skip(super::fault::one_line(&error.to_string()))
+    Fault::Skip(one_line(&error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! REST that tells one pair at a time: one question per pair, in turn.
 
-use super::fault::Reply;
 use super::pairs::{Pairs, Said, Wanted};
 use super::poll::Poll;
+use super::reply::Reply;
 use super::{Fault, Sink};
 use crate::model::Symbol;
 use std::time::Duration;
@@ -89,8 +89,7 @@ mod tests {
         }
         fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
             let price = Price::parse(&reply.status.to_string()).unwrap();
-            Fault::of_status(reply)
-                .map_or(Ok(Said { price, bid: None, ask: None, time: None, seq: None }), Err)
+            reply.fault().map_or(Ok(Said { price, bid: None, ask: None, time: None, seq: None }), Err)
         }
     }
 

@@ -2,8 +2,9 @@
 //! and the checks of certificates are the same for both, because a stream begins as a request of this client.
 
 use super::budget::Hosts;
-use super::fault::{Reply, one_line};
+use super::reply::Reply;
 use super::{Budget, Fault};
+use crate::model::one_line;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 #[cfg(test)]
@@ -144,7 +145,7 @@ impl Http {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let answer = whole(response).await?;
             let reply = answer.reply();
-            let fault = Fault::of_status(&reply).unwrap_or_else(|| {
+            let fault = reply.fault().unwrap_or_else(|| {
                 Fault::Retry(format!("an answer instead of a stream: {}", reply.excerpt()))
             });
             self.obey(url, reply.status, &fault);

@@ -2,8 +2,8 @@
 //! the price stands.
 
 use super::each::{Ask, Each};
-use super::fault::Reply;
 use super::pairs::{Said, Wanted};
+use super::reply::Reply;
 use super::{Fault, digits};
 use crate::model::Symbol;
 use serde_json::value::RawValue;

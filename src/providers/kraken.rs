@@ -4,11 +4,11 @@
 //! text, REST's are strings. The stream calls a pair `BTC/USD`, REST `XBTUSD` (and answers under another name).
 
 use super::each::{Ask, Each};
-use super::fault::{Reply, one_line};
 use super::pairs::{Pairs, Said, Wanted};
 use super::push::Push;
+use super::reply::Reply;
 use super::{Fault, Sink, digits};
-use crate::model::Symbol;
+use crate::model::{Symbol, one_line};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use std::borrow::Cow;
@@ -155,7 +155,7 @@ impl Ask for Rest {
         if let Some(error) = answer.iter().flat_map(|answer| &answer.error).find(|e| !e.starts_with('W')) {
             return Err(complaint(error, reply));
         }
-        if let Some(fault) = Fault::of_status(reply) {
+        if let Some(fault) = reply.fault() {
             return Err(fault);
         }
         let result = answer?.result.ok_or_else(|| Fault::Skip("no result".to_owned()))?;

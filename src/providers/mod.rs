@@ -18,6 +18,7 @@ mod coinbase;
 mod coindesk;
 mod command;
 mod connection;
+mod content;
 mod dialect;
 mod digits;
 mod each;
@@ -27,16 +28,19 @@ mod http_json;
 mod kraken;
 mod line;
 mod mock;
-mod murmur;
 mod pairs;
 mod poll;
 mod probe;
-mod program;
 mod push;
+mod pushed;
+mod readers;
+mod reading;
 pub mod recording;
 mod replay;
+mod reply;
 mod script;
 mod sieve;
+mod source;
 
 #[cfg(test)]
 pub(crate) mod battery;
@@ -54,15 +58,14 @@ pub(crate) mod standin;
 mod verdicts;
 
 pub use budget::Budget;
-pub use build::{Content, Leg, Source, build};
+pub use build::build;
+pub use content::Content;
 pub use fault::Fault;
 pub use http::{Http, Proxies};
-pub(crate) use murmur::Murmur;
 pub use probe::{Finding, Step, probe};
-pub use program::guard_programs;
-pub(crate) use program::{Group, Outlet};
 pub use script::Script;
 pub use sieve::Sieve;
+pub use source::{Leg, Source};
 
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;

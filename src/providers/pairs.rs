@@ -1,8 +1,7 @@
 //! What an exchange is asked for, under its own names: what every dialect of an exchange needs.
 
-use super::fault::one_line;
 use super::{Fault, Sink, Tick};
-use crate::model::{Price, Symbol, Wall};
+use crate::model::{Price, Symbol, Wall, one_line};
 
 /// Symbols, each with the pair that stands for it.
 pub(super) type Wanted = [(Symbol, Symbol)];

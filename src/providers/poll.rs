@@ -1,6 +1,6 @@
 //! The driver of sources that are asked.
 
-use super::fault::Reply;
+use super::reply::Reply;
 use super::{Fault, Http, PriceProvider, Sink};
 use async_trait::async_trait;
 use reqwest::header::HeaderMap;

@@ -21,7 +21,7 @@ impl Poll for Plain {
         self.every
     }
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
-        if let Some(fault) = Fault::of_status(reply) {
+        if let Some(fault) = reply.fault() {
             return Err(fault);
         }
         let text = String::from_utf8_lossy(reply.body);

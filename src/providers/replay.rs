@@ -1,7 +1,8 @@
 //! A recording, played at its own speed, faster, or as fast as it can be read: raw lines through the dialect of the
 //! source that they came from, and plain ticks.
 
-use super::dialect::{Dialect, Readers};
+use super::dialect::Dialect;
+use super::readers::Readers;
 use super::recording::{self, Event};
 use super::{Fault, PriceProvider, Sink, Tick, line};
 use crate::model::Symbol;

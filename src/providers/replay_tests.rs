@@ -2,10 +2,10 @@
 
 use super::super::Http;
 use super::super::battery::{Heard, listen, listen_until};
-use super::super::dialect::for_reading;
-use super::super::fault::Reply;
 use super::super::http::Proxies;
 use super::super::poll::Poll;
+use super::super::reading::for_reading;
+use super::super::reply::Reply;
 use super::*;
 use crate::config::{Exchange, ProviderKind};
 use crate::model::Wall;
@@ -104,6 +104,7 @@ fn readers() -> Arc<Readers> {
         symbols: vec![symbol("BTC-USD")],
         symbol: symbol("BTC-USD"),
         http: Arc::new(Http::new(Proxies::Ignored)),
+        build: crate::providers::build,
     })
 }
 

@@ -2,10 +2,10 @@
 //! documents; in `recordings.rs`, where they are, the recorded ones beside the project.
 
 use super::battery::{Heard, word};
-use super::fault::Reply;
 use super::http_json::HttpJson;
 use super::poll::Poll;
 use super::push::Push;
+use super::reply::Reply;
 use super::{Fault, Sieve, Sink, Tick, binance, bitstamp, coinbase, coindesk, kraken};
 use crate::config::Secret;
 use crate::model::{Mono, Symbol};

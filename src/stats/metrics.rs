@@ -7,7 +7,7 @@ pub(crate) mod tests;
 use super::merge::Ledger;
 use super::object::{FeederRow, Totals, WorkerRow};
 use crate::os::process::Usage;
-use crate::protocol::cluster::{Counters, Endpoint, Slot, Transport};
+use crate::protocol::cluster::{Counters, Endpoint, Role, Transport};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -177,8 +177,12 @@ fn seconds(cpu_us: u64) -> Value {
     Value::Seconds(Duration::from_micros(cpu_us).as_secs_f64())
 }
 
-fn process(slot: Slot) -> String {
-    if slot == 0 { "feeder".to_owned() } else { format!("worker-{slot}") }
+/// The value of the label `process`.
+fn process(role: Role) -> String {
+    match role {
+        Role::Feeder => role.as_str().to_owned(),
+        Role::Worker(slot) => format!("worker-{slot}"),
+    }
 }
 
 impl Metrics<'_> {
@@ -196,12 +200,12 @@ impl Metrics<'_> {
 
     /// All families but `build`, also those without a sample.
     fn families(&self) -> Vec<Family> {
-        let slots: Vec<_> = self.ledger.slots().map(|slot| (slot, self.ledger.slot(slot))).collect();
+        let roles: Vec<_> = self.ledger.roles().map(|role| (role, self.ledger.of(role))).collect();
         let mut gathered = Gathered::default();
         self.state(&mut gathered);
-        traffic(&mut gathered, &slots);
+        traffic(&mut gathered, &roles);
         events(&mut gathered, &self.ledger.total());
-        self.processes(&mut gathered, &slots);
+        self.processes(&mut gathered, &roles);
         self.prices(&mut gathered);
         gathered.0
     }
@@ -231,9 +235,10 @@ impl Metrics<'_> {
         );
     }
 
-    fn processes(&self, to: &mut Gathered, slots: &[(Slot, Counters)]) {
-        let workers = self.workers.iter().map(|row| (process(row.id), Value::Count(row.restarts.into())));
-        let feeder = (process(0), Value::Count(self.feeder.restarts.into()));
+    fn processes(&self, to: &mut Gathered, roles: &[(Role, Counters)]) {
+        let workers =
+            self.workers.iter().map(|row| (process(Role::Worker(row.id)), Value::Count(row.restarts.into())));
+        let feeder = (process(Role::Feeder), Value::Count(self.feeder.restarts.into()));
         to.many(
             "restarts",
             "Deaths of processes, planned replacements not counted.",
@@ -241,7 +246,7 @@ impl Metrics<'_> {
             workers.chain([feeder]),
         );
         let all = |of: fn(&Counters) -> Value, own: Value| {
-            let children = slots.iter().map(move |(slot, counters)| (process(*slot), of(counters)));
+            let children = roles.iter().map(move |(role, counters)| (process(*role), of(counters)));
             children.chain([("master".to_owned(), own)])
         };
         let cpu = all(|counters| seconds(counters.cpu_us), seconds(self.master.cpu_us));
@@ -268,9 +273,9 @@ impl Metrics<'_> {
 }
 
 /// What goes through each worker.
-fn traffic(to: &mut Gathered, slots: &[(Slot, Counters)]) {
+fn traffic(to: &mut Gathered, roles: &[(Role, Counters)]) {
     let of = |field: fn(&Counters) -> Value| {
-        slots.iter().filter(|(slot, _)| *slot != 0).map(move |(slot, counters)| (*slot, field(counters)))
+        roles.iter().filter_map(move |(role, counters)| Some((role.worker()?, field(counters))))
     };
     to.many("messages_in", "Messages from clients.", "worker", of(|c| Value::Count(c.messages_in)));
     to.many("messages_out", "Messages to clients.", "worker", of(|c| Value::Count(c.messages_out)));

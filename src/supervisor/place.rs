@@ -1,9 +1,9 @@
-//! One slot and the processes that have it: the one that serves, the one that is to take over, and those on their
+//! One role and the processes that have it: the one that serves, the one that is to take over, and those on their
 //! way out.
 
 use crate::config::Cluster;
 use crate::model::{Backoff, Mono};
-use crate::protocol::cluster::{Generation, Slot};
+use crate::protocol::cluster::{Generation, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A drained process ends by itself; so much longer than its drain it has before it is killed.
 pub(super) const LEAVING: Duration = Duration::from_secs(1);
 
-/// What people see of a slot or of one of its processes.
+/// What people see of a process, or of a role that has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -48,11 +48,11 @@ impl fmt::Display for State {
     }
 }
 
-/// One line of the statistics: a process, or a slot that has none.
+/// One line of the statistics: a process, or a role that has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Whose place it is; 0 is the feeder's.
-    pub slot: Slot,
+    /// Whose place it is.
+    pub role: Role,
     /// How it is.
     pub state: State,
     /// Which process; `None` in [`State::Backoff`] and [`State::Failed`].
@@ -63,7 +63,7 @@ pub struct Row {
     pub started: Option<Mono>,
     /// When this state began.
     pub since: Mono,
-    /// Deaths of this slot so far.
+    /// Deaths in this role so far.
     pub restarts: u32,
 }
 
@@ -143,11 +143,11 @@ pub(super) enum Seat {
     Backoff { since: Mono, until: Mono },
     /// Nobody any more.
     Failed { since: Mono },
-    /// The slot goes away with its last process.
+    /// The role goes away with its last process.
     Retired,
 }
 
-/// One slot.
+/// The processes of one role.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) seat: Seat,
@@ -168,7 +168,11 @@ pub(super) enum Verdict {
 }
 
 impl Place {
-    pub(super) fn new(policy: &Cluster, kept: bool) -> Self {
+    pub(super) fn new(policy: &Cluster, role: Role) -> Self {
+        let kept = match role {
+            Role::Feeder => true,
+            Role::Worker(_) => false,
+        };
         Self {
             seat: Seat::Retired,
             replacement: None,
@@ -243,7 +247,7 @@ impl Place {
     }
 
     /// What people see of it.
-    pub(super) fn rows(&self, slot: Slot) -> impl Iterator<Item = Row> {
+    pub(super) fn rows(&self, role: Role) -> impl Iterator<Item = Row> {
         let restarts = self.restarts;
         let vacant = match self.seat {
             Seat::Backoff { since, .. } => Some((State::Backoff, since)),
@@ -251,7 +255,7 @@ impl Place {
             Seat::Held(_) | Seat::Retired => None,
         };
         let vacant = vacant.map(|(state, since)| Row {
-            slot,
+            role,
             state,
             generation: None,
             pid: None,
@@ -262,7 +266,7 @@ impl Place {
         let units = self.units().map(move |unit| {
             let (state, since) = unit.state();
             let (generation, started) = (Some(unit.generation), Some(unit.started));
-            Row { slot, state, generation, pid: unit.pid, started, since, restarts }
+            Row { role, state, generation, pid: unit.pid, started, since, restarts }
         });
         vacant.into_iter().chain(units)
     }

@@ -9,6 +9,7 @@
 //! messages a second are too many, and when a close is answered: `session` knows.
 
 mod close;
+pub mod code;
 mod decoder;
 pub mod frame;
 pub mod handshake;
@@ -24,6 +25,5 @@ mod histories;
 #[cfg(test)]
 mod rules;
 
-pub use close::code;
 pub use decoder::{Decoder, Event, Events};
 pub use violation::Violation;

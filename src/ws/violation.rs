@@ -1,6 +1,6 @@
 //! What a client can do wrong on the wire.
 
-use super::close::code;
+use super::code;
 use std::fmt;
 
 /// Why a connection must be failed (RFC 6455, section 7.1.7): each has its close code and a few words for the

@@ -78,7 +78,7 @@ async fn every_live_key_is_taken_while_sessions_live() {
     assert_eq!(cluster.get("/api/v1/info").await.json()["limits"]["max_body"], 1024, "http.max_body");
     assert_eq!(cluster.ctl(&["publish", "extra", "1"]).await.json()["sessions"], 1);
     assert_eq!(tab.next("message").await["data"], 1);
-    cluster.reconfigure("").await;
+    cluster.reconfigure("[quotes]\ntimeout = \"2s\"").await;
     assert_eq!(tab.ask(&subscribe, "error").await["code"], "unknown-channel", "a channel can go again");
     eventually("a wider limit counts from now on", async || match cluster.quote("alice").await.status {
         202 => Ok(()),
@@ -202,6 +202,50 @@ async fn a_main_file_that_is_gone_is_a_fault_and_no_wish_for_the_defaults() {
     // Deleted and made again, as some editors do.
     std::fs::write(&main, text + "\n[heartbeat]\ninterval = \"11s\"\n").unwrap();
     heartbeat_becomes(&cluster, 11_000, "it is back").await;
+    tab.until_pong().await;
+}
+
+#[tokio::test]
+async fn a_file_that_loses_all_its_keys_is_refused_whoever_asks() {
+    let cluster = cluster().workers(1).file("test.toml", "[quotes]\ntimeout = \"1s\"\n");
+    let cluster = cluster.config("[heartbeat]\ninterval = \"11s\"").start().await;
+    let mut tab = cluster.quiet_tab("alice").await;
+    let (revision, before) = (cluster.revision().await, pids(&cluster).await);
+    for (nth, name) in ["btc-cluster.toml", "test.toml", "conf.d/50-test.toml"].into_iter().enumerate() {
+        let path = cluster.folder().join(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let refused = async |how: &str, times: usize| {
+            eventually(how, async || {
+                let status = cluster.ctl(&["status"]).await.json();
+                let enough = status["reloads_refused"].as_u64() >= Some((3 * nth + times) as u64);
+                let said = status["last_reload"]["faults"].to_string();
+                if enough && said.contains(name) && said.contains("holds no key") {
+                    Ok(())
+                } else {
+                    Err(said)
+                }
+            })
+            .await;
+            let now = (cluster.revision().await, pids(&cluster).await);
+            assert_eq!(now, (revision + nth as u64, before.clone()), "{name}: {how}");
+        };
+        std::fs::write(&path, "").unwrap();
+        refused("the watcher", 1).await;
+        cluster.signal(Signal::HUP);
+        refused("HUP", 2).await;
+        std::fs::write(&path, "# nothing\n[cluster]\n").unwrap();
+        let reload = cluster.ctl(&["reload"]).await;
+        assert_eq!(reload.code, Some(1), "{reload:?}");
+        refused("ctl", 3).await;
+        assert_eq!(cluster.get("/healthz").await.status, 200, "the ports are where they were");
+        // The good one, with one change more.
+        std::fs::write(&path, format!("{text}\n[shutdown]\ndelay = \"{}ms\"\n", nth + 1)).unwrap();
+        eventually("the good one is taken by itself", async || match cluster.revision().await {
+            now if now == revision + 1 + nth as u64 => Ok(()),
+            now => Err(now.to_string()),
+        })
+        .await;
+    }
     tab.until_pong().await;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file ────▶ follower (where it goes on) ─┐
-//!                                         ├─▶ splitter ──▶ pace ──▶ spout ──▶ FromFeeder::Line
+//!                                         ├─▶ splitter ──▶ pace ──▶ sink ──▶ FromFeeder::Line
 //! program ─▶ its output ──────────────────┘
 //! ```
 //!
@@ -13,11 +13,13 @@ mod file;
 mod follower;
 mod pace;
 mod program;
+mod sink;
 mod splitter;
 
 use crate::config::{self, Config};
-use crate::protocol::cluster::{FromFeeder, Mark};
+use crate::protocol::cluster::Mark;
 use crate::protocol::link::LinkSender;
+use sink::LineSink;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,8 +27,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// A line is no longer than this, whatever `ws.max_message` says: it must fit into a message between processes.
 const LONGEST: usize = 16 << 20;
-/// While so many bytes wait for the master nothing more is read: prices go the same way.
-const WAITING: usize = 1 << 20;
 
 /// How far files have been read, by the channel of their lines.
 pub(super) type Marks = BTreeMap<String, Mark>;
@@ -60,10 +60,9 @@ impl Lines {
             if self.running.contains_key(&of) {
                 continue;
             }
-            let spout =
-                Spout { of: of.as_str().into(), longest: self.longest.clone(), link: self.link.clone() };
+            let sink = LineSink::new(&of, self.longest.clone(), self.link.clone());
             let reader = match lines {
-                config::Lines::File(path) => match file::Thread::start(path, marks.remove(&of), spout) {
+                config::Lines::File(path) => match file::Thread::start(path, marks.remove(&of), sink) {
                     Ok(thread) => Reader::File { _thread: thread },
                     // It is tried again with the next configuration.
                     Err(error) => {
@@ -72,7 +71,7 @@ impl Lines {
                     }
                 },
                 config::Lines::Command(program) => {
-                    let task = tokio::spawn(program::run(program.clone(), spout));
+                    let task = tokio::spawn(program::run(program.clone(), sink));
                     Reader::Program { _task: AbortOnDropHandle::new(task) }
                 }
             };
@@ -80,35 +79,4 @@ impl Lines {
         }
         marks.clear();
     }
-}
-
-/// Where lines go.
-#[derive(Clone)]
-struct Spout {
-    of: Arc<str>,
-    longest: Arc<AtomicUsize>,
-    link: LinkSender,
-}
-
-impl Spout {
-    /// As long a line may be, by now.
-    fn longest(&self) -> usize {
-        self.longest.load(Ordering::Relaxed)
-    }
-
-    /// Says a line. One that the link does not take is lost with the link, and this process.
-    fn say(&self, text: Box<str>, mark: Option<Mark>) {
-        let _ = self.link.send(&FromFeeder::Line { of: Box::from(&*self.of), text, mark });
-    }
-
-    /// Whether the master is behind.
-    fn is_full(&self) -> bool {
-        self.link.waiting() > WAITING
-    }
-}
-
-/// The beginning of a text, at most so many bytes of whole characters.
-fn cut(text: &str, longest: usize) -> &str {
-    let end = (0..=text.len().min(longest)).rev().find(|&end| text.is_char_boundary(end));
-    &text[..end.unwrap_or(0)]
 }

@@ -1,7 +1,5 @@
 //! Lines out of pieces. Pure, and holds no more of a line than is said of it.
 
-use super::cut;
-
 /// Beyond the longest line, so that what is cut off at the end of that is never a part of a character.
 const SPARE: usize = 3;
 /// Room that stays after a long line.
@@ -70,6 +68,12 @@ impl Splitter {
         self.held.shrink_to(KEPT);
         text
     }
+}
+
+/// The beginning of a text, at most so many bytes of whole characters.
+fn cut(text: &str, longest: usize) -> &str {
+    let end = (0..=text.len().min(longest)).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
 }
 
 #[cfg(test)]

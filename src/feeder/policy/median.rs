@@ -4,8 +4,9 @@
 //! own newest price is fresh. A jump is not held: it is for the group to confirm it, and who leaves the group has no
 //! influence. Only where one source is enough there is no group: its jump waits for its next tick.
 
-use super::line::{Line, Standing};
-use super::{Action, Member, Settings};
+use super::action::Action;
+use super::settings::{Member, Settings};
+use super::symbol::{Standing, SymbolState};
 use crate::feeder::Now;
 use crate::feeder::median::{Group, Refusal};
 use crate::model::{Contribution, Mono, Price, Quote, Said, SourceVerdict, Symbol};
@@ -17,7 +18,7 @@ const MEDIAN: &str = "median";
 
 type Standings = BTreeMap<u32, Standing>;
 
-impl Line {
+impl SymbolState {
     /// Makes the price of what the sources say now, where that is another one than before.
     pub(super) fn agree(&mut self, symbol: &Symbol, settings: &Settings, now: Now) -> Vec<Action> {
         let made_up = settings.members.iter().all(|member| member.made_up);

@@ -89,9 +89,9 @@ impl Cluster {
         })
         .await;
         if price {
-            eventually("there is a price", async || match self.get("/readyz").await {
-                Response { status: 200, .. } => Ok(()),
-                other => Err(format!("{other:?}")),
+            eventually("there is a price", async || {
+                let answer = self.get("/readyz").await;
+                if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
             })
             .await;
         }
