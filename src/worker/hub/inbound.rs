@@ -19,20 +19,29 @@ const BEHIND: u32 = 8;
 /// A client that closes with this, or without a code, has left; with any other it may come back.
 const DONE: u16 = 1000;
 
-/// Ends the session with 1011 if its task panics.
+/// Ends the session with 1011 if its task panics outside of the hub; inside, the panic poisons the hub and ends the process.
 struct Guard<'a>(&'a Hub, SessionRef);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         if state.sessions.contains(self.1) {
-            state.counters.panics += 1;
+            state.panicked("session");
             state.end(self.1, Close::Internal);
             if let Some(ended) = state.ended.remove(&self.1) {
                 state.closing -= 1;
                 tokio::spawn(ended.closing.send());
             }
         }
+    }
+}
+
+/// A connection whose last bytes are on their way, until it is closed.
+struct Counted<'a>(&'a Hub);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closing -= 1;
     }
 }
 
@@ -44,9 +53,9 @@ pub(super) async fn drive(hub: Hub, at: SessionRef) {
     };
     let ended = ended.or_else(|| hub.lock().ended.remove(&at));
     if let Some(ended) = ended {
+        let _counted = Counted(&hub);
         // Boxed: an idle session's task stays small.
         Box::pin(close(&hub, ended)).await;
-        hub.lock().closing -= 1;
     }
 }
 
