@@ -99,8 +99,10 @@ fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f
 /// Every metric as Prometheus names it, with its type and its label.
 pub(crate) fn list() -> Vec<(String, &'static str, Option<&'static str>)> {
     let mut ledger = Ledger::default();
-    (0..3).for_each(|slot| ledger.born(slot.into(), slot, NOW));
-    (0..3u32).for_each(|slot| ledger.beat(slot, &counted(5), NOW));
+    for (generation, role) in (0..).zip(Role::all(1)) {
+        ledger.born(generation, role, NOW);
+        ledger.beat(generation, &counted(5), NOW);
+    }
     let families = metrics(&ledger, &[row(1, "ready")]).families();
     let described = families.iter().map(|family| match family.kind().expect(family.name) {
         MetricType::Counter => (format!("{PREFIX}_{}_total", family.name), "counter", family.label),
