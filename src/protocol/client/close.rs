@@ -1,11 +1,12 @@
 //! Why a session ends: the WebSocket close code and its reason, one word for people, logs and metrics alike. What a
 //! client should do about each is in `docs/interface.md`, "Close codes".
 
-use super::words::words;
+use crate::model::words;
 
 words! {
     /// Why the server ends a session, or how a client did. The word is the reason in the close frame.
-    Close {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Close {
         /// 1000: the client closed, or is done.
         Done = "done",
         /// 1001: the daemon stops.

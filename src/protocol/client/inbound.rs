@@ -1,6 +1,6 @@
 //! Messages from clients on `/ws`, `btc-cluster.v1.json`.
 
-use super::words::words;
+use crate::model::words;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -12,7 +12,8 @@ const ID: usize = 64;
 
 words! {
     /// The `type` of a message from a client.
-    ClientType {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ClientType {
         /// Subscribes to channels.
         Subscribe = "subscribe",
         /// Ends subscriptions.
@@ -30,7 +31,8 @@ words! {
 
 words! {
     /// Why a message is answered with an `error`; the session stays.
-    ErrorCode {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ErrorCode {
         /// Nested deeper than [`DEPTH`].
         TooDeep = "too-deep",
         /// Not JSON.

@@ -11,7 +11,6 @@ mod outbound;
 mod problem;
 mod resume;
 mod room;
-mod words;
 
 pub use broadcast::{broadcast_welcome, heartbeat, moved, relayed};
 pub use candles::{candle, history};

@@ -1,16 +1,16 @@
 //! Messages to clients, which `docs/interface.md` describes. Frequent messages are written by hand, into text that all
 //! recipients share; every text that goes in is JSON already or of an alphabet that needs no escape.
 
-use super::words::words;
 use super::{Close, ErrorCode};
-use crate::model::{Boot, Contribution, Health, Quote, RequestId, Rules, Symbol, Wall};
+use crate::model::{Boot, Contribution, Health, Quote, RequestId, Rules, Symbol, Wall, words};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt::Write as _;
 
 words! {
     /// The `type` of a message to a client.
-    ServerType {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ServerType {
         /// The first message of a session.
         Welcome = "welcome",
         /// The price, as an answer.
