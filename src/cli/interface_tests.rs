@@ -194,6 +194,11 @@ fn commands_and_exit_codes() {
     assert_same(&first(&page, "| exit code | meaning |"), &codes.map(|code| (code as u8).to_string()));
 }
 
+/// The name in a line that declares a module in a file of its own.
+fn module_name(line: &str) -> Option<&str> {
+    line.trim_start_matches("pub(crate) ").strip_prefix("mod ")?.strip_suffix(';')
+}
+
 /// The text of all production code: without files that only tests compile, and without `mod tests`.
 fn production() -> String {
     fn below(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -209,7 +214,8 @@ fn production() -> String {
         if path.ends_with("mod.rs") { path.with_file_name("") } else { path.with_extension("") }
     };
     let declared = files.iter().zip(&texts).flat_map(|(path, text)| {
-        let names = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.split(';').next());
+        let marked = text.split("#[cfg(test)]\n").skip(1).filter_map(|rest| rest.lines().next());
+        let names = marked.filter_map(module_name);
         names.map(|name| inside(path).join(name))
     });
     let tests: BTreeSet<_> = declared.collect();
