@@ -58,6 +58,15 @@ const CIRCLES: &[&[&str]] = &[
         "bin/btc-cluster-load/watch.rs",
     ],
     &[
+        "cli/check.rs",
+        "cli/ctl.rs",
+        "cli/daemon.rs",
+        "cli/exec.rs",
+        "cli/mod.rs",
+        "cli/price.rs",
+        "cli/probe.rs",
+    ],
+    &[
         "config/build.rs",
         "config/endpoints.rs",
         "config/file.rs",

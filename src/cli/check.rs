@@ -1,6 +1,6 @@
 //! `btc-cluster check`: the effective configuration, or all that is wrong with it.
 
-use super::codes::BAD_CONFIGURATION;
+use super::BAD_CONFIGURATION;
 use crate::config::{Faults, Source, load, render};
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,8 +1,7 @@
 //! `btc-cluster ctl`: asks the running daemon over its control socket.
 
 use super::arguments::{Ctl, What};
-use super::codes::{FAILED, OK};
-use super::{check, table};
+use super::{FAILED, check, table};
 use crate::config::{Faults, Source, control_socket};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -86,7 +85,7 @@ fn show(ctl: &Ctl, answer: &Value) -> ExitCode {
         let error = answer.get("error").into_iter();
         faults.chain(error).filter_map(Value::as_str).for_each(|text| eprintln!("{text}"));
     }
-    ExitCode::from(if ok { OK } else { FAILED })
+    ExitCode::from(if ok { super::OK } else { FAILED })
 }
 
 fn print(what: &What, answer: &Value) {

@@ -1,7 +1,6 @@
 //! `btc-cluster run`: validates first, then is the master.
 
-use super::check;
-use super::codes::FAILED;
+use super::{FAILED, check};
 use crate::config::{Faults, Source, load};
 use crate::{log, master};
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 //! The kernel's wish to be killed with one's parent survives `execve(2)` but not `fork(2)`, and between the two only
 //! unsafe code could make it. So the feeder starts this, which makes it and turns into the program.
 
-use super::codes::{FAILED, USAGE};
+use super::{FAILED, USAGE};
 use crate::os::process::die_with_parent;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

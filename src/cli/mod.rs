@@ -2,7 +2,6 @@
 
 mod arguments;
 mod check;
-mod codes;
 mod ctl;
 mod daemon;
 mod exec;
@@ -12,9 +11,17 @@ mod table;
 
 use arguments::{Arguments, Command, Role};
 use clap::{CommandFactory, Parser};
-use codes::{OK, USAGE};
 use std::io::Write;
 use std::process::ExitCode;
+
+/// Done.
+const OK: u8 = 0;
+/// It did not work.
+const FAILED: u8 = 1;
+/// The command line makes no sense (clap's own).
+const USAGE: u8 = 2;
+/// `EX_CONFIG` of sysexits(3): the configuration is bad.
+const BAD_CONFIGURATION: u8 = 78;
 
 /// Does what the command line says.
 #[must_use]

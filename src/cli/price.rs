@@ -1,8 +1,7 @@
 //! `btc-cluster price`: what the running daemon would answer; without one the sources are asked as it would ask them.
 
 use super::arguments::Price;
-use super::codes::{BAD_CONFIGURATION, FAILED, OK, USAGE};
-use super::{check, ctl};
+use super::{BAD_CONFIGURATION, FAILED, OK, USAGE, check, ctl};
 use crate::config::{Faults, Loaded, Source, control_socket, load};
 use crate::feeder::{self, Clock, Plan, Said};
 use crate::model::{Quote, Symbol};

@@ -1,8 +1,7 @@
 //! `btc-cluster probe`: what is between this machine and each price source.
 
 use super::arguments::Probe;
-use super::check;
-use super::codes::{FAILED, OK, USAGE};
+use super::{FAILED, OK, USAGE, check};
 use crate::config::{Faults, PriceConfig, Provider, Source, load};
 use crate::providers::{Content, Finding, Http, Proxies, Step, build, probe};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! The feeder's one loop: notes of the sources, changes of the configuration and time, into the policy.
 
 use super::agreement::{Agreement, Line};
-use super::chronicle::{Ask, Chronicle};
+use super::candles::{Ask, Chronicle};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
 use super::source::{Note, What, supervise};

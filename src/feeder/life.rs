@@ -1,6 +1,6 @@
 //! The feeder as a process: the link to the master on one side, [`super::run`] on the other.
 
-use super::chronicle::{Ask, Chronicle};
+use super::candles::{Ask, Chronicle};
 use super::core::serve;
 use super::lines::{Lines, Marks};
 use super::{Clock, Plan, Said};

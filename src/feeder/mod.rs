@@ -12,22 +12,16 @@
 //! caller of [`run`], who owns the link to the master.
 
 mod agreement;
-mod chronicle;
+mod candles;
 mod core;
-mod history;
-mod journal;
 mod life;
 mod lines;
-mod median;
 mod policy;
 mod recorder;
-mod sanity;
-mod series;
 mod source;
-mod store;
 mod table;
 
-pub use chronicle::Ask;
+pub use candles::Ask;
 pub use core::{Plan, Said, run};
 pub use life::run as run_process;
 pub use table::{SourceState, SourceStatus};

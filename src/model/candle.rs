@@ -1,18 +1,20 @@
 //! What a price did in a second, a minute or an hour.
 
-use super::{Price, Symbol, Wall};
+use super::{Price, Symbol, Wall, words};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How long a candle is. All begin at whole multiples of their length since 1970, UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Interval {
-    /// `1s`
-    Second,
-    /// `1m`
-    Minute,
-    /// `1h`
-    Hour,
+words! {
+    /// How long a candle is. All begin at whole multiples of their length since 1970, UTC.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Interval {
+        /// `1s`
+        Second = "1s",
+        /// `1m`
+        Minute = "1m",
+        /// `1h`
+        Hour = "1h",
+    }
 }
 
 impl Interval {
@@ -23,16 +25,6 @@ impl Interval {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|interval| interval.as_str() == text)
-    }
-
-    /// Its word, as in routes and channels.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Second => "1s",
-            Self::Minute => "1m",
-            Self::Hour => "1h",
-        }
     }
 
     /// Its length in milliseconds.

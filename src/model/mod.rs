@@ -12,6 +12,7 @@ mod rate;
 mod text;
 mod time;
 mod wheel;
+mod words;
 
 pub use backoff::Backoff;
 pub use candle::{Candle, Candles, Interval, Packed};
@@ -25,3 +26,4 @@ pub use rate::{Gcra, Rate, RateError};
 pub use text::one_line;
 pub use time::{Boot, Mono, Wall};
 pub use wheel::Wheel;
+pub(crate) use words::words;

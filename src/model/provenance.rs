@@ -1,37 +1,24 @@
 //! What each source had to say to a price that was made of several.
 
-use super::{Boot, Health, Price, Rules, Symbol};
+use super::{Boot, Health, Price, Rules, Symbol, words};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What became of a source's price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceVerdict {
-    /// It is of the largest group whose prices are near each other.
-    Agrees,
-    /// It is not.
-    Deviates,
-    /// Too old to count.
-    Stale,
-    /// It quotes another pair than the symbol: it never counts.
-    OtherPair,
-    /// The source has told no price.
-    None,
-}
-
-impl SourceVerdict {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Agrees => "agrees",
-            Self::Deviates => "deviates",
-            Self::Stale => "stale",
-            Self::OtherPair => "other-pair",
-            Self::None => "none",
-        }
+words! {
+    /// What became of a source's price.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum SourceVerdict {
+        /// It is of the largest group whose prices are near each other.
+        Agrees = "agrees",
+        /// It is not.
+        Deviates = "deviates",
+        /// Too old to count.
+        Stale = "stale",
+        /// It quotes another pair than the symbol: it never counts.
+        OtherPair = "other-pair",
+        /// The source has told no price.
+        None = "none",
     }
 }
 

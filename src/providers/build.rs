@@ -1,19 +1,20 @@
 //! From the configuration to sources that can be run.
 
-use super::coindesk::Coindesk;
-use super::command::{Command, Grammar};
 use super::content::Content;
 use super::dialect::Dialect;
-use super::http_json::HttpJson;
-use super::mock::Mock;
-use super::pairs::Wanted;
-use super::poll::{Poll, Polled};
-use super::push::{Limits, Push};
-use super::pushed::Pushed;
+use super::exchanges::coindesk::Coindesk;
+use super::exchanges::{binance, bitstamp, coinbase, kraken};
+use super::plugins::command::{Command, Grammar};
+use super::plugins::http_json::HttpJson;
+use super::plugins::mock::Mock;
+use super::plugins::replay::Replay;
 use super::readers::Readers;
-use super::replay::Replay;
 use super::source::{Leg, Source};
-use super::{Fault, Http, PriceProvider, binance, bitstamp, coinbase, kraken};
+use super::wire::pairs::Wanted;
+use super::wire::poll::{Poll, Polled};
+use super::wire::push::{Limits, Push};
+use super::wire::pushed::Pushed;
+use super::{Fault, Http, PriceProvider};
 use crate::config::{Exchange, ProviderKind, Secret};
 use crate::model::Symbol;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Dialects without their drivers: how a source's bytes read, for who has the bytes from elsewhere.
 
-use super::poll::Poll;
-use super::push::Listen;
-use super::reply::Reply;
+use super::wire::poll::Poll;
+use super::wire::push::Listen;
+use super::wire::reply::Reply;
 use super::{Fault, Sink};
 
 /// How one leg of a source reads. It keeps what the dialect keeps over a session.

@@ -10,62 +10,32 @@
 //! Nobody here pauses after a fault, counts retries or decides which price is served: that is the feeder's.
 //! Out of scope: order books, private channels, anything that trades.
 
-mod binance;
-mod bitstamp;
-mod budget;
 mod build;
-mod coinbase;
-mod coindesk;
-mod command;
-mod connection;
 mod content;
 mod dialect;
-mod digits;
-mod each;
+mod exchanges;
 mod fault;
-mod http;
-mod http_json;
-mod kraken;
-mod line;
-mod mock;
-mod pairs;
-mod poll;
+mod plugins;
 mod probe;
-mod push;
-mod pushed;
 mod readers;
 mod reading;
 pub mod recording;
-mod replay;
-mod reply;
-mod script;
 mod sieve;
 mod source;
+mod wire;
 
 #[cfg(test)]
-pub(crate) mod battery;
-#[cfg(test)]
-mod faults;
-#[cfg(test)]
-mod recordings;
-#[cfg(test)]
-mod remotes;
-#[cfg(test)]
-#[path = "../../tests/standin/mod.rs"]
-pub(crate) mod standin;
+pub(crate) mod tests;
 
-#[cfg(test)]
-mod verdicts;
-
-pub use budget::Budget;
 pub use build::build;
 pub use content::Content;
 pub use fault::Fault;
-pub use http::{Http, Proxies};
+pub use plugins::script::Script;
 pub use probe::{Finding, Step, probe};
-pub use script::Script;
 pub use sieve::Sieve;
 pub use source::{Leg, Source};
+pub use wire::budget::Budget;
+pub use wire::http::{Http, Proxies};
 
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;

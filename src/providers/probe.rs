@@ -3,8 +3,8 @@
 //! Each way of a source is tried as the daemon would go it, one step after the other: the name, the connection, an
 //! HTTP request (with TLS where the address says so), and a session until its first price.
 
-use super::http::{Http, send};
 use super::source::Leg;
+use super::wire::http::{Http, send};
 use super::{Fault, Sink, Source, Tick};
 use crate::model::Wall;
 use crate::os::clock;

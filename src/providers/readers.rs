@@ -57,8 +57,8 @@ impl Readers {
 #[cfg(test)]
 mod tests {
     use super::super::build;
-    use super::super::http::Proxies;
     use super::super::reading::for_reading;
+    use super::super::wire::http::Proxies;
     use super::*;
     use crate::config::Secret;
 

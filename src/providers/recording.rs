@@ -13,7 +13,7 @@
 //! and the payload. Captures of other programs have no name: `1763640000123456789 {...}`. `docs/recording.md` is
 //! the long form.
 
-use super::http::LARGEST;
+use super::wire::http::LARGEST;
 use std::io::Write;
 
 /// The first line of every file that we write.

@@ -1,7 +1,7 @@
 //! Judges the request that wants to become a WebSocket (RFC 6455, section 4.2). Only what every endpoint asks
 //! for: who may come, from which origin and to which path is decided elsewhere.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// What our clients speak. A client that offers nothing, or something else, is taken without one.

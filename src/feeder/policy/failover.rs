@@ -1,10 +1,10 @@
 //! Failover: which source is served.
 
 use super::action::Action;
+use super::sanity::near;
 use super::settings::{Member, Settings};
 use super::symbol::{Standing, SymbolState};
 use crate::feeder::Now;
-use crate::feeder::sanity::near;
 use crate::model::{Mono, Price, Quote, Rules, Symbol};
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,10 +5,10 @@
 //! influence. Only where one source is enough there is no group: its jump waits for its next tick.
 
 use super::action::Action;
+use super::group::{Group, Refusal};
 use super::settings::{Member, Settings};
 use super::symbol::{Standing, SymbolState};
 use crate::feeder::Now;
-use crate::feeder::median::{Group, Refusal};
 use crate::model::{Contribution, Mono, Price, Quote, Said, SourceVerdict, Symbol};
 use std::collections::BTreeMap;
 use std::sync::Arc;

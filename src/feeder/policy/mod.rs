@@ -18,7 +18,9 @@
 
 mod action;
 mod failover;
+mod group;
 mod median;
+mod sanity;
 mod settings;
 mod symbol;
 

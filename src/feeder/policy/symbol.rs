@@ -1,9 +1,9 @@
 //! One symbol: what each source has said of it, what is out, and the pace at which prices get out.
 
+use super::group::Refusal;
+use super::sanity::{Jumps, Lag};
 use super::settings::Member;
 use crate::feeder::Now;
-use crate::feeder::median::Refusal;
-use crate::feeder::sanity::{Jumps, Lag};
 use crate::model::{Boot, Contribution, Health, Mono, Quote, Rules};
 use crate::providers::Tick;
 use std::collections::BTreeMap;

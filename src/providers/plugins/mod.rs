@@ -1,0 +1,8 @@
+//! Sources that are no exchange: programs, any JSON over HTTP, recordings, made-up prices.
+
+pub(super) mod command;
+pub(super) mod http_json;
+pub(super) mod line;
+pub(super) mod mock;
+pub(super) mod replay;
+pub(super) mod script;

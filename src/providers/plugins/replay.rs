@@ -1,0 +1,371 @@
+//! A recording, played at its own speed, faster, or as fast as it can be read: raw lines through the dialect of the
+//! source that they came from, and plain ticks.
+
+use super::line;
+use crate::model::Symbol;
+use crate::providers::dialect::Dialect;
+use crate::providers::readers::Readers;
+use crate::providers::recording::{self, Event};
+use crate::providers::{Fault, PriceProvider, Sink, Tick};
+use async_trait::async_trait;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Between two lines without a stamp.
+const BARE: i64 = 1_000_000_000;
+/// Lines that are passed over in one go.
+const TURN: u32 = 64;
+/// Legs of one source that are told apart; no source has so many.
+const LEGS: usize = 16;
+
+/// The source. Its file is read line by line, never whole: a recording may be larger than the memory.
+pub(in crate::providers) struct Replay {
+    file: PathBuf,
+    /// `None`: as fast as it can be read.
+    speed: Option<f64>,
+    repeat: bool,
+    symbols: Vec<Symbol>,
+    /// What a line without a symbol prices.
+    symbol: Symbol,
+    /// Whose raw lines are played.
+    source: Option<String>,
+    readers: Option<Arc<Readers>>,
+}
+
+impl Replay {
+    /// A replay of plain ticks.
+    pub(in crate::providers) fn new(
+        file: PathBuf,
+        speed: f64,
+        repeat: bool,
+        symbols: &[Symbol],
+        symbol: Symbol,
+    ) -> Self {
+        let speed = (speed.is_finite() && speed > 0.0).then_some(speed);
+        Self { file, speed, repeat, symbols: symbols.to_vec(), symbol, source: None, readers: None }
+    }
+
+    /// Of raw lines, too: those of `source`; where that is `None`, those of the only source in the file.
+    pub(in crate::providers) fn raw(mut self, source: Option<String>, readers: Arc<Readers>) -> Self {
+        (self.source, self.readers) = (source, Some(readers));
+        self
+    }
+
+    fn refused(&self, why: &str) -> Fault {
+        Fault::Refused(format!("{}: {why}", self.file.display()))
+    }
+
+    /// Only regular files: reading a pipe could take for ever, and with it the whole process.
+    fn open(&self) -> Result<Lines, Fault> {
+        let about = std::fs::metadata(&self.file).map_err(|error| self.refused(&error.to_string()))?;
+        if !about.is_file() {
+            return Err(self.refused("not a regular file"));
+        }
+        let file = File::open(&self.file).map_err(|error| self.refused(&error.to_string()))?;
+        Ok(Lines { reader: BufReader::with_capacity(64 << 10, file), line: Vec::new(), skipping: false })
+    }
+
+    /// Plays the file once. `number` is that of the last tick.
+    async fn play(&self, number: &mut u64, out: &mut dyn Sink) -> Result<(), Fault> {
+        let mut lines = self.open()?;
+        let mut pace = Pace { speed: self.speed, begin: None, at: 0 };
+        let mut stage = Stage::new(self, number, out);
+        let mut since = 0_u32;
+        loop {
+            match lines.next().map_err(|error| Fault::Retry(error.to_string()))? {
+                Part::End => break,
+                Part::Long => stage.out.bad(format!("a line of more than {} bytes", recording::LONGEST)),
+                Part::Rest => {}
+                Part::Line(bytes, whole) => match recording::read(bytes) {
+                    None => stage.plain(bytes, &mut pace).await,
+                    // Its last bytes are not there, and what is may read as another price.
+                    Some(_) if !whole => stage.out.bad("the last line is torn".to_owned()),
+                    Some(line) => stage.raw(&line, &mut pace).await?,
+                },
+            }
+            // The others of this thread must have their turn: between two prices, and while lines are passed over.
+            since += 1;
+            if self.speed.is_none() || since >= TURN {
+                since = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        match &self.source {
+            Some(source) if !stage.seen => Err(self.refused(&format!("no line of {source} in it"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl PriceProvider for Replay {
+    async fn session(&mut self, out: &mut dyn Sink) -> Fault {
+        let mut number = 0;
+        loop {
+            if let Err(fault) = self.play(&mut number, out).await {
+                return fault;
+            }
+            if !self.repeat {
+                std::future::pending::<()>().await;
+            }
+            // A file with nothing to wait for must not become a loop without a pause.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// One performance of the file.
+struct Stage<'a> {
+    replay: &'a Replay,
+    /// Whose raw lines are played; `None` until the first one says it.
+    whose: Option<String>,
+    /// By their words, `""` where lines have no name.
+    legs: BTreeMap<String, Leg>,
+    /// The last number of each symbol's plain ticks.
+    plain: HashMap<Symbol, u64>,
+    /// That of the last tick that was told.
+    number: &'a mut u64,
+    out: &'a mut dyn Sink,
+    /// Whether anything has been played.
+    seen: bool,
+}
+
+/// What a live source's dialect and its supervisor keep over a session.
+struct Leg {
+    dialect: Dialect,
+    last: HashMap<Symbol, u64>,
+    /// The session ended by itself.
+    ended: bool,
+}
+
+impl<'a> Stage<'a> {
+    fn new(replay: &'a Replay, number: &'a mut u64, out: &'a mut dyn Sink) -> Self {
+        let whose = replay.source.clone();
+        Self { replay, whose, legs: BTreeMap::new(), plain: HashMap::new(), number, out, seen: false }
+    }
+
+    /// A plain tick, a comment, or nothing that can be read.
+    async fn plain(&mut self, bytes: &[u8], pace: &mut Pace) {
+        if bytes.len() > line::LONGEST {
+            return self.out.bad(format!("a tick of more than {} bytes", line::LONGEST));
+        }
+        match line::read(bytes, &self.replay.symbol) {
+            Ok(None) => {}
+            Ok(Some(line)) => {
+                pace.wait(line.at).await;
+                self.seen = true;
+                let symbols = &self.replay.symbols;
+                Numbered { out: self.out, last: &mut self.plain, number: self.number, symbols }
+                    .tick(line.tick);
+            }
+            Err(fault) => self.out.bad(fault.to_string()),
+        }
+    }
+
+    /// A line as it came from a source.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when nobody can say whose it is, or how it is read.
+    async fn raw(&mut self, line: &recording::Line<'_>, pace: &mut Pace) -> Result<(), Fault> {
+        // The first line starts the clock, whoever it is of: replays of one file stay in step.
+        pace.begin(line.at);
+        if !self.ours(line.of.map(|(source, _)| source))? {
+            return Ok(());
+        }
+        self.seen = true;
+        let word = line.of.map_or("", |(_, leg)| leg);
+        let (status, bytes) = match line.event {
+            Event::Raw(status, bytes) => (status, bytes),
+            Event::Begin => {
+                self.begin(word);
+                return Ok(());
+            }
+            Event::End(why) => {
+                self.end(word, why);
+                return Ok(());
+            }
+        };
+        pace.wait(Some(line.at)).await;
+        match self.read(word, status, bytes) {
+            Err(fault @ Fault::Refused(_)) => Err(fault),
+            Err(fault) => {
+                self.out.bad(fault.to_string());
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A new session. A stream's dialect begins anew with it. One that is asked goes on where it was, as the live one
+    /// does: it may ask for one pair after the other, and must know whose answer is next.
+    fn begin(&mut self, word: &str) {
+        match self.legs.get_mut(word) {
+            Some(leg) if leg.ended && matches!(leg.dialect, Dialect::Poll(_)) => {
+                (leg.ended, leg.last) = (false, HashMap::new());
+            }
+            _ => _ = self.legs.remove(word),
+        }
+    }
+
+    fn end(&mut self, word: &str, why: &str) {
+        if let Some(leg) = self.legs.get_mut(word) {
+            leg.ended = why != recording::CUT_OFF;
+        }
+    }
+
+    /// Whether a line of `source` is to be played.
+    fn ours(&mut self, source: Option<&str>) -> Result<bool, Fault> {
+        match (source, &self.whose) {
+            (Some(source), Some(whose)) if source == whose => Ok(true),
+            (Some(_), Some(_)) if self.replay.source.is_some() => Ok(false),
+            (Some(source), Some(whose)) => {
+                let why =
+                    format!("it has lines of {whose} and of {source}: `source` must say whose are played");
+                Err(self.replay.refused(&why))
+            }
+            (Some(source), None) => {
+                self.whose = Some(source.to_owned());
+                Ok(true)
+            }
+            (None, Some(_)) => Ok(true),
+            (None, None) => {
+                Err(self.replay.refused("its lines do not say whose they are: `source` must say it"))
+            }
+        }
+    }
+
+    /// # Errors
+    /// [`Fault::Refused`] when that source cannot be read at all, [`Fault::Skip`] for this line only.
+    fn read(&mut self, word: &str, status: Option<u16>, bytes: &[u8]) -> Result<(), Fault> {
+        if !self.legs.contains_key(word) {
+            let (Some(readers), Some(whose)) = (&self.replay.readers, &self.whose) else {
+                return Err(self.replay.refused("raw lines cannot be read here"));
+            };
+            if self.legs.len() >= LEGS {
+                return Err(Fault::Skip(format!("more than {LEGS} legs")));
+            }
+            let dialect = readers.dialect(whose, Some(word).filter(|word| !word.is_empty()))?;
+            self.legs.insert(word.to_owned(), Leg { dialect, last: HashMap::new(), ended: false });
+        }
+        let Some(leg) = self.legs.get_mut(word) else { return Ok(()) };
+        let symbols = &self.replay.symbols;
+        let mut out = Numbered { out: self.out, last: &mut leg.last, number: self.number, symbols };
+        match leg.dialect.read(status, bytes, &mut out) {
+            Ok(()) => Ok(()),
+            Err(Fault::Skip(why)) => Err(Fault::Skip(why)),
+            // It ended the session then; the recording itself says what came next.
+            Err(fault) => Err(Fault::Skip(fault.to_string())),
+        }
+    }
+}
+
+/// Numbers ticks anew, growing over legs, sessions and repetitions, because to the supervisor all of it is one
+/// session. What its own session would have left out as not newer is left out here.
+struct Numbered<'a> {
+    out: &'a mut dyn Sink,
+    last: &'a mut HashMap<Symbol, u64>,
+    number: &'a mut u64,
+    symbols: &'a [Symbol],
+}
+
+impl Sink for Numbered<'_> {
+    fn tick(&mut self, mut tick: Tick) {
+        if !self.symbols.contains(&tick.symbol) {
+            return;
+        }
+        if let Some(seq) = tick.seq {
+            let newer = self.last.get(&tick.symbol).is_none_or(|last| seq > *last);
+            if newer {
+                self.last.insert(tick.symbol.clone(), seq);
+                *self.number += 1;
+            }
+            // Zero is newer than nothing.
+            tick.seq = Some(if newer { *self.number } else { 0 });
+        }
+        self.out.tick(tick);
+    }
+
+    fn bad(&mut self, why: String) {
+        self.out.bad(why);
+    }
+}
+
+/// Reads a file line by line, in bounded memory.
+struct Lines {
+    reader: BufReader<File>,
+    line: Vec<u8>,
+    /// Within a line that is too long.
+    skipping: bool,
+}
+
+/// What comes next in a file.
+enum Part<'a> {
+    /// A line without its end; `false`: the file ended within it.
+    Line(&'a [u8], bool),
+    /// The beginning of a line that is too long.
+    Long,
+    /// More of it.
+    Rest,
+    End,
+}
+
+impl Lines {
+    fn next(&mut self) -> io::Result<Part<'_>> {
+        self.line.clear();
+        let most = recording::LONGEST as u64;
+        let read = (&mut self.reader).take(most).read_until(b'\n', &mut self.line)?;
+        if read == 0 {
+            return Ok(Part::End);
+        }
+        let whole = self.line.pop_if(|last| *last == b'\n').is_some();
+        if std::mem::replace(&mut self.skipping, false) {
+            self.skipping = !whole;
+            return Ok(Part::Rest);
+        }
+        if !whole && read == recording::LONGEST {
+            self.skipping = true;
+            return Ok(Part::Long);
+        }
+        Ok(Part::Line(&self.line, whole))
+    }
+}
+
+/// When a line is due.
+struct Pace {
+    speed: Option<f64>,
+    /// When the first line was played, and its stamp.
+    begin: Option<(Instant, i64)>,
+    /// The stamp of the line before.
+    at: i64,
+}
+
+impl Pace {
+    /// That is the first line, unless there was one.
+    fn begin(&mut self, at: i64) {
+        if self.begin.is_none() {
+            (self.begin, self.at) = (Some((Instant::now(), at)), at);
+        }
+    }
+
+    async fn wait(&mut self, at: Option<i64>) {
+        let Some(speed) = self.speed else { return };
+        let at = at.unwrap_or_else(|| self.at.saturating_add(if self.begin.is_some() { BARE } else { 0 }));
+        let (begin, first) = *self.begin.get_or_insert_with(|| (Instant::now(), at));
+        self.at = at;
+        let nanos = u64::try_from(at.saturating_sub(first)).unwrap_or(0);
+        let later = Duration::try_from_secs_f64(Duration::from_nanos(nanos).as_secs_f64() / speed);
+        match begin.checked_add(later.unwrap_or(Duration::MAX)) {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

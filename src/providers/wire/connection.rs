@@ -1,0 +1,216 @@
+//! One connection to a source that pushes, from opening it to the fault that ends it.
+
+use super::http::Socket;
+use super::push::{Limits, Push};
+use crate::model::{Symbol, one_line};
+use crate::providers::{Budget, Fault, Http, Sink, Tick};
+use futures_util::{SinkExt, StreamExt};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+/// What we have to say must be taken within this time.
+const SEND: Duration = Duration::from_secs(5);
+/// From one thing that we say to the next. Binance takes five messages in a second, our pongs among them.
+const APART: Duration = Duration::from_millis(250);
+/// After "policy violation": Binance says it to who connects or talks too often.
+const POLICY_WAIT: Duration = Duration::from_secs(60);
+
+type WsError = tokio_tungstenite::tungstenite::Error;
+
+/// What can be seen of a connection while it is read.
+#[derive(Clone, Debug, Default)]
+pub(in crate::providers) struct Signs {
+    /// The handshake is done.
+    pub open: bool,
+    /// It has given a price.
+    pub ticked: bool,
+    /// It asked us to come by another connection.
+    pub leave: Option<String>,
+}
+
+/// The ear of a session, shared by its connections; they are read in one task, so nobody waits here.
+pub(in crate::providers) struct Shared<'a>(Mutex<&'a mut dyn Sink>);
+
+impl<'a> Shared<'a> {
+    pub(in crate::providers) fn new(out: &'a mut dyn Sink) -> Self {
+        Self(Mutex::new(out))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, &'a mut dyn Sink> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that is to be opened, with a dialect in its first state.
+pub(in crate::providers) struct Connection<D> {
+    pub dialect: D,
+    pub limits: Limits,
+    pub signs: watch::Sender<Signs>,
+    /// The last price's number of each symbol.
+    pub numbers: BTreeMap<Symbol, u64>,
+}
+
+impl<D: Push> Connection<D> {
+    /// Opens it, says hello and reads it until it ends. Never waits for `out`.
+    pub(in crate::providers) async fn run(mut self, http: &Http, out: &Shared<'_>) -> Fault {
+        let mut socket = match http.open(&self.dialect.url()).await {
+            Ok(socket) => socket,
+            Err(fault) => return fault,
+        };
+        self.signs.send_modify(|signs| signs.open = true);
+        let Limits { silence, no_tick, .. } = self.limits;
+        let mut heard = Instant::now();
+        let mut ticked = heard;
+        let mut speech = Speech::new(self.dialect.hello(), self.dialect.keepalive(), heard);
+        loop {
+            let turn = speech.due();
+            let frame = tokio::select! {
+                frame = socket.next() => frame,
+                () = sleep_until(heard + silence) => return retry(format!("silent for {silence:?}")),
+                () = sleep_until(ticked + no_tick) => return retry(format!("no price for {no_tick:?}")),
+                () = sleep_until(turn.unwrap_or(heard)), if turn.is_some() => {
+                    if let Some(line) = speech.next(Instant::now())
+                        && let Err(fault) = say(&mut socket, line).await
+                    {
+                        return fault;
+                    }
+                    continue;
+                }
+            };
+            heard = Instant::now();
+            match self.take(frame, out) {
+                Ok(true) => ticked = heard,
+                Ok(false) => {}
+                Err(fault) => return fault,
+            }
+        }
+    }
+
+    /// Reads one frame; says whether there was a price in it.
+    fn take(&mut self, frame: Option<Result<Message, WsError>>, out: &Shared<'_>) -> Result<bool, Fault> {
+        let message = match frame {
+            None => return Err(retry("the stream ended".to_owned())),
+            Some(Err(error)) => return Err(retry(one_line(&error.to_string()))),
+            Some(Ok(Message::Close(frame))) => return Err(closed(frame)),
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => message.into_data(),
+            // A ping's answer is queued by the library and goes out with the next read, which is now.
+            Some(Ok(_)) => return Ok(false),
+        };
+        let mut out = out.lock();
+        out.raw(&message);
+        let mut ear = Ear { out: &mut **out, numbers: &mut self.numbers, ticked: false };
+        match self.dialect.read(&message, &mut ear) {
+            Ok(()) => {}
+            Err(Fault::Skip(why)) => ear.bad(why),
+            // It will go, but has not gone: it is read on while another one is opened.
+            Err(Fault::Reconnect(why)) => self.signs.send_modify(|signs| signs.leave = Some(why)),
+            Err(fault) => return Err(fault),
+        }
+        if ear.ticked && !self.signs.borrow().ticked {
+            self.signs.send_modify(|signs| signs.ticked = true);
+        }
+        Ok(ear.ticked)
+    }
+}
+
+/// What we say on a connection and when: hello, then that we are still there; never two things at once.
+struct Speech {
+    hello: VecDeque<String>,
+    keepalive: Option<(Duration, String)>,
+    /// Not before this.
+    next: Instant,
+}
+
+impl Speech {
+    fn new(hello: Vec<String>, keepalive: Option<(Duration, String)>, now: Instant) -> Self {
+        let mut speech = Self { hello: hello.into(), keepalive, next: now };
+        if speech.hello.is_empty() {
+            speech.next += speech.rest();
+        }
+        speech
+    }
+
+    fn rest(&self) -> Duration {
+        self.keepalive.as_ref().map_or(Duration::ZERO, |(every, _)| *every)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        (!self.hello.is_empty() || self.keepalive.is_some()).then_some(self.next)
+    }
+
+    fn next(&mut self, now: Instant) -> Option<String> {
+        let line = self.hello.pop_front().or_else(|| Some(self.keepalive.as_ref()?.1.clone()));
+        self.next = now + if self.hello.is_empty() { self.rest().max(APART) } else { APART };
+        line
+    }
+}
+
+/// Notices prices on their way. One that is said again and again keeps no connection: its source is stuck.
+struct Ear<'a> {
+    out: &'a mut dyn Sink,
+    numbers: &'a mut BTreeMap<Symbol, u64>,
+    ticked: bool,
+}
+
+impl Sink for Ear<'_> {
+    fn tick(&mut self, tick: Tick) {
+        let repeated = tick.seq.is_some_and(|seq| self.numbers.insert(tick.symbol.clone(), seq) == Some(seq));
+        self.ticked |= !repeated;
+        self.out.tick(tick);
+    }
+    fn bad(&mut self, why: String) {
+        self.out.bad(why);
+    }
+    fn budget(&mut self, budget: Budget) {
+        self.out.budget(budget);
+    }
+}
+
+async fn say(socket: &mut Socket, line: String) -> Result<(), Fault> {
+    match timeout(SEND, socket.send(Message::text(line))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(retry(one_line(&error.to_string()))),
+        Err(_) => Err(retry(format!("nothing could be sent for {SEND:?}"))),
+    }
+}
+
+fn closed(frame: Option<CloseFrame>) -> Fault {
+    let Some(frame) = frame else { return retry("closed by the source".to_owned()) };
+    let why = format!("closed by the source: {} {}", u16::from(frame.code), one_line(&frame.reason));
+    if frame.code == CloseCode::Policy { Fault::wait(POLICY_WAIT, why) } else { retry(why) }
+}
+
+fn retry(why: String) -> Fault {
+    Fault::Retry(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_never_say_two_things_at_once() {
+        let (begin, s) = (Instant::now(), Duration::from_secs);
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let said = |hello: &[&str], keepalive: Option<u64>| {
+            let keepalive = keepalive.map(|every| (s(every), "k".to_owned()));
+            let mut speech = Speech::new(words(hello), keepalive, begin);
+            let mut said = Vec::new();
+            while let (Some(due), true) = (speech.due(), said.len() < 5) {
+                said.push(((due - begin).as_millis(), speech.next(due).unwrap()));
+            }
+            said.into_iter().map(|(at, word)| format!("{at} {word}")).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&["a", "b", "c"], None), ["0 a", "250 b", "500 c"]);
+        assert_eq!(said(&["a", "b"], Some(10)), ["0 a", "250 b", "10250 k", "20250 k", "30250 k"]);
+        assert_eq!(said(&[], Some(0))[..3], ["0 k", "250 k", "500 k"]);
+        assert_eq!(said(&[], Some(10))[..2], ["10000 k", "20000 k"]);
+        assert_eq!(said(&[], None), [""; 0]);
+    }
+}
