@@ -4,6 +4,7 @@
 use super::client::Client;
 use super::host::Host;
 use crate::config::{Config, Listen};
+use crate::protocol::client::ProblemKind;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -27,35 +28,13 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// HTTP status.
+    /// The answer to the request.
     #[must_use]
-    pub fn status(self) -> u16 {
+    pub fn kind(self) -> ProblemKind {
         match self {
-            Self::BadHost => 400,
-            Self::HostNotServed => 421,
-            Self::ForeignOrigin => 403,
-        }
-    }
-
-    /// The last part of the problem's `type`.
-    #[must_use]
-    pub fn slug(self) -> &'static str {
-        match self {
-            Self::BadHost => "bad-host",
-            Self::HostNotServed => "host-not-served",
-            Self::ForeignOrigin => "origin-not-allowed",
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::BadHost => "the request needs exactly one Host header with a host and perhaps a port",
-            Self::HostNotServed => "this host name is not served here; http.hosts lists the ones that are",
-            Self::ForeignOrigin => {
-                "pages of this origin may not use this server; http.allowed_origins lists others"
-            }
+            Self::BadHost => ProblemKind::BadHost,
+            Self::HostNotServed => ProblemKind::HostNotServed,
+            Self::ForeignOrigin => ProblemKind::OriginNotAllowed,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `btc-cluster ctl`: asks the running daemon over its control socket.
 
 use super::arguments::{Ctl, What};
-use super::{FAILED, check, table};
+use super::exit::Exit;
+use super::{check, table};
 use crate::config::{Faults, Source, control_socket};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -34,7 +35,7 @@ fn fail(path: &Path, error: &io::Error) -> ExitCode {
         NotFound | ConnectionRefused => eprintln!("not running at {}", path.display()),
         _ => eprintln!("{}: {error}", path.display()),
     }
-    ExitCode::from(FAILED)
+    ExitCode::from(Exit::Failed)
 }
 
 fn question(what: &What) -> Value {
@@ -85,7 +86,7 @@ fn show(ctl: &Ctl, answer: &Value) -> ExitCode {
         let error = answer.get("error").into_iter();
         faults.chain(error).filter_map(Value::as_str).for_each(|text| eprintln!("{text}"));
     }
-    ExitCode::from(if ok { super::OK } else { FAILED })
+    ExitCode::from(if ok { Exit::Done } else { Exit::Failed })
 }
 
 fn print(what: &What, answer: &Value) {

@@ -5,23 +5,18 @@ mod check;
 mod ctl;
 mod daemon;
 mod exec;
+mod exit;
+#[cfg(test)]
+mod interface_tests;
 mod price;
 mod probe;
 mod table;
 
 use arguments::{Arguments, Command, Role};
 use clap::{CommandFactory, Parser};
+use exit::Exit;
 use std::io::Write;
 use std::process::ExitCode;
-
-/// Done.
-const OK: u8 = 0;
-/// It did not work.
-const FAILED: u8 = 1;
-/// The command line makes no sense (clap's own).
-const USAGE: u8 = 2;
-/// `EX_CONFIG` of sysexits(3): the configuration is bad.
-const BAD_CONFIGURATION: u8 = 78;
 
 /// Does what the command line says.
 #[must_use]
@@ -30,7 +25,7 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { OK });
+            return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Done });
         }
     };
     let source = || arguments.source();
@@ -52,5 +47,5 @@ fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "btc-cluster", &mut text);
     let _ = std::io::stdout().write_all(&text);
-    ExitCode::from(OK)
+    ExitCode::from(Exit::Done)
 }

@@ -1,7 +1,8 @@
 //! `btc-cluster price`: what the running daemon would answer; without one the sources are asked as it would ask them.
 
 use super::arguments::Price;
-use super::{BAD_CONFIGURATION, FAILED, OK, USAGE, check, ctl};
+use super::exit::Exit;
+use super::{check, ctl};
 use crate::config::{Faults, Loaded, Source, control_socket, load};
 use crate::feeder::{self, Clock, Plan, Said};
 use crate::model::{Quote, Symbol};
@@ -31,13 +32,13 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
                 Ok(Err(code)) => return code,
                 Err(faults) => {
                     check::refuse(&faults);
-                    return ExitCode::from(BAD_CONFIGURATION);
+                    return ExitCode::from(Exit::BadConfiguration);
                 }
             }
         }
         Err(error) => {
             eprintln!("{}: {error}", socket.display());
-            return ExitCode::from(FAILED);
+            return ExitCode::from(Exit::Failed);
         }
     };
     show(price, &answer)
@@ -46,7 +47,7 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
 fn show(price: &Price, answer: &Value) -> ExitCode {
     if let Some(error) = answer["error"].as_str() {
         eprintln!("{error}");
-        return ExitCode::from(FAILED);
+        return ExitCode::from(Exit::Failed);
     }
     let quote = &answer["price"];
     if price.json {
@@ -55,10 +56,10 @@ fn show(price: &Price, answer: &Value) -> ExitCode {
         println!("{}", words(quote, answer["mock"] == Value::Bool(true)));
     }
     if quote.is_object() {
-        return ExitCode::from(OK);
+        return ExitCode::from(Exit::Done);
     }
     eprintln!("there is no price now; `btc-cluster probe` says what is in the way");
-    ExitCode::from(FAILED)
+    ExitCode::from(Exit::Failed)
 }
 
 /// `BTC-USD 64250.12 from binance (BTC-USDT), 0.2 s old`
@@ -88,7 +89,7 @@ fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
             .filter(|symbol| config.price.symbols.contains(symbol))
             .ok_or_else(|| {
                 eprintln!("price.symbols does not have {name}");
-                ExitCode::from(USAGE)
+                ExitCode::from(Exit::Usage)
             })?,
     };
     let rules = config.price.rules();
@@ -96,7 +97,7 @@ fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         eprintln!("{error}");
-        ExitCode::from(FAILED)
+        ExitCode::from(Exit::Failed)
     })?;
     let quote = runtime.block_on(first(plan, symbol, Duration::from_secs(price.timeout)));
     let object = quote.as_ref().map(|quote| QuoteText::new(quote).object(quote, &rules, clock::boot()));

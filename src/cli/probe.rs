@@ -1,7 +1,8 @@
 //! `btc-cluster probe`: what is between this machine and each price source.
 
 use super::arguments::Probe;
-use super::{FAILED, OK, USAGE, check};
+use super::check;
+use super::exit::Exit;
 use crate::config::{Faults, PriceConfig, Provider, Source, load};
 use crate::providers::{Content, Finding, Http, Proxies, Step, build, probe};
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
     let providers: Vec<_> =
         config.price.providers.iter().filter_map(|name| config.providers.get(name)).cloned().collect();
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return ExitCode::from(FAILED);
+        return ExitCode::from(Exit::Failed);
     };
     let findings = runtime.block_on(all(&providers, &config.price, Duration::from_secs(wanted.timeout)));
     if wanted.json {
@@ -36,9 +37,9 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
     // A source is as good as its best way.
     let good = |provider: &Provider| findings.iter().any(|f| f.source == provider.name && f.good());
     ExitCode::from(match providers.iter().all(good) {
-        _ if providers.is_empty() => USAGE,
-        true => OK,
-        false => FAILED,
+        _ if providers.is_empty() => Exit::Usage,
+        true => Exit::Done,
+        false => Exit::Failed,
     })
 }
 

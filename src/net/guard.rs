@@ -2,6 +2,7 @@
 //! two requests, and for a client that does not read its answer. The guard sits between hyper and the socket; when a
 //! connection becomes a WebSocket session the socket is taken out again.
 
+use crate::protocol::client::{Problem, ProblemKind};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,17 +13,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What a request gets whose head does not come. It cannot be answered by anybody else: for hyper, and for all behind
-/// it, it does not exist yet.
-const LATE: &str = concat!(
-    "HTTP/1.1 408 Request Timeout\r\n",
-    "Connection: close\r\n",
-    "Content-Type: application/problem+json\r\n",
-    "Content-Length: 117\r\n",
-    "\r\n",
-    r#"{"type":"/problems/header-timeout","title":"Header timeout","status":408,"#,
-    r#""detail":"the request's head took too long"}"#,
-);
+/// The answer to a request whose head does not arrive in time. The guard writes it itself: for hyper, and for the
+/// routes behind it, the request does not exist yet.
+fn late() -> String {
+    let body = Problem::from(ProblemKind::HeaderTimeout).json();
+    format!(
+        "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/problem+json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 // Nothing may come between: an answer to the request before could still be on its way.
                 if self.stalled.is_none() {
                     let socket = Pin::new(&mut self.socket);
-                    if let Poll::Ready(Ok(_)) = socket.poll_write(context, LATE.as_bytes()) {
+                    if let Poll::Ready(Ok(_)) = socket.poll_write(context, late().as_bytes()) {
                         let _ = Pin::new(&mut self.socket).poll_shutdown(context);
                     }
                 }

@@ -2,7 +2,7 @@
 //! ledger and the rows of the statistics; counters come from the ledger alone, so they never fall.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::merge::Ledger;
 use super::object::{FeederRow, Totals, WorkerRow};
@@ -17,6 +17,8 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::time::Duration;
 
+/// The name of every metric begins with it.
+const PREFIX: &str = "btc_cluster";
 /// The states that a worker can be in: all are told, also those that none is in.
 const STATES: [&str; 5] = ["starting", "ready", "draining", "backoff", "failed"];
 
@@ -79,7 +81,8 @@ enum Value {
 
 #[derive(Debug)]
 struct Sample {
-    label: Option<(&'static str, String)>,
+    /// The value of the family's label.
+    label: Option<String>,
     value: Value,
 }
 
@@ -87,6 +90,7 @@ struct Sample {
 struct Family {
     name: &'static str,
     help: &'static str,
+    label: Option<&'static str>,
     samples: Vec<Sample>,
 }
 
@@ -106,18 +110,22 @@ impl Collector for Scrape {
 }
 
 impl Family {
+    /// `None` without a sample.
+    fn kind(&self) -> Option<MetricType> {
+        self.samples.first().map(|sample| match sample.value {
+            Value::Gauge(_) => MetricType::Gauge,
+            Value::Count(_) | Value::Seconds(_) => MetricType::Counter,
+        })
+    }
+
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let kind = match self.samples.first().map(|sample| sample.value) {
-            Some(Value::Gauge(_)) => MetricType::Gauge,
-            Some(Value::Count(_) | Value::Seconds(_)) => MetricType::Counter,
-            None => return Ok(()),
-        };
+        let Some(kind) = self.kind() else { return Ok(()) };
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, kind)?;
         if let [Sample { label: None, value }] = self.samples[..] {
             return value.encode(metric);
         }
         for sample in &self.samples {
-            let labels = sample.label.as_ref().map(|(key, text)| (*key, text.as_str()));
+            let labels = self.label.zip(sample.label.as_deref());
             sample.value.encode(metric.encode_family(&labels.as_slice())?)?;
         }
         Ok(())
@@ -140,7 +148,7 @@ struct Gathered(Vec<Family>);
 
 impl Gathered {
     fn one(&mut self, name: &'static str, help: &'static str, value: Value) {
-        self.0.push(Family { name, help, samples: vec![Sample { label: None, value }] });
+        self.0.push(Family { name, help, label: None, samples: vec![Sample { label: None, value }] });
     }
 
     fn many<T: ToString>(
@@ -150,8 +158,13 @@ impl Gathered {
         key: &'static str,
         values: impl IntoIterator<Item = (T, Value)>,
     ) {
-        let sample = |(label, value): (T, Value)| Sample { label: Some((key, label.to_string())), value };
-        self.0.push(Family { name, help, samples: values.into_iter().map(sample).collect() });
+        let sample = |(label, value): (T, Value)| Sample { label: Some(label.to_string()), value };
+        self.0.push(Family {
+            name,
+            help,
+            label: Some(key),
+            samples: values.into_iter().map(sample).collect(),
+        });
     }
 }
 
@@ -176,6 +189,17 @@ impl Metrics<'_> {
     /// The text, to be sent as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     #[must_use]
     pub fn text(&self) -> String {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let scrape = Scrape { version: self.version.to_owned(), families: self.families() };
+        registry.register_collector(Box::new(scrape));
+        let mut out = String::with_capacity(8 << 10);
+        // Writing into a string does not fail.
+        let _ = text::encode(&mut out, &registry);
+        out
+    }
+
+    /// All families but `build`, also those without a sample.
+    fn families(&self) -> Vec<Family> {
         let roles: Vec<_> = self.ledger.roles().map(|role| (role, self.ledger.of(role))).collect();
         let mut gathered = Gathered::default();
         self.state(&mut gathered);
@@ -183,13 +207,7 @@ impl Metrics<'_> {
         events(&mut gathered, &self.ledger.total());
         self.processes(&mut gathered, &roles);
         self.prices(&mut gathered);
-        let mut registry = Registry::with_prefix("btc_cluster");
-        let scrape = Scrape { version: self.version.to_owned(), families: gathered.0 };
-        registry.register_collector(Box::new(scrape));
-        let mut out = String::with_capacity(8 << 10);
-        // Writing into a string does not fail.
-        let _ = text::encode(&mut out, &registry);
-        out
+        gathered.0
     }
 
     fn state(&self, to: &mut Gathered) {

@@ -309,5 +309,5 @@ async fn a_real_client_sees_the_408_and_the_end() {
     client.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
     let mut text = String::new();
     client.read_to_string(&mut text).await.unwrap();
-    assert_eq!(text, LATE);
+    assert_eq!(text, late());
 }

@@ -1,5 +1,6 @@
 //! Candles for clients.
 
+use super::ServerType;
 use crate::model::{Candle, Interval};
 use std::fmt::Write as _;
 
@@ -19,9 +20,10 @@ fn write(out: &mut String, candle: &Candle) {
 #[must_use]
 pub fn candle(channel: &str, symbol: &str, interval: Interval, candle: &Candle) -> String {
     let mut out = String::with_capacity(256);
+    let kind = ServerType::Candle;
     let _ = write!(
         out,
-        r#"{{"type":"candle","channel":"{channel}","symbol":"{symbol}","interval":"{interval}","#
+        r#"{{"type":"{kind}","channel":"{channel}","symbol":"{symbol}","interval":"{interval}","#
     );
     write(&mut out, candle);
     out.push('}');

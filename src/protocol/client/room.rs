@@ -1,6 +1,6 @@
 //! Chat rooms: their names, and who is there.
 
-use super::quoted;
+use super::{ServerType, quoted};
 use crate::model::{Device, Wall};
 use std::fmt::Write as _;
 
@@ -20,7 +20,8 @@ pub fn presence<'a>(
     time: Wall,
 ) -> String {
     let mut out = format!(
-        r#"{{"type":"presence","channel":{},"users_total":{total},"sessions":{sessions},"time":"{time}""#,
+        r#"{{"type":"{}","channel":{},"users_total":{total},"sessions":{sessions},"time":"{time}""#,
+        ServerType::Presence,
         quoted(channel)
     );
     if let Some(users) = users {

@@ -67,8 +67,8 @@ fn row(id: u16, state: &'static str) -> WorkerRow {
     }
 }
 
-fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f64)> {
-    let metrics = Metrics {
+fn metrics<'a>(ledger: &'a Ledger, workers: &'a [WorkerRow]) -> Metrics<'a> {
+    Metrics {
         version: "0.1.0 \"x\\",
         uptime: Duration::from_millis(1500),
         workers,
@@ -89,8 +89,26 @@ fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f
         ],
         revision: 4,
         reload_taken: false,
-    };
-    parse(&metrics.text())
+    }
+}
+
+fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f64)> {
+    parse(&metrics(ledger, workers).text())
+}
+
+/// Every metric as Prometheus names it, with its type and its label.
+pub(crate) fn list() -> Vec<(String, &'static str, Option<&'static str>)> {
+    let mut ledger = Ledger::default();
+    for (generation, role) in (0..).zip(Role::all(1)) {
+        ledger.born(generation, role, NOW);
+        ledger.beat(generation, &counted(5), NOW);
+    }
+    let families = metrics(&ledger, &[row(1, "ready")]).families();
+    let described = families.iter().map(|family| match family.kind().expect(family.name) {
+        MetricType::Counter => (format!("{PREFIX}_{}_total", family.name), "counter", family.label),
+        _ => (format!("{PREFIX}_{}", family.name), "gauge", family.label),
+    });
+    described.chain([(format!("{PREFIX}_build_info"), "info", Some("version"))]).collect()
 }
 
 fn counted(n: u64) -> Counters {

@@ -1,11 +1,11 @@
 //! The admin routes: a message to a channel, the end of a session, metrics.
 
-use super::{body, refuse};
-use crate::model::SessionId;
+use super::{answer, body};
+use crate::model::{Mono, SessionId};
 use crate::os::clock;
-use crate::protocol::client::{self, Problem};
+use crate::protocol::client::{self, Problem, ProblemKind};
 use crate::protocol::cluster::{Question, ToMaster};
-use crate::worker::hub::{Hub, Lost, Reply};
+use crate::worker::hub::{Hub, Reply};
 use crate::ws::frame;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Longer than the master's own patience.
+/// The master answers by the deadline; after this time more, the question is given up.
 const LATE: Duration = Duration::from_millis(250);
 
 #[derive(Deserialize)]
@@ -27,52 +27,48 @@ struct Message<'a> {
 }
 
 /// `POST /api/v1/channels/{name}/messages`
-pub(super) async fn publish(State(hub): State<Hub>, Path(name): Path<String>, request: Request) -> Response {
-    let result = publish_to(&hub, &name, request).await;
-    result.unwrap_or_else(|problem| refuse::with(&problem))
-}
-
-async fn publish_to(hub: &Hub, name: &str, request: Request) -> Result<Response, Problem> {
+pub(super) async fn publish(
+    State(hub): State<Hub>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
     let config = hub.config();
     let bytes = body::read(&config, request).await?;
     let message: Message<'_> = body::parse(&bytes)?;
     let known = config.channels.iter().any(|channel| channel.name == name);
-    if !known && client::room(name).is_none() {
-        return Err(Problem::new(
-            404,
-            "unknown-channel",
-            "no [[channels]] of the configuration has this name",
-        ));
+    if !known && client::room(&name).is_none() {
+        return Err(ProblemKind::UnknownChannel.into());
     }
-    let frame = frame::text(client::channel_message(name, None, clock::wall(), message.data.get()));
+    let frame = frame::text(client::channel_message(&name, None, clock::wall(), message.data.get()));
     let deadline = clock::mono().after(config.quotes.timeout);
     let (number, receiver) = {
         let mut state = hub.lock();
         let (number, receiver) = state.requests.publish();
         let message =
-            ToMaster::Publish { request: number, channel: name, frame: &frame, deadline, skip: None };
-        state.uplink.send(&message).map_err(|_| busy())?;
+            ToMaster::Publish { request: number, channel: &name, frame: &frame, deadline, skip: None };
+        if state.uplink.send(&message).is_err() {
+            state.requests.forget(number);
+            return Err(ProblemKind::ClusterBusy.into());
+        }
         (number, receiver)
     };
-    let sessions = answered(hub, number, receiver, config.quotes.timeout).await.map_err(|Lost| busy())?;
-    Ok(refuse::json(StatusCode::ACCEPTED, json!({ "channel": name, "sessions": sessions }).to_string()))
+    let sessions = answered(&hub, number, receiver, deadline).await?;
+    Ok(answer::json(StatusCode::ACCEPTED, json!({ "channel": name, "sessions": sessions }).to_string()))
 }
 
-fn busy() -> Problem {
-    Problem::new(503, "cluster-busy", "the master did not answer in time")
-}
-
-async fn answered<T>(
+/// Waits for the master's answer to a question that is on its way.
+pub(super) async fn answered<T>(
     hub: &Hub,
     number: u64,
     receiver: oneshot::Receiver<T>,
-    wait: Duration,
-) -> Result<T, Lost> {
-    match tokio::time::timeout(wait + LATE, receiver).await {
+    deadline: Mono,
+) -> Result<T, Problem> {
+    let patience = clock::instant(deadline.after(LATE));
+    match tokio::time::timeout_at(patience.into(), receiver).await {
         Ok(Ok(answer)) => Ok(answer),
         _ => {
             hub.lock().requests.forget(number);
-            Err(Lost)
+            Err(ProblemKind::ClusterBusy.into())
         }
     }
 }
@@ -84,44 +80,43 @@ pub(super) async fn ask(hub: &Hub, question: &Question<'_>) -> Result<Option<Str
 
 /// Asks for what may be a page of a list.
 pub(super) async fn reply(hub: &Hub, question: &Question<'_>) -> Result<Option<Reply>, Problem> {
-    let (number, receiver, wait) = {
+    let (number, receiver, deadline) = {
         let mut state = hub.lock();
         let (request, receiver) = state.requests.question();
         let question = question.clone();
-        state.uplink.send(&ToMaster::Ask { request, question }).map_err(|_| busy())?;
-        (request, receiver, state.config.quotes.timeout)
+        let sent = state.uplink.send(&ToMaster::Ask { request, question });
+        if sent.is_err() {
+            state.requests.forget(request);
+            return Err(ProblemKind::ClusterBusy.into());
+        }
+        (request, receiver, clock::mono().after(state.config.quotes.timeout))
     };
-    answered(hub, number, receiver, wait).await.map_err(|Lost| busy())
+    answered(hub, number, receiver, deadline).await
 }
 
 /// `DELETE /api/v1/sessions/{session_id}`
-pub(super) async fn disconnect(State(hub): State<Hub>, Path(session): Path<String>) -> Response {
-    let none = || Problem::new(404, "session-not-found", "there is no such session");
-    let Some(session) = SessionId::parse(&session) else { return refuse::with(&none()) };
-    match ask(&hub, &Question::Kick(session)).await {
-        Ok(Some(_)) => StatusCode::NO_CONTENT.into_response(),
-        Ok(None) => refuse::with(&none()),
-        Err(problem) => refuse::with(&problem),
-    }
+pub(super) async fn disconnect(
+    State(hub): State<Hub>,
+    Path(session): Path<String>,
+) -> Result<Response, Problem> {
+    let session = SessionId::parse(&session).ok_or(ProblemKind::SessionNotFound)?;
+    let done = ask(&hub, &Question::Kick(session)).await?;
+    done.map(|_| StatusCode::NO_CONTENT.into_response()).ok_or_else(|| ProblemKind::SessionNotFound.into())
 }
 
 /// `GET /metrics`
-pub(super) async fn metrics(State(hub): State<Hub>) -> Response {
-    match ask(&hub, &Question::Metrics).await {
-        Ok(text) => {
-            let mut response = Body::from(text.unwrap_or_default()).into_response();
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-            response
-        }
-        Err(problem) => refuse::with(&problem),
-    }
+pub(super) async fn metrics(State(hub): State<Hub>) -> Result<Response, Problem> {
+    let text = ask(&hub, &Question::Metrics).await?;
+    let mut response = Body::from(text.unwrap_or_default()).into_response();
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    Ok(response)
 }
 
-/// `GET /metrics` on the public port: only where there is no admin port.
-pub(super) async fn metrics_public(State(hub): State<Hub>) -> Response {
+/// `GET /metrics` on the HTTP port: only without an admin port.
+pub(super) async fn metrics_public(State(hub): State<Hub>) -> Result<Response, Problem> {
     if hub.config().admin.listen.is_some() {
-        return refuse::with(&Problem::new(404, "not-found", "metrics are on the admin port"));
+        return Err(ProblemKind::NotFound.with("The metrics are on the admin port."));
     }
     metrics(State(hub)).await
 }

@@ -1,14 +1,14 @@
 //! `GET /api/v1/sessions`: the sessions of the cluster, page by page from the master and on to the client, so that neither
 //! holds a list of all.
 
-use super::{admin, refuse};
+use super::parameters::{self, Parameters};
+use super::{admin, answer};
 use crate::model::UserId;
-use crate::protocol::client::Problem;
+use crate::protocol::client::{Problem, ProblemKind};
 use crate::protocol::cluster::Question;
 use crate::worker::hub::{Hub, Reply};
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -16,30 +16,23 @@ use serde::Deserialize;
 use std::io;
 
 #[derive(Deserialize)]
-pub(super) struct Of {
+pub(super) struct Asked {
     user_id: Option<String>,
 }
 
 /// `GET /api/v1/sessions`
-pub(super) async fn sessions(State(hub): State<Hub>, query: Result<Query<Of>, QueryRejection>) -> Response {
-    let of = match query {
-        Ok(Query(of)) => of,
-        Err(why) => return refuse::query(&why),
-    };
-    let user = match of.user_id.as_deref().map(UserId::new).transpose() {
-        Ok(user) => user,
-        Err(error) => {
-            return refuse::with(&Problem::new(400, "invalid-user-id", format!("user_id {error}")));
-        }
-    };
-    match page(&hub, user.as_ref(), 0).await {
-        Ok(Reply { text, next: None }) => refuse::json(StatusCode::OK, format!("[{text}]")),
-        Ok(first) => {
-            let list = List { hub, user, next: first.next, begun: !first.text.is_empty() };
-            streamed(first.text, list)
-        }
-        Err(problem) => refuse::with(&problem),
+pub(super) async fn show(
+    State(hub): State<Hub>,
+    Parameters(asked): Parameters<Asked>,
+) -> Result<Response, Problem> {
+    let user = asked.user_id.as_deref().map(|text| parameters::user(text, ProblemKind::QueryUserId));
+    let user = user.transpose()?;
+    let first = page(&hub, user.as_ref(), 0).await?;
+    if first.next.is_none() {
+        return Ok(answer::json(StatusCode::OK, format!("[{}]", first.text)));
     }
+    let list = List { hub, user, next: first.next, begun: !first.text.is_empty() };
+    Ok(streamed(first.text, list))
 }
 
 async fn page(hub: &Hub, user: Option<&UserId>, from: u32) -> Result<Reply, Problem> {
@@ -47,7 +40,7 @@ async fn page(hub: &Hub, user: Option<&UserId>, from: u32) -> Result<Reply, Prob
     admin::reply(hub, &question).await.map(Option::unwrap_or_default)
 }
 
-/// The pages that are still to come.
+/// The pages that follow.
 struct List {
     hub: Hub,
     user: Option<UserId>,

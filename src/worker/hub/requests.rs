@@ -9,10 +9,6 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
-/// The master's answer never came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::worker) struct Lost;
-
 /// The master's answer to a question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::worker) struct Reply {

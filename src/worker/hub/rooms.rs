@@ -6,7 +6,7 @@ use super::requests::Waiter;
 use super::send::Sent;
 use super::sessions::SessionRef;
 use crate::model::SessionId;
-use crate::protocol::client::{self, Refusal};
+use crate::protocol::client::{self, ErrorCode, Refusal};
 use crate::protocol::cluster::{NO_RECEIPT, Step, ToMaster};
 use crate::session::{ChannelKey, Kind};
 use crate::ws::frame;
@@ -165,7 +165,7 @@ impl State {
                 }
             }
             let message = "there are as many rooms as there may be";
-            return self.reply(at, &client::error(id.as_deref(), "too-many-rooms", message));
+            return self.reply(at, &client::error(id.as_deref(), ErrorCode::TooManyRooms, message));
         }
         for channel in others {
             self.subscribe(at, channel);
@@ -217,6 +217,10 @@ impl State {
         if channel.is_some_and(is_in) {
             return Ok(());
         }
-        Err(Refusal::new("forbidden", "only who is in the room may speak there: subscribe first", id))
+        Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "only who is in the room may speak there: subscribe first",
+            id,
+        ))
     }
 }

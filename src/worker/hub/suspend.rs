@@ -181,7 +181,7 @@ impl State {
             }
         } else {
             let (close, reason) = (Close::Replaced, "another connection has taken this session over");
-            self.end_saying(at, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
+            self.end_saying(at, close, &EventText { close, reason, reconnect_in_ms: None });
         }
         // An end has given it another reference.
         let Some(at) = self.named(resume, user) else { return taken };

@@ -36,8 +36,8 @@ impl State {
             Some(None) => tracing::error!(event = "stream-without-channel", stream = name),
             None => {
                 let close = Close::StreamRemoved;
-                let (event, reason) = (close.slug(), "the configuration has this stream no more");
-                self.end_saying(at, close, &client::EventText { event, reason, reconnect_in_ms: None });
+                let reason = "the configuration has this stream no more";
+                self.end_saying(at, close, &client::EventText { close, reason, reconnect_in_ms: None });
             }
         }
     }
