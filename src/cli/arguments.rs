@@ -127,7 +127,7 @@ pub(super) enum What {
     },
     /// Send a message to all subscribers of a channel
     Publish {
-        /// Its name, one of [[channels]]
+        /// Its name, one of `[[channels]]`
         channel: String,
         /// JSON; anything else is sent as a string
         data: String,

@@ -1,7 +1,7 @@
 //! The configuration: the file as written, the valid one, the layers between them, what a change means.
 //! Data only: what is built from it is built in the room that uses it.
 //!
-//! [`Source`] says where to look; [`load`] reads the files into a [`Snapshot`], lays the layers on each other and
+//! [`Source`] says where to look; [`load()`] reads the files into a [`Snapshot`], lays the layers on each other and
 //! gives a [`Config`] with the origin of each value, or every fault at once.
 
 mod build;

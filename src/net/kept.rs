@@ -17,7 +17,7 @@ fn write(port: Port, wanted: SocketAddr) -> String {
     format!("{OURS}/{word}/{}", wanted.to_string().replace(':', ";"))
 }
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 pub(super) fn read(name: &str) -> Option<(Port, SocketAddr)> {
     let (word, wanted) = name.strip_prefix(OURS)?.strip_prefix('/')?.split_once('/')?;
     let (port, _) = PORTS.iter().find(|(_, known)| *known == word)?;

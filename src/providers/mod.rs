@@ -5,7 +5,7 @@
 //! file ─────lines───▶ replay, mock ─────────────────────────────────────────────────────▶ Sink
 //! ```
 //!
-//! A source is one file and one arm in [`build`]. An exchange is a *dialect*: its addresses and how its bytes
+//! A source is one file and one arm in [`build()`]. An exchange is a *dialect*: its addresses and how its bytes
 //! read, without a socket, so that it is tested on texts. The drivers do the I/O with all limits and are shared.
 //! Nobody here pauses after a fault, counts retries or decides which price is served: that is the feeder's.
 //! Out of scope: order books, private channels, anything that trades.

@@ -1,6 +1,6 @@
 //! Keeps the history in a file, by a thread of its own: a disk that hangs stops nobody.
 //!
-//! The file is a [`journal`](super::journal): each second appends to it; when that has become more than the history
+//! The file is a [`super::journal`]: each second appends to it; when that has become more than the history
 //! itself, all of it is written anew beside, synced, and renamed over it. A killed feeder loses the second that was
 //! open, a machine without power what the kernel had not written. Whatever is wrong with the folder is said once, and
 //! the feeder goes on without it.

@@ -1,4 +1,4 @@
-//! The driver of programs: a source in any language, which prints one price a line (the grammar is in [`line`]).
+//! The driver of programs: a source in any language, which prints one price a line (the grammar is in [`mod@line`]).
 //!
 //! A program gets an empty standard input, no environment but `PATH`, and a process group of its own, which is killed
 //! whole when the session ends, however it ends. What it says on standard error goes to the log, a few lines a minute.

@@ -1,12 +1,11 @@
-//! The admin routes: a message to a channel, sessions, metrics.
+//! The admin routes: a message to a channel, the end of a session, metrics.
 
-use super::parameters::{self, Parameters};
 use super::{answer, body};
-use crate::model::{Mono, SessionId, UserId};
+use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{self, Problem, ProblemKind};
 use crate::protocol::cluster::{Question, ToMaster};
-use crate::worker::hub::Hub;
+use crate::worker::hub::{Hub, Reply};
 use crate::ws::frame;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -76,6 +75,11 @@ pub(super) async fn answered<T>(
 
 /// Asks the master; `None`: there is no such thing.
 pub(super) async fn ask(hub: &Hub, question: &Question<'_>) -> Result<Option<String>, Problem> {
+    Ok(reply(hub, question).await?.map(|reply| reply.text))
+}
+
+/// Asks for what may be a page of a list.
+pub(super) async fn reply(hub: &Hub, question: &Question<'_>) -> Result<Option<Reply>, Problem> {
     let (number, receiver, deadline) = {
         let mut state = hub.lock();
         let (request, receiver) = state.requests.question();
@@ -88,22 +92,6 @@ pub(super) async fn ask(hub: &Hub, question: &Question<'_>) -> Result<Option<Str
         (request, receiver, clock::mono().after(state.config.quotes.timeout))
     };
     answered(hub, number, receiver, deadline).await
-}
-
-#[derive(Deserialize)]
-pub(super) struct Asked {
-    user_id: Option<String>,
-}
-
-/// `GET /api/v1/sessions`
-pub(super) async fn sessions(
-    State(hub): State<Hub>,
-    Parameters(asked): Parameters<Asked>,
-) -> Result<Response, Problem> {
-    let user = asked.user_id.as_deref().map(|text| parameters::user(text, ProblemKind::QueryUserId));
-    let user = user.transpose()?;
-    let text = ask(&hub, &Question::Sessions(user.as_ref().map(UserId::as_str))).await?;
-    Ok(answer::json(StatusCode::OK, text.unwrap_or_else(|| "[]".to_owned())))
 }
 
 /// `DELETE /api/v1/sessions/{session_id}`

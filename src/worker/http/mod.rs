@@ -14,6 +14,7 @@ mod parameters;
 mod poll;
 mod price;
 mod quotes;
+mod sessions;
 mod sources;
 mod streams;
 mod takeover;
@@ -96,7 +97,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Get, "/api/v1/events", HTTP, |m| m.with(events::open)),
     route(Get, "/api/v1/poll", HTTP, |m| m.with(poll::show)),
     route(Post, "/api/v1/channels/{name}/messages", ADMIN, |m| m.with(admin::publish)),
-    route(Get, "/api/v1/sessions", ADMIN, |m| m.with(admin::sessions)),
+    route(Get, "/api/v1/sessions", ADMIN, |m| m.with(sessions::show)),
     route(Delete, "/api/v1/sessions/{session_id}", ADMIN, |m| m.with(admin::disconnect)),
     route(Get, "/metrics", HTTP, |m| m.with(admin::metrics_public)),
     route(Get, "/metrics", ADMIN, |m| m.with(admin::metrics)),
