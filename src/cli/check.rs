@@ -1,4 +1,4 @@
-//! `btc-cluster check`: the effective configuration, or all that is wrong with it.
+//! `btc-cluster check`: prints the effective configuration, or every fault of it.
 
 use super::exit::Exit;
 use crate::config::{Faults, Source, load, render};
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub(super) fn run(source: Result<Source, Faults>) -> ExitCode {
     match source.and_then(|source| load(&source)) {
         Ok(loaded) => {
-            // A reader that has gone (`check | head`) is no failure.
+            // A reader that stops early (`check | head`) is no failure.
             let _ = io::stdout().write_all(render(&loaded).as_bytes());
             ExitCode::from(Exit::Done)
         }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The longest that an answer may take: a reload waits for new processes.
+/// Longest wait for an answer: a reload waits for new processes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(ctl: &Ctl, source: Result<Source, Faults>) -> ExitCode {
@@ -70,7 +70,7 @@ pub(super) fn ask(path: &Path, question: &Value) -> io::Result<Value> {
 fn show(ctl: &Ctl, answer: &Value) -> ExitCode {
     let ok = answer["ok"].as_bool() != Some(false);
     if ctl.json {
-        // The status holds a list of workers as well and is printed whole.
+        // The status has a list of workers, too, but is printed whole.
         let list = match ctl.what {
             What::Workers | What::Watch => Some("workers"),
             What::Sessions { .. } => Some("sessions"),
@@ -123,7 +123,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
-        // A source's budget: the only object that stands in a table.
+        // A source's budget, the only object in a table.
         Value::Object(budget) if budget.contains_key("limit") => {
             format!("{}/{}", cell(&budget["used"]), cell(&budget["limit"]))
         }
@@ -153,7 +153,7 @@ fn sources(answer: &Value, bold: bool) {
         "error",
     ];
     let all = answer["sources"].as_array().into_iter().flatten();
-    // Columns that nobody has anything for: there is no verdict in failover, and not every source has a budget.
+    // Leaves out empty columns: failover has no verdicts, and few sources have a budget.
     fields.retain(|field| {
         !["verdict", "budget"].contains(field) || all.clone().any(|row| !row[*field].is_null())
     });

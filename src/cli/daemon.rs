@@ -1,4 +1,4 @@
-//! `btc-cluster run`: validates first, then is the master.
+//! `btc-cluster run`: validates the configuration, then runs the master.
 
 use super::check;
 use super::exit::Exit;

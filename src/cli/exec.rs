@@ -1,7 +1,7 @@
 //! `btc-cluster internal exec PARENT PROGRAM...`: becomes that program, which the kernel kills when PARENT dies.
 //!
-//! The kernel's wish to be killed with one's parent survives `execve(2)` but not `fork(2)`, and between the two only
-//! unsafe code could make it. So the feeder starts this, which makes it and turns into the program.
+//! The setting that kills a process with its parent survives `execve(2)` but not `fork(2)`, and only unsafe code could
+//! make it between the two. So the feeder starts this command, which makes the setting and becomes the program.
 
 use super::exit::Exit;
 use crate::os::process::die_with_parent;

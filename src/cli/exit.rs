@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// How the program ends. `docs/interface.md` lists all codes.
+/// Exit codes; `docs/interface.md` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Exit {

@@ -39,7 +39,7 @@ fn first(page: &str, header: &str) -> Vec<String> {
     table(page, header).into_iter().map(|row| row[0].clone()).collect()
 }
 
-/// What two lists do not share, and what the page names twice.
+/// Items that only one of two lists has, and items that the page names twice.
 fn differences<T: Ord + Clone + Debug>(page: &[T], program: &[T]) -> Vec<String> {
     let (named, real): (BTreeSet<_>, BTreeSet<_>) = (page.iter().collect(), program.iter().collect());
     let mut all: Vec<_> = real.difference(&named).map(|item| format!("not in the page: {item:?}")).collect();

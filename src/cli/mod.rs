@@ -18,7 +18,7 @@ use exit::Exit;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -42,7 +42,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// The package ships what this prints.
+/// Prints completions, which the package ships.
 fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "btc-cluster", &mut text);

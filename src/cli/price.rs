@@ -1,4 +1,4 @@
-//! `btc-cluster price`: what the running daemon would answer; without one the sources are asked as it would ask them.
+//! `btc-cluster price`: prints the price of the running daemon; without a daemon, asks the sources as it would.
 
 use super::arguments::Price;
 use super::exit::Exit;
@@ -79,7 +79,7 @@ fn words(quote: &Value, mock: bool) -> String {
     )
 }
 
-/// A feeder of our own until its first price.
+/// Runs a feeder until its first price.
 fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
     let config = loaded.config;
     let symbol = match &price.symbol {
@@ -112,7 +112,7 @@ async fn first(plan: Plan, symbol: Symbol, patience: Duration) -> Option<Quote> 
         if let Said::Quote(quote) = said
             && quote.symbol == symbol
         {
-            // The first one is enough.
+            // The first quote is enough.
             let _ = sender.try_send(quote);
         }
     };

@@ -1,4 +1,4 @@
-//! `btc-cluster probe`: what is between this machine and each price source.
+//! `btc-cluster probe`: says what is in the way between this machine and each price source.
 
 use super::arguments::Probe;
 use super::check;
@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
     let loaded = source.and_then(|mut source| {
         if let Some(name) = &wanted.provider {
-            // A kind without a section has its defaults then; for a name of the configuration this is the same.
+            // A kind without a section then has its defaults; a name of the configuration stays the same.
             source.overrides.push(("price.providers".to_owned(), name.clone()));
         }
         load(&source)
@@ -32,9 +32,9 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
     } else {
         show(&findings);
     }
-    // A lookup of a name that nobody answers may still hold a thread; nobody waits for it.
+    // The lookup of a name may still hold a thread: do not wait for it.
     runtime.shutdown_background();
-    // A source is as good as its best way.
+    // A source is as good as its best leg.
     let good = |provider: &Provider| findings.iter().any(|f| f.source == provider.name && f.good());
     ExitCode::from(match providers.iter().all(good) {
         _ if providers.is_empty() => Exit::Usage,
@@ -43,7 +43,7 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
     })
 }
 
-/// All sources at the same time, in their order.
+/// Probes all sources at the same time; findings in the order of the sources.
 async fn all(providers: &[Provider], price: &PriceConfig, patience: Duration) -> Vec<Finding> {
     let http = Arc::new(Http::new(Proxies::Environment));
     let one = async |provider: &Provider| {
@@ -76,7 +76,7 @@ fn show(findings: &[Finding]) {
     }
 }
 
-/// `+0.3 s`: the host's clock is that far ahead.
+/// `+0.3 s`: the host's clock is 0.3 s ahead.
 fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { '-' } else { '+' };
     format!("{sign}{}.{} s", ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000 / 100)

@@ -1,4 +1,4 @@
-//! Where a session is, and how its bytes travel.
+//! Endpoints and transports of sessions.
 
 use crate::model::words;
 
@@ -33,7 +33,7 @@ impl Endpoint {
 }
 
 words! {
-    /// How a session's bytes travel.
+    /// The transport of a session's bytes.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Transport {
         /// RFC 6455.

@@ -13,7 +13,7 @@ pub fn relayed(kind: ServerType, said: &str, from: &str, time: Wall) -> String {
     format!(r#"{{"type":"{kind}","data":{data},"from":{},"time":"{time}"}}"#, quoted(from))
 }
 
-/// `welcome`.
+/// `welcome`
 #[must_use]
 pub fn broadcast_welcome(
     session: &str,
@@ -36,7 +36,7 @@ pub fn moved(kind: ServerType, count: u32, clients: &[String], total: u32, time:
     format!(r#"{{"type":"{kind}","count":{count},"clients":{clients},"total":{total},"time":"{time}"}}"#)
 }
 
-/// `system` with the event `heartbeat`.
+/// `system`, `heartbeat`
 #[must_use]
 pub fn heartbeat(connections: u32, memory: u64, uptime: u64, time: Wall) -> String {
     let (kind, event) = (ServerType::System, SystemEvent::Heartbeat.as_str());

@@ -4,7 +4,7 @@ use super::ServerType;
 use crate::model::{Candle, Interval};
 use std::fmt::Write as _;
 
-/// The members of a candle, without braces.
+/// Writes the members of a candle, without braces.
 fn write(out: &mut String, candle: &Candle) {
     let Candle { time, open, high, low, close, ticks, partial } = candle;
     let _ = write!(
@@ -16,7 +16,7 @@ fn write(out: &mut String, candle: &Candle) {
     }
 }
 
-/// A candle on its channel.
+/// `candle` on a channel.
 #[must_use]
 pub fn candle(channel: &str, symbol: &str, interval: Interval, candle: &Candle) -> String {
     let mut out = String::with_capacity(256);

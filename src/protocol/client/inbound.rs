@@ -51,7 +51,7 @@ words! {
         Forbidden = "forbidden",
         /// A symbol that is not one of `price.symbols`.
         UnknownSymbol = "unknown-symbol",
-        /// There is no price that may be served.
+        /// No price may be served now.
         PriceUnavailable = "price-unavailable",
     }
 }
@@ -112,7 +112,7 @@ struct Raw<'a> {
 /// Reads one message.
 ///
 /// # Errors
-/// What to answer.
+/// The message must be answered with this refusal.
 pub fn parse(text: &str) -> Result<ClientMessage<'_>, Refusal<'_>> {
     if too_deep(text.as_bytes()) {
         return Err(Refusal::new(ErrorCode::TooDeep, format!("nested deeper than {DEPTH}"), None));

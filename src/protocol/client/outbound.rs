@@ -21,9 +21,9 @@ words! {
         Candle = "candle",
         /// Statistics of the cluster.
         Stats = "stats",
-        /// Who is there.
+        /// Users and sessions that are present.
         Presence = "presence",
-        /// What somebody published on a channel.
+        /// A message that was published on a channel.
         Message = "message",
         /// An event of the session or of the daemon.
         System = "system",
@@ -173,7 +173,7 @@ pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// The answer to a POST (`request`) or to a session's own question (`id`).
+/// `quote`: the answer to a POST (`request`) or to a question of the session (`id`).
 #[must_use]
 pub fn quote(
     request: Option<RequestId>,
@@ -195,7 +195,7 @@ pub fn quote(
     out
 }
 
-/// A published price on its channel.
+/// `price` on a channel.
 #[must_use]
 pub fn price(channel: &str, (text, quote): (&QuoteText, &Quote), (rules, now): (&Rules, Boot)) -> String {
     let mut out = String::with_capacity(400);
@@ -205,14 +205,14 @@ pub fn price(channel: &str, (text, quote): (&QuoteText, &Quote), (rules, now): (
     out
 }
 
-/// There is no price on that channel now.
+/// `price` without a price, for a channel.
 #[must_use]
 pub fn none_price(channel: &str, symbol: &str) -> String {
     let kind = ServerType::Price;
     format!(r#"{{"type":"{kind}","channel":"{channel}","symbol":"{symbol}","price":null}}"#)
 }
 
-/// `system`: from now on the symbol's price is of another pair.
+/// `system`, `pair-changed`: from the next price on, the source quotes another pair.
 #[must_use]
 pub fn pair_changed(symbol: &Symbol, from: &Symbol, to: &Symbol, source: &str) -> String {
     let (kind, event, source) = (ServerType::System, SystemEvent::PairChanged.as_str(), quoted(source));
@@ -228,7 +228,7 @@ pub fn message_prefix(channel: &str, from: Option<&str>, time: Wall) -> String {
     format!(r#"{{"type":"{}","channel":"{channel}",{from}"time":"{time}","data":"#, ServerType::Message)
 }
 
-/// What somebody published on a channel.
+/// `message` on a channel.
 #[must_use]
 pub fn channel_message(channel: &str, from: Option<&str>, time: Wall, data: &str) -> String {
     let mut out = message_prefix(channel, from, time);
@@ -256,7 +256,7 @@ pub struct Welcome<'a> {
     pub price: Option<&'a RawValue>,
 }
 
-/// Which process serves the session.
+/// The process that serves a session.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/interface.md describes the fields")]
 pub struct WelcomeWorker {
@@ -264,7 +264,7 @@ pub struct WelcomeWorker {
     pub pid: u32,
 }
 
-/// Which program.
+/// The program.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/interface.md describes the fields")]
 pub struct WelcomeServer {
@@ -284,7 +284,7 @@ fn typed<T: Serialize>(kind: ServerType, body: &T) -> String {
 }
 
 impl<'a> Welcome<'a> {
-    /// Of that session on that worker.
+    /// The welcome of a session on a worker.
     #[must_use]
     pub fn new(session: &'a str, user: &'a str, (id, pid): (u16, u32), time: Wall) -> Self {
         Self {
@@ -303,7 +303,7 @@ impl<'a> Welcome<'a> {
     }
 }
 
-/// `welcome`.
+/// `welcome`
 #[must_use]
 pub fn welcome(body: &Welcome<'_>) -> String {
     typed(ServerType::Welcome, body)
@@ -316,7 +316,7 @@ pub struct EventText<'a> {
     pub close: Close,
     /// Why, for a person.
     pub reason: &'a str,
-    /// When the client may come back.
+    /// Delay after which the client should come back.
     pub reconnect_in_ms: Option<u64>,
 }
 
@@ -346,25 +346,25 @@ fn with_id(kind: ServerType, id: Option<&RawValue>, rest: &str) -> String {
     format!(r#"{{"type":"{kind}"{id}{rest}}}"#)
 }
 
-/// `ack`: done as asked.
+/// `ack`
 #[must_use]
 pub fn ack(id: &RawValue) -> String {
     with_id(ServerType::Ack, Some(id), "")
 }
 
-/// `pong`.
+/// `pong`
 #[must_use]
 pub fn pong(id: Option<&RawValue>) -> String {
     with_id(ServerType::Pong, id, "")
 }
 
-/// `echo`.
+/// `echo`
 #[must_use]
 pub fn echo(id: Option<&RawValue>, data: &RawValue) -> String {
     with_id(ServerType::Echo, id, &format!(r#","data":{data}"#))
 }
 
-/// `error`: not done; the session stays.
+/// `error`; the session stays.
 #[must_use]
 pub fn error(id: Option<&RawValue>, code: ErrorCode, message: &str) -> String {
     with_id(ServerType::Error, id, &format!(r#","code":"{code}","message":{}"#, quoted(message)))

@@ -112,7 +112,7 @@ kinds! {
         "A worker that holds the user did not answer in time; whether it delivered is unknown.";
 }
 
-/// What a kind is to a client.
+/// A kind as clients see it.
 struct Row {
     status: u16,
     slug: &'static str,
@@ -151,7 +151,7 @@ impl ProblemKind {
         self.row().slug
     }
 
-    /// What is wrong, the same for all problems of this kind.
+    /// The fault, the same for all problems of this kind.
     #[must_use]
     pub fn title(self) -> &'static str {
         self.row().title
@@ -176,12 +176,11 @@ impl From<ProblemKind> for Problem {
     }
 }
 
-/// One refusal.
+/// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Its kind.
     pub kind: ProblemKind,
-    /// What is wrong with this request, for a person.
+    /// The fault of this request, for a person.
     pub detail: Cow<'static, str>,
     /// `Retry-After` in whole seconds, at least 1.
     pub retry_after: Option<u64>,

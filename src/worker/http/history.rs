@@ -1,4 +1,4 @@
-//! `GET /api/v1/history`: candles, which the feeder has.
+//! `GET /api/v1/history`: candles, which the feeder keeps.
 
 use super::parameters::{self, Parameters};
 use super::{admin, answer as answers};
@@ -14,17 +14,17 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-/// Candles where `limit` does not say.
+/// `limit` if the query has none.
 const LIMIT: u32 = 60;
-/// Most of them: half a megabyte of JSON.
+/// Largest `limit`: half a megabyte of JSON.
 const MOST: u32 = 3_600;
-/// Questions of one worker that are on their way at the same time: a crowd that wants charts must not keep the feeder
-/// from its prices. The others wait, and mostly take the answer to a question that was asked meanwhile.
+/// Questions to the feeder that one worker has open at a time, so that a crowd that wants charts does not keep the
+/// feeder from its prices. Other requests wait, and mostly take the answer to a question that was asked meanwhile.
 const AT_ONCE: usize = 2;
-/// Answers that are kept while somebody waits.
+/// Answers that are kept while a request waits.
 const KEPT: usize = 8;
 
-/// What is asked.
+/// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     symbol: Symbol,
@@ -32,13 +32,13 @@ struct Wanted {
     limit: u32,
 }
 
-/// Who may ask, and the answers for those who waited meanwhile.
+/// Limits the questions that are open, and keeps answers for the requests that waited meanwhile.
 #[derive(Debug)]
 pub(in crate::worker) struct Charts {
     places: Arc<Semaphore>,
     here: usize,
-    /// With the moment of the question: an answer is good for those who were here before it, so that nobody sees less
-    /// than somebody before.
+    /// Answers, each with the moment of its question. An answer is good for requests that came before that moment, so
+    /// that no client sees less than an earlier one.
     kept: Vec<(Wanted, Instant, Arc<str>)>,
 }
 

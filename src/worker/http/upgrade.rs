@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 
-/// Whether a request wants to become a WebSocket.
+/// Whether a request asks to become a WebSocket.
 pub(super) fn wants(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE) || headers.contains_key(header::SEC_WEBSOCKET_KEY)
 }
