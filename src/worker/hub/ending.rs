@@ -114,6 +114,7 @@ impl State {
         if stays {
             self.suspend(at, acknowledged);
         } else {
+            self.entrances.gone(id);
             // The client of a replaced session is told by the end of its connection, if that is heard.
             let told = connected && close.is_final() && close != Close::Replaced;
             self.discard(at, Some(close).filter(|_| told));

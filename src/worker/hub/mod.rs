@@ -5,6 +5,7 @@ mod arrive;
 mod deliver;
 mod ending;
 mod endpoints;
+mod entrances;
 mod inbound;
 mod opening;
 mod peers;
@@ -102,7 +103,7 @@ pub(super) struct State {
     tight: bool,
     takes: arrive::Takes,
     forwards: peers::Forwards,
-    entrances: rooms::Entrances,
+    entrances: entrances::Entrances,
     /// Polling sessions for which something has come.
     news: Vec<SessionRef>,
     channels: Channels,
@@ -150,7 +151,7 @@ impl Hub {
             tight: false,
             takes: arrive::Takes::default(),
             forwards: peers::Forwards::default(),
-            entrances: rooms::Entrances::default(),
+            entrances: entrances::Entrances::default(),
             news: Vec::new(),
             channels,
             walking: Vec::new(),

@@ -67,6 +67,7 @@ impl State {
             let members: Vec<_> = members.map(|(at, _)| at).collect();
             members.into_iter().for_each(|at| self.unsubscribe(at, channel));
             self.walking.retain(|key| *key != channel);
+            self.entrances.channel_gone(channel);
             self.channels.remove(channel);
         }
         for (name, kind) in after {
