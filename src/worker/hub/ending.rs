@@ -89,7 +89,8 @@ impl State {
         }
         for ticket in lost {
             // The connection that has taken a session over gets its answers, too.
-            self.ticket_lost(ticket, stays || close == Close::Replaced);
+            let report = self.tickets.lost(ticket, stays || close == Close::Replaced);
+            self.report(report);
         }
         // The client may not have heard of this copy: the original is what it knows.
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, false));

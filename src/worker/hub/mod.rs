@@ -18,7 +18,11 @@ mod session;
 mod sessions;
 mod settings;
 mod suspend;
+#[cfg(test)]
+mod tests;
+mod tickets;
 mod timers;
+mod walks;
 
 pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
@@ -36,16 +40,18 @@ use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
-use crate::session::{ChannelKey, Channels};
+use crate::session::Channels;
 use crate::worker::http::Charts;
 use hashbrown::HashMap;
 use prices::Prices;
 use requests::Requests;
 use sessions::{SessionRef, Sessions};
 use std::sync::{Arc, Mutex, MutexGuard};
+use tickets::Tickets;
 use timers::Timers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use walks::Walks;
 
 /// Bytes read at once, for all sessions together.
 const READ: usize = 64 << 10;
@@ -107,11 +113,8 @@ pub(super) struct State {
     /// Polling sessions for which something has come.
     news: Vec<SessionRef>,
     channels: Channels,
-    /// Channels with something to send to members that have not seen it.
-    walking: Vec<ChannelKey>,
-    /// Told when there is one more.
-    pub(super) walks: Arc<Notify>,
-    tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
+    walks: Walks,
+    tickets: Tickets,
     /// Connections of sessions that have ended, until their tasks fetch them.
     ended: HashMap<SessionRef, ending::Ended, foldhash::fast::RandomState>,
     /// Connections whose last bytes are on their way.
@@ -154,9 +157,8 @@ impl Hub {
             entrances: entrances::Entrances::default(),
             news: Vec::new(),
             channels,
-            walking: Vec::new(),
-            walks: Arc::default(),
-            tickets: HashMap::default(),
+            walks: Walks::default(),
+            tickets: Tickets::default(),
             ended: HashMap::default(),
             closing: 0,
             doomed: Vec::new(),
@@ -213,6 +215,11 @@ impl State {
         }
     }
 
+    /// Rings when a channel has something to send: then [`State::walk_on`].
+    pub(super) fn bell(&self) -> Arc<Notify> {
+        self.walks.bell()
+    }
+
     /// A connection has come.
     pub(super) fn connected(&mut self) {
         self.counters.connections += 1;
@@ -264,6 +271,3 @@ impl State {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

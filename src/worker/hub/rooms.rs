@@ -152,7 +152,7 @@ impl State {
         for name in [room.to_owned(), companion(room)] {
             if let Some(channel) = self.channels.find(&name).filter(|key| self.channels.get(*key).is_empty())
             {
-                self.walking.retain(|at| *at != channel);
+                self.walks.forget(channel);
                 self.channels.remove(channel);
             }
         }
@@ -170,7 +170,7 @@ impl State {
         let name = if client::room(channel).is_some() { companion(channel) } else { channel.to_owned() };
         if let Some(key) = self.channels.find(&name) {
             self.channels.get_mut(key).set(&frame::text(text), crate::os::clock::mono(), true);
-            self.mark(key);
+            self.walks.mark(key);
         }
     }
 
