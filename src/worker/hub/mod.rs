@@ -5,6 +5,7 @@ mod arrive;
 mod deliver;
 mod ending;
 mod endpoints;
+mod entrances;
 mod inbound;
 mod opening;
 mod peers;
@@ -17,7 +18,11 @@ mod session;
 mod sessions;
 mod settings;
 mod suspend;
+#[cfg(test)]
+mod tests;
+mod tickets;
 mod timers;
+mod walks;
 
 pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
@@ -35,16 +40,18 @@ use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
-use crate::session::{ChannelKey, Channels};
+use crate::session::Channels;
 use crate::worker::http::Charts;
 use hashbrown::HashMap;
 use prices::Prices;
 use requests::Requests;
 use sessions::{SessionRef, Sessions};
 use std::sync::{Arc, Mutex, MutexGuard};
+use tickets::Tickets;
 use timers::Timers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use walks::Walks;
 
 /// Bytes read at once, for all sessions together.
 const READ: usize = 64 << 10;
@@ -102,15 +109,12 @@ pub(super) struct State {
     tight: bool,
     takes: arrive::Takes,
     forwards: peers::Forwards,
-    entrances: rooms::Entrances,
+    entrances: entrances::Entrances,
     /// Polling sessions for which something has come.
     news: Vec<SessionRef>,
     channels: Channels,
-    /// Channels with something to send to members that have not seen it.
-    walking: Vec<ChannelKey>,
-    /// Told when there is one more.
-    pub(super) walks: Arc<Notify>,
-    tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
+    walks: Walks,
+    tickets: Tickets,
     /// Connections of sessions that have ended, until their tasks fetch them.
     ended: HashMap<SessionRef, ending::Ended, foldhash::fast::RandomState>,
     /// Connections whose last bytes are on their way.
@@ -150,12 +154,11 @@ impl Hub {
             tight: false,
             takes: arrive::Takes::default(),
             forwards: peers::Forwards::default(),
-            entrances: rooms::Entrances::default(),
+            entrances: entrances::Entrances::default(),
             news: Vec::new(),
             channels,
-            walking: Vec::new(),
-            walks: Arc::default(),
-            tickets: HashMap::default(),
+            walks: Walks::default(),
+            tickets: Tickets::default(),
             ended: HashMap::default(),
             closing: 0,
             doomed: Vec::new(),
@@ -212,6 +215,11 @@ impl State {
         }
     }
 
+    /// Rings when a channel has something to send: then [`State::walk_on`].
+    pub(super) fn bell(&self) -> Arc<Notify> {
+        self.walks.bell()
+    }
+
     /// A connection has come.
     pub(super) fn connected(&mut self) {
         self.counters.connections += 1;
@@ -263,6 +271,3 @@ impl State {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,6 +20,11 @@ pub(super) struct SessionRef {
 }
 
 impl SessionRef {
+    #[cfg(test)]
+    pub(super) fn invented(key: Key, turn: u32) -> Self {
+        Self { key, turn }
+    }
+
     /// The place in the table, for lists that lose the session before it leaves its place.
     pub(super) fn key(self) -> Key {
         self.key

@@ -137,7 +137,10 @@ impl State {
             Due::Pace(at) => self.pace_due(at),
             Due::Forget(at) => self.forget(at),
             Due::Look(at) => self.look_due(at),
-            Due::Ticket(ticket) => self.ticket_over(ticket),
+            Due::Ticket(ticket) => {
+                let report = self.tickets.over(ticket);
+                self.report(report);
+            }
         }
     }
 
