@@ -273,3 +273,60 @@ fn configuration_keys_that_the_page_names_exist() {
     let unknown: Vec<_> = named.iter().filter(|key| !keys.contains(**key)).collect();
     assert!(unknown.is_empty(), "no such keys: {unknown:?}");
 }
+
+/// Links to files that other branches bring. A link that leads somewhere must be struck.
+const PENDING: [&str; 1] = ["docs/configuration.md"];
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let kept = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let anchor =
+        |heading: &str| heading.trim_start_matches('#').trim().to_lowercase().replace(|c| !kept(c), "");
+    headings.map(|heading| anchor(heading).replace(' ', "-")).collect()
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let documents = |folder: &str| -> Vec<_> {
+        let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+    };
+    let (mut broken, mut seen) = (BTreeSet::new(), 0);
+    for document in documents(".").into_iter().chain(documents("docs")) {
+        let text = fs::read_to_string(&document).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            seen += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() { document.clone() } else { document.with_file_name(file) };
+            let there = fs::read_to_string(&path);
+            let found =
+                there.is_ok_and(|text| anchor.is_empty() || anchors(&text).iter().any(|a| a == anchor));
+            if !found {
+                let path = path.strip_prefix(root()).unwrap_or(&path).to_string_lossy();
+                broken.insert(
+                    path.trim_start_matches("./").to_owned()
+                        + if anchor.is_empty() { "" } else { "#" }
+                        + anchor,
+                );
+            }
+        }
+    }
+    assert!(seen > 40, "only {seen} links were found");
+    assert_eq!(broken.into_iter().collect::<Vec<_>>(), PENDING);
+}
+
+#[test]
+fn the_glossary_is_sorted_and_names_a_word_once() {
+    let text = fs::read_to_string(root().join("docs/glossary.md")).unwrap();
+    let tables = text.split("| word | meaning |\n|---|---|\n").skip(1);
+    let word = |row: &str| row.split('|').nth(1).unwrap_or_default().trim().to_owned();
+    let tables: Vec<Vec<_>> = tables
+        .map(|table| table.lines().take_while(|line| line.starts_with('|')).map(word).collect())
+        .collect();
+    assert!(tables.len() >= 4);
+    assert!(tables.iter().all(|words| words.is_sorted()), "{tables:?}");
+    let all: Vec<_> = tables.concat();
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "a word stands twice");
+}
