@@ -1,6 +1,8 @@
 //! A new configuration while sessions live: what is good is taken, what is bad changes nothing.
 
-use crate::harness::{Cluster, Connection, Recorder, Tab, cluster, eventually, get, promised, within};
+use crate::harness::{
+    Cluster, Connection, Recorder, Tab, cluster, eventually, get, promised, timely, within,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -253,16 +255,27 @@ async fn a_file_that_loses_all_its_keys_is_refused_whoever_asks() {
 async fn half_a_file_is_not_taken() {
     let cluster = cluster().workers(1).config("[heartbeat]\ninterval = \"11s\"").start().await;
     let path = cluster.folder().join("conf.d/50-test.toml");
-    let before = cluster.revision().await;
-    // Every state in between is valid, and wrong.
-    let text = "[stats]\nusers = true\n[heartbeat]\ninterval = \"12s\"\n[quotes]\ntimeout = \"1s\"\n";
-    let lines: Vec<_> = text.split_inclusive('\n').collect();
-    for upto in 1..=lines.len() {
-        std::fs::write(&path, lines[..upto].concat()).unwrap();
-        sleep(Duration::from_millis(120)).await;
-    }
-    heartbeat_becomes(&cluster, 12_000, "the whole is taken").await;
-    assert_eq!(cluster.revision().await, before + 1, "and nothing before it: {}", cluster.log());
+    let mut seconds = 11;
+    // The daemon waits until a file is quiet for 300 ms, so no pause of ours may be longer.
+    let reloads = timely(Duration::from_millis(280), async || {
+        seconds += 1;
+        let (before, mut longest) = (cluster.revision().await, Duration::ZERO);
+        // Every state in between is valid, and wrong.
+        let text = format!(
+            "[stats]\nusers = true\n[heartbeat]\ninterval = \"{seconds}s\"\n[quotes]\ntimeout = \"1s\"\n"
+        );
+        let lines: Vec<_> = text.split_inclusive('\n').collect();
+        for upto in 1..=lines.len() {
+            let begin = Instant::now();
+            std::fs::write(&path, lines[..upto].concat()).unwrap();
+            sleep(Duration::from_millis(120)).await;
+            longest = longest.max(begin.elapsed());
+        }
+        heartbeat_becomes(&cluster, seconds * 1_000, "the whole is taken").await;
+        (longest, cluster.revision().await - before)
+    })
+    .await;
+    assert_eq!(reloads, 1, "the whole and nothing before it: {}", cluster.log());
 }
 
 #[tokio::test]
@@ -354,14 +367,16 @@ async fn a_hundred_signals_in_a_second_are_few_reloads() {
     let mut tab = cluster.quiet_tab("alice").await;
     let before = pids(&cluster).await;
     cluster.configure("[heartbeat]\ninterval = \"12s\"");
+    let begin = Instant::now();
     for _ in 0..100 {
         cluster.signal(Signal::HUP);
         sleep(Duration::from_millis(5)).await;
     }
+    let seconds = begin.elapsed().as_secs_f64().ceil();
     heartbeat_becomes(&cluster, 12_000, "the change is taken").await;
     assert_eq!(cluster.ctl(&["reload"]).await.code, Some(0));
     let reloads = cluster.log().lines().filter(|line| line.contains("\"reloaded\"")).count();
-    assert!((1..=20).contains(&reloads), "{reloads} of 100");
+    assert!(reloads >= 1 && reloads as f64 <= 20.0 * seconds, "{reloads} of 100 in {seconds} s");
     assert_eq!(pids(&cluster).await, before);
     tab.until_pong().await;
 }

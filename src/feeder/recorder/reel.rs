@@ -166,6 +166,11 @@ impl Reel {
     }
 
     #[cfg(test)]
+    pub(super) fn copy(&self) -> File {
+        self.file.try_clone().unwrap()
+    }
+
+    #[cfg(test)]
     pub(super) fn look_now(&mut self) {
         self.looked = Instant::now().checked_sub(LOOK).unwrap_or_else(Instant::now);
     }
@@ -175,6 +180,14 @@ impl Reel {
         std::fs::rename(&self.target.path, second(&self.target.path))?;
         *self = Self::open(&self.target)?;
         Ok(())
+    }
+}
+
+impl Drop for Reel {
+    /// Unlocks the file. A program that is being started has a copy of the descriptor until it executes, so closing ours
+    /// would leave the file locked for that long.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

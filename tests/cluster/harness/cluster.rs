@@ -3,7 +3,7 @@
 use super::http::{Connection, Request, Response, get, post, upgrade};
 use super::patience::{eventually, within};
 use super::process::{self, kill};
-use super::setup::{BINARY, log_of, spawn};
+use super::setup::{BINARY, binary, log_of, spawn};
 use super::tab::Tab;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 /// Lines of the log that a failed test shows.
 const SHOWN: usize = 60;
@@ -120,7 +120,7 @@ impl Cluster {
 
     /// Runs `btc-cluster ctl ...`, as a person would.
     pub(crate) async fn ctl_plain(&self, words: &[&str]) -> Ctl {
-        let mut command = Command::new(BINARY);
+        let mut command = binary();
         let output =
             command.arg("ctl").arg("--socket").arg(self.socket()).args(words).output().await.unwrap();
         Ctl::from(output)
@@ -128,7 +128,7 @@ impl Cluster {
 
     /// Runs the binary in the cluster's folder.
     pub(crate) async fn run(&self, words: &[&str]) -> Ctl {
-        let mut command = Command::new(BINARY);
+        let mut command = binary();
         Ctl::from(command.args(words).current_dir(self.folder()).output().await.unwrap())
     }
 
