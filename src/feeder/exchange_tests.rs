@@ -74,8 +74,8 @@ impl Feeder {
         let (q, s) = (quotes.clone(), sources.clone());
         let task =
             run(receiver, Clock::system(), Http::within(Duration::from_secs(2)), move |said| match said {
-                Said::Quote(quote) => q.lock().unwrap().push(quote),
-                Said::Sources(sources) => *s.lock().unwrap() = sources,
+                FeederOutput::Quote(quote) => q.lock().unwrap().push(quote),
+                FeederOutput::Sources(sources) => *s.lock().unwrap() = sources,
                 _ => {}
             });
         Self { quotes, sources, _plans: plans, _task: AbortOnDropHandle::new(tokio::spawn(task)) }

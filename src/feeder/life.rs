@@ -1,9 +1,9 @@
 //! The feeder as a process: the link to the master on one side, [`super::run`] on the other.
 
-use super::candles::{Ask, Chronicle};
+use super::candles::{CandleRequest, CandleService};
 use super::core::serve;
-use super::lines::{Lines, Marks};
-use super::{Clock, Plan, Said};
+use super::lines::{LineReaders, Marks};
+use super::{Clock, FeederOutput, Plan};
 use crate::config::Config;
 use crate::log;
 use crate::os::process::usage;
@@ -46,29 +46,29 @@ async fn live() -> io::Result<()> {
     let (questions, asks) = mpsc::channel(ASKS);
     let mut desk = Desk { questions, sender: sender.clone(), marks: Marks::new() };
     let Some((plan, config)) = desk.next_plan(&mut receiver).await? else { return Ok(()) };
-    let chronicle = Chronicle::open(&config, plan.made_up_only()).await;
+    let candles = CandleService::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
     guard_programs();
-    let mut lines = Lines::new(sender.clone());
+    let mut lines = LineReaders::new(sender.clone());
     lines.adopt(&config, &mut desk.marks);
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
     tokio::spawn(beat(sender.clone()));
     let out = move |said| {
         let message = match said {
-            Said::Quote(quote) => FromFeeder::Tick(quote),
-            Said::Sources(table) => match serde_json::to_string(&table) {
+            FeederOutput::Quote(quote) => FromFeeder::Tick(quote),
+            FeederOutput::Sources(table) => match serde_json::to_string(&table) {
                 Ok(json) => FromFeeder::Sources(json.into()),
                 Err(_) => return,
             },
-            Said::Refused(refused) => FromFeeder::Refused(refused),
-            Said::Candles(candles) => FromFeeder::Candles(candles),
-            Said::Answer { to, request, text } => FromFeeder::Answer { to, request, text },
+            FeederOutput::Refused(refused) => FromFeeder::Refused(refused),
+            FeederOutput::Candles(candles) => FromFeeder::Candles(candles),
+            FeederOutput::Answer { to, request, text } => FromFeeder::Answer { to, request, text },
         };
         // A master that does not listen is dead or will kill us: a price that nobody hears is no loss.
         let _ = sender.send(&message);
     };
-    let feeding = serve(watching, (asks, chronicle), Clock::system(), Arc::new(http), out);
+    let feeding = serve(watching, (asks, candles), Clock::system(), Arc::new(http), out);
     tokio::pin!(feeding);
     loop {
         tokio::select! {
@@ -89,7 +89,7 @@ async fn live() -> io::Result<()> {
 
 /// Where the master's questions go, and how far it says that files have been read.
 struct Desk {
-    questions: mpsc::Sender<Ask>,
+    questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,
     marks: Marks,
 }
@@ -113,7 +113,7 @@ impl Desk {
                     }
                     ToFeeder::Resume { of, mark } => _ = self.marks.insert(of.to_owned(), mark),
                     ToFeeder::Ask { to, request, symbol, interval, limit } => {
-                        self.ask(Ask { to, request, symbol: symbol.into(), interval, limit });
+                        self.ask(CandleRequest { to, request, symbol: symbol.into(), interval, limit });
                     }
                 }
             }
@@ -123,9 +123,9 @@ impl Desk {
         }
     }
 
-    fn ask(&self, ask: Ask) {
+    fn ask(&self, ask: CandleRequest) {
         if let Err(error) = self.questions.try_send(ask) {
-            let Ask { to, request, .. } = error.into_inner();
+            let CandleRequest { to, request, .. } = error.into_inner();
             let _ = self.sender.send(&FromFeeder::Answer { to, request, text: None });
         }
     }

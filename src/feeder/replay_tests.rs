@@ -49,7 +49,7 @@ fn start(plan: Arc<Plan>, clock: Clock) -> (Told, watch::Sender<Arc<Plan>>, Abor
     let (told, (plans, receiver)) = (Told::default(), watch::channel(plan));
     let ears = told.clone();
     let task = run(receiver, clock, Arc::new(Http::new(Proxies::Ignored)), move |said| {
-        if let Said::Quote(quote) = said {
+        if let FeederOutput::Quote(quote) = said {
             ears.lock().unwrap().push(quote);
         }
     });

@@ -30,12 +30,12 @@ pub struct Contribution {
     /// What became of it when the price was made.
     pub verdict: SourceVerdict,
     /// What it had said last, if anything.
-    pub said: Option<Said>,
+    pub said: Option<SourcePrice>,
 }
 
 /// A source's own newest price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct SourcePrice {
     /// What the source really quotes.
     pub pair: Symbol,
     /// The price.
@@ -48,7 +48,7 @@ pub struct Said {
     pub interval: Duration,
 }
 
-impl Said {
+impl SourcePrice {
     /// Time since it was read, plus the feed's own lag then.
     #[must_use]
     pub fn age(&self, now: Boot) -> Duration {
@@ -60,7 +60,7 @@ impl Contribution {
     /// The verdict at `now`: what counted once does not when it has grown old since.
     #[must_use]
     pub fn verdict(&self, rules: &Rules, now: Boot) -> SourceVerdict {
-        let fresh = |said: &Said| rules.health(said.age(now), said.interval) == Health::Fresh;
+        let fresh = |said: &SourcePrice| rules.health(said.age(now), said.interval) == Health::Fresh;
         match self.verdict {
             SourceVerdict::Agrees | SourceVerdict::Deviates if !self.said.as_ref().is_some_and(fresh) => {
                 SourceVerdict::Stale
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_agreed_once_grows_stale() {
-        let said = Said {
+        let said = SourcePrice {
             pair: Symbol::new("BTC-USD").unwrap(),
             price: Price::parse("1").unwrap(),
             received: Boot(0),

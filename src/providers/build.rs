@@ -4,7 +4,7 @@ use super::content::Content;
 use super::dialect::Dialect;
 use super::exchanges::coindesk::Coindesk;
 use super::exchanges::{binance, bitstamp, coinbase, kraken};
-use super::plugins::command::{Command, Grammar};
+use super::plugins::command::{Grammar, ProgramSource};
 use super::plugins::http_json::HttpJson;
 use super::plugins::mock::Mock;
 use super::plugins::replay::Replay;
@@ -115,7 +115,7 @@ fn command(
     let grammar = move || Grammar { symbol: symbol.clone(), pairs: pairs.clone() };
     let again = grammar.clone();
     let run = move || -> Result<Box<dyn PriceProvider>, Fault> {
-        Ok(Box::new(Command::new(program.clone(), grammar(), no_tick)))
+        Ok(Box::new(ProgramSource::new(program.clone(), grammar(), no_tick)))
     };
     let leg = Leg::new("program", run).live(Duration::ZERO);
     Source { no_tick, legs: vec![leg.reads(move || Ok(Dialect::Push(Box::new(again()))))] }

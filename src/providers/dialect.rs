@@ -1,14 +1,14 @@
 //! Dialects without their drivers: how a source's bytes read, for who has the bytes from elsewhere.
 
 use super::wire::poll::Poll;
-use super::wire::push::Listen;
+use super::wire::push::MessageReader;
 use super::wire::reply::Reply;
 use super::{Fault, Sink};
 
 /// How one leg of a source reads. It keeps what the dialect keeps over a session.
 pub(super) enum Dialect {
     /// Messages of a stream.
-    Push(Box<dyn Listen>),
+    Push(Box<dyn MessageReader>),
     /// Answers over HTTP.
     Poll(Box<dyn Poll>),
 }

@@ -20,8 +20,8 @@ mod probe;
 mod readers;
 mod reading;
 pub mod recording;
-mod sieve;
 mod source;
+mod tick_filter;
 mod wire;
 
 #[cfg(test)]
@@ -31,9 +31,9 @@ pub use build::build;
 pub use content::Content;
 pub use fault::Fault;
 pub use plugins::script::Script;
-pub use probe::{Finding, Step, probe};
-pub use sieve::Sieve;
+pub use probe::{Finding, ProbeStep, probe};
 pub use source::{Leg, Source};
+pub use tick_filter::TickFilter;
 pub use wire::budget::Budget;
 pub use wire::http::{Http, Proxies};
 

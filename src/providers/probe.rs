@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Step {
+pub enum ProbeStep {
     /// It went well.
     Ok {
         /// What there is to say of it.
@@ -39,7 +39,7 @@ pub enum Step {
     Skipped,
 }
 
-impl Step {
+impl ProbeStep {
     fn failed(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
@@ -55,13 +55,13 @@ pub struct Finding {
     /// `host:port`, or empty.
     pub host: String,
     /// The name's addresses.
-    pub dns: Step,
+    pub dns: ProbeStep,
     /// The TCP connection.
-    pub tcp: Step,
+    pub tcp: ProbeStep,
     /// An HTTP request at the host, over TLS for `https` and `wss`: its status.
-    pub http: Step,
+    pub http: ProbeStep,
     /// A session: the first price.
-    pub price: Step,
+    pub price: ProbeStep,
     /// The host's clock less ours in milliseconds, exact to about a second (the header `Date` has no more).
     pub clock_ms: Option<i64>,
 }
@@ -70,7 +70,7 @@ impl Finding {
     /// Whether there was a price.
     #[must_use]
     pub fn good(&self) -> bool {
-        matches!(self.price, Step::Ok { .. })
+        matches!(self.price, ProbeStep::Ok { .. })
     }
 }
 
@@ -85,7 +85,10 @@ pub async fn probe(
 ) -> Vec<Finding> {
     match source {
         Err(why) => {
-            vec![Finding { price: Step::Failed { why: format!("off: {why}"), ms: 0 }, ..empty(name, "") }]
+            vec![Finding {
+                price: ProbeStep::Failed { why: format!("off: {why}"), ms: 0 },
+                ..empty(name, "")
+            }]
         }
         Ok(source) => {
             let way = async |leg: &Leg| {
@@ -102,10 +105,10 @@ fn empty(source: &str, leg: &str) -> Finding {
         source: source.to_owned(),
         leg: leg.to_owned(),
         host: String::new(),
-        dns: Step::Skipped,
-        tcp: Step::Skipped,
-        http: Step::Skipped,
-        price: Step::Skipped,
+        dns: ProbeStep::Skipped,
+        tcp: ProbeStep::Skipped,
+        http: ProbeStep::Skipped,
+        price: ProbeStep::Skipped,
         clock_ms: None,
     }
 }
@@ -151,18 +154,18 @@ async fn timed<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, String>>,
     what: impl FnOnce(&T) -> String,
-) -> (Step, Option<T>) {
+) -> (ProbeStep, Option<T>) {
     let begin = Instant::now();
     let outcome =
         timeout(patience, work).await.unwrap_or_else(|_| Err(format!("nothing within {patience:?}")));
     let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     match outcome {
-        Ok(value) => (Step::Ok { what: what(&value), ms }, Some(value)),
-        Err(why) => (Step::Failed { why, ms }, None),
+        Ok(value) => (ProbeStep::Ok { what: what(&value), ms }, Some(value)),
+        Err(why) => (ProbeStep::Failed { why, ms }, None),
     }
 }
 
-async fn resolve(host: &str, patience: Duration) -> Step {
+async fn resolve(host: &str, patience: Duration) -> ProbeStep {
     let work = async {
         let found = lookup_host(host).await.map_err(|error| error.to_string())?;
         let mut addresses: Vec<_> = found.map(|address| address.ip().to_string()).collect();
@@ -172,7 +175,7 @@ async fn resolve(host: &str, patience: Duration) -> Step {
     timed(patience, work, |addresses| addresses.join(" ")).await.0
 }
 
-async fn connect(host: &str, patience: Duration) -> Step {
+async fn connect(host: &str, patience: Duration) -> ProbeStep {
     let work = async {
         let stream = TcpStream::connect(host).await.map_err(|error| error.to_string())?;
         stream.peer_addr().map_err(|error| error.to_string())
@@ -181,7 +184,7 @@ async fn connect(host: &str, patience: Duration) -> Step {
 }
 
 /// Any status shows that the way is open; what it means for the source says its session.
-async fn knock(http: &Http, url: Url, patience: Duration) -> (Step, Option<i64>) {
+async fn knock(http: &Http, url: Url, patience: Duration) -> (ProbeStep, Option<i64>) {
     let tls = url.scheme() == "https";
     let begin = Instant::now();
     let work = async {
@@ -221,7 +224,7 @@ impl Sink for First {
     }
 }
 
-async fn listen(leg: &Leg, patience: Duration) -> Step {
+async fn listen(leg: &Leg, patience: Duration) -> ProbeStep {
     let mut first = First::default();
     let found = first.found.clone();
     let begin = Instant::now();
@@ -237,10 +240,11 @@ async fn listen(leg: &Leg, patience: Duration) -> Step {
     };
     let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     match (first.tick, fault) {
-        (Some(tick), _) => Step::Ok { what: said(&tick), ms },
-        (None, fault) => {
-            Step::Failed { why: fault.map_or_else(|| "no price".to_owned(), |fault| fault.to_string()), ms }
-        }
+        (Some(tick), _) => ProbeStep::Ok { what: said(&tick), ms },
+        (None, fault) => ProbeStep::Failed {
+            why: fault.map_or_else(|| "no price".to_owned(), |fault| fault.to_string()),
+            ms,
+        },
     }
 }
 

@@ -19,7 +19,7 @@ const ABSENT: i64 = 5_000;
 
 /// Something to write down.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct JournalEntry {
     pub symbol: Symbol,
     pub made_up: bool,
     pub fact: Fact,
@@ -28,18 +28,18 @@ pub(super) struct Entry {
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    books: BTreeMap<Symbol, Book>,
+    symbols: BTreeMap<Symbol, SymbolHistory>,
     /// Whether all sources make their prices up.
     made_up_only: bool,
     /// When the clock was last looked at.
     woken: Option<Wall>,
     due: Wall,
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
 }
 
 /// The candles of a symbol.
 #[derive(Clone, Debug, Default)]
-struct Book {
+struct SymbolHistory {
     real: Option<Series>,
     made_up: Option<Series>,
     /// Which of them is shown: that of the newest price.
@@ -48,7 +48,7 @@ struct Book {
     recorded: bool,
 }
 
-impl Book {
+impl SymbolHistory {
     fn shown(&self) -> Option<&Series> {
         if self.shows_made_up { self.made_up.as_ref() } else { self.real.as_ref() }
     }
@@ -66,7 +66,7 @@ impl Book {
     }
 
     /// Nobody watches it any more.
-    fn cut(&mut self, symbol: &Symbol, entries: &mut Vec<Entry>) {
+    fn cut(&mut self, symbol: &Symbol, entries: &mut Vec<JournalEntry>) {
         for (made_up, series) in self.series_mut() {
             let mut facts = Vec::new();
             series.cut(&mut facts);
@@ -75,17 +75,17 @@ impl Book {
     }
 }
 
-fn note(entries: &mut Vec<Entry>, symbol: &Symbol, made_up: bool, facts: Vec<Fact>) {
-    entries.extend(facts.into_iter().map(|fact| Entry { symbol: symbol.clone(), made_up, fact }));
+fn note(entries: &mut Vec<JournalEntry>, symbol: &Symbol, made_up: bool, facts: Vec<Fact>) {
+    entries.extend(facts.into_iter().map(|fact| JournalEntry { symbol: symbol.clone(), made_up, fact }));
 }
 
 impl History {
     /// Which symbols there are, and whether all their prices are made up.
     pub(super) fn reconfigure(&mut self, symbols: &[Symbol], made_up_only: bool) {
-        self.books.retain(|symbol, _| symbols.contains(symbol));
+        self.symbols.retain(|symbol, _| symbols.contains(symbol));
         for symbol in symbols {
-            let new = || Book { shows_made_up: made_up_only, ..Book::default() };
-            self.books.entry(symbol.clone()).or_insert_with(new);
+            let new = || SymbolHistory { shows_made_up: made_up_only, ..SymbolHistory::default() };
+            self.symbols.entry(symbol.clone()).or_insert_with(new);
         }
         self.made_up_only = made_up_only;
     }
@@ -93,15 +93,15 @@ impl History {
     /// A price, `recorded` when its own stamp is its time.
     pub(super) fn take(&mut self, quote: &Quote, recorded: bool, now: Wall) {
         self.notice(now);
-        let Some(book) = self.books.get_mut(&quote.symbol) else { return };
+        let Some(symbol_history) = self.symbols.get_mut(&quote.symbol) else { return };
         // Lines of a recording that have no stamp are of the moment of those before them, where these have one.
-        let recorded = recorded && (quote.time.is_some() || book.recorded);
-        if book.shows_made_up != quote.mock || book.recorded != recorded {
+        let recorded = recorded && (quote.time.is_some() || symbol_history.recorded);
+        if symbol_history.shows_made_up != quote.mock || symbol_history.recorded != recorded {
             // What is watched from now on is something else.
-            book.cut(&quote.symbol, &mut self.entries);
+            symbol_history.cut(&quote.symbol, &mut self.entries);
         }
-        (book.shows_made_up, book.recorded) = (quote.mock, recorded);
-        let series = book.side(quote.mock);
+        (symbol_history.shows_made_up, symbol_history.recorded) = (quote.mock, recorded);
+        let series = symbol_history.side(quote.mock);
         let at = match quote.time {
             Some(time) if recorded => time,
             None if recorded => series.seen(),
@@ -126,9 +126,9 @@ impl History {
         let minute =
             before.is_some_and(|before| Interval::Minute.start(before) < Interval::Minute.start(now));
         let mut news = Vec::new();
-        for (symbol, book) in &mut self.books {
-            let (shown, live) = (book.shows_made_up, !book.recorded);
-            for (made_up, series) in book.series_mut() {
+        for (symbol, symbol_history) in &mut self.symbols {
+            let (shown, live) = (symbol_history.shows_made_up, !symbol_history.recorded);
+            for (made_up, series) in symbol_history.series_mut() {
                 let mut facts = Vec::new();
                 if live {
                     series.pass(now, &mut facts);
@@ -153,14 +153,16 @@ impl History {
     /// Whether we were away.
     fn notice(&mut self, now: Wall) {
         if self.woken.is_some_and(|woken| now.0.saturating_sub(woken.0) > ABSENT) {
-            self.cut(|book| !book.recorded);
+            self.cut(|symbol_history| !symbol_history.recorded);
         }
         self.woken = Some(now);
     }
 
-    fn cut(&mut self, which: impl Fn(&Book) -> bool) {
-        for (symbol, book) in self.books.iter_mut().filter(|(_, book)| which(book)) {
-            book.cut(symbol, &mut self.entries);
+    fn cut(&mut self, which: impl Fn(&SymbolHistory) -> bool) {
+        for (symbol, symbol_history) in
+            self.symbols.iter_mut().filter(|(_, symbol_history)| which(symbol_history))
+        {
+            symbol_history.cut(symbol, &mut self.entries);
         }
     }
 
@@ -172,44 +174,47 @@ impl History {
 
     /// The newest candles of a symbol, at most `limit`, oldest first; `None`: there is no such symbol.
     pub(super) fn newest(&self, symbol: &str, of: Interval, limit: usize) -> Option<Vec<Candle>> {
-        let book = self.books.get(symbol)?;
-        Some(book.shown().map(|series| series.newest(of, limit)).unwrap_or_default())
+        let symbol_history = self.symbols.get(symbol)?;
+        Some(symbol_history.shown().map(|series| series.newest(of, limit)).unwrap_or_default())
     }
 
     /// What is to be written down since the last call.
-    pub(super) fn entries(&mut self) -> Vec<Entry> {
+    pub(super) fn entries(&mut self) -> Vec<JournalEntry> {
         std::mem::take(&mut self.entries)
     }
 
     /// Takes what was written down, in its order. False when it cannot be: something is missing or wrong.
-    pub(super) fn apply(&mut self, entry: &Entry) -> bool {
+    pub(super) fn apply(&mut self, entry: &JournalEntry) -> bool {
         // Of symbols that are no more nothing is kept, and made-up candles not where there are real sources.
-        let Some(book) = self.books.get_mut(&entry.symbol) else { return true };
+        let Some(symbol_history) = self.symbols.get_mut(&entry.symbol) else { return true };
         if entry.made_up && !self.made_up_only {
             return true;
         }
-        book.side(entry.made_up).apply(&entry.fact).is_ok()
+        symbol_history.side(entry.made_up).apply(&entry.fact).is_ok()
     }
 
     /// Something in between could not be read.
     pub(super) fn doubt(&mut self) {
-        self.books.values_mut().flat_map(Book::series_mut).for_each(|(_, series)| series.doubt());
+        self.symbols.values_mut().flat_map(SymbolHistory::series_mut).for_each(|(_, series)| series.doubt());
     }
 
     /// All has been read: it was written by somebody who watches no more.
     pub(super) fn loaded(&mut self) {
         self.cut(|_| true);
         self.entries.clear();
-        self.books.values_mut().flat_map(Book::series_mut).for_each(|(_, series)| series.announce());
+        self.symbols
+            .values_mut()
+            .flat_map(SymbolHistory::series_mut)
+            .for_each(|(_, series)| series.announce());
     }
 
     /// All that is known.
-    pub(super) fn all(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.books.iter().flat_map(|(symbol, book)| {
-            let real = book.real.as_ref().map(|series| (false, series));
-            let made_up = book.made_up.as_ref().map(|series| (true, series));
+    pub(super) fn all(&self) -> impl Iterator<Item = JournalEntry> + '_ {
+        self.symbols.iter().flat_map(|(symbol, symbol_history)| {
+            let real = symbol_history.real.as_ref().map(|series| (false, series));
+            let made_up = symbol_history.made_up.as_ref().map(|series| (true, series));
             real.into_iter().chain(made_up).flat_map(move |(made_up, series)| {
-                series.facts().map(move |fact| Entry { symbol: symbol.clone(), made_up, fact })
+                series.facts().map(move |fact| JournalEntry { symbol: symbol.clone(), made_up, fact })
             })
         })
     }

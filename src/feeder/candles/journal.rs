@@ -10,7 +10,7 @@
 //! Times are milliseconds since 1970; `r` is real, `m` made up. `H`, `M`, `S` are closed candles, `h` and `m` what an
 //! hour and a minute are made of so far, `w` since when all was watched, `u` until when.
 
-use super::history::{Entry, History};
+use super::history::{History, JournalEntry};
 use super::series::Fact;
 use crate::model::{Candle, Interval, Price, Symbol, Wall};
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 pub(super) const HEAD: &str = "btc-cluster history 1\n";
 
 /// Appends an entry as a line.
-pub(super) fn write(entry: &Entry, out: &mut String) {
+pub(super) fn write(entry: &JournalEntry, out: &mut String) {
     let (symbol, side) = (&entry.symbol, if entry.made_up { 'm' } else { 'r' });
     let mut moment = |word: char, at: Wall| _ = writeln!(out, "{word} {symbol} {side} {}", at.0);
     let (word, candle) = match &entry.fact {
@@ -40,7 +40,7 @@ pub(super) fn write(entry: &Entry, out: &mut String) {
 }
 
 /// Reads a line without its end.
-pub(super) fn read(line: &str) -> Option<Entry> {
+pub(super) fn read(line: &str) -> Option<JournalEntry> {
     let mut words = line.split(' ');
     let word = words.next()?;
     let symbol = Symbol::new(words.next()?).ok()?;
@@ -74,7 +74,7 @@ pub(super) fn read(line: &str) -> Option<Entry> {
         "m" => Fact::Open(Interval::Minute, candle()?),
         _ => return None,
     };
-    words.next().is_none().then_some(Entry { symbol, made_up, fact })
+    words.next().is_none().then_some(JournalEntry { symbol, made_up, fact })
 }
 
 /// What became of a file.

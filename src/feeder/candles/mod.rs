@@ -6,5 +6,5 @@ mod series;
 mod service;
 mod store;
 
-pub use service::Ask;
-pub(super) use service::Chronicle;
+pub use service::CandleRequest;
+pub(super) use service::CandleService;

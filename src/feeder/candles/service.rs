@@ -14,7 +14,7 @@ const LAST: Duration = Duration::from_secs(1);
 
 /// A question for candles.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct CandleRequest {
     /// Who asks.
     pub to: Generation,
     /// Its number for it.
@@ -29,12 +29,12 @@ pub struct Ask {
 
 /// See the module.
 #[derive(Default)]
-pub(in crate::feeder) struct Chronicle {
+pub(in crate::feeder) struct CandleService {
     history: History,
     store: Option<Store>,
 }
 
-impl Chronicle {
+impl CandleService {
     /// Of what was kept by the feeders before.
     pub(in crate::feeder) async fn open(config: &Config, made_up_only: bool) -> Self {
         let mut history = History::default();
@@ -70,13 +70,13 @@ impl Chronicle {
         }
     }
 
-    /// When [`Chronicle::wake`] is to be called.
+    /// When [`CandleService::wake`] is to be called.
     pub(in crate::feeder) fn next(&self, now: Now) -> Mono {
         self.history.next((now.mono, now.wall))
     }
 
     /// The answer as JSON; `None`: there is no such symbol.
-    pub(in crate::feeder) fn answer(&self, ask: &Ask) -> Option<Box<str>> {
+    pub(in crate::feeder) fn answer(&self, ask: &CandleRequest) -> Option<Box<str>> {
         let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX);
         let candles = self.history.newest(&ask.symbol, ask.interval, limit)?;
         Some(client::history(&ask.symbol, ask.interval, &candles).into())

@@ -5,7 +5,7 @@
 //! open, a machine without power what the kernel had not written. Whatever is wrong with the folder is said once, and
 //! the feeder goes on without it.
 
-use super::history::{Entry, History};
+use super::history::{History, JournalEntry};
 use super::journal::{self, HEAD, Load};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -36,15 +36,15 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// A failed file is tried again so often.
 const AGAIN: Duration = Duration::from_secs(60);
 
-enum Order {
+enum WriteRequest {
     Append(String),
     Replace(Box<History>),
 }
 
 /// The feeder's side.
 pub(super) struct Store {
-    orders: SyncSender<Order>,
-    about: Arc<About>,
+    orders: SyncSender<WriteRequest>,
+    about: Arc<FileStatus>,
     /// Bytes appended since the whole was ordered.
     appended: usize,
     /// Something was not ordered: only the whole will do.
@@ -55,7 +55,7 @@ pub(super) struct Store {
 
 /// What the thread tells.
 #[derive(Debug, Default)]
-struct About {
+struct FileStatus {
     size: AtomicUsize,
     failed: AtomicBool,
 }
@@ -66,11 +66,11 @@ impl Store {
         let (orders, inbox) = sync_channel(ORDERS);
         let (tell, told) = oneshot::channel();
         let (end, done) = oneshot::channel();
-        let about = Arc::new(About::default());
+        let about = Arc::new(FileStatus::default());
         let (theirs, shown) = ((history.clone(), about.clone()), folder.display().to_string());
         let work = move || {
             let (mut history, about) = theirs;
-            match Journal::open(&folder, &mut history, about) {
+            match JournalWriter::open(&folder, &mut history, about) {
                 Ok(journal) => {
                     let first = journal.file.is_none().then(|| history.clone());
                     if tell.send(Some(history)).is_ok() {
@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// Keeps what is new. Never waits.
-    pub(super) fn keep(&mut self, entries: &[Entry], history: &History) {
+    pub(super) fn keep(&mut self, entries: &[JournalEntry], history: &History) {
         self.behind |= entries.len() > ENTRIES;
         if self.about.failed.load(Ordering::Relaxed) {
             if self.asked.elapsed() < AGAIN {
@@ -114,18 +114,18 @@ impl Store {
         let size = self.about.size.load(Ordering::Relaxed);
         if self.behind || self.appended > size.max(APPENDED) {
             // The whole has these entries, too.
-            self.behind = self.order(Order::Replace(Box::new(history.clone())));
+            self.behind = self.order(WriteRequest::Replace(Box::new(history.clone())));
             (self.appended, self.asked) = (0, Instant::now());
         } else if !entries.is_empty() {
             let mut text = String::with_capacity(entries.len() * 96);
             entries.iter().for_each(|entry| journal::write(entry, &mut text));
             self.appended += text.len();
-            self.behind = self.order(Order::Append(text));
+            self.behind = self.order(WriteRequest::Append(text));
         }
     }
 
     /// True when it was not taken.
-    fn order(&mut self, order: Order) -> bool {
+    fn order(&mut self, order: WriteRequest) -> bool {
         matches!(self.orders.try_send(order), Err(TrySendError::Full(_)))
     }
 
@@ -139,11 +139,11 @@ impl Store {
 }
 
 /// The thread's side.
-struct Journal {
+struct JournalWriter {
     folder: PathBuf,
     /// Open for appending; `None`: it must be written anew first.
     file: Option<File>,
-    about: Arc<About>,
+    about: Arc<FileStatus>,
     _lock: File,
 }
 
@@ -151,8 +151,8 @@ fn said(what: &str, error: &io::Error) -> String {
     format!("{what}: {error}")
 }
 
-impl Journal {
-    fn open(folder: &Path, history: &mut History, about: Arc<About>) -> Result<Self, String> {
+impl JournalWriter {
+    fn open(folder: &Path, history: &mut History, about: Arc<FileStatus>) -> Result<Self, String> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| said("the folder cannot be made", &error))?;
         let mut journal =
@@ -195,17 +195,17 @@ impl Journal {
     }
 
     /// Until nobody orders any more.
-    fn work(mut self, first: Option<History>, orders: &Receiver<Order>) {
+    fn work(mut self, first: Option<History>, orders: &Receiver<WriteRequest>) {
         if let Some(history) = first {
             let result = self.replace(&history);
             self.settle(result);
         }
         for order in orders {
             let result = match (order, &mut self.file) {
-                (Order::Append(text), Some(file)) => file.write_all(text.as_bytes()),
+                (WriteRequest::Append(text), Some(file)) => file.write_all(text.as_bytes()),
                 // What is missing there would make a gap that nobody sees.
-                (Order::Append(_), None) => continue,
-                (Order::Replace(history), _) => self.replace(&history),
+                (WriteRequest::Append(_), None) => continue,
+                (WriteRequest::Replace(history), _) => self.replace(&history),
             };
             self.settle(result);
         }

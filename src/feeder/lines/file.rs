@@ -33,12 +33,12 @@ impl Thread {
     /// As `pthread_create(3)`.
     pub(super) fn start(path: &Path, mark: Option<Mark>, sink: LineSink) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut follow = Follow {
+        let mut follow = FollowedFile {
             path: path.to_owned(),
             sink,
             stop: stop.clone(),
             pace: Pace::default(),
-            state: State::There,
+            state: FileState::There,
             limiter: LogLimiter::default(),
         };
         let follower = Follower::new(path.to_owned(), mark);
@@ -57,23 +57,23 @@ impl Drop for Thread {
 
 /// What the log says of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+enum FileState {
     There,
     Missing,
     Refused(String),
 }
 
 /// The thread's side.
-struct Follow {
+struct FollowedFile {
     path: PathBuf,
     sink: LineSink,
     stop: Arc<AtomicBool>,
     pace: Pace,
-    state: State,
-    limiter: LogLimiter<State>,
+    state: FileState,
+    limiter: LogLimiter<FileState>,
 }
 
-impl Follow {
+impl FollowedFile {
     fn work(&mut self, mut follower: Follower) {
         while !self.stopped() {
             match follower.look(self.sink.longest()) {
@@ -82,16 +82,16 @@ impl Follow {
                     lines.into_iter().for_each(|(text, mark)| self.say(text, mark));
                     self.hold();
                 }
-                Seen::Nothing => self.pause(State::There),
-                Seen::Missing => self.pause(State::Missing),
-                Seen::Refused(why) => self.pause(State::Refused(why)),
+                Seen::Nothing => self.pause(FileState::There),
+                Seen::Missing => self.pause(FileState::Missing),
+                Seen::Refused(why) => self.pause(FileState::Refused(why)),
             }
         }
     }
 
     fn say(&mut self, text: Box<str>, mark: Mark) {
         self.hold();
-        // Lines of a file that no stream carries any more are nobody's.
+        // LineReaders of a file that no stream carries any more are nobody's.
         if !self.stopped() {
             self.pace.line(clock::mono());
             self.sink.say(text, Some(mark));
@@ -106,7 +106,7 @@ impl Follow {
         }
     }
 
-    fn pause(&mut self, state: State) {
+    fn pause(&mut self, state: FileState) {
         self.is(state);
         self.rest(LOOK);
     }
@@ -128,7 +128,7 @@ impl Follow {
     }
 
     /// One line in the log for each change.
-    fn is(&mut self, state: State) {
+    fn is(&mut self, state: FileState) {
         let now = clock::mono();
         let news = if state == self.state {
             self.limiter.wake(now)
@@ -138,11 +138,11 @@ impl Follow {
         };
         let (path, Some((state, hushed))) = (self.path.display(), news) else { return };
         match state {
-            State::There => tracing::info!(event = "stream-file", %path, hushed, "it is there"),
-            State::Missing => {
+            FileState::There => tracing::info!(event = "stream-file", %path, hushed, "it is there"),
+            FileState::Missing => {
                 tracing::warn!(event = "stream-file", %path, hushed, "there is no such file: waited for")
             }
-            State::Refused(why) => {
+            FileState::Refused(why) => {
                 tracing::warn!(event = "stream-file", %path, hushed, why, "cannot be read")
             }
         }

@@ -1,4 +1,4 @@
-//! Lines of files and programs, for the streams that carry them: read here, once for the whole cluster.
+//! LineReaders of files and programs, for the streams that carry them: read here, once for the whole cluster.
 //!
 //! ```text
 //! file ────▶ follower (where it goes on) ─┐
@@ -32,19 +32,19 @@ const LONGEST: usize = 16 << 20;
 pub(super) type Marks = BTreeMap<String, Mark>;
 
 /// All that is read. Dropped, it ends.
-pub(super) struct Lines {
-    running: BTreeMap<String, Reader>,
+pub(super) struct LineReaders {
+    running: BTreeMap<String, LineReader>,
     longest: Arc<AtomicUsize>,
     link: LinkSender,
 }
 
 /// One file or program that is read. Dropped, it is read no more, and a program is killed.
-enum Reader {
+enum LineReader {
     File { _thread: file::Thread },
     Program { _task: AbortOnDropHandle<()> },
 }
 
-impl Lines {
+impl LineReaders {
     /// Nothing yet.
     pub(super) fn new(link: LinkSender) -> Self {
         Self { running: BTreeMap::new(), longest: Arc::default(), link }
@@ -63,7 +63,7 @@ impl Lines {
             let sink = LineSink::new(&of, self.longest.clone(), self.link.clone());
             let reader = match lines {
                 config::Lines::File(path) => match file::Thread::start(path, marks.remove(&of), sink) {
-                    Ok(thread) => Reader::File { _thread: thread },
+                    Ok(thread) => LineReader::File { _thread: thread },
                     // It is tried again with the next configuration.
                     Err(error) => {
                         tracing::error!(event = "stream-file", path = %path.display(), %error, "is not read");
@@ -72,7 +72,7 @@ impl Lines {
                 },
                 config::Lines::Command(program) => {
                     let task = tokio::spawn(program::run(program.clone(), sink));
-                    Reader::Program { _task: AbortOnDropHandle::new(task) }
+                    LineReader::Program { _task: AbortOnDropHandle::new(task) }
                 }
             };
             self.running.insert(of, reader);

@@ -45,16 +45,16 @@ async fn live(program: &[String], sink: &LineSink, stderr: &mut StderrLog) -> St
         Ok(group) => group,
         Err(error) => return format!("cannot be started: {error}"),
     };
-    let mut reading =
-        Reading { sink, stderr, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
-    while reading.take(group.outlet(true).await).await {}
+    let mut output =
+        ProgramOutput { sink, stderr, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
+    while output.take(group.outlet(true).await).await {}
     let until = Instant::now() + GRACE;
     // What is still in the pipe, as long as somebody who was left behind does not fill it for ever.
     while Instant::now() < until
         && let Ok(outlet) = timeout_at(until, group.rest()).await
-        && reading.take(outlet).await
+        && output.take(outlet).await
     {}
-    if let Some(rest) = reading.lines.rest(sink.longest()) {
+    if let Some(rest) = output.lines.rest(sink.longest()) {
         sink.say(rest, None);
     }
     match (group.exited(), group.end().await) {
@@ -64,7 +64,7 @@ async fn live(program: &[String], sink: &LineSink, stderr: &mut StderrLog) -> St
 }
 
 /// What is read of one life.
-struct Reading<'a> {
+struct ProgramOutput<'a> {
     sink: &'a LineSink,
     stderr: &'a mut StderrLog,
     name: &'a str,
@@ -72,7 +72,7 @@ struct Reading<'a> {
     pace: Pace,
 }
 
-impl Reading<'_> {
+impl ProgramOutput<'_> {
     /// What came out. False at the end.
     async fn take(&mut self, outlet: Outlet<'_>) -> bool {
         let now = clock::mono();

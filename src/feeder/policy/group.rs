@@ -10,7 +10,7 @@ use std::fmt;
 
 /// The group and what is in its middle. All numbers are places in the list that was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Group {
+pub(super) struct PriceGroup {
     /// The median: the middle price, of an even count the mean of the two in the middle.
     pub price: Price,
     /// Whose prices made it: one or two.
@@ -59,7 +59,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl Group {
+impl PriceGroup {
     /// The largest group among `prices`, which stand in the order of preference. Of several equally large ones it is
     /// the one whose median is nearest to `last`, then the one with the preferred source. `None`: no prices.
     pub(super) fn largest(prices: &[Price], within: Decimal, last: Option<Price>) -> Option<Self> {
@@ -113,7 +113,7 @@ mod tests {
 
     fn group(texts: &[&str], last: Option<&str>) -> (String, Vec<usize>, Vec<usize>) {
         let last = last.map(|last| Price::parse(last).unwrap());
-        let group = Group::largest(&prices(texts), Decimal::new(1, 2), last).unwrap();
+        let group = PriceGroup::largest(&prices(texts), Decimal::new(1, 2), last).unwrap();
         (group.price.to_string(), group.middle, group.members)
     }
 
@@ -133,7 +133,7 @@ mod tests {
                 "{texts:?}"
             );
         }
-        assert_eq!(Group::largest(&[], Decimal::ONE, None), None);
+        assert_eq!(PriceGroup::largest(&[], Decimal::ONE, None), None);
     }
 
     #[test]
@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_majority_is_more_than_half_and_enough() {
-        let words = |agree, of, needed| Group::majority(agree, of, needed).map_err(|why| why.to_string());
+        let words =
+            |agree, of, needed| PriceGroup::majority(agree, of, needed).map_err(|why| why.to_string());
         for (agree, of, needed) in [(1, 1, 1), (2, 3, 2), (2, 2, 2), (3, 5, 1), (1, 1, 0)] {
             assert_eq!(words(agree, of, needed), Ok(()), "{agree} {of} {needed}");
         }
@@ -186,7 +187,7 @@ mod tests {
                 chosen.map(|(_, price)| *price).collect::<Vec<_>>()
             });
             let most = subsets.filter(|set| agree(set)).map(|set| set.len()).max().unwrap();
-            let group = Group::largest(&prices, within, None).unwrap();
+            let group = PriceGroup::largest(&prices, within, None).unwrap();
             let own: Vec<_> = group.members.iter().map(|at| prices[*at]).collect();
             proptest::prop_assert_eq!(own.len(), most);
             proptest::prop_assert!(agree(&own) && own.is_sorted());

@@ -6,7 +6,7 @@
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::digits::parse;
-use crate::providers::wire::pairs::{Pairs, Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
 use crate::providers::wire::poll::Poll;
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
@@ -104,7 +104,7 @@ impl Push for Stream {
 impl Stream {
     fn trade(&mut self, trade: &Trade<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         let asked = self.pairs.get(trade.s.as_deref())?;
-        let said = Said {
+        let said = PairPrice {
             price: digits::price(trade.p)?,
             bid: asked.bid,
             ask: asked.ask,
@@ -180,7 +180,7 @@ impl Poll for Rest {
             vec![parse(reply.body)?]
         };
         for ticker in &tickers {
-            let said = Said {
+            let said = PairPrice {
                 price: digits::price(ticker.last_price)?,
                 bid: digits::maybe(ticker.bid_price),
                 ask: digits::maybe(ticker.ask_price),

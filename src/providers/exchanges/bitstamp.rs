@@ -7,7 +7,7 @@
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{Pairs, Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
 use crate::providers::{Fault, Sink};
@@ -81,7 +81,7 @@ impl Push for Stream {
             "trade" => {
                 let trade: Trade<'_> = digits::parse(text.as_bytes())?;
                 let micros = trade.microtimestamp.and_then(|text| text.parse().ok());
-                let said = Said {
+                let said = PairPrice {
                     price: digits::price(trade.price_str)?,
                     bid: None,
                     ask: None,
@@ -129,7 +129,7 @@ impl Ask for Rest {
         format!("{}/api/v2/ticker/{}/", self.0, code(pair))
     }
 
-    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
+    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
         // The body first: a limit comes with status 400.
         let complaint = digits::parse::<Complaint<'_>>(reply.body);
         if complaint.is_ok_and(|said| ["400.002", "400.067", "400.068"].contains(&&*said.response_code)) {
@@ -141,7 +141,7 @@ impl Ask for Rest {
         }
         let ticker: Ticker<'_> = reply.good()?;
         let seconds = ticker.timestamp.and_then(|text| text.parse::<i64>().ok());
-        Ok(Said {
+        Ok(PairPrice {
             price: digits::price(ticker.last)?,
             bid: digits::maybe(ticker.bid),
             ask: digits::maybe(ticker.ask),

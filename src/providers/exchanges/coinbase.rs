@@ -6,7 +6,7 @@
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{Pairs, Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
 use crate::providers::{Fault, Sink};
@@ -79,7 +79,7 @@ impl Push for Stream {
             "ticker" => {
                 let ticker: Ticker<'_> = digits::parse(message)?;
                 self.pairs.get(ticker.product_id.as_deref())?.tell(
-                    &Said {
+                    &PairPrice {
                         price: digits::price(ticker.price)?,
                         bid: digits::maybe(ticker.best_bid),
                         ask: digits::maybe(ticker.best_ask),
@@ -135,9 +135,9 @@ impl Ask for Rest {
         format!("{}/products/{pair}/ticker", self.0)
     }
 
-    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
+    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
         let product: Product<'_> = reply.good()?;
-        Ok(Said {
+        Ok(PairPrice {
             price: digits::price(product.price)?,
             bid: digits::maybe(product.bid),
             ask: digits::maybe(product.ask),

@@ -6,7 +6,7 @@
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{Pairs, Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
 use crate::providers::{Fault, Sink};
@@ -106,7 +106,7 @@ impl Stream {
     fn ticker(&mut self, ticker: &Ticker<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         let asked = self.pairs.get(ticker.symbol.as_deref())?;
         let last = ticker.last.ok_or_else(|| Fault::Skip("no price".to_owned()))?;
-        let said = Said {
+        let said = PairPrice {
             price: digits::price(last)?,
             bid: digits::maybe(ticker.bid),
             ask: digits::maybe(ticker.ask),
@@ -150,7 +150,7 @@ impl Ask for Rest {
         format!("{}/0/public/Ticker?pair={}{}", self.0, old(pair.base()), old(pair.quote()))
     }
 
-    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
+    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
         // The body first: errors come with status 200.
         let answer: Result<Answer<'_>, _> = digits::parse(reply.body);
         if let Some(error) = answer.iter().flat_map(|answer| &answer.error).find(|e| !e.starts_with('W')) {
@@ -167,7 +167,7 @@ impl Ask for Rest {
         };
         let last = entry.c.first().ok_or_else(|| Fault::Skip("no price".to_owned()))?;
         let first = |list: &[&RawValue]| digits::maybe(list.first().copied());
-        Ok(Said {
+        Ok(PairPrice {
             price: digits::price(last)?,
             bid: first(&entry.b),
             ask: first(&entry.a),

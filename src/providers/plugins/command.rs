@@ -1,12 +1,12 @@
-//! The driver of programs: a source in any language, which prints one price a line (the grammar is in [`line`]).
+//! The driver of programs: a source in any language, which prints one price a line (the grammar is in [`tick_line`]).
 //!
 //! A program gets an empty standard input, no environment but `PATH`, and a process group of its own, which is killed
 //! whole when the session ends, however it ends. What it says on standard error goes to the log, a few lines a minute.
 
-use super::line;
+use super::tick_line;
 use crate::model::Symbol;
 use crate::programs::{Group, Outlet, StderrLog};
-use crate::providers::wire::push::Listen;
+use crate::providers::wire::push::MessageReader;
 use crate::providers::{Fault, PriceProvider, Sink};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const BATCH_TIME: Duration = Duration::from_millis(10);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A program that is a source.
-pub(in crate::providers) struct Command {
+pub(in crate::providers) struct ProgramSource {
     program: Vec<String>,
     grammar: Grammar,
     no_tick: Duration,
@@ -39,7 +39,7 @@ pub(in crate::providers) struct Grammar {
 impl Grammar {
     /// Says whether there was a price in it.
     fn line(&self, line: &[u8], out: &mut dyn Sink) -> Result<bool, Fault> {
-        let Some(line::Line { mut tick, paired, .. }) = line::read(line, &self.symbol)? else {
+        let Some(tick_line::TickLine { mut tick, paired, .. }) = tick_line::read(line, &self.symbol)? else {
             return Ok(false);
         };
         if !paired && let Some(pair) = self.pairs.get(&tick.symbol) {
@@ -50,20 +50,20 @@ impl Grammar {
     }
 }
 
-impl Listen for Grammar {
+impl MessageReader for Grammar {
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {
         self.line(message, out).map(|_| ())
     }
 }
 
-impl Command {
+impl ProgramSource {
     pub(in crate::providers) fn new(program: Vec<String>, grammar: Grammar, no_tick: Duration) -> Self {
         Self { program, grammar, no_tick, stderr: StderrLog::default() }
     }
 
     /// Reads what the program says until it ends or is of no use any more.
     async fn listen(&mut self, group: &mut Group, out: &mut dyn Sink) -> Fault {
-        let mut lines = Lines::default();
+        let mut lines = LineBuffer::default();
         let (mut ticked, mut batch, mut count) = (Instant::now(), Instant::now(), 0);
         loop {
             let full = count >= BATCH;
@@ -94,7 +94,7 @@ impl Command {
     }
 
     /// The program or its output has ended: what is left is read, and the other end waited for, both for a moment.
-    async fn ended(&mut self, group: &mut Group, mut lines: Lines, out: &mut dyn Sink) -> Fault {
+    async fn ended(&mut self, group: &mut Group, mut lines: LineBuffer, out: &mut dyn Sink) -> Fault {
         let until = Instant::now() + GRACE;
         while let Ok(outlet) = timeout_at(until, group.rest()).await {
             match outlet {
@@ -122,7 +122,7 @@ impl Command {
 }
 
 #[async_trait]
-impl PriceProvider for Command {
+impl PriceProvider for ProgramSource {
     async fn session(&mut self, out: &mut dyn Sink) -> Fault {
         let mut group = match Group::start(&self.program) {
             Ok(group) => group,
@@ -145,18 +145,18 @@ struct Read {
     ticks: u32,
 }
 
-/// Lines out of pieces. Holds at most one line that is not whole.
+/// LineBuffer out of pieces. Holds at most one line that is not whole.
 #[derive(Debug, Default)]
-struct Lines(Vec<u8>);
+struct LineBuffer(Vec<u8>);
 
-impl Lines {
+impl LineBuffer {
     /// Says each whole line to `read`, which says whether it held a price.
     fn push(&mut self, bytes: &[u8], mut read: impl FnMut(&[u8]) -> bool) -> Result<Read, Fault> {
         let mut all = Read::default();
         let mut pieces = bytes.split(|&byte| byte == b'\n').peekable();
         while let Some(piece) = pieces.next() {
-            if self.0.len() + piece.len() > line::LONGEST {
-                return Err(Fault::Retry(format!("a line of more than {} bytes", line::LONGEST)));
+            if self.0.len() + piece.len() > tick_line::LONGEST {
+                return Err(Fault::Retry(format!("a line of more than {} bytes", tick_line::LONGEST)));
             }
             self.0.extend_from_slice(piece);
             if pieces.peek().is_some() {

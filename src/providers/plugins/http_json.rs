@@ -5,7 +5,7 @@ use crate::model::Symbol;
 use crate::providers::Fault;
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Wanted};
 use crate::providers::wire::reply::Reply;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -38,11 +38,11 @@ impl Ask for HttpJson {
         fill(&self.url, pair)
     }
 
-    fn read(&self, pair: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
+    fn read(&self, pair: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
         let body: &RawValue = reply.good()?;
         let pointer = fill(&self.pointer, pair);
         let value = find(body, &pointer).ok_or_else(|| Fault::Skip(format!("nothing at {pointer}")))?;
-        Ok(Said { price: digits::price(value)?, bid: None, ask: None, time: None, seq: None })
+        Ok(PairPrice { price: digits::price(value)?, bid: None, ask: None, time: None, seq: None })
     }
 }
 

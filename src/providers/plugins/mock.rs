@@ -1,6 +1,6 @@
 //! Made-up prices: a random walk that is the same for the same seed, or a [`Script`].
 
-use super::script::Step;
+use super::script::ScriptStep;
 use crate::model::{Price, Symbol};
 use crate::providers::{Fault, PriceProvider, Script, Sink, Tick};
 use async_trait::async_trait;
@@ -111,20 +111,20 @@ impl Mock {
             let price = self.price.decimal();
             match self.script.as_mut().and_then(Script::next) {
                 None => self.walk(),
-                Some(Step::Set(price)) => self.price = price,
-                Some(Step::MoveBy(by)) => self.set(price + by),
-                Some(Step::MovePercent(by)) => self.set(price + price * by / Decimal::ONE_HUNDRED),
-                Some(Step::Walk(time)) => {
+                Some(ScriptStep::Set(price)) => self.price = price,
+                Some(ScriptStep::MoveBy(by)) => self.set(price + by),
+                Some(ScriptStep::MovePercent(by)) => self.set(price + price * by / Decimal::ONE_HUNDRED),
+                Some(ScriptStep::Walk(time)) => {
                     self.walking = Instant::now().checked_add(time);
                     self.walk();
                 }
-                Some(Step::Stall(time)) => return Ok(time),
-                Some(Step::Silent) => return Ok(Duration::MAX),
-                Some(Step::Garbage) => {
+                Some(ScriptStep::Stall(time)) => return Ok(time),
+                Some(ScriptStep::Silent) => return Ok(Duration::MAX),
+                Some(ScriptStep::Garbage) => {
                     out.bad("garbage, as the script says".to_owned());
                     return Ok(self.tick);
                 }
-                Some(Step::Fault(fault)) => return Err(fault),
+                Some(ScriptStep::Fault(fault)) => return Err(fault),
             }
         } else {
             self.walk();

@@ -2,7 +2,7 @@
 
 pub(super) mod command;
 pub(super) mod http_json;
-pub(super) mod line;
 pub(super) mod mock;
 pub(super) mod replay;
 pub(super) mod script;
+pub(super) mod tick_line;

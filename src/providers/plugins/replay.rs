@@ -1,11 +1,11 @@
 //! A recording, played at its own speed, faster, or as fast as it can be read: raw lines through the dialect of the
 //! source that they came from, and plain ticks.
 
-use super::line;
+use super::tick_line;
 use crate::model::Symbol;
 use crate::providers::dialect::Dialect;
 use crate::providers::readers::Readers;
-use crate::providers::recording::{self, Event};
+use crate::providers::recording::{self, RecordedEvent};
 use crate::providers::{Fault, PriceProvider, Sink, Tick};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
@@ -18,10 +18,10 @@ use tokio::time::{Instant, sleep_until};
 
 /// Between two lines without a stamp.
 const BARE: i64 = 1_000_000_000;
-/// Lines that are passed over in one go.
+/// RecordingLines that are passed over in one go.
 const TURN: u32 = 64;
 /// Legs of one source that are told apart; no source has so many.
-const LEGS: usize = 16;
+const MOST_LEGS: usize = 16;
 
 /// The source. Its file is read line by line, never whole: a recording may be larger than the memory.
 pub(in crate::providers) struct Replay {
@@ -61,31 +61,35 @@ impl Replay {
     }
 
     /// Only regular files: reading a pipe could take for ever, and with it the whole process.
-    fn open(&self) -> Result<Lines, Fault> {
+    fn open(&self) -> Result<RecordingLines, Fault> {
         let about = std::fs::metadata(&self.file).map_err(|error| self.refused(&error.to_string()))?;
         if !about.is_file() {
             return Err(self.refused("not a regular file"));
         }
         let file = File::open(&self.file).map_err(|error| self.refused(&error.to_string()))?;
-        Ok(Lines { reader: BufReader::with_capacity(64 << 10, file), line: Vec::new(), skipping: false })
+        Ok(RecordingLines {
+            reader: BufReader::with_capacity(64 << 10, file),
+            line: Vec::new(),
+            skipping: false,
+        })
     }
 
     /// Plays the file once. `number` is that of the last tick.
     async fn play(&self, number: &mut u64, out: &mut dyn Sink) -> Result<(), Fault> {
         let mut lines = self.open()?;
-        let mut pace = Pace { speed: self.speed, begin: None, at: 0 };
-        let mut stage = Stage::new(self, number, out);
+        let mut schedule = Schedule { speed: self.speed, begin: None, at: 0 };
+        let mut playback = Playback::new(self, number, out);
         let mut since = 0_u32;
         loop {
             match lines.next().map_err(|error| Fault::Retry(error.to_string()))? {
-                Part::End => break,
-                Part::Long => stage.out.bad(format!("a line of more than {} bytes", recording::LONGEST)),
-                Part::Rest => {}
-                Part::Line(bytes, whole) => match recording::read(bytes) {
-                    None => stage.plain(bytes, &mut pace).await,
+                Piece::End => break,
+                Piece::Long => playback.out.bad(format!("a line of more than {} bytes", recording::LONGEST)),
+                Piece::Rest => {}
+                Piece::Line(bytes, whole) => match recording::read(bytes) {
+                    None => playback.plain(bytes, &mut schedule).await,
                     // Its last bytes are not there, and what is may read as another price.
-                    Some(_) if !whole => stage.out.bad("the last line is torn".to_owned()),
-                    Some(line) => stage.raw(&line, &mut pace).await?,
+                    Some(_) if !whole => playback.out.bad("the last line is torn".to_owned()),
+                    Some(line) => playback.raw(&line, &mut schedule).await?,
                 },
             }
             // The others of this thread must have their turn: between two prices, and while lines are passed over.
@@ -96,7 +100,7 @@ impl Replay {
             }
         }
         match &self.source {
-            Some(source) if !stage.seen => Err(self.refused(&format!("no line of {source} in it"))),
+            Some(source) if !playback.seen => Err(self.refused(&format!("no line of {source} in it"))),
             _ => Ok(()),
         }
     }
@@ -120,12 +124,12 @@ impl PriceProvider for Replay {
 }
 
 /// One performance of the file.
-struct Stage<'a> {
+struct Playback<'a> {
     replay: &'a Replay,
     /// Whose raw lines are played; `None` until the first one says it.
     whose: Option<String>,
     /// By their words, `""` where lines have no name.
-    legs: BTreeMap<String, Leg>,
+    legs: BTreeMap<String, LegState>,
     /// The last number of each symbol's plain ticks.
     plain: HashMap<Symbol, u64>,
     /// That of the last tick that was told.
@@ -136,28 +140,28 @@ struct Stage<'a> {
 }
 
 /// What a live source's dialect and its supervisor keep over a session.
-struct Leg {
+struct LegState {
     dialect: Dialect,
     last: HashMap<Symbol, u64>,
     /// The session ended by itself.
     ended: bool,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Playback<'a> {
     fn new(replay: &'a Replay, number: &'a mut u64, out: &'a mut dyn Sink) -> Self {
         let whose = replay.source.clone();
         Self { replay, whose, legs: BTreeMap::new(), plain: HashMap::new(), number, out, seen: false }
     }
 
     /// A plain tick, a comment, or nothing that can be read.
-    async fn plain(&mut self, bytes: &[u8], pace: &mut Pace) {
-        if bytes.len() > line::LONGEST {
-            return self.out.bad(format!("a tick of more than {} bytes", line::LONGEST));
+    async fn plain(&mut self, bytes: &[u8], schedule: &mut Schedule) {
+        if bytes.len() > tick_line::LONGEST {
+            return self.out.bad(format!("a tick of more than {} bytes", tick_line::LONGEST));
         }
-        match line::read(bytes, &self.replay.symbol) {
+        match tick_line::read(bytes, &self.replay.symbol) {
             Ok(None) => {}
             Ok(Some(line)) => {
-                pace.wait(line.at).await;
+                schedule.wait(line.at).await;
                 self.seen = true;
                 let symbols = &self.replay.symbols;
                 Numbered { out: self.out, last: &mut self.plain, number: self.number, symbols }
@@ -171,26 +175,30 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// [`Fault::Refused`] when nobody can say whose it is, or how it is read.
-    async fn raw(&mut self, line: &recording::Line<'_>, pace: &mut Pace) -> Result<(), Fault> {
+    async fn raw(
+        &mut self,
+        line: &recording::RecordedLine<'_>,
+        schedule: &mut Schedule,
+    ) -> Result<(), Fault> {
         // The first line starts the clock, whoever it is of: replays of one file stay in step.
-        pace.begin(line.at);
+        schedule.begin(line.at);
         if !self.ours(line.of.map(|(source, _)| source))? {
             return Ok(());
         }
         self.seen = true;
         let word = line.of.map_or("", |(_, leg)| leg);
         let (status, bytes) = match line.event {
-            Event::Raw(status, bytes) => (status, bytes),
-            Event::Begin => {
+            RecordedEvent::Raw(status, bytes) => (status, bytes),
+            RecordedEvent::Begin => {
                 self.begin(word);
                 return Ok(());
             }
-            Event::End(why) => {
+            RecordedEvent::End(why) => {
                 self.end(word, why);
                 return Ok(());
             }
         };
-        pace.wait(Some(line.at)).await;
+        schedule.wait(Some(line.at)).await;
         match self.read(word, status, bytes) {
             Err(fault @ Fault::Refused(_)) => Err(fault),
             Err(fault) => {
@@ -246,11 +254,11 @@ impl<'a> Stage<'a> {
             let (Some(readers), Some(whose)) = (&self.replay.readers, &self.whose) else {
                 return Err(self.replay.refused("raw lines cannot be read here"));
             };
-            if self.legs.len() >= LEGS {
-                return Err(Fault::Skip(format!("more than {LEGS} legs")));
+            if self.legs.len() >= MOST_LEGS {
+                return Err(Fault::Skip(format!("more than {MOST_LEGS} legs")));
             }
             let dialect = readers.dialect(whose, Some(word).filter(|word| !word.is_empty()))?;
-            self.legs.insert(word.to_owned(), Leg { dialect, last: HashMap::new(), ended: false });
+            self.legs.insert(word.to_owned(), LegState { dialect, last: HashMap::new(), ended: false });
         }
         let Some(leg) = self.legs.get_mut(word) else { return Ok(()) };
         let symbols = &self.replay.symbols;
@@ -296,7 +304,7 @@ impl Sink for Numbered<'_> {
 }
 
 /// Reads a file line by line, in bounded memory.
-struct Lines {
+struct RecordingLines {
     reader: BufReader<File>,
     line: Vec<u8>,
     /// Within a line that is too long.
@@ -304,7 +312,7 @@ struct Lines {
 }
 
 /// What comes next in a file.
-enum Part<'a> {
+enum Piece<'a> {
     /// A line without its end; `false`: the file ended within it.
     Line(&'a [u8], bool),
     /// The beginning of a line that is too long.
@@ -314,29 +322,29 @@ enum Part<'a> {
     End,
 }
 
-impl Lines {
-    fn next(&mut self) -> io::Result<Part<'_>> {
+impl RecordingLines {
+    fn next(&mut self) -> io::Result<Piece<'_>> {
         self.line.clear();
         let most = recording::LONGEST as u64;
         let read = (&mut self.reader).take(most).read_until(b'\n', &mut self.line)?;
         if read == 0 {
-            return Ok(Part::End);
+            return Ok(Piece::End);
         }
         let whole = self.line.pop_if(|last| *last == b'\n').is_some();
         if std::mem::replace(&mut self.skipping, false) {
             self.skipping = !whole;
-            return Ok(Part::Rest);
+            return Ok(Piece::Rest);
         }
         if !whole && read == recording::LONGEST {
             self.skipping = true;
-            return Ok(Part::Long);
+            return Ok(Piece::Long);
         }
-        Ok(Part::Line(&self.line, whole))
+        Ok(Piece::Line(&self.line, whole))
     }
 }
 
 /// When a line is due.
-struct Pace {
+struct Schedule {
     speed: Option<f64>,
     /// When the first line was played, and its stamp.
     begin: Option<(Instant, i64)>,
@@ -344,7 +352,7 @@ struct Pace {
     at: i64,
 }
 
-impl Pace {
+impl Schedule {
     /// That is the first line, unless there was one.
     fn begin(&mut self, at: i64) {
         if self.begin.is_none() {

@@ -22,14 +22,14 @@ use std::time::Duration;
 /// A script, read and checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
-    steps: Vec<Step>,
+    steps: Vec<ScriptStep>,
     repeat: bool,
     next: usize,
 }
 
 /// One line of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::providers) enum Step {
+pub(in crate::providers) enum ScriptStep {
     Set(Price),
     MoveBy(Decimal),
     MovePercent(Decimal),
@@ -69,7 +69,7 @@ impl Script {
     }
 
     /// The next step, `None` when there are no more.
-    pub(in crate::providers) fn next(&mut self) -> Option<Step> {
+    pub(in crate::providers) fn next(&mut self) -> Option<ScriptStep> {
         if self.repeat && self.next == self.steps.len() {
             self.next = 0;
         }
@@ -79,19 +79,19 @@ impl Script {
     }
 }
 
-fn step(line: &str) -> Option<Step> {
+fn step(line: &str) -> Option<ScriptStep> {
     let words: Vec<&str> = line.split_whitespace().collect();
     Some(match words[..] {
-        ["set", digits] => Step::Set(Price::parse(digits).ok()?),
+        ["set", digits] => ScriptStep::Set(Price::parse(digits).ok()?),
         ["move", by] => match by.strip_suffix('%') {
-            Some(percent) => Step::MovePercent(signed(percent)?),
-            None => Step::MoveBy(signed(by)?),
+            Some(percent) => ScriptStep::MovePercent(signed(percent)?),
+            None => ScriptStep::MoveBy(signed(by)?),
         },
-        ["walk", time] => Step::Walk(duration(time)?),
-        ["stall", time] => Step::Stall(duration(time)?),
-        ["silent"] => Step::Silent,
-        ["garbage"] => Step::Garbage,
-        ["fault", ref how @ ..] => Step::Fault(fault(how)?),
+        ["walk", time] => ScriptStep::Walk(duration(time)?),
+        ["stall", time] => ScriptStep::Stall(duration(time)?),
+        ["silent"] => ScriptStep::Silent,
+        ["garbage"] => ScriptStep::Garbage,
+        ["fault", ref how @ ..] => ScriptStep::Fault(fault(how)?),
         _ => return None,
     })
 }
@@ -143,17 +143,17 @@ mod tests {
         let mut script = Script::parse(text).unwrap();
         let why = || "as the script says".to_owned();
         let steps = [
-            Step::Set(Price::parse("64000.00").unwrap()),
-            Step::MovePercent(Decimal::new(15, 1)),
-            Step::MoveBy(Decimal::from(-250)),
-            Step::Walk(Duration::from_secs(5)),
-            Step::Stall(Duration::from_millis(300)),
-            Step::Garbage,
-            Step::Fault(Fault::Retry(why())),
-            Step::Fault(Fault::Reconnect(why())),
-            Step::Fault(Fault::Refused(why())),
-            Step::Fault(Fault::Wait(Duration::from_secs(2), why())),
-            Step::Silent,
+            ScriptStep::Set(Price::parse("64000.00").unwrap()),
+            ScriptStep::MovePercent(Decimal::new(15, 1)),
+            ScriptStep::MoveBy(Decimal::from(-250)),
+            ScriptStep::Walk(Duration::from_secs(5)),
+            ScriptStep::Stall(Duration::from_millis(300)),
+            ScriptStep::Garbage,
+            ScriptStep::Fault(Fault::Retry(why())),
+            ScriptStep::Fault(Fault::Reconnect(why())),
+            ScriptStep::Fault(Fault::Refused(why())),
+            ScriptStep::Fault(Fault::Wait(Duration::from_secs(2), why())),
+            ScriptStep::Silent,
         ];
         for step in steps.iter().chain(&steps[..2]) {
             assert_eq!(script.next().as_ref(), Some(step));
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_script_ends() {
         let mut script = Script::parse("silent").unwrap();
-        assert_eq!((script.next(), script.next()), (Some(Step::Silent), None));
+        assert_eq!((script.next(), script.next()), (Some(ScriptStep::Silent), None));
         assert_eq!(Script::parse("").unwrap().next(), None);
     }
 

@@ -34,10 +34,10 @@ pub(in crate::providers) struct Signs {
     pub leave: Option<String>,
 }
 
-/// The ear of a session, shared by its connections; they are read in one task, so nobody waits here.
-pub(in crate::providers) struct Shared<'a>(Mutex<&'a mut dyn Sink>);
+/// The sink of a session, shared by its connections; they are read in one task, so nobody waits here.
+pub(in crate::providers) struct SharedSink<'a>(Mutex<&'a mut dyn Sink>);
 
-impl<'a> Shared<'a> {
+impl<'a> SharedSink<'a> {
     pub(in crate::providers) fn new(out: &'a mut dyn Sink) -> Self {
         Self(Mutex::new(out))
     }
@@ -58,7 +58,7 @@ pub(in crate::providers) struct Connection<D> {
 
 impl<D: Push> Connection<D> {
     /// Opens it, says hello and reads it until it ends. Never waits for `out`.
-    pub(in crate::providers) async fn run(mut self, http: &Http, out: &Shared<'_>) -> Fault {
+    pub(in crate::providers) async fn run(mut self, http: &Http, out: &SharedSink<'_>) -> Fault {
         let mut socket = match http.open(&self.dialect.url()).await {
             Ok(socket) => socket,
             Err(fault) => return fault,
@@ -67,16 +67,16 @@ impl<D: Push> Connection<D> {
         let Limits { silence, no_tick, .. } = self.limits;
         let mut heard = Instant::now();
         let mut ticked = heard;
-        let mut speech = Speech::new(self.dialect.hello(), self.dialect.keepalive(), heard);
+        let mut queue = SendQueue::new(self.dialect.hello(), self.dialect.keepalive(), heard);
         loop {
-            let turn = speech.due();
+            let turn = queue.due();
             let frame = tokio::select! {
                 frame = socket.next() => frame,
                 () = sleep_until(heard + silence) => return retry(format!("silent for {silence:?}")),
                 () = sleep_until(ticked + no_tick) => return retry(format!("no price for {no_tick:?}")),
                 () = sleep_until(turn.unwrap_or(heard)), if turn.is_some() => {
-                    if let Some(line) = speech.next(Instant::now())
-                        && let Err(fault) = say(&mut socket, line).await
+                    if let Some(line) = queue.next(Instant::now())
+                        && let Err(fault) = send(&mut socket, line).await
                     {
                         return fault;
                     }
@@ -93,7 +93,7 @@ impl<D: Push> Connection<D> {
     }
 
     /// Reads one frame; says whether there was a price in it.
-    fn take(&mut self, frame: Option<Result<Message, WsError>>, out: &Shared<'_>) -> Result<bool, Fault> {
+    fn take(&mut self, frame: Option<Result<Message, WsError>>, out: &SharedSink<'_>) -> Result<bool, Fault> {
         let message = match frame {
             None => return Err(retry("the stream ended".to_owned())),
             Some(Err(error)) => return Err(retry(one_line(&error.to_string()))),
@@ -104,36 +104,36 @@ impl<D: Push> Connection<D> {
         };
         let mut out = out.lock();
         out.raw(&message);
-        let mut ear = Ear { out: &mut **out, numbers: &mut self.numbers, ticked: false };
-        match self.dialect.read(&message, &mut ear) {
+        let mut sink = TickWatch { out: &mut **out, numbers: &mut self.numbers, ticked: false };
+        match self.dialect.read(&message, &mut sink) {
             Ok(()) => {}
-            Err(Fault::Skip(why)) => ear.bad(why),
+            Err(Fault::Skip(why)) => sink.bad(why),
             // It will go, but has not gone: it is read on while another one is opened.
             Err(Fault::Reconnect(why)) => self.signs.send_modify(|signs| signs.leave = Some(why)),
             Err(fault) => return Err(fault),
         }
-        if ear.ticked && !self.signs.borrow().ticked {
+        if sink.ticked && !self.signs.borrow().ticked {
             self.signs.send_modify(|signs| signs.ticked = true);
         }
-        Ok(ear.ticked)
+        Ok(sink.ticked)
     }
 }
 
 /// What we say on a connection and when: hello, then that we are still there; never two things at once.
-struct Speech {
+struct SendQueue {
     hello: VecDeque<String>,
     keepalive: Option<(Duration, String)>,
     /// Not before this.
     next: Instant,
 }
 
-impl Speech {
+impl SendQueue {
     fn new(hello: Vec<String>, keepalive: Option<(Duration, String)>, now: Instant) -> Self {
-        let mut speech = Self { hello: hello.into(), keepalive, next: now };
-        if speech.hello.is_empty() {
-            speech.next += speech.rest();
+        let mut queue = Self { hello: hello.into(), keepalive, next: now };
+        if queue.hello.is_empty() {
+            queue.next += queue.rest();
         }
-        speech
+        queue
     }
 
     fn rest(&self) -> Duration {
@@ -152,13 +152,13 @@ impl Speech {
 }
 
 /// Notices prices on their way. One that is said again and again keeps no connection: its source is stuck.
-struct Ear<'a> {
+struct TickWatch<'a> {
     out: &'a mut dyn Sink,
     numbers: &'a mut BTreeMap<Symbol, u64>,
     ticked: bool,
 }
 
-impl Sink for Ear<'_> {
+impl Sink for TickWatch<'_> {
     fn tick(&mut self, tick: Tick) {
         let repeated = tick.seq.is_some_and(|seq| self.numbers.insert(tick.symbol.clone(), seq) == Some(seq));
         self.ticked |= !repeated;
@@ -172,7 +172,7 @@ impl Sink for Ear<'_> {
     }
 }
 
-async fn say(socket: &mut Socket, line: String) -> Result<(), Fault> {
+async fn send(socket: &mut Socket, line: String) -> Result<(), Fault> {
     match timeout(SEND, socket.send(Message::text(line))).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(retry(one_line(&error.to_string()))),
@@ -200,10 +200,10 @@ mod tests {
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         let said = |hello: &[&str], keepalive: Option<u64>| {
             let keepalive = keepalive.map(|every| (s(every), "k".to_owned()));
-            let mut speech = Speech::new(words(hello), keepalive, begin);
+            let mut queue = SendQueue::new(words(hello), keepalive, begin);
             let mut said = Vec::new();
-            while let (Some(due), true) = (speech.due(), said.len() < 5) {
-                said.push(((due - begin).as_millis(), speech.next(due).unwrap()));
+            while let (Some(due), true) = (queue.due(), said.len() < 5) {
+                said.push(((due - begin).as_millis(), queue.next(due).unwrap()));
             }
             said.into_iter().map(|(at, word)| format!("{at} {word}")).collect::<Vec<_>>()
         };

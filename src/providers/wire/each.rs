@@ -1,6 +1,6 @@
 //! REST that tells one pair at a time: one question per pair, in turn.
 
-use super::pairs::{Pairs, Said, Wanted};
+use super::pairs::{PairPrice, Pairs, Wanted};
 use super::poll::Poll;
 use super::reply::Reply;
 use crate::model::Symbol;
@@ -16,7 +16,7 @@ pub(in crate::providers) trait Ask: Send + 'static {
     ///
     /// # Errors
     /// What is wrong with it.
-    fn read(&self, pair: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault>;
+    fn read(&self, pair: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault>;
 }
 
 /// All pairs, one after the other.
@@ -87,9 +87,9 @@ mod tests {
         fn url(&self, pair: &Symbol) -> String {
             pair.as_str().to_owned()
         }
-        fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
+        fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
             let price = Price::parse(&reply.status.to_string()).unwrap();
-            reply.fault().map_or(Ok(Said { price, bid: None, ask: None, time: None, seq: None }), Err)
+            reply.fault().map_or(Ok(PairPrice { price, bid: None, ask: None, time: None, seq: None }), Err)
         }
     }
 

@@ -28,7 +28,7 @@ pub(in crate::providers) struct Asked {
 
 /// What a message says of a pair.
 #[derive(Clone, Copy)]
-pub(in crate::providers) struct Said {
+pub(in crate::providers) struct PairPrice {
     pub price: Price,
     pub bid: Option<Price>,
     pub ask: Option<Price>,
@@ -38,9 +38,9 @@ pub(in crate::providers) struct Said {
 
 impl Asked {
     /// Tells what was said, for every symbol that the pair stands for.
-    pub(in crate::providers) fn tell(&mut self, said: &Said, out: &mut dyn Sink) {
+    pub(in crate::providers) fn tell(&mut self, said: &PairPrice, out: &mut dyn Sink) {
         self.refused = false;
-        let (pair, Said { price, bid, ask, time, seq }) = (&self.pair, *said);
+        let (pair, PairPrice { price, bid, ask, time, seq }) = (&self.pair, *said);
         for symbol in &self.symbols {
             out.tick(Tick { symbol: symbol.clone(), pair: pair.clone(), price, bid, ask, time, seq });
         }
@@ -118,8 +118,8 @@ mod tests {
         Pairs::new(&all.iter().map(both).collect::<Vec<_>>(), |pair| pair.as_str().to_owned())
     }
 
-    fn said() -> Said {
-        Said { price: Price::parse("1").unwrap(), bid: None, ask: None, time: None, seq: None }
+    fn said() -> PairPrice {
+        PairPrice { price: Price::parse("1").unwrap(), bid: None, ask: None, time: None, seq: None }
     }
 
     const BTC: (&str, &str) = ("BTC-USD", "BTC-USD");

@@ -28,12 +28,12 @@ pub(in crate::providers) trait Push: Clone + Send + Sync + 'static {
 }
 
 /// The reading half of a [`Push`], which as a whole is cloned and so cannot be an object.
-pub(in crate::providers) trait Listen: Send {
+pub(in crate::providers) trait MessageReader: Send {
     /// See [`Push::read`].
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault>;
 }
 
-impl<D: Push> Listen for D {
+impl<D: Push> MessageReader for D {
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {
         Push::read(self, message, out)
     }

@@ -8,7 +8,7 @@
 //!
 //! There is never more than one connection beside the one that is read.
 
-use super::connection::{Connection, Shared, Signs};
+use super::connection::{Connection, SharedSink, Signs};
 use super::push::{Limits, Push};
 use crate::model::Backoff;
 use crate::providers::{Fault, Http, PriceProvider, Sink};
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 /// How often another connection may be opened within a session: at once when the last one is long ago, else later
 /// and later.
 #[derive(Clone, Debug)]
-struct Pace {
+struct RenewalPace {
     backoff: Backoff,
     /// As long ago is long ago. More than the longest pause, or the pauses would never grow.
     calm: Duration,
@@ -33,7 +33,7 @@ struct Pace {
 /// After a refusal, as between sessions.
 const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
 
-impl Pace {
+impl RenewalPace {
     fn new(min: Duration, max: Duration) -> Self {
         Self { backoff: Backoff::new(min, max), calm: max * 2, last: Instant::now() }
     }
@@ -58,14 +58,14 @@ pub(in crate::providers) struct Pushed<D> {
 }
 
 /// A connection that is read.
-struct Running<'a> {
+struct RunningConnection<'a> {
     reading: Pin<Box<dyn Future<Output = Fault> + Send + 'a>>,
     signs: watch::Receiver<Signs>,
     /// When it is old.
     old_at: Option<Instant>,
 }
 
-impl Running<'_> {
+impl RunningConnection<'_> {
     /// Returns when another one should take its place.
     async fn due(signs: &mut watch::Receiver<Signs>, old_at: Option<Instant>) {
         tokio::select! {
@@ -95,7 +95,7 @@ impl<D: Push> Pushed<D> {
         Self { dialect, limits, http, pauses }
     }
 
-    fn begin<'a>(&self, out: &'a Shared<'a>) -> Running<'a> {
+    fn begin<'a>(&self, out: &'a SharedSink<'a>) -> RunningConnection<'a> {
         let (sender, signs) = watch::channel(Signs::default());
         let (dialect, numbers) = (self.dialect.clone(), BTreeMap::new());
         let connection = Connection { dialect, limits: self.limits, signs: sender, numbers };
@@ -103,7 +103,7 @@ impl<D: Push> Pushed<D> {
         // Up to a tenth earlier, so that hosts that began together do not renew together; never later, for the
         // exchange's cut comes soon after.
         let age = self.limits.renew_after.mul_f64(1.0 - fastrand::f64() / 10.0);
-        Running {
+        RunningConnection {
             reading: Box::pin(async move { connection.run(&http, out).await }),
             signs,
             old_at: (!age.is_zero()).then(|| Instant::now() + age),
@@ -117,9 +117,9 @@ impl<D: Push> Pushed<D> {
     /// `current` has ended, and there is no other.
     async fn replace<'a>(
         &self,
-        current: &mut Running<'a>,
-        pace: &mut Pace,
-        out: &'a Shared<'a>,
+        current: &mut RunningConnection<'a>,
+        pace: &mut RenewalPace,
+        out: &'a SharedSink<'a>,
     ) -> Result<(), Fault> {
         let mut not_before = pace.next(Instant::now());
         let mut told = false;
@@ -163,14 +163,14 @@ impl<D: Push> Pushed<D> {
 #[async_trait]
 impl<D: Push> PriceProvider for Pushed<D> {
     async fn session(&mut self, out: &mut dyn Sink) -> Fault {
-        let out = Shared::new(out);
-        let mut pace = Pace::new(self.pauses.0, self.pauses.1);
+        let out = SharedSink::new(out);
+        let mut pace = RenewalPace::new(self.pauses.0, self.pauses.1);
         let mut current = self.begin(&out);
         loop {
             tokio::select! {
                 biased;
                 fault = &mut current.reading => return current.end(fault),
-                () = Running::due(&mut current.signs, current.old_at) => {}
+                () = RunningConnection::due(&mut current.signs, current.old_at) => {}
             }
             if let Err(fault) = self.replace(&mut current, &mut pace, &out).await {
                 return fault;

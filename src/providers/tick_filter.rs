@@ -19,7 +19,7 @@ const ANEW: Duration = Duration::from_secs(5);
 
 /// What is known of one session.
 #[derive(Debug, Default)]
-pub struct Sieve(HashMap<Symbol, Last>);
+pub struct TickFilter(HashMap<Symbol, Last>);
 
 #[derive(Debug)]
 struct Last {
@@ -28,7 +28,7 @@ struct Last {
     below: Option<Mono>,
 }
 
-impl Sieve {
+impl TickFilter {
     /// The tick as it counts, `None` for one that is not newer than those before. It was read at `now`.
     pub fn take(&mut self, tick: Tick, now: Mono) -> Option<Tick> {
         if let Some(seq) = tick.seq {
@@ -73,43 +73,43 @@ mod tests {
         Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time: None, seq }
     }
 
-    fn take(sieve: &mut Sieve, seq: u64, seconds: u64) -> bool {
-        sieve.take(tick(Some(seq)), Mono(seconds * 1_000_000_000)).is_some()
+    fn take(filter: &mut TickFilter, seq: u64, seconds: u64) -> bool {
+        filter.take(tick(Some(seq)), Mono(seconds * 1_000_000_000)).is_some()
     }
 
     #[test]
     fn what_was_overtaken_is_old_and_a_gap_is_nothing() {
-        let mut sieve = Sieve::default();
-        let counts = [0, 1, 1, 5, 3, 4, 5, 6].map(|seq| take(&mut sieve, seq, 0));
+        let mut filter = TickFilter::default();
+        let counts = [0, 1, 1, 5, 3, 4, 5, 6].map(|seq| take(&mut filter, seq, 0));
         assert_eq!(counts, [true, true, false, true, false, false, false, true]);
     }
 
     #[test]
     fn numbers_that_stay_below_have_begun_anew_but_a_repeated_one_only_stands_still() {
-        let mut sieve = Sieve::default();
-        assert!(take(&mut sieve, 1000, 0));
-        assert_eq!([1, 3, 5].map(|second| take(&mut sieve, second, second)), [false; 3]);
-        assert!(take(&mut sieve, 1001, 6), "they were only late");
-        assert_eq!([7, 11].map(|second| take(&mut sieve, second, second)), [false; 2]);
-        assert_eq!([12, 13, 14].map(|second| take(&mut sieve, second, second)), [true; 3]);
-        let mut sieve = Sieve::default();
-        assert!(take(&mut sieve, 7, 0));
-        assert!((1..100).all(|second| !take(&mut sieve, 7, second)), "a frozen source");
+        let mut filter = TickFilter::default();
+        assert!(take(&mut filter, 1000, 0));
+        assert_eq!([1, 3, 5].map(|second| take(&mut filter, second, second)), [false; 3]);
+        assert!(take(&mut filter, 1001, 6), "they were only late");
+        assert_eq!([7, 11].map(|second| take(&mut filter, second, second)), [false; 2]);
+        assert_eq!([12, 13, 14].map(|second| take(&mut filter, second, second)), [true; 3]);
+        let mut filter = TickFilter::default();
+        assert!(take(&mut filter, 7, 0));
+        assert!((1..100).all(|second| !take(&mut filter, 7, second)), "a frozen source");
         let answers = (100..150).map(|second| (7 - second % 2, second));
         assert!(
-            answers.into_iter().all(|(seq, second)| !take(&mut sieve, seq, second)),
+            answers.into_iter().all(|(seq, second)| !take(&mut filter, seq, second)),
             "two frozen replicas"
         );
     }
 
     #[test]
     fn symbols_have_their_own_numbers_and_some_sources_have_none() {
-        let mut sieve = Sieve::default();
-        assert!(take(&mut sieve, 7, 0));
+        let mut filter = TickFilter::default();
+        assert!(take(&mut filter, 7, 0));
         let other = Tick { symbol: Symbol::new("ETH-USD").unwrap(), ..tick(Some(3)) };
-        assert!(sieve.take(other, Mono(0)).is_some());
+        assert!(filter.take(other, Mono(0)).is_some());
         for _ in 0..3 {
-            assert!(sieve.take(tick(None), Mono(0)).is_some());
+            assert!(filter.take(tick(None), Mono(0)).is_some());
         }
     }
 
@@ -127,7 +127,7 @@ mod tests {
             ("", "", "", ""),
         ] {
             let best = Tick { bid: price(bid), ask: price(ask), ..tick(None) };
-            let tick = Sieve::default().take(best, Mono(0)).unwrap();
+            let tick = TickFilter::default().take(best, Mono(0)).unwrap();
             assert_eq!((tick.bid, tick.ask), (price(shown_bid), price(shown_ask)), "{bid} {ask}");
         }
     }
@@ -135,9 +135,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_counts_always_grows(seqs in prop::collection::vec(0..50u64, 0..100)) {
-            let mut sieve = Sieve::default();
+            let mut filter = TickFilter::default();
             let new: Vec<_> =
-                seqs.iter().filter(|seq| take(&mut sieve, **seq, 0)).copied().collect();
+                seqs.iter().filter(|seq| take(&mut filter, **seq, 0)).copied().collect();
             prop_assert!(new.windows(2).all(|pair| pair[0] < pair[1]));
             prop_assert_eq!(new.last(), seqs.iter().max());
             prop_assert_eq!(new.first(), seqs.first());

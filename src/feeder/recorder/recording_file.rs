@@ -24,7 +24,7 @@ pub(super) struct Target {
 }
 
 /// See the module.
-pub(super) struct Reel {
+pub(super) struct RecordingFile {
     target: Target,
     file: File,
     size: u64,
@@ -34,7 +34,7 @@ pub(super) struct Reel {
     full_at: Option<u64>,
 }
 
-impl Reel {
+impl RecordingFile {
     /// Opens it, to go on at its end.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Reel {
         }
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| other("another process records to it"))?;
-        let mut reel = Self {
+        let mut output = Self {
             target: target.clone(),
             size: about.len(),
             file,
@@ -63,13 +63,13 @@ impl Reel {
             #[cfg(test)]
             full_at: None,
         };
-        reel.mend()?;
+        output.mend()?;
         let mode = about.permissions().mode();
         if mode & 0o777 & !MODE != 0 {
             // It is ours, so this works; if not, it is as it was.
-            let _ = reel.file.set_permissions(Permissions::from_mode(mode & MODE));
+            let _ = output.file.set_permissions(Permissions::from_mode(mode & MODE));
         }
-        Ok(reel)
+        Ok(output)
     }
 
     /// Gives a new file its first line, and a torn last line its end.

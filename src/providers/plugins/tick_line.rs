@@ -15,7 +15,7 @@ pub(in crate::providers) const LONGEST: usize = 4096;
 
 /// A tick and when it was received then.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::providers) struct Line {
+pub(in crate::providers) struct TickLine {
     pub tick: Tick,
     /// Whether it says itself which pair that is; else it is the symbol here.
     pub paired: bool,
@@ -42,7 +42,7 @@ struct Members<'a> {
 ///
 /// # Errors
 /// [`Fault::Skip`] for a line that is none of these.
-pub(in crate::providers) fn read(line: &[u8], symbol: &Symbol) -> Result<Option<Line>, Fault> {
+pub(in crate::providers) fn read(line: &[u8], symbol: &Symbol) -> Result<Option<TickLine>, Fault> {
     let line = line.trim_ascii();
     if line.is_empty() || line.starts_with(b"#") {
         return Ok(None);
@@ -74,7 +74,7 @@ pub(in crate::providers) fn read(line: &[u8], symbol: &Symbol) -> Result<Option<
         time: members.ts.and_then(digits::stamp),
         seq: members.seq,
     };
-    Ok(Some(Line { tick, paired, at: members.recv_ns.or_else(|| members.ts?.checked_mul(1_000_000)) }))
+    Ok(Some(TickLine { tick, paired, at: members.recv_ns.or_else(|| members.ts?.checked_mul(1_000_000)) }))
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::model::Wall;
 
-    fn of(line: &str) -> Result<Option<Line>, Fault> {
+    fn of(line: &str) -> Result<Option<TickLine>, Fault> {
         read(line.as_bytes(), &Symbol::new("BTC-USD").unwrap())
     }
 
