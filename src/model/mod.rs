@@ -1,4 +1,4 @@
-//! The words everybody uses: ids, prices, quotes, moments. No input or output, no clock is read here.
+//! The words that all rooms use: identifiers, prices, quotes, moments. No input or output, no clock is read here.
 
 mod backoff;
 mod candle;

@@ -1,6 +1,6 @@
-//! Enums whose variants have a word each.
+//! Enums whose variants have one word each.
 
-/// Defines an enum with the word of each variant: `as_str` and serde's text form give that word.
+/// Defines an enum with the word of each variant; `as_str` and serde's text form use that word.
 macro_rules! words {
     (
         $(#[$meta:meta])*
