@@ -1,7 +1,7 @@
-//! What is between this machine and a source: for the operator behind a firewall.
+//! Checks the way from this machine to a source, for an operator behind a firewall.
 //!
-//! Each way of a source is tried as the daemon would go it, one step after the other: the name, the connection, an
-//! HTTP request (with TLS where the address says so), and a session until its first price.
+//! Each leg of a source is tried as the daemon would use it, step by step: the name, the connection, an HTTP request
+//! (with TLS if the address says so), and a session until its first price.
 
 use super::source::Leg;
 use super::wire::http::{Http, send};
@@ -17,25 +17,25 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
-/// One step.
+/// The outcome of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum ProbeStep {
-    /// It went well.
+    /// The step succeeded.
     Ok {
-        /// What there is to say of it.
+        /// A description of the result.
         what: String,
         /// How long it took.
         ms: u64,
     },
-    /// It did not, and why.
+    /// The step failed.
     Failed {
-        /// In the words of the log.
+        /// Why, in the words of the log.
         why: String,
         /// How long it took.
         ms: u64,
     },
-    /// Nothing to try: a file has no name to resolve, a proxy resolves it itself, an earlier step failed.
+    /// The step did not apply: a file has no name to resolve, a proxy resolves it itself, an earlier step failed.
     Skipped,
 }
 
@@ -45,7 +45,7 @@ impl ProbeStep {
     }
 }
 
-/// What was found on one way of a source.
+/// The outcome for one leg of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The provider's name.
@@ -54,28 +54,28 @@ pub struct Finding {
     pub leg: String,
     /// `host:port`, or empty.
     pub host: String,
-    /// The name's addresses.
+    /// Resolving the name: its addresses.
     pub dns: ProbeStep,
     /// The TCP connection.
     pub tcp: ProbeStep,
     /// An HTTP request at the host, over TLS for `https` and `wss`: its status.
     pub http: ProbeStep,
-    /// A session: the first price.
+    /// A session until the first price.
     pub price: ProbeStep,
-    /// The host's clock less ours in milliseconds, exact to about a second (the header `Date` has no more).
+    /// The host's clock minus ours in milliseconds, exact to about a second (the resolution of the header `Date`).
     pub clock_ms: Option<i64>,
 }
 
 impl Finding {
-    /// Whether there was a price.
+    /// Whether a price arrived.
     #[must_use]
     pub fn good(&self) -> bool {
         matches!(self.price, ProbeStep::Ok { .. })
     }
 }
 
-/// Tries every way of a source at the same time. `places` are the ways' names and base addresses; a way without one
-/// has no host to try. Each step, and the wait for a price, takes at most `patience`.
+/// Tries all legs of a source at the same time. `places` are the legs' words and base addresses; a leg without an
+/// address has no host to try. Each step, and the wait for a price, takes at most `patience`.
 pub async fn probe(
     name: &str,
     source: Result<Source, String>,
@@ -119,7 +119,7 @@ async fn one(name: &str, leg: &Leg, place: Option<&str>, http: &Http, patience: 
         let port = url.port_or_known_default().unwrap_or(443);
         let host = url.host_str().unwrap_or_default().to_owned();
         finding.host = format!("{host}:{port}");
-        // A proxy resolves and connects itself; whether this machine could is then no question.
+        // A proxy resolves and connects itself, so it does not matter whether this machine could.
         if !proxied(http) {
             finding.dns = resolve(&finding.host, patience).await;
             if finding.dns.failed() {
@@ -183,7 +183,7 @@ async fn connect(host: &str, patience: Duration) -> ProbeStep {
     timed(patience, work, |peer| peer.ip().to_string()).await.0
 }
 
-/// Any status shows that the way is open; what it means for the source says its session.
+/// Any status shows that the host answers; the session tells what it means for the source.
 async fn knock(http: &Http, url: Url, patience: Duration) -> (ProbeStep, Option<i64>) {
     let tls = url.scheme() == "https";
     let begin = Instant::now();
@@ -199,7 +199,7 @@ async fn knock(http: &Http, url: Url, patience: Duration) -> (ProbeStep, Option<
         let their = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
         Some(their.as_millisecond())
     });
-    // The second that the header names began up to a second ago, and the answer took its way.
+    // The second in the header began up to a second ago, and the answer took its time to arrive.
     let ours = clock::wall().0 - i64::try_from(begin.elapsed().as_millis() / 2).unwrap_or(0);
     (step, date.map(|their| their + 500 - ours))
 }
@@ -248,7 +248,7 @@ async fn listen(leg: &Leg, patience: Duration) -> ProbeStep {
     }
 }
 
-/// `BTC-USDT 64250.12`, and how far its stamp is from our clock.
+/// `BTC-USDT 64250.12`, and the difference of its time stamp from our clock.
 fn said(tick: &Tick) -> String {
     let stamp = tick.time.map(|Wall(stamp)| stamp - clock::wall().0);
     match stamp {

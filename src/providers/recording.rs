@@ -1,4 +1,4 @@
-//! The form of a recording: what came from the sources, one line each, before anybody read it.
+//! The format of a recording: what the sources sent, one line each, before it was read.
 //!
 //! ```text
 //! # btc-cluster recording 1
@@ -9,34 +9,34 @@
 //! # lost 12
 //! ```
 //!
-//! Nanoseconds since 1970 (our clock, 19 digits), the source's name and its leg, for an answer over HTTP its status,
-//! and the payload. Captures of other programs have no name: `1763640000123456789 {...}`. `docs/recording.md` is
-//! the long form.
+//! A line has nanoseconds since 1970 (our clock, 19 digits), the source's name and its leg, the status of an answer
+//! over HTTP, and the payload. Captures of other programs have no name: `1763640000123456789 {...}`.
+//! `docs/recording.md` has all details.
 
 use super::wire::http::LARGEST;
 use std::io::Write;
 
-/// The first line of every file that we write.
+/// The first line of every recording.
 pub const HEAD: &[u8] = b"# btc-cluster recording 1\n";
-/// Why a session ended that did not end by itself.
+/// The reason in the end line of a session that did not end by itself.
 pub const CUT_OFF: &str = "cut off";
-/// Longest line in bytes, its end included: the longest payload and what stands before it.
+/// Longest line in bytes, its end included: the longest payload and its prefix.
 pub const LONGEST: usize = LARGEST + 256;
-/// The digits of a stamp; it has so many from 2001 to 2286.
+/// Digits of a time stamp, from 2001 to 2286.
 const STAMP: usize = 19;
 
-/// What a line says.
+/// The content of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordedEvent<'a> {
-    /// A session began: the dialect knows nothing of what was before.
+    /// A session began: the dialect starts in its first state.
     Begin,
-    /// It ended, for that reason.
+    /// The session ended, with the reason.
     End(&'a str),
-    /// Something came; with a status it was an answer over HTTP.
+    /// A payload; with a status it is an answer over HTTP.
     Raw(Option<u16>, &'a [u8]),
 }
 
-/// A line, read.
+/// A parsed line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordedLine<'a> {
     /// Nanoseconds since 1970.
@@ -46,8 +46,8 @@ pub(super) struct RecordedLine<'a> {
     pub event: RecordedEvent<'a>,
 }
 
-/// Adds a line. A payload stays on its line: line breaks in it become spaces, which in JSON is the same. One that
-/// looks like our own words gets a space before it.
+/// Appends a line. A payload stays on its line: its line breaks become spaces, which is the same in JSON. A payload
+/// that begins like a marker gets a space before it.
 pub fn write(out: &mut Vec<u8>, at: i64, source: &str, leg: &str, event: &RecordedEvent<'_>) {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{at:0STAMP$} {source}/{leg}");
@@ -72,7 +72,7 @@ pub fn write(out: &mut Vec<u8>, at: i64, source: &str, leg: &str, event: &Record
     out.push(b'\n');
 }
 
-/// Reads a line without its end; `None` when it is of another form.
+/// Reads a line without its end; `None` if it has another format.
 pub(super) fn read(line: &[u8]) -> Option<RecordedLine<'_>> {
     let (stamp, rest) = line.split_at_checked(STAMP)?;
     let rest = rest.strip_prefix(b" ")?;

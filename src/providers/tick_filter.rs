@@ -1,9 +1,9 @@
-//! What every tick of every source passes before it counts. Pure.
+//! Checks every tick of every source before it counts. Pure.
 //!
-//! - *Order*: a number that is not above the last one of its symbol in this session is an old tick (a duplicate, one
-//!   that was overtaken). A gap is no fault: only the newest is wanted.
-//! - *Best prices*: a bid or ask that nobody could mean beside that price is not shown (one exchange's own example
-//!   has a bid of 637 at a price of 246, another an ask of 100000 at a bid of 0.079).
+//! - *Order*: a number that is not above its symbol's last one in this session is an old tick (a duplicate, or
+//!   overtaken). A gap is no fault: only the newest tick matters.
+//! - *Best prices*: a bid or ask too far from the price is dropped (one exchange's own example has a bid of 637 at a
+//!   price of 246, another an ask of 100000 at a bid of 0.079).
 
 use super::Tick;
 use crate::model::{Mono, Price, Symbol};
@@ -11,13 +11,13 @@ use rust_decimal::Decimal;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Bid and ask lie no farther from the price than this part of it.
+/// Most distance of bid and ask from the price, as a part of it.
 const SPREAD: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
-/// Numbers that have been below the last one for so long, without that one or a newer one between, have begun anew: a source that
-/// counts from one again must not be ignored for ever. What is overtaken arrives within less.
+/// If all numbers have been below the last one for this time, the source has started to count anew: it must not be
+/// ignored for ever. Overtaken ticks arrive within less.
 const ANEW: Duration = Duration::from_secs(5);
 
-/// What is known of one session.
+/// The state of one session.
 #[derive(Debug, Default)]
 pub struct TickFilter(HashMap<Symbol, Last>);
 
@@ -29,7 +29,7 @@ struct Last {
 }
 
 impl TickFilter {
-    /// The tick as it counts, `None` for one that is not newer than those before. It was read at `now`.
+    /// Returns the tick as it counts; `None` if it is not newer than the one before. `now` is when it was read.
     pub fn take(&mut self, tick: Tick, now: Mono) -> Option<Tick> {
         if let Some(seq) = tick.seq {
             let last = self.0.get_mut(&tick.symbol);
@@ -52,7 +52,7 @@ impl Last {
     }
 }
 
-/// Without best prices that nobody could mean.
+/// Drops best prices that are too far from the price.
 fn believable(mut tick: Tick) -> Tick {
     let near = |best: &Price| best.deviation(tick.price) <= SPREAD;
     (tick.bid, tick.ask) = (tick.bid.filter(near), tick.ask.filter(near));

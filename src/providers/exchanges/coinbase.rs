@@ -1,7 +1,7 @@
-//! Coinbase Exchange. The stream of tickers, one at each trade; REST while the stream cannot be had.
+//! Coinbase Exchange: the stream of tickers, one at each trade; REST while the stream gives no price.
 //!
-//! Source: docs.cdp.coinbase.com/exchange (2026). No key. Prices are strings, with decimals or without, stamps
-//! RFC 3339. A pair is called as a symbol is (`BTC-USD`). Types that are not known are to be ignored.
+//! Source: docs.cdp.coinbase.com/exchange (2026). No key. Prices are strings, with decimals or without, time stamps RFC
+//! 3339. A pair's code is the symbol (`BTC-USD`). Unknown types are to be ignored.
 
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
@@ -15,10 +15,10 @@ use serde_json::{json, value::RawValue};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// After a complaint about how often we ask or connect.
+/// Wait after a complaint about too many requests or connections.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// The stream.
+/// The stream's dialect.
 #[derive(Clone)]
 pub(in crate::providers) struct Stream {
     url: String,
@@ -66,7 +66,7 @@ impl Push for Stream {
         self.url.clone()
     }
 
-    /// Due within five seconds. The heartbeat comes each second: a silent connection is a dead one.
+    /// Due within five seconds. The heartbeat comes each second, so a silent connection is dead.
     fn hello(&self) -> Vec<String> {
         let ids: Vec<_> = self.pairs.codes().collect();
         vec![
@@ -102,14 +102,14 @@ fn complaint(said: &Complaint<'_>) -> Fault {
     if words.contains("rate limit") || words.contains("too many") {
         Fault::wait(LIMIT_WAIT, why)
     } else if words.contains("slow") {
-        // ErrSlowConsume: it was we who did not keep up.
+        // ErrSlowConsume: this client did not keep up.
         Fault::Retry(why)
     } else {
         Fault::Refused(why)
     }
 }
 
-/// `GET /products/BTC-USD/ticker`.
+/// The REST dialect, `GET /products/BTC-USD/ticker`.
 pub(in crate::providers) struct Rest(String);
 
 /// `base` is `https://api.exchange.coinbase.com`.

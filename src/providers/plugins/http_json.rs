@@ -1,5 +1,5 @@
-//! Any address that answers JSON: a source without code. The configuration says where, and where in the answer
-//! the price stands.
+//! Any address that answers with JSON: a source without code. The configuration gives the address, and where in the
+//! answer the price is.
 
 use crate::model::Symbol;
 use crate::providers::Fault;
@@ -18,7 +18,7 @@ pub(in crate::providers) struct HttpJson {
 }
 
 impl HttpJson {
-    /// `pointer` as RFC 6901 has it, empty where the answer is the price.
+    /// `pointer` as in RFC 6901; empty if the whole answer is the price.
     pub(in crate::providers) fn each(
         url: &str,
         pointer: &str,
@@ -46,7 +46,7 @@ impl Ask for HttpJson {
     }
 }
 
-/// What stands at `pointer`, as it is written there: a number keeps its digits.
+/// The text of the value at `pointer`: a number keeps its digits.
 fn find<'a>(whole: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
     pointer.split('/').skip(1).try_fold(whole, |value, token| {
         if value.get().starts_with('[') {

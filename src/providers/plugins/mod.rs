@@ -1,4 +1,4 @@
-//! Sources that are no exchange: programs, any JSON over HTTP, recordings, made-up prices.
+//! Sources other than exchanges: programs, any JSON over HTTP, recordings, made-up prices.
 
 pub(super) mod command;
 pub(super) mod http_json;

@@ -1,5 +1,5 @@
-//! A recording, played at its own speed, faster, or as fast as it can be read: raw lines through the dialect of the
-//! source that they came from, and plain ticks.
+//! Plays a recording at its own speed, faster, or as fast as it can be read: raw lines through the dialect of the
+//! recorded source, and plain ticks.
 
 use super::tick_line;
 use crate::model::Symbol;
@@ -16,23 +16,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Between two lines without a stamp.
+/// Time between two lines without a time stamp, in nanoseconds.
 const BARE: i64 = 1_000_000_000;
-/// RecordingLines that are passed over in one go.
+/// Lines that may be skipped before other tasks run.
 const TURN: u32 = 64;
-/// Legs of one source that are told apart; no source has so many.
+/// Most legs of one source; no source has so many.
 const MOST_LEGS: usize = 16;
 
-/// The source. Its file is read line by line, never whole: a recording may be larger than the memory.
+/// The source. Its file is read line by line: a recording may be larger than the memory.
 pub(in crate::providers) struct Replay {
     file: PathBuf,
     /// `None`: as fast as it can be read.
     speed: Option<f64>,
     repeat: bool,
     symbols: Vec<Symbol>,
-    /// What a line without a symbol prices.
+    /// The symbol of a line that names none.
     symbol: Symbol,
-    /// Whose raw lines are played.
+    /// The source whose raw lines are played.
     source: Option<String>,
     readers: Option<Arc<Readers>>,
 }
@@ -50,7 +50,7 @@ impl Replay {
         Self { file, speed, repeat, symbols: symbols.to_vec(), symbol, source: None, readers: None }
     }
 
-    /// Of raw lines, too: those of `source`; where that is `None`, those of the only source in the file.
+    /// Plays raw lines, too: those of `source`, or if it is `None` those of the only source in the file.
     pub(in crate::providers) fn raw(mut self, source: Option<String>, readers: Arc<Readers>) -> Self {
         (self.source, self.readers) = (source, Some(readers));
         self
@@ -60,7 +60,7 @@ impl Replay {
         Fault::Refused(format!("{}: {why}", self.file.display()))
     }
 
-    /// Only regular files: reading a pipe could take for ever, and with it the whole process.
+    /// Only regular files: reading a pipe could block for ever, and with it the whole process.
     fn open(&self) -> Result<RecordingLines, Fault> {
         let about = std::fs::metadata(&self.file).map_err(|error| self.refused(&error.to_string()))?;
         if !about.is_file() {
@@ -74,7 +74,7 @@ impl Replay {
         })
     }
 
-    /// Plays the file once. `number` is that of the last tick.
+    /// Plays the file once. `number` is the number of the last tick.
     async fn play(&self, number: &mut u64, out: &mut dyn Sink) -> Result<(), Fault> {
         let mut lines = self.open()?;
         let mut schedule = Schedule { speed: self.speed, begin: None, at: 0 };
@@ -87,12 +87,12 @@ impl Replay {
                 Piece::Rest => {}
                 Piece::Line(bytes, whole) => match recording::read(bytes) {
                     None => playback.plain(bytes, &mut schedule).await,
-                    // Its last bytes are not there, and what is may read as another price.
+                    // The last bytes are missing, and the rest may read as another price.
                     Some(_) if !whole => playback.out.bad("the last line is torn".to_owned()),
                     Some(line) => playback.raw(&line, &mut schedule).await?,
                 },
             }
-            // The others of this thread must have their turn: between two prices, and while lines are passed over.
+            // Other tasks of this thread must get their turn: between two prices, and while lines are skipped.
             since += 1;
             if self.speed.is_none() || since >= TURN {
                 since = 0;
@@ -117,33 +117,33 @@ impl PriceProvider for Replay {
             if !self.repeat {
                 std::future::pending::<()>().await;
             }
-            // A file with nothing to wait for must not become a loop without a pause.
+            // A file without pauses must not become a busy loop.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
 
-/// One performance of the file.
+/// One pass through the file.
 struct Playback<'a> {
     replay: &'a Replay,
-    /// Whose raw lines are played; `None` until the first one says it.
+    /// The source whose raw lines are played; `None` until the first line names it.
     whose: Option<String>,
-    /// By their words, `""` where lines have no name.
+    /// By their words; `""` for lines without a source.
     legs: BTreeMap<String, LegState>,
     /// The last number of each symbol's plain ticks.
     plain: HashMap<Symbol, u64>,
-    /// That of the last tick that was told.
+    /// The number of the last tick that was passed on.
     number: &'a mut u64,
     out: &'a mut dyn Sink,
-    /// Whether anything has been played.
+    /// Whether any line has been played.
     seen: bool,
 }
 
-/// What a live source's dialect and its supervisor keep over a session.
+/// What a live source's dialect and supervisor keep during a session.
 struct LegState {
     dialect: Dialect,
     last: HashMap<Symbol, u64>,
-    /// The session ended by itself.
+    /// Whether the session ended by itself.
     ended: bool,
 }
 
@@ -153,7 +153,7 @@ impl<'a> Playback<'a> {
         Self { replay, whose, legs: BTreeMap::new(), plain: HashMap::new(), number, out, seen: false }
     }
 
-    /// A plain tick, a comment, or nothing that can be read.
+    /// Plays a plain tick, skips a comment, or counts an unreadable line.
     async fn plain(&mut self, bytes: &[u8], schedule: &mut Schedule) {
         if bytes.len() > tick_line::LONGEST {
             return self.out.bad(format!("a tick of more than {} bytes", tick_line::LONGEST));
@@ -171,16 +171,16 @@ impl<'a> Playback<'a> {
         }
     }
 
-    /// A line as it came from a source.
+    /// Plays a line of a recorded source.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when nobody can say whose it is, or how it is read.
+    /// [`Fault::Refused`] if its source, or the way to read it, is unknown.
     async fn raw(
         &mut self,
         line: &recording::RecordedLine<'_>,
         schedule: &mut Schedule,
     ) -> Result<(), Fault> {
-        // The first line starts the clock, whoever it is of: replays of one file stay in step.
+        // The first line starts the clock, whatever its source: so replays of one file stay in step.
         schedule.begin(line.at);
         if !self.ours(line.of.map(|(source, _)| source))? {
             return Ok(());
@@ -209,8 +209,8 @@ impl<'a> Playback<'a> {
         }
     }
 
-    /// A new session. A stream's dialect begins anew with it. One that is asked goes on where it was, as the live one
-    /// does: it may ask for one pair after the other, and must know whose answer is next.
+    /// Begins a session. A stream's dialect is replaced with it. A polled dialect keeps its state, as in live use: it
+    /// may ask for one pair after the other, and must know whose answer is next.
     fn begin(&mut self, word: &str) {
         match self.legs.get_mut(word) {
             Some(leg) if leg.ended && matches!(leg.dialect, Dialect::Poll(_)) => {
@@ -226,7 +226,7 @@ impl<'a> Playback<'a> {
         }
     }
 
-    /// Whether a line of `source` is to be played.
+    /// Whether to play a line of `source`.
     fn ours(&mut self, source: Option<&str>) -> Result<bool, Fault> {
         match (source, &self.whose) {
             (Some(source), Some(whose)) if source == whose => Ok(true),
@@ -247,8 +247,10 @@ impl<'a> Playback<'a> {
         }
     }
 
+    /// Reads a raw line by its leg's dialect.
+    ///
     /// # Errors
-    /// [`Fault::Refused`] when that source cannot be read at all, [`Fault::Skip`] for this line only.
+    /// [`Fault::Refused`] if the source cannot be read at all, [`Fault::Skip`] for this line only.
     fn read(&mut self, word: &str, status: Option<u16>, bytes: &[u8]) -> Result<(), Fault> {
         if !self.legs.contains_key(word) {
             let (Some(readers), Some(whose)) = (&self.replay.readers, &self.whose) else {
@@ -266,14 +268,14 @@ impl<'a> Playback<'a> {
         match leg.dialect.read(status, bytes, &mut out) {
             Ok(()) => Ok(()),
             Err(Fault::Skip(why)) => Err(Fault::Skip(why)),
-            // It ended the session then; the recording itself says what came next.
+            // The fault ended the session then; the recording tells what came next.
             Err(fault) => Err(Fault::Skip(fault.to_string())),
         }
     }
 }
 
-/// Numbers ticks anew, growing over legs, sessions and repetitions, because to the supervisor all of it is one
-/// session. What its own session would have left out as not newer is left out here.
+/// Numbers ticks anew, growing over legs, sessions and repetitions, because to the supervisor all of it is one session.
+/// A tick that the recorded session would have dropped as old is dropped here.
 struct Numbered<'a> {
     out: &'a mut dyn Sink,
     last: &'a mut HashMap<Symbol, u64>,
@@ -292,7 +294,7 @@ impl Sink for Numbered<'_> {
                 self.last.insert(tick.symbol.clone(), seq);
                 *self.number += 1;
             }
-            // Zero is newer than nothing.
+            // Zero is never newer than the last number, so the tick is dropped.
             tick.seq = Some(if newer { *self.number } else { 0 });
         }
         self.out.tick(tick);
@@ -307,17 +309,17 @@ impl Sink for Numbered<'_> {
 struct RecordingLines {
     reader: BufReader<File>,
     line: Vec<u8>,
-    /// Within a line that is too long.
+    /// Whether the rest of a too long line is being skipped.
     skipping: bool,
 }
 
-/// What comes next in a file.
+/// The next piece of a file.
 enum Piece<'a> {
     /// A line without its end; `false`: the file ended within it.
     Line(&'a [u8], bool),
     /// The beginning of a line that is too long.
     Long,
-    /// More of it.
+    /// The rest of such a line.
     Rest,
     End,
 }
@@ -343,17 +345,17 @@ impl RecordingLines {
     }
 }
 
-/// When a line is due.
+/// Computes when a line is due.
 struct Schedule {
     speed: Option<f64>,
-    /// When the first line was played, and its stamp.
+    /// When the first line was played, and its time stamp.
     begin: Option<(Instant, i64)>,
-    /// The stamp of the line before.
+    /// The time stamp of the previous line.
     at: i64,
 }
 
 impl Schedule {
-    /// That is the first line, unless there was one.
+    /// Starts the clock, unless it runs.
     fn begin(&mut self, at: i64) {
         if self.begin.is_none() {
             (self.begin, self.at) = (Some((Instant::now(), at)), at);

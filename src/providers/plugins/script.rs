@@ -1,25 +1,25 @@
-//! The script of a mock source: what it shall do, one step a line, in order.
+//! The script of a mock source: one step a line, in order.
 //!
-//! | line | what happens |
+//! | line | effect |
 //! |---|---|
 //! | `set 64000.00` | a tick at that price |
-//! | `move +1.5%`, `move -250` | a tick at the price moved by that part, or by that much |
-//! | `walk 5s` | the usual random walk for so long |
-//! | `stall 3s` | no tick for so long; the connection stays |
-//! | `silent` | no tick ever again in this session |
+//! | `move +1.5%`, `move -250` | a tick at the price moved by that part, or by that amount |
+//! | `walk 5s` | the usual random walk for that time |
+//! | `stall 3s` | no tick for that time; the connection stays |
+//! | `silent` | no tick for the rest of the session |
 //! | `garbage` | an unreadable message |
-//! | `fault retry`, `fault reconnect`, `fault refused`, `fault wait 2s` | the session ends so; the next one goes on with the next line |
-//! | `repeat` | from the top; only as the last line |
+//! | `fault retry`, `fault reconnect`, `fault refused`, `fault wait 2s` | the session ends with that fault; the next one continues with the next line |
+//! | `repeat` | start again at the top; only as the last line |
 //!
-//! A step that ticks, and `garbage`, takes the source's `tick` of time. After the last line the random walk goes
-//! on. `#` begins a comment; empty lines mean nothing. Times are a number with `ms`, `s`, `m` or `h`.
+//! A step with a tick, and `garbage`, takes the source's `tick` of time. After the last line the random walk goes on.
+//! `#` begins a comment; empty lines are ignored. Times are a number with `ms`, `s`, `m` or `h`.
 
 use crate::model::Price;
 use crate::providers::Fault;
 use rust_decimal::Decimal;
 use std::time::Duration;
 
-/// A script, read and checked.
+/// A parsed script.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     steps: Vec<ScriptStep>,
@@ -27,7 +27,7 @@ pub struct Script {
     next: usize,
 }
 
-/// One line of it.
+/// One line of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::providers) enum ScriptStep {
     Set(Price),
@@ -41,10 +41,10 @@ pub(in crate::providers) enum ScriptStep {
 }
 
 impl Script {
-    /// Reads the text.
+    /// Parses a script.
     ///
     /// # Errors
-    /// The first line that is not one of the steps, with its number.
+    /// The first line that is no step, with its number.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut script = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
@@ -68,7 +68,7 @@ impl Script {
         Ok(script)
     }
 
-    /// The next step, `None` when there are no more.
+    /// The next step; `None` at the end.
     pub(in crate::providers) fn next(&mut self) -> Option<ScriptStep> {
         if self.repeat && self.next == self.steps.len() {
             self.next = 0;
@@ -114,11 +114,11 @@ fn signed(text: &str) -> Option<Decimal> {
     };
     let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let number = plain.then(|| Decimal::from_str_exact(digits).ok())??;
-    // Nobody's price is above it, and sums and products of such numbers are exact.
+    // No price is above it, and sums and products of such numbers are exact.
     (number < Decimal::from(1_000_000_000)).then_some(number * sign)
 }
 
-/// At least a millisecond, so that no script can be a loop without a pause.
+/// At least a millisecond, so that no script can be a busy loop.
 fn duration(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
     let number: u64 = digits.parse().ok()?;

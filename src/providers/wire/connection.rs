@@ -14,27 +14,27 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-/// What we have to say must be taken within this time.
+/// Time-out of sending a message.
 const SEND: Duration = Duration::from_secs(5);
-/// From one thing that we say to the next. Binance takes five messages in a second, our pongs among them.
+/// Pause between two sent messages. Binance takes five messages a second, our pongs included.
 const APART: Duration = Duration::from_millis(250);
-/// After "policy violation": Binance says it to who connects or talks too often.
+/// Wait after "policy violation": Binance sends it to clients that connect or send too often.
 const POLICY_WAIT: Duration = Duration::from_secs(60);
 
 type WsError = tokio_tungstenite::tungstenite::Error;
 
-/// What can be seen of a connection while it is read.
+/// The visible state of a connection while it is read.
 #[derive(Clone, Debug, Default)]
 pub(in crate::providers) struct Signs {
     /// The handshake is done.
     pub open: bool,
-    /// It has given a price.
+    /// A price has arrived.
     pub ticked: bool,
-    /// It asked us to come by another connection.
+    /// The source asked for another connection, with the reason.
     pub leave: Option<String>,
 }
 
-/// The sink of a session, shared by its connections; they are read in one task, so nobody waits here.
+/// The sink of a session, shared by its connections. They are read in one task, so the lock is never contended.
 pub(in crate::providers) struct SharedSink<'a>(Mutex<&'a mut dyn Sink>);
 
 impl<'a> SharedSink<'a> {
@@ -47,17 +47,17 @@ impl<'a> SharedSink<'a> {
     }
 }
 
-/// A connection that is to be opened, with a dialect in its first state.
+/// A connection to be opened, with a dialect in its first state.
 pub(in crate::providers) struct Connection<D> {
     pub dialect: D,
     pub limits: Limits,
     pub signs: watch::Sender<Signs>,
-    /// The last price's number of each symbol.
+    /// The number of each symbol's last price.
     pub numbers: BTreeMap<Symbol, u64>,
 }
 
 impl<D: Push> Connection<D> {
-    /// Opens it, says hello and reads it until it ends. Never waits for `out`.
+    /// Opens the connection, sends the dialect's hello and reads until it ends. Never waits for `out`.
     pub(in crate::providers) async fn run(mut self, http: &Http, out: &SharedSink<'_>) -> Fault {
         let mut socket = match http.open(&self.dialect.url()).await {
             Ok(socket) => socket,
@@ -92,14 +92,14 @@ impl<D: Push> Connection<D> {
         }
     }
 
-    /// Reads one frame; says whether there was a price in it.
+    /// Reads one frame; returns whether it contained a price.
     fn take(&mut self, frame: Option<Result<Message, WsError>>, out: &SharedSink<'_>) -> Result<bool, Fault> {
         let message = match frame {
             None => return Err(retry("the stream ended".to_owned())),
             Some(Err(error)) => return Err(retry(one_line(&error.to_string()))),
             Some(Ok(Message::Close(frame))) => return Err(closed(frame)),
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => message.into_data(),
-            // A ping's answer is queued by the library and goes out with the next read, which is now.
+            // The library queues the answer to a ping and sends it with the next read, which follows.
             Some(Ok(_)) => return Ok(false),
         };
         let mut out = out.lock();
@@ -108,7 +108,7 @@ impl<D: Push> Connection<D> {
         match self.dialect.read(&message, &mut sink) {
             Ok(()) => {}
             Err(Fault::Skip(why)) => sink.bad(why),
-            // It will go, but has not gone: it is read on while another one is opened.
+            // The source will close the connection but has not yet: it is read on while another one is opened.
             Err(Fault::Reconnect(why)) => self.signs.send_modify(|signs| signs.leave = Some(why)),
             Err(fault) => return Err(fault),
         }
@@ -119,11 +119,11 @@ impl<D: Push> Connection<D> {
     }
 }
 
-/// What we say on a connection and when: hello, then that we are still there; never two things at once.
+/// What to send on a connection and when: hello, then keep-alive messages, with a pause between any two.
 struct SendQueue {
     hello: VecDeque<String>,
     keepalive: Option<(Duration, String)>,
-    /// Not before this.
+    /// When the next message may be sent.
     next: Instant,
 }
 
@@ -151,7 +151,7 @@ impl SendQueue {
     }
 }
 
-/// Notices prices on their way. One that is said again and again keeps no connection: its source is stuck.
+/// Notices prices on their way. A price repeated again and again does not keep a connection alive: its source is stuck.
 struct TickWatch<'a> {
     out: &'a mut dyn Sink,
     numbers: &'a mut BTreeMap<Symbol, u64>,
