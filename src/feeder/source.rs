@@ -1,4 +1,4 @@
-//! The supervisor of one source: session, fault, pause, next session, for ever. It never gives up.
+//! Supervises one source: session, fault, pause, next session, for ever.
 
 use super::recorder::{SessionRecorder, SourceRecorder};
 use super::{Clock, Now};
@@ -13,53 +13,53 @@ use tokio_util::task::AbortOnDropHandle;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// After a refusal: nothing changes by asking again, but a ban or a mistake over there may end.
+/// Pause after a refusal: asking again changes nothing, but a ban or a mistake of the source may end.
 const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
-/// A session that gave a price and lasted so long starts the back-off anew. One that ticks once and breaks does
+/// A session with a price that lasted this long starts the back-off anew. A session that ticks once and breaks does
 /// not: Binance allows 300 connections in five minutes.
 const STABLE: Duration = Duration::from_secs(5);
-/// The second leg stands in when the first gave nothing for so long; at the beginning it is less patient.
+/// The second leg stands in if the first gave nothing for this time; at the beginning it waits less.
 const QUIET: Duration = Duration::from_secs(3);
 const QUIET_AT_FIRST: Duration = Duration::from_secs(1);
-/// The second leg does not begin more often than this.
+/// Pause between two sessions of the second leg.
 const STAND_IN_PAUSE: Duration = Duration::from_secs(1);
 
-/// What happened at a source.
+/// An event of a source.
 #[derive(Clone, Debug)]
 pub(super) struct Note {
-    /// Which source.
+    /// The source.
     pub source: u32,
-    /// Which of its legs.
+    /// The leg.
     pub leg: usize,
-    /// What.
+    /// The event.
     pub what: What,
 }
 
-/// See [`Note`].
+/// What happened, see [`Note`].
 #[derive(Clone, Debug)]
 pub(super) enum What {
     /// A session began.
     Began,
     /// A price was read at that moment.
     Tick(Tick, Now),
-    /// A price that is not newer than the one before in this session.
+    /// A price that is not newer than the previous one of this session.
     Repeated,
-    /// Something unreadable came, or a price of what nobody asked for.
+    /// Something unreadable, or a price that was not requested.
     Bad(String),
-    /// How much of the source's limit is used.
+    /// The used part of the source's limit.
     Budget(Budget),
     /// The session ended.
     Ended(Fault),
-    /// The leg stands by: the first one gives prices.
+    /// The leg stands by because the first one gives prices.
     StandBy,
 }
 
-/// What the first leg does, for the second one.
+/// The state of the first leg, for the second one.
 #[derive(Clone, Debug)]
 struct LegActivity {
     ticks: u64,
     down: bool,
-    /// Whether each symbol that is asked for has had a price here, and when the last one came, else when all began.
+    /// For each symbol: whether it has had a price here, and when the last one came, or when the leg started.
     last: BTreeMap<Symbol, (bool, Instant)>,
 }
 
@@ -80,7 +80,7 @@ impl LegActivity {
         }
     }
 
-    /// When the first of the symbols has been without a price for too long.
+    /// When the first symbol will have been without a price for too long.
     fn quiet_at(&self) -> Instant {
         let patience = |ticked| if ticked { QUIET } else { QUIET_AT_FIRST };
         self.last.values().map(|(ticked, at)| *at + patience(*ticked)).min().unwrap_or_else(Instant::now)
@@ -90,18 +90,18 @@ impl LegActivity {
         self.down || self.quiet_at() <= Instant::now()
     }
 
-    /// Whether this symbol needs nobody who stands in.
+    /// Whether this symbol needs no stand-in.
     fn lively(&self, symbol: &Symbol) -> bool {
         let last = self.last.get(symbol).filter(|(ticked, _)| *ticked && !self.down);
         last.is_some_and(|(_, at)| at.elapsed() < QUIET)
     }
 }
 
-/// What a source may give: symbols with the pairs that stand for them. Whatever else it says is no price here, so
-/// that none is ever served under another's name.
+/// The symbols that a source may price, each with the pair that stands for it. Any other price is rejected, so that
+/// none is ever served under another name.
 pub(super) type Pairs = BTreeMap<Symbol, Symbol>;
 
-/// Runs a source until it is dropped. With a `recorder` all that comes from it is recorded.
+/// Runs a source until it is dropped. With a `recorder` all its messages are recorded.
 pub(super) async fn supervise(
     id: u32,
     legs: Vec<Leg>,
@@ -153,14 +153,14 @@ async fn quiet(first: &mut watch::Receiver<LegActivity>) {
     }
 }
 
-/// One leg and what must outlive its sessions.
+/// One leg, with what must outlive its sessions.
 struct RunningLeg {
     leg: Leg,
     provider: Option<Box<dyn PriceProvider>>,
     backoff: Backoff,
     not_before: Instant,
     activity: watch::Sender<LegActivity>,
-    /// Whom it stands in for.
+    /// The first leg, if this one stands in for it.
     first: Option<watch::Receiver<LegActivity>>,
     sender: NoteSender,
     recorder: Option<SourceRecorder>,
@@ -180,7 +180,7 @@ impl RunningLeg {
         }
     }
 
-    /// Session after session. When it is dropped, the pause that was to be kept is still known.
+    /// Runs session after session. If this is dropped and called again, it still keeps the pause.
     async fn go_on(&mut self) {
         loop {
             sleep_until(self.not_before).await;
@@ -196,7 +196,7 @@ impl RunningLeg {
         }
     }
 
-    /// One session, in a task of its own: a panic there ends the session and nothing else.
+    /// Runs one session in a task of its own: a panic ends only the session.
     async fn session(&mut self) -> Fault {
         let made = self.provider.take().map_or_else(|| self.leg.make(), Ok);
         let mut provider = match made {
@@ -224,7 +224,7 @@ impl RunningLeg {
     }
 }
 
-/// How long until the next session.
+/// The pause before the next session.
 fn pause(fault: &Fault, good: bool, backoff: &mut Backoff) -> Duration {
     if good {
         backoff.reset();
@@ -238,7 +238,7 @@ fn pause(fault: &Fault, good: bool, backoff: &mut Backoff) -> Duration {
     }
 }
 
-/// The way of notes to the core. A full queue loses its oldest: what is newest matters, and nobody may wait.
+/// Sends notes to the core. A full queue loses its oldest: the newest matter, and senders must not wait.
 #[derive(Clone)]
 struct NoteSender {
     source: u32,
@@ -255,7 +255,7 @@ impl NoteSender {
     }
 }
 
-/// Listens to one session.
+/// Takes what one session reads.
 struct SessionSink {
     sender: NoteSender,
     activity: watch::Sender<LegActivity>,
@@ -265,7 +265,7 @@ struct SessionSink {
 }
 
 impl SessionSink {
-    /// Why a price is not one of those that were asked for.
+    /// Why a price was not requested.
     fn stranger(&self, tick: &Tick) -> Option<String> {
         let Tick { symbol, pair, .. } = tick;
         match self.sender.pairs.get(symbol) {
@@ -284,7 +284,7 @@ impl Sink for SessionSink {
         if let Some(why) = self.stranger(&tick) {
             return self.sender.send(What::Bad(why));
         }
-        // Of what the first leg tells, the second would only tell older prices.
+        // While the first leg gives prices of a symbol, the second one would only give older ones.
         if self.first.as_ref().is_some_and(|first| first.borrow().lively(&tick.symbol)) {
             return self.sender.send(What::Repeated);
         }

@@ -1,23 +1,25 @@
-//! What prices were: candles of every symbol, made of every accepted price. Pure: prices and moments in, candles and
-//! what is to be written down out.
+//! The candles of every symbol, made of every accepted price. Pure: prices and moments in, candles and journal entries
+//! out.
 //!
-//! - *Time* is that of reception on our clock; of a recording it is the recorded one, so that the same recording makes
-//!   the same candles at any speed.
-//! - *Partial* is a candle some of whose time was not watched: from the first price after a start, or with a pause of
-//!   this process inside ([`ABSENT`]). That its time is not over, or that an exchange was silent, does not count.
-//! - *Made-up* prices and real ones are never in one candle, nor in one answer. The first real price of a symbol drops
-//!   its made-up candles.
-//! - *Back in time* (a clock set back, a recording that begins again): what was after that moment is dropped.
+//! - *Time* is the time of reception on our clock; in a recording it is the recorded time, so that the same recording
+//!   makes the same candles at any speed.
+//! - *Partial* is a candle whose interval was not watched as a whole: the first one after a start, or one with a pause
+//!   of this process inside ([`ABSENT`]). An interval that is not over, or a silent exchange, does not make a candle
+//!   partial.
+//! - *Made-up* and real prices are never in the same candle, nor in the same answer. The first real price of a symbol
+//!   drops its made-up candles.
+//! - *Back in time* (a clock set back, a recording that begins again): candles after that moment are dropped.
 
 use super::series::{Fact, Series};
 use crate::model::{Candle, Candles, Interval, Mono, Quote, Symbol, Wall};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A process that has not looked at the clock for so long was stopped, starved or suspended; or the clock jumped.
+/// Milliseconds after which a process that has not read the clock counts as stopped, starved or suspended; or the clock
+/// jumped.
 const ABSENT: i64 = 5_000;
 
-/// Something to write down.
+/// A fact for the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct JournalEntry {
     pub symbol: Symbol,
@@ -25,13 +27,13 @@ pub(super) struct JournalEntry {
     pub fact: Fact,
 }
 
-/// See the module.
+/// The candles of all symbols.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     symbols: BTreeMap<Symbol, SymbolHistory>,
-    /// Whether all sources make their prices up.
+    /// Whether all sources are made up.
     made_up_only: bool,
-    /// When the clock was last looked at.
+    /// When the clock was last read.
     woken: Option<Wall>,
     due: Wall,
     entries: Vec<JournalEntry>,
@@ -42,9 +44,9 @@ pub(super) struct History {
 struct SymbolHistory {
     real: Option<Series>,
     made_up: Option<Series>,
-    /// Which of them is shown: that of the newest price.
+    /// Which of them is shown: the one with the newest price.
     shows_made_up: bool,
-    /// Whether the newest price was of a recording.
+    /// Whether the newest price came from a recording.
     recorded: bool,
 }
 
@@ -65,7 +67,7 @@ impl SymbolHistory {
         real.into_iter().chain(self.made_up.as_mut().map(|series| (true, series)))
     }
 
-    /// Nobody watches it any more.
+    /// Ends watching.
     fn cut(&mut self, symbol: &Symbol, entries: &mut Vec<JournalEntry>) {
         for (made_up, series) in self.series_mut() {
             let mut facts = Vec::new();
@@ -80,7 +82,7 @@ fn note(entries: &mut Vec<JournalEntry>, symbol: &Symbol, made_up: bool, facts: 
 }
 
 impl History {
-    /// Which symbols there are, and whether all their prices are made up.
+    /// Sets the symbols, and whether all their prices are made up.
     pub(super) fn reconfigure(&mut self, symbols: &[Symbol], made_up_only: bool) {
         self.symbols.retain(|symbol, _| symbols.contains(symbol));
         for symbol in symbols {
@@ -90,14 +92,14 @@ impl History {
         self.made_up_only = made_up_only;
     }
 
-    /// A price, `recorded` when its own stamp is its time.
+    /// Takes a price; `recorded` if its own time stamp is its time.
     pub(super) fn take(&mut self, quote: &Quote, recorded: bool, now: Wall) {
         self.notice(now);
         let Some(symbol_history) = self.symbols.get_mut(&quote.symbol) else { return };
-        // Lines of a recording that have no stamp are of the moment of those before them, where these have one.
+        // A line without a time stamp belongs to the moment of the lines before it, if they have one.
         let recorded = recorded && (quote.time.is_some() || symbol_history.recorded);
         if symbol_history.shows_made_up != quote.mock || symbol_history.recorded != recorded {
-            // What is watched from now on is something else.
+            // From now on another kind of price is watched.
             symbol_history.cut(&quote.symbol, &mut self.entries);
         }
         (symbol_history.shows_made_up, symbol_history.recorded) = (quote.mock, recorded);
@@ -105,7 +107,7 @@ impl History {
         let at = match quote.time {
             Some(time) if recorded => time,
             None if recorded => series.seen(),
-            // Late words of a slow source are no sign that the clock was set back.
+            // A late price of a slow source does not mean that the clock was set back.
             _ => quote.received_at.max(series.floor().min(now)),
         };
         let mut facts = Vec::new();
@@ -113,12 +115,12 @@ impl History {
         note(&mut self.entries, &quote.symbol, quote.mock, facts);
     }
 
-    /// Whether it is time for [`History::wake`]: once in each second of the wall clock.
+    /// Whether to call [`History::wake`]: once in each second of the wall clock.
     pub(super) fn is_due(&self, now: Wall) -> bool {
         now >= self.due || self.due.0 - now.0 > Interval::Second.millis()
     }
 
-    /// A second has passed. What everybody is to be told, at most one of a symbol.
+    /// Closes what is over and returns the changed candles, at most one message a symbol.
     pub(super) fn wake(&mut self, now: Wall) -> Vec<Candles> {
         let before = self.woken;
         self.notice(now);
@@ -144,13 +146,13 @@ impl History {
         news
     }
 
-    /// When it is due.
+    /// When to call [`History::wake`].
     pub(super) fn next(&self, (mono, wall): (Mono, Wall)) -> Mono {
         let left = self.due.0.saturating_sub(wall.0).clamp(0, Interval::Second.millis());
         mono.after(Duration::from_millis(left.unsigned_abs()))
     }
 
-    /// Whether we were away.
+    /// Ends watching if this process was away.
     fn notice(&mut self, now: Wall) {
         if self.woken.is_some_and(|woken| now.0.saturating_sub(woken.0) > ABSENT) {
             self.cut(|symbol_history| !symbol_history.recorded);
@@ -166,26 +168,26 @@ impl History {
         }
     }
 
-    /// Nobody watches after this.
+    /// Ends watching, for the end of the process.
     pub(super) fn finish(&mut self, now: Wall) {
         self.wake(now);
         self.cut(|_| true);
     }
 
-    /// The newest candles of a symbol, at most `limit`, oldest first; `None`: there is no such symbol.
+    /// The newest candles of a symbol, at most `limit`, oldest first; `None`: unknown symbol.
     pub(super) fn newest(&self, symbol: &str, of: Interval, limit: usize) -> Option<Vec<Candle>> {
         let symbol_history = self.symbols.get(symbol)?;
         Some(symbol_history.shown().map(|series| series.newest(of, limit)).unwrap_or_default())
     }
 
-    /// What is to be written down since the last call.
+    /// The journal entries since the last call.
     pub(super) fn entries(&mut self) -> Vec<JournalEntry> {
         std::mem::take(&mut self.entries)
     }
 
-    /// Takes what was written down, in its order. False when it cannot be: something is missing or wrong.
+    /// Takes an entry of the journal, in the written order. False if it cannot be: something is missing or wrong.
     pub(super) fn apply(&mut self, entry: &JournalEntry) -> bool {
-        // Of symbols that are no more nothing is kept, and made-up candles not where there are real sources.
+        // Drops unknown symbols, and made-up candles if there are real sources.
         let Some(symbol_history) = self.symbols.get_mut(&entry.symbol) else { return true };
         if entry.made_up && !self.made_up_only {
             return true;
@@ -193,12 +195,12 @@ impl History {
         symbol_history.side(entry.made_up).apply(&entry.fact).is_ok()
     }
 
-    /// Something in between could not be read.
+    /// Marks a gap: an entry could not be read.
     pub(super) fn doubt(&mut self) {
         self.symbols.values_mut().flat_map(SymbolHistory::series_mut).for_each(|(_, series)| series.doubt());
     }
 
-    /// All has been read: it was written by somebody who watches no more.
+    /// Ends loading: the process that wrote the journal watches no more.
     pub(super) fn loaded(&mut self) {
         self.cut(|_| true);
         self.entries.clear();
@@ -208,7 +210,7 @@ impl History {
             .for_each(|(_, series)| series.announce());
     }
 
-    /// All that is known.
+    /// All facts.
     pub(super) fn all(&self) -> impl Iterator<Item = JournalEntry> + '_ {
         self.symbols.iter().flat_map(|(symbol, symbol_history)| {
             let real = symbol_history.real.as_ref().map(|series| (false, series));

@@ -1,4 +1,4 @@
-//! Candles: made of accepted prices (pure), kept in a file by a thread of its own, told to the workers.
+//! Candles: made of accepted prices (pure), kept in a file by a thread of its own, sent to the workers.
 
 mod history;
 mod journal;

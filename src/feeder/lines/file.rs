@@ -1,4 +1,4 @@
-//! One file that is followed, by a thread of its own: a disk that hangs stops nobody else.
+//! Follows one file by a thread of its own: a disk that hangs stops nothing else.
 
 use super::follower::{Follower, Seen};
 use super::pace::Pace;
@@ -13,21 +13,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Between two looks at a file in which nothing is new.
+/// Pause between two looks at a file without news.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often one looks whether the master has caught up.
+/// Pause between two checks whether the master has caught up.
 const BEHIND: Duration = Duration::from_millis(20);
-/// Little is called there.
+/// Stack size: the call depth is small.
 const STACK: usize = 256 << 10;
 
-/// The thread's other end. Dropped, the thread ends; one that hangs does so when its disk lets it.
+/// The handle of the thread. Dropping it ends the thread; a hung one ends when its disk answers.
 pub(super) struct Thread {
     stop: Arc<AtomicBool>,
     thread: thread::Thread,
 }
 
 impl Thread {
-    /// Begins to follow a file, behind the mark, where there is one.
+    /// Begins to follow a file, behind the mark if there is one.
     ///
     /// # Errors
     /// As `pthread_create(3)`.
@@ -55,7 +55,7 @@ impl Drop for Thread {
     }
 }
 
-/// What the log says of a file.
+/// The logged state of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum FileState {
     There,
@@ -91,14 +91,14 @@ impl FollowedFile {
 
     fn say(&mut self, text: Box<str>, mark: Mark) {
         self.hold();
-        // LineReaders of a file that no stream carries any more are nobody's.
+        // Drops the line if the thread was stopped: no stream carries the file any more.
         if !self.stopped() {
             self.pace.line(clock::mono());
             self.sink.say(text, Some(mark));
         }
     }
 
-    /// Waits until more may be taken.
+    /// Waits until more may be read.
     fn hold(&self) {
         self.rest(self.pace.wait(clock::mono()));
         while self.sink.is_full() && !self.stopped() {
@@ -115,7 +115,7 @@ impl FollowedFile {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Rests for that long, or until it is to end.
+    /// Sleeps for this time, or until the thread is stopped.
     fn rest(&self, time: Duration) {
         let end = clock::mono().after(time);
         while !self.stopped() {
@@ -127,7 +127,7 @@ impl FollowedFile {
         }
     }
 
-    /// One line in the log for each change.
+    /// Logs a change of the state.
     fn is(&mut self, state: FileState) {
         let now = clock::mono();
         let news = if state == self.state {

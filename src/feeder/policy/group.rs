@@ -1,19 +1,19 @@
-//! The largest group of prices that agree, and the price in its middle. Pure arithmetic on exact decimals; who may
-//! have a price here is the policy's business.
+//! The largest group of prices that agree, and the price in its middle. Pure arithmetic on exact decimals; the policy
+//! decides whose prices take part.
 //!
-//! Prices agree when the highest of them is at most a given part above the lowest. Such a group is a window over the
-//! sorted prices, so the largest is found by looking at each price as the lowest one.
+//! Prices agree if the highest is at most a given part above the lowest. Such a group is a window over the sorted
+//! prices, so the largest is found by trying each price as the lowest one.
 
 use crate::model::Price;
 use rust_decimal::Decimal;
 use std::fmt;
 
-/// The group and what is in its middle. All numbers are places in the list that was given.
+/// A group of prices that agree. All numbers are positions in the given list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PriceGroup {
-    /// The median: the middle price, of an even count the mean of the two in the middle.
+    /// The median: the middle price, or the mean of the two in the middle.
     pub price: Price,
-    /// Whose prices made it: one or two.
+    /// The price or the two prices in the middle.
     pub middle: Vec<usize>,
     /// All members, the lowest price first.
     pub members: Vec<usize>,
@@ -24,21 +24,21 @@ pub(super) struct PriceGroup {
 pub(super) enum Refusal {
     /// Fewer agree than `price.min_sources`.
     TooFew {
-        /// So many agree.
+        /// How many agree.
         agree: usize,
-        /// Of so many that count.
+        /// How many count.
         of: usize,
         /// `price.min_sources`.
         needed: usize,
     },
-    /// Those that agree are not more than half.
+    /// Not more than half of the sources agree.
     NoMajority {
-        /// So many agree.
+        /// How many agree.
         agree: usize,
-        /// Of so many that count.
+        /// How many count.
         of: usize,
     },
-    /// One source is enough by the configuration, and its price has just jumped.
+    /// The configuration needs one source only, and its price has just jumped.
     Jump,
 }
 
@@ -60,8 +60,8 @@ impl fmt::Display for Refusal {
 }
 
 impl PriceGroup {
-    /// The largest group among `prices`, which stand in the order of preference. Of several equally large ones it is
-    /// the one whose median is nearest to `last`, then the one with the preferred source. `None`: no prices.
+    /// The largest group among `prices`, which are in order of preference. Of several groups of that size the one whose
+    /// median is nearest to `last`, then the one with the preferred source. `None`: no prices.
     pub(super) fn largest(prices: &[Price], within: Decimal, last: Option<Price>) -> Option<Self> {
         let mut sorted: Vec<usize> = (0..prices.len()).collect();
         sorted.sort_by_key(|at| prices[*at]);
@@ -91,7 +91,7 @@ impl PriceGroup {
         Self { price: one.mean(other), middle, members: members.to_vec() }
     }
 
-    /// Whether this group is large enough among `of` prices that count.
+    /// Whether a group of `agree` is large enough among `of` prices that count.
     pub(super) fn majority(agree: usize, of: usize, needed: usize) -> Result<(), Refusal> {
         if agree < needed.max(1) {
             Err(Refusal::TooFew { agree, of, needed: needed.max(1) })
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(group(&texts, Some("180")).0, "200");
         assert_eq!(group(&texts, Some("150")).0, "200", "the preferred one");
         assert_eq!(group(&texts, None).0, "200");
-        // Windows that overlap: both are a majority.
+        // Overlapping windows: both are a majority.
         let texts = ["100", "100.9", "101.8"];
         assert_eq!(group(&texts, Some("101.5")).2, [1, 2]);
         assert_eq!(group(&texts, None).2, [0, 1]);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Against every subset, which is what a largest group is by definition.
+        /// Compares with every subset: the definition of a largest group.
         #[test]
         fn no_group_is_larger(cents in proptest::collection::vec(9_900u32..10_300, 1..9)) {
             let texts: Vec<_> = cents.iter().map(|c| format!("{}.{:02}", c / 100, c % 100)).collect();

@@ -1,8 +1,8 @@
 //! Median: one price of several sources.
 //!
-//! Counted are real sources (made-up ones only where there are no others) whose pair is the symbol itself and whose
-//! own newest price is fresh. A jump is not held: it is for the group to confirm it, and who leaves the group has no
-//! influence. Only where one source is enough there is no group: its jump waits for its next tick.
+//! Real sources count (made-up ones only if there are no others) if their pair is the symbol itself and their own
+//! newest price is fresh. A jump is not held: the group confirms it, and a source that leaves the group has no
+//! influence. If one source is enough there is no group: its jump waits for its next tick.
 
 use super::action::Action;
 use super::group::{PriceGroup, Refusal};
@@ -13,13 +13,13 @@ use crate::model::{Contribution, Mono, Price, Quote, SourcePrice, SourceVerdict,
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The source of a median, as quotes name it.
+/// The source of a median in quotes.
 const MEDIAN: &str = "median";
 
 type Standings = BTreeMap<u32, Standing>;
 
 impl SymbolState {
-    /// Makes the price of what the sources say now, where that is another one than before.
+    /// Makes a price of the current prices, if it differs from the last one.
     pub(super) fn agree(&mut self, symbol: &Symbol, settings: &Settings, now: Now) -> Vec<Action> {
         let made_up = settings.members.iter().all(|member| member.made_up);
         let last = self.out().filter(|out| out.mock == made_up).map(|out| out.price);
@@ -37,7 +37,7 @@ impl SymbolState {
         self.serve(symbol, &Arc::from(MEDIAN)).into_iter().chain([Action::Accept(quote)]).collect()
     }
 
-    /// The moments at which time alone may change the price: when a source does not count any longer.
+    /// The moments at which the price may change without an event: a source stops to count.
     pub(super) fn median_moments(&self, settings: &Settings, now: Now) -> Vec<Mono> {
         let standings = counted(settings).filter_map(|member| self.standings.get(&member.id));
         standings.filter_map(|standing| standing.fresh_until(&settings.rules, now)).collect()
@@ -50,13 +50,13 @@ fn counted(settings: &Settings) -> impl Iterator<Item = &Member> {
     settings.members.iter().filter(move |member| made_up || !member.made_up)
 }
 
-/// All that may count, and of them those whose price does.
+/// All members that may count, and those whose prices do.
 struct Candidates<'a> {
     symbol: &'a Symbol,
     settings: &'a Settings,
     now: Now,
     sources: Vec<Contribution>,
-    /// Places among `sources`, with the price there.
+    /// Positions in `sources`, with the price there.
     candidates: Vec<(usize, &'a Standing, &'a Quote)>,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Candidates<'a> {
         self.sources.push(Contribution { source: member.name.clone(), verdict, said });
     }
 
-    /// What became of each source's price, and the price that they make.
+    /// The verdict on each source's price, and the resulting price.
     fn decide(mut self, last: Option<Price>) -> (Vec<Contribution>, Result<Quote, Refusal>) {
         let prices: Vec<_> = self.candidates.iter().map(|(_, _, quote)| quote.price).collect();
         let group = PriceGroup::largest(&prices, self.settings.max_deviation, last);

@@ -1,11 +1,11 @@
-//! The recorder: what comes from the sources goes to a file, and nobody waits for it.
+//! Records what the sources send in a file, without making anything wait.
 //!
 //! ```text
-//! sessions ──lines──▶ a buffer of bounded size ──▶ one thread ──▶ output (the file, its turn, its lock)
+//! sessions ──lines──▶ a buffer of bounded size ──▶ one thread ──▶ recording_file (append, rotate, lock)
 //! ```
 //!
-//! A full buffer loses lines, and the file says how many. A file that cannot be written is told of once; then it is
-//! tried again later and later, and the feeder knows nothing of it. The form is that of `providers::recording`.
+//! A full buffer drops lines, and the file says how many. A file that cannot be written is logged once and tried again
+//! with growing pauses; the feeder is not affected. `providers::recording` defines the format.
 
 mod recording_file;
 
@@ -18,17 +18,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Bytes of lines that may wait for the thread: some seconds of the wildest market.
+/// Bytes of lines that may wait for the thread: some seconds of the busiest market.
 const WAITING: usize = 4 << 20;
 /// Pauses after the file could not be written.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for the last lines.
 const CLOSING: Duration = Duration::from_secs(1);
-/// Failures and losses are told of at most so often.
+/// Least time between two log lines about failures or losses.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// The one of the feeder. Dropped, it writes what waits, for a moment.
+/// The feeder's recorder. Dropping it writes what waits, for a moment.
 #[derive(Default)]
 pub(super) struct Recorder {
     shared: Arc<Shared>,
@@ -47,11 +47,11 @@ struct Shared {
 #[derive(Default)]
 struct State {
     lines: Vec<u8>,
-    /// Lines that found no room after those.
+    /// Lines dropped after those, for lack of room.
     lost: u64,
     /// Longest line that the file takes.
     longest: usize,
-    /// Where to go on, where that has changed.
+    /// The next file, if it has changed.
     next: Option<Option<Target>>,
     closing: bool,
     ended: bool,
@@ -64,7 +64,7 @@ impl Shared {
 }
 
 impl Recorder {
-    /// From now on records there, at most `max` bytes; `None`: nowhere. Sessions go on as they are.
+    /// Records to this file from now on, at most `max` bytes; `None`: nowhere. Sessions go on.
     pub(super) fn adopt(&mut self, path: Option<&Path>, max: u64) {
         let target = path.map(|path| Target { path: path.to_owned(), half: max / 2 });
         if target == self.target {
@@ -90,7 +90,7 @@ impl Recorder {
         }
     }
 
-    /// What a source is recorded with.
+    /// The recorder of one source.
     pub(super) fn for_source(&self, source: &str) -> SourceRecorder {
         SourceRecorder { shared: self.shared.clone(), source: source.into() }
     }
@@ -117,7 +117,7 @@ pub(super) struct SourceRecorder {
 }
 
 impl SourceRecorder {
-    /// A session of that leg begins.
+    /// Records the beginning of a session of that leg.
     pub(super) fn session(&self, leg: &'static str) -> SessionRecorder {
         let take = SessionRecorder { origin: self.clone(), leg, ended: false };
         take.line(&RecordedEvent::Begin);
@@ -125,7 +125,7 @@ impl SourceRecorder {
     }
 }
 
-/// Records one session. Dropped, it says that the session was cut off from our side.
+/// Records one session. Dropping it records that the session was cut off by this side.
 pub(super) struct SessionRecorder {
     origin: SourceRecorder,
     leg: &'static str,
@@ -133,12 +133,12 @@ pub(super) struct SessionRecorder {
 }
 
 impl SessionRecorder {
-    /// What came, with the status of an answer over HTTP.
+    /// Records a payload; with a status it is an answer over HTTP.
     pub(super) fn raw(&self, status: Option<u16>, bytes: &[u8]) {
         self.line(&RecordedEvent::Raw(status, bytes));
     }
 
-    /// How the session ended.
+    /// Records how the session ended.
     pub(super) fn end(&mut self, fault: &Fault) {
         self.ended = true;
         self.line(&RecordedEvent::End(&fault.to_string()));
@@ -153,7 +153,7 @@ impl SessionRecorder {
         let at = i64::try_from(at.as_nanos()).unwrap_or(i64::MAX);
         let mut state = shared.state();
         let before = state.lines.len();
-        // After a loss nothing gets in before the file says so: lines stay where they belong.
+        // After a loss nothing is recorded before the loss itself, so that lines stay in order.
         if state.lost == 0 {
             recording::write(&mut state.lines, at, &self.origin.source, self.leg, event);
         }
@@ -175,10 +175,10 @@ impl Drop for SessionRecorder {
     }
 }
 
-/// What the thread has to do, in this order.
+/// The thread's work, in this order.
 struct Job {
     lines: Vec<u8>,
-    /// So many were lost after them.
+    /// Lines lost after those.
     lost: u64,
     /// Another file, or none.
     turn: Option<Option<Target>>,
@@ -186,7 +186,7 @@ struct Job {
 }
 
 impl Shared {
-    /// Waits for something to do.
+    /// Waits for work.
     fn job(&self) -> Job {
         let idle = |state: &mut State| {
             state.lines.is_empty() && state.lost == 0 && state.next.is_none() && !state.closing
@@ -201,7 +201,7 @@ impl Shared {
         }
     }
 
-    /// Waits until the time is over, or what is to be done has changed. True when it has.
+    /// Waits until the time is over, or until the work has changed: then true.
     fn pause(&self, time: Duration) -> bool {
         let same = |state: &mut State| state.next.is_none() && !state.closing;
         let (state, _) =
@@ -210,7 +210,7 @@ impl Shared {
     }
 }
 
-/// The thread: it alone touches the file.
+/// The thread's loop: only this thread touches the file.
 fn work(shared: &Shared) {
     let mut writer = Writer {
         shared,
@@ -223,7 +223,7 @@ fn work(shared: &Shared) {
     while !end {
         let mut job = shared.job();
         if carried.len() > WAITING {
-            // One bad path after another: what came since the first is lost.
+            // Several bad paths in a row: the lines since the first one are lost.
             job.lost += job.lines.iter().filter(|byte| **byte == b'\n').count() as u64;
             job.lines.clear();
         }
@@ -235,25 +235,25 @@ fn work(shared: &Shared) {
         }
         carried.append(&mut job.lines);
         end = job.end;
-        // Lines are of the file before, where there was one and it takes them.
+        // Lines go to the previous file, if there is one and it takes them.
         if writer.target.is_some() {
             writer.write(&mut carried, job.turn.is_some() || end);
         }
         if let Some(target) = job.turn {
-            // A file that cannot be had is told of now, and not with the first line.
+            // Opens the file now, so that a failure is logged before the first line.
             (writer.target, writer.output, writer.failures) = (target, None, LossLimiter::default());
             writer.write(&mut carried, end);
         }
-        // A buffer that grew in a burst is not kept for ever.
+        // Frees a buffer that grew in a burst.
         carried.shrink_to(WAITING / 16);
     }
-    // The lock goes first: who waits for the end may be about to take it.
+    // Unlocks the file first: the next owner may wait for this thread's end.
     drop(writer);
     shared.state().ended = true;
     shared.ended.notify_all();
 }
 
-/// Says a thing now and not again for a while, with how often it was.
+/// Limits a log line, and counts what was not logged.
 #[derive(Default)]
 struct LossLimiter {
     at: Option<Instant>,
@@ -280,15 +280,15 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes all of it, however often it takes. Gives up when there is something else to do, at once in a `hurry`;
-    /// what is left then is for the next file.
+    /// Writes all lines, with as many tries as needed. Gives up if there is other work, at once in a `hurry`; the rest
+    /// is left for the next file.
     fn write(&mut self, lines: &mut Vec<u8>, hurry: bool) {
         let Some(target) = self.target.clone() else { return lines.clear() };
         let file = target.path.display();
         let (mut left, mut failed, mut told) = (&lines[..], false, false);
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         while let Err(error) = self.attempt(&target, &mut left) {
-            // Whatever was wrong with it, the next try opens it anew.
+            // The next try opens the file again, whatever the error.
             self.output = None;
             if !std::mem::replace(&mut failed, true) && self.failures.tell(1).is_some() {
                 told = true;
