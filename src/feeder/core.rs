@@ -8,8 +8,8 @@ use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceConfig, Provider, ProviderKind};
-use crate::model::{Candles, LogLimiter, Mono, Quote, SourceVerdict, Symbol};
-use crate::protocol::cluster::Generation;
+use crate::model::{LogLimiter, Mono, SourceVerdict, Symbol};
+use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Content, Fault, Http, Source, build};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,34 +46,12 @@ impl Plan {
     }
 }
 
-/// What the feeder says.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FeederOutput {
-    /// A symbol's price; `seq` is 0 for the master to set.
-    Quote(Quote),
-    /// All sources in their order: at once when a state changes, else at most one a second.
-    Sources(Vec<SourceStatus>),
-    /// All symbols for whose price the sources do not agree (median), and why; with the sources, when it changes.
-    Refused(BTreeMap<Symbol, String>),
-    /// The newest candles of a symbol: at most one message a second.
-    Candles(Candles),
-    /// The answer to an [`CandleRequest`].
-    Answer {
-        /// Who asked.
-        to: Generation,
-        /// Its number for it.
-        request: u64,
-        /// As JSON; `None`: there is no such symbol.
-        text: Option<Box<str>>,
-    },
-}
-
 /// [`serve`] without anybody who asks, and without a file.
 pub async fn run(
     plans: watch::Receiver<Arc<Plan>>,
     clock: Clock,
     http: Arc<Http>,
-    out: impl FnMut(FeederOutput),
+    out: impl FnMut(FromFeeder),
 ) {
     let (_nobody, asks) = mpsc::channel(1);
     serve(plans, (asks, CandleService::default()), clock, http, out).await;
@@ -86,7 +64,7 @@ pub(super) async fn serve(
     (mut asks, candles): (mpsc::Receiver<CandleRequest>, CandleService),
     clock: Clock,
     http: Arc<Http>,
-    out: impl FnMut(FeederOutput),
+    out: impl FnMut(FromFeeder),
 ) {
     let plan = plans.borrow_and_update().clone();
     let (notes, mut inbox) = broadcast::channel(NOTES);
@@ -160,7 +138,7 @@ struct RunningSource {
     _task: AbortOnDropHandle<()>,
 }
 
-impl<F: FnMut(FeederOutput)> Core<F> {
+impl<F: FnMut(FromFeeder)> Core<F> {
     fn new(
         plan: &Plan,
         (clock, candles): (Clock, CandleService),
@@ -292,7 +270,7 @@ impl<F: FnMut(FeederOutput)> Core<F> {
         let actions = self.policy.wake(now);
         self.perform(actions);
         for candles in self.candles.wake(now) {
-            (self.out)(FeederOutput::Candles(candles));
+            (self.out)(FromFeeder::Candles(candles));
         }
         let now = now.mono;
         for running in &mut self.running {
@@ -325,10 +303,12 @@ impl<F: FnMut(FeederOutput)> Core<F> {
 
     fn tell_table(&mut self) {
         let row = |running: &RunningSource| running.row.told(&self.policy.part(&self.symbol, running.id));
-        let table = self.running.iter().map(row).collect();
-        (self.out)(FeederOutput::Sources(table));
+        let table: Vec<SourceStatus> = self.running.iter().map(row).collect();
+        if let Ok(json) = serde_json::to_string(&table) {
+            (self.out)(FromFeeder::Sources(json.into()));
+        }
         if let Some(refused) = self.agreement.tell() {
-            (self.out)(FeederOutput::Refused(refused));
+            (self.out)(FromFeeder::Refused(refused));
         }
     }
 
@@ -357,7 +337,7 @@ impl<F: FnMut(FeederOutput)> Core<F> {
 
     fn answer(&mut self, ask: &CandleRequest) {
         let text = self.candles.answer(ask);
-        (self.out)(FeederOutput::Answer { to: ask.to, request: ask.request, text });
+        (self.out)(FromFeeder::Answer { to: ask.to, request: ask.request, text });
     }
 
     /// The last words.
@@ -372,7 +352,7 @@ impl<F: FnMut(FeederOutput)> Core<F> {
                     let (recorded, now) = (self.is_recorded(&quote.source), self.clock.now());
                     self.candles.take(&quote, recorded, now);
                 }
-                Action::Publish(quote) => (self.out)(FeederOutput::Quote(quote)),
+                Action::Publish(quote) => (self.out)(FromFeeder::Tick(quote)),
                 Action::Serve { symbol, from, to } => {
                     let now = self.clock.now().mono;
                     let limiter = self.served.entry(symbol.clone()).or_default();

@@ -3,15 +3,15 @@
 use super::candles::{CandleRequest, CandleService};
 use super::core::serve;
 use super::lines::{LineReaders, Marks};
-use super::{Clock, FeederOutput, Plan};
+use super::{Clock, Plan};
 use crate::config::Config;
 use crate::log;
+use crate::os::loops::Loops;
 use crate::os::process::usage;
 use crate::programs::guard_programs;
-use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION};
-use crate::protocol::link::{LinkReceiver, LinkSender};
+use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION, send_beats};
+use crate::protocol::link::{LinkReceiver, LinkSender, attach};
 use crate::providers::{Http, Proxies};
-use crate::supervisor::attach;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ pub fn run() -> ExitCode {
 
 async fn live() -> io::Result<()> {
     let (sender, mut receiver, writer) = attach()?;
-    tokio::spawn(writer.run());
+    let mut loops = Loops::default();
+    loops.spawn("link", writer.run());
     let hello =
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
@@ -53,37 +54,29 @@ async fn live() -> io::Result<()> {
     lines.adopt(&config, &mut desk.marks);
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
-    tokio::spawn(beat(sender.clone()));
-    let out = move |said| {
-        let message = match said {
-            FeederOutput::Quote(quote) => FromFeeder::Tick(quote),
-            FeederOutput::Sources(table) => match serde_json::to_string(&table) {
-                Ok(json) => FromFeeder::Sources(json.into()),
-                Err(_) => return,
-            },
-            FeederOutput::Refused(refused) => FromFeeder::Refused(refused),
-            FeederOutput::Candles(candles) => FromFeeder::Candles(candles),
-            FeederOutput::Answer { to, request, text } => FromFeeder::Answer { to, request, text },
-        };
-        // A master that does not listen is dead or will kill us: a price that nobody hears is no loss.
-        let _ = sender.send(&message);
-    };
+    loops.spawn("beat", beat(sender.clone()));
+    // A master that does not listen is dead or will kill this process: a price that nobody hears is no loss.
+    let out = move |message| _ = sender.send(&message);
     let feeding = serve(watching, (asks, candles), Clock::system(), Arc::new(http), out);
-    tokio::pin!(feeding);
-    loop {
-        tokio::select! {
-            () = &mut feeding => return Ok(()),
-            plan = desk.next_plan(&mut receiver) => match plan? {
-                Some((plan, config)) => {
-                    lines.adopt(&config, &mut desk.marks);
-                    let _ = plans.send(Arc::new(plan));
-                }
-                None => break,
-            },
+    let hearing = async {
+        while let Some((plan, config)) = desk.next_plan(&mut receiver).await? {
+            lines.adopt(&config, &mut desk.marks);
+            let _ = plans.send(Arc::new(plan));
         }
-    }
+        io::Result::Ok(())
+    };
+    tokio::pin!(feeding);
+    let living = async {
+        tokio::select! {
+            () = &mut feeding => Ok(false),
+            heard = hearing => heard.map(|()| true),
+        }
+    };
+    let told = loops.during(living).await.map_err(|ended| io::Error::other(ended.to_string()))??;
     drop((plans, lines));
-    let _ = timeout(LAST, feeding).await;
+    if told {
+        let _ = timeout(LAST, feeding).await;
+    }
     Ok(())
 }
 
@@ -132,13 +125,9 @@ impl Desk {
 }
 
 async fn beat(sender: LinkSender) {
-    let mut every = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        every.tick().await;
+    let beat = || {
         let usage = usage();
-        let counters = Counters { cpu_us: usage.cpu_us, rss: usage.rss, ..Counters::default() };
-        if sender.send(&FromFeeder::Beat(Box::new(counters))).is_err() {
-            return;
-        }
-    }
+        FromFeeder::Beat(Box::new(Counters { cpu_us: usage.cpu_us, rss: usage.rss, ..Counters::default() }))
+    };
+    send_beats(&sender, beat).await;
 }

@@ -1,9 +1,9 @@
 //! The feeder: the one process that talks to exchanges.
 //!
 //! ```text
-//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ FeederOutput::Quote
-//!                                                              ├────▶ table ──────────▶ FeederOutput::Sources
-//!                                                              └────▶ candles ──────▶ FeederOutput::Candles, Answer
+//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
+//!                                                              ├────▶ table ──────────▶ FromFeeder::Sources
+//!                                                              └────▶ candles ────────▶ FromFeeder::Candles, Answer
 //!                                                                     history (pure), store (a thread, a file)
 //! files, programs ──▶ lines (for streams) ──▶ the link to the master
 //! ```
@@ -22,7 +22,7 @@ mod source;
 mod table;
 
 pub use candles::CandleRequest;
-pub use core::{FeederOutput, Plan, run};
+pub use core::{Plan, run};
 pub use life::run as run_process;
 pub use table::{SourceState, SourceStatus};
 

@@ -1,6 +1,7 @@
 //! Questions to the master that wait for its answer.
 
 use super::State;
+use super::sessions::SessionRef;
 use crate::model::SessionId;
 use crate::protocol::cluster::{Answer, Outcome, Verdict};
 use crate::session::Key;
@@ -12,6 +13,14 @@ use tokio::sync::oneshot;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::worker) struct Lost;
 
+/// The master's answer to a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::worker) struct Reply {
+    pub(in crate::worker) text: String,
+    /// Where the next page of a list begins.
+    pub(in crate::worker) next: Option<u32>,
+}
+
 /// Who waits.
 #[derive(Debug)]
 pub(super) enum Waiter {
@@ -20,7 +29,7 @@ pub(super) enum Waiter {
     /// An administrator's message.
     Publish(oneshot::Sender<u32>),
     /// A question; `None`: there is no such thing.
-    Question(oneshot::Sender<Option<String>>),
+    Question(oneshot::Sender<Option<Reply>>),
     /// A session that published.
     Session {
         key: Key,
@@ -41,7 +50,7 @@ pub(super) enum Waiter {
 pub(in crate::worker) struct Requests {
     last: u64,
     waiting: HashMap<u64, Waiter, foldhash::fast::RandomState>,
-    pub(super) opens: HashMap<SessionId, (Key, oneshot::Sender<Verdict>), RandomState>,
+    pub(super) opens: HashMap<SessionId, (SessionRef, oneshot::Sender<Verdict>), RandomState>,
 }
 
 impl Requests {
@@ -76,7 +85,7 @@ impl Requests {
     }
 
     /// A number for a question, and where its answer comes.
-    pub(in crate::worker) fn question(&mut self) -> (u64, oneshot::Receiver<Option<String>>) {
+    pub(in crate::worker) fn question(&mut self) -> (u64, oneshot::Receiver<Option<Reply>>) {
         let (sender, receiver) = oneshot::channel();
         (self.expect(Waiter::Question(sender)), receiver)
     }
@@ -95,10 +104,9 @@ impl Requests {
 impl State {
     /// The master has decided on a session.
     pub(in crate::worker) fn opened(&mut self, session: SessionId, verdict: Verdict) {
-        if let Some((key, waiter)) = self.requests.opens.remove(&session) {
-            let same = self.sessions.get(key as usize).is_some_and(|own| own.id == session);
-            if verdict == Verdict::Accepted && same {
-                self.accepted(key);
+        if let Some((at, waiter)) = self.requests.opens.remove(&session) {
+            if verdict == Verdict::Accepted {
+                self.accepted(at);
             }
             // A client that has gone in the meantime has taken its session back already.
             let _ = waiter.send(verdict);
@@ -125,8 +133,9 @@ impl State {
     pub(in crate::worker) fn answer(&mut self, request: u64, answer: &Answer<'_>) {
         if let Some(Waiter::Question(waiter)) = self.requests.waiting.remove(&request) {
             let _ = waiter.send(match answer {
-                Answer::Text(text) => Some((*text).to_owned()),
-                Answer::Done => Some(String::new()),
+                Answer::Text(text) => Some(Reply { text: (*text).to_owned(), next: None }),
+                Answer::Page { text, next } => Some(Reply { text: (*text).to_owned(), next: *next }),
+                Answer::Done => Some(Reply::default()),
                 Answer::NotFound => None,
             });
         }
