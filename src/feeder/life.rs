@@ -1,8 +1,8 @@
 //! The feeder as a process: the link to the master on one side, [`super::run`] on the other.
 
-use super::chronicle::{Ask, Chronicle};
+use super::candles::{CandleRequest, CandleService};
 use super::core::serve;
-use super::lines::{Lines, Marks};
+use super::lines::{LineReaders, Marks};
 use super::{Clock, Plan};
 use crate::config::Config;
 use crate::log;
@@ -47,17 +47,17 @@ async fn live() -> io::Result<()> {
     let (questions, asks) = mpsc::channel(ASKS);
     let mut desk = Desk { questions, sender: sender.clone(), marks: Marks::new() };
     let Some((plan, config)) = desk.next_plan(&mut receiver).await? else { return Ok(()) };
-    let chronicle = Chronicle::open(&config, plan.made_up_only()).await;
+    let candles = CandleService::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
     guard_programs();
-    let mut lines = Lines::new(sender.clone());
+    let mut lines = LineReaders::new(sender.clone());
     lines.adopt(&config, &mut desk.marks);
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
     loops.spawn("beat", beat(sender.clone()));
     // A master that does not listen is dead or will kill this process: a price that nobody hears is no loss.
     let out = move |message| _ = sender.send(&message);
-    let feeding = serve(watching, (asks, chronicle), Clock::system(), Arc::new(http), out);
+    let feeding = serve(watching, (asks, candles), Clock::system(), Arc::new(http), out);
     let hearing = async {
         while let Some((plan, config)) = desk.next_plan(&mut receiver).await? {
             lines.adopt(&config, &mut desk.marks);
@@ -82,7 +82,7 @@ async fn live() -> io::Result<()> {
 
 /// Where the master's questions go, and how far it says that files have been read.
 struct Desk {
-    questions: mpsc::Sender<Ask>,
+    questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,
     marks: Marks,
 }
@@ -106,7 +106,7 @@ impl Desk {
                     }
                     ToFeeder::Resume { of, mark } => _ = self.marks.insert(of.to_owned(), mark),
                     ToFeeder::Ask { to, request, symbol, interval, limit } => {
-                        self.ask(Ask { to, request, symbol: symbol.into(), interval, limit });
+                        self.ask(CandleRequest { to, request, symbol: symbol.into(), interval, limit });
                     }
                 }
             }
@@ -116,9 +116,9 @@ impl Desk {
         }
     }
 
-    fn ask(&self, ask: Ask) {
+    fn ask(&self, ask: CandleRequest) {
         if let Err(error) = self.questions.try_send(ask) {
-            let Ask { to, request, .. } = error.into_inner();
+            let CandleRequest { to, request, .. } = error.into_inner();
             let _ = self.sender.send(&FromFeeder::Answer { to, request, text: None });
         }
     }

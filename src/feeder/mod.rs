@@ -3,7 +3,7 @@
 //! ```text
 //! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
 //!                                                              ├────▶ table ──────────▶ FromFeeder::Sources
-//!                                                              └────▶ chronicle ──────▶ FromFeeder::Candles, Answer
+//!                                                              └────▶ candles ──────▶ FromFeeder::Candles, Answer
 //!                                                                     history (pure), store (a thread, a file)
 //! files, programs ──▶ lines (for streams) ──▶ the link to the master
 //! ```
@@ -12,22 +12,16 @@
 //! caller of [`run`], who owns the link to the master.
 
 mod agreement;
-mod chronicle;
+mod candles;
 mod core;
-mod history;
-mod journal;
 mod life;
 mod lines;
-mod median;
 mod policy;
 mod recorder;
-mod sanity;
-mod series;
 mod source;
-mod store;
 mod table;
 
-pub use chronicle::Ask;
+pub use candles::CandleRequest;
 pub use core::{Plan, run};
 pub use life::run as run_process;
 pub use table::{SourceState, SourceStatus};

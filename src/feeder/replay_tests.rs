@@ -5,8 +5,8 @@ use super::*;
 use crate::config::{OnStale, ProviderKind};
 use crate::model::{Price, Quote};
 use crate::providers::Proxies;
-use crate::providers::standin::eventually;
-use crate::providers::standin::exchange::Exchange;
+use crate::providers::tests::standin::eventually;
+use crate::providers::tests::standin::exchange::Exchange;
 use std::path::Path;
 use std::sync::Mutex;
 

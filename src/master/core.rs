@@ -9,7 +9,7 @@ use super::reload::Reloads;
 use super::rooms::Rooms;
 use super::router::Router;
 use crate::config::{Config, Loaded, Source, WorkerCount};
-use crate::model::{Candles, Health, Hush, Mono, Quote, Symbol};
+use crate::model::{Candles, Health, LogLimiter, Mono, Quote, Symbol};
 use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
@@ -57,9 +57,9 @@ pub(super) struct Master {
     /// Number of the last published price of each symbol.
     pub(super) numbers: BTreeMap<Symbol, u64>,
     /// What the log says of where prices come from: sources may take turns each second.
-    pub(super) origins: BTreeMap<Symbol, Hush<Origin>>,
+    pub(super) origins: BTreeMap<Symbol, LogLimiter<Origin>>,
     /// How old each symbol's price was found to be, and what the log says of it.
-    pub(super) states: BTreeMap<Symbol, (Option<Health>, Hush<Health>)>,
+    pub(super) states: BTreeMap<Symbol, (Option<Health>, LogLimiter<Health>)>,
     /// Whether a real price has ever been served.
     pub(super) real_before: bool,
     /// The feeder's sources as JSON.
@@ -299,8 +299,8 @@ impl Master {
         let origin = |quote: &Quote| (quote.source.clone(), quote.pair.clone(), quote.mock);
         let new = origin(&quote);
         if self.prices.get(&quote.symbol).map(origin).as_ref() != Some(&new) {
-            let hush = self.origins.entry(quote.symbol.clone()).or_default();
-            if let Some(hushed) = hush.change(new.clone(), clock::mono()) {
+            let limiter = self.origins.entry(quote.symbol.clone()).or_default();
+            if let Some(hushed) = limiter.change(new.clone(), clock::mono()) {
                 tell_origin(&quote.symbol, &new, hushed);
             }
         }
@@ -310,8 +310,8 @@ impl Master {
 
     /// Each second, and whenever the supervisor or the router has something due.
     pub(super) fn tick(&mut self, now: Mono) {
-        for (symbol, hush) in &mut self.origins {
-            if let Some((origin, hushed)) = hush.wake(now) {
+        for (symbol, limiter) in &mut self.origins {
+            if let Some((origin, hushed)) = limiter.wake(now) {
                 tell_origin(symbol, &origin, hushed);
             }
         }
@@ -328,11 +328,11 @@ impl Master {
         let (rules, boot) = (self.config.price.rules(), clock::boot());
         for (symbol, quote) in &self.prices {
             let (state, known) = (quote.health(&rules, boot), self.states.entry(symbol.clone()).or_default());
-            let (before, hush) = known;
+            let (before, limiter) = known;
             let news = if before.replace(state).is_some_and(|before| before != state) {
-                hush.change(state, now).map(|hushed| (state, hushed))
+                limiter.change(state, now).map(|hushed| (state, hushed))
             } else {
-                hush.wake(now)
+                limiter.wake(now)
             };
             let Some((state, hushed)) = news else { continue };
             let (price, source, age_s) = (quote.price, &*quote.source, quote.age(boot).as_secs());

@@ -125,7 +125,7 @@ impl Master {
         }
         if let Some(candidate) = self.reloads.candidate.take() {
             self.listeners = candidate.listeners;
-            self.kept.keep(&self.listeners);
+            self.kept.keep(self.listeners.own());
             self.put_in_force(*candidate.loaded, candidate.config, candidate.json);
             self.log_listening();
             self.conclude(candidate.outcome);

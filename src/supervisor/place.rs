@@ -2,9 +2,9 @@
 //! way out.
 
 use crate::config::Cluster;
+use crate::model::words;
 use crate::model::{Backoff, Mono};
 use crate::protocol::cluster::{Generation, Role};
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -12,33 +12,20 @@ use std::time::Duration;
 /// A drained process ends by itself; so much longer than its drain it has before it is killed.
 pub(super) const LEAVING: Duration = Duration::from_secs(1);
 
-/// What people see of a process, or of a role that has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Started, not ready yet.
-    Starting,
-    /// At work.
-    Ready,
-    /// On its way out.
-    Draining,
-    /// Dead; it will be started again.
-    Backoff,
-    /// Dead too often: given up until somebody revives it.
-    Failed,
-}
-
-impl State {
-    /// Its word in the statistics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Backoff => "backoff",
-            Self::Failed => "failed",
-        }
+words! {
+    /// What people see of a process, or of a role that has none.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum State {
+        /// Started, not ready yet.
+        Starting = "starting",
+        /// At work.
+        Ready = "ready",
+        /// On its way out.
+        Draining = "draining",
+        /// Dead; it will be started again.
+        Backoff = "backoff",
+        /// Dead too often: given up until somebody revives it.
+        Failed = "failed",
     }
 }
 
