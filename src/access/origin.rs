@@ -4,7 +4,7 @@
 use super::client::Client;
 use super::host::Host;
 use crate::config::{Config, Listen};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// What a foreign page may send.

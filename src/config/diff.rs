@@ -1,7 +1,7 @@
 //! What a change of the configuration means: which keys, and what each of them needs.
 
-use super::keys::{Effect, effect_of};
-use super::valid::Config;
+use super::table::Effect;
+use super::valid::{Config, effect_of};
 use serde_json::{Map, Value};
 
 /// One changed key.
@@ -61,14 +61,7 @@ fn providers(old: &Object, new: &Object, keys: &mut Vec<String>) {
     for (name, a, b) in pairs(old, new) {
         match (a.get("kind"), b.get("kind")) {
             (Some(Value::Object(a)), Some(Value::Object(b))) if a.get("kind") == b.get("kind") => {
-                for (field, _, _) in pairs(a, b) {
-                    let key = match field {
-                        "repeat" => "loop",
-                        "api_key" => "api_key_file",
-                        field => field,
-                    };
-                    keys.push(format!("provider.{name}.{key}"));
-                }
+                keys.extend(pairs(a, b).map(|(key, _, _)| format!("provider.{name}.{key}")));
             }
             (Some(_), Some(_)) => keys.push(format!("provider.{name}.kind")),
             _ => keys.push(format!("provider.{name}")),

@@ -2,13 +2,13 @@
 
 use super::fault::{Fault, Faults, Origin};
 use super::file::Reading;
-use super::keys::SECTIONS;
+use super::kind::PATH;
 use super::layers::Layers;
 use super::reader::Reader;
 use super::snapshot::Snapshot;
 use super::source::Source;
-use super::valid::Config;
-use super::{build, derive};
+use super::valid::{Config, FOLDERS, sections};
+use super::{derive, rules};
 use std::path::PathBuf;
 
 /// A valid configuration and how it came to be.
@@ -79,7 +79,10 @@ pub fn load_snapshot(source: &Source, snapshot: &Snapshot) -> Result<Loaded, Fau
     let mut layers = Layers::of(source, snapshot, &mut faults);
     let kinds = derive::derive(source, &mut layers, &mut faults);
     let mut reader = Reader::new(source, &layers, faults);
-    let built = build::config(&mut reader, &kinds);
+    let built = Config::read(&mut reader, &kinds);
+    if let Ok(config) = &built {
+        rules::check(&mut reader, config);
+    }
     let Reader { mut faults, mut warnings, secrets, .. } = reader;
     match built {
         Ok(config) if faults.0.is_empty() => {
@@ -111,7 +114,7 @@ pub fn control_socket(source: &Source) -> PathBuf {
     let mut layers = Layers::of(source, &Snapshot::read(source), &mut faults);
     derive::derive(source, &mut layers, &mut faults);
     let mut reader = Reader::new(source, &layers, faults);
-    let path = reader.path("control.socket").ok().flatten();
+    let path = reader.get("control.socket", &PATH).ok().flatten();
     path.unwrap_or_else(|| source.socket.clone())
 }
 
@@ -134,10 +137,11 @@ fn sort(faults: &mut Faults, snapshot: &Snapshot) {
 }
 
 fn settings(layers: &Layers) -> Vec<Setting> {
+    let places: Vec<_> = sections().iter().map(|table| table.name).chain(FOLDERS).collect();
     let mut keys: Vec<_> = layers.keys.iter().collect();
     keys.sort_by_cached_key(|(key, layered)| {
         let (section, rest) = key.split_once('.').unwrap_or((key, ""));
-        let place = SECTIONS.iter().position(|known| *known == section);
+        let place = places.iter().position(|known| *known == section);
         let provider = rest.split_once('.').map(|(name, _)| name.to_owned());
         (place, provider, layered.rank, (*key).clone())
     });

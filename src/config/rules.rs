@@ -1,9 +1,8 @@
 //! Rules over several keys.
 
-use super::endpoints;
 use super::reader::Reader;
-use super::units::human;
-use super::valid::{Config, Environment, Policy, ProviderKind};
+use super::units::{Environment, human};
+use super::valid::{Config, Policy, ProviderKind, check_streams};
 use std::net::{IpAddr, SocketAddr};
 
 /// Checks them all; each is told only where its keys are good in themselves.
@@ -12,7 +11,7 @@ pub(crate) fn check(r: &mut Reader<'_>, config: &Config) {
     prices(r, config);
     addresses(r, config);
     places(r, config);
-    endpoints::check(r, config);
+    check_streams(r, config);
     r.rule(
         &["ws.root", "ws.echo"],
         config.ws.root != "echo" || config.ws.echo,

@@ -3,7 +3,7 @@
 
 use super::fault::{Fault, Faults, Origin, unknown};
 use super::file;
-use super::valid::Environment;
+use super::units::Environment;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
