@@ -1,10 +1,10 @@
 //! Defaults that depend on other values: the socket's place, the page's address, the symbols, each provider's keys.
 
+use super::entry::Table;
 use super::fault::{Faults, distance, unknown};
 use super::layers::Layers;
-use super::reader::one_of;
+use super::read::one_of;
 use super::source::Source;
-use super::table::Table;
 use super::units::Environment;
 use super::valid::{default_streams, kinds};
 use super::value::{Item, Value, quoted};

@@ -1,6 +1,6 @@
 //! What a change of the configuration means: which keys, and what each of them needs.
 
-use super::table::Effect;
+use super::entry::Effect;
 use super::valid::{Config, effect_of};
 use serde_json::{Map, Value};
 

@@ -1,8 +1,9 @@
 //! Kinds of values: how each is read, and its words in the documentation.
 
+use super::entry::LATER;
 use super::fault::Origin;
 use super::file::Reading;
-use super::reader::{self, Wrong, distinct, duration, list, must_be, one_of, real, text, whole, wrong};
+use super::read::{self, Wrong, distinct, duration, list, must_be, one_of, real, text, whole, wrong};
 use super::source::Source;
 use super::units::{self, human, human_size};
 use super::value::{Item, Value};
@@ -68,15 +69,15 @@ pub(crate) const FLAG: Own<bool> = Own("true or false", |item, _| match item.val
 pub(crate) const TEXT: Own<String> = Own("a text", |item, _| text(item).map(str::to_owned));
 /// An empty text is none.
 pub(crate) const PATH: Own<Option<PathBuf>> =
-    Own("a path, empty for none", |item, at| reader::place(item, at.base()));
+    Own("a path, empty for none", |item, at| read::place(item, at.base()));
 pub(crate) const RATE: Own<Rate> = Own("a rate, 0 for no limit", |item, _| match &item.value {
     Value::Whole(0) => Ok(Rate::OFF),
     Value::Text(text) => {
-        Rate::parse(text).map_err(|error| must_be(item, reader::after_must_be(&error.to_string())))
+        Rate::parse(text).map_err(|error| must_be(item, read::after_must_be(&error.to_string())))
     }
     _ => Err(must_be(item, "a rate (\"10/s\", \"300/5m\", 0 for no limit)")),
 });
-pub(crate) const SYMBOL: Own<Symbol> = Own("a symbol", |item, _| reader::symbol(item));
+pub(crate) const SYMBOL: Own<Symbol> = Own("a symbol", |item, _| read::symbol(item));
 
 /// A time in a range.
 pub(crate) struct Time(pub(crate) RangeInclusive<Duration>);
@@ -192,7 +193,7 @@ impl<T: Copy> Kind for Choice<T> {
         if let Some((_, value)) = self.words.iter().find(|(name, _)| *name == word) {
             Ok(*value)
         } else if self.later.contains(&word) {
-            Err(wrong(item, format!("\"{word}\" is {}", super::table::LATER)))
+            Err(wrong(item, format!("\"{word}\" is {}", LATER)))
         } else {
             Err(must_be(item, &self.takes()))
         }

@@ -1,12 +1,11 @@
 //! The layers, laid on each other: each key with its value, where that comes from and what it hides.
 
+use super::entry::{LATER, Table, is_later};
 use super::fault::{Faults, Origin, distance, unknown};
 use super::file::{self, Content};
 use super::snapshot::Snapshot;
 use super::source::{PREFIX, Source};
-use super::table::{LATER, Table};
 use super::units::{Environment, NAME_RULE, is_name};
-use super::valid::{FOLDERS, is_later, sections};
 use super::value::{self, Item, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub(crate) struct Layered {
 pub(crate) struct Layers {
     pub(crate) keys: BTreeMap<String, Layered>,
     /// All sections, in the order of the documentation.
-    sections: Vec<&'static str>,
+    pub(crate) sections: Vec<&'static str>,
     /// NAME of each `[provider.NAME]` that is written, and where.
     pub(crate) providers: BTreeMap<String, Origin>,
     /// Whether a file could not be read, so that keys may be missing for no fault of theirs.
@@ -39,11 +38,11 @@ pub(crate) struct Layers {
 
 impl Layers {
     /// Lays them all.
-    pub(crate) fn of(source: &Source, snapshot: &Snapshot, faults: &mut Faults) -> Self {
+    pub(crate) fn of(tables: &[Table], source: &Source, snapshot: &Snapshot, faults: &mut Faults) -> Self {
         let mut layers = Self::default();
-        for table in sections() {
+        for table in tables {
             layers.sections.push(table.name);
-            layers.set_defaults(table.name, &table, source.environment);
+            layers.set_defaults(table.name, table, source.environment);
         }
         layers.sections.extend(FOLDERS);
         layers.add_files(source, snapshot, faults);
@@ -249,5 +248,7 @@ impl Layers {
     }
 }
 
+/// Sections that hold other sections, behind all others.
+const FOLDERS: [&str; 3] = ["provider", "streams", "channels"];
 /// More sources than anybody has.
 const MOST_PROVIDERS: usize = 64;

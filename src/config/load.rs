@@ -7,7 +7,7 @@ use super::layers::Layers;
 use super::reader::Reader;
 use super::snapshot::Snapshot;
 use super::source::Source;
-use super::valid::{Config, FOLDERS, sections};
+use super::valid::{Config, sections};
 use super::{derive, rules};
 use std::path::PathBuf;
 
@@ -76,7 +76,7 @@ pub fn load(source: &Source) -> Result<Loaded, Faults> {
 /// As there.
 pub fn load_snapshot(source: &Source, snapshot: &Snapshot) -> Result<Loaded, Faults> {
     let mut faults = Faults::default();
-    let mut layers = Layers::of(source, snapshot, &mut faults);
+    let mut layers = Layers::of(&sections(), source, snapshot, &mut faults);
     let kinds = derive::derive(source, &mut layers, &mut faults);
     let mut reader = Reader::new(source, &layers, faults);
     let built = Config::read(&mut reader, &kinds);
@@ -111,7 +111,7 @@ pub fn load_snapshot(source: &Source, snapshot: &Snapshot) -> Result<Loaded, Fau
 #[must_use]
 pub fn control_socket(source: &Source) -> PathBuf {
     let mut faults = Faults::default();
-    let mut layers = Layers::of(source, &Snapshot::read(source), &mut faults);
+    let mut layers = Layers::of(&sections(), source, &Snapshot::read(source), &mut faults);
     derive::derive(source, &mut layers, &mut faults);
     let mut reader = Reader::new(source, &layers, faults);
     let path = reader.get("control.socket", &PATH).ok().flatten();
@@ -137,11 +137,10 @@ fn sort(faults: &mut Faults, snapshot: &Snapshot) {
 }
 
 fn settings(layers: &Layers) -> Vec<Setting> {
-    let places: Vec<_> = sections().iter().map(|table| table.name).chain(FOLDERS).collect();
     let mut keys: Vec<_> = layers.keys.iter().collect();
     keys.sort_by_cached_key(|(key, layered)| {
         let (section, rest) = key.split_once('.').unwrap_or((key, ""));
-        let place = places.iter().position(|known| *known == section);
+        let place = layers.sections.iter().position(|known| *known == section);
         let provider = rest.split_once('.').map(|(name, _)| name.to_owned());
         (place, provider, layered.rank, (*key).clone())
     });

@@ -7,11 +7,13 @@
 mod check;
 mod derive;
 mod diff;
+mod entry;
 mod fault;
 mod file;
 mod kind;
 mod layers;
 mod load;
+mod read;
 mod reader;
 mod reference;
 mod rules;
@@ -25,19 +27,19 @@ mod watch;
 
 pub use check::render;
 pub use diff::{Change, diff, needs};
+pub use entry::Effect;
 pub use fault::{Fault, Faults, Origin};
 pub use kind::Listen;
 pub use load::{Loaded, Setting, control_socket, load, load_snapshot};
 pub use reference::Reference;
 pub use snapshot::Snapshot;
 pub use source::{Source, Surroundings};
-pub use table::Effect;
 pub use units::Environment;
 pub use valid::{
-    AdminSection, AuthMode, AuthSection, BroadcastSection, Carries, Channel, ChatSection, Cluster,
+    AdminSection, AuthMode, AuthSection, BroadcastSection, Carries, Channel, ChatSection, ClusterSection,
     CommandSection, Config, ControlSection, CrashCover, Exchange, HandoverSection, HeartbeatSection,
-    HttpSection, Limits, Lines, Log, LogFormat, OnStale, Policy, PollSection, PriceConfig, Provider,
-    ProviderKind, Publish, QuotesSection, ResumeSection, Secret, ShutdownSection, StatsSection, Stream,
-    StreamSection, WorkerCount, WsSection, effect_of,
+    HttpSection, LimitsSection, Lines, LogFormat, LogSection, OnStale, Policy, PollSection, PriceSection,
+    Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, ShutdownSection, StatsSection,
+    Stream, StreamSection, WorkerCount, WsSection, effect_of,
 };
 pub use watch::{Timing, Watcher};

@@ -1,7 +1,8 @@
 //! What the table of keys says to people: the shipped file, the page of the documentation, the manual page.
 
-use super::table::{Effect, Entry, Table};
-use super::valid::{Channel, LATER_KEYS, StreamSection, default_streams, kinds, sections};
+use super::entry::{Effect, Entry, LATER_KEYS, Table};
+use super::table::Section;
+use super::valid::{Channel, StreamSection, default_streams, kinds, sections};
 use super::value::lenient;
 use std::fmt::Write;
 
@@ -124,9 +125,9 @@ fn chapters() -> Vec<Chapter> {
     }));
     let streams = default_streams("BTC-USD")
         .map(|(name, channel)| format!("#[[streams]]\n#name = \"{name}\"\n#channel = \"{channel}\"\n"));
-    all.push(Chapter::list(Table::of::<StreamSection>("streams"), streams.join("\n")));
+    all.push(Chapter::list(StreamSection::table("streams"), streams.join("\n")));
     let channels = "#[[channels]]\n#name = \"news\"\n#publish = \"admin\"\n".to_owned();
-    all.push(Chapter::list(Table::of::<Channel>("channels"), channels));
+    all.push(Chapter::list(Channel::table("channels"), channels));
     all
 }
 

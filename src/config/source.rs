@@ -14,7 +14,7 @@ const CHECKOUT: &str = "etc/btc-cluster.toml";
 /// How environment variables that set a key begin.
 pub(crate) const PREFIX: &str = "BTC_CLUSTER__";
 
-/// Everything that [`super::load`] needs to know.
+/// Everything that loading a configuration depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The main file. `{env}.toml` and `conf.d/` are looked for beside it.

@@ -2,40 +2,14 @@
 //! its doc comment explains it to the operator. The fields of the valid configuration, `check`, the shipped file, the
 //! manual page and the documentation come from it.
 
+use super::entry::{Effect, Entry, LATER, Table, is_later};
+use super::fault;
 use super::kind::{At, Kind};
-use super::reader::{Broken, Reader, Wrong};
-use super::units::Environment;
-use super::valid::is_later;
+use super::read::{self, Wrong};
+use super::reader::{Broken, Reader};
 use super::value::{self, Item, Value, bare_or_quoted};
-use super::{fault, reader};
 
 pub(crate) type Built<T> = Result<T, Broken>;
-
-/// The words of every refusal of what a later version has.
-pub(crate) const LATER: &str = "not supported in this version";
-
-/// What a changed value needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
-    /// The processes take it while they run.
-    Live,
-    /// New workers, replaced one by one.
-    Workers,
-    /// A restart of the daemon.
-    Restart,
-}
-
-impl Effect {
-    /// The word for it in the shipped file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Workers => "workers",
-            Self::Restart => "restart",
-        }
-    }
-}
 
 /// One key: how it is read, and its default as an environment variable would give it (TOML, else a text).
 pub(crate) struct Row<K> {
@@ -78,51 +52,16 @@ impl<K: Kind> Row<K> {
     }
 }
 
-/// A row without its type.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) name: &'static str,
-    /// Its explanation, in lines.
-    pub(crate) text: &'static [&'static str],
-    /// What values it takes, in words.
-    pub(crate) takes: String,
-    pub(crate) default: &'static str,
-    pub(crate) development: Option<&'static str>,
-    pub(crate) test: Option<&'static str>,
-    pub(crate) effect: Effect,
-}
-
-impl Entry {
-    pub(crate) fn default_in(&self, environment: Environment) -> Item {
-        let other = match environment {
-            Environment::Development => self.development,
-            Environment::Production => None,
-            Environment::Test => self.test,
-        };
-        value::lenient(other.unwrap_or(self.default))
-    }
-}
-
-/// A section without its type.
-#[derive(Debug)]
-pub(crate) struct Table {
-    pub(crate) name: &'static str,
-    /// Its explanation, in lines.
-    pub(crate) text: &'static [&'static str],
-    pub(crate) entries: Vec<Entry>,
-}
-
-impl Table {
-    pub(crate) fn of<S: Section>(name: &'static str) -> Self {
-        Self { name, text: S::TEXT, entries: S::entries() }
-    }
-}
-
 /// Keys that belong together, made by [`section`].
 pub(crate) trait Section: Sized {
     const TEXT: &'static [&'static str];
 
     fn entries() -> Vec<Entry>;
+
+    /// The section without its type.
+    fn table(name: &'static str) -> Table {
+        Table { name, text: Self::TEXT, entries: Self::entries() }
+    }
 
     fn read(keys: &mut impl Keys) -> Built<Self>;
 }
@@ -187,7 +126,7 @@ pub(crate) fn listed<S: Section>(
     }
     match section {
         Ok(section) if wrong.is_empty() => Ok(section),
-        Err(Broken) if wrong.is_empty() => Err(reader::wrong(item, format!("a {what} without a {missing}"))),
+        Err(Broken) if wrong.is_empty() => Err(read::wrong(item, format!("a {what} without a {missing}"))),
         _ => Err(wrong),
     }
 }
@@ -200,11 +139,11 @@ pub(crate) fn tables<T>(
     mut read: impl FnMut(&Item, &[(String, Item)]) -> Result<T, Wrong>,
 ) -> Result<Vec<T>, Wrong> {
     if !matches!(item.value, Value::List(_)) {
-        return Err(reader::wrong(item, format!("must be a list of sections, [[{section}]]")));
+        return Err(read::wrong(item, format!("must be a list of sections, [[{section}]]")));
     }
-    let all = reader::list(item, |item| match &item.value {
+    let all = read::list(item, |item| match &item.value {
         Value::Table(entries) => read(item, entries),
-        _ => Err(reader::must_be(item, &format!("a section, [[{section}]]"))),
+        _ => Err(read::must_be(item, &format!("a section, [[{section}]]"))),
     })?;
     let twice = all.iter().enumerate().find(|(i, one)| all.iter().take(*i).any(|two| name(one) == name(two)));
     match twice {
@@ -240,7 +179,7 @@ macro_rules! section {
         impl $crate::config::table::Section for $name {
             const TEXT: &'static [&'static str] = &[$($text),*];
 
-            fn entries() -> Vec<$crate::config::table::Entry> {
+            fn entries() -> Vec<$crate::config::entry::Entry> {
                 vec![$($row.entry($crate::config::table::key_name!($field $($key)?), &[$($doc),*]),)*]
             }
 

@@ -1,10 +1,9 @@
 //! Sections of the smaller endpoints, streams and channels.
 
-use super::Config;
 use super::provider::PROGRAM;
 use super::web::LARGEST;
 use crate::config::kind::{At, Choice, Own, PATH, SOME, Size, TEXT, Time, Whole, one, seconds};
-use crate::config::reader::{Reader, Wrong, must_be, wrong};
+use crate::config::read::{Wrong, must_be, wrong};
 use crate::config::table::{self, row, section};
 use crate::config::units::{NAME_RULE, is_name};
 use crate::config::value::Item;
@@ -262,59 +261,11 @@ pub(crate) fn default_streams(symbol: &str) -> [(&'static str, String); 4] {
     ]
 }
 
-impl Config {
-    /// The stream of that name.
-    #[must_use]
-    pub fn stream(&self, name: &str) -> Option<&Stream> {
-        self.streams.iter().find(|stream| stream.name == name)
-    }
-
-    /// The files and programs that streams carry; one that two of them carry stands twice.
-    pub fn lines(&self) -> impl Iterator<Item = &Lines> {
-        self.streams.iter().filter_map(|stream| match &stream.carries {
-            Carries::Lines(lines) => Some(lines),
-            Carries::Channel(_) => None,
-        })
-    }
-
-    /// Whether that is a channel of state.
-    #[must_use]
-    pub fn has_state(&self, channel: &str) -> bool {
-        is_state(channel, &self.price.symbols)
-    }
-}
-
-fn is_state(channel: &str, symbols: &[Symbol]) -> bool {
+/// Whether that is a channel of state of one of these symbols.
+pub(crate) fn is_state(channel: &str, symbols: &[Symbol]) -> bool {
     let priced = channel.strip_prefix("price:").map(|rest| rest.strip_suffix("@1s").unwrap_or(rest));
     let candles = channel.strip_prefix("candle:").and_then(|rest| rest.split_once('@'));
     let candles = candles.filter(|(_, interval)| Interval::parse(interval).is_some());
     let symbol = priced.or(candles.map(|(symbol, _)| symbol));
     channel == "stats" || symbol.is_some_and(|symbol| symbols.iter().any(|s| s.as_str() == symbol))
-}
-
-/// What streams carry is there, and so is what `ws.root` names.
-pub(crate) fn check_streams(r: &mut Reader<'_>, config: &Config) {
-    // That price.symbol is one of them is a rule of its own.
-    let own = std::slice::from_ref(&config.price.symbol);
-    for stream in &config.streams {
-        let Carries::Channel(channel) = &stream.carries else { continue };
-        if config.has_state(channel) || is_state(channel, own) {
-            continue;
-        }
-        let shown: String = channel.chars().take(64).collect();
-        let text = format!(
-            "\"{}\" carries {shown:?}: it must be price:SYMBOL, price:SYMBOL@1s, candle:SYMBOL@1s, @1m, @1h or stats, \
-             of price.symbols",
-            stream.name
-        );
-        r.rule(&["streams", "price.symbols"], false, &text);
-    }
-    let root = config.ws.root.as_str();
-    let known =
-        ["broadcast", "command", "chat", "ws", "echo"].contains(&root) || config.stream(root).is_some();
-    r.rule(
-        &["ws.root", "streams"],
-        known,
-        &format!("ws.root = {root:?} is neither \"broadcast\", \"command\", \"chat\", \"ws\", \"echo\" nor a stream"),
-    );
 }

@@ -1,8 +1,9 @@
 //! `[price]`: what is priced and by whom.
 
+use super::provider::ProviderKind;
 use crate::config::fault;
 use crate::config::kind::{ANY, At, Choice, Distinct, Map, Own, PATH, SOME, SYMBOL, Size, Whole, one};
-use crate::config::reader::{Wrong, must_be, text, wrong};
+use crate::config::read::{Wrong, must_be, text, wrong};
 use crate::config::table::{row, section};
 use crate::config::units;
 use crate::config::value::Item;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 section! {
     /// What is priced, and by whom.
-    pub struct PriceConfig {
+    pub struct PriceSection {
         /// Symbol of requests that name none.
         symbol: Symbol = row(SYMBOL, "BTC-USD"),
         /// All symbols; when nothing is said, price.symbol alone.
@@ -54,7 +55,7 @@ section! {
     }
 }
 
-impl PriceConfig {
+impl PriceSection {
     /// The part that [`crate::model::Quote::health`] needs.
     #[must_use]
     pub fn rules(&self) -> Rules {
@@ -93,7 +94,7 @@ const POLICY: Choice<Policy> = one(&[("failover", Policy::Failover), ("median", 
 
 fn known(item: &Item, at: &mut At<'_>) -> Result<String, Wrong> {
     let name = text(item)?;
-    let kinds = super::kinds();
+    let kinds = ProviderKind::tables();
     let kinds = || kinds.iter().map(|kind| kind.name);
     // What is wrong with a section is told there.
     if kinds().any(|kind| kind == name) || at.providers.contains_key(name) {

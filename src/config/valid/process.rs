@@ -1,9 +1,10 @@
 //! Sections of processes: how many, how they are kept alive, how they end, what they log.
 
+use crate::config::entry::LATER;
 use crate::config::fault;
 use crate::config::kind::{ANY, At, Choice, Own, PATH, SOME, Whole, one};
-use crate::config::reader::{Wrong, must_be, place, text, wrong};
-use crate::config::table::{LATER, row, section};
+use crate::config::read::{Wrong, must_be, place, text, wrong};
+use crate::config::table::{row, section};
 use crate::config::value::{Item, Value, quoted};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 section! {
     /// Processes, and how they are kept alive.
-    pub struct Cluster {
+    pub struct ClusterSection {
         /// Number of workers; "auto": one per core.
         workers: WorkerCount = row(Own("\"auto\" or 1 to 256", worker_count), "auto"),
         /// A child that has sent no sign of life for this time is killed and replaced.
@@ -98,7 +99,7 @@ fn crash_cover(item: &Item, _: &mut At<'_>) -> Result<CrashCover, Wrong> {
 
 section! {
     /// Lines about what happens.
-    pub struct Log {
+    pub struct LogSection {
         /// "text" for people, "json", "journald" with fields, or "auto": the journal if standard error is one, else text.
         format: LogFormat = row(FORMAT, "auto"),
         /// "error", "warn", "info", "debug", "trace", or a filter: "info,btc_cluster::feeder=debug".

@@ -1,9 +1,11 @@
 //! `[provider.NAME]` by kind, and the secrets that they need.
 
+use crate::config::entry::{Entry, Table};
 use crate::config::file::{self, Content};
 use crate::config::kind::{ANY, At, BaseUrl, FLAG, Map, Own, Real, SOME, TEXT};
-use crate::config::reader::{Reader, Wrong, list, must_be, place, symbol, text, whole, wrong};
-use crate::config::table::{Built, Entry, Keys, Layered, Section, Table, kinds, row, section};
+use crate::config::read::{Wrong, list, must_be, place, symbol, text, whole, wrong};
+use crate::config::reader::Reader;
+use crate::config::table::{Built, Keys, Layered, Section, kinds, row, section};
 use crate::config::units;
 use crate::config::value::{Item, Value, quoted};
 use crate::model::{Price, Symbol};

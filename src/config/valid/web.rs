@@ -4,7 +4,7 @@ use crate::config::kind::{
     At, BaseUrl, COUNT, Choice, Distinct, FLAG, Kind, LISTEN, List, Listen, Own, PATH, PORT, RATE, SOME,
     Size, TEXT, Whole,
 };
-use crate::config::reader::{Wrong, text, wrong};
+use crate::config::read::{Wrong, text, wrong};
 use crate::config::table::{row, section};
 use crate::config::units;
 use crate::config::value::Item;
@@ -128,7 +128,7 @@ section! {
 
 section! {
     /// How much one client may take; 0 is no limit unless said otherwise.
-    pub struct Limits {
+    pub struct LimitsSection {
         /// Open streams of one user (the user_id, else the address) in the whole cluster; beyond it 429.
         connections_per_user: u32 = row(COUNT, "3"),
         /// Sessions in all; beyond it 503. 0: 95 % of what the open-file limit allows.
