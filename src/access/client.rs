@@ -1,20 +1,20 @@
-//! Whose request it is: the connection's address, or what trusted proxies say of it.
+//! Address of the client: that of the connection, or the one that trusted proxies name.
 
 use http::HeaderMap;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// What proxies append each other's peers to.
+/// Header to which each proxy appends its peer.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// A client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// All of it, for people. IPv4-mapped is IPv4.
+    /// The whole address, for people. IPv4-mapped is IPv4.
     pub address: IpAddr,
-    /// What limits count: IPv6 cut to its /64, as one customer has at least that many.
+    /// The part that limits count: IPv6 is cut to its /64, which one customer has at least.
     pub counted: IpAddr,
-    /// Whether the connection came from a trusted proxy, so that its other `X-Forwarded-*` are believed.
+    /// The connection came from a trusted proxy: its other `X-Forwarded-*` are believed.
     pub proxied: bool,
 }
 

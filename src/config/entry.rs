@@ -3,7 +3,7 @@
 use super::units::Environment;
 use super::value::{self, Item};
 
-/// What a changed value needs.
+/// Consequence of a changed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// The processes take it while they run.
@@ -32,7 +32,7 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// Its explanation, in lines.
     pub(crate) text: &'static [&'static str],
-    /// What values it takes, in words.
+    /// Accepted values, in words.
     pub(crate) takes: String,
     pub(crate) default: &'static str,
     pub(crate) development: Option<&'static str>,
@@ -41,13 +41,17 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn default_in(&self, environment: Environment) -> Item {
-        let other = match environment {
+    /// The default of an environment that has one of its own.
+    pub(crate) fn differs_in(&self, environment: Environment) -> Option<&'static str> {
+        match environment {
             Environment::Development => self.development,
             Environment::Production => None,
             Environment::Test => self.test,
-        };
-        value::lenient(other.unwrap_or(self.default))
+        }
+    }
+
+    pub(crate) fn default_in(&self, environment: Environment) -> Item {
+        value::lenient(self.differs_in(environment).unwrap_or(self.default))
     }
 }
 
@@ -88,7 +92,7 @@ pub(crate) const LATER_KEYS: [(&str, &str); 21] = [
     ("bridge", "hosts"),
 ];
 
-/// Whether a key or section is one of a later version.
+/// Tells whether a key or section belongs to a later version.
 pub(crate) fn is_later(key: &str) -> bool {
     LATER_KEYS.iter().any(|(later, _)| *later == key)
 }

@@ -1,10 +1,10 @@
-//! What is wrong with a configuration, and where: one line per fault, all of them at once.
+//! Faults of a configuration, each with its place, in one line, all at once.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where a value comes from. The order is that of the layers: a later one wins.
+/// Origin of a value, in the order of the layers: a later one wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Built in.
@@ -23,13 +23,13 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Whether a reload cannot change the value, whatever the files say.
+    /// Tells whether no reload can change the value.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         matches!(self, Self::Variable(_) | Self::CommandLine)
     }
 
-    /// The same origin, at another line where it is a file.
+    /// Moves the origin to another line of its file.
     pub(crate) fn at(&self, at: u32) -> Self {
         match self {
             Self::File { path, .. } => Self::File { path: Arc::clone(path), line: at },
@@ -50,14 +50,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One fault, or one warning. Printed as `etc/btc-cluster.toml:12: http.lisen: unknown key; ...`.
+/// A fault or a warning. Printed as `etc/btc-cluster.toml:12: http.lisen: unknown key; ...`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// Where.
+    /// Place of the fault.
     pub origin: Origin,
     /// The key concerned, `http.listen`; empty when it is the file as a whole.
     pub key: String,
-    /// What is wrong, in a few words.
+    /// The fault, in a few words.
     pub text: String,
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
-/// One line each.
+/// Prints one line per fault.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, fault) in self.0.iter().enumerate() {

@@ -19,13 +19,13 @@ use std::time::Duration;
 pub(crate) trait Kind {
     type Value;
 
-    /// What it takes, in words: "a duration, 1ms to 1d".
+    /// Accepted values, in words: "a duration, 1ms to 1d".
     fn takes(&self) -> String;
 
     fn read(&self, item: &Item, at: &mut At<'_>) -> Result<Self::Value, Wrong>;
 }
 
-/// Where a value stands, and what was found on the way.
+/// Context of a value: its origin, and findings beside the value itself.
 pub(crate) struct At<'a> {
     pub(crate) origin: &'a Origin,
     pub(crate) source: &'a Source,
@@ -170,13 +170,13 @@ impl Kind for Real {
     }
 }
 
-/// One of some words. `later` are words of later versions.
+/// A choice of words. `later` are words of later versions, refused as such.
 pub(crate) struct Choice<T: 'static> {
     pub(crate) words: &'static [(&'static str, T)],
     pub(crate) later: &'static [&'static str],
 }
 
-/// One of some words.
+/// A choice of words.
 pub(crate) const fn one<T>(words: &'static [(&'static str, T)]) -> Choice<T> {
     Choice { words, later: &[] }
 }
@@ -263,10 +263,9 @@ impl Kind for BaseUrl {
 /// An address to listen on. Port 0 takes a free port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
-    /// One or more addresses (development: 127.0.0.1 and, where there is one, `[::1]`).
+    /// At least one address.
     pub addresses: Vec<SocketAddr>,
-    /// Whether an address of this machine that cannot be had (no IPv6) is left out with a warning, as long as
-    /// one is left.
+    /// An address that this machine does not have (no IPv6) is left out with a warning, as long as one is left.
     pub best_effort: bool,
 }
 

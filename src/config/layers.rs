@@ -10,10 +10,10 @@ use super::value::{self, Item, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One key.
+/// A key in the layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Layered {
-    /// What is in force.
+    /// The value in force.
     pub(crate) item: Item,
     pub(crate) origin: Origin,
     /// The value below it that it hides, where somebody wrote one.
@@ -32,7 +32,7 @@ pub(crate) struct Layers {
     pub(crate) sections: Vec<&'static str>,
     /// NAME of each `[provider.NAME]` that is written, and where.
     pub(crate) providers: BTreeMap<String, Origin>,
-    /// Whether a file could not be read, so that keys may be missing for no fault of theirs.
+    /// A file could not be read: keys that other keys are judged by may be missing.
     pub(crate) torn: bool,
 }
 
@@ -183,7 +183,7 @@ impl Layers {
         }
     }
 
-    /// Which keys a provider has depends on its kind, which a later layer may change: they are checked at the end.
+    /// Adds the sections below `[provider]`. Their keys are checked at the end: a later layer may change the kind.
     fn add_providers(&mut self, inner: Vec<(String, Item)>, origin: &Origin, faults: &mut Faults) {
         for (name, item) in inner {
             let at = origin.at(item.key_line);

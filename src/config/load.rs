@@ -14,9 +14,9 @@ use std::path::PathBuf;
 /// A valid configuration and how it came to be.
 #[derive(Clone)]
 pub struct Loaded {
-    /// What is in force.
+    /// The configuration.
     pub config: Config,
-    /// Who said which environment it is.
+    /// Origin of the environment.
     pub environment: Origin,
     /// Each key, in the order of the documentation.
     pub settings: Vec<Setting>,
@@ -24,23 +24,23 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// The files of secrets, by the keys that name them.
     pub secrets: Vec<(String, PathBuf)>,
-    /// What is allowed, and yet an operator should know.
+    /// Allowed, but worth a word to the operator.
     pub warnings: Vec<Fault>,
     /// The files as they were read, to tell a change by.
     pub(crate) snapshot: Snapshot,
     pub(crate) secret_readings: Vec<Reading>,
 }
 
-/// One key of the effective configuration.
+/// A key of the effective configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its full name.
     pub key: String,
     /// Its value in TOML, as it was written. Never a secret.
     pub value: String,
-    /// Where the value comes from.
+    /// Origin of the value.
     pub origin: Origin,
-    /// Where a value stands that this one hides.
+    /// Origin of a written value that this one hides.
     pub over: Option<Origin>,
 }
 
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Loaded {
 }
 
 impl Loaded {
-    /// One key.
+    /// Finds a key.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<&Setting> {
         self.settings.iter().find(|setting| setting.key == key)
@@ -73,7 +73,7 @@ pub fn load(source: &Source) -> Result<Loaded, Faults> {
 /// [`load`] with files that were read before.
 ///
 /// # Errors
-/// As there.
+/// As for [`load`].
 pub fn load_snapshot(source: &Source, snapshot: &Snapshot) -> Result<Loaded, Faults> {
     let mut faults = Faults::default();
     let mut layers = Layers::of(&sections(), source, snapshot, &mut faults);

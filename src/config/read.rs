@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What is wrong with a value, each with its line.
+/// Complaints about a value, each with its line.
 pub(crate) type Wrong = Vec<(u32, String)>;
 
 /// `"a", "b" or "c"`.
@@ -19,7 +19,7 @@ pub(crate) fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
     }
 }
 
-/// One complaint about a value.
+/// A single complaint about a value.
 pub(crate) fn wrong(item: &Item, text: impl Into<String>) -> Wrong {
     vec![(item.line, text.into())]
 }

@@ -1,5 +1,5 @@
-//! Reads keys as what they must be. A fault is noted and the built-in value taken in its place, so that one reading
-//! finds them all.
+//! Reads keys of the layers. A fault is noted and the built-in value taken in its place, so that one reading finds all
+//! faults.
 
 use super::fault::{Faults, Origin};
 use super::file::Reading;
@@ -64,12 +64,12 @@ impl<'a> Reader<'a> {
         Broken
     }
 
-    /// Where a key's value comes from.
+    /// Origin of a key's value.
     pub(crate) fn origin(&self, key: &str) -> Origin {
         self.layers.keys.get(key).map_or(Origin::Default, |layered| layered.origin.clone())
     }
 
-    /// Whether a fault of that key has been noted.
+    /// Tells whether a fault of the key was noted.
     pub(crate) fn is_bad(&self, key: &str) -> bool {
         self.bad.contains(key)
     }

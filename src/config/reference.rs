@@ -1,7 +1,8 @@
-//! What the table of keys says to people: the shipped file, the page of the documentation, the manual page.
+//! Texts made of the table of keys: the shipped file, the page of the documentation, the manual page.
 
 use super::entry::{Effect, Entry, LATER_KEYS, Table};
 use super::table::Section;
+use super::units::Environment;
 use super::valid::{Channel, StreamSection, default_streams, kinds, sections};
 use super::value::lenient;
 use std::fmt::Write;
@@ -10,7 +11,7 @@ use std::fmt::Write;
 const UNBROKEN: &str = "\u{a0}";
 /// Longest line of the shipped file.
 const WIDTH: usize = 116;
-/// What stands before all keys.
+/// Introduction of the file and of the manual page.
 const HEAD: &str = include_str!("reference/head.txt");
 const PROVIDERS: &str = "Price sources. NAME in [provider.NAME] is yours (1 to 32 of a-z 0-9 _ -); without `kind` it is the \
                          kind itself. A section is only needed to change something.";
@@ -20,6 +21,8 @@ const PROVIDERS: &str = "Price sources. NAME in [provider.NAME] is yours (1 to 3
 pub enum Reference {
     /// `etc/btc-cluster.toml`: every key, commented out at its default.
     File,
+    /// `etc/{env}.toml`: the defaults that differ.
+    Environment(Environment),
     /// `docs/configuration.md`
     Markdown,
     /// btc-cluster.toml(5)
@@ -34,6 +37,7 @@ impl Reference {
         // Writing to a text cannot fail.
         let _ = match self {
             Self::File => file(&mut out),
+            Self::Environment(environment) => differing(&mut out, environment),
             Self::Markdown => markdown(&mut out),
             Self::Manual => manual(&mut out),
         };
@@ -47,7 +51,7 @@ struct Chapter {
     head: String,
     text: String,
     keys: Vec<Key>,
-    /// What stands in the file in place of the keys: those of a list have no defaults.
+    /// Lines of the file in place of the keys: keys of a list have no defaults.
     sample: Option<String>,
 }
 
@@ -183,8 +187,29 @@ fn file(out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
+fn differing(out: &mut String, environment: Environment) -> std::fmt::Result {
+    let name = environment.as_str();
+    writeln!(
+        out,
+        "# Configuration of the environment \"{name}\" only. It wins over btc-cluster.toml beside it, where every"
+    )?;
+    writeln!(out, "# key is explained. These built-in defaults differ from the ones there:\n#")?;
+    let before = out.len();
+    for table in sections() {
+        let differ =
+            table.entries.iter().filter_map(|entry| entry.differs_in(environment).map(|text| (entry, text)));
+        for (nth, (entry, default)) in differ.enumerate() {
+            if nth == 0 {
+                writeln!(out, "#[{}]", table.name)?;
+            }
+            writeln!(out, "#{} = {}", entry.name, lenient(default).value)?;
+        }
+    }
+    if out.len() == before { writeln!(out, "# none") } else { Ok(()) }
+}
+
 fn markdown(out: &mut String) -> std::fmt::Result {
-    // Nothing of a text is taken for Markdown.
+    // Escapes marks of Markdown.
     let plain = |text: &str| text.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*");
     out.push_str(include_str!("reference/head.md"));
     for chapter in chapters() {

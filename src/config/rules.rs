@@ -117,9 +117,9 @@ fn median(r: &mut Reader<'_>, config: &Config) {
     }
 }
 
-/// What streams carry is there, and so is what `ws.root` names.
+/// Channels of streams exist, and so does the endpoint of `ws.root`.
 fn streams(r: &mut Reader<'_>, config: &Config) {
-    // That price.symbol is one of them is a rule of its own.
+    // A rule of its own refuses a price.symbol that is not in price.symbols.
     let own = std::slice::from_ref(&config.price.symbol);
     for stream in &config.streams {
         let Carries::Channel(channel) = &stream.carries else { continue };
@@ -144,7 +144,7 @@ fn streams(r: &mut Reader<'_>, config: &Config) {
     );
 }
 
-/// One address cannot be bound twice. Port 0 is another port each time.
+/// Refuses addresses that are bound twice. Port 0 is another port each time.
 fn addresses(r: &mut Reader<'_>, config: &Config) {
     let mut seen: Vec<(&str, SocketAddr)> = vec![];
     let admin = config.admin.listen.iter().map(|listen| ("admin.listen", listen));

@@ -11,7 +11,7 @@ use super::value::{self, Item, Value, bare_or_quoted};
 
 pub(crate) type Built<T> = Result<T, Broken>;
 
-/// One key: how it is read, and its default as an environment variable would give it (TOML, else a text).
+/// A key: how it is read, and its default in the form of an environment variable (TOML, else a text).
 pub(crate) struct Row<K> {
     kind: K,
     default: &'static str,
@@ -66,7 +66,7 @@ pub(crate) trait Section: Sized {
     fn read(keys: &mut impl Keys) -> Built<Self>;
 }
 
-/// Where the values of a section are.
+/// Source of the values of a section.
 pub(crate) trait Keys {
     fn key<K: Kind>(&mut self, name: &'static str, row: &Row<K>) -> Built<K::Value>;
 }
@@ -83,7 +83,7 @@ impl Keys for Layered<'_, '_> {
     }
 }
 
-/// One section of a list, `[[channels]]`.
+/// A section of a list, `[[channels]]`.
 struct Listed<'l, 'a> {
     entries: &'l [(String, Item)],
     at: &'l mut At<'a>,

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 use url::{SyntaxViolation, Url};
 
-/// Which defaults apply.
+/// Environment of the daemon; selects the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
@@ -24,7 +24,7 @@ pub enum Environment {
 }
 
 impl Environment {
-    /// All of them.
+    /// Every environment.
     pub const ALL: [Self; 3] = [Self::Development, Self::Production, Self::Test];
 
     /// The word for it, as in `BTC_CLUSTER_ENV`.
@@ -38,10 +38,10 @@ impl Environment {
     }
 }
 
-/// What a provider, a stream and a channel may be called.
+/// Rule for names of providers, streams and channels.
 pub(crate) const NAME_RULE: &str = "a name is 1 to 32 characters of a-z 0-9 _ -";
 
-/// Whether it may.
+/// Checks [`NAME_RULE`].
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')

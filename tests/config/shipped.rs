@@ -1,7 +1,7 @@
 //! What is made of the table of keys and lies in the tree: every key at its default, explained where it stands.
 
 use super::{around, source};
-use btc_cluster::config::{Reference, Source, load};
+use btc_cluster::config::{Environment, Reference, Source, load};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -11,12 +11,14 @@ const FILE: &str = include_str!("../../etc/btc-cluster.toml");
 /// `BLESS=1` writes them anew.
 #[test]
 fn the_shipped_file_and_the_documentation_are_what_the_table_makes() {
-    let made = [("etc/btc-cluster.toml", Reference::File), ("docs/configuration.md", Reference::Markdown)];
-    for (path, reference) in made {
+    let main = ("etc/btc-cluster.toml".to_owned(), Reference::File);
+    let page = ("docs/configuration.md".to_owned(), Reference::Markdown);
+    let of = |env: Environment| (format!("etc/{}.toml", env.as_str()), Reference::Environment(env));
+    for (path, reference) in [main, page].into_iter().chain(Environment::ALL.map(of)) {
         if std::env::var_os("BLESS").is_some() {
-            std::fs::write(path, reference.text()).unwrap();
+            std::fs::write(&path, reference.text()).unwrap();
         }
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(text == reference.text(), "{path} is old: BLESS=1 cargo test --test config shipped");
     }
 }

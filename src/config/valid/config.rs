@@ -24,7 +24,7 @@ macro_rules! config {
             pub providers: BTreeMap<String, Provider>,
             pub streams: Vec<Stream>,
             pub channels: Vec<Channel>,
-            /// Where the feeder keeps what must outlive it: `$STATE_DIRECTORY`, else beside the control socket.
+            /// Folder for what outlives the feeder: `$STATE_DIRECTORY`, else beside the control socket.
             pub state: PathBuf,
         }
 
@@ -76,7 +76,7 @@ config! {
     shutdown: process::ShutdownSection,
 }
 
-/// What a change of a key needs.
+/// Effect of a change of a key.
 #[must_use]
 pub fn effect_of(key: &str) -> Effect {
     let row = key.split_once('.').and_then(|(section, name)| {
@@ -106,7 +106,7 @@ impl Config {
         })
     }
 
-    /// Whether that is a channel of state.
+    /// Tells whether a channel is one of state.
     #[must_use]
     pub fn has_state(&self, channel: &str) -> bool {
         is_state(channel, &self.price.symbols)

@@ -79,7 +79,7 @@ section! {
     pub struct Channel {
         /// Name of the channel.
         name: String = row(Own("1 to 32 of a-z 0-9 _ -", channel_name), ""),
-        /// Who publishes: "admin" (the admin routes and `ctl publish`), or "anyone" (every session, too).
+        /// Publishers: "admin" (the admin routes and `ctl publish`), or "anyone" (every session, too).
         publish: Publish = row(PUBLISH, "admin"),
     }
 }
@@ -125,7 +125,7 @@ fn free_name(item: &Item, taken: &[&str], why: &str) -> Result<String, Wrong> {
 
 section! {
     /// Streams, one section each, at the path of the name: the newest message of one channel, or the lines of a file or a
-    /// program, to whoever connects. Sections that are written take the place of these four; all are read anew with a
+    /// program, to everybody who connects. Sections that are written take the place of these four; all are read anew with a
     /// reload, and one that is gone ends its sessions. A stream carries one thing: channel, file or command.
     pub struct StreamSection {
         /// Path of the stream, and no path of the server's own.
@@ -137,7 +137,7 @@ section! {
         /// cut or not there yet. 1000 lines and 1 MiB a second are read at most, a line longer than ws.max_message is cut.
         file: Option<PathBuf> = row(PATH, ""),
         /// Program of which each line that it prints goes to every session. It runs once, not once for each client, and is
-        /// started again when it ends; its lines are limited as those of a file. What it says is shown to whoever connects.
+        /// started again when it ends; its lines are limited as those of a file. Everybody who connects sees them.
         command: Vec<String> = row(PROGRAM, "[]"),
     }
 }
@@ -155,11 +155,11 @@ fn state_name(item: &Item, _: &mut At<'_>) -> Result<Option<String>, Wrong> {
 pub struct Stream {
     /// `[a-z0-9_-]{1,32}`
     pub name: String,
-    /// What of.
+    /// Content of the stream.
     pub carries: Carries,
 }
 
-/// What a stream carries.
+/// Content of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Carries {
@@ -169,13 +169,13 @@ pub enum Carries {
     Lines(Lines),
 }
 
-/// Where lines come from. The feeder reads each of them once, however many streams carry it.
+/// Source of lines. The feeder reads each source once, however many streams carry it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lines {
-    /// What is appended to a file; a whole path.
+    /// Lines appended to a file, by its whole path.
     File(PathBuf),
-    /// What a program prints: its whole path, and its arguments.
+    /// Lines printed by a program: its whole path, and its arguments.
     Command(Vec<String>),
 }
 
@@ -207,7 +207,7 @@ pub(crate) const STREAMS: Own<Vec<Stream>> = Own("a list of sections", |item, at
     table::tables(item, "streams", |stream: &Stream| stream.name.as_str(), read)
 });
 
-/// What a stream may carry, and what an empty value of it should have been.
+/// Keys of which a stream has one, and what an empty value of each should have been.
 const CARRIED: [(&str, &str); 3] = [
     ("channel", "the name of a channel"),
     ("file", "the path of a file"),
@@ -261,7 +261,7 @@ pub(crate) fn default_streams(symbol: &str) -> [(&'static str, String); 4] {
     ]
 }
 
-/// Whether that is a channel of state of one of these symbols.
+/// Tells whether a channel is one of state of one of these symbols.
 pub(crate) fn is_state(channel: &str, symbols: &[Symbol]) -> bool {
     let priced = channel.strip_prefix("price:").map(|rest| rest.strip_suffix("@1s").unwrap_or(rest));
     let candles = channel.strip_prefix("candle:").and_then(|rest| rest.split_once('@'));

@@ -1,4 +1,4 @@
-//! `[price]`: what is priced and by whom.
+//! `[price]`: symbols and their sources.
 
 use super::provider::ProviderKind;
 use crate::config::fault;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 section! {
-    /// What is priced, and by whom.
+    /// Symbols and their sources.
     pub struct PriceSection {
         /// Symbol of requests that name none.
         symbol: Symbol = row(SYMBOL, "BTC-USD"),
@@ -45,7 +45,7 @@ section! {
         max_age: Duration = row(SOME, "2m"),
         /// Past this age there is no price. At least max_age.
         forget_after: Duration = row(SOME, "10m"),
-        /// What happens past max_age: "serve" the stale price, or "refuse" it.
+        /// Past max_age: "serve" the stale price, or "refuse" it.
         on_stale: OnStale = row(ON_STALE, "serve"),
         /// File to record what comes from the sources, before anything is read from it. Two files take turns (this one, and
         /// the same with .1). A replay plays them.
@@ -96,7 +96,7 @@ fn known(item: &Item, at: &mut At<'_>) -> Result<String, Wrong> {
     let name = text(item)?;
     let kinds = ProviderKind::tables();
     let kinds = || kinds.iter().map(|kind| kind.name);
-    // What is wrong with a section is told there.
+    // Faults of its section are told there.
     if kinds().any(|kind| kind == name) || at.providers.contains_key(name) {
         return Ok(name.to_owned());
     }

@@ -38,9 +38,9 @@ section! {
 /// `cluster.workers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerCount {
-    /// One per core.
+    /// A worker per core.
     Auto,
-    /// That many, at least one.
+    /// At least one.
     Exactly(u16),
 }
 
@@ -117,7 +117,7 @@ pub enum LogFormat {
     Auto,
     /// Lines for people.
     Text,
-    /// One JSON object per line.
+    /// A JSON object per line.
     Json,
     /// The journal's own protocol, with fields.
     Journald,

@@ -25,14 +25,14 @@ pub struct Provider {
 }
 
 kinds! {
-    /// What a source is.
+    /// Kind of a source, with its keys.
     pub enum ProviderKind {
         /// Any URL that answers JSON: a source without code.
         "http_json" HttpJson {
             /// URL to ask. {base} and {quote} stand for the pair's two halves, each symbol being asked for on its own;
             /// without them the answer is a price of price.symbol.
             url: String = row(Own("a URL (https, http)", json_url), ""),
-            /// Where in the answer the price stands (RFC 6901), with the same marks.
+            /// Place of the price in the answer (RFC 6901), with the same marks.
             pointer: String = row(Own("a JSON pointer, empty for the answer itself", pointer), ""),
             /// Time from one question to the next.
             every: Duration = row(SOME, "10s"),
@@ -162,7 +162,7 @@ impl ProviderKind {
         }
     }
 
-    /// What a source of this kind is asked for when `symbol` is wanted.
+    /// The pair that a source of this kind is asked for when `symbol` is wanted.
     #[must_use]
     pub fn pair(&self, symbol: &Symbol) -> Symbol {
         let map = match self {

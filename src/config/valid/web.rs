@@ -43,7 +43,7 @@ section! {
         hosts: Vec<String> = row(Distinct(HOST), "[]"),
         /// Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Host are believed, "10.0.0.0/8" for instance.
         trusted_proxies: Vec<IpNet> = row(List(NETWORK), "[]"),
-        /// Where the page opens its WebSocket; {host} stands for the page's own host name. None: the page's own origin. In
+        /// URL of the page's WebSocket; {host} stands for the page's own host name. None: the page's own origin. In
         /// development the default is "ws://{host}:8080/ws", with the port of ws.listen.
         page_ws_url: Option<String> = row(Own("a URL (ws, wss), empty for none", page_ws_url), ""),
     }
@@ -151,7 +151,7 @@ section! {
 }
 
 section! {
-    /// Who a client is.
+    /// Identity of clients.
     pub struct AuthSection {
         /// "open": the id is what the client says, so ids should be unguessable (the page's are).
         mode: AuthMode = row(Choice { words: &[("open", AuthMode::Open)], later: &["token"] }, "open"),
