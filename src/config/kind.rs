@@ -3,7 +3,7 @@
 use super::entry::LATER;
 use super::fault::Origin;
 use super::file::Reading;
-use super::read::{self, Wrong, distinct, duration, list, must_be, one_of, real, text, whole, wrong};
+use super::read::{self, Wrong, distinct, list, must_be, one_of, text, whole, wrong};
 use super::source::Source;
 use super::units::{self, human, human_size};
 use super::value::{Item, Value};
@@ -102,7 +102,20 @@ impl Kind for Time {
     }
 
     fn read(&self, item: &Item, _: &mut At<'_>) -> Result<Duration, Wrong> {
-        duration(item, &self.0)
+        let read = match &item.value {
+            Value::Text(text) => units::duration(text),
+            Value::Whole(0) => Some(Duration::ZERO),
+            _ => None,
+        };
+        match read.ok_or_else(|| must_be(item, "a duration (\"30s\", \"250ms\", \"1m 30s\")"))? {
+            short if short < *self.0.start() => {
+                Err(wrong(item, format!("must be at least {}", human(*self.0.start()))))
+            }
+            long if long > *self.0.end() => {
+                Err(wrong(item, format!("must be at most {}", human(*self.0.end()))))
+            }
+            good => Ok(good),
+        }
     }
 }
 
@@ -166,7 +179,17 @@ impl Kind for Real {
     }
 
     fn read(&self, item: &Item, _: &mut At<'_>) -> Result<f64, Wrong> {
-        real(item, &self.0)
+        let number = match &item.value {
+            Value::Real(digits) => digits.parse::<f64>().ok(),
+            Value::Whole(number) => number.to_string().parse().ok(),
+            _ => None,
+        };
+        let number = number.ok_or_else(|| must_be(item, "a number"))?;
+        if !self.0.contains(&number) {
+            let (low, high) = (self.0.start(), self.0.end());
+            return Err(wrong(item, format!("must be between {low} and {high}, not {}", item.value)));
+        }
+        Ok(number)
     }
 }
 

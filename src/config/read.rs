@@ -1,11 +1,8 @@
 //! Reads single values, and words what is wrong with them.
 
-use super::units;
 use super::value::{Item, Value, quoted};
 use crate::model::Symbol;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Complaints about a value, each with its line.
 pub(crate) type Wrong = Vec<(u32, String)>;
@@ -61,39 +58,8 @@ pub(crate) fn whole(item: &Item) -> Result<i128, Wrong> {
     }
 }
 
-pub(crate) fn duration(item: &Item, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
-    let read = match &item.value {
-        Value::Text(text) => units::duration(text),
-        Value::Whole(0) => Some(Duration::ZERO),
-        _ => None,
-    };
-    let read = read.ok_or_else(|| must_be(item, "a duration (\"30s\", \"250ms\", \"1m 30s\")"))?;
-    if read < *range.start() {
-        Err(wrong(item, format!("must be at least {}", units::human(*range.start()))))
-    } else if read > *range.end() {
-        Err(wrong(item, format!("must be at most {}", units::human(*range.end()))))
-    } else {
-        Ok(read)
-    }
-}
-
 pub(crate) fn symbol(item: &Item) -> Result<Symbol, Wrong> {
     Symbol::new(text(item)?).map_err(|error| must_be(item, after_must_be(&error.to_string())))
-}
-
-/// A number with a fraction.
-pub(crate) fn real(item: &Item, range: &RangeInclusive<f64>) -> Result<f64, Wrong> {
-    let number = match &item.value {
-        Value::Real(digits) => digits.parse::<f64>().ok(),
-        Value::Whole(number) => number.to_string().parse().ok(),
-        _ => None,
-    };
-    let number = number.ok_or_else(|| must_be(item, "a number"))?;
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        Err(wrong(item, format!("must be between {} and {}, not {}", range.start(), range.end(), item.value)))
-    }
 }
 
 /// A list; a value alone stands for a list of one. All faulty elements are told.

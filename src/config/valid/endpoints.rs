@@ -54,8 +54,8 @@ section! {
         /// Time that a poll waits for a message before it is answered without one. Less than the patience of the proxies
         /// between.
         wait: Duration = row(seconds(1, 600), "25s"),
-        /// Longest time from the answer of a poll to the next one. Past it the session counts as left, and [resume] says how
-        /// long it is kept.
+        /// Longest time from the answer of a poll to the next one. Past it the session counts as left; resume.window
+        /// says how long it is kept.
         gap: Duration = row(seconds(1, 3600), "10s"),
     }
 }

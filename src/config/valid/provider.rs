@@ -146,19 +146,22 @@ fn exchange_entries(others: &[(&str, &'static str)]) -> Vec<Entry> {
 }
 
 impl ProviderKind {
+    fn exchange(&self) -> Option<&Exchange> {
+        match self {
+            Self::Binance(it) | Self::Bitstamp(it) | Self::Coinbase(it) | Self::Kraken(it) => Some(it),
+            _ => None,
+        }
+    }
+
     /// The base addresses that a source of this kind talks to, by the names of its ways.
     #[must_use]
     pub fn places(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Binance(exchange)
-            | Self::Bitstamp(exchange)
-            | Self::Coinbase(exchange)
-            | Self::Kraken(exchange) => {
-                vec![("stream", exchange.stream_url.clone()), ("rest", exchange.rest_url.clone())]
-            }
             Self::Coindesk { rest_url, .. } => vec![("rest", rest_url.clone())],
             Self::HttpJson { url, .. } => vec![("rest", url.replace(['{', '}'], ""))],
-            Self::Mock { .. } | Self::Replay { .. } | Self::Command { .. } => vec![],
+            _ => self.exchange().map_or(vec![], |exchange| {
+                vec![("stream", exchange.stream_url.clone()), ("rest", exchange.rest_url.clone())]
+            }),
         }
     }
 
@@ -166,16 +169,12 @@ impl ProviderKind {
     #[must_use]
     pub fn pair(&self, symbol: &Symbol) -> Symbol {
         let map = match self {
-            Self::Binance(exchange)
-            | Self::Bitstamp(exchange)
-            | Self::Coinbase(exchange)
-            | Self::Kraken(exchange) => &exchange.symbol_map,
             Self::HttpJson { symbol_map, .. }
             | Self::Command { symbol_map, .. }
-            | Self::Replay { symbol_map, .. } => symbol_map,
-            Self::Mock { .. } | Self::Coindesk { .. } => return symbol.clone(),
+            | Self::Replay { symbol_map, .. } => Some(symbol_map),
+            _ => self.exchange().map(|exchange| &exchange.symbol_map),
         };
-        map.get(symbol).unwrap_or(symbol).clone()
+        map.and_then(|map| map.get(symbol)).unwrap_or(symbol).clone()
     }
 }
 

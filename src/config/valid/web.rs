@@ -36,7 +36,7 @@ section! {
         idle_timeout: Duration = row(SOME, "75s"),
         /// Folder of the page's files; none: the page that is compiled in.
         static_dir: Option<PathBuf> = row(PATH, ""),
-        /// Foreign origins that may use this server from a browser, "https://example.com" for instance. The own host is
+        /// Foreign origins that may use this server from a browser, `https://example.com` for instance. The own host is
         /// always allowed. There are no wildcards.
         allowed_origins: Vec<String> = row(Distinct(ORIGIN), "[]"),
         /// Host names that are served; none: any. While every listen is loopback, "none" is localhost and addresses.

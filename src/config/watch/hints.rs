@@ -72,6 +72,8 @@ impl Hints {
         for folder in wanted {
             match system.watch(&folder, RecursiveMode::NonRecursive) {
                 Ok(()) => _ = watched.insert(folder),
+                // Removed since it was found: this is told by the folder above it.
+                Err(_) if !folder.exists() => {}
                 Err(error) => failed = Err(error.add_path(folder)),
             }
         }
