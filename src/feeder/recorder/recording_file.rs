@@ -183,7 +183,7 @@ impl RecordingFile {
     }
 }
 
-impl Drop for Reel {
+impl Drop for RecordingFile {
     /// Unlocks the file. A program that is being started has a copy of the descriptor until it executes, so closing ours
     /// would leave the file locked for that long.
     fn drop(&mut self) {

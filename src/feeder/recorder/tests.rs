@@ -163,11 +163,11 @@ fn a_line_that_fits_into_no_file_is_lost_and_said_to_be() {
 fn a_file_that_is_let_go_is_free_although_a_program_is_being_started() {
     let folder = folder();
     let target = target(&folder, MAX);
-    let reel = Reel::open(&target).unwrap();
+    let file = RecordingFile::open(&target).unwrap();
     // As a child has it between fork and exec.
-    let copy = reel.copy();
-    drop(reel);
-    assert!(Reel::open(&target).is_ok());
+    let copy = file.copy();
+    drop(file);
+    assert!(RecordingFile::open(&target).is_ok());
     drop(copy);
 }
 
