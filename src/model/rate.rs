@@ -73,7 +73,7 @@ impl fmt::Display for Rate {
 
 /// What one counted thing (a user, a session, an address) remembers: the moment at which its bucket is full
 /// again. Eight bytes, which is why no library is used here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gcra(Mono);
 
 impl Gcra {

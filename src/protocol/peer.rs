@@ -2,10 +2,19 @@
 //! by the number of its process.
 
 use super::client::Resume;
-use super::cluster::Verdict;
+use super::cluster::{Generation, Verdict};
 use crate::model::{Device, RequestId, SessionId, Symbol, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+
+/// A copy of a session that the worker which holds it has given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Lease {
+    /// The worker that asked for the copy.
+    pub holder: Generation,
+    /// The number of its question.
+    pub request: u64,
+}
 
 /// A session on its way from the worker that held it to the one where its client is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

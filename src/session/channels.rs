@@ -232,6 +232,12 @@ impl Channel {
         (unseen > 0).then(|| Step { session, unseen, count: self.frames_after(seen) })
     }
 
+    /// Whether a walk has not brought a member the newest state, or all messages.
+    #[must_use]
+    pub fn owes(&self, of: Subscription) -> bool {
+        self.members.get(of.place as usize).is_some_and(|member| member.seen != self.end)
+    }
+
     /// A message for all members but this one, which has seen all before ([`Channel::catch_up`]).
     pub fn publish_but(&mut self, of: Subscription, frame: &[u8]) {
         self.publish(frame);

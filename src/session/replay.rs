@@ -8,6 +8,7 @@
 use super::Answer;
 use crate::model::Mono;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -29,9 +30,10 @@ pub struct Bounds {
 }
 
 /// One numbered message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// The whole WebSocket frame.
+    #[serde(with = "super::octets")]
     frame: Bytes,
     /// Where it answers a POST, so that it can be made anew with a true age.
     answer: Option<Box<Answer>>,
@@ -40,7 +42,7 @@ pub struct Kept {
     end: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Ring {
     messages: VecDeque<Kept>,
     bytes: usize,
@@ -50,7 +52,7 @@ struct Ring {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replay {
     /// What a client must know to take the session over.
     pub secret: u128,
@@ -86,6 +88,16 @@ impl Replay {
         self.last
     }
 
+    /// Whether its counts are true; one that comes from elsewhere may be any.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.ring.as_ref().is_none_or(|ring| {
+            let sum: usize = ring.messages.iter().map(|kept| kept.frame.len()).sum();
+            let forgotten = ring.forgotten.is_none_or(|(number, _)| number <= self.confirmed());
+            sum == ring.bytes && self.len() <= self.last && ring.asked <= self.last && forgotten
+        })
+    }
+
     fn len(&self) -> u32 {
         self.ring.as_ref().map_or(0, |ring| u32::try_from(ring.messages.len()).unwrap_or(u32::MAX))
     }
@@ -93,7 +105,7 @@ impl Replay {
     /// All up to this number are known to be there.
     #[must_use]
     pub fn confirmed(&self) -> u32 {
-        self.last - self.len()
+        self.last.saturating_sub(self.len())
     }
 
     /// Bytes that are kept.

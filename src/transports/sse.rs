@@ -1,17 +1,10 @@
 //! Server-Sent Events (the WHATWG HTML standard, section 9.2): what a session is told, as events of an HTTP response that
 //! never ends. Its connection is a [`super::ws::Wire`] like a WebSocket's: only the dress of the bytes is another.
 
+pub use crate::session::Body;
+
 use crate::ws::frame;
 use std::fmt::{self, Write as _};
-
-/// How the response's body is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// HTTP/1.1: chunks (RFC 9112, section 7.1).
-    Chunked,
-    /// HTTP/1.0: as it is, until the connection closes.
-    Plain,
-}
 
 impl Body {
     /// Some bytes of the body as they go over the connection.

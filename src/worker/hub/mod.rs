@@ -4,6 +4,7 @@
 mod arrive;
 mod deliver;
 mod endpoints;
+mod forwards;
 mod inbound;
 mod peers;
 mod poll;
@@ -14,6 +15,8 @@ mod send;
 mod sessions;
 mod settings;
 mod suspend;
+mod suspended;
+mod takes;
 mod timers;
 
 pub(super) use arrive::{Arrival, Refused, arrive};
