@@ -8,6 +8,7 @@ use crate::net::accept::{Gate, Go, accept_loop};
 use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::loops::{LoopEnded, Loops};
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Hello, Port, ToMaster, ToWorker, VERSION};
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
@@ -20,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 /// Between two beats.
 const BEAT: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ enum Failure {
     Config(serde_json::Error),
     /// The master spoke otherwise than agreed.
     Strange(&'static str),
+    /// Something that must run for as long as the worker lives does not.
+    Loop(LoopEnded),
 }
 
 impl fmt::Display for Failure {
@@ -48,6 +50,7 @@ impl fmt::Display for Failure {
             Self::Link(error) => write!(f, "link to the master: {error}"),
             Self::Config(error) => write!(f, "configuration from the master: {error}"),
             Self::Strange(what) => f.write_str(what),
+            Self::Loop(ended) => ended.fmt(f),
         }
     }
 }
@@ -55,6 +58,12 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+impl From<LoopEnded> for Failure {
+    fn from(ended: LoopEnded) -> Self {
+        Self::Loop(ended)
     }
 }
 
@@ -81,7 +90,8 @@ pub fn run() -> ExitCode {
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
     let (sender, mut receiver, writer) = attach()?;
-    tokio::spawn(writer.run());
+    let mut loops = Loops::default();
+    loops.spawn("link", writer.run());
     let pid = std::process::id();
     sender.send(&ToMaster::Hello(Hello {
         version: VERSION,
@@ -90,21 +100,20 @@ async fn live() -> Result<(), Failure> {
     }))?;
     let mut first = receiver.receive().await?;
     let (hub, listeners) = welcome(&mut first, &sender, pid)?;
-    let accepting = CancellationToken::new();
+    let mut accepting = Loops::default();
     for (port, listener) in listeners {
-        let (hub, accepting) = (hub.clone(), accepting.clone());
-        tokio::spawn(accept(hub, port, listener, accepting));
+        accepting.spawn("accept", accept(hub.clone(), port, listener));
     }
     sender.send(&ToMaster::Ready)?;
-    tokio::spawn(beat(hub.clone(), sender.clone()));
-    tokio::spawn(tick(hub.clone()));
-    tokio::spawn(walk(hub.clone()));
+    loops.spawn("beat", beat(hub.clone(), sender.clone()));
+    loops.spawn("tick", tick(hub.clone()));
+    loops.spawn("walk", walk(hub.clone()));
     if hear_all(&hub, &mut first).is_some() {
         return Ok(());
     }
-    let end = hear(&hub, &mut receiver).await?;
-    accepting.cancel();
-    leave(&hub, &mut receiver, end).await;
+    let end = loops.during(accepting.during(hear(&hub, &mut receiver))).await???;
+    drop(accepting);
+    loops.during(leave(&hub, &mut receiver, end)).await?;
     sender.send(&ToMaster::Drained)?;
     // What the kernel has taken arrives, also after our end.
     let _ = timeout(BEAT, async {
@@ -169,13 +178,13 @@ impl Gate for Door {
     }
 }
 
-async fn accept(hub: Hub, port: Port, listener: TcpListener, stop: CancellationToken) {
+async fn accept(hub: Hub, port: Port, listener: TcpListener) {
     let router = http::router(&hub, port);
     let serve = |stream, address| {
         hub.lock().connected();
         tokio::spawn(http::serve(hub.clone(), router.clone(), stream, address, port));
     };
-    stop.run_until_cancelled(accept_loop(listener, Door(hub.clone(), Even::default()), serve)).await;
+    accept_loop(listener, Door(hub.clone(), Even::default()), serve).await;
 }
 
 async fn beat(hub: Hub, sender: LinkSender) {
@@ -184,9 +193,8 @@ async fn beat(hub: Hub, sender: LinkSender) {
     loop {
         every.tick().await;
         let beat = hub.lock().beat();
-        if sender.send(&ToMaster::Beat(Box::new(beat))).is_err() {
-            return;
-        }
+        // A full link takes the next one; a broken one ends the worker where it is read.
+        let _ = sender.send(&ToMaster::Beat(Box::new(beat)));
     }
 }
 

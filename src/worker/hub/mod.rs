@@ -3,15 +3,18 @@
 
 mod arrive;
 mod deliver;
+mod ending;
 mod endpoints;
 mod forwards;
 mod inbound;
+mod opening;
 mod peers;
 mod poll;
 mod prices;
 mod requests;
 mod rooms;
 mod send;
+mod session;
 mod sessions;
 mod settings;
 mod suspend;
@@ -21,9 +24,10 @@ mod timers;
 
 pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
+pub(super) use opening::{Greeting, Opening};
 pub(super) use peers::poll_anywhere;
 pub(super) use requests::Lost;
-pub(super) use sessions::{Dress, Greeting, Opening, Request as SessionRequest};
+pub(super) use session::{Framing, Request as SessionRequest};
 pub(super) use timers::TICK;
 
 use crate::access::Gate;
@@ -34,14 +38,13 @@ use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
-use crate::session::{ChannelKey, Channels, Key, Users};
+use crate::session::{ChannelKey, Channels};
 use crate::worker::http::Charts;
 use hashbrown::HashMap;
 use prices::Prices;
 use requests::Requests;
-use sessions::Session;
-use slab::Slab;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use sessions::{SessionRef, Sessions};
+use std::sync::{Arc, Mutex, MutexGuard};
 use timers::Timers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -96,9 +99,7 @@ pub(super) struct State {
     pub(super) board: Board,
     /// Connections that have not asked anything yet.
     arriving: u32,
-    sessions: Slab<Session>,
-    /// Sessions so far, and their returns.
-    turns: u32,
+    sessions: Sessions,
     suspended: suspend::Suspended,
     /// Much is kept for clients that may have missed it: those that say how far they are let it go.
     tight: bool,
@@ -106,24 +107,22 @@ pub(super) struct State {
     forwards: peers::Forwards,
     entrances: rooms::Entrances,
     /// Polling sessions for which something has come.
-    news: Vec<Key>,
-    users: Users,
+    news: Vec<SessionRef>,
     channels: Channels,
     /// Channels with something to send to members that have not seen it.
     walking: Vec<ChannelKey>,
     /// Told when there is one more.
     pub(super) walks: Arc<Notify>,
     tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
-    /// By the turn of the session.
-    farewells: HashMap<u32, sessions::Goodbye, foldhash::fast::RandomState>,
+    /// Connections of sessions that have ended, until their tasks fetch them.
+    ended: HashMap<SessionRef, ending::Ended, foldhash::fast::RandomState>,
     /// Connections whose last bytes are on their way.
-    leaving: usize,
-    /// Sessions that end when nobody walks the table any more.
-    doomed: Vec<(Key, u32, Close)>,
+    closing: usize,
+    /// Sessions that end as soon as nobody walks the table.
+    doomed: Vec<(SessionRef, Close)>,
     timers: Timers,
     commands: endpoints::Commands,
     buffer: Vec<u8>,
-    digest: u64,
 }
 
 impl Hub {
@@ -149,26 +148,23 @@ impl Hub {
             charts: Charts::default(),
             board,
             arriving: 0,
-            sessions: Slab::new(),
-            turns: 0,
+            sessions: Sessions::default(),
             suspended: suspend::Suspended::default(),
             tight: false,
             takes: arrive::Takes::default(),
             forwards: peers::Forwards::default(),
             entrances: rooms::Entrances::default(),
             news: Vec::new(),
-            users: Users::default(),
             channels,
             walking: Vec::new(),
             walks: Arc::default(),
             tickets: HashMap::default(),
-            farewells: HashMap::default(),
-            leaving: 0,
+            ended: HashMap::default(),
+            closing: 0,
             doomed: Vec::new(),
             timers: Timers::new(clock::mono()),
             commands: endpoints::Commands::default(),
             buffer: vec![0; READ],
-            digest: 0,
             config,
         };
         Self(Arc::new(Mutex::new(state)))
@@ -176,9 +172,7 @@ impl Hub {
 
     /// The hub itself, for as long as no `await` comes between.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in one session's task must not take the others with it: what it held is still consistent, because
-        // nothing is left half-done across calls.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(|_| poisoned())
     }
 
     /// The configuration in force.
@@ -187,21 +181,28 @@ impl Hub {
     }
 }
 
+/// Ends the process: somebody panicked while all sessions were in its hands, and has left them half changed. Nothing may
+/// run on that, not even what is dropped on the way out.
+fn poisoned() -> ! {
+    tracing::error!(event = "hub-poisoned", "a panic has left the sessions half changed: this worker ends");
+    std::process::exit(1)
+}
+
 impl State {
     /// The sign of life that the master gets each second.
     pub(super) fn beat(&mut self) -> Beat {
         let usage = crate::os::process::usage();
         self.counters.cpu_us = usage.cpu_us;
         self.counters.rss = usage.rss;
-        self.counters.suspended = self.suspended.count as u64;
+        self.counters.suspended = self.sessions.away() as u64;
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.tight = kept.map(crate::session::Replay::bytes).sum::<usize>() > KEPT;
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
             sessions: short(self.population()),
-            digest: self.digest,
-            users: short(self.users.len()),
+            digest: self.sessions.digest(),
+            users: short(self.sessions.users()),
             stats_watchers: short(watchers),
             counters: self.counters.clone(),
         }
@@ -232,6 +233,12 @@ impl State {
         self.counters.connections -= 1;
     }
 
+    /// A task of a client panicked outside of the hub: only that client is touched.
+    pub(super) fn panicked(&mut self, task: &'static str) {
+        self.counters.panics += 1;
+        tracing::error!(event = "panic", worker = self.me.slot, task, "a client's task panicked");
+    }
+
     /// A request was answered.
     pub(super) fn answered(&mut self, status: u16) {
         self.counters.count_http(status);
@@ -239,12 +246,12 @@ impl State {
 
     /// How many sessions there are, those in their handshake among them.
     pub(super) fn population(&self) -> usize {
-        self.sessions.len() - self.suspended.count
+        self.sessions.population()
     }
 
     /// Whether no session waits for its client.
     pub(super) fn nobody_waits(&self) -> bool {
-        self.suspended.count == 0
+        self.sessions.away() == 0
     }
 
     /// What counts for evenness: sessions, and connections that may become some.
@@ -259,3 +266,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
