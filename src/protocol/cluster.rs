@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Version of this language.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// A place for a worker, 1 to N; what people call "worker 3". 0 is the feeder.
 pub type Slot = u16;

@@ -45,7 +45,7 @@ pub struct Missed {
 /// What a worker says to one that asks for a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
-    /// Here is a copy. I keep mine until you say what has become of it ([`Peer::GiveUp`]).
+    /// A copy. The session stays where it is until the asker says what has become of the copy ([`Peer::GiveUp`]).
     Parcel(Box<Parcel>),
     /// Not here, or not all of what its client has not got: it begins anew.
     Gap,
@@ -121,19 +121,22 @@ pub enum Peer {
         /// What became of it.
         polled: Polled,
     },
-    /// The copy that I was given is what counts (its client has heard of it), or is no more.
+    /// A copy that you gave out is no more, or its client has heard of it.
     GiveUp {
-        /// Of which session: its secret with you.
-        secret: u128,
-        /// And its place.
-        place: u32,
-        /// Whether you are to forget it.
+        /// Which copy.
+        lease: Lease,
+        /// Its client has heard of it: forget the session.
         settled: bool,
     },
-    /// Forget the copy that you were given: its client has come with the old token again.
+    /// Forget a copy that you were given: another one was accepted.
     Revoke {
-        /// Of which session: its secret with me.
-        secret: u128,
+        /// The number of your `Take`.
+        request: u64,
+    },
+    /// A client waits for a copy that you gave out: the others are revoked.
+    Accept {
+        /// Which copy.
+        lease: Lease,
     },
 }
 
@@ -148,7 +151,8 @@ impl Peer {
             | Self::PollGone { .. }
             | Self::Polled { .. }
             | Self::GiveUp { .. }
-            | Self::Revoke { .. } => None,
+            | Self::Revoke { .. }
+            | Self::Accept { .. } => None,
         }
     }
 }

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The oldest form that is read.
-pub const OLDEST: u32 = 1;
+const OLDEST: u32 = 1;
 /// The newest form that is read. A new one gets a recorded value in the tests, and code that makes it of the one before.
-pub const NEWEST: u32 = 1;
+const NEWEST: u32 = 1;
 
 /// All of a session. What is in it in the order of its fields is form 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,20 +5,16 @@ use super::opening::Opening;
 use super::send::Sent;
 use super::session::{Framing, Request, Session};
 use super::sessions::SessionRef;
-use super::suspend::Given;
+use super::takes::{Answered, Log};
 use super::{Hub, State};
 use crate::model::Mono;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::{Generation, ToMaster, Verdict};
-use crate::protocol::peer::{Parcel, Peer, Taken};
-use crate::session::{Answer, Kind, NO_TICKET};
-use crate::ws::frame;
+use crate::protocol::peer::{Lease, Parcel, Peer, Taken};
+use crate::session::{Answer, Kind, NO_TICKET, Origin};
 use bytes::Bytes;
-use hashbrown::HashMap;
 use tokio::sync::oneshot;
-
-/// What is published while a session is on its way is kept here up to so many bytes; past it there is a gap.
-const LOGGED: usize = 1 << 20;
+use tokio::task::AbortHandle;
 
 /// Why there is no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,31 +44,22 @@ struct Announced {
 /// Channels, and rooms to be entered.
 type Before = (Vec<String>, Vec<String>);
 
-/// What was published, in its order: where, and what.
-type Log = Vec<(Box<str>, Bytes)>;
-
-/// A session that was asked for at another worker.
+/// A client that waits for a session of another worker.
 #[derive(Debug)]
-pub(super) struct Taking {
+pub(super) struct Waiting {
     hub: Hub,
-    home: Generation,
-    asked: (Request, Resume),
+    request: Request,
     waiter: oneshot::Sender<Result<Announced, u16>>,
-    /// What was published since the master has passed the question on.
-    log: Option<Log>,
-    logged: usize,
 }
 
-/// All of them, by the number of the question.
-pub(super) type Takes = HashMap<u64, Taking, foldhash::fast::RandomState>;
-
-/// Nobody waits for a session any more, when this is dropped.
+/// A question to another worker. Dropped, its client waits no more.
 struct Question<'a>(&'a Hub, u64);
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
-        let taking = self.0.lock().takes.remove(&self.1);
-        drop(taking);
+        let waiting = self.0.lock().takes.abandon(self.1);
+        // Not while the hub is locked.
+        drop(waiting);
     }
 }
 
@@ -100,18 +87,19 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
     let (number, answer) = {
         let mut state = hub.lock();
         let Some(resume) = resume else { return Ok(state.announce(hub, request, None)) };
-        let (me, polls) = (state.me.generation, request.framing == Framing::Poll);
-        if resume.home == me {
-            let taken = state.take(&resume, &request.user, Given { to: me, polls });
+        let (holder, polls) = (state.me.generation, request.framing == Framing::Poll);
+        let (home, number) = (resume.home, state.requests.number());
+        if home == holder {
+            let lease = Lease { holder, request: number };
+            let taken = state.take(&resume, &request.user, lease, polls);
             state.settle();
-            return state.received(hub, (request, resume), taken, Some(Vec::new())).map_err(Some);
+            return state
+                .received(hub, request, Origin { home, lease }, taken, Some(Log::new()))
+                .map_err(Some);
         }
-        let number = state.requests.number();
         let question = Peer::Take { request: number, resume, user: request.user.clone(), polls };
         let (waiter, answer) = oneshot::channel();
-        let (hub, home) = (hub.clone(), resume.home);
-        let asked = (request, resume);
-        state.takes.insert(number, Taking { hub, home, asked, waiter, log: None, logged: 0 });
+        state.takes.ask(number, home, Waiting { hub: hub.clone(), request, waiter });
         state.relay(home, question);
         (number, answer)
     };
@@ -129,29 +117,23 @@ impl State {
         &mut self,
         hub: &Hub,
         request: Request,
-        from: Option<(Box<Parcel>, Resume, Log)>,
+        from: Option<(Box<Parcel>, Origin, Log)>,
     ) -> Result<Announced, ()> {
-        let (parcel, log) =
-            from.as_ref().map_or((None, None), |(parcel, _, log)| (Some(&**parcel), Some(log)));
         let framing = request.framing;
-        let at = self.open(request, parcel);
+        let at = self.open(request, from.as_ref().map(|(parcel, ..)| &**parcel));
         let Some(id) = self.sessions.get(at).map(Session::id) else { return Err(()) };
-        if let (Some(parcel), Some(log)) = (parcel, log)
-            && !self.unpack(at, parcel, log)
-        {
-            self.end(at, Close::Done);
-            return Err(());
+        if let Some((parcel, origin, log)) = &from {
+            self.sessions.set_origin(at, *origin);
+            if !self.unpack(at, parcel, log) {
+                self.settle_copy(at);
+                self.end(at, Close::Done);
+                return Err(());
+            }
         }
         let (sender, verdict) = oneshot::channel();
         self.requests.opens.insert(id, (at, sender));
-        let (before, origin) = match from {
-            Some((parcel, origin, _)) => {
-                let channels = self.those_there_are(parcel.channels);
-                (Some((channels, parcel.entering)), Some(origin))
-            }
-            None => (None, None),
-        };
-        let opening = Opening { hub: hub.clone(), at, id, framing, origin, done: false };
+        let before = from.map(|(parcel, ..)| (self.those_there_are(parcel.channels), parcel.entering));
+        let opening = Opening { hub: hub.clone(), at, id, framing, done: false };
         Ok(Announced { opening, verdict, before })
     }
 
@@ -159,13 +141,11 @@ impl State {
         &mut self,
         hub: &Hub,
         request: Request,
-        from: Option<(Box<Parcel>, Resume, Log)>,
+        from: Option<(Box<Parcel>, Origin, Log)>,
     ) -> Announced {
-        let origin = from.as_ref().map(|(_, origin, _)| *origin);
         if let Ok(announced) = self.try_announce(hub, request.clone(), from) {
             return announced;
         }
-        origin.into_iter().for_each(|origin| self.give_up(&origin, true));
         self.counters.gaps += 1;
         match self.try_announce(hub, request, None) {
             Ok(announced) => announced,
@@ -178,13 +158,15 @@ impl State {
     fn received(
         &mut self,
         hub: &Hub,
-        (request, origin): (Request, Resume),
+        request: Request,
+        origin: Origin,
         taken: Taken,
         log: Option<Log>,
     ) -> Result<Announced, u16> {
         match (taken, log) {
             (Taken::Ended(code), _) => Err(code),
             (Taken::Parcel(parcel), Some(log)) => {
+                self.accept(&origin);
                 self.counters.resumed += 1;
                 Ok(self.announce(hub, request, Some((parcel, origin, log))))
             }
@@ -248,51 +230,46 @@ impl State {
 
     /// The master has passed a question of ours on.
     pub(in crate::worker) fn taking(&mut self, request: u64) {
-        if let Some(taking) = self.takes.get_mut(&request) {
-            taking.log = Some(Vec::new());
-        }
+        self.takes.passed_on(request);
     }
 
     /// Something was published: sessions on their way here are told it, too.
     pub(super) fn log_publication(&mut self, name: &str, bytes: &[u8]) {
-        for taking in self.takes.values_mut() {
-            let Some(log) = &mut taking.log else { continue };
-            taking.logged += bytes.len();
-            if taking.logged > LOGGED {
-                log.clear();
-                continue;
-            }
-            for (frame, _) in frame::split(bytes) {
-                log.push((name.into(), Bytes::copy_from_slice(frame)));
-            }
-        }
+        self.takes.published(name, bytes);
     }
 
     /// The answer to a question for a session.
-    pub(super) fn taken(&mut self, request: u64, taken: Taken) {
-        let Some(Taking { hub, asked, waiter, log, logged, .. }) = self.takes.remove(&request) else {
-            return;
-        };
-        let whole = log.filter(|_| logged <= LOGGED);
-        let announced = self.received(&hub, asked, taken, whole);
+    pub(super) fn taken(&mut self, home: Generation, request: u64, taken: Taken) {
+        let origin = Origin { home, lease: Lease { holder: self.me.generation, request } };
+        match self.takes.answered(request, matches!(taken, Taken::Parcel(_))) {
+            Answered::Hand(waiting, log) => self.hand(waiting, origin, taken, log),
+            Answered::GiveBack => self.give_up(&origin, false),
+            Answered::Nothing => {}
+        }
+    }
+
+    /// Tells a client what has become of the session that it wants.
+    fn hand(&mut self, waiting: Waiting, origin: Origin, taken: Taken, log: Option<Log>) {
+        let Waiting { hub, request, waiter } = waiting;
+        let announced = self.received(&hub, request, origin, taken, log);
         if let Err(Ok(mut unwanted)) = waiter.send(announced) {
             // Its client has gone in the meantime.
             unwanted.opening.done = true;
-            self.requests.opens.remove(&unwanted.opening.id);
+            self.requests.forget_open(unwanted.opening.id, unwanted.opening.at);
             self.end(unwanted.opening.at, Close::Done);
-            unwanted.opening.origin.into_iter().for_each(|origin| self.give_up(&origin, false));
         }
     }
 
     /// A process is gone, and all sessions that it had.
     pub(in crate::worker) fn peer_gone(&mut self, peer: Generation) {
-        let of: Vec<u64> =
-            self.takes.iter().filter(|(_, taking)| taking.home == peer).map(|(number, _)| *number).collect();
-        for number in of {
-            self.taken(number, Taken::Gap);
+        for waiting in self.takes.home_gone(peer) {
+            let nothing = Origin { home: peer, lease: Lease { holder: self.me.generation, request: 0 } };
+            self.hand(waiting, nothing, Taken::Gap, None);
         }
-        self.forward_gone(peer);
-        self.holder_gone(peer);
+        let (clients, tasks) = self.forwards.peer_gone(peer);
+        drop(clients);
+        tasks.iter().for_each(AbortHandle::abort);
+        self.suspended.holder_gone(peer);
     }
 
     /// Says something to another worker.

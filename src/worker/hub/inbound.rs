@@ -156,7 +156,7 @@ impl State {
         if let (Some(replay), Ok(number)) = (&mut session.replay, payload.try_into()) {
             // The client's machine has them; what reads them may be some behind, and count by itself.
             let number = u32::from_be_bytes(number);
-            if self.tight {
+            if self.suspended.is_tight() {
                 replay.confirm(number.saturating_sub(BEHIND));
             }
         }

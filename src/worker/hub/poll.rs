@@ -94,12 +94,9 @@ impl Opening {
         // Declared first: it is not to be dropped while the hub is locked.
         let waiting;
         let mut state = hub.lock();
-        let origin = self.origin.take();
         if !state.sessions.contains(at) {
-            origin.into_iter().for_each(|origin| state.give_up(&origin, false));
             return None;
         }
-        origin.into_iter().for_each(|origin| state.sessions.set_origin(at, origin));
         state.attached(at, greeting);
         waiting = state.wait_for_news(&hub, at);
         state.speak_to_poll(at);

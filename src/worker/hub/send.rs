@@ -106,7 +106,8 @@ impl State {
         if let (Sent::Whole, Link::Wire(wire)) = (sent, &*link) {
             replay.left(number, wire.sent());
         }
-        if self.tight && *framing == Framing::Websocket && sent != Sent::Never && replay.ask() {
+        if self.suspended.is_tight() && *framing == Framing::Websocket && sent != Sent::Never && replay.ask()
+        {
             self.ping(at);
         }
     }

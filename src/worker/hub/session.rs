@@ -4,10 +4,9 @@ use super::poll::Polling;
 use super::suspend::Away;
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
 use crate::os::clock;
-use crate::protocol::client::Resume;
 use crate::protocol::cluster::{Endpoint, Open, Transport};
 use crate::protocol::peer::Parcel;
-use crate::session::{ChannelKey, Outbox, Replay, Subscription};
+use crate::session::{ChannelKey, Origin, Outbox, Replay, Subscription};
 use crate::transports::sse::Body;
 use crate::transports::ws::Wire;
 use std::net::IpAddr;
@@ -65,7 +64,7 @@ pub(super) struct Session {
     /// Tells the session from others that had its place before, and from itself before it was suspended.
     pub(super) turn: u32,
     /// The session that this one is a copy of, until the client is known to have heard of the copy.
-    pub(super) origin: Option<Box<Resume>>,
+    pub(super) origin: Option<Box<Origin>>,
     pub(super) device: Option<Device>,
     pub(super) endpoint: Endpoint,
     /// The name of the stream; only at the endpoint of streams.

@@ -1,10 +1,12 @@
 //! Sessions without a connection: how long they are kept, and who has a copy of which. Pure: the hub carries what is
 //! decided here.
 //!
-//! The worker that holds a session, its *home*, gives out copies under a *lease*. The session stays here, and collects
-//! what is published, until the lease is settled: the client is known to have heard of the copy. If the copy ends before
-//! that, or the process that had it, the session is as if nobody had asked for it.
+//! The worker that holds a session, its *home*, gives out copies, each under a *lease*. The session stays here, and
+//! collects what is published. The first copy that a client accepts is the only one: the others are revoked. The session
+//! is discarded when the lease is settled: the client is known to have heard of the copy. If the copy ends before that,
+//! or the process that had it, the session is as if nobody had asked for it.
 
+use super::sessions::SessionRef;
 use crate::model::Mono;
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::Lease;
@@ -12,8 +14,6 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::time::Duration;
-
-type SessionRef = (u32, u32);
 
 /// Bytes that may be kept for clients before a pong is enough to let them go.
 const KEPT: usize = 32 << 20;
@@ -32,7 +32,7 @@ pub(super) struct Limits {
 /// A copy of a session that was given out.
 #[derive(Clone, Copy, Debug)]
 struct Lent {
-    lease: Lease,
+    session: SessionRef,
     /// The client polls: until its next poll it may not have heard of the copy.
     polls: bool,
     /// A client waits for the copy.
@@ -42,8 +42,9 @@ struct Lent {
 /// The suspended sessions of this worker, and endings that clients may not have heard of.
 #[derive(Debug, Default)]
 pub(super) struct Suspended {
-    all: HashMap<SessionRef, Option<Lent>, foldhash::fast::RandomState>,
-    leases: HashMap<Lease, SessionRef, foldhash::fast::RandomState>,
+    /// Each with the leases of its copies; of them, one at most is accepted.
+    all: HashMap<SessionRef, Vec<Lease>, foldhash::fast::RandomState>,
+    leases: HashMap<Lease, Lent, foldhash::fast::RandomState>,
     /// The one suspended longest ago first. Those that are not suspended any more are passed by.
     order: VecDeque<(Mono, SessionRef)>,
     /// Close codes by the secrets of sessions that ended for good.
@@ -61,7 +62,7 @@ impl Suspended {
 
     /// A session has lost its connection.
     pub(super) fn add(&mut self, session: SessionRef, now: Mono) {
-        self.all.insert(session, None);
+        self.all.insert(session, Vec::new());
         self.order.push_back((now, session));
         if self.order.len() > 2 * self.all.len() + 64 {
             let all = &self.all;
@@ -71,8 +72,8 @@ impl Suspended {
 
     /// A session is no longer here.
     pub(super) fn remove(&mut self, session: SessionRef) {
-        if let Some(Some(lent)) = self.all.remove(&session) {
-            self.leases.remove(&lent.lease);
+        for lease in self.all.remove(&session).unwrap_or_default() {
+            self.leases.remove(&lease);
         }
     }
 
@@ -91,41 +92,51 @@ impl Suspended {
         over
     }
 
-    /// Whether the token of a suspended session holds: no client has a copy of it for sure.
+    /// Whether the token of a session holds: no client that would know better has accepted a copy.
     pub(super) fn is_free(&self, session: SessionRef) -> bool {
-        let lent = self.all.get(&session).copied().flatten();
-        lent.is_none_or(|lent| lent.polls || !lent.accepted)
+        let mut lent =
+            self.all.get(&session).into_iter().flatten().filter_map(|lease| self.leases.get(lease));
+        !lent.any(|lent| lent.accepted && !lent.polls)
     }
 
-    /// Gives out a copy. Returns the lease that ends by that: whoever has that copy is told.
-    pub(super) fn lend(&mut self, session: SessionRef, lease: Lease, polls: bool) -> Option<Lease> {
-        let lent = self.all.get_mut(&session)?;
-        let before = lent.replace(Lent { lease, polls, accepted: false }).map(|lent| lent.lease);
-        before.iter().for_each(|before| _ = self.leases.remove(before));
-        self.leases.insert(lease, session);
-        before
-    }
-
-    /// A client waits for the copy: the token holds no more, unless the client polls.
-    pub(super) fn accept(&mut self, lease: Lease) {
-        let session = self.leases.get(&lease).and_then(|session| self.all.get_mut(session));
-        if let Some(Some(lent)) = session {
-            lent.accepted = true;
+    /// Gives out a copy.
+    pub(super) fn lend(&mut self, session: SessionRef, lease: Lease, polls: bool) {
+        if let Some(leases) = self.all.get_mut(&session) {
+            leases.push(lease);
+            self.leases.insert(lease, Lent { session, polls, accepted: false });
         }
     }
 
-    /// A copy is no more, or is `settled`: then it is the session from now on, and the one here, which is returned, is
-    /// to be discarded.
-    pub(super) fn give_up(&mut self, lease: Lease, settled: bool) -> Option<SessionRef> {
-        let session = self.leases.remove(&lease)?;
-        self.all.insert(session, None);
-        settled.then_some(session)
+    /// A client waits for a copy. Returns the other copies, which are to be revoked.
+    pub(super) fn accept(&mut self, lease: Lease) -> Vec<Lease> {
+        // Unknown: another client was quicker, and this copy has been revoked already.
+        let Some(lent) = self.leases.get_mut(&lease) else { return Vec::new() };
+        lent.accepted = true;
+        let session = lent.session;
+        self.end_others(session, lease)
     }
 
-    /// A process that had copies is gone: the sessions are here alone again.
+    /// A copy is no more, or is `settled`: then it is the session from now on. Returns the one here in that case, which
+    /// is to be discarded, and the other copies, which are to be revoked.
+    pub(super) fn give_up(&mut self, lease: Lease, settled: bool) -> Option<(SessionRef, Vec<Lease>)> {
+        let session = self.leases.get(&lease)?.session;
+        let others = if settled { self.end_others(session, lease) } else { Vec::new() };
+        self.leases.remove(&lease);
+        self.all.entry(session).or_default().retain(|own| *own != lease);
+        settled.then_some((session, others))
+    }
+
+    fn end_others(&mut self, session: SessionRef, lease: Lease) -> Vec<Lease> {
+        let all = std::mem::replace(self.all.entry(session).or_default(), vec![lease]);
+        let others: Vec<_> = all.into_iter().filter(|other| *other != lease).collect();
+        others.iter().for_each(|other| _ = self.leases.remove(other));
+        others
+    }
+
+    /// A process that had copies is gone.
     pub(super) fn holder_gone(&mut self, holder: Generation) {
-        for (_, session) in self.leases.extract_if(|lease, _| lease.holder == holder) {
-            self.all.insert(session, None);
+        for (lease, lent) in self.leases.extract_if(|lease, _| lease.holder == holder) {
+            self.all.entry(lent.session).or_default().retain(|own| *own != lease);
         }
     }
 
@@ -170,6 +181,10 @@ mod tests {
     const LIMITS: Limits =
         Limits { sessions: 3, window: Duration::from_secs(10), memory: Duration::from_secs(20) };
 
+    fn at(key: u32, turn: u32) -> SessionRef {
+        SessionRef::new(key, turn)
+    }
+
     fn second(n: u64) -> Mono {
         Mono(n * 1_000_000_000)
     }
@@ -181,32 +196,32 @@ mod tests {
     #[test]
     fn the_longest_away_are_forgotten_first() {
         let mut suspended = Suspended::default();
-        (0..5).for_each(|n| suspended.add((n, 1), second(n.into())));
-        suspended.remove((1, 1));
-        assert_eq!(suspended.overdue(second(5), LIMITS), [(0, 1)]);
-        assert_eq!(suspended.overdue(second(12), LIMITS), [(2, 1)]);
+        (0..5).for_each(|n| suspended.add(at(n, 1), second(n.into())));
+        suspended.remove(at(1, 1));
+        assert_eq!(suspended.overdue(second(5), LIMITS), [at(0, 1)]);
+        assert_eq!(suspended.overdue(second(12), LIMITS), [at(2, 1)]);
         assert_eq!((suspended.overdue(second(12), LIMITS).len(), suspended.len()), (0, 2));
     }
 
     #[test]
-    fn a_token_holds_until_a_client_has_the_copy_and_again_when_it_is_given_up() {
+    fn a_token_holds_until_a_client_has_a_copy_and_again_when_that_is_given_up() {
         let mut suspended = Suspended::default();
-        let (session, first, second) = ((1, 1), lease(2, 7), lease(3, 7));
+        let (session, first, second) = (at(1, 1), lease(2, 7), lease(3, 7));
         suspended.add(session, Mono(0));
-        assert_eq!(suspended.lend(session, first, false), None);
-        assert!(suspended.is_free(session), "nobody waits for the copy yet");
-        assert_eq!(suspended.lend(session, second, false), Some(first), "which is to be revoked");
-        suspended.accept(first);
-        assert!(suspended.is_free(session), "that one is over");
-        suspended.accept(second);
+        suspended.lend(session, first, false);
+        suspended.lend(session, second, false);
+        assert!(suspended.is_free(session), "nobody waits for the copies yet");
+        assert_eq!(suspended.accept(second), [first], "which is revoked");
         assert!(!suspended.is_free(session));
-        assert_eq!(suspended.give_up(first, true), None);
-        assert_eq!(suspended.give_up(second, false), None);
+        assert_eq!(suspended.accept(first), [], "it is late");
+        assert_eq!((suspended.give_up(first, true), suspended.give_up(second, false)), (None, None));
         assert!(suspended.is_free(session));
         suspended.lend(session, first, true);
-        suspended.accept(first);
+        assert_eq!(suspended.accept(first), []);
         assert!(suspended.is_free(session), "a poll may not have heard");
-        assert_eq!(suspended.give_up(first, true), Some(session));
+        suspended.lend(session, second, true);
+        assert_eq!(suspended.give_up(second, false), None, "the first is as it was");
+        assert_eq!(suspended.give_up(first, true), Some((session, vec![])));
     }
 
     #[test]
@@ -242,11 +257,18 @@ mod tests {
         ]
     }
 
-    /// The same, said plainly.
+    /// The same, said plainly: who is here since when, and all that were ever lent.
     #[derive(Default)]
     struct Model {
-        here: BTreeMap<SessionRef, (Mono, Option<(Lease, bool, bool)>)>,
-        leases: Vec<Lease>,
+        here: BTreeMap<SessionRef, Mono>,
+        lent: Vec<(Lease, SessionRef, bool, State)>,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum State {
+        Offered,
+        Accepted,
+        Over,
     }
 
     impl Model {
@@ -254,11 +276,16 @@ mod tests {
             self.here.keys().nth(which % self.here.len().max(1)).copied()
         }
 
-        fn lent(&mut self, lease: Lease) -> Option<SessionRef> {
-            let of = |(_, (_, lent)): &(&SessionRef, &(Mono, Option<(Lease, bool, bool)>))| {
-                lent.is_some_and(|(own, ..)| own == lease)
-            };
-            self.here.iter().find(of).map(|(session, _)| *session)
+        fn end(&mut self, is_it: impl Fn(Lease, SessionRef) -> bool) -> Vec<Lease> {
+            let own = self
+                .lent
+                .iter_mut()
+                .filter(|(lease, at, _, state)| *state != State::Over && is_it(*lease, *at));
+            own.map(|(lease, .., state)| {
+                *state = State::Over;
+                *lease
+            })
+            .collect()
         }
     }
 
@@ -271,58 +298,63 @@ mod tests {
                     Act::Wait(seconds) => now = now.after(Duration::from_secs(seconds)),
                     Act::Suspend => {
                         turn += 1;
-                        suspended.add((turn % 4, turn), now);
-                        model.here.insert((turn % 4, turn), (now, None));
+                        suspended.add(at(turn % 4, turn), now);
+                        model.here.insert(at(turn % 4, turn), now);
                     }
                     Act::Return(which) => {
                         let Some(session) = model.pick(which) else { continue };
                         suspended.remove(session);
                         model.here.remove(&session);
+                        model.end(|_, at| at == session);
                     }
                     Act::Lend { session, holder, polls } => {
                         let Some(session) = model.pick(session) else { continue };
-                        let lent = &mut model.here.get_mut(&session).unwrap().1;
-                        prop_assert_eq!(
-                            suspended.is_free(session),
-                            lent.is_none_or(|(_, polls, accepted)| polls || !accepted)
-                        );
-                        let lease = lease(holder, model.leases.len() as u64);
-                        model.leases.push(lease);
-                        let before = lent.replace((lease, polls, false)).map(|(lease, ..)| lease);
-                        prop_assert_eq!(suspended.lend(session, lease, polls), before);
+                        let lease = lease(holder, model.lent.len() as u64);
+                        model.lent.push((lease, session, polls, State::Offered));
+                        suspended.lend(session, lease, polls);
                     }
                     Act::Accept(which) => {
-                        let Some(lease) = model.leases.get(which % model.leases.len().max(1)).copied() else { continue };
-                        suspended.accept(lease);
-                        if let Some(session) = model.lent(lease) {
-                            model.here.get_mut(&session).unwrap().1.as_mut().unwrap().2 = true;
-                        }
+                        let all = model.lent.len().max(1);
+                        let Some((lease, session, _, state)) = model.lent.get_mut(which % all) else { continue };
+                        let (lease, session) = (*lease, *session);
+                        let others = if *state == State::Over {
+                            vec![]
+                        } else {
+                            *state = State::Accepted;
+                            model.end(|other, at| at == session && other != lease)
+                        };
+                        prop_assert_eq!(suspended.accept(lease), others);
                     }
                     Act::GiveUp(which, settled) => {
-                        let Some(lease) = model.leases.get(which % model.leases.len().max(1)).copied() else { continue };
-                        let session = model.lent(lease);
-                        if let Some(session) = session {
-                            model.here.get_mut(&session).unwrap().1 = None;
-                        }
-                        prop_assert_eq!(suspended.give_up(lease, settled), session.filter(|_| settled));
+                        let all = model.lent.len().max(1);
+                        let Some((lease, session, ..)) = model.lent.get(which % all).copied() else { continue };
+                        let was = !model.end(|other, _| other == lease).is_empty();
+                        let others = if was && settled { model.end(|_, at| at == session) } else { vec![] };
+                        let discarded = (was && settled).then_some((session, others));
+                        prop_assert_eq!(suspended.give_up(lease, settled), discarded);
                     }
                     Act::Die(holder) => {
                         suspended.holder_gone(holder);
-                        for (_, lent) in model.here.values_mut() {
-                            lent.take_if(|(lease, ..)| lease.holder == holder);
-                        }
+                        model.end(|lease, _| lease.holder == holder);
                     }
                 }
                 for session in suspended.overdue(now, LIMITS) {
-                    let (since, _) = model.here.remove(&session).unwrap();
-                    let earlier = model.here.values().filter(|(other, _)| *other < since).count();
-                    prop_assert_eq!(earlier, 0, "the longest away first");
+                    let since = model.here.remove(&session).unwrap();
+                    model.end(|_, at| at == session);
+                    prop_assert!(model.here.values().all(|other| *other >= since), "the longest away first");
                     prop_assert!(now.since(since) >= LIMITS.window || model.here.len() >= LIMITS.sessions);
                 }
-                let lent = model.here.values().filter(|(_, lent)| lent.is_some()).count();
-                prop_assert_eq!((suspended.len(), suspended.leases.len()), (model.here.len(), lent));
+                let lent = model.lent.iter().filter(|(.., state)| *state != State::Over);
+                prop_assert_eq!((suspended.len(), suspended.leases.len()), (model.here.len(), lent.count()));
+                prop_assert_eq!(suspended.all.values().map(Vec::len).sum::<usize>(), suspended.leases.len());
                 prop_assert!(suspended.len() <= LIMITS.sessions && suspended.order.len() <= 2 * suspended.len() + 64);
-                prop_assert!(model.here.values().all(|(since, _)| now.since(*since) < LIMITS.window));
+                for (session, since) in &model.here {
+                    prop_assert!(now.since(*since) < LIMITS.window);
+                    let taken = model.lent.iter().any(|(_, at, polls, state)| {
+                        at == session && *state == State::Accepted && !polls
+                    });
+                    prop_assert_eq!(suspended.is_free(*session), !taken);
+                }
             }
         }
     }

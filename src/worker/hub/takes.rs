@@ -4,6 +4,7 @@
 //! copy. So a question needs no state here after its client has gone: a copy that comes for nobody is given back.
 
 use crate::protocol::cluster::Generation;
+use crate::ws::frame;
 use bytes::Bytes;
 use hashbrown::HashMap;
 
@@ -67,15 +68,16 @@ impl<W> Takes<W> {
         }
     }
 
-    /// Something was published.
-    pub(super) fn published(&mut self, channel: &str, frames: impl Iterator<Item = Bytes> + Clone) {
+    /// Frames were published.
+    pub(super) fn published(&mut self, channel: &str, frames: &[u8]) {
         for asked in self.asked.values_mut() {
             let Seen::Logged { log, bytes } = &mut asked.seen else { continue };
-            *bytes += frames.clone().map(|frame| frame.len()).sum::<usize>();
+            *bytes += frames.len();
             if *bytes > LOGGED {
                 asked.seen = Seen::TooMuch;
             } else {
-                log.extend(frames.clone().map(|frame| (channel.into(), frame)));
+                let each = frame::split(frames).map(|(frame, _)| Bytes::copy_from_slice(frame));
+                log.extend(each.map(|frame| (channel.into(), frame)));
             }
         }
     }
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     fn publish(takes: &mut Takes<&'static str>, bytes: usize) {
-        takes.published("news", std::iter::once(Bytes::from(vec![b'x'; bytes])));
+        takes.published("news", &frame::text("x".repeat(bytes)));
     }
 
     #[test]
@@ -121,7 +123,7 @@ mod tests {
         publish(&mut takes, 1);
         takes.passed_on(1);
         publish(&mut takes, 2);
-        let log = vec![("news".into(), Bytes::from_static(b"xx"))];
+        let log = vec![("news".into(), frame::text("xx"))];
         assert_eq!(takes.answered(1, true), Answered::Hand("tab", Some(log)));
         assert_eq!(takes.answered(1, true), Answered::GiveBack);
     }

@@ -30,8 +30,6 @@ enum Due {
     Gap(SessionRef, u32),
     /// A poll may be answered with state again.
     Pace(SessionRef),
-    /// A suspended session's client has not come back.
-    Forget(SessionRef),
     /// Look whether a client has heard its greeting.
     Look(SessionRef),
     /// Report what there is.
@@ -87,11 +85,6 @@ impl Timers {
         self.wheel.insert(at, Due::Look(session));
     }
 
-    /// Forget a suspended session then.
-    pub(super) fn forget(&mut self, session: SessionRef, at: Mono) {
-        self.wheel.insert(at, Due::Forget(session));
-    }
-
     /// Report a ticket then.
     pub(super) fn expect(&mut self, ticket: u64, at: Mono) {
         self.wheel.insert(at, Due::Ticket(ticket));
@@ -122,6 +115,7 @@ impl State {
             self.do_due(due, now);
             self.settle();
         }
+        self.forget_overdue(now);
         let channels = self.prices.due(&self.rules, now, boot);
         self.publish_prices(channels);
     }
@@ -135,7 +129,6 @@ impl State {
             Due::Poll(at, asked) => self.poll_over(at, asked),
             Due::Gap(at, asked) => self.gap_over(at, asked),
             Due::Pace(at) => self.pace_due(at),
-            Due::Forget(at) => self.forget(at),
             Due::Look(at) => self.look_due(at),
             Due::Ticket(ticket) => self.ticket_over(ticket),
         }
@@ -147,7 +140,8 @@ impl State {
         let (interval, timeout) = (self.config.heartbeat.interval, self.config.heartbeat.timeout);
         if let Some(replay) = &mut session.replay {
             // Whoever comes back later than that is too late anyway.
-            let age = if self.tight { timeout } else { self.config.resume.window.max(timeout) };
+            let age =
+                if self.suspended.is_tight() { timeout } else { self.config.resume.window.max(timeout) };
             let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
             replay.confirm_before(Mono(now.0.saturating_sub(age)), wire.acknowledged());
         }

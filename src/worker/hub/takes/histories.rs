@@ -2,16 +2,15 @@
 //! moment; workers die; the master passes on what it hears in order. Whoever comes back when all is calm has its
 //! session, no message is lost or doubled, and no session stays given out.
 
+use super::super::sessions::SessionRef;
 use super::super::suspended::Suspended;
 use super::{Answered, Takes};
 use crate::model::Mono;
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::Lease;
-use bytes::Bytes;
+use crate::ws::frame;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-type SessionRef = (u32, u32);
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
@@ -83,8 +82,9 @@ impl Worker {
 
     fn insert(&mut self, session: Session) -> SessionRef {
         self.turns += 1;
-        self.here.insert((0, self.turns), session);
-        (0, self.turns)
+        let at = SessionRef::new(0, self.turns);
+        self.here.insert(at, session);
+        at
     }
 
     fn suspend(&mut self, at: SessionRef) -> SessionRef {
@@ -175,20 +175,23 @@ impl World {
                 self.tell(at, from, Said::Taken { request, copy });
             }
             Said::Taken { request, copy } => self.taken(at, from, request, copy),
-            Said::Accept(lease) => self.worker(at).suspended.accept(lease),
+            Said::Accept(lease) => {
+                for lease in self.worker(at).suspended.accept(lease) {
+                    self.tell(at, lease.holder, Said::Revoke(lease.request));
+                }
+            }
             Said::GiveUp(lease, settled) => {
                 let worker = self.worker(at);
-                if let Some(session) = worker.suspended.give_up(lease, settled) {
-                    worker.suspended.remove(session);
-                    worker.here.remove(&session);
-                }
+                let Some((session, others)) = worker.suspended.give_up(lease, settled) else { return };
+                worker.suspended.remove(session);
+                worker.here.remove(&session);
+                others.iter().for_each(|lease| self.tell(at, lease.holder, Said::Revoke(lease.request)));
             }
             Said::Revoke(request) => self.revoke(at, request),
             Said::PassedOn(request) => self.worker(at).takes.passed_on(request),
             Said::Published(n) => {
-                let frame = Bytes::from(n.to_be_bytes().to_vec());
                 let worker = self.workers.get_mut(&at).unwrap();
-                worker.takes.published("news", std::iter::once(frame));
+                worker.takes.published("news", &frame::text(n.to_string()));
                 for session in worker.here.values_mut() {
                     session.collected.push(n);
                     if let Some(client) = session.client.map(|client| &mut self.clients[client])
@@ -224,12 +227,9 @@ impl World {
         let copy = worker.here[&at].collected.iter().copied().filter(|n| *n >= next).collect();
         let client = worker.here[&at].client;
         let at = if client.is_some() { worker.suspend(at) } else { at };
-        let before = worker.suspended.lend(at, lease, polls);
+        worker.suspended.lend(at, lease, polls);
         if let Some(client) = client {
             self.clients[client].place = Place::Away;
-        }
-        if let Some(before) = before {
-            self.tell(home, before.holder, Said::Revoke(before.request));
         }
         Some(copy)
     }
@@ -246,7 +246,8 @@ impl World {
         let lease = Lease { holder: at, request };
         match (self.worker(at).takes.answered(request, copy.is_some()), copy) {
             (Answered::Hand(client, Some(log)), Some(copy)) => {
-                let log = log.iter().map(|(_, frame)| u64::from_be_bytes((**frame).try_into().unwrap()));
+                let number = |(_, text)| std::str::from_utf8(text).unwrap().parse::<u64>().unwrap();
+                let log = log.iter().flat_map(|(_, frames)| frame::split(frames).map(number));
                 self.attach(at, client, copy.into_iter().chain(log).collect(), Some((home, lease)));
                 self.tell(at, home, Said::Accept(lease));
             }
