@@ -209,7 +209,7 @@ async fn tick(hub: Hub) {
 
 /// Brings what is published to the channels' members, in rounds: between two of them everybody else has a turn.
 async fn walk(hub: Hub) {
-    let walks = hub.lock().walks.clone();
+    let walks = hub.lock().bell();
     loop {
         walks.notified().await;
         while hub.lock().walk_on() {

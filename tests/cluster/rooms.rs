@@ -263,3 +263,96 @@ async fn who_is_cut_while_it_enters_is_in_the_room_when_it_is_back() {
         tab.leave().await;
     }
 }
+
+fn subscribe(channels: &[&str], id: u64) -> Value {
+    json!({"type": "subscribe", "channels": channels, "id": id})
+}
+
+fn unsubscribe(channels: &[&str], id: u64) -> Value {
+    json!({"type": "unsubscribe", "channels": channels, "id": id})
+}
+
+/// The next ids that are acknowledged or refused.
+async fn answers(tab: &mut Tab, count: usize) -> Vec<(String, u64)> {
+    let mut all = vec![];
+    while all.len() < count {
+        let message = tab.message().await;
+        if let (Some(kind @ ("ack" | "error")), Some(id)) = (message["type"].as_str(), message["id"].as_u64())
+        {
+            all.push((message["code"].as_str().unwrap_or(kind).to_owned(), id));
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn who_leaves_a_room_while_it_enters_and_enters_it_again_is_there() {
+    let cluster = cluster().workers(1).config(OPEN).start().await;
+    let mut other = cluster.quiet_tab("other").await;
+    enter(&mut other, "chat:x").await;
+    for n in 0..3 {
+        let mut tab = cluster.quiet_tab("alice").await;
+        let (on, off) = (subscribe(&["chat:x"], 1), unsubscribe(&["chat:x"], 2));
+        tab.say_at_once(&[on, off, subscribe(&["chat:x"], 3)]).await;
+        answers(&mut tab, 3).await;
+        speak(&mut tab, "chat:x", n.into()).await;
+        assert_eq!(tab.next("ack").await["id"], "s");
+        // The master counts both, also when all that was on its way has come.
+        let message = other.next("message").await;
+        assert_eq!((&message["from"], &message["data"]), (&json!("alice"), &json!(n)));
+        let mut third = cluster.quiet_tab("third").await;
+        enter(&mut third, "chat:x").await;
+        presence(&mut third, 3).await;
+        third.leave().await;
+        tab.leave().await;
+        presence(&mut other, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_a_subscription_waits_until_the_session_is_in_the_room() {
+    let cluster = cluster().workers(1).config(OPEN).start().await;
+    for n in 0..5 {
+        let mut tab = cluster.quiet_tab("alice").await;
+        let room = format!("chat:{n}");
+        tab.say_at_once(&[subscribe(&[&room], 1), subscribe(&[&room], 2)]).await;
+        assert_eq!(answers(&mut tab, 2).await, [("ack".to_owned(), 1), ("ack".to_owned(), 2)]);
+    }
+}
+
+#[tokio::test]
+async fn channels_that_wait_for_a_room_count_like_others() {
+    let news = "[[channels]]\nname = \"a\"\n[[channels]]\nname = \"b\"\n[[channels]]\nname = \"c\"\n";
+    let cluster =
+        cluster().workers(1).config(&format!("{news}{OPEN}channels_per_session = 3\n")).start().await;
+    let mut tab = cluster.quiet_tab("alice").await;
+    let wishes = [subscribe(&["chat:x", "a", "b"], 1), subscribe(&["c"], 2), subscribe(&["b", "chat:x"], 3)];
+    tab.say_at_once(&wishes).await;
+    let mut answered = answers(&mut tab, 3).await;
+    answered.sort_by_key(|(_, id)| *id);
+    let expected = [("ack", 1), ("too-many-channels", 2), ("ack", 3)];
+    assert_eq!(answered, expected.map(|(answer, id)| (answer.to_owned(), id)));
+    // A channel that is given up while it waits makes room, and is not subscribed to afterwards.
+    let mut tab = cluster.quiet_tab("bob").await;
+    let wishes = [subscribe(&["chat:y", "a", "b"], 1), unsubscribe(&["a"], 2), subscribe(&["c"], 3)];
+    tab.say_at_once(&wishes).await;
+    answers(&mut tab, 3).await.sort();
+    let request = post("/api/v1/channels/a/messages", r#"{"data":1}"#);
+    assert_eq!(cluster.administer(&request).await.json()["sessions"], 1, "alice's only");
+}
+
+#[tokio::test]
+async fn a_refused_group_takes_no_room_from_another() {
+    let config = format!("{OPEN}[chat]\nrooms = 2\nhistory = 0\n");
+    let cluster = cluster().workers(1).config(&config).start().await;
+    let mut other = cluster.quiet_tab("other").await;
+    enter(&mut other, "chat:mine").await;
+    let mut tab = cluster.quiet_tab("alice").await;
+    let wishes = [subscribe(&["chat:a", "chat:b"], 1), subscribe(&["chat:a"], 2)];
+    tab.say_at_once(&wishes).await;
+    let mut answered = answers(&mut tab, 2).await;
+    answered.sort_by_key(|(_, id)| *id);
+    assert_eq!(answered, [("too-many-rooms".to_owned(), 1), ("ack".to_owned(), 2)]);
+    speak(&mut tab, "chat:a", json!("here")).await;
+    assert_eq!(tab.next("message").await["data"], "here");
+}

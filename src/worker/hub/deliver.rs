@@ -3,6 +3,7 @@
 use super::State;
 use super::send::Sent;
 use super::sessions::SessionRef;
+use super::tickets::Report;
 use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
@@ -18,13 +19,6 @@ const JOINED: usize = 32 << 10;
 const ROUND: usize = 32;
 /// A ticket is answered so much before the master gives it up.
 const EARLY: Duration = Duration::from_millis(100);
-
-/// An order to deliver of which some answers still wait.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    waiting: u32,
-    tally: Tally,
-}
 
 /// An order to deliver, as it came from the master.
 #[derive(Debug)]
@@ -65,12 +59,18 @@ impl State {
                 Sent::Never => tally.slow += u32::from(self.end_unsent(at)),
             }
         }
-        if waiting == 0 {
-            self.tell(&ToMaster::Delivered { ticket: push.ticket, tally });
-        } else {
-            self.tickets.insert(push.ticket, Ticket { waiting, tally });
+        let report = self.tickets.open(push.ticket, tally, waiting);
+        if report.is_none() {
             let early = Mono(push.deadline.0.saturating_sub(EARLY.as_nanos() as u64));
             self.timers.expect(push.ticket, early.max(now));
+        }
+        self.report(report);
+    }
+
+    /// Tells the master how an order has ended.
+    pub(super) fn report(&mut self, report: Option<Report>) {
+        if let Some(Report { ticket, tally }) = report {
+            self.tell(&ToMaster::Delivered { ticket, tally });
         }
     }
 
@@ -79,29 +79,6 @@ impl State {
         let slow = self.sessions.get(at).is_some_and(|session| session.outbox.is_some());
         self.doom(at, if slow { Close::Slow } else { Close::Lost });
         slow
-    }
-
-    pub(super) fn ticket_done(&mut self, number: u64, count: impl FnOnce(&mut Tally)) {
-        let Some(ticket) = self.tickets.get_mut(&number) else { return };
-        ticket.waiting -= 1;
-        count(&mut ticket.tally);
-        if ticket.waiting == 0 {
-            self.ticket_over(number);
-        }
-    }
-
-    /// A session that was to get an answer ended before it left. Where it is `kept` for a client that comes back,
-    /// nobody knows.
-    pub(super) fn ticket_lost(&mut self, number: u64, kept: bool) {
-        self.ticket_done(number, |tally| tally.waiting += u32::from(kept));
-    }
-
-    /// Reports a ticket, whatever still waits.
-    pub(super) fn ticket_over(&mut self, number: u64) {
-        if let Some(ticket) = self.tickets.remove(&number) {
-            let tally = Tally { waiting: ticket.tally.waiting + ticket.waiting, ..ticket.tally };
-            self.tell(&ToMaster::Delivered { ticket: number, tally });
-        }
     }
 
     /// What a session has not got of a channel's messages yet, so that what it gets next is not before them.
@@ -145,7 +122,7 @@ impl State {
                     Some(but) => channel.publish_but(but, bytes),
                     None => channel.publish(bytes),
                 }
-                self.mark(key);
+                self.walks.mark(key);
             }
         }
         self.tell(&ToMaster::Published { ticket, sessions });
@@ -166,7 +143,7 @@ impl State {
         let channel = self.channels.get_mut(key);
         channel.keep(&bytes);
         channel.publish(&bytes);
-        self.mark(key);
+        self.walks.mark(key);
     }
 
     /// What a channel has for a newcomer.
@@ -184,7 +161,7 @@ impl State {
     pub(in crate::worker) fn stats(&mut self, json: &str) {
         if let Some(key) = self.channels.find("stats") {
             self.channels.get_mut(key).set(&frame::text(json), clock::mono(), true);
-            self.mark(key);
+            self.walks.mark(key);
         }
     }
 
@@ -196,27 +173,20 @@ impl State {
             let Some(key) = self.channels.find(&name) else { continue };
             let text = client::candle(&name, symbol.as_str(), interval, candle);
             self.channels.get_mut(key).set(&frame::text(text), clock::mono(), true);
-            self.mark(key);
+            self.walks.mark(key);
         }
-    }
-
-    /// A channel has something to send.
-    pub(super) fn mark(&mut self, key: ChannelKey) {
-        if !self.walking.contains(&key) {
-            self.walking.push(key);
-        }
-        self.walks.notify_one();
     }
 
     /// One round of the walks: some members of each channel that has something to send. True when there is more.
     pub(in crate::worker) fn walk_on(&mut self) -> bool {
-        for key in std::mem::take(&mut self.walking) {
-            if self.walk(key, ROUND) && !self.walking.contains(&key) {
-                self.walking.push(key);
+        for _ in 0..self.walks.round() {
+            let Some(channel) = self.walks.next() else { continue };
+            if self.walk(channel, ROUND) {
+                self.walks.go_on(channel);
             }
         }
         self.settle();
-        !self.walking.is_empty()
+        !self.walks.is_empty()
     }
 
     /// Goes on with the walk of a channel for at most so many members. True when there is more.
@@ -265,7 +235,7 @@ impl State {
         let now = clock::mono();
         for channel in channels {
             self.encode_price(channel, now, true);
-            self.mark(channel);
+            self.walks.mark(channel);
         }
     }
 

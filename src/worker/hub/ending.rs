@@ -89,7 +89,8 @@ impl State {
         }
         for ticket in lost {
             // The connection that has taken a session over gets its answers, too.
-            self.ticket_lost(ticket, stays || close == Close::Replaced);
+            let report = self.tickets.lost(ticket, stays || close == Close::Replaced);
+            self.report(report);
         }
         // The client may not have heard of this copy: the original is what it knows.
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, false));
@@ -114,6 +115,7 @@ impl State {
         if stays {
             self.suspend(at, acknowledged);
         } else {
+            self.entrances.gone(id);
             // The client of a replaced session is told by the end of its connection, if that is heard.
             let told = connected && close.is_final() && close != Close::Replaced;
             self.discard(at, Some(close).filter(|_| told));

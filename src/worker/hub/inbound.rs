@@ -92,14 +92,19 @@ impl State {
         Poll::Pending
     }
 
-    fn read(&mut self, at: SessionRef) {
+    /// Reads once. The buffer is lent to the session: one is enough for all.
+    pub(super) fn read(&mut self, at: SessionRef) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        // After a panic in another session's task the buffer went with it.
-        buffer.resize(super::READ, 0);
+        self.read_into(at, &mut buffer);
+        self.buffer = buffer;
+        self.settle();
+    }
+
+    fn read_into(&mut self, at: SessionRef, buffer: &mut [u8]) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let events = matches!(session.framing, Framing::Events(_));
         let Some(wire) = session.wire() else { return };
-        match wire.read(&mut buffer) {
+        match wire.read(buffer) {
             Ok(0) => self.end(at, Close::Lost),
             Ok(n) => self.input(at, &mut buffer[..n]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -107,8 +112,6 @@ impl State {
             Err(error) if events && error.kind() == ErrorKind::TimedOut => self.end(at, Close::Silent),
             Err(_) => self.end(at, Close::Lost),
         }
-        self.buffer = buffer;
-        self.settle();
     }
 
     /// Bytes from a client.

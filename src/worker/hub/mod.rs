@@ -5,6 +5,7 @@ mod arrive;
 mod deliver;
 mod ending;
 mod endpoints;
+mod entrances;
 mod forwards;
 mod inbound;
 mod opening;
@@ -20,7 +21,11 @@ mod settings;
 mod suspend;
 mod suspended;
 mod takes;
+#[cfg(test)]
+mod tests;
+mod tickets;
 mod timers;
+mod walks;
 
 pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
@@ -39,7 +44,7 @@ use crate::protocol::client::Close;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
 use crate::protocol::peer::Polled;
-use crate::session::{ChannelKey, Channels};
+use crate::session::Channels;
 use crate::worker::http::Charts;
 use forwards::Forwards;
 use hashbrown::HashMap;
@@ -49,10 +54,12 @@ use sessions::{SessionRef, Sessions};
 use std::sync::{Arc, Mutex, MutexGuard};
 use suspended::Suspended;
 use takes::Takes;
+use tickets::Tickets;
 use timers::Timers;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
+use walks::Walks;
 
 /// Bytes read at once, for all sessions together.
 const READ: usize = 64 << 10;
@@ -105,15 +112,12 @@ pub(super) struct State {
     suspended: Suspended,
     takes: Takes<arrive::Waiting>,
     forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
-    entrances: rooms::Entrances,
+    entrances: entrances::Entrances,
     /// Polling sessions for which something has come.
     news: Vec<SessionRef>,
     channels: Channels,
-    /// Channels with something to send to members that have not seen it.
-    walking: Vec<ChannelKey>,
-    /// Told when there is one more.
-    pub(super) walks: Arc<Notify>,
-    tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
+    walks: Walks,
+    tickets: Tickets,
     /// Connections of sessions that have ended, until their tasks fetch them.
     ended: HashMap<SessionRef, ending::Ended, foldhash::fast::RandomState>,
     /// Connections whose last bytes are on their way.
@@ -152,12 +156,11 @@ impl Hub {
             suspended: Suspended::default(),
             takes: Takes::default(),
             forwards: Forwards::default(),
-            entrances: rooms::Entrances::default(),
+            entrances: entrances::Entrances::default(),
             news: Vec::new(),
             channels,
-            walking: Vec::new(),
-            walks: Arc::default(),
-            tickets: HashMap::default(),
+            walks: Walks::default(),
+            tickets: Tickets::default(),
             ended: HashMap::default(),
             closing: 0,
             doomed: Vec::new(),
@@ -214,6 +217,11 @@ impl State {
         }
     }
 
+    /// Rings when a channel has something to send: then [`State::walk_on`].
+    pub(super) fn bell(&self) -> Arc<Notify> {
+        self.walks.bell()
+    }
+
     /// A connection has come.
     pub(super) fn connected(&mut self) {
         self.counters.connections += 1;
@@ -265,6 +273,3 @@ impl State {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

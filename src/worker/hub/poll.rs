@@ -237,7 +237,8 @@ impl State {
         self.counters.messages_out += frames.len() as u64;
         let _ = waiter.send(self.poll_answer(at, frames));
         for ticket in tickets {
-            self.ticket_done(ticket, |tally| tally.delivered += 1);
+            let report = self.tickets.delivered(ticket);
+            self.report(report);
         }
         self.timers.poll_gap(at, asked, now.after(self.config.poll.gap));
     }

@@ -30,11 +30,7 @@ pub(super) enum Waiter {
         ack: Option<Box<str>>,
     },
     /// A session that enters a room.
-    Room {
-        /// With which others.
-        group: u64,
-        room: Box<str>,
-    },
+    Room { session: SessionId, room: Box<str> },
 }
 
 /// All that wait.

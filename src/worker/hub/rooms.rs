@@ -2,16 +2,17 @@
 //! last messages; a newcomer hears them first, and then what is said, with nothing between.
 
 use super::State;
+use super::entrances::{Deed, Group};
 use super::requests::Waiter;
 use super::send::Sent;
+use super::session::Session;
 use super::sessions::SessionRef;
 use crate::model::SessionId;
 use crate::protocol::client::{self, Refusal};
 use crate::protocol::cluster::{NO_RECEIPT, Step, ToMaster};
-use crate::session::{ChannelKey, Kind};
+use crate::session::Kind;
 use crate::ws::frame;
 use bytes::Bytes;
-use hashbrown::HashMap;
 use serde_json::value::RawValue;
 
 /// The channel of a room's presence. No client can name it: the sign is in no alphabet.
@@ -19,72 +20,69 @@ fn companion(room: &str) -> String {
     format!("{room}#")
 }
 
-/// Whether that is one.
+/// Whether a channel is the companion of a room.
 pub(super) fn is_companion(channel: &str) -> bool {
     channel.ends_with('#')
 }
 
-/// What a client wants to be subscribed to, while it enters the rooms among it.
-#[derive(Debug)]
-struct Subscribing {
-    at: SessionRef,
-    session: SessionId,
-    /// The client's id, where it wants an `ack`.
-    id: Option<Box<str>>,
-    others: Vec<ChannelKey>,
-    /// Rooms that it is in by now.
-    entered: Vec<Box<str>>,
-    /// Those that the master has not answered.
-    waits: Vec<Box<str>>,
-    /// Of them, those that it wants no more.
-    unwanted: Vec<Box<str>>,
-    full: bool,
-}
-
-/// All of them.
-#[derive(Debug, Default)]
-pub(super) struct Entrances {
-    last: u64,
-    open: HashMap<u64, Subscribing, foldhash::fast::RandomState>,
+/// The client's id as it is sent back.
+fn raw(id: Option<Box<str>>) -> Option<Box<RawValue>> {
+    RawValue::from_string(id?.into()).ok()
 }
 
 impl State {
-    /// Subscribes a session to these channels and rooms once it is in all of the rooms.
-    pub(super) fn enter_all(
-        &mut self,
-        at: SessionRef,
-        rooms: &[&str],
-        others: Vec<ChannelKey>,
-        id: Option<&RawValue>,
-    ) {
-        self.entrances.last += 1;
-        let group = self.entrances.last;
+    /// Subscribes a session to what a group names, once it is in all of the rooms.
+    pub(super) fn enter_all(&mut self, at: SessionRef, group: Group) {
         let Some(own) = self.sessions.get(at) else { return };
-        let (user, session) = (own.user().clone(), own.id());
-        let id = id.map(|id| id.get().into());
-        let waits = rooms.iter().map(|room| Box::from(*room)).collect();
-        let (entered, unwanted) = (Vec::new(), Vec::new());
-        let subscribing = Subscribing { at, session, id, others, entered, waits, unwanted, full: false };
-        self.entrances.open.insert(group, subscribing);
-        for room in rooms {
-            let request = self.requests.expect(Waiter::Room { group, room: (*room).into() });
-            let step = Step::Enter { request, user: user.as_str() };
-            self.tell(&ToMaster::Room { room, session, step });
-        }
+        let (session, channels) = (own.id(), &self.channels);
+        let is_in = |room: &str| channels.find(room).is_some_and(|channel| own.is_on(channel));
+        let deeds = self.entrances.want((session, at), group, is_in);
+        self.carry_out((session, at), deeds);
     }
 
     /// The rooms that a session is about to enter.
     pub(super) fn entering(&self, at: SessionRef) -> impl Iterator<Item = &str> {
-        let own = self.entrances.open.values().filter(move |all| all.at == at);
-        own.flat_map(|all| all.waits.iter().filter(|room| !all.unwanted.contains(room)).map(|room| &**room))
+        let session = self.sessions.get(at).map(Session::id);
+        session.into_iter().flat_map(|session| self.entrances.rooms(session))
     }
 
-    /// It does not want to enter that one any more.
-    pub(super) fn turn_back(&mut self, at: SessionRef, room: &str) {
-        let own = self.entrances.open.values_mut().filter(|all| all.at == at);
-        for all in own.filter(|all| all.waits.iter().any(|waits| **waits == *room)) {
-            all.unwanted.push(room.into());
+    /// A session does not want to be in a room any more.
+    pub(super) fn leave_room(&mut self, at: SessionRef, room: &str) {
+        let Some(session) = self.sessions.get(at).map(Session::id) else { return };
+        let deeds = self.entrances.renounce_room(session, room);
+        if let Some(channel) = self.channels.find(room) {
+            self.unsubscribe(at, channel);
         }
+        self.carry_out((session, at), deeds);
+    }
+
+    fn carry_out(&mut self, (session, at): (SessionId, SessionRef), deeds: Vec<Deed>) {
+        for deed in deeds {
+            match deed {
+                Deed::Ask(room) => self.ask_for_room(at, &room),
+                Deed::Decline(room) => {
+                    self.tell(&ToMaster::Room { room: &room, session, step: Step::Leave });
+                }
+                Deed::Leave(room) => {
+                    let channel = self.channels.find(&room);
+                    channel.into_iter().for_each(|channel| self.unsubscribe(at, channel));
+                }
+                Deed::Grant(Group { others, id, .. }) => {
+                    self.subscribe_all(at, others, raw(id).as_deref());
+                }
+                Deed::Refuse(Group { id, .. }) => {
+                    let message = "there are as many rooms as there may be";
+                    self.reply(at, &client::error(raw(id).as_deref(), "too-many-rooms", message));
+                }
+            }
+        }
+    }
+
+    fn ask_for_room(&mut self, at: SessionRef, room: &str) {
+        let Some(own) = self.sessions.get(at) else { return };
+        let (session, user) = (own.id(), own.user().as_str());
+        let request = self.requests.expect(Waiter::Room { session, room: room.into() });
+        self.tell(&ToMaster::Room { room, session, step: Step::Enter { request, user } });
     }
 
     /// A session that comes back is in its room again, from this moment on.
@@ -97,11 +95,15 @@ impl State {
         self.tell(&ToMaster::Room { room, session: session.id(), step });
     }
 
-    /// False: there are no numbers left for more channels.
+    /// Makes a session a member of a room. False: there are no numbers left for more channels.
     fn join_room(&mut self, at: SessionRef, room: &str) -> bool {
         for (name, kind) in [(room.to_owned(), Kind::Room), (companion(room), Kind::Presence)] {
             let known = self.channels.find(&name);
-            let Some(channel) = known.or_else(|| self.channels.add(name, kind)) else { return false };
+            let Some(channel) = known.or_else(|| self.channels.add(name, kind)) else {
+                let half = self.channels.find(room);
+                half.into_iter().for_each(|channel| self.unsubscribe(at, channel));
+                return false;
+            };
             self.subscribe(at, channel);
         }
         true
@@ -109,27 +111,17 @@ impl State {
 
     /// The master lets a session into a room, or not.
     pub(in crate::worker) fn entered(&mut self, request: u64, history: Option<&[u8]>) {
-        let Some(Waiter::Room { group, room }) = self.requests.done(request) else { return };
-        let Some(all) = self.entrances.open.get_mut(&group) else { return };
-        let (at, session) = (all.at, all.session);
-        all.waits.retain(|waits| *waits != room);
-        let (last, wanted) = (all.waits.is_empty(), !all.unwanted.contains(&room));
-        let here = self.sessions.contains(at);
-        let joined = history.is_some() && here && wanted && self.join_room(at, &room);
-        if history.is_some() && !joined {
-            // It has gone, or does not want to any more.
-            self.tell(&ToMaster::Room { room: &room, session, step: Step::Leave });
-        }
-        if let Some(all) = self.entrances.open.get_mut(&group) {
-            all.full |= here && wanted && !joined;
-            all.entered.extend(joined.then(|| room.clone()));
-        }
+        let Some(Waiter::Room { session, room }) = self.requests.done(request) else { return };
+        let at = self.entrances.session(session);
+        let joined = at.is_some_and(|at| {
+            history.is_some() && self.entrances.wants(session, &room) && self.join_room(at, &room)
+        });
+        let deeds = self.entrances.answered((session, &room), history.is_some(), joined);
+        let Some(at) = at else { return };
         if joined {
             self.tell_history(at, history.unwrap_or_default());
         }
-        if last && let Some(all) = self.entrances.open.remove(&group) {
-            self.subscribed(all);
-        }
+        self.carry_out((session, at), deeds);
     }
 
     /// The last messages of a room, as many as one queue holds.
@@ -151,29 +143,6 @@ impl State {
         }
     }
 
-    /// All or nothing.
-    fn subscribed(&mut self, all: Subscribing) {
-        let Subscribing { at, id, others, entered, full, .. } = all;
-        let id = id.and_then(|text| RawValue::from_string(text.into()).ok());
-        if !self.sessions.contains(at) {
-            return;
-        }
-        if full {
-            for room in entered {
-                if let Some(channel) = self.channels.find(&room) {
-                    self.unsubscribe(at, channel);
-                }
-            }
-            let message = "there are as many rooms as there may be";
-            return self.reply(at, &client::error(id.as_deref(), "too-many-rooms", message));
-        }
-        for channel in others {
-            self.subscribe(at, channel);
-            self.send_state(at, channel, true);
-        }
-        self.acknowledge(at, id.as_deref());
-    }
-
     /// A room in which nobody of this worker is any more is no channel here. Other channels stay.
     pub(super) fn close_room(&mut self, channel: &str) {
         let room = channel.strip_suffix('#').unwrap_or(channel);
@@ -183,7 +152,7 @@ impl State {
         for name in [room.to_owned(), companion(room)] {
             if let Some(channel) = self.channels.find(&name).filter(|key| self.channels.get(*key).is_empty())
             {
-                self.walking.retain(|at| *at != channel);
+                self.walks.forget(channel);
                 self.channels.remove(channel);
             }
         }
@@ -201,7 +170,7 @@ impl State {
         let name = if client::room(channel).is_some() { companion(channel) } else { channel.to_owned() };
         if let Some(key) = self.channels.find(&name) {
             self.channels.get_mut(key).set(&frame::text(text), crate::os::clock::mono(), true);
-            self.mark(key);
+            self.walks.mark(key);
         }
     }
 

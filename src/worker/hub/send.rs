@@ -285,7 +285,8 @@ impl State {
             }
         }
         for ticket in done {
-            self.ticket_done(ticket, |tally| tally.delivered += 1);
+            let report = self.tickets.delivered(ticket);
+            self.report(report);
         }
     }
 

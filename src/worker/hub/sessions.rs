@@ -20,7 +20,7 @@ pub(super) struct SessionRef {
 
 impl SessionRef {
     #[cfg(test)]
-    pub(super) fn new(key: Key, turn: u32) -> Self {
+    pub(super) fn invented(key: Key, turn: u32) -> Self {
         Self { key, turn }
     }
 

@@ -66,7 +66,8 @@ impl State {
             let members = self.sessions.iter().filter(|(_, session)| session.is_on(channel));
             let members: Vec<_> = members.map(|(at, _)| at).collect();
             members.into_iter().for_each(|at| self.unsubscribe(at, channel));
-            self.walking.retain(|key| *key != channel);
+            self.walks.forget(channel);
+            self.entrances.channel_gone(channel);
             self.channels.remove(channel);
         }
         for (name, kind) in after {

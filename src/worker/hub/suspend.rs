@@ -49,8 +49,8 @@ impl State {
     /// A session has lost its connection. Of that so many bytes were `acknowledged`.
     pub(super) fn suspend(&mut self, at: SessionRef, acknowledged: Option<u64>) {
         let entering: Vec<String> = self.entering(at).map(str::to_owned).collect();
-        entering.iter().for_each(|room| self.turn_back(at, room));
         let Some(session) = self.sessions.get_mut(at) else { return };
+        self.entrances.gone(session.id());
         let Some(replay) = &session.replay else { return };
         let has = acknowledged.map_or(Some(replay.confirmed()), |position| replay.within(position));
         let (numbered, states): (Vec<_>, Vec<_>) = std::mem::take(&mut session.subscriptions)

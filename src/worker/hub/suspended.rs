@@ -182,7 +182,7 @@ mod tests {
         Limits { sessions: 3, window: Duration::from_secs(10), memory: Duration::from_secs(20) };
 
     fn at(key: u32, turn: u32) -> SessionRef {
-        SessionRef::new(key, turn)
+        SessionRef::invented(key, turn)
     }
 
     fn second(n: u64) -> Mono {

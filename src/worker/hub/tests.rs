@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::config::{Source, Surroundings, load};
+use crate::model::UserId;
+use crate::protocol::cluster::Endpoint;
 use crate::protocol::link::{LinkReceiver, LinkWriter, link};
 use std::process::Command;
 
@@ -15,6 +17,27 @@ pub(super) fn hub(overrides: &[(&str, &str)]) -> (Hub, LinkWriter, LinkReceiver)
     let config = load(&source).unwrap().config;
     let me = Me { slot: 1, generation: 7, pid: 1 };
     (Hub::new(me, (Arc::new(config), 1), uplink, Board::new().unwrap()), writer, receiver)
+}
+
+#[tokio::test]
+async fn the_shared_buffer_comes_back_from_every_read() {
+    let (hub, ..) = hub(&[]);
+    let mut state = hub.lock();
+    let request = SessionRequest {
+        user: UserId::new("alice").unwrap(),
+        device: None,
+        endpoint: Endpoint::Ws,
+        stream: None,
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        framing: Framing::Websocket,
+    };
+    let at = state.open(request, None);
+    // One that has no connection, and one that has ended.
+    state.read(at);
+    assert_eq!(state.buffer.len(), READ);
+    state.end(at, Close::Done);
+    state.read(at);
+    assert_eq!(state.buffer.len(), READ);
 }
 
 /// The process of this test runs the test once more as a child, which must not live on.

@@ -130,7 +130,10 @@ impl State {
             Due::Gap(at, asked) => self.gap_over(at, asked),
             Due::Pace(at) => self.pace_due(at),
             Due::Look(at) => self.look_due(at),
-            Due::Ticket(ticket) => self.ticket_over(ticket),
+            Due::Ticket(ticket) => {
+                let report = self.tickets.over(ticket);
+                self.report(report);
+            }
         }
     }
 

@@ -160,6 +160,15 @@ impl Tab {
         self.say_text(message.to_string()).await;
     }
 
+    /// Says several things in one write.
+    pub(crate) async fn say_at_once(&mut self, messages: &[Value]) {
+        for message in messages {
+            let message = Message::text(message.to_string());
+            in_time("the tab speaks", self.socket.feed(message)).await.expect("the tab is open");
+        }
+        in_time("the tab speaks", self.socket.flush()).await.expect("the tab is open");
+    }
+
     /// Sends anything.
     pub(crate) async fn send(&mut self, message: Message) {
         in_time("the tab speaks", self.socket.send(message)).await.expect("the tab is open");

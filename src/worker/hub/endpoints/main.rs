@@ -5,14 +5,17 @@ use crate::model::{Device, Mono, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, ClientMessage, Refusal, Resume, Welcome, parse, room};
 use crate::protocol::cluster::ToMaster;
-use crate::session::{ChannelKey, Key, Kind};
+use crate::session::{ChannelKey, Key, Kind, Subscription};
+use crate::worker::hub::entrances::Group;
 use crate::worker::hub::requests::Waiter;
 use crate::worker::hub::rooms::is_companion;
+use crate::worker::hub::session::Session;
 use crate::worker::hub::sessions::SessionRef;
 use crate::worker::hub::{Greeting, State};
 use crate::ws::frame;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 pub(super) struct Main;
 
@@ -28,9 +31,9 @@ impl Service for Main {
         let announced = state.sessions.get(at).map_or(Mono(0), |session| session.last_in);
         state.send_stats(at, announced);
         state.send_rare_states(at);
-        let rooms: Vec<_> = greeting.entering.iter().map(String::as_str).collect();
-        if !rooms.is_empty() {
-            state.enter_all(at, &rooms, Vec::new(), None);
+        if !greeting.entering.is_empty() {
+            let rooms = greeting.entering.iter().map(|room| room.as_str().into());
+            state.enter_all(at, Group::new(rooms, Vec::new(), None));
         }
     }
 
@@ -73,17 +76,7 @@ impl State {
         match message {
             ClientMessage::Subscribe { channels, id } => self.subscribe_from(at, &channels, id)?,
             ClientMessage::Unsubscribe { channels, id } => {
-                for name in channels.iter().filter(|name| room(name).is_some()) {
-                    self.turn_back(at, name);
-                }
-                // A room in which nobody is is no unknown channel.
-                let known =
-                    channels.iter().filter(|name| room(name).is_none() || self.channels.find(name).is_some());
-                let known: Vec<_> = known.cloned().collect();
-                for channel in self.find_all(&known, id)? {
-                    self.unsubscribe(at, channel);
-                }
-                self.acknowledge(at, id);
+                self.unsubscribe_from(at, &channels, id)?;
             }
             ClientMessage::Publish { channel, data, id } => self.publish_from(at, &channel, data, id)?,
             ClientMessage::Quote { symbol, id } => {
@@ -125,38 +118,71 @@ impl State {
         names.iter().map(find).collect()
     }
 
-    /// All or nothing, and of rooms only the master knows.
+    /// Subscribes to all or nothing. Only the master knows whether there is a room.
     fn subscribe_from<'a>(
         &mut self,
         at: SessionRef,
         names: &[Cow<'_, str>],
         id: Option<&'a RawValue>,
     ) -> Result<(), Refusal<'a>> {
-        let most = self.config.limits.channels_per_session as usize;
         let (rooms, others): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| room(name).is_some());
         let others = self.find_all(&others, id)?;
-        let Some(session) = self.sessions.get(at) else { return Ok(()) };
-        let has = &session.subscriptions;
-        let has_one = |channel: ChannelKey| session.is_on(channel);
-        let mut new: Vec<_> = others.into_iter().filter(|channel| !has_one(*channel)).collect();
-        new.sort_unstable();
-        new.dedup();
-        let entering: Vec<&str> = self.entering(at).collect();
-        let in_room = |name: &str| entering.contains(&name) || self.channels.find(name).is_some_and(has_one);
-        let mut rooms: Vec<_> = rooms.iter().map(|name| &**name).filter(|name| !in_room(name)).collect();
-        rooms.sort_unstable();
-        rooms.dedup();
-        let count = has.iter().filter(|s| !is_companion(&self.channels.get(s.channel).name)).count();
-        if count + entering.len() + new.len() + rooms.len() > most {
+        let most = self.config.limits.channels_per_session as usize;
+        if self.channels_with(at, &rooms, &others) > most {
             return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));
         }
-        if !rooms.is_empty() {
-            self.enter_all(at, &rooms, new, id);
+        if rooms.is_empty() {
+            self.subscribe_all(at, others, id);
             return Ok(());
         }
-        for channel in new {
-            self.subscribe(at, channel);
-            self.send_state(at, channel, true);
+        let rooms = rooms.iter().map(|room| Box::from(&**room));
+        self.enter_all(at, Group::new(rooms, others, id.map(|id| id.get().into())));
+        Ok(())
+    }
+
+    /// How many channels a session would be on with these, if it gets all that it waits for.
+    fn channels_with(&self, at: SessionRef, rooms: &[Cow<'_, str>], others: &[ChannelKey]) -> usize {
+        let Some(session) = self.sessions.get(at) else { return 0 };
+        let name = |own: &Subscription| &*self.channels.get(own.channel).name;
+        let has = session.subscriptions.iter().filter(|own| !is_companion(name(own))).count();
+        let is_in = |room: &str| self.channels.find(room).is_some_and(|channel| session.is_on(channel));
+        let rooms = rooms.iter().map(|room| &**room).chain(self.entrances.rooms(session.id()));
+        let rooms: BTreeSet<_> = rooms.filter(|room| !is_in(room)).collect();
+        let others = others.iter().copied().chain(self.entrances.others(session.id()));
+        let others: BTreeSet<_> = others.filter(|channel| !session.is_on(*channel)).collect();
+        has + rooms.len() + others.len()
+    }
+
+    /// Subscribes to channels that are no rooms, and says so.
+    pub(in crate::worker::hub) fn subscribe_all(
+        &mut self,
+        at: SessionRef,
+        channels: Vec<ChannelKey>,
+        id: Option<&RawValue>,
+    ) {
+        for channel in channels {
+            if self.sessions.get(at).is_some_and(|session| !session.is_on(channel)) {
+                self.subscribe(at, channel);
+                self.send_state(at, channel, true);
+            }
+        }
+        self.acknowledge(at, id);
+    }
+
+    /// A room in which nobody is is no unknown channel.
+    fn unsubscribe_from<'a>(
+        &mut self,
+        at: SessionRef,
+        names: &[Cow<'_, str>],
+        id: Option<&'a RawValue>,
+    ) -> Result<(), Refusal<'a>> {
+        let (rooms, others): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| room(name).is_some());
+        let others = self.find_all(&others, id)?;
+        rooms.iter().for_each(|room| self.leave_room(at, room));
+        let session = self.sessions.get(at).map(Session::id);
+        for channel in others {
+            session.into_iter().for_each(|session| self.entrances.renounce(session, channel));
+            self.unsubscribe(at, channel);
         }
         self.acknowledge(at, id);
         Ok(())

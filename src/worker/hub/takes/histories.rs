@@ -82,7 +82,7 @@ impl Worker {
 
     fn insert(&mut self, session: Session) -> SessionRef {
         self.turns += 1;
-        let at = SessionRef::new(0, self.turns);
+        let at = SessionRef::invented(0, self.turns);
         self.here.insert(at, session);
         at
     }
