@@ -3,7 +3,7 @@
 
 use super::client::Resume;
 use super::cluster::{Generation, Verdict};
-use crate::model::{Device, RequestId, SessionId, Symbol, UserId};
+use crate::model::{Device, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -16,37 +16,11 @@ pub struct Lease {
     pub request: u64,
 }
 
-/// A session on its way from the worker that held it to the one where its client is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parcel {
-    /// Its id, which it keeps.
-    pub session: SessionId,
-    /// What the client calls its device.
-    pub device: Option<Device>,
-    /// When it began: milliseconds since 1970.
-    pub since: i64,
-    /// What it is subscribed to.
-    pub channels: Vec<String>,
-    /// Rooms that it was about to enter.
-    pub entering: Vec<String>,
-    /// The numbered messages that its client has not got, in their order.
-    pub missed: Vec<Missed>,
-}
-
-/// One of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missed {
-    /// The whole WebSocket frame.
-    pub frame: Vec<u8>,
-    /// The request that it answers and the symbol that it quotes.
-    pub answer: Option<(RequestId, Symbol)>,
-}
-
 /// What a worker says to one that asks for a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
-    /// A copy. The session stays where it is until the asker says what has become of the copy ([`Peer::GiveUp`]).
-    Parcel(Box<Parcel>),
+    /// A copy, as `session::Snapshot` writes it. The session stays where it is until the asker says what has become of the copy ([`Peer::GiveUp`]).
+    Session(Vec<u8>),
     /// Not here, or not all of what its client has not got: it begins anew.
     Gap,
     /// It has ended with this close code, and its client was told not to come back.

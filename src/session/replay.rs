@@ -180,6 +180,11 @@ impl Replay {
         Some(self.last - u32::try_from(beyond).unwrap_or(u32::MAX))
     }
 
+    /// All that is kept.
+    pub fn kept(&self) -> impl Iterator<Item = &Kept> {
+        self.ring.iter().flat_map(|ring| &ring.messages)
+    }
+
     /// What comes after that number; `None`: not all of it is here.
     #[must_use]
     pub fn after(&self, number: u32) -> Option<impl Iterator<Item = &Kept>> {

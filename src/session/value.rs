@@ -11,10 +11,9 @@ use std::net::IpAddr;
 /// Who a session is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Stays the same wherever the session moves.
-    pub id: SessionId,
-    /// Whose it is.
-    pub user: UserId,
+    /// The same wherever the session moves.
+    id: SessionId,
+    user: UserId,
     /// What the client calls its device.
     pub device: Option<Device>,
     /// Where it is.
@@ -25,6 +24,32 @@ pub struct Identity {
     pub address: IpAddr,
     /// When it began: milliseconds since 1970.
     pub since: i64,
+}
+
+impl Identity {
+    /// A session of that user, there and from there.
+    #[must_use]
+    pub fn new(id: SessionId, user: UserId, endpoint: Endpoint, address: IpAddr, since: i64) -> Self {
+        Self { id, user, device: None, endpoint, stream: None, address, since }
+    }
+
+    /// Which session.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Whose.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// Shares the memory of an equal user id.
+    pub fn intern(&mut self, user: UserId) {
+        debug_assert_eq!(self.user, user, "the same user");
+        self.user = user;
+    }
 }
 
 /// The session that another one is a copy of.
@@ -70,7 +95,31 @@ pub struct Places {
     pub entering: Vec<Box<str>>,
 }
 
+impl Places {
+    /// Leaves out the channels that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.channels.retain(|name| keep(name));
+        self.owed.retain(|name| keep(name));
+    }
+}
+
 impl Session {
+    /// A new session, on no channel.
+    #[must_use]
+    pub fn new(identity: Identity, framing: Framing, replay: Option<Replay>, now: Mono) -> Self {
+        Self {
+            identity,
+            framing,
+            decoder: Decoder::new(),
+            last_in: now,
+            bucket: Gcra::default(),
+            outbox: None,
+            replay,
+            subscriptions: Vec::new(),
+            origin: None,
+        }
+    }
+
     /// What the master is told.
     #[must_use]
     pub fn announcement(&self) -> Open<'_> {

@@ -84,26 +84,13 @@ struct Rig {
 }
 
 fn session() -> Session {
-    let identity = Identity {
-        id: SessionId(0x0198_0000_0000_7000_8000_0000_0000_0001),
-        user: UserId::new("alice").unwrap(),
-        device: Some(Device::new("phone").unwrap()),
-        endpoint: Endpoint::Ws,
-        stream: None,
-        address: [192, 0, 2, 7].into(),
-        since: 1_796_000_000_000,
-    };
-    Session {
-        identity,
-        framing: Framing::Websocket,
-        decoder: Decoder::new(),
-        last_in: Mono(1),
-        bucket: Gcra::default(),
-        outbox: None,
-        replay: Some(Replay::new(0x1234)),
-        subscriptions: Vec::new(),
-        origin: Some(Box::new(Origin { home: 2, lease: Lease { holder: 3, request: 7 } })),
-    }
+    let id = SessionId(0x0198_0000_0000_7000_8000_0000_0000_0001);
+    let (user, address) = (UserId::new("alice").unwrap(), [192, 0, 2, 7].into());
+    let mut identity = Identity::new(id, user, Endpoint::Ws, address, 1_796_000_000_000);
+    identity.device = Some(Device::new("phone").unwrap());
+    let mut session = Session::new(identity, Framing::Websocket, Some(Replay::new(0x1234)), Mono(1));
+    session.origin = Some(Box::new(Origin { home: 2, lease: Lease { holder: 3, request: 7 } }));
+    session
 }
 
 impl Rig {

@@ -3,16 +3,15 @@
 
 use super::opening::Opening;
 use super::send::Sent;
-use super::session::{Framing, Request, Session};
+use super::session::{Request, Session};
 use super::sessions::SessionRef;
 use super::takes::{Answered, Log};
 use super::{Hub, State};
 use crate::model::Mono;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::{Generation, ToMaster, Verdict};
-use crate::protocol::peer::{Lease, Parcel, Peer, Taken};
-use crate::session::{Answer, Kind, NO_TICKET, Origin};
-use bytes::Bytes;
+use crate::protocol::peer::{Lease, Peer, Taken};
+use crate::session::{Answer, Framing, Kept, Kind, Origin, Places, Replay, Snapshot};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -117,14 +116,16 @@ impl State {
         &mut self,
         hub: &Hub,
         request: Request,
-        from: Option<(Box<Parcel>, Origin, Log)>,
+        from: Option<(Snapshot, Origin, Log)>,
     ) -> Result<Announced, ()> {
         let framing = request.framing;
-        let at = self.open(request, from.as_ref().map(|(parcel, ..)| &**parcel));
+        let from = from.map(|(snapshot, origin, log)| (snapshot.thaw(), origin, log));
+        let at = self.open(request, from.as_ref().map(|((session, ..), ..)| session));
         let Some(id) = self.sessions.get(at).map(Session::id) else { return Err(()) };
-        if let Some((parcel, origin, log)) = &from {
+        if let Some(((session, places, _), origin, log)) = &from {
             self.sessions.set_origin(at, *origin);
-            if !self.unpack(at, parcel, log) {
+            let missed = session.replay.iter().flat_map(Replay::kept);
+            if !self.unpack(at, places, missed, log) {
                 self.settle_copy(at);
                 self.end(at, Close::Done);
                 return Err(());
@@ -132,17 +133,12 @@ impl State {
         }
         let (sender, verdict) = oneshot::channel();
         self.requests.opens.insert(id, (at, sender));
-        let before = from.map(|(parcel, ..)| (self.those_there_are(parcel.channels), parcel.entering));
+        let before = from.map(|((_, places, _), ..)| self.those_there_are(places));
         let opening = Opening { hub: hub.clone(), at, id, framing, done: false };
         Ok(Announced { opening, verdict, before })
     }
 
-    fn announce(
-        &mut self,
-        hub: &Hub,
-        request: Request,
-        from: Option<(Box<Parcel>, Origin, Log)>,
-    ) -> Announced {
+    fn announce(&mut self, hub: &Hub, request: Request, from: Option<(Snapshot, Origin, Log)>) -> Announced {
         if let Ok(announced) = self.try_announce(hub, request.clone(), from) {
             return announced;
         }
@@ -165,41 +161,53 @@ impl State {
     ) -> Result<Announced, u16> {
         match (taken, log) {
             (Taken::Ended(code), _) => Err(code),
-            (Taken::Parcel(parcel), Some(log)) => {
-                self.accept(&origin);
-                self.counters.resumed += 1;
-                Ok(self.announce(hub, request, Some((parcel, origin, log))))
-            }
+            (Taken::Session(bytes), Some(log)) => Ok(match Snapshot::decode(&bytes) {
+                Ok(snapshot) => {
+                    self.accept(&origin);
+                    self.counters.resumed += 1;
+                    self.announce(hub, request, Some((snapshot, origin, log)))
+                }
+                Err(error) => {
+                    tracing::warn!(event = "session-unreadable", home = origin.home, %error);
+                    self.give_up(&origin, false);
+                    self.begin_anew(hub, request)
+                }
+            }),
             (taken, _) => {
-                if matches!(taken, Taken::Parcel(_)) {
+                if matches!(taken, Taken::Session(_)) {
                     self.give_up(&origin, true);
                 }
-                self.counters.gaps += 1;
-                Ok(self.announce(hub, request, None))
+                Ok(self.begin_anew(hub, request))
             }
         }
     }
 
+    /// A client comes back, and its session cannot be had.
+    fn begin_anew(&mut self, hub: &Hub, request: Request) -> Announced {
+        self.counters.gaps += 1;
+        self.announce(hub, request, None)
+    }
+
     /// Makes a session what it was elsewhere: its channels, what its client has missed, and what was published on the
     /// way. False when that does not fit.
-    fn unpack(&mut self, at: SessionRef, parcel: &Parcel, log: &Log) -> bool {
-        for name in &parcel.channels {
+    fn unpack<'a>(
+        &mut self,
+        at: SessionRef,
+        places: &Places,
+        missed: impl Iterator<Item = &'a Kept>,
+        log: &Log,
+    ) -> bool {
+        for name in &places.channels {
             self.rejoin(at, name);
         }
         let mut fits = true;
-        for missed in &parcel.missed {
+        for kept in missed {
             // Its age is not true any more: it is made anew before it leaves.
-            let answer = missed.answer.as_ref().map(|(id, symbol)| Answer {
-                ticket: NO_TICKET,
-                id: *id,
-                symbol: symbol.clone(),
-                made: Mono(0),
-            });
-            let frame = Bytes::copy_from_slice(&missed.frame);
-            fits &= self.send_numbered(at, &frame, std::iter::once(frame.clone()), answer) != Sent::Never;
+            let answer = kept.answer().map(|answer| Answer { made: Mono(0), ..answer.clone() });
+            let frame = kept.frame();
+            fits &= self.send_numbered(at, frame, std::iter::once(frame.clone()), answer) != Sent::Never;
         }
-        for (name, frame) in log.iter().filter(|(name, _)| parcel.channels.iter().any(|own| **own == **name))
-        {
+        for (name, frame) in log.iter().filter(|(name, _)| places.channels.contains(name)) {
             let numbered =
                 self.channels.find(name).is_some_and(|channel| self.channels.get(channel).kind.is_numbered());
             if numbered {
@@ -209,10 +217,10 @@ impl State {
         fits
     }
 
-    /// Without those that the configuration has no more.
-    fn those_there_are(&self, mut names: Vec<String>) -> Vec<String> {
-        names.retain(|name| self.channels.find(name).is_some());
-        names
+    /// The channels that the configuration still has, and the rooms to be entered.
+    fn those_there_are(&self, places: Places) -> Before {
+        let channels = places.channels.into_iter().filter(|name| self.channels.find(name).is_some());
+        (channels.map(String::from).collect(), places.entering.into_iter().map(String::from).collect())
     }
 
     /// On the channels of messages it is at once, so that it misses none; on the others when it is greeted.
@@ -241,7 +249,7 @@ impl State {
     /// The answer to a question for a session.
     pub(super) fn taken(&mut self, home: Generation, request: u64, taken: Taken) {
         let origin = Origin { home, lease: Lease { holder: self.me.generation, request } };
-        match self.takes.answered(request, matches!(taken, Taken::Parcel(_))) {
+        match self.takes.answered(request, matches!(taken, Taken::Session(_))) {
             Answered::Hand(waiting, log) => self.hand(waiting, origin, taken, log),
             Answered::GiveBack => self.give_up(&origin, false),
             Answered::Nothing => {}

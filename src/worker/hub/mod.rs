@@ -27,12 +27,13 @@ mod tickets;
 mod timers;
 mod walks;
 
+pub(super) use crate::session::Framing;
 pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
 pub(super) use opening::{Greeting, Opening};
 pub(super) use peers::poll_anywhere;
 pub(super) use requests::Lost;
-pub(super) use session::{Framing, Request as SessionRequest};
+pub(super) use session::Request as SessionRequest;
 pub(super) use timers::TICK;
 
 use crate::access::Gate;

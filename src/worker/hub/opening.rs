@@ -1,14 +1,13 @@
 //! The beginning of a session: announced to the master, attached to its connection, greeted.
 
-use super::session::{Framing, Link, Request, Session};
+use super::session::{Link, Request, Session};
 use super::sessions::SessionRef;
 use super::{Hub, State};
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Endpoint, ToMaster};
-use crate::protocol::peer::Parcel;
-use crate::session::Replay;
+use crate::session::{self, Framing, Replay};
 use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
 use tokio::net::TcpStream;
@@ -87,11 +86,11 @@ impl Drop for Opening {
 
 impl State {
     /// Makes a new session, or one that comes from elsewhere, and announces it to the master.
-    pub(super) fn open(&mut self, request: Request, parcel: Option<&Parcel>) -> SessionRef {
+    pub(super) fn open(&mut self, request: Request, before: Option<&session::Session>) -> SessionRef {
         let polls = request.framing == Framing::Poll;
         let replays = request.endpoint == Endpoint::Ws && (polls || self.resumes());
         let replay = replays.then(|| Replay::new(crate::os::process::secret()));
-        let at = self.sessions.insert(Session::new(request, parcel, replay, clock::mono()));
+        let at = self.sessions.insert(Session::new(request, before, replay, clock::mono()));
         if let Some(session) = self.sessions.get(at) {
             self.tell(&ToMaster::Open(session.announcement()));
         }

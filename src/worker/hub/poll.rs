@@ -4,7 +4,7 @@
 use super::arrive::{Refused, arrive};
 use super::opening::{Greeting, Opening};
 use super::send::{OLD, Sent};
-use super::session::{Framing, Link, Request, Session};
+use super::session::{Link, Request, Session};
 use super::sessions::SessionRef;
 use super::{Hub, Phase, State};
 use crate::model::Mono;
@@ -12,6 +12,7 @@ use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Poll, Polled};
+use crate::session::Framing;
 use crate::ws::frame;
 use bytes::Bytes;
 use std::time::Duration;
@@ -117,7 +118,7 @@ impl State {
             let _ = replay.after(seen)?;
             replay.confirm(seen);
         }
-        session.address = poll.address;
+        session.identity.address = poll.address;
         // Its client has heard of the cursor.
         self.settle_copy(at);
         let waiting = self.wait_for_news(hub, at);
@@ -180,17 +181,18 @@ impl State {
     /// Answers the polls of sessions for which something has come.
     pub(super) fn answer_polls(&mut self) {
         while let Some(at) = self.news.pop() {
-            let Some(session) = self.sessions.get_mut(at) else { continue };
-            let Link::Poll(poll) = &mut session.link else { continue };
+            let Some((Link::Poll(poll), own)) = self.sessions.get_mut(at).map(Session::parts) else {
+                continue;
+            };
             poll.noted = false;
             if poll.waiter.is_none() {
                 continue;
             }
             let urgent = !poll.notices.is_empty()
                 || !poll.last.is_empty()
-                || session.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
+                || own.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
             let (now, due) = (clock::mono(), poll.answered.after(PACE));
-            if urgent || (due <= now && session.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())) {
+            if urgent || (due <= now && own.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())) {
                 self.speak_to_poll(at);
             } else if due > now && !poll.paced {
                 poll.paced = true;

@@ -57,7 +57,7 @@ impl Sessions {
         session.turn = self.turns;
         let (id, at) = (session.id(), SessionRef { key, turn: self.turns });
         let user = self.users.insert(session.user(), key);
-        session.intern(user);
+        session.identity.intern(user);
         self.slab.insert(session);
         self.digest ^= cluster::digest(id);
         let Self { ids, slab, .. } = self;
@@ -199,11 +199,12 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::session::{Framing, Request};
+    use super::super::session::Request;
     use super::*;
     use crate::model::{Mono, UserId};
     use crate::protocol::cluster::Endpoint;
     use crate::protocol::peer::Lease;
+    use crate::session::Framing;
     use proptest::prelude::*;
     use std::net::{IpAddr, Ipv4Addr};
 

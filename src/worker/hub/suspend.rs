@@ -1,5 +1,5 @@
 //! A session without a connection: it waits for its client for `resume.window`, and collects what is published to it.
-//! Whoever comes with its token, to this worker or another, gets it as a parcel, and it is forgotten here.
+//! A client that comes with its token, to this worker or another, gets a copy.
 
 use super::State;
 use super::session::{Link, Session};
@@ -9,8 +9,8 @@ use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{Close, EventText, Resume};
 use crate::protocol::cluster::{Step, ToMaster};
-use crate::protocol::peer::{Lease, Missed, Parcel, Peer, Taken};
-use crate::session::{Bounds, Kind, Origin, Subscription};
+use crate::protocol::peer::{Lease, Peer, Taken};
+use crate::session::{self, Bounds, Connection, Kind, Origin, Places, Subscription};
 use std::time::Duration;
 
 /// A connection that lives so long, and whose greeting is acknowledged by then, has been heard. (What its client's kernel has
@@ -20,12 +20,11 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// What a suspended session has instead of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Away {
-    /// The last numbered message that its client is known to have; `None`: some that are forgotten it has not.
+    /// The last numbered message that the client is known to have; `None`: it missed messages that are no longer kept.
     has: Option<u32>,
-    /// The state channels that it was on.
-    states: Vec<Box<str>>,
-    /// The rooms that it was about to enter.
-    entering: Vec<String>,
+    since: Mono,
+    /// Where the session was. It stays on the channels whose messages are numbered.
+    places: Places,
 }
 
 impl State {
@@ -48,9 +47,10 @@ impl State {
 
     /// A session has lost its connection. Of that so many bytes were `acknowledged`.
     pub(super) fn suspend(&mut self, at: SessionRef, acknowledged: Option<u64>) {
-        let entering: Vec<String> = self.entering(at).map(str::to_owned).collect();
+        let (now, places) = (clock::mono(), self.places(at));
         let Some(session) = self.sessions.get_mut(at) else { return };
         self.entrances.gone(session.id());
+        session.detach();
         let Some(replay) = &session.replay else { return };
         let has = acknowledged.map_or(Some(replay.confirmed()), |position| replay.within(position));
         let (numbered, states): (Vec<_>, Vec<_>) = std::mem::take(&mut session.subscriptions)
@@ -66,18 +66,20 @@ impl State {
                 self.tell(&ToMaster::Room { room: &name, session: id, step: Step::Away });
             }
         }
-        let mut names = Vec::new();
-        for sub in &states {
-            let channel = self.channels.get(sub.channel);
-            if !super::rooms::is_companion(&channel.name) {
-                names.push(channel.name.clone());
-            }
-            self.leave(*sub, false);
-        }
-        let away = Away { has, states: names, entering };
+        states.into_iter().for_each(|sub| self.leave(sub, false));
+        let away = Away { has, since: now, places };
         let Some(at) = self.sessions.suspend(at, Box::new(away)) else { return };
-        self.suspended.add(at, clock::mono());
-        self.forget_overdue(clock::mono());
+        self.suspended.add(at, now);
+        self.forget_overdue(now);
+    }
+
+    /// Where a session is, without what comes along with a room.
+    fn places(&self, at: SessionRef) -> Places {
+        let entering = self.entering(at).map(Box::from).collect();
+        let Some(session) = self.sessions.get(at) else { return Places::default() };
+        let mut places = session.places(&self.channels, entering);
+        places.retain(|name| !super::rooms::is_companion(name));
+        places
     }
 
     /// Which suspended sessions are kept, and what is remembered of ended ones.
@@ -129,19 +131,19 @@ impl State {
         self.settle_copy(at);
         let subscriptions = self.sessions.get(at).map(|own| own.subscriptions.clone()).unwrap_or_default();
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
-        let taken = self.pack(at, resume.seen);
+        let copy = self.pack(at, resume.seen);
         if self.sessions.get(at).is_some_and(|session| !session.is_away()) {
             let (close, reason) = (Close::Replaced, "another connection has taken this session over");
             self.end_saying(at, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
         }
         // An end has given it another reference. Nothing is kept where `resume.window` is 0.
-        let Some(at) = self.named(resume, user) else { return taken };
-        if taken == Taken::Gap {
-            self.discard(at, None);
-        } else {
-            self.suspended.lend(at, lease, polls);
-        }
-        taken
+        let here = self.named(resume, user);
+        let Some(copy) = copy else {
+            here.into_iter().for_each(|at| self.discard(at, None));
+            return Taken::Gap;
+        };
+        here.into_iter().for_each(|at| self.suspended.lend(at, lease, polls));
+        Taken::Session(copy)
     }
 
     /// Ends a copy that its client has not heard of.
@@ -230,36 +232,23 @@ impl State {
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, true));
     }
 
-    fn pack(&mut self, at: SessionRef, seen: Option<u32>) -> Taken {
-        let Some(session) = self.sessions.get(at) else { return Taken::Gap };
-        let channels = &self.channels;
-        let own = session.subscriptions.iter().map(|sub| &*channels.get(sub.channel).name);
-        let mut names: Vec<_> =
-            own.filter(|name| !super::rooms::is_companion(name)).map(str::to_owned).collect();
-        let Some(replay) = &session.replay else { return Taken::Gap };
-        let mut entering: Vec<String> = self.entering(at).map(str::to_owned).collect();
-        let has = match &session.link {
-            Link::Away(away) => {
-                entering.clone_from(&away.entering);
-                names.extend(away.states.iter().map(|name| name.to_string()));
-                away.has
-            }
-            Link::Wire(wire) => replay.within(wire.acknowledged()),
-            Link::Poll(_) | Link::Opening => Some(replay.confirmed()),
+    /// A copy of a session for its client, which has the messages up to the one that it `has` seen. `None`: the others
+    /// are no longer kept.
+    fn pack(&self, at: SessionRef, seen: Option<u32>) -> Option<Vec<u8>> {
+        let session = self.sessions.get(at)?;
+        let mut copy = session::Session::clone(session);
+        let replay = copy.replay.as_mut()?;
+        let (has, since, places) = match &session.link {
+            Link::Away(away) => (away.has, away.since, away.places.clone()),
+            Link::Wire(wire) => (replay.within(wire.acknowledged()), clock::mono(), self.places(at)),
+            Link::Poll(_) | Link::Opening => (Some(replay.confirmed()), clock::mono(), self.places(at)),
         };
-        let Some(missed) = seen.or(has).and_then(|number| replay.after(number)) else { return Taken::Gap };
-        let missed = missed.map(|kept| Missed {
-            frame: kept.frame().to_vec(),
-            answer: kept.answer().map(|answer| (answer.id, answer.symbol.clone())),
-        });
-        Taken::Parcel(Box::new(Parcel {
-            session: session.id(),
-            device: session.device.clone(),
-            since: session.since,
-            missed: missed.collect(),
-            channels: names,
-            entering,
-        }))
+        let has = seen.or(has)?;
+        let _ = replay.after(has)?;
+        replay.confirm(has);
+        copy.detach();
+        let copy = copy.freeze(places, Connection::Away { has: Some(has), since }).encode();
+        copy.inspect_err(|error| tracing::error!(event = "session-unwritable", %error)).ok()
     }
 
     /// One subscription less of a session that is leaving it.

@@ -2,11 +2,12 @@
 //! all sessions of the worker.
 
 use super::State;
-use super::session::{Framing, Link};
+use super::session::{Link, Session};
 use super::sessions::SessionRef;
 use crate::model::{Mono, Wheel};
 use crate::os::clock;
 use crate::protocol::client::Close;
+use crate::session::Framing;
 use crate::ws::frame;
 use std::time::Duration;
 
@@ -138,8 +139,7 @@ impl State {
     }
 
     fn beat_due(&mut self, at: SessionRef, now: Mono) {
-        let Some(session) = self.sessions.get_mut(at) else { return };
-        let Link::Wire(wire) = &session.link else { return };
+        let Some((Link::Wire(wire), session)) = self.sessions.get_mut(at).map(Session::parts) else { return };
         let (interval, timeout) = (self.config.heartbeat.interval, self.config.heartbeat.timeout);
         if let Some(replay) = &mut session.replay {
             // Whoever comes back later than that is too late anyway.

@@ -2,12 +2,12 @@
 //! moment; workers die; the master passes on what it hears in order. Whoever comes back when all is calm has its
 //! session, no message is lost or doubled, and no session stays given out.
 
-use super::super::sessions::SessionRef;
-use super::super::suspended::Suspended;
 use super::{Answered, Takes};
 use crate::model::Mono;
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::Lease;
+use crate::worker::hub::sessions::SessionRef;
+use crate::worker::hub::suspended::Suspended;
 use crate::ws::frame;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
