@@ -104,7 +104,7 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
     let acceptance = match handshake::check(request.method(), request.version(), request.headers()) {
         Ok(acceptance) => Some(acceptance),
         Err(refusal) if upgrade || request.method() != axum::http::Method::GET => {
-            return Ok(bad_handshake(refusal));
+            return Ok(bad_handshake(hub, refusal));
         }
         Err(_) => None,
     };
@@ -132,13 +132,13 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
     Ok(response)
 }
 
-fn bad_handshake(refusal: handshake::Refusal) -> Response {
+fn bad_handshake(hub: &Hub, refusal: handshake::Refusal) -> Response {
     let slug = match refusal.status().as_u16() {
         405 => "method-not-allowed",
         426 => "upgrade-required",
         _ => "bad-handshake",
     };
-    let mut response = refuse::with(&Problem::new(refusal.status().as_u16(), slug, refusal.reason()));
+    let mut response = wanted::refused(hub, &Problem::new(refusal.status().as_u16(), slug, refusal.reason()));
     response.headers_mut().extend(refusal.headers());
     response
 }

@@ -34,7 +34,7 @@ pub(in crate::worker) struct Arrival {
 
 /// A session that has been announced.
 #[derive(Debug)]
-struct Announced {
+pub(super) struct Announced {
     opening: Opening,
     verdict: oneshot::Receiver<Verdict>,
     before: Option<Before>,
@@ -151,7 +151,7 @@ impl State {
     }
 
     /// What another worker, or this one, has said of a session that a client wants again.
-    fn received(
+    pub(super) fn received(
         &mut self,
         hub: &Hub,
         request: Request,
