@@ -1,5 +1,5 @@
-//! What workers say to each other. It goes over the master, which does not look into it: a worker knows another one only
-//! by the number of its process.
+//! Messages between workers. They go over the master, which does not read them: a worker knows another one only by the
+//! number of its process.
 
 use super::client::Resume;
 use super::cluster::{Generation, Verdict};
@@ -7,7 +7,7 @@ use crate::model::{Device, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// A copy of a session that the worker which holds it has given out.
+/// Names a copy of a session that its home has given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lease {
     /// The worker that asked for the copy.
@@ -16,18 +16,19 @@ pub struct Lease {
     pub request: u64,
 }
 
-/// What a worker says to one that asks for a session.
+/// The answer to a question for a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
-    /// A copy, as `session::Snapshot` writes it. The session stays where it is until the asker says what has become of the copy ([`Peer::GiveUp`]).
+    /// A copy, as `session::Snapshot` writes it. The session stays where it is until the asker says what has become of
+    /// the copy ([`Peer::GiveUp`]).
     Session(Vec<u8>),
-    /// Not here, or not all of what its client has not got: it begins anew.
+    /// The session is not here, or its client missed messages that are no longer kept.
     Gap,
-    /// It has ended with this close code, and its client was told not to come back.
+    /// The session has ended with this close code, and its client was told not to come back.
     Ended(u16),
 }
 
-/// A poll, for the worker that holds its session.
+/// A poll, for the home of its session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Poll {
     /// Whose.
@@ -49,16 +50,16 @@ pub enum Polled {
     Answer(String),
     /// As [`Taken::Ended`].
     Ended(u16),
-    /// No session may be opened now; `None`: the master did not say so in time.
+    /// The master refuses the session; `None`: the master has not answered in time.
     Refused(Option<Verdict>),
-    /// That worker is no more.
+    /// The worker that was asked is gone, or takes no polls any more.
     Gone,
 }
 
-/// From one worker to another. `request` is the number of the one that asks.
+/// From one worker to another. `request` is a number of the worker that asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Peer {
-    /// Give me the session.
+    /// Asks for a copy of a session.
     Take {
         /// The asker's number for it.
         request: u64,
@@ -66,7 +67,7 @@ pub enum Peer {
         resume: Resume,
         /// Whose.
         user: UserId,
-        /// Whether its client polls: until its next poll it may not have heard of anything.
+        /// The client polls: until its next poll it may not have heard of the copy.
         polls: bool,
     },
     /// The answer to a `Take`.
@@ -76,14 +77,14 @@ pub enum Peer {
         /// The session.
         taken: Taken,
     },
-    /// A poll has come here whose session you have.
+    /// Passes on a poll of a session that the other worker holds.
     Poll {
         /// The asker's number for it.
         request: u64,
         /// What it says.
         poll: Poll,
     },
-    /// Its client has gone: nobody waits for the answer.
+    /// The client of a poll has gone: nobody waits for the answer.
     PollGone {
         /// The asker's number for it.
         request: u64,
@@ -95,19 +96,19 @@ pub enum Peer {
         /// What became of it.
         polled: Polled,
     },
-    /// A copy that you gave out is no more, or its client has heard of it.
+    /// Ends a lease: the copy is no more, or its client has heard of it.
     GiveUp {
         /// Which copy.
         lease: Lease,
-        /// Its client has heard of it: forget the session.
+        /// The client has heard of the copy: the home discards its session.
         settled: bool,
     },
-    /// Forget a copy that you were given: another one was accepted.
+    /// Ends a copy: another one was accepted.
     Revoke {
-        /// The number of your `Take`.
+        /// The number of the `Take` that it answered.
         request: u64,
     },
-    /// A client waits for a copy that you gave out: the others are revoked.
+    /// Accepts a copy: a client waits for it. Its home revokes the others.
     Accept {
         /// Which copy.
         lease: Lease,
@@ -115,7 +116,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// What the one that asks is told where there is nobody to ask.
+    /// The answer when there is nobody to ask.
     #[must_use]
     pub fn unheard(&self) -> Option<Self> {
         match self {

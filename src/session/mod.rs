@@ -1,4 +1,4 @@
-//! One session, pure: what waits to be sent, what it is subscribed to, who has which.
+//! One session as a value, and the channels and users of a worker. Pure.
 
 mod channels;
 mod framing;

@@ -1,4 +1,4 @@
-//! What waits for one session because its socket was full. Exists only while something waits.
+//! Frames that wait for one session because its socket was full. Exists only while something waits.
 //!
 //! Answers and channel messages keep their order and are never dropped: what does not fit is refused, and the
 //! caller closes the session. State (prices, statistics) is only noted by its channel, so that a newer one replaces
@@ -31,7 +31,7 @@ pub struct Answer {
 pub struct Label {
     /// The number of the last message in it ([`super::Replay`]); 0: none.
     pub number: u32,
-    /// Where it answers a POST.
+    /// Set if the frame answers a POST.
     pub answer: Option<Box<Answer>>,
 }
 
@@ -42,14 +42,14 @@ struct Waiting {
     label: Label,
 }
 
-/// See the module.
+/// The frames and states that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
     queue: VecDeque<Waiting>,
     /// Bytes of the first frame that have left.
     gone: usize,
     bytes: usize,
-    /// Only this worker knows the keys: they move by name ([`Outbox::states`]).
+    /// Only this worker knows the keys: states move by name ([`Outbox::states`]).
     #[serde(skip)]
     states: Vec<ChannelKey>,
     progress: Mono,
@@ -92,7 +92,7 @@ impl Outbox {
         &self.states
     }
 
-    /// Whether its counts are true; an outbox that comes from elsewhere may be any.
+    /// Whether the counts agree; a value that comes from elsewhere may be any.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let begun = self.queue.front().map_or(0, |first| first.frame.len());
@@ -135,7 +135,7 @@ impl Outbox {
         self.states.retain(|c| *c != channel);
     }
 
-    /// No state waits any more.
+    /// Forgets all states that wait.
     pub fn forget_states(&mut self) {
         self.states.clear();
     }

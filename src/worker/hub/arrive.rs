@@ -1,5 +1,5 @@
-//! How a session begins: announced to the master, as a new one or as one that was there before, here or at another
-//! worker. Whatever is published on its channels on the way is in it.
+//! Announces a session to the master: a new one, or a copy of one that is suspended, here or at another worker. What is
+//! published on its channels meanwhile is in the copy.
 
 use super::opening::Opening;
 use super::send::Sent;
@@ -18,21 +18,21 @@ use tokio::task::AbortHandle;
 /// Why there is no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::worker) enum Refused {
-    /// The master does not let it be; `None`: it has not answered.
+    /// The master refuses it; `None`: the master has not answered.
     Verdict(Option<Verdict>),
-    /// It has ended with that close code, for good.
+    /// The session has ended with that close code, for good.
     Ended(u16),
 }
 
-/// A session that may be attached.
+/// A session that the master has accepted.
 #[derive(Debug)]
 pub(in crate::worker) struct Arrival {
     pub(in crate::worker) opening: Opening,
-    /// The channels of the session that it was before, and the rooms that it was about to enter; `None`: it is new.
+    /// Where the session was before; `None`: it is new.
     pub(in crate::worker) before: Option<Before>,
 }
 
-/// A session that has been announced.
+/// A session that waits for the verdict of the master.
 #[derive(Debug)]
 pub(super) struct Announced {
     opening: Opening,
@@ -62,7 +62,7 @@ impl Drop for Question<'_> {
     }
 }
 
-/// Announces a session and waits for the master's word.
+/// Announces a session and waits for the verdict of the master.
 pub(in crate::worker) async fn arrive(
     hub: &Hub,
     request: Request,
@@ -110,7 +110,7 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
 }
 
 impl State {
-    /// A session, and where it comes from elsewhere what it was there and what was published on the way; `Err`: that is
+    /// Announces a session, or a copy with what was published since it was made. `Err`: what the client has missed is
     /// more than one session may have.
     fn try_announce(
         &mut self,
@@ -150,7 +150,7 @@ impl State {
         }
     }
 
-    /// What another worker, or this one, has said of a session that a client wants again.
+    /// Announces what the home of a session, another worker or this one, has given a client that comes back.
     pub(super) fn received(
         &mut self,
         hub: &Hub,
@@ -182,14 +182,14 @@ impl State {
         }
     }
 
-    /// A client comes back, and its session cannot be had.
+    /// Announces a new session for a client that comes back: there is a gap.
     fn begin_anew(&mut self, hub: &Hub, request: Request) -> Announced {
         self.counters.gaps += 1;
         self.announce(hub, request, None)
     }
 
-    /// Makes a session what it was elsewhere: its channels, what its client has missed, and what was published on the
-    /// way. False when that does not fit.
+    /// Puts a copy on the channels of the original, with the messages that its client has missed and those that were
+    /// published since. False if they do not fit.
     fn unpack<'a>(
         &mut self,
         at: SessionRef,
@@ -202,7 +202,7 @@ impl State {
         }
         let mut fits = true;
         for kept in missed {
-            // Its age is not true any more: it is made anew before it leaves.
+            // Made anew before it leaves: the age in it is no longer true.
             let answer = kept.answer().map(|answer| Answer { made: Mono(0), ..answer.clone() });
             let frame = kept.frame();
             fits &= self.send_numbered(at, frame, std::iter::once(frame.clone()), answer) != Sent::Never;
@@ -223,7 +223,7 @@ impl State {
         (channels.map(String::from).collect(), places.entering.into_iter().map(String::from).collect())
     }
 
-    /// On the channels of messages it is at once, so that it misses none; on the others when it is greeted.
+    /// Subscribes a copy to a channel of numbered messages, so that it misses none. The others wait for the greeting.
     fn rejoin(&mut self, at: SessionRef, name: &str) {
         if crate::protocol::client::room(name).is_some() {
             return self.enter_again(at, name);
@@ -241,7 +241,7 @@ impl State {
         self.takes.passed_on(request);
     }
 
-    /// Something was published: sessions on their way here are told it, too.
+    /// Logs a publication for the copies that are on their way here.
     pub(super) fn log_publication(&mut self, name: &str, bytes: &[u8]) {
         self.takes.published(name, bytes);
     }
@@ -261,14 +261,14 @@ impl State {
         let Waiting { hub, request, waiter } = waiting;
         let announced = self.received(&hub, request, origin, taken, log);
         if let Err(Ok(mut unwanted)) = waiter.send(announced) {
-            // Its client has gone in the meantime.
+            // The client has gone in the meantime.
             unwanted.opening.done = true;
             self.requests.forget_open(unwanted.opening.id, unwanted.opening.at);
             self.end(unwanted.opening.at, Close::Done);
         }
     }
 
-    /// A process is gone, and all sessions that it had.
+    /// Ends what waits for a process that is gone, and what that process had.
     pub(in crate::worker) fn peer_gone(&mut self, peer: Generation) {
         for waiting in self.takes.home_gone(peer) {
             let nothing = Origin { home: peer, lease: Lease { holder: self.me.generation, request: 0 } };

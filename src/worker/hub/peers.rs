@@ -1,5 +1,5 @@
-//! What other workers say, over the master: questions for sessions that are here, polls whose sessions are here, and the
-//! answers to ours.
+//! Messages of other workers, over the master: questions for sessions and polls of sessions that are here, and answers to
+//! the questions of this worker.
 
 use super::{Hub, Phase, State, poll};
 use crate::protocol::cluster::Generation;
@@ -18,7 +18,7 @@ impl Drop for Forwarded<'_> {
     }
 }
 
-/// A poll of another worker that is being answered. Dropped, it is told what came of it.
+/// A poll of another worker that is being answered. Dropped, that worker is told the result.
 struct Answering {
     hub: Hub,
     from: Generation,
@@ -50,7 +50,7 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
         if polled != Polled::Gone {
             return polled;
         }
-        // Its worker is no more, or takes no polls any more: it is to come here.
+        // The home is gone, or takes no polls any more: the session comes here.
     }
     poll::poll(hub, request).await
 }
@@ -86,7 +86,7 @@ impl State {
             Peer::Taken { request, taken } => self.taken(from, request, taken),
             Peer::Poll { request, poll } => {
                 if !self.holds(&poll) && matches!(self.phase, Phase::Draining | Phase::Stopping) {
-                    // Nobody begins here any more.
+                    // No session begins at a worker that ends.
                     return self.relay(from, Peer::Polled { request, polled: Polled::Gone });
                 }
                 let answering = Answering { hub: hub.clone(), from, request, polled: Polled::Gone };

@@ -1,5 +1,5 @@
-//! A session without a connection: it waits for its client for `resume.window`, and collects what is published to it.
-//! A client that comes with its token, to this worker or another, gets a copy.
+//! Sessions without a connection. Each waits for its client for `resume.window` and collects what is published to it. A
+//! client that comes with its token, to this worker or another, gets a copy.
 
 use super::State;
 use super::session::{Link, Session};
@@ -13,8 +13,8 @@ use crate::protocol::peer::{Lease, Peer, Taken};
 use crate::session::{self, Bounds, Connection, Kind, Origin, Places, Subscription};
 use std::time::Duration;
 
-/// A connection that lives so long, and whose greeting is acknowledged by then, has been heard. (What its client's kernel has
-/// acknowledged, the client may not have read when it is cut.)
+/// A greeting counts as heard if it is acknowledged and its connection lives for so long. (A client that is cut may not
+/// have read what its kernel has acknowledged.)
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// What a suspended session has instead of a connection.
@@ -34,7 +34,7 @@ impl State {
         !resume.window.is_zero() && resume.sessions > 0 && resume.messages > 0
     }
 
-    /// How much is kept of what a session misses.
+    /// How many messages are kept for one session.
     pub(super) fn bounds(&self) -> Bounds {
         let resume = &self.config.resume;
         Bounds { messages: resume.messages as usize, bytes: resume.bytes }
@@ -45,7 +45,7 @@ impl State {
         self.sessions.get(at).is_some_and(is_main) && self.resumes()
     }
 
-    /// A session has lost its connection. Of that so many bytes were `acknowledged`.
+    /// Suspends a session that has lost its connection, of which so many bytes were `acknowledged`.
     pub(super) fn suspend(&mut self, at: SessionRef, acknowledged: Option<u64>) {
         let (now, places) = (clock::mono(), self.places(at));
         let Some(session) = self.sessions.get_mut(at) else { return };
@@ -127,7 +127,7 @@ impl State {
         let Some(at) = self.named(resume, user).filter(|at| self.suspended.is_free(*at)) else {
             return self.suspended.ending(resume.secret).map_or(Taken::Gap, Taken::Ended);
         };
-        // Who knows its token has heard of it.
+        // A client that knows the token has heard of this copy.
         self.settle_copy(at);
         let subscriptions = self.sessions.get(at).map(|own| own.subscriptions.clone()).unwrap_or_default();
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
@@ -136,7 +136,7 @@ impl State {
             let (close, reason) = (Close::Replaced, "another connection has taken this session over");
             self.end_saying(at, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
         }
-        // An end has given it another reference. Nothing is kept where `resume.window` is 0.
+        // The end has given the session another reference. Nothing is kept where `resume.window` is 0.
         let here = self.named(resume, user);
         let Some(copy) = copy else {
             here.into_iter().for_each(|at| self.discard(at, None));
@@ -156,7 +156,7 @@ impl State {
         if !is_away {
             self.end(at, Close::Replaced);
         }
-        // An end has given it another reference.
+        // The end has given the session another reference.
         self.sessions.known(at.key(), id).into_iter().for_each(|at| self.discard(at, None));
     }
 
@@ -169,7 +169,7 @@ impl State {
         }
     }
 
-    /// A client waits for a copy that was given out: there is no other one from now on.
+    /// A client waits for a copy that was given out: the others are revoked.
     pub(super) fn lease_accepted(&mut self, lease: Lease) {
         let others = self.suspended.accept(lease);
         self.revoke_all(others);
@@ -194,10 +194,10 @@ impl State {
         }
     }
 
-    /// A copy that was given out is no more, or is the session from now on.
+    /// Takes back a copy that was given out; or discards the session here if its copy is `settled`.
     pub(super) fn given_up(&mut self, lease: Lease, settled: bool) {
         let Some((at, others)) = self.suspended.give_up(lease, settled) else { return };
-        // In its rooms the copy stands for it: nobody leaves.
+        // The copy is in the same rooms: nobody leaves.
         let subscriptions =
             self.sessions.get_mut(at).map(|session| std::mem::take(&mut session.subscriptions));
         for sub in subscriptions.unwrap_or_default() {
@@ -209,14 +209,14 @@ impl State {
         self.revoke_all(others);
     }
 
-    /// Looks then, and again, whether the client has acknowledged the greeting: if so, the copy is what counts.
+    /// Looks from time to time whether the client of a copy has acknowledged the greeting: then the copy is settled.
     pub(super) fn settle_when_heard(&mut self, at: SessionRef) {
         if self.sessions.get(at).is_some_and(|session| session.origin.is_some()) {
             self.timers.look(at, clock::mono().after(GLANCE));
         }
     }
 
-    /// It is time to look.
+    /// Settles a copy if its client has acknowledged the greeting, else looks again later.
     pub(super) fn look_due(&mut self, at: SessionRef) {
         let Some(session) = self.sessions.get(at) else { return };
         let heard = matches!(&session.link, Link::Wire(wire) if wire.acknowledged() > 0);
@@ -227,13 +227,13 @@ impl State {
         }
     }
 
-    /// The client of a copy has heard of it.
+    /// Settles a copy: its client has heard of it.
     pub(super) fn settle_copy(&mut self, at: SessionRef) {
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, true));
     }
 
-    /// A copy of a session for its client, which has the messages up to the one that it `has` seen. `None`: the others
-    /// are no longer kept.
+    /// Encodes a copy of a session without the messages that its client has `seen`. `None`: it missed messages that are
+    /// no longer kept.
     fn pack(&self, at: SessionRef, seen: Option<u32>) -> Option<Vec<u8>> {
         let session = self.sessions.get(at)?;
         let mut copy = session::Session::clone(session);
@@ -251,7 +251,7 @@ impl State {
         copy.inspect_err(|error| tracing::error!(event = "session-unwritable", %error)).ok()
     }
 
-    /// One subscription less of a session that is leaving it.
+    /// Ends a subscription of a session that is no longer in the table.
     pub(super) fn depart(&mut self, session: SessionId, sub: Subscription, away: bool) {
         let channel = self.channels.get(sub.channel);
         let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
