@@ -73,7 +73,7 @@ impl fmt::Display for Rate {
 
 /// The state of one counted thing (a user, a session, an address): the moment at which its bucket is full again. Eight
 /// bytes, which is why no library is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gcra(Mono);
 
 impl Gcra {

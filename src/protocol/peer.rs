@@ -3,49 +3,34 @@
 
 use super::admission::Verdict;
 use super::client::Resume;
+use super::cluster::Generation;
 use super::relay::Notice;
-use crate::model::{Device, RequestId, SessionId, Symbol, UserId};
+use crate::model::{Device, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// A session on its way from the worker that held it to the one where its client is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parcel {
-    /// Its id, which it keeps.
-    pub session: SessionId,
-    /// What the client calls its device.
-    pub device: Option<Device>,
-    /// When it began: milliseconds since 1970.
-    pub since: i64,
-    /// What it is subscribed to.
-    pub channels: Vec<String>,
-    /// Rooms that it was about to enter.
-    pub entering: Vec<String>,
-    /// The numbered messages that its client has not got, in their order.
-    pub missed: Vec<Missed>,
+/// Names a copy of a session that its home has given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Lease {
+    /// The worker that asked for the copy.
+    pub holder: Generation,
+    /// The number of its question.
+    pub request: u64,
 }
 
-/// One of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missed {
-    /// The whole WebSocket frame.
-    pub frame: Vec<u8>,
-    /// The request that it answers and the symbol that it quotes.
-    pub answer: Option<(RequestId, Symbol)>,
-}
-
-/// What a worker says to one that asks for a session.
+/// The answer to a question for a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
-    /// Here is a copy. I keep mine until you say what has become of it ([`Peer::GiveUp`]).
-    Parcel(Box<Parcel>),
-    /// Not here, or not all of what its client has not got: it begins anew.
+    /// A copy, as `session::Snapshot` writes it. The session stays where it is until the asker says what has become of
+    /// the copy ([`Peer::GiveUp`]).
+    Session(Vec<u8>),
+    /// The session is not here, or its client missed messages that are no longer kept.
     Gap,
-    /// It has ended with this close code, and its client was told not to come back.
+    /// The session has ended with this close code, and its client was told not to come back.
     Ended(u16),
 }
 
-/// A poll, for the worker that holds its session.
+/// A poll, for the home of its session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Poll {
     /// Whose.
@@ -67,16 +52,16 @@ pub enum Polled {
     Answer(String),
     /// As [`Taken::Ended`].
     Ended(u16),
-    /// No session may be opened now; `None`: the master did not say so in time.
+    /// The master refuses the session; `None`: the master has not answered in time.
     Refused(Option<Verdict>),
-    /// That worker is no more.
+    /// The worker that was asked is gone, or takes no polls any more.
     Gone,
 }
 
-/// From one worker to another. `request` is the number of the one that asks.
+/// From one worker to another. `request` is a number of the worker that asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Peer {
-    /// Give me the session.
+    /// Asks for a copy of a session.
     Take {
         /// The asker's number for it.
         request: u64,
@@ -84,7 +69,7 @@ pub enum Peer {
         resume: Resume,
         /// Whose.
         user: UserId,
-        /// Whether its client polls: until its next poll it may not have heard of anything.
+        /// The client polls: until its next poll it may not have heard of the copy.
         polls: bool,
     },
     /// The answer to a `Take`.
@@ -94,14 +79,14 @@ pub enum Peer {
         /// The session.
         taken: Taken,
     },
-    /// A poll has come here whose session you have.
+    /// Passes on a poll of a session that the other worker holds.
     Poll {
         /// The asker's number for it.
         request: u64,
         /// What it says.
         poll: Poll,
     },
-    /// Its client has gone: nobody waits for the answer.
+    /// The client of a poll has gone: nobody waits for the answer.
     PollGone {
         /// The asker's number for it.
         request: u64,
@@ -113,19 +98,22 @@ pub enum Peer {
         /// What became of it.
         polled: Polled,
     },
-    /// The copy that I was given is what counts (its client has heard of it), or is no more.
+    /// Ends a lease: the copy is no more, or its client has heard of it.
     GiveUp {
-        /// Of which session: its secret with you.
-        secret: u128,
-        /// And its place.
-        place: u32,
-        /// Whether you are to forget it.
+        /// Which copy.
+        lease: Lease,
+        /// The client has heard of the copy: the home discards its session.
         settled: bool,
     },
-    /// Forget the copy that you were given: its client has come with the old token again.
+    /// Ends a copy: another one was accepted.
     Revoke {
-        /// Of which session: its secret with me.
-        secret: u128,
+        /// The number of the `Take` that it answered.
+        request: u64,
+    },
+    /// Accepts a copy: a client waits for it. Its home revokes the others.
+    Accept {
+        /// Which copy.
+        lease: Lease,
     },
 }
 
@@ -150,7 +138,7 @@ impl Peer {
     #[must_use]
     pub fn shortened(&self) -> Option<Self> {
         match self {
-            Self::Taken { request, taken: Taken::Parcel(_) } => {
+            Self::Taken { request, taken: Taken::Session(_) } => {
                 Some(Self::Taken { request: *request, taken: Taken::Gap })
             }
             Self::Polled { request, polled: Polled::Answer(_) } => {
@@ -171,7 +159,8 @@ impl Peer {
             | Self::PollGone { .. }
             | Self::Polled { .. }
             | Self::GiveUp { .. }
-            | Self::Revoke { .. } => Notice::None,
+            | Self::Revoke { .. }
+            | Self::Accept { .. } => Notice::None,
         }
     }
 }
@@ -193,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_relayed_message_is_passed_on_as_bytes_of_the_message_that_it_came_in() {
-        let peer = Peer::Revoke { secret: 7 };
+        let peer = Peer::Revoke { request: 7 };
         let relay = ToMaster::Relay { to: 3, notice: peer.notice(), payload: &peer.encode().unwrap() };
         let bytes = postcard::to_allocvec(&relay).unwrap();
         let Ok(ToMaster::Relay { payload, .. }) = postcard::from_bytes(&bytes) else { panic!("{bytes:?}") };

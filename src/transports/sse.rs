@@ -1,17 +1,10 @@
 //! Server-Sent Events (the WHATWG HTML standard, section 9.2): messages as events of an HTTP response that never ends.
 //! The connection is a [`super::ws::Wire`] like a WebSocket's; only the framing of the bytes differs.
 
+pub use crate::session::Body;
+
 use crate::ws::frame;
 use std::fmt::{self, Write as _};
-
-/// The framing of the response's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// HTTP/1.1: chunks (RFC 9112, section 7.1).
-    Chunked,
-    /// HTTP/1.0: no framing; the body ends with the connection.
-    Plain,
-}
 
 impl Body {
     /// Frames a part of the body.

@@ -2,7 +2,6 @@
 //! buffer that all connections of a worker share.
 
 use crate::os::socket;
-use crate::ws::Decoder;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -20,8 +19,6 @@ const GLANCE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
-    /// Holds the input of an unfinished frame.
-    pub decoder: Decoder,
     waker: Option<Waker>,
     /// Bytes that the kernel has taken.
     sent: u64,
@@ -42,7 +39,7 @@ impl Wire {
     /// Wraps an upgraded connection.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, decoder: Decoder::new(), waker: None, sent: 0 }
+        Self { stream, waker: None, sent: 0 }
     }
 
     /// Writes once, without waiting.

@@ -3,11 +3,12 @@
 use super::header::{Header, Opcode, Start};
 use super::message::Message;
 use super::{Violation, close, mask};
+use serde::{Deserialize, Serialize};
 use std::mem::take;
 
 /// A client's stream of frames. Sixteen bytes between messages; what an unfinished frame or message needs is on
-/// the heap for as long as it is unfinished.
-#[derive(Debug, Default)]
+/// the heap for as long as it is unfinished. A value: it can go on in another process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decoder {
     pending: Option<Box<Pending>>,
     /// A close frame or a violation was seen: nothing is read any more, and nothing is held.
@@ -15,7 +16,7 @@ pub struct Decoder {
 }
 
 /// The state of what one read could not finish.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Pending {
     /// The beginning of a frame whose header is incomplete.
     start: Start,
@@ -28,7 +29,7 @@ struct Pending {
 }
 
 /// A frame whose payload is incomplete.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Frame {
     fin: bool,
     opcode: Opcode,
@@ -78,7 +79,13 @@ impl Decoder {
         self.pending.as_deref().map_or(0, Pending::held)
     }
 
-    /// The memory for what this read does not finish.
+    /// Whether feeding bytes can have led here; a decoder that comes from elsewhere may be any.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.pending.as_deref().is_none_or(|pending| !self.ended && pending.is_sound())
+    }
+
+    /// Memory for what this read does not finish.
     fn within(&mut self) -> &mut Pending {
         self.pending.get_or_insert_default()
     }
@@ -122,6 +129,18 @@ fn max_continuations(max_message: usize) -> usize {
 impl Pending {
     fn is_empty(&self) -> bool {
         self.start.bytes().is_empty() && self.frame.is_none() && self.message.is_none()
+    }
+
+    fn is_sound(&self) -> bool {
+        let fits = |frame: &Frame| match frame.opcode {
+            Opcode::Close | Opcode::Ping | Opcode::Pong => self.control.len() + frame.missing <= 125,
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => self.message.is_some(),
+        };
+        let starts = self.start.bytes();
+        let one = starts.is_empty() || self.frame.is_none();
+        let header = Header::read(starts).is_ok_and(|header| header.is_none_or(|h| h.mask(starts).is_none()));
+        let message = self.message.as_ref().is_none_or(Message::is_sound);
+        !self.is_empty() && one && header && message && self.frame.as_ref().is_none_or(fits)
     }
 
     fn held(&self) -> usize {

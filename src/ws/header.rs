@@ -1,12 +1,13 @@
 //! The header of a client's frame (RFC 6455, section 5.2).
 
 use super::Violation;
+use serde::{Deserialize, Serialize};
 
 /// The longest header: two bytes, eight of length, four of the mask.
 pub(super) const LONGEST: usize = 14;
 
 /// The type of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Opcode {
     Continuation,
     Text,
@@ -109,10 +110,26 @@ impl Header {
 }
 
 /// The first bytes of a frame, as many as a header may have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub(super) struct Start {
     bytes: [u8; LONGEST],
     filled: u8,
+}
+
+impl TryFrom<Vec<u8>> for Start {
+    type Error = &'static str;
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Self::Error> {
+        let mut start = Self::default();
+        start.fill(&bytes);
+        if start.bytes() == bytes { Ok(start) } else { Err("longer than a header") }
+    }
+}
+
+impl From<Start> for Vec<u8> {
+    fn from(start: Start) -> Self {
+        start.bytes().to_vec()
+    }
 }
 
 impl Start {

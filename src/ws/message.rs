@@ -2,9 +2,10 @@
 
 use super::Violation;
 use super::header::Opcode;
+use serde::{Deserialize, Serialize};
 
 /// The message so far, checked as it arrives.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Message {
     /// Text or binary.
     opcode: Opcode,
@@ -19,6 +20,19 @@ impl Message {
     /// An empty message; nothing is allocated for what its frame claims.
     pub(super) fn new(opcode: Opcode) -> Self {
         Self { opcode, payload: Vec::new(), proven: 0, continuations: 0 }
+    }
+
+    /// Whether appending bytes can have led here.
+    pub(super) fn is_sound(&self) -> bool {
+        match (self.opcode, self.payload.split_at_checked(self.proven)) {
+            (Opcode::Binary, _) => self.proven == 0,
+            (Opcode::Text, Some((proven, rest))) => {
+                let cut =
+                    |error: std::str::Utf8Error| error.valid_up_to() == 0 && error.error_len().is_none();
+                str::from_utf8(proven).is_ok() && str::from_utf8(rest).err().map_or(rest.is_empty(), cut)
+            }
+            _ => false,
+        }
     }
 
     /// Bytes of payload so far.

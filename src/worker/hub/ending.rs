@@ -1,12 +1,12 @@
 //! The end of a session: of itself, by a fault, by an administrator, or because its worker ends.
 
 use super::State;
-use super::session::{Framing, Link};
+use super::session::Link;
 use super::sessions::SessionRef;
 use crate::model::{SessionId, UserId};
 use crate::protocol::client::{self, Close, EventText};
 use crate::protocol::cluster::{Slot, ToMaster};
-use crate::session::Replay;
+use crate::session::{Framing, Replay};
 use crate::transports::ws::Closing;
 use crate::ws::frame;
 

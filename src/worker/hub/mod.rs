@@ -6,6 +6,7 @@ mod deliver;
 mod ending;
 mod endpoints;
 mod entrances;
+mod forwards;
 mod inbound;
 mod opening;
 mod peers;
@@ -18,18 +19,21 @@ mod session;
 mod sessions;
 mod settings;
 mod suspend;
+mod suspended;
+mod takes;
 #[cfg(test)]
 mod tests;
 mod tickets;
 mod timers;
 mod walks;
 
+pub(super) use crate::session::Framing;
 pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
 pub(super) use opening::{Greeting, Opening};
 pub(super) use peers::poll_anywhere;
 pub(super) use requests::Reply;
-pub(super) use session::{Framing, Request as SessionRequest};
+pub(super) use session::Request as SessionRequest;
 pub(super) use timers::TICK;
 
 use crate::access::Gate;
@@ -40,24 +44,26 @@ use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
+use crate::protocol::peer::Polled;
 use crate::session::Channels;
 use crate::worker::http::Charts;
+use forwards::Forwards;
 use hashbrown::HashMap;
 use prices::Prices;
 use requests::Requests;
 use sessions::{SessionRef, Sessions};
 use std::sync::{Arc, Mutex, MutexGuard};
+use suspended::Suspended;
+use takes::Takes;
 use tickets::Tickets;
 use timers::Timers;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use walks::Walks;
 
 /// Bytes read at once, for all sessions together.
 const READ: usize = 64 << 10;
-
-/// Bytes that may be kept for clients before a pong is enough to let them go.
-const KEPT: usize = 32 << 20;
 
 /// Who this worker is.
 #[derive(Clone, Copy, Debug)]
@@ -104,11 +110,9 @@ pub(super) struct State {
     /// Connections that have not asked anything yet.
     arriving: u32,
     sessions: Sessions,
-    suspended: suspend::Suspended,
-    /// Much is kept for clients that may have missed it: those that say how far they are let it go.
-    tight: bool,
-    takes: arrive::Takes,
-    forwards: peers::Forwards,
+    suspended: Suspended,
+    takes: Takes<arrive::Waiting>,
+    forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
     entrances: entrances::Entrances,
     /// Polling sessions for which something has come.
     news: Vec<SessionRef>,
@@ -150,10 +154,9 @@ impl Hub {
             board,
             arriving: 0,
             sessions: Sessions::default(),
-            suspended: suspend::Suspended::default(),
-            tight: false,
-            takes: arrive::Takes::default(),
-            forwards: peers::Forwards::default(),
+            suspended: Suspended::default(),
+            takes: Takes::default(),
+            forwards: Forwards::default(),
             entrances: entrances::Entrances::default(),
             news: Vec::new(),
             channels,
@@ -194,9 +197,9 @@ impl State {
         let usage = crate::os::process::usage();
         self.counters.cpu_us = usage.cpu_us;
         self.counters.rss = usage.rss;
-        self.counters.suspended = self.sessions.away() as u64;
+        self.counters.suspended = self.suspended.len() as u64;
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
-        self.tight = kept.map(crate::session::Replay::bytes).sum::<usize>() > KEPT;
+        self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
@@ -256,7 +259,7 @@ impl State {
 
     /// Whether no session waits for its client.
     pub(super) fn nobody_waits(&self) -> bool {
-        self.sessions.away() == 0
+        self.suspended.len() == 0
     }
 
     /// What counts for evenness: sessions, and connections that may become some.

@@ -87,6 +87,13 @@ impl Requests {
         self.waiting.remove(&request);
     }
 
+    /// Nobody waits for the master's word on a session any more.
+    pub(super) fn forget_open(&mut self, id: SessionId, at: SessionRef) {
+        if self.opens.get(&id).is_some_and(|(of, _)| *of == at) {
+            self.opens.remove(&id);
+        }
+    }
+
     /// Opens that the master has not answered.
     pub(in crate::worker) fn unanswered(&self) -> usize {
         self.opens.len()

@@ -38,5 +38,5 @@ impl Service for Broadcast {
 /// The id of a session, and the name under which the others know its client.
 fn names(state: &State, at: SessionRef) -> Option<(SessionId, String)> {
     let session = state.sessions.get(at)?;
-    Some((session.id(), client_name(session.user().as_str(), session.address, session.id())))
+    Some((session.id(), client_name(session.user().as_str(), session.identity.address, session.id())))
 }

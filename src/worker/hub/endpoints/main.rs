@@ -57,7 +57,7 @@ impl State {
         let session = self.sessions.get(at)?;
         let (id, time) = (session.id().to_string(), clock::wall());
         let mut welcome = Welcome::new(&id, session.user().as_str(), (self.me.slot, self.me.pid), time);
-        welcome.device = session.device.as_ref().map(Device::as_str);
+        welcome.device = session.identity.device.as_ref().map(Device::as_str);
         welcome.heartbeat_ms = u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
         let resume = session.replay.as_ref().filter(|_| self.resumes()).map(|replay| {
             let (home, secret) = (self.me.generation, replay.secret);
