@@ -2,7 +2,7 @@
 
 use super::arguments::Probe;
 use super::{FAILED, OK, USAGE, check};
-use crate::config::{Faults, PriceSection, Provider, Source, load};
+use crate::config::{Faults, PriceConfig, Provider, Source, load};
 use crate::providers::{Content, Finding, Http, Proxies, Step, build, probe};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
 }
 
 /// All sources at the same time, in their order.
-async fn all(providers: &[Provider], price: &PriceSection, patience: Duration) -> Vec<Finding> {
+async fn all(providers: &[Provider], price: &PriceConfig, patience: Duration) -> Vec<Finding> {
     let http = Arc::new(Http::new(Proxies::Environment));
     let one = async |provider: &Provider| {
         let content = Content::new(provider, price);

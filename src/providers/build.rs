@@ -10,7 +10,7 @@ use super::poll::{Poll, Polled};
 use super::push::{Limits, Push, Pushed};
 use super::replay::Replay;
 use super::{Fault, Http, PriceProvider, binance, bitstamp, coinbase, kraken};
-use crate::config::{Exchange, PriceSection, Provider, ProviderKind, Secret};
+use crate::config::{Exchange, PriceConfig, Provider, ProviderKind, Secret};
 use crate::model::Symbol;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct Content {
 impl Content {
     /// What `provider` is made of under `price`.
     #[must_use]
-    pub fn new(provider: &Provider, price: &PriceSection) -> Self {
+    pub fn new(provider: &Provider, price: &PriceConfig) -> Self {
         use ProviderKind::{Binance, Bitstamp, Coinbase, Coindesk, Command, HttpJson, Kraken, Mock, Replay};
         // As much of `[price]` as counts for this kind: a change of the rest must not cut a session.
         let (refresh, default) = match provider.kind {
