@@ -3,7 +3,7 @@
 use super::super::{Clock, SourceState, SourceStatus};
 use super::*;
 use crate::config::{OnStale, ProviderKind};
-use crate::model::Price;
+use crate::model::{Price, Quote};
 use crate::providers::tests::standin::exchange::Exchange;
 use crate::providers::tests::standin::{Act, Frame, eventually};
 use std::sync::Mutex;
@@ -74,8 +74,8 @@ impl Feeder {
         let (q, s) = (quotes.clone(), sources.clone());
         let task =
             run(receiver, Clock::system(), Http::within(Duration::from_secs(2)), move |said| match said {
-                Said::Quote(quote) => q.lock().unwrap().push(quote),
-                Said::Sources(sources) => *s.lock().unwrap() = sources,
+                FromFeeder::Tick(quote) => q.lock().unwrap().push(quote),
+                FromFeeder::Sources(table) => *s.lock().unwrap() = serde_json::from_str(&table).unwrap(),
                 _ => {}
             });
         Self { quotes, sources, _plans: plans, _task: AbortOnDropHandle::new(tokio::spawn(task)) }

@@ -1,9 +1,9 @@
 //! The feeder: the one process that talks to exchanges.
 //!
 //! ```text
-//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ Said::Quote
-//!                                                              ├────▶ table ──────────▶ Said::Sources
-//!                                                              └────▶ chronicle ──────▶ Said::Candles, Answer
+//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
+//!                                                              ├────▶ table ──────────▶ FromFeeder::Sources
+//!                                                              └────▶ candles ────────▶ FromFeeder::Candles, Answer
 //!                                                                     history (pure), store (a thread, a file)
 //! files, programs ──▶ lines (for streams) ──▶ the link to the master
 //! ```
@@ -21,8 +21,8 @@ mod recorder;
 mod source;
 mod table;
 
-pub use candles::Ask;
-pub use core::{Plan, Said, run};
+pub use candles::CandleRequest;
+pub use core::{Plan, run};
 pub use life::run as run_process;
 pub use table::{SourceState, SourceStatus};
 

@@ -3,32 +3,32 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How old a price may get: `price.fresh_for`, `price.max_age`, `price.forget_after`, `price.on_stale`.
+/// The age limits of a price: `price.fresh_for`, `price.max_age`, `price.forget_after`, `price.on_stale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
-    /// Up to this age a price is fresh.
+    /// A price up to this age is fresh.
     pub fresh_for: Duration,
-    /// Past this age it is stale whatever its source's interval, and refused where `refuse_stale`.
+    /// A price past this age is stale, whatever its source's interval; if `refuse_stale` is set, it is gone.
     pub max_age: Duration,
-    /// Past this age there is no price.
+    /// A price past this age is gone.
     pub forget_after: Duration,
     /// `on_stale = "refuse"`.
     pub refuse_stale: bool,
 }
 
-/// What may be said of a price at some moment.
+/// How a price may be shown at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
-    /// Young enough.
+    /// Younger than the limits.
     Fresh,
-    /// To be shown as old.
+    /// Shown as old.
     Stale,
-    /// Not to be shown at all.
+    /// Not shown.
     Gone,
 }
 
 impl Rules {
-    /// Fresh, stale or gone: a price of that age, from a source that gives one each `interval` (zero: at any time).
+    /// Judges a price of this age from a source that gives one each `interval` (zero: at any time).
     #[must_use]
     pub fn health(&self, age: Duration, interval: Duration) -> Health {
         if age > self.forget_after || (self.refuse_stale && age > self.max_age) {

@@ -1,21 +1,21 @@
-//! What the log says of things that may happen a thousand times: each at most once a minute, the last one for sure,
-//! and how many were not said. Pure.
+//! Limits log lines about things that may happen a thousand times: each at most once a minute, the last one always,
+//! with the number of suppressed lines. Pure.
 
 use super::Mono;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The same is not said twice within this time.
+/// Least time between two lines about the same state.
 const APART: Duration = Duration::from_secs(60);
 
-/// One thing that changes between a few states. Each state has its own minute, so that neither of two is hidden by
-/// the other.
+/// Limits the lines about one thing that changes between a few states. Each state has its own minute, so that no state
+/// hides another.
 #[derive(Clone, Debug)]
 pub struct LogLimiter<S> {
     said: BTreeMap<S, Mono>,
-    /// Changes since the last one that was said.
+    /// Changes since the last logged one.
     hushed: u64,
-    /// The newest change, where it has not been said.
+    /// The newest change, if it is not logged yet.
     waiting: Option<S>,
 }
 
@@ -26,7 +26,7 @@ impl<S> Default for LogLimiter<S> {
 }
 
 impl<S: Clone + Ord> LogLimiter<S> {
-    /// It is `state` from now on. `Some`: it is to be said, with the number of changes before it that were not.
+    /// Records a change to `state`. `Some`: log it now, with the number of suppressed changes before it.
     pub fn change(&mut self, state: S, now: Mono) -> Option<u64> {
         self.waiting = Some(state);
         let said = self.take(now).map(|(_, hushed)| hushed);
@@ -36,16 +36,16 @@ impl<S: Clone + Ord> LogLimiter<S> {
         said
     }
 
-    /// When the change that waits may be said.
+    /// When the waiting change may be logged.
     #[must_use]
     pub fn due(&self) -> Option<Mono> {
         let said = self.said.get(self.waiting.as_ref()?);
         Some(said.map_or(Mono(0), |said| said.after(APART)))
     }
 
-    /// The change that waited, if it is to be said now, with the number of those before it that were not.
+    /// Returns the waiting change if it is to be logged now, with the number of suppressed changes before it.
     pub fn wake(&mut self, now: Mono) -> Option<(S, u64)> {
-        // It was itself counted when it had to wait.
+        // The waiting change was counted as suppressed itself.
         self.take(now).map(|(state, hushed)| (state, hushed.saturating_sub(1)))
     }
 
@@ -96,7 +96,7 @@ mod tests {
                 now = next;
                 changes += 1;
                 said.extend(limiter.change(state, now).map(|hushed| (now, state, hushed)));
-                // What was said last is what is, or it will be said within a minute.
+                // The last logged state is the current one, or the current one is logged within a minute.
                 let told = said.last().map(|(_, told, _)| *told) == Some(state);
                 prop_assert!(told || limiter.due().is_some_and(|due| due <= now.after(APART)));
             }

@@ -1,4 +1,4 @@
-//! The words everybody uses: ids, prices, quotes, moments. No input or output, no clock is read here.
+//! The words that all rooms use: identifiers, prices, quotes, moments. No input or output, no clock is read here.
 
 mod backoff;
 mod candle;
@@ -20,7 +20,7 @@ pub use health::{Health, Rules};
 pub use ids::{Device, IdError, RequestId, SessionId, Symbol, UserId};
 pub use log_limiter::LogLimiter;
 pub use price::{Price, PriceError};
-pub use provenance::{Contribution, Said, SourceVerdict};
+pub use provenance::{Contribution, SourcePrice, SourceVerdict};
 pub use quote::Quote;
 pub use rate::{Gcra, Rate, RateError};
 pub use text::one_line;

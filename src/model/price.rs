@@ -11,11 +11,11 @@ pub struct Price(Decimal);
 /// Why a text is no price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PriceError {
-    /// Not plain decimal digits (`1_0`, `1e5`, `NaN`, `63,000.10`), or more of them than are exact.
+    /// Not plain decimal digits (`1_0`, `1e5`, `NaN`, `63,000.10`), or more digits than an exact number can have.
     NotDecimal,
     /// Zero or less.
     NotPositive,
-    /// A thousand million or more, or below a thousand-millionth: nobody's price.
+    /// A thousand million or more, or below a thousand-millionth.
     Absurd,
 }
 
@@ -32,12 +32,12 @@ impl fmt::Display for PriceError {
 impl std::error::Error for PriceError {}
 
 impl Price {
-    /// Reads plain digits with at most one point. Never goes through a float.
+    /// Reads plain digits with at most one point, without a float in between.
     ///
     /// # Errors
-    /// Anything that is not an exact, positive, believable decimal.
+    /// Any text that is not an exact, positive decimal within the limits.
     pub fn parse(text: &str) -> Result<Self, PriceError> {
-        // rust_decimal alone would take "1_0" and "1." (measured): the alphabet is checked first.
+        // rust_decimal alone would accept "1_0" and "1." (measured), so the alphabet is checked first.
         let unsigned = text.strip_prefix('-').unwrap_or(text);
         let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -54,14 +54,14 @@ impl Price {
         Ok(Self(value))
     }
 
-    /// The number itself, for arithmetic.
+    /// The number, for arithmetic.
     #[must_use]
     pub fn decimal(self) -> Decimal {
         self.0
     }
 
-    /// The same with no more digits than fit 64 bits: at least its first 18, so that only prices of many digits (a
-    /// computed one) lose their last.
+    /// The price with no more digits than fit 64 bits: at least its first 18. Only computed prices of many digits lose
+    /// their last ones.
     #[must_use]
     pub fn compact(self) -> Self {
         let mut value = self.0;
@@ -71,7 +71,7 @@ impl Price {
         Self(value)
     }
 
-    /// From the digits of a [`Price::compact`] and how many of them stand behind the point.
+    /// Restores a [`Price::compact`] from its digits and the number of digits behind the point.
     pub(super) fn from_digits(mantissa: u64, scale: u8) -> Self {
         Self(Decimal::from_i128_with_scale(mantissa.into(), scale.into()))
     }
@@ -82,7 +82,7 @@ impl Price {
         (self.0 - other.0).abs() / other.0
     }
 
-    /// The price in the middle of two, with one digit more than they have where it needs one.
+    /// The mean of two prices, with one more digit than they have if it needs one.
     #[must_use]
     pub fn mean(self, other: Self) -> Self {
         let (low, high) = (self.0.min(other.0), self.0.max(other.0));
@@ -90,7 +90,7 @@ impl Price {
         let exact = low + (high - low) * Decimal::new(5, 1);
         let mut mean = exact;
         mean.rescale(places);
-        // Of two prices with all the digits that a number can have, the last digit may be rounded.
+        // The last digit may be rounded if both prices have all the digits that a number can have.
         Self(if mean == exact { mean } else { exact }.clamp(low, high))
     }
 }

@@ -1,58 +1,58 @@
-//! A price and everything that must be said with it: where it comes from, what it quotes, how old it is.
+//! A price with its origin, its pair and its age.
 
 use super::{Boot, Contribution, Health, Price, Rules, Symbol, Wall};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One published price, as it travels from the feeder through the master into every worker. What a client sees
-/// of it is made by `protocol::client`, with the age of that moment.
+/// A published price on its way from the feeder through the master to every worker. `protocol::client` makes the
+/// client's view of it, with its current age.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quote {
-    /// What was asked for.
+    /// The requested symbol.
     pub symbol: Symbol,
-    /// What the source really quotes, `BTC-USDT` for instance.
+    /// The pair that the source really quotes, for instance `BTC-USDT`.
     pub pair: Symbol,
     /// The price.
     pub price: Price,
-    /// The best bid, where the source tells one.
+    /// The best bid, if the source gives one.
     pub bid: Option<Price>,
-    /// The best ask, where the source tells one.
+    /// The best ask, if the source gives one.
     pub ask: Option<Price>,
     /// The provider's name in the configuration.
     pub source: Arc<str>,
     /// Whether the price is made up (a provider of kind `mock`).
     pub mock: bool,
-    /// The exchange's own stamp.
+    /// The exchange's own time stamp.
     pub time: Option<Wall>,
-    /// When we read it, for people.
+    /// When the price was read, for display.
     pub received_at: Wall,
-    /// When we read it, for the age.
+    /// When the price was read, for its age.
     pub received: Boot,
-    /// How far the feed was behind its own best when this came: counts into the age.
+    /// How far the feed was behind its own best at that moment: part of the age.
     pub lag: Duration,
-    /// The source's own interval between prices, where it has one (a polled source).
+    /// The source's interval between prices, if it has one (a polled source).
     pub interval: Duration,
-    /// Numbers the symbol's published prices. Given by the master.
+    /// Number of the published price within its symbol. The master assigns it.
     pub seq: u64,
-    /// What each source said, where the price was made of several; else empty.
+    /// The part of each source if the price was made of several; else empty.
     pub sources: Arc<[Contribution]>,
 }
 
 impl Quote {
-    /// Time since it was read, plus the feed's own lag then.
+    /// Time since the price was read, plus the feed's lag at that moment.
     #[must_use]
     pub fn age(&self, now: Boot) -> Duration {
         now.since(self.received) + self.lag
     }
 
-    /// Fresh, stale or gone at `now`.
+    /// Judges the price at `now`.
     #[must_use]
     pub fn health(&self, rules: &Rules, now: Boot) -> Health {
         rules.health(self.age(now), self.interval)
     }
 
-    /// The next moment at which [`Quote::health`] may answer differently, `None` when it never will.
+    /// The next moment at which [`Quote::health`] may change; `None`: never.
     #[must_use]
     pub fn next_change(&self, rules: &Rules, now: Boot) -> Option<Boot> {
         let age = self.age(now);

@@ -1,10 +1,10 @@
-//! From the configuration to sources that can be run.
+//! Builds sources from the configuration.
 
 use super::content::Content;
 use super::dialect::Dialect;
 use super::exchanges::coindesk::Coindesk;
 use super::exchanges::{binance, bitstamp, coinbase, kraken};
-use super::plugins::command::{Command, Grammar};
+use super::plugins::command::{Grammar, ProgramSource};
 use super::plugins::http_json::HttpJson;
 use super::plugins::mock::Mock;
 use super::plugins::replay::Replay;
@@ -21,21 +21,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// From one question to the next where each pair is a question of its own: Kraken is content with about one a second.
+/// Pause between two requests if each pair needs one of its own: Kraken allows about one a second.
 const SPACING: Duration = Duration::from_secs(1);
-/// A source that says nothing of its own pace has no price when none came for so long.
+/// A source without a pace of its own is down after this time without a price.
 const NO_TICK: Duration = Duration::from_secs(10);
 
 /// Builds a source. Nothing is opened.
 ///
 /// # Errors
-/// Why it is off: a source without what it needs is never built.
+/// Why the source is off: a source that lacks something is never built.
 pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
     let (symbols, http) = (content.symbols.clone(), http.clone());
     let refresh = content.refresh.unwrap_or_default();
     let pair = |symbol: &Symbol| (symbol.clone(), content.provider.kind.pair(symbol));
     let pairs: Vec<_> = symbols.iter().map(pair).collect();
-    // For what streams (see `Content::new`).
+    // For streams (see `Content::new`).
     let at_once = refresh;
     let in_turn = at_once.max(SPACING * u32::try_from(pairs.len()).unwrap_or(u32::MAX));
     Ok(match content.provider.kind.clone() {
@@ -115,7 +115,7 @@ fn command(
     let grammar = move || Grammar { symbol: symbol.clone(), pairs: pairs.clone() };
     let again = grammar.clone();
     let run = move || -> Result<Box<dyn PriceProvider>, Fault> {
-        Ok(Box::new(Command::new(program.clone(), grammar(), no_tick)))
+        Ok(Box::new(ProgramSource::new(program.clone(), grammar(), no_tick)))
     };
     let leg = Leg::new("program", run).live(Duration::ZERO);
     Source { no_tick, legs: vec![leg.reads(move || Ok(Dialect::Push(Box::new(again()))))] }
@@ -136,7 +136,7 @@ fn http_json(
     polled(rest, move || Ok(Dialect::Poll(Box::new(again()))), every)
 }
 
-/// A source that is only asked, once in `every`.
+/// A source that is only polled, once in `every`.
 fn polled(
     rest: impl Fn() -> Result<Box<dyn PriceProvider>, Fault> + Send + Sync + 'static,
     read: impl Fn() -> Result<Dialect, Fault> + Send + Sync + 'static,
@@ -146,7 +146,7 @@ fn polled(
     Source { no_tick: NO_TICK.max(every * 5 / 2), legs: vec![leg] }
 }
 
-/// A stream, and REST that stands in for it: a pair is asked for once in `every`.
+/// A stream, and REST that stands in for it: each pair is requested once in `every`.
 fn exchange<S: Push, R: Poll>(
     own: &Exchange,
     pairs: &Wanted,

@@ -1,4 +1,4 @@
-//! What a source is made of: its part of the configuration.
+//! A source's part of the configuration.
 
 use super::reading::for_reading;
 use crate::config::{PriceConfig, Provider, ProviderKind};
@@ -6,26 +6,26 @@ use crate::model::Symbol;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// REST stands in for a stream at least so often, whatever `price.refresh` says: a minute is too long there.
+/// Longest interval at which REST stands in for a stream, whatever `price.refresh` says: a minute is too long there.
 const STAND_IN: Duration = Duration::from_secs(5);
 
-/// Everything that a source is made of: while it is equal, a session need not be cut.
+/// All settings of a source: while they are equal, its session goes on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Content {
     pub(super) provider: Provider,
     pub(super) symbols: Vec<Symbol>,
     pub(super) symbol: Symbol,
     pub(super) refresh: Option<Duration>,
-    /// How the sources that a replay may play read.
+    /// The configurations by which a replay reads recordings.
     pub(super) readers: BTreeMap<String, ProviderKind>,
 }
 
 impl Content {
-    /// What `provider` is made of under `price`.
+    /// The settings of `provider` under `price`.
     #[must_use]
     pub fn new(provider: &Provider, price: &PriceConfig) -> Self {
         use ProviderKind::{Binance, Bitstamp, Coinbase, Coindesk, Command, HttpJson, Kraken, Mock, Replay};
-        // As much of `[price]` as counts for this kind: a change of the rest must not cut a session.
+        // Takes only the part of `[price]` that matters to this kind: a change of the rest must not end a session.
         let (refresh, default) = match provider.kind {
             Binance(_) | Bitstamp(_) | Coinbase(_) | Kraken(_) => (Some(price.refresh.min(STAND_IN)), None),
             Coindesk { .. } => (Some(price.refresh), None),
@@ -41,7 +41,7 @@ impl Content {
         }
     }
 
-    /// With the sources of the configuration, whose lines a replay may play; nothing to all other kinds.
+    /// Adds the configured sources whose recordings a replay may play; does nothing for other kinds.
     #[must_use]
     pub fn among(mut self, providers: &BTreeMap<String, Provider>) -> Self {
         if let ProviderKind::Replay { source, .. } = &self.provider.kind {
@@ -53,18 +53,18 @@ impl Content {
         self
     }
 
-    /// A source that is never asked.
+    /// Settings of a source that is never asked.
     pub(super) fn plain(provider: Provider, symbols: Vec<Symbol>, symbol: Symbol) -> Self {
         Self { provider, symbols, symbol, refresh: None, readers: BTreeMap::new() }
     }
 
-    /// Whether what comes from it is worth recording: not what is made up, and not what was recorded before.
+    /// Whether the source is worth recording: neither made up nor a recording itself.
     #[must_use]
     pub fn recorded(&self) -> bool {
         !matches!(self.provider.kind, ProviderKind::Mock { .. } | ProviderKind::Replay { .. })
     }
 
-    /// The symbols that are asked for, and what stands for each.
+    /// The requested symbols, each with the pair that stands for it.
     #[must_use]
     pub fn pairs(&self) -> BTreeMap<Symbol, Symbol> {
         self.symbols.iter().map(|symbol| (symbol.clone(), self.provider.kind.pair(symbol))).collect()

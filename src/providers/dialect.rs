@@ -1,23 +1,23 @@
-//! Dialects without their drivers: how a source's bytes read, for who has the bytes from elsewhere.
+//! Dialects without their drivers: they read bytes that come from elsewhere.
 
 use super::wire::poll::Poll;
-use super::wire::push::Listen;
+use super::wire::push::MessageReader;
 use super::wire::reply::Reply;
 use super::{Fault, Sink};
 
-/// How one leg of a source reads. It keeps what the dialect keeps over a session.
+/// Reads what one leg of a source received. Keeps the dialect's state of a session.
 pub(super) enum Dialect {
     /// Messages of a stream.
-    Push(Box<dyn Listen>),
+    Push(Box<dyn MessageReader>),
     /// Answers over HTTP.
     Poll(Box<dyn Poll>),
 }
 
 impl Dialect {
-    /// Reads what came; without a `status`, an answer was a good one.
+    /// Reads a message or an answer; without a `status` the answer counts as successful.
     ///
     /// # Errors
-    /// As the dialect says.
+    /// The dialect's fault.
     pub(super) fn read(
         &mut self,
         status: Option<u16>,

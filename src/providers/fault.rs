@@ -1,23 +1,23 @@
-//! Why a session ended, sorted by what is to be done about it.
+//! Why a session ended, sorted by consequence.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Longest time that a source may tell us to wait (Binance bans for up to three days).
+/// Longest wait that a source may demand (Binance bans for up to three days).
 const LONGEST_WAIT: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// What went wrong. A dialect knows its exchange's codes, so it decides.
+/// A fault by its consequence. A dialect knows its exchange's codes, so it decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// One message is of no use. The drivers count it and go on; it never ends a session.
+    /// Count one unusable message and go on; the session continues.
     Skip(String),
-    /// The source asked for a new connection: at once.
+    /// Open a new connection at once: the source asked for it.
     Reconnect(String),
-    /// Try again, later and later.
+    /// Try again with growing pauses.
     Retry(String),
-    /// Try again after that time, not before.
+    /// Try again after this time, not before.
     Wait(Duration, String),
-    /// It will not work without a change: no key, not from this country, no such symbol.
+    /// Nothing helps without a change: no key, not served in this country, no such symbol.
     Refused(String),
 }
 

@@ -1,4 +1,4 @@
-//! The dialects that read the lines of a recording.
+//! Finds the dialect that reads a line of a recording.
 
 use super::content::Content;
 use super::dialect::Dialect;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Who reads the lines of a recording: the sources of the configuration by their names, else kinds by theirs.
+/// The configured sources by name, and the known kinds for other names.
 pub(super) struct Readers {
     /// See [`super::reading::for_reading`].
     pub known: BTreeMap<String, ProviderKind>,
@@ -20,15 +20,15 @@ pub(super) struct Readers {
     pub symbols: Vec<Symbol>,
     pub symbol: Symbol,
     pub http: Arc<Http>,
-    /// [`super::build()`], which makes replays, too.
+    /// [`super::build()`], passed in because it also builds replays.
     pub build: fn(&Content, &Arc<Http>) -> Result<Source, String>,
 }
 
 impl Readers {
-    /// The dialect of that leg in its first state; of the usual leg where none is named.
+    /// The dialect of a leg in its first state; of the first leg if none is named.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when there is no such source, [`Fault::Skip`] when it has no such leg.
+    /// [`Fault::Refused`] if there is no such source, [`Fault::Skip`] if it has no such leg.
     pub(super) fn dialect(&self, source: &str, leg: Option<&str>) -> Result<Dialect, Fault> {
         let made = self.source(source).map_err(Fault::Refused)?;
         let leg = made.legs.iter().find(|own| leg.is_none_or(|leg| own.word == leg));
@@ -38,7 +38,7 @@ impl Readers {
         }
     }
 
-    /// Without a price for so long that source is down.
+    /// The time without a price after which the source counts as down.
     pub(super) fn no_tick(&self, source: &str) -> Option<Duration> {
         self.source(source).ok().map(|source| source.no_tick)
     }

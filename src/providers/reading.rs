@@ -1,11 +1,11 @@
-//! The configuration that a recording of a source is read with.
+//! The part of a source's configuration that reading its recording needs.
 
 use crate::config::{Exchange, ProviderKind, Secret};
 use crate::model::Symbol;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a source is read with: everything of its configuration but where and how often it is asked, and its key.
+/// Drops addresses, intervals and keys from a configuration; `None` for kinds that are not recorded.
 pub(super) fn for_reading(kind: &ProviderKind) -> Option<ProviderKind> {
     Some(match kind {
         ProviderKind::Mock { .. } | ProviderKind::Replay { .. } => return None,
@@ -18,7 +18,7 @@ pub(super) fn for_reading(kind: &ProviderKind) -> Option<ProviderKind> {
     })
 }
 
-/// A kind of which nothing is configured but the pairs; `None` where that is not enough, or there is no such kind.
+/// A kind configured by its pairs only; `None` if that is not enough, or there is no such kind.
 pub(super) fn by_word(word: &str, symbol_map: &BTreeMap<Symbol, Symbol>) -> Option<ProviderKind> {
     let own = bare(symbol_map.clone(), Duration::ZERO);
     Some(match word {
@@ -44,7 +44,7 @@ fn bare(symbol_map: BTreeMap<Symbol, Symbol>, no_tick: Duration) -> Exchange {
 }
 
 fn coindesk(market: String) -> ProviderKind {
-    // Nobody is asked there, and the key is none.
+    // Never contacted.
     let (rest_url, api_key) = ("https://unused.invalid".to_owned(), Some(Secret::new("unused".to_owned())));
     ProviderKind::Coindesk { rest_url, api_key, market }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 /// One way to a source's prices.
 pub struct Leg {
-    /// What it is called in logs: `stream`, `rest`, `mock`, `file`, `program`.
+    /// The leg's name in logs: `stream`, `rest`, `mock`, `file`, `program`.
     pub word: &'static str,
-    /// From one price to the next, where the source is asked; else zero.
+    /// Time between two prices of a polled leg; else zero.
     pub interval: Duration,
-    /// Whether its stamps are of now, so that they tell how far it is behind.
+    /// Whether time stamps are current, so that they show how far the source is behind.
     pub live: bool,
     make: Box<dyn Fn() -> Result<Box<dyn PriceProvider>, Fault> + Send + Sync>,
     read: Option<Box<dyn Fn() -> Result<Dialect, Fault> + Send + Sync>>,
@@ -20,12 +20,12 @@ impl Leg {
     /// A provider in its first state.
     ///
     /// # Errors
-    /// Why it cannot be had.
+    /// Why there is none.
     pub fn make(&self) -> Result<Box<dyn PriceProvider>, Fault> {
         (self.make)()
     }
 
-    /// A way that `make` opens.
+    /// A leg whose providers `make` creates.
     pub(crate) fn new(
         word: &'static str,
         make: impl Fn() -> Result<Box<dyn PriceProvider>, Fault> + Send + Sync + 'static,
@@ -33,7 +33,7 @@ impl Leg {
         Self { word, interval: Duration::ZERO, live: false, make: Box::new(make), read: None }
     }
 
-    /// How a recording of it is read.
+    /// Sets the dialect that reads a recording of this leg.
     pub(super) fn reads(
         mut self,
         dialect: impl Fn() -> Result<Dialect, Fault> + Send + Sync + 'static,
@@ -42,7 +42,7 @@ impl Leg {
         self
     }
 
-    /// Its dialect in the first state; `None` where it has none.
+    /// The leg's dialect in its first state; `None` if it has none.
     pub(super) fn reader(&self) -> Option<Result<Dialect, Fault>> {
         self.read.as_ref().map(|read| read())
     }
@@ -53,10 +53,10 @@ impl Leg {
     }
 }
 
-/// A source: its first leg is the usual one, a second stands in while the first gives nothing.
+/// A source: its first leg is the usual one, a second one stands in while the first gives no price.
 pub struct Source {
-    /// The ways, the usual one first.
+    /// The legs, the usual one first.
     pub legs: Vec<Leg>,
-    /// Without a price for so long it is down.
+    /// The time without a price after which the source counts as down.
     pub no_tick: Duration,
 }

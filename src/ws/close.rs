@@ -1,4 +1,4 @@
-//! What a client's close frame says.
+//! A client's close frame.
 
 use super::{Violation, code};
 

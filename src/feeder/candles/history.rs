@@ -1,54 +1,56 @@
-//! What prices were: candles of every symbol, made of every accepted price. Pure: prices and moments in, candles and
-//! what is to be written down out.
+//! The candles of every symbol, made of every accepted price. Pure: prices and moments in, candles and journal entries
+//! out.
 //!
-//! - *Time* is that of reception on our clock; of a recording it is the recorded one, so that the same recording makes
-//!   the same candles at any speed.
-//! - *Partial* is a candle some of whose time was not watched: from the first price after a start, or with a pause of
-//!   this process inside ([`ABSENT`]). That its time is not over, or that an exchange was silent, does not count.
-//! - *Made-up* prices and real ones are never in one candle, nor in one answer. The first real price of a symbol drops
-//!   its made-up candles.
-//! - *Back in time* (a clock set back, a recording that begins again): what was after that moment is dropped.
+//! - *Time* is the time of reception on our clock; in a recording it is the recorded time, so that the same recording
+//!   makes the same candles at any speed.
+//! - *Partial* is a candle whose interval was not watched as a whole: the first one after a start, or one with a pause
+//!   of this process inside ([`ABSENT`]). An interval that is not over, or a silent exchange, does not make a candle
+//!   partial.
+//! - *Made-up* and real prices are never in the same candle, nor in the same answer. The first real price of a symbol
+//!   drops its made-up candles.
+//! - *Back in time* (a clock set back, a recording that begins again): candles after that moment are dropped.
 
 use super::series::{Fact, Series};
 use crate::model::{Candle, Candles, Interval, Mono, Quote, Symbol, Wall};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A process that has not looked at the clock for so long was stopped, starved or suspended; or the clock jumped.
+/// Milliseconds after which a process that has not read the clock counts as stopped, starved or suspended; or the clock
+/// jumped.
 const ABSENT: i64 = 5_000;
 
-/// Something to write down.
+/// A fact for the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct JournalEntry {
     pub symbol: Symbol,
     pub made_up: bool,
     pub fact: Fact,
 }
 
-/// See the module.
+/// The candles of all symbols.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    books: BTreeMap<Symbol, Book>,
-    /// Whether all sources make their prices up.
+    symbols: BTreeMap<Symbol, SymbolHistory>,
+    /// Whether all sources are made up.
     made_up_only: bool,
-    /// When the clock was last looked at.
+    /// When the clock was last read.
     woken: Option<Wall>,
     due: Wall,
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
 }
 
 /// The candles of a symbol.
 #[derive(Clone, Debug, Default)]
-struct Book {
+struct SymbolHistory {
     real: Option<Series>,
     made_up: Option<Series>,
-    /// Which of them is shown: that of the newest price.
+    /// Which of them is shown: the one with the newest price.
     shows_made_up: bool,
-    /// Whether the newest price was of a recording.
+    /// Whether the newest price came from a recording.
     recorded: bool,
 }
 
-impl Book {
+impl SymbolHistory {
     fn shown(&self) -> Option<&Series> {
         if self.shows_made_up { self.made_up.as_ref() } else { self.real.as_ref() }
     }
@@ -65,8 +67,8 @@ impl Book {
         real.into_iter().chain(self.made_up.as_mut().map(|series| (true, series)))
     }
 
-    /// Nobody watches it any more.
-    fn cut(&mut self, symbol: &Symbol, entries: &mut Vec<Entry>) {
+    /// Ends watching.
+    fn cut(&mut self, symbol: &Symbol, entries: &mut Vec<JournalEntry>) {
         for (made_up, series) in self.series_mut() {
             let mut facts = Vec::new();
             series.cut(&mut facts);
@@ -75,37 +77,37 @@ impl Book {
     }
 }
 
-fn note(entries: &mut Vec<Entry>, symbol: &Symbol, made_up: bool, facts: Vec<Fact>) {
-    entries.extend(facts.into_iter().map(|fact| Entry { symbol: symbol.clone(), made_up, fact }));
+fn note(entries: &mut Vec<JournalEntry>, symbol: &Symbol, made_up: bool, facts: Vec<Fact>) {
+    entries.extend(facts.into_iter().map(|fact| JournalEntry { symbol: symbol.clone(), made_up, fact }));
 }
 
 impl History {
-    /// Which symbols there are, and whether all their prices are made up.
+    /// Sets the symbols, and whether all their prices are made up.
     pub(super) fn reconfigure(&mut self, symbols: &[Symbol], made_up_only: bool) {
-        self.books.retain(|symbol, _| symbols.contains(symbol));
+        self.symbols.retain(|symbol, _| symbols.contains(symbol));
         for symbol in symbols {
-            let new = || Book { shows_made_up: made_up_only, ..Book::default() };
-            self.books.entry(symbol.clone()).or_insert_with(new);
+            let new = || SymbolHistory { shows_made_up: made_up_only, ..SymbolHistory::default() };
+            self.symbols.entry(symbol.clone()).or_insert_with(new);
         }
         self.made_up_only = made_up_only;
     }
 
-    /// A price, `recorded` when its own stamp is its time.
+    /// Takes a price; `recorded` if its own time stamp is its time.
     pub(super) fn take(&mut self, quote: &Quote, recorded: bool, now: Wall) {
         self.notice(now);
-        let Some(book) = self.books.get_mut(&quote.symbol) else { return };
-        // Lines of a recording that have no stamp are of the moment of those before them, where these have one.
-        let recorded = recorded && (quote.time.is_some() || book.recorded);
-        if book.shows_made_up != quote.mock || book.recorded != recorded {
-            // What is watched from now on is something else.
-            book.cut(&quote.symbol, &mut self.entries);
+        let Some(symbol_history) = self.symbols.get_mut(&quote.symbol) else { return };
+        // A line without a time stamp belongs to the moment of the lines before it, if they have one.
+        let recorded = recorded && (quote.time.is_some() || symbol_history.recorded);
+        if symbol_history.shows_made_up != quote.mock || symbol_history.recorded != recorded {
+            // From now on another kind of price is watched.
+            symbol_history.cut(&quote.symbol, &mut self.entries);
         }
-        (book.shows_made_up, book.recorded) = (quote.mock, recorded);
-        let series = book.side(quote.mock);
+        (symbol_history.shows_made_up, symbol_history.recorded) = (quote.mock, recorded);
+        let series = symbol_history.side(quote.mock);
         let at = match quote.time {
             Some(time) if recorded => time,
             None if recorded => series.seen(),
-            // Late words of a slow source are no sign that the clock was set back.
+            // A late price of a slow source does not mean that the clock was set back.
             _ => quote.received_at.max(series.floor().min(now)),
         };
         let mut facts = Vec::new();
@@ -113,12 +115,12 @@ impl History {
         note(&mut self.entries, &quote.symbol, quote.mock, facts);
     }
 
-    /// Whether it is time for [`History::wake`]: once in each second of the wall clock.
+    /// Whether to call [`History::wake`]: once in each second of the wall clock.
     pub(super) fn is_due(&self, now: Wall) -> bool {
         now >= self.due || self.due.0 - now.0 > Interval::Second.millis()
     }
 
-    /// A second has passed. What everybody is to be told, at most one of a symbol.
+    /// Closes what is over and returns the changed candles, at most one message a symbol.
     pub(super) fn wake(&mut self, now: Wall) -> Vec<Candles> {
         let before = self.woken;
         self.notice(now);
@@ -126,9 +128,9 @@ impl History {
         let minute =
             before.is_some_and(|before| Interval::Minute.start(before) < Interval::Minute.start(now));
         let mut news = Vec::new();
-        for (symbol, book) in &mut self.books {
-            let (shown, live) = (book.shows_made_up, !book.recorded);
-            for (made_up, series) in book.series_mut() {
+        for (symbol, symbol_history) in &mut self.symbols {
+            let (shown, live) = (symbol_history.shows_made_up, !symbol_history.recorded);
+            for (made_up, series) in symbol_history.series_mut() {
                 let mut facts = Vec::new();
                 if live {
                     series.pass(now, &mut facts);
@@ -144,72 +146,77 @@ impl History {
         news
     }
 
-    /// When it is due.
+    /// When to call [`History::wake`].
     pub(super) fn next(&self, (mono, wall): (Mono, Wall)) -> Mono {
         let left = self.due.0.saturating_sub(wall.0).clamp(0, Interval::Second.millis());
         mono.after(Duration::from_millis(left.unsigned_abs()))
     }
 
-    /// Whether we were away.
+    /// Ends watching if this process was away.
     fn notice(&mut self, now: Wall) {
         if self.woken.is_some_and(|woken| now.0.saturating_sub(woken.0) > ABSENT) {
-            self.cut(|book| !book.recorded);
+            self.cut(|symbol_history| !symbol_history.recorded);
         }
         self.woken = Some(now);
     }
 
-    fn cut(&mut self, which: impl Fn(&Book) -> bool) {
-        for (symbol, book) in self.books.iter_mut().filter(|(_, book)| which(book)) {
-            book.cut(symbol, &mut self.entries);
+    fn cut(&mut self, which: impl Fn(&SymbolHistory) -> bool) {
+        for (symbol, symbol_history) in
+            self.symbols.iter_mut().filter(|(_, symbol_history)| which(symbol_history))
+        {
+            symbol_history.cut(symbol, &mut self.entries);
         }
     }
 
-    /// Nobody watches after this.
+    /// Ends watching, for the end of the process.
     pub(super) fn finish(&mut self, now: Wall) {
         self.wake(now);
         self.cut(|_| true);
     }
 
-    /// The newest candles of a symbol, at most `limit`, oldest first; `None`: there is no such symbol.
+    /// The newest candles of a symbol, at most `limit`, oldest first; `None`: unknown symbol.
     pub(super) fn newest(&self, symbol: &str, of: Interval, limit: usize) -> Option<Vec<Candle>> {
-        let book = self.books.get(symbol)?;
-        Some(book.shown().map(|series| series.newest(of, limit)).unwrap_or_default())
+        let symbol_history = self.symbols.get(symbol)?;
+        Some(symbol_history.shown().map(|series| series.newest(of, limit)).unwrap_or_default())
     }
 
-    /// What is to be written down since the last call.
-    pub(super) fn entries(&mut self) -> Vec<Entry> {
+    /// The journal entries since the last call.
+    pub(super) fn entries(&mut self) -> Vec<JournalEntry> {
         std::mem::take(&mut self.entries)
     }
 
-    /// Takes what was written down, in its order. False when it cannot be: something is missing or wrong.
-    pub(super) fn apply(&mut self, entry: &Entry) -> bool {
-        // Of symbols that are no more nothing is kept, and made-up candles not where there are real sources.
-        let Some(book) = self.books.get_mut(&entry.symbol) else { return true };
+    /// Takes an entry of the journal, in the written order. False if it cannot be: something is missing or wrong.
+    pub(super) fn apply(&mut self, entry: &JournalEntry) -> bool {
+        // Drops unknown symbols, and made-up candles if there are real sources.
+        let Some(symbol_history) = self.symbols.get_mut(&entry.symbol) else { return true };
         if entry.made_up && !self.made_up_only {
             return true;
         }
-        book.side(entry.made_up).apply(&entry.fact).is_ok()
+        symbol_history.side(entry.made_up).apply(&entry.fact).is_ok()
     }
 
-    /// Something in between could not be read.
+    /// Marks a gap: an entry could not be read.
     pub(super) fn doubt(&mut self) {
-        self.books.values_mut().flat_map(Book::series_mut).for_each(|(_, series)| series.doubt());
+        self.symbols.values_mut().flat_map(SymbolHistory::series_mut).for_each(|(_, series)| series.doubt());
     }
 
-    /// All has been read: it was written by somebody who watches no more.
+    /// Ends loading: the process that wrote the journal watches no more.
     pub(super) fn loaded(&mut self) {
         self.cut(|_| true);
         self.entries.clear();
-        self.books.values_mut().flat_map(Book::series_mut).for_each(|(_, series)| series.announce());
+        self.symbols
+            .values_mut()
+            .flat_map(SymbolHistory::series_mut)
+            .for_each(|(_, series)| series.announce());
     }
 
-    /// All that is known.
-    pub(super) fn all(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.books.iter().flat_map(|(symbol, book)| {
-            let real = book.real.as_ref().map(|series| (false, series));
-            let made_up = book.made_up.as_ref().map(|series| (true, series));
+    /// All facts.
+    pub(super) fn all(&self) -> impl Iterator<Item = JournalEntry> + '_ {
+        self.symbols.iter().flat_map(|(symbol, symbol_history)| {
+            let real = symbol_history.real.as_ref().map(|series| (false, series));
+            let made_up = symbol_history.made_up.as_ref().map(|series| (true, series));
             real.into_iter().chain(made_up).flat_map(move |(made_up, series)| {
-                series.facts().map(move |fact| Entry { symbol: symbol.clone(), made_up, fact })
+                series.facts().map(move |fact| JournalEntry { symbol: symbol.clone(), made_up, fact })
             })
         })
     }

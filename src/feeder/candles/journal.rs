@@ -1,4 +1,4 @@
-//! The history as text: one line for each fact, so that a torn or strange one costs itself and no other. Pure.
+//! The history as text: one line per fact, so that a torn or unknown line affects no other. Pure.
 //!
 //! ```text
 //! btc-cluster history 1
@@ -6,20 +6,20 @@
 //! s BTC-USD r 1763640000000 64250.10 64251 64250 64250.5 12 p          a second, here a partial one
 //! ```
 //!
-//! `x` is a `b` for which the clock was set back: what is later than it is not true.
-//! Times are milliseconds since 1970; `r` is real, `m` made up. `H`, `M`, `S` are closed candles, `h` and `m` what an
-//! hour and a minute are made of so far, `w` since when all was watched, `u` until when.
+//! `x` is a `b` after the clock was set back: later facts are void. Times are milliseconds since 1970; `r` is real, `m`
+//! made up. `H`, `M`, `S` are closed candles, `h` and `m` the current hour and minute so far, `w` the beginning of the
+//! time watched without a gap, `u` its end.
 
-use super::history::{Entry, History};
+use super::history::{History, JournalEntry};
 use super::series::Fact;
 use crate::model::{Candle, Interval, Price, Symbol, Wall};
 use std::fmt::Write as _;
 
-/// The first line. Another number: another language.
+/// The first line, with the version of the format.
 pub(super) const HEAD: &str = "btc-cluster history 1\n";
 
 /// Appends an entry as a line.
-pub(super) fn write(entry: &Entry, out: &mut String) {
+pub(super) fn write(entry: &JournalEntry, out: &mut String) {
     let (symbol, side) = (&entry.symbol, if entry.made_up { 'm' } else { 'r' });
     let mut moment = |word: char, at: Wall| _ = writeln!(out, "{word} {symbol} {side} {}", at.0);
     let (word, candle) = match &entry.fact {
@@ -40,7 +40,7 @@ pub(super) fn write(entry: &Entry, out: &mut String) {
 }
 
 /// Reads a line without its end.
-pub(super) fn read(line: &str) -> Option<Entry> {
+pub(super) fn read(line: &str) -> Option<JournalEntry> {
     let mut words = line.split(' ');
     let word = words.next()?;
     let symbol = Symbol::new(words.next()?).ok()?;
@@ -74,22 +74,22 @@ pub(super) fn read(line: &str) -> Option<Entry> {
         "m" => Fact::Open(Interval::Minute, candle()?),
         _ => return None,
     };
-    words.next().is_none().then_some(Entry { symbol, made_up, fact })
+    words.next().is_none().then_some(JournalEntry { symbol, made_up, fact })
 }
 
-/// What became of a file.
+/// The result of loading a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Load {
-    /// It is one; so many lines of it were of no use.
+    /// The file is a history.
     Read {
-        /// Lines.
+        /// Unusable lines.
         bad: usize,
     },
-    /// It is something else, or of another version.
+    /// The file is something else, or of another version.
     Foreign,
 }
 
-/// Puts a file's content into a history.
+/// Loads a file's content into a history.
 pub(super) fn load(bytes: &[u8], history: &mut History) -> Load {
     if bytes.is_empty() {
         return Load::Read { bad: 0 };
@@ -97,7 +97,7 @@ pub(super) fn load(bytes: &[u8], history: &mut History) -> Load {
     let Some(rest) = bytes.strip_prefix(HEAD.as_bytes()) else { return Load::Foreign };
     let mut bad = 0;
     for line in rest.split_inclusive(|byte| *byte == b'\n') {
-        // A line without an end may be half of one, and half a number is a number.
+        // A line without an end may be a half one, and half a number is a number.
         let whole = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
         if !whole.and_then(read).is_some_and(|entry| history.apply(&entry)) {
             bad += 1;

@@ -1,4 +1,4 @@
-//! Candles: made of accepted prices (pure), kept in a file by a thread of its own, told to the workers.
+//! Candles: made of accepted prices (pure), kept in a file by a thread of its own, sent to the workers.
 
 mod history;
 mod journal;
@@ -6,5 +6,5 @@ mod series;
 mod service;
 mod store;
 
-pub use service::Ask;
-pub(super) use service::Chronicle;
+pub use service::CandleRequest;
+pub(super) use service::CandleService;

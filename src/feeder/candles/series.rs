@@ -1,29 +1,30 @@
-//! The candles of one symbol: of each interval the closed ones, and the one that is still open. Pure.
+//! The candles of one symbol: the closed ones of each interval, and the open one. Pure.
 //!
-//! A second is made of prices, a minute of closed seconds, an hour of closed minutes, so that a longer candle is always
-//! what its shorter ones make. Who asks sees the open ones of all lengths put together.
+//! A second is made of prices, a minute of closed seconds, an hour of closed minutes, so that a longer candle always
+//! equals the sum of its shorter ones. A reader sees the open candles of all lengths merged.
 
 use crate::model::{Candle, Interval, Packed, Price, Wall};
 use std::collections::VecDeque;
 
-/// Closed candles that are kept of each interval: an hour, a day, a month.
+/// Closed candles kept per interval: an hour, a day, a month.
 pub(super) const CAPACITY: [usize; 3] = [3_600, 1_440, 720];
-/// A price that is so much older than the newest one still counts, as one of now; more, and the clock was set back.
+/// A price up to this many milliseconds older than the newest one counts as a price of now; an older one means that the
+/// clock was set back.
 const JITTER: i64 = 2_000;
-/// The last moment that a packed candle can name.
+/// The end of the time that a packed candle can express.
 const LAST: i64 = u32::MAX as i64 * 1_000;
 
-/// One symbol's candles.
+/// The candles of one symbol.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Series {
     levels: [Level; 3],
-    /// Since when it has been watched without a gap.
+    /// The beginning of the time watched without a gap.
     watched: Option<Wall>,
-    /// Until when it was watched.
+    /// The end of the watched time.
     seen: Wall,
-    /// Whether somebody watches it now.
+    /// Whether the symbol is being watched.
     here: bool,
-    /// What changed at the last close of a second.
+    /// The newest candles, changed at the last close of a second.
     fresh: Option<[Candle; 3]>,
 }
 
@@ -33,27 +34,27 @@ struct Level {
     open: Option<Candle>,
 }
 
-/// What is to be written down of a series, so that it can be made again. In the order in which it happened, or all of
-/// it at once ([`Series::facts`]).
+/// A fact for the journal, from which a series can be restored. Written in the order of events, or all at once
+/// ([`Series::facts`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fact {
-    /// It is watched from that moment, and was not just before.
+    /// Watching begins at this moment, after a gap.
     Begin(Wall),
-    /// The same, and what it has of later is not true: the clock was set back.
+    /// Like `Begin`, and later facts are void: the clock was set back.
     Back(Wall),
-    /// It was watched until that moment.
+    /// Watched until this moment.
     Seen(Wall),
     /// A second is over.
     Closed(Candle),
-    /// It has been watched since that moment; nothing is told of before.
+    /// Watched since this moment; earlier facts are not given.
     Watched(Wall),
-    /// One of the closed candles.
+    /// A closed candle.
     Kept(Interval, Candle),
-    /// What a minute or an hour is made of so far, without what is open in it.
+    /// The current minute or hour so far, without the open shorter candles.
     Open(Interval, Candle),
 }
 
-/// A fact that cannot be.
+/// The fact is impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unsound;
 
@@ -84,7 +85,7 @@ const fn interval(level: usize) -> Interval {
 }
 
 impl Series {
-    /// A price at `at`. Returns what is to be written down.
+    /// Takes a price at `at`, and adds the facts for the journal.
     pub(super) fn tick(&mut self, at: Wall, price: Price, facts: &mut Vec<Fact>) {
         let (mut at, price) = (Wall(at.0.clamp(0, LAST - 1)), price.compact());
         let floor = self.floor();
@@ -107,7 +108,7 @@ impl Series {
         self.seen = self.seen.max(at);
     }
 
-    /// It is `now` and was watched until now. Only for prices whose time is that of the clock.
+    /// Takes that the symbol was watched until `now`. Only for prices whose time is the clock's.
     pub(super) fn pass(&mut self, now: Wall, facts: &mut Vec<Fact>) {
         if !self.here {
             return;
@@ -118,7 +119,7 @@ impl Series {
         }
     }
 
-    /// Nobody watches any more: what is open may lack something. Seconds that are open are closed.
+    /// Ends watching: open candles may lack prices, and an open second is closed.
     pub(super) fn cut(&mut self, facts: &mut Vec<Fact>) {
         self.mark(0);
         facts.extend(self.close(0).map(Fact::Closed));
@@ -130,7 +131,7 @@ impl Series {
         self.here = false;
     }
 
-    /// It is watched from `at` on; `back`: what it has of later is not true.
+    /// Begins watching at `at`; `back`: later candles are void.
     fn begin(&mut self, at: Wall, back: bool, facts: &mut Vec<Fact>) {
         facts.push(if back { Fact::Back(at) } else { Fact::Begin(at) });
         if back {
@@ -145,7 +146,7 @@ impl Series {
         (self.watched, self.seen, self.here) = (Some(at), self.seen.max(at), true);
     }
 
-    /// An open candle that was not watched to its end.
+    /// Marks an open candle that was not watched to its end.
     fn mark(&mut self, level: usize) {
         let seen = self.seen;
         if let Some(open) = &mut self.levels[level].open {
@@ -153,8 +154,8 @@ impl Series {
         }
     }
 
-    /// The first moment that may still get a price. A second that was closed because nobody watched any more may get
-    /// another part by who comes back within it.
+    /// The first moment that may still get a price. A second that was closed because watching ended may get another
+    /// part if watching begins again within it.
     pub(super) fn floor(&self) -> Wall {
         let again = |time| !self.here || self.watched.is_none_or(|since| since >= time);
         let closed = self.levels[0].newest();
@@ -169,7 +170,7 @@ impl Series {
         Some(candle)
     }
 
-    /// Keeps a closed candle, and makes it part of the longer one.
+    /// Keeps a closed candle, and adds it to the longer one.
     fn closed(&mut self, level: usize, candle: &Candle) {
         self.levels[level].push(candle, CAPACITY[level]);
         if level < 2 {
@@ -199,7 +200,7 @@ impl Series {
         Candle { time, partial, ..*shorter }
     }
 
-    /// Drops everything from `at` on and makes what is open then out of the shorter ones that are left.
+    /// Drops everything from `at` on, and restores the open candles from the remaining shorter ones.
     fn forget_after(&mut self, at: Wall) {
         self.seen = self.seen.min(at);
         self.fresh = None;
@@ -255,7 +256,7 @@ impl Series {
         closed.range(from..older).map(Packed::candle).chain(open.drain(skipped..)).collect()
     }
 
-    /// What is newest is news.
+    /// Marks the newest candles as changed.
     pub(super) fn announce(&mut self) {
         let newest = |of| self.newest(of, 1).pop();
         let second = self.levels[0].closed.back().map(Packed::candle);
@@ -265,22 +266,22 @@ impl Series {
         };
     }
 
-    /// The news, once.
+    /// The changed candles, once.
     pub(super) fn take_fresh(&mut self) -> Option<[Candle; 3]> {
         self.fresh.take()
     }
 
-    /// Whether it is watched.
+    /// Whether the symbol is being watched.
     pub(super) fn here(&self) -> bool {
         self.here
     }
 
-    /// The newest moment that is known of.
+    /// The newest known moment.
     pub(super) fn seen(&self) -> Wall {
         self.seen
     }
 
-    /// Takes what was written down.
+    /// Takes a fact from the journal.
     pub(super) fn apply(&mut self, fact: &Fact) -> Result<(), Unsound> {
         let sound = |time: Wall| if (0..LAST).contains(&time.0) { Ok(time) } else { Err(Unsound) };
         match *fact {
@@ -319,12 +320,12 @@ impl Series {
         Ok(())
     }
 
-    /// Something that was written down cannot be read: nobody knows what is missing between here and the next fact.
+    /// Marks a gap: a fact could not be read, so anything may be missing before the next one.
     pub(super) fn doubt(&mut self) {
         (self.here, self.watched) = (false, None);
     }
 
-    /// All that is known, but for the open second, which is told when it closes.
+    /// All facts but the open second, which is told when it closes.
     pub(super) fn facts(&self) -> impl Iterator<Item = Fact> + '_ {
         let level = |level: usize| {
             let (of, own) = (interval(level), &self.levels[level]);

@@ -1,4 +1,4 @@
-//! The history, who asks for it, and the file that it is kept in.
+//! Connects the history with its file and its readers.
 
 use super::history::History;
 use super::store::Store;
@@ -12,30 +12,30 @@ use std::time::Duration;
 /// How long a feeder that ends waits for its file.
 const LAST: Duration = Duration::from_secs(1);
 
-/// A question for candles.
+/// A worker's request for candles.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// Who asks.
+pub struct CandleRequest {
+    /// The worker.
     pub to: Generation,
-    /// Its number for it.
+    /// The worker's number for it.
     pub request: u64,
-    /// Of which symbol.
+    /// The symbol.
     pub symbol: Box<str>,
-    /// Of which length.
+    /// The length of the candles.
     pub interval: Interval,
-    /// At most so many.
+    /// The largest number of candles.
     pub limit: u32,
 }
 
-/// See the module.
+/// The history and its file.
 #[derive(Default)]
-pub(in crate::feeder) struct Chronicle {
+pub(in crate::feeder) struct CandleService {
     history: History,
     store: Option<Store>,
 }
 
-impl Chronicle {
-    /// Of what was kept by the feeders before.
+impl CandleService {
+    /// Loads the history that earlier feeders kept.
     pub(in crate::feeder) async fn open(config: &Config, made_up_only: bool) -> Self {
         let mut history = History::default();
         history.reconfigure(&config.price.symbols, made_up_only);
@@ -43,17 +43,17 @@ impl Chronicle {
         Self { history, store }
     }
 
-    /// Another configuration.
+    /// Applies another configuration.
     pub(in crate::feeder) fn reconfigure(&mut self, symbols: &[Symbol], made_up_only: bool) {
         self.history.reconfigure(symbols, made_up_only);
     }
 
-    /// A price, `recorded` when its own stamp is its time.
+    /// Takes a price; `recorded` if its own time stamp is its time.
     pub(in crate::feeder) fn take(&mut self, quote: &Quote, recorded: bool, now: Now) {
         self.history.take(quote, recorded, now.wall);
     }
 
-    /// Time has passed: what everybody is to be told.
+    /// Closes what is over and returns the changed candles.
     pub(in crate::feeder) fn wake(&mut self, now: Now) -> Vec<Candles> {
         if !self.history.is_due(now.wall) {
             return Vec::new();
@@ -70,19 +70,19 @@ impl Chronicle {
         }
     }
 
-    /// When [`Chronicle::wake`] is to be called.
+    /// When to call [`CandleService::wake`].
     pub(in crate::feeder) fn next(&self, now: Now) -> Mono {
         self.history.next((now.mono, now.wall))
     }
 
-    /// The answer as JSON; `None`: there is no such symbol.
-    pub(in crate::feeder) fn answer(&self, ask: &Ask) -> Option<Box<str>> {
+    /// The answer as JSON; `None`: unknown symbol.
+    pub(in crate::feeder) fn answer(&self, ask: &CandleRequest) -> Option<Box<str>> {
         let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX);
         let candles = self.history.newest(&ask.symbol, ask.interval, limit)?;
         Some(client::history(&ask.symbol, ask.interval, &candles).into())
     }
 
-    /// The feeder ends: all is written out.
+    /// Writes everything out, for the end of the process.
     pub(in crate::feeder) async fn finish(mut self, now: Now) {
         self.history.finish(now.wall);
         self.keep();

@@ -1,11 +1,11 @@
-//! Keeps the history in a file, by a thread of its own: a disk that hangs stops nobody.
+//! Keeps the history in a file, by a thread of its own: a disk that hangs stops nothing else.
 //!
-//! The file is a [`super::journal`]: each second appends to it; when that has become more than the history
-//! itself, all of it is written anew beside, synced, and renamed over it. A killed feeder loses the second that was
-//! open, a machine without power what the kernel had not written. Whatever is wrong with the folder is said once, and
-//! the feeder goes on without it.
+//! The file is a [`journal`](super::journal): each second is appended; when the appended part exceeds the history
+//! itself, everything is written to a new file, synced, and renamed over the old one. A killed feeder loses the open
+//! second, a machine without power what the kernel had not written. A fault of the folder is logged once, and the
+//! feeder goes on without it.
 
-use super::history::{Entry, History};
+use super::history::{History, JournalEntry};
 use super::journal::{self, HEAD, Load};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -20,57 +20,58 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Orders that may wait: minutes of a disk that hangs. Then they are dropped, and the whole is written when it can be.
-const ORDERS: usize = 256;
-/// Entries that may wait for the next order; more come only from a recording that is read at full speed.
+/// Write requests that may wait: minutes of a hung disk. When they are full, requests are dropped, and the whole
+/// history is written later.
+const REQUESTS: usize = 256;
+/// Entries in one request; more come only from a recording that is read at full speed.
 const ENTRIES: usize = 10_000;
-/// So much may be appended, or as much as the history itself is, before it is written anew.
+/// Bytes that may be appended, or as many as the history itself has, before everything is written anew.
 const APPENDED: usize = 1 << 20;
-/// A larger file is none of ours.
+/// A larger file is no history of this daemon.
 const LARGEST: u64 = 256 << 20;
 /// How long the start waits for the folder; then it goes on without.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the file's lock may be another's: a feeder that was killed a moment ago.
+/// How long the file may stay locked by a feeder that was just killed.
 const LOCKED: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
-/// A failed file is tried again so often.
+/// Pause before a failed file is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
-enum Order {
+enum WriteRequest {
     Append(String),
     Replace(Box<History>),
 }
 
 /// The feeder's side.
 pub(super) struct Store {
-    orders: SyncSender<Order>,
-    about: Arc<About>,
-    /// Bytes appended since the whole was ordered.
+    requests: SyncSender<WriteRequest>,
+    about: Arc<FileStatus>,
+    /// Bytes appended since everything was written.
     appended: usize,
-    /// Something was not ordered: only the whole will do.
+    /// A request was dropped: everything must be written anew.
     behind: bool,
     asked: Instant,
     done: oneshot::Receiver<()>,
 }
 
-/// What the thread tells.
+/// What the thread reports.
 #[derive(Debug, Default)]
-struct About {
+struct FileStatus {
     size: AtomicUsize,
     failed: AtomicBool,
 }
 
 impl Store {
-    /// Reads what is kept in `folder` into `history` and keeps it there from now on, where that is possible.
+    /// Loads the history from `folder` and keeps it there from now on, if possible.
     pub(super) async fn open(folder: PathBuf, history: History) -> (History, Option<Self>) {
-        let (orders, inbox) = sync_channel(ORDERS);
+        let (requests, inbox) = sync_channel(REQUESTS);
         let (tell, told) = oneshot::channel();
         let (end, done) = oneshot::channel();
-        let about = Arc::new(About::default());
+        let about = Arc::new(FileStatus::default());
         let (theirs, shown) = ((history.clone(), about.clone()), folder.display().to_string());
         let work = move || {
             let (mut history, about) = theirs;
-            match Journal::open(&folder, &mut history, about) {
+            match JournalWriter::open(&folder, &mut history, about) {
                 Ok(journal) => {
                     let first = journal.file.is_none().then(|| history.clone());
                     if tell.send(Some(history)).is_ok() {
@@ -91,7 +92,7 @@ impl Store {
         match timeout(PATIENCE, told).await {
             Ok(Ok(Some(read))) => {
                 let asked = Instant::now();
-                (read, Some(Self { orders, about, appended: 0, behind: false, asked, done }))
+                (read, Some(Self { requests, about, appended: 0, behind: false, asked, done }))
             }
             Ok(_) => (history, None),
             Err(_) => {
@@ -102,8 +103,8 @@ impl Store {
         }
     }
 
-    /// Keeps what is new. Never waits.
-    pub(super) fn keep(&mut self, entries: &[Entry], history: &History) {
+    /// Keeps new entries. Never waits.
+    pub(super) fn keep(&mut self, entries: &[JournalEntry], history: &History) {
         self.behind |= entries.len() > ENTRIES;
         if self.about.failed.load(Ordering::Relaxed) {
             if self.asked.elapsed() < AGAIN {
@@ -113,25 +114,25 @@ impl Store {
         }
         let size = self.about.size.load(Ordering::Relaxed);
         if self.behind || self.appended > size.max(APPENDED) {
-            // The whole has these entries, too.
-            self.behind = self.order(Order::Replace(Box::new(history.clone())));
+            // The whole history contains these entries, too.
+            self.behind = self.request(WriteRequest::Replace(Box::new(history.clone())));
             (self.appended, self.asked) = (0, Instant::now());
         } else if !entries.is_empty() {
             let mut text = String::with_capacity(entries.len() * 96);
             entries.iter().for_each(|entry| journal::write(entry, &mut text));
             self.appended += text.len();
-            self.behind = self.order(Order::Append(text));
+            self.behind = self.request(WriteRequest::Append(text));
         }
     }
 
-    /// True when it was not taken.
-    fn order(&mut self, order: Order) -> bool {
-        matches!(self.orders.try_send(order), Err(TrySendError::Full(_)))
+    /// Sends a request; true if it was dropped.
+    fn request(&mut self, request: WriteRequest) -> bool {
+        matches!(self.requests.try_send(request), Err(TrySendError::Full(_)))
     }
 
-    /// Waits until all is written, for as long as `patience`.
+    /// Waits until all is written, at most `patience`.
     pub(super) async fn finish(self, patience: Duration) {
-        drop(self.orders);
+        drop(self.requests);
         if timeout(patience, self.done).await.is_err() {
             tracing::warn!(event = "history-not-kept", "the folder does not answer: the last of it is lost");
         }
@@ -139,11 +140,11 @@ impl Store {
 }
 
 /// The thread's side.
-struct Journal {
+struct JournalWriter {
     folder: PathBuf,
-    /// Open for appending; `None`: it must be written anew first.
+    /// Open for appending; `None`: everything must be written anew first.
     file: Option<File>,
-    about: Arc<About>,
+    about: Arc<FileStatus>,
     _lock: File,
 }
 
@@ -151,8 +152,8 @@ fn said(what: &str, error: &io::Error) -> String {
     format!("{what}: {error}")
 }
 
-impl Journal {
-    fn open(folder: &Path, history: &mut History, about: Arc<About>) -> Result<Self, String> {
+impl JournalWriter {
+    fn open(folder: &Path, history: &mut History, about: Arc<FileStatus>) -> Result<Self, String> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| said("the folder cannot be made", &error))?;
         let mut journal =
@@ -194,18 +195,18 @@ impl Journal {
         options().append(true).open(self.path())
     }
 
-    /// Until nobody orders any more.
-    fn work(mut self, first: Option<History>, orders: &Receiver<Order>) {
+    /// Works until the feeder's side is dropped.
+    fn work(mut self, first: Option<History>, requests: &Receiver<WriteRequest>) {
         if let Some(history) = first {
             let result = self.replace(&history);
             self.settle(result);
         }
-        for order in orders {
-            let result = match (order, &mut self.file) {
-                (Order::Append(text), Some(file)) => file.write_all(text.as_bytes()),
-                // What is missing there would make a gap that nobody sees.
-                (Order::Append(_), None) => continue,
-                (Order::Replace(history), _) => self.replace(&history),
+        for request in requests {
+            let result = match (request, &mut self.file) {
+                (WriteRequest::Append(text), Some(file)) => file.write_all(text.as_bytes()),
+                // A dropped part would make a gap that nobody sees.
+                (WriteRequest::Append(_), None) => continue,
+                (WriteRequest::Replace(history), _) => self.replace(&history),
             };
             self.settle(result);
         }
@@ -227,7 +228,7 @@ impl Journal {
         }
     }
 
-    /// Writes all of it anew. The old one stays until the new one is whole.
+    /// Writes everything to a new file. The old one stays until the new one is complete.
     fn replace(&mut self, history: &History) -> io::Result<()> {
         self.file = None;
         let (path, beside) = (self.path(), self.folder.join("history.new"));
@@ -249,7 +250,7 @@ impl Journal {
     }
 }
 
-/// Only the user's own regular files: opening a fifo could take for ever.
+/// Only regular files: opening a fifo could block for ever.
 fn options() -> OpenOptions {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits();
     let mut options = OpenOptions::new();
@@ -257,7 +258,7 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Held as long as the process lives, however it ends.
+/// Locks the file for as long as the process lives, however it ends.
 fn lock(path: &Path) -> Result<File, String> {
     let file = options().write(true).open(path).map_err(|error| said("its lock cannot be opened", &error))?;
     let end = Instant::now() + LOCKED;

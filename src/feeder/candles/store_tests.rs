@@ -18,11 +18,11 @@ fn empty() -> History {
     history
 }
 
-fn entry(fact: Fact) -> Entry {
-    Entry { symbol: symbol(), made_up: false, fact }
+fn entry(fact: Fact) -> JournalEntry {
+    JournalEntry { symbol: symbol(), made_up: false, fact }
 }
 
-fn second(at: i64) -> Entry {
+fn second(at: i64) -> JournalEntry {
     let price = Price::parse("64250.10").unwrap();
     entry(Fact::Closed(Candle::new(Wall(NOON + at * 1_000), price, false)))
 }

@@ -1,4 +1,4 @@
-//! Lines of files and programs, for the streams that carry them: read here, once for the whole cluster.
+//! Reads lines of files and programs for the streams that carry them, once for the whole cluster.
 //!
 //! ```text
 //! file ────▶ follower (where it goes on) ─┐
@@ -6,8 +6,8 @@
 //! program ─▶ its output ──────────────────┘
 //! ```
 //!
-//! A file has a thread of its own, for a disk may hang; a program is a task. Neither waits for the other sources of
-//! the feeder, nor they for it. Out of scope: what is in a line.
+//! A file has a thread of its own, because a disk may hang; a program is a task. Neither waits for the feeder's other
+//! sources, nor they for it. Out of scope: the content of a line.
 
 mod file;
 mod follower;
@@ -25,33 +25,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A line is no longer than this, whatever `ws.max_message` says: it must fit into a message between processes.
+/// Longest line in bytes, whatever `ws.max_message` says: it must fit into a message between processes.
 const LONGEST: usize = 16 << 20;
 
 /// How far files have been read, by the channel of their lines.
 pub(super) type Marks = BTreeMap<String, Mark>;
 
-/// All that is read. Dropped, it ends.
-pub(super) struct Lines {
-    running: BTreeMap<String, Reader>,
+/// All files and programs that are read. Dropping it ends them.
+pub(super) struct LineReaders {
+    running: BTreeMap<String, LineReader>,
     longest: Arc<AtomicUsize>,
     link: LinkSender,
 }
 
-/// One file or program that is read. Dropped, it is read no more, and a program is killed.
-enum Reader {
+/// One file or program. Dropping it ends reading, and kills the program.
+enum LineReader {
     File { _thread: file::Thread },
     Program { _task: AbortOnDropHandle<()> },
 }
 
-impl Lines {
-    /// Nothing yet.
+impl LineReaders {
+    /// Reads nothing yet.
     pub(super) fn new(link: LinkSender) -> Self {
         Self { running: BTreeMap::new(), longest: Arc::default(), link }
     }
 
-    /// Reads what the streams of a configuration carry from now on. What is the same goes on undisturbed; a file with
-    /// a mark goes on there.
+    /// Reads the files and programs of a configuration from now on. Those that stay go on undisturbed; a new file with
+    /// a mark continues there.
     pub(super) fn adopt(&mut self, config: &Config, marks: &mut Marks) {
         self.longest.store(config.ws.max_message.min(LONGEST), Ordering::Relaxed);
         let wanted: BTreeMap<_, _> = config.lines().map(|lines| (lines.channel(), lines)).collect();
@@ -63,8 +63,8 @@ impl Lines {
             let sink = LineSink::new(&of, self.longest.clone(), self.link.clone());
             let reader = match lines {
                 config::Lines::File(path) => match file::Thread::start(path, marks.remove(&of), sink) {
-                    Ok(thread) => Reader::File { _thread: thread },
-                    // It is tried again with the next configuration.
+                    Ok(thread) => LineReader::File { _thread: thread },
+                    // The next configuration tries again.
                     Err(error) => {
                         tracing::error!(event = "stream-file", path = %path.display(), %error, "is not read");
                         continue;
@@ -72,7 +72,7 @@ impl Lines {
                 },
                 config::Lines::Command(program) => {
                     let task = tokio::spawn(program::run(program.clone(), sink));
-                    Reader::Program { _task: AbortOnDropHandle::new(task) }
+                    LineReader::Program { _task: AbortOnDropHandle::new(task) }
                 }
             };
             self.running.insert(of, reader);

@@ -1,4 +1,5 @@
-//! What a program prints. It is started again when it ends, later and later; a flood waits in its pipe.
+//! Reads what a program prints. A program that ends is started again with growing pauses; a flood of lines waits in its
+//! pipe.
 
 use super::pace::Pace;
 use super::sink::LineSink;
@@ -9,17 +10,17 @@ use crate::programs::{Group, Outlet, StderrLog};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Pauses between two lives of a program.
+/// Pauses between two runs of a program.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// One that has lived so long was well: the pauses begin anew.
+/// A run of this length starts the pauses anew.
 const WELL: Duration = Duration::from_secs(5);
-/// The end of a program and the end of its output come together, or one of them comes too late to wait for.
+/// A program and its output usually end together; longest wait for the other one.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often one looks whether the master has caught up.
+/// Pause between two checks whether the master has caught up.
 const BEHIND: Duration = Duration::from_millis(20);
 
-/// Runs a program until this is dropped; so is the program then, with its group.
+/// Runs a program until this future is dropped, which kills the program and its group.
 pub(super) async fn run(program: Vec<String>, sink: LineSink) {
     let name = program.first().cloned().unwrap_or_default();
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
@@ -39,22 +40,22 @@ pub(super) async fn run(program: Vec<String>, sink: LineSink) {
     }
 }
 
-/// One life of the program, and how it ended.
+/// One run of the program; returns how it ended.
 async fn live(program: &[String], sink: &LineSink, stderr: &mut StderrLog) -> String {
     let mut group = match Group::start(program) {
         Ok(group) => group,
         Err(error) => return format!("cannot be started: {error}"),
     };
-    let mut reading =
-        Reading { sink, stderr, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
-    while reading.take(group.outlet(true).await).await {}
+    let mut output =
+        ProgramOutput { sink, stderr, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
+    while output.take(group.outlet(true).await).await {}
     let until = Instant::now() + GRACE;
-    // What is still in the pipe, as long as somebody who was left behind does not fill it for ever.
+    // Reads what is left in the pipe, unless a child of the program fills it for ever.
     while Instant::now() < until
         && let Ok(outlet) = timeout_at(until, group.rest()).await
-        && reading.take(outlet).await
+        && output.take(outlet).await
     {}
-    if let Some(rest) = reading.lines.rest(sink.longest()) {
+    if let Some(rest) = output.lines.rest(sink.longest()) {
         sink.say(rest, None);
     }
     match (group.exited(), group.end().await) {
@@ -63,8 +64,8 @@ async fn live(program: &[String], sink: &LineSink, stderr: &mut StderrLog) -> St
     }
 }
 
-/// What is read of one life.
-struct Reading<'a> {
+/// The output of one run.
+struct ProgramOutput<'a> {
     sink: &'a LineSink,
     stderr: &'a mut StderrLog,
     name: &'a str,
@@ -72,8 +73,8 @@ struct Reading<'a> {
     pace: Pace,
 }
 
-impl Reading<'_> {
-    /// What came out. False at the end.
+impl ProgramOutput<'_> {
+    /// Takes a piece of output; false at the end.
     async fn take(&mut self, outlet: Outlet<'_>) -> bool {
         let now = clock::mono();
         match outlet {
@@ -95,7 +96,7 @@ impl Reading<'_> {
         true
     }
 
-    /// Waits until more may be taken.
+    /// Waits until more may be read.
     async fn hold(&self) {
         let wait = self.pace.wait(clock::mono());
         if !wait.is_zero() {

@@ -1,14 +1,14 @@
-//! Where the lines of one file or program go.
+//! Sends the lines of one file or program to the master.
 
 use crate::protocol::cluster::{FromFeeder, Mark};
 use crate::protocol::link::LinkSender;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// While so many bytes wait for the master nothing more is read: prices go the same way.
+/// Reading pauses while more bytes than this wait for the master: prices go the same way.
 const WAITING: usize = 1 << 20;
 
-/// Where lines go.
+/// Where the lines of one file or program go.
 #[derive(Clone)]
 pub(super) struct LineSink {
     of: Arc<str>,
@@ -21,12 +21,12 @@ impl LineSink {
         Self { of: of.into(), longest, link }
     }
 
-    /// As long a line may be, by now.
+    /// Longest line in bytes, by the current configuration.
     pub(super) fn longest(&self) -> usize {
         self.longest.load(Ordering::Relaxed)
     }
 
-    /// Says a line. One that the link does not take is lost with the link, and this process.
+    /// Sends a line. If the link does not take it, the link is lost, and this process with it.
     pub(super) fn say(&self, text: Box<str>, mark: Option<Mark>) {
         let _ = self.link.send(&FromFeeder::Line { of: Box::from(&*self.of), text, mark });
     }

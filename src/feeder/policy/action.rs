@@ -3,16 +3,16 @@
 use crate::model::{Price, Quote, Symbol};
 use std::sync::Arc;
 
-/// What is to be done.
+/// An action for the feeder's core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::feeder) enum Action {
-    /// The price has become this one; every one is told, before [`Action::Publish`] makes them fewer.
+    /// The price has become this one. Every accepted price is told; [`Action::Publish`] comes more rarely.
     Accept(Quote),
-    /// This is the price now, for everybody.
+    /// Send this price to everybody.
     Publish(Quote),
-    /// From now on that source is served.
+    /// This source is served from now on.
     Serve { symbol: Symbol, from: Option<Arc<str>>, to: Arc<str> },
-    /// Median: whether there is a price of what the sources say now, or why not.
+    /// Median: why the current prices make no new price; `None`: they do.
     Refused { symbol: Symbol, why: Option<String> },
     /// A jump waits for a confirmation.
     Held { symbol: Symbol, source: Arc<str>, price: Price, believed: Option<Price> },

@@ -1,19 +1,19 @@
-//! The largest group of prices that agree, and the price in its middle. Pure arithmetic on exact decimals; who may
-//! have a price here is the policy's business.
+//! The largest group of prices that agree, and the price in its middle. Pure arithmetic on exact decimals; the policy
+//! decides whose prices take part.
 //!
-//! Prices agree when the highest of them is at most a given part above the lowest. Such a group is a window over the
-//! sorted prices, so the largest is found by looking at each price as the lowest one.
+//! Prices agree if the highest is at most a given part above the lowest. Such a group is a window over the sorted
+//! prices, so the largest is found by trying each price as the lowest one.
 
 use crate::model::Price;
 use rust_decimal::Decimal;
 use std::fmt;
 
-/// The group and what is in its middle. All numbers are places in the list that was given.
+/// A group of prices that agree. All numbers are positions in the given list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Group {
-    /// The median: the middle price, of an even count the mean of the two in the middle.
+pub(super) struct PriceGroup {
+    /// The median: the middle price, or the mean of the two in the middle.
     pub price: Price,
-    /// Whose prices made it: one or two.
+    /// The price or the two prices in the middle.
     pub middle: Vec<usize>,
     /// All members, the lowest price first.
     pub members: Vec<usize>,
@@ -24,21 +24,21 @@ pub(super) struct Group {
 pub(super) enum Refusal {
     /// Fewer agree than `price.min_sources`.
     TooFew {
-        /// So many agree.
+        /// How many agree.
         agree: usize,
-        /// Of so many that count.
+        /// How many count.
         of: usize,
         /// `price.min_sources`.
         needed: usize,
     },
-    /// Those that agree are not more than half.
+    /// Not more than half of the sources agree.
     NoMajority {
-        /// So many agree.
+        /// How many agree.
         agree: usize,
-        /// Of so many that count.
+        /// How many count.
         of: usize,
     },
-    /// One source is enough by the configuration, and its price has just jumped.
+    /// The configuration needs one source only, and its price has just jumped.
     Jump,
 }
 
@@ -59,9 +59,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl Group {
-    /// The largest group among `prices`, which stand in the order of preference. Of several equally large ones it is
-    /// the one whose median is nearest to `last`, then the one with the preferred source. `None`: no prices.
+impl PriceGroup {
+    /// The largest group among `prices`, which are in order of preference. Of several groups of that size the one whose
+    /// median is nearest to `last`, then the one with the preferred source. `None`: no prices.
     pub(super) fn largest(prices: &[Price], within: Decimal, last: Option<Price>) -> Option<Self> {
         let mut sorted: Vec<usize> = (0..prices.len()).collect();
         sorted.sort_by_key(|at| prices[*at]);
@@ -91,7 +91,7 @@ impl Group {
         Self { price: one.mean(other), middle, members: members.to_vec() }
     }
 
-    /// Whether this group is large enough among `of` prices that count.
+    /// Whether a group of `agree` is large enough among `of` prices that count.
     pub(super) fn majority(agree: usize, of: usize, needed: usize) -> Result<(), Refusal> {
         if agree < needed.max(1) {
             Err(Refusal::TooFew { agree, of, needed: needed.max(1) })
@@ -113,7 +113,7 @@ mod tests {
 
     fn group(texts: &[&str], last: Option<&str>) -> (String, Vec<usize>, Vec<usize>) {
         let last = last.map(|last| Price::parse(last).unwrap());
-        let group = Group::largest(&prices(texts), Decimal::new(1, 2), last).unwrap();
+        let group = PriceGroup::largest(&prices(texts), Decimal::new(1, 2), last).unwrap();
         (group.price.to_string(), group.middle, group.members)
     }
 
@@ -133,7 +133,7 @@ mod tests {
                 "{texts:?}"
             );
         }
-        assert_eq!(Group::largest(&[], Decimal::ONE, None), None);
+        assert_eq!(PriceGroup::largest(&[], Decimal::ONE, None), None);
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(group(&texts, Some("180")).0, "200");
         assert_eq!(group(&texts, Some("150")).0, "200", "the preferred one");
         assert_eq!(group(&texts, None).0, "200");
-        // Windows that overlap: both are a majority.
+        // Overlapping windows: both are a majority.
         let texts = ["100", "100.9", "101.8"];
         assert_eq!(group(&texts, Some("101.5")).2, [1, 2]);
         assert_eq!(group(&texts, None).2, [0, 1]);
@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_majority_is_more_than_half_and_enough() {
-        let words = |agree, of, needed| Group::majority(agree, of, needed).map_err(|why| why.to_string());
+        let words =
+            |agree, of, needed| PriceGroup::majority(agree, of, needed).map_err(|why| why.to_string());
         for (agree, of, needed) in [(1, 1, 1), (2, 3, 2), (2, 2, 2), (3, 5, 1), (1, 1, 0)] {
             assert_eq!(words(agree, of, needed), Ok(()), "{agree} {of} {needed}");
         }
@@ -171,7 +172,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Against every subset, which is what a largest group is by definition.
+        /// Compares with every subset: the definition of a largest group.
         #[test]
         fn no_group_is_larger(cents in proptest::collection::vec(9_900u32..10_300, 1..9)) {
             let texts: Vec<_> = cents.iter().map(|c| format!("{}.{:02}", c / 100, c % 100)).collect();
@@ -186,7 +187,7 @@ mod tests {
                 chosen.map(|(_, price)| *price).collect::<Vec<_>>()
             });
             let most = subsets.filter(|set| agree(set)).map(|set| set.len()).max().unwrap();
-            let group = Group::largest(&prices, within, None).unwrap();
+            let group = PriceGroup::largest(&prices, within, None).unwrap();
             let own: Vec<_> = group.members.iter().map(|at| prices[*at]).collect();
             proptest::prop_assert_eq!(own.len(), most);
             proptest::prop_assert!(agree(&own) && own.is_sorted());

@@ -1,4 +1,4 @@
-//! What holds whatever happens: random histories of ticks, faults, bans, silence and suspends, in virtual time.
+//! Invariants in random histories of ticks, faults, bans, silence and suspends, in virtual time.
 
 use super::failover::COME_BACK;
 use super::*;
@@ -24,7 +24,7 @@ fn settings(mode: Mode, ids: &[u32]) -> Settings {
         id: *id,
         name: NAMES[*id as usize].into(),
         made_up: *id == MOCK,
-        // One of them is silent for long and still lives: what is fresh counts.
+        // This source may be silent for long and still be alive: freshness decides.
         no_tick: Duration::from_secs(if *id == B { 60 } else { 10 }),
     };
     Settings {
@@ -46,7 +46,7 @@ fn settings(mode: Mode, ids: &[u32]) -> Settings {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Who, the price in cents, how far its stamp is behind.
+    /// Source, price in cents, delay of its time stamp.
     Tick(u32, u32, u64),
     Ended(u32, bool),
     Out(u32),
@@ -56,14 +56,14 @@ enum Step {
     Members(Vec<u32>),
 }
 
-/// A policy, the clocks, and all that it said.
+/// A policy, the clocks, and all its output.
 struct World {
     policy: Policy,
     ids: Vec<u32>,
     mode: Mode,
     ms: u64,
     slept: u64,
-    /// Everything that any source has said.
+    /// All prices that sources gave.
     said: Vec<(Arc<str>, Price)>,
     real: bool,
     out: Vec<(u64, Quote)>,
@@ -82,7 +82,7 @@ impl World {
         Now { mono: Mono(mono), boot: Boot(boot), wall: Wall((self.ms + self.slept).cast_signed()) }
     }
 
-    /// Young enough, ticking, and its session not gone for good; said here in other words than in the policy.
+    /// Young enough, ticking, and its session not gone for good; defined independently of the policy.
     fn well(&self, id: u32) -> bool {
         let own = self.policy.symbols[&symbol()].standings.get(&id);
         let member = self.policy.settings.members.iter().find(|member| member.id == id);
@@ -197,7 +197,7 @@ impl World {
         self.policy.symbols[&symbol()].pending.is_some()
     }
 
-    /// The last price gets out, and then there is silence.
+    /// The last price is published, and then nothing more.
     fn end(&mut self) {
         self.step(&Step::Suspend(0));
         self.until(self.ms + 200);
@@ -213,7 +213,7 @@ impl World {
     }
 }
 
-/// A median is of a group that is large enough, inside it, and as old as one of its members.
+/// A median belongs to a group that is large enough, lies inside it, and is as old as one of its members.
 fn agreed(quote: &Quote) {
     let by = |verdict| quote.sources.iter().filter(move |part| part.verdict == verdict);
     let group: Vec<_> = by(SourceVerdict::Agrees).map(|part| part.said.clone().unwrap()).collect();
@@ -239,14 +239,15 @@ fn step(cents: impl Strategy<Value = u32> + 'static) -> impl Strategy<Value = St
     ]
 }
 
-/// Near each other mostly, and sometimes nonsense.
+/// Prices near each other, with some nonsense.
 fn cents() -> impl Strategy<Value = u32> {
     prop_oneof![8 => 1_000_000u32..1_003_000, 1 => 1_000_000u32..1_050_000, 1 => 1u32..100_000_000]
 }
 
 proptest! {
-    /// Who is served is fresh while anybody is; only a failure or half a minute of good conduct moves it; each price was
-    /// said by whom it names, in order, at the pace of the interval; the last one gets out; the mock is gone for good.
+    /// The served source is fresh while any source is; only a failure or half a minute of good conduct changes it; each
+    /// price came from the source it names, in order, at the pace of the interval; the last one is published; the mock
+    /// never comes back.
     #[test]
     fn failover(steps in prop::collection::vec(step(cents()), 1..250)) {
         let mut world = World::new(Mode::Failover, &[A, B, C, MOCK]);
@@ -254,7 +255,7 @@ proptest! {
         world.end();
     }
 
-    /// Each price is of a majority and inside it (see [`agreed`]).
+    /// Each price belongs to a majority and lies inside it (see [`agreed`]).
     #[test]
     fn median(steps in prop::collection::vec(step(cents()), 1..250)) {
         let mut world = World::new(Mode::Median, &[A, B, C, MOCK]);
@@ -264,7 +265,7 @@ proptest! {
         prop_assert!(world.out.iter().all(|(_, quote)| !quote.mock));
     }
 
-    /// One liar among three: no price is further from the honest ones than the deviation that is allowed.
+    /// One liar among three: no price is farther from the honest ones than the allowed deviation.
     #[test]
     fn a_lone_liar(
         steps in prop::collection::vec((1u32..4, 1_000_000u32..1_002_000, 1u32..100_000_000, 0u64..3_000), 1..250),
@@ -281,7 +282,7 @@ proptest! {
         }
     }
 
-    /// The policy may be turned around at any time.
+    /// The policy may be switched at any time.
     #[test]
     fn turns(steps in prop::collection::vec(step(cents()), 1..100), at in prop::collection::vec(0usize..100, 1..5)) {
         let mut world = World::new(Mode::Failover, &[A, B, C, MOCK]);
@@ -314,6 +315,6 @@ fn where_both_flap_each_break_costs_one_switch_at_most() {
         }
         world.step(&Step::Wait(100));
     }
-    // 600 breaks of each: who is served is left two seconds after its break, and only then.
+    // 600 breaks of each: the served source is left two seconds after its break, and only then.
     assert!((1_000..=1_202).contains(&world.switches), "{}", world.switches);
 }

@@ -1,20 +1,20 @@
-//! What is published: the price of one source, or of several. Pure: events and a moment in, actions out.
+//! Decides what is published: the price of one source, or of several. Pure: events and a moment in, actions out.
 //!
 //! *Failover* serves the best source that gives prices, in the order of `price.providers`:
 //!
-//! - *Down*: when the served source's own newest price is fresh no longer, or it has given no price for its
-//!   `no_tick`, or its session ended and did not come back within [`PATIENCE`], the next source with a fresh price
-//!   is served at once. With no such source the served one stays, and its price grows old.
-//! - *Up*: a better source is served again after it has been good for [`failover::COME_BACK`], so that one that flaps does
-//!   not make the price flap. In the first seconds ([`SETTLE`]) it is served at once: the order is the
-//!   operator's, and who is quickest at a start is chance.
-//! - *Made up*: where real sources are named beside it, a mock is served only after `start_wait` without any
-//!   real price, and never again after the first one: then an outage is a price that grows old.
+//! - *Down*: if the served source's own newest price is no longer fresh, or it gave no price for its `no_tick`, or its
+//!   session ended and did not come back within [`PATIENCE`], the next source with a fresh price is served at once.
+//!   Without such a source the served one stays, and its price ages.
+//! - *Up*: a better source is served again after it has been good for [`failover::COME_BACK`], so that an unstable
+//!   source does not make the price unstable. In the first seconds ([`SETTLE`]) it is served at once: the order is the
+//!   operator's, and which source answers first at a start is chance.
+//! - *Made up*: beside real sources, a mock is served only after `start_wait` without any real price, and never again
+//!   after the first real one: from then on an outage is a price that ages.
 //! - *Jumps*: a price that moves by more than a twentieth is held until the source's next tick or another source
-//!   confirms it. A source's first price is compared with the one that is out.
+//!   confirms it. A source's first price is compared with the current one.
 //!
-//! *Median* is in `median.rs`. Common to both is *conflation*: at most one quote of a symbol in `publish_interval`;
-//! the newest wins, the last one gets out.
+//! *Median* is in `median.rs`. Both use *conflation*: at most one quote of a symbol in `publish_interval`; the newest
+//! wins, the last one is always published.
 
 mod action;
 mod failover;
@@ -35,36 +35,36 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use symbol::{SymbolState, quote};
 
-/// So long after a start or a change of the configuration a better source is served at once.
+/// How long after a start or a reload a better source is served at once.
 const SETTLE: Duration = Duration::from_secs(5);
-/// So long a served source may take to come back after its session ended.
+/// How long the served source may take to come back after its session ended.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A source's part in a symbol's price.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Part<'a> {
-    /// Whether the price is from it, alone or with others.
+    /// Whether the price is made of it, alone or with others.
     pub serving: bool,
-    /// Median: what became of its price.
+    /// Median: the verdict on its price.
     pub verdict: Option<SourceVerdict>,
     /// Its own newest price that was believed.
     pub newest: Option<&'a Quote>,
 }
 
-/// The state.
+/// The policy for all symbols.
 #[derive(Debug)]
 pub(super) struct Policy {
     settings: Settings,
     symbols: BTreeMap<Symbol, SymbolState>,
-    /// When a mock beside real sources may begin, while there was no real price.
+    /// When a mock beside real sources may be served if there was no real price.
     mock_from: Mono,
     settled: Mono,
-    /// Whether there was a real price before this process began.
+    /// Whether there was a real price before this process started.
     real_before: bool,
 }
 
 impl Policy {
-    /// Begins; `real_before` when a real price has been served by an earlier feeder of this daemon.
+    /// A policy without prices; `real_before` if an earlier feeder of this daemon has served a real price.
     pub(super) fn new(settings: Settings, real_before: bool, now: Mono) -> Self {
         let symbols =
             settings.symbols.iter().map(|symbol| (symbol.clone(), SymbolState::default())).collect();
@@ -72,7 +72,7 @@ impl Policy {
         Self { settings, symbols, mock_from, settled: now.after(SETTLE), real_before }
     }
 
-    /// Another configuration. Sources that stay keep what is known of them.
+    /// Applies another configuration. Sources that stay keep their state.
     pub(super) fn reconfigure(&mut self, settings: Settings, now: Now) -> Vec<Action> {
         self.symbols.retain(|symbol, _| settings.symbols.contains(symbol));
         for symbol in &settings.symbols {
@@ -87,8 +87,8 @@ impl Policy {
         self.turn(now)
     }
 
-    /// A tick of the source `from`, read at `now`. `interval` is its own pace where it is asked; `live` says
-    /// whether its stamps are of now.
+    /// Takes a tick of the source `from`, read at `now`. `interval` is the pace of a polled source; `live` says whether
+    /// its time stamps are current.
     pub(super) fn tick(
         &mut self,
         from: u32,
@@ -130,7 +130,7 @@ impl Policy {
         self.turn(now)
     }
 
-    /// The session of the source ended with a fault; `back` when it is expected back at once.
+    /// The source's session ended with a fault; `back` if it is expected back at once.
     pub(super) fn ended(&mut self, from: u32, back: bool, now: Now) -> Vec<Action> {
         for state in self.symbols.values_mut() {
             if let Some(standing) = state.standings.get_mut(&from) {
@@ -143,7 +143,7 @@ impl Policy {
         self.turn(now)
     }
 
-    /// The source has been told not to come back soon: it is down now.
+    /// The source was told not to come back soon: it is down now.
     pub(super) fn out(&mut self, from: u32, now: Now) -> Vec<Action> {
         for state in self.symbols.values_mut() {
             if let Some(standing) = state.standings.get_mut(&from) {
@@ -153,12 +153,12 @@ impl Policy {
         self.turn(now)
     }
 
-    /// Time has passed.
+    /// Does what is due by time alone.
     pub(super) fn wake(&mut self, now: Now) -> Vec<Action> {
         self.turn(now)
     }
 
-    /// When [`Policy::wake`] is to be called at the latest, `None` while only a tick can change something.
+    /// When to call [`Policy::wake`] at the latest; `None` if only a tick can change something.
     pub(super) fn next(&self, now: Now) -> Option<Mono> {
         let next = |state: &SymbolState| {
             let publish =
@@ -173,7 +173,7 @@ impl Policy {
         self.symbols.values().filter_map(next).min()
     }
 
-    /// What a source is to a symbol.
+    /// A source's part in a symbol's price.
     pub(super) fn part(&self, symbol: &Symbol, id: u32) -> Part<'_> {
         let Some(state) = self.symbols.get(symbol) else { return Part::default() };
         let newest = state.standings.get(&id).and_then(|own| own.newest.as_ref()).map(|(_, quote)| quote);

@@ -1,10 +1,10 @@
-//! Whether a source's tick may be believed, and how far the source is behind. Pure.
+//! Whether a source's tick can be believed, and how far the source is behind. Pure.
 
 use crate::model::{Boot, Mono, Price, Wall};
 use rust_decimal::Decimal;
 use std::time::Duration;
 
-/// A price may move by this part from one tick of a source to its next; more must be confirmed.
+/// Largest move from one tick of a source to its next that needs no confirmation.
 const JUMP: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
 
 /// Holds a jump until something confirms it.
@@ -15,7 +15,7 @@ pub(super) struct Jumps {
 }
 
 impl Jumps {
-    /// Whether `price` may be believed: it is near the last one, or near the held one, which it confirms.
+    /// Whether to believe `price`: it is near the last one, or near the held one, which it confirms.
     pub(super) fn take(&mut self, price: Price) -> bool {
         let near = |other: Option<Price>| other.is_some_and(|other| near(price, other));
         if self.believed.is_none() || near(self.believed) || near(self.held) {
@@ -26,12 +26,12 @@ impl Jumps {
         false
     }
 
-    /// Where this source has said nothing yet, its first price is compared with `price`.
+    /// Compares a source's first price with `price`.
     pub(super) fn begin(&mut self, price: Option<Price>) {
         self.believed = self.believed.or(price);
     }
 
-    /// Somebody else confirms it.
+    /// Believes a price that another source confirms.
     pub(super) fn believe(&mut self, price: Price) {
         (self.believed, self.held) = (Some(price), None);
     }
@@ -42,28 +42,29 @@ impl Jumps {
     }
 }
 
-/// Whether two prices are so near that one confirms the other.
+/// Whether two prices are near enough to confirm each other.
 pub(super) fn near(one: Price, other: Price) -> bool {
     one.deviation(other) <= JUMP
 }
 
-/// How long a smallest difference counts. Not for ever: two clocks drift apart, and a source may set its own.
+/// How long a smallest difference counts. Limited, because two clocks drift apart, and a source may set its own.
 const FLOOR_FOR: Duration = Duration::from_secs(600);
-/// A difference below the smallest by more than this is a stamp of the future, until the next stamp confirms it.
+/// A difference smaller than the smallest by more milliseconds than this is a time stamp of the future, until the next
+/// one confirms it.
 const DOUBTFUL: i64 = 2_000;
 
-/// Measures how far a source is behind its own best: the difference of its stamp and our clock, less the smallest
+/// Measures how far a source is behind its own best: the difference of its time stamp and our clock, minus the smallest
 /// such difference of the last minutes. The clocks need not agree, so ours is the one that nobody sets.
 #[derive(Debug, Default)]
 pub(super) struct Lag {
-    /// The smallest difference in milliseconds of this span and of the span before.
+    /// The smallest difference in milliseconds of the current span and of the one before.
     floors: [Option<i64>; 2],
     span: Mono,
     doubtful: Option<i64>,
 }
 
 impl Lag {
-    /// The lag of a tick stamped `stamp` that was read at `boot`; zero where there is no stamp.
+    /// The lag of a tick stamped `stamp` that was read at `boot`; zero without a time stamp.
     pub(super) fn of(&mut self, stamp: Option<Wall>, boot: Boot, now: Mono) -> Duration {
         let Some(stamp) = stamp else { return Duration::ZERO };
         let ours = i64::try_from(boot.0 / 1_000_000).unwrap_or(i64::MAX);
@@ -82,7 +83,7 @@ impl Lag {
         self.floors.into_iter().flatten().min()
     }
 
-    /// Whether a difference may lower the floor: not when it is far below, unless the one before was, too.
+    /// Whether a difference may lower the floor: not if it is far below, unless the previous one was, too.
     fn lowers(&mut self, difference: i64) -> bool {
         let far = |floor: i64| difference < floor.saturating_sub(DOUBTFUL);
         if self.floor().is_some_and(far) && self.doubtful.is_none_or(far) {

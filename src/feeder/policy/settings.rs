@@ -1,4 +1,4 @@
-//! The configuration's part in the policy.
+//! The policy's part of the configuration.
 
 use crate::config::Policy as Mode;
 use crate::model::{Rules, Symbol};
@@ -11,20 +11,20 @@ use std::time::Duration;
 pub(in crate::feeder) struct Member {
     /// Never used again for another source.
     pub id: u32,
-    /// Its name in the configuration.
+    /// The name in the configuration.
     pub name: Arc<str>,
     /// Whether its prices are made up.
     pub made_up: bool,
-    /// Without a price for so long it is down.
+    /// The time without a price after which it counts as down.
     pub no_tick: Duration,
 }
 
-/// The configuration's part.
+/// The policy's part of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::feeder) struct Settings {
-    /// The preferred one first.
+    /// In order of preference.
     pub members: Vec<Member>,
-    /// What is priced.
+    /// The priced symbols.
     pub symbols: Vec<Symbol>,
     /// `price.start_wait`.
     pub start_wait: Duration,
@@ -36,6 +36,6 @@ pub(in crate::feeder) struct Settings {
     pub min_sources: usize,
     /// `price.max_deviation`.
     pub max_deviation: Decimal,
-    /// How old a price may get.
+    /// The age limits of prices.
     pub rules: Rules,
 }

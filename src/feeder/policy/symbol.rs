@@ -1,4 +1,4 @@
-//! One symbol: what each source has said of it, what is out, and the pace at which prices get out.
+//! The state of one symbol: the prices of each source, the current price, and the pace of publishing.
 
 use super::group::Refusal;
 use super::sanity::{Jumps, Lag};
@@ -10,17 +10,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// See the module.
+/// The state of one symbol.
 #[derive(Debug, Default)]
 pub(super) struct SymbolState {
     pub standings: BTreeMap<u32, Standing>,
-    /// Failover: the source that is served.
+    /// Failover: the served source.
     pub serving: Option<u32>,
-    /// The name stays when the source is gone from the configuration.
+    /// The served source's name, kept when it leaves the configuration.
     pub served: Option<Arc<str>>,
     /// Whether there was a real price.
     pub real: bool,
-    /// Median: what each source had to say when it was last looked at, and why that made no price.
+    /// Median: the part of each source at the last decision, and why it made no price.
     pub sources: Arc<[Contribution]>,
     pub refused: Option<Refusal>,
     pub pending: Option<Quote>,
@@ -31,15 +31,15 @@ pub(super) struct SymbolState {
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     pub newest: Option<(Mono, Quote)>,
-    /// Whether the newest one is a jump that nothing has confirmed (median; failover does not take it).
+    /// Whether the newest price is an unconfirmed jump (median; failover does not take it).
     pub doubtful: bool,
-    /// Whether the newest one has not been published nor replaced.
+    /// Whether the newest price has neither been published nor replaced.
     pub unsent: bool,
-    /// Failover: a jump that nothing has confirmed, and when it was read.
+    /// Failover: an unconfirmed jump, and when it was read.
     pub held: Option<(Mono, Quote)>,
-    /// Since when there was no pause and no fault.
+    /// The beginning of the time without a pause or fault.
     pub good_since: Option<Mono>,
-    /// From when it is down unless it ticks: its session ended.
+    /// When it is down unless it ticks, because its session ended.
     pub down_from: Option<Mono>,
     pub jumps: Jumps,
     pub lag: Lag,
@@ -62,19 +62,19 @@ impl Standing {
         self.newest.as_ref().is_some_and(|(_, quote)| quote.health(rules, now) == Health::Fresh)
     }
 
-    /// Whether it may stay the one that is served.
+    /// Whether it may stay the served source.
     pub(super) fn well(&self, no_tick: Duration, rules: &Rules, now: Now) -> bool {
         self.alive(no_tick, now.mono) && self.fresh(rules, now.boot)
     }
 
-    /// When its newest price is fresh no longer, where it is.
+    /// When its newest price stops being fresh, if it is.
     pub(super) fn fresh_until(&self, rules: &Rules, now: Now) -> Option<Mono> {
         let (_, quote) = self.newest.as_ref().filter(|_| self.fresh(rules, now.boot))?;
         let at = quote.next_change(rules, now.boot)?;
         Some(now.mono.after(at.since(now.boot)))
     }
 
-    /// Takes a price in.
+    /// Takes a price.
     pub(super) fn take(&mut self, quote: Quote, no_tick: Duration, rules: &Rules, now: Now) {
         if !self.well(no_tick, rules, now) || self.good_since.is_none() {
             self.good_since = Some(now.mono);
@@ -83,18 +83,18 @@ impl Standing {
         (self.newest, self.unsent) = (Some((now.mono, quote)), true);
     }
 
-    /// Another source confirms the jump that was held: it is the newest price, as if it had been believed at once.
+    /// Makes the held jump the newest price, as if it had been believed at once: another source confirms it.
     pub(super) fn release(&mut self, no_tick: Duration, rules: &Rules, now: Now) {
         let Some((at, quote)) = self.held.take() else { return };
         let down_from = self.down_from;
         self.jumps.believe(quote.price);
         self.take(quote, no_tick, rules, now);
-        // Time has passed since, and its session may have ended.
+        // The session may have ended in the meantime.
         self.down_from = down_from;
         self.newest.iter_mut().for_each(|newest| newest.0 = at);
     }
 
-    /// The jump that is held, while the source gives prices and this one would be fresh.
+    /// The held jump, while the source gives prices and the jump would be fresh.
     pub(super) fn held(&self, no_tick: Duration, rules: &Rules, now: Now) -> Option<&Quote> {
         let (at, quote) = self.held.as_ref()?;
         let alive = now.mono < at.after(no_tick) && self.down_from.is_none_or(|down| now.mono < down);
@@ -103,7 +103,7 @@ impl Standing {
 }
 
 impl SymbolState {
-    /// Other members; `turned` when the policy is another one.
+    /// Applies other members; `turned` if the policy has changed.
     pub(super) fn reconfigure(&mut self, members: &[Member], turned: bool) {
         let stays = |id: u32| members.iter().any(|member| member.id == id);
         self.standings.retain(|id, _| stays(*id));
@@ -117,7 +117,7 @@ impl SymbolState {
                 (standing.unsent, standing.held) = (true, None);
             }
         }
-        // What waits is of sources that may be gone.
+        // A waiting price may come from a source that has gone.
         let named = |name: &Arc<str>| members.iter().any(|member| member.name == *name);
         self.pending = self
             .pending
@@ -125,17 +125,17 @@ impl SymbolState {
             .filter(|quote| !turned && (!quote.sources.is_empty() || named(&quote.source)));
     }
 
-    /// What is out, or about to get out.
+    /// The current price: published, or about to be.
     pub(super) fn out(&self) -> Option<&Quote> {
         self.pending.as_ref().or(self.published.as_ref().map(|(_, quote)| quote))
     }
 
-    /// When the next price may get out at the earliest.
+    /// When the next price may be published at the earliest.
     pub(super) fn due(&self, interval: Duration) -> Option<Mono> {
         Some(self.published.as_ref()?.0.after(interval))
     }
 
-    /// What gets out now.
+    /// The price to publish now.
     pub(super) fn publish(&mut self, interval: Duration, now: Mono) -> Option<Quote> {
         if self.due(interval).is_some_and(|due| now < due) {
             return None;
@@ -146,7 +146,7 @@ impl SymbolState {
     }
 }
 
-/// A source's tick as a price.
+/// Converts a source's tick to a quote.
 pub(super) fn quote(tick: Tick, member: &Member, interval: Duration, lag: Duration, now: Now) -> Quote {
     Quote {
         symbol: tick.symbol,

@@ -1,12 +1,12 @@
-//! Binance spot. The stream of trades and best prices; REST while the stream cannot be had.
+//! Binance spot: the stream of trades and best prices; REST while the stream gives no price.
 //!
-//! Source: binance-spot-api-docs, `web-socket-streams.md` and `rest-api.md` (2026-07-21). No key; the hosts that
-//! serve market data only. Prices are strings of 8 decimals, stamps milliseconds.
+//! Source: binance-spot-api-docs, `web-socket-streams.md` and `rest-api.md` (2026-07-21). No key; the hosts that serve
+//! market data only. Prices are strings of 8 decimals, time stamps are milliseconds.
 
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::digits::parse;
-use crate::providers::wire::pairs::{Pairs, Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
 use crate::providers::wire::poll::Poll;
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
@@ -20,7 +20,7 @@ fn code(pair: &Symbol) -> String {
     format!("{}{}", pair.base(), pair.quote())
 }
 
-/// The stream.
+/// The stream's dialect.
 #[derive(Clone)]
 pub(in crate::providers) struct Stream {
     url: String,
@@ -28,7 +28,7 @@ pub(in crate::providers) struct Stream {
 }
 
 impl Stream {
-    /// `base` is `wss://data-stream.binance.vision`; `pairs` the symbols with the pairs that stand for them.
+    /// `base` is `wss://data-stream.binance.vision`.
     pub(in crate::providers) fn new(base: &str, wanted: &Wanted) -> Self {
         let pairs = Pairs::new(wanted, code);
         let name = |code: &str| format!("{0}@trade/{0}@bookTicker", code.to_lowercase());
@@ -38,7 +38,7 @@ impl Stream {
     }
 }
 
-/// A combined stream's envelope, an answer or an error.
+/// The envelope of a combined stream, an answer or an error.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
@@ -48,7 +48,7 @@ struct Envelope<'a> {
     msg: Option<Cow<'a, str>>,
 }
 
-/// An event, as much of it as tells what it is. `bookTicker` has no `e`, but an update id.
+/// The part of an event that tells its type. `bookTicker` has no `e`, but an update id.
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow)]
@@ -95,7 +95,7 @@ impl Push for Stream {
             Some("trade") => self.trade(&parse(event)?, out),
             None if kind.u.is_some() => self.book(&parse(event)?),
             Some("serverShutdown") => Err(Fault::Reconnect("the server is about to go".to_owned())),
-            // Answers to commands and events of streams that nobody asked for.
+            // Answers to commands, and events of streams that were not requested.
             _ => Ok(()),
         }
     }
@@ -104,7 +104,7 @@ impl Push for Stream {
 impl Stream {
     fn trade(&mut self, trade: &Trade<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         let asked = self.pairs.get(trade.s.as_deref())?;
-        let said = Said {
+        let said = PairPrice {
             price: digits::price(trade.p)?,
             bid: asked.bid,
             ask: asked.ask,
@@ -115,7 +115,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Best prices go out with the next trade: between trades they change some hundred times a second.
+    /// Stores the best prices for the next trade: between trades they change some hundred times a second.
     fn book(&mut self, book: &Book<'_>) -> Result<(), Fault> {
         let asked = self.pairs.get(book.s.as_deref())?;
         (asked.bid, asked.ask) = (digits::maybe(book.b), digits::maybe(book.a));
@@ -123,7 +123,8 @@ impl Stream {
     }
 }
 
-/// The REST form, `GET /api/v3/ticker/24hr`: the cheapest one (weight 2 of 6000 a minute) with a stamp and a number.
+/// The REST dialect, `GET /api/v3/ticker/24hr`: the cheapest request (weight 2 of 6000 a minute) with a time stamp and
+/// a number.
 pub(in crate::providers) struct Rest {
     url: String,
     pairs: Pairs,
@@ -170,7 +171,7 @@ impl Poll for Rest {
     }
 
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
-        // The status first: a refusal by place has a body that says `"code":0`.
+        // The status is read first: a refusal by location has a body with `"code":0`.
         if let Some(fault) = reply.fault() {
             return Err(fault);
         }
@@ -180,7 +181,7 @@ impl Poll for Rest {
             vec![parse(reply.body)?]
         };
         for ticker in &tickers {
-            let said = Said {
+            let said = PairPrice {
                 price: digits::price(ticker.last_price)?,
                 bid: digits::maybe(ticker.bid_price),
                 ask: digits::maybe(ticker.ask_price),

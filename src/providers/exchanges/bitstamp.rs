@@ -1,13 +1,13 @@
-//! Bitstamp. The stream of trades; REST while it gives none.
+//! Bitstamp: the stream of trades; REST while the stream gives no price.
 //!
-//! Source: www.bitstamp.net/websocket/v2 and /api (2026). No key. A trade's price stands there twice, as a number
-//! that has been through a float (`3651.3000000000002`) and as a string: the string is taken. There is no stream
-//! of tickers, so it may rest for minutes. A pair is called `btcusd`.
+//! Source: www.bitstamp.net/websocket/v2 and /api (2026). No key. A trade has its price twice, as a number that has
+//! been through a float (`3651.3000000000002`) and as a string: the string is used. There is no stream of tickers, so
+//! minutes may pass without a message. A pair's code is `btcusd`.
 
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{Pairs, Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
 use crate::providers::{Fault, Sink};
@@ -16,16 +16,16 @@ use serde_json::{json, value::RawValue};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// After a complaint about how often we ask (10000 times in ten minutes are allowed).
+/// Wait after a complaint about too many requests (10000 in ten minutes are allowed).
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
-/// It wants to hear from us so often.
+/// Bitstamp expects a message from the client this often.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 fn code(pair: &Symbol) -> String {
     format!("{}{}", pair.base(), pair.quote()).to_lowercase()
 }
 
-/// The stream.
+/// The stream's dialect.
 #[derive(Clone)]
 pub(in crate::providers) struct Stream {
     url: String,
@@ -81,7 +81,7 @@ impl Push for Stream {
             "trade" => {
                 let trade: Trade<'_> = digits::parse(text.as_bytes())?;
                 let micros = trade.microtimestamp.and_then(|text| text.parse().ok());
-                let said = Said {
+                let said = PairPrice {
                     price: digits::price(trade.price_str)?,
                     bid: None,
                     ask: None,
@@ -98,7 +98,7 @@ impl Push for Stream {
     }
 }
 
-/// `GET /api/v2/ticker/btcusd/`.
+/// The REST dialect, `GET /api/v2/ticker/btcusd/`.
 pub(in crate::providers) struct Rest(String);
 
 /// `base` is `https://www.bitstamp.net`.
@@ -129,19 +129,19 @@ impl Ask for Rest {
         format!("{}/api/v2/ticker/{}/", self.0, code(pair))
     }
 
-    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
-        // The body first: a limit comes with status 400.
+    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
+        // The body is read first: a limit comes with status 400.
         let complaint = digits::parse::<Complaint<'_>>(reply.body);
         if complaint.is_ok_and(|said| ["400.002", "400.067", "400.068"].contains(&&*said.response_code)) {
             return Err(Fault::wait(reply.retry_after.unwrap_or(LIMIT_WAIT), reply.excerpt()));
         }
         if reply.status == 404 {
-            // Its proxies say so at times, of pairs that are there.
+            // Bitstamp's proxies answer so at times, for pairs that exist.
             return Err(Fault::Retry(reply.excerpt()));
         }
         let ticker: Ticker<'_> = reply.good()?;
         let seconds = ticker.timestamp.and_then(|text| text.parse::<i64>().ok());
-        Ok(Said {
+        Ok(PairPrice {
             price: digits::price(ticker.last)?,
             bid: digits::maybe(ticker.bid),
             ask: digits::maybe(ticker.ask),

@@ -1,12 +1,12 @@
-//! Coinbase Exchange. The stream of tickers, one at each trade; REST while the stream cannot be had.
+//! Coinbase Exchange: the stream of tickers, one at each trade; REST while the stream gives no price.
 //!
-//! Source: docs.cdp.coinbase.com/exchange (2026). No key. Prices are strings, with decimals or without, stamps
-//! RFC 3339. A pair is called as a symbol is (`BTC-USD`). Types that are not known are to be ignored.
+//! Source: docs.cdp.coinbase.com/exchange (2026). No key. Prices are strings, with decimals or without, time stamps RFC
+//! 3339. A pair's code is the symbol (`BTC-USD`). Unknown types are to be ignored.
 
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{Pairs, Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
 use crate::providers::{Fault, Sink};
@@ -15,10 +15,10 @@ use serde_json::{json, value::RawValue};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// After a complaint about how often we ask or connect.
+/// Wait after a complaint about too many requests or connections.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// The stream.
+/// The stream's dialect.
 #[derive(Clone)]
 pub(in crate::providers) struct Stream {
     url: String,
@@ -66,7 +66,7 @@ impl Push for Stream {
         self.url.clone()
     }
 
-    /// Due within five seconds. The heartbeat comes each second: a silent connection is a dead one.
+    /// Due within five seconds. The heartbeat comes each second, so a silent connection is dead.
     fn hello(&self) -> Vec<String> {
         let ids: Vec<_> = self.pairs.codes().collect();
         vec![
@@ -79,7 +79,7 @@ impl Push for Stream {
             "ticker" => {
                 let ticker: Ticker<'_> = digits::parse(message)?;
                 self.pairs.get(ticker.product_id.as_deref())?.tell(
-                    &Said {
+                    &PairPrice {
                         price: digits::price(ticker.price)?,
                         bid: digits::maybe(ticker.best_bid),
                         ask: digits::maybe(ticker.best_ask),
@@ -102,14 +102,14 @@ fn complaint(said: &Complaint<'_>) -> Fault {
     if words.contains("rate limit") || words.contains("too many") {
         Fault::wait(LIMIT_WAIT, why)
     } else if words.contains("slow") {
-        // ErrSlowConsume: it was we who did not keep up.
+        // ErrSlowConsume: this client did not keep up.
         Fault::Retry(why)
     } else {
         Fault::Refused(why)
     }
 }
 
-/// `GET /products/BTC-USD/ticker`.
+/// The REST dialect, `GET /products/BTC-USD/ticker`.
 pub(in crate::providers) struct Rest(String);
 
 /// `base` is `https://api.exchange.coinbase.com`.
@@ -135,9 +135,9 @@ impl Ask for Rest {
         format!("{}/products/{pair}/ticker", self.0)
     }
 
-    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
+    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
         let product: Product<'_> = reply.good()?;
-        Ok(Said {
+        Ok(PairPrice {
             price: digits::price(product.price)?,
             bid: digits::maybe(product.bid),
             ask: digits::maybe(product.ask),

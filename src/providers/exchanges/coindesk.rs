@@ -1,8 +1,8 @@
 //! `CoinDesk` Data API, the newest value of an index: `GET /index/cc/v1/latest/tick`.
 //!
-//! Source: <https://developers.coindesk.com>, replies recorded in 2025. Needs a key (the free access ended on
-//! 2026-05-21), whose plan rules how often may be asked. All numbers are JSON numbers. An error may come with any
-//! status, so the body is read before it.
+//! Source: <https://developers.coindesk.com>, replies recorded in 2025. Needs a key (free access ended on 2026-05-21),
+//! whose plan limits the number of requests. All numbers are JSON numbers. An error may come with any status, so the
+//! body is read first.
 
 use crate::config::Secret;
 use crate::model::{Symbol, one_line};
@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// After "over your rate limit", where no `Retry-After` says more.
+/// Wait after "over your rate limit" without a longer `Retry-After`.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
 /// The dialect.
@@ -30,10 +30,10 @@ pub(in crate::providers) struct Coindesk {
 }
 
 impl Coindesk {
-    /// `base` is `https://data-api.coindesk.com`, `market` the family of indices, `cadli` for instance.
+    /// `base` is `https://data-api.coindesk.com`, `market` the family of indices, for instance `cadli`.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when `base` is no address.
+    /// [`Fault::Refused`] if `base` is no address.
     pub(in crate::providers) fn new(
         base: &str,
         market: &str,
@@ -60,7 +60,7 @@ struct Body<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     err: Option<&'a RawValue>,
-    /// The form of the older API: `{"Response":"Error","Message":...}`.
+    /// The error form of the older API: `{"Response":"Error","Message":...}`.
     #[serde(borrow)]
     message: Option<Cow<'a, str>>,
 }
@@ -78,7 +78,7 @@ struct Value<'a> {
     value: Option<&'a RawValue>,
     ccseq: Option<u64>,
     value_last_update_ts: Option<i64>,
-    /// The part of the second in nanoseconds, not a whole stamp.
+    /// The fraction of the second in nanoseconds, not a whole time stamp.
     value_last_update_ts_ns: Option<i64>,
 }
 
@@ -133,7 +133,7 @@ fn tick(symbol: &Symbol, value: &Value<'_>) -> Result<Tick, Fault> {
     })
 }
 
-/// What the body complains of, if it does.
+/// The error in the body, if any.
 fn complaint(body: &Body<'_>, reply: &Reply<'_>) -> Option<Fault> {
     let of_err = body.err.and_then(|err| serde_json::from_str::<Complaint<'_>>(err.get()).ok()?.message);
     let said = of_err.as_deref().or(body.message.as_deref()).filter(|said| !said.is_empty())?;

@@ -1,12 +1,13 @@
-//! Kraken. The stream of tickers (WebSocket v2); REST while the stream cannot be had.
+//! Kraken: the stream of tickers (WebSocket v2); REST while the stream gives no price.
 //!
-//! Source: docs.kraken.com/api (2026). No key. The stream's prices are JSON numbers whose digits stand only in the
-//! text, REST's are strings. The stream calls a pair `BTC/USD`, REST `XBTUSD` (and answers under another name).
+//! Source: docs.kraken.com/api (2026). No key. The stream's prices are JSON numbers whose digits are exact only in the
+//! text; REST's are strings. The stream's code of a pair is `BTC/USD`, REST's is `XBTUSD` (and REST answers under
+//! another name).
 
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{Pairs, Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
 use crate::providers::{Fault, Sink};
@@ -16,10 +17,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// After a complaint about how often we ask.
+/// Wait after a complaint about too many requests.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// The stream.
+/// The stream's dialect.
 #[derive(Clone)]
 pub(in crate::providers) struct Stream {
     url: String,
@@ -66,8 +67,8 @@ impl Push for Stream {
         self.url.clone()
     }
 
-    /// Triggered by the best prices (`bbo`), not by trades: it tells the last price in quiet times, too (trades of
-    /// one pair have been 453 s apart).
+    /// Triggered by the best prices (`bbo`), not by trades: so the last price is repeated in quiet times (trades of one
+    /// pair have been 453 s apart).
     fn hello(&self) -> Vec<String> {
         let symbols: Vec<_> = self.pairs.codes().collect();
         let params =
@@ -90,14 +91,14 @@ impl Push for Stream {
         }
         match (message.channel.as_deref(), message.data) {
             (Some("ticker"), Some(data)) => self.tickers(data, out),
-            // Heartbeats, the system's status, answers.
+            // Heartbeats, status messages, answers.
             _ => Ok(()),
         }
     }
 }
 
 impl Stream {
-    /// One bad entry takes no price from the others.
+    /// A bad entry does not affect the others.
     fn tickers(&mut self, data: &RawValue, out: &mut dyn Sink) -> Result<(), Fault> {
         let tickers: Vec<Ticker<'_>> = digits::parse(data.get().as_bytes())?;
         tickers.iter().map(|ticker| self.ticker(ticker, out)).fold(Ok(()), Result::and)
@@ -106,7 +107,7 @@ impl Stream {
     fn ticker(&mut self, ticker: &Ticker<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         let asked = self.pairs.get(ticker.symbol.as_deref())?;
         let last = ticker.last.ok_or_else(|| Fault::Skip("no price".to_owned()))?;
-        let said = Said {
+        let said = PairPrice {
             price: digits::price(last)?,
             bid: digits::maybe(ticker.bid),
             ask: digits::maybe(ticker.ask),
@@ -118,7 +119,7 @@ impl Stream {
     }
 }
 
-/// `GET /0/public/Ticker`.
+/// The REST dialect, `GET /0/public/Ticker`.
 pub(in crate::providers) struct Rest(String);
 
 /// `base` is `https://api.kraken.com`.
@@ -134,7 +135,7 @@ struct Answer<'a> {
     result: Option<&'a RawValue>,
 }
 
-/// Price and more of it: only the first entry counts.
+/// A price followed by other fields: only the first entry counts.
 #[derive(Deserialize)]
 struct Entry<'a> {
     #[serde(borrow)]
@@ -150,8 +151,8 @@ impl Ask for Rest {
         format!("{}/0/public/Ticker?pair={}{}", self.0, old(pair.base()), old(pair.quote()))
     }
 
-    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
-        // The body first: errors come with status 200.
+    fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
+        // The body is read first: errors come with status 200.
         let answer: Result<Answer<'_>, _> = digits::parse(reply.body);
         if let Some(error) = answer.iter().flat_map(|answer| &answer.error).find(|e| !e.starts_with('W')) {
             return Err(complaint(error, reply));
@@ -161,13 +162,13 @@ impl Ask for Rest {
         }
         let result = answer?.result.ok_or_else(|| Fault::Skip("no result".to_owned()))?;
         let entries: BTreeMap<Cow<'_, str>, Entry<'_>> = digits::parse(result.get().as_bytes())?;
-        // Its name is not the one that was asked for.
+        // The answer's name differs from the requested one.
         let [entry] = &entries.values().collect::<Vec<_>>()[..] else {
             return Err(Fault::Skip(format!("{} entries instead of one", entries.len())));
         };
         let last = entry.c.first().ok_or_else(|| Fault::Skip("no price".to_owned()))?;
         let first = |list: &[&RawValue]| digits::maybe(list.first().copied());
-        Ok(Said {
+        Ok(PairPrice {
             price: digits::price(last)?,
             bid: first(&entry.b),
             ask: first(&entry.a),
@@ -177,7 +178,7 @@ impl Ask for Rest {
     }
 }
 
-/// Two names are older at Kraken's REST.
+/// Kraken's REST uses older names for two currencies.
 fn old(name: &str) -> &str {
     match name {
         "BTC" => "XBT",

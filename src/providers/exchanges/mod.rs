@@ -1,4 +1,4 @@
-//! Exchanges, one file each: addresses, and how their bytes read.
+//! Exchanges, one file each: addresses and message formats.
 
 pub(super) mod binance;
 pub(super) mod bitstamp;

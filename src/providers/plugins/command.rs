@@ -1,45 +1,46 @@
-//! The driver of programs: a source in any language, which prints one price a line (the grammar is in [`mod@line`]).
+//! Runs a program as a source: it may be written in any language and prints one price a line (the grammar is in
+//! [`tick_line`]).
 //!
 //! A program gets an empty standard input, no environment but `PATH`, and a process group of its own, which is killed
-//! whole when the session ends, however it ends. What it says on standard error goes to the log, a few lines a minute.
+//! when the session ends, however it ends. Standard error goes to the log, a few lines a minute.
 
-use super::line;
+use super::tick_line;
 use crate::model::Symbol;
 use crate::programs::{Group, Outlet, StderrLog};
-use crate::providers::wire::push::Listen;
+use crate::providers::wire::push::MessageReader;
 use crate::providers::{Fault, PriceProvider, Sink};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// After so many lines no more are read before this time is over: some ten thousand in a second. A program that prints
-/// more waits at its pipe; the feeder's other sources do not wait for it.
+/// After this many lines, reading pauses until this time is over: some ten thousand lines a second. A program that
+/// prints more waits at its pipe; the feeder's other sources do not wait for it.
 const BATCH: u32 = 100;
 const BATCH_TIME: Duration = Duration::from_millis(10);
-/// The end of a program and the end of its output come together, or one of them comes too late to wait for.
+/// A program and its output usually end together; longest wait for the other one.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A program that is a source.
-pub(in crate::providers) struct Command {
+pub(in crate::providers) struct ProgramSource {
     program: Vec<String>,
     grammar: Grammar,
     no_tick: Duration,
     stderr: StderrLog,
 }
 
-/// What a line means.
+/// The meaning of a line.
 pub(in crate::providers) struct Grammar {
-    /// Meant where a line names none.
+    /// The symbol of a line that names none.
     pub symbol: Symbol,
-    /// Meant where a line names none.
+    /// The pairs of lines that name none.
     pub pairs: BTreeMap<Symbol, Symbol>,
 }
 
 impl Grammar {
-    /// Says whether there was a price in it.
+    /// Reads a line; returns whether it contained a price.
     fn line(&self, line: &[u8], out: &mut dyn Sink) -> Result<bool, Fault> {
-        let Some(line::Line { mut tick, paired, .. }) = line::read(line, &self.symbol)? else {
+        let Some(tick_line::TickLine { mut tick, paired, .. }) = tick_line::read(line, &self.symbol)? else {
             return Ok(false);
         };
         if !paired && let Some(pair) = self.pairs.get(&tick.symbol) {
@@ -50,20 +51,20 @@ impl Grammar {
     }
 }
 
-impl Listen for Grammar {
+impl MessageReader for Grammar {
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {
         self.line(message, out).map(|_| ())
     }
 }
 
-impl Command {
+impl ProgramSource {
     pub(in crate::providers) fn new(program: Vec<String>, grammar: Grammar, no_tick: Duration) -> Self {
         Self { program, grammar, no_tick, stderr: StderrLog::default() }
     }
 
-    /// Reads what the program says until it ends or is of no use any more.
+    /// Reads the output until the program ends or gives no more prices.
     async fn listen(&mut self, group: &mut Group, out: &mut dyn Sink) -> Fault {
-        let mut lines = Lines::default();
+        let mut lines = LineBuffer::default();
         let (mut ticked, mut batch, mut count) = (Instant::now(), Instant::now(), 0);
         loop {
             let full = count >= BATCH;
@@ -93,8 +94,8 @@ impl Command {
         }
     }
 
-    /// The program or its output has ended: what is left is read, and the other end waited for, both for a moment.
-    async fn ended(&mut self, group: &mut Group, mut lines: Lines, out: &mut dyn Sink) -> Fault {
+    /// Called when the program or its output has ended: reads the rest and waits a moment for the other end.
+    async fn ended(&mut self, group: &mut Group, mut lines: LineBuffer, out: &mut dyn Sink) -> Fault {
         let until = Instant::now() + GRACE;
         while let Ok(outlet) = timeout_at(until, group.rest()).await {
             match outlet {
@@ -111,7 +112,7 @@ impl Command {
         whole.err().unwrap_or_else(|| Fault::Retry("the program closed its output".to_owned()))
     }
 
-    /// Says whether there was a price in it.
+    /// Records and reads a line; returns whether it contained a price.
     fn line(&self, line: &[u8], out: &mut dyn Sink) -> bool {
         out.raw(line);
         self.grammar.line(line, out).unwrap_or_else(|fault| {
@@ -122,7 +123,7 @@ impl Command {
 }
 
 #[async_trait]
-impl PriceProvider for Command {
+impl PriceProvider for ProgramSource {
     async fn session(&mut self, out: &mut dyn Sink) -> Fault {
         let mut group = match Group::start(&self.program) {
             Ok(group) => group,
@@ -130,7 +131,7 @@ impl PriceProvider for Command {
         };
         let fault = self.listen(&mut group, out).await;
         self.stderr.end(&self.program[0]);
-        // How it ended is worth more than that its output has.
+        // The exit status says more than the end of the output.
         match (group.exited(), group.end().await) {
             (true, Some(status)) => Fault::Retry(format!("the program ended: {status}")),
             _ => fault,
@@ -138,25 +139,25 @@ impl PriceProvider for Command {
     }
 }
 
-/// What a piece of output held.
+/// What a piece of output contained.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
     lines: u32,
     ticks: u32,
 }
 
-/// Lines out of pieces. Holds at most one line that is not whole.
+/// Assembles lines from pieces. Holds at most one incomplete line.
 #[derive(Debug, Default)]
-struct Lines(Vec<u8>);
+struct LineBuffer(Vec<u8>);
 
-impl Lines {
-    /// Says each whole line to `read`, which says whether it held a price.
+impl LineBuffer {
+    /// Passes each complete line to `read`, which returns whether it contained a price.
     fn push(&mut self, bytes: &[u8], mut read: impl FnMut(&[u8]) -> bool) -> Result<Read, Fault> {
         let mut all = Read::default();
         let mut pieces = bytes.split(|&byte| byte == b'\n').peekable();
         while let Some(piece) = pieces.next() {
-            if self.0.len() + piece.len() > line::LONGEST {
-                return Err(Fault::Retry(format!("a line of more than {} bytes", line::LONGEST)));
+            if self.0.len() + piece.len() > tick_line::LONGEST {
+                return Err(Fault::Retry(format!("a line of more than {} bytes", tick_line::LONGEST)));
             }
             self.0.extend_from_slice(piece);
             if pieces.peek().is_some() {

@@ -14,13 +14,13 @@ fn symbol(text: &str) -> Symbol {
     Symbol::new(text).unwrap()
 }
 
-fn provider(program: &[&str], no_tick: Duration) -> Command {
+fn provider(program: &[&str], no_tick: Duration) -> ProgramSource {
     let pairs = [("BTC-USD", "BTC-USDT"), ("ETH-USD", "ETH-USD")].map(|(a, b)| (symbol(a), symbol(b)));
     let grammar = Grammar { symbol: symbol("BTC-USD"), pairs: pairs.into() };
-    Command::new(program.iter().map(ToString::to_string).collect(), grammar, no_tick)
+    ProgramSource::new(program.iter().map(ToString::to_string).collect(), grammar, no_tick)
 }
 
-fn shell(script: &str) -> Command {
+fn shell(script: &str) -> ProgramSource {
     provider(&["/bin/sh", "-c", script], LONG)
 }
 
@@ -213,7 +213,7 @@ async fn a_recording_is_a_program_s_output() {
 
 #[test]
 fn lines_come_in_pieces() {
-    let mut lines = Lines::default();
+    let mut lines = LineBuffer::default();
     let mut all = Vec::new();
     for piece in ["ab", "c\nd", "", "e\n\nf"] {
         lines

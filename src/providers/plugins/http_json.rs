@@ -1,11 +1,11 @@
-//! Any address that answers JSON: a source without code. The configuration says where, and where in the answer
-//! the price stands.
+//! Any address that answers with JSON: a source without code. The configuration gives the address, and where in the
+//! answer the price is.
 
 use crate::model::Symbol;
 use crate::providers::Fault;
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{Said, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Wanted};
 use crate::providers::wire::reply::Reply;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub(in crate::providers) struct HttpJson {
 }
 
 impl HttpJson {
-    /// `pointer` as RFC 6901 has it, empty where the answer is the price.
+    /// `pointer` as in RFC 6901; empty if the whole answer is the price.
     pub(in crate::providers) fn each(
         url: &str,
         pointer: &str,
@@ -38,15 +38,15 @@ impl Ask for HttpJson {
         fill(&self.url, pair)
     }
 
-    fn read(&self, pair: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
+    fn read(&self, pair: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
         let body: &RawValue = reply.good()?;
         let pointer = fill(&self.pointer, pair);
         let value = find(body, &pointer).ok_or_else(|| Fault::Skip(format!("nothing at {pointer}")))?;
-        Ok(Said { price: digits::price(value)?, bid: None, ask: None, time: None, seq: None })
+        Ok(PairPrice { price: digits::price(value)?, bid: None, ask: None, time: None, seq: None })
     }
 }
 
-/// What stands at `pointer`, as it is written there: a number keeps its digits.
+/// The text of the value at `pointer`: a number keeps its digits.
 fn find<'a>(whole: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
     pointer.split('/').skip(1).try_fold(whole, |value, token| {
         if value.get().starts_with('[') {

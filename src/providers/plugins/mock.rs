@@ -1,6 +1,6 @@
 //! Made-up prices: a random walk that is the same for the same seed, or a [`Script`].
 
-use super::script::Step;
+use super::script::ScriptStep;
 use crate::model::{Price, Symbol};
 use crate::providers::{Fault, PriceProvider, Script, Sink, Tick};
 use async_trait::async_trait;
@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Steps of the walk are drawn in so many parts of the volatility.
+/// Resolution of a step: the volatility is divided into this many parts.
 const GRAIN: i64 = 1_000_000;
 
-/// The source. It goes on where it was when a session follows another.
+/// The source. It keeps its price from one session to the next.
 pub(in crate::providers) struct Mock {
     symbols: Vec<Symbol>,
     price: Price,
@@ -22,12 +22,12 @@ pub(in crate::providers) struct Mock {
     seq: u64,
     file: Option<PathBuf>,
     script: Option<Script>,
-    /// Until when a `walk` of the script lasts.
+    /// The end of the script's current `walk`.
     walking: Option<Instant>,
 }
 
 impl Mock {
-    /// A walk from `price`; `volatility` is the largest relative step.
+    /// A walk that begins at `price`; `volatility` is the largest relative step.
     pub(in crate::providers) fn new(
         symbols: &[Symbol],
         price: Price,
@@ -47,13 +47,13 @@ impl Mock {
         }
     }
 
-    /// The same walk for the same seed.
+    /// Makes the walk reproducible.
     pub(in crate::providers) fn seed(mut self, seed: u64) -> Self {
         self.chance = fastrand::Rng::with_seed(seed);
         self
     }
 
-    /// A script to follow, read when the first session begins.
+    /// Follows a script, which is read when the first session begins.
     pub(in crate::providers) fn script(mut self, file: Option<PathBuf>) -> Self {
         self.file = file;
         self
@@ -71,7 +71,7 @@ impl Mock {
         Ok(())
     }
 
-    /// Sets the price, in at least the places it has; stays where it is when that would be no price.
+    /// Sets the price with at least as many decimals as before; ignores a value that is no price.
     fn set(&mut self, price: Decimal) {
         let places = self.price.decimal().scale().max(2);
         let mut price = price.round_dp(places);
@@ -104,27 +104,27 @@ impl Mock {
         }
     }
 
-    /// Does the next step and says how long it takes.
+    /// Does the next step and returns its duration.
     fn step(&mut self, out: &mut dyn Sink) -> Result<Duration, Fault> {
         if self.walking.is_none_or(|end| Instant::now() >= end) {
             self.walking = None;
             let price = self.price.decimal();
             match self.script.as_mut().and_then(Script::next) {
                 None => self.walk(),
-                Some(Step::Set(price)) => self.price = price,
-                Some(Step::MoveBy(by)) => self.set(price + by),
-                Some(Step::MovePercent(by)) => self.set(price + price * by / Decimal::ONE_HUNDRED),
-                Some(Step::Walk(time)) => {
+                Some(ScriptStep::Set(price)) => self.price = price,
+                Some(ScriptStep::MoveBy(by)) => self.set(price + by),
+                Some(ScriptStep::MovePercent(by)) => self.set(price + price * by / Decimal::ONE_HUNDRED),
+                Some(ScriptStep::Walk(time)) => {
                     self.walking = Instant::now().checked_add(time);
                     self.walk();
                 }
-                Some(Step::Stall(time)) => return Ok(time),
-                Some(Step::Silent) => return Ok(Duration::MAX),
-                Some(Step::Garbage) => {
+                Some(ScriptStep::Stall(time)) => return Ok(time),
+                Some(ScriptStep::Silent) => return Ok(Duration::MAX),
+                Some(ScriptStep::Garbage) => {
                     out.bad("garbage, as the script says".to_owned());
                     return Ok(self.tick);
                 }
-                Some(Step::Fault(fault)) => return Err(fault),
+                Some(ScriptStep::Fault(fault)) => return Err(fault),
             }
         } else {
             self.walk();

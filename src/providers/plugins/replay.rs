@@ -1,11 +1,11 @@
-//! A recording, played at its own speed, faster, or as fast as it can be read: raw lines through the dialect of the
-//! source that they came from, and plain ticks.
+//! Plays a recording at its own speed, faster, or as fast as it can be read: raw lines through the dialect of the
+//! recorded source, and plain ticks.
 
-use super::line;
+use super::tick_line;
 use crate::model::Symbol;
 use crate::providers::dialect::Dialect;
 use crate::providers::readers::Readers;
-use crate::providers::recording::{self, Event};
+use crate::providers::recording::{self, RecordedEvent};
 use crate::providers::{Fault, PriceProvider, Sink, Tick};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
@@ -16,23 +16,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Between two lines without a stamp.
+/// Time between two lines without a time stamp, in nanoseconds.
 const BARE: i64 = 1_000_000_000;
-/// Lines that are passed over in one go.
+/// Lines that may be skipped before other tasks run.
 const TURN: u32 = 64;
-/// Legs of one source that are told apart; no source has so many.
-const LEGS: usize = 16;
+/// Most legs of one source; no source has so many.
+const MOST_LEGS: usize = 16;
 
-/// The source. Its file is read line by line, never whole: a recording may be larger than the memory.
+/// The source. Its file is read line by line: a recording may be larger than the memory.
 pub(in crate::providers) struct Replay {
     file: PathBuf,
     /// `None`: as fast as it can be read.
     speed: Option<f64>,
     repeat: bool,
     symbols: Vec<Symbol>,
-    /// What a line without a symbol prices.
+    /// The symbol of a line that names none.
     symbol: Symbol,
-    /// Whose raw lines are played.
+    /// The source whose raw lines are played.
     source: Option<String>,
     readers: Option<Arc<Readers>>,
 }
@@ -50,7 +50,7 @@ impl Replay {
         Self { file, speed, repeat, symbols: symbols.to_vec(), symbol, source: None, readers: None }
     }
 
-    /// Of raw lines, too: those of `source`; where that is `None`, those of the only source in the file.
+    /// Plays raw lines, too: those of `source`, or if it is `None` those of the only source in the file.
     pub(in crate::providers) fn raw(mut self, source: Option<String>, readers: Arc<Readers>) -> Self {
         (self.source, self.readers) = (source, Some(readers));
         self
@@ -60,35 +60,39 @@ impl Replay {
         Fault::Refused(format!("{}: {why}", self.file.display()))
     }
 
-    /// Only regular files: reading a pipe could take for ever, and with it the whole process.
-    fn open(&self) -> Result<Lines, Fault> {
+    /// Only regular files: reading a pipe could block for ever, and with it the whole process.
+    fn open(&self) -> Result<RecordingLines, Fault> {
         let about = std::fs::metadata(&self.file).map_err(|error| self.refused(&error.to_string()))?;
         if !about.is_file() {
             return Err(self.refused("not a regular file"));
         }
         let file = File::open(&self.file).map_err(|error| self.refused(&error.to_string()))?;
-        Ok(Lines { reader: BufReader::with_capacity(64 << 10, file), line: Vec::new(), skipping: false })
+        Ok(RecordingLines {
+            reader: BufReader::with_capacity(64 << 10, file),
+            line: Vec::new(),
+            skipping: false,
+        })
     }
 
-    /// Plays the file once. `number` is that of the last tick.
+    /// Plays the file once. `number` is the number of the last tick.
     async fn play(&self, number: &mut u64, out: &mut dyn Sink) -> Result<(), Fault> {
         let mut lines = self.open()?;
-        let mut pace = Pace { speed: self.speed, begin: None, at: 0 };
-        let mut stage = Stage::new(self, number, out);
+        let mut schedule = Schedule { speed: self.speed, begin: None, at: 0 };
+        let mut playback = Playback::new(self, number, out);
         let mut since = 0_u32;
         loop {
             match lines.next().map_err(|error| Fault::Retry(error.to_string()))? {
-                Part::End => break,
-                Part::Long => stage.out.bad(format!("a line of more than {} bytes", recording::LONGEST)),
-                Part::Rest => {}
-                Part::Line(bytes, whole) => match recording::read(bytes) {
-                    None => stage.plain(bytes, &mut pace).await,
-                    // Its last bytes are not there, and what is may read as another price.
-                    Some(_) if !whole => stage.out.bad("the last line is torn".to_owned()),
-                    Some(line) => stage.raw(&line, &mut pace).await?,
+                Piece::End => break,
+                Piece::Long => playback.out.bad(format!("a line of more than {} bytes", recording::LONGEST)),
+                Piece::Rest => {}
+                Piece::Line(bytes, whole) => match recording::read(bytes) {
+                    None => playback.plain(bytes, &mut schedule).await,
+                    // The last bytes are missing, and the rest may read as another price.
+                    Some(_) if !whole => playback.out.bad("the last line is torn".to_owned()),
+                    Some(line) => playback.raw(&line, &mut schedule).await?,
                 },
             }
-            // The others of this thread must have their turn: between two prices, and while lines are passed over.
+            // Other tasks of this thread must get their turn: between two prices, and while lines are skipped.
             since += 1;
             if self.speed.is_none() || since >= TURN {
                 since = 0;
@@ -96,7 +100,7 @@ impl Replay {
             }
         }
         match &self.source {
-            Some(source) if !stage.seen => Err(self.refused(&format!("no line of {source} in it"))),
+            Some(source) if !playback.seen => Err(self.refused(&format!("no line of {source} in it"))),
             _ => Ok(()),
         }
     }
@@ -113,51 +117,51 @@ impl PriceProvider for Replay {
             if !self.repeat {
                 std::future::pending::<()>().await;
             }
-            // A file with nothing to wait for must not become a loop without a pause.
+            // A file without pauses must not become a busy loop.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
 
-/// One performance of the file.
-struct Stage<'a> {
+/// One pass through the file.
+struct Playback<'a> {
     replay: &'a Replay,
-    /// Whose raw lines are played; `None` until the first one says it.
+    /// The source whose raw lines are played; `None` until the first line names it.
     whose: Option<String>,
-    /// By their words, `""` where lines have no name.
-    legs: BTreeMap<String, Leg>,
+    /// By their words; `""` for lines without a source.
+    legs: BTreeMap<String, LegState>,
     /// The last number of each symbol's plain ticks.
     plain: HashMap<Symbol, u64>,
-    /// That of the last tick that was told.
+    /// The number of the last tick that was passed on.
     number: &'a mut u64,
     out: &'a mut dyn Sink,
-    /// Whether anything has been played.
+    /// Whether any line has been played.
     seen: bool,
 }
 
-/// What a live source's dialect and its supervisor keep over a session.
-struct Leg {
+/// What a live source's dialect and supervisor keep during a session.
+struct LegState {
     dialect: Dialect,
     last: HashMap<Symbol, u64>,
-    /// The session ended by itself.
+    /// Whether the session ended by itself.
     ended: bool,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Playback<'a> {
     fn new(replay: &'a Replay, number: &'a mut u64, out: &'a mut dyn Sink) -> Self {
         let whose = replay.source.clone();
         Self { replay, whose, legs: BTreeMap::new(), plain: HashMap::new(), number, out, seen: false }
     }
 
-    /// A plain tick, a comment, or nothing that can be read.
-    async fn plain(&mut self, bytes: &[u8], pace: &mut Pace) {
-        if bytes.len() > line::LONGEST {
-            return self.out.bad(format!("a tick of more than {} bytes", line::LONGEST));
+    /// Plays a plain tick, skips a comment, or counts an unreadable line.
+    async fn plain(&mut self, bytes: &[u8], schedule: &mut Schedule) {
+        if bytes.len() > tick_line::LONGEST {
+            return self.out.bad(format!("a tick of more than {} bytes", tick_line::LONGEST));
         }
-        match line::read(bytes, &self.replay.symbol) {
+        match tick_line::read(bytes, &self.replay.symbol) {
             Ok(None) => {}
             Ok(Some(line)) => {
-                pace.wait(line.at).await;
+                schedule.wait(line.at).await;
                 self.seen = true;
                 let symbols = &self.replay.symbols;
                 Numbered { out: self.out, last: &mut self.plain, number: self.number, symbols }
@@ -167,30 +171,34 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// A line as it came from a source.
+    /// Plays a line of a recorded source.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when nobody can say whose it is, or how it is read.
-    async fn raw(&mut self, line: &recording::Line<'_>, pace: &mut Pace) -> Result<(), Fault> {
-        // The first line starts the clock, whoever it is of: replays of one file stay in step.
-        pace.begin(line.at);
+    /// [`Fault::Refused`] if its source, or the way to read it, is unknown.
+    async fn raw(
+        &mut self,
+        line: &recording::RecordedLine<'_>,
+        schedule: &mut Schedule,
+    ) -> Result<(), Fault> {
+        // The first line starts the clock, whatever its source: so replays of one file stay in step.
+        schedule.begin(line.at);
         if !self.ours(line.of.map(|(source, _)| source))? {
             return Ok(());
         }
         self.seen = true;
         let word = line.of.map_or("", |(_, leg)| leg);
         let (status, bytes) = match line.event {
-            Event::Raw(status, bytes) => (status, bytes),
-            Event::Begin => {
+            RecordedEvent::Raw(status, bytes) => (status, bytes),
+            RecordedEvent::Begin => {
                 self.begin(word);
                 return Ok(());
             }
-            Event::End(why) => {
+            RecordedEvent::End(why) => {
                 self.end(word, why);
                 return Ok(());
             }
         };
-        pace.wait(Some(line.at)).await;
+        schedule.wait(Some(line.at)).await;
         match self.read(word, status, bytes) {
             Err(fault @ Fault::Refused(_)) => Err(fault),
             Err(fault) => {
@@ -201,8 +209,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// A new session. A stream's dialect begins anew with it. One that is asked goes on where it was, as the live one
-    /// does: it may ask for one pair after the other, and must know whose answer is next.
+    /// Begins a session. A stream's dialect is replaced with it. A polled dialect keeps its state, as in live use: it
+    /// may ask for one pair after the other, and must know whose answer is next.
     fn begin(&mut self, word: &str) {
         match self.legs.get_mut(word) {
             Some(leg) if leg.ended && matches!(leg.dialect, Dialect::Poll(_)) => {
@@ -218,7 +226,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Whether a line of `source` is to be played.
+    /// Whether to play a line of `source`.
     fn ours(&mut self, source: Option<&str>) -> Result<bool, Fault> {
         match (source, &self.whose) {
             (Some(source), Some(whose)) if source == whose => Ok(true),
@@ -239,18 +247,20 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Reads a raw line by its leg's dialect.
+    ///
     /// # Errors
-    /// [`Fault::Refused`] when that source cannot be read at all, [`Fault::Skip`] for this line only.
+    /// [`Fault::Refused`] if the source cannot be read at all, [`Fault::Skip`] for this line only.
     fn read(&mut self, word: &str, status: Option<u16>, bytes: &[u8]) -> Result<(), Fault> {
         if !self.legs.contains_key(word) {
             let (Some(readers), Some(whose)) = (&self.replay.readers, &self.whose) else {
                 return Err(self.replay.refused("raw lines cannot be read here"));
             };
-            if self.legs.len() >= LEGS {
-                return Err(Fault::Skip(format!("more than {LEGS} legs")));
+            if self.legs.len() >= MOST_LEGS {
+                return Err(Fault::Skip(format!("more than {MOST_LEGS} legs")));
             }
             let dialect = readers.dialect(whose, Some(word).filter(|word| !word.is_empty()))?;
-            self.legs.insert(word.to_owned(), Leg { dialect, last: HashMap::new(), ended: false });
+            self.legs.insert(word.to_owned(), LegState { dialect, last: HashMap::new(), ended: false });
         }
         let Some(leg) = self.legs.get_mut(word) else { return Ok(()) };
         let symbols = &self.replay.symbols;
@@ -258,14 +268,14 @@ impl<'a> Stage<'a> {
         match leg.dialect.read(status, bytes, &mut out) {
             Ok(()) => Ok(()),
             Err(Fault::Skip(why)) => Err(Fault::Skip(why)),
-            // It ended the session then; the recording itself says what came next.
+            // The fault ended the session then; the recording tells what came next.
             Err(fault) => Err(Fault::Skip(fault.to_string())),
         }
     }
 }
 
-/// Numbers ticks anew, growing over legs, sessions and repetitions, because to the supervisor all of it is one
-/// session. What its own session would have left out as not newer is left out here.
+/// Numbers ticks anew, growing over legs, sessions and repetitions, because to the supervisor all of it is one session.
+/// A tick that the recorded session would have dropped as old is dropped here.
 struct Numbered<'a> {
     out: &'a mut dyn Sink,
     last: &'a mut HashMap<Symbol, u64>,
@@ -284,7 +294,7 @@ impl Sink for Numbered<'_> {
                 self.last.insert(tick.symbol.clone(), seq);
                 *self.number += 1;
             }
-            // Zero is newer than nothing.
+            // Zero is never newer than the last number, so the tick is dropped.
             tick.seq = Some(if newer { *self.number } else { 0 });
         }
         self.out.tick(tick);
@@ -296,56 +306,56 @@ impl Sink for Numbered<'_> {
 }
 
 /// Reads a file line by line, in bounded memory.
-struct Lines {
+struct RecordingLines {
     reader: BufReader<File>,
     line: Vec<u8>,
-    /// Within a line that is too long.
+    /// Whether the rest of a too long line is being skipped.
     skipping: bool,
 }
 
-/// What comes next in a file.
-enum Part<'a> {
+/// The next piece of a file.
+enum Piece<'a> {
     /// A line without its end; `false`: the file ended within it.
     Line(&'a [u8], bool),
     /// The beginning of a line that is too long.
     Long,
-    /// More of it.
+    /// The rest of such a line.
     Rest,
     End,
 }
 
-impl Lines {
-    fn next(&mut self) -> io::Result<Part<'_>> {
+impl RecordingLines {
+    fn next(&mut self) -> io::Result<Piece<'_>> {
         self.line.clear();
         let most = recording::LONGEST as u64;
         let read = (&mut self.reader).take(most).read_until(b'\n', &mut self.line)?;
         if read == 0 {
-            return Ok(Part::End);
+            return Ok(Piece::End);
         }
         let whole = self.line.pop_if(|last| *last == b'\n').is_some();
         if std::mem::replace(&mut self.skipping, false) {
             self.skipping = !whole;
-            return Ok(Part::Rest);
+            return Ok(Piece::Rest);
         }
         if !whole && read == recording::LONGEST {
             self.skipping = true;
-            return Ok(Part::Long);
+            return Ok(Piece::Long);
         }
-        Ok(Part::Line(&self.line, whole))
+        Ok(Piece::Line(&self.line, whole))
     }
 }
 
-/// When a line is due.
-struct Pace {
+/// Computes when a line is due.
+struct Schedule {
     speed: Option<f64>,
-    /// When the first line was played, and its stamp.
+    /// When the first line was played, and its time stamp.
     begin: Option<(Instant, i64)>,
-    /// The stamp of the line before.
+    /// The time stamp of the previous line.
     at: i64,
 }
 
-impl Pace {
-    /// That is the first line, unless there was one.
+impl Schedule {
+    /// Starts the clock, unless it runs.
     fn begin(&mut self, at: i64) {
         if self.begin.is_none() {
             (self.begin, self.at) = (Some((Instant::now(), at)), at);

@@ -279,20 +279,20 @@ impl Poll for InTurn {
 async fn a_dialect_that_is_asked_in_turn_keeps_its_turn_as_the_live_one_does() {
     let (replay, _file) = raw("", 0.0, false, "first");
     let (mut number, mut heard) = (0, Heard::default());
-    let mut stage = Stage::new(&replay, &mut number, &mut heard);
-    let leg = Leg { dialect: Dialect::Poll(Box::new(InTurn(0))), last: HashMap::new(), ended: false };
-    stage.legs.insert("rest".to_owned(), leg);
-    let mut pace = Pace { speed: None, begin: None, at: 0 };
+    let mut playback = Playback::new(&replay, &mut number, &mut heard);
+    let leg = LegState { dialect: Dialect::Poll(Box::new(InTurn(0))), last: HashMap::new(), ended: false };
+    playback.legs.insert("rest".to_owned(), leg);
+    let mut schedule = Schedule { speed: None, begin: None, at: 0 };
     for rest in ["rest:200 1", "rest:503 2", "rest !end over", "rest !begin", "rest:200 3"] {
         let line = at(0, &format!("first/{rest}"));
-        stage.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut pace).await.unwrap();
+        playback.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut schedule).await.unwrap();
     }
     // Where we cut it off, the live one is made anew.
     for rest in ["rest !end cut off", "rest !begin"] {
         let line = at(0, &format!("first/{rest}"));
-        stage.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut pace).await.unwrap();
+        playback.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut schedule).await.unwrap();
     }
-    assert!(stage.legs.is_empty());
+    assert!(playback.legs.is_empty());
     assert_eq!(heard.bad, ["turn 1", "turn 2", "over", "turn 3"]);
 }
 

@@ -1,35 +1,35 @@
-//! The script of a mock source: what it shall do, one step a line, in order.
+//! The script of a mock source: one step a line, in order.
 //!
-//! | line | what happens |
+//! | line | effect |
 //! |---|---|
 //! | `set 64000.00` | a tick at that price |
-//! | `move +1.5%`, `move -250` | a tick at the price moved by that part, or by that much |
-//! | `walk 5s` | the usual random walk for so long |
-//! | `stall 3s` | no tick for so long; the connection stays |
-//! | `silent` | no tick ever again in this session |
+//! | `move +1.5%`, `move -250` | a tick at the price moved by that part, or by that amount |
+//! | `walk 5s` | the usual random walk for that time |
+//! | `stall 3s` | no tick for that time; the connection stays |
+//! | `silent` | no tick for the rest of the session |
 //! | `garbage` | an unreadable message |
-//! | `fault retry`, `fault reconnect`, `fault refused`, `fault wait 2s` | the session ends so; the next one goes on with the next line |
-//! | `repeat` | from the top; only as the last line |
+//! | `fault retry`, `fault reconnect`, `fault refused`, `fault wait 2s` | the session ends with that fault; the next one continues with the next line |
+//! | `repeat` | start again at the top; only as the last line |
 //!
-//! A step that ticks, and `garbage`, takes the source's `tick` of time. After the last line the random walk goes
-//! on. `#` begins a comment; empty lines mean nothing. Times are a number with `ms`, `s`, `m` or `h`.
+//! A step with a tick, and `garbage`, takes the source's `tick` of time. After the last line the random walk goes on.
+//! `#` begins a comment; empty lines are ignored. Times are a number with `ms`, `s`, `m` or `h`.
 
 use crate::model::Price;
 use crate::providers::Fault;
 use rust_decimal::Decimal;
 use std::time::Duration;
 
-/// A script, read and checked.
+/// A parsed script.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
-    steps: Vec<Step>,
+    steps: Vec<ScriptStep>,
     repeat: bool,
     next: usize,
 }
 
-/// One line of it.
+/// One line of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::providers) enum Step {
+pub(in crate::providers) enum ScriptStep {
     Set(Price),
     MoveBy(Decimal),
     MovePercent(Decimal),
@@ -41,10 +41,10 @@ pub(in crate::providers) enum Step {
 }
 
 impl Script {
-    /// Reads the text.
+    /// Parses a script.
     ///
     /// # Errors
-    /// The first line that is not one of the steps, with its number.
+    /// The first line that is no step, with its number.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut script = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
@@ -68,8 +68,8 @@ impl Script {
         Ok(script)
     }
 
-    /// The next step, `None` when there are no more.
-    pub(in crate::providers) fn next(&mut self) -> Option<Step> {
+    /// The next step; `None` at the end.
+    pub(in crate::providers) fn next(&mut self) -> Option<ScriptStep> {
         if self.repeat && self.next == self.steps.len() {
             self.next = 0;
         }
@@ -79,19 +79,19 @@ impl Script {
     }
 }
 
-fn step(line: &str) -> Option<Step> {
+fn step(line: &str) -> Option<ScriptStep> {
     let words: Vec<&str> = line.split_whitespace().collect();
     Some(match words[..] {
-        ["set", digits] => Step::Set(Price::parse(digits).ok()?),
+        ["set", digits] => ScriptStep::Set(Price::parse(digits).ok()?),
         ["move", by] => match by.strip_suffix('%') {
-            Some(percent) => Step::MovePercent(signed(percent)?),
-            None => Step::MoveBy(signed(by)?),
+            Some(percent) => ScriptStep::MovePercent(signed(percent)?),
+            None => ScriptStep::MoveBy(signed(by)?),
         },
-        ["walk", time] => Step::Walk(duration(time)?),
-        ["stall", time] => Step::Stall(duration(time)?),
-        ["silent"] => Step::Silent,
-        ["garbage"] => Step::Garbage,
-        ["fault", ref how @ ..] => Step::Fault(fault(how)?),
+        ["walk", time] => ScriptStep::Walk(duration(time)?),
+        ["stall", time] => ScriptStep::Stall(duration(time)?),
+        ["silent"] => ScriptStep::Silent,
+        ["garbage"] => ScriptStep::Garbage,
+        ["fault", ref how @ ..] => ScriptStep::Fault(fault(how)?),
         _ => return None,
     })
 }
@@ -114,11 +114,11 @@ fn signed(text: &str) -> Option<Decimal> {
     };
     let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let number = plain.then(|| Decimal::from_str_exact(digits).ok())??;
-    // Nobody's price is above it, and sums and products of such numbers are exact.
+    // No price is above it, and sums and products of such numbers are exact.
     (number < Decimal::from(1_000_000_000)).then_some(number * sign)
 }
 
-/// At least a millisecond, so that no script can be a loop without a pause.
+/// At least a millisecond, so that no script can be a busy loop.
 fn duration(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
     let number: u64 = digits.parse().ok()?;
@@ -143,17 +143,17 @@ mod tests {
         let mut script = Script::parse(text).unwrap();
         let why = || "as the script says".to_owned();
         let steps = [
-            Step::Set(Price::parse("64000.00").unwrap()),
-            Step::MovePercent(Decimal::new(15, 1)),
-            Step::MoveBy(Decimal::from(-250)),
-            Step::Walk(Duration::from_secs(5)),
-            Step::Stall(Duration::from_millis(300)),
-            Step::Garbage,
-            Step::Fault(Fault::Retry(why())),
-            Step::Fault(Fault::Reconnect(why())),
-            Step::Fault(Fault::Refused(why())),
-            Step::Fault(Fault::Wait(Duration::from_secs(2), why())),
-            Step::Silent,
+            ScriptStep::Set(Price::parse("64000.00").unwrap()),
+            ScriptStep::MovePercent(Decimal::new(15, 1)),
+            ScriptStep::MoveBy(Decimal::from(-250)),
+            ScriptStep::Walk(Duration::from_secs(5)),
+            ScriptStep::Stall(Duration::from_millis(300)),
+            ScriptStep::Garbage,
+            ScriptStep::Fault(Fault::Retry(why())),
+            ScriptStep::Fault(Fault::Reconnect(why())),
+            ScriptStep::Fault(Fault::Refused(why())),
+            ScriptStep::Fault(Fault::Wait(Duration::from_secs(2), why())),
+            ScriptStep::Silent,
         ];
         for step in steps.iter().chain(&steps[..2]) {
             assert_eq!(script.next().as_ref(), Some(step));
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_script_ends() {
         let mut script = Script::parse("silent").unwrap();
-        assert_eq!((script.next(), script.next()), (Some(Step::Silent), None));
+        assert_eq!((script.next(), script.next()), (Some(ScriptStep::Silent), None));
         assert_eq!(Script::parse("").unwrap().next(), None);
     }
 

@@ -9,7 +9,7 @@ use crate::providers::plugins::http_json::HttpJson;
 use crate::providers::wire::poll::Poll;
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
-use crate::providers::{Fault, Sieve, Sink, Tick};
+use crate::providers::{Fault, Sink, Tick, TickFilter};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ fn verdict(read: impl FnOnce(&mut dyn Sink) -> Result<(), Fault>) -> Verdict {
 
 /// A tick as it counts, without best prices that nobody could mean.
 fn details(tick: Tick) -> String {
-    let tick = Sieve::default().take(tick, Mono(0)).unwrap();
+    let tick = TickFilter::default().take(tick, Mono(0)).unwrap();
     let mut all = vec![tick.pair.to_string()];
     all.extend(tick.bid.map(|bid| format!("bid {bid}")));
     all.extend(tick.ask.map(|ask| format!("ask {ask}")));

@@ -1,4 +1,4 @@
-//! How much of an exchange's limit has been used, as its answers tell it, and who told us to stay away.
+//! How much of an exchange's limit is used, by its answers, and which hosts told us to wait.
 
 use crate::providers::Fault;
 use reqwest::Url;
@@ -9,26 +9,26 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Binance's weight of requests in a minute, by address (rest-api.md; 6000 since 2023).
+/// Binance's weight of requests per minute and address (rest-api.md; 6000 since 2023).
 const BINANCE: (&str, u64, Duration) = ("x-mbx-used-weight-1m", 6000, Duration::from_secs(60));
-/// The most that an interval is stretched, and the longest that it becomes by that.
+/// Largest factor by which an interval is stretched, and the longest interval that results.
 const STRETCH: f64 = 20.0;
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Part of a limit that is used.
+/// The used part of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
-    /// Used in this window, by everybody who is counted with us.
+    /// Used in this window, by all clients that the host counts together.
     pub used: u64,
     /// Allowed in a window.
     pub limit: u64,
-    /// Length of a window in seconds (where only its end is told: until then).
+    /// Length of a window in seconds (or the time until its end, if only that is told).
     pub window_s: u64,
 }
 
 impl Budget {
-    /// What the headers of an answer tell: Binance's weight, or `X-RateLimit-Limit` and `-Remaining`. Where these
-    /// are lists, one entry for each window (`20, 300;window=60`), the one of which most is used.
+    /// Reads an answer's headers: Binance's weight, or `X-RateLimit-Limit` and `-Remaining`. If these are lists with
+    /// one entry per window (`20, 300;window=60`), the most used window counts.
     pub(in crate::providers) fn of(headers: &HeaderMap) -> Option<Self> {
         let text = |name: &str| headers.get(name)?.to_str().ok();
         let (name, limit, window) = BINANCE;
@@ -38,7 +38,7 @@ impl Budget {
         let limits = entries(text("x-ratelimit-limit")?);
         let remaining = text("x-ratelimit-remaining-all").or_else(|| text("x-ratelimit-remaining"))?;
         let reset = text("x-ratelimit-reset").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        // A number beyond any window is a date.
+        // A number longer than any window is a date.
         let reset = if reset > 366 * 86_400 { 0 } else { reset };
         let of = |(limit, window): &(u64, Option<u64>), (left, other): &(u64, Option<u64>)| {
             (window == other && *limit > 0).then(|| Self {
@@ -57,8 +57,8 @@ impl Budget {
         self.used as f64 / self.limit.max(1) as f64
     }
 
-    /// The interval to ask at, where it is `every` when nothing is used: longer and longer past one half, so that
-    /// neither we nor who shares the limit with us runs into it. Never shorter.
+    /// Stretches the interval `every` more and more past one half of the limit, so that neither we nor others who share
+    /// the limit run into it. Never shortens it.
     pub(in crate::providers) fn stretch(&self, every: Duration) -> Duration {
         let left = (1.0 - self.share()).max(0.0);
         let factor = if left >= 0.5 { 1.0 } else { (0.5 / left.max(f64::EPSILON)).min(STRETCH) };
@@ -77,15 +77,15 @@ fn entries(text: &str) -> Vec<(u64, Option<u64>)> {
     text.split(',').filter_map(entry).collect()
 }
 
-/// Hosts that told us to stay away, for all who talk to them: their limits count addresses, not connections.
+/// Hosts that told us to wait, for all clients of a host: its limits count addresses, not connections.
 #[derive(Debug, Default)]
 pub(in crate::providers) struct Hosts(Mutex<HashMap<String, (Instant, String)>>);
 
 impl Hosts {
-    /// What who wants to talk to the host of `url` must do instead.
+    /// Checks whether the host of `url` may be contacted.
     ///
     /// # Errors
-    /// [`Fault::Wait`] with the time that is left.
+    /// [`Fault::Wait`] with the remaining time.
     pub(in crate::providers) fn check(&self, url: &Url) -> Result<(), Fault> {
         let closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((until, why)) = closed.get(&key(url)) else { return Ok(()) };
@@ -93,7 +93,7 @@ impl Hosts {
         if left.is_zero() { Ok(()) } else { Err(Fault::wait(left, why.clone())) }
     }
 
-    /// Nobody talks to the host of `url` for so long.
+    /// Blocks the host of `url` for this time.
     pub(in crate::providers) fn close(&self, url: &Url, time: Duration, why: &str) {
         let mut closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -105,7 +105,7 @@ impl Hosts {
     }
 }
 
-/// `wss` and `https` are one place.
+/// `wss` and `https` are the same host.
 fn key(url: &Url) -> String {
     let port = url.port_or_known_default().unwrap_or(0);
     format!("{}:{port}", url.host_str().unwrap_or_default())

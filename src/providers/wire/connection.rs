@@ -14,30 +14,30 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-/// What we have to say must be taken within this time.
+/// Time-out of sending a message.
 const SEND: Duration = Duration::from_secs(5);
-/// From one thing that we say to the next. Binance takes five messages in a second, our pongs among them.
+/// Pause between two sent messages. Binance takes five messages a second, our pongs included.
 const APART: Duration = Duration::from_millis(250);
-/// After "policy violation": Binance says it to who connects or talks too often.
+/// Wait after "policy violation": Binance sends it to clients that connect or send too often.
 const POLICY_WAIT: Duration = Duration::from_secs(60);
 
 type WsError = tokio_tungstenite::tungstenite::Error;
 
-/// What can be seen of a connection while it is read.
+/// The visible state of a connection while it is read.
 #[derive(Clone, Debug, Default)]
 pub(in crate::providers) struct Signs {
     /// The handshake is done.
     pub open: bool,
-    /// It has given a price.
+    /// A price has arrived.
     pub ticked: bool,
-    /// It asked us to come by another connection.
+    /// The source asked for another connection, with the reason.
     pub leave: Option<String>,
 }
 
-/// The ear of a session, shared by its connections; they are read in one task, so nobody waits here.
-pub(in crate::providers) struct Shared<'a>(Mutex<&'a mut dyn Sink>);
+/// The sink of a session, shared by its connections. They are read in one task, so the lock is never contended.
+pub(in crate::providers) struct SharedSink<'a>(Mutex<&'a mut dyn Sink>);
 
-impl<'a> Shared<'a> {
+impl<'a> SharedSink<'a> {
     pub(in crate::providers) fn new(out: &'a mut dyn Sink) -> Self {
         Self(Mutex::new(out))
     }
@@ -47,18 +47,18 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// A connection that is to be opened, with a dialect in its first state.
+/// A connection to be opened, with a dialect in its first state.
 pub(in crate::providers) struct Connection<D> {
     pub dialect: D,
     pub limits: Limits,
     pub signs: watch::Sender<Signs>,
-    /// The last price's number of each symbol.
+    /// The number of each symbol's last price.
     pub numbers: BTreeMap<Symbol, u64>,
 }
 
 impl<D: Push> Connection<D> {
-    /// Opens it, says hello and reads it until it ends. Never waits for `out`.
-    pub(in crate::providers) async fn run(mut self, http: &Http, out: &Shared<'_>) -> Fault {
+    /// Opens the connection, sends the dialect's hello and reads until it ends. Never waits for `out`.
+    pub(in crate::providers) async fn run(mut self, http: &Http, out: &SharedSink<'_>) -> Fault {
         let mut socket = match http.open(&self.dialect.url()).await {
             Ok(socket) => socket,
             Err(fault) => return fault,
@@ -67,16 +67,16 @@ impl<D: Push> Connection<D> {
         let Limits { silence, no_tick, .. } = self.limits;
         let mut heard = Instant::now();
         let mut ticked = heard;
-        let mut speech = Speech::new(self.dialect.hello(), self.dialect.keepalive(), heard);
+        let mut queue = SendQueue::new(self.dialect.hello(), self.dialect.keepalive(), heard);
         loop {
-            let turn = speech.due();
+            let turn = queue.due();
             let frame = tokio::select! {
                 frame = socket.next() => frame,
                 () = sleep_until(heard + silence) => return retry(format!("silent for {silence:?}")),
                 () = sleep_until(ticked + no_tick) => return retry(format!("no price for {no_tick:?}")),
                 () = sleep_until(turn.unwrap_or(heard)), if turn.is_some() => {
-                    if let Some(line) = speech.next(Instant::now())
-                        && let Err(fault) = say(&mut socket, line).await
+                    if let Some(line) = queue.next(Instant::now())
+                        && let Err(fault) = send(&mut socket, line).await
                     {
                         return fault;
                     }
@@ -92,48 +92,48 @@ impl<D: Push> Connection<D> {
         }
     }
 
-    /// Reads one frame; says whether there was a price in it.
-    fn take(&mut self, frame: Option<Result<Message, WsError>>, out: &Shared<'_>) -> Result<bool, Fault> {
+    /// Reads one frame; returns whether it contained a price.
+    fn take(&mut self, frame: Option<Result<Message, WsError>>, out: &SharedSink<'_>) -> Result<bool, Fault> {
         let message = match frame {
             None => return Err(retry("the stream ended".to_owned())),
             Some(Err(error)) => return Err(retry(one_line(&error.to_string()))),
             Some(Ok(Message::Close(frame))) => return Err(closed(frame)),
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => message.into_data(),
-            // A ping's answer is queued by the library and goes out with the next read, which is now.
+            // The library queues the answer to a ping and sends it with the next read, which follows.
             Some(Ok(_)) => return Ok(false),
         };
         let mut out = out.lock();
         out.raw(&message);
-        let mut ear = Ear { out: &mut **out, numbers: &mut self.numbers, ticked: false };
-        match self.dialect.read(&message, &mut ear) {
+        let mut sink = TickWatch { out: &mut **out, numbers: &mut self.numbers, ticked: false };
+        match self.dialect.read(&message, &mut sink) {
             Ok(()) => {}
-            Err(Fault::Skip(why)) => ear.bad(why),
-            // It will go, but has not gone: it is read on while another one is opened.
+            Err(Fault::Skip(why)) => sink.bad(why),
+            // The source will close the connection but has not yet: it is read on while another one is opened.
             Err(Fault::Reconnect(why)) => self.signs.send_modify(|signs| signs.leave = Some(why)),
             Err(fault) => return Err(fault),
         }
-        if ear.ticked && !self.signs.borrow().ticked {
+        if sink.ticked && !self.signs.borrow().ticked {
             self.signs.send_modify(|signs| signs.ticked = true);
         }
-        Ok(ear.ticked)
+        Ok(sink.ticked)
     }
 }
 
-/// What we say on a connection and when: hello, then that we are still there; never two things at once.
-struct Speech {
+/// What to send on a connection and when: hello, then keep-alive messages, with a pause between any two.
+struct SendQueue {
     hello: VecDeque<String>,
     keepalive: Option<(Duration, String)>,
-    /// Not before this.
+    /// When the next message may be sent.
     next: Instant,
 }
 
-impl Speech {
+impl SendQueue {
     fn new(hello: Vec<String>, keepalive: Option<(Duration, String)>, now: Instant) -> Self {
-        let mut speech = Self { hello: hello.into(), keepalive, next: now };
-        if speech.hello.is_empty() {
-            speech.next += speech.rest();
+        let mut queue = Self { hello: hello.into(), keepalive, next: now };
+        if queue.hello.is_empty() {
+            queue.next += queue.rest();
         }
-        speech
+        queue
     }
 
     fn rest(&self) -> Duration {
@@ -151,14 +151,14 @@ impl Speech {
     }
 }
 
-/// Notices prices on their way. One that is said again and again keeps no connection: its source is stuck.
-struct Ear<'a> {
+/// Notices prices on their way. A price repeated again and again does not keep a connection alive: its source is stuck.
+struct TickWatch<'a> {
     out: &'a mut dyn Sink,
     numbers: &'a mut BTreeMap<Symbol, u64>,
     ticked: bool,
 }
 
-impl Sink for Ear<'_> {
+impl Sink for TickWatch<'_> {
     fn tick(&mut self, tick: Tick) {
         let repeated = tick.seq.is_some_and(|seq| self.numbers.insert(tick.symbol.clone(), seq) == Some(seq));
         self.ticked |= !repeated;
@@ -172,7 +172,7 @@ impl Sink for Ear<'_> {
     }
 }
 
-async fn say(socket: &mut Socket, line: String) -> Result<(), Fault> {
+async fn send(socket: &mut Socket, line: String) -> Result<(), Fault> {
     match timeout(SEND, socket.send(Message::text(line))).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(retry(one_line(&error.to_string()))),
@@ -200,10 +200,10 @@ mod tests {
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         let said = |hello: &[&str], keepalive: Option<u64>| {
             let keepalive = keepalive.map(|every| (s(every), "k".to_owned()));
-            let mut speech = Speech::new(words(hello), keepalive, begin);
+            let mut queue = SendQueue::new(words(hello), keepalive, begin);
             let mut said = Vec::new();
-            while let (Some(due), true) = (speech.due(), said.len() < 5) {
-                said.push(((due - begin).as_millis(), speech.next(due).unwrap()));
+            while let (Some(due), true) = (queue.due(), said.len() < 5) {
+                said.push(((due - begin).as_millis(), queue.next(due).unwrap()));
             }
             said.into_iter().map(|(at, word)| format!("{at} {word}")).collect::<Vec<_>>()
         };

@@ -1,4 +1,4 @@
-//! From JSON to prices and stamps without a float in between.
+//! Reads prices and time stamps from JSON without a float in between.
 
 use crate::model::{Price, Wall, one_line};
 use crate::providers::Fault;
@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// 2009-01-03, the first block, and 2100, in milliseconds: nothing outside is a stamp of a bitcoin price.
+/// 2009-01-03, the first block, to 2100, in milliseconds: the range of valid time stamps.
 const STAMPS: std::ops::Range<i64> = 1_230_940_800_000..4_102_444_800_000;
 
-/// The digits of a JSON string or number, as they stand there.
+/// Reads a price from a JSON string or number, digit by digit.
 ///
 /// # Errors
 /// [`Fault::Skip`] for anything that is no price.
@@ -18,7 +18,7 @@ pub(in crate::providers) fn price(raw: &RawValue) -> Result<Price, Fault> {
     Price::parse(&text).map_err(|error| Fault::Skip(format!("price {:.40}: {error}", text)))
 }
 
-/// A price that may be left out: `None` for one that is absent, zero or no price.
+/// Reads an optional price: `None` if it is absent, zero or no price.
 pub(in crate::providers) fn maybe(raw: Option<&RawValue>) -> Option<Price> {
     raw.and_then(|raw| price(raw).ok())
 }
@@ -26,32 +26,32 @@ pub(in crate::providers) fn maybe(raw: Option<&RawValue>) -> Option<Price> {
 fn text(raw: &RawValue) -> Result<Cow<'_, str>, Fault> {
     let text = raw.get();
     if text.starts_with('"') {
-        // With escapes it is not borrowable, and no source escapes digits.
+        // A string with escapes cannot be borrowed, and no source escapes digits.
         return serde_json::from_str::<&str>(text).map(Cow::Borrowed).map_err(|error| skip(&error));
     }
     Ok(Cow::Borrowed(text))
 }
 
-/// A stamp in milliseconds or microseconds since 1970; `None` when it cannot be one.
+/// A time stamp in milliseconds or microseconds since 1970; `None` if it is out of range.
 pub(in crate::providers) fn stamp(number: i64) -> Option<Wall> {
     let millis = if number > 100_000_000_000_000 { number / 1000 } else { number };
     STAMPS.contains(&millis).then_some(Wall(millis))
 }
 
-/// A stamp as RFC 3339 has it; `None` when it cannot be one.
+/// A time stamp in RFC 3339; `None` if it is invalid or out of range.
 pub(in crate::providers) fn rfc3339(text: &str) -> Option<Wall> {
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond).and_then(stamp)
 }
 
-/// A message, or an answer's body.
+/// Parses a message, or the body of an answer.
 ///
 /// # Errors
-/// [`Fault::Skip`] when it is not what it should be.
+/// [`Fault::Skip`] if it has another form.
 pub(in crate::providers) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Fault> {
     serde_json::from_slice(bytes).map_err(|error| skip(&error))
 }
 
-/// What serde says of a message that is not what it should be.
+/// The fault for a message that serde cannot parse.
 pub(in crate::providers) fn skip(error: &serde_json::Error) -> Fault {
     Fault::Skip(one_line(&error.to_string()))
 }

@@ -1,42 +1,42 @@
-//! REST that tells one pair at a time: one question per pair, in turn.
+//! REST that gives one pair at a time: one request per pair, in turn.
 
-use super::pairs::{Pairs, Said, Wanted};
+use super::pairs::{PairPrice, Pairs, Wanted};
 use super::poll::Poll;
 use super::reply::Reply;
 use crate::model::Symbol;
 use crate::providers::{Fault, Sink};
 use std::time::Duration;
 
-/// How one pair is asked for and how the answer reads. Pure.
+/// How one pair is requested and how the answer reads. Pure.
 pub(in crate::providers) trait Ask: Send + 'static {
     /// The address of `pair`'s price.
     fn url(&self, pair: &Symbol) -> String;
 
-    /// Reads an answer of any status to the question for `pair`.
+    /// Reads an answer of any status to the request for `pair`.
     ///
     /// # Errors
-    /// What is wrong with it.
-    fn read(&self, pair: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault>;
+    /// What is wrong with the answer.
+    fn read(&self, pair: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault>;
 }
 
-/// All pairs, one after the other.
+/// Polls all pairs, one after the other.
 pub(in crate::providers) struct Each<A> {
     ask: A,
     pairs: Pairs,
     at: usize,
-    /// Answers in a row that refused.
+    /// Refusals in a row.
     refused: usize,
     every: Duration,
 }
 
 impl<A: Ask> Each<A> {
-    /// Each pair is asked for once in `every`.
+    /// Requests each pair once in `every`.
     pub(in crate::providers) fn new(ask: A, wanted: &Wanted, every: Duration) -> Self {
         let pairs = Pairs::new(wanted, |pair| ask.url(pair));
         Self { ask, pairs, at: 0, refused: 0, every }
     }
 
-    /// A refusal ends the session when every pair has been refused: one bad symbol takes no price from the others.
+    /// Ends the session only if every pair has been refused: one bad symbol does not affect the others.
     fn refuse(&mut self, why: String) -> Fault {
         self.refused += 1;
         if self.refused < self.pairs.len() {
@@ -80,16 +80,16 @@ mod tests {
     use crate::model::Price;
     use crate::providers::tests::battery::Heard;
 
-    /// The status is the price.
+    /// Its price is the status of the answer.
     struct Status;
 
     impl Ask for Status {
         fn url(&self, pair: &Symbol) -> String {
             pair.as_str().to_owned()
         }
-        fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<Said, Fault> {
+        fn read(&self, _: &Symbol, reply: &Reply<'_>) -> Result<PairPrice, Fault> {
             let price = Price::parse(&reply.status.to_string()).unwrap();
-            reply.fault().map_or(Ok(Said { price, bid: None, ask: None, time: None, seq: None }), Err)
+            reply.fault().map_or(Ok(PairPrice { price, bid: None, ask: None, time: None, seq: None }), Err)
         }
     }
 

@@ -1,5 +1,5 @@
-//! The one HTTP client: requests and WebSocket handshakes with every limit set. TLS, proxies of the environment
-//! and the checks of certificates are the same for both, because a stream begins as a request of this client.
+//! The only HTTP client: requests and WebSocket handshakes with all limits set. TLS, the environment's proxies and the
+//! checks of certificates are the same for both, because a stream begins as a request of this client.
 
 use super::budget::Hosts;
 use super::reply::Reply;
@@ -19,26 +19,26 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// From the name to the TCP (and TLS) connection.
 const CONNECT: Duration = Duration::from_secs(2);
-/// A request from its beginning to the last byte of the body; a stream to its 101.
+/// From the beginning of a request to the last byte of the body; for a stream to its 101.
 const WHOLE: Duration = Duration::from_secs(5);
-/// Largest body and largest message. Nothing is inflated: no encoding is asked for, so none is undone.
+/// Largest body and largest message. No encoding is requested, so nothing is inflated.
 pub(in crate::providers) const LARGEST: usize = 256 * 1024;
-/// So many redirects are followed, on the same host only.
+/// Most redirects in a row, on the same host only.
 const REDIRECTS: usize = 3;
 
 /// An open stream.
 pub(in crate::providers) type Socket = WebSocketStream<reqwest::Upgraded>;
 
-/// Whether the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`) are used.
+/// Whether the environment's proxies (`HTTPS_PROXY`, `NO_PROXY`) are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxies {
-    /// As everywhere.
+    /// Used, as in other programs.
     Environment,
-    /// Straight to the host; for tests.
+    /// Ignored: straight to the host, for tests.
     Ignored,
 }
 
-/// The client, built when it is first needed: a cluster that asks nobody needs no root certificates.
+/// The client, built when it is first needed: without requests no root certificates are read.
 #[derive(Debug)]
 pub struct Http {
     client: OnceLock<Client>,
@@ -52,7 +52,7 @@ pub(in crate::providers) struct Answer {
     status: StatusCode,
     retry_after: Option<Duration>,
     body: Vec<u8>,
-    /// What it tells of the limit.
+    /// The used part of the limit, if the answer tells it.
     pub budget: Option<Budget>,
 }
 
@@ -63,19 +63,19 @@ impl Answer {
 }
 
 impl Http {
-    /// Nothing is opened yet.
+    /// A client that has opened nothing yet.
     #[must_use]
     pub fn new(proxies: Proxies) -> Self {
         Self { client: OnceLock::new(), proxies, whole: WHOLE, hosts: Hosts::default() }
     }
 
-    /// Straight to the host, with another limit for whole requests.
+    /// A client without proxies, with another time-out of whole requests.
     #[cfg(test)]
     pub(crate) fn within(whole: Duration) -> Arc<Self> {
         Arc::new(Self { whole, ..Self::new(Proxies::Ignored) })
     }
 
-    /// Whether the proxies of the environment are used.
+    /// Whether the environment's proxies are used.
     pub(in crate::providers) fn uses_proxies(&self) -> bool {
         self.proxies == Proxies::Environment
     }
@@ -84,7 +84,7 @@ impl Http {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        // Another part of the process may have installed it before: the same one.
+        // Another part of the process may have installed it already: the same one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let builder = Client::builder()
             .connect_timeout(CONNECT)
@@ -96,11 +96,11 @@ impl Http {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// `GET url`, the whole answer.
+    /// Gets `url` and reads the whole answer.
     ///
     /// # Errors
-    /// [`Fault::Retry`] when there is none within the limits; a status is no error here. [`Fault::Wait`] while the
-    /// host is to be left alone.
+    /// [`Fault::Retry`] if there is none within the limits; a status is no error here. [`Fault::Wait`] while the host
+    /// is blocked.
     pub(in crate::providers) async fn get(&self, url: &str, headers: HeaderMap) -> Result<Answer, Fault> {
         self.hosts.check(&parse(url)?)?;
         let request = self.client()?.get(url).headers(headers);
@@ -112,10 +112,10 @@ impl Http {
     /// Opens the stream at a `ws://` or `wss://` address.
     ///
     /// # Errors
-    /// What the status means when the upgrade is refused, else [`Fault::Retry`]. [`Fault::Wait`] while the host is
-    /// to be left alone.
+    /// The meaning of the status if the upgrade is refused, else [`Fault::Retry`]. [`Fault::Wait`] while the host is
+    /// blocked.
     pub(in crate::providers) async fn open(&self, url: &str) -> Result<Socket, Fault> {
-        // The schemes differ in nothing but the name: `ws` is `http`, `wss` is `https`.
+        // The schemes differ only in name: `ws` is `http`, `wss` is `https`.
         let url = url.strip_prefix("ws").map_or_else(|| url.to_owned(), |rest| format!("http{rest}"));
         self.hosts.check(&parse(&url)?)?;
         timeout(self.whole, self.handshake(&url))
@@ -123,8 +123,8 @@ impl Http {
             .unwrap_or_else(|_| Err(Fault::Retry(format!("no stream within {:?}", self.whole))))
     }
 
-    /// Where `fault` tells of a limit, whoever shares this client leaves the host of `url` alone. A limit is the
-    /// host's, whichever of us met it; an outage (5xx) may be of one service.
+    /// Blocks the host of `url` for all users of this client if `fault` tells of a limit. A limit belongs to the host;
+    /// an outage (5xx) may belong to one service.
     pub(in crate::providers) fn obey(&self, url: &str, status: u16, fault: &Fault) {
         if let (Fault::Wait(time, why), Ok(url), ..500) = (fault, parse(url), status) {
             self.hosts.close(&url, *time, why);
@@ -187,13 +187,13 @@ async fn whole(mut response: Response) -> Result<Answer, Fault> {
     Ok(Answer { status, retry_after, body, budget })
 }
 
-/// `Retry-After` in seconds (all exchanges say it so); the form with a date counts as absent.
+/// `Retry-After` in seconds (as all exchanges send it); the form with a date is ignored.
 fn seconds(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     text.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// Stays on the host, and never goes from https to http. What is not followed is read as the status it is.
+/// Follows redirects on the same host, but never from https to http. Any other redirect is read as the status it is.
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
     let stays = attempt.previous().first().is_some_and(|from| same_place(from, attempt.url()));
     if stays && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
@@ -205,7 +205,7 @@ fn same_place(from: &Url, to: &Url) -> bool {
     from.host() == to.host() && (safer || (from.scheme() == to.scheme() && same_port))
 }
 
-/// A header that no log shows.
+/// A header that is hidden in logs.
 pub(in crate::providers) fn secret(
     name: &'static str,
     value: &str,
@@ -216,7 +216,7 @@ pub(in crate::providers) fn secret(
     Ok((HeaderName::from_static(name), value))
 }
 
-/// What went wrong, down to the first cause; without the address, which the log has already.
+/// The error down to its first cause, without the address, which the log has already.
 fn chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -252,7 +252,7 @@ pub(in crate::providers) mod tests {
         assert_eq!(of("-1"), None);
     }
 
-    /// A server with a certificate that nobody signed.
+    /// A server with a self-signed certificate.
     pub(in crate::providers) async fn impostor() -> std::io::Result<std::net::SocketAddr> {
         use rustls::pki_types::pem::PemObject;
         use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -1,4 +1,4 @@
-//! What speaks to exchanges: HTTP, WebSocket, their limits, and what their answers have in common.
+//! The connections to exchanges: HTTP, WebSocket, their limits, and what the exchanges' answers have in common.
 
 pub(super) mod budget;
 pub(super) mod connection;

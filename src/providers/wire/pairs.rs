@@ -1,4 +1,4 @@
-//! What an exchange is asked for, under its own names: what every dialect of an exchange needs.
+//! The requested pairs under an exchange's own codes.
 
 use crate::model::{Price, Symbol, Wall, one_line};
 use crate::providers::{Fault, Sink, Tick};
@@ -10,25 +10,25 @@ pub(in crate::providers) type Wanted = [(Symbol, Symbol)];
 #[derive(Clone)]
 pub(in crate::providers) struct Pairs(Vec<Asked>);
 
-/// A pair and what is known of it between two messages.
+/// A pair and its state between two messages.
 #[derive(Clone)]
 pub(in crate::providers) struct Asked {
-    /// What the exchange calls it (`BTCUSDT`, `BTC/USD`).
+    /// The exchange's code (`BTCUSDT`, `BTC/USD`).
     pub code: String,
-    /// What it really is.
+    /// The pair.
     pub pair: Symbol,
     /// The symbols that it stands for.
     symbols: Vec<Symbol>,
-    /// The best bid, for exchanges that tell it in a message of its own.
+    /// The best bid, for exchanges that send it in a message of its own.
     pub bid: Option<Price>,
     /// The best ask, likewise.
     pub ask: Option<Price>,
     refused: bool,
 }
 
-/// What a message says of a pair.
+/// The content of a message about a pair.
 #[derive(Clone, Copy)]
-pub(in crate::providers) struct Said {
+pub(in crate::providers) struct PairPrice {
     pub price: Price,
     pub bid: Option<Price>,
     pub ask: Option<Price>,
@@ -37,10 +37,10 @@ pub(in crate::providers) struct Said {
 }
 
 impl Asked {
-    /// Tells what was said, for every symbol that the pair stands for.
-    pub(in crate::providers) fn tell(&mut self, said: &Said, out: &mut dyn Sink) {
+    /// Passes a price on, for every symbol that the pair stands for.
+    pub(in crate::providers) fn tell(&mut self, said: &PairPrice, out: &mut dyn Sink) {
         self.refused = false;
-        let (pair, Said { price, bid, ask, time, seq }) = (&self.pair, *said);
+        let (pair, PairPrice { price, bid, ask, time, seq }) = (&self.pair, *said);
         for symbol in &self.symbols {
             out.tick(Tick { symbol: symbol.clone(), pair: pair.clone(), price, bid, ask, time, seq });
         }
@@ -48,7 +48,7 @@ impl Asked {
 }
 
 impl Pairs {
-    /// `code` is what the exchange calls a pair.
+    /// `code` converts a pair to the exchange's code.
     pub(in crate::providers) fn new(wanted: &Wanted, code: impl Fn(&Symbol) -> String) -> Self {
         let mut all: Vec<Asked> = Vec::new();
         for (symbol, pair) in wanted {
@@ -67,7 +67,7 @@ impl Pairs {
         Self(all)
     }
 
-    /// What the exchange calls them.
+    /// The exchange's codes.
     pub(in crate::providers) fn codes(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|asked| asked.code.as_str())
     }
@@ -76,7 +76,7 @@ impl Pairs {
         self.0.len()
     }
 
-    /// The one at that place, round and round.
+    /// The pair at a position, counted in circles.
     pub(in crate::providers) fn turn(&self, at: usize) -> Option<&Asked> {
         self.0.get(at.checked_rem(self.0.len())?)
     }
@@ -86,16 +86,18 @@ impl Pairs {
         self.0.get_mut(at.checked_rem(many)?)
     }
 
+    /// The pair with this code.
+    ///
     /// # Errors
-    /// [`Fault::Skip`] when nobody asked for it.
+    /// [`Fault::Skip`] if it was not requested.
     pub(in crate::providers) fn get(&mut self, code: Option<&str>) -> Result<&mut Asked, Fault> {
         let code = code.ok_or_else(|| Fault::Skip("no symbol".to_owned()))?;
         let asked = self.0.iter_mut().find(|asked| asked.code == code);
         asked.ok_or_else(|| Fault::Skip(format!("nobody asked for {}", one_line(code))))
     }
 
-    /// The exchange will not tell this pair (`None`: it does not say which). That ends the session when it tells
-    /// none of those asked for; one bad symbol takes no price from the others.
+    /// Records that the exchange refused this pair (`None`: it does not say which). Ends the session if all pairs are
+    /// refused; one bad symbol does not affect the others.
     pub(in crate::providers) fn refuse(&mut self, code: Option<&str>, why: String) -> Fault {
         if let Some(asked) = self.0.iter_mut().find(|asked| Some(asked.code.as_str()) == code) {
             asked.refused = true;
@@ -118,8 +120,8 @@ mod tests {
         Pairs::new(&all.iter().map(both).collect::<Vec<_>>(), |pair| pair.as_str().to_owned())
     }
 
-    fn said() -> Said {
-        Said { price: Price::parse("1").unwrap(), bid: None, ask: None, time: None, seq: None }
+    fn said() -> PairPrice {
+        PairPrice { price: Price::parse("1").unwrap(), bid: None, ask: None, time: None, seq: None }
     }
 
     const BTC: (&str, &str) = ("BTC-USD", "BTC-USD");

@@ -1,4 +1,4 @@
-//! The driver of sources that are asked.
+//! Polls a source: the driver of dialects that are asked.
 
 use super::reply::Reply;
 use crate::providers::{Fault, Http, PriceProvider, Sink};
@@ -8,33 +8,33 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Nobody is asked more often.
+/// Shortest interval between two requests.
 const SHORTEST: Duration = Duration::from_millis(10);
 
 /// How an exchange is asked and how its answer reads. Pure: no socket, no clock.
 pub(in crate::providers) trait Poll: Send + 'static {
-    /// What to get.
+    /// The address.
     fn url(&self) -> String;
 
-    /// What to send with it.
+    /// The headers of the request.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when it cannot be said, a key with a line break for instance.
+    /// [`Fault::Refused`] if they cannot be sent, for instance a key with a line break.
     fn headers(&self) -> Result<HeaderMap, Fault> {
         Ok(HeaderMap::new())
     }
 
-    /// From one question to the next.
+    /// The interval between two requests.
     fn every(&self) -> Duration;
 
     /// Reads an answer of any status.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the answer.
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault>;
 }
 
-/// A dialect with its questions.
+/// A dialect with the client that asks for it.
 pub(in crate::providers) struct Polled<D> {
     dialect: D,
     http: Arc<Http>,
@@ -45,7 +45,7 @@ impl<D: Poll> Polled<D> {
         Self { dialect, http }
     }
 
-    /// One question; says when the next one may follow at the earliest.
+    /// Sends one request; returns when the next one may follow at the earliest.
     async fn ask(&mut self, out: &mut dyn Sink) -> Result<Duration, Fault> {
         let (url, every) = (self.dialect.url(), self.dialect.every().max(SHORTEST));
         let answer = self.http.get(&url, self.dialect.headers()?).await?;

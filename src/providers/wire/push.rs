@@ -1,20 +1,20 @@
-//! Sources that push: how they are listened to, and how their messages read.
+//! Sources that push: how to subscribe, and how their messages read.
 
 use crate::providers::{Fault, Sink};
 use std::time::Duration;
 
-/// How an exchange is listened to and how its messages read. Pure: no socket, no clock. What it remembers belongs
-/// to one connection: each begins with a clone of the dialect in its first state.
+/// How to subscribe to an exchange and how its messages read. Pure: no socket, no clock. Its state belongs to one
+/// connection: each begins with a clone of the dialect in its first state.
 pub(in crate::providers) trait Push: Clone + Send + Sync + 'static {
-    /// Where, `wss://...`.
+    /// The address, `wss://...`.
     fn url(&self) -> String;
 
-    /// What is said first, with a pause between two messages.
+    /// The first messages, sent with a pause in between.
     fn hello(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// What is said every so often.
+    /// The keep-alive message and its interval.
     fn keepalive(&self) -> Option<(Duration, String)> {
         None
     }
@@ -22,18 +22,18 @@ pub(in crate::providers) trait Push: Clone + Send + Sync + 'static {
     /// Reads a message.
     ///
     /// # Errors
-    /// What is wrong with it. [`Fault::Skip`] is counted, [`Fault::Reconnect`] makes the driver open another
-    /// connection while this one is read on, everything else ends the connection.
+    /// What is wrong with the message. [`Fault::Skip`] is counted, [`Fault::Reconnect`] makes the driver open another
+    /// connection while this one is read on, any other fault ends the connection.
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault>;
 }
 
-/// The reading half of a [`Push`], which as a whole is cloned and so cannot be an object.
-pub(in crate::providers) trait Listen: Send {
+/// The reading half of a [`Push`], which as a whole is `Clone` and so cannot be an object.
+pub(in crate::providers) trait MessageReader: Send {
     /// See [`Push::read`].
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault>;
 }
 
-impl<D: Push> Listen for D {
+impl<D: Push> MessageReader for D {
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {
         Push::read(self, message, out)
     }
@@ -42,10 +42,10 @@ impl<D: Push> Listen for D {
 /// When a connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::providers) struct Limits {
-    /// Without any frame for so long it is dead.
+    /// Longest time without a frame.
     pub silence: Duration,
-    /// Without a price for so long it is useless, heartbeats or not.
+    /// Longest time without a price, whether heartbeats arrive or not.
     pub no_tick: Duration,
-    /// After so long a new one takes its place; zero: never.
+    /// The age at which a new connection replaces it; zero: never.
     pub renew_after: Duration,
 }

@@ -1,14 +1,14 @@
-//! The driver of sources that push: a WebSocket, read without a pause, and replaced by another one before the
-//! exchange cuts it. Make before break: the old one is read until the new one gives prices.
+//! The driver of sources that push: a WebSocket that is read without a pause, and replaced before the exchange closes
+//! it. Make before break: the old connection is read until the new one gives prices.
 //!
 //! ```text
 //! old   ──ticks──ticks──ticks──ticks──ticks─┐ dropped at the first tick of the new one
 //! new          due ─▶ open, hello ─── tick ─┴─ticks──ticks──▶
 //! ```
 //!
-//! There is never more than one connection beside the one that is read.
+//! At most one new connection exists beside the current one.
 
-use super::connection::{Connection, Shared, Signs};
+use super::connection::{Connection, SharedSink, Signs};
 use super::push::{Limits, Push};
 use crate::model::Backoff;
 use crate::providers::{Fault, Http, PriceProvider, Sink};
@@ -20,25 +20,25 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// How often another connection may be opened within a session: at once when the last one is long ago, else later
-/// and later.
+/// Limits how often a connection is replaced within a session: at once if the last time is long ago, else with growing
+/// pauses.
 #[derive(Clone, Debug)]
-struct Pace {
+struct RenewalPace {
     backoff: Backoff,
-    /// As long ago is long ago. More than the longest pause, or the pauses would never grow.
+    /// The time after which the pauses begin anew. Longer than the longest pause, or they would never grow.
     calm: Duration,
     last: Instant,
 }
 
-/// After a refusal, as between sessions.
+/// Pause after a refusal, as between sessions.
 const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
 
-impl Pace {
+impl RenewalPace {
     fn new(min: Duration, max: Duration) -> Self {
         Self { backoff: Backoff::new(min, max), calm: max * 2, last: Instant::now() }
     }
 
-    /// When the next one may be opened.
+    /// When the next connection may be opened.
     fn next(&mut self, now: Instant) -> Instant {
         if now.duration_since(self.last) >= self.calm {
             self.backoff.reset();
@@ -53,20 +53,20 @@ pub(in crate::providers) struct Pushed<D> {
     dialect: D,
     limits: Limits,
     http: Arc<Http>,
-    /// Shortest and longest pause between two renewals that come too soon.
+    /// Shortest and longest pause between two replacements that come too soon.
     pauses: (Duration, Duration),
 }
 
-/// A connection that is read.
-struct Running<'a> {
+/// A connection that is being read.
+struct RunningConnection<'a> {
     reading: Pin<Box<dyn Future<Output = Fault> + Send + 'a>>,
     signs: watch::Receiver<Signs>,
-    /// When it is old.
+    /// When it is to be replaced because of its age.
     old_at: Option<Instant>,
 }
 
-impl Running<'_> {
-    /// Returns when another one should take its place.
+impl RunningConnection<'_> {
+    /// Returns when another connection should replace it.
     async fn due(signs: &mut watch::Receiver<Signs>, old_at: Option<Instant>) {
         tokio::select! {
             true = holds(signs, |signs| signs.leave.is_some()) => {}
@@ -75,7 +75,7 @@ impl Running<'_> {
         }
     }
 
-    /// What it ended with, seen from the session: one that had said that it would go has gone as it said.
+    /// The session's fault: a connection that announced its end has ended as announced.
     fn end(&self, fault: Fault) -> Fault {
         match &self.signs.borrow().leave {
             Some(why) => Fault::Reconnect(why.clone()),
@@ -84,7 +84,7 @@ impl Running<'_> {
     }
 }
 
-/// Waits for a sign; false when the connection has ended without it.
+/// Waits for a state; false if the connection ended without reaching it.
 async fn holds(signs: &mut watch::Receiver<Signs>, sign: impl FnMut(&Signs) -> bool) -> bool {
     signs.wait_for(sign).await.is_ok()
 }
@@ -95,31 +95,31 @@ impl<D: Push> Pushed<D> {
         Self { dialect, limits, http, pauses }
     }
 
-    fn begin<'a>(&self, out: &'a Shared<'a>) -> Running<'a> {
+    fn begin<'a>(&self, out: &'a SharedSink<'a>) -> RunningConnection<'a> {
         let (sender, signs) = watch::channel(Signs::default());
         let (dialect, numbers) = (self.dialect.clone(), BTreeMap::new());
         let connection = Connection { dialect, limits: self.limits, signs: sender, numbers };
         let http = self.http.clone();
-        // Up to a tenth earlier, so that hosts that began together do not renew together; never later, for the
-        // exchange's cut comes soon after.
+        // Up to a tenth earlier, so that hosts that started together do not renew together; never later, for the
+        // exchange closes the connection soon after.
         let age = self.limits.renew_after.mul_f64(1.0 - fastrand::f64() / 10.0);
-        Running {
+        RunningConnection {
             reading: Box::pin(async move { connection.run(&http, out).await }),
             signs,
             old_at: (!age.is_zero()).then(|| Instant::now() + age),
         }
     }
 
-    /// Puts a new connection in the place of `current` as soon as it gives prices, or when `current` ends and the
-    /// new one is open. One that fails is tried again.
+    /// Replaces `current` by a new connection as soon as the new one gives prices, or when `current` ends and the new
+    /// one is open. A new connection that fails is tried again.
     ///
     /// # Errors
-    /// `current` has ended, and there is no other.
+    /// `current` has ended, and there is no other connection.
     async fn replace<'a>(
         &self,
-        current: &mut Running<'a>,
-        pace: &mut Pace,
-        out: &'a Shared<'a>,
+        current: &mut RunningConnection<'a>,
+        pace: &mut RenewalPace,
+        out: &'a SharedSink<'a>,
     ) -> Result<(), Fault> {
         let mut not_before = pace.next(Instant::now());
         let mut told = false;
@@ -131,7 +131,7 @@ impl<D: Push> Pushed<D> {
             }
             pace.last = Instant::now();
             let mut fresh = self.begin(out);
-            // In this order: after the first price of the new one there is none of the old one.
+            // In this order: after the new connection's first price the old one gives none.
             let fault = tokio::select! {
                 biased;
                 true = holds(&mut fresh.signs, |signs| signs.ticked) => {
@@ -163,14 +163,14 @@ impl<D: Push> Pushed<D> {
 #[async_trait]
 impl<D: Push> PriceProvider for Pushed<D> {
     async fn session(&mut self, out: &mut dyn Sink) -> Fault {
-        let out = Shared::new(out);
-        let mut pace = Pace::new(self.pauses.0, self.pauses.1);
+        let out = SharedSink::new(out);
+        let mut pace = RenewalPace::new(self.pauses.0, self.pauses.1);
         let mut current = self.begin(&out);
         loop {
             tokio::select! {
                 biased;
                 fault = &mut current.reading => return current.end(fault),
-                () = Running::due(&mut current.signs, current.old_at) => {}
+                () = RunningConnection::due(&mut current.signs, current.old_at) => {}
             }
             if let Err(fault) = self.replace(&mut current, &mut pace, &out).await {
                 return fault;

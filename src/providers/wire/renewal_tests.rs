@@ -256,7 +256,7 @@ async fn servers_that_all_send_everybody_away_are_not_stormed() {
 #[test]
 fn renewals_that_come_too_soon_are_later_and_later() {
     let (s, begin) = (Duration::from_secs, Instant::now());
-    let mut pace = Pace::new(s(1), s(30));
+    let mut pace = RenewalPace::new(s(1), s(30));
     pace.last = begin;
     let mut pauses = Vec::new();
     for _ in 0..8 {

@@ -1,4 +1,4 @@
-//! An HTTP answer, and what its status means.
+//! An HTTP answer, and the meaning of its status.
 
 use super::digits;
 use crate::model::one_line;
@@ -6,28 +6,28 @@ use crate::providers::Fault;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// An HTTP answer, read whole.
+/// A complete HTTP answer.
 #[derive(Clone, Debug)]
 pub(in crate::providers) struct Reply<'a> {
     /// The status.
     pub status: u16,
-    /// `Retry-After`, where it is a number of seconds.
+    /// `Retry-After`, if it is a number of seconds.
     pub retry_after: Option<Duration>,
     /// The body.
     pub body: &'a [u8],
 }
 
 impl<'a> Reply<'a> {
-    /// The body of a good answer, where the status is enough to tell a good one.
+    /// Parses the body of a successful answer, for sources whose status is reliable.
     ///
     /// # Errors
-    /// What the status means, or [`Fault::Skip`] for a body that is not what it should be.
+    /// The meaning of the status, or [`Fault::Skip`] for a body of another form.
     pub(in crate::providers) fn good<T: Deserialize<'a>>(&self) -> Result<T, Fault> {
         self.fault().map_or_else(|| digits::parse(self.body), Err)
     }
 
-    /// What a status other than success means everywhere (RFC 9110; 418 and 451 as Binance uses them). `None`
-    /// for 2xx.
+    /// The meaning of a status other than success, where sources do not differ (RFC 9110; 418 and 451 as Binance uses
+    /// them). `None` for 2xx.
     pub(in crate::providers) fn fault(&self) -> Option<Fault> {
         let why = || self.excerpt();
         let or = |seconds| self.retry_after.unwrap_or(Duration::from_secs(seconds));
@@ -44,7 +44,7 @@ impl<'a> Reply<'a> {
         })
     }
 
-    /// Status and the beginning of the body, fit for one line of a log: no control characters, no markup.
+    /// The status and the beginning of the body, fit for one line of a log: no control characters, no markup.
     pub(in crate::providers) fn excerpt(&self) -> String {
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(400)]);
         let text = text.trim_start_matches('\u{feff}').trim();

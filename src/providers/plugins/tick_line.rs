@@ -1,8 +1,8 @@
-//! The grammar of recordings, one tick a line:
-//! `{"price":"61000.20","ts":1763640000123,"seq":7}`, a bare `61000.20`, `{}` for a sign of life, `#` for a comment.
+//! The grammar of programs and plain recordings, one tick a line: `{"price":"61000.20","ts":1763640000123,"seq":7}`, a
+//! bare `61000.20`, `{}` for a sign of life, `#` for a comment.
 //!
-//! Further members: `bid`, `ask`, `symbol`, `pair`, `recv_ns` (when it was received, nanoseconds since 1970).
-//! `ts` is the exchange's stamp in milliseconds. Unknown members are ignored.
+//! Further members: `bid`, `ask`, `symbol`, `pair`, `recv_ns` (time of reception, nanoseconds since 1970). `ts` is the
+//! exchange's time stamp in milliseconds. Unknown members are ignored.
 
 use crate::model::Symbol;
 use crate::providers::wire::digits;
@@ -13,13 +13,13 @@ use serde_json::value::RawValue;
 /// Longest line in bytes.
 pub(in crate::providers) const LONGEST: usize = 4096;
 
-/// A tick and when it was received then.
+/// A tick and its time of reception.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::providers) struct Line {
+pub(in crate::providers) struct TickLine {
     pub tick: Tick,
-    /// Whether it says itself which pair that is; else it is the symbol here.
+    /// Whether the line names its pair; if not, the pair is the symbol.
     pub paired: bool,
-    /// Nanoseconds since 1970; from `ts` where `recv_ns` is not there.
+    /// Nanoseconds since 1970; taken from `ts` if there is no `recv_ns`.
     pub at: Option<i64>,
 }
 
@@ -38,11 +38,11 @@ struct Members<'a> {
     seq: Option<u64>,
 }
 
-/// Reads a line; `None` when there is no tick in it. `symbol` is meant where the line names none.
+/// Reads a line; `None` if it contains no tick. `symbol` is the symbol of a line that names none.
 ///
 /// # Errors
-/// [`Fault::Skip`] for a line that is none of these.
-pub(in crate::providers) fn read(line: &[u8], symbol: &Symbol) -> Result<Option<Line>, Fault> {
+/// [`Fault::Skip`] for any other line.
+pub(in crate::providers) fn read(line: &[u8], symbol: &Symbol) -> Result<Option<TickLine>, Fault> {
     let line = line.trim_ascii();
     if line.is_empty() || line.starts_with(b"#") {
         return Ok(None);
@@ -74,7 +74,7 @@ pub(in crate::providers) fn read(line: &[u8], symbol: &Symbol) -> Result<Option<
         time: members.ts.and_then(digits::stamp),
         seq: members.seq,
     };
-    Ok(Some(Line { tick, paired, at: members.recv_ns.or_else(|| members.ts?.checked_mul(1_000_000)) }))
+    Ok(Some(TickLine { tick, paired, at: members.recv_ns.or_else(|| members.ts?.checked_mul(1_000_000)) }))
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::model::Wall;
 
-    fn of(line: &str) -> Result<Option<Line>, Fault> {
+    fn of(line: &str) -> Result<Option<TickLine>, Fault> {
         read(line.as_bytes(), &Symbol::new("BTC-USD").unwrap())
     }
 

@@ -1,4 +1,4 @@
-//! The file of a recording: appended to, locked, and replaced by an empty one when it is half of what all may be.
+//! The file of a recording: appended to, locked, and replaced by an empty one at half of the total limit.
 
 use crate::providers::recording::HEAD;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
@@ -8,41 +8,41 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Whether somebody has moved the file away is looked at so often.
+/// Pause between two checks whether the file was moved away.
 const LOOK: Duration = Duration::from_secs(1);
-/// What a new file may be for others, at most.
+/// Most permissions of a new file.
 const MODE: u32 = 0o640;
-/// What ends a line that a crash or a full disk has cut, so that no half of it reads as a whole one.
+/// Ends a line that a crash or a full disk has cut, so that its half does not read as a complete line.
 const TORN: &[u8] = b" # torn\n";
 
 /// Where to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub path: PathBuf,
-    /// Most bytes of one file; there are two.
+    /// Limit of one file in bytes; there are two.
     pub half: u64,
 }
 
-/// See the module.
-pub(super) struct Reel {
+/// An open recording.
+pub(super) struct RecordingFile {
     target: Target,
     file: File,
     size: u64,
     looked: Instant,
-    /// The disk is full at this size.
+    /// The size at which the disk is full.
     #[cfg(test)]
     full_at: Option<u64>,
 }
 
-impl Reel {
-    /// Opens it, to go on at its end.
+impl RecordingFile {
+    /// Opens the file for appending.
     ///
     /// # Errors
-    /// When it is no regular file, is not ours, or is being recorded to by somebody else.
+    /// The file is not regular, no recording, or locked by another process.
     pub(super) fn open(target: &Target) -> io::Result<Self> {
         let other = |why: &str| io::Error::other(why.to_owned());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
-        // A pipe must not keep us waiting, a terminal not become ours, a link not lead elsewhere.
+        // A pipe must not block, a terminal not become the controlling one, a link not lead elsewhere.
         let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
         let file = match open(&target.path, flags, Mode::from_raw_mode(MODE)) {
             Ok(descriptor) => File::from(descriptor),
@@ -55,7 +55,7 @@ impl Reel {
         }
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| other("another process records to it"))?;
-        let mut reel = Self {
+        let mut output = Self {
             target: target.clone(),
             size: about.len(),
             file,
@@ -63,16 +63,16 @@ impl Reel {
             #[cfg(test)]
             full_at: None,
         };
-        reel.mend()?;
+        output.mend()?;
         let mode = about.permissions().mode();
         if mode & 0o777 & !MODE != 0 {
-            // It is ours, so this works; if not, it is as it was.
-            let _ = reel.file.set_permissions(Permissions::from_mode(mode & MODE));
+            // Works for the file's owner; otherwise the mode stays as it was.
+            let _ = output.file.set_permissions(Permissions::from_mode(mode & MODE));
         }
-        Ok(reel)
+        Ok(output)
     }
 
-    /// Gives a new file its first line, and a torn last line its end.
+    /// Writes the first line of a new file, or the end of a torn last line.
     fn mend(&mut self) -> io::Result<()> {
         let mut head = vec![0; HEAD.len().min(usize::try_from(self.size).unwrap_or(usize::MAX))];
         self.file.read_exact_at(&mut head, 0)?;
@@ -87,7 +87,7 @@ impl Reel {
         if last == *b"\n" { Ok(()) } else { self.append(TORN) }
     }
 
-    /// Whether the file is still at its path; looked up once in a while.
+    /// Whether the file is still at its path; checked once in a while.
     pub(super) fn is_in_place(&mut self) -> bool {
         if self.looked.elapsed() < LOOK {
             return true;
@@ -100,10 +100,10 @@ impl Reel {
         (own.dev(), own.ino()) == (there.dev(), there.ino())
     }
 
-    /// Writes whole lines, and takes them from `left` once they are in the file.
+    /// Writes complete lines, and removes them from `left` once they are in the file.
     ///
     /// # Errors
-    /// What the system says; `left` begins with the line that is not whole in the file.
+    /// The system's; `left` begins with the line that is incomplete in the file.
     pub(super) fn write(&mut self, left: &mut &[u8]) -> io::Result<()> {
         while !left.is_empty() {
             let room = usize::try_from(self.target.half.saturating_sub(self.size)).unwrap_or(usize::MAX);
@@ -116,14 +116,14 @@ impl Reel {
                 continue;
             }
             if end == 0 {
-                // It fits into no file, for the limit has become smaller since it came.
+                // The line fits into no file: the limit was lowered after it came.
                 *left = &left[first_end(left)..];
                 self.append(b"# lost 1\n")?;
                 continue;
             }
             let before = self.size;
             let written = self.append(&left[..end]);
-            // Line ends tell how much of it is whole.
+            // Line ends tell how much is complete.
             let gone = usize::try_from(self.size - before).unwrap_or(end).min(end);
             *left = &left[last_end(&left[..gone])..];
             written?;
@@ -175,7 +175,7 @@ impl Reel {
         self.looked = Instant::now().checked_sub(LOOK).unwrap_or_else(Instant::now);
     }
 
-    /// The full file takes the place of the one before, and an empty one takes its own.
+    /// Renames the full file over the previous one, and starts an empty one.
     fn rotate(&mut self) -> io::Result<()> {
         std::fs::rename(&self.target.path, second(&self.target.path))?;
         *self = Self::open(&self.target)?;
@@ -183,7 +183,7 @@ impl Reel {
     }
 }
 
-impl Drop for Reel {
+impl Drop for RecordingFile {
     /// Unlocks the file. A program that is being started has a copy of the descriptor until it executes, so closing ours
     /// would leave the file locked for that long.
     fn drop(&mut self) {
@@ -198,12 +198,12 @@ pub(super) fn second(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// How many bytes the first line is.
+/// The length of the first line.
 fn first_end(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1)
 }
 
-/// How many bytes the whole lines among these are.
+/// The length of the complete lines.
 fn last_end(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
