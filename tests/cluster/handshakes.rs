@@ -54,6 +54,20 @@ async fn a_plain_get_on_the_http_port_answers_what_an_upgrade_would_get() {
 }
 
 #[tokio::test]
+async fn a_wrong_handshake_is_counted_as_refused() {
+    let cluster = cluster().workers(1).start().await;
+    let request = upgrade(PATH).without("Sec-WebSocket-Key");
+    assert_eq!(send_to(cluster.ws, &request).await.problem(), (400, "bad-handshake".into()));
+    crate::harness::eventually("it is in the metrics", async || {
+        let answer = cluster.administer(&get("/metrics")).await;
+        let metrics = answer.text();
+        let line = metrics.lines().find(|line| line.contains(r#"reason="bad-handshake""#)).map(str::to_owned);
+        line.filter(|line| line.ends_with(" 1")).map(|_| ()).ok_or_else(|| "no such line".to_owned())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_wrong_handshake_is_refused_as_http() {
     let cluster = cluster().start().await;
     let right = upgrade(PATH);

@@ -104,7 +104,7 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
     let acceptance = match handshake::check(request.method(), request.version(), request.headers()) {
         Ok(acceptance) => Some(acceptance),
         Err(refusal) if upgrade || request.method() != axum::http::Method::GET => {
-            return Ok(bad_handshake(refusal));
+            return Ok(bad_handshake(hub, refusal));
         }
         Err(_) => None,
     };
@@ -132,13 +132,13 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
     Ok(response)
 }
 
-fn bad_handshake(refusal: handshake::Refusal) -> Response {
+fn bad_handshake(hub: &Hub, refusal: handshake::Refusal) -> Response {
     let kind = match refusal {
         handshake::Refusal::Method => ProblemKind::MethodNotAllowed,
         handshake::Refusal::NoUpgrade | handshake::Refusal::Version => ProblemKind::UpgradeRequired,
         handshake::Refusal::HttpVersion | handshake::Refusal::Key => ProblemKind::BadHandshake,
     };
-    let mut response = kind.with(refusal.reason()).into_response();
+    let mut response = answer::counted(hub, kind.with(refusal.reason()));
     response.headers_mut().extend(refusal.headers());
     response
 }

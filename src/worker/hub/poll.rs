@@ -4,7 +4,7 @@
 use super::arrive::{Refused, arrive};
 use super::opening::{Greeting, Opening};
 use super::send::{OLD, Sent};
-use super::session::{Framing, Link, Request, Session};
+use super::session::{Framing, Link, Request};
 use super::sessions::SessionRef;
 use super::{Hub, Phase, State};
 use crate::model::Mono;
@@ -22,12 +22,55 @@ const PACE: Duration = Duration::from_secs(1);
 /// Messages that are not numbered and wait for the next poll, at most.
 const NOTICES: usize = 64;
 
+/// A deadline that moves with every poll, while the wheel has one entry for it. The entry is never further away than the
+/// shortest time to a deadline, so none has to be added when the deadline comes nearer.
+#[derive(Debug, Default)]
+struct Deadline {
+    due: Mono,
+    /// The entry in the wheel.
+    looks: Option<Mono>,
+}
+
+/// What an entry of the wheel means when its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// The deadline has another entry.
+    Stale,
+    /// Not yet: look again then.
+    Again(Mono),
+    /// The deadline is over.
+    Over,
+}
+
+impl Deadline {
+    /// Moves the deadline to `due`, which is no nearer than `shortest`; returns when to look if the wheel has no entry.
+    fn set(&mut self, due: Mono, shortest: Mono) -> Option<Mono> {
+        self.due = due;
+        let look = due.min(shortest);
+        let stands = self.looks.is_some_and(|looks| looks <= look);
+        if !stands {
+            self.looks = Some(look);
+        }
+        (!stands).then_some(look)
+    }
+
+    fn look(&mut self, now: Mono, shortest: Mono) -> Look {
+        if self.looks.is_none_or(|looks| looks > now) {
+            return Look::Stale;
+        }
+        self.looks = (self.due > now).then(|| self.due.min(shortest));
+        self.looks.map_or(Look::Over, Look::Again)
+    }
+}
+
 /// What a polling session has instead of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Polling {
     waiter: Option<oneshot::Sender<String>>,
-    /// Polls so far: tells the timers of one from those of the next.
+    /// Polls so far: tells the end of one from that of the next.
     asked: u32,
+    /// When the waiting poll is answered with whatever there is; if none waits, when the session ends.
+    deadline: Deadline,
     answered: Mono,
     /// Frames that are not numbered.
     notices: Vec<Bytes>,
@@ -142,7 +185,11 @@ impl State {
         poll.waiter = Some(sender);
         poll.asked = poll.asked.wrapping_add(1);
         let asked = poll.asked;
-        self.timers.poll_over(at, asked, now.after(self.config.poll.wait));
+        if let Some(look) =
+            poll.deadline.set(now.after(self.config.poll.wait), now.after(self.config.poll.gap))
+        {
+            self.timers.poll(at, look);
+        }
         self.news_for_poll(at);
         Some(Waiting { hub: hub.clone(), at, asked, answer })
     }
@@ -218,7 +265,10 @@ impl State {
         let Some(waiter) = poll.waiter.take_if(|waiter| !waiter.is_closed()) else { return };
         poll.waiter = None;
         poll.answered = now;
-        let asked = poll.asked;
+        let gap = now.after(self.config.poll.gap);
+        if let Some(look) = poll.deadline.set(gap, gap) {
+            self.timers.poll(at, look);
+        }
         let mut frames = std::mem::take(&mut poll.notices);
         let last = std::mem::take(&mut poll.last);
         let mut tickets = Vec::new();
@@ -243,7 +293,6 @@ impl State {
             let report = self.tickets.delivered(ticket);
             self.report(report);
         }
-        self.timers.poll_gap(at, asked, now.after(self.config.poll.gap));
     }
 
     /// The answer's JSON.
@@ -269,23 +318,60 @@ impl State {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Link::Poll(poll) = &mut session.link else { return };
         if poll.asked == asked && poll.waiter.take().is_some() {
-            self.timers.poll_gap(at, asked, clock::mono().after(self.config.poll.gap));
+            let gap = clock::mono().after(self.config.poll.gap);
+            let look = poll.deadline.set(gap, gap);
+            look.into_iter().for_each(|look| self.timers.poll(at, look));
         }
     }
 
-    /// A poll has waited for `poll.wait`.
-    pub(super) fn poll_over(&mut self, at: SessionRef, asked: u32) {
-        let same = |session: &Session| matches!(&session.link, Link::Poll(poll) if poll.asked == asked);
-        if self.sessions.get(at).is_some_and(same) {
-            self.speak_to_poll(at);
+    /// Looks at the deadline of a polling session: a poll has waited for `poll.wait`, or none has come for `poll.gap`.
+    pub(super) fn poll_due(&mut self, at: SessionRef, now: Mono) {
+        let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) else {
+            return;
+        };
+        match poll.deadline.look(now, now.after(self.config.poll.gap)) {
+            Look::Stale => {}
+            Look::Again(then) => self.timers.poll(at, then),
+            Look::Over if poll.waiter.is_some() => self.speak_to_poll(at),
+            Look::Over => self.end(at, Close::Silent),
         }
     }
+}
 
-    /// No poll has come for `poll.gap`.
-    pub(super) fn gap_over(&mut self, at: SessionRef, asked: u32) {
-        let Some(Link::Poll(poll)) = self.sessions.get(at).map(|session| &session.link) else { return };
-        if poll.asked == asked && poll.waiter.is_none() {
-            self.end(at, Close::Silent);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    const WAIT: u64 = 2000;
+    const GAP: u64 = 500;
+
+    proptest! {
+        /// Steps: milliseconds that pass, and whether a poll comes (its wait) or was answered (the gap) then.
+        #[test]
+        fn a_deadline_is_met_and_has_one_entry(steps in vec((0..900u64, any::<bool>()), 1..80)) {
+            let (mut deadline, mut now, mut wheel) = (Deadline::default(), 0, vec![]);
+            let mut due = None;
+            for (passed, is_poll) in steps {
+                // Entries come out in time; what is over meanwhile is met at its moment.
+                let until = now + passed;
+                while let Some(at) = wheel.iter().copied().filter(|at| *at <= until).min() {
+                    let first = wheel.iter().position(|entry| *entry == at).unwrap();
+                    wheel.swap_remove(first);
+                    match deadline.look(Mono(at), Mono(at + GAP)) {
+                        Look::Stale => {}
+                        Look::Again(Mono(then)) => wheel.push(then),
+                        Look::Over => prop_assert_eq!(due.take(), Some(at)),
+                    }
+                }
+                prop_assert!(due.is_none_or(|due| due > until), "missed");
+                now = until;
+                let next = now + if is_poll { WAIT } else { GAP };
+                due = Some(next);
+                wheel.extend(deadline.set(Mono(next), Mono(now + GAP)).map(|Mono(at)| at));
+                prop_assert_eq!(wheel.len(), 1);
+            }
         }
     }
 }

@@ -24,10 +24,8 @@ enum Due {
     Slow(SessionRef),
     /// Say PONG.
     Pong(SessionRef),
-    /// A poll has waited long enough.
-    Poll(SessionRef, u32),
-    /// No poll has come.
-    Gap(SessionRef, u32),
+    /// Look whether a poll has waited long enough, or none has come for too long.
+    Poll(SessionRef),
     /// A poll may be answered with state again.
     Pace(SessionRef),
     /// A suspended session's client has not come back.
@@ -67,14 +65,9 @@ impl Timers {
         self.wheel.insert(at, Due::Pong(session));
     }
 
-    /// Answer a poll then, with whatever there is.
-    pub(super) fn poll_over(&mut self, session: SessionRef, asked: u32, at: Mono) {
-        self.wheel.insert(at, Due::Poll(session, asked));
-    }
-
-    /// Look then whether there was another poll.
-    pub(super) fn poll_gap(&mut self, session: SessionRef, asked: u32, at: Mono) {
-        self.wheel.insert(at, Due::Gap(session, asked));
+    /// Look then at the deadline of a polling session.
+    pub(super) fn poll(&mut self, session: SessionRef, at: Mono) {
+        self.wheel.insert(at, Due::Poll(session));
     }
 
     /// Look then whether a poll can be answered with state.
@@ -132,8 +125,7 @@ impl State {
             Due::Beat(..) => {}
             Due::Slow(at) => self.slow_due(at, now),
             Due::Pong(at) => self.pong_due(at),
-            Due::Poll(at, asked) => self.poll_over(at, asked),
-            Due::Gap(at, asked) => self.gap_over(at, asked),
+            Due::Poll(at) => self.poll_due(at, now),
             Due::Pace(at) => self.pace_due(at),
             Due::Forget(at) => self.forget(at),
             Due::Look(at) => self.look_due(at),
