@@ -2,7 +2,7 @@
 
 mod journal;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, LogSection as Log};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;

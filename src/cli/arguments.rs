@@ -40,6 +40,12 @@ pub(super) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print what explains every key of the configuration
+    #[command(hide = true)]
+    Reference {
+        /// file: etc/btc-cluster.toml; markdown: docs/configuration.md; manual: btc-cluster.toml(5)
+        form: Form,
+    },
     /// Start a process of the daemon
     #[command(hide = true)]
     Internal {
@@ -49,6 +55,13 @@ pub(super) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Form {
+    File,
+    Markdown,
+    Manual,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

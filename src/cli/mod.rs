@@ -12,7 +12,8 @@ mod price;
 mod probe;
 mod table;
 
-use arguments::{Arguments, Command, Role};
+use crate::config::Reference;
+use arguments::{Arguments, Command, Form, Role};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
 use std::io::Write;
@@ -36,6 +37,7 @@ pub fn run() -> ExitCode {
         Some(Command::Probe(ref probe)) => probe::run(probe, source()),
         Some(Command::Ctl(ref ctl)) => ctl::run(ctl, source()),
         Some(Command::Completions { shell }) => completions(shell),
+        Some(Command::Reference { form }) => reference(form),
         Some(Command::Internal { role: Role::Worker, .. }) => crate::worker::run(),
         Some(Command::Internal { role: Role::Feeder, .. }) => crate::feeder::run_process(),
         Some(Command::Internal { role: Role::Exec, ref words }) => exec::run(words),
@@ -47,5 +49,16 @@ fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "btc-cluster", &mut text);
     let _ = std::io::stdout().write_all(&text);
+    ExitCode::from(Exit::Done)
+}
+
+/// The package ships the manual page, the tree the others.
+fn reference(form: Form) -> ExitCode {
+    let reference = match form {
+        Form::File => Reference::File,
+        Form::Markdown => Reference::Markdown,
+        Form::Manual => Reference::Manual,
+    };
+    let _ = std::io::stdout().write_all(reference.text().as_bytes());
     ExitCode::from(Exit::Done)
 }

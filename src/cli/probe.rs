@@ -3,7 +3,7 @@
 use super::arguments::Probe;
 use super::check;
 use super::exit::Exit;
-use crate::config::{Faults, PriceConfig, Provider, Source, load};
+use crate::config::{Faults, PriceSection, Provider, Source, load};
 use crate::providers::{Content, Finding, Http, ProbeStep, Proxies, build, probe};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
 }
 
 /// Probes all sources at the same time; findings in the order of the sources.
-async fn all(providers: &[Provider], price: &PriceConfig, patience: Duration) -> Vec<Finding> {
+async fn all(providers: &[Provider], price: &PriceSection, patience: Duration) -> Vec<Finding> {
     let http = Arc::new(Http::new(Proxies::Environment));
     let one = async |provider: &Provider| {
         let content = Content::new(provider, price);

@@ -14,10 +14,10 @@ const MOST_FRAGMENTS: usize = 256;
 /// The words for [`Content::Dangling`].
 pub(crate) const DANGLING: &str = "is a link to nothing";
 
-/// What stands at a path.
+/// State of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Nothing.
+    /// No file.
     Absent,
     /// A link to nothing.
     Dangling,
@@ -27,17 +27,17 @@ pub(crate) enum Content {
     Unreadable(u32, String),
 }
 
-/// One file at one moment.
+/// A file at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) path: PathBuf,
     pub(crate) content: Content,
-    /// Whether everybody may read it.
+    /// Everybody may read it.
     pub(crate) public: bool,
     stamp: Option<Stamp>,
 }
 
-/// What changes when a file is written or replaced, even by the same text.
+/// Metadata that changes when a file is written or replaced, even by the same text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp([i128; 5]);
 

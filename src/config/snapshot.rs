@@ -29,7 +29,7 @@ impl Snapshot {
         Self { readings }
     }
 
-    /// Whether both say the same, whenever they were written.
+    /// Compares the texts, not when they were written.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
         let said = |s: &Self| {
@@ -52,7 +52,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether a file is missing; a link to nothing counts as missing.
+    /// Tells whether a file is missing. A link to nothing counts as missing.
     pub(crate) fn misses(&self, path: &Path) -> bool {
         let reading = self.readings.iter().find(|reading| reading.path == path);
         reading.is_none_or(|reading| matches!(reading.content, Content::Absent | Content::Dangling))
@@ -95,7 +95,7 @@ const CUT: &str =
 const GONE: &str = "no such file, but it held keys, and that is not taken. If the defaults are meant, restart, or put a \
                     file with one key there";
 
-/// Whether a file sets a key. One with a syntax error counts as such: other faults tell of it.
+/// Tells whether a text sets a key. A syntax error counts as a key: it is a fault of its own.
 fn has_keys(text: &str) -> bool {
     value::document(text).map_or(true, |entries| entries.iter().any(|(_, item)| item.value.is_set()))
 }

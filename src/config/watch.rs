@@ -1,7 +1,6 @@
 //! Watches the configuration's files and reads them anew once they are quiet.
 //!
-//! What the system tells is only a hint to look; whether anything changed is seen in the content, and a slow poll finds
-//! what nobody told.
+//! The system only gives hints to look. A change is seen in the content, and a slow poll finds changes without a hint.
 
 mod folders;
 mod hints;
@@ -25,9 +24,9 @@ pub struct Timing {
     pub gone: Duration,
     /// A reload that was asked for gives up on files that never are quiet.
     pub patience: Duration,
-    /// How often to look although the system told of no change.
+    /// Interval of looks without a hint.
     pub poll: Duration,
-    /// The same while the system cannot tell of changes.
+    /// Interval of looks while the system cannot tell of changes.
     pub blind: Duration,
 }
 
@@ -43,7 +42,7 @@ impl Default for Timing {
     }
 }
 
-/// All files at one moment, those of secrets as well.
+/// All files at one moment, including those of secrets.
 #[derive(Clone, PartialEq, Eq)]
 struct Look {
     snapshot: Snapshot,
@@ -69,7 +68,7 @@ struct Settling {
     look: Look,
     /// When to look again.
     until: Instant,
-    /// Some file has gone: it may come back until then.
+    /// A file is missing: it may come back until then.
     gone: Option<Instant>,
 }
 
@@ -79,9 +78,9 @@ pub struct Watcher {
     source: Source,
     secrets: Vec<PathBuf>,
     timing: Timing,
-    /// What was judged last.
+    /// The look that was judged last.
     seen: Look,
-    /// What was good last: nothing of it may be lost by accident.
+    /// The files that were good last: none of them may be lost by accident.
     good: Snapshot,
     settling: Option<Settling>,
     /// A reload was asked for; until when its files may be unquiet.

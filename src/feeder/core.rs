@@ -7,7 +7,7 @@ use super::recorder::Recorder;
 use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
-use crate::config::{PriceConfig, Provider, ProviderKind};
+use crate::config::{PriceSection, Provider, ProviderKind};
 use crate::model::{LogLimiter, Mono, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Content, Fault, Http, Source, build};
@@ -29,7 +29,7 @@ const TABLE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// `[price]`.
-    pub price: PriceConfig,
+    pub price: PriceSection,
     /// `[provider.NAME]`.
     pub providers: BTreeMap<String, Provider>,
     /// Whether this daemon has ever served a real price. Read once, at the start: a mock beside real sources is
@@ -147,7 +147,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         out: F,
     ) -> Self {
         let now = clock.now().mono;
-        let nobody = settings(&PriceConfig { symbols: Vec::new(), ..plan.price.clone() }, Vec::new());
+        let nobody = settings(&PriceSection { symbols: Vec::new(), ..plan.price.clone() }, Vec::new());
         let policy = Policy::new(nobody, plan.real_before, now);
         let mut core = Self {
             running: Vec::new(),
@@ -379,7 +379,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
 }
 
 /// The policy's part of the configuration.
-fn settings(price: &PriceConfig, members: Vec<Member>) -> Settings {
+fn settings(price: &PriceSection, members: Vec<Member>) -> Settings {
     Settings {
         members,
         symbols: price.symbols.clone(),

@@ -1,7 +1,7 @@
 //! A source's part of the configuration.
 
 use super::reading::for_reading;
-use crate::config::{PriceConfig, Provider, ProviderKind};
+use crate::config::{PriceSection, Provider, ProviderKind};
 use crate::model::Symbol;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Content {
 impl Content {
     /// The settings of `provider` under `price`.
     #[must_use]
-    pub fn new(provider: &Provider, price: &PriceConfig) -> Self {
+    pub fn new(provider: &Provider, price: &PriceSection) -> Self {
         use ProviderKind::{Binance, Bitstamp, Coinbase, Coindesk, Command, HttpJson, Kraken, Mock, Replay};
         // Takes only the part of `[price]` that matters to this kind: a change of the rest must not end a session.
         let (refresh, default) = match provider.kind {

@@ -7,7 +7,7 @@
 use super::action::Action;
 use super::place::{Phase, Place, Row, Seat, State};
 use super::rolling::Rolling;
-use crate::config::Cluster;
+use crate::config::ClusterSection as Cluster;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Role, Slot};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! One connection for requests, one after another.
+//! A connection for requests, one after another.
 
 use btc_cluster_client::http::{Request, Response, get, post};
 use std::io;

@@ -1,21 +1,21 @@
-//! How a client came back the last time, and what that had to bring.
+//! The last comeback of a client, and the messages that it had to bring.
 
 use crate::decoder::End;
 use std::fmt;
 use tokio::time::Instant;
 
-/// See the module.
+/// A comeback.
 #[derive(Debug)]
 pub(crate) struct Back {
-    /// It has heard nothing from then on.
+    /// When the client last heard anything.
     pub(crate) stopped: Instant,
-    /// How it lost its connection.
+    /// The kind of the cut or end.
     pub(crate) how: &'static str,
     /// The process that had its session.
     pub(crate) from: u32,
     /// When it connected.
     pub(crate) syn: Instant,
-    /// What it said.
+    /// The token that the client sent.
     pub(crate) resume: Option<String>,
     pub(crate) welcomed: Option<Instant>,
     pub(crate) outcome: Option<&'static str>,

@@ -1,11 +1,11 @@
-//! What a run counts beside losses and receipts.
+//! Counters of a run beside losses and receipts.
 
 use crate::decoder::End;
 use crate::report::Latency;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// How clients were cut, and how they came back.
+/// Cuts and comebacks.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Comebacks {
     /// By this tool, by kind.
@@ -28,7 +28,7 @@ pub(crate) struct Comebacks {
     pub(crate) ended: u32,
 }
 
-/// What was missed when a client came back, and came again. Samples in microseconds.
+/// Times in which clients got the messages that they had missed, in microseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Replays {
     /// From the connection's first packet to the last missed message.

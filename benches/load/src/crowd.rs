@@ -19,14 +19,14 @@ use tokio::time::Instant;
 /// At the end all leave within this time.
 const LEAVING: Duration = Duration::from_secs(5);
 
-/// What a client is.
+/// Kinds of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Main(Transport),
     Other(&'static str),
 }
 
-/// Of a hundred.
+/// Shares of the kinds, in percent.
 const KINDS: [(u8, Kind); 10] = [
     (22, Kind::Main(Transport::Ws)),
     (20, Kind::Main(Transport::Sse)),
@@ -40,22 +40,22 @@ const KINDS: [(u8, Kind); 10] = [
     (10, Kind::Other("/command")),
 ];
 
-/// See the module.
+/// Places that one client after another takes.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     pub(crate) stage: Rc<Stage>,
     pub(crate) habit: Habit,
-    /// How long a session lives on average.
+    /// Mean lifetime of a session.
     pub(crate) lifetime: Duration,
-    /// Of half of the main sessions; 0: there are none.
+    /// Rooms that half of the main sessions are in, one each; 0: no rooms.
     pub(crate) rooms: u32,
-    /// Nobody takes a place any more.
+    /// When places stop being taken.
     pub(crate) end: Instant,
     /// Handshakes at the same time.
     pub(crate) turns: Arc<Semaphore>,
     /// Clients so far.
     pub(crate) born: Cell<u32>,
-    /// Those that live.
+    /// Records of living clients.
     pub(crate) alive: RefCell<BTreeMap<u32, Rc<RefCell<Record>>>>,
     /// By transport, of those that have left.
     pub(crate) losses: RefCell<BTreeMap<&'static str, Losses>>,
@@ -92,7 +92,7 @@ impl Crowd {
                     member.live(Some(leave)).await;
                     self.stage.present.borrow_mut()[place as usize] = None;
                     self.alive.borrow_mut().remove(&index);
-                    // Absent it is now by its own will.
+                    // A client that left is not absent.
                     let mut record = record.borrow_mut();
                     record.connected = Some(Instant::now());
                     let mut losses = self.losses.borrow_mut();

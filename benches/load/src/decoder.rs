@@ -1,4 +1,4 @@
-//! What comes over a session's connection, taken apart: the same messages, whichever the transport.
+//! Decodes the bytes of a session's connection to messages, for each transport.
 
 use crate::said::Polled;
 use btc_cluster_client::events::{Chunks, block};
@@ -7,7 +7,7 @@ use btc_cluster_client::http::Response;
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// How messages travel.
+/// How messages of a session are transported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Transport {
@@ -26,12 +26,12 @@ impl Transport {
     }
 }
 
-/// What was there.
+/// A decoded item.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard<'a> {
-    /// Of the session.
+    /// A message of the session.
     Message(&'a [u8]),
-    /// Where the client is now: the id of the event before it, or the cursor of the messages before it.
+    /// Place of the client: the id of the event before, or the cursor of the messages before.
     Place(&'a str),
     /// To be answered with the same.
     Ping(&'a [u8]),
@@ -39,7 +39,7 @@ pub(crate) enum Heard<'a> {
     Answered,
 }
 
-/// Why there is no more.
+/// Why a connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Without a word.
@@ -60,7 +60,7 @@ pub(crate) struct Decoder {
     transport: Transport,
     /// The response's head is still to come; a poll's is part of each answer.
     head: bool,
-    /// Of events: `None` without chunks.
+    /// Chunks of an event stream; `None`: the body is not chunked.
     chunks: Option<Chunks>,
     rest: Vec<u8>,
 }
@@ -160,7 +160,7 @@ fn poll(bytes: &[u8], hear: &mut impl FnMut(Heard<'_>)) -> Result<usize, End> {
 mod tests {
     use super::*;
 
-    /// What is heard, and the end, when the bytes come in two pieces.
+    /// Decodes bytes that come in two pieces.
     fn hear(transport: Transport, bytes: &[u8], cut: usize) -> (Vec<String>, Result<(), End>) {
         let (mut decoder, mut heard) = (Decoder::new(transport), Vec::new());
         let mut on = |what: Heard<'_>| {

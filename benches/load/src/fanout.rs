@@ -8,7 +8,7 @@ use crate::usage::{Family, own_cpu_us};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// What a message may take to reach all.
+/// Longest time in which a message reaches all sessions.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends the messages, the next when the one before has reached everybody.

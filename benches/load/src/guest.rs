@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// One of them, until it leaves; it comes back when it loses its connection before.
+/// Runs one client until it leaves; a lost connection is opened again.
 pub(crate) async fn live(
     stage: Rc<Stage>,
     who: Rc<Who>,
@@ -53,7 +53,7 @@ async fn stay(
     turn: &mut Option<OwnedSemaphorePermit>,
 ) -> Option<End> {
     let far = leave + Duration::from_secs(1);
-    // What one says there, all hear.
+    // Each message there goes to all sessions, so questions are rare.
     let asks = match path {
         "/command" => Some(Duration::from_secs(5)),
         "/chat" | "/broadcast" => Some(Duration::from_secs(60)),

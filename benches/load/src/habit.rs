@@ -1,29 +1,29 @@
-//! How a client behaves: when it is cut and how, and when it comes back.
+//! Habits of a client: when and how it is cut, and when it comes back.
 
 use crate::decoder::Transport;
 use std::time::Duration;
 
-/// So long nothing is read before a cut that is not sudden.
+/// Time without reading before a stalled cut.
 pub(crate) const STALL: Duration = Duration::from_millis(300);
 
-/// See the module.
+/// When and how a client is cut, and when it comes back.
 #[derive(Clone, Debug)]
 pub(crate) struct Habit {
-    /// About so often it is cut; `None`: never.
+    /// Mean time between two cuts; `None`: no cuts.
     pub(crate) every: Option<Duration>,
-    /// About so long it is away.
+    /// Mean time between a cut and the comeback.
     pub(crate) away: Duration,
-    /// So many percent of the cuts leave the old connection open, unread, until the client is back.
+    /// Percent of the cuts that leave the old connection open, unread, until the client is back.
     pub(crate) ghosts: u8,
-    /// So many percent come back over another transport.
+    /// Percent of the comebacks over another transport.
     pub(crate) wander: u8,
-    /// So many percent are cut again before they have heard a word.
+    /// Percent of the comebacks that are cut before the first byte of the answer.
     pub(crate) hasty: u8,
-    /// Over a WebSocket it asks something about so often.
+    /// Mean time between two questions over a WebSocket; `None`: no questions.
     pub(crate) asks: Option<Duration>,
 }
 
-/// How it is cut.
+/// How a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// Closed with what is unread.
@@ -70,7 +70,7 @@ impl Habit {
     }
 }
 
-/// That long, give or take 30 %.
+/// Varies a time by 30 %.
 pub(crate) fn about(time: Duration) -> Duration {
     time.mul_f64(0.7 + 0.6 * fastrand::f64())
 }

@@ -16,11 +16,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// What opening all of them may take.
+/// Longest time in which all clients connect.
 const OPENING: Duration = Duration::from_secs(60);
-/// What the last ones may take to have everything.
+/// Longest time in which the last clients catch up.
 const CLOSING: Duration = Duration::from_secs(30);
-/// So long something may come twice at the end.
+/// Time at the end in which duplicates are still noticed.
 const TAIL: Duration = Duration::from_secs(1);
 
 /// Cuts clients off again and again; each published message must still come once and in order.
@@ -37,13 +37,13 @@ pub(crate) struct Options {
     /// Clients, one user each, spread over the transports.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) clients: u32,
-    /// Which transports.
+    /// Transports of the clients, in turn.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Transport::Ws, Transport::Sse, Transport::Poll])]
     pub(crate) transports: Vec<Transport>,
     /// Messages that are published.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) messages: u32,
-    /// So many a second.
+    /// Messages a second.
     #[arg(long, default_value_t = 2.0, value_parser = rate)]
     pub(crate) rate: f64,
     /// Quotes a second for random users, away or not; every 202 must be true.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// See the module.
+/// The report of `jitter`.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Jitter {
     /// Until all had a session.
@@ -16,7 +16,7 @@ pub(crate) struct Jitter {
     /// Everybody was back and had everything in time.
     pub(crate) settled: bool,
     pub(crate) published: u32,
-    /// Of these: answered by something else than 202. They may be missing.
+    /// Publications without a 202, which may be missing.
     pub(crate) unanswered: u64,
     /// By the transport that a client began with.
     pub(crate) transports: BTreeMap<&'static str, Losses>,

@@ -1,4 +1,4 @@
-//! One connection of a session, over any transport.
+//! A connection of a session, over any transport.
 
 use crate::connect::connect;
 use crate::decoder::{Decoder, End, Heard, Transport};
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 /// Longer than any connection should take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whose session it is.
+/// The user of a session.
 #[derive(Debug)]
 pub(crate) struct Who {
     /// No other user of this run has it.
@@ -27,7 +27,7 @@ pub(crate) struct Who {
     pub(crate) channels: String,
 }
 
-/// What is opened.
+/// The endpoint of a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Door {
     /// A main session.
@@ -53,7 +53,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Connects and asks for the session; whether it comes is heard later.
+    /// Connects and sends the request; the answer is read by [`Line::take`].
     pub(crate) async fn open(
         ports: &Rc<Ports>,
         who: &Rc<Who>,
@@ -79,13 +79,13 @@ impl Line {
         Ok(Self { stream, decoder: Decoder::new(transport), ports: ports.clone(), who: who.clone() })
     }
 
-    /// Waits until something may be there.
+    /// Waits until the connection is readable.
     pub(crate) async fn readable(&self) {
         // An error is found by `take`, too.
         let _ = self.stream.readable().await;
     }
 
-    /// Takes all there is. Pings are answered, and the next poll is sent.
+    /// Decodes all bytes that are there, answers pings, and sends the next poll.
     pub(crate) fn take(&mut self, mut hear: impl FnMut(Heard<'_>)) -> Result<(), End> {
         let mut buffer = [0; 16 << 10];
         loop {
@@ -131,7 +131,7 @@ impl Line {
     }
 }
 
-/// What is small always fits, unless nobody reads there any more.
+/// Sends a small message at once; `false`: it did not fit, so the other side does not read.
 fn send(stream: &TcpStream, bytes: &[u8]) -> bool {
     stream.try_write(bytes).is_ok_and(|len| len == bytes.len())
 }

@@ -1,11 +1,11 @@
-//! What clients have heard of what was published.
+//! Publications that clients have heard, and that they have lost.
 
 use crate::member::Record;
 use crate::stage::Stage;
 use serde::Serialize;
 use std::fmt;
 
-/// See the module.
+/// Sums over clients.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Losses {
     pub(crate) clients: u64,

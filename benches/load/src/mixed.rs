@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// What the last clients may take to leave, and the last posters to stop.
+/// Longest time in which the last clients leave and the last posters stop.
 const CLOSING: Duration = Duration::from_secs(60);
 /// From the last session's end to the last sample: closed connections are gone then.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -41,10 +41,10 @@ pub(crate) struct Options {
     /// /command.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) sessions: u32,
-    /// How long; fractions are allowed.
+    /// Minutes of load; fractions are allowed.
     #[arg(long, default_value_t = 10.0, value_parser = minutes)]
     pub(crate) minutes: f64,
-    /// How long a session lives on average. Then it leaves, half of them without a word, and another takes its place.
+    /// Mean lifetime of a session. Then the client leaves, half of them without a word, and another takes its place.
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub(crate) lifetime: Duration,
     /// Chat rooms; half of the main sessions are in one. 0: none.
@@ -62,7 +62,7 @@ pub(crate) struct Options {
     /// Kill (SIGKILL) one of the master's workers about so often; never unless it is given.
     #[arg(long, value_parser = duration)]
     pub(crate) kill_every: Option<Duration>,
-    /// What the statistics may take to be empty after the last client has left.
+    /// Longest time after the last client's end until the statistics are empty.
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub(crate) settle: Duration,
     #[command(flatten)]
@@ -110,7 +110,7 @@ fn crowd(stage: &Rc<Stage>, options: &Options, end: Instant) -> Crowd {
 
 type Helper = tokio::task::JoinHandle<Result<(), String>>;
 
-/// Whoever posts, speaks and kills.
+/// Starts the tasks that post, speak and kill.
 fn help(stage: &Rc<Stage>, options: &Options, master: u32) -> Vec<Helper> {
     let mut helpers = Vec::new();
     if options.quotes > 0.0 {

@@ -12,7 +12,7 @@ use std::fmt;
 /// More descriptors than before are connections that were kept: those of this tool's last look, for instance.
 const KEPT: usize = 32;
 
-/// See the module.
+/// The report of `mixed`.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Mixed {
     pub(crate) start: Sample,
@@ -34,14 +34,14 @@ pub(crate) struct Mixed {
     /// The slowest replay, in words.
     pub(crate) slowest: String,
     pub(crate) published: u64,
-    /// Of these: nobody knows whether they were.
+    /// Publications without a 202, of which nobody knows whether they happened.
     pub(crate) unanswered: usize,
     pub(crate) quotes: Tally,
     pub(crate) talks: Talks,
     pub(crate) guests: Guests,
     /// Process and second.
     pub(crate) kills: Vec<(u32, f64)>,
-    /// What was not done, and why.
+    /// Omitted measurements, with the reason.
     pub(crate) skipped: Vec<String>,
     /// In words, the first ones.
     pub(crate) faults: Vec<String>,
@@ -65,7 +65,7 @@ fn mib(bytes: u64) -> f64 {
     as_f64(bytes) / f64::from(1 << 20)
 }
 
-/// One line of a sample.
+/// Formats a sample as a line.
 pub(crate) fn row(at: &Sample, quotes: &Tally, kills: usize) -> String {
     let known = |number: Option<f64>| number.map_or("?".to_owned(), |number| format!("{number:.1}"));
     format!(

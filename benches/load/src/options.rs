@@ -5,7 +5,7 @@ use crate::target::Target;
 use crate::units::duration;
 use std::time::Duration;
 
-/// Where the daemon is.
+/// Ports of the daemon.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Ports {
     /// The WebSocket endpoint of main sessions; other endpoints are beside it.
@@ -42,15 +42,15 @@ pub(crate) struct Options {
     /// Handshakes at the same time.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) open_inflight: u32,
-    /// How long quotes are asked for.
+    /// Seconds for which quotes are asked for.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=600))]
     pub(crate) seconds: u32,
-    /// One JSON object instead of a table.
+    /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// How clients of `jitter` and `mixed` lose their connections and come back. The defaults are those of `jitter`.
+/// Cuts and comebacks of `jitter` and `mixed`, with the defaults of `jitter`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Churn {
     /// Mean time between two cuts of a main session (30 % more or less); 0: never.
@@ -71,7 +71,7 @@ pub(crate) struct Churn {
     /// Handshakes at the same time.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) open_inflight: u32,
-    /// One JSON object instead of text.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-/// So many quotes are asked for at the same time, at most.
+/// Most quotes at the same time.
 const POSTERS: f64 = 64.0;
 
 #[derive(Deserialize)]
@@ -16,7 +16,7 @@ struct Receipt {
     request_id: uuid::Uuid,
 }
 
-/// One message with the next number, by the admin port. Returns the status, or what else was the answer.
+/// Publishes a message with the next number over the admin port. Returns the status, or the answer as an error.
 pub(crate) async fn publish(stage: &Stage, client: &mut Client, channel: &str) -> Result<u16, String> {
     let number = stage.courses.borrow_mut().entry(channel.to_owned()).or_default().begin();
     let path = format!("{}/api/v1/channels/{channel}/messages", stage.ports.admin.path);

@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-/// What the last frames may take after the last answer.
+/// Longest time from the last answer to the last frame.
 const TAIL: Duration = Duration::from_secs(3);
 
-/// What the posters have seen.
+/// Answers and their times.
 #[derive(Default)]
 struct Posted {
     answers: BTreeMap<String, u64>,

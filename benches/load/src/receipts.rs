@@ -5,10 +5,10 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use tokio::time::Instant;
 
-/// What is known of a request.
+/// A quote that was accepted, heard, or both.
 #[derive(Debug, Default)]
 struct Entry {
-    /// Who was asked for, when, and when the 202 came.
+    /// User, time of the POST, and time of the 202.
     accepted: Option<(u32, Instant, Instant)>,
     heard: u32,
 }
@@ -68,7 +68,7 @@ impl Receipts {
         entry.heard > 1
     }
 
-    /// What was posted for that user at that time need not be heard.
+    /// Excuses quotes that were posted for that user in that time.
     pub(crate) fn excuse(&mut self, user: u32, from: Instant, to: Instant) {
         self.gaps.entry(user).or_default().push((from, to));
     }
@@ -78,7 +78,7 @@ impl Receipts {
         gaps.into_iter().any(|(from, to)| *from <= answered && posted <= *to)
     }
 
-    /// What should have been heard and was not.
+    /// Lists quotes that were accepted, not heard and not excused.
     pub(crate) fn victims(&self) -> Vec<Victim> {
         let silent = self.entries.iter().filter(|(_, entry)| entry.heard == 0);
         let accepted = silent.filter_map(|(request, entry)| Some((*request, entry.accepted?)));

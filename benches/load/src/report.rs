@@ -8,13 +8,13 @@ use std::time::Duration;
 /// All that was measured.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
-    /// Of the daemon.
+    /// Processes of the daemon.
     pub(crate) processes: usize,
     pub(crate) open: Open,
     pub(crate) memory: Option<Memory>,
     pub(crate) quotes: Option<Quotes>,
     pub(crate) fanout: Option<Fanout>,
-    /// What was not measured, and why.
+    /// The measurement that was omitted, with the reason.
     pub(crate) skipped: Option<String>,
     /// Sessions that the server closed meanwhile, by close code (1006: without one).
     pub(crate) cut: BTreeMap<u16, u64>,
@@ -32,7 +32,7 @@ pub(crate) struct Open {
     pub(crate) latency: Latency,
 }
 
-/// Of all processes, what they share counted once.
+/// Memory of all processes (PSS: shared pages count once).
 #[derive(Debug, Serialize)]
 pub(crate) struct Memory {
     pub(crate) before_bytes: u64,
@@ -54,11 +54,11 @@ pub(crate) struct Quotes {
     /// From the POST to its answer.
     pub(crate) answer: Latency,
     pub(crate) server_cpu_us_per_quote: f64,
-    /// Of one core, by this tool itself.
+    /// CPU time of this tool, in percent of a core.
     pub(crate) client_cpu_pct: f64,
 }
 
-/// One message to all sessions.
+/// Figures of messages to all sessions.
 #[derive(Debug, Serialize)]
 pub(crate) struct Fanout {
     pub(crate) messages: u32,
@@ -88,7 +88,7 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    /// Of samples in microseconds.
+    /// Computes percentiles of samples in microseconds.
     pub(crate) fn of(mut micros: Vec<u32>) -> Self {
         micros.sort_unstable();
         let at = |hundredths: usize| {

@@ -1,4 +1,4 @@
-//! What a session is told, as far as the load has to understand it, and how a client comes back (`docs/sessions.md`).
+//! Messages of the server, as far as this tool reads them, and the token of a comeback (`docs/sessions.md`).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -64,7 +64,7 @@ pub(crate) struct Polled<'a> {
     pub(crate) messages: Vec<&'a RawValue>,
 }
 
-/// What a client says to have its session again.
+/// The token with which a client resumes its session.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     text: Option<String>,

@@ -1,4 +1,4 @@
-//! One session that is in all rooms and says numbered messages in one after another.
+//! Publishes numbered messages in all rooms in turn, over one session.
 
 use crate::crowd::room;
 use crate::decoder::{End, Heard, Transport};
@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-/// What an `ack` may take.
+/// Longest time to an `ack`.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// From the session to its first message: it enters its rooms.
+/// Time between the welcome and the first message, in which the session enters its rooms.
 const ENTERING: Duration = Duration::from_secs(2);
 
 /// Speaks until the stage is silent, so often a second. Where it loses its session it opens another one; whether its
@@ -41,7 +41,7 @@ pub(crate) async fn speak(stage: Rc<Stage>, rooms: u32, rate: f64) {
     }
 }
 
-/// Takes what comes until then.
+/// Discards messages until then.
 async fn listen(line: &mut Line, until: Instant) -> Result<(), End> {
     loop {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! What all clients of a run share: what has been published, what has been accepted, and what they have seen.
+//! State that all clients of a run share: publications, receipts, counters, faults.
 
 use crate::comeback::Back;
 use crate::counters::{Comebacks, Guests, Replay, Replays, Talks};
@@ -14,17 +14,17 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// So many faults are told in words; all are counted.
+/// Faults that are told in words; all are counted.
 const TOLD: usize = 25;
 
 /// The messages of one channel, numbered by this tool, published one after another.
 #[derive(Debug, Default)]
 pub(crate) struct Course {
-    /// So many have been sent off.
+    /// Messages that have been sent off.
     pub(crate) begun: u32,
     /// When each was answered.
     done: Vec<Instant>,
-    /// Nobody knows whether these were published: there was no 202.
+    /// Numbers without a 202, which may have been published.
     pub(crate) unsure: BTreeSet<u32>,
 }
 
@@ -43,13 +43,13 @@ impl Course {
         self.done.push(Instant::now());
     }
 
-    /// So many had been answered at that moment.
+    /// Counts answers until that moment.
     pub(crate) fn done_at(&self, moment: Instant) -> u32 {
         u32::try_from(self.done.partition_point(|done| *done <= moment)).unwrap_or(u32::MAX)
     }
 }
 
-/// See the module.
+/// State that all clients of a run share.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) ports: Rc<Ports>,
@@ -63,9 +63,9 @@ pub(crate) struct Stage {
     pub(crate) slowest: RefCell<(u32, String)>,
     pub(crate) talks: RefCell<Talks>,
     pub(crate) guests: RefCell<Guests>,
-    /// Nobody is cut any more.
+    /// Whether cuts have ended.
     pub(crate) calm: Cell<bool>,
-    /// Nothing is posted any more.
+    /// Whether posting has ended.
     pub(crate) silent: Cell<bool>,
     /// Main sessions, by place: who is asked for quotes.
     pub(crate) present: RefCell<Vec<Option<Rc<Who>>>>,
@@ -100,7 +100,7 @@ impl Stage {
         }
     }
 
-    /// Something is not as it should be.
+    /// Notes a fault.
     pub(crate) fn fault(&self, words: &str) {
         let mut told = self.told.borrow_mut();
         if told.len() < TOLD {
@@ -126,18 +126,18 @@ impl Stage {
         }
     }
 
-    /// So many messages of the channel have been sent off.
+    /// Counts messages of the channel that have been sent off.
     pub(crate) fn begun(&self, channel: &str) -> u32 {
         self.courses.borrow().get(channel).map_or(0, |course| course.begun)
     }
 
-    /// So many messages of the channel had been answered that long ago.
+    /// Counts messages of the channel that had been answered that long ago.
     pub(crate) fn done(&self, channel: &str, ago: Duration) -> u32 {
         let moment = Instant::now().checked_sub(ago).unwrap_or(self.start);
         self.courses.borrow().get(channel).map_or(0, |course| course.done_at(moment))
     }
 
-    /// So many messages of the channel are out; the last of them has been published for sure.
+    /// Counts messages of the channel up to the last one that has surely been published.
     pub(crate) fn sure(&self, channel: &str) -> u32 {
         let done = self.done(channel, Duration::ZERO);
         (0..done).rev().find(|number| !self.unsure(channel, *number)).map_or(0, |number| number + 1)

@@ -1,13 +1,13 @@
-//! One question at a time over a session, and whether it is answered.
+//! Questions over a session, one at a time, and whether they are answered.
 
 use crate::stage::Stage;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// An answer that takes longer does not come.
+/// Longest time to an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// The question that is open, if any.
 #[derive(Debug, Default)]
 pub(crate) struct Talk {
     asked: Option<Instant>,
@@ -29,12 +29,12 @@ impl Talk {
         true
     }
 
-    /// That of a main session.
+    /// The question of a main session.
     pub(crate) fn question(&self) -> &'static str {
         if self.odd { r#"{"type":"ping","id":1}"# } else { r#"{"type":"echo","data":{"a":1},"id":2}"# }
     }
 
-    /// That of a user of another endpoint; `None`: there is nothing to say.
+    /// The question at another endpoint; `None`: the endpoint takes none.
     pub(crate) fn elsewhere(&self, path: &str, user: &str) -> Option<String> {
         Some(match path {
             "/command" if self.odd => r#"{"action":"PING"}"#.to_owned(),
@@ -47,7 +47,7 @@ impl Talk {
         })
     }
 
-    /// An answer came.
+    /// Counts an answer.
     pub(crate) fn answer(&mut self, stage: &Stage) {
         if self.asked.take().is_some() {
             stage.talks.borrow_mut().answered += 1;

@@ -1,4 +1,4 @@
-//! Where the load goes: this machine and nowhere else.
+//! Addresses of the daemon, which must be on this machine.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// A URL of this machine, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Where it is.
+    /// Address of the host and port.
     pub(crate) address: SocketAddr,
     /// Its path, without a slash at the end.
     pub(crate) path: String,

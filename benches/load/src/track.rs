@@ -1,6 +1,6 @@
-//! What one client has heard of a channel whose messages are numbered 0, 1, 2 and so on: all of them, once, in order?
+//! Checks that one client hears all messages of a channel, once and in order. They are numbered 0, 1, 2 and so on.
 
-/// See the module.
+/// The numbers that one client has heard of one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Track {
     /// The next number.
@@ -9,7 +9,7 @@ pub(crate) struct Track {
     admitted: u32,
     /// A gap up to `admitted` is none: the client was not there yet.
     absent: bool,
-    /// Whoever comes hears the last messages first: what was published before a gap was admitted may come again.
+    /// Whether newcomers hear the last messages first: messages before an admitted gap may come again.
     history: bool,
     /// Never heard, and nobody has admitted it.
     missing: Vec<u32>,
@@ -21,11 +21,11 @@ pub(crate) struct Track {
     pub(crate) disorder: u32,
 }
 
-/// What a message was.
+/// How a message fits after those before it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Next,
-    /// So many before it have not been heard.
+    /// Comes after so many that have not been heard.
     Gap(u32),
     Late,
     /// Out of the channel's history.
@@ -34,7 +34,7 @@ pub(crate) enum Step {
 }
 
 impl Track {
-    /// Of a client that comes when so many had been published.
+    /// Starts for a client that comes after so many publications.
     pub(crate) fn from(published: u32) -> Self {
         Self { admitted: published, absent: published > 0, ..Self::default() }
     }
@@ -49,7 +49,7 @@ impl Track {
         self.next
     }
 
-    /// Nothing of so many is to come any more.
+    /// Whether none of so many is still to come.
     pub(crate) fn has_all(&self, published: u32) -> bool {
         self.next.max(self.admitted) >= published
     }

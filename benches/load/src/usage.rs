@@ -1,4 +1,4 @@
-//! What the daemon's processes use, from `/proc`.
+//! Memory, CPU time and descriptors of the daemon's processes, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;

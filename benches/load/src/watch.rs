@@ -35,7 +35,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// Nobody is there.
+    /// Whether all are zero.
     pub(crate) fn zero(&self) -> bool {
         self.sessions == 0 && self.by_endpoint.values().chain(self.by_transport.values()).all(|n| *n == 0)
     }
@@ -50,7 +50,7 @@ pub(crate) struct Sample {
     pub(crate) rss_bytes: u64,
     /// `None`: not allowed to know.
     pub(crate) pss_bytes: Option<u64>,
-    /// Of all processes.
+    /// Resident memory of all processes.
     pub(crate) descriptors: usize,
     /// By process.
     pub(crate) by_pid: BTreeMap<u32, usize>,
@@ -128,7 +128,7 @@ pub(crate) async fn until_empty(stage: &Stage, patience: Duration) -> (Option<f6
     }
 }
 
-/// How a figure grows, per minute: the line through its samples (second, value).
+/// Growth of a figure per minute, by linear regression over its samples (second, value).
 pub(crate) fn slope(samples: &[(f64, u64)]) -> f64 {
     let count = as_f64(samples.len() as u64);
     let mean = |of: &dyn Fn(&(f64, u64)) -> f64| samples.iter().map(of).sum::<f64>() / count;

@@ -1,4 +1,4 @@
-//! Which folders must be watched so that every change of a file is told.
+//! Folders to watch, so that every change of a file is told.
 //!
 //! Folders are watched, not files: editors and configuration maps replace files, and a watch on a file dies with it.
 

@@ -1,4 +1,4 @@
-//! What the system tells of changes: hints to look. Where it cannot tell, the reason is kept, and only a poll is left.
+//! Hints of the system that files may have changed. If it gives none, the reason is kept; only the poll is left.
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode};
@@ -51,7 +51,7 @@ impl Hints {
             Some(system) => system,
             None => {
                 self.watched.clear();
-                // One place is enough: any number of hints mean one look.
+                // Capacity 1: any number of hints mean one look.
                 let (hint, told) = mpsc::channel(1);
                 self.told = told;
                 self.system.insert((self.make)(Box::new(move |event| {
@@ -72,6 +72,8 @@ impl Hints {
         for folder in wanted {
             match system.watch(&folder, RecursiveMode::NonRecursive) {
                 Ok(()) => _ = watched.insert(folder),
+                // Removed since it was found: this is told by the folder above it.
+                Err(_) if !folder.exists() => {}
                 Err(error) => failed = Err(error.add_path(folder)),
             }
         }
@@ -108,7 +110,7 @@ fn words(error: &notify::Error) -> String {
     format!("{place}{why}")
 }
 
-/// Whether an event may mean a change. Reading a file makes events, too: taking them for hints would never end.
+/// Tells whether an event may mean a change. Reading makes events, too, which would cause reading without end.
 fn is_hint(event: &Event) -> bool {
     match event {
         Ok(event) => match event.kind {

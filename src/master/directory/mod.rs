@@ -19,7 +19,7 @@ pub use users::Place;
 pub use view::{Listed, PAGE, Presence, Totals};
 
 use crate::access::Buckets;
-use crate::config::Limits;
+use crate::config::LimitsSection as Limits;
 use crate::model::{Device, Mono, SessionId};
 use crate::protocol::cluster::{
     Beat, Endpoint, Generation, Open, RosterPage, Slot, Transport, Verdict, client_name, digest,

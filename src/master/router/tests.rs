@@ -1,7 +1,7 @@
 //! Tests of the router: each outcome once. What it said is what [`Said`] holds.
 
 use super::*;
-use crate::config::Limits;
+use crate::config::LimitsSection as Limits;
 use crate::model::SessionId;
 use crate::protocol::cluster::{Endpoint, Open, Transport};
 use std::collections::BTreeMap;

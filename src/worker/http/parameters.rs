@@ -1,6 +1,6 @@
 //! Parameters that several routes take: a query, a user, a symbol.
 
-use crate::config::PriceConfig;
+use crate::config::PriceSection;
 use crate::model::{Symbol, UserId};
 use crate::protocol::client::{Problem, ProblemKind};
 use axum::extract::{FromRequestParts, Query};
@@ -31,7 +31,7 @@ pub(super) fn user(text: &str, refusal: ProblemKind) -> Result<UserId, Problem> 
 }
 
 /// Reads a symbol that is priced here; without a text, the default symbol.
-pub(super) fn symbol(text: Option<&str>, config: &PriceConfig) -> Result<Symbol, Problem> {
+pub(super) fn symbol(text: Option<&str>, config: &PriceSection) -> Result<Symbol, Problem> {
     let Some(text) = text else { return Ok(config.symbol.clone()) };
     let known = Symbol::new(text).ok().filter(|symbol| config.symbols.contains(symbol));
     known.ok_or_else(|| ProblemKind::UnknownSymbol.into())

@@ -65,7 +65,7 @@ impl Chunks {
     }
 }
 
-/// What stands between two empty lines: an event if it has data, else a comment or a setting.
+/// Lines up to an empty line: an event if there is data, else a comment or a setting.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Block<'a> {
     /// The event's type.

@@ -234,7 +234,8 @@ mod tests {
     fn a_request_is_what_its_caller_says() {
         let request = post("/a", "{}").header("content-type", "text/plain").also("X", "1").also("X", "2");
         let bytes = request.bytes("h:1");
-        let text = "POST /a HTTP/1.1\r\nHost: h:1\r\ncontent-type: text/plain\r\nX: 1\r\nX: 2\r\nContent-Length: 2\r\n\r\n{}";
+        let text = "POST /a HTTP/1.1\r\nHost: h:1\r\ncontent-type: text/plain\r\nX: 1\r\nX: 2\r\n\
+                    Content-Length: 2\r\n\r\n{}";
         assert_eq!(String::from_utf8(bytes).unwrap(), text);
         assert_eq!(get("/").header("host", "b").bytes("a"), b"GET / HTTP/1.1\r\nhost: b\r\n\r\n");
         assert!(get("/").method("HEAD").is_head());

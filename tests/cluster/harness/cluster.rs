@@ -18,7 +18,7 @@ use tokio::process::Child;
 /// Lines of the log that a failed test shows.
 const SHOWN: usize = 60;
 
-/// See the module. Dropped, all its processes are killed.
+/// A running cluster; dropping it kills all its processes.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     folder: TempDir,
@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     pub(crate) sessions: u64,
 }
 
-/// What a command of `ctl` left behind.
+/// Exit code and output of a command.
 #[derive(Debug)]
 pub(crate) struct Ctl {
     pub(crate) code: Option<i32>,
@@ -106,7 +106,7 @@ impl Cluster {
         self.folder.path().join("control.sock")
     }
 
-    /// What the daemon has logged.
+    /// Reads the daemon's log.
     pub(crate) fn log(&self) -> String {
         log_of(self.folder.path())
     }

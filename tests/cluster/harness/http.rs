@@ -67,7 +67,7 @@ impl Response {
     }
 }
 
-/// One connection, kept alive: all its requests are served by one worker.
+/// A connection that is kept alive, so that one worker serves all its requests.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,

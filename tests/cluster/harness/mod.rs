@@ -1,4 +1,4 @@
-//! What the tests are written with: `cluster()` starts one, `tab()` opens a session on it, `eventually()` waits.
+//! The words of the tests: `cluster()` starts a cluster, `tab()` opens a session on it, `eventually()` waits.
 
 mod cluster;
 mod http;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long anything may take that the contract gives no time for: only a failure waits for that long.
+/// Longest wait for anything that the contract gives no time for. Only a failing test waits for so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `look` says `Ok`; its last `Err` is the reason when patience ends.
@@ -43,8 +43,8 @@ pub(crate) fn promised(time: Duration) -> Duration {
     time.mul_f64(slack.unwrap_or(1.0))
 }
 
-/// Repeats an attempt until its own side is in time: it tells how long it took for what must be quicker than `limit`. On
-/// a busy machine a short sleep may be a long one.
+/// Repeats an attempt until the test's own side takes less than `limit`; the attempt returns how long that side took. On
+/// a busy machine a short sleep may take long.
 pub(crate) async fn timely<T>(limit: Duration, mut attempt: impl AsyncFnMut() -> (Duration, T)) -> T {
     for _ in 0..20 {
         match attempt().await {

@@ -34,7 +34,7 @@ impl Frame {
     }
 }
 
-/// See the module.
+/// A connection to which a test writes any bytes.
 #[derive(Debug)]
 pub(crate) struct Raw {
     stream: TcpStream,

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 /// The binary under test.
 pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_btc-cluster");
 
-/// What every cluster of these tests is configured with; what a test says lies over it in `conf.d`.
+/// Configuration of every cluster of these tests; a test adds its own in `conf.d`.
 const BASE: &str = r#"
 [cluster]
 workers = {workers}
@@ -29,7 +29,7 @@ volatility = 0.0
 tick = "100ms"
 "#;
 
-/// See the module.
+/// A cluster that does not run yet.
 #[derive(Debug)]
 pub(crate) struct Setup {
     folder: TempDir,
@@ -47,7 +47,7 @@ pub(crate) fn cluster() -> Setup {
 }
 
 impl Setup {
-    /// So many workers.
+    /// Sets the number of workers.
     pub(crate) fn workers(mut self, workers: u16) -> Self {
         self.workers = workers;
         self
@@ -115,8 +115,8 @@ impl Setup {
     }
 }
 
-/// The binary under test, in an environment that is not the caller's: neither a developer's shell speaks to this daemon,
-/// nor the systemd of a service that runs these tests.
+/// The binary under test, without the variables by which a developer's shell, or the systemd of a service that runs these
+/// tests, speaks to a daemon.
 pub(super) fn binary() -> Command {
     let mut command = Command::new(BINARY);
     let theirs = ["BTC_CLUSTER_", "NOTIFY_", "WATCHDOG_", "LISTEN_", "JOURNAL_", "STATE_DIR", "CREDENTIALS_"];
@@ -146,7 +146,7 @@ pub(super) fn spawn(folder: &Path, variables: &[(String, String)], output: bool)
     child
 }
 
-/// What the daemon of a folder has written.
+/// Reads the log of the daemon of a folder.
 pub(super) fn log_of(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("log")).unwrap_or_default()
 }

@@ -19,21 +19,21 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// A quote that was posted so long before a connection was lost may have been on its way.
+/// Longest time that an accepted quote is on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
-/// What is known of a client when it is over, or meanwhile.
+/// What a client has heard so far.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     /// By channel.
     pub(crate) tracks: Vec<(String, Track)>,
-    /// It has a session and a connection.
+    /// When it got its connection; `None`: it has none.
     pub(crate) connected: Option<Instant>,
-    /// It was told `resumed: false`.
+    /// Whether a welcome said `resumed: false`.
     pub(crate) gapped: bool,
 }
 
-/// See the module.
+/// A client with a main session.
 #[derive(Debug)]
 pub(crate) struct Member {
     who: Rc<Who>,
@@ -43,7 +43,7 @@ pub(crate) struct Member {
     record: Rc<RefCell<Record>>,
     place: Place,
     back: Option<Back>,
-    /// Since when it has no connection, and why.
+    /// When and how it lost its connection; `None`: it has one.
     left: Option<(Instant, &'static str)>,
     ghost: Option<Line>,
     /// The code of a `close` message.
@@ -57,10 +57,10 @@ pub(crate) struct Member {
 
 /// Why a connection is left.
 enum Why {
-    /// It is time.
+    /// The time for a cut or for leaving has come.
     Time(Line),
     Over(End),
-    /// Before anything was heard.
+    /// Cut before the first byte of the answer.
     Hasty,
 }
 
@@ -93,7 +93,7 @@ impl Member {
         (member, record)
     }
 
-    /// Until it leaves; without a time for that, until it is dropped.
+    /// Runs until `leave`; if there is none, until it is dropped.
     pub(crate) async fn live(mut self, leave: Option<Instant>) {
         // The first cut comes at any time, so that not all are cut together.
         let mut cut = self.habit.every.map(|every| Instant::now() + every.mul_f64(fastrand::f64()));
@@ -148,7 +148,7 @@ impl Member {
         });
     }
 
-    /// The connection is lost again, somewhere between the request and the answer's arrival.
+    /// Cuts the connection between the request and the arrival of the answer.
     async fn hasten(&mut self, line: Line) -> Why {
         *self.stage.comebacks.borrow_mut().cuts.entry("hasty").or_default() += 1;
         sleep(Duration::from_millis(fastrand::u64(0..20))).await;
@@ -301,7 +301,7 @@ impl Member {
     }
 }
 
-/// Whoever enters a room hears its last messages.
+/// Whether newcomers of the channel hear its last messages.
 fn is_room(channel: &str) -> bool {
     channel.starts_with("chat:")
 }

@@ -10,11 +10,11 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// What the end of a session may take that its client has ended.
+/// Longest time between the client's close frame and the server's.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// So long a message may be on its way to a client that is there.
+/// Longest time from a publication to a connected client.
 const LATE: Duration = Duration::from_secs(5);
-/// So long it is waited for, all the same.
+/// Longest time that a late message is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Member {
@@ -34,7 +34,7 @@ impl Member {
         sleep(about(self.habit.away)).await;
     }
 
-    /// The connection was ended by the other side, some time after it was asked for.
+    /// Counts an end that the server or the network has caused, and waits before the comeback.
     pub(super) async fn over(&mut self, end: End, asked: Instant) {
         let pause = {
             let mut comebacks = self.stage.comebacks.borrow_mut();
@@ -95,7 +95,7 @@ impl Member {
         }
     }
 
-    /// Half of them say so.
+    /// Leaves for good, half of the times with a close frame.
     pub(super) async fn leave(mut self, line: Option<Line>) {
         let line = match line {
             Some(line) => self.linger(line).await,

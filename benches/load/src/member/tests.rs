@@ -77,7 +77,7 @@ async fn a_client_says_what_it_has_and_believes_what_it_is_told() {
         publish(&stage, 3);
         server.write_all(&[message(0), message(1), message(1)].concat()).await.unwrap();
         drop(server);
-        // One came twice: the client counts what it was sent.
+        // A duplicate counts, too: the server counts what it sends.
         let (server, asked) =
             greet(&listener, r#"{"type":"welcome","resume":"v","resumed":true}"#, &[2]).await;
         assert!(asked.contains("&resume=u.3 HTTP"), "{asked}");
