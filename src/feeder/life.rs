@@ -19,9 +19,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-/// Questions that may wait; the workers ask few at a time, and more of them are answered with nothing.
+/// Requests that may wait; workers send few at a time, and further ones are answered with nothing.
 const ASKS: usize = 64;
-/// How long the last words may take.
+/// Time-out of the work at the end.
 const LAST: Duration = Duration::from_secs(2);
 
 /// Runs the feeder until the master ends it.
@@ -45,22 +45,22 @@ async fn live() -> io::Result<()> {
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let (questions, asks) = mpsc::channel(ASKS);
-    let mut desk = Desk { questions, sender: sender.clone(), marks: Marks::new() };
-    let Some((plan, config)) = desk.next_plan(&mut receiver).await? else { return Ok(()) };
+    let mut inbox = Inbox { questions, sender: sender.clone(), marks: Marks::new() };
+    let Some((plan, config)) = inbox.next_plan(&mut receiver).await? else { return Ok(()) };
     let candles = CandleService::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
     guard_programs();
     let mut lines = LineReaders::new(sender.clone());
-    lines.adopt(&config, &mut desk.marks);
+    lines.adopt(&config, &mut inbox.marks);
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
     loops.spawn("beat", beat(sender.clone()));
-    // A master that does not listen is dead or will kill this process: a price that nobody hears is no loss.
+    // A master that does not read is dead or will kill this process: the lost price does not matter.
     let out = move |message| _ = sender.send(&message);
     let feeding = serve(watching, (asks, candles), Clock::system(), Arc::new(http), out);
     let hearing = async {
-        while let Some((plan, config)) = desk.next_plan(&mut receiver).await? {
-            lines.adopt(&config, &mut desk.marks);
+        while let Some((plan, config)) = inbox.next_plan(&mut receiver).await? {
+            lines.adopt(&config, &mut inbox.marks);
             let _ = plans.send(Arc::new(plan));
         }
         io::Result::Ok(())
@@ -80,15 +80,15 @@ async fn live() -> io::Result<()> {
     Ok(())
 }
 
-/// Where the master's questions go, and how far it says that files have been read.
-struct Desk {
+/// Receives the master's messages.
+struct Inbox {
     questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,
     marks: Marks,
 }
 
-impl Desk {
-    /// The newest plan that has come, and the configuration that it is part of; `None`: end.
+impl Inbox {
+    /// The newest plan received, and its configuration; `None`: end.
     async fn next_plan(&mut self, receiver: &mut LinkReceiver) -> io::Result<Option<(Plan, Config)>> {
         loop {
             let Ok(mut batch) = receiver.receive().await else { return Ok(None) };
