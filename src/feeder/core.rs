@@ -1,4 +1,4 @@
-//! The feeder's one loop: notes of the sources, changes of the configuration and time, into the policy.
+//! The feeder's main loop: carries the sources' notes, new configurations and time to the policy.
 
 use super::agreement::{Agreement, LogLine};
 use super::candles::{CandleRequest, CandleService};
@@ -18,22 +18,22 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Notes that may wait for the core; the oldest are lost.
+/// Notes that may wait for the core; beyond that the oldest are lost.
 const NOTES: usize = 1024;
-/// A source that is to wait no longer than this is left only when it does not come back.
+/// A source with a wait up to this long is left only if it does not come back.
 const BRIEF: Duration = Duration::from_millis(1500);
-/// Numbers of sources are told this often while nothing else changes.
+/// How often the numbers of sources are told while nothing else changes.
 const TABLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the feeder is to do: the configuration's part, and what went before.
+/// What the feeder works by: its part of the configuration, and what happened before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// `[price]`.
     pub price: PriceSection,
     /// `[provider.NAME]`.
     pub providers: BTreeMap<String, Provider>,
-    /// Whether this daemon has ever served a real price. Read once, at the start: a mock beside real sources is
-    /// then not served by a feeder that takes the place of one that died.
+    /// Whether this daemon has ever served a real price. Read once, at the start: a feeder that replaces a dead one
+    /// then serves no mock beside real sources.
     pub real_before: bool,
 }
 
@@ -46,7 +46,7 @@ impl Plan {
     }
 }
 
-/// [`serve`] without anybody who asks, and without a file.
+/// [`serve`] without requests and without a file.
 pub async fn run(
     plans: watch::Receiver<Arc<Plan>>,
     clock: Clock,
@@ -57,8 +57,8 @@ pub async fn run(
     serve(plans, (asks, CandleService::default()), clock, http, out).await;
 }
 
-/// Runs until the sender of `plans` is gone. Each new plan is put in force at once; sources whose content is the
-/// same keep their session.
+/// Runs until the sender of `plans` is dropped. A new plan applies at once; sources with unchanged content keep their
+/// session.
 pub(super) async fn serve(
     mut plans: watch::Receiver<Arc<Plan>>,
     (mut asks, candles): (mpsc::Receiver<CandleRequest>, CandleService),
@@ -91,7 +91,7 @@ pub(super) async fn serve(
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             },
-            // One between two notes: a long answer must not keep prices waiting.
+            // One request between two notes: a long answer must not delay prices.
             Some(ask) = asks.recv() => core.answer(&ask),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
@@ -102,7 +102,7 @@ pub(super) async fn serve(
 struct Core<F> {
     running: Vec<RunningSource>,
     next_id: u32,
-    /// The default one.
+    /// The default symbol.
     symbol: Symbol,
     policy: Policy,
     candles: CandleService,
@@ -111,27 +111,27 @@ struct Core<F> {
     notes: broadcast::Sender<Note>,
     out: F,
     recorder: Recorder,
-    /// When the table is told; `None` while nothing has changed.
+    /// When to tell the table; `None` while nothing has changed.
     table_due: Option<Mono>,
     table_told: Mono,
-    /// What each source was to the default symbol's price when the table was told.
+    /// Each source's part in the default symbol's price when the table was last told.
     parts: Vec<(bool, Option<SourceVerdict>)>,
     agreement: Agreement,
-    /// What the log says of who is served.
+    /// Limits log lines about the served source.
     served: BTreeMap<Symbol, LogLimiter<Arc<str>>>,
 }
 
-/// A source that runs, or one that is off.
+/// A source that runs, or that is off.
 struct RunningSource {
     id: u32,
     content: Content,
     row: Row,
     no_tick: Duration,
-    /// What the log says of its state.
+    /// Limits log lines about its state.
     limiter: LogLimiter<SourceState>,
-    /// What it says of prices that were held.
+    /// Limits log lines about held prices.
     held: LogLimiter<()>,
-    /// What it says of what could not be read.
+    /// Limits log lines about unreadable messages.
     bad: LogLimiter<()>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
@@ -174,7 +174,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         self.recorder.adopt(plan.price.record.as_deref(), plan.price.record_max);
         let mut before = std::mem::take(&mut self.running);
         for name in &plan.price.providers {
-            // The configuration has been checked: every name is there.
+            // The configuration has been checked: every name exists.
             let Some(provider) = plan.providers.get(name) else { continue };
             let content = Content::new(provider, &plan.price).among(&plan.providers);
             let running = match before.iter().position(|old| old.content == content) {
@@ -255,7 +255,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),
-            // A short wait is over before anybody would be sure that it is one.
+            // A short wait is over before the policy would react.
             What::Ended(Fault::Wait(time, _)) if time <= BRIEF => self.policy.ended(note.source, false, now),
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
@@ -264,7 +264,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         self.perform(actions);
     }
 
-    /// Does what is due.
+    /// Does what is due by time.
     fn turn(&mut self) {
         let now = self.clock.now();
         let actions = self.policy.wake(now);
@@ -326,7 +326,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         Some(Instant::now() + next.since(now.mono))
     }
 
-    /// Whether the stamps of a source's prices are of another time.
+    /// Whether the source's time stamps are not current.
     fn is_recorded(&self, source: &str) -> bool {
         let running = self.running.iter().find(|running| &*running.row.status.name == source);
         running.is_some_and(|running| {
@@ -340,7 +340,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         (self.out)(FromFeeder::Answer { to: ask.to, request: ask.request, text });
     }
 
-    /// The last words.
+    /// Writes out the candles, for the end of the process.
     async fn finish(self) {
         self.candles.finish(self.clock.now()).await;
     }
@@ -393,7 +393,7 @@ fn settings(price: &PriceSection, members: Vec<Member>) -> Settings {
 }
 
 impl RunningSource {
-    /// Its state is another one.
+    /// Logs a change of the state.
     fn tell(&mut self, now: Mono) {
         if let Some(hushed) = self.limiter.change(self.row.status.state, now) {
             tell(&self.row.status, hushed);
@@ -401,7 +401,7 @@ impl RunningSource {
     }
 }
 
-/// One line in the log for a change of a source's state; `hushed` changes before it were not told.
+/// Logs a change of a source's state, with the number of suppressed changes before it.
 fn tell(status: &SourceStatus, hushed: u64) {
     let (source, state) = (&*status.name, status.state.as_str());
     match status.state {

@@ -46,7 +46,7 @@ fn plan(providers: &[Provider]) -> Plan {
     }
 }
 
-/// A feeder that runs, and what it has said.
+/// A running feeder and its output.
 struct Running {
     plans: watch::Sender<Arc<Plan>>,
     said: Arc<Mutex<Vec<FromFeeder>>>,
@@ -199,7 +199,7 @@ async fn it_ends_with_its_plans() {
     task.await.unwrap();
 }
 
-/// What is logged by this thread while it lives.
+/// What this thread logs while it lives.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -219,7 +219,7 @@ async fn sources_that_flap_are_logged_once_a_minute() {
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
-    // Each ticks for six seconds, so that its pauses begin anew, and breaks: some 500 changes in an hour of each.
+    // Each ticks for six seconds, so that its pauses begin anew, and breaks: about 500 changes an hour each.
     let file = script("walk 6s\nfault retry\nwalk 6s\nfault wait 2s\nrepeat");
     let feeder = Running::new(&[mock("a", "1.0", Some(file.path())), mock("b", "1.0", Some(file.path()))]);
     after(3_600_000).await;
@@ -263,7 +263,7 @@ async fn sources_that_take_turns_are_logged_once_a_minute() {
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
-    // Each limits us after each price, for longer than it would be waited for.
+    // Each tells us to wait after each price, for longer than the policy waits.
     let file = script("set 1\nfault wait 2s\nrepeat");
     let feeder = Running::new(&[mock("a", "1.0", Some(file.path())), mock("b", "1.0", Some(file.path()))]);
     after(600_000).await;

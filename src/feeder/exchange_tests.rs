@@ -14,7 +14,7 @@ fn binance(exchange: &Exchange) -> Provider {
         name: "binance".to_owned(),
         kind: ProviderKind::Binance(crate::config::Exchange {
             rest_url: exchange.server.http(),
-            // Another host than that of REST, as the real ones are: each has its own limits.
+            // Another host than REST's, as real exchanges have: each host has its own limits.
             stream_url: exchange.server.ws().replace("127.0.0.1", "localhost"),
             symbol_map: [(symbol("BTC-USD"), symbol("BTC-USDT"))].into(),
             silence: Duration::from_secs(45),
@@ -37,7 +37,7 @@ fn mock() -> Provider {
     }
 }
 
-/// The feeder and the last things it said.
+/// The feeder and its last output.
 struct Feeder {
     quotes: Arc<Mutex<Vec<Quote>>>,
     sources: Arc<Mutex<Vec<SourceStatus>>>,
@@ -104,7 +104,7 @@ async fn the_stream_gives_the_price_and_rest_is_not_asked() {
     let feeder = Feeder::start(&[binance(&exchange), mock()]);
     feeder.says("64000.10").await;
     assert!(eventually(|| exchange.streams() == 1).await);
-    // A busy machine may have been so slow with the stream that REST was asked before.
+    // On a busy machine the stream may have been so slow that REST was asked before.
     let before = asked(&exchange);
     exchange.set_price("64001.20");
     feeder.says("64001.20").await;
@@ -126,7 +126,7 @@ async fn rest_stands_in_while_the_stream_cannot_be_had() {
     assert!(eventually(|| exchange.streams() == 1).await);
     exchange.set_price("64001.20");
     feeder.says("64001.20").await;
-    // The stream is back: what was asked once more was asked before it ticked.
+    // The stream is back: the last REST request was sent before it ticked.
     let before = asked(&exchange);
     exchange.set_price("64002.30");
     feeder.says("64002.30").await;
@@ -185,7 +185,7 @@ async fn a_mock_serves_until_the_exchange_answers_for_the_first_time() {
     assert!(quotes.iter().skip_while(|quote| quote.mock).all(|quote| !quote.mock));
 }
 
-/// The exchanges beside Binance and any address: from the configuration to the price, over the stream and without.
+/// The other exchanges and `http_json`: from the configuration to the price, with the stream and without.
 #[tokio::test]
 async fn every_exchange_gives_its_price_over_either_leg() {
     use crate::providers::tests::standin::{Standin, says};

@@ -19,9 +19,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-/// Questions that may wait. Further ones are answered with nothing; workers ask few at a time.
+/// Requests that may wait; workers send few at a time, and further ones are answered with nothing.
 const ASKS: usize = 64;
-/// Time for the files to be written at the end.
+/// Time-out of the work at the end.
 const LAST: Duration = Duration::from_secs(2);
 
 /// Runs the feeder until the master ends it.
@@ -55,7 +55,7 @@ async fn live() -> io::Result<()> {
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
     loops.spawn("beat", beat(sender.clone()));
-    // A master that does not listen is dead or will kill this process: a price that nobody hears is no loss.
+    // A master that does not read is dead or will kill this process: the lost price does not matter.
     let out = move |message| _ = sender.send(&message);
     let feeding = serve(watching, (asks, candles), Clock::system(), Arc::new(http), out);
     let hearing = async {
@@ -88,7 +88,7 @@ struct Inbox {
 }
 
 impl Inbox {
-    /// Waits for a plan and returns the newest, with its configuration; `None`: the feeder is to end.
+    /// The newest plan received, and its configuration; `None`: end.
     async fn next_plan(&mut self, receiver: &mut LinkReceiver) -> io::Result<Option<(Plan, Config)>> {
         loop {
             let Ok(mut batch) = receiver.receive().await else { return Ok(None) };

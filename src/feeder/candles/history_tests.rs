@@ -56,7 +56,7 @@ fn each_second_everybody_is_told_once() {
     assert_eq!(history.wake(Wall(NOON + 2_000)), [], "a second without a price");
     assert_eq!(history.newest("BTC-EUR", Interval::Second, 1), None);
     assert_eq!(history.newest("ETH-USD", Interval::Second, 1), Some(vec![]));
-    // A price of the next second comes before the timer.
+    // A price of the next second arrives before the timer.
     history.take(&quote("BTC-USD", "3", NOON + 59_999), false, Wall(NOON + 59_999));
     history.take(&quote("BTC-USD", "4", NOON + 60_000), false, Wall(NOON + 60_001));
     let newest = history.wake(Wall(NOON + 60_002))[0].newest;
@@ -104,7 +104,7 @@ fn the_first_real_price_drops_what_was_made_up() {
     history.take(&quote("BTC-USD", "9", NOON + 1_500), false, Wall(NOON + 1_500));
     assert_eq!(ticks(&history, Interval::Hour), [(0, 1, true)]);
     assert!(history.all().all(|entry| !entry.made_up));
-    // A configuration without real sources: the real candles wait, none are mixed.
+    // A configuration without real sources: the real candles stay, and are not mixed with made-up ones.
     history.take(&made_up(NOON + 3_000), false, Wall(NOON + 3_000));
     assert_eq!(ticks(&history, Interval::Hour), [(0, 1, true)]);
     assert_eq!(history.newest("BTC-USD", Interval::Second, 9).unwrap()[0].close.to_string(), "1");

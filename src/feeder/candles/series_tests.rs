@@ -1,4 +1,4 @@
-//! Candles of one symbol: by hand, and under random histories.
+//! Candles of one symbol: examples, and random histories.
 
 use super::*;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ fn price(cents: u32) -> Price {
     Price::parse(&format!("{}.{:02}", cents / 100, cents % 100)).unwrap()
 }
 
-/// A series, what it wanted written down, and what is known to be true of it.
+/// A series, its journal, and what is known to be true of it.
 #[derive(Clone, Debug, Default)]
 struct Watched {
     series: Series,
@@ -33,7 +33,7 @@ impl Watched {
         self.series.pass(Wall(self.now), &mut self.facts);
     }
 
-    /// What somebody else makes of what was written down.
+    /// The series restored from the journal.
     fn read_again(&self) -> Series {
         read(&self.facts)
     }
@@ -214,7 +214,7 @@ fn act(back: bool) -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Plays it; returns how many prices there were and when nobody watched.
+/// Plays the history; returns the number of prices and the times without watching.
 fn play(one: &mut Watched, acts: &[Act]) -> (u32, Vec<(i64, i64)>) {
     let (mut ticks, mut gaps, mut away) = (0, Vec::new(), Some(i64::MIN));
     for act in acts {
@@ -263,7 +263,7 @@ fn check_shape(series: &Series) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Each longer candle is what the shorter ones of its time make.
+/// Each longer candle equals the sum of its shorter ones.
 fn check_merge(series: &Series, partial_too: bool) -> Result<(), TestCaseError> {
     for (shorter, longer) in [(Interval::Second, Interval::Minute), (Interval::Minute, Interval::Hour)] {
         let parts = series.newest(shorter, usize::MAX);

@@ -1,4 +1,4 @@
-//! The file of the history: torn, foreign, taken, and over and over.
+//! The history's file: torn, foreign, locked, and written many times.
 
 use super::super::series::Fact;
 use super::*;
@@ -31,7 +31,7 @@ fn seconds(history: &History) -> usize {
     history.newest("BTC-USD", Interval::Second, usize::MAX).unwrap().len()
 }
 
-/// Keeps these, as a feeder that lives so long.
+/// Keeps these candles, as one feeder would.
 async fn keep(folder: &Path, range: std::ops::Range<i64>) {
     let (mut history, store) = Store::open(folder.to_owned(), empty()).await;
     let mut store = store.unwrap();
@@ -170,7 +170,7 @@ async fn a_disk_that_fails_is_said_and_tried_again() {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    // What is written beside cannot be made: a folder is there.
+    // The new file cannot be created: a folder has its name.
     std::fs::create_dir(folder.path().join("history.new")).unwrap();
     store.behind = true;
     store.keep(&[], &history);

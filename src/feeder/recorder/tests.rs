@@ -1,4 +1,4 @@
-//! Recording to real files; what the thread does is waited for by its effect.
+//! Recording to real files; the tests wait for the thread's effects.
 
 use super::recording_file::second;
 use super::*;
@@ -23,7 +23,7 @@ fn recorder(path: &Path, max: u64) -> Recorder {
     recorder
 }
 
-/// What is in the file, once it is as wanted.
+/// The file's content, once it is as wanted.
 fn until(path: &Path, wanted: impl Fn(&str) -> bool) -> String {
     let begin = Instant::now();
     loop {
@@ -53,7 +53,7 @@ fn until_all(path: &Path, lines: usize) -> String {
     })
 }
 
-/// Lines without their stamps.
+/// Lines without their time stamps.
 fn said(text: &str) -> Vec<&str> {
     text.lines().map(|line| if line.starts_with('#') { line } else { line.split_at(20).1 }).collect()
 }
@@ -113,7 +113,7 @@ fn another_file_is_taken_while_sessions_go_on() {
     take.raw(None, b"2");
     until(&second, |text| text.contains(" 2\n"));
     recorder.adopt(None, MAX);
-    // Off at once, whether the thread knows it already or not.
+    // Off at once, whether the thread knows it yet or not.
     take.raw(None, b"3");
     recorder.adopt(Some(&second), MAX / 2);
     take.raw(None, b"4");
@@ -160,7 +160,7 @@ fn a_line_that_fits_into_no_file_is_lost_and_said_to_be() {
 }
 
 #[test]
-fn a_file_that_is_let_go_is_free_although_a_program_is_being_started() {
+fn a_closed_file_is_free_although_a_program_is_being_started() {
     let folder = folder();
     let target = target(&folder, MAX);
     let file = RecordingFile::open(&target).unwrap();

@@ -156,7 +156,7 @@ fn both_families_may_be_named_apart() {
         let both = listen(&[&format!("0.0.0.0:{port}"), &format!("[::]:{port}")], false);
         match open(&Listeners::default(), &both) {
             Ok(listeners) => return assert_eq!(http(&listeners).len(), 2),
-            // Somebody else took the port between the two lines.
+            // Another process took the port between the two lines.
             Err(error) => assert!(matches!(error, ListenError::InUse(..)), "{error}"),
         }
     }
@@ -192,7 +192,7 @@ fn what_systemd_kept_serves_the_address_that_it_was_wanted_for_and_no_other() {
     assert_ne!(http(&moved), [at]);
 }
 
-/// Not a test but what the one below starts as systemd would.
+/// Not a test but the process that the next one starts, as systemd would.
 #[test]
 #[ignore = "the child of another test"]
 fn act_as_daemon() {

@@ -1,4 +1,4 @@
-//! Real programs: good ones, and those that end, hang, flood, leave children behind or will not die.
+//! Real programs: good ones, and those that end, hang, flood, leave children behind or ignore signals.
 
 use super::*;
 use crate::providers::tests::battery::{Heard, listen, listen_until};
@@ -36,12 +36,12 @@ fn retry(why: &str) -> Option<Fault> {
     Some(Fault::Retry(why.to_owned()))
 }
 
-/// Whether it is there and not a zombie.
+/// Whether the process exists and is no zombie.
 fn runs(pid: i32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }
 
-/// The letter of proc_pid_stat(5), `None` when there is no such process.
+/// The state letter of proc_pid_stat(5); `None` without such a process.
 fn state(pid: i32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
@@ -51,7 +51,7 @@ fn there(pid: i32) -> bool {
     test_kill_process(Pid::from_raw(pid).unwrap()).is_ok()
 }
 
-/// Numbers of processes that a script writes into a file; waits for so many.
+/// Process ids that a script writes into a file; waits until there are `count`.
 async fn pids(file: &Path, count: usize) -> Vec<i32> {
     let read = || {
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -102,7 +102,7 @@ async fn how_it_ends_is_told() {
 #[tokio::test]
 async fn a_program_finds_little() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    // Variables that the shell sets by itself do not count; standard input is at its end.
+    // Variables that the shell sets itself do not count; standard input is at its end.
     let script =
         format!("env | grep -vE '^(PWD|SHLVL|_|OLDPWD)=' > {0}; cat >> {0}; echo 1", file.path().display());
     let heard = listen(&mut shell(&script), LONG).await;
@@ -133,7 +133,7 @@ async fn without_a_price_it_is_killed_whatever_else_it_says() {
 #[tokio::test]
 async fn a_program_that_ends_leaves_no_children_behind() {
     let (_folder, file) = file();
-    // One keeps the output open, the other does not; both would stay.
+    // One child keeps the output open, the other does not; both would stay.
     let script = format!(
         "sleep 600 & echo $! > {0}; sleep 600 >/dev/null 2>&1 & echo $! >> {0}; echo 1; exit 4",
         file.display()
@@ -164,11 +164,11 @@ async fn a_session_that_is_dropped_kills_the_whole_group_and_leaves_no_zombie() 
     }
 }
 
-/// Counts, and remembers the last price.
+/// Counts prices and remembers the last one.
 #[derive(Clone, Default)]
-struct Ear(Arc<Mutex<(u64, String)>>);
+struct PriceCounter(Arc<Mutex<(u64, String)>>);
 
-impl Sink for Ear {
+impl Sink for PriceCounter {
     fn tick(&mut self, tick: Tick) {
         let mut inner = self.0.lock().unwrap();
         *inner = (inner.0 + 1, tick.price.to_string());
@@ -179,8 +179,8 @@ impl Sink for Ear {
 
 #[tokio::test]
 async fn a_program_that_floods_is_read_slowly_and_the_others_go_on() {
-    let ear = Ear::default();
-    let mut out = ear.clone();
+    let counter = PriceCounter::default();
+    let mut out = counter.clone();
     let mut flood = provider(&["/bin/sh", "-c", "yes 1 & yes noise >&2"], LONG);
     let begin = Instant::now();
     let mut turns = 0;
@@ -194,8 +194,8 @@ async fn a_program_that_floods_is_read_slowly_and_the_others_go_on() {
         fault = flood.session(&mut out) => panic!("{fault}"),
         () = others => {}
     }
-    let count = ear.0.lock().unwrap().0;
-    // A piece of 1024 bytes holds 512 of these lines, so one batch is a little more than BATCH.
+    let count = counter.0.lock().unwrap().0;
+    // A piece of 1024 bytes has 512 of these lines, so one batch is a little more than BATCH.
     assert!(count > 100 && count < 120_000, "{count}");
     assert!(turns > 50, "{turns}");
 }

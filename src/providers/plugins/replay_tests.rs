@@ -88,7 +88,7 @@ fn tether() -> BTreeMap<Symbol, Symbol> {
     [(symbol("BTC-USD"), symbol("BTC-USDT"))].into()
 }
 
-/// What is configured: `first`, a Binance whose pair is BTC-USDT. The replay's own pair is BTC-EUR.
+/// The configured source `first`, a Binance whose pair is BTC-USDT. The replay's own pair is BTC-EUR.
 fn readers() -> Arc<Readers> {
     let own = Exchange {
         rest_url: String::new(),
@@ -124,7 +124,7 @@ async fn play_raw(text: &str, speed: f64, source: &str, patience: u64) -> Heard 
 
 const BEGIN: u64 = 1_763_640_000_000_000_000;
 
-/// A line of a recording, so many milliseconds after its beginning.
+/// A line of a recording, this many milliseconds after its beginning.
 fn at(ms: u64, rest: &str) -> String {
     format!("{} {rest}\n", BEGIN + ms * 1_000_000)
 }
@@ -148,7 +148,7 @@ fn day(price: &str, id: u64) -> String {
     )
 }
 
-/// The usual course: stream, both legs, a stream that is cut and comes back.
+/// A usual recording: stream, both legs, a stream that is cut and comes back.
 fn course(name: &str) -> String {
     let stream = format!("{name}/stream");
     [
@@ -258,7 +258,7 @@ async fn lines_of_no_use_are_counted() {
     assert_eq!(heard.bad[4], "the last line is torn");
 }
 
-/// Asks for one pair after the other; an answer does not say whose it is.
+/// Asks for one pair after the other; an answer does not name its pair.
 struct InTurn(u64);
 
 impl Poll for InTurn {
@@ -287,7 +287,7 @@ async fn a_dialect_that_is_asked_in_turn_keeps_its_turn_as_the_live_one_does() {
         let line = at(0, &format!("first/{rest}"));
         playback.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut schedule).await.unwrap();
     }
-    // Where we cut it off, the live one is made anew.
+    // Where our side cut the session off, the live dialect is replaced.
     for rest in ["rest !end cut off", "rest !begin"] {
         let line = at(0, &format!("first/{rest}"));
         playback.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut schedule).await.unwrap();

@@ -1,7 +1,7 @@
-//! The contract that every provider must keep, and an ear for tests.
+//! The contract of every provider, and a sink for tests.
 //!
-//! A provider: gives prices of what was asked for with the source's digits; may be dropped in the middle and
-//! begun again. What it must not be brought to by the other side is in `faults.rs`; who is tested in `remotes.rs`.
+//! A provider gives prices of the requested symbols with the source's digits; it may be dropped in the middle and
+//! started again. `faults.rs` has what the other side must not make it do, `remotes.rs` the tested providers.
 
 use super::remotes::{remote, remotes, symbol};
 use super::standin::{Act, Frame, Standin, coindesk_index, eventually};
@@ -14,13 +14,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-/// What a session said.
+/// What a session gave.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub ticks: Vec<Tick>,
     pub bad: Vec<String>,
     pub raw: Vec<Vec<u8>>,
-    /// `None`: it was still going on.
+    /// `None`: the session was still going on.
     pub fault: Option<Fault>,
     pub lasted: Duration,
 }
@@ -37,7 +37,7 @@ impl Sink for Heard {
     }
 }
 
-/// One session, cut off after `patience`.
+/// Runs one session, cut off after `patience`.
 pub(in crate::providers) async fn listen(provider: &mut dyn PriceProvider, patience: Duration) -> Heard {
     let mut heard = Heard::default();
     let begin = Instant::now();
@@ -46,7 +46,7 @@ pub(in crate::providers) async fn listen(provider: &mut dyn PriceProvider, patie
     heard
 }
 
-/// One session, until it has said enough (or has ended, or the patience is over).
+/// Runs one session until it has given enough, has ended, or the patience is over.
 pub(in crate::providers) async fn listen_until(
     provider: &mut dyn PriceProvider,
     enough: impl FnMut(&Heard) -> bool + Send,
@@ -86,7 +86,7 @@ impl<E: FnMut(&Heard) -> bool + Send> Sink for Until<E> {
     }
 }
 
-/// A session that should have ended has not after this.
+/// Time-out of a session that should end.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `wait 7`, or the fault's name.
@@ -105,7 +105,7 @@ async fn a_remote_price_is_told_with_its_digits_again_and_again() {
     for remote in remotes() {
         let server = remote.server(vec![remote.message("64250.10", 7).into()]).await;
         let mut provider = remote.of(&server);
-        // Dropped in the middle and begun again: the same once more.
+        // Dropped in the middle and started again: the same once more.
         for _ in 0..2 {
             let heard = listen_until(&mut *provider, |heard| !heard.ticks.is_empty()).await;
             let tick = heard.ticks.first().unwrap_or_else(|| panic!("{}: {heard:?}", remote.name));

@@ -1,5 +1,5 @@
-//! What the other side can do to a source: every case against every one of `remotes.rs`. In each the right fault
-//! or verdict, in time, bounded memory, and never a price that nobody meant.
+//! What the other side can do to a source: every case against every provider in `remotes.rs`. Each must give the right
+//! fault or verdict, in time, in bounded memory, and never a price that was not meant.
 
 use super::battery::{Heard, PATIENCE, listen, listen_until, word};
 use super::remotes::{At, LIMITS, LONG, Remote, remotes};
@@ -13,10 +13,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where the other side is to be found too slow.
+/// Time-out for a server that is too slow.
 const SHORT: Duration = Duration::from_millis(400);
 const IMPATIENT: Limits = Limits { silence: SHORT, no_tick: LONG, renew_after: Duration::ZERO };
-/// The only price that the servers here mean.
+/// The only price that these servers mean.
 const GOOD: &str = "64250.10";
 
 /// Runs a check for every source and case, some at the same time.
@@ -26,7 +26,7 @@ async fn all<C: Clone, F: Future<Output = ()>>(cases: &[C], check: impl Fn(Arc<R
     stream::iter(both).for_each_concurrent(8, |(remote, case)| check(remote, case)).await;
 }
 
-/// No price but the one that was meant.
+/// No price but the meant one.
 fn honest(heard: &Heard) -> bool {
     heard.ticks.iter().all(|tick| tick.price.to_string() == GOOD)
 }
@@ -75,7 +75,7 @@ async fn a_status_ends_the_session_as_it_should() {
         (Act::redirect("http://127.0.0.1:1/elsewhere"), "retry"),
     ];
     all(&cases, |remote, (act, expected)| async move {
-        // A stream's handshake has no dialect of its own.
+        // The handshake of a stream does not reach its dialect.
         let expected = match expected {
             "missing" if remote.streams => "refused",
             "missing" => remote.missing,
@@ -123,7 +123,7 @@ async fn a_server_that_hangs_drips_or_floods_is_given_up_in_time() {
     .await;
 }
 
-/// A text frame of a server: its header, and not the whole of what it announces.
+/// A text frame of a server: its header, and a part of the announced payload.
 fn frame(first: u8, announced: u64, sent: usize) -> Vec<u8> {
     let mut bytes = vec![first, 127];
     bytes.extend(announced.to_be_bytes());
@@ -170,7 +170,7 @@ async fn a_stream_that_hangs_drips_floods_or_breaks_is_given_up_in_time() {
 
 #[tokio::test]
 async fn what_breaks_after_a_price_leaves_the_price() {
-    // Patient enough for the price itself on a busy machine.
+    // Long enough for the price itself on a busy machine.
     let brief = Duration::from_secs(3);
     let http = Http::within(brief);
     all(&["silence", "cut"], |remote, case| {
@@ -233,7 +233,7 @@ async fn what_is_no_price_is_counted_and_the_session_goes_on() {
         let server =
             remote.server(vec![remote.message(digits, 1).into(), remote.message(GOOD, 2).into()]).await;
         let heard = listen_until(&mut *remote.of(&server), |heard| !heard.ticks.is_empty()).await;
-        // "1e5" and "0x10" as bare JSON numbers, "NaN" as a bare word: no JSON at all for some. All the same.
+        // "1e5" and "0x10" as bare JSON numbers, "NaN" as a bare word: for some providers no JSON at all.
         assert_eq!((heard.bad.len(), &heard.fault), (1, &None), "{} {digits}", remote.name);
         assert!(heard.ticks.len() == 1 && honest(&heard), "{} {digits}", remote.name);
     })
@@ -252,7 +252,7 @@ async fn garbage_is_counted_and_the_session_goes_on() {
         b"\xef\xbb\xbf{}".to_vec(),
         "[".repeat(100_000).into_bytes(),
         "{\"data\":".repeat(20_000).into_bytes(),
-        // gzip that nobody asked for
+        // gzip that was not requested
         b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\xae\x05\x00".to_vec(),
         b"truncated".to_vec(),
         b"of another pair".to_vec(),

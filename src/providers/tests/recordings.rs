@@ -1,4 +1,4 @@
-//! The verdict on every payload of `../shared/feeds`, recorded or documented, where that folder is beside the project:
+//! The verdict on every payload of `../shared/feeds`, recorded or documented, if that folder exists beside the project:
 //! the table of `docs/verdicts.md`. It is expected here and shown there; a payload without a verdict is an error.
 
 use super::battery::{Heard, listen_until};
@@ -13,15 +13,15 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// How the table is made anew, after a look at what has changed.
-const COMMAND: &str = "BTC_CLUSTER_BLESS=1 cargo test --lib providers::recordings -- --nocapture";
+/// Writes the table anew, after a look at the changes.
+const COMMAND: &str = "BTC_CLUSTER_BLESS=1 cargo test --lib providers::tests::recordings -- --nocapture";
 
-/// The folder, `None` (and a loud word) where it is not.
+/// The folder; `None` (and a loud message) if it is missing.
 fn recordings() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let folder = std::env::var_os("BTC_CLUSTER_SHARED").map_or_else(beside, PathBuf::from).join("feeds");
     if !folder.is_dir() {
-        // Past the test runner, which swallows what the macros print.
+        // Writes past the test runner, which captures the macros' output.
         let word = format!(
             "SKIPPED: no recordings at {}; BTC_CLUSTER_SHARED may name ../shared\n",
             folder.display()
@@ -38,7 +38,7 @@ struct Payload {
     file: String,
     /// `recorded`, `documented`, ...
     kind: String,
-    /// The status that it came with; empty for messages of a stream.
+    /// The status of an answer; empty for messages of a stream.
     http: String,
 }
 
@@ -48,7 +48,7 @@ fn payloads(folder: &Path) -> BTreeMap<String, Payload> {
     manifest.into_iter().map(|payload| (payload.file.clone(), payload)).collect()
 }
 
-/// All files below the folder but the manifest.
+/// All files in the folder but the manifest.
 fn files(folder: &Path) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -63,7 +63,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
     files
 }
 
-/// Provider, payload, verdict. `http_json` may read any answer; its pointer stands after it.
+/// Provider, payload, verdict. `http_json` can read any answer; its pointer follows its name.
 #[rustfmt::skip]
 const EXPECTED: &[(&str, &str, &str)] = &[
     ("binance", "binance/err_400_bad_symbol.json", "refused"),
@@ -177,7 +177,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("replay", "series/ftx-btc-perp-1m-2022-01-21.csv", "0 ticks, 1441 lines skipped"),
 ];
 
-/// What is asked for where it is not `BTC-USD`.
+/// The requested symbols other than `BTC-USD`.
 fn symbols(provider: &str, file: &str) -> &'static str {
     match (provider, file) {
         ("binance", _) => "BTC-USD=BTC-USDT BNB-BTC LTC-BTC ETH-BTC",
@@ -190,7 +190,7 @@ fn symbols(provider: &str, file: &str) -> &'static str {
     }
 }
 
-/// How it came.
+/// How the payload arrived.
 fn way(payload: &Payload) -> &str {
     match &*payload.http {
         "" if payload.file.starts_with("series/") => "file",
@@ -204,7 +204,7 @@ async fn judge(folder: &Path, provider: &str, payload: &Payload) -> Verdict {
     match provider {
         "replay" => replayed(path).await,
         "binance, each line" => burst(&path),
-        // Messages of its stream, which is not listened to: never a price where an answer was expected.
+        // Messages of a stream that is not used: never a price where an answer was expected.
         "coindesk" => of_rest(provider, symbols, payload.http.parse().unwrap_or(200), &read(&path)),
         _ if payload.http.is_empty() => of_stream(provider, symbols, &read(&path)),
         _ => of_rest(provider, symbols, payload.http.parse().unwrap(), &read(&path)),
@@ -215,7 +215,7 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// Lines of a receiving time and a raw message.
+/// Lines of a time of reception and a raw message.
 fn burst(path: &Path) -> Verdict {
     let text = String::from_utf8(read(path)).unwrap();
     let mut dialect = binance::Stream::new("wss://stream.example", &wanted("BTC-USD=BTC-USDT"));
@@ -230,7 +230,7 @@ fn burst(path: &Path) -> Verdict {
     Verdict { word: format!("{} ticks", heard.ticks.len()), more: format!("{bids} of them with best prices") }
 }
 
-/// Lines of a tick.
+/// Lines with one tick each.
 async fn replayed(path: PathBuf) -> Verdict {
     let lines = std::fs::read_to_string(&path).unwrap().lines().count();
     let symbol = Symbol::new("BTC-USD").unwrap();

@@ -1,4 +1,4 @@
-//! The sources that are had over the network, for the batteries: each a line of the table, tested with all there is.
+//! The sources that are reached over the network, one row each: all batteries test all of them.
 
 use super::standin::says::*;
 use super::standin::{Act, Frame, Standin};
@@ -15,7 +15,7 @@ use crate::providers::{Http, PriceProvider};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All of them. The message is one that says a price of [`symbol`].
+/// All sources. `message` makes a message with a price of [`symbol`].
 #[rustfmt::skip]
 pub(super) fn remotes() -> Vec<Remote> {
     vec![
@@ -43,19 +43,19 @@ fn http_json(url: &str, wanted: &Wanted, every: Duration) -> crate::providers::w
     HttpJson::each(&format!("{url}/{{base}}?vs={{quote}}"), "/data/0/{base}/{quote}", wanted, every)
 }
 
-/// One that talks to a server, and how that server would say a price.
+/// A source that talks to a server, and how its server sends a price.
 pub(super) struct Remote {
     pub name: &'static str,
-    /// What it quotes.
+    /// The quoted pair.
     pub pair: &'static str,
     pub streams: bool,
-    /// Whether its prices have numbers and stamps, and name their pair.
+    /// Whether its prices have numbers and time stamps, and name their pair.
     pub numbered: bool,
     pub stamped: bool,
     pub named: bool,
-    /// What the server says before it goes.
+    /// What the server sends before it closes.
     pub goodbye: Option<&'static str>,
-    /// What a 404 is.
+    /// The fault of a 404.
     pub missing: &'static str,
     make: Make,
     message: fn(&str, u64) -> String,
@@ -63,7 +63,7 @@ pub(super) struct Remote {
 
 type Make = Box<dyn Fn(&At<'_>, &Symbol) -> Box<dyn PriceProvider> + Send + Sync>;
 
-/// Where a provider looks for its server, and how patiently.
+/// A provider's server, and its time-outs.
 pub(super) struct At<'a> {
     /// `127.0.0.1:1234`, with the `s` of `https` and `wss` or without.
     pub host: &'a str,
@@ -72,15 +72,15 @@ pub(super) struct At<'a> {
     pub limits: Limits,
 }
 
-/// Limits that no test runs into.
+/// Limits that no test reaches.
 pub(super) const LIMITS: Limits = Limits {
     silence: Duration::from_secs(45),
     no_tick: Duration::from_secs(60),
     renew_after: Duration::ZERO,
 };
-/// A whole request, where the other side is not to be found too slow, however busy the machine.
+/// Time-out of a whole request, for tests that do not measure it, however busy the machine.
 pub(super) const LONG: Duration = Duration::from_secs(20);
-/// From one question to the next.
+/// Interval between two requests.
 const EVERY: Duration = Duration::from_millis(20);
 
 pub(super) fn symbol() -> Symbol {
@@ -115,7 +115,7 @@ fn rest<R: Poll>(
     Remote::new(name, false, make, message)
 }
 
-/// What a line of the table may say beside.
+/// Deviations from the usual in a row of the table.
 impl Remote {
     fn new(
         name: &'static str,
@@ -168,7 +168,7 @@ impl Remote {
         (self.make)(at, &Symbol::new(self.pair).unwrap())
     }
 
-    /// At that server, with all patience.
+    /// The provider for that server, with long time-outs.
     pub(super) fn of(&self, server: &Standin) -> Box<dyn PriceProvider> {
         let host = server.address.to_string();
         self.at(&At { host: &host, tls: false, http: Http::within(LONG), limits: LIMITS })
@@ -178,7 +178,7 @@ impl Remote {
         (self.message)(digits, seq)
     }
 
-    /// A server that says them one after the other, the last one (of answers) again and again.
+    /// A server that sends these messages in order, and repeats the last answer.
     pub(super) async fn server(&self, messages: Vec<Vec<u8>>) -> Standin {
         let server = if self.streams {
             Standin::always(Act::Stream(messages.into_iter().map(Frame::Binary).collect())).await

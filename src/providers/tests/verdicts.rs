@@ -1,5 +1,5 @@
-//! Every message that we know of gets the right verdict: here those of `tests/fixtures`, written from the exchanges'
-//! documents; in `recordings.rs`, where they are, the recorded ones beside the project.
+//! Every known message gets the right verdict: here those of `tests/fixtures`, written from the exchanges' documents;
+//! in `recordings.rs` the recorded ones, if they exist beside the project.
 
 use super::battery::{Heard, word};
 use crate::config::Secret;
@@ -13,7 +13,7 @@ use crate::providers::{Fault, Sink, Tick, TickFilter};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Symbols with their pairs, `BTC-USD=BTC-USDT`, or `BTC-USD` where they are the same.
+/// Symbols with their pairs, `BTC-USD=BTC-USDT`, or `BTC-USD` if they are the same.
 pub(super) fn wanted(symbols: &str) -> Vec<(Symbol, Symbol)> {
     let both = |text: &str| {
         let (symbol, pair) = text.split_once('=').unwrap_or((text, text));
@@ -22,14 +22,14 @@ pub(super) fn wanted(symbols: &str) -> Vec<(Symbol, Symbol)> {
     symbols.split(' ').map(both).collect()
 }
 
-/// A stream's dialect of any kind.
-trait Listen {
+/// Any stream's dialect.
+trait StreamDialect {
     fn url(&self) -> String;
     fn hello(&self) -> Vec<String>;
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault>;
 }
 
-impl<D: Push> Listen for D {
+impl<D: Push> StreamDialect for D {
     fn url(&self) -> String {
         Push::url(self)
     }
@@ -41,10 +41,10 @@ impl<D: Push> Listen for D {
     }
 }
 
-/// Binance's messages are of these.
+/// The pairs in Binance's messages.
 const BINANCE: &str = "BTC-USD=BTC-USDT BNB-BTC LTC-BTC ETH-BTC";
 
-fn stream(provider: &str, symbols: &str) -> Box<dyn Listen> {
+fn stream(provider: &str, symbols: &str) -> Box<dyn StreamDialect> {
     let (url, wanted) = ("wss://stream.example", wanted(symbols));
     match provider {
         "binance" => Box::new(binance::Stream::new(url, &wanted)),
@@ -55,7 +55,7 @@ fn stream(provider: &str, symbols: &str) -> Box<dyn Listen> {
     }
 }
 
-/// `http_json` has its pointer after a space.
+/// The pointer of `http_json` follows after a space.
 fn rest(provider: &str, symbols: &str) -> Box<dyn Poll> {
     let (url, wanted, every) = ("https://rest.example", wanted(symbols), Duration::from_secs(5));
     match provider {
@@ -75,7 +75,7 @@ fn rest(provider: &str, symbols: &str) -> Box<dyn Poll> {
     }
 }
 
-/// `tick PRICE`, `nothing`, or the fault's name; and what more there is to say.
+/// `tick PRICE`, `nothing`, or the fault's name, with details.
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub word: String,
@@ -98,7 +98,7 @@ fn verdict(read: impl FnOnce(&mut dyn Sink) -> Result<(), Fault>) -> Verdict {
     }
 }
 
-/// A tick as it counts, without best prices that nobody could mean.
+/// A tick as it counts, without impossible best prices.
 fn details(tick: Tick) -> String {
     let tick = TickFilter::default().take(tick, Mono(0)).unwrap();
     let mut all = vec![tick.pair.to_string()];
@@ -109,7 +109,7 @@ fn details(tick: Tick) -> String {
     all.join(", ")
 }
 
-/// How the stream of `provider` reads a message, when `symbols` are asked for.
+/// How the stream of `provider` reads a message when `symbols` are requested.
 pub(super) fn of_stream(provider: &str, symbols: &str, message: &[u8]) -> Verdict {
     let mut dialect = stream(provider, symbols);
     verdict(|out| dialect.read(message, out))
@@ -121,7 +121,7 @@ pub(super) fn of_rest(provider: &str, symbols: &str, status: u16, body: &[u8]) -
     verdict(|out| dialect.read(&Reply { status, retry_after: None, body }, out))
 }
 
-/// Files of a folder with their texts, sorted.
+/// The files of a folder with their texts, sorted.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
@@ -141,7 +141,7 @@ fn fixtures(provider: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(provider)
 }
 
-/// Compares the verdict on each fixture with the expected one; a file without one is an error, too.
+/// Compares the verdict on each fixture with the expected one; a file without a verdict is an error, too.
 fn compare(provider: &str, symbols: &str, expected: &[(&str, &str)]) {
     let files = files(&fixtures(provider));
     for (name, text) in &files {
@@ -333,7 +333,7 @@ fn a_binance_trade_goes_out_with_the_best_prices_before_it() {
 
 #[test]
 fn one_refused_symbol_takes_no_price_from_the_others() {
-    let read = |dialect: &mut Box<dyn Listen>, file: &str| {
+    let read = |dialect: &mut Box<dyn StreamDialect>, file: &str| {
         let text = std::fs::read(fixtures("kraken").join(file)).unwrap();
         verdict(|out| dialect.read(&text, out)).word
     };

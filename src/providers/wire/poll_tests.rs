@@ -1,4 +1,4 @@
-//! Asking within an exchange's limit, against servers that tell what is used.
+//! Polling within an exchange's limit, against servers that tell the used part.
 
 use super::*;
 use crate::model::{Price, Symbol};
@@ -7,7 +7,7 @@ use crate::providers::tests::standin::{Act, Seen, Standin, eventually};
 use crate::providers::{Budget, Tick};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Every body that is a price is one.
+/// Reads every body that is a price.
 struct Plain {
     url: String,
     every: Duration,
@@ -42,9 +42,9 @@ fn http() -> Arc<Http> {
 
 /// Remembers the last budget.
 #[derive(Default)]
-struct Ear(Option<Budget>);
+struct LastBudget(Option<Budget>);
 
-impl Sink for Ear {
+impl Sink for LastBudget {
     fn tick(&mut self, _tick: Tick) {}
     fn bad(&mut self, _why: String) {}
     fn budget(&mut self, budget: Budget) {
@@ -66,10 +66,10 @@ async fn past_half_of_the_limit_it_is_asked_less_often() {
         let seen = server.requests();
         seen[seen.len() - 1].at - seen[seen.len() - 2].at
     };
-    let (mut provider, mut ear) = (polled(&server, 50, &http()), Ear::default());
+    let (mut provider, mut budget) = (polled(&server, 50, &http()), LastBudget::default());
     tokio::select! {
-        fault = provider.session(&mut ear) => panic!("{fault}"),
-        // Each of them is asked after an answer that tells of much.
+        fault = provider.session(&mut budget) => panic!("{fault}"),
+        // Each request follows an answer that tells of a high use.
         () = async {
             assert!(eventually(|| server.requests().len() >= 3).await);
             used.store(5_700, Ordering::Relaxed);
@@ -79,7 +79,7 @@ async fn past_half_of_the_limit_it_is_asked_less_often() {
             assert!(gap(&server) >= Duration::from_millis(300), "{:?}", gap(&server));
         } => {}
     }
-    assert_eq!(ear.0, Some(Budget { used: 5_700, limit: 6_000, window_s: 60 }));
+    assert_eq!(budget.0, Some(Budget { used: 5_700, limit: 6_000, window_s: 60 }));
 }
 
 #[tokio::test]

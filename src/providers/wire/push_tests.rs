@@ -6,7 +6,7 @@ use crate::providers::Tick;
 use crate::providers::tests::battery::{Heard, listen, listen_until};
 use crate::providers::tests::standin::{Act, Frame, Standin, eventually};
 
-/// Every text that is a price is one, `1#7` with a number; `move` asks to reconnect.
+/// Reads every text that is a price, `1#7` with a number; `move` asks to reconnect.
 #[derive(Clone)]
 struct Plain {
     url: String,

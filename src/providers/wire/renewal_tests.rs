@@ -1,4 +1,4 @@
-//! One connection in the place of another, with real sockets: nothing is lost, and never more than two.
+//! Replacing a connection, with real sockets: nothing is lost, and there are never more than two.
 
 use super::*;
 use crate::model::Symbol;
@@ -13,14 +13,14 @@ use tokio_util::task::AbortOnDropHandle;
 const LONG: Duration = Duration::from_secs(10);
 const SHUTDOWN: &str = r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}"#;
 
-/// What a session has said so far.
+/// What a session has given so far.
 #[derive(Clone, Default)]
-struct Ear {
+struct SessionLog {
     numbers: Arc<Mutex<Vec<u64>>>,
     bad: Arc<AtomicUsize>,
 }
 
-impl Sink for Ear {
+impl Sink for SessionLog {
     fn tick(&mut self, tick: Tick) {
         self.numbers.lock().unwrap().push(tick.seq.unwrap());
     }
@@ -30,7 +30,7 @@ impl Sink for Ear {
     fn budget(&mut self, _budget: Budget) {}
 }
 
-impl Ear {
+impl SessionLog {
     fn count(&self) -> usize {
         self.numbers.lock().unwrap().len()
     }
@@ -55,9 +55,9 @@ impl Ear {
     }
 }
 
-/// A session with an exchange, and the largest number of connections that there ever were.
+/// A session with an exchange, and the largest number of connections at the same time.
 struct Session {
-    ear: Ear,
+    log: SessionLog,
     most: Arc<AtomicUsize>,
     running: AbortOnDropHandle<Fault>,
 }
@@ -73,8 +73,8 @@ fn provider(url: &str, renew_after: Duration) -> Pushed<Stream> {
 impl Session {
     fn start(exchange: &Arc<Exchange>, renew_after: Duration) -> Self {
         let mut provider = provider(&exchange.server.ws(), renew_after);
-        let (ear, most) = (Ear::default(), Arc::new(AtomicUsize::new(0)));
-        let (mut out, seen, watched) = (ear.clone(), most.clone(), exchange.clone());
+        let (log, most) = (SessionLog::default(), Arc::new(AtomicUsize::new(0)));
+        let (mut out, seen, watched) = (log.clone(), most.clone(), exchange.clone());
         let running = tokio::spawn(async move {
             let counting = async {
                 loop {
@@ -87,7 +87,7 @@ impl Session {
                 () = counting => Fault::Skip(String::new()),
             }
         });
-        Self { ear, most, running: AbortOnDropHandle::new(running) }
+        Self { log, most, running: AbortOnDropHandle::new(running) }
     }
 
     fn most(&self) -> usize {
@@ -109,9 +109,9 @@ async fn an_old_connection_is_replaced_again_and_again_without_a_gap() {
     let begin = std::time::Instant::now();
     let session = Session::start(&exchange, Duration::from_millis(300));
     assert!(eventually(|| streams(&exchange).len() >= 5).await);
-    session.ear.hears(3).await;
-    session.ear.has_no_gap();
-    assert_eq!((session.most(), session.ear.bad.load(Ordering::Relaxed)), (2, 0));
+    session.log.hears(3).await;
+    session.log.has_no_gap();
+    assert_eq!((session.most(), session.log.bad.load(Ordering::Relaxed)), (2, 0));
     let second = streams(&exchange)[1] - begin;
     assert!(second >= Duration::from_millis(270), "not before its time: {second:?}");
     assert!(eventually(|| exchange.streams() == 1).await, "the old ones are closed");
@@ -122,37 +122,37 @@ async fn an_old_connection_is_replaced_again_and_again_without_a_gap() {
 async fn a_server_that_says_it_will_go_is_read_until_the_new_one_ticks() {
     let exchange = exchange().await;
     let session = Session::start(&exchange, Duration::ZERO);
-    session.ear.hears(3).await;
-    // The new connection is taken, but says nothing for a while.
+    session.log.hears(3).await;
+    // The new connection is accepted, but silent for a while.
     exchange.stream_does(Some(Act::Stream(vec![])));
     exchange.send(Frame::Text(SHUTDOWN.to_owned()));
     assert!(eventually(|| streams(&exchange).len() == 2).await);
-    session.ear.hears(10).await;
+    session.log.hears(10).await;
     assert_eq!((exchange.streams(), streams(&exchange).len()), (1, 2), "the old one, and one beside it");
     exchange.send(Frame::Text(SHUTDOWN.to_owned()));
-    session.ear.hears(10).await;
+    session.log.hears(10).await;
     assert_eq!(streams(&exchange).len(), 2, "saying it twice changes nothing");
-    session.ear.has_no_gap();
+    session.log.has_no_gap();
 }
 
 #[tokio::test]
 async fn a_newcomer_that_fails_is_tried_again_and_the_old_one_goes_on() {
     let exchange = exchange().await;
     let session = Session::start(&exchange, Duration::ZERO);
-    session.ear.hears(3).await;
+    session.log.hears(3).await;
     for act in [Act::answer(503, "busy"), Act::Cut, Act::Stream(vec![Frame::Close(1001, "going")])] {
         exchange.stream_does(Some(act));
         let before = streams(&exchange).len();
         exchange.send(Frame::Text(SHUTDOWN.to_owned()));
         assert!(eventually(|| streams(&exchange).len() >= before + 3).await);
-        session.ear.hears(3).await;
+        session.log.hears(3).await;
         assert_eq!(exchange.streams(), 1);
     }
     exchange.stream_does(None);
     let before = streams(&exchange).len();
     assert!(eventually(|| streams(&exchange).len() > before && exchange.streams() == 1).await);
-    session.ear.hears(3).await;
-    session.ear.has_no_gap();
+    session.log.hears(3).await;
+    session.log.has_no_gap();
     assert_eq!((session.most(), session.running.is_finished()), (2, false));
 }
 
@@ -160,21 +160,21 @@ async fn a_newcomer_that_fails_is_tried_again_and_the_old_one_goes_on() {
 async fn a_newcomer_that_is_told_to_wait_waits_and_the_old_one_goes_on() {
     let exchange = exchange().await;
     let session = Session::start(&exchange, Duration::ZERO);
-    session.ear.hears(3).await;
+    session.log.hears(3).await;
     exchange.stream_does(Some(Act::later(429, 1, "too often")));
     exchange.send(Frame::Text(SHUTDOWN.to_owned()));
     assert!(eventually(|| streams(&exchange).len() == 3).await);
     let at = streams(&exchange);
     assert!(at[2] - at[1] >= Duration::from_millis(1000), "{:?}", at[2] - at[1]);
-    session.ear.hears(3).await;
-    session.ear.has_no_gap();
+    session.log.hears(3).await;
+    session.log.has_no_gap();
 }
 
 #[tokio::test]
 async fn a_connection_that_goes_as_it_said_ends_the_session_with_its_word() {
     let exchange = exchange().await;
     let session = Session::start(&exchange, Duration::ZERO);
-    session.ear.hears(3).await;
+    session.log.hears(3).await;
     exchange.stream_does(Some(Act::Hang));
     exchange.send(Frame::Text(SHUTDOWN.to_owned()));
     assert!(eventually(|| streams(&exchange).len() == 2).await);
@@ -187,22 +187,22 @@ async fn a_connection_that_goes_as_it_said_ends_the_session_with_its_word() {
 async fn a_connection_that_is_cut_leaves_its_place_to_one_that_is_open() {
     let exchange = exchange().await;
     let session = Session::start(&exchange, Duration::ZERO);
-    session.ear.hears(3).await;
-    // The new one follows another channel, in which nothing is said before the old one is gone.
+    session.log.hears(3).await;
+    // The new connection follows another channel, which is silent until the old one is gone.
     let (later, _) = tokio::sync::broadcast::channel(8);
     exchange.stream_does(Some(Act::Follow(vec![], later.clone())));
     exchange.send(Frame::Text(SHUTDOWN.to_owned()));
     assert!(eventually(|| later.receiver_count() == 1).await);
-    session.ear.hears(3).await;
+    session.log.hears(3).await;
     exchange.send(Frame::Cut);
     assert!(eventually(|| exchange.streams() == 0).await);
-    let before = session.ear.count();
+    let before = session.log.count();
     let trade = crate::providers::tests::standin::binance_trade("BTCUSDT", "64001.00", 1_000_000);
-    // Nothing tells from outside that the driver has seen the handshake: it is said until it is heard.
+    // The handshake is not visible from outside: the message is repeated until it is heard.
     assert!(
         eventually(|| {
             let _ = later.send(Frame::Text(trade.clone()));
-            session.ear.count() > before
+            session.log.count() > before
         })
         .await
     );
@@ -218,7 +218,7 @@ async fn both_connections_answer_pings() {
             count += 1;
             let trade = crate::providers::tests::standin::binance_trade("BTCUSDT", "1.0", count);
             let beat = |name: &str| [Frame::Wait(Duration::from_millis(150)), Frame::Ping(name.into())];
-            // The first one is asked to go, the second one never gives a price.
+            // The first connection is asked to go, the second one never gives a price.
             Act::Stream(match count {
                 1 => [Frame::Text(trade), Frame::Text(SHUTDOWN.to_owned())]
                     .into_iter()
@@ -233,9 +233,9 @@ async fn both_connections_answer_pings() {
     let mut provider = provider(&server.ws(), Duration::ZERO);
     let said =
         || ["pong:old", "pong:new"].map(|pong| server.said().iter().filter(|said| *said == pong).count());
-    let mut ear = Ear::default();
+    let mut log = SessionLog::default();
     tokio::select! {
-        fault = provider.session(&mut ear) => panic!("{fault}"),
+        fault = provider.session(&mut log) => panic!("{fault}"),
         both = eventually(|| said() == [2, 2]) => assert!(both, "{:?}", server.said()),
     }
 }
@@ -247,7 +247,8 @@ async fn servers_that_all_send_everybody_away_are_not_stormed() {
     exchange.stream_does(Some(Act::Stream(vec![Frame::Text(trade), Frame::Text(SHUTDOWN.to_owned())])));
     let mut provider = provider(&exchange.server.ws(), Duration::ZERO);
     provider.pauses = (Duration::from_millis(100), Duration::from_secs(30));
-    let ended = tokio::time::timeout(Duration::from_secs(2), provider.session(&mut Ear::default())).await;
+    let ended =
+        tokio::time::timeout(Duration::from_secs(2), provider.session(&mut SessionLog::default())).await;
     assert!(ended.is_err(), "{ended:?}");
     let all = streams(&exchange).len();
     assert!((3..=7).contains(&all), "{all}");
