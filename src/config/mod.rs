@@ -44,6 +44,6 @@ pub use valid::{
 };
 // Names by which other rooms know these sections.
 pub use valid::{
-    ClusterSection as Cluster, LimitsSection as Limits, LogSection as Log, PriceSection as PriceConfig,
+    ClusterSection as Cluster, LimitsSection as Limits, LogSection as Log, PriceSection as PriceSection,
 };
 pub use watch::{Timing, Watcher};

@@ -24,7 +24,7 @@ fn plan(providers: &[Provider]) -> Plan {
     let symbol = Symbol::new("BTC-USD").unwrap();
     let seconds = Duration::from_secs;
     Plan {
-        price: PriceConfig {
+        price: PriceSection {
             symbols: vec![symbol.clone()],
             symbol,
             providers: providers.iter().map(|provider| provider.name.clone()).collect(),
@@ -302,19 +302,19 @@ fn what_a_source_does_not_use_does_not_change_it() {
     };
     let program = Provider { name: "x".to_owned(), kind: program };
     let (btc, eth) = (Symbol::new("BTC-USD").unwrap(), Symbol::new("ETH-USD").unwrap());
-    let before = PriceConfig { symbols: vec![btc, eth.clone()], ..plan(&[]).price };
-    let same = |provider: &Provider, price: &PriceConfig| {
+    let before = PriceSection { symbols: vec![btc, eth.clone()], ..plan(&[]).price };
+    let same = |provider: &Provider, price: &PriceSection| {
         Content::new(provider, &before) == Content::new(provider, price)
     };
-    let other_default = PriceConfig { symbol: eth.clone(), ..before.clone() };
-    let rarer = PriceConfig { refresh: Duration::from_secs(30), ..before.clone() };
-    let often = PriceConfig { refresh: Duration::from_secs(1), ..before.clone() };
+    let other_default = PriceSection { symbol: eth.clone(), ..before.clone() };
+    let rarer = PriceSection { refresh: Duration::from_secs(30), ..before.clone() };
+    let often = PriceSection { refresh: Duration::from_secs(1), ..before.clone() };
     for kind in [ProviderKind::Binance, ProviderKind::Bitstamp, ProviderKind::Coinbase, ProviderKind::Kraken]
     {
         let source = exchange(kind);
         assert!(same(&source, &other_default) && same(&source, &rarer), "its stream need not be cut");
         assert!(!same(&source, &often), "REST stands in more often than else");
-        assert!(!same(&source, &PriceConfig { symbols: vec![eth.clone()], ..before.clone() }));
+        assert!(!same(&source, &PriceSection { symbols: vec![eth.clone()], ..before.clone() }));
     }
     assert!(same(&program, &rarer));
     assert!(!same(&program, &other_default), "its lines need not name their symbol");

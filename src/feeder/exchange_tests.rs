@@ -49,7 +49,7 @@ impl Feeder {
     fn start(providers: &[Provider]) -> Self {
         let symbol = Symbol::new("BTC-USD").unwrap();
         let plan = Plan {
-            price: PriceConfig {
+            price: PriceSection {
                 symbols: vec![symbol.clone()],
                 symbol,
                 providers: providers.iter().map(|provider| provider.name.clone()).collect(),

@@ -23,7 +23,7 @@ fn tether() -> BTreeMap<Symbol, Symbol> {
 fn plan(provider: Provider, record: Option<&Path>) -> Arc<Plan> {
     let seconds = Duration::from_secs;
     Arc::new(Plan {
-        price: PriceConfig {
+        price: PriceSection {
             symbols: vec![symbol()],
             symbol: symbol(),
             providers: vec![provider.name.clone()],

@@ -1,7 +1,7 @@
 //! One role and the processes that have it: the one that serves, the one that is to take over, and those on their
 //! way out.
 
-use crate::config::ClusterSection as Cluster;
+use crate::config::ClusterSection;
 use crate::model::words;
 use crate::model::{Backoff, Mono};
 use crate::protocol::cluster::{Generation, Role};

@@ -1,7 +1,7 @@
 //! What the events of a fleet have in common: processes begin, take over, die and are sent off.
 
 use super::{Fleet, Life, PULSE};
-use crate::config::ClusterSection as Cluster;
+use crate::config::ClusterSection;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Role};
 use crate::supervisor::action::{Action, Why};
