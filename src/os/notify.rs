@@ -14,6 +14,21 @@ use std::time::Duration;
 /// The longest that systemd may take to do what it was told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What systemd is told about the daemon's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The daemon serves; also the end of [`Notice::Reloading`].
+    Ready,
+    /// A reload begins; [`Notice::Ready`] ends it, whether it went well or not.
+    Reloading,
+    /// A stop begins, and may take so long. (`TimeoutStopSec=` knows nothing of the configuration.)
+    Stopping(Duration),
+    /// One line for `systemctl status`.
+    Status(String),
+    /// A sign of life. Only from the loop whose life it is a sign of.
+    Watchdog,
+}
+
 /// The master's line to systemd.
 #[derive(Clone, Debug, Default)]
 pub struct Notifier;
@@ -25,29 +40,22 @@ impl Notifier {
         Self
     }
 
-    /// The daemon serves; also the end of [`Notifier::reloading`].
-    pub fn ready(&self) {
-        tell(&[NotifyState::Ready]);
-    }
-
-    /// One line for `systemctl status`.
-    pub fn status(&self, text: &str) {
-        // A line end would start another variable.
-        tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]);
-    }
-
-    /// A reload begins; [`Notifier::ready`] ends it, whether it went well or not.
-    pub fn reloading(&self) {
-        match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
-            Err(error) => tracing::debug!(%error, "no clock"),
+    /// Tells about the daemon's state.
+    pub fn tell(&self, notice: &Notice) {
+        match notice {
+            Notice::Ready => tell(&[NotifyState::Ready]),
+            // A line end would start another variable.
+            Notice::Status(text) => tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]),
+            Notice::Reloading => match NotifyState::monotonic_usec_now() {
+                Ok(now) => tell(&[NotifyState::Reloading, now]),
+                Err(error) => tracing::debug!(%error, "no clock"),
+            },
+            Notice::Stopping(within) => {
+                let within = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
+                tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within)]);
+            }
+            Notice::Watchdog => tell(&[NotifyState::Watchdog]),
         }
-    }
-
-    /// A stop begins, and may take so long. (`TimeoutStopSec=` knows nothing of the configuration.)
-    pub fn stopping(&self, within: Duration) {
-        let within = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
-        tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within)]);
     }
 
     /// Leaves a copy of a descriptor with systemd, which passes it to the next process of this service, however this
@@ -66,12 +74,7 @@ impl Notifier {
         tell(&[NotifyState::Custom(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))]);
     }
 
-    /// A sign of life. Only from the loop whose life it is a sign of.
-    pub fn watchdog(&self) {
-        tell(&[NotifyState::Watchdog]);
-    }
-
-    /// How often [`Notifier::watchdog`] is to be called: half of what systemd allows. `None`: nobody watches.
+    /// How often [`Notice::Watchdog`] is to be told: half of what systemd allows. `None`: nobody watches.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|limit| limit / 2)
@@ -143,11 +146,11 @@ mod tests {
     #[ignore = "the child of another test"]
     fn act_as_daemon() {
         let notifier = Notifier::new();
-        notifier.ready();
-        notifier.status("two\nlines");
-        notifier.reloading();
-        notifier.watchdog();
-        notifier.stopping(Duration::from_secs(15));
+        notifier.tell(&Notice::Ready);
+        notifier.tell(&Notice::Status("two\nlines".to_owned()));
+        notifier.tell(&Notice::Reloading);
+        notifier.tell(&Notice::Watchdog);
+        notifier.tell(&Notice::Stopping(Duration::from_secs(15)));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(notifier.keep("kept/x", listener.as_fd()));
         notifier.forget("kept/x");
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn without_systemd_nothing_happens() {
-        Notifier::new().ready();
+        Notifier::new().tell(&Notice::Ready);
         assert_eq!(Notifier::new().watchdog_interval(), None);
         assert!(!Notifier::new().keep("x", std::io::stdin().as_fd()));
         assert!(passed_sockets(|_| true).unwrap().is_empty());

@@ -14,6 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Metrics<'a> {
     pub revision: u64,
     /// Whether the last reload was taken; true when there was none.
     pub reload_taken: bool,
+    /// Messages that the links to processes of a role did not take. A role that is not there lost none.
+    pub dropped: BTreeMap<Role, u64>,
 }
 
 /// Chat rooms, and what is kept of them.
@@ -235,6 +238,9 @@ impl Metrics<'_> {
         to.many("process_cpu_seconds", "CPU time used.", "process", cpu);
         let rss = all(|counters| gauge(counters.rss), gauge(self.master.rss));
         to.many("process_resident_memory_bytes", "Resident memory.", "process", rss);
+        let dropped = |role| Value::Count(self.dropped.get(role).copied().unwrap_or(0));
+        let dropped = roles.iter().map(|(role, _)| (process(*role), dropped(role)));
+        to.many("link_dropped", "Messages that the link to a process did not take.", "process", dropped);
         let ms = |ms: f64| Value::Gauge(ms / 1000.0);
         let lag = self.workers.iter().filter(|row| row.pid.is_some()).map(|row| (row.id, ms(row.lag_ms)));
         to.many("timer_lag_seconds", "How late the last timer was.", "worker", lag);
@@ -272,10 +278,10 @@ fn traffic(to: &mut Gathered, roles: &[(Role, Counters)]) {
 
 /// What happened in all workers together.
 fn events(to: &mut Gathered, total: &Counters) {
-    let counts = |of: &std::collections::BTreeMap<u16, u64>| -> Vec<_> {
+    let counts = |of: &BTreeMap<u16, u64>| -> Vec<_> {
         of.iter().map(|(key, n)| (key.to_string(), Value::Count(*n))).collect()
     };
-    let named = |of: &std::collections::BTreeMap<String, u64>| -> Vec<_> {
+    let named = |of: &BTreeMap<String, u64>| -> Vec<_> {
         of.iter().map(|(key, n)| (key.clone(), Value::Count(*n))).collect()
     };
     to.one("sessions_opened", "Sessions opened.", Value::Count(total.opened));

@@ -60,14 +60,16 @@ impl When {
         self.stirred = true;
     }
 
-    /// To be called whenever something happened. `see` gives the [`super::mark`] of what there is, and the load; it
-    /// is asked rarely. True: the message goes out now.
-    pub fn look(&mut self, now: Mono, see: impl FnOnce() -> (u64, Load)) -> bool {
-        if now < self.next {
-            self.stirred = true;
-            return false;
-        }
-        let (mark, load) = see();
+    /// Whether to look now at what there is. To be asked whenever something happened; the answer is rarely yes.
+    pub fn looks(&mut self, now: Mono) -> bool {
+        let looks = now >= self.next;
+        self.stirred |= !looks;
+        looks
+    }
+
+    /// Whether the message goes out now. To be asked where [`When::looks`] said yes, with the [`super::mark`] of what
+    /// there is, and the load.
+    pub fn sends(&mut self, now: Mono, mark: u64, load: Load) -> bool {
         let changed = self.sent.is_none_or(|(_, sent, _)| sent != mark);
         if changed && self.may(now, load) {
             self.sent = Some((now, mark, load.others()));
@@ -110,6 +112,10 @@ mod tests {
         Load { watchers, ..Load::default() }
     }
 
+    fn looks(when: &mut When, now: Mono, mark: u64, load: Load) -> bool {
+        when.looks(now) && when.sends(now, mark, load)
+    }
+
     /// The moments in milliseconds at which a message goes out. `mark` says what there is; the loop turns when
     /// something changes and when it was asked to.
     fn sent(interval: u64, until: u64, mark: impl Fn(u64) -> u64, load: impl Fn(u64) -> Load) -> Vec<u64> {
@@ -118,7 +124,7 @@ mod tests {
         for ms in 0..until {
             let stirs = before != Some(mark(ms));
             before = Some(mark(ms));
-            if (stirs || when.next(at(ms)) <= at(ms)) && when.look(at(ms), || (mark(ms), load(ms))) {
+            if (stirs || when.next(at(ms)) <= at(ms)) && looks(&mut when, at(ms), mark(ms), load(ms)) {
                 times.push(ms);
             }
             turns += u32::from(stirs);
@@ -132,9 +138,9 @@ mod tests {
         assert_eq!(sent(1000, 60_000, |_| 1, |_| watched(5)), [0]);
         let mut when = When::new(Duration::from_secs(1));
         assert!(when.next(at(0)) <= at(0), "the first message needs no event");
-        assert!(when.look(at(0), || (1, watched(5))));
+        assert!(looks(&mut when, at(0), 1, watched(5)));
         assert_eq!(when.next(at(0)), Mono(u64::MAX));
-        assert!(!when.look(at(5000), || (1, watched(5))));
+        assert!(!looks(&mut when, at(5000), 1, watched(5)));
         assert_eq!(when.next(at(5000)), Mono(u64::MAX));
     }
 
@@ -174,13 +180,13 @@ mod tests {
     #[test]
     fn a_shorter_interval_holds_at_once() {
         let mut when = When::new(Duration::from_secs(60));
-        assert!(when.look(at(0), || (1, watched(0))));
-        assert!(!when.look(at(5000), || (2, watched(0))));
+        assert!(looks(&mut when, at(0), 1, watched(0)));
+        assert!(!looks(&mut when, at(5000), 2, watched(0)));
         when.configure(Duration::from_secs(7));
-        assert!(!when.look(at(5001), || (2, watched(0))), "not sooner than that either");
+        assert!(!looks(&mut when, at(5001), 2, watched(0)), "not sooner than that either");
         when.configure(Duration::from_secs(1));
-        assert!(when.look(at(5002), || (2, watched(0))));
-        assert!(!when.look(at(6500), || (2, watched(0))));
+        assert!(looks(&mut when, at(5002), 2, watched(0)));
+        assert!(!looks(&mut when, at(6500), 2, watched(0)));
         assert_eq!(when.next(at(6500)), Mono(u64::MAX), "nothing has changed");
     }
 
@@ -200,7 +206,7 @@ mod tests {
                     changed.get_or_insert(ms);
                 }
                 load.deliveries += deliveries;
-                if when.look(at(ms), || (mark, load)) {
+                if looks(&mut when, at(ms), mark, load) {
                     prop_assert!(changed.is_some(), "nothing had changed");
                     prop_assert!(last.is_none_or(|last| ms - last >= 1000), "sooner than the interval");
                     let stretched = last.is_some_and(|last| ms - last >= 10_000);
@@ -212,7 +218,7 @@ mod tests {
                         // The ones that waited ten seconds are not paid for.
                         load = watched(watchers);
                         when = When::new(Duration::from_secs(1));
-                        when.look(at(ms), || (mark, load));
+                        looks(&mut when, at(ms), mark, load);
                     }
                     (last, changed) = (Some(ms), None);
                 } else if let Some(since) = changed {

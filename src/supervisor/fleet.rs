@@ -245,10 +245,11 @@ impl Fleet {
         units.any(|unit| unit.generation == generation && matches!(unit.phase, Phase::Draining { .. }))
     }
 
-    /// Whether a replacement is going on.
+    /// Whether a process of that slot takes connections: it is ready and not on its way out.
     #[must_use]
-    pub fn is_rolling(&self) -> bool {
-        self.rolling.is_some()
+    pub fn accepts(&self, slot: Slot) -> bool {
+        let place = self.places.get(&Role::Worker(slot));
+        place.into_iter().flat_map(Place::units).any(|unit| unit.serves())
     }
 
     /// The number given to the newest process; one with a greater number was started later.

@@ -13,3 +13,18 @@ pub use action::{Action, Why};
 pub use child::{End, Exit, SUBCOMMAND, Spawned, attach, spawn};
 pub use fleet::Fleet;
 pub use place::{Row, State};
+
+use crate::config::{Cluster, WorkerCount};
+use crate::protocol::cluster::Slot;
+
+/// How many workers a configuration wants.
+#[must_use]
+pub fn workers(config: &Cluster) -> Slot {
+    match config.workers {
+        WorkerCount::Exactly(n) => n,
+        WorkerCount::Auto => std::thread::available_parallelism()
+            .ok()
+            .and_then(|n| Slot::try_from(n.get()).ok())
+            .map_or(1, |n| n.clamp(1, 256)),
+    }
+}

@@ -105,6 +105,11 @@ impl Unit {
         (!self.doomed).then_some(at)
     }
 
+    /// Whether it is at work, and not killed.
+    pub(super) fn serves(&self) -> bool {
+        matches!(self.phase, Phase::Ready { .. }) && !self.doomed
+    }
+
     pub(super) fn is_starting(&self) -> bool {
         matches!(self.phase, Phase::Starting { .. })
     }
@@ -207,7 +212,7 @@ impl Place {
     }
 
     /// Counts a death of `unit`, and judges.
-    pub(super) fn mourn(&mut self, unit: &Unit, policy: &Cluster, now: Mono, chance: f64) -> Verdict {
+    pub(super) fn on_exit(&mut self, unit: &Unit, policy: &Cluster, now: Mono, chance: f64) -> Verdict {
         self.restarts = self.restarts.saturating_add(1);
         let stable = unit.stable(policy, now);
         if stable {

@@ -3,14 +3,14 @@
 //!
 //! Links are ordered, so what a worker counts itself at the moment of its beat and what has been heard of it up to
 //! that beat are exactly the same. A session that was refused (or has moved to another worker) counts for its
-//! worker until that worker says `Closed`: such ones are its *ghosts*.
+//! worker until that worker says `Closed`: such ones are its *tombstones*.
 
 mod arrivals;
 #[cfg(test)]
 mod crowd;
 mod rank;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod users;
 mod view;
 
@@ -60,8 +60,8 @@ struct Worker {
     slot: Slot,
     sessions: u32,
     users: u32,
-    ghosts: HashSet<SessionId, RandomState>,
-    /// Of its sessions and its ghosts.
+    tombstones: HashSet<SessionId, RandomState>,
+    /// Of its sessions and its tombstones.
     digest: u64,
 }
 
@@ -105,15 +105,12 @@ impl Directory {
         }
     }
 
-    /// Changes the most sessions where `limits.sessions` is 0.
-    pub fn set_ceiling(&mut self, ceiling: u32) {
+    /// Follows another configuration. `ranked`, `stats.users`: whether [`Directory::first_users`] has an answer; keeping
+    /// the order costs a microsecond a session and 40 bytes a user. `ceiling`: the most sessions where `limits.sessions`
+    /// is 0.
+    pub fn configure(&mut self, ranked: bool, ceiling: u32) {
         self.ceiling = ceiling;
-    }
-
-    /// `stats.users`: whether [`Directory::first_users`] has an answer. Keeping the order costs a microsecond a
-    /// session and 40 bytes a user, so it is only kept where it is shown.
-    pub fn rank_users(&mut self, on: bool) {
-        match (on, &self.rank) {
+        match (ranked, &self.rank) {
             (true, None) => self.rank = Some(Rank::of(&self.users)),
             (false, Some(_)) => self.rank = None,
             _ => {}
@@ -126,7 +123,7 @@ impl Directory {
             slot,
             sessions: 0,
             users: 0,
-            ghosts: HashSet::default(),
+            tombstones: HashSet::default(),
             digest: 0,
         });
     }
@@ -136,14 +133,14 @@ impl Directory {
     /// is told `Full`.
     pub fn open(&mut self, worker: Generation, open: &Open<'_>, limits: &Limits, now: Mono) -> Verdict {
         let Some(process) = self.workers.get_mut(&worker) else { return Verdict::Full };
-        process.lay(open.session);
+        process.remove_tombstone(open.session);
         if let Some(at) = self.find(open.session) {
             self.moves.still = true;
             let before = self.remove(at);
             if before != worker
                 && let Some(process) = self.workers.get_mut(&before)
             {
-                process.haunt(open.session);
+                process.add_tombstone(open.session);
             }
             self.insert(worker, open);
             self.moves.still = false;
@@ -154,7 +151,7 @@ impl Directory {
             self.came += 1;
             self.insert(worker, open);
         } else if let Some(process) = self.workers.get_mut(&worker) {
-            process.haunt(open.session);
+            process.add_tombstone(open.session);
         }
         verdict
     }
@@ -162,7 +159,7 @@ impl Directory {
     /// A session is no more, says `worker`. One that belongs to another process is left alone. Whether it was in
     /// the directory.
     pub fn closed(&mut self, worker: Generation, session: SessionId) -> bool {
-        if self.workers.get_mut(&worker).is_none_or(|process| process.lay(session)) {
+        if self.workers.get_mut(&worker).is_none_or(|process| process.remove_tombstone(session)) {
             return false;
         }
         let Some(at) = self.find(session).filter(|at| self.sessions[*at as usize].worker == worker) else {
@@ -193,7 +190,7 @@ impl Directory {
                 Some(owner) if owner == worker => {}
                 Some(_) => {
                     if let Some(process) = self.workers.get_mut(&worker) {
-                        process.haunt(open.session);
+                        process.add_tombstone(open.session);
                     }
                 }
             }
@@ -211,7 +208,7 @@ impl Directory {
     #[must_use]
     pub fn announced(&self, worker: Generation) -> Option<(u32, u64)> {
         let process = self.workers.get(&worker)?;
-        Some((process.sessions + u32::try_from(process.ghosts.len()).unwrap_or(u32::MAX), process.digest))
+        Some((process.sessions + u32::try_from(process.tombstones.len()).unwrap_or(u32::MAX), process.digest))
     }
 
     /// Forgets what needs no memory any more. To be called about once a second.
@@ -370,7 +367,7 @@ impl Directory {
             self.remove(u32::try_from(*at).unwrap_or(NONE));
         }
         if let Some(process) = self.workers.get_mut(&worker) {
-            process.ghosts = HashSet::default();
+            process.tombstones = HashSet::default();
             process.digest = 0;
         }
         gone.len()
@@ -388,15 +385,15 @@ impl Directory {
 
 impl Worker {
     /// Counts a session that it has announced and that is not its in the directory.
-    fn haunt(&mut self, session: SessionId) {
-        if self.ghosts.insert(session) {
+    fn add_tombstone(&mut self, session: SessionId) {
+        if self.tombstones.insert(session) {
             self.digest ^= digest(session);
         }
     }
 
     /// Counts such a one no more; whether it was one.
-    fn lay(&mut self, session: SessionId) -> bool {
-        let was = self.ghosts.remove(&session);
+    fn remove_tombstone(&mut self, session: SessionId) -> bool {
+        let was = self.tombstones.remove(&session);
         if was {
             self.digest ^= digest(session);
         }

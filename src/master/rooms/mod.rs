@@ -14,6 +14,7 @@ mod room;
 #[cfg(test)]
 mod tests;
 
+use crate::config::Chat;
 use crate::model::{Mono, SessionId, UserId};
 use crate::protocol::cluster::Generation;
 use foldhash::quality::RandomState;
@@ -41,6 +42,14 @@ pub struct Limits {
     pub rooms: usize,
     /// Bytes of the messages of all rooms together. What it takes to keep a message, about 50 bytes, is beside that.
     pub bytes: usize,
+}
+
+impl Limits {
+    /// Those of `[chat]`.
+    #[must_use]
+    pub fn of(chat: &Chat) -> Self {
+        Self { history: chat.history as usize, rooms: chat.rooms as usize, bytes: chat.history_bytes }
+    }
 }
 
 /// Whether there is a room to enter, or to keep a message in.

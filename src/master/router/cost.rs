@@ -54,7 +54,7 @@ fn measure(ranked: bool) {
         .map(|n| SessionId(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c)).to_string())
         .collect();
     let (mut directory, mut sink) = (Directory::new(u32::MAX), Bare::default());
-    directory.rank_users(ranked);
+    directory.configure(ranked, u32::MAX);
     (1..=4).for_each(|generation| directory.worker_born(generation, 1));
     let before = usage().rss;
     timed("open", &names, 1, |at, name| {

@@ -16,7 +16,7 @@ impl Fleet {
         event(self);
         if let Life::Serving { .. } = self.life {
             self.roll(now);
-            self.despair();
+            self.give_up();
         } else if self.places.is_empty() && self.life != Life::Gone {
             self.life = Life::Gone;
             self.actions.push(Action::Gone);
@@ -61,7 +61,7 @@ impl Fleet {
     pub(super) fn died(&mut self, role: Role, unit: &Unit, now: Mono) {
         let (generation, chance) = (unit.generation, self.chance.f64());
         let Some(place) = self.places.get_mut(&role) else { return };
-        let verdict = place.mourn(unit, &self.policy, now, chance);
+        let verdict = place.on_exit(unit, &self.policy, now, chance);
         match (place.replacement.take(), verdict) {
             (Some(next), _) => {
                 place.seat = Seat::Held(next);
@@ -194,7 +194,7 @@ impl Fleet {
     }
 
     /// Says once that no worker is left that would ever serve again.
-    fn despair(&mut self) {
+    fn give_up(&mut self) {
         let wanted = |(role, place): &(&Role, &Place)| role.worker().is_some() && place.seat != Seat::Retired;
         let mut workers = self.places.iter().filter(wanted);
         let some = workers.clone().next().is_some();
