@@ -24,7 +24,7 @@ const ROWS: [&[&str]; 7] = [
     &["model", "ws"],
     &["os"],
     &["config", "protocol"],
-    &["session", "stats", "access", "net", "log"],
+    &["session", "stats", "access", "net", "log", "programs"],
     &["supervisor", "providers", "transports"],
     &["master", "worker", "feeder", "bridge"],
     &["cli"],

@@ -7,6 +7,7 @@ mod ids;
 mod provenance;
 mod quote;
 mod rate;
+mod text;
 mod time;
 mod wheel;
 
@@ -17,5 +18,6 @@ pub use ids::{Device, IdError, RequestId, SessionId, Symbol, UserId};
 pub use provenance::{Contribution, Said, SourceVerdict};
 pub use quote::{Health, Price, PriceError, Quote, Rules};
 pub use rate::{Gcra, Rate, RateError};
+pub use text::one_line;
 pub use time::{Boot, Mono, Wall};
 pub use wheel::Wheel;

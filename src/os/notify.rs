@@ -182,16 +182,16 @@ mod tests {
         assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
         assert_eq!(next().trim(), "WATCHDOG=1");
         assert_eq!(next().trim(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000");
-        let (mut buffer, mut descriptors) = ([0; 256], Vec::new());
-        let len = descriptors::receive(&socket, &mut buffer, &mut descriptors).unwrap();
-        assert_eq!(&buffer[..len], b"FDSTORE=1\nFDNAME=kept/x\n");
-        assert!(TcpListener::from(descriptors.pop().unwrap()).local_addr().is_ok());
+        let mut buffer = [0; 256];
+        let mut received = descriptors::receive(&socket, &mut buffer).unwrap();
+        assert_eq!(&buffer[..received.bytes], b"FDSTORE=1\nFDNAME=kept/x\n");
+        assert!(TcpListener::from(received.descriptors.pop().unwrap()).local_addr().is_ok());
         let len = socket.recv(&mut buffer).unwrap();
         assert_eq!(buffer[..len].trim_ascii_end(), b"FDSTOREREMOVE=1\nFDNAME=kept/x");
-        let len = descriptors::receive(&socket, &mut buffer, &mut descriptors).unwrap();
-        assert_eq!((&buffer[..len], descriptors.len()), (&b"BARRIER=1"[..], 1));
+        let received = descriptors::receive(&socket, &mut buffer).unwrap();
+        assert_eq!((&buffer[..received.bytes], received.descriptors.len()), (&b"BARRIER=1"[..], 1));
         // The child goes on when this end is closed.
-        drop(descriptors);
+        drop(received);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }

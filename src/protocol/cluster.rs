@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Version of this language.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The number of a process. It grows with each start, whatever the role: a message that carries an old one is from the
 /// dead and matches nothing.

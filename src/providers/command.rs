@@ -4,10 +4,9 @@
 //! whole when the session ends, however it ends. What it says on standard error goes to the log, a few lines a minute.
 
 use super::dialect::Listen;
-use super::murmur::Murmur;
-use super::program::{Group, Outlet};
 use super::{Fault, PriceProvider, Sink, line};
 use crate::model::Symbol;
+use crate::programs::{Group, Outlet, StderrLog};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +24,7 @@ pub(super) struct Command {
     program: Vec<String>,
     grammar: Grammar,
     no_tick: Duration,
-    murmur: Murmur,
+    stderr: StderrLog,
 }
 
 /// What a line means.
@@ -58,7 +57,7 @@ impl Listen for Grammar {
 
 impl Command {
     pub(super) fn new(program: Vec<String>, grammar: Grammar, no_tick: Duration) -> Self {
-        Self { program, grammar, no_tick, murmur: Murmur::default() }
+        Self { program, grammar, no_tick, stderr: StderrLog::default() }
     }
 
     /// Reads what the program says until it ends or is of no use any more.
@@ -87,7 +86,7 @@ impl Command {
                     }
                     Err(fault) => return fault,
                 },
-                Outlet::Err(bytes) => count += self.murmur.hear(&self.program[0], bytes),
+                Outlet::Err(bytes) => count += self.stderr.push(&self.program[0], bytes),
                 Outlet::End => return self.ended(group, lines, out).await,
             }
         }
@@ -103,7 +102,7 @@ impl Command {
                         return fault;
                     }
                 }
-                Outlet::Err(bytes) => _ = self.murmur.hear(&self.program[0], bytes),
+                Outlet::Err(bytes) => _ = self.stderr.push(&self.program[0], bytes),
                 Outlet::End => break,
             }
         }
@@ -129,7 +128,7 @@ impl PriceProvider for Command {
             Err(error) => return Fault::Retry(format!("cannot be started: {error}")),
         };
         let fault = self.listen(&mut group, out).await;
-        self.murmur.end(&self.program[0]);
+        self.stderr.end(&self.program[0]);
         // How it ended is worth more than that its output has.
         match (group.exited(), group.end().await) {
             (true, Some(status)) => Fault::Retry(format!("the program ended: {status}")),

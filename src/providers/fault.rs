@@ -1,5 +1,6 @@
 //! Why a session ended, sorted by what is to be done about it; and what an HTTP status means.
 
+pub(super) use crate::model::one_line;
 use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
@@ -92,12 +93,6 @@ impl<'a> Reply<'a> {
             format!("HTTP {}: {line}", self.status)
         }
     }
-}
-
-/// The beginning of a text as one line without control characters.
-pub(super) fn one_line(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    clean.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(160).collect()
 }
 
 #[cfg(test)]

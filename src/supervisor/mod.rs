@@ -10,7 +10,7 @@ mod place;
 mod rolling;
 
 pub use action::{Action, Why};
-pub use child::{End, Exit, SUBCOMMAND, Spawned, attach, spawn};
+pub use child::{End, Exit, SUBCOMMAND, Spawned, spawn};
 pub use fleet::Fleet;
 pub use place::{Row, State};
 

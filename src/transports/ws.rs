@@ -119,26 +119,26 @@ impl Wire {
 
     /// The session is over: only its last bytes are left.
     #[must_use]
-    pub fn finish(self, last: Vec<u8>) -> Farewell {
-        Farewell { stream: self.stream, last }
+    pub fn finish(self, last: Vec<u8>) -> Closing {
+        Closing { stream: self.stream, last }
     }
 }
 
 /// The last bytes of a session that has ended, its close frame among them.
 #[derive(Debug)]
-pub struct Farewell {
+pub struct Closing {
     stream: TcpStream,
     last: Vec<u8>,
 }
 
-impl Farewell {
+impl Closing {
     /// For a connection that never got a session.
     #[must_use]
     pub fn new(stream: TcpStream, last: Vec<u8>) -> Self {
         Self { stream, last }
     }
 
-    /// Sends them; true when the client's kernel has acknowledged them all. To be followed by [`Farewell::send`].
+    /// Sends them; true when the client's kernel has acknowledged them all. To be followed by [`Closing::send`].
     pub async fn is_heard(&mut self) -> bool {
         let heard = timeout(LINGER, async {
             self.stream.write_all(&self.last).await?;

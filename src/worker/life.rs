@@ -10,8 +10,7 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Hello, Port, ToMaster, ToWorker, VERSION};
-use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
-use crate::supervisor::attach;
+use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -119,11 +118,12 @@ async fn live() -> Result<(), Failure> {
 type Listeners = Vec<(Port, TcpListener)>;
 
 fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
-    let mut descriptors = std::mem::take(&mut batch.descriptors).into_iter();
-    let Some(message) = batch.next::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
-    let ToWorker::Welcome { slot, generation, revision, config, listeners, quotes } = message? else {
+    let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
+    let (message, descriptors) = first?;
+    let ToWorker::Welcome { slot, generation, revision, config, listeners, quotes } = message else {
         return Err(Failure::Strange("the first message is no welcome"));
     };
+    let mut descriptors = descriptors.into_iter();
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
     tracing::debug!(generation, "welcome");

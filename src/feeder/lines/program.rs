@@ -5,7 +5,7 @@ use super::pace::Pace;
 use super::splitter::Splitter;
 use crate::model::{Backoff, Hush};
 use crate::os::clock;
-use crate::providers::{Group, Murmur, Outlet};
+use crate::programs::{Group, Outlet, StderrLog};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -23,11 +23,11 @@ const BEHIND: Duration = Duration::from_millis(20);
 pub(super) async fn run(program: Vec<String>, spout: Spout) {
     let name = program.first().cloned().unwrap_or_default();
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
-    let (mut murmur, mut hush) = (Murmur::default(), Hush::<()>::default());
+    let (mut stderr, mut hush) = (StderrLog::default(), Hush::<()>::default());
     loop {
         let begun = clock::mono();
-        let why = live(&program, &spout, &mut murmur).await;
-        murmur.end(&name);
+        let why = live(&program, &spout, &mut stderr).await;
+        stderr.end(&name);
         let now = clock::mono();
         if now.since(begun) >= WELL {
             backoff.reset();
@@ -40,13 +40,13 @@ pub(super) async fn run(program: Vec<String>, spout: Spout) {
 }
 
 /// One life of the program, and how it ended.
-async fn live(program: &[String], spout: &Spout, murmur: &mut Murmur) -> String {
+async fn live(program: &[String], spout: &Spout, stderr: &mut StderrLog) -> String {
     let mut group = match Group::start(program) {
         Ok(group) => group,
         Err(error) => return format!("cannot be started: {error}"),
     };
     let mut reading =
-        Reading { spout, murmur, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
+        Reading { spout, stderr, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
     while reading.take(group.outlet(true).await).await {}
     let until = Instant::now() + GRACE;
     // What is still in the pipe, as long as somebody who was left behind does not fill it for ever.
@@ -66,7 +66,7 @@ async fn live(program: &[String], spout: &Spout, murmur: &mut Murmur) -> String 
 /// What is read of one life.
 struct Reading<'a> {
     spout: &'a Spout,
-    murmur: &'a mut Murmur,
+    stderr: &'a mut StderrLog,
     name: &'a str,
     lines: Splitter,
     pace: Pace,
@@ -87,7 +87,7 @@ impl Reading<'_> {
             }
             Outlet::Err(bytes) => {
                 self.pace.bytes(bytes.len(), now);
-                self.murmur.hear(self.name, bytes);
+                self.stderr.push(self.name, bytes);
             }
             Outlet::End => return false,
         }

@@ -1,8 +1,9 @@
 //! Real processes: this test program starts itself as a child.
 
 use super::*;
+use crate::os::process;
 use crate::protocol::cluster::{Hello, ToMaster, ToWorker};
-use crate::protocol::link::Batch;
+use crate::protocol::link::{Batch, attach};
 use rustix::process::Signal;
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use super::wanted::{self, Wanted};
 use crate::protocol::client::{Problem, Resume};
 use crate::protocol::cluster::Endpoint;
 use crate::transports::sse::Body;
-use crate::worker::hub::{Dress, Greeting, Hub, Refused, SessionRequest, arrive};
+use crate::worker::hub::{Framing, Greeting, Hub, Refused, SessionRequest, arrive};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
@@ -26,7 +26,7 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
         endpoint: Endpoint::Ws,
         stream: None,
         address,
-        dress: Dress::Events(if chunks { Body::Chunked } else { Body::Plain }),
+        framing: Framing::Events(if chunks { Body::Chunked } else { Body::Plain }),
     };
     let arrival = match arrive(hub, session, resume).await {
         Ok(arrival) => arrival,

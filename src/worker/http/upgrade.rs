@@ -5,7 +5,7 @@ use super::{Peer, admin, refuse, wanted};
 use crate::config::Config;
 use crate::protocol::client::Problem;
 use crate::protocol::cluster::{Endpoint, Port, Question};
-use crate::worker::hub::{Arrival, Dress, Greeting, Hub, Opening, Refused, SessionRequest, arrive};
+use crate::worker::hub::{Arrival, Framing, Greeting, Hub, Opening, Refused, SessionRequest, arrive};
 use crate::ws::handshake;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -115,8 +115,8 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         let verdict = admin::ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
         return wanted::permitted(verdict).map(|()| upgrade_required());
     };
-    let dress = Dress::Websocket;
-    let session = SessionRequest { user, device, endpoint, stream, address, dress };
+    let framing = Framing::Websocket;
+    let session = SessionRequest { user, device, endpoint, stream, address, framing };
     let resume = resume.filter(|_| endpoint == Endpoint::Ws);
     let arrival = match arrive(hub, session.clone(), resume).await {
         // A token that is good no more is no token.

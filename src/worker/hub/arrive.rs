@@ -1,15 +1,17 @@
 //! How a session begins: announced to the master, as a new one or as one that was there before, here or at another
 //! worker. Whatever is published on its channels on the way is in it.
 
+use super::opening::Opening;
 use super::send::Sent;
-use super::sessions::{Dress, Opening, Request};
+use super::session::{Framing, Request, Session};
+use super::sessions::SessionRef;
 use super::suspend::Given;
 use super::{Hub, State};
 use crate::model::Mono;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::{Generation, ToMaster, Verdict};
 use crate::protocol::peer::{Parcel, Peer, Taken};
-use crate::session::{Answer, Key, Kind, NO_TICKET};
+use crate::session::{Answer, Kind, NO_TICKET};
 use crate::ws::frame;
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -98,7 +100,7 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
     let (number, answer) = {
         let mut state = hub.lock();
         let Some(resume) = resume else { return Ok(state.announce(hub, request, None)) };
-        let (me, polls) = (state.me.generation, request.dress == Dress::Poll);
+        let (me, polls) = (state.me.generation, request.framing == Framing::Poll);
         if resume.home == me {
             let taken = state.take(&resume, &request.user, Given { to: me, polls });
             state.settle();
@@ -131,18 +133,17 @@ impl State {
     ) -> Result<Announced, ()> {
         let (parcel, log) =
             from.as_ref().map_or((None, None), |(parcel, _, log)| (Some(&**parcel), Some(log)));
-        let dress = request.dress;
-        let key = self.open(request, parcel);
-        let session = &self.sessions[key as usize];
-        let (id, turn) = (session.id, session.turn);
+        let framing = request.framing;
+        let at = self.open(request, parcel);
+        let Some(id) = self.sessions.get(at).map(Session::id) else { return Err(()) };
         if let (Some(parcel), Some(log)) = (parcel, log)
-            && !self.unpack(key, parcel, log)
+            && !self.unpack(at, parcel, log)
         {
-            self.end(key, Close::Done);
+            self.end(at, Close::Done);
             return Err(());
         }
         let (sender, verdict) = oneshot::channel();
-        self.requests.opens.insert(id, (key, sender));
+        self.requests.opens.insert(id, (at, sender));
         let (before, origin) = match from {
             Some((parcel, origin, _)) => {
                 let channels = self.those_there_are(parcel.channels);
@@ -150,7 +151,7 @@ impl State {
             }
             None => (None, None),
         };
-        let opening = Opening { hub: hub.clone(), key, turn, id, dress, origin, done: false };
+        let opening = Opening { hub: hub.clone(), at, id, framing, origin, done: false };
         Ok(Announced { opening, verdict, before })
     }
 
@@ -199,9 +200,9 @@ impl State {
 
     /// Makes a session what it was elsewhere: its channels, what its client has missed, and what was published on the
     /// way. False when that does not fit.
-    fn unpack(&mut self, key: Key, parcel: &Parcel, log: &Log) -> bool {
+    fn unpack(&mut self, at: SessionRef, parcel: &Parcel, log: &Log) -> bool {
         for name in &parcel.channels {
-            self.rejoin(key, name);
+            self.rejoin(at, name);
         }
         let mut fits = true;
         for missed in &parcel.missed {
@@ -213,14 +214,14 @@ impl State {
                 made: Mono(0),
             });
             let frame = Bytes::copy_from_slice(&missed.frame);
-            fits &= self.send_numbered(key, &frame, std::iter::once(frame.clone()), answer) != Sent::Never;
+            fits &= self.send_numbered(at, &frame, std::iter::once(frame.clone()), answer) != Sent::Never;
         }
         for (name, frame) in log.iter().filter(|(name, _)| parcel.channels.iter().any(|own| **own == **name))
         {
             let numbered =
-                self.channels.find(name).is_some_and(|at| self.channels.get(at).kind.is_numbered());
+                self.channels.find(name).is_some_and(|channel| self.channels.get(channel).kind.is_numbered());
             if numbered {
-                fits &= self.send_numbered(key, frame, std::iter::once(frame.clone()), None) != Sent::Never;
+                fits &= self.send_numbered(at, frame, std::iter::once(frame.clone()), None) != Sent::Never;
             }
         }
         fits
@@ -233,15 +234,15 @@ impl State {
     }
 
     /// On the channels of messages it is at once, so that it misses none; on the others when it is greeted.
-    fn rejoin(&mut self, key: Key, name: &str) {
+    fn rejoin(&mut self, at: SessionRef, name: &str) {
         if crate::protocol::client::room(name).is_some() {
-            return self.enter_again(key, name);
+            return self.enter_again(at, name);
         }
         if let Some(channel) = self.channels.find(name)
             && self.channels.get(channel).kind.is_numbered()
             && self.channels.get(channel).kind != Kind::Room
         {
-            self.subscribe(key, channel);
+            self.subscribe(at, channel);
         }
     }
 
@@ -277,9 +278,8 @@ impl State {
         if let Err(Ok(mut unwanted)) = waiter.send(announced) {
             // Its client has gone in the meantime.
             unwanted.opening.done = true;
-            let (key, id) = (unwanted.opening.key, unwanted.opening.id);
-            self.requests.opens.remove(&id);
-            self.end(key, Close::Done);
+            self.requests.opens.remove(&unwanted.opening.id);
+            self.end(unwanted.opening.at, Close::Done);
             unwanted.opening.origin.into_iter().for_each(|origin| self.give_up(&origin, false));
         }
     }

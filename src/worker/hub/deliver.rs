@@ -2,11 +2,12 @@
 
 use super::State;
 use super::send::Sent;
+use super::sessions::SessionRef;
 use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Skip, Tally, ToMaster};
-use crate::session::{Answer, ChannelKey, Frames, Key, Kind, Step, Subscription};
+use crate::session::{Answer, ChannelKey, Frames, Kind, Step, Subscription};
 use crate::ws::frame;
 use bytes::Bytes;
 use std::time::Duration;
@@ -43,17 +44,17 @@ impl State {
         if now > push.deadline {
             return;
         }
-        let keys: Vec<Key> = self.users.of(push.user).to_vec();
+        let own: Vec<SessionRef> = self.sessions.of(push.user).collect();
         let (mut tally, mut waiting) = (Tally::default(), 0);
-        for key in keys {
-            if !self.sessions[key as usize].endpoint.reached() {
+        for at in own {
+            if !self.sessions.get(at).is_some_and(|session| session.endpoint.reached()) {
                 continue;
             }
             let symbol = self.config.price.symbols.iter().find(|symbol| symbol.as_str() == push.symbol);
             let answer =
                 symbol.cloned().map(|symbol| Answer { ticket: push.ticket, id: push.id, symbol, made: now });
             match self.send_numbered(
-                key,
+                at,
                 push.frame,
                 std::iter::once(Bytes::copy_from_slice(push.frame)),
                 answer,
@@ -61,7 +62,7 @@ impl State {
                 Sent::Whole => tally.delivered += 1,
                 Sent::Waiting => waiting += 1,
                 Sent::Kept => {}
-                Sent::Never => tally.slow += u32::from(self.end_unsent(key)),
+                Sent::Never => tally.slow += u32::from(self.end_unsent(at)),
             }
         }
         if waiting == 0 {
@@ -74,10 +75,9 @@ impl State {
     }
 
     /// Ends the session that a frame did not fit into. True when it was slow, false when it was gone.
-    pub(super) fn end_unsent(&mut self, key: Key) -> bool {
-        let session = &self.sessions[key as usize];
-        let slow = session.outbox.is_some();
-        self.doom(key, if slow { Close::Slow } else { Close::Lost });
+    pub(super) fn end_unsent(&mut self, at: SessionRef) -> bool {
+        let slow = self.sessions.get(at).is_some_and(|session| session.outbox.is_some());
+        self.doom(at, if slow { Close::Slow } else { Close::Lost });
         slow
     }
 
@@ -118,13 +118,13 @@ impl State {
 
     /// What a walk brings to one member of a channel of messages.
     fn send_step(&mut self, frames: &Frames, step: &Step) {
-        let (key, bytes) = (step.session, frames.part(step));
-        let sent = self.send_numbered(key, bytes, frames.messages(step).cloned(), None);
+        let Some(at) = self.sessions.at(step.session) else { return };
+        let sent = self.send_numbered(at, frames.part(step), frames.messages(step).cloned(), None);
         match sent {
             // One is counted already.
             Sent::Whole => self.counters.messages_out += step.count - 1,
             Sent::Waiting | Sent::Kept => {}
-            Sent::Never => _ = self.end_unsent(key),
+            Sent::Never => _ = self.end_unsent(at),
         }
     }
 
@@ -134,11 +134,8 @@ impl State {
         self.log_publication(name, bytes);
         if let Some(key) = self.channels.find(name) {
             self.make_room(key, bytes);
-            let session = skip.and_then(|skip| {
-                self.sessions.get(skip.key as usize).filter(|session| session.id == skip.session)
-            });
-            let but =
-                session.and_then(|session| session.subscriptions.iter().find(|s| s.channel == key).copied());
+            let but = skip.and_then(|skip| self.sessions.known(skip.key, skip.session));
+            let but = but.and_then(|at| self.sessions.get(at)?.subscription(key));
             but.into_iter().for_each(|but| self.catch_up(but));
             let channel = self.channels.get_mut(key);
             if !channel.kind.is_state() {
@@ -173,13 +170,13 @@ impl State {
     }
 
     /// What a channel has for a newcomer.
-    pub(super) fn send_newest(&mut self, key: Key, channel: ChannelKey) {
+    pub(super) fn send_newest(&mut self, at: SessionRef, channel: ChannelKey) {
         if self.channels.get(channel).kind.is_state() {
-            return self.send_state(key, channel, true);
+            return self.send_state(at, channel, true);
         }
         let bytes = Bytes::copy_from_slice(self.channels.get(channel).newest());
         if !bytes.is_empty() {
-            self.send_or_end(key, &bytes);
+            self.send_or_end(at, &bytes);
         }
     }
 
@@ -237,16 +234,17 @@ impl State {
                 self.send_step(&frames, &step);
                 continue;
             }
-            if let Some(outbox) = &mut self.sessions[step.session as usize].outbox {
+            let Some(at) = self.sessions.at(step.session) else { continue };
+            if let Some(outbox) = self.sessions.get_mut(at).and_then(|session| session.outbox.as_mut()) {
                 self.counters.conflated += u64::from(outbox.push_state(key));
-                self.news_for_poll(step.session);
+                self.news_for_poll(at);
                 continue;
             }
             let bytes = frames.part(&step);
-            match self.send(step.session, bytes, || Bytes::copy_from_slice(bytes)) {
+            match self.send(at, bytes, || Bytes::copy_from_slice(bytes)) {
                 Sent::Whole => self.counters.stats_out += u64::from(stats),
                 Sent::Waiting | Sent::Kept => {}
-                Sent::Never => _ = self.end_unsent(step.session),
+                Sent::Never => _ = self.end_unsent(at),
             }
         }
         self.channels.get_mut(key).put_back(frames);
@@ -272,27 +270,26 @@ impl State {
     }
 
     /// Makes a session a member of a channel; twice is once.
-    pub(super) fn subscribe(&mut self, key: Key, channel: ChannelKey) {
-        if self.sessions[key as usize].subscriptions.iter().any(|s| s.channel == channel) {
+    pub(super) fn subscribe(&mut self, at: SessionRef, channel: ChannelKey) {
+        let Some(session) = self.sessions.get_mut(at).filter(|session| !session.is_on(channel)) else {
             return;
-        }
-        let subscription = self.channels.join(channel, key);
-        self.sessions[key as usize].subscriptions.push(subscription);
+        };
+        session.subscriptions.push(self.channels.join(channel, at.key()));
     }
 
     /// Ends one subscription of a session.
-    pub(super) fn unsubscribe(&mut self, key: Key, channel: ChannelKey) {
-        let session = &mut self.sessions[key as usize];
-        let Some(at) = session.subscriptions.iter().position(|s| s.channel == channel) else { return };
-        let subscription = session.subscriptions.swap_remove(at);
+    pub(super) fn unsubscribe(&mut self, at: SessionRef, channel: ChannelKey) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let Some(place) = session.subscriptions.iter().position(|s| s.channel == channel) else { return };
+        let subscription = session.subscriptions.swap_remove(place);
         if let Some(outbox) = &mut session.outbox {
             outbox.forget_state(channel);
         }
-        let (id, away) = (session.id, session.is_away());
+        let (id, away) = (session.id(), session.is_away());
         let channel = self.channels.get(channel);
         let room = (channel.kind == Kind::Room).then(|| channel.name.clone());
         if let Some(room) = room {
-            self.leave_companion(key, &room);
+            self.leave_companion(at, &room);
         }
         self.depart(id, subscription, away);
     }
@@ -303,8 +300,11 @@ impl State {
             self.channels.get_mut(subscription.channel).count_away(false);
         }
         if let Some(moved) = self.channels.leave(subscription) {
-            let theirs = &mut self.sessions[moved as usize].subscriptions;
-            if let Some(theirs) = theirs.iter_mut().find(|s| s.channel == subscription.channel) {
+            let moved = self.sessions.at(moved).and_then(|moved| self.sessions.get_mut(moved));
+            let theirs = moved.map(|session| &mut session.subscriptions);
+            if let Some(theirs) =
+                theirs.and_then(|all| all.iter_mut().find(|s| s.channel == subscription.channel))
+            {
                 theirs.moved(subscription);
             }
         }

@@ -3,14 +3,17 @@
 
 mod arrive;
 mod deliver;
+mod ending;
 mod endpoints;
 mod inbound;
+mod opening;
 mod peers;
 mod poll;
 mod prices;
 mod requests;
 mod rooms;
 mod send;
+mod session;
 mod sessions;
 mod settings;
 mod suspend;
@@ -18,9 +21,10 @@ mod timers;
 
 pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
+pub(super) use opening::{Greeting, Opening};
 pub(super) use peers::poll_anywhere;
 pub(super) use requests::Lost;
-pub(super) use sessions::{Dress, Greeting, Opening, Request as SessionRequest};
+pub(super) use session::{Framing, Request as SessionRequest};
 pub(super) use timers::TICK;
 
 use crate::access::Gate;
@@ -31,13 +35,12 @@ use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
-use crate::session::{ChannelKey, Channels, Key, Users};
+use crate::session::{ChannelKey, Channels};
 use crate::worker::http::Charts;
 use hashbrown::HashMap;
 use prices::Prices;
 use requests::Requests;
-use sessions::Session;
-use slab::Slab;
+use sessions::{SessionRef, Sessions};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use timers::Timers;
 use tokio::sync::Notify;
@@ -93,9 +96,7 @@ pub(super) struct State {
     pub(super) board: Board,
     /// Connections that have not asked anything yet.
     arriving: u32,
-    sessions: Slab<Session>,
-    /// Sessions so far, and their returns.
-    turns: u32,
+    sessions: Sessions,
     suspended: suspend::Suspended,
     /// Much is kept for clients that may have missed it: those that say how far they are let it go.
     tight: bool,
@@ -103,24 +104,22 @@ pub(super) struct State {
     forwards: peers::Forwards,
     entrances: rooms::Entrances,
     /// Polling sessions for which something has come.
-    news: Vec<Key>,
-    users: Users,
+    news: Vec<SessionRef>,
     channels: Channels,
     /// Channels with something to send to members that have not seen it.
     walking: Vec<ChannelKey>,
     /// Told when there is one more.
     pub(super) walks: Arc<Notify>,
     tickets: HashMap<u64, deliver::Ticket, foldhash::fast::RandomState>,
-    /// By the turn of the session.
-    farewells: HashMap<u32, sessions::Goodbye, foldhash::fast::RandomState>,
+    /// Connections of sessions that have ended, until their tasks fetch them.
+    ended: HashMap<SessionRef, ending::Ended, foldhash::fast::RandomState>,
     /// Connections whose last bytes are on their way.
-    leaving: usize,
-    /// Sessions that end when nobody walks the table any more.
-    doomed: Vec<(Key, u32, Close)>,
+    closing: usize,
+    /// Sessions that end as soon as nobody walks the table.
+    doomed: Vec<(SessionRef, Close)>,
     timers: Timers,
     commands: endpoints::Commands,
     buffer: Vec<u8>,
-    digest: u64,
 }
 
 impl Hub {
@@ -146,26 +145,23 @@ impl Hub {
             charts: Charts::default(),
             board,
             arriving: 0,
-            sessions: Slab::new(),
-            turns: 0,
+            sessions: Sessions::default(),
             suspended: suspend::Suspended::default(),
             tight: false,
             takes: arrive::Takes::default(),
             forwards: peers::Forwards::default(),
             entrances: rooms::Entrances::default(),
             news: Vec::new(),
-            users: Users::default(),
             channels,
             walking: Vec::new(),
             walks: Arc::default(),
             tickets: HashMap::default(),
-            farewells: HashMap::default(),
-            leaving: 0,
+            ended: HashMap::default(),
+            closing: 0,
             doomed: Vec::new(),
             timers: Timers::new(clock::mono()),
             commands: endpoints::Commands::default(),
             buffer: vec![0; READ],
-            digest: 0,
             config,
         };
         Self(Arc::new(Mutex::new(state)))
@@ -190,15 +186,15 @@ impl State {
         let usage = crate::os::process::usage();
         self.counters.cpu_us = usage.cpu_us;
         self.counters.rss = usage.rss;
-        self.counters.suspended = self.suspended.count as u64;
+        self.counters.suspended = self.sessions.away() as u64;
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.tight = kept.map(crate::session::Replay::bytes).sum::<usize>() > KEPT;
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
             sessions: short(self.population()),
-            digest: self.digest,
-            users: short(self.users.len()),
+            digest: self.sessions.digest(),
+            users: short(self.sessions.users()),
             stats_watchers: short(watchers),
             counters: self.counters.clone(),
         }
@@ -236,12 +232,12 @@ impl State {
 
     /// How many sessions there are, those in their handshake among them.
     pub(super) fn population(&self) -> usize {
-        self.sessions.len() - self.suspended.count
+        self.sessions.population()
     }
 
     /// Whether no session waits for its client.
     pub(super) fn nobody_waits(&self) -> bool {
-        self.suspended.count == 0
+        self.sessions.away() == 0
     }
 
     /// What counts for evenness: sessions, and connections that may become some.

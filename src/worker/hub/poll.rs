@@ -2,16 +2,16 @@
 //! `poll.gap` after.
 
 use super::arrive::{Refused, arrive};
+use super::opening::{Greeting, Opening};
 use super::send::{OLD, Sent};
-use super::sessions::{Dress, Greeting, Link, Request};
-use super::{Hub, sessions::Opening};
-use super::{Phase, State};
+use super::session::{Framing, Link, Request, Session};
+use super::sessions::SessionRef;
+use super::{Hub, Phase, State};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Poll, Polled};
-use crate::session::Key;
 use crate::ws::frame;
 use bytes::Bytes;
 use std::time::Duration;
@@ -48,15 +48,14 @@ impl Polling {
 /// A poll that waits. Dropped, its client has gone.
 struct Waiting {
     hub: Hub,
-    key: Key,
-    turn: u32,
+    at: SessionRef,
     asked: u32,
     answer: oneshot::Receiver<String>,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.hub.lock().poll_gone(self.key, self.turn, self.asked);
+        self.hub.lock().poll_gone(self.at, self.asked);
     }
 }
 
@@ -81,7 +80,7 @@ pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
 async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
     let Poll { user, device, channels, address, resume } = poll;
     let endpoint = Endpoint::Ws;
-    let request = Request { user, device, endpoint, stream: None, address, dress: Dress::Poll };
+    let request = Request { user, device, endpoint, stream: None, address, framing: Framing::Poll };
     let arrival = arrive(hub, request, resume).await?;
     let greeting = Greeting::new(arrival.before, channels);
     arrival.opening.attach_poll(&greeting).ok_or(Refused::Verdict(None))
@@ -90,20 +89,20 @@ async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
 impl Opening {
     /// The session is greeted, and its first poll answered at once.
     fn attach_poll(mut self, greeting: &Greeting) -> Option<Waiting> {
-        let (hub, key, turn) = (self.hub.clone(), self.key, self.turn);
+        let (hub, at) = (self.hub.clone(), self.at);
         self.done = true;
         // Declared first: it is not to be dropped while the hub is locked.
         let waiting;
         let mut state = hub.lock();
         let origin = self.origin.take();
-        let Some(session) = state.session(key, turn) else {
+        if !state.sessions.contains(at) {
             origin.into_iter().for_each(|origin| state.give_up(&origin, false));
             return None;
-        };
-        session.origin = origin.map(Box::new);
-        state.attached(key, turn, greeting);
-        waiting = state.wait_for_news(&hub, key);
-        state.speak_to_poll(key);
+        }
+        origin.into_iter().for_each(|origin| state.sessions.set_origin(at, origin));
+        state.attached(at, greeting);
+        waiting = state.wait_for_news(&hub, at);
+        state.speak_to_poll(at);
         state.settle();
         drop(state);
         waiting
@@ -113,30 +112,28 @@ impl Opening {
 impl State {
     /// Another poll of a session that polls here; `None`: it is none, or not all is here that the client lacks.
     fn poll_again(&mut self, hub: &Hub, resume: &Resume, poll: &Poll) -> Option<Waiting> {
-        let key = self.named(resume, &poll.user)?;
-        let session = &mut self.sessions[key as usize];
+        let at = self.named(resume, &poll.user)?;
+        let session = self.sessions.get_mut(at)?;
         let Link::Poll(_) = &session.link else { return None };
         let replay = session.replay.as_mut()?;
         if let Some(seen) = resume.seen {
             let _ = replay.after(seen)?;
             replay.confirm(seen);
         }
-        // It has heard of its cursor.
-        self.settle_copy(key);
-        let session = &mut self.sessions[key as usize];
         session.address = poll.address;
-        let waiting = self.wait_for_news(hub, key);
+        // Its client has heard of the cursor.
+        self.settle_copy(at);
+        let waiting = self.wait_for_news(hub, at);
         self.settle();
         waiting
     }
 
     /// A poll waits from now on. One that waited is answered with nothing.
-    fn wait_for_news(&mut self, hub: &Hub, key: Key) -> Option<Waiting> {
+    fn wait_for_news(&mut self, hub: &Hub, at: SessionRef) -> Option<Waiting> {
         let now = clock::mono();
-        let nothing = self.poll_answer(key, Vec::new());
-        let session = &mut self.sessions[key as usize];
+        let nothing = self.poll_answer(at, Vec::new());
+        let session = self.sessions.get_mut(at)?;
         session.last_in = now;
-        let turn = session.turn;
         let Link::Poll(poll) = &mut session.link else { return None };
         if let Some(before) = poll.waiter.take() {
             let _ = before.send(nothing);
@@ -145,46 +142,48 @@ impl State {
         poll.waiter = Some(sender);
         poll.asked = poll.asked.wrapping_add(1);
         let asked = poll.asked;
-        self.timers.poll_over(key, turn, asked, now.after(self.config.poll.wait));
-        self.news_for_poll(key);
-        Some(Waiting { hub: hub.clone(), key, turn, asked, answer })
+        self.timers.poll_over(at, asked, now.after(self.config.poll.wait));
+        self.news_for_poll(at);
+        Some(Waiting { hub: hub.clone(), at, asked, answer })
     }
 
     /// There is something for a session. Nothing happens where it does not poll.
-    pub(super) fn news_for_poll(&mut self, key: Key) {
-        if let Link::Poll(poll) = &mut self.sessions[key as usize].link
+    pub(super) fn news_for_poll(&mut self, at: SessionRef) {
+        if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link)
             && !poll.noted
         {
             poll.noted = true;
-            self.news.push(key);
+            self.news.push(at);
         }
     }
 
     /// A frame that is not numbered, for the next answer.
-    pub(super) fn note_to_poll(&mut self, key: Key, frame: Bytes) -> Sent {
-        if let Link::Poll(poll) = &mut self.sessions[key as usize].link {
+    pub(super) fn note_to_poll(&mut self, at: SessionRef, frame: Bytes) -> Sent {
+        if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
             if poll.notices.len() >= NOTICES {
                 return Sent::Never;
             }
             poll.notices.push(frame);
         }
-        self.news_for_poll(key);
+        self.news_for_poll(at);
         Sent::Waiting
     }
 
     /// How a session ends, behind all that it is told before; whether a poll waits for it.
-    pub(super) fn last_to_poll(&mut self, key: Key, frames: Vec<Bytes>) -> bool {
-        let Link::Poll(poll) = &mut self.sessions[key as usize].link else { return false };
+    pub(super) fn last_to_poll(&mut self, at: SessionRef, frames: Vec<Bytes>) -> bool {
+        let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) else {
+            return false;
+        };
         poll.last = frames;
         let waits = poll.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed());
-        self.speak_to_poll(key);
+        self.speak_to_poll(at);
         waits
     }
 
     /// Answers the polls of sessions for which something has come.
     pub(super) fn answer_polls(&mut self) {
-        while let Some(key) = self.news.pop() {
-            let Some(session) = self.sessions.get_mut(key as usize) else { continue };
+        while let Some(at) = self.news.pop() {
+            let Some(session) = self.sessions.get_mut(at) else { continue };
             let Link::Poll(poll) = &mut session.link else { continue };
             poll.noted = false;
             if poll.waiter.is_none() {
@@ -195,32 +194,31 @@ impl State {
                 || session.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
             let (now, due) = (clock::mono(), poll.answered.after(PACE));
             if urgent || (due <= now && session.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())) {
-                self.speak_to_poll(key);
+                self.speak_to_poll(at);
             } else if due > now && !poll.paced {
                 poll.paced = true;
-                let turn = session.turn;
-                self.timers.pace(key, turn, due);
+                self.timers.pace(at, due);
             }
         }
     }
 
     /// State may be an answer again.
-    pub(super) fn pace_due(&mut self, key: Key) {
-        if let Link::Poll(poll) = &mut self.sessions[key as usize].link {
+    pub(super) fn pace_due(&mut self, at: SessionRef) {
+        if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
             poll.paced = false;
-            self.news_for_poll(key);
+            self.news_for_poll(at);
         }
     }
 
     /// Answers the waiting poll of a session with all there is, or with nothing.
-    pub(super) fn speak_to_poll(&mut self, key: Key) {
+    pub(super) fn speak_to_poll(&mut self, at: SessionRef) {
         let now = clock::mono();
-        let session = &mut self.sessions[key as usize];
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let Link::Poll(poll) = &mut session.link else { return };
         let Some(waiter) = poll.waiter.take_if(|waiter| !waiter.is_closed()) else { return };
         poll.waiter = None;
         poll.answered = now;
-        let (turn, asked) = (session.turn, poll.asked);
+        let asked = poll.asked;
         let mut frames = std::mem::take(&mut poll.notices);
         let last = std::mem::take(&mut poll.last);
         let mut tickets = Vec::new();
@@ -240,19 +238,19 @@ impl State {
         }
         frames.extend(last);
         self.counters.messages_out += frames.len() as u64;
-        let _ = waiter.send(self.poll_answer(key, frames));
+        let _ = waiter.send(self.poll_answer(at, frames));
         for ticket in tickets {
             self.ticket_done(ticket, |tally| tally.delivered += 1);
         }
-        self.timers.poll_gap(key, turn, asked, now.after(self.config.poll.gap));
+        self.timers.poll_gap(at, asked, now.after(self.config.poll.gap));
     }
 
     /// The answer's JSON.
-    fn poll_answer(&self, key: Key, frames: Vec<Bytes>) -> String {
-        let session = &self.sessions[key as usize];
-        let (home, secret) = (self.me.generation, session.replay.as_ref().map_or(0, |replay| replay.secret));
-        let seen = session.replay.as_ref().map(crate::session::Replay::last);
-        let cursor = Resume { home, place: key, secret, seen };
+    fn poll_answer(&self, at: SessionRef, frames: Vec<Bytes>) -> String {
+        let replay = self.sessions.get(at).and_then(|session| session.replay.as_ref());
+        let (home, secret) = (self.me.generation, replay.map_or(0, |replay| replay.secret));
+        let seen = replay.map(crate::session::Replay::last);
+        let cursor = Resume { home, place: at.key(), secret, seen };
         let size: usize = frames.iter().map(Bytes::len).sum();
         let mut out = String::with_capacity(size + 96);
         out.push_str(&format!(r#"{{"cursor":"{cursor}","messages":["#));
@@ -266,26 +264,27 @@ impl State {
     }
 
     /// The client of a poll has gone without an answer, or has it.
-    fn poll_gone(&mut self, key: Key, turn: u32, asked: u32) {
-        let Some(session) = self.session(key, turn) else { return };
+    fn poll_gone(&mut self, at: SessionRef, asked: u32) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let Link::Poll(poll) = &mut session.link else { return };
         if poll.asked == asked && poll.waiter.take().is_some() {
-            self.timers.poll_gap(key, turn, asked, clock::mono().after(self.config.poll.gap));
+            self.timers.poll_gap(at, asked, clock::mono().after(self.config.poll.gap));
         }
     }
 
     /// A poll has waited for `poll.wait`.
-    pub(super) fn poll_over(&mut self, key: Key, asked: u32) {
-        if matches!(&self.sessions[key as usize].link, Link::Poll(poll) if poll.asked == asked) {
-            self.speak_to_poll(key);
+    pub(super) fn poll_over(&mut self, at: SessionRef, asked: u32) {
+        let same = |session: &Session| matches!(&session.link, Link::Poll(poll) if poll.asked == asked);
+        if self.sessions.get(at).is_some_and(same) {
+            self.speak_to_poll(at);
         }
     }
 
     /// No poll has come for `poll.gap`.
-    pub(super) fn gap_over(&mut self, key: Key, asked: u32) {
-        let Link::Poll(poll) = &self.sessions[key as usize].link else { return };
+    pub(super) fn gap_over(&mut self, at: SessionRef, asked: u32) {
+        let Some(Link::Poll(poll)) = self.sessions.get(at).map(|session| &session.link) else { return };
         if poll.asked == asked && poll.waiter.is_none() {
-            self.end(key, Close::Silent);
+            self.end(at, Close::Silent);
         }
     }
 }

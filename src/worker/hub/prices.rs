@@ -6,7 +6,7 @@ use crate::config::PriceConfig;
 use crate::model::{Boot, Health, Mono, Quote, RequestId, Rules, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, QuoteText};
-use crate::session::{ChannelKey, Channels, Key, Kind};
+use crate::session::{ChannelKey, Channels, Kind};
 use crate::ws::frame;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -216,14 +216,11 @@ impl State {
     /// to look at all sessions.
     fn tell_watchers(&mut self, symbol: &Symbol, text: &str) {
         let of = |channel| matches!(&self.channels.get(channel).kind, Kind::Price { symbol: of, .. } if of == symbol);
-        let watches = |(key, session): (usize, &super::Session)| {
-            session.subscriptions.iter().any(|s| of(s.channel)).then(|| Key::try_from(key).ok()).flatten()
-        };
-        let watchers: Vec<Key> = self.sessions.iter().filter_map(watches).collect();
+        let all = self.sessions.present();
+        let watchers = all.filter(|(_, session)| session.subscriptions.iter().any(|own| of(own.channel)));
+        let watchers: Vec<_> = watchers.map(|(at, _)| at).collect();
         let frame = frame::text(text);
-        for key in watchers {
-            self.send_or_end(key, &frame);
-        }
+        watchers.into_iter().for_each(|at| self.send_or_end(at, &frame));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Questions to the master that wait for its answer.
 
 use super::State;
+use super::sessions::SessionRef;
 use crate::model::SessionId;
 use crate::protocol::cluster::{Answer, Outcome, Verdict};
 use crate::session::Key;
@@ -41,7 +42,7 @@ pub(super) enum Waiter {
 pub(in crate::worker) struct Requests {
     last: u64,
     waiting: HashMap<u64, Waiter, foldhash::fast::RandomState>,
-    pub(super) opens: HashMap<SessionId, (Key, oneshot::Sender<Verdict>), RandomState>,
+    pub(super) opens: HashMap<SessionId, (SessionRef, oneshot::Sender<Verdict>), RandomState>,
 }
 
 impl Requests {
@@ -95,10 +96,9 @@ impl Requests {
 impl State {
     /// The master has decided on a session.
     pub(in crate::worker) fn opened(&mut self, session: SessionId, verdict: Verdict) {
-        if let Some((key, waiter)) = self.requests.opens.remove(&session) {
-            let same = self.sessions.get(key as usize).is_some_and(|own| own.id == session);
-            if verdict == Verdict::Accepted && same {
-                self.accepted(key);
+        if let Some((at, waiter)) = self.requests.opens.remove(&session) {
+            if verdict == Verdict::Accepted {
+                self.accepted(at);
             }
             // A client that has gone in the meantime has taken its session back already.
             let _ = waiter.send(verdict);

@@ -1,12 +1,13 @@
-//! Frames to one session: written at once where nothing waits, else left in its outbox for its task, dressed as its
-//! transport wants them. What is numbered is kept until the client is known to have it.
+//! Frames to one session: written at once where nothing waits, else left in its outbox for its task, framed for its
+//! transport. What is numbered is kept until the client is known to have it.
 
 use super::State;
-use super::sessions::{Dress, Link, Session};
+use super::session::{Framing, Link, Session};
+use super::sessions::SessionRef;
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
-use crate::session::{Answer, Bounds, ChannelKey, Key, Kind, Label, Outbox};
+use crate::session::{Answer, Bounds, ChannelKey, Kind, Label, Outbox};
 use crate::transports::sse::Body;
 use crate::transports::ws::Written;
 use crate::ws::frame;
@@ -33,10 +34,10 @@ pub(super) enum Sent {
 }
 
 /// The answers and messages that a session gets, as events: each has an id to come back with.
-fn events(session: &Session, place: Key, home: u32, body: Body, frames: &[u8], first: u32) -> Vec<u8> {
+fn events(session: &Session, at: SessionRef, home: u32, body: Body, frames: &[u8], first: u32) -> Vec<u8> {
     let (mut number, secret) = (first, session.replay.as_ref().map(|replay| replay.secret));
     body.events(frames, || {
-        let resume = Resume { home, place, secret: secret?, seen: Some(number) };
+        let resume = Resume { home, place: at.key(), secret: secret?, seen: Some(number) };
         number += 1;
         Some(resume)
     })
@@ -44,29 +45,29 @@ fn events(session: &Session, place: Key, home: u32, body: Body, frames: &[u8], f
 
 impl State {
     /// One frame or several joined ones that are not numbered.
-    pub(super) fn send(&mut self, key: Key, bytes: &[u8], shared: impl FnOnce() -> Bytes) -> Sent {
-        let session = &self.sessions[key as usize];
-        match (&session.link, session.dress) {
+    pub(super) fn send(&mut self, at: SessionRef, bytes: &[u8], shared: impl FnOnce() -> Bytes) -> Sent {
+        let Some(session) = self.sessions.get(at) else { return Sent::Never };
+        match (&session.link, session.framing) {
             (Link::Away(_), _) => Sent::Kept,
-            (_, Dress::Poll) => self.note_to_poll(key, shared()),
-            (_, Dress::Events(body)) => {
-                let dressed = Bytes::from(body.events(bytes, || None::<Resume>));
-                self.write(key, &dressed, || dressed.clone(), Label::default)
+            (_, Framing::Poll) => self.note_to_poll(at, shared()),
+            (_, Framing::Events(body)) => {
+                let framed = Bytes::from(body.events(bytes, || None::<Resume>));
+                self.write(at, &framed, || framed.clone(), Label::default)
             }
-            (_, Dress::Websocket) => self.write(key, bytes, shared, Label::default),
+            (_, Framing::Websocket) => self.write(at, bytes, shared, Label::default),
         }
     }
 
     /// Numbered messages, joined in `bytes` and one by one in `each`; or one `answer` to a POST.
     pub(super) fn send_numbered(
         &mut self,
-        key: Key,
+        at: SessionRef,
         bytes: &[u8],
         each: impl Iterator<Item = Bytes>,
         answer: Option<Answer>,
     ) -> Sent {
         let (now, bounds, home) = (clock::mono(), self.bounds(), self.me.generation);
-        let session = &mut self.sessions[key as usize];
+        let Some(session) = self.sessions.get_mut(at) else { return Sent::Never };
         let polls = matches!(session.link, Link::Poll(_));
         let mut first = 0;
         if let Some(replay) = &mut session.replay {
@@ -83,51 +84,51 @@ impl State {
         }
         let number = session.replay.as_ref().map_or(0, crate::session::Replay::last);
         let label = || Label { number, answer: answer.map(Box::new) };
-        let sent = match (&session.link, session.dress) {
+        let sent = match (&session.link, session.framing) {
             (Link::Away(_), _) => return Sent::Kept,
-            (_, Dress::Poll) => {
-                self.news_for_poll(key);
+            (_, Framing::Poll) => {
+                self.news_for_poll(at);
                 return Sent::Waiting;
             }
-            (_, Dress::Events(body)) => {
-                let dressed = Bytes::from(events(session, key, home, body, bytes, first));
-                self.write(key, &dressed, || dressed.clone(), label)
+            (_, Framing::Events(body)) => {
+                let framed = Bytes::from(events(session, at, home, body, bytes, first));
+                self.write(at, &framed, || framed.clone(), label)
             }
-            (_, Dress::Websocket) => self.write(key, bytes, || Bytes::copy_from_slice(bytes), label),
+            (_, Framing::Websocket) => self.write(at, bytes, || Bytes::copy_from_slice(bytes), label),
         };
-        self.sent_numbered(key, number, sent);
+        self.sent_numbered(at, number, sent);
         sent
     }
 
-    fn sent_numbered(&mut self, key: Key, number: u32, sent: Sent) {
-        let Session { link, replay, dress, .. } = &mut self.sessions[key as usize];
+    fn sent_numbered(&mut self, at: SessionRef, number: u32, sent: Sent) {
+        let Some(Session { link, replay, framing, .. }) = self.sessions.get_mut(at) else { return };
         let Some(replay) = replay else { return };
         if let (Sent::Whole, Link::Wire(wire)) = (sent, &*link) {
             replay.left(number, wire.sent());
         }
-        if self.tight && *dress == Dress::Websocket && sent != Sent::Never && replay.ask() {
-            self.ping(key);
+        if self.tight && *framing == Framing::Websocket && sent != Sent::Never && replay.ask() {
+            self.ping(at);
         }
     }
 
     /// Asks a client for a sign of life, and how much it has heard.
-    pub(super) fn ping(&mut self, key: Key) {
-        let replay = self.sessions[key as usize].replay.as_ref();
+    pub(super) fn ping(&mut self, at: SessionRef) {
+        let replay = self.sessions.get(at).and_then(|session| session.replay.as_ref());
         let number = replay.map(|replay| replay.last().to_be_bytes());
         let ping = frame::ping(number.as_ref().map_or(&[][..], |number| number));
-        self.send_or_end(key, &ping);
+        self.send_or_end(at, &ping);
     }
 
     /// Writes to a session's connection, or lets the rest of the frame wait.
     fn write(
         &mut self,
-        key: Key,
+        at: SessionRef,
         bytes: &[u8],
         shared: impl FnOnce() -> Bytes,
         label: impl FnOnce() -> Label,
     ) -> Sent {
         let mut limit = self.config.ws.outbox;
-        let session = &mut self.sessions[key as usize];
+        let Some(session) = self.sessions.get_mut(at) else { return Sent::Never };
         if matches!(session.link, Link::Opening) {
             // What it has missed elsewhere waits here, too.
             limit = limit.saturating_add(self.config.resume.bytes.saturating_mul(2));
@@ -150,11 +151,10 @@ impl State {
                 let mut outbox = Outbox::new(now);
                 outbox.begin(shared(), gone, label());
                 session.outbox = Some(Box::new(outbox));
-                let turn = session.turn;
                 if let Some(wire) = session.wire() {
                     wire.wake();
                 }
-                self.timers.suspect(key, turn, now.after(self.config.ws.slow_timeout));
+                self.timers.suspect(at, now.after(self.config.ws.slow_timeout));
                 Sent::Waiting
             }
             Written::Broken => Sent::Never,
@@ -162,45 +162,45 @@ impl State {
     }
 
     /// A frame that is nobody's ticket and not numbered; a session that cannot take it ends.
-    pub(super) fn send_or_end(&mut self, key: Key, bytes: &Bytes) {
-        if self.send(key, bytes, || bytes.clone()) == Sent::Never {
-            self.end_unsent(key);
+    pub(super) fn send_or_end(&mut self, at: SessionRef, bytes: &Bytes) {
+        if self.send(at, bytes, || bytes.clone()) == Sent::Never {
+            self.end_unsent(at);
         }
     }
 
     /// A text message to one session, not numbered.
-    pub(super) fn say(&mut self, key: Key, text: &str) {
-        self.send_or_end(key, &frame::text(text));
+    pub(super) fn say(&mut self, at: SessionRef, text: &str) {
+        self.send_or_end(at, &frame::text(text));
     }
 
     /// An answer to what a main session has said itself.
-    pub(super) fn reply(&mut self, key: Key, text: &str) {
+    pub(super) fn reply(&mut self, at: SessionRef, text: &str) {
         let frame = frame::text(text);
-        if self.send_numbered(key, &frame, std::iter::once(frame.clone()), None) == Sent::Never {
-            self.end_unsent(key);
+        if self.send_numbered(at, &frame, std::iter::once(frame.clone()), None) == Sent::Never {
+            self.end_unsent(at);
         }
     }
 
     /// The welcome, before whatever waits already.
-    pub(super) fn send_first(&mut self, key: Key, welcome: Bytes) {
-        let session = &mut self.sessions[key as usize];
-        let welcome = match session.dress {
-            Dress::Events(body) => {
+    pub(super) fn send_first(&mut self, at: SessionRef, welcome: Bytes) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let welcome = match session.framing {
+            Framing::Events(body) => {
                 let mut bytes = body.start();
-                bytes.extend(events(session, key, self.me.generation, body, &welcome, 0));
+                bytes.extend(events(session, at, self.me.generation, body, &welcome, 0));
                 bytes.into()
             }
-            Dress::Websocket => welcome,
-            Dress::Poll => {
-                let _ = self.note_to_poll(key, welcome);
+            Framing::Websocket => welcome,
+            Framing::Poll => {
+                let _ = self.note_to_poll(at, welcome);
                 return;
             }
         };
         match &mut session.outbox {
             Some(outbox) => outbox.push_first(welcome),
             None => {
-                if self.write(key, &welcome, || welcome.clone(), Label::default) == Sent::Never {
-                    self.end_unsent(key);
+                if self.write(at, &welcome, || welcome.clone(), Label::default) == Sent::Never {
+                    self.end_unsent(at);
                 }
             }
         }
@@ -209,29 +209,30 @@ impl State {
     /// The newest statistics to a newcomer that wants them: where the next will be long in coming, and where they are
     /// from after it was `announced`, so that they count it already and its arrival brings no more. Other ones
     /// would only be wrong: the next come within a second.
-    pub(super) fn send_stats(&mut self, key: Key, announced: Mono) {
+    pub(super) fn send_stats(&mut self, at: SessionRef, announced: Mono) {
         let Some(stats) = self.channels.find("stats") else { return };
         let channel = self.channels.get(stats);
         if channel.members() <= STRETCHED && channel.made < announced {
             return;
         }
-        let wants = self.sessions[key as usize].subscriptions.iter().any(|s| s.channel == stats);
-        self.send_state(key, stats, wants);
+        let wants = self.sessions.get(at).is_some_and(|session| session.is_on(stats));
+        self.send_state(at, stats, wants);
     }
 
     /// The newest candles and presence to a newcomer that wants them: the next may be long in coming.
-    pub(super) fn send_rare_states(&mut self, key: Key) {
+    pub(super) fn send_rare_states(&mut self, at: SessionRef) {
         let is_rare = |channel: &ChannelKey| {
             matches!(self.channels.get(*channel).kind, Kind::Candle { .. } | Kind::Presence)
         };
-        let own = self.sessions[key as usize].subscriptions.iter().map(|s| s.channel);
+        let own = self.sessions.get(at).into_iter().flat_map(|session| &session.subscriptions);
+        let own = own.map(|subscription| subscription.channel);
         for channel in own.filter(is_rare).collect::<Vec<_>>() {
-            self.send_state(key, channel, true);
+            self.send_state(at, channel, true);
         }
     }
 
     /// The newest state of a channel to one session.
-    pub(super) fn send_state(&mut self, key: Key, channel: ChannelKey, wanted: bool) {
+    pub(super) fn send_state(&mut self, at: SessionRef, channel: ChannelKey, wanted: bool) {
         let own = self.channels.get(channel);
         if !wanted || !own.kind.is_state() || own.frames().is_empty() {
             return;
@@ -239,25 +240,26 @@ impl State {
         if matches!(own.kind, Kind::Price { .. }) {
             self.encode_price(channel, clock::mono(), false);
         }
-        match &mut self.sessions[key as usize].outbox {
+        match self.sessions.get_mut(at).and_then(|session| session.outbox.as_mut()) {
             Some(outbox) => {
                 outbox.push_state(channel);
-                self.news_for_poll(key);
+                self.news_for_poll(at);
             }
             None => {
                 let bytes = Bytes::copy_from_slice(self.channels.get(channel).frames());
-                self.send_or_end(key, &bytes);
+                self.send_or_end(at, &bytes);
             }
         }
     }
 
     /// Writes as much of a session's outbox as its socket takes.
-    pub(super) fn flush(&mut self, key: Key) {
+    pub(super) fn flush(&mut self, at: SessionRef) {
         let now = clock::mono();
         let mut done = Vec::new();
         loop {
-            self.encode_waiting(key, now);
-            let Session { outbox: waiting, link, replay, .. } = &mut self.sessions[key as usize];
+            self.encode_waiting(at, now);
+            let Some(session) = self.sessions.get_mut(at) else { break };
+            let Session { outbox: waiting, link, replay, .. } = session;
             let (Some(outbox), Link::Wire(wire)) = (&mut *waiting, link) else { break };
             if outbox.is_empty() {
                 *waiting = None;
@@ -276,7 +278,7 @@ impl State {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
-                    self.doom(key, Close::Lost);
+                    self.doom(at, Close::Lost);
                     break;
                 }
             }
@@ -287,28 +289,30 @@ impl State {
     }
 
     /// Turns the noted states into frames once nothing else waits, and makes old answers anew.
-    fn encode_waiting(&mut self, key: Key, now: Mono) {
+    fn encode_waiting(&mut self, at: SessionRef, now: Mono) {
         let home = self.me.generation;
-        let Some(mut outbox) = self.sessions[key as usize].outbox.take() else { return };
-        let session = &self.sessions[key as usize];
-        let (prices, rules, dress) = (&self.prices, &self.rules, session.dress);
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let Some(mut outbox) = session.outbox.take() else { return };
+        let (prices, rules, framing) = (&self.prices, &self.rules, session.framing);
         outbox.refresh(now, OLD, |answer, number| {
             let text = prices.answer(&answer.symbol, answer.id, rules, clock::boot())?;
             let frame = frame::text(text);
-            Some(match dress {
-                Dress::Events(body) => events(session, key, home, body, &frame, number).into(),
+            Some(match framing {
+                Framing::Events(body) => events(session, at, home, body, &frame, number).into(),
                 _ => frame,
             })
         });
         for channel in outbox.take_states() {
             let bytes = Bytes::copy_from_slice(self.fresh_state(channel, now));
-            let bytes = match dress {
-                Dress::Events(body) => body.events(&bytes, || None::<Resume>).into(),
+            let bytes = match framing {
+                Framing::Events(body) => body.events(&bytes, || None::<Resume>).into(),
                 _ => bytes,
             };
             outbox.push(bytes, Label::default());
         }
-        self.sessions[key as usize].outbox = Some(outbox);
+        if let Some(session) = self.sessions.get_mut(at) {
+            session.outbox = Some(outbox);
+        }
     }
 
     /// A channel's state as a frame, its age that of now.

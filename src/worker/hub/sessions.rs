@@ -1,440 +1,325 @@
-//! The life of a session in its worker: announced, attached to its connection, ended or suspended.
+//! The table of this worker's sessions. A session is *present* from its announcement until it ends; a suspended one is
+//! *away*. All indices are kept here, so they cannot disagree with the table.
 
-use super::poll::Polling;
+use super::session::{Link, Session};
 use super::suspend::Away;
-use super::{Hub, State};
-use crate::model::{Device, Gcra, Mono, SessionId, UserId};
-use crate::os::clock;
-use crate::protocol::client::{self, Close, EventText, Resume};
-use crate::protocol::cluster::{self, Endpoint, Open, Slot, ToMaster, Transport};
-use crate::protocol::peer::Parcel;
-use crate::session::{Key, Outbox, Replay, Subscription};
-use crate::transports::sse::Body;
-use crate::transports::ws::{Farewell, Wire};
-use crate::ws::frame;
-use std::net::IpAddr;
-use tokio::net::TcpStream;
+use crate::model::SessionId;
+use crate::protocol::client::Resume;
+use crate::protocol::cluster;
+use crate::session::{Key, Users};
+use foldhash::quality::RandomState;
+use hashbrown::{HashMap, HashTable};
+use slab::Slab;
 
-/// How what a session hears is dressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::worker) enum Dress {
-    /// As WebSocket frames.
-    Websocket,
-    /// As Server-Sent Events.
-    Events(Body),
-    /// In the answers to polls.
-    Poll,
+/// Names one session between its opening, suspension and end. Places are used again, turns are not: the reference to a
+/// session that has ended, or was suspended since, finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SessionRef {
+    key: Key,
+    turn: u32,
 }
 
-impl Dress {
-    fn transport(self) -> Transport {
-        match self {
-            Self::Websocket => Transport::Websocket,
-            Self::Events(_) => Transport::Sse,
-            Self::Poll => Transport::Poll,
-        }
+impl SessionRef {
+    /// The place in the table, for lists that lose the session before it leaves its place.
+    pub(super) fn key(self) -> Key {
+        self.key
     }
 }
 
-/// How a session is connected.
-#[derive(Debug)]
-pub(super) enum Link {
-    /// Between the master's word and the end of the handshake.
-    Opening,
-    /// By a connection of its own.
-    Wire(Wire),
-    /// By polls.
-    Poll(Box<Polling>),
-    /// Not at all: suspended.
-    Away(Box<Away>),
+/// The table.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    slab: Slab<Session>,
+    /// Sessions and suspensions so far, from which turns are made.
+    turns: u32,
+    /// Present sessions by user: orders to deliver name a user.
+    users: Users,
+    /// Present sessions by id: the master names sessions so. Only places: the ids are in the sessions.
+    ids: HashTable<Key>,
+    /// Copies whose clients are not known to have heard of them, by the secret of the original.
+    copies: HashMap<u128, SessionRef, RandomState>,
+    /// How many are suspended.
+    away: usize,
+    /// Of the present sessions, as the master computes it too.
+    digest: u64,
 }
 
-/// One session.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) id: SessionId,
-    /// Tells it from those that had its place before, and from itself before it was suspended.
-    pub(super) turn: u32,
-    pub(super) user: UserId,
-    pub(super) device: Option<Device>,
-    pub(super) endpoint: Endpoint,
-    /// The name of its stream, where it is on one.
-    pub(super) stream: Option<Box<str>>,
-    pub(super) address: IpAddr,
-    pub(super) since: i64,
-    pub(super) dress: Dress,
-    pub(super) link: Link,
-    pub(super) outbox: Option<Box<Outbox>>,
-    pub(super) subscriptions: Vec<Subscription>,
-    pub(super) last_in: Mono,
-    pub(super) bucket: Gcra,
-    /// Main sessions: what comes again to a client that has missed it.
-    pub(super) replay: Option<Replay>,
-    /// The session that this is a copy of, until its client is known to have heard of it.
-    pub(super) origin: Option<Box<Resume>>,
-}
-
-/// What a client asks for with its handshake.
-#[derive(Clone, Debug)]
-pub(in crate::worker) struct Request {
-    pub(in crate::worker) user: UserId,
-    pub(in crate::worker) device: Option<Device>,
-    pub(in crate::worker) endpoint: Endpoint,
-    pub(in crate::worker) stream: Option<Box<str>>,
-    pub(in crate::worker) address: IpAddr,
-    pub(in crate::worker) dress: Dress,
-}
-
-/// The last bytes of a session's connection.
-#[derive(Debug)]
-pub(super) struct Goodbye {
-    pub(super) farewell: Farewell,
-    /// The secret of a session that was taken over: once its client has heard that, it is not to come back.
-    pub(super) told: Option<u128>,
-}
-
-/// What a session begins with.
-#[derive(Debug)]
-pub(in crate::worker) struct Greeting {
-    /// Its channels.
-    pub(in crate::worker) channels: Vec<String>,
-    /// Whether it is one that was there before, and nothing is missing.
-    pub(in crate::worker) resumed: bool,
-    /// Rooms that it is not in yet.
-    pub(in crate::worker) entering: Vec<String>,
-}
-
-impl Greeting {
-    /// Of a session that was there `before`, or of a new one with the channels that its client asks for.
-    pub(in crate::worker) fn new(before: Option<(Vec<String>, Vec<String>)>, asked: Vec<String>) -> Self {
-        if let Some((mut channels, entering)) = before {
-            channels.extend(entering.iter().cloned());
-            return Self { channels, resumed: true, entering };
-        }
-        let entering = asked.iter().filter(|name| client::room(name).is_some()).cloned().collect();
-        Self { channels: asked, resumed: false, entering }
-    }
-}
-
-/// A session between its announcement and its connection. Dropped before it is attached, the session ends. Never to be
-/// dropped while the hub is locked.
-#[derive(Debug)]
-pub(in crate::worker) struct Opening {
-    pub(super) hub: Hub,
-    pub(super) key: Key,
-    pub(super) turn: u32,
-    pub(super) id: SessionId,
-    pub(super) dress: Dress,
-    /// The session that it is a copy of, until one of them is given up.
-    pub(super) origin: Option<Resume>,
-    /// It is somebody else's business now.
-    pub(super) done: bool,
-}
-
-impl Opening {
-    /// The handshake is through: the session gets its connection, is greeted and read from now on.
-    pub(in crate::worker) fn attach(mut self, stream: TcpStream, early: &[u8], greeting: &Greeting) {
-        let (hub, key, turn) = (self.hub.clone(), self.key, self.turn);
-        self.done = true;
-        let mut state = hub.lock();
-        let origin = self.origin.take();
-        let Some(session) = state.session(key, turn) else {
-            let close = Close::Restarting;
-            let bye = match self.dress {
-                Dress::Events(body) => body.end(&client::close(close, None)),
-                _ => frame::close(close.code(), close.slug()).into(),
-            };
-            origin.into_iter().for_each(|origin| state.give_up(&origin, false));
-            tokio::spawn(Box::pin(Farewell::new(stream, bye).send()));
-            return;
-        };
-        session.link = Link::Wire(Wire::new(stream));
-        session.origin = origin.map(Box::new);
-        state.attached(key, turn, greeting);
-        state.flush(key);
-        state.settle_when_heard(key, turn);
-        state.input(key, turn, &mut early.to_vec());
-        state.settle();
-        drop(state);
-        tokio::spawn(super::inbound::drive(hub, key, turn));
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let mut state = self.hub.lock();
-        state.requests.opens.remove(&self.id);
-        if state.session(self.key, self.turn).is_some() {
-            // Not `Lost`: nobody knows its token.
-            state.end(self.key, Close::Done);
-        }
-        if let Some(origin) = &self.origin {
-            state.give_up(origin, false);
-        }
-    }
-}
-
-impl State {
-    /// The session at `key`, if it still is that one.
-    pub(super) fn session(&mut self, key: Key, turn: u32) -> Option<&mut Session> {
-        self.sessions.get_mut(key as usize).filter(|session| session.turn == turn)
-    }
-
-    /// A number that no session here has had.
-    pub(super) fn next_turn(&mut self) -> u32 {
+impl Sessions {
+    /// Adds a session.
+    pub(super) fn insert(&mut self, mut session: Session) -> SessionRef {
+        debug_assert!(!session.is_away() && session.origin.is_none(), "a session begins present");
         self.turns = self.turns.wrapping_add(1);
-        self.turns
-    }
-
-    /// A new session, or one that comes from elsewhere.
-    pub(super) fn open(&mut self, request: Request, parcel: Option<&Parcel>) -> Key {
-        let (now, turn) = (clock::mono(), self.next_turn());
-        let polls = request.dress == Dress::Poll;
-        let replays = request.endpoint == Endpoint::Ws && (polls || self.resumes());
-        let session = Session {
-            id: parcel.map_or_else(SessionId::random, |parcel| parcel.session),
-            turn,
-            user: request.user.clone(),
-            device: request.device.or_else(|| parcel.and_then(|parcel| parcel.device.clone())),
-            endpoint: request.endpoint,
-            stream: request.stream,
-            address: request.address,
-            since: parcel.map_or_else(|| clock::wall().0, |parcel| parcel.since),
-            dress: request.dress,
-            link: if polls { Link::Poll(Box::default()) } else { Link::Opening },
-            // What waits for a poll is noted there.
-            outbox: polls.then(|| Box::new(Outbox::new(now))),
-            subscriptions: Vec::new(),
-            last_in: now,
-            bucket: Gcra::default(),
-            replay: replays.then(|| Replay::new(crate::os::process::secret())),
-            origin: None,
-        };
-        let id = session.id;
-        let key = u32::try_from(self.sessions.insert(session)).unwrap_or(Key::MAX);
-        let user = self.users.insert(&request.user, key);
-        self.sessions[key as usize].user = user;
+        let key = Key::try_from(self.slab.vacant_key()).unwrap_or(Key::MAX);
+        session.turn = self.turns;
+        let (id, at) = (session.id(), SessionRef { key, turn: self.turns });
+        let user = self.users.insert(session.user(), key);
+        session.intern(user);
+        self.slab.insert(session);
         self.digest ^= cluster::digest(id);
-        self.tell(&ToMaster::Open(self.sessions[key as usize].announcement()));
-        self.note();
-        key
+        let Self { ids, slab, .. } = self;
+        ids.insert_unique(cluster::digest(id), key, |key| cluster::digest(slab[*key as usize].id()));
+        at
     }
 
-    /// All sessions as the master knows them.
-    pub(in crate::worker) fn roster(&self) {
-        let here = self.sessions.iter().filter(|(_, session)| !session.is_away());
-        let all = here.map(|(_, session)| session.announcement()).collect();
-        self.tell(&ToMaster::Roster(all));
+    /// The session, unless it has ended or was suspended since.
+    pub(super) fn get(&self, at: SessionRef) -> Option<&Session> {
+        self.slab.get(at.key as usize).filter(|session| session.turn == at.turn)
     }
 
-    /// A session can be reached from now on: it is greeted.
-    pub(super) fn attached(&mut self, key: Key, turn: u32, greeting: &Greeting) {
-        self.counters.opened += 1;
-        let (now, heartbeat) = (clock::mono(), &self.config.heartbeat);
-        let session = &self.sessions[key as usize];
-        let (id, user) = (session.id, &session.user);
-        tracing::debug!(event = "session-opened", worker = self.me.slot, session = %id, %user, resumed = greeting.resumed);
-        match (&session.link, session.dress) {
-            (Link::Wire(wire), Dress::Events(_)) => {
-                // A comment goes out each interval, so a lost client is found as soon as a silent WebSocket is.
-                wire.lose_after(heartbeat.timeout.saturating_sub(heartbeat.interval));
-                self.timers.watch(key, turn, now.after(heartbeat.interval));
-            }
-            (Link::Wire(_), _) => self.timers.watch(key, turn, now.after(heartbeat.interval)),
-            _ => {}
-        }
-        self.service(key).greet(self, key, greeting);
-        if let Some(session) = self.session(key, turn) {
-            session.last_in = now;
-        }
+    /// The session, unless it has ended or was suspended since.
+    pub(super) fn get_mut(&mut self, at: SessionRef) -> Option<&mut Session> {
+        self.slab.get_mut(at.key as usize).filter(|session| session.turn == at.turn)
     }
 
-    /// Marks a session that is to end as soon as nobody walks the table.
-    pub(super) fn doom(&mut self, key: Key, close: Close) {
-        let turn = self.sessions[key as usize].turn;
-        self.doomed.push((key, turn, close));
+    pub(super) fn contains(&self, at: SessionRef) -> bool {
+        self.get(at).is_some()
     }
 
-    /// Ends the marked sessions, and answers polls for which there is something.
-    pub(in crate::worker) fn settle(&mut self) {
-        while let Some((key, turn, close)) = self.doomed.pop() {
-            if self.session(key, turn).is_some() {
-                self.end(key, close);
-            }
-        }
-        self.answer_polls();
+    /// The session that has a place now.
+    pub(super) fn at(&self, key: Key) -> Option<SessionRef> {
+        self.slab.get(key as usize).map(|session| SessionRef { key, turn: session.turn })
     }
 
-    /// Ends a session with the close of that reason.
-    pub(super) fn end(&mut self, key: Key, close: Close) {
-        let last = self.last_words(key, close, None);
-        self.end_with(key, close, last);
+    /// The session at a place, if it still has that id. Unlike a reference, this outlives a suspension.
+    pub(super) fn known(&self, key: Key, id: SessionId) -> Option<SessionRef> {
+        let session = self.slab.get(key as usize).filter(|session| session.id() == id)?;
+        Some(SessionRef { key, turn: session.turn })
     }
 
-    /// Ends a session with a last message before the close.
-    pub(super) fn end_saying(&mut self, key: Key, close: Close, event: &EventText<'_>) {
-        let last = self.last_words(key, close, Some(event));
-        self.end_with(key, close, last);
+    /// The present session of that id.
+    pub(super) fn find(&self, id: SessionId) -> Option<SessionRef> {
+        let same = |key: &Key| self.slab.get(*key as usize).is_some_and(|session| session.id() == id);
+        self.ids.find(cluster::digest(id), same).and_then(|key| self.at(*key))
     }
 
-    /// What a client is to read last.
-    fn last_words(&mut self, key: Key, close: Close, event: Option<&EventText<'_>>) -> Vec<u8> {
-        let mut last = Vec::new();
-        if close == Close::Lost {
-            return last;
-        }
-        let text = event.map(client::system);
-        let wait = event.and_then(|event| event.reconnect_in_ms);
-        match self.sessions[key as usize].dress {
-            Dress::Websocket => {
-                text.into_iter().for_each(|text| frame::push_text(&mut last, text));
-                frame::push_close(&mut last, close.code(), close.slug());
-            }
-            Dress::Events(body) => {
-                if let Some(text) = text {
-                    last = body.events(&frame::text(text), || None::<u32>);
-                }
-                last.extend(body.end(&client::close(close, wait)));
-            }
-            Dress::Poll => {
-                let words = text.into_iter().chain([client::close(close, wait)]);
-                let told = self.last_to_poll(key, words.map(frame::text).collect());
-                let secret = self.sessions[key as usize].replay.as_ref().map(|replay| replay.secret);
-                if let (true, Close::Replaced, Some(secret)) = (told, close, secret) {
-                    self.bury(secret, close.code());
-                }
-            }
-        }
-        last
+    /// The present sessions of a user.
+    pub(super) fn of(&self, user: &str) -> impl Iterator<Item = SessionRef> {
+        self.users.of(user).iter().filter_map(|key| self.at(*key))
     }
 
-    /// Ends a session; `last` are the last bytes on its connection. Where the client may come back it is suspended.
-    pub(super) fn end_with(&mut self, key: Key, close: Close, last: Vec<u8>) {
-        let stays = close.leaves_open() && self.may_be_suspended(key);
-        let session = &mut self.sessions[key as usize];
-        debug_assert!(!session.is_away(), "it has ended before");
-        let (id, turn, user) = (session.id, session.turn, session.user.clone());
-        let secret = session.replay.as_ref().map(|replay| replay.secret);
-        let link = std::mem::replace(&mut session.link, Link::Opening);
-        let (mut lost, outbox) = (Vec::new(), session.outbox.take());
-        let begun = outbox.map(|outbox| outbox.end(|answer| lost.push(answer.ticket)));
-        if matches!(link, Link::Poll(_)) {
-            lost.extend(session.replay.iter_mut().flat_map(Replay::take_tickets));
+    /// All sessions, those that are away among them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionRef, &Session)> {
+        self.slab.iter().filter_map(|(key, session)| {
+            Some((SessionRef { key: Key::try_from(key).ok()?, turn: session.turn }, session))
+        })
+    }
+
+    /// All sessions, those that are away among them.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.slab.iter_mut().map(|(_, session)| session)
+    }
+
+    /// The present sessions.
+    pub(super) fn present(&self) -> impl Iterator<Item = (SessionRef, &Session)> {
+        self.iter().filter(|(_, session)| !session.is_away())
+    }
+
+    /// A present session loses its connection and gets a new reference. `None`: it is gone, or away already.
+    pub(super) fn suspend(&mut self, at: SessionRef, away: Box<Away>) -> Option<SessionRef> {
+        let turn = self.turns.wrapping_add(1);
+        let session = self.get_mut(at).filter(|session| !session.is_away())?;
+        session.turn = turn;
+        session.link = Link::Away(away);
+        self.turns = turn;
+        self.away += 1;
+        let renamed = SessionRef { key: at.key, turn };
+        self.withdraw(renamed);
+        let origin = self.slab.get(at.key as usize).and_then(|session| session.origin.as_ref());
+        let copy = origin.and_then(|origin| self.copies.get_mut(&origin.secret));
+        if let Some(copy) = copy.filter(|copy| **copy == at) {
+            *copy = renamed;
         }
-        for ticket in lost {
-            // Whoever has taken it over has its answers, too.
-            self.ticket_lost(ticket, stays || close == Close::Replaced);
-        }
-        if let Some(origin) = self.sessions[key as usize].origin.take() {
-            // Its client may not have heard of this copy: the other one is what it has.
-            self.give_up(&origin, false);
-        }
-        self.users.remove(&user, key);
-        self.digest ^= cluster::digest(id);
-        self.tell(&ToMaster::Closed(id));
-        let connected = !matches!(link, Link::Opening);
-        let mut acknowledged = None;
-        if let Link::Wire(wire) = link {
-            acknowledged = stays.then(|| wire.acknowledged());
-            wire.wake();
-            if close != Close::Lost {
-                let mut bytes = begun.map(Vec::from).unwrap_or_default();
-                bytes.extend_from_slice(&last);
-                let told = (close == Close::Replaced).then_some(secret).flatten();
-                self.farewells.insert(turn, Goodbye { farewell: wire.finish(bytes), told });
-                self.leaving += 1;
-            }
-        }
-        if connected {
-            self.counters.count_closed(close.code());
-            log_end(self.me.slot, (id, &user), close);
-        }
-        if stays {
-            self.suspend(key, acknowledged);
+        Some(renamed)
+    }
+
+    /// Takes a session out of the table.
+    pub(super) fn remove(&mut self, at: SessionRef) -> Option<Session> {
+        if self.get(at)?.is_away() {
+            self.away -= 1;
         } else {
-            // One that was replaced is told by its connection's end, if that is heard.
-            let told = connected && close.is_final() && close != Close::Replaced;
-            self.discard(key, Some(close).filter(|_| told));
+            self.withdraw(at);
         }
-        self.note();
+        self.take_origin(at);
+        self.slab.try_remove(at.key as usize)
     }
 
-    /// Ends a session by its id, as an administrator wants it.
-    pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
-        let found = self.sessions.iter().find(|(_, session)| session.id == id && !session.is_away());
-        if let Some(key) = found.and_then(|(key, _)| u32::try_from(key).ok()) {
-            let event =
-                EventText { event: close.slug(), reason: "by an administrator", reconnect_in_ms: None };
-            self.end_saying(key, close, &event);
+    /// A session is present no more: the indices forget it.
+    fn withdraw(&mut self, at: SessionRef) {
+        let Some(session) = self.slab.get(at.key as usize) else { return };
+        self.users.remove(session.user(), at.key);
+        let digest = cluster::digest(session.id());
+        self.digest ^= digest;
+        if let Ok(entry) = self.ids.find_entry(digest, |key| *key == at.key) {
+            entry.remove();
         }
     }
 
-    /// Sends away the next sessions, at most `most` of them, and says how many. Each is told to come back after a
-    /// time of its own: `first` for the first, `each` more for each other, in milliseconds.
-    pub(in crate::worker) fn dismiss(
-        &mut self,
-        close: Close,
-        most: usize,
-        (first, each): (u64, u64),
-    ) -> usize {
-        let here = self.sessions.iter().filter(|(_, session)| !session.is_away());
-        let keys: Vec<Key> = here.take(most).filter_map(|(key, _)| u32::try_from(key).ok()).collect();
-        for (place, key) in (0..).zip(&keys) {
-            let event = EventText {
-                event: close.slug(),
-                reason: if close == Close::Shutdown { "the daemon stops" } else { "the worker is replaced" },
-                reconnect_in_ms: Some(first + place * each),
-            };
-            self.end_saying(*key, close, &event);
+    /// A session is a copy of another one, of which its client may not have heard.
+    pub(super) fn set_origin(&mut self, at: SessionRef, origin: Resume) {
+        self.take_origin(at);
+        if let Some(session) = self.get_mut(at) {
+            session.origin = Some(Box::new(origin));
+            self.copies.insert(origin.secret, at);
         }
-        keys.len()
     }
 
-    /// Whether nobody is here any more, and nothing on its way.
-    pub(in crate::worker) fn empty(&self) -> bool {
-        self.population() == 0 && self.leaving == 0 && self.counters.connections == 0
+    /// A session is nobody's copy any more; returns what it was a copy of.
+    pub(super) fn take_origin(&mut self, at: SessionRef) -> Option<Resume> {
+        let origin = *self.get_mut(at)?.origin.take()?;
+        if self.copies.get(&origin.secret) == Some(&at) {
+            self.copies.remove(&origin.secret);
+        }
+        Some(origin)
+    }
+
+    /// The newest copy of the session with that secret.
+    pub(super) fn copy_of(&self, secret: u128) -> Option<SessionRef> {
+        self.copies.get(&secret).copied()
+    }
+
+    /// How many are present.
+    pub(super) fn population(&self) -> usize {
+        self.slab.len() - self.away
+    }
+
+    /// How many are suspended.
+    pub(super) fn away(&self) -> usize {
+        self.away
+    }
+
+    /// How many users have a present session.
+    pub(super) fn users(&self) -> usize {
+        self.users.len()
+    }
+
+    /// The digest of the present sessions' ids.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
     }
 }
 
-/// Coming and going is nobody's business; what we cut for a reason is the operator's, who asks why tabs drop.
-fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close) {
-    let (event, code) = (close.slug(), close.code());
-    match close {
-        Close::Done
-        | Close::Leaving
-        | Close::Shutdown
-        | Close::Restarting
-        | Close::Lost
-        | Close::Replaced => {
-            tracing::debug!(event, worker, %session, %user, code);
+#[cfg(test)]
+mod tests {
+    use super::super::session::{Framing, Request};
+    use super::*;
+    use crate::model::{Mono, UserId};
+    use crate::protocol::cluster::Endpoint;
+    use proptest::prelude::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn session(user: u8) -> Session {
+        let user = UserId::new(&format!("u{user}")).unwrap();
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (device, endpoint, stream) = (None, Endpoint::Ws, None);
+        let request = Request { user, device, endpoint, stream, address, framing: Framing::Websocket };
+        Session::new(request, None, None, Mono(0))
+    }
+
+    /// What may happen; the numbers pick users, sessions and secrets.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Insert(u8),
+        Suspend(usize),
+        Remove(usize),
+        Copy(usize, u8),
+        Settle(usize),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            4 => (0..3u8).prop_map(Event::Insert),
+            2 => any::<usize>().prop_map(Event::Suspend),
+            2 => any::<usize>().prop_map(Event::Remove),
+            2 => (any::<usize>(), 0..3u8).prop_map(|(at, secret)| Event::Copy(at, secret)),
+            1 => any::<usize>().prop_map(Event::Settle),
+        ]
+    }
+
+    /// A session as the model knows it.
+    #[derive(Clone, Copy, Debug)]
+    struct Known {
+        at: SessionRef,
+        id: SessionId,
+        user: u8,
+        away: bool,
+        /// The secret, and whether no other copy was made of it since.
+        origin: Option<(u8, bool)>,
+    }
+
+    fn origin(secret: u8) -> Resume {
+        Resume { home: 1, place: 2, secret: secret.into(), seen: None }
+    }
+
+    fn step(table: &mut Sessions, known: &mut Vec<Known>, old: &mut Vec<SessionRef>, event: &Event) {
+        let pick = |n: usize, known: &[Known]| n.checked_rem(known.len());
+        match *event {
+            Event::Insert(user) => {
+                let session = session(user);
+                let id = session.id();
+                known.push(Known { at: table.insert(session), id, user, away: false, origin: None });
+            }
+            Event::Suspend(n) => {
+                let Some(own) = pick(n, known).map(|n| &mut known[n]) else { return };
+                let renamed = table.suspend(own.at, Box::default());
+                assert_eq!(renamed.is_none(), own.away, "once is enough");
+                if let Some(renamed) = renamed {
+                    old.push(std::mem::replace(&mut own.at, renamed));
+                    own.away = true;
+                }
+            }
+            Event::Remove(n) => {
+                let Some(own) = pick(n, known).map(|n| known.swap_remove(n)) else { return };
+                assert_eq!(table.remove(own.at).map(|session| session.id()), Some(own.id));
+                old.push(own.at);
+            }
+            Event::Copy(n, secret) => {
+                let Some(n) = pick(n, known) else { return };
+                let before = known.iter_mut().filter_map(|own| own.origin.as_mut());
+                before.filter(|origin| origin.0 == secret).for_each(|origin| origin.1 = false);
+                table.set_origin(known[n].at, origin(secret));
+                known[n].origin = Some((secret, true));
+            }
+            Event::Settle(n) => {
+                let Some(own) = pick(n, known).map(|n| &mut known[n]) else { return };
+                assert_eq!(table.take_origin(own.at), own.origin.take().map(|(secret, _)| origin(secret)));
+            }
         }
-        _ => tracing::info!(event, worker, %session, %user, code, "session ended"),
-    }
-}
-
-impl Session {
-    /// Whether it is suspended.
-    pub(super) fn is_away(&self) -> bool {
-        matches!(self.link, Link::Away(_))
     }
 
-    /// Its own connection.
-    pub(super) fn wire(&mut self) -> Option<&mut Wire> {
-        if let Link::Wire(wire) = &mut self.link { Some(wire) } else { None }
+    fn check(table: &Sessions, known: &[Known], old: &[SessionRef]) {
+        let present: Vec<_> = known.iter().filter(|own| !own.away).collect();
+        assert_eq!((table.population(), table.away()), (present.len(), known.len() - present.len()));
+        assert_eq!(table.digest(), present.iter().fold(0, |all, own| all ^ cluster::digest(own.id)));
+        assert_eq!((table.iter().count(), table.present().count()), (known.len(), present.len()));
+        for own in known {
+            assert_eq!(table.get(own.at).map(Session::id), Some(own.id));
+            assert_eq!((table.at(own.at.key), table.known(own.at.key, own.id)), (Some(own.at), Some(own.at)));
+            assert_eq!(table.find(own.id), (!own.away).then_some(own.at));
+        }
+        for at in old {
+            assert!(!table.contains(*at), "a reference outlives nothing");
+        }
+        for user in 0..3 {
+            let mut own: Vec<_> = table.of(&format!("u{user}")).collect();
+            own.sort_by_key(|at| at.turn);
+            let mut theirs: Vec<_> = present.iter().filter(|it| it.user == user).map(|it| it.at).collect();
+            theirs.sort_by_key(|at| at.turn);
+            assert_eq!(own, theirs);
+        }
+        for secret in 0..3 {
+            let newest = known.iter().find(|own| own.origin == Some((secret, true)));
+            assert_eq!(table.copy_of(secret.into()), newest.map(|own| own.at));
+        }
     }
 
-    fn announcement(&self) -> Open<'_> {
-        Open {
-            session: self.id,
-            user: self.user.as_str(),
-            device: self.device.as_ref().map(Device::as_str),
-            endpoint: self.endpoint,
-            transport: self.dress.transport(),
-            address: self.address,
-            since: self.since,
+    proptest! {
+        #[test]
+        fn the_indices_agree_with_the_table(events in proptest::collection::vec(event(), 1..60)) {
+            let (mut table, mut known, mut old) = (Sessions::default(), vec![], vec![]);
+            for event in &events {
+                step(&mut table, &mut known, &mut old, event);
+                check(&table, &known, &old);
+            }
         }
     }
 }

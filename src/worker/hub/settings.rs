@@ -1,13 +1,13 @@
 //! A new configuration while sessions live.
 
 use super::prices::Prices;
-use super::sessions::{Link, Session};
+use super::session::Link;
 use super::{State, endpoints};
 use crate::access::Gate;
 use crate::config::{Config, Lines, Publish};
 use crate::model::Interval;
 use crate::os::clock;
-use crate::session::{Key, Kind};
+use crate::session::Kind;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,12 +51,10 @@ impl State {
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();
             self.timers.renew();
-            for (key, session) in
-                self.sessions.iter().filter(|(_, session)| matches!(session.link, Link::Wire(_)))
-            {
-                if let Ok(key) = Key::try_from(key) {
-                    self.timers.watch(key, session.turn, now.after(self.config.heartbeat.interval / 2));
-                }
+            let connected =
+                self.sessions.present().filter(|(_, session)| matches!(session.link, Link::Wire(_)));
+            for (at, _) in connected {
+                self.timers.watch(at, now.after(self.config.heartbeat.interval / 2));
             }
         }
     }
@@ -65,11 +63,10 @@ impl State {
     fn change_channels(&mut self, before: &[(String, Kind)], after: Vec<(String, Kind)>) {
         for (name, _) in before.iter().filter(|(name, _)| after.iter().all(|(other, _)| other != name)) {
             let Some(channel) = self.channels.find(name) else { continue };
-            let is_member = |session: &Session| session.subscriptions.iter().any(|s| s.channel == channel);
-            let members = self.sessions.iter().filter(|(_, session)| is_member(session));
-            let members: Vec<_> = members.filter_map(|(key, _)| Key::try_from(key).ok()).collect();
-            members.into_iter().for_each(|key| self.unsubscribe(key, channel));
-            self.walking.retain(|at| *at != channel);
+            let members = self.sessions.iter().filter(|(_, session)| session.is_on(channel));
+            let members: Vec<_> = members.map(|(at, _)| at).collect();
+            members.into_iter().for_each(|at| self.unsubscribe(at, channel));
+            self.walking.retain(|key| *key != channel);
             self.channels.remove(channel);
         }
         for (name, kind) in after {

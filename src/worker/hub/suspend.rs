@@ -2,7 +2,8 @@
 //! Whoever comes with its token, to this worker or another, gets it as a parcel, and it is forgotten here.
 
 use super::State;
-use super::sessions::{Link, Session};
+use super::session::{Link, Session};
+use super::sessions::SessionRef;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{Close, EventText, Resume};
@@ -28,7 +29,7 @@ pub(super) struct Given {
 }
 
 /// What a suspended session has instead of a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Away {
     /// The last numbered message that its client is known to have; `None`: some that are forgotten it has not.
     has: Option<u32>,
@@ -43,10 +44,8 @@ pub(super) struct Away {
 /// The suspended ones of this worker, and those that ended for good.
 #[derive(Debug, Default)]
 pub(super) struct Suspended {
-    /// How many.
-    pub(super) count: usize,
     /// The one suspended longest ago first. Those that are away no more stay until their turn comes.
-    order: VecDeque<(Key, u32)>,
+    order: VecDeque<SessionRef>,
     /// Close codes of ended sessions by their secrets, so that a client that does not know it yet is told.
     ended: HashMap<u128, u16, RandomState>,
     when: VecDeque<(Mono, u128)>,
@@ -65,22 +64,23 @@ impl State {
         Bounds { messages: resume.messages as usize, bytes: resume.bytes }
     }
 
-    pub(super) fn may_be_suspended(&self, key: Key) -> bool {
-        let session = &self.sessions[key as usize];
-        session.replay.is_some() && !matches!(session.link, Link::Opening) && self.resumes()
+    pub(super) fn may_be_suspended(&self, at: SessionRef) -> bool {
+        let is_main = |session: &Session| session.replay.is_some() && !matches!(session.link, Link::Opening);
+        self.sessions.get(at).is_some_and(is_main) && self.resumes()
     }
 
     /// A session has lost its connection. Of that so many bytes were `acknowledged`.
-    pub(super) fn suspend(&mut self, key: Key, acknowledged: Option<u64>) {
-        let turn = self.next_turn();
-        let session = &mut self.sessions[key as usize];
+    pub(super) fn suspend(&mut self, at: SessionRef, acknowledged: Option<u64>) {
+        let entering: Vec<String> = self.entering(at).map(str::to_owned).collect();
+        entering.iter().for_each(|room| self.turn_back(at, room));
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let Some(replay) = &session.replay else { return };
         let has = acknowledged.map_or(Some(replay.confirmed()), |position| replay.within(position));
-        session.turn = turn;
         let (numbered, states): (Vec<_>, Vec<_>) = std::mem::take(&mut session.subscriptions)
             .into_iter()
             .partition(|sub| self.channels.get(sub.channel).kind.is_numbered());
-        let id = session.id;
+        session.subscriptions.clone_from(&numbered);
+        let id = session.id();
         for sub in &numbered {
             let channel = self.channels.get_mut(sub.channel);
             channel.count_away(true);
@@ -97,14 +97,10 @@ impl State {
             }
             self.leave(*sub, false);
         }
-        let entering: Vec<String> = self.entering(key).map(str::to_owned).collect();
-        entering.iter().for_each(|room| self.turn_back(key, room));
-        let session = &mut self.sessions[key as usize];
-        session.subscriptions = numbered;
-        session.link = Link::Away(Box::new(Away { has, given: None, states: names, entering }));
-        self.suspended.count += 1;
-        self.suspended.order.push_back((key, turn));
-        self.timers.forget(key, turn, clock::mono().after(self.config.resume.window));
+        let away = Away { has, given: None, states: names, entering };
+        let Some(at) = self.sessions.suspend(at, Box::new(away)) else { return };
+        self.suspended.order.push_back(at);
+        self.timers.forget(at, clock::mono().after(self.config.resume.window));
         self.forget_surplus();
     }
 
@@ -113,31 +109,27 @@ impl State {
         let most = self.config.resume.sessions as usize;
         if self.suspended.order.len() > most.saturating_mul(2) {
             let Self { suspended, sessions, .. } = self;
-            let waits = |(key, turn): &(Key, u32)| {
-                sessions.get(*key as usize).is_some_and(|session| session.turn == *turn)
-            };
-            suspended.order.retain(waits);
+            suspended.order.retain(|at| sessions.contains(*at));
         }
-        while self.suspended.count > most {
-            let Some((key, turn)) = self.suspended.order.pop_front() else { break };
-            self.forget(key, turn);
+        while self.sessions.away() > most {
+            let Some(at) = self.suspended.order.pop_front() else { break };
+            self.forget(at);
         }
     }
 
     /// A suspended session's time is over.
-    pub(super) fn forget(&mut self, key: Key, turn: u32) {
-        if self.session(key, turn).is_some_and(|session| session.is_away()) {
-            self.discard(key, None);
+    pub(super) fn forget(&mut self, at: SessionRef) {
+        if self.sessions.get(at).is_some_and(Session::is_away) {
+            self.discard(at, None);
         }
     }
 
     /// Takes a session out of the table. `told`: its client is not to come back, and may not know it yet.
-    pub(super) fn discard(&mut self, key: Key, told: Option<Close>) {
-        let mut session = self.sessions.remove(key as usize);
-        let away = session.is_away();
-        self.suspended.count -= usize::from(away);
+    pub(super) fn discard(&mut self, at: SessionRef, told: Option<Close>) {
+        let Some(mut session) = self.sessions.remove(at) else { return };
+        let (id, away) = (session.id(), session.is_away());
         for sub in std::mem::take(&mut session.subscriptions) {
-            self.depart(session.id, sub, away);
+            self.depart(id, sub, away);
         }
         if let (Some(replay), Some(close)) = (&session.replay, told) {
             self.bury(replay.secret, close.code());
@@ -159,10 +151,11 @@ impl State {
     }
 
     /// The place of a main session of that user with that token.
-    pub(super) fn named(&self, resume: &Resume, user: &UserId) -> Option<Key> {
-        let session = self.sessions.get(resume.place as usize)?;
+    pub(super) fn named(&self, resume: &Resume, user: &UserId) -> Option<SessionRef> {
+        let at = self.sessions.at(resume.place)?;
+        let session = self.sessions.get(at)?;
         let same = session.replay.as_ref().is_some_and(|replay| replay.secret == resume.secret);
-        (same && resume.home == self.me.generation && session.user == *user).then_some(resume.place)
+        (same && resume.home == self.me.generation && session.user() == user).then_some(at)
     }
 
     /// Gives a copy of a session to the process where its client is now. What is here is kept, without a connection,
@@ -172,27 +165,29 @@ impl State {
         let is_given =
             |session: &Session| matches!(&session.link, Link::Away(away) if away.given.is_some_and(used));
         let named = self.named(resume, user);
-        let Some(key) = named.filter(|key| !is_given(&self.sessions[*key as usize])) else {
+        let Some(at) = named.filter(|at| !self.sessions.get(*at).is_some_and(is_given)) else {
             // A token is good once.
             let ended = self.suspended.ended.get(&resume.secret).copied();
             return ended.map_or(Taken::Gap, Taken::Ended);
         };
         // Who knows its token has heard of it.
-        self.settle_copy(key);
-        let subscriptions = self.sessions[key as usize].subscriptions.clone();
+        self.settle_copy(at);
+        let subscriptions = self.sessions.get(at).map(|own| own.subscriptions.clone()).unwrap_or_default();
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
-        let taken = self.pack(key, resume.seen);
-        if let Link::Away(away) = &mut self.sessions[key as usize].link {
+        let taken = self.pack(at, resume.seen);
+        if let Some(Link::Away(away)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
             if let Some(before) = away.given.take() {
                 self.revoke_at(before.to, resume.secret);
             }
         } else {
             let (close, reason) = (Close::Replaced, "another connection has taken this session over");
-            self.end_saying(key, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
+            self.end_saying(at, close, &EventText { event: close.slug(), reason, reconnect_in_ms: None });
         }
-        match self.sessions.get_mut(key as usize).map(|session| &mut session.link) {
+        // An end has given it another reference.
+        let Some(at) = self.named(resume, user) else { return taken };
+        match self.sessions.get_mut(at).map(|session| &mut session.link) {
             Some(Link::Away(away)) if taken != Taken::Gap => away.given = Some(to),
-            Some(Link::Away(_)) => self.discard(key, None),
+            Some(Link::Away(_)) => self.discard(at, None),
             // Nothing is kept where `resume.window` is 0.
             _ => {}
         }
@@ -210,16 +205,16 @@ impl State {
 
     /// Ends a copy that its client has not heard of.
     pub(super) fn revoke(&mut self, secret: u128) {
-        let of = |session: &Session| session.origin.as_ref().is_some_and(|origin| origin.secret == secret);
-        let found = self.sessions.iter().find(|(_, session)| of(session)).map(|(key, _)| key);
-        let Some(key) = found.and_then(|key| Key::try_from(key).ok()) else { return };
-        self.sessions[key as usize].origin = None;
-        if !self.sessions[key as usize].is_away() {
-            self.end(key, Close::Replaced);
+        let Some(at) = self.sessions.copy_of(secret) else { return };
+        let Some((id, is_away)) = self.sessions.get(at).map(|copy| (copy.id(), copy.is_away())) else {
+            return;
+        };
+        self.sessions.take_origin(at);
+        if !is_away {
+            self.end(at, Close::Replaced);
         }
-        if self.sessions.get(key as usize).is_some_and(Session::is_away) {
-            self.discard(key, None);
-        }
+        // An end has given it another reference.
+        self.sessions.known(at.key(), id).into_iter().for_each(|at| self.discard(at, None));
     }
 
     /// Tells whoever has the session that a copy was made of: it is to forget it, or it is on its own again.
@@ -234,7 +229,8 @@ impl State {
 
     /// The copy that `holder` was given is what counts, or is no more.
     pub(super) fn given_up(&mut self, secret: u128, place: Key, holder: Generation, settled: bool) {
-        let Some(session) = self.sessions.get_mut(place as usize) else { return };
+        let Some(at) = self.sessions.at(place) else { return };
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let same = session.replay.as_ref().is_some_and(|replay| replay.secret == secret);
         match &mut session.link {
             Link::Away(away) if same && away.given.is_some_and(|given| given.to == holder) => {
@@ -244,18 +240,18 @@ impl State {
         }
         if settled {
             // In its rooms the copy stands for it: nobody leaves.
-            for sub in std::mem::take(&mut self.sessions[place as usize].subscriptions) {
+            for sub in std::mem::take(&mut session.subscriptions) {
                 let name = self.channels.get(sub.channel).name.clone();
                 self.leave(sub, true);
                 self.close_room(&name);
             }
-            self.discard(place, None);
+            self.discard(at, None);
         }
     }
 
     /// A process that had copies is gone: what it was given counts here again.
     pub(super) fn holder_gone(&mut self, holder: Generation) {
-        for (_, session) in &mut self.sessions {
+        for session in self.sessions.iter_mut() {
             if let Link::Away(away) = &mut session.link
                 && away.given.is_some_and(|given| given.to == holder)
             {
@@ -265,38 +261,36 @@ impl State {
     }
 
     /// Looks then, and again, whether the client has acknowledged the greeting: if so, the copy is what counts.
-    pub(super) fn settle_when_heard(&mut self, key: Key, turn: u32) {
-        if self.sessions[key as usize].origin.is_some() {
-            self.timers.look(key, turn, clock::mono().after(GLANCE));
+    pub(super) fn settle_when_heard(&mut self, at: SessionRef) {
+        if self.sessions.get(at).is_some_and(|session| session.origin.is_some()) {
+            self.timers.look(at, clock::mono().after(GLANCE));
         }
     }
 
     /// It is time to look.
-    pub(super) fn look_due(&mut self, key: Key, turn: u32) {
-        let Some(session) = self.session(key, turn) else { return };
+    pub(super) fn look_due(&mut self, at: SessionRef) {
+        let Some(session) = self.sessions.get(at) else { return };
         let heard = matches!(&session.link, Link::Wire(wire) if wire.acknowledged() > 0);
         if heard && session.outbox.is_none() {
-            self.settle_copy(key);
+            self.settle_copy(at);
         } else {
-            self.settle_when_heard(key, turn);
+            self.settle_when_heard(at);
         }
     }
 
     /// The client of a copy has heard of it.
-    pub(super) fn settle_copy(&mut self, key: Key) {
-        if let Some(origin) = self.sessions[key as usize].origin.take() {
-            self.give_up(&origin, true);
-        }
+    pub(super) fn settle_copy(&mut self, at: SessionRef) {
+        self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, true));
     }
 
-    fn pack(&mut self, key: Key, seen: Option<u32>) -> Taken {
-        let session = &self.sessions[key as usize];
+    fn pack(&mut self, at: SessionRef, seen: Option<u32>) -> Taken {
+        let Some(session) = self.sessions.get(at) else { return Taken::Gap };
         let channels = &self.channels;
         let own = session.subscriptions.iter().map(|sub| &*channels.get(sub.channel).name);
         let mut names: Vec<_> =
             own.filter(|name| !super::rooms::is_companion(name)).map(str::to_owned).collect();
         let Some(replay) = &session.replay else { return Taken::Gap };
-        let mut entering: Vec<String> = self.entering(key).map(str::to_owned).collect();
+        let mut entering: Vec<String> = self.entering(at).map(str::to_owned).collect();
         let has = match &session.link {
             Link::Away(away) => {
                 entering.clone_from(&away.entering);
@@ -312,7 +306,7 @@ impl State {
             answer: kept.answer().map(|answer| (answer.id, answer.symbol.clone())),
         });
         Taken::Parcel(Box::new(Parcel {
-            session: session.id,
+            session: session.id(),
             device: session.device.clone(),
             since: session.since,
             missed: missed.collect(),

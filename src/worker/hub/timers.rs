@@ -2,11 +2,11 @@
 //! all sessions of the worker.
 
 use super::State;
-use super::sessions::{Dress, Link};
+use super::session::{Framing, Link};
+use super::sessions::SessionRef;
 use crate::model::{Mono, Wheel};
 use crate::os::clock;
 use crate::protocol::client::Close;
-use crate::session::Key;
 use crate::ws::frame;
 use std::time::Duration;
 
@@ -19,21 +19,21 @@ const STOOD_STILL: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 enum Due {
     /// Look for a sign of life.
-    Beat(Key, u32, u32),
+    Beat(SessionRef, u32),
     /// Look whether anything could be written.
-    Slow(Key, u32),
+    Slow(SessionRef),
     /// Say PONG.
-    Pong(Key, u32),
+    Pong(SessionRef),
     /// A poll has waited long enough.
-    Poll(Key, u32, u32),
+    Poll(SessionRef, u32),
     /// No poll has come.
-    Gap(Key, u32, u32),
+    Gap(SessionRef, u32),
     /// A poll may be answered with state again.
-    Pace(Key, u32),
+    Pace(SessionRef),
     /// A suspended session's client has not come back.
-    Forget(Key, u32),
+    Forget(SessionRef),
     /// Look whether a client has heard its greeting.
-    Look(Key, u32),
+    Look(SessionRef),
     /// Report what there is.
     Ticket(u64),
 }
@@ -52,44 +52,44 @@ impl Timers {
         Self { wheel: Wheel::new(TICK, SLOTS, now), epoch: 0, last: now }
     }
 
-    /// Look for a session's sign of life then. `turn` is the session's.
-    pub(super) fn watch(&mut self, key: Key, turn: u32, at: Mono) {
-        self.wheel.insert(at, Due::Beat(key, turn, self.epoch));
+    /// Look for a session's sign of life then.
+    pub(super) fn watch(&mut self, session: SessionRef, at: Mono) {
+        self.wheel.insert(at, Due::Beat(session, self.epoch));
     }
 
     /// Look then whether a session's outbox has moved.
-    pub(super) fn suspect(&mut self, key: Key, turn: u32, at: Mono) {
-        self.wheel.insert(at, Due::Slow(key, turn));
+    pub(super) fn suspect(&mut self, session: SessionRef, at: Mono) {
+        self.wheel.insert(at, Due::Slow(session));
     }
 
     /// Say PONG to a session then.
-    pub(super) fn pong(&mut self, key: Key, turn: u32, at: Mono) {
-        self.wheel.insert(at, Due::Pong(key, turn));
+    pub(super) fn pong(&mut self, session: SessionRef, at: Mono) {
+        self.wheel.insert(at, Due::Pong(session));
     }
 
     /// Answer a poll then, with whatever there is.
-    pub(super) fn poll_over(&mut self, key: Key, turn: u32, asked: u32, at: Mono) {
-        self.wheel.insert(at, Due::Poll(key, turn, asked));
+    pub(super) fn poll_over(&mut self, session: SessionRef, asked: u32, at: Mono) {
+        self.wheel.insert(at, Due::Poll(session, asked));
     }
 
     /// Look then whether there was another poll.
-    pub(super) fn poll_gap(&mut self, key: Key, turn: u32, asked: u32, at: Mono) {
-        self.wheel.insert(at, Due::Gap(key, turn, asked));
+    pub(super) fn poll_gap(&mut self, session: SessionRef, asked: u32, at: Mono) {
+        self.wheel.insert(at, Due::Gap(session, asked));
     }
 
     /// Look then whether a poll can be answered with state.
-    pub(super) fn pace(&mut self, key: Key, turn: u32, at: Mono) {
-        self.wheel.insert(at, Due::Pace(key, turn));
+    pub(super) fn pace(&mut self, session: SessionRef, at: Mono) {
+        self.wheel.insert(at, Due::Pace(session));
     }
 
     /// Look then whether a client has heard its greeting.
-    pub(super) fn look(&mut self, key: Key, turn: u32, at: Mono) {
-        self.wheel.insert(at, Due::Look(key, turn));
+    pub(super) fn look(&mut self, session: SessionRef, at: Mono) {
+        self.wheel.insert(at, Due::Look(session));
     }
 
     /// Forget a suspended session then.
-    pub(super) fn forget(&mut self, key: Key, turn: u32, at: Mono) {
-        self.wheel.insert(at, Due::Forget(key, turn));
+    pub(super) fn forget(&mut self, session: SessionRef, at: Mono) {
+        self.wheel.insert(at, Due::Forget(session));
     }
 
     /// Report a ticket then.
@@ -112,7 +112,7 @@ impl State {
         self.timers.last = now;
         if gap > STOOD_STILL {
             // What clients sent meanwhile waits in the kernel and was not read yet: nobody is pruned for our own sleep.
-            for (_, session) in &mut self.sessions {
+            for session in self.sessions.iter_mut() {
                 session.last_in = session.last_in.after(gap);
             }
         }
@@ -128,74 +128,62 @@ impl State {
 
     fn do_due(&mut self, due: Due, now: Mono) {
         match due {
-            Due::Beat(key, turn, epoch)
-                if epoch == self.timers.epoch && self.session(key, turn).is_some() =>
-            {
-                self.beat_due(key, now);
-            }
+            Due::Beat(at, epoch) if epoch == self.timers.epoch => self.beat_due(at, now),
             Due::Beat(..) => {}
-            Due::Pong(key, turn) => {
-                let same = self.session(key, turn).is_some();
-                self.pong_due(same.then_some(key));
-            }
-            Due::Forget(key, turn) => self.forget(key, turn),
-            Due::Look(key, turn) => self.look_due(key, turn),
+            Due::Slow(at) => self.slow_due(at, now),
+            Due::Pong(at) => self.pong_due(at),
+            Due::Poll(at, asked) => self.poll_over(at, asked),
+            Due::Gap(at, asked) => self.gap_over(at, asked),
+            Due::Pace(at) => self.pace_due(at),
+            Due::Forget(at) => self.forget(at),
+            Due::Look(at) => self.look_due(at),
             Due::Ticket(ticket) => self.ticket_over(ticket),
-            Due::Slow(key, turn)
-            | Due::Poll(key, turn, _)
-            | Due::Gap(key, turn, _)
-            | Due::Pace(key, turn)
-                if self.session(key, turn).is_none() => {}
-            Due::Slow(key, _) => self.slow_due(key, now),
-            Due::Poll(key, _, asked) => self.poll_over(key, asked),
-            Due::Gap(key, _, asked) => self.gap_over(key, asked),
-            Due::Pace(key, _) => self.pace_due(key),
         }
     }
 
-    fn beat_due(&mut self, key: Key, now: Mono) {
-        let (session, heartbeat) = (&mut self.sessions[key as usize], &self.config.heartbeat);
+    fn beat_due(&mut self, at: SessionRef, now: Mono) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let Link::Wire(wire) = &session.link else { return };
-        let (turn, interval, timeout) = (session.turn, heartbeat.interval, heartbeat.timeout);
+        let (interval, timeout) = (self.config.heartbeat.interval, self.config.heartbeat.timeout);
         if let Some(replay) = &mut session.replay {
             // Whoever comes back later than that is too late anyway.
             let age = if self.tight { timeout } else { self.config.resume.window.max(timeout) };
             let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
             replay.confirm_before(Mono(now.0.saturating_sub(age)), wire.acknowledged());
         }
-        match session.dress {
+        match session.framing {
             // Nothing is heard of them: TCP tells whether they are there (`Wire::lose_after`).
-            Dress::Events(_) => {
-                self.timers.watch(key, turn, now.after(interval));
-                self.send_or_end(key, &frame::ping([]));
+            Framing::Events(_) => {
+                self.timers.watch(at, now.after(interval));
+                self.send_or_end(at, &frame::ping([]));
             }
-            Dress::Websocket => {
+            Framing::Websocket => {
                 let silent = now.since(session.last_in);
                 let (wakes, dies) = (session.last_in.after(interval), session.last_in.after(timeout));
                 if silent >= timeout {
-                    self.end(key, Close::Silent);
+                    self.end(at, Close::Silent);
                 } else if silent >= interval {
-                    self.timers.watch(key, turn, dies.min(now.after(interval)));
-                    self.ping(key);
+                    self.timers.watch(at, dies.min(now.after(interval)));
+                    self.ping(at);
                 } else {
-                    self.timers.watch(key, turn, wakes);
+                    self.timers.watch(at, wakes);
                 }
             }
-            Dress::Poll => {}
+            Framing::Poll => {}
         }
     }
 
-    fn slow_due(&mut self, key: Key, now: Mono) {
-        let session = &self.sessions[key as usize];
+    fn slow_due(&mut self, at: SessionRef, now: Mono) {
+        let Some(session) = self.sessions.get(at) else { return };
         let Some(outbox) = &session.outbox else { return };
-        let (turn, due) = (session.turn, outbox.progress().after(self.config.ws.slow_timeout));
+        let due = outbox.progress().after(self.config.ws.slow_timeout);
         if matches!(session.link, Link::Opening) {
             // Nothing can be written before the handshake is through, and that has a limit of its own.
-            self.timers.suspect(key, turn, now.after(self.config.ws.slow_timeout));
+            self.timers.suspect(at, now.after(self.config.ws.slow_timeout));
         } else if due <= now {
-            self.end(key, Close::Slow);
+            self.end(at, Close::Slow);
         } else {
-            self.timers.suspect(key, turn, due);
+            self.timers.suspect(at, due);
         }
     }
 }

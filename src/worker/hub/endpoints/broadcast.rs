@@ -2,10 +2,11 @@
 //! the heartbeat, the master tells.
 
 use super::Service;
+use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client;
 use crate::protocol::cluster::{BROADCAST, Skip, client_name};
-use crate::session::Key;
+use crate::worker::hub::sessions::SessionRef;
 use crate::worker::hub::{Greeting, State};
 use crate::ws::frame;
 
@@ -16,24 +17,26 @@ impl Service for Broadcast {
         Some(BROADCAST)
     }
 
-    fn greet(&self, state: &mut State, key: Key, _: &Greeting) {
-        let (id, name) = (state.sessions[key as usize].id.to_string(), name(state, key));
+    fn greet(&self, state: &mut State, at: SessionRef, _: &Greeting) {
+        let Some((id, name)) = names(state, at) else { return };
+        let id = id.to_string();
         let beat = u64::try_from(state.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
         let me = (state.me.slot, state.me.pid);
         let welcome = client::broadcast_welcome(&id, &name, me, clock::wall(), beat);
-        state.send_first(key, frame::text(welcome));
+        state.send_first(at, frame::text(welcome));
     }
 
-    fn text(&self, state: &mut State, key: Key, text: &str) {
-        let (name, time) = (name(state, key), clock::wall());
+    fn text(&self, state: &mut State, at: SessionRef, text: &str) {
+        let (Some((session, name)), time) = (names(state, at), clock::wall()) else { return };
         let frame = frame::text(client::relayed("broadcast", text, &name, time));
-        let skip = Skip { key, session: state.sessions[key as usize].id };
+        let skip = Skip { key: at.key(), session };
         state.spread(BROADCAST, &frame, Some(skip));
-        state.say(key, &client::relayed("echo", text, &name, time));
+        state.say(at, &client::relayed("echo", text, &name, time));
     }
 }
 
-fn name(state: &State, key: Key) -> String {
-    let session = &state.sessions[key as usize];
-    client_name(session.user.as_str(), session.address, session.id)
+/// The id of a session, and the name under which the others know its client.
+fn names(state: &State, at: SessionRef) -> Option<(SessionId, String)> {
+    let session = state.sessions.get(at)?;
+    Some((session.id(), client_name(session.user().as_str(), session.address, session.id())))
 }

@@ -2,8 +2,8 @@
 
 use super::Service;
 use crate::protocol::client;
-use crate::session::Key;
 use crate::worker::hub::State;
+use crate::worker::hub::sessions::SessionRef;
 use crate::ws::frame;
 
 /// The channel that all its sessions are on.
@@ -16,10 +16,10 @@ impl Service for Chat {
         Some(CHANNEL)
     }
 
-    fn text(&self, state: &mut State, key: Key, text: &str) {
+    fn text(&self, state: &mut State, at: SessionRef, text: &str) {
         match client::chat(text, state.config.chat.max_length as usize) {
             Some(text) => state.spread(CHANNEL, &frame::text(&*text), None),
-            None => state.say(key, "Wrong query"),
+            None => state.say(at, "Wrong query"),
         }
     }
 }

@@ -4,13 +4,15 @@ use super::Service;
 use crate::model::{Gcra, Mono, Rate};
 use crate::os::clock;
 use crate::protocol::client;
-use crate::session::Key;
+use crate::worker::hub::session::Session;
+use crate::worker::hub::sessions::SessionRef;
 use crate::worker::hub::{Greeting, State};
 use crate::ws::frame;
 use std::time::Duration;
 
 /// What a client hears that said something else.
 const ERROR: &str = r#"Error: a command is {"action":"ECHO","data":...} or {"action":"PING"}"#;
+const PONG: &str = "PONG";
 /// Clients' nonsense is logged so often in a worker: they must not fill the log.
 const LOGGED: Rate = Rate { count: 1, per: Duration::from_secs(1) };
 /// So many lines of it at once.
@@ -32,58 +34,52 @@ pub(in crate::worker::hub) struct Commands {
 pub(super) struct Command;
 
 impl Service for Command {
-    fn greet(&self, state: &mut State, key: Key, _: &Greeting) {
+    fn greet(&self, state: &mut State, at: SessionRef, _: &Greeting) {
         let config = state.config.clone();
         if !config.command.greeting.is_empty() {
-            state.send_first(key, frame::text(&config.command.greeting));
+            state.send_first(at, frame::text(&config.command.greeting));
         }
     }
 
-    fn text(&self, state: &mut State, key: Key, text: &str) {
+    fn text(&self, state: &mut State, at: SessionRef, text: &str) {
         match client::command(text) {
             Some(client::Command::Echo(data)) => {
                 let answer = format!("{}{data}", state.config.command.prefix);
-                state.say(key, &answer);
+                state.say(at, &answer);
             }
-            Some(client::Command::Ping) => state.command_ping(key),
+            Some(client::Command::Ping) => state.command_ping(at),
             None => {
-                state.misheard(key, text);
-                state.say(key, ERROR);
+                state.misheard(at, text);
+                state.say(at, ERROR);
             }
         }
     }
 }
 
 impl State {
-    fn command_ping(&mut self, key: Key) {
+    fn command_ping(&mut self, at: SessionRef) {
         let delay = self.config.command.ping_delay;
         if delay.is_zero() || self.commands.waiting >= WAITING {
-            return self.pong(key);
+            return self.say(at, PONG);
         }
         self.commands.waiting += 1;
-        let turn = self.sessions[key as usize].turn;
-        self.timers.pong(key, turn, clock::mono().after(delay));
+        self.timers.pong(at, clock::mono().after(delay));
     }
 
-    fn pong(&mut self, key: Key) {
-        self.say(key, "PONG");
-    }
-
-    /// A PONG's time has come; `None`: its session has gone.
-    pub(in crate::worker::hub) fn pong_due(&mut self, key: Option<Key>) {
+    /// Sends a PONG whose time has come.
+    pub(in crate::worker::hub) fn pong_due(&mut self, at: SessionRef) {
         self.commands.waiting -= 1;
-        if let Some(key) = key {
-            self.pong(key);
-        }
+        self.say(at, PONG);
     }
 
-    fn misheard(&mut self, key: Key, text: &str) {
+    fn misheard(&mut self, at: SessionRef, text: &str) {
         let now: Mono = clock::mono();
         if self.commands.logged.take(LOGGED, BURST, now).is_err() {
             self.commands.unlogged += 1;
             return;
         }
-        let (id, shown) = (self.sessions[key as usize].id, text.chars().take(SHOWN).collect::<String>());
+        let Some(id) = self.sessions.get(at).map(Session::id) else { return };
+        let shown: String = text.chars().take(SHOWN).collect();
         let unlogged = std::mem::take(&mut self.commands.unlogged);
         tracing::info!(
             event = "command-unknown",

@@ -1,13 +1,14 @@
 //! `/ws`, the main session: `btc-cluster.v1.json`.
 
 use super::Service;
-use crate::model::{Device, SessionId, Symbol};
+use crate::model::{Device, Mono, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, ClientMessage, Refusal, Resume, Welcome, parse, room};
 use crate::protocol::cluster::ToMaster;
 use crate::session::{ChannelKey, Key, Kind};
 use crate::worker::hub::requests::Waiter;
 use crate::worker::hub::rooms::is_companion;
+use crate::worker::hub::sessions::SessionRef;
 use crate::worker::hub::{Greeting, State};
 use crate::ws::frame;
 use serde_json::value::RawValue;
@@ -16,48 +17,48 @@ use std::borrow::Cow;
 pub(super) struct Main;
 
 impl Service for Main {
-    fn greet(&self, state: &mut State, key: Key, greeting: &Greeting) {
+    fn greet(&self, state: &mut State, at: SessionRef, greeting: &Greeting) {
         let asked = &greeting.channels;
         for channel in asked.iter().filter_map(|name| state.channels.find(name)).collect::<Vec<_>>() {
-            state.subscribe_known(key, channel);
+            state.subscribe_known(at, channel);
         }
-        let welcome = frame::text(state.welcome(key, greeting));
-        state.send_first(key, welcome);
+        let Some(welcome) = state.welcome(at, greeting).map(frame::text) else { return };
+        state.send_first(at, welcome);
         // Until now the last sign of life is the announcement.
-        let announced = state.sessions[key as usize].last_in;
-        state.send_stats(key, announced);
-        state.send_rare_states(key);
+        let announced = state.sessions.get(at).map_or(Mono(0), |session| session.last_in);
+        state.send_stats(at, announced);
+        state.send_rare_states(at);
         let rooms: Vec<_> = greeting.entering.iter().map(String::as_str).collect();
         if !rooms.is_empty() {
-            state.enter_all(key, &rooms, Vec::new(), None);
+            state.enter_all(at, &rooms, Vec::new(), None);
         }
     }
 
-    fn text(&self, state: &mut State, key: Key, text: &str) {
-        if let Err(refusal) = parse(text).and_then(|message| state.obey(key, message)) {
+    fn text(&self, state: &mut State, at: SessionRef, text: &str) {
+        if let Err(refusal) = parse(text).and_then(|message| state.obey(at, message)) {
             let answer = client::error(refusal.id, refusal.code, &refusal.message);
-            state.reply(key, &answer);
+            state.reply(at, &answer);
         }
     }
 }
 
 impl State {
     /// A channel of the configuration; rooms are entered.
-    fn subscribe_known(&mut self, key: Key, channel: ChannelKey) {
+    fn subscribe_known(&mut self, at: SessionRef, channel: ChannelKey) {
         if self.channels.get(channel).kind != Kind::Room {
-            self.subscribe(key, channel);
+            self.subscribe(at, channel);
         }
     }
 
-    fn welcome(&self, key: Key, greeting: &Greeting) -> String {
-        let session = &self.sessions[key as usize];
-        let (id, time) = (session.id.to_string(), clock::wall());
-        let mut welcome = Welcome::new(&id, session.user.as_str(), (self.me.slot, self.me.pid), time);
+    fn welcome(&self, at: SessionRef, greeting: &Greeting) -> Option<String> {
+        let session = self.sessions.get(at)?;
+        let (id, time) = (session.id().to_string(), clock::wall());
+        let mut welcome = Welcome::new(&id, session.user().as_str(), (self.me.slot, self.me.pid), time);
         welcome.device = session.device.as_ref().map(Device::as_str);
         welcome.heartbeat_ms = u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
         let resume = session.replay.as_ref().filter(|_| self.resumes()).map(|replay| {
             let (home, secret) = (self.me.generation, replay.secret);
-            Resume { home, place: key, secret, seen: None }.to_string()
+            Resume { home, place: at.key(), secret, seen: None }.to_string()
         });
         welcome.resume = resume.as_deref();
         welcome.resumed = greeting.resumed;
@@ -65,39 +66,39 @@ impl State {
         let price = self.prices.object(&self.config.price.symbol, &self.rules, clock::boot());
         let price = price.and_then(|json| RawValue::from_string(json).ok());
         welcome.price = price.as_deref();
-        client::welcome(&welcome)
+        Some(client::welcome(&welcome))
     }
 
-    fn obey<'a>(&mut self, key: Key, message: ClientMessage<'a>) -> Result<(), Refusal<'a>> {
+    fn obey<'a>(&mut self, at: SessionRef, message: ClientMessage<'a>) -> Result<(), Refusal<'a>> {
         match message {
-            ClientMessage::Subscribe { channels, id } => self.subscribe_from(key, &channels, id)?,
+            ClientMessage::Subscribe { channels, id } => self.subscribe_from(at, &channels, id)?,
             ClientMessage::Unsubscribe { channels, id } => {
                 for name in channels.iter().filter(|name| room(name).is_some()) {
-                    self.turn_back(key, name);
+                    self.turn_back(at, name);
                 }
                 // A room in which nobody is is no unknown channel.
                 let known =
                     channels.iter().filter(|name| room(name).is_none() || self.channels.find(name).is_some());
                 let known: Vec<_> = known.cloned().collect();
                 for channel in self.find_all(&known, id)? {
-                    self.unsubscribe(key, channel);
+                    self.unsubscribe(at, channel);
                 }
-                self.acknowledge(key, id);
+                self.acknowledge(at, id);
             }
-            ClientMessage::Publish { channel, data, id } => self.publish_from(key, &channel, data, id)?,
+            ClientMessage::Publish { channel, data, id } => self.publish_from(at, &channel, data, id)?,
             ClientMessage::Quote { symbol, id } => {
                 let answer = self.own_quote(symbol.as_deref(), id)?;
-                self.reply(key, &answer);
+                self.reply(at, &answer);
             }
-            ClientMessage::Ping { id } => self.reply(key, &client::pong(id)),
-            ClientMessage::Echo { data, id } => self.reply(key, &client::echo(id, data)),
+            ClientMessage::Ping { id } => self.reply(at, &client::pong(id)),
+            ClientMessage::Echo { data, id } => self.reply(at, &client::echo(id, data)),
         }
         Ok(())
     }
 
-    pub(in crate::worker::hub) fn acknowledge(&mut self, key: Key, id: Option<&RawValue>) {
+    pub(in crate::worker::hub) fn acknowledge(&mut self, at: SessionRef, id: Option<&RawValue>) {
         if let Some(id) = id {
-            self.reply(key, &client::ack(id));
+            self.reply(at, &client::ack(id));
         }
     }
 
@@ -127,19 +128,20 @@ impl State {
     /// All or nothing, and of rooms only the master knows.
     fn subscribe_from<'a>(
         &mut self,
-        key: Key,
+        at: SessionRef,
         names: &[Cow<'_, str>],
         id: Option<&'a RawValue>,
     ) -> Result<(), Refusal<'a>> {
         let most = self.config.limits.channels_per_session as usize;
         let (rooms, others): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| room(name).is_some());
         let others = self.find_all(&others, id)?;
-        let has = &self.sessions[key as usize].subscriptions;
-        let has_one = |channel: ChannelKey| has.iter().any(|s| s.channel == channel);
+        let Some(session) = self.sessions.get(at) else { return Ok(()) };
+        let has = &session.subscriptions;
+        let has_one = |channel: ChannelKey| session.is_on(channel);
         let mut new: Vec<_> = others.into_iter().filter(|channel| !has_one(*channel)).collect();
         new.sort_unstable();
         new.dedup();
-        let entering: Vec<&str> = self.entering(key).collect();
+        let entering: Vec<&str> = self.entering(at).collect();
         let in_room = |name: &str| entering.contains(&name) || self.channels.find(name).is_some_and(has_one);
         let mut rooms: Vec<_> = rooms.iter().map(|name| &**name).filter(|name| !in_room(name)).collect();
         rooms.sort_unstable();
@@ -149,35 +151,35 @@ impl State {
             return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));
         }
         if !rooms.is_empty() {
-            self.enter_all(key, &rooms, new, id);
+            self.enter_all(at, &rooms, new, id);
             return Ok(());
         }
         for channel in new {
-            self.subscribe(key, channel);
-            self.send_state(key, channel, true);
+            self.subscribe(at, channel);
+            self.send_state(at, channel, true);
         }
-        self.acknowledge(key, id);
+        self.acknowledge(at, id);
         Ok(())
     }
 
     fn publish_from<'a>(
         &mut self,
-        key: Key,
+        at: SessionRef,
         name: &str,
         data: &RawValue,
         id: Option<&'a RawValue>,
     ) -> Result<(), Refusal<'a>> {
         if room(name).is_some() {
-            self.may_speak(key, name, id)?;
+            self.may_speak(at, name, id)?;
         } else {
             let channel = self.find_all(&[Cow::Borrowed(name)], id)?[0];
             if self.channels.get(channel).kind != (Kind::Messages { anyone: true }) {
                 return Err(Refusal::new("forbidden", "sessions may not publish there", id));
             }
         }
-        let session = &self.sessions[key as usize];
-        let text = client::channel_message(name, Some(session.user.as_str()), clock::wall(), data.get());
-        let waiter = Waiter::Session { key, id: session.id, ack: id.map(|id| id.get().into()) };
+        let Some(session) = self.sessions.get(at) else { return Ok(()) };
+        let text = client::channel_message(name, Some(session.user().as_str()), clock::wall(), data.get());
+        let waiter = Waiter::Session { key: at.key(), id: session.id(), ack: id.map(|id| id.get().into()) };
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
         self.tell(&ToMaster::Publish {
@@ -207,8 +209,8 @@ impl State {
     /// The master has what a session published: now it may be told.
     pub(in crate::worker::hub) fn published(&mut self, key: Key, id: SessionId, ack: Option<&str>) {
         let ack = ack.and_then(|text| RawValue::from_string(text.to_owned()).ok());
-        if self.sessions.get(key as usize).is_some_and(|session| session.id == id) {
-            self.acknowledge(key, ack.as_deref());
+        if let Some(at) = self.sessions.known(key, id) {
+            self.acknowledge(at, ack.as_deref());
         }
     }
 }

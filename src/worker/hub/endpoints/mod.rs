@@ -10,11 +10,11 @@ mod stream;
 
 pub(super) use command::Commands;
 
+use super::sessions::SessionRef;
 use super::{Greeting, State};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Endpoint, NO_RECEIPT, Skip, ToMaster};
-use crate::session::Key;
 
 /// What makes an endpoint. None has a state of its own: that is the session's, or the master's.
 pub(super) trait Service: Sync {
@@ -25,14 +25,14 @@ pub(super) trait Service: Sync {
     }
 
     /// The session has got its connection.
-    fn greet(&self, _: &mut State, _: Key, _: &Greeting) {}
+    fn greet(&self, _: &mut State, _: SessionRef, _: &Greeting) {}
 
     /// A text from its client, within the limits.
-    fn text(&self, state: &mut State, key: Key, text: &str);
+    fn text(&self, state: &mut State, at: SessionRef, text: &str);
 
     /// A binary message.
-    fn binary(&self, state: &mut State, key: Key, _: &[u8]) {
-        state.end(key, Close::Binary);
+    fn binary(&self, state: &mut State, at: SessionRef, _: &[u8]) {
+        state.end(at, Close::Binary);
     }
 }
 
@@ -55,14 +55,14 @@ pub(super) fn channels() -> impl Iterator<Item = &'static str> {
 
 impl State {
     /// The one that a session is on.
-    pub(super) fn service(&self, key: Key) -> &'static dyn Service {
-        service(self.sessions[key as usize].endpoint)
+    pub(super) fn service(&self, at: SessionRef) -> &'static dyn Service {
+        service(self.sessions.get(at).map_or(Endpoint::Ws, |session| session.endpoint))
     }
 
     /// The master lets a session be.
-    pub(super) fn accepted(&mut self, key: Key) {
-        if let Some(channel) = self.service(key).channel().and_then(|name| self.channels.find(name)) {
-            self.subscribe(key, channel);
+    pub(super) fn accepted(&mut self, at: SessionRef) {
+        if let Some(channel) = self.service(at).channel().and_then(|name| self.channels.find(name)) {
+            self.subscribe(at, channel);
         }
     }
 

@@ -5,38 +5,39 @@ use super::Service;
 use crate::config::Config;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::Endpoint;
-use crate::session::Key;
-use crate::worker::hub::sessions::{Link, Session};
+use crate::worker::hub::session::{Link, Session};
+use crate::worker::hub::sessions::SessionRef;
 use crate::worker::hub::{Greeting, State};
 
 pub(super) struct Stream;
 
 impl Service for Stream {
-    fn greet(&self, state: &mut State, key: Key, _: &Greeting) {
-        state.tune_in(key);
+    fn greet(&self, state: &mut State, at: SessionRef, _: &Greeting) {
+        state.tune_in(at);
     }
 
-    fn text(&self, _: &mut State, _: Key, _: &str) {}
+    fn text(&self, _: &mut State, _: SessionRef, _: &str) {}
 
-    fn binary(&self, _: &mut State, _: Key, _: &[u8]) {}
+    fn binary(&self, _: &mut State, _: SessionRef, _: &[u8]) {}
 }
 
 impl State {
     /// Puts a session on its stream's channel as it is configured now.
-    fn tune_in(&mut self, key: Key) {
-        let name = self.sessions[key as usize].stream.as_deref().unwrap_or_default();
+    fn tune_in(&mut self, at: SessionRef) {
+        let stream = self.sessions.get(at).and_then(|session| session.stream.as_deref());
+        let name = stream.unwrap_or_default();
         let channel = self.config.stream(name).map(|stream| self.channels.find(&stream.channel()));
         match channel {
             Some(Some(channel)) => {
-                self.subscribe(key, channel);
-                self.send_newest(key, channel);
+                self.subscribe(at, channel);
+                self.send_newest(at, channel);
             }
             // Its channel is checked with the configuration: there is none of that name only by a defect.
             Some(None) => tracing::error!(event = "stream-without-channel", stream = name),
             None => {
                 let close = Close::StreamRemoved;
                 let (event, reason) = (close.slug(), "the configuration has this stream no more");
-                self.end_saying(key, close, &client::EventText { event, reason, reconnect_in_ms: None });
+                self.end_saying(at, close, &client::EventText { event, reason, reconnect_in_ms: None });
             }
         }
     }
@@ -52,12 +53,11 @@ impl State {
                 && matches!(session.link, Link::Wire(_))
                 && old.stream(name) != self.config.stream(name)
         };
-        let keys = self.sessions.iter().filter(|(_, session)| changed(session));
-        for key in keys.filter_map(|(key, _)| Key::try_from(key).ok()).collect::<Vec<_>>() {
-            let before: Vec<_> =
-                self.sessions[key as usize].subscriptions.iter().map(|s| s.channel).collect();
-            before.into_iter().for_each(|channel| self.unsubscribe(key, channel));
-            self.tune_in(key);
+        let changed = self.sessions.present().filter(|(_, session)| changed(session));
+        let changed = changed.map(|(at, session)| (at, session.subscriptions.clone()));
+        for (at, before) in changed.collect::<Vec<_>>() {
+            before.into_iter().for_each(|own| self.unsubscribe(at, own.channel));
+            self.tune_in(at);
         }
     }
 }

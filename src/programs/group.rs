@@ -1,4 +1,4 @@
-//! A program that runs, with all that it starts: one process group, which does not outlive its owner here.
+//! A running program and all that it starts: one process group, which ends with its owner.
 
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -12,26 +12,26 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// What a program finds its own programs by, where we have no `PATH` ourselves.
+/// `PATH` of a program when the daemon itself has none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// A process that was killed is gone within this time, or it is the kernel's (a dead disk) and nobody waits for it.
+/// A killed process that is not gone within this time hangs in the kernel (a dead disk): nobody waits for it.
 const REAP: Duration = Duration::from_secs(5);
 
-/// What came out of a program.
+/// Output of a program.
 pub(crate) enum Outlet<'a> {
     /// On standard output.
     Out(&'a [u8]),
     /// On standard error.
     Err(&'a [u8]),
-    /// It has ended, or closed its output.
+    /// The program has ended or closed its output.
     End,
 }
 
-/// The group. Dropping it kills all of it at once; the program itself is reaped by the runtime then.
+/// The process group of a program. When dropped, all of it is killed at once and the runtime reaps the program.
 pub(crate) struct Group {
     child: Child,
     leader: Pid,
-    /// Readable when the program has ended; it is not reaped by that, so that its number stays its own until the
+    /// Readable when the program has ended. The program is not reaped by that: its number stays its own until the
     /// group has been killed.
     exit: AsyncFd<OwnedFd>,
     out: Option<ChildStdout>,
@@ -44,8 +44,8 @@ pub(crate) struct Group {
 
 static GUARDED: AtomicBool = AtomicBool::new(false);
 
-/// From now on programs are started by way of this executable's own hidden command (`internal exec`), which sees to it
-/// that the kernel kills them when this process is killed. For the daemon; a test's executable has no such command.
+/// Starts programs from now on through this executable's hidden command (`internal exec`), so that the kernel kills them
+/// when this process is killed. For the daemon: a test's executable has no such command.
 pub fn guard_programs() {
     GUARDED.store(true, Ordering::Relaxed);
 }
@@ -80,7 +80,7 @@ impl Group {
     /// # Errors
     /// As `execve(2)`; as `pidfd_open(2)`.
     pub(crate) fn start(program: &[String]) -> io::Result<Self> {
-        // By the detour of `internal exec` this would only be said on standard error.
+        // Through `internal exec` this error would only be written to standard error.
         access(program.first().map(String::as_str).unwrap_or_default(), Access::EXEC_OK)?;
         let mut child = command(program).spawn()?;
         let number = child.id().and_then(|id| i32::try_from(id).ok());
@@ -99,7 +99,7 @@ impl Group {
         })
     }
 
-    /// The next thing that comes out; nothing but the end unless `listen`. May be dropped and called again.
+    /// Waits for the next output; for nothing but the end unless `listen`. Cancel-safe.
     pub(crate) async fn outlet(&mut self, listen: bool) -> Outlet<'_> {
         loop {
             let Self { out, err, bytes, noise, exit, exited, .. } = self;
@@ -121,7 +121,7 @@ impl Group {
         }
     }
 
-    /// After the first end: what is still in the pipe, until the output is closed and the program has ended.
+    /// Reads, after the first end, what is still in the pipe, until the output is closed and the program has ended.
     pub(crate) async fn rest(&mut self) -> Outlet<'_> {
         if self.out.is_some() {
             let read = read(&mut self.out, &mut self.bytes[..]).await;
@@ -142,12 +142,12 @@ impl Group {
         Outlet::End
     }
 
-    /// Whether the program has been seen to end by itself.
+    /// Whether the program has ended by itself.
     pub(crate) fn exited(&self) -> bool {
         self.exited
     }
 
-    /// Kills what is left, and says how the program ended.
+    /// Kills what is left and returns how the program ended.
     pub(crate) async fn end(mut self) -> Option<ExitStatus> {
         self.kill();
         let status = timeout(REAP, self.child.wait()).await.ok()?.ok();
@@ -156,7 +156,7 @@ impl Group {
     }
 
     fn kill(&self) {
-        // Nobody of it may be left.
+        // Fails only if no process of the group is left.
         let _ = kill_process_group(self.leader, Signal::KILL);
     }
 }
@@ -169,7 +169,7 @@ impl Drop for Group {
     }
 }
 
-/// Bytes that were read; none at the end, at an error, and where there is nothing to read from.
+/// Reads some bytes; none at the end, at an error, and when there is nothing to read from.
 async fn read(from: &mut Option<impl AsyncReadExt + Unpin>, into: &mut [u8]) -> usize {
     match from {
         Some(from) => from.read(into).await.unwrap_or(0),

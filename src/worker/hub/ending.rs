@@ -1,0 +1,170 @@
+//! The end of a session: of itself, by a fault, by an administrator, or because its worker ends.
+
+use super::State;
+use super::session::{Framing, Link};
+use super::sessions::SessionRef;
+use crate::model::{SessionId, UserId};
+use crate::protocol::client::{self, Close, EventText};
+use crate::protocol::cluster::{Slot, ToMaster};
+use crate::session::Replay;
+use crate::transports::ws::Closing;
+use crate::ws::frame;
+
+/// What is left of a session that has ended: its connection, which takes the last bytes.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) closing: Closing,
+    /// The secret of a session that another connection has taken over. Its client must not come back once it has heard
+    /// of that.
+    pub(super) replaced: Option<u128>,
+}
+
+impl State {
+    /// Marks a session that ends as soon as nobody walks the table.
+    pub(super) fn doom(&mut self, at: SessionRef, close: Close) {
+        self.doomed.push((at, close));
+    }
+
+    /// Ends the marked sessions, and answers polls for which there is something.
+    pub(in crate::worker) fn settle(&mut self) {
+        while let Some((at, close)) = self.doomed.pop() {
+            self.end(at, close);
+        }
+        self.answer_polls();
+    }
+
+    /// Ends a session. One that has ended already is left alone.
+    pub(super) fn end(&mut self, at: SessionRef, close: Close) {
+        let last = self.last_bytes(at, close, None);
+        self.end_with(at, close, last);
+    }
+
+    /// Ends a session with a last message before the close.
+    pub(super) fn end_saying(&mut self, at: SessionRef, close: Close, event: &EventText<'_>) {
+        let last = self.last_bytes(at, close, Some(event));
+        self.end_with(at, close, last);
+    }
+
+    /// The last bytes on a session's connection. A polling session gets its last messages at once.
+    fn last_bytes(&mut self, at: SessionRef, close: Close, event: Option<&EventText<'_>>) -> Vec<u8> {
+        let mut last = Vec::new();
+        let Some(session) = self.sessions.get(at).filter(|_| close != Close::Lost) else { return last };
+        let text = event.map(client::system);
+        let wait = event.and_then(|event| event.reconnect_in_ms);
+        match session.framing {
+            Framing::Websocket => {
+                text.into_iter().for_each(|text| frame::push_text(&mut last, text));
+                frame::push_close(&mut last, close.code(), close.slug());
+            }
+            Framing::Events(body) => {
+                if let Some(text) = text {
+                    last = body.events(&frame::text(text), || None::<u32>);
+                }
+                last.extend(body.end(&client::close(close, wait)));
+            }
+            Framing::Poll => {
+                let secret = session.replay.as_ref().map(|replay| replay.secret);
+                let texts = text.into_iter().chain([client::close(close, wait)]);
+                let told = self.last_to_poll(at, texts.map(frame::text).collect());
+                if let (true, Close::Replaced, Some(secret)) = (told, close, secret) {
+                    self.bury(secret, close.code());
+                }
+            }
+        }
+        last
+    }
+
+    /// Ends a session; `last` are the last bytes on its connection. It is suspended if its client may come back.
+    pub(super) fn end_with(&mut self, at: SessionRef, close: Close, last: Vec<u8>) {
+        let stays = close.leaves_open() && self.may_be_suspended(at);
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        debug_assert!(!session.is_away(), "it has ended before");
+        let (id, user) = (session.id(), session.user().clone());
+        let secret = session.replay.as_ref().map(|replay| replay.secret);
+        let link = std::mem::replace(&mut session.link, Link::Opening);
+        let (mut lost, outbox) = (Vec::new(), session.outbox.take());
+        let begun = outbox.map(|outbox| outbox.end(|answer| lost.push(answer.ticket)));
+        if matches!(link, Link::Poll(_)) {
+            lost.extend(session.replay.iter_mut().flat_map(Replay::take_tickets));
+        }
+        for ticket in lost {
+            // The connection that has taken a session over gets its answers, too.
+            self.ticket_lost(ticket, stays || close == Close::Replaced);
+        }
+        // The client may not have heard of this copy: the original is what it knows.
+        self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, false));
+        self.tell(&ToMaster::Closed(id));
+        let connected = !matches!(link, Link::Opening);
+        let mut acknowledged = None;
+        if let Link::Wire(wire) = link {
+            acknowledged = stays.then(|| wire.acknowledged());
+            wire.wake();
+            if close != Close::Lost {
+                let mut bytes = begun.map(Vec::from).unwrap_or_default();
+                bytes.extend_from_slice(&last);
+                let replaced = (close == Close::Replaced).then_some(secret).flatten();
+                self.ended.insert(at, Ended { closing: wire.finish(bytes), replaced });
+                self.closing += 1;
+            }
+        }
+        if connected {
+            self.counters.count_closed(close.code());
+            log_end(self.me.slot, (id, &user), close);
+        }
+        if stays {
+            self.suspend(at, acknowledged);
+        } else {
+            // The client of a replaced session is told by the end of its connection, if that is heard.
+            let told = connected && close.is_final() && close != Close::Replaced;
+            self.discard(at, Some(close).filter(|_| told));
+        }
+        self.note();
+    }
+
+    /// Ends the session of an id, as an administrator wants it.
+    pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
+        let event = EventText { event: close.slug(), reason: "by an administrator", reconnect_in_ms: None };
+        self.sessions.find(id).into_iter().for_each(|at| self.end_saying(at, close, &event));
+    }
+
+    /// Sends away the next sessions, at most `most` of them, and says how many. Each is told to come back after a
+    /// time of its own: `first` for the first, `each` more for each other, in milliseconds.
+    pub(in crate::worker) fn dismiss(
+        &mut self,
+        close: Close,
+        most: usize,
+        (first, each): (u64, u64),
+    ) -> usize {
+        let next: Vec<_> = self.sessions.present().take(most).map(|(at, _)| at).collect();
+        for (place, at) in (0..).zip(&next) {
+            let event = EventText {
+                event: close.slug(),
+                reason: if close == Close::Shutdown { "the daemon stops" } else { "the worker is replaced" },
+                reconnect_in_ms: Some(first + place * each),
+            };
+            self.end_saying(*at, close, &event);
+        }
+        next.len()
+    }
+
+    /// Whether nobody is here any more, and nothing on its way.
+    pub(in crate::worker) fn empty(&self) -> bool {
+        self.sessions.population() == 0 && self.closing == 0 && self.counters.connections == 0
+    }
+}
+
+/// Logs an end. What the worker cuts for a reason interests the operator; coming and going does not.
+fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close) {
+    let (event, code) = (close.slug(), close.code());
+    match close {
+        Close::Done
+        | Close::Leaving
+        | Close::Shutdown
+        | Close::Restarting
+        | Close::Lost
+        | Close::Replaced => {
+            tracing::debug!(event, worker, %session, %user, code);
+        }
+        _ => tracing::info!(event, worker, %session, %user, code, "session ended"),
+    }
+}

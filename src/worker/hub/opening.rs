@@ -1,0 +1,137 @@
+//! The beginning of a session: announced to the master, attached to its connection, greeted.
+
+use super::session::{Framing, Link, Request, Session};
+use super::sessions::SessionRef;
+use super::{Hub, State};
+use crate::model::SessionId;
+use crate::os::clock;
+use crate::protocol::client::{self, Close, Resume};
+use crate::protocol::cluster::{Endpoint, ToMaster};
+use crate::protocol::peer::Parcel;
+use crate::session::Replay;
+use crate::transports::ws::{Closing, Wire};
+use crate::ws::frame;
+use tokio::net::TcpStream;
+
+/// What a session begins with.
+#[derive(Debug)]
+pub(in crate::worker) struct Greeting {
+    pub(in crate::worker) channels: Vec<String>,
+    /// The session was there before, and its client has missed nothing.
+    pub(in crate::worker) resumed: bool,
+    /// Rooms that the session is not in yet.
+    pub(in crate::worker) entering: Vec<String>,
+}
+
+impl Greeting {
+    /// Greets a session that was there `before`, or a new one with the channels that its client asks for.
+    pub(in crate::worker) fn new(before: Option<(Vec<String>, Vec<String>)>, asked: Vec<String>) -> Self {
+        if let Some((mut channels, entering)) = before {
+            channels.extend(entering.iter().cloned());
+            return Self { channels, resumed: true, entering };
+        }
+        let entering = asked.iter().filter(|name| client::room(name).is_some()).cloned().collect();
+        Self { channels: asked, resumed: false, entering }
+    }
+}
+
+/// A session between its announcement and its connection. The session ends if this is dropped before it is attached.
+/// Must not be dropped while the hub is locked.
+#[derive(Debug)]
+pub(in crate::worker) struct Opening {
+    pub(super) hub: Hub,
+    pub(super) at: SessionRef,
+    pub(super) id: SessionId,
+    pub(super) framing: Framing,
+    /// The session that this one is a copy of, until one of them is given up.
+    pub(super) origin: Option<Resume>,
+    /// Dropping does nothing.
+    pub(super) done: bool,
+}
+
+impl Opening {
+    /// Gives the session its connection once the handshake is through. It is greeted, and read from now on.
+    pub(in crate::worker) fn attach(mut self, stream: TcpStream, early: &[u8], greeting: &Greeting) {
+        let (hub, at) = (self.hub.clone(), self.at);
+        self.done = true;
+        let mut state = hub.lock();
+        let origin = self.origin.take();
+        let Some(session) = state.sessions.get_mut(at) else {
+            let close = Close::Restarting;
+            let last = match self.framing {
+                Framing::Events(body) => body.end(&client::close(close, None)),
+                _ => frame::close(close.code(), close.slug()).into(),
+            };
+            origin.into_iter().for_each(|origin| state.give_up(&origin, false));
+            tokio::spawn(Box::pin(Closing::new(stream, last).send()));
+            return;
+        };
+        session.link = Link::Wire(Wire::new(stream));
+        origin.into_iter().for_each(|origin| state.sessions.set_origin(at, origin));
+        state.attached(at, greeting);
+        state.flush(at);
+        state.settle_when_heard(at);
+        state.input(at, &mut early.to_vec());
+        state.settle();
+        drop(state);
+        tokio::spawn(super::inbound::drive(hub, at));
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut state = self.hub.lock();
+        state.requests.opens.remove(&self.id);
+        // Not `Lost`: nobody knows the token.
+        state.end(self.at, Close::Done);
+        if let Some(origin) = &self.origin {
+            state.give_up(origin, false);
+        }
+    }
+}
+
+impl State {
+    /// Makes a new session, or one that comes from elsewhere, and announces it to the master.
+    pub(super) fn open(&mut self, request: Request, parcel: Option<&Parcel>) -> SessionRef {
+        let polls = request.framing == Framing::Poll;
+        let replays = request.endpoint == Endpoint::Ws && (polls || self.resumes());
+        let replay = replays.then(|| Replay::new(crate::os::process::secret()));
+        let at = self.sessions.insert(Session::new(request, parcel, replay, clock::mono()));
+        if let Some(session) = self.sessions.get(at) {
+            self.tell(&ToMaster::Open(session.announcement()));
+        }
+        self.note();
+        at
+    }
+
+    /// Tells the master all sessions.
+    pub(in crate::worker) fn roster(&self) {
+        let all = self.sessions.present().map(|(_, session)| session.announcement()).collect();
+        self.tell(&ToMaster::Roster(all));
+    }
+
+    /// Greets a session, which can be reached from now on.
+    pub(super) fn attached(&mut self, at: SessionRef, greeting: &Greeting) {
+        self.counters.opened += 1;
+        let (now, heartbeat) = (clock::mono(), &self.config.heartbeat);
+        let Some(session) = self.sessions.get(at) else { return };
+        let (id, user) = (session.id(), session.user());
+        tracing::debug!(event = "session-opened", worker = self.me.slot, session = %id, %user, resumed = greeting.resumed);
+        match (&session.link, session.framing) {
+            (Link::Wire(wire), Framing::Events(_)) => {
+                // A comment goes out each interval, so a lost client is found as soon as a silent WebSocket is.
+                wire.lose_after(heartbeat.timeout.saturating_sub(heartbeat.interval));
+                self.timers.watch(at, now.after(heartbeat.interval));
+            }
+            (Link::Wire(_), _) => self.timers.watch(at, now.after(heartbeat.interval)),
+            _ => {}
+        }
+        self.service(at).greet(self, at, greeting);
+        if let Some(session) = self.sessions.get_mut(at) {
+            session.last_in = now;
+        }
+    }
+}
