@@ -58,7 +58,10 @@ impl Child {
             // Its exit follows: nobody is left to miss the message.
             LinkError::Closed | LinkError::Io(_) => return Err(Lost::Gone),
             LinkError::Full => (Drop::Full, Lost::Full),
-            LinkError::Garbage(_) | LinkError::Oversized(_) => (Drop::Unfit, Lost::Gone),
+            LinkError::Garbage(_)
+            | LinkError::Oversized(_)
+            | LinkError::TooManyDescriptors(_)
+            | LinkError::MissingDescriptors { .. } => (Drop::Unfit, Lost::Gone),
         };
         self.drops.count += 1;
         if let Some(hushed) = self.drops.log.change(drop, now) {
@@ -135,8 +138,8 @@ impl Children {
     }
 }
 
-/// What is said. A message that a link does not take is counted and logged here: where the answer is not used, nothing
-/// else can be done.
+/// What is said. A message that a link does not take is counted and logged here: where the answer is not used,
+/// nothing else can be done.
 impl Children {
     /// Says something to one of them.
     pub(super) fn tell<M: Serialize>(&mut self, to: Generation, message: &M) -> Result<(), Lost> {

@@ -22,9 +22,9 @@ use tokio::sync::mpsc;
 /// How long a dead child's last words may take to be heard.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// All that the master knows. Each part decides for itself and keeps its fields to itself; the master carries what one
-/// part has decided to the others, to the children and to systemd. Adding a part: `put_in_force` in `reload.rs` must say
-/// what it does with another configuration.
+/// All that the master knows. Each part decides for itself and keeps its fields to itself; the master carries what
+/// one part has decided to the others, to the children and to systemd. Adding a part: `put_in_force` in `reload.rs`
+/// must say what it does with another configuration.
 pub(super) struct Master {
     /// The configuration in force and its sockets; reloads.
     pub(super) in_force: InForce,
@@ -128,8 +128,8 @@ impl Master {
         }
     }
 
-    /// Says once that the daemon serves, when every worker that will be there is there: to systemd, and to whoever reads
-    /// the log.
+    /// Says once that the daemon serves, when every worker that will be there is there: to systemd, and to whoever
+    /// reads the log.
     pub(super) fn tell_when_all_ready(&mut self) {
         let rows = self.fleet.rows();
         let mut workers = rows.iter().filter(|row| row.role.worker().is_some()).peekable();

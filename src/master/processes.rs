@@ -224,9 +224,9 @@ impl Master {
         }
     }
 
-    /// Takes the counts of slots where nobody accepts from the board: of the dead, the drained and the retired. A worker
-    /// would wait for them to take a connection that they never take. Also once a second, since a worker may write once
-    /// more before it hears that it is drained.
+    /// Takes the counts of slots where nobody accepts from the board: of the dead, the drained and the retired. A
+    /// worker would wait for them to take a connection that they never take. Also once a second, since a worker may
+    /// write once more before it hears that it is drained.
     pub(super) fn clear_board(&self) {
         let stale = self.board.counts().into_iter().filter(|(slot, _)| !self.fleet.accepts(*slot));
         stale.for_each(|(slot, _)| self.board.set(slot, None));

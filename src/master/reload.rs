@@ -1,4 +1,5 @@
-//! How a reload goes. The files are read and checked whole away from the loop; a faulty configuration changes nothing.
+//! How a reload goes. The files are read and checked whole away from the loop; a faulty configuration changes
+//! nothing.
 
 use super::core::Master;
 use super::in_force::{Candidate, Next};

@@ -1,7 +1,7 @@
 //! Reloads: who asked for one, the one on trial, and what became of the last. Pure.
 //!
-//! A configuration that needs new processes is a *candidate*: on trial until the first process that was born with it is
-//! ready, and withdrawn when none gets ready. Whoever asks during a trial waits for the next reading of the files.
+//! A configuration that needs new processes is a *candidate*: on trial until the first process that was born with it
+//! is ready, and withdrawn when none gets ready. Whoever asks during a trial waits for the next reading of the files.
 
 use crate::protocol::cluster::Generation;
 use serde::Serialize;

@@ -1,5 +1,5 @@
-//! What the master tells of the cluster: statistics, metrics, lists, the status line. All numbers of one answer are of
-//! one moment.
+//! What the master tells of the cluster: statistics, metrics, lists, the status line. All numbers of one answer are
+//! of one moment.
 
 use super::core::Master;
 use crate::model::Mono;

@@ -1,8 +1,8 @@
 //! The life of the daemon as systemd sees it. Pure: events and the moment in, what is to be said out.
 //!
-//! `READY=1` is said once when the daemon serves, and once at the end of reloads that were announced; nothing of either
-//! while it starts (systemd would take it for the end of the start) and nothing after `STOPPING=1` (`sd_notify(3)`;
-//! `Type=notify-reload` waits for `RELOADING=1` with a moment after its signal, then for `READY=1`).
+//! `READY=1` is said once when the daemon serves, and once at the end of reloads that were announced; nothing of
+//! either while it starts (systemd would take it for the end of the start) and nothing after `STOPPING=1`
+//! (`sd_notify(3)`; `Type=notify-reload` waits for `RELOADING=1` with a moment after its signal, then for `READY=1`).
 
 use crate::model::{Mono, Wall};
 use crate::os::notify::Notice;
@@ -98,9 +98,9 @@ impl Service {
         Some(Notice::Status(text))
     }
 
-    /// The watchdog is fed unless the daemon serves and has not heard a word of any worker for `limit`: then it is of no
-    /// use, however alive its loop, and systemd may start it anew. While it starts or stops, systemd's other limits
-    /// count.
+    /// The watchdog is fed unless the daemon serves and has not heard a word of any worker for `limit`: then it is of
+    /// no use, however alive its loop, and systemd may start it anew. While it starts or stops, systemd's other
+    /// limits count.
     pub(super) fn watchdog(&self, limit: Duration, now: Mono) -> Option<Notice> {
         let serves = matches!(self.phase, Phase::Ready { .. });
         (!serves || now.since(self.heard) <= limit).then_some(Notice::Watchdog)

@@ -1,23 +1,23 @@
-//! A page that all workers share: how many connections each of them holds at this moment. A memory file that is read
-//! and written like any other, which costs a system call of a third of a microsecond and no unsafe code.
+//! A page that all workers share: the count of connections of each worker at this moment. A memory file, read and
+//! written like any other file, which costs a system call of a third of a microsecond and no unsafe code.
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{pread, pwrite};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Most places on it.
+/// Count of cells: one for each possible slot, and 0.
 pub const PLACES: usize = 257;
 const CELL: usize = size_of::<u32>();
-/// In the cell of a place where nobody accepts.
+/// Content of the cell of a slot where nobody accepts.
 const NOBODY: u32 = 0;
 
-/// See the module.
+/// The page.
 #[derive(Debug)]
 pub struct Board(OwnedFd);
 
 impl Board {
-    /// An empty one.
+    /// Creates an empty page.
     ///
     /// # Errors
     /// As `memfd_create(2)`.
@@ -27,7 +27,7 @@ impl Board {
         Ok(Self(file))
     }
 
-    /// The one that another process made.
+    /// Opens the page that another process made.
     #[must_use]
     pub fn from_descriptor(file: OwnedFd) -> Self {
         Self(file)
@@ -39,17 +39,17 @@ impl Board {
         self.0.as_fd()
     }
 
-    /// Writes how many connections a place holds; `None`: nobody accepts there.
+    /// Writes the count of a slot; `None`: nobody accepts there.
     pub fn set(&self, place: u16, count: Option<u32>) {
         let cell = count.map_or(NOBODY, |count| count.saturating_add(1)).to_le_bytes();
         let at = usize::from(place) * CELL;
         if at < PLACES * CELL {
-            // A memory file takes four bytes whole; if ever not, evenness suffers and nothing else.
+            // A memory file takes four bytes at once. If that ever failed, only evenness would suffer.
             let _ = pwrite(&self.0, &cell, at as u64);
         }
     }
 
-    /// Reads all places where somebody accepts.
+    /// Reads the counts of all slots where somebody accepts.
     #[must_use]
     pub fn counts(&self) -> Vec<(u16, u32)> {
         let mut bytes = [0; PLACES * CELL];

@@ -1,5 +1,4 @@
-//! What the master tells systemd. All of it does nothing where there is no `NOTIFY_SOCKET`, and a systemd that does
-//! not listen is no reason to do anything but go on.
+//! Messages to systemd. Without `NOTIFY_SOCKET`, and when systemd does not listen, nothing happens.
 
 use super::descriptors;
 use sd_notify::NotifyState;
@@ -11,10 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream as StdUnixStream};
 use std::time::Duration;
 
-/// The longest that systemd may take to do what it was told.
+/// The longest wait for systemd.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What systemd is told about the daemon's state.
+/// A message about the daemon's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The daemon serves; also the end of [`Notice::Reloading`].
@@ -25,7 +24,7 @@ pub enum Notice {
     Stopping(Duration),
     /// One line for `systemctl status`.
     Status(String),
-    /// A sign of life. Only from the loop whose life it is a sign of.
+    /// A sign of life of the master's loop. Only that loop may send it.
     Watchdog,
 }
 
@@ -34,13 +33,13 @@ pub enum Notice {
 pub struct Notifier;
 
 impl Notifier {
-    /// Finds the line in the environment each time it is used, if there is one.
+    /// Reads the environment at each use.
     #[must_use]
     pub fn new() -> Self {
         Self
     }
 
-    /// Tells about the daemon's state.
+    /// Sends a message about the daemon's state.
     pub fn tell(&self, notice: &Notice) {
         match notice {
             Notice::Ready => tell(&[NotifyState::Ready]),
@@ -59,7 +58,7 @@ impl Notifier {
     }
 
     /// Leaves a copy of a descriptor with systemd, which passes it to the next process of this service, however this
-    /// one ends; `false`: nobody took it. Names have no colon.
+    /// one ends. False: nobody took the copy. Names have no colon.
     pub fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) -> bool {
         let message = format!("FDSTORE=1\nFDNAME={name}\n");
         let sent = tell_with(&message, descriptor);
@@ -69,23 +68,23 @@ impl Notifier {
         })
     }
 
-    /// Takes back what was kept by that name.
+    /// Tells systemd to close the copies of that name.
     pub fn forget(&self, name: &str) {
         tell(&[NotifyState::Custom(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))]);
     }
 
-    /// How often [`Notice::Watchdog`] is to be told: half of what systemd allows. `None`: nobody watches.
+    /// The period of [`Notice::Watchdog`]: half of what systemd allows. `None`: nobody watches.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|limit| limit / 2)
     }
-    /// Waits until systemd has done all that it was told; not for ever.
+    /// Waits until systemd has handled all earlier messages, 5 s at most.
     pub fn barrier(&self) {
         let waited = StdUnixStream::pair().and_then(|(mut ours, theirs)| {
             ours.set_read_timeout(Some(PATIENCE))?;
             let sent = tell_with("BARRIER=1", theirs.as_fd())?;
             drop(theirs);
-            // systemd closes its copy when it comes to it.
+            // systemd closes its copy after all earlier messages.
             if sent { ours.read(&mut [0]) } else { Ok(0) }
         });
         if let Err(error) = waited {
@@ -114,18 +113,18 @@ fn tell_with(message: &str, descriptor: BorrowedFd<'_>) -> io::Result<bool> {
 /// A listening socket that systemd passed, and its `FileDescriptorName=`.
 pub type Passed = (String, TcpListener);
 
-/// The TCP listening sockets that systemd passed (`LISTEN_FDS`), those whose name is `wanted`; others are left alone.
-/// To be called once, before there are threads: it takes the variables away.
+/// Takes the TCP listening sockets that systemd passed (`LISTEN_FDS`) under a `wanted` name; others are left alone.
+/// Call it once, before there are threads: it removes the variables.
 ///
 /// # Errors
-/// One of these is no listening TCP socket.
+/// A wanted descriptor is no listening TCP socket.
 pub fn passed_sockets(wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Passed>> {
-    // Names alone may be left over from a parent: only the numbers say whether they are meant for this process.
+    // Names alone may be left over from a parent: only LISTEN_PID says whether they are meant for this process.
     if sd_notify::listen_fds()?.len() == 0 {
         return Ok(Vec::new());
     }
     let all: Vec<_> = sd_notify::listen_fds_with_names()?.map(|(_, name)| name).collect();
-    // Owns them without unsafe code of ours.
+    // `listenfd` takes ownership, so that no unsafe code is needed here.
     let mut descriptors = listenfd::ListenFd::from_env();
     let mut passed = Vec::new();
     for (at, name) in all.into_iter().enumerate().filter(|(_, name)| wanted(name)) {
@@ -141,7 +140,7 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
-    /// Not a test but the process that the one below starts: the environment is its.
+    /// The process that the test below starts with an environment of its own.
     #[test]
     #[ignore = "the child of another test"]
     fn act_as_daemon() {

@@ -18,10 +18,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The states that a worker can be in: all are told, also those that none is in.
+/// All states of a worker; each has a sample, if 0.
 const STATES: [&str; 5] = ["starting", "ready", "draining", "backoff", "failed"];
 
-/// What the metrics are made of.
+/// Values of the metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics<'a> {
     /// Version of the program.
@@ -30,13 +30,13 @@ pub struct Metrics<'a> {
     pub uptime: Duration,
     /// The workers' rows of the statistics.
     pub workers: &'a [WorkerRow],
-    /// The feeder's.
+    /// The row of the feeder.
     pub feeder: FeederRow,
     /// The totals of the statistics.
     pub totals: Totals,
-    /// What all processes have counted.
+    /// Counters of all processes.
     pub ledger: &'a Ledger,
-    /// What the master itself has used.
+    /// CPU and memory of the master.
     pub master: Usage,
     /// The chat rooms.
     pub rooms: RoomGauges,
@@ -46,33 +46,33 @@ pub struct Metrics<'a> {
     pub revision: u64,
     /// Whether the last reload was taken; true when there was none.
     pub reload_taken: bool,
-    /// Messages that the links to processes of a role did not take. A role that is not there lost none.
+    /// Messages that the links to processes of a role did not take; none for a role that is missing.
     pub dropped: BTreeMap<Role, u64>,
 }
 
-/// Chat rooms, and what is kept of them.
+/// Chat rooms and their histories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomGauges {
     /// Rooms.
     pub rooms: usize,
-    /// Messages that are kept.
+    /// Kept messages.
     pub messages: usize,
-    /// Their bytes.
+    /// Bytes of kept messages.
     pub bytes: usize,
 }
 
 /// The price of one symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PriceGauge<'a> {
-    /// Which.
+    /// Name.
     pub symbol: &'a str,
-    /// Its age, where there is one that is not refused.
+    /// Age; `None` without a price.
     pub age: Option<Duration>,
-    /// Whether it is stale.
+    /// Whether the price is stale or missing.
     pub stale: bool,
 }
 
-/// One value. What a family holds are values of one kind.
+/// One value. All values of a family are of one kind.
 #[derive(Clone, Copy, Debug)]
 enum Value {
     Count(u64),
@@ -137,7 +137,7 @@ impl Value {
     }
 }
 
-/// The families, as they are gathered.
+/// Families gathered so far.
 #[derive(Debug, Default)]
 struct Gathered(Vec<Family>);
 
@@ -176,7 +176,7 @@ fn process(role: Role) -> String {
 }
 
 impl Metrics<'_> {
-    /// The text, to be sent as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    /// Writes the text of the type `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     #[must_use]
     pub fn text(&self) -> String {
         let roles: Vec<_> = self.ledger.roles().map(|role| (role, self.ledger.of(role))).collect();
@@ -190,7 +190,7 @@ impl Metrics<'_> {
         let scrape = Scrape { version: self.version.to_owned(), families: gathered.0 };
         registry.register_collector(Box::new(scrape));
         let mut out = String::with_capacity(8 << 10);
-        // Writing into a string does not fail.
+        // Writing into a string never fails.
         let _ = text::encode(&mut out, &registry);
         out
     }
@@ -260,7 +260,7 @@ impl Metrics<'_> {
     }
 }
 
-/// What goes through each worker.
+/// Messages and connections of each worker.
 fn traffic(to: &mut Gathered, roles: &[(Role, Counters)]) {
     let of = |field: fn(&Counters) -> Value| {
         roles.iter().filter_map(move |(role, counters)| Some((role.worker()?, field(counters))))
@@ -276,7 +276,7 @@ fn traffic(to: &mut Gathered, roles: &[(Role, Counters)]) {
     to.many("connections", "Open connections of any kind.", "worker", of(|c| gauge(c.connections)));
 }
 
-/// What happened in all workers together.
+/// Events of all workers together.
 fn events(to: &mut Gathered, total: &Counters) {
     let counts = |of: &BTreeMap<u16, u64>| -> Vec<_> {
         of.iter().map(|(key, n)| (key.to_string(), Value::Count(*n))).collect()

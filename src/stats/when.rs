@@ -1,30 +1,30 @@
 //! When the `stats` message goes out.
 //!
-//! Within a second of a change, at most one in `stats.interval`, none while nothing changes. Where more than
-//! [`FREE`] sessions watch, it also waits until they have been sent nine other messages for each that it will send:
-//! so statistics are at most a tenth of what is delivered. A cluster that sends little else (a quiet feed) still
-//! tells of its changes after [`LONGEST`]. At most `FREE` watchers cost nothing worth a wait.
+//! Within a second of a change, at most one in `stats.interval`, none while nothing changes. Where more than [`FREE`]
+//! sessions watch, the message also waits until nine other messages per watcher were delivered, so that statistics
+//! are at most a tenth of all deliveries. A cluster that sends little else (a quiet feed) still tells its changes
+//! after [`LONGEST`].
 
 use crate::model::Mono;
 use std::time::Duration;
 
-/// So many watchers never make it wait.
+/// Up to so many watchers cause no wait.
 const FREE: u64 = 100;
 /// A change waits no longer than this, or than `stats.interval` where that is more.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Time between two looks while nothing has changed: what changes together goes out together.
+/// Time between two looks while nothing has changed, so that simultaneous changes go out together.
 const LOOK: Duration = Duration::from_millis(100);
-/// Other deliveries that must have been made for each one of statistics.
+/// Other deliveries that must precede each delivery of statistics.
 const OTHERS: u64 = 9;
 
-/// What statistics cost and what else is delivered, in the whole cluster, since the daemon's start.
+/// Deliveries in the whole cluster since the daemon's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Sessions that would get the message now.
     pub watchers: u64,
     /// Messages to clients.
     pub deliveries: u64,
-    /// Of those, statistics.
+    /// Statistics among them.
     pub statistics: u64,
 }
 
@@ -34,41 +34,40 @@ impl Load {
     }
 }
 
-/// The decision.
+/// Decides when the message goes out.
 #[derive(Debug)]
 pub struct When {
     interval: Duration,
-    /// The last message: when, of what, and the other deliveries until then.
+    /// The last message: its moment, its mark, and the other deliveries until then.
     sent: Option<(Mono, u64, u64)>,
-    /// Not to be looked before.
+    /// The earliest moment of the next look.
     next: Mono,
     /// Something may have changed since the last look.
     stirred: bool,
 }
 
 impl When {
-    /// Before the first message. `interval` is `stats.interval`.
+    /// Nothing was sent yet. `interval` is `stats.interval`.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
         Self { interval, sent: None, next: Mono(0), stirred: true }
     }
 
-    /// Another `stats.interval`.
+    /// Follows another `stats.interval`.
     pub fn configure(&mut self, interval: Duration) {
         self.interval = interval;
         self.next = Mono(0);
         self.stirred = true;
     }
 
-    /// Whether to look now at what there is. To be asked whenever something happened; the answer is rarely yes.
+    /// Whether to look now. Ask whenever something happened; the answer is rarely yes.
     pub fn looks(&mut self, now: Mono) -> bool {
         let looks = now >= self.next;
         self.stirred |= !looks;
         looks
     }
 
-    /// Whether the message goes out now. To be asked where [`When::looks`] said yes, with the [`super::mark`] of what
-    /// there is, and the load.
+    /// Whether the message goes out now. Ask only if [`When::looks`] said yes.
     pub fn sends(&mut self, now: Mono, mark: u64, load: Load) -> bool {
         let changed = self.sent.is_none_or(|(_, sent, _)| sent != mark);
         if changed && self.may(now, load) {
@@ -78,12 +77,12 @@ impl When {
             return true;
         }
         self.next = now.after(LOOK);
-        // What has changed already is looked at again though nothing more happens.
+        // A change that waits needs another look, even if nothing more happens.
         self.stirred = changed;
         false
     }
 
-    /// When to look again though nothing happens; the end of time while there is no need.
+    /// The next look if nothing happens; the end of time if none is needed.
     #[must_use]
     pub fn next(&self, now: Mono) -> Mono {
         if self.stirred { self.next.max(now) } else { Mono(u64::MAX) }

@@ -1,7 +1,7 @@
 //! Children: started, watched, restarted, replaced.
 //!
-//! [`Fleet`] decides and touches nothing; [`spawn`] starts processes; the master's loop carries events to the one
-//! and actions to the other.
+//! [`Fleet`] decides and touches nothing, [`spawn`] starts processes, and the master's loop carries events to the
+//! first and orders to the second.
 
 mod action;
 mod child;

@@ -23,8 +23,8 @@ impl Lines {
         }
     }
 
-    /// Keeps a line and gives it back. `None`: no stream carries it, these are last words of a reader that nobody wants
-    /// any more.
+    /// Keeps a line and gives it back. `None`: no stream carries it, these are last words of a reader that nobody
+    /// wants any more.
     pub(super) fn take(&mut self, of: &str, text: Box<str>, mark: Option<Mark>) -> Option<&str> {
         let (text, _) = self.0.get_mut(of)?.insert((text, mark));
         Some(text)

@@ -34,8 +34,8 @@ pub(super) struct Feed {
     config: PriceConfig,
     /// One entry for each configured symbol.
     pairs: BTreeMap<Symbol, Pair>,
-    /// The greatest number given so far. A symbol that is configured anew begins there: it may have been served before,
-    /// and the wall clock may have been set back since.
+    /// The greatest number given so far. A symbol that is configured anew begins there: it may have been served
+    /// before, and the wall clock may have been set back since.
     newest: u64,
     /// Whether a real price has ever been served. The feeder is told: no made-up price follows.
     real_before: bool,
@@ -184,8 +184,8 @@ impl Feed {
         self.config.symbols.iter().map(gauge).collect()
     }
 
-    /// `GET /api/v1/sources` and `ctl sources`: for each source its name, state, pair, last price, age, error, numbers,
-    /// and its part in the default symbol's price.
+    /// `GET /api/v1/sources` and `ctl sources`: for each source its name, state, pair, last price, age, error,
+    /// numbers, and its part in the default symbol's price.
     pub(super) fn sources_json(&self, now: Boot) -> Value {
         sources::json(&self.config, self.refused.get(&self.config.symbol), &self.sources, now)
     }
