@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::log;
 use crate::os::process::usage;
 use crate::programs::guard_programs;
-use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION};
+use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION, send_beats};
 use crate::protocol::link::{LinkReceiver, LinkSender, attach};
 use crate::providers::{Http, Proxies};
 use std::io;
@@ -131,13 +131,9 @@ impl Desk {
 }
 
 async fn beat(sender: LinkSender) {
-    let mut every = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        every.tick().await;
+    let beat = || {
         let usage = usage();
-        let counters = Counters { cpu_us: usage.cpu_us, rss: usage.rss, ..Counters::default() };
-        if sender.send(&FromFeeder::Beat(Box::new(counters))).is_err() {
-            return;
-        }
-    }
+        FromFeeder::Beat(Box::new(Counters { cpu_us: usage.cpu_us, rss: usage.rss, ..Counters::default() }))
+    };
+    send_beats(&sender, beat).await;
 }

@@ -18,6 +18,9 @@ pub(super) enum Command {
         /// Whose.
         #[serde(default)]
         user: Option<String>,
+        /// Begin of the page that the master is asked for.
+        #[serde(skip)]
+        from: u32,
     },
     /// Price sources.
     Sources,

@@ -12,7 +12,7 @@ use super::service::Service;
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::os::clock;
-use crate::os::notify::{Notice, Notifier};
+use crate::os::notify::{Notification, Notifier};
 use crate::protocol::cluster::{Port, ToWorker};
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, State};
@@ -56,7 +56,7 @@ pub(super) struct Master {
 
 impl Master {
     /// Tells systemd.
-    pub(super) fn notify(&self, notice: Option<Notice>) {
+    pub(super) fn notify(&self, notice: Option<Notification>) {
         if let Some(notice) = notice {
             self.notifier.tell(&notice);
         }

@@ -1,6 +1,7 @@
 //! What the children say, and what follows from it.
 
 use super::core::Master;
+use super::directory;
 use super::feed::News;
 use super::router::{Order, Publication};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
@@ -63,13 +64,16 @@ impl Master {
             }
             ToMaster::Ask { request, question } => self.answer(from, request, &question),
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
-            ToMaster::Roster(all) => {
-                tracing::warn!(event = "directory-resynchronised", generation = from, sessions = all.len());
-                self.directory.roster(from, &all);
+            ToMaster::Roster(page) => {
+                self.directory.roster(from, &page);
+                if page.last {
+                    let sessions = self.directory.counts(from).0;
+                    tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
+                }
             }
             ToMaster::Hello(hello) => self.hello(from, hello.version),
             ToMaster::Ready => self.ready(from),
-            ToMaster::Relay { to, peer } => self.relay(from, to, peer),
+            ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
@@ -159,7 +163,12 @@ impl Master {
             Question::Stats => self.stats_json(),
             Question::Metrics => self.metrics_text(),
             Question::Sources => self.feed.sources_json(clock::boot()).to_string(),
-            Question::Sessions(user) => self.sessions_json(*user),
+            Question::Sessions { user, from: begin } => {
+                let (text, next) = self.directory.page(*user, *begin, directory::PAGE);
+                let answer = Answer::Page { text: &text, next };
+                let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
+                return;
+            }
             Question::Admission(endpoint, user, address) => {
                 let verdict = self.directory.admission(
                     (*endpoint, user, *address),

@@ -7,26 +7,26 @@ use super::router::Publication;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client;
-use crate::protocol::cluster::{Generation, NO_RECEIPT, Step, ToWorker};
-use crate::protocol::peer::Peer;
+use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, ToWorker};
 
 /// So many users are named.
 const NAMED: usize = 50;
 
 impl Master {
-    /// From one worker to another. Where there is no other, the one is told.
-    pub(super) fn relay(&mut self, from: Generation, to: Generation, peer: Peer) {
-        let takes = if let Peer::Take { request, .. } = &peer { Some(*request) } else { None };
-        let unheard = peer.unheard();
-        if self.children.is_worker(to) && self.children.tell(to, &ToWorker::Relay { from, peer }).is_ok() {
+    /// Passes a message on from one worker to another, unread.
+    pub(super) fn relay(&mut self, from: Generation, to: Generation, notice: Notice, payload: &[u8]) {
+        let children = &mut self.children;
+        let passed =
+            children.is_worker(to) && children.tell(to, &ToWorker::Relayed { from, payload }).is_ok();
+        let _ = match notice {
             // Both hear it between the same two publications: what the one has heard until now, the other hears from
             // now on.
-            if let Some(request) = takes {
-                let _ = self.children.tell(from, &ToWorker::Taking { request });
+            Notice::Passed(request) if passed => children.tell(from, &ToWorker::Taking { request }),
+            Notice::Passed(request) | Notice::Unheard(request) if !passed => {
+                children.tell(from, &ToWorker::Unheard { request })
             }
-        } else if let Some(peer) = unheard {
-            let _ = self.children.tell(from, &ToWorker::Relay { from: to, peer });
-        }
+            Notice::None | Notice::Passed(_) | Notice::Unheard(_) => Ok(()),
+        };
     }
 
     /// A worker has ended: no other waits for it any more, and none of its sessions is in a room.

@@ -130,15 +130,6 @@ impl Master {
         .text()
     }
 
-    /// `GET /api/v1/sessions`, of one user or all.
-    pub(super) fn sessions_json(&self, user: Option<&str>) -> String {
-        let all: Vec<_> = match user {
-            Some(user) => self.directory.sessions_of(user).collect(),
-            None => self.directory.all_sessions().collect(),
-        };
-        serde_json::to_string(&all).unwrap_or_else(|_| "[]".to_owned())
-    }
-
     /// `ctl status`.
     pub(super) fn status_json(&self) -> Value {
         let mut value: Value = serde_json::from_str(&self.stats_json()).unwrap_or_default();

@@ -5,7 +5,7 @@
 //! (`sd_notify(3)`; `Type=notify-reload` waits for `RELOADING=1` with a moment after its signal, then for `READY=1`).
 
 use crate::model::{Mono, Wall};
-use crate::os::notify::Notice;
+use crate::os::notify::Notification;
 use std::time::Duration;
 
 /// Where the daemon is in its life.
@@ -51,32 +51,32 @@ impl Service {
     }
 
     /// Every worker that will be there is there. Said again it is nothing new.
-    pub(super) fn all_ready(&mut self) -> Option<Notice> {
+    pub(super) fn all_ready(&mut self) -> Option<Notification> {
         if self.phase != Phase::Starting {
             return None;
         }
         self.phase = Phase::Ready { announced: false };
-        Some(Notice::Ready)
+        Some(Notification::Ready)
     }
 
     /// Somebody asks for a reload.
-    pub(super) fn reload_begins(&mut self) -> Option<Notice> {
+    pub(super) fn reload_begins(&mut self) -> Option<Notification> {
         let Phase::Ready { announced } = &mut self.phase else { return None };
         *announced = true;
         // Said again for each that asks: systemd waits for one that is younger than its own signal.
-        Some(Notice::Reloading)
+        Some(Notification::Reloading)
     }
 
     /// No reload that was asked for is under way any more.
-    pub(super) fn reloads_over(&mut self) -> Option<Notice> {
+    pub(super) fn reloads_over(&mut self) -> Option<Notification> {
         let Phase::Ready { announced } = &mut self.phase else { return None };
-        std::mem::take(announced).then_some(Notice::Ready)
+        std::mem::take(announced).then_some(Notification::Ready)
     }
 
     /// The end begins, and may take so long. Said again, systemd gives the time anew.
-    pub(super) fn stop(&mut self, within: Duration) -> Notice {
+    pub(super) fn stop(&mut self, within: Duration) -> Notification {
         self.phase = Phase::Stopping;
-        Notice::Stopping(within)
+        Notification::Stopping(within)
     }
 
     /// The loop is to end. The first reason counts.
@@ -90,20 +90,20 @@ impl Service {
     }
 
     /// The line for `systemctl status`, when it has changed.
-    pub(super) fn status(&mut self, text: String) -> Option<Notice> {
+    pub(super) fn status(&mut self, text: String) -> Option<Notification> {
         if text == self.status {
             return None;
         }
         self.status.clone_from(&text);
-        Some(Notice::Status(text))
+        Some(Notification::Status(text))
     }
 
     /// The watchdog is fed unless the daemon serves and has not heard a word of any worker for `limit`: then it is of
     /// no use, however alive its loop, and systemd may start it anew. While it starts or stops, systemd's other
     /// limits count.
-    pub(super) fn watchdog(&self, limit: Duration, now: Mono) -> Option<Notice> {
+    pub(super) fn watchdog(&self, limit: Duration, now: Mono) -> Option<Notification> {
         let serves = matches!(self.phase, Phase::Ready { .. });
-        (!serves || now.since(self.heard) <= limit).then_some(Notice::Watchdog)
+        (!serves || now.since(self.heard) <= limit).then_some(Notification::Watchdog)
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -168,11 +168,11 @@ mod tests {
     fn a_reload_during_the_start_is_not_its_end() {
         let mut service = service();
         assert_eq!((service.reload_begins(), service.reloads_over()), (None, None));
-        assert_eq!(service.all_ready(), Some(Notice::Ready));
+        assert_eq!(service.all_ready(), Some(Notification::Ready));
         assert_eq!((service.reloads_over(), service.all_ready()), (None, None));
         assert_eq!(
             (service.reload_begins(), service.reloads_over()),
-            (Some(Notice::Reloading), Some(Notice::Ready))
+            (Some(Notification::Reloading), Some(Notification::Ready))
         );
     }
 
@@ -181,7 +181,7 @@ mod tests {
         let mut service = service();
         let said: Vec<_> =
             ["a", "a", "b"].map(|text| service.status(text.into())).into_iter().flatten().collect();
-        assert_eq!(said, [Notice::Status("a".into()), Notice::Status("b".into())]);
+        assert_eq!(said, [Notification::Status("a".into()), Notification::Status("b".into())]);
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -213,13 +213,13 @@ mod tests {
                 };
                 heard = match (heard, said) {
                     (_, None) => heard,
-                    ("starting", Some(Notice::Ready)) => {
+                    ("starting", Some(Notification::Ready)) => {
                         prop_assert!(matches!(step, Step::AllReady));
                         "running"
                     }
-                    ("reloading", Some(Notice::Ready)) => "running",
-                    ("running" | "reloading", Some(Notice::Reloading)) => "reloading",
-                    (_, Some(Notice::Stopping(_))) => "stopping",
+                    ("reloading", Some(Notification::Ready)) => "running",
+                    ("running" | "reloading", Some(Notification::Reloading)) => "reloading",
+                    (_, Some(Notification::Stopping(_))) => "stopping",
                     (state, said) => panic!("{said:?} while {state}"),
                 };
                 if heard == "reloading" {

@@ -15,10 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A message about the daemon's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// The daemon serves; also the end of [`Notice::Reloading`].
+pub enum Notification {
+    /// The daemon serves; also the end of [`Notification::Reloading`].
     Ready,
-    /// A reload begins; [`Notice::Ready`] ends it, whether it went well or not.
+    /// A reload begins; [`Notification::Ready`] ends it, whether it went well or not.
     Reloading,
     /// A stop begins, and may take so long. (`TimeoutStopSec=` knows nothing of the configuration.)
     Stopping(Duration),
@@ -40,20 +40,20 @@ impl Notifier {
     }
 
     /// Sends a message about the daemon's state.
-    pub fn tell(&self, notice: &Notice) {
+    pub fn tell(&self, notice: &Notification) {
         match notice {
-            Notice::Ready => tell(&[NotifyState::Ready]),
+            Notification::Ready => tell(&[NotifyState::Ready]),
             // A line end would start another variable.
-            Notice::Status(text) => tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]),
-            Notice::Reloading => match NotifyState::monotonic_usec_now() {
+            Notification::Status(text) => tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]),
+            Notification::Reloading => match NotifyState::monotonic_usec_now() {
                 Ok(now) => tell(&[NotifyState::Reloading, now]),
                 Err(error) => tracing::debug!(%error, "no clock"),
             },
-            Notice::Stopping(within) => {
+            Notification::Stopping(within) => {
                 let within = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
                 tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within)]);
             }
-            Notice::Watchdog => tell(&[NotifyState::Watchdog]),
+            Notification::Watchdog => tell(&[NotifyState::Watchdog]),
         }
     }
 
@@ -73,7 +73,7 @@ impl Notifier {
         tell(&[NotifyState::Custom(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))]);
     }
 
-    /// The period of [`Notice::Watchdog`]: half of what systemd allows. `None`: nobody watches.
+    /// The period of [`Notification::Watchdog`]: half of what systemd allows. `None`: nobody watches.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|limit| limit / 2)
@@ -145,11 +145,11 @@ mod tests {
     #[ignore = "the child of another test"]
     fn act_as_daemon() {
         let notifier = Notifier::new();
-        notifier.tell(&Notice::Ready);
-        notifier.tell(&Notice::Status("two\nlines".to_owned()));
-        notifier.tell(&Notice::Reloading);
-        notifier.tell(&Notice::Watchdog);
-        notifier.tell(&Notice::Stopping(Duration::from_secs(15)));
+        notifier.tell(&Notification::Ready);
+        notifier.tell(&Notification::Status("two\nlines".to_owned()));
+        notifier.tell(&Notification::Reloading);
+        notifier.tell(&Notification::Watchdog);
+        notifier.tell(&Notification::Stopping(Duration::from_secs(15)));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(notifier.keep("kept/x", listener.as_fd()));
         notifier.forget("kept/x");
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn without_systemd_nothing_happens() {
-        Notifier::new().tell(&Notice::Ready);
+        Notifier::new().tell(&Notification::Ready);
         assert_eq!(Notifier::new().watchdog_interval(), None);
         assert!(!Notifier::new().keep("x", std::io::stdin().as_fd()));
         assert!(passed_sockets(|_| true).unwrap().is_empty());

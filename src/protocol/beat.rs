@@ -1,8 +1,14 @@
 //! What a process tells of itself each second: that it lives, what it counts, and which sessions it has.
 
+use super::link::{LinkError, LinkSender};
 use crate::model::SessionId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Time between two beats.
+pub const BEAT: Duration = Duration::from_secs(1);
 
 /// Counters of one process since its start, plain sums, and its gauges.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,4 +72,50 @@ pub fn digest(session: SessionId) -> u64 {
     let bytes = session.0.to_le_bytes();
     let half = |at: usize| bytes[at..at + 8].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
     half(0) ^ half(8).rotate_left(17)
+}
+
+/// Sends a beat each second until the link is closed. A full link costs the beats that it does not take: what waits in
+/// it is a sign of life as well.
+pub async fn send_beats<M: Serialize>(link: &LinkSender, mut beat: impl FnMut() -> M) {
+    let mut every = interval(BEAT);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        match link.send(&beat()) {
+            Ok(()) | Err(LinkError::Full) => {}
+            Err(error) => return tracing::warn!(%error, "the master hears no beat any more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::link::link;
+    use tokio::net::UnixStream;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_link_costs_beats_and_not_the_loop() {
+        let (left, right) = UnixStream::pair().unwrap();
+        let (sender, _, writer) = link(left);
+        let mut receiver = link(right).1;
+        let long = "x".repeat(30 << 20);
+        while sender.send(&long).is_ok() {}
+        let beats = tokio::spawn({
+            let sender = sender.clone();
+            async move { send_beats(&sender, || "beat").await }
+        });
+        tokio::time::sleep(BEAT * 10).await;
+        assert!(!beats.is_finished(), "the loop ended: a busy child would be killed for silence");
+        tokio::spawn(writer.run());
+        let mut last = String::new();
+        while last != "beat" {
+            let mut batch = receiver.receive().await.unwrap();
+            while let Some(message) = batch.next::<&str>() {
+                last = message.unwrap().to_owned();
+            }
+        }
+        drop(receiver);
+        beats.await.unwrap();
+    }
 }

@@ -4,13 +4,14 @@
 //! Enum variants are only ever added at the end, and [`VERSION`] grows when the meaning of one changes: an upgrade
 //! meets the previous version.
 
-pub use super::beat::{Beat, Counters, digest};
+pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
+pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
-pub use super::role::{Role, Slot};
+pub use super::relay::Notice;
+pub use super::role::{Generation, Hello, Role, Slot};
 
 use super::borrowed as serde_bytes_ref;
-use super::peer::Peer;
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,42 +21,8 @@ use std::time::Duration;
 /// Version of this language.
 pub const VERSION: u32 = 5;
 
-/// The number of a process. It grows with each start, whatever the role: a message that carries an old one is from the
-/// dead and matches nothing.
-pub type Generation = u32;
-
 /// The number of a request whose receipt nobody wants.
 pub const NO_RECEIPT: u64 = 0;
-
-/// The first message of a child.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
-    /// [`VERSION`].
-    pub version: u32,
-    /// Version of the program.
-    pub program: Box<str>,
-    /// Its process id.
-    pub pid: u32,
-}
-
-/// A session that wants to be, or is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Open<'a> {
-    /// Made by the worker.
-    pub session: SessionId,
-    /// Whose it is.
-    pub user: &'a str,
-    /// What the client calls its device.
-    pub device: Option<&'a str>,
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// How.
-    pub transport: Transport,
-    /// The client's address, IPv6 cut to its /64.
-    pub address: IpAddr,
-    /// When it began, for people: milliseconds since 1970.
-    pub since: i64,
-}
 
 /// A session that a message is not for: its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,23 +38,6 @@ pub struct Skip {
 #[must_use]
 pub fn client_name(user: &str, address: IpAddr, session: SessionId) -> String {
     if user == address.to_string() { session.to_string() } else { user.to_owned() }
-}
-
-/// What the master says to an [`Open`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verdict {
-    /// It is in the directory.
-    Accepted,
-    /// `limits.sessions`: the cluster is full.
-    Full,
-    /// `limits.sessions_per_user`.
-    UserLimit,
-    /// `limits.sessions_per_address`.
-    AddressLimit,
-    /// `limits.connects_per_address`; come back after so long.
-    ConnectRate(Duration),
-    /// `limits.connections_per_user`: streams.
-    StreamLimit,
 }
 
 /// What became of one order to deliver at one worker. All are counts of sessions.
@@ -130,8 +80,13 @@ pub enum Question<'a> {
     Stats,
     /// The metrics as Prometheus text.
     Metrics,
-    /// The sessions as a JSON array; of one user, or all.
-    Sessions(Option<&'a str>),
+    /// Sessions as JSON objects with commas between them, answered by an [`Answer::Page`].
+    Sessions {
+        /// Only those of this user.
+        user: Option<&'a str>,
+        /// Where the page begins: 0, or what the page before says.
+        from: u32,
+    },
     /// Disconnect a session (close code 4006).
     Kick(SessionId),
     /// Would a new session there, of that user from that address, be accepted now? The answer is a [`Verdict`] as JSON.
@@ -159,6 +114,13 @@ pub enum Answer<'a> {
     Done,
     /// There is no such thing.
     NotFound,
+    /// A part of a list.
+    Page {
+        /// Ready-made text.
+        text: &'a str,
+        /// Where the next page begins; `None`: this was the last.
+        next: Option<u32>,
+    },
 }
 
 /// From a worker to the master.
@@ -226,16 +188,20 @@ pub enum ToMaster<'a> {
         /// What it wants to know.
         question: Question<'a>,
     },
-    /// All its sessions: the answer to [`ToWorker::Resync`]. Nothing else of that worker is between the two.
-    Roster(Vec<Open<'a>>),
+    /// Some of its sessions. All pages together are the answer to [`ToWorker::Resync`]; nothing else of that worker is
+    /// between two of them.
+    Roster(RosterPage<'a>),
     /// No session is left after [`ToWorker::Drain`] or [`ToWorker::Stop`]; the process ends.
     Drained,
-    /// For another worker, see [`ToWorker::Relay`].
+    /// Passed on unread to another worker, as [`ToWorker::Relayed`].
     Relay {
-        /// Which process.
+        /// The process that it is for.
         to: Generation,
-        /// What.
-        peer: Peer,
+        /// What the sender is told of it.
+        notice: Notice,
+        /// A [`super::peer::Peer`] of the sender's.
+        #[serde(with = "serde_bytes_ref")]
+        payload: &'a [u8],
     },
     /// A session enters a chat room, answered by [`ToWorker::Entered`]; or another step of it there.
     Room {
@@ -371,17 +337,23 @@ pub enum ToWorker<'a> {
     Refused(BTreeMap<Symbol, String>),
     /// The newest candles of a symbol.
     Candles(Candles),
-    /// Another worker says.
-    Relay {
-        /// Which process.
+    /// A message of another worker.
+    Relayed {
+        /// The process that it is from.
         from: Generation,
-        /// What.
-        peer: Peer,
+        /// As in [`ToMaster::Relay`].
+        #[serde(with = "serde_bytes_ref")]
+        payload: &'a [u8],
     },
-    /// A [`Peer::Take`] of this worker is on its way: the one that it asks has heard of every publication before this
-    /// message, and of none after it.
+    /// The answer to [`Notice::Passed`]: that message is on its way. Its receiver has heard of every publication before
+    /// this one, and of none after it.
     Taking {
-        /// The number of the `Take`.
+        /// The sender's number for it.
+        request: u64,
+    },
+    /// There is no worker to pass a message on to.
+    Unheard {
+        /// The sender's number for it, of its [`Notice`].
         request: u64,
     },
     /// A process is no more: what it was asked stays unanswered.

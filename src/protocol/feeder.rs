@@ -1,6 +1,7 @@
 //! What feeder and master say to each other, a part of [`super::cluster`]'s language and under its rules.
 
-use super::cluster::{Counters, Generation, Hello};
+use super::beat::Counters;
+use super::role::{Generation, Hello};
 use crate::model::{Candles, Interval, Quote, Symbol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
 //! What is said on wires: to clients, and between the processes of the cluster.
 
+mod admission;
 mod beat;
 mod borrowed;
 pub mod client;
@@ -8,4 +9,5 @@ mod endpoint;
 mod feeder;
 pub mod link;
 pub mod peer;
+mod relay;
 mod role;

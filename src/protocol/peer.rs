@@ -1,8 +1,9 @@
-//! What workers say to each other. It goes over the master, which does not look into it: a worker knows another one only
-//! by the number of its process.
+//! What workers say to each other. The master passes it on as bytes that it does not decode ([`Peer::encode`]); a worker
+//! knows another one only by the number of its process.
 
+use super::admission::Verdict;
 use super::client::Resume;
-use super::cluster::Verdict;
+use super::relay::Notice;
 use crate::model::{Device, RequestId, SessionId, Symbol, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -129,17 +130,51 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// What the one that asks is told where there is nobody to ask.
+    /// The bytes that the master passes on unread.
+    ///
+    /// # Errors
+    /// None that its types could cause.
+    pub fn encode(&self) -> postcard::Result<Vec<u8>> {
+        postcard::to_allocvec(self)
+    }
+
+    /// Reads such bytes.
+    ///
+    /// # Errors
+    /// They are no such message.
+    pub fn decode(bytes: &[u8]) -> postcard::Result<Self> {
+        postcard::from_bytes(bytes)
+    }
+
+    /// What the master tells the sender: questions must not wait for a worker that is not there, and whoever takes a
+    /// session must know which publications are in it.
     #[must_use]
-    pub fn unheard(&self) -> Option<Self> {
+    pub fn notice(&self) -> Notice {
         match self {
-            Self::Take { request, .. } => Some(Self::Taken { request: *request, taken: Taken::Gap }),
-            Self::Poll { request, .. } => Some(Self::Polled { request: *request, polled: Polled::Gone }),
+            Self::Take { request, .. } => Notice::Passed(*request),
+            Self::Poll { request, .. } => Notice::Unheard(*request),
             Self::Taken { .. }
             | Self::PollGone { .. }
             | Self::Polled { .. }
             | Self::GiveUp { .. }
-            | Self::Revoke { .. } => None,
+            | Self::Revoke { .. } => Notice::None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::cluster::ToMaster;
+
+    #[test]
+    fn a_relayed_message_is_passed_on_as_bytes_of_the_message_that_it_came_in() {
+        let peer = Peer::Revoke { secret: 7 };
+        let relay = ToMaster::Relay { to: 3, notice: peer.notice(), payload: &peer.encode().unwrap() };
+        let bytes = postcard::to_allocvec(&relay).unwrap();
+        let Ok(ToMaster::Relay { payload, .. }) = postcard::from_bytes(&bytes) else { panic!("{bytes:?}") };
+        assert!(bytes.as_ptr_range().contains(&payload.as_ptr()), "not copied");
+        assert_eq!(Peer::decode(payload), Ok(peer));
+        assert!(Peer::decode(&[250]).is_err());
     }
 }

@@ -1,10 +1,14 @@
-//! What a child of the master is.
+//! What a child of the master is, and how it introduces itself.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A place for a worker: 1 to N, what people call "worker 3".
 pub type Slot = u16;
+
+/// The number of a process. It grows with each start, whatever the role: a message that carries an old one is from the
+/// dead and matches nothing.
+pub type Generation = u32;
 
 /// The part that a child process plays. A slot of a worker is taken by one process after another; so is the feeder's
 /// place.
@@ -49,4 +53,15 @@ impl fmt::Display for Role {
             Self::Worker(slot) => write!(f, "worker {slot}"),
         }
     }
+}
+
+/// The first message of a child.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`super::cluster::VERSION`].
+    pub version: u32,
+    /// Version of the program.
+    pub program: Box<str>,
+    /// Process id.
+    pub pid: u32,
 }

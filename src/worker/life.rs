@@ -9,7 +9,7 @@ use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{Hello, Port, ToMaster, ToWorker, VERSION};
+use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
 use std::fmt;
 use std::io;
@@ -21,8 +21,6 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Between two beats.
-const BEAT: Duration = Duration::from_secs(1);
 /// Opens that the master may leave unanswered before this worker stops accepting.
 const UNANSWERED: usize = 256;
 /// Steps in which many sessions are sent away.
@@ -179,15 +177,7 @@ async fn accept(hub: Hub, port: Port, listener: TcpListener, stop: CancellationT
 }
 
 async fn beat(hub: Hub, sender: LinkSender) {
-    let mut every = interval(BEAT);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        let beat = hub.lock().beat();
-        if sender.send(&ToMaster::Beat(Box::new(beat))).is_err() {
-            return;
-        }
-    }
+    send_beats(&sender, || ToMaster::Beat(Box::new(hub.lock().beat()))).await;
 }
 
 async fn tick(hub: Hub) {
@@ -256,8 +246,9 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
             ToWorker::ReopenLog => log::reopen(),
-            ToWorker::Relay { from, peer } => state.hear_peer(hub, from, peer),
+            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
             ToWorker::Taking { request } => state.taking(request),
+            ToWorker::Unheard { request } => state.unheard(request),
             ToWorker::PeerGone(peer) => state.peer_gone(peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),

@@ -1,15 +1,14 @@
-//! The admin routes: a message to a channel, sessions, metrics.
+//! The admin routes: a message to a channel, the end of a session, metrics.
 
 use super::{body, refuse};
-use crate::model::{SessionId, UserId};
+use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client::{self, Problem};
 use crate::protocol::cluster::{Question, ToMaster};
-use crate::worker::hub::{Hub, Lost};
+use crate::worker::hub::{Hub, Lost, Reply};
 use crate::ws::frame;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -80,6 +79,11 @@ async fn answered<T>(
 
 /// Asks the master; `None`: there is no such thing.
 pub(super) async fn ask(hub: &Hub, question: &Question<'_>) -> Result<Option<String>, Problem> {
+    Ok(reply(hub, question).await?.map(|reply| reply.text))
+}
+
+/// Asks for what may be a page of a list.
+pub(super) async fn reply(hub: &Hub, question: &Question<'_>) -> Result<Option<Reply>, Problem> {
     let (number, receiver, wait) = {
         let mut state = hub.lock();
         let (request, receiver) = state.requests.question();
@@ -88,29 +92,6 @@ pub(super) async fn ask(hub: &Hub, question: &Question<'_>) -> Result<Option<Str
         (request, receiver, state.config.quotes.timeout)
     };
     answered(hub, number, receiver, wait).await.map_err(|Lost| busy())
-}
-
-#[derive(Deserialize)]
-pub(super) struct Of {
-    user_id: Option<String>,
-}
-
-/// `GET /api/v1/sessions`
-pub(super) async fn sessions(State(hub): State<Hub>, query: Result<Query<Of>, QueryRejection>) -> Response {
-    let of = match query {
-        Ok(Query(of)) => of,
-        Err(why) => return refuse::query(&why),
-    };
-    let user = match of.user_id.as_deref().map(UserId::new).transpose() {
-        Ok(user) => user,
-        Err(error) => {
-            return refuse::with(&Problem::new(400, "invalid-user-id", format!("user_id {error}")));
-        }
-    };
-    match ask(&hub, &Question::Sessions(user.as_ref().map(UserId::as_str))).await {
-        Ok(text) => refuse::json(StatusCode::OK, text.unwrap_or_else(|| "[]".to_owned())),
-        Err(problem) => refuse::with(&problem),
-    }
 }
 
 /// `DELETE /api/v1/sessions/{session_id}`

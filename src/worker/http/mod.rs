@@ -13,6 +13,7 @@ mod poll;
 mod price;
 mod quotes;
 mod refuse;
+mod sessions;
 mod sources;
 mod streams;
 mod takeover;
@@ -81,7 +82,7 @@ fn public() -> Router<Hub> {
 fn admin_routes() -> Router<Hub> {
     Router::new()
         .route("/api/v1/channels/{name}/messages", post(admin::publish))
-        .route("/api/v1/sessions", get(admin::sessions))
+        .route("/api/v1/sessions", get(sessions::sessions))
         .route("/api/v1/sessions/{session_id}", delete(admin::disconnect))
         .route("/api/v1/stats", get(info::stats))
         .route("/metrics", get(admin::metrics))

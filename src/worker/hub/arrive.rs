@@ -112,7 +112,7 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
         let (hub, home) = (hub.clone(), resume.home);
         let asked = (request, resume);
         state.takes.insert(number, Taking { hub, home, asked, waiter, log: None, logged: 0 });
-        state.relay(home, question);
+        state.relay(home, &question);
         (number, answer)
     };
     let _question = Question(hub, number);
@@ -296,7 +296,10 @@ impl State {
     }
 
     /// Says something to another worker.
-    pub(super) fn relay(&self, to: Generation, peer: Peer) {
-        self.tell(&ToMaster::Relay { to, peer });
+    pub(super) fn relay(&self, to: Generation, peer: &Peer) {
+        match peer.encode() {
+            Ok(payload) => self.tell(&ToMaster::Relay { to, notice: peer.notice(), payload: &payload }),
+            Err(error) => tracing::error!(%error, "a message to another worker cannot be written"),
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use deliver::Push;
 pub(super) use opening::{Greeting, Opening};
 pub(super) use peers::poll_anywhere;
-pub(super) use requests::Lost;
+pub(super) use requests::{Lost, Reply};
 pub(super) use session::{Framing, Request as SessionRequest};
 pub(super) use timers::TICK;
 

@@ -6,7 +6,7 @@ use super::{Hub, State};
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client::{self, Close, Resume};
-use crate::protocol::cluster::{Endpoint, ToMaster};
+use crate::protocol::cluster::{Endpoint, RosterPage, ToMaster, roster_pages};
 use crate::protocol::peer::Parcel;
 use crate::session::Replay;
 use crate::transports::ws::{Closing, Wire};
@@ -109,8 +109,13 @@ impl State {
 
     /// Tells the master all sessions.
     pub(in crate::worker) fn roster(&self) {
-        let all = self.sessions.present().map(|(_, session)| session.announcement()).collect();
-        self.tell(&ToMaster::Roster(all));
+        let all = self.sessions.present().map(|(_, session)| session.announcement());
+        for page in roster_pages(all, RosterPage::SESSIONS) {
+            if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
+                // The next beat differs again, and the master asks again.
+                return tracing::warn!(event = "roster", %error, "the master did not hear all sessions");
+            }
+        }
     }
 
     /// Greets a session, which can be reached from now on.

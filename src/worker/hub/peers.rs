@@ -4,7 +4,7 @@
 use super::suspend::Given;
 use super::{Hub, Phase, State, poll};
 use crate::protocol::cluster::Generation;
-use crate::protocol::peer::{Peer, Poll, Polled};
+use crate::protocol::peer::{Peer, Poll, Polled, Taken};
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -25,7 +25,7 @@ impl Drop for Forwarded<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         if state.forwards.ours.remove(&self.2).is_some() {
-            state.relay(self.1, Peer::PollGone { request: self.2 });
+            state.relay(self.1, &Peer::PollGone { request: self.2 });
         }
     }
 }
@@ -49,7 +49,7 @@ impl Drop for Answering {
         let polled = std::mem::replace(&mut self.polled, Polled::Gone);
         let mut state = self.hub.lock();
         if state.forwards.theirs.remove(&(self.from, self.request)).is_some() {
-            state.relay(self.from, Peer::Polled { request: self.request, polled });
+            state.relay(self.from, &Peer::Polled { request: self.request, polled });
         }
     }
 }
@@ -73,7 +73,7 @@ async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
         let mut state = hub.lock();
         let request = state.requests.number();
         state.forwards.ours.insert(request, (home, sender));
-        state.relay(home, Peer::Poll { request, poll });
+        state.relay(home, &Peer::Poll { request, poll });
         request
     };
     let _forwarded = Forwarded(hub, home, request);
@@ -89,17 +89,24 @@ async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
 
 impl State {
     /// Hears another worker.
-    pub(in crate::worker) fn hear_peer(&mut self, hub: &Hub, from: Generation, peer: Peer) {
+    pub(in crate::worker) fn hear_peer(&mut self, hub: &Hub, from: Generation, payload: &[u8]) {
+        let peer = match Peer::decode(payload) {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::error!(event = "peer-garbage", generation = from, %error, "another worker makes no sense");
+                return;
+            }
+        };
         match peer {
             Peer::Take { request, resume, user, polls } => {
                 let taken = self.take(&resume, &user, Given { to: from, polls });
-                self.relay(from, Peer::Taken { request, taken });
+                self.relay(from, &Peer::Taken { request, taken });
             }
             Peer::Taken { request, taken } => self.taken(request, taken),
             Peer::Poll { request, poll } => {
                 if !self.holds(&poll) && matches!(self.phase, Phase::Draining | Phase::Stopping) {
                     // Nobody begins here any more.
-                    return self.relay(from, Peer::Polled { request, polled: Polled::Gone });
+                    return self.relay(from, &Peer::Polled { request, polled: Polled::Gone });
                 }
                 let answering = Answering { hub: hub.clone(), from, request, polled: Polled::Gone };
                 let task = tokio::spawn(answering.answer(poll));
@@ -118,6 +125,13 @@ impl State {
                 }
             }
         }
+    }
+
+    /// The worker that was asked is not there: the question is answered in its place.
+    pub(in crate::worker) fn unheard(&mut self, request: u64) {
+        self.taken(request, Taken::Gap);
+        // Whoever waits for the answer to a poll sees that nobody will give one.
+        self.forwards.ours.remove(&request);
     }
 
     /// Whether a poll's session polls here.

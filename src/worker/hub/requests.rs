@@ -13,6 +13,14 @@ use tokio::sync::oneshot;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::worker) struct Lost;
 
+/// The master's answer to a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::worker) struct Reply {
+    pub(in crate::worker) text: String,
+    /// Where the next page of a list begins.
+    pub(in crate::worker) next: Option<u32>,
+}
+
 /// Who waits.
 #[derive(Debug)]
 pub(super) enum Waiter {
@@ -21,7 +29,7 @@ pub(super) enum Waiter {
     /// An administrator's message.
     Publish(oneshot::Sender<u32>),
     /// A question; `None`: there is no such thing.
-    Question(oneshot::Sender<Option<String>>),
+    Question(oneshot::Sender<Option<Reply>>),
     /// A session that published.
     Session {
         key: Key,
@@ -77,7 +85,7 @@ impl Requests {
     }
 
     /// A number for a question, and where its answer comes.
-    pub(in crate::worker) fn question(&mut self) -> (u64, oneshot::Receiver<Option<String>>) {
+    pub(in crate::worker) fn question(&mut self) -> (u64, oneshot::Receiver<Option<Reply>>) {
         let (sender, receiver) = oneshot::channel();
         (self.expect(Waiter::Question(sender)), receiver)
     }
@@ -125,8 +133,9 @@ impl State {
     pub(in crate::worker) fn answer(&mut self, request: u64, answer: &Answer<'_>) {
         if let Some(Waiter::Question(waiter)) = self.requests.waiting.remove(&request) {
             let _ = waiter.send(match answer {
-                Answer::Text(text) => Some((*text).to_owned()),
-                Answer::Done => Some(String::new()),
+                Answer::Text(text) => Some(Reply { text: (*text).to_owned(), next: None }),
+                Answer::Page { text, next } => Some(Reply { text: (*text).to_owned(), next: *next }),
+                Answer::Done => Some(Reply::default()),
                 Answer::NotFound => None,
             });
         }

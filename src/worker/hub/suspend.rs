@@ -199,7 +199,7 @@ impl State {
         if holder == self.me.generation {
             self.revoke(secret);
         } else {
-            self.relay(holder, Peer::Revoke { secret });
+            self.relay(holder, &Peer::Revoke { secret });
         }
     }
 
@@ -223,7 +223,7 @@ impl State {
             self.given_up(origin.secret, origin.place, self.me.generation, settled);
         } else {
             let (secret, place) = (origin.secret, origin.place);
-            self.relay(origin.home, Peer::GiveUp { secret, place, settled });
+            self.relay(origin.home, &Peer::GiveUp { secret, place, settled });
         }
     }
 
