@@ -32,15 +32,10 @@ struct Side {
 pub struct Arrivals {
     came: Side,
     went: Side,
-    /// Sessions only change their worker: nobody comes or goes.
-    pub(super) still: bool,
 }
 
 impl Arrivals {
     pub(super) fn note(&mut self, came: bool, name: impl FnOnce() -> String) {
-        if self.still {
-            return;
-        }
         let side = if came { &mut self.came } else { &mut self.went };
         side.count += 1;
         if side.clients.len() < NAMED {

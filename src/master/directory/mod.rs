@@ -137,7 +137,6 @@ impl Directory {
         let Some(process) = self.workers.get_mut(&worker) else { return Verdict::Full };
         process.remove_tombstone(open.session);
         if let Some(at) = self.find(open.session) {
-            self.moves.still = true;
             let before = self.remove(at);
             if before != worker
                 && let Some(process) = self.workers.get_mut(&before)
@@ -145,12 +144,14 @@ impl Directory {
                 process.add_tombstone(open.session);
             }
             self.insert(worker, open);
-            self.moves.still = false;
             return Verdict::Accepted;
         }
         let verdict = self.judge(open, limits, now);
         if verdict == Verdict::Accepted {
             self.came += 1;
+            if open.endpoint == Endpoint::Broadcast {
+                self.moves.note(true, || client_name(open.user, open.address, open.session));
+            }
             self.insert(worker, open);
         } else if let Some(process) = self.workers.get_mut(&worker) {
             process.add_tombstone(open.session);
@@ -166,15 +167,20 @@ impl Directory {
         let Some(at) = self.find(session).filter(|at| self.sessions[*at as usize].worker == worker) else {
             return false;
         };
-        self.remove(at);
+        self.end(at);
         true
     }
 
     /// Removes a process that has ended, and all its sessions. Returns their count.
     pub fn worker_gone(&mut self, worker: Generation) -> usize {
-        let gone = self.clear(worker);
+        // Scans all sessions, 5 ns each.
+        let of = |entry: &Entry| entry.worker == worker;
+        let gone: Vec<_> = self.sessions.iter().filter(|(_, entry)| of(entry)).map(|(at, _)| at).collect();
+        for at in &gone {
+            self.end(u32::try_from(*at).unwrap_or(NONE));
+        }
         self.workers.remove(&worker);
-        gone
+        gone.len()
     }
 
     /// Takes a page of a roster. The sessions of all its pages, and no others, are those of `worker`. No session is
@@ -183,7 +189,6 @@ impl Directory {
         if !self.workers.contains_key(&worker) {
             return;
         }
-        self.moves.still = true;
         if page.first {
             self.begin_roster(worker);
         }
@@ -204,7 +209,6 @@ impl Directory {
         if page.last {
             self.end_roster(worker);
         }
-        self.moves.still = false;
     }
 
     /// Makes all sessions of `worker` doubtful until a page names them.
@@ -321,9 +325,6 @@ impl Directory {
         if let Some(older) = sessions.get_mut(older as usize) {
             older.newer = at;
         }
-        if open.endpoint == Endpoint::Broadcast {
-            self.moves.note(true, || client_name(open.user, open.address, open.session));
-        }
         self.endpoints[open.endpoint as usize] += 1;
         self.transports[open.transport as usize] += 1;
         *self.addresses.entry(open.address).or_default() += 1;
@@ -340,6 +341,17 @@ impl Directory {
         }
     }
 
+    /// Removes a session that has ended.
+    fn end(&mut self, at: u32) {
+        let entry = &self.sessions[at as usize];
+        if entry.endpoint == Endpoint::Broadcast {
+            let user = (entry.user != NONE).then(|| self.users.get(entry.user).id.as_str());
+            let name = || client_name(user.unwrap_or_default(), entry.address, entry.id);
+            self.moves.note(false, name);
+        }
+        self.remove(at);
+    }
+
     /// Removes a session and returns its worker.
     fn remove(&mut self, at: u32) -> Generation {
         let entry = self.sessions.remove(at as usize);
@@ -351,11 +363,6 @@ impl Directory {
         }
         if let Some(older) = self.sessions.get_mut(entry.older as usize) {
             older.newer = entry.newer;
-        }
-        if entry.endpoint == Endpoint::Broadcast {
-            let user = (entry.user != NONE).then(|| self.users.get(entry.user).id.as_str());
-            let name = || client_name(user.unwrap_or_default(), entry.address, entry.id);
-            self.moves.note(false, name);
         }
         self.endpoints[entry.endpoint as usize] -= 1;
         self.transports[entry.transport as usize] -= 1;
@@ -386,21 +393,6 @@ impl Directory {
             rank.change(&name, change.sessions + 1, change.sessions);
         }
         change.there == 0
-    }
-
-    /// Removes all that `worker` has announced.
-    fn clear(&mut self, worker: Generation) -> usize {
-        let of = |entry: &Entry| entry.worker == worker;
-        // Scans all sessions, 5 ns each: only when a process dies or has drifted.
-        let gone: Vec<_> = self.sessions.iter().filter(|(_, entry)| of(entry)).map(|(at, _)| at).collect();
-        for at in &gone {
-            self.remove(u32::try_from(*at).unwrap_or(NONE));
-        }
-        if let Some(process) = self.workers.get_mut(&worker) {
-            process.tombstones = HashSet::default();
-            process.digest = 0;
-        }
-        gone.len()
     }
 
     /// Gives memory back after many sessions have left at once.
