@@ -154,10 +154,11 @@ impl Master {
             let (changed, restart) = (outcome.changed.join(" "), outcome.restart.join(" "));
             tracing::info!(event = "reloaded", revision = outcome.revision, changed, restart);
         }
-        self.in_force.reloads.conclude(outcome, waiters);
+        // First systemd, then whoever waits: that may be systemd's own `ExecReload=`.
         if !self.in_force.reloads.is_pending() {
             let notice = self.service.reloads_over();
             self.notify(notice);
         }
+        self.in_force.reloads.conclude(outcome, waiters);
     }
 }

@@ -102,7 +102,7 @@ impl Ledger {
         sum
     }
 
-    /// Messages to clients and, of those, statistics. Cheap: [`super::When`] asks often.
+    /// Messages to clients and, of those, statistics. Cheap: `When` asks often.
     #[must_use]
     pub fn deliveries(&self) -> (u64, u64) {
         let dead = self.dead.values();

@@ -19,7 +19,7 @@ pub enum Why {
 /// What the master is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start a process. Answered by [`super::Fleet::started`] or [`super::Fleet::start_failed`].
+    /// Start a process. Answered by `Fleet::started` or `Fleet::start_failed`.
     Start {
         /// Its role.
         role: Role,

@@ -67,8 +67,8 @@ impl Feed {
         self.config = config.price.clone();
         let mut known = std::mem::take(&mut self.pairs);
         for symbol in &self.config.symbols {
-            let pair = known.remove(symbol).unwrap_or_else(|| Pair::new(self.newest));
-            self.pairs.insert(symbol.clone(), pair);
+            let pair = || known.remove(symbol).unwrap_or_else(|| Pair::new(self.newest));
+            self.pairs.entry(symbol.clone()).or_insert_with(pair);
         }
         self.lines.adopt(config);
         let before = self.refused.len();

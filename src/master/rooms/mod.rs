@@ -14,13 +14,15 @@ mod room;
 #[cfg(test)]
 mod tests;
 
+pub use room::Presence;
+
 use crate::config::Chat;
 use crate::model::{Mono, SessionId, UserId};
 use crate::protocol::cluster::Generation;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use ledger::Ledger;
-use room::{Change, Room};
+use room::{Change, Room, SMALL};
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::sync::Arc;
@@ -28,10 +30,6 @@ use std::time::Duration;
 
 /// The least time between two messages about who is in a room.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Most users named in one message.
-const NAMED: usize = 50;
-/// Smaller tables are not worth shrinking.
-const SMALL: usize = 64;
 
 /// Bounds of all rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,21 +57,6 @@ pub enum Entry {
     Accepted,
     /// All allowed rooms exist and have members. Nothing has changed.
     Full,
-}
-
-/// A message about who is in a room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presence {
-    /// The room.
-    pub room: Arc<str>,
-    /// Users with at least one present session.
-    pub users: usize,
-    /// Present sessions, at least one.
-    pub sessions: usize,
-    /// The first 50 users by name, each with the count of its present sessions.
-    pub first: Vec<(UserId, u32)>,
-    /// Processes with a present session, in their order.
-    pub workers: Vec<Generation>,
 }
 
 /// Counts for the metrics.

@@ -1,12 +1,31 @@
 //! One room: its members and their counts.
 
-use super::{NAMED, Presence, SMALL};
 use crate::model::{Mono, SessionId, UserId};
 use crate::protocol::cluster::Generation;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// Most users named in one message.
+pub(super) const NAMED: usize = 50;
+/// Smaller tables are not worth shrinking.
+pub(super) const SMALL: usize = 64;
+
+/// A message about who is in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The room.
+    pub room: Arc<str>,
+    /// Users with at least one present session.
+    pub users: usize,
+    /// Present sessions, at least one.
+    pub sessions: usize,
+    /// The first 50 users by name, each with the count of its present sessions.
+    pub first: Vec<(UserId, u32)>,
+    /// Processes with a present session, in their order.
+    pub workers: Vec<Generation>,
+}
 
 /// What the coming or going of a session has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
