@@ -3,10 +3,11 @@
 use super::arguments::Price;
 use super::{BAD_CONFIGURATION, FAILED, OK, USAGE, check, ctl};
 use crate::config::{Faults, Loaded, Source, control_socket, load};
-use crate::feeder::{self, Clock, Plan, Said};
+use crate::feeder::{self, Clock, Plan};
 use crate::model::{Quote, Symbol};
 use crate::os::clock;
 use crate::protocol::client::QuoteText;
+use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Http, Proxies};
 use serde_json::{Value, json};
 use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
@@ -108,7 +109,7 @@ async fn first(plan: Plan, symbol: Symbol, patience: Duration) -> Option<Quote> 
     let (_plans, watching) = watch::channel(Arc::new(plan));
     let (sender, mut quotes) = mpsc::channel(1);
     let out = move |said| {
-        if let Said::Quote(quote) = said
+        if let FromFeeder::Tick(quote) = said
             && quote.symbol == symbol
         {
             // The first one is enough.

@@ -3,7 +3,7 @@
 use super::arguments::Probe;
 use super::{FAILED, OK, USAGE, check};
 use crate::config::{Faults, PriceConfig, Provider, Source, load};
-use crate::providers::{Content, Finding, Http, Proxies, Step, build, probe};
+use crate::providers::{Content, Finding, Http, ProbeStep, Proxies, build, probe};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,9 +64,9 @@ fn show(findings: &[Finding]) {
         ];
         for (what, step) in steps {
             match step {
-                Step::Ok { what: text, ms } => println!("  {what:<11} ok      {ms:>5} ms  {text}"),
-                Step::Failed { why, ms } => println!("  {what:<11} FAILED  {ms:>5} ms  {why}"),
-                Step::Skipped => {}
+                ProbeStep::Ok { what: text, ms } => println!("  {what:<11} ok      {ms:>5} ms  {text}"),
+                ProbeStep::Failed { why, ms } => println!("  {what:<11} FAILED  {ms:>5} ms  {why}"),
+                ProbeStep::Skipped => {}
             }
         }
         if let Some(ms) = finding.clock_ms {

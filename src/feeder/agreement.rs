@@ -30,13 +30,13 @@ struct Mention {
 
 /// A line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct LogLine {
     symbol: Symbol,
     /// `None`: they agree.
     why: Option<String>,
 }
 
-impl Line {
+impl LogLine {
     /// Writes it.
     pub(super) fn log(&self) {
         let symbol = &self.symbol;
@@ -72,13 +72,13 @@ impl Agreement {
     }
 
     /// What the log is to say now.
-    pub(super) fn mention(&mut self, now: Mono) -> Vec<Line> {
+    pub(super) fn mention(&mut self, now: Mono) -> Vec<LogLine> {
         let mut lines = Vec::new();
         for (symbol, mention) in &mut self.mentions {
             let why = self.refused.get(symbol).cloned();
             if why.is_some() != mention.refused && now >= mention.next.max(self.from) {
                 *mention = Mention { refused: why.is_some(), next: now.after(PAUSE) };
-                lines.push(Line { symbol: symbol.clone(), why });
+                lines.push(LogLine { symbol: symbol.clone(), why });
             }
         }
         lines

@@ -49,7 +49,7 @@ fn plan(providers: &[Provider]) -> Plan {
 /// A feeder that runs, and what it has said.
 struct Running {
     plans: watch::Sender<Arc<Plan>>,
-    said: Arc<Mutex<Vec<Said>>>,
+    said: Arc<Mutex<Vec<FromFeeder>>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -71,18 +71,18 @@ impl Running {
     fn prices(&self) -> Vec<String> {
         let mut said = self.said.lock().unwrap();
         let prices = said.iter().filter_map(|what| match what {
-            Said::Quote(quote) => Some(quote.price.to_string()),
+            FromFeeder::Tick(quote) => Some(quote.price.to_string()),
             _ => None,
         });
         let prices = prices.collect();
-        said.retain(|what| !matches!(what, Said::Quote(_)));
+        said.retain(|what| !matches!(what, FromFeeder::Tick(_)));
         prices
     }
 
     fn sources(&self) -> Vec<SourceStatus> {
         let said = self.said.lock().unwrap();
         let last = said.iter().rev().find_map(|what| match what {
-            Said::Sources(sources) => Some(sources.clone()),
+            FromFeeder::Sources(table) => Some(serde_json::from_str(table).unwrap()),
             _ => None,
         });
         last.unwrap()

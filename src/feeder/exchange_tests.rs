@@ -3,9 +3,9 @@
 use super::super::{Clock, SourceState, SourceStatus};
 use super::*;
 use crate::config::{OnStale, ProviderKind};
-use crate::model::Price;
-use crate::providers::standin::exchange::Exchange;
-use crate::providers::standin::{Act, Frame, eventually};
+use crate::model::{Price, Quote};
+use crate::providers::tests::standin::exchange::Exchange;
+use crate::providers::tests::standin::{Act, Frame, eventually};
 use std::sync::Mutex;
 
 fn binance(exchange: &Exchange) -> Provider {
@@ -74,8 +74,8 @@ impl Feeder {
         let (q, s) = (quotes.clone(), sources.clone());
         let task =
             run(receiver, Clock::system(), Http::within(Duration::from_secs(2)), move |said| match said {
-                Said::Quote(quote) => q.lock().unwrap().push(quote),
-                Said::Sources(sources) => *s.lock().unwrap() = sources,
+                FromFeeder::Tick(quote) => q.lock().unwrap().push(quote),
+                FromFeeder::Sources(table) => *s.lock().unwrap() = serde_json::from_str(&table).unwrap(),
                 _ => {}
             });
         Self { quotes, sources, _plans: plans, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
@@ -188,7 +188,7 @@ async fn a_mock_serves_until_the_exchange_answers_for_the_first_time() {
 /// The exchanges beside Binance and any address: from the configuration to the price, over the stream and without.
 #[tokio::test]
 async fn every_exchange_gives_its_price_over_either_leg() {
-    use crate::providers::standin::{Standin, says};
+    use crate::providers::tests::standin::{Standin, says};
     type Say = fn(&str, u64) -> String;
     type Kind = fn(crate::config::Exchange) -> ProviderKind;
     let exchanges: [(&str, Kind, Say, Say); 3] = [
@@ -224,7 +224,7 @@ async fn every_exchange_gives_its_price_over_either_leg() {
 
 #[tokio::test]
 async fn any_address_is_a_source() {
-    use crate::providers::standin::{Standin, says};
+    use crate::providers::tests::standin::{Standin, says};
     let server = Standin::always(Act::ok(says::some_json("64000.10", 1))).await.unwrap();
     let kind = ProviderKind::HttpJson {
         url: format!("{}/{{base}}", server.http()),
@@ -244,7 +244,7 @@ async fn any_address_is_a_source() {
 async fn what_is_used_of_a_limit_is_in_the_table() {
     let exchange = Exchange::start("BTCUSDT", "64000.10").await.unwrap();
     exchange.stream_does(Some(Act::answer(503, "busy")));
-    let body = crate::providers::standin::binance_ticker("BTCUSDT", "64000.10", 1).into_bytes();
+    let body = crate::providers::tests::standin::binance_ticker("BTCUSDT", "64000.10", 1).into_bytes();
     let headers = vec![("x-mbx-used-weight-1m", "120".to_owned())];
     exchange.rest_does(Some(Act::Answer { status: 200, headers, body }));
     let feeder = Feeder::start(&[binance(&exchange)]);

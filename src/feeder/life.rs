@@ -1,11 +1,12 @@
 //! The feeder as a process: the link to the master on one side, [`super::run`] on the other.
 
-use super::chronicle::{Ask, Chronicle};
+use super::candles::{CandleRequest, CandleService};
 use super::core::serve;
-use super::lines::{Lines, Marks};
-use super::{Clock, Plan, Said};
+use super::lines::{LineReaders, Marks};
+use super::{Clock, Plan};
 use crate::config::Config;
 use crate::log;
+use crate::os::loops::Loops;
 use crate::os::process::usage;
 use crate::programs::guard_programs;
 use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION, send_beats};
@@ -38,57 +39,50 @@ pub fn run() -> ExitCode {
 
 async fn live() -> io::Result<()> {
     let (sender, mut receiver, writer) = attach()?;
-    tokio::spawn(writer.run());
+    let mut loops = Loops::default();
+    loops.spawn("link", writer.run());
     let hello =
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let (questions, asks) = mpsc::channel(ASKS);
     let mut desk = Desk { questions, sender: sender.clone(), marks: Marks::new() };
     let Some((plan, config)) = desk.next_plan(&mut receiver).await? else { return Ok(()) };
-    let chronicle = Chronicle::open(&config, plan.made_up_only()).await;
+    let candles = CandleService::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
     guard_programs();
-    let mut lines = Lines::new(sender.clone());
+    let mut lines = LineReaders::new(sender.clone());
     lines.adopt(&config, &mut desk.marks);
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
-    tokio::spawn(beat(sender.clone()));
-    let out = move |said| {
-        let message = match said {
-            Said::Quote(quote) => FromFeeder::Tick(quote),
-            Said::Sources(table) => match serde_json::to_string(&table) {
-                Ok(json) => FromFeeder::Sources(json.into()),
-                Err(_) => return,
-            },
-            Said::Refused(refused) => FromFeeder::Refused(refused),
-            Said::Candles(candles) => FromFeeder::Candles(candles),
-            Said::Answer { to, request, text } => FromFeeder::Answer { to, request, text },
-        };
-        // A master that does not listen is dead or will kill us: a price that nobody hears is no loss.
-        let _ = sender.send(&message);
-    };
-    let feeding = serve(watching, (asks, chronicle), Clock::system(), Arc::new(http), out);
-    tokio::pin!(feeding);
-    loop {
-        tokio::select! {
-            () = &mut feeding => return Ok(()),
-            plan = desk.next_plan(&mut receiver) => match plan? {
-                Some((plan, config)) => {
-                    lines.adopt(&config, &mut desk.marks);
-                    let _ = plans.send(Arc::new(plan));
-                }
-                None => break,
-            },
+    loops.spawn("beat", beat(sender.clone()));
+    // A master that does not listen is dead or will kill this process: a price that nobody hears is no loss.
+    let out = move |message| _ = sender.send(&message);
+    let feeding = serve(watching, (asks, candles), Clock::system(), Arc::new(http), out);
+    let hearing = async {
+        while let Some((plan, config)) = desk.next_plan(&mut receiver).await? {
+            lines.adopt(&config, &mut desk.marks);
+            let _ = plans.send(Arc::new(plan));
         }
-    }
+        io::Result::Ok(())
+    };
+    tokio::pin!(feeding);
+    let living = async {
+        tokio::select! {
+            () = &mut feeding => Ok(false),
+            heard = hearing => heard.map(|()| true),
+        }
+    };
+    let told = loops.during(living).await.map_err(|ended| io::Error::other(ended.to_string()))??;
     drop((plans, lines));
-    let _ = timeout(LAST, feeding).await;
+    if told {
+        let _ = timeout(LAST, feeding).await;
+    }
     Ok(())
 }
 
 /// Where the master's questions go, and how far it says that files have been read.
 struct Desk {
-    questions: mpsc::Sender<Ask>,
+    questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,
     marks: Marks,
 }
@@ -112,7 +106,7 @@ impl Desk {
                     }
                     ToFeeder::Resume { of, mark } => _ = self.marks.insert(of.to_owned(), mark),
                     ToFeeder::Ask { to, request, symbol, interval, limit } => {
-                        self.ask(Ask { to, request, symbol: symbol.into(), interval, limit });
+                        self.ask(CandleRequest { to, request, symbol: symbol.into(), interval, limit });
                     }
                 }
             }
@@ -122,9 +116,9 @@ impl Desk {
         }
     }
 
-    fn ask(&self, ask: Ask) {
+    fn ask(&self, ask: CandleRequest) {
         if let Err(error) = self.questions.try_send(ask) {
-            let Ask { to, request, .. } = error.into_inner();
+            let CandleRequest { to, request, .. } = error.into_inner();
             let _ = self.sender.send(&FromFeeder::Answer { to, request, text: None });
         }
     }

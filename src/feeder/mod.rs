@@ -1,9 +1,9 @@
 //! The feeder: the one process that talks to exchanges.
 //!
 //! ```text
-//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ Said::Quote
-//!                                                              ├────▶ table ──────────▶ Said::Sources
-//!                                                              └────▶ chronicle ──────▶ Said::Candles, Answer
+//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
+//!                                                              ├────▶ table ──────────▶ FromFeeder::Sources
+//!                                                              └────▶ candles ──────▶ FromFeeder::Candles, Answer
 //!                                                                     history (pure), store (a thread, a file)
 //! files, programs ──▶ lines (for streams) ──▶ the link to the master
 //! ```
@@ -12,23 +12,17 @@
 //! caller of [`run`], who owns the link to the master.
 
 mod agreement;
-mod chronicle;
+mod candles;
 mod core;
-mod history;
-mod journal;
 mod life;
 mod lines;
-mod median;
 mod policy;
 mod recorder;
-mod sanity;
-mod series;
 mod source;
-mod store;
 mod table;
 
-pub use chronicle::Ask;
-pub use core::{Plan, Said, run};
+pub use candles::CandleRequest;
+pub use core::{Plan, run};
 pub use life::run as run_process;
 pub use table::{SourceState, SourceStatus};
 

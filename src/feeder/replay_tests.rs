@@ -3,10 +3,10 @@
 use super::super::Clock;
 use super::*;
 use crate::config::{OnStale, ProviderKind};
-use crate::model::Price;
+use crate::model::{Price, Quote};
 use crate::providers::Proxies;
-use crate::providers::standin::eventually;
-use crate::providers::standin::exchange::Exchange;
+use crate::providers::tests::standin::eventually;
+use crate::providers::tests::standin::exchange::Exchange;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -49,7 +49,7 @@ fn start(plan: Arc<Plan>, clock: Clock) -> (Told, watch::Sender<Arc<Plan>>, Abor
     let (told, (plans, receiver)) = (Told::default(), watch::channel(plan));
     let ears = told.clone();
     let task = run(receiver, clock, Arc::new(Http::new(Proxies::Ignored)), move |said| {
-        if let Said::Quote(quote) = said {
+        if let FromFeeder::Tick(quote) = said {
             ears.lock().unwrap().push(quote);
         }
     });

@@ -2,43 +2,29 @@
 
 use super::policy::Part;
 use super::source::What;
-use crate::model::{Boot, Mono, Price, SourceVerdict, Symbol};
+use crate::model::{Boot, Mono, Price, SourceVerdict, Symbol, words};
 use crate::providers::{Budget, Fault};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a source does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceState {
-    /// It lacks what it needs (a key) and is never asked.
-    Off,
-    /// No price yet.
-    #[default]
-    Connecting,
-    /// It gives prices.
-    Live,
-    /// Its session ended with a fault; it is tried again.
-    Down,
-    /// It told us to wait.
-    Waiting,
-    /// It will not have us; tried again in an hour.
-    Refused,
-}
-
-impl SourceState {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Connecting => "connecting",
-            Self::Live => "live",
-            Self::Down => "down",
-            Self::Waiting => "waiting",
-            Self::Refused => "refused",
-        }
+words! {
+    /// What a source does.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum SourceState {
+        /// It lacks what it needs (a key) and is never asked.
+        Off = "off",
+        /// No price yet.
+        #[default]
+        Connecting = "connecting",
+        /// It gives prices.
+        Live = "live",
+        /// Its session ended with a fault; it is tried again.
+        Down = "down",
+        /// It told us to wait.
+        Waiting = "waiting",
+        /// It will not have us; tried again in an hour.
+        Refused = "refused",
     }
 }
 

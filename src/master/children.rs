@@ -1,7 +1,7 @@
 //! The master's side of its children: links, what is said over them, and what they did not take.
 
 use super::router::{Lost, Order, Publication, Sink};
-use crate::model::{Hush, Mono};
+use crate::model::{LogLimiter, Mono};
 use crate::protocol::cluster::{Beat, Generation, NO_RECEIPT, Outcome, Role, ToFeeder, ToWorker};
 use crate::protocol::link::{LinkError, LinkSender};
 use foldhash::fast::RandomState;
@@ -31,7 +31,7 @@ pub(super) struct Child {
 #[derive(Debug, Default)]
 struct Drops {
     count: u64,
-    log: Hush<Drop>,
+    log: LogLimiter<Drop>,
 }
 
 /// Why a link did not take a message.

@@ -145,7 +145,7 @@ impl InForce {
     /// Puts other sockets in force; systemd keeps them from now on.
     pub(super) fn listen(&mut self, listeners: Arc<Listeners>) {
         self.listeners = listeners;
-        self.kept.keep(&self.listeners);
+        self.kept.keep(self.listeners.own());
     }
 
     /// What a newborn worker gets: the candidate, where there is one.

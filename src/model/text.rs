@@ -1,6 +1,6 @@
-//! Texts of strangers, made fit for a log line.
+//! Foreign text, made safe for a log line.
 
-/// The beginning of a text as one line without control characters.
+/// Returns the beginning of a text as one line without control characters.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

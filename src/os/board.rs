@@ -1,23 +1,23 @@
-//! A page that all workers share: the count of connections of each worker at this moment. A memory file, read and
-//! written like any other file, which costs a system call of a third of a microsecond and no unsafe code.
+//! A page that all workers share: how many connections each of them holds at this moment. It is a memory file, read and
+//! written by system calls: a third of a microsecond each, and no unsafe code.
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{pread, pwrite};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Count of cells: one for each possible slot, and 0.
+/// Number of places.
 pub const PLACES: usize = 257;
 const CELL: usize = size_of::<u32>();
-/// Content of the cell of a slot where nobody accepts.
+/// Content of a place where nobody accepts.
 const NOBODY: u32 = 0;
 
-/// The page.
+/// The shared page.
 #[derive(Debug)]
 pub struct Board(OwnedFd);
 
 impl Board {
-    /// Creates an empty page.
+    /// An empty board.
     ///
     /// # Errors
     /// As `memfd_create(2)`.
@@ -27,29 +27,29 @@ impl Board {
         Ok(Self(file))
     }
 
-    /// Opens the page that another process made.
+    /// The board of another process.
     #[must_use]
     pub fn from_descriptor(file: OwnedFd) -> Self {
         Self(file)
     }
 
-    /// The descriptor, to be passed on.
+    /// The descriptor, for another process.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// Writes the count of a slot; `None`: nobody accepts there.
+    /// Writes how many connections a place holds; `None`: nobody accepts there.
     pub fn set(&self, place: u16, count: Option<u32>) {
         let cell = count.map_or(NOBODY, |count| count.saturating_add(1)).to_le_bytes();
         let at = usize::from(place) * CELL;
         if at < PLACES * CELL {
-            // A memory file takes four bytes at once. If that ever failed, only evenness would suffer.
+            // A memory file takes four bytes whole; if it ever fails, only evenness suffers.
             let _ = pwrite(&self.0, &cell, at as u64);
         }
     }
 
-    /// Reads the counts of all slots where somebody accepts.
+    /// Reads all places where somebody accepts.
     #[must_use]
     pub fn counts(&self) -> Vec<(u16, u32)> {
         let mut bytes = [0; PLACES * CELL];

@@ -27,8 +27,20 @@ impl Loops {
         });
     }
 
+    /// Works on for as long as all loops run.
+    ///
+    /// # Errors
+    /// The first loop that ends before the work is done.
+    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, LoopEnded> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            ended = self.ended() => Err(ended),
+        }
+    }
+
     /// Waits until one of the loops ends; for ever, if there is none. Dropping the future loses nothing.
-    pub async fn ended(&mut self) -> LoopEnded {
+    async fn ended(&mut self) -> LoopEnded {
         loop {
             match self.0.join_next().await {
                 Some(Ok(ended)) => return ended,
@@ -69,15 +81,17 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             panic!("at {}", "noon");
         });
-        assert_eq!(loops.ended().await.to_string(), r#"the loop "panics" panicked: at noon"#);
-        assert_eq!(loops.ended().await.to_string(), r#"the loop "returns" has ended"#);
+        assert_eq!(loops.during(async { 7 }).await, Ok(7));
+        let ended = loops.during(pending::<()>()).await.unwrap_err();
+        assert_eq!(ended.to_string(), r#"the loop "panics" panicked: at noon"#);
+        let ended = loops.during(pending::<()>()).await.unwrap_err();
+        assert_eq!(ended.to_string(), r#"the loop "returns" has ended"#);
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_ends_where_nothing_runs() {
-        let ended =
-            tokio::time::timeout(Duration::from_secs(9), async { Loops::default().ended().await }).await;
-        assert!(ended.is_err());
+        let mut none = Loops::default();
+        assert_eq!(none.during(tokio::time::sleep(Duration::from_secs(9))).await, Ok(()));
     }
 
     #[tokio::test]

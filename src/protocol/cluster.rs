@@ -11,7 +11,6 @@ pub use super::feeder::{FromFeeder, Mark, ToFeeder};
 pub use super::relay::Notice;
 pub use super::role::{Generation, Hello, Role, Slot};
 
-use super::borrowed as serde_bytes_ref;
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -148,7 +147,7 @@ pub enum ToMaster<'a> {
         /// What it quotes.
         symbol: &'a str,
         /// The whole WebSocket frame; empty when there is no price.
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         frame: &'a [u8],
         /// When to give up.
         deadline: Mono,
@@ -167,7 +166,7 @@ pub enum ToMaster<'a> {
         /// Which channel.
         channel: &'a str,
         /// The whole WebSocket frame.
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         frame: &'a [u8],
         /// When to give up.
         deadline: Mono,
@@ -200,7 +199,7 @@ pub enum ToMaster<'a> {
         /// What the sender is told of it.
         notice: Notice,
         /// A [`super::peer::Peer`] of the sender's.
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         payload: &'a [u8],
     },
     /// A session enters a chat room, answered by [`ToWorker::Entered`]; or another step of it there.
@@ -267,7 +266,7 @@ pub enum ToWorker<'a> {
         /// What it quotes.
         symbol: &'a str,
         /// The whole WebSocket frame.
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         frame: &'a [u8],
         /// A worker that reads this later drops it.
         deadline: Mono,
@@ -286,7 +285,7 @@ pub enum ToWorker<'a> {
         /// Which channel.
         channel: &'a str,
         /// The whole WebSocket frame.
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         frame: &'a [u8],
         /// Who is not to get it.
         skip: Option<Skip>,
@@ -342,7 +341,7 @@ pub enum ToWorker<'a> {
         /// The process that it is from.
         from: Generation,
         /// As in [`ToMaster::Relay`].
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         payload: &'a [u8],
     },
     /// The answer to [`Notice::Passed`]: that message is on its way. Its receiver has heard of every publication before
@@ -363,7 +362,7 @@ pub enum ToWorker<'a> {
         /// The worker's number for it.
         request: u64,
         /// The room's last messages as frames, joined; `None`: there may be no such room.
-        #[serde(borrow)]
+        #[serde(borrow, with = "serde_bytes")]
         history: Option<&'a [u8]>,
     },
     /// Who is in a room, or in the whole cluster, as JSON: a state of that channel.

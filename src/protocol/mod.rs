@@ -2,7 +2,6 @@
 
 mod admission;
 mod beat;
-mod borrowed;
 pub mod client;
 pub mod cluster;
 mod endpoint;

@@ -146,6 +146,20 @@ impl Peer {
         postcard::from_bytes(bytes)
     }
 
+    /// What is said instead of an answer that is longer than a message may be: the client begins anew.
+    #[must_use]
+    pub fn shortened(&self) -> Option<Self> {
+        match self {
+            Self::Taken { request, taken: Taken::Parcel(_) } => {
+                Some(Self::Taken { request: *request, taken: Taken::Gap })
+            }
+            Self::Polled { request, polled: Polled::Answer(_) } => {
+                Some(Self::Polled { request: *request, polled: Polled::Gone })
+            }
+            _ => None,
+        }
+    }
+
     /// What the master tells the sender: questions must not wait for a worker that is not there, and whoever takes a
     /// session must know which publications are in it.
     #[must_use]
@@ -166,6 +180,16 @@ impl Peer {
 mod tests {
     use super::*;
     use crate::protocol::cluster::ToMaster;
+
+    #[test]
+    fn what_is_said_instead_of_a_long_answer_is_short_and_has_nothing_instead() {
+        let long = "x".repeat(99);
+        let answer = Peer::Polled { request: 1, polled: Polled::Answer(long) };
+        let shorter = answer.shortened().unwrap();
+        assert_eq!(shorter, Peer::Polled { request: 1, polled: Polled::Gone });
+        assert_eq!(shorter.shortened(), None);
+        assert_eq!(Peer::Taken { request: 1, taken: Taken::Gap }.shortened(), None);
+    }
 
     #[test]
     fn a_relayed_message_is_passed_on_as_bytes_of_the_message_that_it_came_in() {

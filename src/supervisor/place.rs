@@ -1,9 +1,9 @@
 //! One role and its processes: the serving one, its replacement, and those that drain.
 
 use crate::config::Cluster;
+use crate::model::words;
 use crate::model::{Backoff, Mono};
 use crate::protocol::cluster::{Generation, Role};
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -11,33 +11,20 @@ use std::time::Duration;
 /// Time beyond its drain that a process has to end by itself before it is killed.
 pub(super) const LEAVING: Duration = Duration::from_secs(1);
 
-/// The state of a process, or of a role without one, as people see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Started, not ready yet.
-    Starting,
-    /// At work.
-    Ready,
-    /// Leaving.
-    Draining,
-    /// Dead; it will be started again.
-    Backoff,
-    /// Dead too often: given up until somebody revives it.
-    Failed,
-}
-
-impl State {
-    /// The word in the statistics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Backoff => "backoff",
-            Self::Failed => "failed",
-        }
+words! {
+    /// The state of a process, or of a role without one, as people see it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum State {
+        /// Started, not ready yet.
+        Starting = "starting",
+        /// At work.
+        Ready = "ready",
+        /// Leaving.
+        Draining = "draining",
+        /// Dead; it will be started again.
+        Backoff = "backoff",
+        /// Dead too often: given up until somebody revives it.
+        Failed = "failed",
     }
 }
 

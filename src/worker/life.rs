@@ -8,6 +8,7 @@ use crate::net::accept::{Gate, Go, accept_loop};
 use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::loops::{LoopEnded, Loops};
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
@@ -19,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 /// Opens that the master may leave unanswered before this worker stops accepting.
 const UNANSWERED: usize = 256;
@@ -36,6 +36,8 @@ enum Failure {
     Config(serde_json::Error),
     /// The master spoke otherwise than agreed.
     Strange(&'static str),
+    /// Something that must run for as long as the worker lives does not.
+    Loop(LoopEnded),
 }
 
 impl fmt::Display for Failure {
@@ -45,6 +47,7 @@ impl fmt::Display for Failure {
             Self::Link(error) => write!(f, "link to the master: {error}"),
             Self::Config(error) => write!(f, "configuration from the master: {error}"),
             Self::Strange(what) => f.write_str(what),
+            Self::Loop(ended) => ended.fmt(f),
         }
     }
 }
@@ -52,6 +55,12 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+impl From<LoopEnded> for Failure {
+    fn from(ended: LoopEnded) -> Self {
+        Self::Loop(ended)
     }
 }
 
@@ -78,7 +87,8 @@ pub fn run() -> ExitCode {
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
     let (sender, mut receiver, writer) = attach()?;
-    tokio::spawn(writer.run());
+    let mut loops = Loops::default();
+    loops.spawn("link", writer.run());
     let pid = std::process::id();
     sender.send(&ToMaster::Hello(Hello {
         version: VERSION,
@@ -87,21 +97,20 @@ async fn live() -> Result<(), Failure> {
     }))?;
     let mut first = receiver.receive().await?;
     let (hub, listeners) = welcome(&mut first, &sender, pid)?;
-    let accepting = CancellationToken::new();
+    let mut accepting = Loops::default();
     for (port, listener) in listeners {
-        let (hub, accepting) = (hub.clone(), accepting.clone());
-        tokio::spawn(accept(hub, port, listener, accepting));
+        accepting.spawn("accept", accept(hub.clone(), port, listener));
     }
     sender.send(&ToMaster::Ready)?;
-    tokio::spawn(beat(hub.clone(), sender.clone()));
-    tokio::spawn(tick(hub.clone()));
-    tokio::spawn(walk(hub.clone()));
+    loops.spawn("beat", beat(hub.clone(), sender.clone()));
+    loops.spawn("tick", tick(hub.clone()));
+    loops.spawn("walk", walk(hub.clone()));
     if hear_all(&hub, &mut first).is_some() {
         return Ok(());
     }
-    let end = hear(&hub, &mut receiver).await?;
-    accepting.cancel();
-    leave(&hub, &mut receiver, end).await;
+    let end = loops.during(accepting.during(hear(&hub, &mut receiver))).await???;
+    drop(accepting);
+    loops.during(leave(&hub, &mut receiver, end)).await?;
     sender.send(&ToMaster::Drained)?;
     // What the kernel has taken arrives, also after our end.
     let _ = timeout(BEAT, async {
@@ -167,13 +176,13 @@ impl Gate for Door {
     }
 }
 
-async fn accept(hub: Hub, port: Port, listener: TcpListener, stop: CancellationToken) {
+async fn accept(hub: Hub, port: Port, listener: TcpListener) {
     let router = http::router(&hub, port);
     let serve = |stream, address| {
         hub.lock().connected();
         tokio::spawn(http::serve(hub.clone(), router.clone(), stream, address, port));
     };
-    stop.run_until_cancelled(accept_loop(listener, Door(hub.clone(), Even::default()), serve)).await;
+    accept_loop(listener, Door(hub.clone(), Even::default()), serve).await;
 }
 
 async fn beat(hub: Hub, sender: LinkSender) {

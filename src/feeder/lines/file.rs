@@ -1,9 +1,9 @@
 //! One file that is followed, by a thread of its own: a disk that hangs stops nobody else.
 
-use super::Spout;
 use super::follower::{Follower, Seen};
 use super::pace::Pace;
-use crate::model::Hush;
+use super::sink::LineSink;
+use crate::model::LogLimiter;
 use crate::os::clock;
 use crate::protocol::cluster::Mark;
 use std::io;
@@ -31,15 +31,15 @@ impl Thread {
     ///
     /// # Errors
     /// As `pthread_create(3)`.
-    pub(super) fn start(path: &Path, mark: Option<Mark>, spout: Spout) -> io::Result<Self> {
+    pub(super) fn start(path: &Path, mark: Option<Mark>, sink: LineSink) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut follow = Follow {
+        let mut follow = FollowedFile {
             path: path.to_owned(),
-            spout,
+            sink,
             stop: stop.clone(),
             pace: Pace::default(),
-            state: State::There,
-            hush: Hush::default(),
+            state: FileState::There,
+            limiter: LogLimiter::default(),
         };
         let follower = Follower::new(path.to_owned(), mark);
         let name = thread::Builder::new().name("lines".to_owned()).stack_size(STACK);
@@ -57,56 +57,56 @@ impl Drop for Thread {
 
 /// What the log says of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+enum FileState {
     There,
     Missing,
     Refused(String),
 }
 
 /// The thread's side.
-struct Follow {
+struct FollowedFile {
     path: PathBuf,
-    spout: Spout,
+    sink: LineSink,
     stop: Arc<AtomicBool>,
     pace: Pace,
-    state: State,
-    hush: Hush<State>,
+    state: FileState,
+    limiter: LogLimiter<FileState>,
 }
 
-impl Follow {
+impl FollowedFile {
     fn work(&mut self, mut follower: Follower) {
         while !self.stopped() {
-            match follower.look(self.spout.longest()) {
+            match follower.look(self.sink.longest()) {
                 Seen::Some(bytes, lines) => {
                     self.pace.bytes(bytes, clock::mono());
                     lines.into_iter().for_each(|(text, mark)| self.say(text, mark));
                     self.hold();
                 }
-                Seen::Nothing => self.pause(State::There),
-                Seen::Missing => self.pause(State::Missing),
-                Seen::Refused(why) => self.pause(State::Refused(why)),
+                Seen::Nothing => self.pause(FileState::There),
+                Seen::Missing => self.pause(FileState::Missing),
+                Seen::Refused(why) => self.pause(FileState::Refused(why)),
             }
         }
     }
 
     fn say(&mut self, text: Box<str>, mark: Mark) {
         self.hold();
-        // Lines of a file that no stream carries any more are nobody's.
+        // LineReaders of a file that no stream carries any more are nobody's.
         if !self.stopped() {
             self.pace.line(clock::mono());
-            self.spout.say(text, Some(mark));
+            self.sink.say(text, Some(mark));
         }
     }
 
     /// Waits until more may be taken.
     fn hold(&self) {
         self.rest(self.pace.wait(clock::mono()));
-        while self.spout.is_full() && !self.stopped() {
+        while self.sink.is_full() && !self.stopped() {
             self.rest(BEHIND);
         }
     }
 
-    fn pause(&mut self, state: State) {
+    fn pause(&mut self, state: FileState) {
         self.is(state);
         self.rest(LOOK);
     }
@@ -128,21 +128,21 @@ impl Follow {
     }
 
     /// One line in the log for each change.
-    fn is(&mut self, state: State) {
+    fn is(&mut self, state: FileState) {
         let now = clock::mono();
         let news = if state == self.state {
-            self.hush.wake(now)
+            self.limiter.wake(now)
         } else {
             self.state = state.clone();
-            self.hush.change(state, now).map(|hushed| (self.state.clone(), hushed))
+            self.limiter.change(state, now).map(|hushed| (self.state.clone(), hushed))
         };
         let (path, Some((state, hushed))) = (self.path.display(), news) else { return };
         match state {
-            State::There => tracing::info!(event = "stream-file", %path, hushed, "it is there"),
-            State::Missing => {
+            FileState::There => tracing::info!(event = "stream-file", %path, hushed, "it is there"),
+            FileState::Missing => {
                 tracing::warn!(event = "stream-file", %path, hushed, "there is no such file: waited for")
             }
-            State::Refused(why) => {
+            FileState::Refused(why) => {
                 tracing::warn!(event = "stream-file", %path, hushed, why, "cannot be read")
             }
         }

@@ -1,7 +1,7 @@
 //! Follows a file by its path, as `tail -F` does: through truncation, rotation, deletion and a disk that fails for a
 //! while. Reads one piece at a time; who pauses between two, and says what came, is the caller.
 
-use super::splitter::{Line, Splitter};
+use super::splitter::{SplitLine, Splitter};
 use crate::protocol::cluster::Mark;
 use rustix::fs::OFlags;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -129,7 +129,7 @@ impl Follower {
 }
 
 impl Open {
-    /// Opens it, and says where in a line its reading begins.
+    /// Opens it, and says where in a line its output begins.
     fn new(path: &Path, start: Start) -> io::Result<(Self, Splitter)> {
         // A device may do something when it is opened.
         regular(&fs::metadata(path)?)?;
@@ -175,9 +175,9 @@ impl Open {
     }
 
     /// A piece was read, with these lines in it.
-    fn took(&mut self, count: usize, lines: Vec<Line>) -> Vec<(Box<str>, Mark)> {
+    fn took(&mut self, count: usize, lines: Vec<SplitLine>) -> Vec<(Box<str>, Mark)> {
         let (begin, device, inode) = (self.read, self.device, self.inode);
-        let marked = |line: Line| {
+        let marked = |line: SplitLine| {
             let mark = Mark { device, inode, offset: begin + line.end as u64 };
             (line.text, mark)
         };

@@ -1,8 +1,8 @@
-//! Lines of files and programs, for the streams that carry them: read here, once for the whole cluster.
+//! LineReaders of files and programs, for the streams that carry them: read here, once for the whole cluster.
 //!
 //! ```text
 //! file ────▶ follower (where it goes on) ─┐
-//!                                         ├─▶ splitter ──▶ pace ──▶ spout ──▶ FromFeeder::Line
+//!                                         ├─▶ splitter ──▶ pace ──▶ sink ──▶ FromFeeder::Line
 //! program ─▶ its output ──────────────────┘
 //! ```
 //!
@@ -13,11 +13,13 @@ mod file;
 mod follower;
 mod pace;
 mod program;
+mod sink;
 mod splitter;
 
 use crate::config::{self, Config};
-use crate::protocol::cluster::{FromFeeder, Mark};
+use crate::protocol::cluster::Mark;
 use crate::protocol::link::LinkSender;
+use sink::LineSink;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,26 +27,24 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// A line is no longer than this, whatever `ws.max_message` says: it must fit into a message between processes.
 const LONGEST: usize = 16 << 20;
-/// While so many bytes wait for the master nothing more is read: prices go the same way.
-const WAITING: usize = 1 << 20;
 
 /// How far files have been read, by the channel of their lines.
 pub(super) type Marks = BTreeMap<String, Mark>;
 
 /// All that is read. Dropped, it ends.
-pub(super) struct Lines {
-    running: BTreeMap<String, Reader>,
+pub(super) struct LineReaders {
+    running: BTreeMap<String, LineReader>,
     longest: Arc<AtomicUsize>,
     link: LinkSender,
 }
 
 /// One file or program that is read. Dropped, it is read no more, and a program is killed.
-enum Reader {
+enum LineReader {
     File { _thread: file::Thread },
     Program { _task: AbortOnDropHandle<()> },
 }
 
-impl Lines {
+impl LineReaders {
     /// Nothing yet.
     pub(super) fn new(link: LinkSender) -> Self {
         Self { running: BTreeMap::new(), longest: Arc::default(), link }
@@ -60,11 +60,10 @@ impl Lines {
             if self.running.contains_key(&of) {
                 continue;
             }
-            let spout =
-                Spout { of: of.as_str().into(), longest: self.longest.clone(), link: self.link.clone() };
+            let sink = LineSink::new(&of, self.longest.clone(), self.link.clone());
             let reader = match lines {
-                config::Lines::File(path) => match file::Thread::start(path, marks.remove(&of), spout) {
-                    Ok(thread) => Reader::File { _thread: thread },
+                config::Lines::File(path) => match file::Thread::start(path, marks.remove(&of), sink) {
+                    Ok(thread) => LineReader::File { _thread: thread },
                     // It is tried again with the next configuration.
                     Err(error) => {
                         tracing::error!(event = "stream-file", path = %path.display(), %error, "is not read");
@@ -72,43 +71,12 @@ impl Lines {
                     }
                 },
                 config::Lines::Command(program) => {
-                    let task = tokio::spawn(program::run(program.clone(), spout));
-                    Reader::Program { _task: AbortOnDropHandle::new(task) }
+                    let task = tokio::spawn(program::run(program.clone(), sink));
+                    LineReader::Program { _task: AbortOnDropHandle::new(task) }
                 }
             };
             self.running.insert(of, reader);
         }
         marks.clear();
     }
-}
-
-/// Where lines go.
-#[derive(Clone)]
-struct Spout {
-    of: Arc<str>,
-    longest: Arc<AtomicUsize>,
-    link: LinkSender,
-}
-
-impl Spout {
-    /// As long a line may be, by now.
-    fn longest(&self) -> usize {
-        self.longest.load(Ordering::Relaxed)
-    }
-
-    /// Says a line. One that the link does not take is lost with the link, and this process.
-    fn say(&self, text: Box<str>, mark: Option<Mark>) {
-        let _ = self.link.send(&FromFeeder::Line { of: Box::from(&*self.of), text, mark });
-    }
-
-    /// Whether the master is behind.
-    fn is_full(&self) -> bool {
-        self.link.waiting() > WAITING
-    }
-}
-
-/// The beginning of a text, at most so many bytes of whole characters.
-fn cut(text: &str, longest: usize) -> &str {
-    let end = (0..=text.len().min(longest)).rev().find(|&end| text.is_char_boundary(end));
-    &text[..end.unwrap_or(0)]
 }

@@ -4,7 +4,7 @@
 use crate::model::Mono;
 use std::time::Duration;
 
-/// Lines a second.
+/// LineReaders a second.
 const LINES: u32 = 1000;
 /// Bytes a second.
 const BYTES: u64 = 1 << 20;

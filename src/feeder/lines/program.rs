@@ -1,9 +1,9 @@
 //! What a program prints. It is started again when it ends, later and later; a flood waits in its pipe.
 
-use super::Spout;
 use super::pace::Pace;
+use super::sink::LineSink;
 use super::splitter::Splitter;
-use crate::model::{Backoff, Hush};
+use crate::model::{Backoff, LogLimiter};
 use crate::os::clock;
 use crate::programs::{Group, Outlet, StderrLog};
 use std::time::Duration;
@@ -20,19 +20,19 @@ const GRACE: Duration = Duration::from_secs(1);
 const BEHIND: Duration = Duration::from_millis(20);
 
 /// Runs a program until this is dropped; so is the program then, with its group.
-pub(super) async fn run(program: Vec<String>, spout: Spout) {
+pub(super) async fn run(program: Vec<String>, sink: LineSink) {
     let name = program.first().cloned().unwrap_or_default();
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
-    let (mut stderr, mut hush) = (StderrLog::default(), Hush::<()>::default());
+    let (mut stderr, mut limiter) = (StderrLog::default(), LogLimiter::<()>::default());
     loop {
         let begun = clock::mono();
-        let why = live(&program, &spout, &mut stderr).await;
+        let why = live(&program, &sink, &mut stderr).await;
         stderr.end(&name);
         let now = clock::mono();
         if now.since(begun) >= WELL {
             backoff.reset();
         }
-        if let Some(hushed) = hush.change((), now) {
+        if let Some(hushed) = limiter.change((), now) {
             tracing::warn!(event = "stream-program", program = name, why, hushed, "it is started again");
         }
         sleep(backoff.next(fastrand::f64())).await;
@@ -40,22 +40,22 @@ pub(super) async fn run(program: Vec<String>, spout: Spout) {
 }
 
 /// One life of the program, and how it ended.
-async fn live(program: &[String], spout: &Spout, stderr: &mut StderrLog) -> String {
+async fn live(program: &[String], sink: &LineSink, stderr: &mut StderrLog) -> String {
     let mut group = match Group::start(program) {
         Ok(group) => group,
         Err(error) => return format!("cannot be started: {error}"),
     };
-    let mut reading =
-        Reading { spout, stderr, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
-    while reading.take(group.outlet(true).await).await {}
+    let mut output =
+        ProgramOutput { sink, stderr, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
+    while output.take(group.outlet(true).await).await {}
     let until = Instant::now() + GRACE;
     // What is still in the pipe, as long as somebody who was left behind does not fill it for ever.
     while Instant::now() < until
         && let Ok(outlet) = timeout_at(until, group.rest()).await
-        && reading.take(outlet).await
+        && output.take(outlet).await
     {}
-    if let Some(rest) = reading.lines.rest(spout.longest()) {
-        spout.say(rest, None);
+    if let Some(rest) = output.lines.rest(sink.longest()) {
+        sink.say(rest, None);
     }
     match (group.exited(), group.end().await) {
         (true, Some(status)) => format!("the program ended: {status}"),
@@ -64,23 +64,23 @@ async fn live(program: &[String], spout: &Spout, stderr: &mut StderrLog) -> Stri
 }
 
 /// What is read of one life.
-struct Reading<'a> {
-    spout: &'a Spout,
+struct ProgramOutput<'a> {
+    sink: &'a LineSink,
     stderr: &'a mut StderrLog,
     name: &'a str,
     lines: Splitter,
     pace: Pace,
 }
 
-impl Reading<'_> {
+impl ProgramOutput<'_> {
     /// What came out. False at the end.
     async fn take(&mut self, outlet: Outlet<'_>) -> bool {
         let now = clock::mono();
         match outlet {
             Outlet::Out(bytes) => {
                 self.pace.bytes(bytes.len(), now);
-                for line in self.lines.push(bytes, self.spout.longest()) {
-                    self.spout.say(line.text, None);
+                for line in self.lines.push(bytes, self.sink.longest()) {
+                    self.sink.say(line.text, None);
                     self.pace.line(clock::mono());
                     self.hold().await;
                 }
@@ -101,7 +101,7 @@ impl Reading<'_> {
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        while self.spout.is_full() {
+        while self.sink.is_full() {
             sleep(BEHIND).await;
         }
     }

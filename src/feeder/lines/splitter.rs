@@ -1,6 +1,4 @@
-//! Lines out of pieces. Pure, and holds no more of a line than is said of it.
-
-use super::cut;
+//! LineReaders out of pieces. Pure, and holds no more of a line than is said of it.
 
 /// Beyond the longest line, so that what is cut off at the end of that is never a part of a character.
 const SPARE: usize = 3;
@@ -19,7 +17,7 @@ pub(super) struct Splitter {
 
 /// A line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct SplitLine {
     pub(super) text: Box<str>,
     /// Bytes of the piece up to the end of the line.
     pub(super) end: usize,
@@ -32,13 +30,13 @@ impl Splitter {
     }
 
     /// The lines that end in a piece, each cut to so many bytes.
-    pub(super) fn push(&mut self, piece: &[u8], longest: usize) -> Vec<Line> {
+    pub(super) fn push(&mut self, piece: &[u8], longest: usize) -> Vec<SplitLine> {
         let (mut lines, mut begin) = (Vec::new(), 0);
         for (at, _) in piece.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
             self.hold(&piece[begin..at], longest);
             begin = at + 1;
             if let Some(text) = self.take(longest) {
-                lines.push(Line { text, end: begin });
+                lines.push(SplitLine { text, end: begin });
             }
         }
         self.hold(&piece[begin..], longest);
@@ -72,12 +70,18 @@ impl Splitter {
     }
 }
 
+/// The beginning of a text, at most so many bytes of whole characters.
+fn cut(text: &str, longest: usize) -> &str {
+    let end = (0..=text.len().min(longest)).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn texts(lines: &[Line]) -> Vec<&str> {
+    fn texts(lines: &[SplitLine]) -> Vec<&str> {
         lines.iter().map(|line| &*line.text).collect()
     }
 

@@ -1,13 +1,18 @@
 //! Failover: which source is served.
 
-use super::line::{Line, Standing};
-use super::{Action, COME_BACK, Member, Settings};
+use super::action::Action;
+use super::sanity::near;
+use super::settings::{Member, Settings};
+use super::symbol::{Standing, SymbolState};
 use crate::feeder::Now;
-use crate::feeder::sanity::near;
 use crate::model::{Mono, Price, Quote, Rules, Symbol};
 use std::sync::Arc;
+use std::time::Duration;
 
-impl Line {
+/// So long a better source must be good before it is served again.
+pub(super) const COME_BACK: Duration = Duration::from_secs(30);
+
+impl SymbolState {
     /// Serves the source that is to be served, and takes its price. `allowed` has the preferred one first.
     pub(super) fn fail_over(
         &mut self,

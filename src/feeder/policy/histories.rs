@@ -1,8 +1,12 @@
 //! What holds whatever happens: random histories of ticks, faults, bans, silence and suspends, in virtual time.
 
+use super::failover::COME_BACK;
 use super::*;
 use crate::model::{Boot, Wall};
+use crate::model::{Price, Rules};
 use proptest::prelude::*;
+use rust_decimal::Decimal;
+use std::sync::Arc;
 
 const A: u32 = 1;
 const B: u32 = 2;
@@ -80,7 +84,7 @@ impl World {
 
     /// Young enough, ticking, and its session not gone for good; said here in other words than in the policy.
     fn well(&self, id: u32) -> bool {
-        let own = self.policy.lines[&symbol()].standings.get(&id);
+        let own = self.policy.symbols[&symbol()].standings.get(&id);
         let member = self.policy.settings.members.iter().find(|member| member.id == id);
         let (Some(own), Some(member), now) = (own, member, self.now()) else { return false };
         own.newest.as_ref().is_some_and(|(at, quote)| {
@@ -100,7 +104,7 @@ impl World {
             }
         }
         if self.mode == Mode::Failover {
-            let serving = self.policy.lines[&symbol()].serving;
+            let serving = self.policy.symbols[&symbol()].serving;
             let mixed = self.ids.iter().any(|id| *id != MOCK);
             let allowed = |id: &u32| *id != MOCK || !mixed;
             if serving.is_none_or(|id| !self.well(id)) {
@@ -116,7 +120,7 @@ impl World {
         let id = |name: &str| self.ids.iter().copied().find(|id| NAMES[*id as usize] == name);
         let (Some(left), Some(id_to)) = (from.and_then(id), id(to)) else { return };
         if self.well(left) && left != MOCK && self.now().mono >= self.policy.settled {
-            let since = self.policy.lines[&symbol()].standings[&id_to].good_since.unwrap();
+            let since = self.policy.symbols[&symbol()].standings[&id_to].good_since.unwrap();
             assert!(rank(to) < rank(from.unwrap()), "a good source was left for a worse one");
             assert!(self.now().mono.since(since) >= COME_BACK, "too early");
         }
@@ -185,7 +189,7 @@ impl World {
             seq: None,
         };
         let actions = self.policy.tick(who, tick, Duration::ZERO, true, self.now());
-        self.real |= self.policy.lines[&symbol()].real;
+        self.real |= self.policy.symbols[&symbol()].real;
         self.take(actions);
     }
 
@@ -193,8 +197,8 @@ impl World {
     fn end(&mut self) {
         self.step(&Step::Suspend(0));
         self.until(self.ms + 200);
-        let line = &self.policy.lines[&symbol()];
-        assert!(line.pending.is_none(), "a price waits for ever");
+        let state = &self.policy.symbols[&symbol()];
+        assert!(state.pending.is_none(), "a price waits for ever");
         self.until(self.ms + 700_000);
         let published = self.out.len();
         self.until(self.ms + 3_600_000);
@@ -249,7 +253,7 @@ proptest! {
         let mut world = World::new(Mode::Median, &[A, B, C, MOCK]);
         steps.iter().filter(|step| !matches!(step, Step::Members(_))).for_each(|step| world.step(step));
         world.end();
-        prop_assert!(world.policy.lines[&symbol()].refused.is_some(), "nobody is fresh and yet they agree");
+        prop_assert!(world.policy.symbols[&symbol()].refused.is_some(), "nobody is fresh and yet they agree");
         prop_assert!(world.out.iter().all(|(_, quote)| !quote.mock));
     }
 

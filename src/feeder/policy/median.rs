@@ -4,11 +4,12 @@
 //! own newest price is fresh. A jump is not held: it is for the group to confirm it, and who leaves the group has no
 //! influence. Only where one source is enough there is no group: its jump waits for its next tick.
 
-use super::line::{Line, Standing};
-use super::{Action, Member, Settings};
+use super::action::Action;
+use super::group::{PriceGroup, Refusal};
+use super::settings::{Member, Settings};
+use super::symbol::{Standing, SymbolState};
 use crate::feeder::Now;
-use crate::feeder::median::{Group, Refusal};
-use crate::model::{Contribution, Mono, Price, Quote, Said, SourceVerdict, Symbol};
+use crate::model::{Contribution, Mono, Price, Quote, SourcePrice, SourceVerdict, Symbol};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,12 +18,12 @@ const MEDIAN: &str = "median";
 
 type Standings = BTreeMap<u32, Standing>;
 
-impl Line {
+impl SymbolState {
     /// Makes the price of what the sources say now, where that is another one than before.
     pub(super) fn agree(&mut self, symbol: &Symbol, settings: &Settings, now: Now) -> Vec<Action> {
         let made_up = settings.members.iter().all(|member| member.made_up);
         let last = self.out().filter(|out| out.mock == made_up).map(|out| out.price);
-        let (sources, quote) = Table::new(&self.standings, symbol, settings, now).decide(last);
+        let (sources, quote) = Candidates::new(&self.standings, symbol, settings, now).decide(last);
         if *self.sources != sources[..] {
             self.sources = sources.into();
         }
@@ -50,7 +51,7 @@ fn counted(settings: &Settings) -> impl Iterator<Item = &Member> {
 }
 
 /// All that may count, and of them those whose price does.
-struct Table<'a> {
+struct Candidates<'a> {
     symbol: &'a Symbol,
     settings: &'a Settings,
     now: Now,
@@ -59,17 +60,17 @@ struct Table<'a> {
     candidates: Vec<(usize, &'a Standing, &'a Quote)>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> Candidates<'a> {
     fn new(standings: &'a Standings, symbol: &'a Symbol, settings: &'a Settings, now: Now) -> Self {
         let (sources, candidates) = (Vec::new(), Vec::new());
-        let mut table = Self { symbol, settings, now, sources, candidates };
+        let mut candidates = Self { symbol, settings, now, sources, candidates };
         for member in counted(settings) {
-            table.seat(member, standings.get(&member.id));
+            candidates.add(member, standings.get(&member.id));
         }
-        table
+        candidates
     }
 
-    fn seat(&mut self, member: &Member, standing: Option<&'a Standing>) {
+    fn add(&mut self, member: &Member, standing: Option<&'a Standing>) {
         let newest = standing.and_then(|own| Some((own, &own.newest.as_ref()?.1)));
         let verdict = match newest {
             None => SourceVerdict::None,
@@ -81,7 +82,7 @@ impl<'a> Table<'a> {
                 SourceVerdict::Deviates
             }
         };
-        let said = newest.map(|(_, quote)| Said {
+        let said = newest.map(|(_, quote)| SourcePrice {
             pair: quote.pair.clone(),
             price: quote.price,
             received: quote.received,
@@ -94,12 +95,12 @@ impl<'a> Table<'a> {
     /// What became of each source's price, and the price that they make.
     fn decide(mut self, last: Option<Price>) -> (Vec<Contribution>, Result<Quote, Refusal>) {
         let prices: Vec<_> = self.candidates.iter().map(|(_, _, quote)| quote.price).collect();
-        let group = Group::largest(&prices, self.settings.max_deviation, last);
+        let group = PriceGroup::largest(&prices, self.settings.max_deviation, last);
         let members = group.as_ref().map_or(&[][..], |group| &group.members);
         for at in members {
             self.sources[self.candidates[*at].0].verdict = SourceVerdict::Agrees;
         }
-        let verdict = Group::majority(members.len(), prices.len(), self.settings.min_sources);
+        let verdict = PriceGroup::majority(members.len(), prices.len(), self.settings.min_sources);
         let jump = matches!(members, [alone] if self.candidates[*alone].1.doubtful);
         let verdict = verdict.and(if jump { Err(Refusal::Jump) } else { Ok(()) });
         let none = Refusal::TooFew { agree: 0, of: 0, needed: self.settings.min_sources };
@@ -108,7 +109,7 @@ impl<'a> Table<'a> {
     }
 
     /// The price in the middle, as old as the oldest that made it.
-    fn quote(&self, group: &Group) -> Option<Quote> {
+    fn quote(&self, group: &PriceGroup) -> Option<Quote> {
         let middle = || group.middle.iter().map(|at| self.candidates[*at].2);
         let oldest = middle().max_by_key(|quote| quote.age(self.now.boot))?;
         let single = middle().next().filter(|_| group.middle.len() == 1);

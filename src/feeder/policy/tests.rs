@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::model::{Boot, Wall};
+use crate::model::{Price, Rules};
+use rust_decimal::Decimal;
 
 const A: u32 = 1;
 const B: u32 = 2;
@@ -367,7 +369,7 @@ proptest::proptest! {
         }
         let out = run.out.iter().position(|(_, source, _)| source != "mock");
         proptest::prop_assert!(out.is_none_or(|first| run.out[first..].iter().all(|(_, s, _)| s != "mock")));
-        let line = &run.policy.lines[&symbol()];
-        proptest::prop_assert!(line.pending.is_none());
+        let state = &run.policy.symbols[&symbol()];
+        proptest::prop_assert!(state.pending.is_none());
     }
 }

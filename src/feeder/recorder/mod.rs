@@ -1,18 +1,18 @@
 //! The recorder: what comes from the sources goes to a file, and nobody waits for it.
 //!
 //! ```text
-//! sessions ──lines──▶ a buffer of bounded size ──▶ one thread ──▶ reel (the file, its turn, its lock)
+//! sessions ──lines──▶ a buffer of bounded size ──▶ one thread ──▶ output (the file, its turn, its lock)
 //! ```
 //!
 //! A full buffer loses lines, and the file says how many. A file that cannot be written is told of once; then it is
 //! tried again later and later, and the feeder knows nothing of it. The form is that of `providers::recording`.
 
-mod reel;
+mod recording_file;
 
 use crate::model::Backoff;
 use crate::providers::Fault;
-use crate::providers::recording::{self, Event, HEAD};
-use reel::{Reel, Target};
+use crate::providers::recording::{self, HEAD, RecordedEvent};
+use recording_file::{RecordingFile, Target};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ const WAITING: usize = 4 << 20;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for the last lines.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSING: Duration = Duration::from_secs(1);
 /// Failures and losses are told of at most so often.
 const TOLD: Duration = Duration::from_secs(60);
 
@@ -91,8 +91,8 @@ impl Recorder {
     }
 
     /// What a source is recorded with.
-    pub(super) fn tape(&self, source: &str) -> Tape {
-        Tape { shared: self.shared.clone(), source: source.into() }
+    pub(super) fn for_source(&self, source: &str) -> SourceRecorder {
+        SourceRecorder { shared: self.shared.clone(), source: source.into() }
     }
 }
 
@@ -104,48 +104,48 @@ impl Drop for Recorder {
         let mut state = self.shared.state();
         state.closing = true;
         self.shared.changed.notify_one();
-        let waited = self.shared.ended.wait_timeout_while(state, FAREWELL, |state| !state.ended);
+        let waited = self.shared.ended.wait_timeout_while(state, CLOSING, |state| !state.ended);
         drop(waited);
     }
 }
 
 /// Records one source.
 #[derive(Clone)]
-pub(super) struct Tape {
+pub(super) struct SourceRecorder {
     shared: Arc<Shared>,
     source: Arc<str>,
 }
 
-impl Tape {
+impl SourceRecorder {
     /// A session of that leg begins.
-    pub(super) fn session(&self, leg: &'static str) -> Take {
-        let take = Take { tape: self.clone(), leg, ended: false };
-        take.line(&Event::Begin);
+    pub(super) fn session(&self, leg: &'static str) -> SessionRecorder {
+        let take = SessionRecorder { origin: self.clone(), leg, ended: false };
+        take.line(&RecordedEvent::Begin);
         take
     }
 }
 
 /// Records one session. Dropped, it says that the session was cut off from our side.
-pub(super) struct Take {
-    tape: Tape,
+pub(super) struct SessionRecorder {
+    origin: SourceRecorder,
     leg: &'static str,
     ended: bool,
 }
 
-impl Take {
+impl SessionRecorder {
     /// What came, with the status of an answer over HTTP.
     pub(super) fn raw(&self, status: Option<u16>, bytes: &[u8]) {
-        self.line(&Event::Raw(status, bytes));
+        self.line(&RecordedEvent::Raw(status, bytes));
     }
 
     /// How the session ended.
     pub(super) fn end(&mut self, fault: &Fault) {
         self.ended = true;
-        self.line(&Event::End(&fault.to_string()));
+        self.line(&RecordedEvent::End(&fault.to_string()));
     }
 
-    fn line(&self, event: &Event<'_>) {
-        let shared = &self.tape.shared;
+    fn line(&self, event: &RecordedEvent<'_>) {
+        let shared = &self.origin.shared;
         if !shared.on.load(Ordering::Relaxed) {
             return;
         }
@@ -155,7 +155,7 @@ impl Take {
         let before = state.lines.len();
         // After a loss nothing gets in before the file says so: lines stay where they belong.
         if state.lost == 0 {
-            recording::write(&mut state.lines, at, &self.tape.source, self.leg, event);
+            recording::write(&mut state.lines, at, &self.origin.source, self.leg, event);
         }
         let longest = state.longest;
         if state.lost > 0 || state.lines.len() > WAITING || state.lines.len() - before > longest {
@@ -167,10 +167,10 @@ impl Take {
     }
 }
 
-impl Drop for Take {
+impl Drop for SessionRecorder {
     fn drop(&mut self) {
         if !self.ended {
-            self.line(&Event::End(recording::CUT_OFF));
+            self.line(&RecordedEvent::End(recording::CUT_OFF));
         }
     }
 }
@@ -212,8 +212,13 @@ impl Shared {
 
 /// The thread: it alone touches the file.
 fn work(shared: &Shared) {
-    let mut desk =
-        Desk { shared, target: None, reel: None, failures: Told::default(), losses: Told::default() };
+    let mut writer = Writer {
+        shared,
+        target: None,
+        output: None,
+        failures: LossLimiter::default(),
+        losses: LossLimiter::default(),
+    };
     let (mut carried, mut end) = (Vec::new(), false);
     while !end {
         let mut job = shared.job();
@@ -224,38 +229,38 @@ fn work(shared: &Shared) {
         }
         if job.lost > 0 {
             job.lines.extend_from_slice(format!("# lost {}\n", job.lost).as_bytes());
-            if let Some(lost) = desk.losses.tell(job.lost) {
+            if let Some(lost) = writer.losses.tell(job.lost) {
                 tracing::warn!(event = "recording", lost, "lines were not recorded");
             }
         }
         carried.append(&mut job.lines);
         end = job.end;
         // Lines are of the file before, where there was one and it takes them.
-        if desk.target.is_some() {
-            desk.write(&mut carried, job.turn.is_some() || end);
+        if writer.target.is_some() {
+            writer.write(&mut carried, job.turn.is_some() || end);
         }
         if let Some(target) = job.turn {
             // A file that cannot be had is told of now, and not with the first line.
-            (desk.target, desk.reel, desk.failures) = (target, None, Told::default());
-            desk.write(&mut carried, end);
+            (writer.target, writer.output, writer.failures) = (target, None, LossLimiter::default());
+            writer.write(&mut carried, end);
         }
         // A buffer that grew in a burst is not kept for ever.
         carried.shrink_to(WAITING / 16);
     }
     // The lock goes first: who waits for the end may be about to take it.
-    drop(desk);
+    drop(writer);
     shared.state().ended = true;
     shared.ended.notify_all();
 }
 
 /// Says a thing now and not again for a while, with how often it was.
 #[derive(Default)]
-struct Told {
+struct LossLimiter {
     at: Option<Instant>,
     count: u64,
 }
 
-impl Told {
+impl LossLimiter {
     fn tell(&mut self, count: u64) -> Option<u64> {
         self.count += count;
         if self.at.is_some_and(|at| at.elapsed() < TOLD) {
@@ -266,15 +271,15 @@ impl Told {
     }
 }
 
-struct Desk<'a> {
+struct Writer<'a> {
     shared: &'a Shared,
     target: Option<Target>,
-    reel: Option<Reel>,
-    failures: Told,
-    losses: Told,
+    output: Option<RecordingFile>,
+    failures: LossLimiter,
+    losses: LossLimiter,
 }
 
-impl Desk<'_> {
+impl Writer<'_> {
     /// Writes all of it, however often it takes. Gives up when there is something else to do, at once in a `hurry`;
     /// what is left then is for the next file.
     fn write(&mut self, lines: &mut Vec<u8>, hurry: bool) {
@@ -284,7 +289,7 @@ impl Desk<'_> {
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         while let Err(error) = self.attempt(&target, &mut left) {
             // Whatever was wrong with it, the next try opens it anew.
-            self.reel = None;
+            self.output = None;
             if !std::mem::replace(&mut failed, true) && self.failures.tell(1).is_some() {
                 told = true;
                 tracing::error!(event = "recording", %file, %error, "recording pauses and is tried again");
@@ -293,7 +298,7 @@ impl Desk<'_> {
                 break;
             }
         }
-        if told && left.is_empty() && self.reel.is_some() {
+        if told && left.is_empty() && self.output.is_some() {
             tracing::info!(event = "recording", %file, "recording goes on");
         }
         let gone = lines.len() - left.len();
@@ -301,12 +306,12 @@ impl Desk<'_> {
     }
 
     fn attempt(&mut self, target: &Target, left: &mut &[u8]) -> std::io::Result<()> {
-        let kept = self.reel.take().and_then(|mut reel| reel.is_in_place().then_some(reel));
-        let reel = match kept {
-            Some(reel) => reel,
-            None => Reel::open(target)?,
+        let kept = self.output.take().and_then(|mut output| output.is_in_place().then_some(output));
+        let output = match kept {
+            Some(output) => output,
+            None => RecordingFile::open(target)?,
         };
-        self.reel.insert(reel).write(left)
+        self.output.insert(output).write(left)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Recording to real files; what the thread does is waited for by its effect.
 
-use super::reel::second;
+use super::recording_file::second;
 use super::*;
 use rustix::fs::{FileType, Mode, mknodat};
 use std::fs;
@@ -46,7 +46,7 @@ fn a_session_is_recorded_from_its_begin_to_its_end() {
     let folder = folder();
     let path = folder.path().join("raw");
     let recorder = recorder(&path, MAX);
-    let (one, two) = (recorder.tape("binance"), recorder.tape("kraken"));
+    let (one, two) = (recorder.for_source("binance"), recorder.for_source("kraken"));
     let mut stream = one.session("stream");
     stream.raw(None, b"{\"a\":\n1}");
     let rest = two.session("rest");
@@ -76,7 +76,7 @@ fn a_later_process_goes_on_in_the_same_file() {
     let folder = folder();
     let path = folder.path().join("raw");
     for _ in 0..2 {
-        recorder(&path, MAX).tape("a").session("stream");
+        recorder(&path, MAX).for_source("a").session("stream");
     }
     let text = fs::read_to_string(&path).unwrap();
     let session = ["a/stream !begin", "a/stream !end cut off"];
@@ -88,7 +88,7 @@ fn another_file_is_taken_while_sessions_go_on() {
     let folder = folder();
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     let mut recorder = recorder(&first, MAX);
-    let take = recorder.tape("a").session("stream");
+    let take = recorder.for_source("a").session("stream");
     take.raw(None, b"1");
     until(&first, |text| text.contains(" 1\n"));
     recorder.adopt(Some(&second), MAX);
@@ -109,12 +109,12 @@ fn another_file_is_taken_while_sessions_go_on() {
 fn two_files_take_turns_and_no_line_is_in_two_pieces() {
     let folder = folder();
     let target = target(&folder, 1000);
-    let mut reel = Reel::open(&target).unwrap();
+    let mut output = RecordingFile::open(&target).unwrap();
     let lines: Vec<_> = (0..100).map(|n| format!("{n} {}\n", "x".repeat(n))).collect();
     for some in lines.chunks(7) {
         let some = some.concat();
         let mut left = some.as_bytes();
-        reel.write(&mut left).unwrap();
+        output.write(&mut left).unwrap();
         assert!(left.is_empty());
         for path in [target.path.clone(), second(&target.path)] {
             assert!(fs::metadata(path).map_or(0, |about| about.len()) <= 1000);
@@ -131,13 +131,13 @@ fn two_files_take_turns_and_no_line_is_in_two_pieces() {
 fn a_line_that_fits_into_no_file_is_lost_and_said_to_be() {
     let folder = folder();
     let target = target(&folder, 100);
-    let mut reel = Reel::open(&target).unwrap();
+    let mut output = RecordingFile::open(&target).unwrap();
     let text = format!("1\n{}\n2\n", "x".repeat(300));
-    reel.write(&mut text.as_bytes()).unwrap();
+    output.write(&mut text.as_bytes()).unwrap();
     assert!(fs::read_to_string(&target.path).unwrap().ends_with("# lost 1\n2\n"));
-    drop(reel);
+    drop(output);
     let recorder = recorder(&target.path, 200);
-    recorder.tape("a").session("stream").raw(None, &[b'y'; 300]);
+    recorder.for_source("a").session("stream").raw(None, &[b'y'; 300]);
     drop(recorder);
     // The end of a recorder is not waited for for ever.
     until(&target.path, |text| text.contains("# lost 1\n"));
@@ -151,7 +151,7 @@ fn only_a_file_of_ours_is_written_to() {
     std::os::unix::fs::symlink(path("nothing"), path("link")).unwrap();
     fs::create_dir(path("folder")).unwrap();
     mknodat(rustix::fs::CWD, path("pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-    let used = Reel::open(&Target { path: path("used"), half: 1000 }).unwrap();
+    let used = RecordingFile::open(&Target { path: path("used"), half: 1000 }).unwrap();
     for (name, why) in [
         ("diary", "is not a recording of ours"),
         ("link", "is a symbolic link"),
@@ -160,7 +160,7 @@ fn only_a_file_of_ours_is_written_to() {
         ("used", "another process records to it"),
         ("no/such", "No such file"),
     ] {
-        let error = Reel::open(&Target { path: path(name), half: 1000 }).err().unwrap().to_string();
+        let error = RecordingFile::open(&Target { path: path(name), half: 1000 }).err().unwrap().to_string();
         assert!(error.contains(why), "{name}: {error}");
     }
     drop(used);
@@ -179,7 +179,7 @@ fn a_torn_end_is_mended_so_that_it_reads_as_nothing() {
     ] {
         fs::write(&target.path, before).unwrap();
         fs::set_permissions(&target.path, fs::Permissions::from_mode(0o666)).unwrap();
-        drop(Reel::open(&target).unwrap());
+        drop(RecordingFile::open(&target).unwrap());
         assert_eq!(fs::read_to_string(&target.path).unwrap(), after);
         assert_eq!(fs::metadata(&target.path).unwrap().permissions().mode() & 0o777, 0o640);
     }
@@ -190,7 +190,7 @@ fn a_file_that_cannot_be_written_is_tried_again_and_what_waits_is_bounded() {
     let folder = folder();
     let path = folder.path().join("later/raw");
     let recorder = recorder(&path, MAX * 64);
-    let take = recorder.tape("a").session("stream");
+    let take = recorder.for_source("a").session("stream");
     let payload = vec![b'x'; 100_000];
     for _ in 0..100 {
         take.raw(None, &payload);
@@ -211,7 +211,7 @@ fn one_bad_path_after_another_keeps_what_came_first_and_no_more() {
     let folder = folder();
     let bad = |n: usize| folder.path().join(format!("no{n}/raw"));
     let mut recorder = recorder(&bad(0), MAX * 64);
-    let take = recorder.tape("a").session("stream");
+    let take = recorder.for_source("a").session("stream");
     let payload = vec![b'x'; 100_000];
     for n in 1..6 {
         for _ in 0..30 {
@@ -240,24 +240,24 @@ fn one_bad_path_after_another_keeps_what_came_first_and_no_more() {
 fn a_file_that_somebody_moves_away_is_begun_anew() {
     let folder = folder();
     let target = target(&folder, 1000);
-    let mut reel = Reel::open(&target).unwrap();
-    assert!(reel.is_in_place());
+    let mut output = RecordingFile::open(&target).unwrap();
+    assert!(output.is_in_place());
     fs::rename(&target.path, folder.path().join("taken")).unwrap();
-    reel.look_now();
-    assert!(!reel.is_in_place());
+    output.look_now();
+    assert!(!output.is_in_place());
 }
 
 #[test]
 fn a_full_disk_is_survived_without_half_a_line() {
     let folder = folder();
     let target = target(&folder, 1000);
-    let mut reel = Reel::open(&target).unwrap();
-    reel.fail_after(10);
+    let mut output = RecordingFile::open(&target).unwrap();
+    output.fail_after(10);
     let mut left = &b"one\ntwo\nthree\nfour\n"[..];
-    assert!(reel.write(&mut left).is_err());
+    assert!(output.write(&mut left).is_err());
     assert_eq!(left, b"three\nfour\n");
-    drop(reel);
-    Reel::open(&target).unwrap().write(&mut left).unwrap();
+    drop(output);
+    RecordingFile::open(&target).unwrap().write(&mut left).unwrap();
     let text = fs::read_to_string(&target.path).unwrap();
     assert_eq!(text, "# btc-cluster recording 1\none\ntwo\nth # torn\nthree\nfour\n");
 }

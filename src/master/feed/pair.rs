@@ -1,7 +1,7 @@
 //! What is known of one symbol.
 
 use super::news::{News, Origin, What};
-use crate::model::{Boot, Candles, Health, Hush, Mono, Quote, Rules, Symbol};
+use crate::model::{Boot, Candles, Health, LogLimiter, Mono, Quote, Rules, Symbol};
 
 /// Everything about one configured symbol. Dropped as a whole when the symbol leaves the configuration.
 #[derive(Debug)]
@@ -12,10 +12,10 @@ pub(super) struct Pair {
     /// The newest candles, for newborn workers.
     pub(super) candles: Option<Candles>,
     /// Sources may take turns each second: the log is limited.
-    origins: Hush<Origin>,
+    origins: LogLimiter<Origin>,
     /// The health at the last look.
     health: Option<Health>,
-    healths: Hush<Health>,
+    healths: LogLimiter<Health>,
 }
 
 fn origin(quote: &Quote) -> Origin {
@@ -29,9 +29,9 @@ impl Pair {
             number,
             quote: None,
             candles: None,
-            origins: Hush::default(),
+            origins: LogLimiter::default(),
             health: None,
-            healths: Hush::default(),
+            healths: LogLimiter::default(),
         }
     }
 

@@ -24,6 +24,3 @@ pub use outbound::{
 pub use problem::Problem;
 pub use resume::Resume;
 pub use room::{presence, room};
-
-/// The subprotocol of `/ws`.
-pub const SUBPROTOCOL: &str = "btc-cluster.v1.json";

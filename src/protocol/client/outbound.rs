@@ -290,7 +290,7 @@ pub fn error(id: Option<&RawValue>, code: &str, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Price, Said, SourceVerdict};
+    use crate::model::{Price, SourcePrice, SourceVerdict};
     use std::time::Duration;
 
     fn example() -> Quote {
@@ -324,7 +324,7 @@ mod tests {
         let part = |source: &str, verdict, price: Option<&str>| Contribution {
             source: source.into(),
             verdict,
-            said: price.map(|price| Said {
+            said: price.map(|price| SourcePrice {
                 pair: Symbol::new("BTC-USD").unwrap(),
                 price: Price::parse(price).unwrap(),
                 received: Boot(0),

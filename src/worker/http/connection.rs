@@ -51,16 +51,17 @@ pub(in crate::worker) async fn serve(
     let (io, phase) = Guard::new(stream, Limits { head, idle: config.http.idle_timeout });
     drop(config);
     let peer = Peer { address, port };
-    let (counted, ending) = (hub.clone(), hub.lock().ending.clone());
+    let ending = hub.lock().ending.clone();
     let served = Arc::new(AtomicBool::new(false));
+    let counted = Counted { hub: hub.clone(), served: served.clone() };
     let (first, closing) = (served.clone(), ending.clone());
     let (taken, written) = (Arc::new(OnceLock::<Takeover>::new()), phase.clone());
     let takes = taken.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         if !first.swap(true, Relaxed) {
-            counted.lock().arrived();
+            hub.lock().arrived();
         }
-        let (router, hub, closing) = (router.clone(), counted.clone(), closing.clone());
+        let (router, hub, closing) = (router.clone(), hub.clone(), closing.clone());
         let takes = takes.clone();
         let serving = phase.begin();
         async move {
@@ -96,19 +97,31 @@ pub(in crate::worker) async fn serve(
             poll_fn(|cx| carry(connection.as_mut(), cx, is_ready)).await
         }
     };
-    count_end(&hub, served.load(Relaxed));
+    drop(counted);
     let session = taken.get().filter(|_| is_taken).and_then(Takeover::take);
     if let (Some((opening, greeting)), Some(parts)) = (session, Pin::into_inner(connection).into_parts()) {
         opening.attach(parts.io.into_inner().into_inner(), &[], &greeting);
     }
 }
 
-fn count_end(hub: &Hub, served: bool) {
-    let mut state = hub.lock();
-    if !served {
-        state.arrived();
+/// A connection that counts until it ends, be it by a panic, or becomes a session.
+struct Counted {
+    hub: Hub,
+    /// A request has come.
+    served: Arc<AtomicBool>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        if !self.served.load(Relaxed) {
+            state.arrived();
+        }
+        state.disconnected();
+        if std::thread::panicking() {
+            state.panicked("connection");
+        }
     }
-    state.disconnected();
 }
 
 /// Ready with `true` when a session takes the connection over: the head of its response has gone to the kernel.
@@ -130,7 +143,7 @@ async fn answer(hub: &Hub, router: Router, request: Request) -> Response {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
-            hub.lock().counters.panics += 1;
+            hub.lock().panicked("request");
             refuse::with(&Problem::new(500, "internal-error", "this request failed; others are not touched"))
         }
     };

@@ -10,6 +10,7 @@ use super::{Hub, State};
 use crate::model::Mono;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::{Generation, ToMaster, Verdict};
+use crate::protocol::link::LinkError;
 use crate::protocol::peer::{Parcel, Peer, Taken};
 use crate::session::{Answer, Kind, NO_TICKET};
 use crate::ws::frame;
@@ -297,9 +298,13 @@ impl State {
 
     /// Says something to another worker.
     pub(super) fn relay(&self, to: Generation, peer: &Peer) {
-        match peer.encode() {
-            Ok(payload) => self.tell(&ToMaster::Relay { to, notice: peer.notice(), payload: &payload }),
-            Err(error) => tracing::error!(%error, "a message to another worker cannot be written"),
+        let sent = peer.encode().map_err(LinkError::Garbage).and_then(|payload| {
+            self.uplink.send(&ToMaster::Relay { to, notice: peer.notice(), payload: &payload })
+        });
+        match (sent, peer.shortened()) {
+            (Ok(()), _) => {}
+            (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay(to, &shorter),
+            (Err(error), _) => tracing::debug!(%error, "another worker does not hear this one"),
         }
     }
 }

@@ -19,20 +19,29 @@ const BEHIND: u32 = 8;
 /// A client that closes with this, or without a code, has left; with any other it may come back.
 const DONE: u16 = 1000;
 
-/// Ends the session with 1011 if its task panics.
+/// Ends the session with 1011 if its task panics outside of the hub; inside, the panic poisons the hub and ends the process.
 struct Guard<'a>(&'a Hub, SessionRef);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         if state.sessions.contains(self.1) {
-            state.counters.panics += 1;
+            state.panicked("session");
             state.end(self.1, Close::Internal);
             if let Some(ended) = state.ended.remove(&self.1) {
                 state.closing -= 1;
                 tokio::spawn(ended.closing.send());
             }
         }
+    }
+}
+
+/// A connection whose last bytes are on their way, until it is closed.
+struct Counted<'a>(&'a Hub);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closing -= 1;
     }
 }
 
@@ -44,9 +53,9 @@ pub(super) async fn drive(hub: Hub, at: SessionRef) {
     };
     let ended = ended.or_else(|| hub.lock().ended.remove(&at));
     if let Some(ended) = ended {
+        let _counted = Counted(&hub);
         // Boxed: an idle session's task stays small.
         Box::pin(close(&hub, ended)).await;
-        hub.lock().closing -= 1;
     }
 }
 
@@ -83,14 +92,19 @@ impl State {
         Poll::Pending
     }
 
-    fn read(&mut self, at: SessionRef) {
+    /// Reads once. The buffer is lent to the session: one is enough for all.
+    pub(super) fn read(&mut self, at: SessionRef) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        // After a panic in another session's task the buffer went with it.
-        buffer.resize(super::READ, 0);
+        self.read_into(at, &mut buffer);
+        self.buffer = buffer;
+        self.settle();
+    }
+
+    fn read_into(&mut self, at: SessionRef, buffer: &mut [u8]) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let events = matches!(session.framing, Framing::Events(_));
         let Some(wire) = session.wire() else { return };
-        match wire.read(&mut buffer) {
+        match wire.read(buffer) {
             Ok(0) => self.end(at, Close::Lost),
             Ok(n) => self.input(at, &mut buffer[..n]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -98,8 +112,6 @@ impl State {
             Err(error) if events && error.kind() == ErrorKind::TimedOut => self.end(at, Close::Silent),
             Err(_) => self.end(at, Close::Lost),
         }
-        self.buffer = buffer;
-        self.settle();
     }
 
     /// Bytes from a client.

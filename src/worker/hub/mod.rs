@@ -41,7 +41,7 @@ use hashbrown::HashMap;
 use prices::Prices;
 use requests::Requests;
 use sessions::{SessionRef, Sessions};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use timers::Timers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -169,15 +169,20 @@ impl Hub {
 
     /// The hub itself, for as long as no `await` comes between.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in one session's task must not take the others with it: what it held is still consistent, because
-        // nothing is left half-done across calls.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(|_| poisoned())
     }
 
     /// The configuration in force.
     pub(super) fn config(&self) -> Arc<Config> {
         self.lock().config.clone()
     }
+}
+
+/// Ends the process: somebody panicked while all sessions were in its hands, and has left them half changed. Nothing may
+/// run on that, not even what is dropped on the way out.
+fn poisoned() -> ! {
+    tracing::error!(event = "hub-poisoned", "a panic has left the sessions half changed: this worker ends");
+    std::process::exit(1)
 }
 
 impl State {
@@ -225,6 +230,12 @@ impl State {
         self.counters.connections -= 1;
     }
 
+    /// A task of a client panicked outside of the hub: only that client is touched.
+    pub(super) fn panicked(&mut self, task: &'static str) {
+        self.counters.panics += 1;
+        tracing::error!(event = "panic", worker = self.me.slot, task, "a client's task panicked");
+    }
+
     /// A request was answered.
     pub(super) fn answered(&mut self, status: u16) {
         self.counters.count_http(status);
@@ -252,3 +263,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! What holds for the hub as a whole.
+
+use super::*;
+use crate::config::{Source, Surroundings, load};
+use crate::model::UserId;
+use crate::protocol::cluster::Endpoint;
+use crate::protocol::link::{LinkReceiver, LinkWriter, link};
+use std::process::Command;
+
+/// A hub of its own, and the master's end of its link.
+pub(super) fn hub(overrides: &[(&str, &str)]) -> (Hub, LinkWriter, LinkReceiver) {
+    let (here, there) = tokio::net::UnixStream::pair().unwrap();
+    let ((uplink, _, writer), (_, receiver, _)) = (link(here), link(there));
+    let mut source = Source::find(None, Some("test"), &Surroundings::default()).unwrap();
+    source.required = false;
+    source.overrides = overrides.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let config = load(&source).unwrap().config;
+    let me = Me { slot: 1, generation: 7, pid: 1 };
+    (Hub::new(me, (Arc::new(config), 1), uplink, Board::new().unwrap()), writer, receiver)
+}
+
+#[tokio::test]
+async fn the_shared_buffer_comes_back_from_every_read() {
+    let (hub, ..) = hub(&[]);
+    let mut state = hub.lock();
+    let request = SessionRequest {
+        user: UserId::new("alice").unwrap(),
+        device: None,
+        endpoint: Endpoint::Ws,
+        stream: None,
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        framing: Framing::Websocket,
+    };
+    let at = state.open(request, None);
+    // One that has no connection, and one that has ended.
+    state.read(at);
+    assert_eq!(state.buffer.len(), READ);
+    state.end(at, Close::Done);
+    state.read(at);
+    assert_eq!(state.buffer.len(), READ);
+}
+
+/// The process of this test runs the test once more as a child, which must not live on.
+#[tokio::test]
+async fn a_panic_that_leaves_the_sessions_half_changed_ends_the_process() {
+    const CHILD: &str = "BTC_CLUSTER_TEST_POISON";
+    if std::env::var_os(CHILD).is_some() {
+        let (hub, ..) = hub(&[]);
+        let own = hub.clone();
+        let panicked = tokio::spawn(async move {
+            let _state = own.lock();
+            panic!("in the midst of it");
+        });
+        assert!(panicked.await.is_err());
+        drop(hub.lock());
+        unreachable!("a poisoned hub was entered");
+    }
+    let name = "worker::hub::tests::a_panic_that_leaves_the_sessions_half_changed_ends_the_process";
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("in the midst of it") && !told.contains("was entered"), "{told}");
+}
