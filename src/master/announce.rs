@@ -1,4 +1,4 @@
-//! What the master tells the sessions on `/broadcast`: who comes and goes, and its heartbeat.
+//! Messages of the master to sessions on `/broadcast`: comings and goings, and the heartbeat.
 
 use super::core::Master;
 use crate::model::{Mono, Wall};
@@ -22,7 +22,7 @@ impl Master {
         }
     }
 
-    /// When something will be due.
+    /// The moment of the next message.
     pub(super) fn next_announcement(&self) -> Mono {
         let heartbeat = self.announcer.next_beat();
         self.directory.moves.next().map_or(heartbeat, |news| news.min(heartbeat))

@@ -1,4 +1,5 @@
-//! When the master speaks to sessions by itself: the heartbeat of `/broadcast`, and who is in the cluster. Pure.
+//! Moments at which the master tells sessions what nobody asked for: the heartbeat of `/broadcast`, and presence in
+//! the cluster. Pure.
 
 use crate::config::Config;
 use crate::model::Mono;
@@ -7,10 +8,10 @@ use std::time::Duration;
 /// The least time between two messages about who is in the cluster.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Who is in the cluster: users, sessions, and all that ever came.
+/// Presence in the cluster: users, sessions, and count of all sessions that ever came.
 pub(super) type Present = (usize, usize, u64);
 
-/// What was said last, and when.
+/// The last messages and their moments.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Announcer {
     /// `broadcast.heartbeat`

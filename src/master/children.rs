@@ -55,7 +55,7 @@ impl Child {
     fn say<M: Serialize>(&mut self, message: &M, with: Vec<OwnedFd>, now: Mono) -> Result<(), Lost> {
         let Err(error) = self.link.send_with(message, with) else { return Ok(()) };
         let (drop, lost) = match &error {
-            // Its exit follows: nobody is left to miss the message.
+            // The exit follows: nobody is left to miss the message.
             LinkError::Closed | LinkError::Io(_) => return Err(Lost::Gone),
             LinkError::Full => (Drop::Full, Lost::Full),
             LinkError::Garbage(_)
@@ -80,13 +80,13 @@ pub(super) struct Children {
     waiters: HashMap<u64, oneshot::Sender<u32>, RandomState>,
     /// The number of the last of them.
     last: u64,
-    /// What links of children that have ended did not take, by role.
+    /// Messages that links of ended children did not take, by role.
     dropped_before: BTreeMap<Role, u64>,
     /// The moment of this turn of the loop, for the log.
     now: Mono,
 }
 
-/// Who is there.
+/// Questions about the children.
 impl Children {
     /// A process has been started.
     pub(super) fn insert(&mut self, generation: Generation, child: Child) {
@@ -138,7 +138,7 @@ impl Children {
     }
 }
 
-/// What is said. A message that a link does not take is counted and logged here: where the answer is not used,
+/// Sending. A message that a link does not take is counted and logged here: where the result is not used,
 /// nothing else can be done.
 impl Children {
     /// Says something to one of them.

@@ -1,11 +1,11 @@
-//! What may be asked over the control socket.
+//! Questions over the control socket.
 
 use crate::protocol::cluster::Slot;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-/// What may be asked.
+/// A question or order.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum Command {
@@ -26,7 +26,7 @@ pub(super) enum Command {
     Sources,
     /// The price of a symbol, or of the default one.
     Price {
-        /// Which.
+        /// Name; the default symbol without one.
         #[serde(default)]
         symbol: Option<String>,
     },
@@ -34,19 +34,19 @@ pub(super) enum Command {
     Reload,
     /// Replace a worker, or start one that was given up.
     RestartWorker {
-        /// Its slot.
+        /// Slot.
         id: Slot,
     },
     /// Disconnect a session.
     Kick {
-        /// Its id.
+        /// Id of the session.
         session: String,
     },
     /// A message to all subscribers of a channel.
     Publish {
-        /// Its name.
+        /// Name of the channel.
         channel: String,
-        /// What: any JSON. (No `RawValue`: serde cannot hand one to a variant with a tag inside.)
+        /// Any JSON. (No `RawValue`: serde cannot hand one to a variant with a tag inside.)
         data: Value,
     },
     /// End the daemon.

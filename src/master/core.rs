@@ -19,7 +19,7 @@ use crate::supervisor::{Fleet, State};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How long a dead child's last words may take to be heard.
+/// The longest wait for the last words of a dead child.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// All that the master knows. Each part decides for itself and keeps its fields to itself; the master carries what
@@ -28,26 +28,26 @@ pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(super) struct Master {
     /// The configuration in force and its sockets; reloads.
     pub(super) in_force: InForce,
-    /// Which processes there are and shall be.
+    /// Processes: running, starting, draining, wanted.
     pub(super) fleet: Fleet,
-    /// Their links.
+    /// Links of the processes.
     pub(super) children: Children,
-    /// Which sessions there are, and where.
+    /// All sessions, their users and workers.
     pub(super) directory: Directory,
     /// Orders on their way.
     pub(super) router: Router,
     pub(super) rooms: Rooms,
-    /// When sessions are told what nobody asked for.
+    /// The moments of messages that nobody asked for.
     pub(super) announcer: Announcer,
-    /// What the feeder has said.
+    /// Newest prices, candles and lines.
     pub(super) feed: Feed,
-    /// What the processes have counted.
+    /// Counters of all processes.
     pub(super) ledger: Ledger,
-    /// When the `stats` message goes out.
+    /// The moments of the `stats` message.
     pub(super) when: When,
     /// The life of the daemon as systemd sees it.
     pub(super) service: Service,
-    /// How many connections each worker holds, for the workers.
+    /// Connections of each worker, shared with the workers.
     pub(super) board: Board,
     pub(super) notifier: Notifier,
     /// For tasks that tell the loop.
@@ -85,7 +85,7 @@ impl Master {
         self.notify(self.service.watchdog(limit, now));
     }
 
-    /// When the loop must wake at the latest.
+    /// The latest moment at which the loop must wake.
     pub(super) fn next_deadline(&mut self, now: Mono) -> Mono {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);

@@ -1,4 +1,4 @@
-//! What the master's loop hears.
+//! Events of the master's loop.
 
 use super::command::Asked;
 use crate::protocol::cluster::Generation;

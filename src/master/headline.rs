@@ -24,7 +24,7 @@ impl Master {
     }
 }
 
-/// What the line is made of.
+/// Values of the line.
 struct Headline<'a> {
     phase: Phase,
     ready: usize,

@@ -1,4 +1,4 @@
-//! What the children say, and what follows from it.
+//! Messages of the children, and their consequences.
 
 use super::core::Master;
 use super::directory;

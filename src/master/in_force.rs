@@ -9,7 +9,7 @@ use crate::supervisor::workers;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a worker opens for itself: sockets, links, the runtime's, and some connections that only ask.
+/// Files that a worker opens for itself: sockets, links, the runtime's, and some connections that only ask.
 const OWN_FILES: u64 = 32;
 
 /// A configuration that is to be in force.
@@ -40,7 +40,7 @@ pub(super) struct Candidate {
     pub(super) outcome: Outcome,
 }
 
-/// What a newborn worker gets.
+/// Configuration and sockets of a newborn worker.
 pub(super) struct Newborn {
     pub(super) listeners: Arc<Listeners>,
     pub(super) json: Arc<str>,
@@ -96,12 +96,12 @@ impl InForce {
         &self.source.file
     }
 
-    /// What every worker is told when the configuration has changed.
+    /// The message to every worker when the configuration has changed.
     pub(super) fn message(&self) -> ToWorker<'_> {
         ToWorker::Config { revision: self.revision, config: &self.json }
     }
 
-    /// Where the daemon listens, in words.
+    /// Addresses of a port, as text.
     pub(super) fn addresses(&self, port: Port) -> Vec<String> {
         self.listeners.addresses(port).map(|address| address.to_string()).collect()
     }
@@ -114,7 +114,7 @@ impl InForce {
         u32::try_from(all).unwrap_or(u32::MAX)
     }
 
-    /// What `next` would change, and whether workers must be born with it.
+    /// The changes that `next` brings, and whether workers must be born with it.
     pub(super) fn compare(&self, next: &Next) -> (Outcome, bool) {
         let changes = diff(&self.config, &next.config);
         let of = |effect| changes.iter().filter(move |change| change.effect == effect);
@@ -148,7 +148,7 @@ impl InForce {
         self.kept.keep(self.listeners.own());
     }
 
-    /// What a newborn worker gets: the candidate, where there is one.
+    /// The candidate, or without one the configuration in force.
     pub(super) fn for_newborn(&self) -> Newborn {
         match self.reloads.candidate() {
             Some(candidate) => Newborn {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-/// How often the master looks after itself, systemd and its children at the least.
+/// The longest pause between two looks after systemd and the children.
 const PULSE: Duration = Duration::from_secs(1);
 /// Events that may wait. Links wait behind it, and then the workers: nothing is lost.
 const EVENTS: usize = 256;
@@ -60,7 +60,7 @@ impl std::error::Error for Failure {}
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
-/// It could not start, or could not go on.
+/// The daemon could not start, or could not go on.
 pub fn run(source: Source, loaded: Loaded) -> Result<(), Failure> {
     // Children are started by this thread: they die with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
@@ -133,7 +133,7 @@ impl Master {
                     if let Some(event) = event {
                         self.on(event);
                     }
-                    // What came meanwhile is heard before anything is written: answers to many leave together.
+                    // Events that came meanwhile are heard before anything is written: many answers leave together.
                     for _ in 0..EVENTS {
                         let Ok(event) = inbox.try_recv() else { break };
                         self.on(event);

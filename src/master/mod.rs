@@ -8,7 +8,7 @@
 //! clock ─┘
 //! ```
 //!
-//! It parses no byte that came from a client or an exchange, and waits for nothing but the next event.
+//! The master parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
 mod announce;
 mod announcer;

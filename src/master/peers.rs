@@ -1,4 +1,4 @@
-//! What the master passes on: between workers, unread; from one to all, where chat rooms keep it; and who is there.
+//! Messages that the master passes on: between workers, unread; from one to all, kept by chat rooms; and presence.
 
 use super::children::MASTER;
 use super::core::Master;
@@ -9,7 +9,7 @@ use crate::os::clock;
 use crate::protocol::client;
 use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, ToWorker};
 
-/// So many users are named.
+/// Most users named.
 const NAMED: usize = 50;
 
 impl Master {
@@ -96,7 +96,7 @@ impl Master {
         }
     }
 
-    /// When there will be something to tell.
+    /// The moment of the next message about presence.
     pub(super) fn next_presence(&self) -> Mono {
         self.rooms.next().unwrap_or(Mono(u64::MAX))
     }

@@ -1,4 +1,5 @@
-//! What the supervisor's decisions mean: processes are started, told, drained, killed, and missed.
+//! Carries out the supervisor's orders: processes are started, welcomed, drained, stopped and killed; and notes their
+//! end.
 
 use super::children::Child;
 use super::core::{LAST_WORDS, Master};
@@ -110,8 +111,8 @@ impl Master {
         });
         tokio::spawn(async move {
             let how = exit.await.to_string();
-            // What a child said before its end is heard before its end is told; but a program that it has left behind
-            // may hold its end of the link open.
+            // Last words of a child are heard before its end is told; but a program that it has left behind may hold
+            // its end of the link open.
             let _ = tokio::time::timeout(LAST_WORDS, hearing).await;
             writing.abort();
             // The loop has ended before.
@@ -130,7 +131,7 @@ impl Master {
 
     /// Tells a newborn feeder how far the one before has read each file, then the configuration.
     fn welcome_feeder(&mut self, to: Generation) {
-        // What the one before refused is not known of this one.
+        // The new feeder has not refused anything yet.
         self.refused(Default::default());
         let Self { feed, children, in_force, .. } = self;
         for (of, _, mark) in feed.newest_lines() {

@@ -1,4 +1,4 @@
-//! How a reload goes. The files are read and checked whole away from the loop; a faulty configuration changes
+//! The course of a reload. The files are read and checked whole away from the loop; a faulty configuration changes
 //! nothing.
 
 use super::core::Master;

@@ -7,7 +7,7 @@ use crate::protocol::cluster::Generation;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-/// What became of one reload, in the words of `ctl`.
+/// The outcome of one reload, in the words of `ctl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Outcome {
     pub(super) ok: bool,
@@ -21,7 +21,7 @@ pub(super) struct Outcome {
     pub(super) faults: Vec<String>,
 }
 
-/// Where an outcome is awaited.
+/// Receives an outcome.
 pub(super) type Waiter = oneshot::Sender<Outcome>;
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl<C> Reloads<C> {
     pub(super) fn conclude(&mut self, outcome: Outcome, waiters: Vec<Waiter>) {
         *(if outcome.ok { &mut self.done } else { &mut self.refused }) += 1;
         for waiter in waiters {
-            // Nobody waits any more when a client of the control socket has hung up.
+            // A client of the control socket may have hung up.
             let _ = waiter.send(outcome.clone());
         }
         self.last = Some(outcome);
@@ -130,7 +130,7 @@ impl<C> Reloads<C> {
         self.last.as_ref()
     }
 
-    /// How many were taken and how many refused.
+    /// Count of reloads taken, and of reloads refused.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.done, self.refused)
     }

@@ -1,4 +1,4 @@
-//! What the master tells of the cluster: statistics, metrics, lists, the status line. All numbers of one answer are
+//! Answers about the cluster: statistics, metrics, lists, the status line. All numbers of one answer are
 //! of one moment.
 
 use super::core::Master;
@@ -9,7 +9,7 @@ use crate::stats::{FeederRow, Load, Metrics, RoomGauges, Statistics, Totals, Use
 use crate::supervisor::{Row, State};
 use serde_json::{Value, json};
 
-/// So many users are named; of the others there is a count.
+/// Most users named; the others are counted.
 const NAMED: usize = 50;
 
 impl Master {

@@ -8,7 +8,7 @@ use crate::model::{Mono, Wall};
 use crate::os::notify::Notification;
 use std::time::Duration;
 
-/// Where the daemon is in its life.
+/// Phase of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Starting,
@@ -23,12 +23,12 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Service {
     phase: Phase,
-    /// How the daemon ends, once its loop is to end.
+    /// The end of the daemon, once its loop must end.
     end: Option<Result<(), AllFailed>>,
     started: Mono,
     /// The same on the wall clock.
     since: Wall,
-    /// When a worker last said something.
+    /// The last message of any worker.
     heard: Mono,
     status: String,
 }
@@ -114,7 +114,7 @@ impl Service {
         self.phase == Phase::Stopping
     }
 
-    /// How the daemon ends; `None` while the loop goes on.
+    /// The end of the daemon; `None` while the loop goes on.
     pub(super) fn is_over(&self) -> Option<Result<(), AllFailed>> {
         self.end
     }

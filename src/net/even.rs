@@ -13,7 +13,7 @@ const IN_VAIN: Duration = Duration::from_millis(10);
 /// ...and so many: on a busy machine the emptiest may be about to wake, and a burst is more than its share.
 const AT_ONCE: u32 = 16;
 
-/// What one worker remembers between two connections.
+/// Memory of one worker between two connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Even(Mood);
 
@@ -38,7 +38,7 @@ impl Even {
             sum += u64::from(count);
             workers += 1;
         }
-        // Of 24 on four workers nobody is off by more than one or two, of thousands by some per cent.
+        // With 24 sessions on four workers the difference stays at one or two, with thousands at some per cent.
         let slack = u32::try_from(sum / workers.max(1) / 50).unwrap_or(u32::MAX);
         self.0 = if own <= least.saturating_add(slack) { Mood::Calm } else { self.0.next(least, now) };
         matches!(self.0, Mood::Patient { .. })

@@ -1,4 +1,4 @@
-//! How a process counts, and how counts are added up.
+//! Counting in a process, and adding up.
 
 use crate::protocol::cluster::Counters;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! When the `stats` message goes out.
+//! The moments of the `stats` message.
 //!
 //! Within a second of a change, at most one in `stats.interval`, none while nothing changes. Where more than [`FREE`]
 //! sessions watch, the message also waits until nine other messages per watcher were delivered, so that statistics

@@ -16,45 +16,45 @@ pub enum Why {
     Grace,
 }
 
-/// What the master is to do.
+/// An order to the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start a process. Answered by `Fleet::started` or `Fleet::start_failed`.
     Start {
-        /// Its role.
+        /// Role of the process.
         role: Role,
-        /// Its number.
+        /// Number of the process.
         generation: Generation,
     },
     /// Tell a worker to send its sessions away and end.
     Drain {
-        /// Its number.
+        /// Number of the process.
         generation: Generation,
     },
     /// Tell a process that the daemon stops.
     Stop {
-        /// Its number.
+        /// Number of the process.
         generation: Generation,
     },
     /// Send KILL. The exit is still awaited.
     Kill {
-        /// Its number.
+        /// Number of the process.
         generation: Generation,
         /// The reason.
         why: Why,
     },
     /// Log that a process died unasked and is started again.
     Died {
-        /// Its role.
+        /// Role of the process.
         role: Role,
-        /// Its number.
+        /// Number of the process.
         generation: Generation,
         /// Time until the start; zero: at once.
         pause: Duration,
     },
     /// Log that a worker died too often and is not started again.
     GivenUp {
-        /// Its role.
+        /// Role of the process.
         role: Role,
         /// The process that died last.
         generation: Generation,
@@ -63,9 +63,9 @@ pub enum Action {
     AllFailed,
     /// Log that a replacement did not get ready: the old process, if any, serves on, and the rolling stops.
     ReplacementFailed {
-        /// Its role.
+        /// Role of the process.
         role: Role,
-        /// Its number.
+        /// Number of the process.
         generation: Generation,
     },
     /// Log that every process that was to be replaced is replaced.

@@ -83,7 +83,7 @@ impl IntoFuture for Exit {
     }
 }
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Exit with this status.

@@ -208,7 +208,7 @@ impl Fleet {
 
 /// Questions.
 impl Fleet {
-    /// When [`Fleet::tick`] is due at the latest.
+    /// The latest moment of the next [`Fleet::tick`].
     #[must_use]
     pub fn next_deadline(&self) -> Mono {
         let units =

@@ -17,7 +17,7 @@ pub use place::{Row, State};
 use crate::config::{Cluster, WorkerCount};
 use crate::protocol::cluster::Slot;
 
-/// How many workers a configuration wants.
+/// The count of workers that a configuration wants.
 #[must_use]
 pub fn workers(config: &Cluster) -> Slot {
     match config.workers {

@@ -81,7 +81,7 @@ impl Unit {
         Self { generation, pid: None, started: now, phase, doomed: false }
     }
 
-    /// When the process is killed if nothing is heard until then; `None` for a killed one.
+    /// The moment to kill the process if nothing is heard until then; `None` for a killed one.
     pub(super) fn deadline(&self, policy: &Cluster) -> Option<Mono> {
         let at = match self.phase {
             Phase::Starting { from } => from.after(policy.start_timeout),
@@ -152,7 +152,7 @@ pub(super) struct Place {
     deaths: VecDeque<Mono>,
 }
 
-/// What a death leads to.
+/// Consequence of a death.
 pub(super) enum Verdict {
     Again(Duration),
     GiveUp,

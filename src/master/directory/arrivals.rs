@@ -27,7 +27,7 @@ struct Side {
     told: Option<Mono>,
 }
 
-/// What is not told yet.
+/// Comings and goings that are not told yet.
 #[derive(Debug, Default)]
 pub struct Arrivals {
     came: Side,

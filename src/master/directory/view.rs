@@ -136,8 +136,8 @@ impl Directory {
     }
 
     /// A page of the sessions, all or those of one user, as JSON objects with commas between them; and where the next
-    /// page begins. A page looks at `places` places of the table from `from` on. A session that is there from the first
-    /// page to the last keeps its place, so it is in exactly one of them.
+    /// page begins. A page looks at `places` places of the table from `from` on. A session that is there from the
+    /// first page to the last keeps its place, so it is in exactly one of them.
     #[must_use]
     pub fn page(&self, user: Option<&str>, from: u32, places: u32) -> (String, Option<u32>) {
         let few = |user: &str| self.sessions_of(user).nth(places as usize).is_none();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// A line, and where it ends.
 type Kept = (Box<str>, Option<Mark>);
 
-/// By channel; those of the configuration, and no others.
+/// The newest line of each configured channel.
 #[derive(Debug, Default)]
 pub(super) struct Lines(BTreeMap<String, Option<Kept>>);
 

@@ -1,7 +1,7 @@
-//! What the feeder has said, as far as newborn processes and questions need it. Pure.
+//! The newest messages of the feeder, for newborn processes and for questions. Pure.
 //!
-//! Everything is kept of the symbols and streams of the configuration in force and of no others: what a feeder still
-//! says of one that a reload has removed is dropped, and [`Feed::adopt`] forgets what is known of it.
+//! Only symbols and streams of the configuration in force are kept. [`Feed::adopt`] forgets those that a reload has
+//! removed, and later messages about them are dropped.
 
 mod lines;
 mod news;
@@ -110,14 +110,14 @@ impl Feed {
         self.sources = sources;
     }
 
-    /// What is to be logged now. To be asked about once a second.
+    /// Lines for the log that are due. Ask about once a second.
     pub(super) fn look(&mut self, now: Mono, boot: Boot) -> Vec<News> {
         let rules = self.config.rules();
         self.pairs.iter_mut().flat_map(|(symbol, pair)| pair.look(symbol, &rules, now, boot)).collect()
     }
 }
 
-/// What newborn processes are told.
+/// Messages for newborn processes.
 impl Feed {
     pub(super) fn quotes(&self) -> impl Iterator<Item = &Quote> {
         self.pairs.values().filter_map(|pair| pair.quote.as_ref())

@@ -4,7 +4,7 @@ use crate::model::{Health, Price, Symbol};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where a price comes from: source, pair, and whether the price is made up.
+/// The origin of a price: source, pair, and whether the price is made up.
 pub(super) type Origin = (Arc<str>, Symbol, bool);
 
 /// One line for the log. `hushed` changes before it were not logged.

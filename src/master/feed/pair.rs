@@ -1,9 +1,9 @@
-//! What is known of one symbol.
+//! Everything about one symbol.
 
 use super::news::{News, Origin, What};
 use crate::model::{Boot, Candles, Health, LogLimiter, Mono, Quote, Rules, Symbol};
 
-/// Everything about one configured symbol. Dropped as a whole when the symbol leaves the configuration.
+/// One configured symbol, dropped as a whole when the symbol leaves the configuration.
 #[derive(Debug)]
 pub(super) struct Pair {
     /// The number of the last price.
@@ -48,7 +48,7 @@ impl Pair {
         Some(News { symbol, what: What::Origin(new), hushed })
     }
 
-    /// What is to be logged now.
+    /// Lines for the log that are due.
     pub(super) fn look(&mut self, symbol: &Symbol, rules: &Rules, now: Mono, boot: Boot) -> Vec<News> {
         let mut all = Vec::new();
         if let Some((origin, hushed)) = self.origins.wake(now) {

@@ -1,4 +1,4 @@
-//! What the master tells of the price sources. The feeder sends moments; ages are made at the moment of asking.
+//! The answer about price sources. The feeder sends moments; ages are computed at the moment of the question.
 
 use crate::config::PriceConfig;
 use crate::model::Boot;

@@ -27,14 +27,14 @@ pub struct Presence {
     pub workers: Vec<Generation>,
 }
 
-/// What the coming or going of a session has changed.
+/// Consequence of the coming or going of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nothing.
     None,
     /// Members, but not who is present.
     Members,
-    /// Who is present, or where.
+    /// Presence, or its place.
     Presence,
 }
 
@@ -69,9 +69,9 @@ pub(super) struct Room {
     pub(super) history: VecDeque<(u64, Box<[u8]>)>,
     /// The last use, as a number that no other room has.
     pub(super) used: u64,
-    /// When presence was told last.
+    /// The last message about presence.
     pub(super) told: Option<Mono>,
-    /// When presence is to be told again.
+    /// The next message about presence.
     pub(super) owed: Option<Mono>,
 }
 
