@@ -19,9 +19,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-/// Questions that may wait; the workers ask few at a time, and more of them are answered with nothing.
+/// Questions that may wait. Further ones are answered with nothing; workers ask few at a time.
 const ASKS: usize = 64;
-/// How long the last words may take.
+/// Time for the files to be written at the end.
 const LAST: Duration = Duration::from_secs(2);
 
 /// Runs the feeder until the master ends it.
@@ -45,13 +45,13 @@ async fn live() -> io::Result<()> {
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let (questions, asks) = mpsc::channel(ASKS);
-    let mut desk = Desk { questions, sender: sender.clone(), marks: Marks::new() };
-    let Some((plan, config)) = desk.next_plan(&mut receiver).await? else { return Ok(()) };
+    let mut inbox = Inbox { questions, sender: sender.clone(), marks: Marks::new() };
+    let Some((plan, config)) = inbox.next_plan(&mut receiver).await? else { return Ok(()) };
     let candles = CandleService::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
     guard_programs();
     let mut lines = LineReaders::new(sender.clone());
-    lines.adopt(&config, &mut desk.marks);
+    lines.adopt(&config, &mut inbox.marks);
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
     loops.spawn("beat", beat(sender.clone()));
@@ -59,8 +59,8 @@ async fn live() -> io::Result<()> {
     let out = move |message| _ = sender.send(&message);
     let feeding = serve(watching, (asks, candles), Clock::system(), Arc::new(http), out);
     let hearing = async {
-        while let Some((plan, config)) = desk.next_plan(&mut receiver).await? {
-            lines.adopt(&config, &mut desk.marks);
+        while let Some((plan, config)) = inbox.next_plan(&mut receiver).await? {
+            lines.adopt(&config, &mut inbox.marks);
             let _ = plans.send(Arc::new(plan));
         }
         io::Result::Ok(())
@@ -80,15 +80,15 @@ async fn live() -> io::Result<()> {
     Ok(())
 }
 
-/// Where the master's questions go, and how far it says that files have been read.
-struct Desk {
+/// What the master's messages lead to.
+struct Inbox {
     questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,
     marks: Marks,
 }
 
-impl Desk {
-    /// The newest plan that has come, and the configuration that it is part of; `None`: end.
+impl Inbox {
+    /// Waits for a plan and returns the newest, with its configuration; `None`: the feeder is to end.
     async fn next_plan(&mut self, receiver: &mut LinkReceiver) -> io::Result<Option<(Plan, Config)>> {
         loop {
             let Ok(mut batch) = receiver.receive().await else { return Ok(None) };

@@ -9,6 +9,8 @@ use crate::os::clock;
 use crate::protocol::client;
 use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, ToWorker};
 
+/// Longest history of a room, in bytes: it must fit into a message.
+const HISTORY: usize = 16 << 20;
 /// Most users named.
 const NAMED: usize = 50;
 
@@ -65,10 +67,8 @@ impl Master {
                 if request == NO_RECEIPT {
                     return;
                 }
-                let joined = (entry == Some(Entry::Accepted)).then(|| {
-                    let frames: Vec<&[u8]> = self.rooms.history(room).collect();
-                    frames.concat()
-                });
+                let accepted = entry == Some(Entry::Accepted);
+                let joined = accepted.then(|| self.rooms.newest(room, HISTORY));
                 let answer = ToWorker::Entered { request, history: joined.as_deref() };
                 let _ = self.children.tell(from, &answer);
             }
