@@ -2,7 +2,7 @@
 
 mod journal;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, LogSection};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -62,7 +62,7 @@ fn journal() -> bool {
 }
 
 /// The layer that writes lines in the configured format.
-fn writer(config: &Log, role: &str, file: &Output) -> Writer {
+fn writer(config: &LogSection, role: &str, file: &Output) -> Writer {
     let output = file.clone();
     let make = move || output.clone();
     let colours = config.file.is_none() && io::stderr().is_terminal();
@@ -84,12 +84,12 @@ fn writer(config: &Log, role: &str, file: &Output) -> Writer {
     Box::new(fmt::layer().with_writer(make).with_ansi(colours).with_target(false))
 }
 
-fn filter(config: &Log) -> EnvFilter {
+fn filter(config: &LogSection) -> EnvFilter {
     EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 /// Starts logging; later calls do nothing. `role` names this process: `master`, `feeder`, `worker 3`.
-pub fn init(config: &Log, role: &str) {
+pub fn init(config: &LogSection, role: &str) {
     if SINK.get().is_some() {
         return;
     }
@@ -103,7 +103,7 @@ pub fn init(config: &Log, role: &str) {
 }
 
 /// Applies a new configuration.
-pub fn adopt(config: &Log) {
+pub fn adopt(config: &LogSection) {
     let Some(sink) = SINK.get() else { return };
     let known = sink.file.0.lock().unwrap_or_else(PoisonError::into_inner).0 == config.file;
     if !known {
