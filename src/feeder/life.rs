@@ -80,7 +80,7 @@ async fn live() -> io::Result<()> {
     Ok(())
 }
 
-/// Receives the master's messages.
+/// What the master's messages lead to.
 struct Inbox {
     questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,

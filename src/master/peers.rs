@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// The least time between two words about who is in the cluster.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Longest history of a room, in bytes: it must fit into a message.
+const HISTORY: usize = 16 << 20;
 /// So many users are named.
 const NAMED: usize = 50;
 
@@ -82,10 +84,8 @@ impl Master {
                 if request == NO_RECEIPT {
                     return;
                 }
-                let joined = (entry == Some(Entry::Accepted)).then(|| {
-                    let frames: Vec<&[u8]> = self.rooms.history(room).collect();
-                    frames.concat()
-                });
+                let accepted = entry == Some(Entry::Accepted);
+                let joined = accepted.then(|| self.rooms.newest(room, HISTORY));
                 let answer = ToWorker::Entered { request, history: joined.as_deref() };
                 let _ = self.children.tell(from, &answer);
             }

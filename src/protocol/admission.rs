@@ -7,29 +7,29 @@ use std::iter::Peekable;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A session that wants to be, or is.
+/// The announcement of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open<'a> {
-    /// Made by the worker.
+    /// Its id, made by the worker.
     pub session: SessionId,
-    /// Whose it is.
+    /// Its user.
     pub user: &'a str,
     /// What the client calls its device.
     pub device: Option<&'a str>,
-    /// Where it is.
+    /// Its endpoint.
     pub endpoint: Endpoint,
-    /// How.
+    /// Its transport.
     pub transport: Transport,
     /// The client's address, IPv6 cut to its /64.
     pub address: IpAddr,
-    /// When it began, for people: milliseconds since 1970.
+    /// Its begin, in milliseconds since 1970.
     pub since: i64,
 }
 
-/// What the master says to an [`Open`].
+/// The master's answer to an [`Open`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// It is in the directory.
+    /// The session is in the directory.
     Accepted,
     /// `limits.sessions`: the cluster is full.
     Full,
@@ -37,7 +37,7 @@ pub enum Verdict {
     UserLimit,
     /// `limits.sessions_per_address`.
     AddressLimit,
-    /// `limits.connects_per_address`; come back after so long.
+    /// `limits.connects_per_address`; the client may try again after this time.
     ConnectRate(Duration),
     /// `limits.connections_per_user`: streams.
     StreamLimit,
@@ -50,17 +50,17 @@ pub struct RosterPage<'a> {
     pub first: bool,
     /// Whether the list ends here.
     pub last: bool,
-    /// At most so many as the sender puts into a page.
+    /// The sessions of this page.
     #[serde(borrow)]
     pub sessions: Vec<Open<'a>>,
 }
 
 impl RosterPage<'_> {
-    /// Sessions of one page: some 300 KiB when all names are as long as they may be.
+    /// Sessions of one page: some 300 KiB if all names are of the greatest length.
     pub const SESSIONS: usize = 1024;
 }
 
-/// The pages of a roster, made one after the other, of `most` sessions each. No session makes one page.
+/// The pages of a roster, each of at most `most` sessions. A roster without sessions has one page.
 pub fn roster_pages<'a>(
     sessions: impl Iterator<Item = Open<'a>>,
     most: usize,

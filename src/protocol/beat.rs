@@ -1,4 +1,4 @@
-//! What a process tells of itself each second: that it lives, what it counts, and which sessions it has.
+//! A process's sign of life, each second: its counters, and a digest of its sessions.
 
 use super::link::LinkSender;
 use crate::model::SessionId;
@@ -17,7 +17,7 @@ pub struct Counters {
     pub messages_in: u64,
     /// Messages to clients that left whole.
     pub messages_out: u64,
-    /// Of those, statistics.
+    /// Statistics among these messages.
     pub stats_out: u64,
     /// Sessions opened.
     pub opened: u64,
@@ -39,30 +39,30 @@ pub struct Counters {
     pub cpu_us: u64,
     /// Resident memory in bytes, a gauge.
     pub rss: u64,
-    /// How late the last timer was in microseconds, a gauge.
+    /// Lateness of the last timer in microseconds, a gauge.
     pub lag_us: u64,
     /// Open connections of any kind, a gauge.
     pub connections: u64,
-    /// Sessions that a client came back to.
+    /// Sessions to which a client came back.
     pub resumed: u64,
-    /// Clients that came back and found a gap: they were told, and began anew.
+    /// Clients that came back after a gap and began with a new session.
     pub gaps: u64,
-    /// Sessions that wait for their client, a gauge.
+    /// Suspended sessions, a gauge.
     pub suspended: u64,
 }
 
-/// A child's sign of life, one a second.
+/// A worker's sign of life.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Beat {
-    /// Sessions it has announced and not yet ended.
+    /// Sessions that are announced and not yet ended.
     pub sessions: u32,
-    /// All their ids, combined by exclusive or (halves of the number folded).
+    /// Exclusive or of their ids, each folded by [`digest`].
     pub digest: u64,
-    /// Users with at least one session there.
+    /// Users with at least one session at this worker.
     pub users: u32,
     /// Sessions subscribed to `stats`.
     pub stats_watchers: u32,
-    /// Its counters.
+    /// Counters of the process.
     pub counters: Counters,
 }
 

@@ -1,4 +1,4 @@
-//! Where a session is, and how its bytes travel.
+//! Endpoint and transport of a session.
 
 use crate::model::words;
 

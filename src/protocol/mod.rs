@@ -1,4 +1,4 @@
-//! What is said on wires: to clients, and between the processes of the cluster.
+//! Messages: to and from clients, and between the processes of the cluster.
 
 mod admission;
 mod beat;

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the master tells the sender of a relayed message.
+/// What the master tells the sender of a relayed message. The number is the sender's for its question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
     /// Nothing.
     None,
-    /// With [`super::cluster::ToWorker::Unheard`], that it could not be passed on.
+    /// [`super::cluster::ToWorker::Unheard`], if it cannot be passed on.
     Unheard(u64),
-    /// The same; and with [`super::cluster::ToWorker::Taking`], when it is passed on.
+    /// The same, or [`super::cluster::ToWorker::Taking`] at the moment when it is passed on.
     Passed(u64),
 }

@@ -10,9 +10,8 @@ pub type Slot = u16;
 /// dead and matches nothing.
 pub type Generation = u32;
 
-/// The part that a child process plays. A slot of a worker is taken by one process after another; so is the feeder's
-/// place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The part of a child process in the cluster. One process after another takes a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Talks to exchanges.
     Feeder,

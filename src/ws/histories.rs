@@ -127,7 +127,7 @@ proptest! {
     fn another_implementation_understands_the_server(text in "\\PC{0,300}", bytes: Vec<u8>, code in 3000u16..5000) {
         let mut out = Vec::new();
         server::push_text(&mut out, &text);
-        server::push_binary(&mut out, &bytes);
+        out.extend_from_slice(&server::binary(&bytes));
         server::push_close(&mut out, code, &text);
         let mut client = WebSocket::from_raw_socket(Socket(out), Role::Client, None);
         prop_assert_eq!(client.read().unwrap().into_text().unwrap().to_string(), text.clone());

@@ -316,6 +316,10 @@ async fn metrics_are_prometheus_text_with_names_of_our_own() {
         {
             assert!(text.ends_with("# EOF\n"), "OpenMetrics ends so");
         }
+        for process in ["master", "feeder", "worker-3"] {
+            let name = format!("btc_cluster_process_cpu_seconds_total{{process=\"{process}\"}}");
+            assert!(samples.iter().any(|sample| sample.starts_with(&name)), "{name}: {text}");
+        }
         let counted = samples.iter().any(|sample| sample.contains("delivered") && sample.ends_with(" 1"));
         if counted { Ok(()) } else { Err(text) }
     })
