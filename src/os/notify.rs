@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(buffer[..len].trim_ascii_end(), b"FDSTOREREMOVE=1\nFDNAME=kept/x");
         let received = descriptors::receive(&socket, &mut buffer).unwrap();
         assert_eq!((&buffer[..received.bytes], received.descriptors.len()), (&b"BARRIER=1"[..], 1));
-        // The child goes on when this end is closed.
+        // The child continues when this end is closed.
         drop(received);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
