@@ -79,16 +79,6 @@ const CIRCLES: &[&[&str]] = &[
         "config/valid.rs",
     ],
     &[
-        "master/children.rs",
-        "master/control.rs",
-        "master/core.rs",
-        "master/life.rs",
-        "master/lines.rs",
-        "master/peers.rs",
-        "master/reload.rs",
-    ],
-    &["master/rooms/ledger.rs", "master/rooms/mod.rs", "master/rooms/room.rs"],
-    &[
         "worker/http/admin.rs",
         "worker/http/history.rs",
         "worker/hub/arrive.rs",

@@ -269,7 +269,7 @@ fn a_replacement_that_fails_leaves_the_old_one_at_work() {
             assert_eq!(bench.fleet.exited(bench.now, 4), []);
         }
         assert_eq!((bench.states(1), bench.restarts(1)), (vec![State::Ready], 0));
-        assert!(!bench.fleet.is_rolling());
+        assert!(bench.fleet.rolling.is_none());
         assert_eq!(bench.pass(secs(60), &[]), [], "and nobody tries again by himself");
     }
 }

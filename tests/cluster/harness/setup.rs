@@ -36,6 +36,7 @@ pub(crate) struct Setup {
     folder: TempDir,
     workers: u16,
     variables: Vec<(String, String)>,
+    files: Option<u64>,
     until_ready: bool,
     output: bool,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Setup {
 pub(crate) fn cluster() -> Setup {
     let folder = TempDir::with_prefix("btc-").unwrap();
     std::fs::create_dir(folder.path().join("conf.d")).unwrap();
-    Setup { folder, workers: 2, variables: vec![], until_ready: true, output: true }
+    Setup { folder, workers: 2, variables: vec![], files: None, until_ready: true, output: true }
 }
 
 impl Setup {
@@ -69,6 +70,12 @@ impl Setup {
     /// An environment variable of the daemon.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets each of its processes have so many files open.
+    pub(crate) fn files(mut self, most: u64) -> Self {
+        self.files = Some(most);
         self
     }
 
@@ -111,15 +118,27 @@ impl Setup {
         if !main.exists() {
             std::fs::write(&main, self.filled(BASE)).unwrap();
         }
-        let child = spawn(self.folder.path(), &self.variables, self.output);
+        let child = spawn(self.folder.path(), &self.variables, self.files, self.output);
         (self.folder, child)
     }
 }
 
 /// Starts the daemon of a folder, in a process group of its own.
-pub(super) fn spawn(folder: &Path, variables: &[(String, String)], output: bool) -> Child {
+pub(super) fn spawn(
+    folder: &Path,
+    variables: &[(String, String)],
+    files: Option<u64>,
+    output: bool,
+) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = Command::new(BINARY);
+    let mut command = match files {
+        None => Command::new(BINARY),
+        Some(files) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), BINARY]);
+            shell
+        }
+    };
     command.args(["--env", "test", "--config"]).arg(folder.join("btc-cluster.toml"));
     // What the developer's shell says to a daemon of theirs is not for those of the tests.
     let theirs = std::env::vars_os().map(|(name, _)| name);
