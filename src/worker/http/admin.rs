@@ -1,5 +1,6 @@
 //! The admin routes: a message to a channel, sessions, metrics.
 
+use super::ask::{answered, ask, busy};
 use super::{body, refuse};
 use crate::model::{SessionId, UserId};
 use crate::os::clock;
@@ -15,11 +16,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::time::Duration;
-use tokio::sync::oneshot;
-
-/// Longer than the master's own patience.
-const LATE: Duration = Duration::from_millis(250);
 
 #[derive(Deserialize)]
 struct Message<'a> {
@@ -57,37 +53,6 @@ async fn publish_to(hub: &Hub, name: &str, request: Request) -> Result<Response,
     };
     let sessions = answered(hub, number, receiver, config.quotes.timeout).await.map_err(|Lost| busy())?;
     Ok(refuse::json(StatusCode::ACCEPTED, json!({ "channel": name, "sessions": sessions }).to_string()))
-}
-
-fn busy() -> Problem {
-    Problem::new(503, "cluster-busy", "the master did not answer in time")
-}
-
-async fn answered<T>(
-    hub: &Hub,
-    number: u64,
-    receiver: oneshot::Receiver<T>,
-    wait: Duration,
-) -> Result<T, Lost> {
-    match tokio::time::timeout(wait + LATE, receiver).await {
-        Ok(Ok(answer)) => Ok(answer),
-        _ => {
-            hub.lock().requests.forget(number);
-            Err(Lost)
-        }
-    }
-}
-
-/// Asks the master; `None`: there is no such thing.
-pub(super) async fn ask(hub: &Hub, question: &Question<'_>) -> Result<Option<String>, Problem> {
-    let (number, receiver, wait) = {
-        let mut state = hub.lock();
-        let (request, receiver) = state.requests.question();
-        let question = question.clone();
-        state.uplink.send(&ToMaster::Ask { request, question }).map_err(|_| busy())?;
-        (request, receiver, state.config.quotes.timeout)
-    };
-    answered(hub, number, receiver, wait).await.map_err(|Lost| busy())
 }
 
 #[derive(Deserialize)]

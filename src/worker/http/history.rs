@@ -1,74 +1,23 @@
 //! `GET /api/v1/history`: candles, which the feeder has.
 
-use super::{admin, refuse};
+use super::ask::ask;
+use super::refuse;
 use crate::model::{Interval, Symbol};
 use crate::protocol::client::Problem;
 use crate::protocol::cluster::Question;
-use crate::worker::hub::Hub;
+use crate::worker::hub::{Hub, Wanted};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 /// Candles where `limit` does not say.
 const LIMIT: u32 = 60;
 /// Most of them: half a megabyte of JSON.
 const MOST: u32 = 3_600;
-/// Questions of one worker that are on their way at the same time: a crowd that wants charts must not keep the feeder
-/// from its prices. The others wait, and mostly take the answer to a question that was asked meanwhile.
-const AT_ONCE: usize = 2;
-/// Answers that are kept while somebody waits.
-const KEPT: usize = 8;
-
-/// What is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted {
-    symbol: Symbol,
-    interval: Interval,
-    limit: u32,
-}
-
-/// Who may ask, and the answers for those who waited meanwhile.
-#[derive(Debug)]
-pub(in crate::worker) struct Charts {
-    places: Arc<Semaphore>,
-    here: usize,
-    /// With the moment of the question: an answer is good for those who were here before it, so that nobody sees less
-    /// than somebody before.
-    kept: Vec<(Wanted, Instant, Arc<str>)>,
-}
-
-impl Default for Charts {
-    fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(AT_ONCE)), here: 0, kept: Vec::new() }
-    }
-}
-
-impl Charts {
-    fn find(&self, wanted: &Wanted, came: Instant) -> Option<Arc<str>> {
-        let good = self.kept.iter().rev().find(|(known, asked, _)| known == wanted && *asked >= came);
-        good.map(|(.., text)| text.clone())
-    }
-
-    fn keep(&mut self, wanted: Wanted, asked: Instant, text: Arc<str>) {
-        if self.kept.len() >= KEPT {
-            self.kept.remove(0);
-        }
-        self.kept.push((wanted, asked, text));
-    }
-
-    fn leave(&mut self) {
-        self.here -= 1;
-        if self.here == 0 {
-            self.kept = Vec::new();
-        }
-    }
-}
-
 #[derive(Deserialize)]
 pub(super) struct Parameters {
     symbol: Option<String>,
@@ -128,52 +77,25 @@ async fn answer(hub: Hub, wanted: Wanted) -> Result<Arc<str>, Problem> {
     let came = Instant::now();
     let (places, late) = {
         let mut state = hub.lock();
-        state.charts.here += 1;
-        (state.charts.places.clone(), came + state.config.quotes.timeout)
+        (state.charts.come(), came + state.config.quotes.timeout)
     };
     let result = match timeout_at(late, places.acquire_owned()).await {
-        Ok(Ok(_place)) => ask(&hub, wanted, came).await,
+        Ok(Ok(_place)) => ask_once(&hub, wanted, came).await,
         _ => Err(unavailable()),
     };
     hub.lock().charts.leave();
     result
 }
 
-async fn ask(hub: &Hub, wanted: Wanted, came: Instant) -> Result<Arc<str>, Problem> {
+async fn ask_once(hub: &Hub, wanted: Wanted, came: Instant) -> Result<Arc<str>, Problem> {
     if let Some(text) = hub.lock().charts.find(&wanted, came) {
         return Ok(text);
     }
     let asked = Instant::now();
     let Wanted { symbol, interval, limit } = &wanted;
     let question = Question::History { symbol: symbol.as_str(), interval: *interval, limit: *limit };
-    let Ok(Some(text)) = admin::ask(hub, &question).await else { return Err(unavailable()) };
+    let Ok(Some(text)) = ask(hub, &question).await else { return Err(unavailable()) };
     let text: Arc<str> = text.into();
     hub.lock().charts.keep(wanted, asked, text.clone());
     Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_for_those_who_were_there_before_its_question() {
-        let wanted =
-            |limit| Wanted { symbol: Symbol::new("BTC-USD").unwrap(), interval: Interval::Hour, limit };
-        let now = Instant::now();
-        let later = now + std::time::Duration::from_millis(1);
-        let mut charts = Charts { here: 2, ..Charts::default() };
-        charts.keep(wanted(1), now, "old".into());
-        charts.keep(wanted(1), later, "new".into());
-        assert_eq!(charts.find(&wanted(1), now).as_deref(), Some("new"));
-        assert_eq!(charts.find(&wanted(1), later).as_deref(), Some("new"));
-        assert_eq!(charts.find(&wanted(1), later + std::time::Duration::from_millis(1)), None);
-        assert_eq!(charts.find(&wanted(2), now), None);
-        (0..20).for_each(|limit| charts.keep(wanted(limit), now, "x".into()));
-        assert_eq!(charts.kept.len(), KEPT);
-        charts.leave();
-        assert_eq!(charts.kept.len(), KEPT);
-        charts.leave();
-        assert!(charts.kept.is_empty(), "nobody waits: nothing is kept");
-    }
 }

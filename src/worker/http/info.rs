@@ -1,6 +1,7 @@
 //! `GET /api/v1/info` and `GET /api/v1/stats`.
 
-use super::{admin, refuse};
+use super::ask::ask;
+use super::refuse;
 use crate::protocol::client::Problem;
 use crate::protocol::cluster::{Question, Transport};
 use crate::worker::hub::Hub;
@@ -49,7 +50,7 @@ fn host_name(host: &str) -> &str {
 
 /// The statistics of all workers, of this moment.
 pub(super) async fn stats(State(hub): State<Hub>) -> Response {
-    match admin::ask(&hub, &Question::Stats).await {
+    match ask(&hub, &Question::Stats).await {
         Ok(Some(text)) => refuse::json(StatusCode::OK, text),
         Ok(None) => refuse::with(&Problem::new(404, "not-found", "there are no statistics")),
         Err(problem) => refuse::with(&problem),

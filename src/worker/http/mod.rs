@@ -1,6 +1,7 @@
 //! HTTP of a worker: which path is whose, on each of the three ports. One file per route.
 
 mod admin;
+mod ask;
 mod body;
 mod connection;
 mod events;
@@ -20,7 +21,6 @@ mod upgrade;
 mod wanted;
 
 pub(super) use connection::serve;
-pub(super) use history::Charts;
 
 use super::hub::Hub;
 use crate::protocol::client::Problem;

@@ -34,7 +34,7 @@ pub(super) async fn show(
     let Some(symbol) = symbol else {
         return refuse::with(&Problem::new(422, "unknown-symbol", "no such symbol is priced here"));
     };
-    match state.prices.whole(&symbol, &state.rules, clock::boot()) {
+    match state.prices.whole(&symbol, clock::boot()) {
         Some(text) => refuse::json(StatusCode::OK, text),
         None => refuse::with(&Problem::new(503, "price-unavailable", "there is no price now")),
     }

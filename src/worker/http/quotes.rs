@@ -61,7 +61,7 @@ async fn deliver(
     let deadline = at.after(config.quotes.timeout);
     let (number, outcome) = {
         let mut state = hub.lock();
-        let text = state.prices.answer(&symbol, id, &state.rules, clock::boot());
+        let text = state.prices.answer(&symbol, id, clock::boot());
         let frame = text.map(frame::text).unwrap_or_default();
         let (number, outcome) = state.requests.quote();
         let message = ToMaster::Deliver {

@@ -1,5 +1,5 @@
-//! Sessions over long polling: what waits for one leaves in the answer to its next poll. Alive while a poll waits, and
-//! `poll.gap` after.
+//! Sessions over long polling: frames wait for the next poll and leave in its answer. A session lives while a poll
+//! waits, and for `poll.gap` after it.
 
 use super::arrive::{Refused, arrive};
 use super::opening::{Greeting, Opening};
@@ -22,8 +22,8 @@ const PACE: Duration = Duration::from_secs(1);
 /// Messages that are not numbered and wait for the next poll, at most.
 const NOTICES: usize = 64;
 
-/// A deadline that moves with every poll, while the wheel has one entry for it. The entry is never further away than the
-/// shortest time to a deadline, so none has to be added when the deadline comes nearer.
+/// A deadline that moves with every poll, while the wheel has one entry for it. The entry is never further away than
+/// the shortest time to a deadline, so none has to be added when the deadline comes nearer.
 #[derive(Debug, Default)]
 struct Deadline {
     due: Mono,
@@ -31,7 +31,7 @@ struct Deadline {
     looks: Option<Mono>,
 }
 
-/// What an entry of the wheel means when its time has come.
+/// The meaning of an entry of the wheel when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     /// The deadline has another entry.
@@ -43,7 +43,7 @@ enum Look {
 }
 
 impl Deadline {
-    /// Moves the deadline to `due`, which is no nearer than `shortest`; returns when to look if the wheel has no entry.
+    /// Moves the deadline to `due`, no nearer than `shortest`; returns when to look if the wheel has no entry.
     fn set(&mut self, due: Mono, shortest: Mono) -> Option<Mono> {
         self.due = due;
         let look = due.min(shortest);
@@ -63,7 +63,7 @@ impl Deadline {
     }
 }
 
-/// What a polling session has instead of a connection.
+/// The state of polls that a session has instead of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Polling {
     waiter: Option<oneshot::Sender<String>>,
@@ -74,10 +74,11 @@ pub(super) struct Polling {
     answered: Mono,
     /// Frames that are not numbered.
     notices: Vec<Bytes>,
-    /// Those that stand behind all others: how it ends.
+    /// Messages after which the session ends, behind all others.
     last: Vec<Bytes>,
-    /// It is among those that are looked at before the hub rests.
+    /// Whether the session stands in `Later::news`.
     noted: bool,
+    /// Whether a timer will allow states to be an answer again.
     paced: bool,
 }
 
@@ -153,7 +154,8 @@ impl Opening {
 }
 
 impl State {
-    /// Another poll of a session that polls here; `None`: it is none, or not all is here that the client lacks.
+    /// Takes another poll of a session that polls here. `None`: no such session, or its client missed messages that are
+    /// no longer kept.
     fn poll_again(&mut self, hub: &Hub, resume: &Resume, poll: &Poll) -> Option<Waiting> {
         let at = self.named(resume, &poll.user)?;
         let session = self.sessions.get_mut(at)?;
@@ -171,7 +173,7 @@ impl State {
         waiting
     }
 
-    /// A poll waits from now on. One that waited is answered with nothing.
+    /// Makes a poll wait from now on. A poll that waited is answered with nothing.
     fn wait_for_news(&mut self, hub: &Hub, at: SessionRef) -> Option<Waiting> {
         let now = clock::mono();
         let nothing = self.poll_answer(at, Vec::new());
@@ -194,13 +196,13 @@ impl State {
         Some(Waiting { hub: hub.clone(), at, asked, answer })
     }
 
-    /// There is something for a session. Nothing happens where it does not poll.
+    /// Notes that there is something for a session. Does nothing if it does not poll.
     pub(super) fn news_for_poll(&mut self, at: SessionRef) {
         if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link)
             && !poll.noted
         {
             poll.noted = true;
-            self.news.push(at);
+            self.later.news.push(at);
         }
     }
 
@@ -216,7 +218,7 @@ impl State {
         Sent::Waiting
     }
 
-    /// How a session ends, behind all that it is told before; whether a poll waits for it.
+    /// Gives a polling session its last messages; true if a poll waits for them.
     pub(super) fn last_to_poll(&mut self, at: SessionRef, frames: Vec<Bytes>) -> bool {
         let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) else {
             return false;
@@ -229,7 +231,7 @@ impl State {
 
     /// Answers the polls of sessions for which something has come.
     pub(super) fn answer_polls(&mut self) {
-        while let Some(at) = self.news.pop() {
+        while let Some(at) = self.later.news.pop() {
             let Some(session) = self.sessions.get_mut(at) else { continue };
             let Link::Poll(poll) = &mut session.link else { continue };
             poll.noted = false;
@@ -273,9 +275,9 @@ impl State {
         let last = std::mem::take(&mut poll.last);
         let mut tickets = Vec::new();
         if let Some(replay) = &mut session.replay {
-            let (prices, rules) = (&self.prices, &self.rules);
+            let prices = &self.prices;
             replay.refresh(now, OLD, |answer| {
-                prices.answer(&answer.symbol, answer.id, rules, clock::boot()).map(frame::text)
+                prices.answer(&answer.symbol, answer.id, clock::boot()).map(frame::text)
             });
             tickets = replay.take_tickets();
             frames.extend(

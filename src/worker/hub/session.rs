@@ -46,7 +46,7 @@ pub(super) enum Link {
     Away(Box<Away>),
 }
 
-/// What a client asks for with its handshake.
+/// The wishes of a client in its handshake.
 #[derive(Clone, Debug)]
 pub(in crate::worker) struct Request {
     pub(in crate::worker) user: UserId,
@@ -74,7 +74,7 @@ pub(super) struct Session {
     pub(super) since: i64,
     pub(super) framing: Framing,
     pub(super) link: Link,
-    /// What the connection has not taken yet; `None`: nothing waits.
+    /// Frames that the connection has not taken yet; `None`: nothing waits.
     pub(super) outbox: Option<Box<Outbox>>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) last_in: Mono,
@@ -140,7 +140,7 @@ impl Session {
         self.subscription(channel).is_some()
     }
 
-    /// What the master is told.
+    /// The announcement to the master.
     pub(super) fn announcement(&self) -> Open<'_> {
         Open {
             session: self.id,
