@@ -112,7 +112,7 @@ async fn live() -> Result<(), Failure> {
     drop(accepting);
     loops.during(leave(&hub, &mut receiver, end)).await?;
     sender.send(&ToMaster::Drained)?;
-    // What the kernel has taken arrives, also after our end.
+    // Bytes that the kernel has taken arrive, even after this process has ended.
     let _ = timeout(BEAT, async {
         while sender.waiting() > 0 {
             sleep(Duration::from_millis(1)).await;
@@ -127,7 +127,7 @@ type Listeners = Vec<(Port, TcpListener)>;
 fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
     let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
     let (message, descriptors) = first?;
-    let ToWorker::Welcome { slot, generation, revision, config, listeners, quotes } = message else {
+    let ToWorker::Welcome { slot, generation, config, listeners, quotes, .. } = message else {
         return Err(Failure::Strange("the first message is no welcome"));
     };
     let mut descriptors = descriptors.into_iter();
@@ -141,7 +141,7 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
         all.push((port, listener(descriptor)?));
     }
     let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?);
-    let hub = Hub::new(me, (Arc::new(config), revision), sender.clone(), board);
+    let hub = Hub::new(me, Arc::new(config), sender.clone(), board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
     hub.lock().note();
     Ok((hub, all))
@@ -153,10 +153,10 @@ fn listener(descriptor: OwnedFd) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Who decides whether to accept: only while the master answers, and evenly.
-struct Door(Hub, Even);
+/// Decides whether to accept: only while the master answers, and evenly.
+struct Admission(Hub, Even);
 
-impl Gate for Door {
+impl Gate for Admission {
     fn before_accept(&mut self) -> Go {
         let state = self.0.lock();
         if matches!(state.phase, Phase::Draining | Phase::Stopping) {
@@ -182,7 +182,7 @@ async fn accept(hub: Hub, port: Port, listener: TcpListener) {
         hub.lock().connected();
         tokio::spawn(http::serve(hub.clone(), router.clone(), stream, address, port));
     };
-    accept_loop(listener, Door(hub.clone(), Even::default()), serve).await;
+    accept_loop(listener, Admission(hub.clone(), Even::default()), serve).await;
 }
 
 async fn beat(hub: Hub, sender: LinkSender) {
@@ -209,7 +209,7 @@ async fn walk(hub: Hub) {
     }
 }
 
-/// How a worker ends.
+/// The close that all sessions get, and the time for it.
 #[derive(Clone, Copy, Debug)]
 struct End {
     close: Close,
@@ -249,7 +249,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Line { of, text } => state.line(of, text),
             ToWorker::Answer { request, answer } => state.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
-            ToWorker::Config { revision, config } => configure(&mut state, revision, config),
+            ToWorker::Config { config, .. } => configure(&mut state, config),
             ToWorker::Resync => state.roster(),
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
@@ -268,11 +268,11 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
     end.map(Ok)
 }
 
-fn configure(state: &mut super::hub::State, revision: u64, config: &str) {
+fn configure(state: &mut super::hub::State, config: &str) {
     match serde_json::from_str::<Config>(config) {
         Ok(config) => {
             log::adopt(&config.log);
-            state.configure(Arc::new(config), revision);
+            state.configure(Arc::new(config));
         }
         Err(error) => tracing::error!(%error, "a configuration that cannot be read is ignored"),
     }
@@ -285,7 +285,7 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
         let mut state = hub.lock();
         let stops = end.close == Close::Shutdown;
         state.phase = if stops { Phase::Stopping } else { Phase::Draining };
-        state.ending.cancel();
+        state.ending().cancel();
         let sessions = state.population();
         // Each client gets a moment of its own to come back: some hundreds a second.
         let each = if sessions > 1 { 2 } else { 0 };
@@ -299,7 +299,7 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
             return;
         }
         let state = hub.lock();
-        // Whoever is sent to another worker has his session from here.
+        // A client that is sent to another worker gets its session from here.
         if state.empty() && (end.close == Close::Shutdown || state.nobody_waits()) {
             return;
         }

@@ -1,11 +1,12 @@
 //! The admin routes: a message to a channel, the end of a session, metrics.
 
+use super::ask::{answered, ask};
 use super::{answer, body};
-use crate::model::{Mono, SessionId};
+use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client::{self, Problem, ProblemKind};
 use crate::protocol::cluster::{Question, ToMaster};
-use crate::worker::hub::{Hub, Reply};
+use crate::worker::hub::Hub;
 use crate::ws::frame;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -14,11 +15,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::time::Duration;
-use tokio::sync::oneshot;
-
-/// The master answers by the deadline; after this time more, the question is given up.
-const LATE: Duration = Duration::from_millis(250);
 
 #[derive(Deserialize)]
 struct Message<'a> {
@@ -54,44 +50,6 @@ pub(super) async fn publish(
     };
     let sessions = answered(&hub, number, receiver, deadline).await?;
     Ok(answer::json(StatusCode::ACCEPTED, json!({ "channel": name, "sessions": sessions }).to_string()))
-}
-
-/// Waits for the master's answer to a question that is on its way.
-pub(super) async fn answered<T>(
-    hub: &Hub,
-    number: u64,
-    receiver: oneshot::Receiver<T>,
-    deadline: Mono,
-) -> Result<T, Problem> {
-    let patience = clock::instant(deadline.after(LATE));
-    match tokio::time::timeout_at(patience.into(), receiver).await {
-        Ok(Ok(answer)) => Ok(answer),
-        _ => {
-            hub.lock().requests.forget(number);
-            Err(ProblemKind::ClusterBusy.into())
-        }
-    }
-}
-
-/// Asks the master; `None`: there is no such thing.
-pub(super) async fn ask(hub: &Hub, question: &Question<'_>) -> Result<Option<String>, Problem> {
-    Ok(reply(hub, question).await?.map(|reply| reply.text))
-}
-
-/// Asks for what may be a page of a list.
-pub(super) async fn reply(hub: &Hub, question: &Question<'_>) -> Result<Option<Reply>, Problem> {
-    let (number, receiver, deadline) = {
-        let mut state = hub.lock();
-        let (request, receiver) = state.requests.question();
-        let question = question.clone();
-        let sent = state.uplink.send(&ToMaster::Ask { request, question });
-        if sent.is_err() {
-            state.requests.forget(request);
-            return Err(ProblemKind::ClusterBusy.into());
-        }
-        (request, receiver, clock::mono().after(state.config.quotes.timeout))
-    };
-    answered(hub, number, receiver, deadline).await
 }
 
 /// `DELETE /api/v1/sessions/{session_id}`

@@ -51,7 +51,7 @@ pub(in crate::worker) async fn serve(
     let (io, phase) = Guard::new(stream, Limits { head, idle: config.http.idle_timeout });
     drop(config);
     let peer = Peer { address, port };
-    let ending = hub.lock().ending.clone();
+    let ending = hub.lock().ending();
     let served = Arc::new(AtomicBool::new(false));
     let counted = Counted { hub: hub.clone(), served: served.clone() };
     let (first, closing) = (served.clone(), ending.clone());

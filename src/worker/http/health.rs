@@ -21,7 +21,7 @@ pub(super) async fn ready(State(hub): State<Hub>) -> Response {
     if state.phase != Phase::Serving {
         reasons.push("draining");
     }
-    let absence = state.prices.absence(&state.config.price.symbol, &state.rules, clock::boot());
+    let absence = state.prices.absence(&state.config.price.symbol, clock::boot());
     if absence.is_some() {
         reasons.push("price-unavailable");
     }

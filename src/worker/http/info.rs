@@ -1,6 +1,7 @@
 //! `GET /api/v1/info` and `GET /api/v1/stats`.
 
-use super::{admin, answer};
+use super::answer;
+use super::ask::ask;
 use crate::protocol::client::{Problem, ProblemKind};
 use crate::protocol::cluster::{Question, Transport};
 use crate::worker::hub::Hub;
@@ -49,7 +50,7 @@ fn host_name(host: &str) -> &str {
 
 /// The statistics of all workers, of this moment.
 pub(super) async fn stats(State(hub): State<Hub>) -> Result<Response, Problem> {
-    let text = admin::ask(&hub, &Question::Stats).await?;
+    let text = ask(&hub, &Question::Stats).await?;
     Ok(answer::json(StatusCode::OK, text.ok_or(ProblemKind::NotFound)?))
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod answer;
+mod ask;
 mod body;
 mod connection;
 mod events;
@@ -22,7 +23,6 @@ mod upgrade;
 mod wanted;
 
 pub(super) use connection::serve;
-pub(super) use history::Charts;
 
 use self::Method::{Delete, Get, Post, Socket};
 use super::hub::Hub;

@@ -22,6 +22,6 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let state = hub.lock();
     let symbol = parameters::symbol(asked.symbol.as_deref(), &state.config.price)?;
-    let text = state.prices.whole(&symbol, &state.rules, clock::boot());
+    let text = state.prices.whole(&symbol, clock::boot());
     Ok(answer::json(StatusCode::OK, text.ok_or(ProblemKind::PriceUnavailable)?))
 }

@@ -1,6 +1,7 @@
 //! `POST /api/v1/quotes`: sends the price to the sessions of a user; the poster gets a receipt.
 
-use super::{admin, answer, body, parameters};
+use super::ask::answered;
+use super::{answer, body, parameters};
 use crate::config::Config;
 use crate::model::{Mono, RequestId, Symbol, UserId};
 use crate::os::clock;
@@ -50,7 +51,7 @@ async fn deliver(
     let deadline = at.after(config.quotes.timeout);
     let (number, outcome) = {
         let mut state = hub.lock();
-        let text = state.prices.answer(&symbol, id, &state.rules, clock::boot());
+        let text = state.prices.answer(&symbol, id, clock::boot());
         let frame = text.map(frame::text).unwrap_or_default();
         let (number, outcome) = state.requests.quote();
         let message = ToMaster::Deliver {
@@ -67,7 +68,7 @@ async fn deliver(
         }
         (number, outcome)
     };
-    receipt(admin::answered(hub, number, outcome, deadline).await?, id, &user, &symbol)
+    receipt(answered(hub, number, outcome, deadline).await?, id, &user, &symbol)
 }
 
 fn receipt(outcome: Outcome, id: RequestId, user: &UserId, symbol: &Symbol) -> Result<Response, Problem> {

@@ -1,7 +1,8 @@
 //! From an HTTP request to a WebSocket session. Everything that can be refused is refused before the upgrade, as a problem.
 
+use super::ask::ask;
 use super::wanted::Wanted;
-use super::{Peer, admin, answer, wanted};
+use super::{Peer, answer, wanted};
 use crate::config::Config;
 use crate::protocol::client::{Problem, ProblemKind};
 use crate::protocol::cluster::{Endpoint, Port, Question};
@@ -112,7 +113,7 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
     let Some(acceptance) = acceptance else {
         // A plain GET asks what an upgrade would get: nothing is opened, and nothing counted.
         let question = Question::Admission(endpoint, user.as_str(), address);
-        let verdict = admin::ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
+        let verdict = ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
         return wanted::permitted(verdict).map(|()| upgrade_required());
     };
     let framing = Framing::Websocket;

@@ -1,4 +1,4 @@
-//! To whom frames go: answers to the sessions of a user, messages and state to the members of a channel.
+//! Delivers frames: answers to the sessions of a user, messages and states to the members of a channel.
 
 use super::State;
 use super::send::Sent;
@@ -81,7 +81,7 @@ impl State {
         slow
     }
 
-    /// What a session has not got of a channel's messages yet, so that what it gets next is not before them.
+    /// Sends a session what it has not seen of a channel's messages, so that nothing gets before them.
     pub(super) fn catch_up(&mut self, subscription: Subscription) {
         let channel = self.channels.get_mut(subscription.channel);
         if channel.kind.is_state() {
@@ -93,12 +93,12 @@ impl State {
         self.channels.get_mut(subscription.channel).put_back(frames);
     }
 
-    /// What a walk brings to one member of a channel of messages.
+    /// Sends one member of a channel the messages that a step of the walk brings.
     fn send_step(&mut self, frames: &Frames, step: &Step) {
         let Some(at) = self.sessions.at(step.session) else { return };
         let sent = self.send_numbered(at, frames.part(step), frames.messages(step).cloned(), None);
         match sent {
-            // One is counted already.
+            // `write` has counted one.
             Sent::Whole => self.counters.messages_out += step.count - 1,
             Sent::Waiting | Sent::Kept => {}
             Sent::Never => _ = self.end_unsent(at),
@@ -146,7 +146,7 @@ impl State {
         self.walks.mark(key);
     }
 
-    /// What a channel has for a newcomer.
+    /// Sends a newcomer the newest state or line of a channel.
     pub(super) fn send_newest(&mut self, at: SessionRef, channel: ChannelKey) {
         if self.channels.get(channel).kind.is_state() {
             return self.send_state(at, channel, true);
@@ -177,7 +177,7 @@ impl State {
         }
     }
 
-    /// One round of the walks: some members of each channel that has something to send. True when there is more.
+    /// Serves some members of each channel that has something to send. True if there is more.
     pub(in crate::worker) fn walk_on(&mut self) -> bool {
         for _ in 0..self.walks.round() {
             let Some(channel) = self.walks.next() else { continue };
@@ -189,7 +189,7 @@ impl State {
         !self.walks.is_empty()
     }
 
-    /// Goes on with the walk of a channel for at most so many members. True when there is more.
+    /// Goes on with the walk of a channel for at most so many members. True if there is more.
     fn walk(&mut self, key: ChannelKey, most: usize) -> bool {
         let channel = self.channels.get_mut(key);
         let (state, stats) = (channel.kind.is_state(), channel.kind == Kind::Stats);
@@ -225,7 +225,7 @@ impl State {
     pub(super) fn encode_price(&mut self, key: ChannelKey, now: Mono, sent: bool) {
         let channel = self.channels.get_mut(key);
         if let Kind::Price { symbol, .. } = &channel.kind {
-            let text = self.prices.message(&channel.name, symbol, &self.rules, clock::boot());
+            let text = self.prices.message(&channel.name, symbol, clock::boot());
             channel.set(&frame::text(text), now, sent);
         }
     }

@@ -10,7 +10,7 @@ use crate::session::{Framing, Replay};
 use crate::transports::ws::Closing;
 use crate::ws::frame;
 
-/// What is left of a session that has ended: its connection, which takes the last bytes.
+/// The connection of a session that has ended, which takes the last bytes.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) closing: Closing,
@@ -19,15 +19,23 @@ pub(super) struct Ended {
     pub(super) replaced: Option<u128>,
 }
 
+/// Sessions to look at as soon as nobody walks the table: until then it must not change.
+#[derive(Debug, Default)]
+pub(super) struct Later {
+    doomed: Vec<(SessionRef, Close)>,
+    /// Polling sessions for which something has come.
+    pub(super) news: Vec<SessionRef>,
+}
+
 impl State {
     /// Marks a session that ends as soon as nobody walks the table.
     pub(super) fn doom(&mut self, at: SessionRef, close: Close) {
-        self.doomed.push((at, close));
+        self.later.doomed.push((at, close));
     }
 
     /// Ends the marked sessions, and answers polls for which there is something.
     pub(in crate::worker) fn settle(&mut self) {
-        while let Some((at, close)) = self.doomed.pop() {
+        while let Some((at, close)) = self.later.doomed.pop() {
             self.end(at, close);
         }
         self.answer_polls();
@@ -104,8 +112,7 @@ impl State {
                 let mut bytes = begun.map(Vec::from).unwrap_or_default();
                 bytes.extend_from_slice(&last);
                 let replaced = (close == Close::Replaced).then_some(secret).flatten();
-                self.ended.insert(at, Ended { closing: wire.finish(bytes), replaced });
-                self.closing += 1;
+                self.connections.close(at, Ended { closing: wire.finish(bytes), replaced });
             }
         }
         if connected {
@@ -151,7 +158,7 @@ impl State {
 
     /// Whether nobody is here any more, and nothing on its way.
     pub(in crate::worker) fn empty(&self) -> bool {
-        self.sessions.population() == 0 && self.closing == 0 && self.counters.connections == 0
+        self.sessions.population() == 0 && self.connections.all_closed() && self.counters.connections == 0
     }
 }
 

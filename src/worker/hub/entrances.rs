@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a message wants its session subscribed to.
+/// The channels that one message wants its session subscribed to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Group {
     /// Rooms that the session is not in for good.
@@ -37,7 +37,7 @@ impl Group {
     }
 }
 
-/// What has to be done, in this order.
+/// Deeds for the hub, to be carried out in this order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Deed {
     /// Ask the master to let the session in.
@@ -62,7 +62,7 @@ enum Stage {
     In { granted: bool },
 }
 
-/// All that waits of one session.
+/// The waiting subscriptions of one session.
 #[derive(Debug)]
 struct Waiting {
     /// The session now: it may have been suspended and come back since the master was asked.
@@ -72,7 +72,7 @@ struct Waiting {
     groups: Vec<Group>,
 }
 
-/// What waits, by session. An id is known to the master, too, and stays when the session comes back.
+/// Waiting subscriptions by session. The master knows the ids, too, and a session keeps its id when it comes back.
 #[derive(Debug, Default)]
 pub(super) struct Entrances {
     waiting: HashMap<SessionId, Waiting, RandomState>,

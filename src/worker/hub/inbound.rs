@@ -1,4 +1,4 @@
-//! What comes from clients: bytes of a connection, messages in them, on their way to the session's endpoint.
+//! Reads clients: bytes of a connection become messages to the session's endpoint.
 
 use super::ending::Ended;
 use super::sessions::SessionRef;
@@ -14,12 +14,12 @@ use std::task::{Context, Poll};
 
 /// Reads of one session before the others have their turn.
 const TURN: usize = 4;
-/// So many messages may wait in a client between what answers pings and what reads them.
+/// Messages that may wait in a client between the code that answers pings and the code that reads messages.
 const BEHIND: u32 = 8;
 /// A client that closes with this, or without a code, has left; with any other it may come back.
 const DONE: u16 = 1000;
 
-/// Ends the session with 1011 if its task panics outside of the hub; inside, the panic poisons the hub and ends the process.
+/// Ends the session with 1011 if its task panics outside of the hub. A panic inside ends the process.
 struct Guard<'a>(&'a Hub, SessionRef);
 
 impl Drop for Guard<'_> {
@@ -28,8 +28,8 @@ impl Drop for Guard<'_> {
         if state.sessions.contains(self.1) {
             state.panicked("session");
             state.end(self.1, Close::Internal);
-            if let Some(ended) = state.ended.remove(&self.1) {
-                state.closing -= 1;
+            if let Some(ended) = state.connections.fetch(self.1) {
+                state.connections.closed();
                 tokio::spawn(ended.closing.send());
             }
         }
@@ -41,7 +41,7 @@ struct Counted<'a>(&'a Hub);
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.lock().closing -= 1;
+        self.0.lock().connections.closed();
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn drive(hub: Hub, at: SessionRef) {
         let guard = Guard(&hub, at);
         poll_fn(|cx| guard.0.lock().poll(at, cx)).await
     };
-    let ended = ended.or_else(|| hub.lock().ended.remove(&at));
+    let ended = ended.or_else(|| hub.lock().connections.fetch(at));
     if let Some(ended) = ended {
         let _counted = Counted(&hub);
         // Boxed: an idle session's task stays small.
@@ -69,11 +69,11 @@ async fn close(hub: &Hub, Ended { mut closing, replaced }: Ended) {
 }
 
 impl State {
-    /// One round of a session's task. `Ready` when the session is over.
+    /// Runs one round of a session's task. `Ready` if the session is over.
     fn poll(&mut self, at: SessionRef, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
         for _ in 0..TURN {
             let Some(session) = self.sessions.get_mut(at) else {
-                return Poll::Ready(self.ended.remove(&at));
+                return Poll::Ready(self.connections.fetch(at));
             };
             let waits = session.outbox.is_some();
             let Some(wire) = session.wire() else { return Poll::Ready(None) };
@@ -120,7 +120,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(at) else { return };
         session.last_in = now;
         if session.framing != Framing::Websocket {
-            // Whoever listens to events has said all with the request.
+            // A listener to events has said all with its request.
             return;
         }
         if session.wire().is_none() {
@@ -140,7 +140,7 @@ impl State {
                     self.end_with(at, close, frame::close_echo(said).into());
                 }
                 Err(violation) => {
-                    tracing::debug!(session = %self.sessions.get(at).map(|session| session.id().to_string()).unwrap_or_default(), %violation);
+                    tracing::debug!(?at, %violation);
                     self.end(at, Close::from_violation(violation.code()));
                 }
             }

@@ -2,6 +2,8 @@
 //! across a wait. The process has one thread: the lock is never contended, it only satisfies the compiler.
 
 mod arrive;
+mod charts;
+mod connections;
 mod deliver;
 mod ending;
 mod endpoints;
@@ -29,6 +31,7 @@ mod walks;
 
 pub(super) use crate::session::Framing;
 pub(super) use arrive::{Arrival, Refused, arrive};
+pub(super) use charts::Wanted;
 pub(super) use deliver::Push;
 pub(super) use opening::{Greeting, Opening};
 pub(super) use peers::poll_anywhere;
@@ -38,20 +41,20 @@ pub(super) use timers::TICK;
 
 use crate::access::Gate;
 use crate::config::Config;
-use crate::model::Rules;
 use crate::os::board::Board;
 use crate::os::clock;
-use crate::protocol::client::Close;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
 use crate::protocol::peer::Polled;
 use crate::session::Channels;
-use crate::worker::http::Charts;
+use charts::Charts;
+use connections::Connections;
+use ending::Later;
+use entrances::Entrances;
 use forwards::Forwards;
-use hashbrown::HashMap;
 use prices::Prices;
 use requests::Requests;
-use sessions::{SessionRef, Sessions};
+use sessions::Sessions;
 use std::sync::{Arc, Mutex, MutexGuard};
 use suspended::Suspended;
 use takes::Takes;
@@ -65,7 +68,7 @@ use walks::Walks;
 /// Bytes read at once, for all sessions together.
 const READ: usize = 64 << 10;
 
-/// Who this worker is.
+/// The worker's identity.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Me {
     pub(super) slot: Slot,
@@ -73,16 +76,16 @@ pub(super) struct Me {
     pub(super) pid: u32,
 }
 
-/// What this worker does with newcomers.
+/// How the worker treats newcomers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Welcome.
+    /// Newcomers are welcome.
     Serving,
-    /// Welcome, but balancers are told to send no more.
+    /// Newcomers are welcome, but balancers are told to send no more.
     Unready,
-    /// Replaced: who got in before the door closed is served, and sent to the others.
+    /// The worker is replaced: clients that got in before are served, and sent to the others.
     Draining,
-    /// Refused: the daemon stops.
+    /// Newcomers are refused: the daemon stops.
     Stopping,
 }
 
@@ -90,81 +93,79 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Hub(Arc<Mutex<State>>);
 
-/// See the module.
+/// The parts of a worker, each with its own rules. The hub tells them what happens, and carries out what they say.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) config: Arc<Config>,
-    pub(super) rules: Rules,
-    pub(super) gate: Arc<Gate>,
-    pub(super) revision: u64,
+    /// The worker's name in tokens, in the log, on the board.
     pub(super) me: Me,
-    pub(super) uplink: LinkSender,
+    /// Whether newcomers are welcome.
     pub(super) phase: Phase,
-    /// Cancelled when connections shall end after what they are at.
-    pub(super) ending: CancellationToken,
+    /// The configuration in force, whole: every part is told what it needs.
+    pub(super) config: Arc<Config>,
+    /// Admits hosts and origins; made of the configuration.
+    pub(super) gate: Arc<Gate>,
+    /// The only way to the master.
+    pub(super) uplink: LinkSender,
+    /// Counters that the master adds up over all workers.
     pub(super) counters: Counters,
-    pub(super) prices: Prices,
-    pub(super) requests: Requests,
-    pub(super) charts: Charts,
+    /// How full each worker is: this one tells its place there, and looks at the others before it accepts.
     pub(super) board: Board,
-    /// Connections that have not asked anything yet.
-    arriving: u32,
+    /// Connections that are no sessions, for which a worker that ends has to wait.
+    connections: Connections,
     sessions: Sessions,
+    /// The order of suspended sessions, the copies given out, and how others ended.
     suspended: Suspended,
+    /// Sessions of other workers that were asked for.
     takes: Takes<arrive::Waiting>,
+    /// Polls on their way from and to other workers.
     forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
-    entrances: entrances::Entrances,
-    /// Polling sessions for which something has come.
-    news: Vec<SessionRef>,
+    /// Subscriptions that wait until the master lets a session into a room.
+    entrances: Entrances,
+    /// Questions to the master that wait for its answer.
+    pub(super) requests: Requests,
     channels: Channels,
+    /// Channels with something to send.
     walks: Walks,
+    /// Sessions to end or to answer once nobody walks.
+    later: Later,
+    /// Orders to deliver that still wait for a session.
     tickets: Tickets,
-    /// Connections of sessions that have ended, until their tasks fetch them.
-    ended: HashMap<SessionRef, ending::Ended, foldhash::fast::RandomState>,
-    /// Connections whose last bytes are on their way.
-    closing: usize,
-    /// Sessions that end as soon as nobody walks the table.
-    doomed: Vec<(SessionRef, Close)>,
+    /// The newest prices, and what makes them too old.
+    pub(super) prices: Prices,
+    /// Answers to requests for candles, shared.
+    pub(super) charts: Charts,
+    /// Deadlines of all sessions, on one wheel.
     timers: Timers,
+    /// Limits that the sessions of `/command` share: log lines and delayed answers.
     commands: endpoints::Commands,
+    /// Bytes just read: one buffer for all sessions, which keeps an idle one small.
     buffer: Vec<u8>,
 }
 
 impl Hub {
     /// An empty hub.
-    pub(super) fn new(
-        me: Me,
-        (config, revision): (Arc<Config>, u64),
-        uplink: LinkSender,
-        board: Board,
-    ) -> Self {
+    pub(super) fn new(me: Me, config: Arc<Config>, uplink: LinkSender, board: Board) -> Self {
         let channels = Channels::new(settings::channels(&config));
         let state = State {
-            rules: config.price.rules(),
-            gate: Arc::new(Gate::new(&config)),
-            revision,
             me,
-            uplink,
             phase: Phase::Serving,
-            ending: CancellationToken::new(),
+            gate: Arc::new(Gate::new(&config)),
+            uplink,
             counters: Counters::default(),
-            prices: Prices::new(&config.price, &channels),
-            requests: Requests::default(),
-            charts: Charts::default(),
             board,
-            arriving: 0,
+            connections: Connections::default(),
             sessions: Sessions::default(),
             suspended: Suspended::default(),
             takes: Takes::default(),
             forwards: Forwards::default(),
-            entrances: entrances::Entrances::default(),
-            news: Vec::new(),
+            entrances: Entrances::default(),
+            requests: Requests::default(),
+            prices: Prices::new(&config.price, &channels),
             channels,
             walks: Walks::default(),
+            later: Later::default(),
             tickets: Tickets::default(),
-            ended: HashMap::default(),
-            closing: 0,
-            doomed: Vec::new(),
+            charts: Charts::default(),
             timers: Timers::new(clock::mono()),
             commands: endpoints::Commands::default(),
             buffer: vec![0; READ],
@@ -184,15 +185,19 @@ impl Hub {
     }
 }
 
-/// Ends the process: somebody panicked while all sessions were in its hands, and has left them half changed. Nothing may
-/// run on that, not even what is dropped on the way out.
+/// Ends the process: a panic while the hub was locked has left the sessions half changed. Nothing may run on that, not
+/// even destructors on the way out.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the way to main() leads through destructors, which would run on half changed sessions"
+)]
 fn poisoned() -> ! {
     tracing::error!(event = "hub-poisoned", "a panic has left the sessions half changed: this worker ends");
     std::process::exit(1)
 }
 
 impl State {
-    /// The sign of life that the master gets each second.
+    /// Makes the sign of life that the master gets each second.
     pub(super) fn beat(&mut self) -> Beat {
         let usage = crate::os::process::usage();
         self.counters.cpu_us = usage.cpu_us;
@@ -211,7 +216,7 @@ impl State {
         }
     }
 
-    /// Says something to the master. A link that is full or gone is the master's matter: it will kill us, or is dead.
+    /// Says something to the master. The master kills a worker whose link stays full.
     fn tell(&self, message: &ToMaster<'_>) {
         if let Err(error) = self.uplink.send(message) {
             tracing::debug!(%error, "the master did not hear");
@@ -226,14 +231,19 @@ impl State {
     /// A connection has come.
     pub(super) fn connected(&mut self) {
         self.counters.connections += 1;
-        self.arriving += 1;
+        self.connections.came();
         self.note();
     }
 
-    /// It has asked something: it is no newcomer any more.
+    /// A connection has asked for something: it is no newcomer any more.
     pub(super) fn arrived(&mut self) {
-        self.arriving -= 1;
+        self.connections.asked();
         self.note();
+    }
+
+    /// Cancelled when connections shall end after the request that they are at.
+    pub(super) fn ending(&self) -> CancellationToken {
+        self.connections.ending()
     }
 
     /// A connection has gone, or has become a session.
@@ -262,12 +272,12 @@ impl State {
         self.suspended.len() == 0
     }
 
-    /// What counts for evenness: sessions, and connections that may become some.
+    /// The count for evenness: sessions, and connections that may become sessions.
     pub(super) fn occupancy(&self) -> u32 {
-        u32::try_from(self.population()).unwrap_or(u32::MAX).saturating_add(self.arriving)
+        u32::try_from(self.population()).unwrap_or(u32::MAX).saturating_add(self.connections.arriving())
     }
 
-    /// Tells the other workers; one that accepts no more is no example to them.
+    /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.
     pub(super) fn note(&self) {
         if matches!(self.phase, Phase::Serving | Phase::Unready) {
             self.board.set(self.me.slot, Some(self.occupancy()));

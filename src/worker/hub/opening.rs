@@ -12,7 +12,7 @@ use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
 use tokio::net::TcpStream;
 
-/// What a session begins with.
+/// The channels that a session begins with.
 #[derive(Debug)]
 pub(in crate::worker) struct Greeting {
     pub(in crate::worker) channels: Vec<String>,
@@ -115,7 +115,8 @@ impl State {
         let (now, heartbeat) = (clock::mono(), &self.config.heartbeat);
         let Some(session) = self.sessions.get(at) else { return };
         let (id, user) = (session.id(), session.user());
-        tracing::debug!(event = "session-opened", worker = self.me.slot, session = %id, %user, resumed = greeting.resumed);
+        let (worker, resumed) = (self.me.slot, greeting.resumed);
+        tracing::debug!(event = "session-opened", worker, session = %id, %user, resumed);
         match (&session.link, session.framing) {
             (Link::Wire(wire), Framing::Events(_)) => {
                 // A comment goes out each interval, so a lost client is found as soon as a silent WebSocket is.

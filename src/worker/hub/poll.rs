@@ -1,5 +1,5 @@
-//! Sessions over long polling. What waits for a session leaves in the answer to its next poll. A session lives while a
-//! poll waits, and for `poll.gap` after.
+//! Sessions over long polling: frames wait for the next poll and leave in its answer. A session lives while a poll
+//! waits, and for `poll.gap` after it.
 
 use super::arrive::{Refused, arrive};
 use super::opening::{Greeting, Opening};
@@ -23,8 +23,8 @@ const PACE: Duration = Duration::from_secs(1);
 /// Messages that are not numbered and wait for the next poll, at most.
 const NOTICES: usize = 64;
 
-/// A deadline that moves with every poll, while the wheel has one entry for it. The entry is never further away than the
-/// shortest time to a deadline, so none has to be added when the deadline comes nearer.
+/// A deadline that moves with every poll, while the wheel has one entry for it. The entry is never further away than
+/// the shortest time to a deadline, so none has to be added when the deadline comes nearer.
 #[derive(Debug, Default)]
 struct Deadline {
     due: Mono,
@@ -32,7 +32,7 @@ struct Deadline {
     looks: Option<Mono>,
 }
 
-/// What an entry of the wheel means when its time has come.
+/// The meaning of an entry of the wheel when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     /// The deadline has another entry.
@@ -44,7 +44,7 @@ enum Look {
 }
 
 impl Deadline {
-    /// Moves the deadline to `due`, which is no nearer than `shortest`; returns when to look if the wheel has no entry.
+    /// Moves the deadline to `due`, no nearer than `shortest`; returns when to look if the wheel has no entry.
     fn set(&mut self, due: Mono, shortest: Mono) -> Option<Mono> {
         self.due = due;
         let look = due.min(shortest);
@@ -64,7 +64,7 @@ impl Deadline {
     }
 }
 
-/// What a polling session has instead of a connection.
+/// The state of polls that a session has instead of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Polling {
     waiter: Option<oneshot::Sender<String>>,
@@ -77,8 +77,9 @@ pub(super) struct Polling {
     notices: Vec<Bytes>,
     /// Messages after which the session closes.
     last: Vec<Bytes>,
-    /// The session is in `State::news`.
+    /// Whether the session stands in `Later::news`.
     noted: bool,
+    /// Whether a timer will allow states to be an answer again.
     paced: bool,
 }
 
@@ -170,7 +171,7 @@ impl State {
         waiting
     }
 
-    /// Lets a poll wait. The one before it is answered with nothing.
+    /// Makes a poll wait from now on. A poll that waited is answered with nothing.
     fn wait_for_news(&mut self, hub: &Hub, at: SessionRef) -> Option<Waiting> {
         let now = clock::mono();
         let nothing = self.poll_answer(at, Vec::new());
@@ -199,7 +200,7 @@ impl State {
             && !poll.noted
         {
             poll.noted = true;
-            self.news.push(at);
+            self.later.news.push(at);
         }
     }
 
@@ -228,7 +229,7 @@ impl State {
 
     /// Answers the polls of sessions for which something has come.
     pub(super) fn answer_polls(&mut self) {
-        while let Some(at) = self.news.pop() {
+        while let Some(at) = self.later.news.pop() {
             let Some((Link::Poll(poll), own)) = self.sessions.get_mut(at).map(Session::parts) else {
                 continue;
             };
@@ -273,9 +274,9 @@ impl State {
         let last = std::mem::take(&mut poll.last);
         let mut tickets = Vec::new();
         if let Some(replay) = &mut session.replay {
-            let (prices, rules) = (&self.prices, &self.rules);
+            let prices = &self.prices;
             replay.refresh(now, OLD, |answer| {
-                prices.answer(&answer.symbol, answer.id, rules, clock::boot()).map(frame::text)
+                prices.answer(&answer.symbol, answer.id, clock::boot()).map(frame::text)
             });
             tickets = replay.take_tickets();
             frames.extend(

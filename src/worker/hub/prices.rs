@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// All symbols.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::worker) struct Prices {
     all: Vec<Priced>,
-    /// For which symbols the feeder's sources do not agree on a new price, and why.
+    /// The ages at which a price is stale, and too old to be said.
+    rules: Rules,
+    /// Symbols for which the feeder's sources do not agree on a new price, and why.
     refused: BTreeMap<Symbol, String>,
 }
 
@@ -24,9 +26,9 @@ pub(in crate::worker) struct Prices {
 struct Priced {
     symbol: Symbol,
     newest: Option<(Quote, QuoteText)>,
-    /// What was last said of it.
+    /// The health that was last said.
     said: Health,
-    /// When that may change.
+    /// The moment at which the health may change.
     changes: Option<Boot>,
     channels: Vec<Paced>,
 }
@@ -58,7 +60,8 @@ impl Prices {
                 channels: own.collect(),
             }
         };
-        Self { all: config.symbols.iter().map(priced).collect(), refused: BTreeMap::new() }
+        let all = config.symbols.iter().map(priced).collect();
+        Self { all, rules: config.rules(), refused: BTreeMap::new() }
     }
 
     /// Keeps what is known across a new configuration.
@@ -72,13 +75,13 @@ impl Prices {
     }
 
     /// Takes a price; the channels that carry it now are returned.
-    pub(super) fn take(&mut self, quote: Quote, rules: &Rules, now: Boot) -> Vec<ChannelKey> {
+    pub(super) fn take(&mut self, quote: Quote, now: Boot) -> Vec<ChannelKey> {
         let Some(own) = self.all.iter_mut().find(|own| own.symbol == quote.symbol) else { return Vec::new() };
         if own.newest.as_ref().is_some_and(|(known, _)| known.seq > quote.seq) {
             return Vec::new();
         }
-        own.said = quote.health(rules, now);
-        own.changes = quote.next_change(rules, now);
+        own.said = quote.health(&self.rules, now);
+        own.changes = quote.next_change(&self.rules, now);
         own.newest = Some((quote.clone(), QuoteText::new(&quote)));
         own.publish(clock::mono())
     }
@@ -96,13 +99,13 @@ impl Prices {
     }
 
     /// Why there is no price that may be said, in words.
-    pub(in crate::worker) fn absence(&self, symbol: &Symbol, rules: &Rules, now: Boot) -> Option<String> {
+    pub(in crate::worker) fn absence(&self, symbol: &Symbol, now: Boot) -> Option<String> {
         let newest = self.all.iter().find(|own| own.symbol == *symbol).and_then(|own| own.newest.as_ref());
-        let mut why = match newest.map(|(quote, _)| (quote.health(rules, now), quote.age(now))) {
+        let mut why = match newest.map(|(quote, _)| (quote.health(&self.rules, now), quote.age(now))) {
             Some((Health::Fresh | Health::Stale, _)) => return None,
             None => format!("no price of {symbol} has come"),
             Some((Health::Gone, age)) => {
-                let which = if age > rules.forget_after {
+                let which = if age > self.rules.forget_after {
                     "forgotten past price.forget_after"
                 } else {
                     "refused past price.max_age"
@@ -118,14 +121,14 @@ impl Prices {
 
     /// The channels that have something to say by now without a new price: a slower pace is due, or a price has
     /// grown stale.
-    pub(super) fn due(&mut self, rules: &Rules, now: Mono, boot: Boot) -> Vec<ChannelKey> {
+    pub(super) fn due(&mut self, now: Mono, boot: Boot) -> Vec<ChannelKey> {
         let mut due = Vec::new();
         for own in &mut self.all {
             if own.changes.is_some_and(|at| at <= boot)
                 && let Some((quote, _)) = &own.newest
             {
-                let health = quote.health(rules, boot);
-                own.changes = quote.next_change(rules, boot);
+                let health = quote.health(&self.rules, boot);
+                own.changes = quote.next_change(&self.rules, boot);
                 if health != own.said {
                     // Each worker finds it out by itself; the master says it for all of them, once.
                     tracing::debug!(event = "price-state", symbol = %own.symbol, state = ?health);
@@ -141,56 +144,45 @@ impl Prices {
         due
     }
 
-    /// After a change of the rules: what was said may be wrong now.
-    pub(super) fn review(&mut self) {
+    /// Takes other rules: what was said may be wrong now.
+    pub(super) fn judge_by(&mut self, rules: Rules) {
+        self.rules = rules;
         for own in &mut self.all {
             own.changes = own.newest.as_ref().map(|_| Boot(0));
         }
     }
 
-    fn shown(&self, symbol: &Symbol, rules: &Rules, now: Boot) -> Option<&(Quote, QuoteText)> {
+    fn shown(&self, symbol: &Symbol, now: Boot) -> Option<&(Quote, QuoteText)> {
         let own = self.all.iter().find(|own| own.symbol == *symbol)?;
-        own.newest.as_ref().filter(|(quote, _)| quote.health(rules, now) != Health::Gone)
+        own.newest.as_ref().filter(|(quote, _)| quote.health(&self.rules, now) != Health::Gone)
     }
 
     /// The price as a JSON object with its sources; `None` when there is none that may be said.
-    pub(in crate::worker) fn whole(&self, symbol: &Symbol, rules: &Rules, now: Boot) -> Option<String> {
-        self.shown(symbol, rules, now).map(|(quote, text)| text.whole(quote, rules, now))
+    pub(in crate::worker) fn whole(&self, symbol: &Symbol, now: Boot) -> Option<String> {
+        self.shown(symbol, now).map(|(quote, text)| text.whole(quote, &self.rules, now))
     }
 
     /// The price as a JSON object without its sources; `None` when there is none that may be said.
-    pub(in crate::worker) fn object(&self, symbol: &Symbol, rules: &Rules, now: Boot) -> Option<String> {
-        self.shown(symbol, rules, now).map(|(quote, text)| text.object(quote, rules, now))
+    pub(in crate::worker) fn object(&self, symbol: &Symbol, now: Boot) -> Option<String> {
+        self.shown(symbol, now).map(|(quote, text)| text.object(quote, &self.rules, now))
     }
 
     /// The answer to a POST.
-    pub(in crate::worker) fn answer(
-        &self,
-        symbol: &Symbol,
-        request: RequestId,
-        rules: &Rules,
-        now: Boot,
-    ) -> Option<String> {
-        let (quote, text) = self.shown(symbol, rules, now)?;
-        Some(client::quote(Some(request), None, (text, quote), (rules, now)))
+    pub(in crate::worker) fn answer(&self, symbol: &Symbol, request: RequestId, now: Boot) -> Option<String> {
+        let (quote, text) = self.shown(symbol, now)?;
+        Some(client::quote(Some(request), None, (text, quote), (&self.rules, now)))
     }
 
     /// The answer to a session's own question.
-    pub(super) fn reply(
-        &self,
-        symbol: &Symbol,
-        id: Option<&RawValue>,
-        rules: &Rules,
-        now: Boot,
-    ) -> Option<String> {
-        let (quote, text) = self.shown(symbol, rules, now)?;
-        Some(client::quote(None, id, (text, quote), (rules, now)))
+    pub(super) fn reply(&self, symbol: &Symbol, id: Option<&RawValue>, now: Boot) -> Option<String> {
+        let (quote, text) = self.shown(symbol, now)?;
+        Some(client::quote(None, id, (text, quote), (&self.rules, now)))
     }
 
     /// The message of a price channel.
-    pub(super) fn message(&self, channel: &str, symbol: &Symbol, rules: &Rules, now: Boot) -> String {
-        match self.shown(symbol, rules, now) {
-            Some((quote, text)) => client::price(channel, (text, quote), (rules, now)),
+    pub(super) fn message(&self, channel: &str, symbol: &Symbol, now: Boot) -> String {
+        match self.shown(symbol, now) {
+            Some((quote, text)) => client::price(channel, (text, quote), (&self.rules, now)),
             None => client::none_price(channel, symbol.as_str()),
         }
     }
@@ -208,7 +200,7 @@ impl State {
             let text = client::pair_changed(&quote.symbol, from, &quote.pair, &quote.source);
             self.tell_watchers(&quote.symbol, &text);
         }
-        let channels = self.prices.take(quote, &self.rules, clock::boot());
+        let channels = self.prices.take(quote, clock::boot());
         self.publish_prices(channels);
     }
 

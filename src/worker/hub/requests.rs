@@ -17,7 +17,7 @@ pub(in crate::worker) struct Reply {
     pub(in crate::worker) next: Option<u32>,
 }
 
-/// Who waits.
+/// The one who waits for an answer.
 #[derive(Debug)]
 pub(super) enum Waiter {
     /// A POST of a quote.
@@ -37,7 +37,7 @@ pub(super) enum Waiter {
     Room { session: SessionId, room: Box<str> },
 }
 
-/// All that wait.
+/// The requests that wait.
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Requests {
     last: u64,
@@ -46,20 +46,20 @@ pub(in crate::worker) struct Requests {
 }
 
 impl Requests {
-    /// A number of its own.
+    /// Makes a number that no other request has.
     pub(super) fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
-    /// A number for a question.
+    /// Makes a number for a request that is answered to `waiter`.
     pub(super) fn expect(&mut self, waiter: Waiter) -> u64 {
         let number = self.number();
         self.waiting.insert(number, waiter);
         number
     }
 
-    /// Who waited for it.
+    /// Takes the one who waited for a request.
     pub(super) fn done(&mut self, request: u64) -> Option<Waiter> {
         self.waiting.remove(&request)
     }
@@ -82,7 +82,7 @@ impl Requests {
         (self.expect(Waiter::Question(sender)), receiver)
     }
 
-    /// Nobody waits for it any more.
+    /// Nobody waits for a request any more.
     pub(in crate::worker) fn forget(&mut self, request: u64) {
         self.waiting.remove(&request);
     }

@@ -1,5 +1,5 @@
-//! Chat rooms: channels that are there while a session of this worker is in them. The master knows who is, and keeps the
-//! last messages; a newcomer hears them first, and then what is said, with nothing between.
+//! Chat rooms: channels that exist while a session of this worker is in them. The master knows the members and keeps
+//! the last messages. A newcomer hears those first, and then what is said, with nothing between.
 
 use super::State;
 use super::entrances::{Deed, Group};
@@ -165,7 +165,7 @@ impl State {
         }
     }
 
-    /// Who is in a room, or in the cluster.
+    /// Publishes who is in a room, or in the cluster.
     pub(in crate::worker) fn presence(&mut self, channel: &str, text: &str) {
         let name = if client::room(channel).is_some() { companion(channel) } else { channel.to_owned() };
         if let Some(key) = self.channels.find(&name) {
@@ -174,7 +174,7 @@ impl State {
         }
     }
 
-    /// A session says something in a room that it is in.
+    /// Refuses what a session says in a room that it is not in.
     pub(super) fn may_speak<'a>(
         &self,
         at: SessionRef,

@@ -22,14 +22,16 @@ const JOIN: usize = 16;
 /// With so many watchers statistics may be rarer than `stats.interval` (see `stats::When`).
 const STRETCHED: usize = 25;
 
-/// What became of one frame to one session.
+/// The fate of one frame to one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
+    /// The kernel has all of it.
     Whole,
+    /// Some of it waits in the outbox, or for a poll.
     Waiting,
-    /// It is kept for a client that comes back.
+    /// The frame is kept for a client that comes back.
     Kept,
-    /// It does not fit, or the connection is gone: the session ends.
+    /// The frame does not fit, or the connection is gone: the session ends.
     Never,
 }
 
@@ -44,7 +46,7 @@ fn events(session: &Session, at: SessionRef, home: u32, body: Body, frames: &[u8
 }
 
 impl State {
-    /// One frame or several joined ones that are not numbered.
+    /// Sends one frame, or several joined ones, that are not numbered.
     pub(super) fn send(&mut self, at: SessionRef, bytes: &[u8], shared: impl FnOnce() -> Bytes) -> Sent {
         let Some(session) = self.sessions.get(at) else { return Sent::Never };
         match (&session.link, session.framing) {
@@ -58,7 +60,7 @@ impl State {
         }
     }
 
-    /// Numbered messages, joined in `bytes` and one by one in `each`; or one `answer` to a POST.
+    /// Sends numbered messages, joined in `bytes` and one by one in `each`; or one `answer` to a POST.
     pub(super) fn send_numbered(
         &mut self,
         at: SessionRef,
@@ -74,7 +76,7 @@ impl State {
         };
         let mut first = 0;
         if let Some(replay) = &mut session.replay {
-            // What waits for a poll is not kept in case of need, it is what the client gets: nothing is dropped there.
+            // Frames that wait for a poll are the client's only copy: none of them is dropped.
             let full = replay.bytes() > 0 && replay.bytes() + bytes.len() > self.config.ws.outbox;
             if full && begun {
                 return Sent::Never;
@@ -137,7 +139,7 @@ impl State {
         let mut limit = self.config.ws.outbox;
         let Some(session) = self.sessions.get_mut(at) else { return Sent::Never };
         if matches!(session.link, Link::Opening) {
-            // What it has missed elsewhere waits here, too.
+            // Messages that the client missed elsewhere wait here, too.
             limit = limit.saturating_add(self.config.resume.bytes.saturating_mul(2));
         }
         if let Some(outbox) = &mut session.outbox {
@@ -301,9 +303,9 @@ impl State {
         let home = self.me.generation;
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Some(mut outbox) = session.outbox.take() else { return };
-        let (prices, rules, framing) = (&self.prices, &self.rules, session.framing);
+        let (prices, framing) = (&self.prices, session.framing);
         outbox.refresh(now, OLD, |answer, number| {
-            let text = prices.answer(&answer.symbol, answer.id, rules, clock::boot())?;
+            let text = prices.answer(&answer.symbol, answer.id, clock::boot())?;
             let frame = frame::text(text);
             Some(match framing {
                 Framing::Events(body) => events(session, at, home, body, &frame, number).into(),

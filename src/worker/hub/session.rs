@@ -23,7 +23,7 @@ pub(super) enum Link {
     Away(Box<Away>),
 }
 
-/// What a client asks for with its handshake.
+/// The wishes of a client in its handshake.
 #[derive(Clone, Debug)]
 pub(in crate::worker) struct Request {
     pub(in crate::worker) user: UserId,

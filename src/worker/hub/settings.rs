@@ -36,10 +36,8 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
 impl State {
     /// Takes the live keys of a new configuration. No session is touched, but for the subscriptions to channels that
     /// are no more.
-    pub(in crate::worker) fn configure(&mut self, config: Arc<Config>, revision: u64) {
+    pub(in crate::worker) fn configure(&mut self, config: Arc<Config>) {
         let old = std::mem::replace(&mut self.config, config);
-        self.revision = revision;
-        self.rules = self.config.price.rules();
         self.gate = Arc::new(Gate::new(&self.config));
         let (before, after) = (channels(&old), channels(&self.config));
         if before != after {
@@ -47,7 +45,7 @@ impl State {
             self.change_channels(&before, after);
         }
         self.retune(&old);
-        self.prices.review();
+        self.prices.judge_by(self.config.price.rules());
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();
             self.timers.renew();

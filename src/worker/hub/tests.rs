@@ -1,8 +1,9 @@
-//! What holds for the hub as a whole.
+//! Tests of the hub as a whole.
 
 use super::*;
 use crate::config::{Source, Surroundings, load};
 use crate::model::UserId;
+use crate::protocol::client::Close;
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::link::{LinkReceiver, LinkWriter, link};
 use crate::protocol::peer::Taken;
@@ -17,7 +18,7 @@ pub(super) fn hub(overrides: &[(&str, &str)]) -> (Hub, LinkWriter, LinkReceiver)
     source.overrides = overrides.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let config = load(&source).unwrap().config;
     let me = Me { slot: 1, generation: 7, pid: 1 };
-    (Hub::new(me, (Arc::new(config), 1), uplink, Board::new().unwrap()), writer, receiver)
+    (Hub::new(me, Arc::new(config), uplink, Board::new().unwrap()), writer, receiver)
 }
 
 #[tokio::test]
@@ -33,7 +34,7 @@ async fn the_shared_buffer_comes_back_from_every_read() {
         framing: Framing::Websocket,
     };
     let at = state.open(request, None);
-    // One that has no connection, and one that has ended.
+    // A session that has no connection, and one that has ended.
     state.read(at);
     assert_eq!(state.buffer.len(), READ);
     state.end(at, Close::Done);

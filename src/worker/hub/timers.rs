@@ -1,5 +1,4 @@
-//! What happens because time passes: pings, silent sessions, slow ones, tickets, prices that grow old. One wheel for
-//! all sessions of the worker.
+//! Deadlines of the worker: pings, silent sessions, slow ones, tickets, prices that grow old. All are on one wheel.
 
 use super::State;
 use super::session::{Link, Session};
@@ -11,10 +10,10 @@ use crate::session::Framing;
 use crate::ws::frame;
 use std::time::Duration;
 
-/// How exact all this is, and how often the worker looks.
+/// Resolution of all deadlines, and the time between two ticks.
 pub(in crate::worker) const TICK: Duration = Duration::from_millis(100);
 const SLOTS: usize = 1024;
-/// A look that comes so late was not our sessions' fault: the machine or this process stood still.
+/// A tick so late means that the machine or this process stood still; no session is to blame.
 const STOOD_STILL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +97,7 @@ impl State {
         let gap = now.since(self.timers.last);
         self.timers.last = now;
         if gap > STOOD_STILL {
-            // What clients sent meanwhile waits in the kernel and was not read yet: nobody is pruned for our own sleep.
+            // Bytes that clients sent meanwhile wait unread in the kernel: no session is to blame for the pause.
             for session in self.sessions.iter_mut() {
                 session.last_in = session.last_in.after(gap);
             }
@@ -110,7 +109,7 @@ impl State {
             self.settle();
         }
         self.forget_overdue(now);
-        let channels = self.prices.due(&self.rules, now, boot);
+        let channels = self.prices.due(now, boot);
         self.publish_prices(channels);
     }
 
@@ -134,7 +133,7 @@ impl State {
         let Some((Link::Wire(wire), session)) = self.sessions.get_mut(at).map(Session::parts) else { return };
         let (interval, timeout) = (self.config.heartbeat.interval, self.config.heartbeat.timeout);
         if let Some(replay) = &mut session.replay {
-            // Whoever comes back later than that is too late anyway.
+            // A client that comes back later than that is too late anyway.
             let age =
                 if self.suspended.is_tight() { timeout } else { self.config.resume.window.max(timeout) };
             let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);

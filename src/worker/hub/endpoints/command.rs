@@ -10,7 +10,7 @@ use crate::worker::hub::{Greeting, State};
 use crate::ws::frame;
 use std::time::Duration;
 
-/// What a client hears that said something else.
+/// The answer to anything that is no command.
 const ERROR: &str = r#"Error: a command is {"action":"ECHO","data":...} or {"action":"PING"}"#;
 const PONG: &str = "PONG";
 /// Clients' nonsense is logged so often in a worker: they must not fill the log.
@@ -22,12 +22,12 @@ const SHOWN: usize = 64;
 /// PONGs that may wait for their time in a worker; beyond it they come at once.
 const WAITING: usize = 100_000;
 
-/// What the workers' commands have in common.
+/// Limits that all sessions of the endpoint share.
 #[derive(Debug, Default)]
 pub(in crate::worker::hub) struct Commands {
     logged: Gcra,
     unlogged: u64,
-    /// PONGs that wait.
+    /// How many PONGs wait.
     waiting: usize,
 }
 

@@ -66,7 +66,7 @@ impl State {
         welcome.resume = resume.as_deref();
         welcome.resumed = greeting.resumed;
         welcome.channels = greeting.channels.iter().map(String::as_str).collect();
-        let price = self.prices.object(&self.config.price.symbol, &self.rules, clock::boot());
+        let price = self.prices.object(&self.config.price.symbol, clock::boot());
         let price = price.and_then(|json| RawValue::from_string(json).ok());
         welcome.price = price.as_deref();
         Some(client::welcome(&welcome))
@@ -228,7 +228,7 @@ impl State {
             return Err(unknown());
         }
         self.prices
-            .reply(&symbol, id, &self.rules, clock::boot())
+            .reply(&symbol, id, clock::boot())
             .ok_or_else(|| Refusal::new(ErrorCode::PriceUnavailable, "there is no price now", id))
     }
 

@@ -16,7 +16,7 @@ use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{Endpoint, NO_RECEIPT, Skip, ToMaster};
 
-/// What makes an endpoint. None has a state of its own: that is the session's, or the master's.
+/// The behaviour of an endpoint. State belongs to the session, or to the master.
 pub(super) trait Service: Sync {
     /// The channel of its own that all its sessions are on, from the master's word on: whoever sees a 101 misses
     /// nothing that is said afterwards.
@@ -36,7 +36,7 @@ pub(super) trait Service: Sync {
     }
 }
 
-/// The one of that name.
+/// The behaviour behind a path.
 fn service(endpoint: Endpoint) -> &'static dyn Service {
     match endpoint {
         Endpoint::Ws => &main::Main,
@@ -48,13 +48,13 @@ fn service(endpoint: Endpoint) -> &'static dyn Service {
     }
 }
 
-/// The channels that are theirs.
+/// The channels of endpoints.
 pub(super) fn channels() -> impl Iterator<Item = &'static str> {
     Endpoint::ALL.into_iter().filter_map(|endpoint| service(endpoint).channel())
 }
 
 impl State {
-    /// The one that a session is on.
+    /// The endpoint of a session.
     pub(super) fn service(&self, at: SessionRef) -> &'static dyn Service {
         service(self.sessions.get(at).map_or(Endpoint::Ws, |session| session.identity.endpoint))
     }

@@ -1,0 +1,58 @@
+//! Connections that are no sessions: not yet, or not any more.
+
+use super::ending::Ended;
+use super::sessions::SessionRef;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use tokio_util::sync::CancellationToken;
+
+/// The connections beside the sessions.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    /// How many have not asked for anything yet: they count for evenness, for they may become sessions.
+    arriving: u32,
+    /// Connections of sessions that have ended, until their tasks fetch them.
+    ended: HashMap<SessionRef, Ended, RandomState>,
+    /// How many have last bytes on their way: the worker waits for them before it ends.
+    closing: usize,
+    /// Cancelled when connections shall end after the request that they are at.
+    ending: CancellationToken,
+}
+
+impl Connections {
+    pub(super) fn came(&mut self) {
+        self.arriving += 1;
+    }
+
+    /// A newcomer has asked for something, or has gone without.
+    pub(super) fn asked(&mut self) {
+        self.arriving -= 1;
+    }
+
+    pub(super) fn arriving(&self) -> u32 {
+        self.arriving
+    }
+
+    /// A session has ended: its task takes the connection from here, sends the last bytes, and says so.
+    pub(super) fn close(&mut self, at: SessionRef, ended: Ended) {
+        self.closing += 1;
+        self.ended.insert(at, ended);
+    }
+
+    pub(super) fn fetch(&mut self, at: SessionRef) -> Option<Ended> {
+        self.ended.remove(&at)
+    }
+
+    pub(super) fn closed(&mut self) {
+        self.closing -= 1;
+    }
+
+    /// Whether no last bytes are on their way.
+    pub(super) fn all_closed(&self) -> bool {
+        self.closing == 0
+    }
+
+    pub(super) fn ending(&self) -> CancellationToken {
+        self.ending.clone()
+    }
+}
