@@ -1,4 +1,4 @@
-//! Where log lines go: text, JSON lines, or the journal with its fields; the level can change while running.
+//! Writes log lines as text, as JSON lines, or to the journal with their fields. The level can change at run time.
 
 mod journal;
 
@@ -12,7 +12,7 @@ use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-/// What lies under the layer that writes.
+/// The layers below the writer.
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 type Writer = Box<dyn Layer<Filtered> + Send + Sync>;
 
@@ -25,7 +25,7 @@ struct Sink {
 
 static SINK: OnceLock<Sink> = OnceLock::new();
 
-/// The file or standard error. A log that cannot be written is no reason to stop.
+/// The log file or standard error. Errors while writing the log are ignored: they must not stop the daemon.
 #[derive(Clone)]
 struct Output(Arc<Mutex<(Option<PathBuf>, Option<File>)>>);
 
@@ -61,7 +61,7 @@ fn journal() -> bool {
     stat.is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-/// The layer that writes lines in the form that the configuration wants.
+/// The layer that writes lines in the configured format.
 fn writer(config: &Log, role: &str, file: &Output) -> Writer {
     let output = file.clone();
     let make = move || output.clone();
@@ -74,7 +74,7 @@ fn writer(config: &Log, role: &str, file: &Output) -> Writer {
     match format {
         LogFormat::Json => return Box::new(fmt::layer().json().flatten_event(true).with_writer(make)),
         LogFormat::Journald => {
-            // Without a journal there is still standard error.
+            // Falls back to standard error if there is no journal.
             if let Ok(layer) = journal::Journal::new(role) {
                 return Box::new(layer);
             }
@@ -88,7 +88,7 @@ fn filter(config: &Log) -> EnvFilter {
     EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-/// Begins; later calls do nothing. `role` says which process this is: `master`, `feeder`, `worker 3`.
+/// Starts logging; later calls do nothing. `role` names this process: `master`, `feeder`, `worker 3`.
 pub fn init(config: &Log, role: &str) {
     if SINK.get().is_some() {
         return;
@@ -102,7 +102,7 @@ pub fn init(config: &Log, role: &str) {
     tracing::debug!(role, "logging");
 }
 
-/// Takes a new configuration.
+/// Applies a new configuration.
 pub fn adopt(config: &Log) {
     let Some(sink) = SINK.get() else { return };
     let known = sink.file.0.lock().unwrap_or_else(PoisonError::into_inner).0 == config.file;
@@ -113,7 +113,7 @@ pub fn adopt(config: &Log) {
     let _ = sink.level.reload(filter(config));
 }
 
-/// Opens `log.file` anew, after somebody has moved it away.
+/// Opens `log.file` again after it was moved away.
 pub fn reopen() {
     if let Some(sink) = SINK.get() {
         let path = sink.file.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone();

@@ -1,4 +1,4 @@
-//! One rate for many things: a bucket for each user or address that was seen lately, none for the others.
+//! A rate for many counted things: a bucket for each user or address that was seen lately, none for the others.
 
 use crate::model::{Gcra, Mono, Rate};
 use hashbrown::HashTable;
@@ -37,10 +37,10 @@ impl Buckets {
         Ok(())
     }
 
-    /// What [`Buckets::take`] would say, with nothing taken.
+    /// Answers as [`Buckets::take`], without taking.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Buckets::take`].
     pub fn peek(&self, key: u64, rate: Rate, now: Mono) -> Result<(), Duration> {
         if rate.count == 0 {
             return Ok(());
@@ -60,13 +60,13 @@ impl Buckets {
         }
     }
 
-    /// How many are remembered.
+    /// Number of remembered buckets.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether none is.
+    /// Tells whether none is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()

@@ -41,7 +41,7 @@ impl Host {
             .then(|| Self::Name(text.to_ascii_lowercase()))
     }
 
-    /// Whether a page of the network cannot have this name: an address, or `localhost`.
+    /// Tells whether no page of the network can have this host: an address, or `localhost`.
     pub(super) fn is_local(&self) -> bool {
         match self {
             Self::Address(_) => true,

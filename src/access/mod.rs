@@ -1,4 +1,4 @@
-//! Who may come in: origin, host, the address behind proxies, rates.
+//! Admission of requests: origin, host, the address behind proxies, rates.
 
 mod buckets;
 mod client;

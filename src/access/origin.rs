@@ -4,15 +4,16 @@
 use super::client::Client;
 use super::host::Host;
 use crate::config::{Config, Listen};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use crate::protocol::client::ProblemKind;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// What a foreign page may send.
+/// Methods that a foreign page may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, last-event-id");
-/// What it may read beside the body.
+/// Headers that a foreign page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
-/// How long it may remember that, in seconds. Short: the configuration is live.
+/// Seconds for which a browser may remember these answers. Short: the configuration is live.
 const REMEMBERED: HeaderValue = HeaderValue::from_static("600");
 
 /// Why a request is refused.
@@ -27,43 +28,21 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// HTTP status.
+    /// The answer to the request.
     #[must_use]
-    pub fn status(self) -> u16 {
+    pub fn kind(self) -> ProblemKind {
         match self {
-            Self::BadHost => 400,
-            Self::HostNotServed => 421,
-            Self::ForeignOrigin => 403,
-        }
-    }
-
-    /// The last part of the problem's `type`.
-    #[must_use]
-    pub fn slug(self) -> &'static str {
-        match self {
-            Self::BadHost => "bad-host",
-            Self::HostNotServed => "host-not-served",
-            Self::ForeignOrigin => "origin-not-allowed",
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::BadHost => "the request needs exactly one Host header with a host and perhaps a port",
-            Self::HostNotServed => "this host name is not served here; http.hosts lists the ones that are",
-            Self::ForeignOrigin => {
-                "pages of this origin may not use this server; http.allowed_origins lists others"
-            }
+            Self::BadHost => ProblemKind::BadHost,
+            Self::HostNotServed => ProblemKind::HostNotServed,
+            Self::ForeignOrigin => ProblemKind::OriginNotAllowed,
         }
     }
 }
 
-/// Who was let in.
+/// Verdict on an admitted request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admitted {
-    /// No browser's page, or one of our own.
+    /// A client that is no page, or an own page.
     Own,
     /// A page of an allowed foreign origin: answers to it say so.
     Foreign(HeaderValue),
@@ -104,7 +83,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Of the sections `http`, `ws` and `admin`.
+    /// Makes the rules of the sections `http`, `ws` and `admin`.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let listens =
@@ -119,7 +98,7 @@ impl Gate {
     /// Checks the head of a request.
     ///
     /// # Errors
-    /// It is to be refused, on every path.
+    /// The request is refused, on every path.
     pub fn check(
         &self,
         version: Version,
@@ -173,7 +152,7 @@ fn named(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Host
     uri.authority().map_or(Ok(host), |authority| parse(authority.as_str()).map(Some))
 }
 
-/// What the nearest proxy heard as the host: it appends to what came with the request.
+/// The host that the nearest proxy heard: it appends to the header of the request.
 fn forwarded(headers: &HeaderMap) -> Option<Host> {
     let last = headers.get_all(FORWARDED_HOST).iter().next_back()?;
     Host::parse(last.to_str().ok()?.rsplit(',').next()?.trim())

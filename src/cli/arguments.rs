@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The arguments of the command line. Their doc comments are the help texts.
 
 use crate::config::{Faults, Source};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -37,39 +37,52 @@ pub(super) enum Command {
     /// Print what a shell needs to complete these commands
     #[command(hide = true)]
     Completions {
-        /// Which shell.
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// What the daemon starts its own processes with
+    /// Print what explains every key of the configuration
+    #[command(hide = true)]
+    Reference {
+        /// file: etc/btc-cluster.toml; markdown: docs/configuration.md; manual: btc-cluster.toml(5)
+        form: Form,
+    },
+    /// Start a process of the daemon
     #[command(hide = true)]
     Internal {
-        /// Which process.
+        /// The process
         role: Role,
-        /// What it needs to know.
+        /// Its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Form {
+    File,
+    Markdown,
+    Manual,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Role {
-    /// Serves clients.
+    /// Serves clients
     Worker,
-    /// Serves prices.
+    /// Serves prices
     Feeder,
-    /// Becomes another program.
+    /// Becomes another program
     Exec,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Price {
-    /// Of what; without it price.symbol of the configuration
+    /// The symbol; without it price.symbol of the configuration
     #[arg(long)]
     pub(super) symbol: Option<String>,
     /// Print the quote as JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// How long to wait for the sources where no daemon runs, in seconds
+    /// Seconds to wait for the sources if no daemon runs
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) timeout: u64,
 }
@@ -82,7 +95,7 @@ pub(super) struct Probe {
     /// Print a JSON list
     #[arg(long)]
     pub(super) json: bool,
-    /// How long to wait for each step and for each first price, in seconds
+    /// Seconds to wait for each step and for each first price
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) timeout: u64,
 }
@@ -127,7 +140,7 @@ pub(super) enum What {
     },
     /// Send a message to all subscribers of a channel
     Publish {
-        /// Its name, one of [[channels]]
+        /// Its name, one of `[[channels]]`
         channel: String,
         /// JSON; anything else is sent as a string
         data: String,
@@ -139,7 +152,7 @@ pub(super) enum What {
 }
 
 impl Arguments {
-    /// Where the configuration comes from.
+    /// The layers of the configuration.
     pub(super) fn source(&self) -> Result<Source, Faults> {
         let mut source = Source::of_process(self.config.as_deref(), self.env.as_deref())?;
         source.overrides = self

@@ -1,6 +1,6 @@
-//! `btc-cluster check`: the effective configuration, or all that is wrong with it.
+//! `btc-cluster check`: prints the effective configuration, or every fault of it.
 
-use super::BAD_CONFIGURATION;
+use super::exit::Exit;
 use crate::config::{Faults, Source, load, render};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,9 +8,9 @@ use std::process::ExitCode;
 pub(super) fn run(source: Result<Source, Faults>) -> ExitCode {
     match source.and_then(|source| load(&source)) {
         Ok(loaded) => {
-            // A reader that has gone (`check | head`) is no failure.
+            // A reader that stops early (`check | head`) is no failure.
             let _ = io::stdout().write_all(render(&loaded).as_bytes());
-            ExitCode::SUCCESS
+            ExitCode::from(Exit::Done)
         }
         Err(faults) => refuse(&faults),
     }
@@ -21,5 +21,5 @@ pub(super) fn refuse(faults: &Faults) -> ExitCode {
     for fault in &faults.0 {
         eprintln!("{fault}");
     }
-    ExitCode::from(BAD_CONFIGURATION)
+    ExitCode::from(Exit::BadConfiguration)
 }

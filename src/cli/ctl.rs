@@ -1,7 +1,8 @@
 //! `btc-cluster ctl`: asks the running daemon over its control socket.
 
 use super::arguments::{Ctl, What};
-use super::{FAILED, check, table};
+use super::exit::Exit;
+use super::{check, table};
 use crate::config::{Faults, Source, control_socket};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The longest that an answer may take: a reload waits for new processes.
+/// Longest wait for an answer: a reload waits for new processes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(ctl: &Ctl, source: Result<Source, Faults>) -> ExitCode {
@@ -34,7 +35,7 @@ fn fail(path: &Path, error: &io::Error) -> ExitCode {
         NotFound | ConnectionRefused => eprintln!("not running at {}", path.display()),
         _ => eprintln!("{}: {error}", path.display()),
     }
-    ExitCode::from(FAILED)
+    ExitCode::from(Exit::Failed)
 }
 
 fn question(what: &What) -> Value {
@@ -69,7 +70,7 @@ pub(super) fn ask(path: &Path, question: &Value) -> io::Result<Value> {
 fn show(ctl: &Ctl, answer: &Value) -> ExitCode {
     let ok = answer["ok"].as_bool() != Some(false);
     if ctl.json {
-        // The status holds a list of workers as well and is printed whole.
+        // The status has a list of workers, too, but is printed whole.
         let list = match ctl.what {
             What::Workers | What::Watch => Some("workers"),
             What::Sessions { .. } => Some("sessions"),
@@ -85,7 +86,7 @@ fn show(ctl: &Ctl, answer: &Value) -> ExitCode {
         let error = answer.get("error").into_iter();
         faults.chain(error).filter_map(Value::as_str).for_each(|text| eprintln!("{text}"));
     }
-    ExitCode::from(if ok { super::OK } else { FAILED })
+    ExitCode::from(if ok { Exit::Done } else { Exit::Failed })
 }
 
 fn print(what: &What, answer: &Value) {
@@ -122,7 +123,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
-        // A source's budget: the only object that stands in a table.
+        // A source's budget, the only object in a table.
         Value::Object(budget) if budget.contains_key("limit") => {
             format!("{}/{}", cell(&budget["used"]), cell(&budget["limit"]))
         }
@@ -152,7 +153,7 @@ fn sources(answer: &Value, bold: bool) {
         "error",
     ];
     let all = answer["sources"].as_array().into_iter().flatten();
-    // Columns that nobody has anything for: there is no verdict in failover, and not every source has a budget.
+    // Leaves out empty columns: failover has no verdicts, and few sources have a budget.
     fields.retain(|field| {
         !["verdict", "budget"].contains(field) || all.clone().any(|row| !row[*field].is_null())
     });
@@ -207,6 +208,9 @@ fn status(answer: &Value) {
     line("sessions", format!("{} of {} users", totals["sessions"], totals["users"]));
     line("feeder", format!("{}, pid {}", cell(&answer["feeder"]["state"]), cell(&answer["feeder"]["pid"])));
     line("configuration", format!("revision {} of {}", answer["revision"], cell(&answer["config"])));
+    if let Some(trouble) = answer["watch_trouble"].as_str() {
+        line("not watched", trouble.to_owned());
+    }
     let last = &answer["last_reload"];
     if last["ok"] == Value::Bool(false) {
         let faults = last["faults"].as_array().into_iter().flatten().filter_map(Value::as_str);

@@ -1,6 +1,7 @@
-//! `btc-cluster run`: validates first, then is the master.
+//! `btc-cluster run`: validates the configuration, then runs the master.
 
-use super::{FAILED, check};
+use super::check;
+use super::exit::Exit;
 use crate::config::{Faults, Source, load};
 use crate::{log, master};
 use std::process::ExitCode;
@@ -17,11 +18,11 @@ pub(super) fn run(source: Result<Source, Faults>) -> ExitCode {
     match master::run(source, loaded) {
         Ok(()) => {
             tracing::info!(event = "stopped");
-            ExitCode::SUCCESS
+            ExitCode::from(Exit::Done)
         }
         Err(failure) => {
             tracing::error!(event = "failed", "{failure}");
-            ExitCode::from(FAILED)
+            ExitCode::from(Exit::Failed)
         }
     }
 }

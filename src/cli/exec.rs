@@ -1,27 +1,24 @@
 //! `btc-cluster internal exec PARENT PROGRAM...`: becomes that program, which the kernel kills when PARENT dies.
 //!
-//! The kernel's wish to be killed with one's parent survives `execve(2)` but not `fork(2)`, and between the two only
-//! unsafe code could make it. So the feeder starts this, which makes it and turns into the program.
+//! The setting that kills a process with its parent survives `execve(2)` but not `fork(2)`, and only unsafe code could
+//! make it between the two. So the feeder starts this command, which makes the setting and becomes the program.
 
-use super::{FAILED, USAGE};
+use super::exit::Exit;
 use crate::os::process::die_with_parent;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-/// As a shell says it: there is no such program, or it is none.
-const NOT_STARTED: u8 = 127;
-
 pub(super) fn run(words: &[OsString]) -> ExitCode {
-    let [parent, program, arguments @ ..] = words else { return ExitCode::from(USAGE) };
+    let [parent, program, arguments @ ..] = words else { return ExitCode::from(Exit::Usage) };
     let Some(parent) = parent.to_str().and_then(|text| text.parse().ok()) else {
-        return ExitCode::from(USAGE);
+        return ExitCode::from(Exit::Usage);
     };
     if let Err(error) = die_with_parent(parent) {
         eprintln!("cannot be started: {error}");
-        return ExitCode::from(FAILED);
+        return ExitCode::from(Exit::Failed);
     }
     let error = Command::new(program).args(arguments).exec();
     eprintln!("cannot be started: {error}");
-    ExitCode::from(NOT_STARTED)
+    ExitCode::from(Exit::NotStarted)
 }

@@ -1,12 +1,14 @@
-//! `btc-cluster price`: what the running daemon would answer; without one the sources are asked as it would ask them.
+//! `btc-cluster price`: prints the price of the running daemon; without a daemon, asks the sources as it would.
 
 use super::arguments::Price;
-use super::{BAD_CONFIGURATION, FAILED, OK, USAGE, check, ctl};
+use super::exit::Exit;
+use super::{check, ctl};
 use crate::config::{Faults, Loaded, Source, control_socket, load};
-use crate::feeder::{self, Clock, Plan, Said};
+use crate::feeder::{self, Clock, Plan};
 use crate::model::{Quote, Symbol};
 use crate::os::clock;
 use crate::protocol::client::QuoteText;
+use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Http, Proxies};
 use serde_json::{Value, json};
 use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
@@ -31,13 +33,13 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
                 Ok(Err(code)) => return code,
                 Err(faults) => {
                     check::refuse(&faults);
-                    return ExitCode::from(BAD_CONFIGURATION);
+                    return ExitCode::from(Exit::BadConfiguration);
                 }
             }
         }
         Err(error) => {
             eprintln!("{}: {error}", socket.display());
-            return ExitCode::from(FAILED);
+            return ExitCode::from(Exit::Failed);
         }
     };
     show(price, &answer)
@@ -46,7 +48,7 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
 fn show(price: &Price, answer: &Value) -> ExitCode {
     if let Some(error) = answer["error"].as_str() {
         eprintln!("{error}");
-        return ExitCode::from(FAILED);
+        return ExitCode::from(Exit::Failed);
     }
     let quote = &answer["price"];
     if price.json {
@@ -55,10 +57,10 @@ fn show(price: &Price, answer: &Value) -> ExitCode {
         println!("{}", words(quote, answer["mock"] == Value::Bool(true)));
     }
     if quote.is_object() {
-        return ExitCode::from(OK);
+        return ExitCode::from(Exit::Done);
     }
     eprintln!("there is no price now; `btc-cluster probe` says what is in the way");
-    ExitCode::from(FAILED)
+    ExitCode::from(Exit::Failed)
 }
 
 /// `BTC-USD 64250.12 from binance (BTC-USDT), 0.2 s old`
@@ -78,7 +80,7 @@ fn words(quote: &Value, mock: bool) -> String {
     )
 }
 
-/// A feeder of our own until its first price.
+/// Runs a feeder until its first price.
 fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
     let config = loaded.config;
     let symbol = match &price.symbol {
@@ -88,7 +90,7 @@ fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
             .filter(|symbol| config.price.symbols.contains(symbol))
             .ok_or_else(|| {
                 eprintln!("price.symbols does not have {name}");
-                ExitCode::from(USAGE)
+                ExitCode::from(Exit::Usage)
             })?,
     };
     let rules = config.price.rules();
@@ -96,7 +98,7 @@ fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         eprintln!("{error}");
-        ExitCode::from(FAILED)
+        ExitCode::from(Exit::Failed)
     })?;
     let quote = runtime.block_on(first(plan, symbol, Duration::from_secs(price.timeout)));
     let object = quote.as_ref().map(|quote| QuoteText::new(quote).object(quote, &rules, clock::boot()));
@@ -108,10 +110,10 @@ async fn first(plan: Plan, symbol: Symbol, patience: Duration) -> Option<Quote> 
     let (_plans, watching) = watch::channel(Arc::new(plan));
     let (sender, mut quotes) = mpsc::channel(1);
     let out = move |said| {
-        if let Said::Quote(quote) = said
+        if let FromFeeder::Tick(quote) = said
             && quote.symbol == symbol
         {
-            // The first one is enough.
+            // The first quote is enough.
             let _ = sender.try_send(quote);
         }
     };

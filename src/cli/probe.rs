@@ -1,9 +1,10 @@
-//! `btc-cluster probe`: what is between this machine and each price source.
+//! `btc-cluster probe`: says what is in the way between this machine and each price source.
 
 use super::arguments::Probe;
-use super::{FAILED, OK, USAGE, check};
-use crate::config::{Faults, PriceConfig, Provider, Source, load};
-use crate::providers::{Content, Finding, Http, Proxies, Step, build, probe};
+use super::check;
+use super::exit::Exit;
+use crate::config::{Faults, PriceSection, Provider, Source, load};
+use crate::providers::{Content, Finding, Http, ProbeStep, Proxies, build, probe};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
     let loaded = source.and_then(|mut source| {
         if let Some(name) = &wanted.provider {
-            // A kind without a section has its defaults then; for a name of the configuration this is the same.
+            // A kind without a section then has its defaults; a name of the configuration stays the same.
             source.overrides.push(("price.providers".to_owned(), name.clone()));
         }
         load(&source)
@@ -23,7 +24,7 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
     let providers: Vec<_> =
         config.price.providers.iter().filter_map(|name| config.providers.get(name)).cloned().collect();
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return ExitCode::from(FAILED);
+        return ExitCode::from(Exit::Failed);
     };
     let findings = runtime.block_on(all(&providers, &config.price, Duration::from_secs(wanted.timeout)));
     if wanted.json {
@@ -31,19 +32,19 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
     } else {
         show(&findings);
     }
-    // A lookup of a name that nobody answers may still hold a thread; nobody waits for it.
+    // The lookup of a name may still hold a thread: do not wait for it.
     runtime.shutdown_background();
-    // A source is as good as its best way.
+    // A source is as good as its best leg.
     let good = |provider: &Provider| findings.iter().any(|f| f.source == provider.name && f.good());
     ExitCode::from(match providers.iter().all(good) {
-        _ if providers.is_empty() => USAGE,
-        true => OK,
-        false => FAILED,
+        _ if providers.is_empty() => Exit::Usage,
+        true => Exit::Done,
+        false => Exit::Failed,
     })
 }
 
-/// All sources at the same time, in their order.
-async fn all(providers: &[Provider], price: &PriceConfig, patience: Duration) -> Vec<Finding> {
+/// Probes all sources at the same time; findings in the order of the sources.
+async fn all(providers: &[Provider], price: &PriceSection, patience: Duration) -> Vec<Finding> {
     let http = Arc::new(Http::new(Proxies::Environment));
     let one = async |provider: &Provider| {
         let content = Content::new(provider, price);
@@ -64,9 +65,9 @@ fn show(findings: &[Finding]) {
         ];
         for (what, step) in steps {
             match step {
-                Step::Ok { what: text, ms } => println!("  {what:<11} ok      {ms:>5} ms  {text}"),
-                Step::Failed { why, ms } => println!("  {what:<11} FAILED  {ms:>5} ms  {why}"),
-                Step::Skipped => {}
+                ProbeStep::Ok { what: text, ms } => println!("  {what:<11} ok      {ms:>5} ms  {text}"),
+                ProbeStep::Failed { why, ms } => println!("  {what:<11} FAILED  {ms:>5} ms  {why}"),
+                ProbeStep::Skipped => {}
             }
         }
         if let Some(ms) = finding.clock_ms {
@@ -75,7 +76,7 @@ fn show(findings: &[Finding]) {
     }
 }
 
-/// `+0.3 s`: the host's clock is that far ahead.
+/// `+0.3 s`: the host's clock is 0.3 s ahead.
 fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { '-' } else { '+' };
     format!("{sign}{}.{} s", ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000 / 100)

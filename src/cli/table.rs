@@ -1,8 +1,8 @@
-//! Tables for people.
+//! Tables for a terminal.
 
 use std::io::{self, Write};
 
-/// Prints rows under headings, each column as wide as its longest cell. `bold` is for terminals.
+/// Prints rows under headings, each column as wide as its longest cell; `bold` prints the headings bold.
 pub(super) fn print(headings: &[&str], rows: &[Vec<String>], bold: bool) {
     let mut widths: Vec<usize> = headings.iter().map(|h| h.chars().count()).collect();
     for row in rows {

@@ -1,12 +1,12 @@
 //! Defaults that depend on other values: the socket's place, the page's address, the symbols, each provider's keys.
 
-use super::endpoints;
+use super::entry::Table;
 use super::fault::{Faults, distance, unknown};
-use super::keys::{self, KINDS};
 use super::layers::Layers;
-use super::reader::one_of;
+use super::read::one_of;
 use super::source::Source;
-use super::valid::Environment;
+use super::units::Environment;
+use super::valid::{default_streams, kinds};
 use super::value::{Item, Value, quoted};
 use crate::model::Symbol;
 use std::collections::BTreeMap;
@@ -28,10 +28,9 @@ pub(crate) fn derive(source: &Source, layers: &mut Layers, faults: &mut Faults) 
         let entry = |key: &str, text: &str| (key.to_owned(), Item::text(text));
         bare(Value::Table(vec![entry("name", name), entry("channel", &channel)]))
     };
-    let streams = endpoints::default_streams(&symbol).map(stream).into();
-    set(layers, "streams", bare(Value::List(streams)));
-    let symbol = Item::text(symbol);
-    set(layers, "price.symbols", Item { value: Value::List(vec![symbol]), line: 0, key_line: 0 });
+    set(layers, "streams", bare(Value::List(default_streams(&symbol).map(stream).into())));
+    set(layers, "channels", bare(Value::List(vec![])));
+    set(layers, "price.symbols", bare(Value::List(vec![Item::text(symbol)])));
     providers(layers, faults)
 }
 
@@ -59,24 +58,24 @@ fn page_ws_url(layers: &Layers) -> Option<String> {
 }
 
 fn providers(layers: &mut Layers, faults: &mut Faults) -> BTreeMap<String, String> {
+    let tables = kinds();
+    let of = |kind: &str| tables.iter().find(|table| table.name == kind);
     let mut names: Vec<String> = layers.providers.keys().cloned().collect();
-    names.extend(
-        texts(layers, "price.providers").into_iter().filter(|name| keys::kind_defaults(name).is_some()),
-    );
+    names.extend(texts(layers, "price.providers").into_iter().filter(|name| of(name).is_some()));
     names.sort();
     names.dedup();
     let mut kinds = BTreeMap::new();
     for name in names {
-        let prefix = format!("provider.{name}.");
+        let section = format!("provider.{name}");
         // A kind that is no text is told when the key is read.
-        let kind = text(layers, &format!("{prefix}kind")).unwrap_or_else(|| name.clone());
-        if let Some(defaults) = keys::kind_defaults(&kind) {
-            set(layers, &format!("{prefix}kind"), Item::text(&kind));
-            layers.add_defaults(&prefix, defaults, faults);
+        let kind = text(layers, &format!("{section}.kind")).unwrap_or_else(|| name.clone());
+        if let Some(table) = of(&kind) {
+            set(layers, &format!("{section}.kind"), Item::text(&kind));
+            layers.set_defaults(&section, table, Environment::Production);
             refuse_unknown(layers, &name, faults);
             kinds.insert(name, kind);
         } else {
-            refuse_kind(layers, &name, &kind, faults);
+            refuse_kind(layers, &name, &kind, &tables, faults);
         }
     }
     kinds
@@ -92,17 +91,19 @@ fn refuse_unknown(layers: &Layers, name: &str, faults: &mut Faults) {
     }
 }
 
-fn refuse_kind(layers: &Layers, name: &str, kind: &str, faults: &mut Faults) {
+fn refuse_kind(layers: &Layers, name: &str, kind: &str, tables: &[Table], faults: &mut Faults) {
     let key = format!("provider.{name}.kind");
     let (key, origin) = match (layers.keys.get(&key), layers.providers.get(name)) {
         (Some(layered), _) => (key, layered.origin.clone()),
         (None, Some(origin)) => (format!("provider.{name}"), origin.clone()),
         (None, None) => return,
     };
-    let near = KINDS.map(|(known, _)| known).into_iter().find(|known| distance(kind, known) <= 2);
+    let mut words: Vec<_> = tables.iter().map(|table| table.name).collect();
+    words.sort_unstable();
+    let near = words.iter().find(|known| distance(kind, known) <= 2);
     let text = match near {
         Some(near) => format!("unknown kind {}; did you mean \"{near}\"?", quoted(kind)),
-        None => format!("needs a kind, {}", one_of(KINDS.map(|(known, _)| known).into_iter())),
+        None => format!("needs a kind, {}", one_of(words.into_iter())),
     };
     faults.add(origin, key, text);
 }

@@ -1,15 +1,15 @@
-//! What a change of the configuration means: which keys, and what each of them needs.
+//! Changed keys between two configurations, and the effect of each change.
 
-use super::keys::{Effect, effect_of};
-use super::valid::Config;
+use super::entry::Effect;
+use super::valid::{Config, effect_of};
 use serde_json::{Map, Value};
 
-/// One changed key.
+/// A changed key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Change {
     /// Its full name; `provider.NAME` for one that came or went as a whole.
     pub key: String,
-    /// What it needs.
+    /// Effect of the change.
     pub effect: Effect,
 }
 
@@ -19,7 +19,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     // Both go to the children as JSON anyway, where each field stands under its key.
     let keys = match (serde_json::to_value(old), serde_json::to_value(new)) {
         (Ok(Value::Object(old)), Ok(Value::Object(new))) => changed(&old, &new),
-        // What cannot be told apart is all new.
+        // Without a comparison everything counts as changed.
         _ => vec!["environment".to_owned()],
     };
     let mut changes: Vec<Change> = keys
@@ -33,7 +33,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     changes
 }
 
-/// What all changes together need; `None` when there are none.
+/// Strongest effect of all changes; `None` if there is no change.
 #[must_use]
 pub fn needs(changes: &[Change]) -> Option<Effect> {
     changes.iter().map(|change| change.effect).max()
@@ -61,14 +61,7 @@ fn providers(old: &Object, new: &Object, keys: &mut Vec<String>) {
     for (name, a, b) in pairs(old, new) {
         match (a.get("kind"), b.get("kind")) {
             (Some(Value::Object(a)), Some(Value::Object(b))) if a.get("kind") == b.get("kind") => {
-                for (field, _, _) in pairs(a, b) {
-                    let key = match field {
-                        "repeat" => "loop",
-                        "api_key" => "api_key_file",
-                        field => field,
-                    };
-                    keys.push(format!("provider.{name}.{key}"));
-                }
+                keys.extend(pairs(a, b).map(|(key, _, _)| format!("provider.{name}.{key}")));
             }
             (Some(_), Some(_)) => keys.push(format!("provider.{name}.kind")),
             _ => keys.push(format!("provider.{name}")),

@@ -1,10 +1,10 @@
-//! What is wrong with a configuration, and where: one line per fault, all of them at once.
+//! Faults of a configuration, each with its place, in one line, all at once.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where a value comes from. The order is that of the layers: a later one wins.
+/// Origin of a value, in the order of the layers: a later one wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Built in.
@@ -23,13 +23,13 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Whether a reload cannot change the value, whatever the files say.
+    /// Tells whether no reload can change the value.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         matches!(self, Self::Variable(_) | Self::CommandLine)
     }
 
-    /// The same origin, at another line where it is a file.
+    /// Moves the origin to another line of its file.
     pub(crate) fn at(&self, at: u32) -> Self {
         match self {
             Self::File { path, .. } => Self::File { path: Arc::clone(path), line: at },
@@ -50,14 +50,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One fault, or one warning. Printed as `etc/btc-cluster.toml:12: http.lisen: unknown key; ...`.
+/// A fault or a warning. Printed as `etc/btc-cluster.toml:12: http.lisen: unknown key; ...`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// Where.
+    /// Place of the fault.
     pub origin: Origin,
     /// The key concerned, `http.listen`; empty when it is the file as a whole.
     pub key: String,
-    /// What is wrong, in a few words.
+    /// The fault, in a few words.
     pub text: String,
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
-/// One line each.
+/// Prints one line per fault.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, fault) in self.0.iter().enumerate() {
@@ -147,25 +147,11 @@ pub(crate) fn unknown<'k>(what: &str, name: &str, known: impl IntoIterator<Item 
     }
 }
 
-/// Edits between two texts: insertions, deletions, replacements, swaps of neighbours.
+/// Edits between two texts: insertions, deletions, replacements, swaps of neighbours. A name longer than any key is cut:
+/// its distance is large anyway, and time stays bounded.
 pub(crate) fn distance(a: &str, b: &str) -> usize {
-    // A name longer than any key of ours is cut: its distance is large anyway, and time stays bounded.
-    let a: Vec<char> = a.chars().take(64).collect();
-    let b: Vec<char> = b.chars().take(64).collect();
-    let (mut before, mut last): (Vec<usize>, Vec<usize>) = (vec![], (0..=b.len()).collect());
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let mut best =
-                (last[j - 1] + usize::from(a[i - 1] != b[j - 1])).min(last[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(before[j - 2] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or(0)
+    let short = |text: &str| text.chars().take(64).collect::<String>();
+    strsim::osa_distance(&short(a), &short(b))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Reading files without ever blocking: whatever stands at the path, the answer is a text or one clear fault.
 
-use super::source::Source;
 use rustix::fs::OFlags;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -12,28 +11,33 @@ const LARGEST: u64 = 1 << 20;
 /// More fragments than anybody has, so that one reading stays short.
 const MOST_FRAGMENTS: usize = 256;
 
-/// What stands at a path.
+/// The words for [`Content::Dangling`].
+pub(crate) const DANGLING: &str = "is a link to nothing";
+
+/// State of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Nothing.
+    /// No file.
     Absent,
+    /// A link to nothing.
+    Dangling,
     /// A file's text.
     Text(String),
     /// Something that cannot be read: the line (0: the whole) and why.
     Unreadable(u32, String),
 }
 
-/// One file at one moment.
+/// A file at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) path: PathBuf,
     pub(crate) content: Content,
-    /// Whether everybody may read it.
+    /// Everybody may read it.
     pub(crate) public: bool,
     stamp: Option<Stamp>,
 }
 
-/// What changes when a file is written or replaced, even by the same text.
+/// Metadata that changes when a file is written or replaced, even by the same text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp([i128; 5]);
 
@@ -50,49 +54,14 @@ impl Stamp {
     }
 }
 
-/// All files of a configuration at one moment, in the order of the layers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    pub(crate) readings: Vec<Reading>,
-}
-
-impl Snapshot {
-    /// Reads them all: the main file, `{env}.toml`, `conf.d/*.toml` by name. Faults are kept in place of the text.
-    #[must_use]
-    pub fn read(source: &Source) -> Self {
-        let mut readings = vec![read(&source.file)];
-        let beside = source.environment_file();
-        if beside != source.file {
-            readings.push(read(&beside));
-        }
-        let folder = source.fragments();
-        match fragments(&folder) {
-            Ok(paths) => readings.extend(paths.iter().map(|path| read(path))),
-            Err(why) => readings.push(unreadable(&folder, why)),
-        }
-        Self { readings }
-    }
-
-    /// Whether both say the same, whenever they were written.
-    #[must_use]
-    pub fn same_content(&self, other: &Self) -> bool {
-        let said = |s: &Self| {
-            let there = s.readings.iter().filter(|r| r.content != Content::Absent);
-            there.map(|r| (r.path.clone(), r.content.clone())).collect::<Vec<_>>()
-        };
-        said(self) == said(other)
-    }
-
-    /// The files that are there.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.readings.iter().filter(|r| r.content != Content::Absent).map(|r| r.path.as_path())
-    }
-}
-
 /// Reads a regular file of at most 1 MiB.
 pub(crate) fn read(path: &Path) -> Reading {
     match open(path) {
-        Ok(None) => Reading { path: path.to_owned(), content: Content::Absent, public: false, stamp: None },
+        Ok(None) => {
+            let is_link = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+            let content = if is_link { Content::Dangling } else { Content::Absent };
+            Reading { path: path.to_owned(), content, public: false, stamp: None }
+        }
         Ok(Some((file, meta))) => {
             let content = match text(file) {
                 Ok(text) => Content::Text(text),
@@ -105,7 +74,7 @@ pub(crate) fn read(path: &Path) -> Reading {
     }
 }
 
-fn unreadable(path: &Path, why: String) -> Reading {
+pub(crate) fn unreadable(path: &Path, why: String) -> Reading {
     Reading { path: path.to_owned(), content: Content::Unreadable(0, why), public: false, stamp: None }
 }
 
@@ -118,12 +87,7 @@ fn open(path: &Path) -> Result<Option<(File, Metadata)>, String> {
             let meta = file.metadata().map_err(|error| reason(&error))?;
             if meta.is_file() { Ok(Some((file, meta))) } else { Err(kind(&meta)) }
         }
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            match std::fs::symlink_metadata(path) {
-                Ok(meta) if meta.is_symlink() => Err("is a link to nothing".to_owned()),
-                _ => Ok(None),
-            }
-        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         // A socket cannot be opened at all.
         Err(error) => match std::fs::metadata(path) {
             Ok(meta) if !meta.is_file() => Err(kind(&meta)),
@@ -167,7 +131,7 @@ fn text(file: File) -> Result<String, (u32, String)> {
 }
 
 /// `*.toml` of a folder by name, without hidden ones (editors leave such).
-fn fragments(folder: &Path) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn fragments(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
@@ -223,7 +187,7 @@ mod tests {
         assert_eq!(why(&at("socket")), "0: is a socket, not a regular file");
         assert_eq!(why(Path::new("/dev/null")), "0: is a device, not a regular file");
         std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
-        assert_eq!(why(&at("dangling")), "0: is a link to nothing");
+        assert_eq!(read(&at("dangling")).content, Content::Dangling);
         std::os::unix::fs::symlink("loop", at("loop")).unwrap();
         assert!(why(&at("loop")).starts_with("0: cannot be read: "), "{}", why(&at("loop")));
         std::fs::write(at("latin"), b"# one\n# two\nname = \"\xe4\"\n").unwrap();

@@ -1,17 +1,19 @@
 //! The layers, laid on each other: each key with its value, where that comes from and what it hides.
 
+use super::entry::{LATER, Table, is_later};
 use super::fault::{Faults, Origin, distance, unknown};
-use super::file::{Content, Snapshot};
-use super::keys::{self, LATER, LATER_KEYS, LATER_SECTIONS, SECTIONS};
+use super::file::{self, Content};
+use super::snapshot::Snapshot;
 use super::source::{PREFIX, Source};
+use super::units::{Environment, NAME_RULE, is_name};
 use super::value::{self, Item, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One key.
+/// A key in the layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Layered {
-    /// What is in force.
+    /// The value in force.
     pub(crate) item: Item,
     pub(crate) origin: Origin,
     /// The value below it that it hides, where somebody wrote one.
@@ -26,18 +28,23 @@ pub(crate) struct Layered {
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     pub(crate) keys: BTreeMap<String, Layered>,
+    /// All sections, in the order of the documentation.
+    pub(crate) sections: Vec<&'static str>,
     /// NAME of each `[provider.NAME]` that is written, and where.
     pub(crate) providers: BTreeMap<String, Origin>,
-    /// Whether a file could not be read, so that keys may be missing for no fault of theirs.
+    /// A file could not be read: keys that other keys are judged by may be missing.
     pub(crate) torn: bool,
 }
 
 impl Layers {
     /// Lays them all.
-    pub(crate) fn of(source: &Source, snapshot: &Snapshot, faults: &mut Faults) -> Self {
+    pub(crate) fn of(tables: &[Table], source: &Source, snapshot: &Snapshot, faults: &mut Faults) -> Self {
         let mut layers = Self::default();
-        layers.add_defaults("", keys::DEFAULTS, faults);
-        layers.add_defaults("", keys::defaults_of(source.environment), faults);
+        for table in tables {
+            layers.sections.push(table.name);
+            layers.set_defaults(table.name, table, source.environment);
+        }
+        layers.sections.extend(FOLDERS);
         layers.add_files(source, snapshot, faults);
         layers.add_variables(source, faults);
         for (key, text) in &source.overrides {
@@ -47,21 +54,10 @@ impl Layers {
     }
 
     /// Adds built-in values; those of a provider are put below what is written already.
-    pub(crate) fn add_defaults(&mut self, prefix: &str, text: &str, faults: &mut Faults) {
-        let entries = match value::document(text) {
-            Ok(entries) => entries,
-            Err(errors) => {
-                errors.into_iter().for_each(|(_, text)| faults.add(Origin::Default, prefix, text));
-                return;
-            }
-        };
-        for (name, item) in entries {
-            match item.value {
-                Value::Table(inner) if prefix.is_empty() => {
-                    inner.into_iter().for_each(|(key, item)| self.set_default(format!("{name}.{key}"), item));
-                }
-                _ => self.set_default(format!("{prefix}{name}"), item),
-            }
+    pub(crate) fn set_defaults(&mut self, section: &str, table: &Table, environment: Environment) {
+        for (rank, entry) in (1..).zip(&table.entries) {
+            let item = Item { line: rank, ..entry.default_in(environment) };
+            self.set_default(format!("{section}.{}", entry.name), item);
         }
     }
 
@@ -78,7 +74,7 @@ impl Layers {
         if layered.origin == Origin::Default {
             layered.item = item.clone();
         }
-        // Where an environment has a default of its own, the key keeps its place.
+        // A default that depends on other values leaves the key in its place.
         layered.rank = if layered.default.is_some() { layered.rank } else { rank };
         layered.default = Some(item);
     }
@@ -92,6 +88,10 @@ impl Layers {
                     faults.add(origin, "", "no such file");
                 }
                 Content::Absent => {}
+                Content::Dangling => {
+                    self.torn = true;
+                    faults.add(origin, "", file::DANGLING);
+                }
                 Content::Unreadable(line, why) => {
                     self.torn = true;
                     faults.add(origin.at(*line), "", why);
@@ -145,9 +145,9 @@ impl Layers {
     fn add_document(&mut self, entries: Vec<(String, Item)>, origin: &Origin, faults: &mut Faults) {
         for (section, item) in entries {
             let at = origin.at(item.key_line);
-            if LATER_SECTIONS.contains(&section.as_str()) {
+            if is_later(&section) {
                 faults.add(at, section, LATER);
-            } else if !SECTIONS.contains(&section.as_str()) {
+            } else if !self.sections.contains(&section.as_str()) {
                 faults
                     .add_with(at, value::bare_or_quoted(&section), || self.unknown_section(&section, &item));
             } else if section == "channels" || section == "streams" {
@@ -173,7 +173,7 @@ impl Layers {
             let key = format!("{section}.{}", value::bare_or_quoted(&name));
             if self.keys.contains_key(&key) {
                 self.set(key, item, origin);
-            } else if LATER_KEYS.contains(&key.as_str()) {
+            } else if is_later(&key) {
                 faults.add(origin.at(item.key_line), key, LATER);
             } else {
                 let known = || self.keys_of(section);
@@ -183,7 +183,7 @@ impl Layers {
         }
     }
 
-    /// Which keys a provider has depends on its kind, which a later layer may change: they are checked at the end.
+    /// Adds the sections below `[provider]`. Their keys are checked at the end: a later layer may change the kind.
     fn add_providers(&mut self, inner: Vec<(String, Item)>, origin: &Origin, faults: &mut Faults) {
         for (name, item) in inner {
             let at = origin.at(item.key_line);
@@ -236,26 +236,19 @@ impl Layers {
 
     fn unknown_section(&self, name: &str, item: &Item) -> String {
         if matches!(item.value, Value::Table(_)) {
-            return unknown("section", name, SECTIONS);
+            return unknown("section", name, self.sections.iter().copied());
         }
         // A key outside its section: the full name is what is missing.
         let last = |full: &str| full.rsplit('.').next().map_or(0, |last| distance(name, last));
         let known = self.keys.iter().filter(|(_, layered)| layered.default.is_some()).map(|(full, _)| full);
         match known.min_by_key(|full| last(full)) {
             Some(full) if last(full) <= 2 => format!("unknown key; did you mean \"{full}\"?"),
-            _ => unknown("key", name, SECTIONS),
+            _ => unknown("key", name, self.sections.iter().copied()),
         }
     }
 }
 
+/// Sections that hold other sections, behind all others.
+const FOLDERS: [&str; 3] = ["provider", "streams", "channels"];
 /// More sources than anybody has.
 const MOST_PROVIDERS: usize = 64;
-
-/// What a provider and a channel may be called.
-pub(crate) const NAME_RULE: &str = "a name is 1 to 32 characters of a-z 0-9 _ -";
-
-/// Whether it may.
-pub(crate) fn is_name(name: &str) -> bool {
-    (1..=32).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
-}

@@ -1,21 +1,22 @@
 //! From a source to a valid configuration, or to all of its faults.
 
 use super::fault::{Fault, Faults, Origin};
-use super::file::{Reading, Snapshot};
-use super::keys::SECTIONS;
+use super::file::Reading;
+use super::kind::PATH;
 use super::layers::Layers;
 use super::reader::Reader;
+use super::snapshot::Snapshot;
 use super::source::Source;
-use super::valid::Config;
-use super::{build, derive};
+use super::valid::{Config, sections};
+use super::{derive, rules};
 use std::path::PathBuf;
 
 /// A valid configuration and how it came to be.
 #[derive(Clone)]
 pub struct Loaded {
-    /// What is in force.
+    /// The configuration.
     pub config: Config,
-    /// Who said which environment it is.
+    /// Origin of the environment.
     pub environment: Origin,
     /// Each key, in the order of the documentation.
     pub settings: Vec<Setting>,
@@ -23,23 +24,23 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// The files of secrets, by the keys that name them.
     pub secrets: Vec<(String, PathBuf)>,
-    /// What is allowed, and yet an operator should know.
+    /// Allowed, but worth a word to the operator.
     pub warnings: Vec<Fault>,
     /// The files as they were read, to tell a change by.
     pub(crate) snapshot: Snapshot,
     pub(crate) secret_readings: Vec<Reading>,
 }
 
-/// One key of the effective configuration.
+/// A key of the effective configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its full name.
     pub key: String,
     /// Its value in TOML, as it was written. Never a secret.
     pub value: String,
-    /// Where the value comes from.
+    /// Origin of the value.
     pub origin: Origin,
-    /// Where a value stands that this one hides.
+    /// Origin of a written value that this one hides.
     pub over: Option<Origin>,
 }
 
@@ -54,7 +55,7 @@ impl std::fmt::Debug for Loaded {
 }
 
 impl Loaded {
-    /// One key.
+    /// Finds a key.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<&Setting> {
         self.settings.iter().find(|setting| setting.key == key)
@@ -72,13 +73,16 @@ pub fn load(source: &Source) -> Result<Loaded, Faults> {
 /// [`load`] with files that were read before.
 ///
 /// # Errors
-/// As there.
+/// As for [`load`].
 pub fn load_snapshot(source: &Source, snapshot: &Snapshot) -> Result<Loaded, Faults> {
     let mut faults = Faults::default();
-    let mut layers = Layers::of(source, snapshot, &mut faults);
+    let mut layers = Layers::of(&sections(), source, snapshot, &mut faults);
     let kinds = derive::derive(source, &mut layers, &mut faults);
     let mut reader = Reader::new(source, &layers, faults);
-    let built = build::config(&mut reader, &kinds);
+    let built = Config::read(&mut reader, &kinds);
+    if let Ok(config) = &built {
+        rules::check(&mut reader, config);
+    }
     let Reader { mut faults, mut warnings, secrets, .. } = reader;
     match built {
         Ok(config) if faults.0.is_empty() => {
@@ -107,10 +111,10 @@ pub fn load_snapshot(source: &Source, snapshot: &Snapshot) -> Result<Loaded, Fau
 #[must_use]
 pub fn control_socket(source: &Source) -> PathBuf {
     let mut faults = Faults::default();
-    let mut layers = Layers::of(source, &Snapshot::read(source), &mut faults);
+    let mut layers = Layers::of(&sections(), source, &Snapshot::read(source), &mut faults);
     derive::derive(source, &mut layers, &mut faults);
     let mut reader = Reader::new(source, &layers, faults);
-    let path = reader.path("control.socket").ok().flatten();
+    let path = reader.get("control.socket", &PATH).ok().flatten();
     path.unwrap_or_else(|| source.socket.clone())
 }
 
@@ -136,7 +140,7 @@ fn settings(layers: &Layers) -> Vec<Setting> {
     let mut keys: Vec<_> = layers.keys.iter().collect();
     keys.sort_by_cached_key(|(key, layered)| {
         let (section, rest) = key.split_once('.').unwrap_or((key, ""));
-        let place = SECTIONS.iter().position(|known| *known == section);
+        let place = layers.sections.iter().position(|known| *known == section);
         let provider = rest.split_once('.').map(|(name, _)| name.to_owned());
         (place, provider, layered.rank, (*key).clone())
     });

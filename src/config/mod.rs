@@ -1,23 +1,25 @@
 //! The configuration: the file as written, the valid one, the layers between them, what a change means.
 //! Data only: what is built from it is built in the room that uses it.
 //!
-//! [`Source`] says where to look; [`load`] reads the files into a [`Snapshot`], lays the layers on each other and
+//! [`Source`] says where to look; [`load()`] reads the files into a [`Snapshot`], lays the layers on each other and
 //! gives a [`Config`] with the origin of each value, or every fault at once.
 
-mod build;
 mod check;
 mod derive;
 mod diff;
-mod endpoints;
+mod entry;
 mod fault;
 mod file;
-mod keys;
+mod kind;
 mod layers;
 mod load;
-mod providers;
+mod read;
 mod reader;
+mod reference;
 mod rules;
+mod snapshot;
 mod source;
+mod table;
 mod units;
 mod valid;
 mod value;
@@ -25,15 +27,21 @@ mod watch;
 
 pub use check::render;
 pub use diff::{Change, diff, needs};
-pub use endpoints::{Broadcast, Carries, Chat, Command, Lines, Poll, Resume, Stream};
+pub use entry::Effect;
 pub use fault::{Fault, Faults, Origin};
-pub use file::Snapshot;
-pub use keys::{Effect, effect_of};
+pub use kind::Listen;
 pub use load::{Loaded, Setting, control_socket, load, load_snapshot};
+pub use reference::Reference;
+pub use snapshot::Snapshot;
 pub use source::{Source, Surroundings};
+pub use units::Environment;
 pub use valid::{
-    Admin, Channel, Cluster, Config, Control, Environment, Exchange, Heartbeat, Http, Limits, Listen, Log,
-    LogFormat, OnStale, Policy, PriceConfig, Provider, ProviderKind, Publish, Quotes, Secret, Shutdown,
-    Stats, WorkerCount, Ws,
+    AdminSection, AuthMode, AuthSection, BroadcastSection, Carries, Channel, ChatSection, ClusterSection,
+    CommandSection, Config, ControlSection, CrashCover, Exchange, HandoverSection, HeartbeatSection,
+    HttpSection, LimitsSection, Lines, LogFormat, LogSection, OnStale, Policy, PollSection, PriceSection,
+    Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, ShutdownSection, StatsSection,
+    Stream, StreamSection, WorkerCount, WsSection, effect_of,
 };
+// Names by which other rooms know these sections.
+pub use valid::{ClusterSection as Cluster, LimitsSection as Limits, LogSection as Log};
 pub use watch::{Timing, Watcher};

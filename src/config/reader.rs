@@ -1,33 +1,16 @@
-//! Reads keys as what they must be. A fault is noted and the built-in value taken in its place, so that one reading
-//! finds them all.
+//! Reads keys of the layers. A fault is noted and the built-in value taken in its place, so that one reading finds all
+//! faults.
 
 use super::fault::{Faults, Origin};
 use super::file::Reading;
-use super::layers::{Layered, Layers};
+use super::kind::{At, Kind};
+use super::layers::Layers;
 use super::source::Source;
-use super::units;
-use super::valid::Listen;
-use super::value::{Item, Value, quoted};
-use crate::model::{Rate, Symbol};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// A built-in value is faulty: a defect of this program, not of a file. It is among the faults.
 #[derive(Debug)]
 pub(crate) struct Broken;
-
-/// What is wrong with a value, each with its line.
-pub(crate) type Wrong = Vec<(u32, String)>;
-
-/// Longest duration that is believed.
-pub(crate) const YEAR: Duration = Duration::from_secs(365 * 86_400);
-/// A time that may be zero.
-pub(crate) const ANY: RangeInclusive<Duration> = Duration::ZERO..=YEAR;
-/// A time that must pass.
-pub(crate) const SOME: RangeInclusive<Duration> = Duration::from_millis(1)..=YEAR;
 
 /// The layers, the faults found so far, and what else was read on the way.
 pub(crate) struct Reader<'a> {
@@ -46,25 +29,30 @@ impl<'a> Reader<'a> {
         Self { source, layers, faults, warnings, secrets, bad }
     }
 
-    /// Reads a key with `read`.
-    pub(crate) fn get<T>(
-        &mut self,
-        key: &str,
-        read: impl Fn(&Item) -> Result<T, Wrong>,
-    ) -> Result<T, Broken> {
+    /// Reads a key as what it must be.
+    pub(crate) fn get<K: Kind>(&mut self, key: &str, kind: &K) -> Result<K::Value, Broken> {
         let Some(layered) = self.layers.keys.get(key) else {
             return Err(self.broken(key));
         };
-        match read(&layered.item) {
-            Ok(value) => Ok(value),
-            Err(wrong) => {
-                for (line, text) in wrong {
-                    self.faults.add(layered.origin.at(line), key, text);
-                }
-                self.bad.insert(key.to_owned());
-                layered.default.as_ref().and_then(|item| read(item).ok()).ok_or_else(|| self.broken(key))
-            }
-        }
+        let at = |origin| At {
+            origin,
+            source: self.source,
+            providers: &self.layers.providers,
+            secrets: vec![],
+            warnings: vec![],
+        };
+        let mut here = at(&layered.origin);
+        let read = kind.read(&layered.item, &mut here);
+        let At { secrets, warnings, .. } = here;
+        self.secrets.extend(secrets.into_iter().map(|reading| (key.to_owned(), reading)));
+        warnings.into_iter().for_each(|text| self.warnings.add(layered.origin.clone(), key, text));
+        read.or_else(|wrong| {
+            wrong.into_iter().for_each(|(line, text)| self.faults.add(layered.origin.at(line), key, text));
+            self.bad.insert(key.to_owned());
+            let default =
+                layered.default.as_ref().and_then(|item| kind.read(item, &mut at(&Origin::Default)).ok());
+            default.ok_or_else(|| self.broken(key))
+        })
     }
 
     fn broken(&mut self, key: &str) -> Broken {
@@ -76,22 +64,12 @@ impl<'a> Reader<'a> {
         Broken
     }
 
-    pub(crate) fn layered(&self, key: &str) -> Option<&'a Layered> {
-        self.layers.keys.get(key)
-    }
-
-    /// Where a key's value comes from.
+    /// Origin of a key's value.
     pub(crate) fn origin(&self, key: &str) -> Origin {
-        self.layered(key).map_or(Origin::Default, |layered| layered.origin.clone())
+        self.layers.keys.get(key).map_or(Origin::Default, |layered| layered.origin.clone())
     }
 
-    /// Notes a fault of a key as a whole.
-    pub(crate) fn fault(&mut self, key: &str, text: impl Into<String>) {
-        self.bad.insert(key.to_owned());
-        self.faults.add(self.origin(key), key, text);
-    }
-
-    /// Whether a fault of that key has been noted.
+    /// Tells whether a fault of the key was noted.
     pub(crate) fn is_bad(&self, key: &str) -> bool {
         self.bad.contains(key)
     }
@@ -109,222 +87,5 @@ impl<'a> Reader<'a> {
         if let Some(key) = keys.iter().max_by_key(|key| self.origin(key)) {
             self.faults.add(self.origin(key), *key, text);
         }
-    }
-
-    pub(crate) fn duration(
-        &mut self,
-        key: &str,
-        range: RangeInclusive<Duration>,
-    ) -> Result<Duration, Broken> {
-        self.get(key, |item| duration(item, &range))
-    }
-
-    /// Bytes.
-    pub(crate) fn size(&mut self, key: &str, range: RangeInclusive<u64>) -> Result<usize, Broken> {
-        self.get(key, |item| {
-            let bytes = match &item.value {
-                Value::Text(text) => units::size(text),
-                Value::Whole(number) => u64::try_from(*number).ok(),
-                _ => None,
-            };
-            let bytes = bytes.ok_or_else(|| must_be(item, "a size (\"64KiB\", \"16KB\", 512)"))?;
-            if !range.contains(&bytes) {
-                let (low, high) = (units::human_size(*range.start()), units::human_size(*range.end()));
-                return Err(wrong(item, format!("must be between {low} and {high}")));
-            }
-            usize::try_from(bytes).map_err(|_| wrong(item, "is too large"))
-        })
-    }
-
-    pub(crate) fn whole(&mut self, key: &str, range: RangeInclusive<u32>) -> Result<u32, Broken> {
-        self.get(key, |item| {
-            let number = whole(item)?;
-            u32::try_from(number).ok().filter(|number| range.contains(number)).ok_or_else(|| {
-                wrong(item, format!("must be between {} and {}, not {number}", range.start(), range.end()))
-            })
-        })
-    }
-
-    pub(crate) fn flag(&mut self, key: &str) -> Result<bool, Broken> {
-        self.get(key, |item| match item.value {
-            Value::Flag(flag) => Ok(flag),
-            _ => Err(must_be(item, "true or false")),
-        })
-    }
-
-    pub(crate) fn rate(&mut self, key: &str) -> Result<Rate, Broken> {
-        self.get(key, |item| match &item.value {
-            Value::Whole(0) => Ok(Rate::OFF),
-            Value::Text(text) => {
-                Rate::parse(text).map_err(|error| must_be(item, after_must_be(&error.to_string())))
-            }
-            _ => Err(must_be(item, "a rate (\"10/s\", \"300/5m\", 0 for no limit)")),
-        })
-    }
-
-    /// A file or folder; a relative path counts from the folder of the file that names it, from the working
-    /// directory elsewhere. An empty text is none.
-    pub(crate) fn path(&mut self, key: &str) -> Result<Option<PathBuf>, Broken> {
-        let base = self.base(key);
-        self.get(key, |item| place(item, &base))
-    }
-
-    /// What relative paths of a key count from.
-    pub(crate) fn base(&self, key: &str) -> PathBuf {
-        match self.origin(key) {
-            Origin::File { path, .. } => path.parent().map(PathBuf::from).unwrap_or_default(),
-            _ => PathBuf::new(),
-        }
-    }
-
-    /// Addresses; `None` for an empty text or list.
-    pub(crate) fn listen(&mut self, key: &str) -> Result<Option<Listen>, Broken> {
-        let addresses = self.get(key, |item| {
-            if item.as_text() == Some("") {
-                return Ok(vec![]);
-            }
-            list(item, |item| {
-                let parsed = item.as_text().and_then(|text| text.parse::<SocketAddr>().ok());
-                parsed
-                    .ok_or_else(|| must_be(item, "an address and a port (\"127.0.0.1:3000\", \"[::]:3000\")"))
-            })
-        })?;
-        let best_effort = self.origin(key) == Origin::Default;
-        Ok((!addresses.is_empty()).then_some(Listen { addresses, best_effort }))
-    }
-
-    /// One of some words.
-    pub(crate) fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<T, Broken> {
-        self.get(key, |item| {
-            let word = item.as_text().unwrap_or_default();
-            words
-                .iter()
-                .find(|(name, _)| *name == word)
-                .map(|(_, value)| *value)
-                .ok_or_else(|| must_be(item, &one_of(words.iter().map(|(name, _)| *name))))
-        })
-    }
-}
-
-/// `"a", "b" or "c"`.
-pub(crate) fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
-    let words: Vec<String> = words.map(quoted).collect();
-    match words.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => words.concat(),
-    }
-}
-
-/// One complaint about a value.
-pub(crate) fn wrong(item: &Item, text: impl Into<String>) -> Wrong {
-    vec![(item.line, text.into())]
-}
-
-/// `must be WHAT, not VALUE`.
-pub(crate) fn must_be(item: &Item, what: &str) -> Wrong {
-    let shown = item.value.to_string();
-    let short: String = shown.chars().take(60).collect();
-    let dots = if short.len() < shown.len() { "..." } else { "" };
-    wrong(item, format!("must be {what}, not {short}{dots}"))
-}
-
-/// The model's errors begin with these words already.
-fn after_must_be(text: &str) -> &str {
-    text.strip_prefix("must be ").unwrap_or(text)
-}
-
-pub(crate) fn text(item: &Item) -> Result<&str, Wrong> {
-    item.as_text().ok_or_else(|| must_be(item, "a text"))
-}
-
-/// A whole path, see [`Reader::path`].
-pub(crate) fn place(item: &Item, base: &Path) -> Result<Option<PathBuf>, Wrong> {
-    let text = text(item)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if text.contains('\0') {
-        return Err(wrong(item, "must not hold a NUL"));
-    }
-    let path = std::path::absolute(base.join(text));
-    path.map(Some).map_err(|error| wrong(item, format!("no such place: {error}")))
-}
-
-pub(crate) fn whole(item: &Item) -> Result<i128, Wrong> {
-    match item.value {
-        Value::Whole(number) => Ok(number),
-        _ => Err(must_be(item, "a whole number")),
-    }
-}
-
-pub(crate) fn duration(item: &Item, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
-    let read = match &item.value {
-        Value::Text(text) => units::duration(text),
-        Value::Whole(0) => Some(Duration::ZERO),
-        _ => None,
-    };
-    let read = read.ok_or_else(|| must_be(item, "a duration (\"30s\", \"250ms\", \"1m 30s\")"))?;
-    if read < *range.start() {
-        Err(wrong(item, format!("must be at least {}", units::human(*range.start()))))
-    } else if read > *range.end() {
-        Err(wrong(item, format!("must be at most {}", units::human(*range.end()))))
-    } else {
-        Ok(read)
-    }
-}
-
-pub(crate) fn symbol(item: &Item) -> Result<Symbol, Wrong> {
-    Symbol::new(text(item)?).map_err(|error| must_be(item, after_must_be(&error.to_string())))
-}
-
-/// A number with a fraction.
-pub(crate) fn real(item: &Item, range: &RangeInclusive<f64>) -> Result<f64, Wrong> {
-    let number = match &item.value {
-        Value::Real(digits) => digits.parse::<f64>().ok(),
-        Value::Whole(number) => number.to_string().parse().ok(),
-        _ => None,
-    };
-    let number = number.ok_or_else(|| must_be(item, "a number"))?;
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        Err(wrong(item, format!("must be between {} and {}, not {}", range.start(), range.end(), item.value)))
-    }
-}
-
-/// A list; a value alone stands for a list of one. All faulty elements are told.
-pub(crate) fn list<T>(item: &Item, read: impl Fn(&Item) -> Result<T, Wrong>) -> Result<Vec<T>, Wrong> {
-    let Value::List(items) = &item.value else {
-        return read(item).map(|one| vec![one]);
-    };
-    const MOST: usize = 1000;
-    if items.len() > MOST {
-        return Err(wrong(item, format!("must have at most {MOST} entries")));
-    }
-    let (mut good, mut bad) = (vec![], vec![]);
-    for item in items {
-        match read(item) {
-            Ok(value) => good.push(value),
-            Err(wrong) => bad.extend(wrong),
-        }
-    }
-    if bad.is_empty() { Ok(good) } else { Err(bad) }
-}
-
-/// A [`list`] in which nothing stands twice.
-pub(crate) fn distinct<T: PartialEq>(
-    item: &Item,
-    read: impl Fn(&Item) -> Result<T, Wrong>,
-) -> Result<Vec<T>, Wrong> {
-    let all = list(item, read)?;
-    match (1..all.len()).find(|i| all[..*i].contains(&all[*i])) {
-        Some(i) => {
-            let at = match &item.value {
-                Value::List(items) => items.get(i).unwrap_or(item),
-                _ => item,
-            };
-            Err(wrong(at, format!("{} stands twice", at.value)))
-        }
-        None => Ok(all),
     }
 }

@@ -1,9 +1,8 @@
 //! Rules over several keys.
 
-use super::endpoints;
 use super::reader::Reader;
-use super::units::human;
-use super::valid::{Config, Environment, Policy, ProviderKind};
+use super::units::{Environment, human};
+use super::valid::{Carries, Config, Policy, ProviderKind, is_state};
 use std::net::{IpAddr, SocketAddr};
 
 /// Checks them all; each is told only where its keys are good in themselves.
@@ -12,7 +11,7 @@ pub(crate) fn check(r: &mut Reader<'_>, config: &Config) {
     prices(r, config);
     addresses(r, config);
     places(r, config);
-    endpoints::check(r, config);
+    streams(r, config);
     r.rule(
         &["ws.root", "ws.echo"],
         config.ws.root != "echo" || config.ws.echo,
@@ -118,7 +117,34 @@ fn median(r: &mut Reader<'_>, config: &Config) {
     }
 }
 
-/// One address cannot be bound twice. Port 0 is another port each time.
+/// Channels of streams exist, and so does the endpoint of `ws.root`.
+fn streams(r: &mut Reader<'_>, config: &Config) {
+    // A rule of its own refuses a price.symbol that is not in price.symbols.
+    let own = std::slice::from_ref(&config.price.symbol);
+    for stream in &config.streams {
+        let Carries::Channel(channel) = &stream.carries else { continue };
+        if config.has_state(channel) || is_state(channel, own) {
+            continue;
+        }
+        let shown: String = channel.chars().take(64).collect();
+        let text = format!(
+            "\"{}\" carries {shown:?}: it must be price:SYMBOL, price:SYMBOL@1s, candle:SYMBOL@1s, @1m, @1h or stats, \
+             of price.symbols",
+            stream.name
+        );
+        r.rule(&["streams", "price.symbols"], false, &text);
+    }
+    let root = config.ws.root.as_str();
+    let known =
+        ["broadcast", "command", "chat", "ws", "echo"].contains(&root) || config.stream(root).is_some();
+    r.rule(
+        &["ws.root", "streams"],
+        known,
+        &format!("ws.root = {root:?} is neither \"broadcast\", \"command\", \"chat\", \"ws\", \"echo\" nor a stream"),
+    );
+}
+
+/// Refuses addresses that are bound twice. Port 0 is another port each time.
 fn addresses(r: &mut Reader<'_>, config: &Config) {
     let mut seen: Vec<(&str, SocketAddr)> = vec![];
     let admin = config.admin.listen.iter().map(|listen| ("admin.listen", listen));

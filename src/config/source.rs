@@ -1,9 +1,9 @@
-//! Where the configuration comes from: which file, which environment, which variables. All that is read from the
+//! Origin of the configuration: file, environment, variables. All that is read from the
 //! process is read here, once; the rest of the room works on this value.
 
 use super::fault::{Fault, Faults, Origin, unknown};
 use super::file;
-use super::valid::Environment;
+use super::units::Environment;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -14,16 +14,16 @@ const CHECKOUT: &str = "etc/btc-cluster.toml";
 /// How environment variables that set a key begin.
 pub(crate) const PREFIX: &str = "BTC_CLUSTER__";
 
-/// Everything that [`super::load`] needs to know.
+/// Everything that loading a configuration depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The main file. `{env}.toml` and `conf.d/` are looked for beside it.
     pub file: PathBuf,
-    /// Whether it must be there (`--config`).
+    /// The main file must be there (`--config`).
     pub required: bool,
-    /// Which defaults and which `{env}.toml` apply.
+    /// Selects the defaults and `{env}.toml`.
     pub environment: Environment,
-    /// Who said so.
+    /// Origin of `environment`.
     pub environment_origin: Origin,
     /// Environment variables that begin with `BTC_CLUSTER__`, sorted by name.
     pub variables: Vec<(OsString, OsString)>,
@@ -37,14 +37,14 @@ pub struct Source {
     pub credentials: Option<PathBuf>,
 }
 
-/// What the process is and where it stands; tests make one up.
+/// Facts about the process; tests make them up.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// All environment variables.
     pub variables: Vec<(OsString, OsString)>,
-    /// Whether `./Cargo.toml` is this project's.
+    /// `./Cargo.toml` is this project's.
     pub checkout: bool,
-    /// Whether the program lies where packages put it.
+    /// The program lies where packages put it.
     pub packaged: bool,
     /// The user's number.
     pub user: u32,
@@ -105,7 +105,7 @@ impl Source {
     /// [`Source::find`] in the surroundings of this process.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Source::find`].
     pub fn of_process(config: Option<&Path>, env: Option<&str>) -> Result<Self, Faults> {
         Self::find(config, env, &Surroundings::of_process())
     }

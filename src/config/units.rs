@@ -1,8 +1,51 @@
-//! Human texts of durations and sizes, and what addresses, networks and URLs must look like. Pure.
+//! Human texts of durations and sizes, and what names, addresses, networks and URLs must look like. Pure.
+//!
+//! Durations are not jiff's friendly ones: these read no days ("2d"), and take signs, "ago", words, clock times and ISO
+//! 8601, which no key means.
 
+use ipnet::IpNet;
 use rust_decimal::Decimal;
-use std::net::IpAddr;
+use serde::{Deserialize, Serialize};
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
+use url::{SyntaxViolation, Url};
+
+/// Environment of the daemon; selects the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// A checkout: loopback only, admin port open, users shown.
+    Development,
+    /// An installed daemon.
+    Production,
+    /// The test suite: the mock source, nothing else.
+    Test,
+}
+
+impl Environment {
+    /// Every environment.
+    pub const ALL: [Self; 3] = [Self::Development, Self::Production, Self::Test];
+
+    /// The word for it, as in `BTC_CLUSTER_ENV`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Production => "production",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Rule for names of providers, streams and channels.
+pub(crate) const NAME_RULE: &str = "a name is 1 to 32 characters of a-z 0-9 _ -";
+
+/// Checks [`NAME_RULE`].
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
 
 /// Reads `"30s"`, `"1m 30s"`, `"250ms"`, `"1.5h"`.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
@@ -96,93 +139,59 @@ pub(crate) fn human_size(bytes: u64) -> String {
 }
 
 /// Reads `10.0.0.0/8`, `fd00::/8`, or one address alone.
-pub(crate) fn network(text: &str) -> Result<(IpAddr, u8), String> {
-    let what = || "must be a network, \"10.0.0.0/8\" or \"fd00::/8\" for instance".to_owned();
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().map_err(|_| what())?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let prefix: u8 = match prefix {
-        Some(prefix) => prefix.parse().ok().filter(|p| *p <= most).ok_or_else(what)?,
-        None => most,
-    };
-    let masked = mask(address, prefix);
-    if masked == address {
-        Ok((address, prefix))
-    } else {
-        Err(format!("is not the network's first address; did you mean \"{masked}/{prefix}\"?"))
-    }
-}
-
-fn mask(address: IpAddr, prefix: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => {
-            let keep = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-            IpAddr::V4((u32::from(v4) & keep).into())
-        }
-        IpAddr::V6(v6) => {
-            let keep = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-            IpAddr::V6((u128::from(v6) & keep).into())
-        }
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let alone = || text.parse::<IpAddr>().map(IpNet::from).ok();
+    let network = text.parse().ok().or_else(alone);
+    let network: IpNet = network.ok_or("must be a network, \"10.0.0.0/8\" or \"fd00::/8\" for instance")?;
+    match network.trunc() {
+        first if first == network => Ok(network),
+        first => Err(format!("is not the network's first address; did you mean \"{first}\"?")),
     }
 }
 
 /// Checks a base URL of one of `schemes`, without credentials, query or fragment; gives it without a final slash.
 pub(crate) fn base_url(text: &str, schemes: &[&str]) -> Result<String, String> {
-    any_url(text, schemes)?;
-    if text.contains(['?', '#']) {
-        return Err("must be a host and a path, without query or spaces".to_owned());
+    let url = any_url(text, schemes)?;
+    if url.query().or(url.fragment()).is_some() {
+        return Err(NO_BASE.to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// A URL of one of these schemes, with a query or without.
-pub(crate) fn any_url(text: &str, schemes: &[&str]) -> Result<(), String> {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    if !schemes.contains(&scheme.to_ascii_lowercase().as_str()) {
-        return Err(format!("must begin with {}", schemes.map_join("://")));
-    }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
-    if authority.is_empty() || rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
-        return Err("must be a host and a path, without query or spaces".to_owned());
-    }
-    if authority.contains('@') {
-        return Err("must not hold a user name or password".to_owned());
-    }
-    Ok(())
-}
+const NO_BASE: &str = "must be a host and a path, without query or spaces";
 
-trait MapJoin {
-    fn map_join(&self, after: &str) -> String;
-}
-
-impl MapJoin for [&str] {
-    fn map_join(&self, after: &str) -> String {
-        self.iter().map(|s| format!("{s}{after}")).collect::<Vec<_>>().join(" or ")
+/// Reads a URL of one of these schemes, with a query or without. Nothing is repaired that a browser would repair.
+pub(crate) fn any_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
+    if !schemes.contains(&scheme.as_str()) {
+        let begins: Vec<_> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+        return Err(format!("must begin with {}", begins.join(" or ")));
+    }
+    let sloppy = Cell::new(None);
+    let url =
+        Url::options().syntax_violation_callback(Some(&|violation| sloppy.set(Some(violation)))).parse(text);
+    match (url, sloppy.get()) {
+        (_, Some(SyntaxViolation::EmbeddedCredentials)) => {
+            Err("must not hold a user name or password".to_owned())
+        }
+        (Ok(url), None) => Ok(url),
+        _ => Err(NO_BASE.to_owned()),
     }
 }
 
-/// Checks an origin as a browser writes it, `https://example.com:8443`; gives it as one would.
+/// Checks an origin, `https://example.com:8443`; gives it as a browser writes it, without the usual port.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
-    let what =
-        || "must be an origin, \"https://example.com\" for instance, without path or wildcard".to_owned();
-    let lower = text.to_ascii_lowercase();
-    let (scheme, rest) = lower.split_once("://").ok_or_else(what)?;
-    let default_port = match scheme {
-        "https" => ":443",
-        "http" => ":80",
-        _ => return Err(what()),
+    let is_origin = |url: &Url| {
+        let bare = url.path() == "/" && !text.ends_with('/') && url.query().or(url.fragment()).is_none();
+        bare && url.port() != Some(0) && url.host_str().is_some_and(is_host)
     };
-    // A browser leaves the usual port out; one that is written here would never match.
-    let rest = rest.strip_suffix(default_port).unwrap_or(rest);
-    let (name, port) = match rest.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (rest, None),
-    };
-    let port_is_good = port.is_none_or(|p| p.parse::<u16>().is_ok_and(|p| p > 0));
-    if is_host(name) && port_is_good { Ok(format!("{scheme}://{rest}")) } else { Err(what()) }
+    match any_url(text, &["https", "http"]) {
+        Ok(url) if is_origin(&url) => Ok(url.origin().ascii_serialization()),
+        _ => {
+            Err("must be an origin, \"https://example.com\" for instance, without path or wildcard"
+                .to_owned())
+        }
+    }
 }
 
 /// Checks a host name or address as it stands in a Host header, without a port; gives it in small letters.
@@ -196,13 +205,13 @@ pub(crate) fn host(text: &str) -> Result<String, String> {
 }
 
 fn is_host(name: &str) -> bool {
-    if let Some(inner) = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
-        return inner.parse::<std::net::Ipv6Addr>().is_ok();
-    }
     let label = |l: &str| {
         (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    name.len() <= 253 && name.split('.').all(label)
+    match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
+        None => name.len() <= 253 && name.split('.').all(label),
+    }
 }
 
 #[cfg(test)]
@@ -264,10 +273,15 @@ mod tests {
 
     #[test]
     fn networks() {
-        assert_eq!(network("10.0.0.0/8"), Ok(("10.0.0.0".parse().unwrap(), 8)));
-        assert_eq!(network("::1"), Ok(("::1".parse().unwrap(), 128)));
-        assert_eq!(network("0.0.0.0/0"), Ok(("0.0.0.0".parse().unwrap(), 0)));
-        assert_eq!(network("::/0"), Ok(("::".parse().unwrap(), 0)));
+        for (text, shown) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::1", "::1/128"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), shown);
+        }
         assert!(network("10.1.2.3/8").unwrap_err().contains("did you mean \"10.0.0.0/8\"?"));
         for bad in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0/8", "1.2.3.4/-1"] {
             assert!(network(bad).is_err(), "{bad}");
@@ -277,15 +291,46 @@ mod tests {
     #[test]
     fn urls_origins_hosts() {
         assert_eq!(base_url("https://a.b/c/", &["https"]), Ok("https://a.b/c".to_owned()));
-        for bad in ["a.b", "ftp://a", "https://", "https://u:p@a", "https://a?q", "https://a b", "https:///x"]
-        {
+        for bad in [
+            "a.b",
+            "ftp://a",
+            "https://",
+            "https://u:p@a",
+            "https://@a",
+            "https://a?q",
+            "https://a#f",
+            "https://a b",
+            "https://a/b c",
+            "https:///x",
+            "https:/a",
+            "https:\\\\a",
+            "https://a\\b",
+            " https://a",
+            "https://a ",
+            "https://a\t/",
+            "https://a:99999",
+            "https://a:x",
+            "https://a%/",
+        ] {
             assert!(base_url(bad, &["http", "https"]).is_err(), "{bad}");
         }
         assert_eq!(origin("HTTPS://Example.com:443"), Ok("https://example.com".to_owned()));
         assert_eq!(origin("http://[::1]:8080"), Ok("http://[::1]:8080".to_owned()));
-        for bad in
-            ["*", "null", "https://", "https://a/", "https://*.a.b", "https://a:0", "ws://a", "example.com"]
-        {
+        assert_eq!(origin("https://bücher.example"), Ok("https://xn--bcher-kva.example".to_owned()));
+        for bad in [
+            "*",
+            "null",
+            "https://",
+            "https://a/",
+            "https://*.a.b",
+            "https://a:0",
+            "ws://a",
+            "example.com",
+            "https://a?",
+            "https://a#",
+            "https://u@a",
+            "https://a..b",
+        ] {
             assert!(origin(bad).is_err(), "{bad}");
         }
         assert_eq!(host("A.example"), Ok("a.example".to_owned()));

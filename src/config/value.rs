@@ -18,6 +18,16 @@ pub(crate) enum Value {
     Table(Vec<(String, Item)>),
 }
 
+impl Value {
+    /// Tells whether a key is set: a value other than a table, or one inside a table.
+    pub(crate) fn is_set(&self) -> bool {
+        match self {
+            Self::Table(entries) => entries.iter().any(|(_, item)| item.value.is_set()),
+            _ => true,
+        }
+    }
+}
+
 /// A value and the line where it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
@@ -29,7 +39,7 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    /// One that stands in no file.
+    /// A text that stands in no file.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self { value: Value::Text(text.into()), line: 0, key_line: 0 }
     }
@@ -86,7 +96,7 @@ fn syntax(text: &str, lines: &Lines, errors: &[toml::de::Error]) -> Vec<Syntax> 
         })
         .collect();
     all.sort();
-    // What follows an error in its own line is mostly its echo.
+    // Later errors of the same line are mostly echoes of the first.
     all.dedup_by_key(|(line, _)| *line);
     all.truncate(MOST_ERRORS);
     all
@@ -128,7 +138,7 @@ fn convert(lines: &Lines, value: &DeValue<'_>, wrong: &mut Vec<Syntax>) -> Optio
     })
 }
 
-/// Where each line begins.
+/// Offsets of the line ends.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -184,7 +194,7 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
-/// Whether a key needs no quotes.
+/// Tells whether a key needs no quotes.
 pub(crate) fn is_bare(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }

@@ -1,19 +1,18 @@
 //! Watches the configuration's files and reads them anew once they are quiet.
 //!
-//! Folders are watched, not files: editors and configuration maps replace files, and a watch on a file dies with
-//! it. What the system tells is only a hint to look; whether anything changed is seen in the content, and a slow
-//! poll finds what nobody told.
+//! The system only gives hints to look. A change is seen in the content, and a slow poll finds changes without a hint.
+
+mod folders;
+mod hints;
 
 use super::fault::{Faults, Origin};
-use super::file::{self, Content, Reading, Snapshot};
+use super::file::{self, Reading};
 use super::load::{Loaded, load_snapshot};
+use super::snapshot::Snapshot;
 use super::source::Source;
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use std::collections::BTreeSet;
+use hints::Hints;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 /// Waits of the watcher.
@@ -21,12 +20,14 @@ use tokio::time::{Instant, sleep_until};
 pub struct Timing {
     /// Files that have not changed for so long are read.
     pub quiet: Duration,
-    /// The same where the main file has gone: it is mostly about to come back.
+    /// A file that is missing for so long is believed to be gone. Before, it is mostly about to come back.
     pub gone: Duration,
     /// A reload that was asked for gives up on files that never are quiet.
     pub patience: Duration,
-    /// How often to look although nobody told of a change.
+    /// Interval of looks without a hint.
     pub poll: Duration,
+    /// Interval of looks while the system cannot tell of changes.
+    pub blind: Duration,
 }
 
 impl Default for Timing {
@@ -36,11 +37,12 @@ impl Default for Timing {
             gone: Duration::from_secs(2),
             patience: Duration::from_secs(10),
             poll: Duration::from_secs(30),
+            blind: Duration::from_secs(5),
         }
     }
 }
 
-/// All files at one moment, those of secrets as well.
+/// All files at one moment, including those of secrets.
 #[derive(Clone, PartialEq, Eq)]
 struct Look {
     snapshot: Snapshot,
@@ -61,24 +63,32 @@ impl Look {
     }
 }
 
+/// A look that is not old enough yet to be believed.
+struct Settling {
+    look: Look,
+    /// When to look again.
+    until: Instant,
+    /// A file is missing: it may come back until then.
+    gone: Option<Instant>,
+}
+
 /// The watcher. All its waits are deadlines kept here, so that a `select!` may drop and repeat
 /// [`Watcher::changed`] as often as it likes.
 pub struct Watcher {
     source: Source,
     secrets: Vec<PathBuf>,
     timing: Timing,
-    /// What was judged last.
+    /// The look that was judged last.
     seen: Look,
-    /// A look that is not old enough yet to be believed, and when it will be.
-    settling: Option<(Look, Instant)>,
+    /// The files that were good last: none of them may be lost by accident.
+    good: Snapshot,
+    settling: Option<Settling>,
     /// A reload was asked for; until when its files may be unquiet.
     asked: Option<Instant>,
     poll_at: Instant,
-    hints: mpsc::Receiver<()>,
-    notify: Result<RecommendedWatcher, notify::Error>,
-    /// Files of the latest look, and the folders watched for them.
+    hints: Hints,
+    /// Files of the latest look.
     files: Vec<PathBuf>,
-    watched: BTreeSet<PathBuf>,
 }
 
 impl Watcher {
@@ -91,38 +101,32 @@ impl Watcher {
     /// [`Watcher::start`] with other waits.
     #[must_use]
     pub fn with_timing(source: Source, loaded: &Loaded, timing: Timing) -> Self {
-        // One place is enough: any number of hints mean one look.
-        let (hint, hints) = mpsc::channel(1);
-        let notify = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if is_hint(&event) {
-                // Full: a hint is waiting already.
-                let _ = hint.try_send(());
-            }
-        });
-        let secrets: Vec<PathBuf> = loaded.secrets.iter().map(|(_, path)| path.clone()).collect();
+        Self::with_hints(source, loaded, timing, Hints::of_system())
+    }
+
+    fn with_hints(source: Source, loaded: &Loaded, timing: Timing, hints: Hints) -> Self {
         let mut watcher = Self {
             seen: Look { snapshot: loaded.snapshot.clone(), secrets: loaded.secret_readings.clone() },
-            poll_at: Instant::now() + timing.poll,
+            good: loaded.snapshot.clone(),
+            secrets: loaded.secrets.iter().map(|(_, path)| path.clone()).collect(),
+            poll_at: Instant::now(),
             settling: None,
             asked: None,
             files: loaded.files.clone(),
-            watched: BTreeSet::new(),
             source,
-            secrets,
             timing,
             hints,
-            notify,
         };
         watcher.require_file();
         // Between the reading and the watch something may have changed that nobody will tell.
-        watcher.look();
+        watcher.look(None);
         watcher
     }
 
-    /// Why changes are only found by the slow poll; `None` when they are told at once.
+    /// Why the system does not tell of changes, and how often the files are looked at instead; `None` if it does.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.notify.as_ref().err().map(ToString::to_string)
+    pub fn trouble(&self) -> Option<(&str, Duration)> {
+        self.hints.trouble().map(|why| (why, self.timing.blind))
     }
 
     /// Asks for a reload: the next [`Watcher::changed`] answers once the files are quiet, whether they differ or
@@ -138,7 +142,7 @@ impl Watcher {
     /// Every fault of the new configuration.
     pub async fn changed(&mut self) -> Result<Loaded, Faults> {
         loop {
-            match self.settling.as_ref().map(|(_, until)| *until) {
+            match self.settling.as_ref().map(|settling| settling.until) {
                 Some(until) => {
                     sleep_until(until).await;
                     if let Some(answer) = self.settle() {
@@ -148,136 +152,90 @@ impl Watcher {
                 None => {
                     if self.asked.is_none() {
                         tokio::select! {
-                            // The sender lives as long as the watch: without one there is only the poll.
-                            Some(()) = self.hints.recv() => {}
+                            () = self.hints.next() => {}
                             () = sleep_until(self.poll_at) => {}
                         }
                     }
-                    self.look();
+                    self.look(None);
                 }
             }
         }
     }
 
-    /// Takes a first look, to be confirmed by a second.
-    fn look(&mut self) {
+    /// Takes a look, to be confirmed by another. `gone`: see [`Settling`], of the look before.
+    fn look(&mut self, gone: Option<Instant>) {
         // Hints up to here are answered by the reading that follows.
-        while self.hints.try_recv().is_ok() {}
+        self.hints.clear();
         // Before the reading: what is written after it must be told.
         self.watch_folders();
         let now = Instant::now();
-        self.poll_at = now + self.timing.poll;
+        self.poll_at = now + if self.trouble().is_some() { self.timing.blind } else { self.timing.poll };
         let look = Look::at(&self.source, &self.secrets);
-        self.files = look
-            .snapshot
-            .paths()
-            .chain(self.secrets.iter().map(PathBuf::as_path))
-            .map(PathBuf::from)
-            .collect();
-        let gone = !self.is_absent(&self.seen) && self.is_absent(&look);
-        let wait = if gone { self.timing.gone } else { self.timing.quiet };
-        self.settling = Some((look, now + wait));
+        self.files = look.snapshot.readings.iter().map(|reading| reading.path.clone()).collect();
+        let is_gone = look.snapshot.misses_any_of(&self.seen.snapshot);
+        let gone = is_gone.then(|| gone.unwrap_or(now + self.timing.gone));
+        self.settling = Some(Settling { look, until: now + self.timing.quiet, gone });
     }
 
-    fn is_absent(&self, look: &Look) -> bool {
-        let main = look.snapshot.readings.iter().find(|reading| reading.path == self.source.file);
-        main.is_none_or(|reading| reading.content == Content::Absent)
+    fn watch_folders(&mut self) {
+        let (main, beside) = (self.source.file.clone(), self.source.environment_file());
+        // Any name stands for those that may come.
+        let fixed = [main, beside, self.source.fragments().join("new.toml")];
+        let files = fixed.iter().chain(&self.files).chain(&self.secrets);
+        self.hints.watch(folders::folders(files.map(PathBuf::as_path)));
     }
 
     /// Takes the second look; an answer when it is like the first and there is something to tell.
     fn settle(&mut self) -> Option<Result<Loaded, Faults>> {
-        let first = self.settling.take().map(|(look, _)| look);
-        self.look();
-        let second = self.settling.as_ref().map(|(look, _)| look);
-        if first.as_ref() != second {
+        let first = self.settling.take()?;
+        self.look(first.gone);
+        let second = self.settling.as_ref()?;
+        if first.look != second.look {
             let late = self.asked.is_some_and(|until| until <= Instant::now());
-            return late.then(|| self.unquiet(first.as_ref()));
+            return late.then(|| self.unquiet(&first.look));
         }
-        let (look, _) = self.settling.take()?;
-        if self.asked.take().is_none() && look.same_content(&self.seen) {
-            // Written anew with the same text.
-            self.seen = look;
+        if second.gone.is_some_and(|until| Instant::now() < until) {
             return None;
         }
+        let look = self.settling.take()?.look;
+        let known = look.same_content(&self.seen);
         self.seen = look;
-        let answer = load_snapshot(&self.source, &self.seen.snapshot);
-        if let Ok(loaded) = &answer {
-            self.secrets = loaded.secrets.iter().map(|(_, path)| path.clone()).collect();
-            self.seen.secrets.clone_from(&loaded.secret_readings);
-            self.require_file();
-            self.watch_folders();
-        }
-        Some(answer)
+        // Unasked, the same text written anew is nothing to tell.
+        if self.asked.take().is_none() && known { None } else { Some(self.judge()) }
     }
 
-    /// The answer to who asked, where a file never stands still. The watch goes on.
-    fn unquiet(&mut self, first: Option<&Look>) -> Result<Loaded, Faults> {
+    /// Makes a configuration of what was seen.
+    fn judge(&mut self) -> Result<Loaded, Faults> {
+        let loaded = load_snapshot(&self.source, &self.seen.snapshot)?;
+        let lost = self.seen.snapshot.lost(&self.good, &self.source);
+        if !lost.0.is_empty() {
+            return Err(lost);
+        }
+        self.good.clone_from(&self.seen.snapshot);
+        self.secrets = loaded.secrets.iter().map(|(_, path)| path.clone()).collect();
+        self.seen.secrets.clone_from(&loaded.secret_readings);
+        self.require_file();
+        self.watch_folders();
+        Ok(loaded)
+    }
+
+    /// The answer to a reload that was asked for, if a file never stands still. The watch goes on.
+    fn unquiet(&mut self, first: &Look) -> Result<Loaded, Faults> {
         self.asked = None;
         let mut faults = Faults::default();
-        let before = first.map(|look| look.snapshot.readings.as_slice()).unwrap_or_default();
-        let now =
-            self.settling.as_ref().map(|(look, _)| look.snapshot.readings.as_slice()).unwrap_or_default();
-        for reading in now.iter().filter(|reading| !before.contains(reading)) {
-            let origin = Origin::File { path: reading.path.as_path().into(), line: 0 };
-            faults.add(origin, "", "is still being written");
-        }
-        if faults.0.is_empty() {
-            let origin = Origin::File { path: self.source.file.as_path().into(), line: 0 };
-            faults.add(origin, "", "files come and go beside it");
+        let mut fault = |path: &Path, text| faults.add(Origin::File { path: path.into(), line: 0 }, "", text);
+        let now = self.settling.iter().flat_map(|settling| &settling.look.snapshot.readings);
+        let moving: Vec<_> = now.filter(|reading| !first.snapshot.readings.contains(reading)).collect();
+        moving.iter().for_each(|reading| fault(&reading.path, "is still being written"));
+        if moving.is_empty() {
+            fault(&self.source.file, "files come and go beside it");
         }
         Err(faults)
     }
 
     /// A main file that was there once must be there: a deleted one is a fault, not a wish for the defaults.
     fn require_file(&mut self) {
-        self.source.required |= !self.is_absent(&self.seen);
-    }
-
-    fn watch_folders(&mut self) {
-        let Ok(notify) = &mut self.notify else { return };
-        let wanted = folders(&self.source, &self.files);
-        for folder in self.watched.difference(&wanted) {
-            let _ = notify.unwatch(folder);
-        }
-        // Each one anew: a folder that was removed and made again has a deaf watch, and may even have its old
-        // number. For one that is watched already it changes nothing. What cannot be watched is found by the
-        // poll, and tried again then.
-        self.watched =
-            wanted.into_iter().filter(|f| notify.watch(f, RecursiveMode::NonRecursive).is_ok()).collect();
-    }
-}
-
-/// Reading a file makes events, too: who took those for hints would never end.
-fn is_hint(event: &notify::Result<notify::Event>) -> bool {
-    match event {
-        Ok(event) => match event.kind {
-            EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-            _ => true,
-        },
-        // A lost event is a reason to look.
-        Err(_) => true,
-    }
-}
-
-/// The folders that hold the files as they are named and as they really are.
-fn folders(source: &Source, files: &[PathBuf]) -> BTreeSet<PathBuf> {
-    let mut wanted = BTreeSet::from([source.folder().to_owned(), source.fragments()]);
-    for file in files.iter().chain([&source.file]) {
-        wanted.insert(folder_of(file));
-        wanted.extend(file.canonicalize().ok().as_deref().map(folder_of));
-    }
-    // A folder that is a link changes by a change in the folder that holds the link.
-    let is_link = |folder: &&PathBuf| std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink());
-    let links: Vec<_> = wanted.iter().filter(is_link).map(|folder| folder_of(folder)).collect();
-    wanted.extend(links);
-    wanted.retain(|folder| folder.is_dir());
-    wanted
-}
-
-fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
+        self.source.required |= !self.seen.snapshot.misses(&self.source.file);
     }
 }
 
@@ -286,25 +244,86 @@ mod tests {
     use super::*;
     use crate::config::{Surroundings, load};
 
-    #[tokio::test]
-    async fn its_own_reading_is_no_reason_to_look_again() {
+    /// A watched file that says nothing.
+    fn watched(hints: Hints, timing: Timing) -> (tempfile::TempDir, PathBuf, Watcher) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.toml");
         std::fs::write(&file, "").unwrap();
         let source = Source::find(Some(&file), Some("test"), &Surroundings::default()).unwrap();
-        let mut watcher = Watcher::start(source.clone(), &load(&source).unwrap());
+        let loaded = load(&source).unwrap();
+        (folder, file, Watcher::with_hints(source, &loaded, timing, hints))
+    }
+
+    #[tokio::test]
+    async fn its_own_reading_is_no_reason_to_look_again() {
+        let (_folder, file, mut watcher) = watched(Hints::of_system(), Timing::default());
         let nothing = tokio::time::timeout(Duration::from_millis(900), watcher.changed()).await;
         assert!(nothing.is_err() && watcher.settling.is_none(), "it looks and looks");
         std::fs::write(&file, "# told\n").unwrap();
         assert!(watcher.changed().await.is_ok() && watcher.settling.is_none());
     }
 
-    #[test]
-    fn only_what_may_be_a_change_is_a_hint() {
-        let hint = |kind| is_hint(&Ok(notify::Event::new(kind)));
-        assert!(!hint(EventKind::Access(AccessKind::Open(AccessMode::Any))));
-        assert!(!hint(EventKind::Access(AccessKind::Close(AccessMode::Read))));
-        assert!(hint(EventKind::Access(AccessKind::Close(AccessMode::Write))));
-        assert!(hint(EventKind::Any) && is_hint(&Err(notify::Error::generic("lost"))));
+    /// A watch that has no place for a folder.
+    struct Full;
+
+    impl notify::Watcher for Full {
+        fn new<F: notify::EventHandler>(_: F, _: notify::Config) -> notify::Result<Self> {
+            Ok(Self)
+        }
+
+        fn watch(&mut self, _: &Path, _: notify::RecursiveMode) -> notify::Result<()> {
+            Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch))
+        }
+
+        fn unwatch(&mut self, _: &Path) -> notify::Result<()> {
+            Ok(())
+        }
+
+        fn kind() -> notify::WatcherKind {
+            notify::WatcherKind::NullWatcher
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_system_that_cannot_tell_is_told_of_and_the_poll_takes_its_place() {
+        let no_instance: hints::Make = |_| Err(notify::Error::io(std::io::Error::from_raw_os_error(24)));
+        // The sender is kept by nobody: what a watch looks like whose thread has ended.
+        let dead: hints::Make = |_| Ok(Box::new(notify::NullWatcher));
+        let full: hints::Make = |tell| {
+            // Leaked: it lives, and never tells.
+            Box::leak(tell);
+            Ok(Box::new(Full))
+        };
+        for (make, words) in [
+            (no_instance, "no inotify instance is left"),
+            (dead, "ended"),
+            (full, "no inotify watch is left"),
+        ] {
+            let (_folder, file, mut watcher) = watched(Hints::new(make), Timing::default());
+            // The first look has settled.
+            let _ = tokio::time::timeout(Duration::from_secs(1), watcher.changed()).await;
+            let (why, every) = watcher.trouble().expect(words);
+            assert!(why.contains(words) && every == Duration::from_secs(5), "{why}");
+            std::fs::write(&file, "# told by nobody\n").unwrap();
+            let start = Instant::now();
+            assert!(watcher.changed().await.is_ok());
+            assert!(start.elapsed() <= every + Duration::from_secs(1), "{:?}", start.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_system_that_can_tell_again_is_used_again() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static WELL: AtomicBool = AtomicBool::new(false);
+        let make: hints::Make = |tell| match WELL.load(Ordering::SeqCst) {
+            true => Ok(Box::new(notify::recommended_watcher(tell)?)),
+            false => Err(notify::Error::generic("not yet")),
+        };
+        let (_folder, _file, mut watcher) = watched(Hints::new(make), Timing::default());
+        assert!(watcher.trouble().is_some());
+        WELL.store(true, Ordering::SeqCst);
+        let nothing = tokio::time::timeout(Duration::from_secs(7), watcher.changed()).await;
+        assert!(nothing.is_err());
+        assert_eq!(watcher.trouble(), None);
     }
 }

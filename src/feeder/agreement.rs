@@ -1,27 +1,27 @@
-//! Whether the sources of a median agree, for the log and for whoever asks why there is no new price. Sources at the
-//! edge of an agreement come and go many times a second: the log hears of it at most once in [`PAUSE`].
+//! Whether the sources of a median agree, for the log and for clients that ask why there is no new price. Sources at
+//! the edge of an agreement come and go many times a second: the log reports it at most once in [`PAUSE`].
 
 use crate::model::{Mono, Symbol};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The log says at most so often whether a symbol's sources agree.
+/// Least time between two log lines about a symbol.
 const PAUSE: Duration = Duration::from_secs(60);
-/// At a start sources need some time for their first price.
+/// Time for the first prices after a start.
 const START: Duration = Duration::from_secs(5);
 
-/// See the module.
+/// Whether each symbol's sources agree, and what was reported of it.
 #[derive(Debug)]
 pub(super) struct Agreement {
-    /// Why the sources of these symbols make no price.
+    /// Why the sources of these symbols give no price.
     refused: BTreeMap<Symbol, String>,
     told: BTreeMap<Symbol, String>,
     mentions: BTreeMap<Symbol, Mention>,
-    /// Nothing is said before.
+    /// No log line before this moment.
     from: Mono,
 }
 
-/// What the log has last said of a symbol.
+/// What was last logged of a symbol.
 #[derive(Debug, Default)]
 struct Mention {
     refused: bool,
@@ -30,14 +30,14 @@ struct Mention {
 
 /// A line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct LogLine {
     symbol: Symbol,
-    /// `None`: they agree.
+    /// `None`: the sources agree.
     why: Option<String>,
 }
 
-impl Line {
-    /// Writes it.
+impl LogLine {
+    /// Writes the line.
     pub(super) fn log(&self) {
         let symbol = &self.symbol;
         match &self.why {
@@ -50,19 +50,19 @@ impl Line {
 }
 
 impl Agreement {
-    /// Nothing is known.
+    /// No symbol is known yet.
     pub(super) fn new(now: Mono) -> Self {
         let (refused, told, mentions) = Default::default();
         Self { refused, told, mentions, from: now.after(START) }
     }
 
-    /// Forgets other symbols.
+    /// Forgets symbols other than these.
     pub(super) fn retain(&mut self, symbols: &[Symbol]) {
         self.refused.retain(|symbol, _| symbols.contains(symbol));
         self.mentions.retain(|symbol, _| symbols.contains(symbol));
     }
 
-    /// The sources of a symbol agree, or why they make no price.
+    /// Takes whether the sources of a symbol agree (`None`), or why they do not.
     pub(super) fn take(&mut self, symbol: Symbol, why: Option<String>) {
         self.mentions.entry(symbol.clone()).or_default();
         match why {
@@ -71,32 +71,32 @@ impl Agreement {
         }
     }
 
-    /// What the log is to say now.
-    pub(super) fn mention(&mut self, now: Mono) -> Vec<Line> {
+    /// The lines to log now.
+    pub(super) fn mention(&mut self, now: Mono) -> Vec<LogLine> {
         let mut lines = Vec::new();
         for (symbol, mention) in &mut self.mentions {
             let why = self.refused.get(symbol).cloned();
             if why.is_some() != mention.refused && now >= mention.next.max(self.from) {
                 *mention = Mention { refused: why.is_some(), next: now.after(PAUSE) };
-                lines.push(Line { symbol: symbol.clone(), why });
+                lines.push(LogLine { symbol: symbol.clone(), why });
             }
         }
         lines
     }
 
-    /// When [`Agreement::mention`] has something to say.
+    /// When [`Agreement::mention`] has lines.
     pub(super) fn due(&self) -> Option<Mono> {
         let open =
             self.mentions.iter().filter(|(symbol, said)| self.refused.contains_key(*symbol) != said.refused);
         open.map(|(_, mention)| mention.next.max(self.from)).min()
     }
 
-    /// Whether [`Agreement::tell`] has something new.
+    /// Whether [`Agreement::tell`] has changes.
     pub(super) fn is_news(&self) -> bool {
         self.refused != self.told
     }
 
-    /// All refusals, where they are others than when this was asked before.
+    /// All refusals, if they have changed since the last call.
     pub(super) fn tell(&mut self) -> Option<BTreeMap<Symbol, String>> {
         let news = self.is_news();
         self.told.clone_from(&self.refused);
@@ -114,7 +114,7 @@ mod tests {
         let at = |ms: u64| Mono(ms * 1_000_000);
         let mut agreement = Agreement::new(at(0));
         let mut said = Vec::new();
-        // At the edge for five minutes, a change each 100 ms; then refused for good.
+        // Five minutes at the edge, a change each 100 ms; then refused for good.
         for n in 0..3_001 {
             agreement.take(symbol.clone(), (n % 2 == 0).then(|| format!("why {n}")));
             said.extend(agreement.mention(at(n * 100)));

@@ -1,15 +1,15 @@
-//! The feeder's one loop: notes of the sources, changes of the configuration and time, into the policy.
+//! The feeder's main loop: carries the sources' notes, new configurations and time to the policy.
 
-use super::agreement::{Agreement, Line};
-use super::chronicle::{Ask, Chronicle};
+use super::agreement::{Agreement, LogLine};
+use super::candles::{CandleRequest, CandleService};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
 use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
-use crate::config::{PriceConfig, Provider, ProviderKind};
-use crate::model::{Candles, Hush, Mono, Quote, SourceVerdict, Symbol};
-use crate::protocol::cluster::Generation;
+use crate::config::{PriceSection, Provider, ProviderKind};
+use crate::model::{LogLimiter, Mono, SourceVerdict, Symbol};
+use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Content, Fault, Http, Source, build};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Notes that may wait for the core; the oldest are lost.
+/// Notes that may wait for the core; beyond that the oldest are lost.
 const NOTES: usize = 1024;
-/// A source that is to wait no longer than this is left only when it does not come back.
+/// A source with a wait up to this long is left only if it does not come back.
 const BRIEF: Duration = Duration::from_millis(1500);
-/// Numbers of sources are told this often while nothing else changes.
+/// How often the numbers of sources are told while nothing else changes.
 const TABLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the feeder is to do: the configuration's part, and what went before.
+/// What the feeder works by: its part of the configuration, and what happened before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// `[price]`.
-    pub price: PriceConfig,
+    pub price: PriceSection,
     /// `[provider.NAME]`.
     pub providers: BTreeMap<String, Provider>,
-    /// Whether this daemon has ever served a real price. Read once, at the start: a mock beside real sources is
-    /// then not served by a feeder that takes the place of one that died.
+    /// Whether this daemon has ever served a real price. Read once, at the start: a feeder that replaces a dead one
+    /// then serves no mock beside real sources.
     pub real_before: bool,
 }
 
@@ -46,47 +46,30 @@ impl Plan {
     }
 }
 
-/// What the feeder says.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Said {
-    /// A symbol's price; `seq` is 0 for the master to set.
-    Quote(Quote),
-    /// All sources in their order: at once when a state changes, else at most one a second.
-    Sources(Vec<SourceStatus>),
-    /// All symbols for whose price the sources do not agree (median), and why; with the sources, when it changes.
-    Refused(BTreeMap<Symbol, String>),
-    /// The newest candles of a symbol: at most one message a second.
-    Candles(Candles),
-    /// The answer to an [`Ask`].
-    Answer {
-        /// Who asked.
-        to: Generation,
-        /// Its number for it.
-        request: u64,
-        /// As JSON; `None`: there is no such symbol.
-        text: Option<Box<str>>,
-    },
-}
-
-/// [`serve`] without anybody who asks, and without a file.
-pub async fn run(plans: watch::Receiver<Arc<Plan>>, clock: Clock, http: Arc<Http>, out: impl FnMut(Said)) {
-    let (_nobody, asks) = mpsc::channel(1);
-    serve(plans, (asks, Chronicle::default()), clock, http, out).await;
-}
-
-/// Runs until the sender of `plans` is gone. Each new plan is put in force at once; sources whose content is the
-/// same keep their session.
-pub(super) async fn serve(
-    mut plans: watch::Receiver<Arc<Plan>>,
-    (mut asks, chronicle): (mpsc::Receiver<Ask>, Chronicle),
+/// [`serve`] without requests and without a file.
+pub async fn run(
+    plans: watch::Receiver<Arc<Plan>>,
     clock: Clock,
     http: Arc<Http>,
-    out: impl FnMut(Said),
+    out: impl FnMut(FromFeeder),
+) {
+    let (_nobody, asks) = mpsc::channel(1);
+    serve(plans, (asks, CandleService::default()), clock, http, out).await;
+}
+
+/// Runs until the sender of `plans` is dropped. A new plan applies at once; sources with unchanged content keep their
+/// session.
+pub(super) async fn serve(
+    mut plans: watch::Receiver<Arc<Plan>>,
+    (mut asks, candles): (mpsc::Receiver<CandleRequest>, CandleService),
+    clock: Clock,
+    http: Arc<Http>,
+    out: impl FnMut(FromFeeder),
 ) {
     let plan = plans.borrow_and_update().clone();
     let (notes, mut inbox) = broadcast::channel(NOTES);
-    let mut core = Core::new(&plan, (clock.clone(), chronicle), http, notes, out);
-    let (mut lagging, mut lost) = (Hush::default(), 0);
+    let mut core = Core::new(&plan, (clock.clone(), candles), http, notes, out);
+    let (mut lagging, mut lost) = (LogLimiter::default(), 0);
     loop {
         let wake = core.wake_at();
         tokio::select! {
@@ -108,7 +91,7 @@ pub(super) async fn serve(
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             },
-            // One between two notes: a long answer must not keep prices waiting.
+            // One request between two notes: a long answer must not delay prices.
             Some(ask) = asks.recv() => core.answer(&ask),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
@@ -117,61 +100,61 @@ pub(super) async fn serve(
 }
 
 struct Core<F> {
-    running: Vec<Running>,
+    running: Vec<RunningSource>,
     next_id: u32,
-    /// The default one.
+    /// The default symbol.
     symbol: Symbol,
     policy: Policy,
-    chronicle: Chronicle,
+    candles: CandleService,
     clock: Clock,
     http: Arc<Http>,
     notes: broadcast::Sender<Note>,
     out: F,
     recorder: Recorder,
-    /// When the table is told; `None` while nothing has changed.
+    /// When to tell the table; `None` while nothing has changed.
     table_due: Option<Mono>,
     table_told: Mono,
-    /// What each source was to the default symbol's price when the table was told.
+    /// Each source's part in the default symbol's price when the table was last told.
     parts: Vec<(bool, Option<SourceVerdict>)>,
     agreement: Agreement,
-    /// What the log says of who is served.
-    served: BTreeMap<Symbol, Hush<Arc<str>>>,
+    /// Limits log lines about the served source.
+    served: BTreeMap<Symbol, LogLimiter<Arc<str>>>,
 }
 
-/// A source that runs, or one that is off.
-struct Running {
+/// A source that runs, or that is off.
+struct RunningSource {
     id: u32,
     content: Content,
     row: Row,
     no_tick: Duration,
-    /// What the log says of its state.
-    hush: Hush<SourceState>,
-    /// What it says of prices that were held.
-    held: Hush<()>,
-    /// What it says of what could not be read.
-    bad: Hush<()>,
+    /// Limits log lines about its state.
+    limiter: LogLimiter<SourceState>,
+    /// Limits log lines about held prices.
+    held: LogLimiter<()>,
+    /// Limits log lines about unreadable messages.
+    bad: LogLimiter<()>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
 }
 
-impl<F: FnMut(Said)> Core<F> {
+impl<F: FnMut(FromFeeder)> Core<F> {
     fn new(
         plan: &Plan,
-        (clock, chronicle): (Clock, Chronicle),
+        (clock, candles): (Clock, CandleService),
         http: Arc<Http>,
         notes: broadcast::Sender<Note>,
         out: F,
     ) -> Self {
         let now = clock.now().mono;
-        let nobody = settings(&PriceConfig { symbols: Vec::new(), ..plan.price.clone() }, Vec::new());
+        let nobody = settings(&PriceSection { symbols: Vec::new(), ..plan.price.clone() }, Vec::new());
         let policy = Policy::new(nobody, plan.real_before, now);
         let mut core = Self {
             running: Vec::new(),
             next_id: 0,
             symbol: plan.price.symbol.clone(),
             policy,
-            chronicle,
+            candles,
             clock,
             http,
             notes,
@@ -191,7 +174,7 @@ impl<F: FnMut(Said)> Core<F> {
         self.recorder.adopt(plan.price.record.as_deref(), plan.price.record_max);
         let mut before = std::mem::take(&mut self.running);
         for name in &plan.price.providers {
-            // The configuration has been checked: every name is there.
+            // The configuration has been checked: every name exists.
             let Some(provider) = plan.providers.get(name) else { continue };
             let content = Content::new(provider, &plan.price).among(&plan.providers);
             let running = match before.iter().position(|old| old.content == content) {
@@ -204,8 +187,8 @@ impl<F: FnMut(Said)> Core<F> {
         self.symbol = plan.price.symbol.clone();
         self.agreement.retain(&plan.price.symbols);
         self.served.retain(|symbol, _| plan.price.symbols.contains(symbol));
-        self.chronicle.reconfigure(&plan.price.symbols, plan.made_up_only());
-        let member = |running: &Running| Member {
+        self.candles.reconfigure(&plan.price.symbols, plan.made_up_only());
+        let member = |running: &RunningSource| Member {
             id: running.id,
             name: running.row.status.name.clone(),
             made_up: running.row.status.mock,
@@ -217,7 +200,7 @@ impl<F: FnMut(Said)> Core<F> {
         self.table_due = Some(self.clock.now().mono);
     }
 
-    fn begin(&mut self, name: &str, content: Content) -> Running {
+    fn begin(&mut self, name: &str, content: Content) -> RunningSource {
         self.next_id += 1;
         let (id, made_up) = (self.next_id, content.made_up());
         let (source, off) = match build(&content, &self.http) {
@@ -230,17 +213,18 @@ impl<F: FnMut(Said)> Core<F> {
         let words = off.map_or_else(|| Ok(source.legs.iter().map(|leg| leg.word).collect()), Err);
         let row = Row::new(name, made_up, words);
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
-        let tape = content.recorded().then(|| self.recorder.tape(name));
-        let task = supervise(id, source.legs, content.pairs(), self.clock.clone(), self.notes.clone(), tape);
+        let recorder = content.recorded().then(|| self.recorder.for_source(name));
+        let task =
+            supervise(id, source.legs, content.pairs(), self.clock.clone(), self.notes.clone(), recorder);
         let task = AbortOnDropHandle::new(tokio::spawn(task));
-        Running {
+        RunningSource {
             id,
             content,
             row,
             no_tick: source.no_tick,
-            hush: Hush::default(),
-            held: Hush::default(),
-            bad: Hush::default(),
+            limiter: LogLimiter::default(),
+            held: LogLimiter::default(),
+            bad: LogLimiter::default(),
             legs,
             _task: task,
         }
@@ -271,7 +255,7 @@ impl<F: FnMut(Said)> Core<F> {
             }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),
-            // A short wait is over before anybody would be sure that it is one.
+            // A short wait is over before the policy would react.
             What::Ended(Fault::Wait(time, _)) if time <= BRIEF => self.policy.ended(note.source, false, now),
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
@@ -280,13 +264,13 @@ impl<F: FnMut(Said)> Core<F> {
         self.perform(actions);
     }
 
-    /// Does what is due.
+    /// Does what is due by time.
     fn turn(&mut self) {
         let now = self.clock.now();
         let actions = self.policy.wake(now);
         self.perform(actions);
-        for candles in self.chronicle.wake(now) {
-            (self.out)(Said::Candles(candles));
+        for candles in self.candles.wake(now) {
+            (self.out)(FromFeeder::Candles(candles));
         }
         let now = now.mono;
         for running in &mut self.running {
@@ -295,17 +279,17 @@ impl<F: FnMut(Said)> Core<F> {
                 running.tell(now);
                 self.table_due = Some(now);
             }
-            if let Some((_, hushed)) = running.hush.wake(now) {
+            if let Some((_, hushed)) = running.limiter.wake(now) {
                 tell(&running.row.status, hushed);
             }
         }
-        for (symbol, hush) in &mut self.served {
-            if let Some((to, hushed)) = hush.wake(now) {
+        for (symbol, limiter) in &mut self.served {
+            if let Some((to, hushed)) = limiter.wake(now) {
                 tracing::info!(event = "price-served", %symbol, to = &*to, hushed);
             }
         }
-        self.agreement.mention(now).iter().for_each(Line::log);
-        let part = |running: &Running| self.policy.part(&self.symbol, running.id);
+        self.agreement.mention(now).iter().for_each(LogLine::log);
+        let part = |running: &RunningSource| self.policy.part(&self.symbol, running.id);
         let parts: Vec<_> = self.running.iter().map(part).map(|part| (part.serving, part.verdict)).collect();
         if parts != self.parts || self.agreement.is_news() {
             let due = self.table_told.after(TABLE_INTERVAL).max(now);
@@ -318,20 +302,22 @@ impl<F: FnMut(Said)> Core<F> {
     }
 
     fn tell_table(&mut self) {
-        let row = |running: &Running| running.row.told(&self.policy.part(&self.symbol, running.id));
-        let table = self.running.iter().map(row).collect();
-        (self.out)(Said::Sources(table));
+        let row = |running: &RunningSource| running.row.told(&self.policy.part(&self.symbol, running.id));
+        let table: Vec<SourceStatus> = self.running.iter().map(row).collect();
+        if let Ok(json) = serde_json::to_string(&table) {
+            (self.out)(FromFeeder::Sources(json.into()));
+        }
         if let Some(refused) = self.agreement.tell() {
-            (self.out)(Said::Refused(refused));
+            (self.out)(FromFeeder::Refused(refused));
         }
     }
 
     fn wake_at(&self) -> Option<Instant> {
         let now = self.clock.now();
-        let second = Some(self.chronicle.next(now));
+        let second = Some(self.candles.next(now));
         let silent = self.running.iter().filter_map(|running| running.row.silent_at(running.no_tick)).min();
-        let hushed = self.running.iter().filter_map(|running| running.hush.due()).min();
-        let served = self.served.values().filter_map(Hush::due).min();
+        let hushed = self.running.iter().filter_map(|running| running.limiter.due()).min();
+        let served = self.served.values().filter_map(LogLimiter::due).min();
         let next =
             [self.policy.next(now), self.table_due, silent, hushed, self.agreement.due(), served, second]
                 .into_iter()
@@ -340,7 +326,7 @@ impl<F: FnMut(Said)> Core<F> {
         Some(Instant::now() + next.since(now.mono))
     }
 
-    /// Whether the stamps of a source's prices are of another time.
+    /// Whether the source's time stamps are not current.
     fn is_recorded(&self, source: &str) -> bool {
         let running = self.running.iter().find(|running| &*running.row.status.name == source);
         running.is_some_and(|running| {
@@ -349,14 +335,14 @@ impl<F: FnMut(Said)> Core<F> {
         })
     }
 
-    fn answer(&mut self, ask: &Ask) {
-        let text = self.chronicle.answer(ask);
-        (self.out)(Said::Answer { to: ask.to, request: ask.request, text });
+    fn answer(&mut self, ask: &CandleRequest) {
+        let text = self.candles.answer(ask);
+        (self.out)(FromFeeder::Answer { to: ask.to, request: ask.request, text });
     }
 
-    /// The last words.
+    /// Writes out the candles, for the end of the process.
     async fn finish(self) {
-        self.chronicle.finish(self.clock.now()).await;
+        self.candles.finish(self.clock.now()).await;
     }
 
     fn perform(&mut self, actions: Vec<Action>) {
@@ -364,13 +350,13 @@ impl<F: FnMut(Said)> Core<F> {
             match action {
                 Action::Accept(quote) => {
                     let (recorded, now) = (self.is_recorded(&quote.source), self.clock.now());
-                    self.chronicle.take(&quote, recorded, now);
+                    self.candles.take(&quote, recorded, now);
                 }
-                Action::Publish(quote) => (self.out)(Said::Quote(quote)),
+                Action::Publish(quote) => (self.out)(FromFeeder::Tick(quote)),
                 Action::Serve { symbol, from, to } => {
                     let now = self.clock.now().mono;
-                    let hush = self.served.entry(symbol.clone()).or_default();
-                    if let Some(hushed) = hush.change(to.clone(), now) {
+                    let limiter = self.served.entry(symbol.clone()).or_default();
+                    if let Some(hushed) = limiter.change(to.clone(), now) {
                         let from = from.as_deref();
                         tracing::info!(event = "price-served", %symbol, from, to = &*to, hushed);
                     }
@@ -393,7 +379,7 @@ impl<F: FnMut(Said)> Core<F> {
 }
 
 /// The policy's part of the configuration.
-fn settings(price: &PriceConfig, members: Vec<Member>) -> Settings {
+fn settings(price: &PriceSection, members: Vec<Member>) -> Settings {
     Settings {
         members,
         symbols: price.symbols.clone(),
@@ -406,16 +392,16 @@ fn settings(price: &PriceConfig, members: Vec<Member>) -> Settings {
     }
 }
 
-impl Running {
-    /// Its state is another one.
+impl RunningSource {
+    /// Logs a change of the state.
     fn tell(&mut self, now: Mono) {
-        if let Some(hushed) = self.hush.change(self.row.status.state, now) {
+        if let Some(hushed) = self.limiter.change(self.row.status.state, now) {
             tell(&self.row.status, hushed);
         }
     }
 }
 
-/// One line in the log for a change of a source's state; `hushed` changes before it were not told.
+/// Logs a change of a source's state, with the number of suppressed changes before it.
 fn tell(status: &SourceStatus, hushed: u64) {
     let (source, state) = (&*status.name, status.state.as_str());
     match status.state {

@@ -24,7 +24,7 @@ fn plan(providers: &[Provider]) -> Plan {
     let symbol = Symbol::new("BTC-USD").unwrap();
     let seconds = Duration::from_secs;
     Plan {
-        price: PriceConfig {
+        price: PriceSection {
             symbols: vec![symbol.clone()],
             symbol,
             providers: providers.iter().map(|provider| provider.name.clone()).collect(),
@@ -46,10 +46,10 @@ fn plan(providers: &[Provider]) -> Plan {
     }
 }
 
-/// A feeder that runs, and what it has said.
+/// A running feeder and its output.
 struct Running {
     plans: watch::Sender<Arc<Plan>>,
-    said: Arc<Mutex<Vec<Said>>>,
+    said: Arc<Mutex<Vec<FromFeeder>>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -71,18 +71,18 @@ impl Running {
     fn prices(&self) -> Vec<String> {
         let mut said = self.said.lock().unwrap();
         let prices = said.iter().filter_map(|what| match what {
-            Said::Quote(quote) => Some(quote.price.to_string()),
+            FromFeeder::Tick(quote) => Some(quote.price.to_string()),
             _ => None,
         });
         let prices = prices.collect();
-        said.retain(|what| !matches!(what, Said::Quote(_)));
+        said.retain(|what| !matches!(what, FromFeeder::Tick(_)));
         prices
     }
 
     fn sources(&self) -> Vec<SourceStatus> {
         let said = self.said.lock().unwrap();
         let last = said.iter().rev().find_map(|what| match what {
-            Said::Sources(sources) => Some(sources.clone()),
+            FromFeeder::Sources(table) => Some(serde_json::from_str(table).unwrap()),
             _ => None,
         });
         last.unwrap()
@@ -199,7 +199,7 @@ async fn it_ends_with_its_plans() {
     task.await.unwrap();
 }
 
-/// What is logged by this thread while it lives.
+/// What this thread logs while it lives.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -219,7 +219,7 @@ async fn sources_that_flap_are_logged_once_a_minute() {
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
-    // Each ticks for six seconds, so that its pauses begin anew, and breaks: some 500 changes in an hour of each.
+    // Each ticks for six seconds, so that its pauses begin anew, and breaks: about 500 changes an hour each.
     let file = script("walk 6s\nfault retry\nwalk 6s\nfault wait 2s\nrepeat");
     let feeder = Running::new(&[mock("a", "1.0", Some(file.path())), mock("b", "1.0", Some(file.path()))]);
     after(3_600_000).await;
@@ -263,7 +263,7 @@ async fn sources_that_take_turns_are_logged_once_a_minute() {
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
-    // Each limits us after each price, for longer than it would be waited for.
+    // Each tells us to wait after each price, for longer than the policy waits.
     let file = script("set 1\nfault wait 2s\nrepeat");
     let feeder = Running::new(&[mock("a", "1.0", Some(file.path())), mock("b", "1.0", Some(file.path()))]);
     after(600_000).await;
@@ -302,19 +302,19 @@ fn what_a_source_does_not_use_does_not_change_it() {
     };
     let program = Provider { name: "x".to_owned(), kind: program };
     let (btc, eth) = (Symbol::new("BTC-USD").unwrap(), Symbol::new("ETH-USD").unwrap());
-    let before = PriceConfig { symbols: vec![btc, eth.clone()], ..plan(&[]).price };
-    let same = |provider: &Provider, price: &PriceConfig| {
+    let before = PriceSection { symbols: vec![btc, eth.clone()], ..plan(&[]).price };
+    let same = |provider: &Provider, price: &PriceSection| {
         Content::new(provider, &before) == Content::new(provider, price)
     };
-    let other_default = PriceConfig { symbol: eth.clone(), ..before.clone() };
-    let rarer = PriceConfig { refresh: Duration::from_secs(30), ..before.clone() };
-    let often = PriceConfig { refresh: Duration::from_secs(1), ..before.clone() };
+    let other_default = PriceSection { symbol: eth.clone(), ..before.clone() };
+    let rarer = PriceSection { refresh: Duration::from_secs(30), ..before.clone() };
+    let often = PriceSection { refresh: Duration::from_secs(1), ..before.clone() };
     for kind in [ProviderKind::Binance, ProviderKind::Bitstamp, ProviderKind::Coinbase, ProviderKind::Kraken]
     {
         let source = exchange(kind);
         assert!(same(&source, &other_default) && same(&source, &rarer), "its stream need not be cut");
         assert!(!same(&source, &often), "REST stands in more often than else");
-        assert!(!same(&source, &PriceConfig { symbols: vec![eth.clone()], ..before.clone() }));
+        assert!(!same(&source, &PriceSection { symbols: vec![eth.clone()], ..before.clone() }));
     }
     assert!(same(&program, &rarer));
     assert!(!same(&program, &other_default), "its lines need not name their symbol");

@@ -3,9 +3,9 @@
 use super::super::{Clock, SourceState, SourceStatus};
 use super::*;
 use crate::config::{OnStale, ProviderKind};
-use crate::model::Price;
-use crate::providers::standin::exchange::Exchange;
-use crate::providers::standin::{Act, Frame, eventually};
+use crate::model::{Price, Quote};
+use crate::providers::tests::standin::exchange::Exchange;
+use crate::providers::tests::standin::{Act, Frame, eventually};
 use std::sync::Mutex;
 
 fn binance(exchange: &Exchange) -> Provider {
@@ -14,7 +14,7 @@ fn binance(exchange: &Exchange) -> Provider {
         name: "binance".to_owned(),
         kind: ProviderKind::Binance(crate::config::Exchange {
             rest_url: exchange.server.http(),
-            // Another host than that of REST, as the real ones are: each has its own limits.
+            // Another host than REST's, as real exchanges have: each host has its own limits.
             stream_url: exchange.server.ws().replace("127.0.0.1", "localhost"),
             symbol_map: [(symbol("BTC-USD"), symbol("BTC-USDT"))].into(),
             silence: Duration::from_secs(45),
@@ -37,7 +37,7 @@ fn mock() -> Provider {
     }
 }
 
-/// The feeder and the last things it said.
+/// The feeder and its last output.
 struct Feeder {
     quotes: Arc<Mutex<Vec<Quote>>>,
     sources: Arc<Mutex<Vec<SourceStatus>>>,
@@ -49,7 +49,7 @@ impl Feeder {
     fn start(providers: &[Provider]) -> Self {
         let symbol = Symbol::new("BTC-USD").unwrap();
         let plan = Plan {
-            price: PriceConfig {
+            price: PriceSection {
                 symbols: vec![symbol.clone()],
                 symbol,
                 providers: providers.iter().map(|provider| provider.name.clone()).collect(),
@@ -74,8 +74,8 @@ impl Feeder {
         let (q, s) = (quotes.clone(), sources.clone());
         let task =
             run(receiver, Clock::system(), Http::within(Duration::from_secs(2)), move |said| match said {
-                Said::Quote(quote) => q.lock().unwrap().push(quote),
-                Said::Sources(sources) => *s.lock().unwrap() = sources,
+                FromFeeder::Tick(quote) => q.lock().unwrap().push(quote),
+                FromFeeder::Sources(table) => *s.lock().unwrap() = serde_json::from_str(&table).unwrap(),
                 _ => {}
             });
         Self { quotes, sources, _plans: plans, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
@@ -104,7 +104,7 @@ async fn the_stream_gives_the_price_and_rest_is_not_asked() {
     let feeder = Feeder::start(&[binance(&exchange), mock()]);
     feeder.says("64000.10").await;
     assert!(eventually(|| exchange.streams() == 1).await);
-    // A busy machine may have been so slow with the stream that REST was asked before.
+    // On a busy machine the stream may have been so slow that REST was asked before.
     let before = asked(&exchange);
     exchange.set_price("64001.20");
     feeder.says("64001.20").await;
@@ -126,7 +126,7 @@ async fn rest_stands_in_while_the_stream_cannot_be_had() {
     assert!(eventually(|| exchange.streams() == 1).await);
     exchange.set_price("64001.20");
     feeder.says("64001.20").await;
-    // The stream is back: what was asked once more was asked before it ticked.
+    // The stream is back: the last REST request was sent before it ticked.
     let before = asked(&exchange);
     exchange.set_price("64002.30");
     feeder.says("64002.30").await;
@@ -185,10 +185,10 @@ async fn a_mock_serves_until_the_exchange_answers_for_the_first_time() {
     assert!(quotes.iter().skip_while(|quote| quote.mock).all(|quote| !quote.mock));
 }
 
-/// The exchanges beside Binance and any address: from the configuration to the price, over the stream and without.
+/// The other exchanges and `http_json`: from the configuration to the price, with the stream and without.
 #[tokio::test]
 async fn every_exchange_gives_its_price_over_either_leg() {
-    use crate::providers::standin::{Standin, says};
+    use crate::providers::tests::standin::{Standin, says};
     type Say = fn(&str, u64) -> String;
     type Kind = fn(crate::config::Exchange) -> ProviderKind;
     let exchanges: [(&str, Kind, Say, Say); 3] = [
@@ -224,7 +224,7 @@ async fn every_exchange_gives_its_price_over_either_leg() {
 
 #[tokio::test]
 async fn any_address_is_a_source() {
-    use crate::providers::standin::{Standin, says};
+    use crate::providers::tests::standin::{Standin, says};
     let server = Standin::always(Act::ok(says::some_json("64000.10", 1))).await.unwrap();
     let kind = ProviderKind::HttpJson {
         url: format!("{}/{{base}}", server.http()),
@@ -244,7 +244,7 @@ async fn any_address_is_a_source() {
 async fn what_is_used_of_a_limit_is_in_the_table() {
     let exchange = Exchange::start("BTCUSDT", "64000.10").await.unwrap();
     exchange.stream_does(Some(Act::answer(503, "busy")));
-    let body = crate::providers::standin::binance_ticker("BTCUSDT", "64000.10", 1).into_bytes();
+    let body = crate::providers::tests::standin::binance_ticker("BTCUSDT", "64000.10", 1).into_bytes();
     let headers = vec![("x-mbx-used-weight-1m", "120".to_owned())];
     exchange.rest_does(Some(Act::Answer { status: 200, headers, body }));
     let feeder = Feeder::start(&[binance(&exchange)]);

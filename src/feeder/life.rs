@@ -1,16 +1,17 @@
 //! The feeder as a process: the link to the master on one side, [`super::run`] on the other.
 
-use super::chronicle::{Ask, Chronicle};
+use super::candles::{CandleRequest, CandleService};
 use super::core::serve;
-use super::lines::{Lines, Marks};
-use super::{Clock, Plan, Said};
+use super::lines::{LineReaders, Marks};
+use super::{Clock, Plan};
 use crate::config::Config;
 use crate::log;
+use crate::os::loops::Loops;
 use crate::os::process::usage;
-use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION};
-use crate::protocol::link::{LinkReceiver, LinkSender};
-use crate::providers::{Http, Proxies, guard_programs};
-use crate::supervisor::attach;
+use crate::programs::guard_programs;
+use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION, send_beats};
+use crate::protocol::link::{LinkReceiver, LinkSender, attach};
+use crate::providers::{Http, Proxies};
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,9 +19,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-/// Questions that may wait; the workers ask few at a time, and more of them are answered with nothing.
+/// Requests that may wait; workers send few at a time, and further ones are answered with nothing.
 const ASKS: usize = 64;
-/// How long the last words may take.
+/// Time-out of the work at the end.
 const LAST: Duration = Duration::from_secs(2);
 
 /// Runs the feeder until the master ends it.
@@ -38,63 +39,56 @@ pub fn run() -> ExitCode {
 
 async fn live() -> io::Result<()> {
     let (sender, mut receiver, writer) = attach()?;
-    tokio::spawn(writer.run());
+    let mut loops = Loops::default();
+    loops.spawn("link", writer.run());
     let hello =
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let (questions, asks) = mpsc::channel(ASKS);
-    let mut desk = Desk { questions, sender: sender.clone(), marks: Marks::new() };
-    let Some((plan, config)) = desk.next_plan(&mut receiver).await? else { return Ok(()) };
-    let chronicle = Chronicle::open(&config, plan.made_up_only()).await;
+    let mut inbox = Inbox { questions, sender: sender.clone(), marks: Marks::new() };
+    let Some((plan, config)) = inbox.next_plan(&mut receiver).await? else { return Ok(()) };
+    let candles = CandleService::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
     guard_programs();
-    let mut lines = Lines::new(sender.clone());
-    lines.adopt(&config, &mut desk.marks);
+    let mut lines = LineReaders::new(sender.clone());
+    lines.adopt(&config, &mut inbox.marks);
     let (plans, watching) = watch::channel(Arc::new(plan));
     sender.send(&FromFeeder::Ready).map_err(io::Error::other)?;
-    tokio::spawn(beat(sender.clone()));
-    let out = move |said| {
-        let message = match said {
-            Said::Quote(quote) => FromFeeder::Tick(quote),
-            Said::Sources(table) => match serde_json::to_string(&table) {
-                Ok(json) => FromFeeder::Sources(json.into()),
-                Err(_) => return,
-            },
-            Said::Refused(refused) => FromFeeder::Refused(refused),
-            Said::Candles(candles) => FromFeeder::Candles(candles),
-            Said::Answer { to, request, text } => FromFeeder::Answer { to, request, text },
-        };
-        // A master that does not listen is dead or will kill us: a price that nobody hears is no loss.
-        let _ = sender.send(&message);
-    };
-    let feeding = serve(watching, (asks, chronicle), Clock::system(), Arc::new(http), out);
-    tokio::pin!(feeding);
-    loop {
-        tokio::select! {
-            () = &mut feeding => return Ok(()),
-            plan = desk.next_plan(&mut receiver) => match plan? {
-                Some((plan, config)) => {
-                    lines.adopt(&config, &mut desk.marks);
-                    let _ = plans.send(Arc::new(plan));
-                }
-                None => break,
-            },
+    loops.spawn("beat", beat(sender.clone()));
+    // A master that does not read is dead or will kill this process: the lost price does not matter.
+    let out = move |message| _ = sender.send(&message);
+    let feeding = serve(watching, (asks, candles), Clock::system(), Arc::new(http), out);
+    let hearing = async {
+        while let Some((plan, config)) = inbox.next_plan(&mut receiver).await? {
+            lines.adopt(&config, &mut inbox.marks);
+            let _ = plans.send(Arc::new(plan));
         }
-    }
+        io::Result::Ok(())
+    };
+    tokio::pin!(feeding);
+    let living = async {
+        tokio::select! {
+            () = &mut feeding => Ok(false),
+            heard = hearing => heard.map(|()| true),
+        }
+    };
+    let told = loops.during(living).await.map_err(|ended| io::Error::other(ended.to_string()))??;
     drop((plans, lines));
-    let _ = timeout(LAST, feeding).await;
+    if told {
+        let _ = timeout(LAST, feeding).await;
+    }
     Ok(())
 }
 
-/// Where the master's questions go, and how far it says that files have been read.
-struct Desk {
-    questions: mpsc::Sender<Ask>,
+/// What the master's messages lead to.
+struct Inbox {
+    questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,
     marks: Marks,
 }
 
-impl Desk {
-    /// The newest plan that has come, and the configuration that it is part of; `None`: end.
+impl Inbox {
+    /// The newest plan received, and its configuration; `None`: end.
     async fn next_plan(&mut self, receiver: &mut LinkReceiver) -> io::Result<Option<(Plan, Config)>> {
         loop {
             let Ok(mut batch) = receiver.receive().await else { return Ok(None) };
@@ -112,7 +106,7 @@ impl Desk {
                     }
                     ToFeeder::Resume { of, mark } => _ = self.marks.insert(of.to_owned(), mark),
                     ToFeeder::Ask { to, request, symbol, interval, limit } => {
-                        self.ask(Ask { to, request, symbol: symbol.into(), interval, limit });
+                        self.ask(CandleRequest { to, request, symbol: symbol.into(), interval, limit });
                     }
                 }
             }
@@ -122,22 +116,18 @@ impl Desk {
         }
     }
 
-    fn ask(&self, ask: Ask) {
+    fn ask(&self, ask: CandleRequest) {
         if let Err(error) = self.questions.try_send(ask) {
-            let Ask { to, request, .. } = error.into_inner();
+            let CandleRequest { to, request, .. } = error.into_inner();
             let _ = self.sender.send(&FromFeeder::Answer { to, request, text: None });
         }
     }
 }
 
 async fn beat(sender: LinkSender) {
-    let mut every = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        every.tick().await;
+    let beat = || {
         let usage = usage();
-        let counters = Counters { cpu_us: usage.cpu_us, rss: usage.rss, ..Counters::default() };
-        if sender.send(&FromFeeder::Beat(Box::new(counters))).is_err() {
-            return;
-        }
-    }
+        FromFeeder::Beat(Box::new(Counters { cpu_us: usage.cpu_us, rss: usage.rss, ..Counters::default() }))
+    };
+    send_beats(&sender, beat).await;
 }

@@ -1,34 +1,28 @@
-//! The feeder: the one process that talks to exchanges.
+//! The feeder: the only process that talks to exchanges.
 //!
 //! ```text
-//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ Said::Quote
-//!                                                              ├────▶ table ──────────▶ Said::Sources
-//!                                                              └────▶ chronicle ──────▶ Said::Candles, Answer
+//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
+//!                                                              ├────▶ table ──────────▶ FromFeeder::Sources
+//!                                                              └────▶ candles ────────▶ FromFeeder::Candles, Answer
 //!                                                                     history (pure), store (a thread, a file)
 //! files, programs ──▶ lines (for streams) ──▶ the link to the master
 //! ```
 //!
-//! Exchanges are asked once for the whole host: their limits are per address. What is published goes to the
-//! caller of [`run`], who owns the link to the master.
+//! Exchanges are asked once for the whole host, because their limits are per address. The caller of [`run`] gets what
+//! is published; it owns the link to the master.
 
 mod agreement;
-mod chronicle;
+mod candles;
 mod core;
-mod history;
-mod journal;
 mod life;
 mod lines;
-mod median;
 mod policy;
 mod recorder;
-mod sanity;
-mod series;
 mod source;
-mod store;
 mod table;
 
-pub use chronicle::Ask;
-pub use core::{Plan, Said, run};
+pub use candles::CandleRequest;
+pub use core::{Plan, run};
 pub use life::run as run_process;
 pub use table::{SourceState, SourceStatus};
 
@@ -43,11 +37,11 @@ pub struct Now {
     pub mono: Mono,
     /// For ages.
     pub boot: Boot,
-    /// For people.
+    /// For display.
     pub wall: Wall,
 }
 
-/// Where moments come from; another one in tests.
+/// The source of moments; tests use their own.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Now + Send + Sync>);
 
@@ -58,12 +52,12 @@ impl Clock {
         Self::new(|| Now { mono: clock::mono(), boot: clock::boot(), wall: clock::wall() })
     }
 
-    /// Any others.
+    /// A clock of another kind.
     pub fn new(read: impl Fn() -> Now + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// Reads them.
+    /// Reads the clocks.
     #[must_use]
     pub fn now(&self) -> Now {
         (self.0)()

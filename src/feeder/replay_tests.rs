@@ -1,12 +1,12 @@
-//! The feeder on a recording: everything that it says, exactly.
+//! The feeder on a recording: its exact output.
 
 use super::super::Clock;
 use super::*;
 use crate::config::{OnStale, ProviderKind};
-use crate::model::Price;
+use crate::model::{Price, Quote};
 use crate::providers::Proxies;
-use crate::providers::standin::eventually;
-use crate::providers::standin::exchange::Exchange;
+use crate::providers::tests::standin::eventually;
+use crate::providers::tests::standin::exchange::Exchange;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -23,7 +23,7 @@ fn tether() -> BTreeMap<Symbol, Symbol> {
 fn plan(provider: Provider, record: Option<&Path>) -> Arc<Plan> {
     let seconds = Duration::from_secs;
     Arc::new(Plan {
-        price: PriceConfig {
+        price: PriceSection {
             symbols: vec![symbol()],
             symbol: symbol(),
             providers: vec![provider.name.clone()],
@@ -49,19 +49,19 @@ fn start(plan: Arc<Plan>, clock: Clock) -> (Told, watch::Sender<Arc<Plan>>, Abor
     let (told, (plans, receiver)) = (Told::default(), watch::channel(plan));
     let ears = told.clone();
     let task = run(receiver, clock, Arc::new(Http::new(Proxies::Ignored)), move |said| {
-        if let Said::Quote(quote) = said {
+        if let FromFeeder::Tick(quote) = said {
             ears.lock().unwrap().push(quote);
         }
     });
     (told, plans, AbortOnDropHandle::new(tokio::spawn(task)))
 }
 
-/// A price without what is of this run.
+/// A price without the fields that differ between runs.
 fn compared(quote: &Quote) -> (Price, Option<Price>, Option<Price>, Option<crate::model::Wall>, String) {
     (quote.price, quote.bid, quote.ask, quote.time, quote.pair.to_string())
 }
 
-/// Everything that a replay of this file publishes within a virtual hour.
+/// All that a replay of this file publishes within a virtual hour.
 async fn played(file: &Path, speed: f64) -> Vec<Quote> {
     let kind = ProviderKind::Replay {
         file: file.to_owned(),
@@ -77,7 +77,7 @@ async fn played(file: &Path, speed: f64) -> Vec<Quote> {
     quotes.clone()
 }
 
-/// What a feeder publishes of a stand-in for so many prices, while it records.
+/// Publishes a stand-in's prices while recording them; returns the published ones.
 async fn recorded(file: &Path) -> Vec<Quote> {
     let exchange = Exchange::start("BTCUSDT", "64000.00").await.unwrap();
     let kind = ProviderKind::Binance(crate::config::Exchange {
@@ -96,7 +96,7 @@ async fn recorded(file: &Path) -> Vec<Quote> {
         let is_out = || told.lock().unwrap().last().is_some_and(|quote| quote.price.to_string() == price);
         assert!(eventually(is_out).await, "{price}");
     }
-    // The end of the feeder, which writes what waits.
+    // The end of the feeder writes what waits.
     drop(plans);
     let _ = task.await;
     let quotes = told.lock().unwrap();
@@ -115,7 +115,7 @@ fn what_was_published_is_published_again_exactly() {
         let again = runtime(true).block_on(played(&file, speed));
         let (first, again): (Vec<_>, Vec<_>) =
             (first.iter().map(compared).collect(), again.iter().map(compared).collect());
-        // What came after the last look is in the recording, too.
+        // The recording also has what came after the last look.
         assert!(again.len() >= first.len() && first.len() >= 10, "{} of {}", again.len(), first.len());
         assert_eq!(again[..first.len()], first, "speed {speed}");
     }

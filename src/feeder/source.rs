@@ -1,9 +1,9 @@
-//! The supervisor of one source: session, fault, pause, next session, for ever. It never gives up.
+//! Supervises one source: session, fault, pause, next session, for ever.
 
-use super::recorder::{Take, Tape};
+use super::recorder::{SessionRecorder, SourceRecorder};
 use super::{Clock, Now};
 use crate::model::{Backoff, Symbol};
-use crate::providers::{Budget, Fault, Leg, PriceProvider, Sieve, Sink, Tick};
+use crate::providers::{Budget, Fault, Leg, PriceProvider, Sink, Tick, TickFilter};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,57 +13,57 @@ use tokio_util::task::AbortOnDropHandle;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// After a refusal: nothing changes by asking again, but a ban or a mistake over there may end.
+/// Pause after a refusal: asking again changes nothing, but a ban or a mistake of the source may end.
 const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
-/// A session that gave a price and lasted so long starts the back-off anew. One that ticks once and breaks does
+/// A session with a price that lasted this long starts the back-off anew. A session that ticks once and breaks does
 /// not: Binance allows 300 connections in five minutes.
 const STABLE: Duration = Duration::from_secs(5);
-/// The second leg stands in when the first gave nothing for so long; at the beginning it is less patient.
+/// The second leg stands in if the first gave nothing for this time; at the beginning it waits less.
 const QUIET: Duration = Duration::from_secs(3);
 const QUIET_AT_FIRST: Duration = Duration::from_secs(1);
-/// The second leg does not begin more often than this.
+/// Pause between two sessions of the second leg.
 const STAND_IN_PAUSE: Duration = Duration::from_secs(1);
 
-/// What happened at a source.
+/// An event of a source.
 #[derive(Clone, Debug)]
 pub(super) struct Note {
-    /// Which source.
+    /// The source.
     pub source: u32,
-    /// Which of its legs.
+    /// The leg.
     pub leg: usize,
-    /// What.
+    /// The event.
     pub what: What,
 }
 
-/// See [`Note`].
+/// What happened, see [`Note`].
 #[derive(Clone, Debug)]
 pub(super) enum What {
     /// A session began.
     Began,
     /// A price was read at that moment.
     Tick(Tick, Now),
-    /// A price that is not newer than the one before in this session.
+    /// A price that is not newer than the previous one of this session.
     Repeated,
-    /// Something unreadable came, or a price of what nobody asked for.
+    /// Something unreadable, or a price that was not requested.
     Bad(String),
-    /// How much of the source's limit is used.
+    /// The used part of the source's limit.
     Budget(Budget),
     /// The session ended.
     Ended(Fault),
-    /// The leg stands by: the first one gives prices.
+    /// The leg stands by because the first one gives prices.
     StandBy,
 }
 
-/// What the first leg does, for the second one.
+/// The state of the first leg, for the second one.
 #[derive(Clone, Debug)]
-struct Pulse {
+struct LegActivity {
     ticks: u64,
     down: bool,
-    /// Whether each symbol that is asked for has had a price here, and when the last one came, else when all began.
+    /// For each symbol: whether it has had a price here, and when the last one came, or when the leg started.
     last: BTreeMap<Symbol, (bool, Instant)>,
 }
 
-impl Pulse {
+impl LegActivity {
     fn new(pairs: &Pairs) -> Self {
         let now = Instant::now();
         Self {
@@ -80,7 +80,7 @@ impl Pulse {
         }
     }
 
-    /// When the first of the symbols has been without a price for too long.
+    /// When the first symbol will have been without a price for too long.
     fn quiet_at(&self) -> Instant {
         let patience = |ticked| if ticked { QUIET } else { QUIET_AT_FIRST };
         self.last.values().map(|(ticked, at)| *at + patience(*ticked)).min().unwrap_or_else(Instant::now)
@@ -90,61 +90,62 @@ impl Pulse {
         self.down || self.quiet_at() <= Instant::now()
     }
 
-    /// Whether this symbol needs nobody who stands in.
+    /// Whether this symbol needs no stand-in.
     fn lively(&self, symbol: &Symbol) -> bool {
         let last = self.last.get(symbol).filter(|(ticked, _)| *ticked && !self.down);
         last.is_some_and(|(_, at)| at.elapsed() < QUIET)
     }
 }
 
-/// What a source may give: symbols with the pairs that stand for them. Whatever else it says is no price here, so
-/// that none is ever served under another's name.
+/// The symbols that a source may price, each with the pair that stands for it. Any other price is rejected, so that
+/// none is ever served under another name.
 pub(super) type Pairs = BTreeMap<Symbol, Symbol>;
 
-/// Runs a source until it is dropped. With a `tape` all that comes from it is recorded.
+/// Runs a source until it is dropped. With a `recorder` all its messages are recorded.
 pub(super) async fn supervise(
     id: u32,
     legs: Vec<Leg>,
     pairs: Pairs,
     clock: Clock,
     notes: broadcast::Sender<Note>,
-    tape: Option<Tape>,
+    recorder: Option<SourceRecorder>,
 ) {
     let pairs = Arc::new(pairs);
     let mut legs = legs.into_iter().enumerate().map(|(leg, way)| {
-        let post = Post { source: id, leg, pairs: pairs.clone(), notes: notes.clone(), clock: clock.clone() };
-        Running::new(way, post, tape.clone())
+        let sender =
+            NoteSender { source: id, leg, pairs: pairs.clone(), notes: notes.clone(), clock: clock.clone() };
+        RunningLeg::new(way, sender, recorder.clone())
     });
     let (Some(mut first), second) = (legs.next(), legs.next()) else { return };
     match second {
         None => first.go_on().await,
         Some(second) => {
-            let pulse = first.pulse.subscribe();
-            let second = Running { first: Some(pulse.clone()), ..second };
-            tokio::join!(first.go_on(), stand_in(second, pulse));
+            let activity = first.activity.subscribe();
+            let second = RunningLeg { first: Some(activity.clone()), ..second };
+            tokio::join!(first.go_on(), stand_in(second, activity));
         }
     }
 }
 
 /// Runs the second leg while the first gives no price of some symbol.
-async fn stand_in(mut leg: Running, mut first: watch::Receiver<Pulse>) {
+async fn stand_in(mut leg: RunningLeg, mut first: watch::Receiver<LegActivity>) {
     loop {
         quiet(&mut first).await;
         tokio::select! {
             () = leg.go_on() => return,
-            ticked = first.wait_for(|pulse| !pulse.quiet()) => if ticked.is_err() { return },
+            ticked = first.wait_for(|activity| !activity.quiet()) => if ticked.is_err() { return },
         }
         leg.not_before = leg.not_before.max(Instant::now() + STAND_IN_PAUSE);
-        leg.post.send(What::StandBy);
+        leg.sender.send(What::StandBy);
     }
 }
 
 /// Returns when the first leg is down or has been quiet for too long.
-async fn quiet(first: &mut watch::Receiver<Pulse>) {
+async fn quiet(first: &mut watch::Receiver<LegActivity>) {
     loop {
         let (quiet, until) = {
-            let pulse = first.borrow_and_update();
-            (pulse.quiet(), pulse.quiet_at())
+            let activity = first.borrow_and_update();
+            (activity.quiet(), activity.quiet_at())
         };
         if quiet || !matches!(timeout_at(until, first.changed()).await, Ok(Ok(()))) {
             return;
@@ -152,64 +153,64 @@ async fn quiet(first: &mut watch::Receiver<Pulse>) {
     }
 }
 
-/// One leg and what must outlive its sessions.
-struct Running {
+/// One leg, with what must outlive its sessions.
+struct RunningLeg {
     leg: Leg,
     provider: Option<Box<dyn PriceProvider>>,
     backoff: Backoff,
     not_before: Instant,
-    pulse: watch::Sender<Pulse>,
-    /// Whom it stands in for.
-    first: Option<watch::Receiver<Pulse>>,
-    post: Post,
-    tape: Option<Tape>,
+    activity: watch::Sender<LegActivity>,
+    /// The first leg, if this one stands in for it.
+    first: Option<watch::Receiver<LegActivity>>,
+    sender: NoteSender,
+    recorder: Option<SourceRecorder>,
 }
 
-impl Running {
-    fn new(leg: Leg, post: Post, tape: Option<Tape>) -> Self {
+impl RunningLeg {
+    fn new(leg: Leg, sender: NoteSender, recorder: Option<SourceRecorder>) -> Self {
         Self {
             leg,
             provider: None,
             backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
             not_before: Instant::now(),
-            pulse: watch::Sender::new(Pulse::new(&post.pairs)),
+            activity: watch::Sender::new(LegActivity::new(&sender.pairs)),
             first: None,
-            post,
-            tape,
+            sender,
+            recorder,
         }
     }
 
-    /// Session after session. When it is dropped, the pause that was to be kept is still known.
+    /// Runs session after session. If this is dropped and called again, it still keeps the pause.
     async fn go_on(&mut self) {
         loop {
             sleep_until(self.not_before).await;
-            let (begin, before) = (Instant::now(), self.pulse.borrow().ticks);
-            self.post.send(What::Began);
+            let (begin, before) = (Instant::now(), self.activity.borrow().ticks);
+            self.sender.send(What::Began);
             let fault = self.session().await;
-            let good = self.pulse.borrow().ticks > before && begin.elapsed() >= STABLE;
+            let good = self.activity.borrow().ticks > before && begin.elapsed() >= STABLE;
             let pause = pause(&fault, good, &mut self.backoff);
             self.not_before = Instant::now() + pause;
-            self.pulse.send_modify(|pulse| pulse.down = true);
-            tracing::debug!(source = self.post.source, leg = self.leg.word, %fault, ?pause, "session ended");
-            self.post.send(What::Ended(fault));
+            self.activity.send_modify(|activity| activity.down = true);
+            tracing::debug!(source = self.sender.source, leg = self.leg.word, %fault, ?pause, "session ended");
+            self.sender.send(What::Ended(fault));
         }
     }
 
-    /// One session, in a task of its own: a panic there ends the session and nothing else.
+    /// Runs one session in a task of its own: a panic ends only the session.
     async fn session(&mut self) -> Fault {
         let made = self.provider.take().map_or_else(|| self.leg.make(), Ok);
         let mut provider = match made {
             Ok(provider) => provider,
             Err(fault) => return fault,
         };
-        let take = self.tape.as_ref().map(|tape| tape.session(self.leg.word));
-        let sieve = Sieve::default();
-        let (post, pulse, first) = (self.post.clone(), self.pulse.clone(), self.first.clone());
-        let mut ear = Ear { post, pulse, first, sieve, take };
+        let recorder = self.recorder.as_ref().map(|recorder| recorder.session(self.leg.word));
+        let filter = TickFilter::default();
+        let (sender, activity, first) = (self.sender.clone(), self.activity.clone(), self.first.clone());
+        let mut sink = SessionSink { sender, activity, first, filter, recorder };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let fault = provider.session(&mut ear).await;
-            if let Some(take) = &mut ear.take {
-                take.end(&fault);
+            let fault = provider.session(&mut sink).await;
+            if let Some(recorder) = &mut sink.recorder {
+                recorder.end(&fault);
             }
             (provider, fault)
         }));
@@ -223,7 +224,7 @@ impl Running {
     }
 }
 
-/// How long until the next session.
+/// The pause before the next session.
 fn pause(fault: &Fault, good: bool, backoff: &mut Backoff) -> Duration {
     if good {
         backoff.reset();
@@ -237,9 +238,9 @@ fn pause(fault: &Fault, good: bool, backoff: &mut Backoff) -> Duration {
     }
 }
 
-/// The way of notes to the core. A full queue loses its oldest: what is newest matters, and nobody may wait.
+/// Sends notes to the core. A full queue loses its oldest: the newest matter, and senders must not wait.
 #[derive(Clone)]
-struct Post {
+struct NoteSender {
     source: u32,
     leg: usize,
     pairs: Arc<Pairs>,
@@ -247,27 +248,27 @@ struct Post {
     clock: Clock,
 }
 
-impl Post {
+impl NoteSender {
     fn send(&self, what: What) {
         // Without a receiver the process is about to end.
         let _ = self.notes.send(Note { source: self.source, leg: self.leg, what });
     }
 }
 
-/// Listens to one session.
-struct Ear {
-    post: Post,
-    pulse: watch::Sender<Pulse>,
-    first: Option<watch::Receiver<Pulse>>,
-    sieve: Sieve,
-    take: Option<Take>,
+/// Takes what one session reads.
+struct SessionSink {
+    sender: NoteSender,
+    activity: watch::Sender<LegActivity>,
+    first: Option<watch::Receiver<LegActivity>>,
+    filter: TickFilter,
+    recorder: Option<SessionRecorder>,
 }
 
-impl Ear {
-    /// Why a price is not one of those that were asked for.
+impl SessionSink {
+    /// Why a price was not requested.
     fn stranger(&self, tick: &Tick) -> Option<String> {
         let Tick { symbol, pair, .. } = tick;
-        match self.post.pairs.get(symbol) {
+        match self.sender.pairs.get(symbol) {
             Some(asked) if asked == pair => None,
             Some(asked) => {
                 Some(format!("a price of {pair} for {symbol}, where {asked} is meant: see symbol_map"))
@@ -277,41 +278,41 @@ impl Ear {
     }
 }
 
-impl Sink for Ear {
+impl Sink for SessionSink {
     fn tick(&mut self, tick: Tick) {
-        let now = self.post.clock.now();
+        let now = self.sender.clock.now();
         if let Some(why) = self.stranger(&tick) {
-            return self.post.send(What::Bad(why));
+            return self.sender.send(What::Bad(why));
         }
-        // Of what the first leg tells, the second would only tell older prices.
+        // While the first leg gives prices of a symbol, the second one would only give older ones.
         if self.first.as_ref().is_some_and(|first| first.borrow().lively(&tick.symbol)) {
-            return self.post.send(What::Repeated);
+            return self.sender.send(What::Repeated);
         }
-        let Some(tick) = self.sieve.take(tick, now.mono) else {
-            return self.post.send(What::Repeated);
+        let Some(tick) = self.filter.take(tick, now.mono) else {
+            return self.sender.send(What::Repeated);
         };
-        self.pulse.send_modify(|pulse| pulse.tick(&tick.symbol));
-        self.post.send(What::Tick(tick, now));
+        self.activity.send_modify(|activity| activity.tick(&tick.symbol));
+        self.sender.send(What::Tick(tick, now));
     }
 
     fn bad(&mut self, why: String) {
-        self.post.send(What::Bad(why));
+        self.sender.send(What::Bad(why));
     }
 
     fn raw(&mut self, bytes: &[u8]) {
-        if let Some(take) = &self.take {
-            take.raw(None, bytes);
+        if let Some(recorder) = &self.recorder {
+            recorder.raw(None, bytes);
         }
     }
 
     fn answer(&mut self, status: u16, body: &[u8]) {
-        if let Some(take) = &self.take {
-            take.raw(Some(status), body);
+        if let Some(recorder) = &self.recorder {
+            recorder.raw(Some(status), body);
         }
     }
 
     fn budget(&mut self, budget: Budget) {
-        self.post.send(What::Budget(budget));
+        self.sender.send(What::Budget(budget));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The supervisor with puppets, under virtual time.
+//! The supervisor with scripted providers, under virtual time.
 
 use super::*;
 use crate::model::{Price, Symbol};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::time::sleep;
 
-/// What a puppet does, one after the other over its sessions.
+/// What a scripted provider does, in order, over all its sessions.
 #[derive(Clone, Debug)]
 enum Do {
     Tick(u64),
@@ -23,7 +23,7 @@ type Script = Arc<Mutex<std::collections::VecDeque<Do>>>;
 
 struct Puppet {
     script: Script,
-    /// Counts the puppets there are.
+    /// Counts the living providers.
     _alive: Arc<()>,
 }
 
@@ -54,7 +54,7 @@ fn tick(seq: u64) -> Tick {
     Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time: None, seq: Some(seq) }
 }
 
-/// A leg of puppets; the counter says how many have been made.
+/// A leg of scripted providers; the counter tells how many have been made.
 fn leg(word: &'static str, script: Vec<Do>, alive: &Arc<()>) -> (Leg, Arc<AtomicUsize>) {
     let (script, made): (Script, _) = (Arc::new(Mutex::new(script.into())), Arc::new(AtomicUsize::new(0)));
     let (count, alive) = (made.clone(), alive.clone());
@@ -65,7 +65,7 @@ fn leg(word: &'static str, script: Vec<Do>, alive: &Arc<()>) -> (Leg, Arc<Atomic
     (leg, made)
 }
 
-/// Runs a source for so long and tells what it noted, with the milliseconds.
+/// Runs a source for some time and returns its notes, with milliseconds.
 async fn watch(legs: Vec<Leg>, seconds: u64) -> Vec<(u64, usize, What)> {
     watch_pairs(legs, &[("BTC-USD", "BTC-USD")], seconds).await
 }
@@ -196,7 +196,7 @@ async fn the_second_leg_stands_in_while_the_first_gives_nothing() {
     let (first, _) = leg("stream", first, &alive);
     let (second, made) = leg("rest", second, &alive);
     let notes = watch(vec![first, second], 60).await;
-    // At the beginning after a second; then when there was nothing for three.
+    // At the beginning after a second; later after three seconds without a price.
     let second = ticks(&notes, 1);
     let expected: &[_] = &[1_000, 2_000, 14_500, 15_500, 16_500, 17_500, 18_500, 19_500, 20_500, 24_500];
     let near = second.iter().zip(expected).all(|(at, wanted)| at.abs_diff(*wanted) < 50);
@@ -243,7 +243,7 @@ async fn a_source_that_is_dropped_leaves_nothing_behind() {
     let alive = Arc::new(());
     let (leg, _) = leg("x", vec![Do::Tick(1), Do::Stay], &alive);
     watch(vec![leg], 5).await;
-    // Its task is ended when the runtime comes to it.
+    // The runtime ends the task a moment later.
     sleep(Duration::from_millis(1)).await;
     assert_eq!(Arc::strong_count(&alive), 1);
 }

@@ -1,77 +1,63 @@
-//! What is known of each source, for statistics and the log.
+//! The state of each source, for statistics and the log.
 
 use super::policy::Part;
 use super::source::What;
-use crate::model::{Boot, Mono, Price, SourceVerdict, Symbol};
+use crate::model::{Boot, Mono, Price, SourceVerdict, Symbol, words};
 use crate::providers::{Budget, Fault};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a source does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceState {
-    /// It lacks what it needs (a key) and is never asked.
-    Off,
-    /// No price yet.
-    #[default]
-    Connecting,
-    /// It gives prices.
-    Live,
-    /// Its session ended with a fault; it is tried again.
-    Down,
-    /// It told us to wait.
-    Waiting,
-    /// It will not have us; tried again in an hour.
-    Refused,
-}
-
-impl SourceState {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Connecting => "connecting",
-            Self::Live => "live",
-            Self::Down => "down",
-            Self::Waiting => "waiting",
-            Self::Refused => "refused",
-        }
+words! {
+    /// The state of a source.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum SourceState {
+        /// Lacks something it needs (a key) and is never asked.
+        Off = "off",
+        /// Has given no price yet.
+        #[default]
+        Connecting = "connecting",
+        /// Gives prices.
+        Live = "live",
+        /// Its session ended with a fault; it is tried again.
+        Down = "down",
+        /// Told us to wait.
+        Waiting = "waiting",
+        /// Refused us; tried again in an hour.
+        Refused = "refused",
     }
 }
 
 /// One source, in the order of `price.providers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
-    /// Its name in the configuration.
+    /// The name in the configuration.
     pub name: Arc<str>,
-    /// What it does.
+    /// What the source does.
     pub state: SourceState,
     /// Whether its prices are made up.
     pub mock: bool,
-    /// Whether the default symbol's price is from it, alone or with others.
+    /// Whether the default symbol's price is made of it, alone or with others.
     pub serving: bool,
-    /// Median: what became of its price of the default symbol.
+    /// Median: the verdict on its price of the default symbol.
     pub verdict: Option<SourceVerdict>,
-    /// What its last price quotes.
+    /// The pair of its last price.
     pub pair: Option<Symbol>,
-    /// Its last price; of the default symbol where it has one.
+    /// Its last price; of the default symbol if it has one.
     pub price: Option<Price>,
-    /// When that was read: the age is counted from there by whoever shows it.
+    /// When that price was read: readers count the age from there.
     pub received: Option<Boot>,
-    /// How far the feed was behind then, in milliseconds: counts into the age.
+    /// How far the feed was behind then, in milliseconds: part of the age.
     pub lag_ms: u64,
-    /// The last thing that went wrong; stays when all is well again.
+    /// The last error; stays after recovery.
     pub error: Option<String>,
     /// Prices so far.
     pub ticks: u64,
-    /// Messages that could not be read, and prices that were held or came twice.
+    /// Unreadable messages, and prices that were held or repeated.
     pub rejected: u64,
     /// Sessions that ended.
     pub reconnects: u64,
-    /// How much of its limit is used, where it tells.
+    /// The used part of its limit, if it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
 }
@@ -80,13 +66,13 @@ pub struct SourceStatus {
 #[derive(Debug)]
 pub(super) struct Row {
     pub status: SourceStatus,
-    /// Words of the legs; `None` for one that stands by.
+    /// The legs' words and states; `None` for a leg that stands by.
     legs: Vec<(&'static str, Option<SourceState>)>,
     ticked: Option<Mono>,
 }
 
 impl Row {
-    /// A source that has not begun; `Err` says why it is off.
+    /// A source that has not started; `Err` says why it is off.
     pub(super) fn new(name: &str, mock: bool, legs: Result<Vec<&'static str>, String>) -> Self {
         let (legs, error) = match legs {
             Ok(words) => (words, None),
@@ -115,7 +101,7 @@ impl Row {
         }
     }
 
-    /// Takes a note in; says whether the state is another one now.
+    /// Takes a note; returns whether the state has changed.
     pub(super) fn note(&mut self, leg: usize, what: &What) -> bool {
         let status = &mut self.status;
         let Some((word, state)) = self.legs.get_mut(leg) else { return false };
@@ -162,12 +148,13 @@ impl Row {
         status
     }
 
-    /// When a source that gives prices counts as down unless it gives another one: a session may go on without.
+    /// When a source that gives prices counts as down unless it gives another one: its session may go on without
+    /// prices.
     pub(super) fn silent_at(&self, no_tick: Duration) -> Option<Mono> {
         self.ticked.filter(|_| self.status.state == SourceState::Live).map(|at| at.after(no_tick))
     }
 
-    /// It gave no price for its time; says whether the state is another one now.
+    /// Marks a source without prices as down; returns whether the state has changed.
     pub(super) fn silent(&mut self, no_tick: Duration) -> bool {
         for (_, state) in &mut self.legs {
             *state = state.map(|state| if state == SourceState::Live { SourceState::Down } else { state });
@@ -181,14 +168,14 @@ impl Row {
         std::mem::replace(&mut self.status.state, state) != state
     }
 
-    /// Whether every leg has been told not to come back soon.
+    /// Whether all legs were told not to come back soon.
     pub(super) fn out(&self) -> bool {
         let out =
             |state: &Option<SourceState>| matches!(state, Some(SourceState::Waiting | SourceState::Refused));
         self.legs.iter().all(|(_, state)| out(state))
     }
 
-    /// Whether a leg other than that one gives prices.
+    /// Whether another leg gives prices.
     pub(super) fn live_elsewhere(&self, leg: usize) -> bool {
         self.legs
             .iter()
@@ -196,7 +183,7 @@ impl Row {
             .any(|(other, (_, state))| other != leg && *state == Some(SourceState::Live))
     }
 
-    /// A source is as well as its best leg.
+    /// The state of the best leg.
     fn best(&self) -> SourceState {
         use SourceState::{Connecting, Down, Live, Off, Refused, Waiting};
         let of_legs = |state: &SourceState| self.legs.iter().any(|(_, leg)| *leg == Some(*state));
@@ -235,7 +222,7 @@ mod tests {
     #[test]
     fn a_source_is_as_well_as_its_best_leg() {
         let mut row = Row::new("binance", false, Ok(vec!["stream", "rest"]));
-        // What happens at which leg; the state after it, whether it is out, whether the other leg must count.
+        // Leg and event; the state after it, whether the source is out.
         let story = [
             (0, What::Began, Connecting, false),
             (0, ended(Fault::Retry), Down, false),

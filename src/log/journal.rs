@@ -1,8 +1,8 @@
-//! Lines for the journal in its own protocol: a text for people in `MESSAGE`, every field beside it under its own name
-//! in capitals (`journalctl EVENT=child-died`), and who says it (`ROLE`, `WORKER`).
+//! Writes lines in the journal's own protocol: a readable text in `MESSAGE`, each field beside it under its own name in
+//! capitals (`journalctl EVENT=child-died`), and the sender (`ROLE`, `WORKER`).
 //!
-//! Neither a journal that stands still nor a line that comes a thousand times may harm the daemon: a line that cannot
-//! be sent at once is left out, and so is one of a kind that has come too often; the next one says how many.
+//! Neither a hung journal nor a line repeated a thousand times may harm the daemon: a line that cannot be sent at once
+//! is dropped, and so is a line of a kind that came too often; the next line says how many were dropped.
 
 use crate::model::{Gcra, Rate};
 use crate::os::clock;
@@ -19,27 +19,27 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Where journald listens. systemd holds it: it outlives a restart of journald.
+/// The socket of journald. systemd holds it: it outlives a restart of journald.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// So many lines of one kind (one place in the code) at once, and so many a minute in the long run. A rolling
+/// Lines of one kind (one place in the code) that may be sent at once, and per minute in the long run. A rolling
 /// replacement of 256 workers fits.
 const BURST: u32 = 300;
 const RATE: Rate = Rate { count: 300, per: Duration::from_secs(60) };
-/// A longer value is cut; the whole line must fit into one datagram.
+/// Longest value in bytes; the rest is cut. The whole line must fit into one datagram.
 const LONGEST: usize = 8 << 10;
 
-/// The layer.
+/// The tracing layer.
 pub(super) struct Journal {
     socket: UnixDatagram,
     path: PathBuf,
-    /// Who speaks, in the journal's form.
+    /// The sender's fields in the journal's form.
     identity: String,
-    /// In a worker's process its slot.
+    /// The slot, in a worker process.
     worker: Option<String>,
     kinds: Mutex<HashMap<Identifier, Kind>>,
 }
 
-/// How often one kind of line came lately.
+/// How often lines of one kind came lately.
 #[derive(Default)]
 struct Kind {
     bucket: Gcra,
@@ -53,7 +53,7 @@ impl Journal {
     }
 
     fn at(path: &Path, role: &str) -> io::Result<Self> {
-        // Says whether there is a journal.
+        // Fails if there is no journal.
         std::fs::metadata(path)?;
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
@@ -70,7 +70,7 @@ impl Journal {
         })
     }
 
-    /// Whether this line goes out, and how many like it did not.
+    /// Returns whether this line is sent, with the number of dropped lines of its kind.
     fn admit(&self, kind: Identifier) -> Option<u64> {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = kinds.entry(kind).or_default();
@@ -118,7 +118,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// What an event says.
+/// The text and the fields of one event.
 #[derive(Default)]
 struct Line {
     message: String,
@@ -143,7 +143,7 @@ impl Line {
         }
     }
 
-    /// `child-died worker=1 pid=4711 how=SIGKILL`, and the fields.
+    /// Writes `child-died worker=1 pid=4711 how=SIGKILL` and the fields.
     fn finish(self, bytes: &mut Vec<u8>, left_out: u64) {
         let mut text = self.event.clone();
         if !self.message.is_empty() {
@@ -177,13 +177,13 @@ impl Visit for Line {
     }
 }
 
-/// A name as the journal allows it: capitals, digits and `_`, a letter first, 64 at most.
+/// Converts a name to what the journal allows: capitals, digits and `_`, a letter first, at most 64.
 fn key(name: &str) -> String {
     let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     name.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).chars().map(fit).take(64).collect()
 }
 
-/// A field; with its length in front where the value has more than one line.
+/// Writes a field; its length comes first if the value has several lines.
 fn put(bytes: &mut Vec<u8>, name: &str, value: &str) {
     if name.is_empty() {
         return;
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
     use tracing_subscriber::layer::SubscriberExt;
 
-    /// What comes out at the journal's end while `say` runs.
+    /// Returns what the journal receives while `say` runs.
     fn heard(role: &str, say: impl FnOnce()) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
@@ -255,7 +255,7 @@ mod tests {
     fn a_kind_of_line_that_floods_is_limited_and_the_others_are_not() {
         let lines = heard("master", || {
             for n in 0..10 * BURST {
-                // Room for all would need a larger queue than the kernel gives: what is not read is lost, too.
+                // The kernel's queue is smaller than all the lines: unread lines are lost, too.
                 tracing::info!(event = "often", n);
             }
             tracing::info!(event = "once");
@@ -271,7 +271,7 @@ mod tests {
         let journal = Journal::at(&path, "master").unwrap();
         let say = |n: u32| tracing::info!(event = "still", n);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), || {
-            // More than the kernel's queue of datagrams takes (net.unix.max_dgram_qlen), or the burst.
+            // More than the kernel's datagram queue takes (net.unix.max_dgram_qlen), or than the burst allows.
             (0..2 * BURST).for_each(say);
         });
         let mut buffer = [0; 4096];

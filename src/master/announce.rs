@@ -3,7 +3,7 @@
 use super::core::Master;
 use crate::model::{Mono, Wall};
 use crate::os::{clock, process};
-use crate::protocol::client;
+use crate::protocol::client::{self, ServerType};
 use crate::protocol::cluster::{BROADCAST, Endpoint, NO_RECEIPT};
 use crate::ws::frame;
 
@@ -13,7 +13,7 @@ impl Master {
         let (total, time) = (self.directory.totals().on(Endpoint::Broadcast), clock::wall());
         let news: Vec<_> = self.directory.moves.due(now).collect();
         for news in news {
-            let kind = if news.came { "client_connected" } else { "client_disconnected" };
+            let kind = if news.came { ServerType::ClientConnected } else { ServerType::ClientDisconnected };
             self.broadcast(&client::moved(kind, news.count, &news.clients, total, time), total, now);
         }
         if self.next_heartbeat() <= now {

@@ -1,13 +1,14 @@
 //! The master's side of its children: links, what they say, what they are told.
 
 use super::core::Master;
+use super::directory;
 use super::router::{Lost, Order, Publication, Sink};
 use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, NO_RECEIPT, Outcome, Question, Slot, ToFeeder, ToMaster, ToWorker,
-    VERSION,
+    Answer, Beat, FromFeeder, Generation, NO_RECEIPT, Outcome, Question, Role, Slot, ToFeeder, ToMaster,
+    ToWorker, VERSION,
 };
 use crate::protocol::link::{Batch, LinkError, LinkSender};
 use foldhash::fast::RandomState;
@@ -21,7 +22,7 @@ const DRIFT: u8 = 2;
 /// One process and its link.
 #[derive(Debug)]
 pub(super) struct Child {
-    pub(super) slot: Slot,
+    pub(super) role: Role,
     pub(super) link: LinkSender,
     pub(super) pid: u32,
     pub(super) ready: bool,
@@ -31,12 +32,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn new(slot: Slot, link: LinkSender, pid: u32) -> Self {
-        Self { slot, link, pid, ready: false, beat: Beat::default(), beat_at: None, drift: 0 }
-    }
-
-    pub(super) fn is_worker(&self) -> bool {
-        self.slot != 0
+    pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
+        Self { role, link, pid, ready: false, beat: Beat::default(), beat_at: None, drift: 0 }
     }
 }
 
@@ -63,7 +60,7 @@ impl Children {
 
     /// Says something to all workers.
     pub(super) fn tell_workers(&self, message: &ToWorker<'_>) {
-        for child in self.0.values().filter(|child| child.is_worker()) {
+        for child in self.0.values().filter(|child| child.role.worker().is_some()) {
             // One that cannot hear is about to be found dead.
             let _ = child.link.send(message);
         }
@@ -71,15 +68,18 @@ impl Children {
 
     /// Says something to the feeder that is at work.
     fn ask_feeder(&self, message: &ToFeeder<'_>) -> Result<(), Lost> {
-        let feeder = self.0.values().find(|child| !child.is_worker() && child.ready).ok_or(Lost::Gone)?;
+        let feeder =
+            self.0.values().find(|child| child.role == Role::Feeder && child.ready).ok_or(Lost::Gone)?;
         feeder.link.send(message).map_err(|_| Lost::Full)
     }
 
     /// Somebody has moved the log file away: all processes open it anew.
     pub(super) fn reopen_logs(&self) {
-        self.tell_workers(&ToWorker::ReopenLog);
-        for child in self.0.values().filter(|child| !child.is_worker()) {
-            let _ = child.link.send(&ToFeeder::ReopenLog);
+        for child in self.0.values() {
+            let _ = match child.role {
+                Role::Feeder => child.link.send(&ToFeeder::ReopenLog),
+                Role::Worker(_) => child.link.send(&ToWorker::ReopenLog),
+            };
         }
     }
 
@@ -93,7 +93,10 @@ impl Children {
 
     /// The processes that take orders.
     pub(super) fn ready_workers(&self) -> impl Iterator<Item = Generation> {
-        self.0.iter().filter(|(_, child)| child.is_worker() && child.ready).map(|(generation, _)| *generation)
+        self.0
+            .iter()
+            .filter(|(_, child)| child.role.worker().is_some() && child.ready)
+            .map(|(generation, _)| *generation)
     }
 }
 
@@ -130,8 +133,10 @@ impl Master {
     /// Everything that came together from one child.
     pub(super) fn hear(&mut self, from: Generation, batch: &mut Batch) {
         let Some(child) = self.children.0.get(&from) else { return };
-        let result =
-            if child.is_worker() { self.hear_worker(from, batch) } else { self.hear_feeder(from, batch) };
+        let result = match child.role {
+            Role::Feeder => self.hear_feeder(from, batch),
+            Role::Worker(_) => self.hear_worker(from, batch),
+        };
         if let Err(error) = result {
             tracing::error!(event = "child-garbage", generation = from, %error, "what it says makes no sense: killed");
             self.kill(from);
@@ -172,13 +177,16 @@ impl Master {
             }
             ToMaster::Ask { request, question } => self.answer(from, request, &question),
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
-            ToMaster::Roster(all) => {
-                tracing::warn!(event = "directory-resynchronised", generation = from, sessions = all.len());
-                self.directory.roster(from, &all);
+            ToMaster::Roster(page) => {
+                self.directory.roster(from, &page);
+                if page.last {
+                    let sessions = self.directory.counts(from).0;
+                    tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
+                }
             }
             ToMaster::Hello(hello) => self.hello(from, hello.version),
             ToMaster::Ready => self.ready(from),
-            ToMaster::Relay { to, peer } => self.relay(from, to, peer),
+            ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.0.get_mut(&from).map(|child| child.ready = false),
@@ -223,19 +231,29 @@ impl Master {
     fn ready(&mut self, from: Generation) {
         let Some(child) = self.children.0.get_mut(&from) else { return };
         child.ready = true;
-        let (slot, pid) = (child.slot, child.pid);
-        tracing::info!(event = "child-ready", worker = slot, pid, generation = from);
+        let (role, pid) = (child.role, child.pid);
+        tracing::info!(
+            event = "child-ready",
+            child = role.as_str(),
+            worker = role.worker(),
+            pid,
+            generation = from
+        );
         let actions = self.fleet.ready(clock::mono(), from);
         self.act(actions);
-        if slot != 0 {
-            self.candidate_ready(from);
+        match role {
+            Role::Feeder => {}
+            Role::Worker(_) => self.candidate_ready(from),
         }
         self.tell_when_all_ready();
     }
 
     fn beat(&mut self, from: Generation, beat: Beat, now: Mono) {
         let Some(child) = self.children.0.get_mut(&from) else { return };
-        let agrees = child.slot == 0 || self.directory.agrees(from, &beat);
+        let agrees = match child.role {
+            Role::Feeder => true,
+            Role::Worker(_) => self.directory.agrees(from, &beat),
+        };
         child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
         if child.drift >= DRIFT {
             child.drift = 0;
@@ -253,7 +271,12 @@ impl Master {
             Question::Stats => self.stats_json(),
             Question::Metrics => self.metrics_text(),
             Question::Sources => self.sources_json(clock::boot()).to_string(),
-            Question::Sessions(user) => self.sessions_json(*user),
+            Question::Sessions { user, from: begin } => {
+                let (text, next) = self.directory.page(*user, *begin, directory::PAGE);
+                let answer = Answer::Page { text: &text, next };
+                let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
+                return;
+            }
             Question::Admission(endpoint, user, address) => {
                 let verdict =
                     self.directory.admission((*endpoint, user, *address), &self.config.limits, clock::mono());
@@ -293,25 +316,44 @@ impl Master {
     pub(super) fn exited(&mut self, generation: Generation, how: &str) {
         let leaving = self.fleet.is_leaving(generation);
         let Some(child) = self.children.0.remove(&generation) else { return };
-        let (slot, pid) = (child.slot, child.pid);
+        let (role, pid) = (child.role, child.pid);
         if leaving {
-            tracing::info!(event = "child-gone", worker = slot, pid, generation, how);
+            tracing::info!(
+                event = "child-gone",
+                child = role.as_str(),
+                worker = role.worker(),
+                pid,
+                generation,
+                how
+            );
         } else {
-            tracing::warn!(event = "child-died", worker = slot, pid, generation, how);
+            tracing::warn!(
+                event = "child-died",
+                child = role.as_str(),
+                worker = role.worker(),
+                pid,
+                generation,
+                how
+            );
         }
         self.ledger.gone(generation);
-        if !leaving {
-            self.board.set(slot, None);
-        }
-        if slot != 0 {
-            let lost = self.directory.worker_gone(generation);
-            self.router.worker_gone(generation, &mut self.children);
-            self.peer_gone(generation, clock::mono());
-            if lost > 0 {
-                tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
-            }
+        match role {
+            Role::Feeder => {}
+            Role::Worker(slot) => self.worker_exited(slot, generation, leaving),
         }
         let actions = self.fleet.exited(clock::mono(), generation);
         self.act(actions);
+    }
+
+    fn worker_exited(&mut self, slot: Slot, generation: Generation, leaving: bool) {
+        if !leaving {
+            self.board.set(slot, None);
+        }
+        let lost = self.directory.worker_gone(generation);
+        self.router.worker_gone(generation, &mut self.children);
+        self.peer_gone(generation, clock::mono());
+        if lost > 0 {
+            tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
+        }
     }
 }

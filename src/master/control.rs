@@ -2,12 +2,13 @@
 //! owner) may do everything.
 
 use super::core::Master;
+use super::directory;
 use super::life::Event;
 use super::reload;
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client;
-use crate::protocol::cluster::Slot;
+use crate::protocol::cluster::{Role, Slot};
 use crate::ws::frame;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -41,6 +43,9 @@ pub(crate) enum Command {
         /// Whose.
         #[serde(default)]
         user: Option<String>,
+        /// Where the page begins that the master is asked for.
+        #[serde(skip)]
+        from: u32,
     },
     /// Price sources.
     Sources,
@@ -131,16 +136,44 @@ async fn converse(stream: UnixStream, events: mpsc::Sender<Event>) -> io::Result
     let mut reader = BufReader::new(read.take(LINE));
     timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
-        Err(error) => json!({ "ok": false, "error": error.to_string() }),
-        Ok(command) => {
-            let (sender, receiver) = oneshot::channel();
-            let _ = events.send(Event::Asked(Asked { command, answer: sender })).await;
-            receiver.await.unwrap_or_else(|_| json!({ "ok": false, "error": "the daemon is ending" }))
-        }
+        Err(error) => failed(error.to_string()),
+        Ok(Command::Sessions { user, .. }) => return list(user, &events, &mut write).await,
+        Ok(command) => ask(command, &events).await,
     };
-    let mut text = answer.to_string();
-    text.push('\n');
+    tell(&mut write, &format!("{answer}\n")).await
+}
+
+async fn ask(command: Command, events: &mpsc::Sender<Event>) -> Value {
+    let (answer, receiver) = oneshot::channel();
+    let _ = events.send(Event::Asked(Asked { command, answer })).await;
+    receiver.await.unwrap_or_else(|_| failed("the daemon is ending"))
+}
+
+async fn tell(write: &mut OwnedWriteHalf, text: &str) -> io::Result<()> {
     timeout(PATIENCE, write.write_all(text.as_bytes())).await?
+}
+
+/// Writes the sessions page by page: between two of them the master has time for everything else.
+async fn list(
+    user: Option<String>,
+    events: &mpsc::Sender<Event>,
+    write: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    let (mut from, mut before) = (0, r#"{"ok":true,"sessions":["#);
+    loop {
+        let page = ask(Command::Sessions { user: user.clone(), from }, events).await;
+        let text = page["page"].as_str().ok_or(io::ErrorKind::UnexpectedEof)?;
+        if !text.is_empty() {
+            tell(write, before).await?;
+            tell(write, text).await?;
+            before = ",";
+        }
+        match page["next"].as_u64().and_then(|next| u32::try_from(next).ok()) {
+            Some(next) => from = next,
+            None if before == "," => return tell(write, "]}\n").await,
+            None => return tell(write, &format!("{before}]}}\n")).await,
+        }
+    }
 }
 
 fn done() -> Value {
@@ -161,8 +194,9 @@ impl Master {
         let value = match command {
             Command::Status => self.status_json(),
             Command::Workers => json!({ "ok": true, "workers": raw(&self.stats_json())["workers"] }),
-            Command::Sessions { user } => {
-                json!({ "ok": true, "sessions": raw(&self.sessions_json(user.as_deref())) })
+            Command::Sessions { user, from } => {
+                let (page, next) = self.directory.page(user.as_deref(), from, directory::PAGE);
+                json!({ "page": page, "next": next })
             }
             Command::Sources => {
                 let mut value = self.sources_json(clock::boot());
@@ -189,12 +223,13 @@ impl Master {
 
     fn restart_worker(&mut self, id: Slot) -> Value {
         let now = clock::mono();
-        if id == 0 || self.fleet.state(id).is_none() {
+        let role = Role::Worker(id);
+        if self.fleet.state(role).is_none() {
             return failed(format!("there is no worker {id}"));
         }
-        let mut actions = self.fleet.revive(now, id);
+        let mut actions = self.fleet.revive(now, role);
         if actions.is_empty() {
-            actions = self.fleet.replace(now, id);
+            actions = self.fleet.replace(now, role);
         }
         self.act(actions);
         done()

@@ -9,13 +9,13 @@ use super::reload::Reloads;
 use super::rooms::Rooms;
 use super::router::Router;
 use crate::config::{Config, Loaded, Source, WorkerCount};
-use crate::model::{Candles, Health, Hush, Mono, Quote, Symbol};
+use crate::model::{Candles, Health, LogLimiter, Mono, Quote, Symbol};
 use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::notify::Notifier;
-use crate::protocol::cluster::{Generation, Port, Slot, ToFeeder, ToWorker};
+use crate::protocol::cluster::{Generation, Port, Role, Slot, ToFeeder, ToWorker};
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Action, Fleet, Spawned, spawn};
 use rustix::process::Signal;
@@ -57,9 +57,9 @@ pub(super) struct Master {
     /// Number of the last published price of each symbol.
     pub(super) numbers: BTreeMap<Symbol, u64>,
     /// What the log says of where prices come from: sources may take turns each second.
-    pub(super) origins: BTreeMap<Symbol, Hush<Origin>>,
+    pub(super) origins: BTreeMap<Symbol, LogLimiter<Origin>>,
     /// How old each symbol's price was found to be, and what the log says of it.
-    pub(super) states: BTreeMap<Symbol, (Option<Health>, Hush<Health>)>,
+    pub(super) states: BTreeMap<Symbol, (Option<Health>, LogLimiter<Health>)>,
     /// Whether a real price has ever been served.
     pub(super) real_before: bool,
     /// The feeder's sources as JSON.
@@ -122,21 +122,23 @@ impl Master {
     pub(super) fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Start { slot, generation } => self.start(slot, generation),
+                Action::Start { role, generation } => self.start(role, generation),
                 Action::Drain { generation } => self.drain(generation),
                 Action::Stop { generation } => self.stop_child(generation),
                 Action::Kill { generation, why } => {
                     tracing::warn!(event = "child-killed", generation, ?why);
                     self.kill(generation);
                 }
-                Action::Died { slot, pause, .. } => {
-                    tracing::info!(event = "child-restart", worker = slot, ?pause);
+                Action::Died { role, pause, .. } => {
+                    let (child, worker) = (role.as_str(), role.worker());
+                    tracing::info!(event = "child-restart", child, worker, ?pause);
                 }
-                Action::GivenUp { slot, .. } => {
+                Action::GivenUp { role, .. } => {
+                    let worker = role.worker().unwrap_or_default();
                     tracing::error!(
                         event = "worker-given-up",
-                        worker = slot,
-                        "died too often; the others serve on; `btc-cluster ctl restart-worker {slot}` tries again"
+                        worker,
+                        "died too often; the others serve on; `btc-cluster ctl restart-worker {worker}` tries again"
                     );
                     self.tell_when_all_ready();
                 }
@@ -144,8 +146,9 @@ impl Master {
                     tracing::error!(event = "all-workers-failed");
                     self.over = Some(false);
                 }
-                Action::ReplacementFailed { slot, .. } => {
-                    tracing::error!(event = "replacement-failed", worker = slot, "the old process serves on");
+                Action::ReplacementFailed { role, .. } => {
+                    let (child, worker) = (role.as_str(), role.worker());
+                    tracing::error!(event = "replacement-failed", child, worker, "the old process serves on");
                     self.candidate_failed();
                 }
                 Action::RollingDone => tracing::info!(event = "workers-replaced"),
@@ -167,27 +170,29 @@ impl Master {
 
     fn stop_child(&self, generation: Generation) {
         let Some(child) = self.children.0.get(&generation) else { return };
-        let _ = if child.is_worker() {
-            // A little less than the daemon has itself, so that the last words are out in time.
-            let within = self.config.shutdown.grace.mul_f64(0.9);
-            child.link.send(&ToWorker::Stop(within))
-        } else {
-            child.link.send(&ToFeeder::Stop)
+        let _ = match child.role {
+            Role::Feeder => child.link.send(&ToFeeder::Stop),
+            Role::Worker(_) => {
+                // A little less than the daemon has itself, so that the last words are out in time.
+                let within = self.config.shutdown.grace.mul_f64(0.9);
+                child.link.send(&ToWorker::Stop(within))
+            }
         };
     }
 
-    fn start(&mut self, slot: Slot, generation: Generation) {
+    fn start(&mut self, role: Role, generation: Generation) {
         let now = clock::mono();
-        match spawn(slot) {
+        let (child, worker) = (role.as_str(), role.worker());
+        match spawn(role) {
             Ok(spawned) => {
                 let pid = spawned.pid;
-                tracing::info!(event = "child-started", worker = slot, pid, generation);
-                self.settle_in(slot, generation, spawned);
+                tracing::info!(event = "child-started", child, worker, pid, generation);
+                self.settle_in(role, generation, spawned);
                 let actions = self.fleet.started(now, generation, pid);
                 self.act(actions);
             }
             Err(error) => {
-                tracing::error!(event = "child-not-started", worker = slot, %error);
+                tracing::error!(event = "child-not-started", child, worker, %error);
                 let actions = self.fleet.start_failed(now, generation);
                 self.act(actions);
             }
@@ -195,7 +200,7 @@ impl Master {
     }
 
     /// A process is there: its link is served, its exit awaited, and it is told what it must know.
-    fn settle_in(&mut self, slot: Slot, generation: Generation, spawned: Spawned) {
+    fn settle_in(&mut self, role: Role, generation: Generation, spawned: Spawned) {
         let Spawned { pid, sender, mut receiver, writer, exit } = spawned;
         let writing = tokio::spawn(writer.run());
         let events = self.events.clone();
@@ -217,18 +222,21 @@ impl Master {
             writing.abort();
             let _ = events.send(Event::Exited(generation, how)).await;
         });
-        self.children.0.insert(generation, Child::new(slot, sender, pid));
-        if slot == 0 {
-            let json = self.config_json.clone();
-            // What the one before said is not known of this one.
-            self.refused(BTreeMap::new());
-            self.tell_marks(generation);
-            self.tell_feeder(generation, &json);
-            return;
+        self.children.0.insert(generation, Child::new(role, sender, pid));
+        self.ledger.born(generation, role, clock::mono());
+        match role {
+            Role::Feeder => {
+                let json = self.config_json.clone();
+                // What the one before said is not known of this one.
+                self.refused(BTreeMap::new());
+                self.tell_marks(generation);
+                self.tell_feeder(generation, &json);
+            }
+            Role::Worker(slot) => {
+                self.directory.worker_born(generation, slot);
+                self.welcome(slot, generation);
+            }
         }
-        self.directory.worker_born(generation, slot);
-        self.ledger.born(generation, slot, clock::mono());
-        self.welcome(slot, generation);
     }
 
     fn welcome(&mut self, slot: Slot, generation: Generation) {
@@ -291,8 +299,8 @@ impl Master {
         let origin = |quote: &Quote| (quote.source.clone(), quote.pair.clone(), quote.mock);
         let new = origin(&quote);
         if self.prices.get(&quote.symbol).map(origin).as_ref() != Some(&new) {
-            let hush = self.origins.entry(quote.symbol.clone()).or_default();
-            if let Some(hushed) = hush.change(new.clone(), clock::mono()) {
+            let limiter = self.origins.entry(quote.symbol.clone()).or_default();
+            if let Some(hushed) = limiter.change(new.clone(), clock::mono()) {
                 tell_origin(&quote.symbol, &new, hushed);
             }
         }
@@ -302,8 +310,8 @@ impl Master {
 
     /// Each second, and whenever the supervisor or the router has something due.
     pub(super) fn tick(&mut self, now: Mono) {
-        for (symbol, hush) in &mut self.origins {
-            if let Some((origin, hushed)) = hush.wake(now) {
+        for (symbol, limiter) in &mut self.origins {
+            if let Some((origin, hushed)) = limiter.wake(now) {
                 tell_origin(symbol, &origin, hushed);
             }
         }
@@ -320,11 +328,11 @@ impl Master {
         let (rules, boot) = (self.config.price.rules(), clock::boot());
         for (symbol, quote) in &self.prices {
             let (state, known) = (quote.health(&rules, boot), self.states.entry(symbol.clone()).or_default());
-            let (before, hush) = known;
+            let (before, limiter) = known;
             let news = if before.replace(state).is_some_and(|before| before != state) {
-                hush.change(state, now).map(|hushed| (state, hushed))
+                limiter.change(state, now).map(|hushed| (state, hushed))
             } else {
-                hush.wake(now)
+                limiter.wake(now)
             };
             let Some((state, hushed)) = news else { continue };
             let (price, source, age_s) = (quote.price, &*quote.source, quote.age(boot).as_secs());

@@ -184,6 +184,7 @@ impl Master {
                 () = sleep_until(wake.into()) => {}
             }
             self.tick(clock::mono());
+            self.reloads.watched(watcher.trouble());
             if self.reloads.take_wish() {
                 watcher.ask();
             }
@@ -229,7 +230,7 @@ impl Master {
     pub(super) fn tell_when_all_ready(&mut self) {
         use crate::supervisor::State;
         let rows = self.fleet.rows();
-        let mut workers = rows.iter().filter(|row| row.slot != 0).peekable();
+        let mut workers = rows.iter().filter(|row| row.role.worker().is_some()).peekable();
         let pending = |state| matches!(state, State::Starting | State::Backoff);
         if self.told_ready || workers.peek().is_none() || workers.any(|row| pending(row.state)) {
             return;

@@ -1,6 +1,6 @@
 //! What the master passes on: between workers, unread; from one to all, where chat rooms keep it; and who is there.
 
-use super::children::{Child, MASTER};
+use super::children::MASTER;
 use super::core::Master;
 use super::rooms::{self, Entry, Presence};
 use super::router::Publication;
@@ -8,12 +8,13 @@ use crate::config::Config;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client;
-use crate::protocol::cluster::{Generation, NO_RECEIPT, Step, ToWorker};
-use crate::protocol::peer::Peer;
+use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, ToWorker};
 use std::time::Duration;
 
 /// The least time between two words about who is in the cluster.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Longest history of a room, in bytes: it must fit into a message.
+const HISTORY: usize = 16 << 20;
 /// So many users are named.
 const NAMED: usize = 50;
 
@@ -32,20 +33,19 @@ pub(super) fn limits(config: &Config) -> rooms::Limits {
 }
 
 impl Master {
-    /// From one worker to another. Where there is no other, the one is told.
-    pub(super) fn relay(&self, from: Generation, to: Generation, peer: Peer) {
-        let takes = if let Peer::Take { request, .. } = &peer { Some(*request) } else { None };
-        let unheard = peer.unheard();
-        let is_worker = self.children.0.get(&to).is_some_and(Child::is_worker);
-        if is_worker && self.children.tell(to, &ToWorker::Relay { from, peer }).is_ok() {
+    /// Passes a message on from one worker to another, unread.
+    pub(super) fn relay(&self, from: Generation, to: Generation, notice: Notice, payload: &[u8]) {
+        let is_worker = self.children.0.get(&to).is_some_and(|child| child.role.worker().is_some());
+        let passed = is_worker && self.children.tell(to, &ToWorker::Relayed { from, payload }).is_ok();
+        let _ = match notice {
             // Both hear it between the same two publications: what the one has heard until now, the other hears from
             // now on.
-            if let Some(request) = takes {
-                let _ = self.children.tell(from, &ToWorker::Taking { request });
+            Notice::Passed(request) if passed => self.children.tell(from, &ToWorker::Taking { request }),
+            Notice::Passed(request) | Notice::Unheard(request) if !passed => {
+                self.children.tell(from, &ToWorker::Unheard { request })
             }
-        } else if let Some(peer) = unheard {
-            let _ = self.children.tell(from, &ToWorker::Relay { from: to, peer });
-        }
+            Notice::None | Notice::Passed(_) | Notice::Unheard(_) => Ok(()),
+        };
     }
 
     /// A worker has ended: nobody waits for it any more, and nobody of it is in a room.
@@ -84,10 +84,8 @@ impl Master {
                 if request == NO_RECEIPT {
                     return;
                 }
-                let joined = (entry == Some(Entry::Accepted)).then(|| {
-                    let frames: Vec<&[u8]> = self.rooms.history(room).collect();
-                    frames.concat()
-                });
+                let accepted = entry == Some(Entry::Accepted);
+                let joined = accepted.then(|| self.rooms.newest(room, HISTORY));
                 let answer = ToWorker::Entered { request, history: joined.as_deref() };
                 let _ = self.children.tell(from, &answer);
             }

@@ -5,9 +5,10 @@ use super::core::{Master, workers};
 use crate::config::{Config, Effect, Faults, Loaded, diff};
 use crate::net::listen::Listeners;
 use crate::os::clock;
-use crate::protocol::cluster::{Generation, ToWorker};
+use crate::protocol::cluster::{Generation, Role, ToWorker};
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What became of one reload, in the words of `ctl`.
@@ -46,12 +47,29 @@ pub(super) struct Reloads {
     pub(super) last: Option<Outcome>,
     pub(super) refused: u64,
     pub(super) done: u64,
+    /// Why changed files are not told, and how often they are read instead.
+    pub(super) watch_trouble: Option<String>,
 }
 
 impl Reloads {
     /// Whether a configuration is being tried: the next one waits.
     pub(super) fn on_trial(&self) -> bool {
         self.candidate.is_some()
+    }
+
+    /// Notes whether the system tells of changed files, and logs each change of this once.
+    pub(super) fn watched(&mut self, trouble: Option<(&str, Duration)>) {
+        let trouble = trouble.map(|(why, every)| format!("{why}; they are read every {every:?} instead"));
+        if trouble == self.watch_trouble {
+            return;
+        }
+        match &trouble {
+            Some(why) => {
+                tracing::warn!(event = "watch-lost", why, "changed configuration files are not told")
+            }
+            None => tracing::info!(event = "watch-restored", "changed configuration files are told again"),
+        }
+        self.watch_trouble = trouble;
     }
 
     /// Whether a reload was asked for since last time.
@@ -125,7 +143,7 @@ impl Master {
         }
         if let Some(candidate) = self.reloads.candidate.take() {
             self.listeners = candidate.listeners;
-            self.kept.keep(&self.listeners);
+            self.kept.keep(self.listeners.own());
             self.put_in_force(*candidate.loaded, candidate.config, candidate.json);
             self.log_listening();
             self.conclude(candidate.outcome);
@@ -155,7 +173,7 @@ impl Master {
         let message = ToWorker::Config { revision: self.revision, config: &self.config_json };
         self.children.tell_workers(&message);
         let feeders: Vec<_> =
-            self.children.0.iter().filter(|(_, c)| !c.is_worker()).map(|(g, _)| *g).collect();
+            self.children.0.iter().filter(|(_, c)| c.role == Role::Feeder).map(|(g, _)| *g).collect();
         feeders.into_iter().for_each(|feeder| self.tell_feeder(feeder, &self.config_json));
         self.rooms.configure(super::peers::limits(&self.config));
         self.router.set_rate(self.config.limits.quotes_per_user);

@@ -5,7 +5,7 @@ use super::core::Master;
 use crate::model::{Health, Mono, Symbol, Wall};
 use crate::os::{clock, process};
 use crate::protocol::client::QuoteText;
-use crate::protocol::cluster::{Port, ToWorker};
+use crate::protocol::cluster::{Port, Role, Slot, ToWorker};
 use crate::stats::{
     FeederRow, Load, Metrics, PriceGauge, RoomGauges, Statistics, Totals, UserRow, When, WorkerRow, mark,
 };
@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 const NAMED: usize = 50;
 
 impl Master {
-    fn worker_row(&self, row: &Row, now: Mono) -> WorkerRow {
+    fn worker_row(&self, slot: Slot, row: &Row, now: Mono) -> WorkerRow {
         let child = row.generation.and_then(|generation| self.children.0.get(&generation));
         let pulse = row.generation.and_then(|generation| self.ledger.pulse(generation, now));
         let (sessions, users) = row.generation.map_or((0, 0), |generation| self.directory.counts(generation));
-        let counters = self.ledger.slot(row.slot);
+        let counters = self.ledger.of(row.role);
         WorkerRow {
-            id: row.slot,
+            id: slot,
             pid: child.map(|child| child.pid),
             state: row.state.as_str(),
             uptime_s: row.started.map_or(0, |started| now.since(started).as_secs()),
@@ -43,12 +43,12 @@ impl Master {
         let mut feeder = FeederRow { pid: None, state: State::Backoff.as_str(), restarts: 0 };
         let mut workers = Vec::new();
         for row in self.fleet.rows() {
-            if row.slot == 0 {
-                if feeder.pid.is_none() {
+            match row.role {
+                Role::Feeder if feeder.pid.is_some() => {}
+                Role::Feeder => {
                     feeder = FeederRow { pid: row.pid, state: row.state.as_str(), restarts: row.restarts };
                 }
-            } else {
-                workers.push(self.worker_row(&row, now));
+                Role::Worker(slot) => workers.push(self.worker_row(slot, &row, now)),
             }
         }
         (workers, feeder)
@@ -153,15 +153,6 @@ impl Master {
         .text()
     }
 
-    /// `GET /api/v1/sessions`, of one user or all.
-    pub(super) fn sessions_json(&self, user: Option<&str>) -> String {
-        let all: Vec<_> = match user {
-            Some(user) => self.directory.sessions_of(user).collect(),
-            None => self.directory.all_sessions().collect(),
-        };
-        serde_json::to_string(&all).unwrap_or_else(|_| "[]".to_owned())
-    }
-
     /// `ctl status`.
     pub(super) fn status_json(&self) -> Value {
         let mut value: Value = serde_json::from_str(&self.stats_json()).unwrap_or_default();
@@ -183,6 +174,7 @@ impl Master {
             "last_reload": self.reloads.last,
             "reloads": self.reloads.done,
             "reloads_refused": self.reloads.refused,
+            "watch_trouble": self.reloads.watch_trouble,
             "price_text": self.price_words(),
             "pending": self.router.pending(),
             "listening": {

@@ -1,9 +1,9 @@
-//! The one back-off of the house: exponential, with full jitter.
+//! The only back-off of the project: exponential, with full jitter.
 
 use std::time::Duration;
 
-/// Waits that double from `min` to `max`; each is drawn between half of it and all of it, so that what failed
-/// together does not come back together.
+/// Waits that double from `min` to `max`. Each is drawn between half of it and all of it, so that things that failed
+/// together do not retry together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {
     min: Duration,
@@ -12,13 +12,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A fresh one.
+    /// A back-off without failures.
     #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
         Self { min, max: max.max(min), failures: 0 }
     }
 
-    /// The wait after one more failure; `chance` is in `0.0..1.0`.
+    /// Returns the wait after one more failure; `chance` is in `0.0..1.0`.
     pub fn next(&mut self, chance: f64) -> Duration {
         let ceiling =
             self.min.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.max);
@@ -26,7 +26,7 @@ impl Backoff {
         ceiling.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// A success: the next failure waits `min` again.
+    /// Records a success: the next failure waits `min` again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

@@ -1,41 +1,29 @@
-//! What a price did in a second, a minute or an hour.
+//! Candles: the prices of a second, a minute or an hour.
 
-use super::{Price, Symbol, Wall};
+use super::{Price, Symbol, Wall, words};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
-/// How long a candle is. All begin at whole multiples of their length since 1970, UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Interval {
-    /// `1s`
-    Second,
-    /// `1m`
-    Minute,
-    /// `1h`
-    Hour,
+words! {
+    /// The length of a candle. Candles start at whole multiples of their length since 1970, UTC.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Interval {
+        /// `1s`
+        Second = "1s",
+        /// `1m`
+        Minute = "1m",
+        /// `1h`
+        Hour = "1h",
+    }
 }
 
 impl Interval {
-    /// All of them, the shortest first.
-    pub const ALL: [Self; 3] = [Self::Second, Self::Minute, Self::Hour];
-
-    /// By its word.
+    /// Finds an interval by its word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|interval| interval.as_str() == text)
     }
 
-    /// Its word, as in routes and channels.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Second => "1s",
-            Self::Minute => "1m",
-            Self::Hour => "1h",
-        }
-    }
-
-    /// Its length in milliseconds.
+    /// The length in milliseconds.
     #[must_use]
     pub fn millis(self) -> i64 {
         match self {
@@ -45,52 +33,46 @@ impl Interval {
         }
     }
 
-    /// The start of the one that `at` is in.
+    /// The start of the interval that contains `at`.
     #[must_use]
     pub fn start(self, at: Wall) -> Wall {
         Wall(at.0.saturating_sub(at.0.rem_euclid(self.millis())))
     }
 
-    /// The first moment after the one that `at` is in.
+    /// The end of the interval that contains `at`: the first moment after it.
     #[must_use]
     pub fn end(self, at: Wall) -> Wall {
         Wall(self.start(at).0.saturating_add(self.millis()))
     }
 }
 
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The prices of one interval. An interval without a price has none.
+/// The prices of one interval. An interval without a price has no candle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candle {
-    /// Its start.
+    /// The start of the interval.
     pub time: Wall,
     /// The first price.
     pub open: Price,
-    /// The highest.
+    /// The highest price.
     pub high: Price,
-    /// The lowest.
+    /// The lowest price.
     pub low: Price,
-    /// The last.
+    /// The last price.
     pub close: Price,
-    /// How many there were.
+    /// The number of prices.
     pub ticks: u32,
-    /// Whether some of its time was not watched, so that prices may be missing.
+    /// Whether part of the interval was not watched, so that prices may be missing.
     pub partial: bool,
 }
 
 impl Candle {
-    /// Of one price.
+    /// A candle of one price.
     #[must_use]
     pub fn new(time: Wall, price: Price, partial: bool) -> Self {
         Self { time, open: price, high: price, low: price, close: price, ticks: 1, partial }
     }
 
-    /// Puts what came later behind it.
+    /// Adds the prices of a later candle.
     pub fn merge(&mut self, later: &Self) {
         self.high = self.high.max(later.high);
         self.low = self.low.min(later.low);
@@ -99,7 +81,7 @@ impl Candle {
         self.partial |= later.partial;
     }
 
-    /// Whether it can be one at all: in order, with a price, begun where its interval does.
+    /// Whether the candle is possible: prices in order, at least one price, start at a multiple of the interval.
     #[must_use]
     pub fn is_sound(&self, interval: Interval) -> bool {
         let ends = [self.open, self.close];
@@ -109,17 +91,17 @@ impl Candle {
     }
 }
 
-/// The newest candles of a symbol, for everybody.
+/// The newest candles of a symbol, as sent to all workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candles {
-    /// Whose.
+    /// The symbol.
     pub symbol: Symbol,
-    /// Of each interval in the order of [`Interval::ALL`]: the newest second that is over, and the minute and the hour
-    /// that it is in.
+    /// One candle per interval, in the order of [`Interval::ALL`]: the newest closed second, and the current minute and
+    /// hour.
     pub newest: [Candle; 3],
 }
 
-/// A price in nine bytes: what many candles are kept as.
+/// A price in nine bytes, for storing many candles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Digits(u64, u8);
 
@@ -141,7 +123,7 @@ pub struct Packed {
     mantissas: [u64; 4],
     /// Seconds since 1970.
     time: u32,
-    /// The highest bit says partial.
+    /// The highest bit means partial.
     ticks: u32,
     scales: [u8; 4],
 }
@@ -162,13 +144,13 @@ impl Packed {
         }
     }
 
-    /// Its start.
+    /// The start of the interval.
     #[must_use]
     pub fn time(&self) -> Wall {
         Wall(i64::from(self.time) * 1_000)
     }
 
-    /// The candle again.
+    /// Unpacks the candle.
     #[must_use]
     pub fn candle(&self) -> Candle {
         let price = |at: usize| Digits(self.mantissas[at], self.scales[at]).price();

@@ -1,17 +1,16 @@
-//! Names of things. Each has one alphabet and one length, checked where it comes in, so that no other room
-//! has to think about strange ones.
+//! Identifiers. Each has one alphabet and one length, checked on input, so that other rooms never see invalid ones.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Why a text is not the id it claims to be. Its text is fit for a client.
+/// Why a text is no valid identifier. The text of this error may be sent to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdError {
-    /// Nothing there.
+    /// Empty text.
     Empty,
-    /// Longer than the most that is allowed, in characters.
+    /// More characters than the limit.
     TooLong(usize),
     /// A character outside the alphabet.
     Character,
@@ -38,7 +37,7 @@ fn check(text: &str, most: usize) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
-    // All allowed characters have one byte: bytes and characters are the same for an id that passes.
+    // All allowed characters have one byte: in a valid identifier bytes and characters are the same.
     if text.bytes().any(|b| !(b.is_ascii_alphanumeric() || b"._~:@-".contains(&b))) {
         return Err(IdError::Character);
     }
@@ -63,7 +62,7 @@ macro_rules! text_id {
                 Ok(Self(text.into()))
             }
 
-            /// The text itself.
+            /// The identifier as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -98,17 +97,17 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// Whom a session belongs to: 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`.
+    /// The owner of a session: 1 to 128 characters of `A-Z a-z 0-9 . _ ~ : @ -`.
     UserId,
     |text| check(text, 128)
 );
 text_id!(
-    /// What a client calls its device: 1 to 64 characters of a [`UserId`]'s alphabet.
+    /// The client's name for its device: 1 to 64 characters of a [`UserId`]'s alphabet.
     Device,
     |text| check(text, 64)
 );
 text_id!(
-    /// What is priced: `BASE-QUOTE`, `BTC-USD` for instance; each part 2 to 10 capital letters and digits.
+    /// What is priced: `BASE-QUOTE`, for instance `BTC-USD`; each part has 2 to 10 capital letters and digits.
     Symbol,
     symbol
 );
@@ -142,18 +141,18 @@ macro_rules! uuid_id {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(
-            /// The number, as it stands in a UUID.
+            /// The UUID as a number.
             pub u128,
         );
 
         impl $name {
-            /// A new one: time and chance (RFC 9562, section 5.7).
+            /// A new identifier from time and chance (RFC 9562, section 5.7).
             #[must_use]
             pub fn random() -> Self {
                 Self(Uuid::now_v7().as_u128())
             }
 
-            /// Reads the usual form with hyphens; `None` when it is not one.
+            /// Reads the usual form with hyphens; `None` for any other text.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 Uuid::try_parse(text).ok().map(|uuid| Self(uuid.as_u128()))
@@ -169,17 +168,17 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One session of one user, `UUIDv7`.
+    /// A session of a user, `UUIDv7`.
     SessionId
 );
 uuid_id!(
-    /// One accepted order to deliver, `UUIDv7`.
+    /// An accepted order to deliver, `UUIDv7`.
     RequestId
 );
 
 impl RequestId {
-    /// A new one at that moment, in milliseconds since 1970. It need not be unguessable, and there are many: its chance
-    /// does not come from the kernel.
+    /// A new identifier for that moment, in milliseconds since 1970. It need not be unguessable, and many are made: its
+    /// random part does not come from the kernel.
     #[must_use]
     pub fn at(millis: u64) -> Self {
         let chance = fastrand::u128(..).to_le_bytes();

@@ -1,21 +1,29 @@
-//! The words everybody uses: ids, prices, quotes, moments. No input or output, no clock is read here.
+//! The words that all rooms use: identifiers, prices, quotes, moments. No input or output, no clock is read here.
 
 mod backoff;
 mod candle;
-mod hush;
+mod health;
 mod ids;
+mod log_limiter;
+mod price;
 mod provenance;
 mod quote;
 mod rate;
+mod text;
 mod time;
 mod wheel;
+mod words;
 
 pub use backoff::Backoff;
 pub use candle::{Candle, Candles, Interval, Packed};
-pub use hush::Hush;
+pub use health::{Health, Rules};
 pub use ids::{Device, IdError, RequestId, SessionId, Symbol, UserId};
-pub use provenance::{Contribution, Said, SourceVerdict};
-pub use quote::{Health, Price, PriceError, Quote, Rules};
+pub use log_limiter::LogLimiter;
+pub use price::{Price, PriceError};
+pub use provenance::{Contribution, SourcePrice, SourceVerdict};
+pub use quote::Quote;
 pub use rate::{Gcra, Rate, RateError};
+pub use text::one_line;
 pub use time::{Boot, Mono, Wall};
 pub use wheel::Wheel;
+pub(crate) use words::words;

@@ -1,37 +1,24 @@
-//! What each source had to say to a price that was made of several.
+//! The part of each source in a price that was made of several.
 
-use super::{Boot, Health, Price, Rules, Symbol};
+use super::{Boot, Health, Price, Rules, Symbol, words};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What became of a source's price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceVerdict {
-    /// It is of the largest group whose prices are near each other.
-    Agrees,
-    /// It is not.
-    Deviates,
-    /// Too old to count.
-    Stale,
-    /// It quotes another pair than the symbol: it never counts.
-    OtherPair,
-    /// The source has told no price.
-    None,
-}
-
-impl SourceVerdict {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Agrees => "agrees",
-            Self::Deviates => "deviates",
-            Self::Stale => "stale",
-            Self::OtherPair => "other-pair",
-            Self::None => "none",
-        }
+words! {
+    /// The verdict on a source's price.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum SourceVerdict {
+        /// Belongs to the largest group of prices near each other.
+        Agrees = "agrees",
+        /// Does not belong to that group.
+        Deviates = "deviates",
+        /// Too old to count.
+        Stale = "stale",
+        /// Quotes another pair than the symbol: never counts.
+        OtherPair = "other-pair",
+        /// The source has given no price.
+        None = "none",
     }
 }
 
@@ -40,20 +27,20 @@ impl SourceVerdict {
 pub struct Contribution {
     /// The provider's name in the configuration.
     pub source: Arc<str>,
-    /// What became of it when the price was made.
+    /// The verdict when the price was made.
     pub verdict: SourceVerdict,
-    /// What it had said last, if anything.
-    pub said: Option<Said>,
+    /// The source's newest price, if any.
+    pub said: Option<SourcePrice>,
 }
 
 /// A source's own newest price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
-    /// What the source really quotes.
+pub struct SourcePrice {
+    /// The pair that the source really quotes.
     pub pair: Symbol,
     /// The price.
     pub price: Price,
-    /// When it was read.
+    /// When the price was read.
     pub received: Boot,
     /// See [`super::Quote::lag`].
     pub lag: Duration,
@@ -61,8 +48,8 @@ pub struct Said {
     pub interval: Duration,
 }
 
-impl Said {
-    /// Time since it was read, plus the feed's own lag then.
+impl SourcePrice {
+    /// Time since the price was read, plus the feed's lag at that moment.
     #[must_use]
     pub fn age(&self, now: Boot) -> Duration {
         now.since(self.received) + self.lag
@@ -70,10 +57,10 @@ impl Said {
 }
 
 impl Contribution {
-    /// The verdict at `now`: what counted once does not when it has grown old since.
+    /// The verdict at `now`: a price that counted becomes stale with age.
     #[must_use]
     pub fn verdict(&self, rules: &Rules, now: Boot) -> SourceVerdict {
-        let fresh = |said: &Said| rules.health(said.age(now), said.interval) == Health::Fresh;
+        let fresh = |said: &SourcePrice| rules.health(said.age(now), said.interval) == Health::Fresh;
         match self.verdict {
             SourceVerdict::Agrees | SourceVerdict::Deviates if !self.said.as_ref().is_some_and(fresh) => {
                 SourceVerdict::Stale
@@ -89,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_agreed_once_grows_stale() {
-        let said = Said {
+        let said = SourcePrice {
             pair: Symbol::new("BTC-USD").unwrap(),
             price: Price::parse("1").unwrap(),
             received: Boot(0),

@@ -1,205 +1,58 @@
-//! A price and everything that must be said with it: where it comes from, what it quotes, how old it is.
+//! A price with its origin, its pair and its age.
 
-use super::{Boot, Contribution, Symbol, Wall};
-use rust_decimal::Decimal;
+use super::{Boot, Contribution, Health, Price, Rules, Symbol, Wall};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An exact decimal above zero. The digits are the source's own: `64250.10` stays `64250.10`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Price(Decimal);
-
-/// Why a text is no price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PriceError {
-    /// Not plain decimal digits (`1_0`, `1e5`, `NaN`, `63,000.10`), or more of them than are exact.
-    NotDecimal,
-    /// Zero or less.
-    NotPositive,
-    /// A thousand million or more, or below a thousand-millionth: nobody's price.
-    Absurd,
-}
-
-impl fmt::Display for PriceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotDecimal => "not a plain decimal number",
-            Self::NotPositive => "not above zero",
-            Self::Absurd => "not a price that anybody pays",
-        })
-    }
-}
-
-impl std::error::Error for PriceError {}
-
-impl Price {
-    /// Reads plain digits with at most one point. Never goes through a float.
-    ///
-    /// # Errors
-    /// Anything that is not an exact, positive, believable decimal.
-    pub fn parse(text: &str) -> Result<Self, PriceError> {
-        // rust_decimal alone would take "1_0" and "1." (measured): the alphabet is checked first.
-        let unsigned = text.strip_prefix('-').unwrap_or(text);
-        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole) || !digits(fraction) {
-            return Err(PriceError::NotDecimal);
-        }
-        let value = Decimal::from_str_exact(text).map_err(|_| PriceError::NotDecimal)?;
-        if value <= Decimal::ZERO {
-            return Err(PriceError::NotPositive);
-        }
-        if value >= Decimal::from(1_000_000_000) || value < Decimal::new(1, 9) {
-            return Err(PriceError::Absurd);
-        }
-        Ok(Self(value))
-    }
-
-    /// The number itself, for arithmetic.
-    #[must_use]
-    pub fn decimal(self) -> Decimal {
-        self.0
-    }
-
-    /// The same with no more digits than fit 64 bits: at least its first 18, so that only prices of many digits (a
-    /// computed one) lose their last.
-    #[must_use]
-    pub fn compact(self) -> Self {
-        let mut value = self.0;
-        while value.mantissa() > i128::from(u64::MAX) && value.scale() > 0 {
-            value = value.round_dp(value.scale() - 1);
-        }
-        Self(value)
-    }
-
-    /// From the digits of a [`Price::compact`] and how many of them stand behind the point.
-    pub(super) fn from_digits(mantissa: u64, scale: u8) -> Self {
-        Self(Decimal::from_i128_with_scale(mantissa.into(), scale.into()))
-    }
-
-    /// `|self - other| / other`.
-    #[must_use]
-    pub fn deviation(self, other: Self) -> Decimal {
-        (self.0 - other.0).abs() / other.0
-    }
-
-    /// The price in the middle of two, with one digit more than they have where it needs one.
-    #[must_use]
-    pub fn mean(self, other: Self) -> Self {
-        let (low, high) = (self.0.min(other.0), self.0.max(other.0));
-        let places = low.scale().max(high.scale());
-        let exact = low + (high - low) * Decimal::new(5, 1);
-        let mut mean = exact;
-        mean.rescale(places);
-        // Of two prices with all the digits that a number can have, the last digit may be rounded.
-        Self(if mean == exact { mean } else { exact }.clamp(low, high))
-    }
-}
-
-impl fmt::Display for Price {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for Price {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// One published price, as it travels from the feeder through the master into every worker. What a client sees
-/// of it is made by `protocol::client`, with the age of that moment.
+/// A published price on its way from the feeder through the master to every worker. `protocol::client` makes the
+/// client's view of it, with its current age.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quote {
-    /// What was asked for.
+    /// The requested symbol.
     pub symbol: Symbol,
-    /// What the source really quotes, `BTC-USDT` for instance.
+    /// The pair that the source really quotes, for instance `BTC-USDT`.
     pub pair: Symbol,
     /// The price.
     pub price: Price,
-    /// The best bid, where the source tells one.
+    /// The best bid, if the source gives one.
     pub bid: Option<Price>,
-    /// The best ask, where the source tells one.
+    /// The best ask, if the source gives one.
     pub ask: Option<Price>,
     /// The provider's name in the configuration.
     pub source: Arc<str>,
     /// Whether the price is made up (a provider of kind `mock`).
     pub mock: bool,
-    /// The exchange's own stamp.
+    /// The exchange's own time stamp.
     pub time: Option<Wall>,
-    /// When we read it, for people.
+    /// When the price was read, for display.
     pub received_at: Wall,
-    /// When we read it, for the age.
+    /// When the price was read, for its age.
     pub received: Boot,
-    /// How far the feed was behind its own best when this came: counts into the age.
+    /// How far the feed was behind its own best at that moment: part of the age.
     pub lag: Duration,
-    /// The source's own interval between prices, where it has one (a polled source).
+    /// The source's interval between prices, if it has one (a polled source).
     pub interval: Duration,
-    /// Numbers the symbol's published prices. Given by the master.
+    /// Number of the published price within its symbol. The master assigns it.
     pub seq: u64,
-    /// What each source said, where the price was made of several; else empty.
+    /// The part of each source if the price was made of several; else empty.
     pub sources: Arc<[Contribution]>,
 }
 
-/// How old a price may get: `price.fresh_for`, `price.max_age`, `price.forget_after`, `price.on_stale`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rules {
-    /// Up to this age a price is fresh.
-    pub fresh_for: Duration,
-    /// Past this age it is stale whatever its source's interval, and refused where `refuse_stale`.
-    pub max_age: Duration,
-    /// Past this age there is no price.
-    pub forget_after: Duration,
-    /// `on_stale = "refuse"`.
-    pub refuse_stale: bool,
-}
-
-/// What may be said of a price at some moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
-    /// Young enough.
-    Fresh,
-    /// To be shown as old.
-    Stale,
-    /// Not to be shown at all.
-    Gone,
-}
-
-impl Rules {
-    /// Fresh, stale or gone: a price of that age, from a source that gives one each `interval` (zero: at any time).
-    #[must_use]
-    pub fn health(&self, age: Duration, interval: Duration) -> Health {
-        if age > self.forget_after || (self.refuse_stale && age > self.max_age) {
-            Health::Gone
-        } else if age > self.stale_after(interval) {
-            Health::Stale
-        } else {
-            Health::Fresh
-        }
-    }
-
-    fn stale_after(&self, interval: Duration) -> Duration {
-        self.fresh_for.max(interval * 2).min(self.max_age)
-    }
-}
-
 impl Quote {
-    /// Time since it was read, plus the feed's own lag then.
+    /// Time since the price was read, plus the feed's lag at that moment.
     #[must_use]
     pub fn age(&self, now: Boot) -> Duration {
         now.since(self.received) + self.lag
     }
 
-    /// Fresh, stale or gone at `now`.
+    /// Judges the price at `now`.
     #[must_use]
     pub fn health(&self, rules: &Rules, now: Boot) -> Health {
         rules.health(self.age(now), self.interval)
     }
 
-    /// The next moment at which [`Quote::health`] may answer differently, `None` when it never will.
+    /// The next moment at which [`Quote::health`] may change; `None`: never.
     #[must_use]
     pub fn next_change(&self, rules: &Rules, now: Boot) -> Option<Boot> {
         let age = self.age(now);
@@ -216,47 +69,6 @@ impl Quote {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_price_keeps_its_digits() {
-        for text in ["64250.10", "1", "0.00000100", "95500"] {
-            assert_eq!(Price::parse(text).unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn what_is_no_price() {
-        for text in ["", ".", "1.", ".5", "1_0", "1e5", "NaN", "inf", "63,000.10", " 1", "+1", "0x1", "--1"] {
-            assert_eq!(Price::parse(text), Err(PriceError::NotDecimal), "{text:?}");
-        }
-        assert_eq!(Price::parse(&"1".repeat(40)), Err(PriceError::NotDecimal));
-        for text in ["0", "0.00", "-1", "-63000.5"] {
-            assert_eq!(Price::parse(text), Err(PriceError::NotPositive), "{text:?}");
-        }
-        for text in ["1000000000", "0.0000000001"] {
-            assert_eq!(Price::parse(text), Err(PriceError::Absurd), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_mean_has_no_more_digits_than_it_needs() {
-        let all = "0.9228162514264337593543950335";
-        for (one, other, mean) in [
-            ("64000.10", "64000.30", "64000.20"),
-            ("64000.10", "64000.15", "64000.125"),
-            ("1", "2", "1.5"),
-            ("1.0", "2.00", "1.50"),
-            ("7", "7", "7"),
-            (all, all, all),
-            ("0.00000001", "999999999", "499999999.500000005"),
-        ] {
-            let (one, other) = (Price::parse(one).unwrap(), Price::parse(other).unwrap());
-            assert_eq!(
-                (one.mean(other).to_string(), other.mean(one).to_string()),
-                (mean.into(), mean.into())
-            );
-        }
-    }
 
     fn quote(interval: u64, lag: u64) -> Quote {
         let symbol = Symbol::new("BTC-USD").unwrap();

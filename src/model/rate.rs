@@ -1,20 +1,20 @@
-//! Rates: `"10/s"` as a bucket of ten that refills in a second, as one number per counted thing (GCRA).
+//! Rates: `"10/s"` is a bucket of ten that refills in a second, stored as one number per counted thing (GCRA).
 
 use super::Mono;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// `N/T`: a bucket of `count` that refills in `per`; `0` is no limit.
+/// `N/T`: a bucket of `count` that refills in `per`; `0` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
-    /// How many at once; 0 means that there is no limit.
+    /// How many at once; 0 means no limit.
     pub count: u32,
-    /// The time in which `count` come back.
+    /// The time in which the whole bucket refills.
     pub per: Duration,
 }
 
-/// A text that is not a rate.
+/// The text is no rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateError;
 
@@ -71,13 +71,13 @@ impl fmt::Display for Rate {
     }
 }
 
-/// What one counted thing (a user, a session, an address) remembers: the moment at which its bucket is full
-/// again. Eight bytes, which is why no library is used here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The state of one counted thing (a user, a session, an address): the moment at which its bucket is full again. Eight
+/// bytes, which is why no library is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gcra(Mono);
 
 impl Gcra {
-    /// Takes one; `Err` says how long to wait for the next.
+    /// Takes one; `Err` is the wait until the next.
     ///
     /// # Errors
     /// The bucket is empty.
@@ -87,7 +87,7 @@ impl Gcra {
         }
         let each = rate.per / rate.count;
         let room = each * burst.max(1);
-        // A bucket is at most empty: under a rate that has been made wider nobody waits for what was slower before.
+        // A bucket is at most empty: after a change to a wider rate nobody waits for the narrower one.
         self.0 = self.0.min(now.after(room));
         let full_at = self.0.max(now).after(each);
         let ahead = full_at.since(now);
@@ -98,7 +98,7 @@ impl Gcra {
         Ok(())
     }
 
-    /// Whether the bucket is full, so that nothing needs to be remembered.
+    /// Whether the bucket is full, so that its state may be dropped.
     #[must_use]
     pub fn idle(self, now: Mono) -> bool {
         self.0 <= now

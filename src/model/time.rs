@@ -8,18 +8,18 @@ macro_rules! clock {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(
-            /// Nanoseconds since this clock's start.
+            /// Nanoseconds since the clock's start.
             pub u64,
         );
 
         impl $name {
-            /// The time from `earlier` to `self`, zero when `earlier` is later.
+            /// The time from `earlier` to `self`; zero if `earlier` is later.
             #[must_use]
             pub fn since(self, earlier: Self) -> Duration {
                 Duration::from_nanos(self.0.saturating_sub(earlier.0))
             }
 
-            /// The moment `by` after this one, at most the last one that can be said.
+            /// The moment `by` later, at most the last one that the type can hold.
             #[must_use]
             pub fn after(self, by: Duration) -> Self {
                 Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
@@ -29,18 +29,17 @@ macro_rules! clock {
 }
 
 clock!(
-    /// `CLOCK_MONOTONIC`: deadlines and heartbeats. Stands still while the machine is suspended; the same for
-    /// all processes of a host.
+    /// `CLOCK_MONOTONIC`, for deadlines and heartbeats. Stops while the machine is suspended; the same for all
+    /// processes of a host.
     Mono
 );
 clock!(
-    /// `CLOCK_BOOTTIME`: the age of a price. Goes on while the machine is suspended; the same for all processes
-    /// of a host.
+    /// `CLOCK_BOOTTIME`, for the age of a price. Goes on while the machine is suspended; the same for all processes of
+    /// a host.
     Boot
 );
 
-/// A moment of the wall clock, in milliseconds since 1970 (UTC): only ever shown to people and programs, never
-/// used for a decision.
+/// A moment of the wall clock in milliseconds since 1970 (UTC): only for display, never for a decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Wall(pub i64);
 

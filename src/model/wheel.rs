@@ -1,29 +1,28 @@
-//! Deadlines of many things in one structure: a wheel of coarse slots, one sleeper for all of it.
+//! Deadlines of many things in one structure: a wheel of coarse slots with a single sleeper.
 
 use super::Mono;
 use std::time::Duration;
 
-/// A hashed timing wheel: a key is put in for a moment and comes out, with all others due, within one `tick`
-/// after it. A key cannot be taken out: whoever gets it back looks whether it still means anything. Costs the
-/// size of a key per entry.
+/// A hashed timing wheel: a key inserted for a moment comes out, with all others due, within one `tick` after it. A key
+/// cannot be removed: its receiver checks whether it still applies. An entry costs the size of its key.
 #[derive(Debug)]
 pub struct Wheel<K> {
     slots: Vec<Vec<(u64, K)>>,
     tick: u64,
-    /// The next tick to be handed out.
+    /// The next tick to hand out.
     at: u64,
     len: usize,
 }
 
 impl<K> Wheel<K> {
-    /// A wheel whose first moment is `now`. `tick` is its resolution, `slots` ticks make one turn.
+    /// A wheel that starts at `now`. `tick` is its resolution; `slots` ticks make one turn.
     #[must_use]
     pub fn new(tick: Duration, slots: usize, now: Mono) -> Self {
         let tick = u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX).max(1);
         Self { slots: (0..slots.max(1)).map(|_| Vec::new()).collect(), tick, at: now.0 / tick, len: 0 }
     }
 
-    /// Puts `key` in for the moment `due`.
+    /// Inserts `key` for the moment `due`.
     pub fn insert(&mut self, due: Mono, key: K) {
         let tick = due.0.div_ceil(self.tick).max(self.at);
         let slot = self.slot(tick);
@@ -31,7 +30,7 @@ impl<K> Wheel<K> {
         self.len += 1;
     }
 
-    /// Takes out all that was due by `now`, into `due`.
+    /// Moves all keys due by `now` into `due`.
     pub fn expire(&mut self, now: Mono, due: &mut Vec<K>) {
         let until = now.0 / self.tick;
         // After a long pause one turn visits every slot; more turns would find nothing new.
@@ -45,19 +44,19 @@ impl<K> Wheel<K> {
         self.at = self.at.max(until + 1);
     }
 
-    /// When to look again: the next tick.
+    /// When to call [`Wheel::expire`] again: the next tick.
     #[must_use]
     pub fn next(&self) -> Mono {
         Mono(self.at.saturating_mul(self.tick))
     }
 
-    /// How many keys are in it.
+    /// The number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -1,5 +1,5 @@
-//! The accept loop. All workers share the listening sockets, and every one of them wakes for every connection; who
-//! has more sessions than his share lets the others go first. No error ends the loop.
+//! The accept loop. All workers share the listening sockets, and each of them wakes for every connection; a worker with
+//! more sessions than its share lets the others go first. No error ends the loop.
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -11,39 +11,39 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-/// How long a process that has no descriptors or memory left waits for some.
+/// How long a process without free descriptors or memory waits for some.
 const WAIT: Duration = Duration::from_millis(50);
-/// At most one line about that in the log in this time.
+/// Least time between two log lines about that.
 const LOG: Duration = Duration::from_secs(60);
 
-/// What to do now that a connection waits.
+/// The gate's decision about a waiting connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Go {
-    /// Take it.
+    /// Accept the connection.
     Now,
-    /// Leave it to the others; ask again after so long if it is still there.
+    /// Leave the connection to the other workers; ask again after this time if it still waits.
     Hold(Duration),
     /// End the loop.
     Stop,
 }
 
-/// Who decides that, and counts.
+/// Decides when to accept, and counts failures.
 pub trait Gate {
-    /// Asked whenever a connection waits.
+    /// Called whenever a connection waits.
     fn before_accept(&mut self) -> Go;
 
-    /// There were no descriptors or no memory for one; it waits on.
+    /// Called if descriptors or memory were missing for a connection; it waits on.
     fn accept_error(&mut self);
 }
 
-/// Accepts until the gate says stop. Cancel-safe: a connection that was accepted has been given to `on_connection`,
-/// with its client's address and Nagle's algorithm off.
+/// Accepts until the gate says stop. Cancel-safe: every accepted connection has been passed to `on_connection`, with
+/// its client's address and without Nagle's algorithm.
 pub async fn accept_loop(
     listener: TcpListener,
     mut gate: impl Gate,
     mut on_connection: impl FnMut(TcpStream, SocketAddr),
 ) {
-    // Readiness and accept apart: between the two is the moment for the others.
+    // Readiness and accept are apart, so that other workers can accept in between.
     let listener = match listener.into_std().and_then(watch) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(event = "accept", %error, "this socket is not served"),
@@ -83,14 +83,14 @@ fn watch(listener: std::net::TcpListener) -> io::Result<AsyncFd<std::net::TcpLis
 fn accept(listener: &std::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (socket, address) = acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
     let stream = std::net::TcpStream::from(socket);
-    // Small frames must leave at once. A connection that is dead already refuses this; reading from it will tell.
+    // Small frames must leave at once. A dead connection refuses this; reading from it will tell.
     let _ = stream.set_nodelay(true);
     let address = address.and_then(|address| SocketAddr::try_from(address).ok());
     let address = address.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
     Ok((TcpStream::from_std(stream)?, address))
 }
 
-/// Whether it is the client or the network that failed, and only this connection (`accept(2)`, "Error handling").
+/// Whether the client or the network failed, and only this connection (`accept(2)`, "Error handling").
 fn is_clients(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -111,7 +111,7 @@ fn is_clients(error: &io::Error) -> bool {
     )
 }
 
-/// One line a minute, with the count of what was not said.
+/// Limits the log to one line a minute, with the number of suppressed ones.
 #[derive(Default)]
 struct Complaint {
     last: Option<Instant>,
@@ -119,7 +119,7 @@ struct Complaint {
 }
 
 impl Complaint {
-    /// Says it, or counts it; how many were counted since the last one that was said.
+    /// Returns the number of suppressed failures if this one is to be logged, else counts it.
     fn make(&mut self, error: &io::Error) -> Option<u64> {
         let now = Instant::now();
         if self.last.is_some_and(|last| now.duration_since(last) < LOG) {

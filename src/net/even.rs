@@ -1,28 +1,29 @@
-//! Evenness among workers that share a listening socket. Whoever wakes first could take most; so one that holds more
-//! than the emptiest lets a waiting connection to the others for some moments, and takes it only when they do not.
+//! Evens out workers that share a listening socket. The worker that wakes first could take most connections; so a
+//! worker that holds more than the emptiest leaves a waiting connection to the others for some moments, and takes it
+//! only if they do not.
 
 use crate::model::Mono;
 use std::time::Duration;
 
-/// One such moment.
+/// The time between two looks at a waiting connection.
 pub const MOMENT: Duration = Duration::from_micros(500);
-/// So many moments a connection waits for the others.
+/// How many moments a connection waits for other workers.
 const MOMENTS: u32 = 16;
-/// After that was in vain (the emptiest is hung, say), nobody waits for so long.
+/// After waiting in vain (for instance because the emptiest worker hangs), no connection waits for this time.
 const IN_VAIN: Duration = Duration::from_millis(10);
 
-/// What one worker remembers between two connections.
+/// The state that one worker keeps between two connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Even {
     waited: u32,
-    /// The emptiest's count when this began to wait.
+    /// The emptiest worker's count when the wait began.
     least: u32,
     impatient_until: Mono,
 }
 
 impl Even {
-    /// Whether to let the others have the connection that waits: to be asked again after a [`MOMENT`]. `counts` are
-    /// those of all workers that accept, `own` among them.
+    /// Whether to leave the waiting connection to the others; ask again after a [`MOMENT`]. `counts` are those of all
+    /// workers that accept, `own` among them.
     pub fn yields(&mut self, own: u32, counts: impl IntoIterator<Item = u32>, now: Mono) -> bool {
         let (mut least, mut sum, mut workers) = (own, 0u64, 0u64);
         for count in counts {
@@ -30,14 +31,14 @@ impl Even {
             sum += u64::from(count);
             workers += 1;
         }
-        // Of 24 on four workers nobody is off by more than one or two, of thousands by some per cent.
+        // With 24 sessions on four workers the difference stays at one or two, with thousands at some per cent.
         let slack = u32::try_from(sum / workers.max(1) / 50).unwrap_or(u32::MAX);
         if own <= least.saturating_add(slack) || now < self.impatient_until {
             self.waited = 0;
             return false;
         }
         if self.waited == 0 || least != self.least {
-            // The first moment, or the others have taken some meanwhile: they are awake.
+            // The first moment, or the others have accepted meanwhile: they are awake.
             (self.waited, self.least) = (0, least);
         }
         self.waited += 1;

@@ -1,7 +1,8 @@
-//! The time limits of an HTTP connection that hyper does not keep: for the first byte, for a request's head, between
+//! The time limits of an HTTP connection that hyper does not have: for the first byte, for a request's head, between
 //! two requests, and for a client that does not read its answer. The guard sits between hyper and the socket; when a
 //! connection becomes a WebSocket session the socket is taken out again.
 
+use crate::protocol::client::{Problem, ProblemKind};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,46 +13,46 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What a request gets whose head does not come. It cannot be answered by anybody else: for hyper, and for all behind
-/// it, it does not exist yet.
-const LATE: &str = concat!(
-    "HTTP/1.1 408 Request Timeout\r\n",
-    "Connection: close\r\n",
-    "Content-Type: application/problem+json\r\n",
-    "Content-Length: 117\r\n",
-    "\r\n",
-    r#"{"type":"/problems/header-timeout","title":"Header timeout","status":408,"#,
-    r#""detail":"the request's head took too long"}"#,
-);
+/// The answer to a request whose head does not arrive in time. The guard writes it itself: for hyper, and for the
+/// routes behind it, the request does not exist yet.
+fn late() -> String {
+    let body = Problem::from(ProblemKind::HeaderTimeout).json();
+    format!(
+        "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/problem+json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
 
-/// How long a client may take.
+/// The client's time limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From the connection to the end of the first request's head, and from the first byte of a later one to its end.
+    /// From the connection to the end of the first request's head, and from the first byte of a later head to its end.
     pub head: Duration,
-    /// Between two requests; also how long a client may read nothing of what is to be written.
+    /// Between two requests; also how long a client may leave written data unread.
     pub idle: Duration,
 }
 
-/// Whether a request is being served, said by the service to the guard of its connection. In the high half it counts
-/// changes, in the low half requests.
+/// Whether a request is being served, told by the service to the guard of its connection. The high half counts changes,
+/// the low half requests.
 #[derive(Clone, Debug, Default)]
 pub struct Phase(Arc<AtomicU64>);
 
 const CHANGE: u64 = 1 << 32;
 const COUNT: u64 = CHANGE - 1;
-/// Something was written since the last flush.
+/// Set while data was written and not flushed.
 const UNFLUSHED: u64 = 1 << 63;
 
 impl Phase {
-    /// A request's head is complete; it is served until the token is dropped, best with the response's body.
+    /// Marks the beginning of a request whose head is complete. The request is served until the token is dropped, best
+    /// together with the response's body.
     #[must_use]
     pub fn begin(&self) -> Serving {
         self.0.fetch_add(CHANGE + 1, Ordering::AcqRel);
         Serving(self.clone())
     }
 
-    /// Whether the kernel has all that was to be written: whoever writes has flushed since.
+    /// Whether the kernel has all written data: the last write was followed by a flush.
     #[must_use]
     pub fn all_written(&self) -> bool {
         self.0.load(Ordering::Acquire) & UNFLUSHED == 0
@@ -62,7 +63,7 @@ impl Phase {
     }
 }
 
-/// As long as this lives the connection is not idle.
+/// Keeps the connection from being idle while it lives.
 #[derive(Debug)]
 pub struct Serving(Phase);
 
@@ -72,16 +73,16 @@ impl Drop for Serving {
     }
 }
 
-/// What the client is expected to do.
+/// What the client is expected to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
-    /// Its first request, of which this is known: whether any byte has come.
+    /// Send its first request. `begun`: at least one byte has arrived.
     First { begun: bool },
-    /// Another request.
+    /// Send another request.
     Next,
-    /// The rest of a later request's head.
+    /// Send the rest of a later request's head.
     Rest,
-    /// Nothing, or a body: others have limits for that.
+    /// Send nothing, or a body, which has limits elsewhere.
     Nothing,
 }
 
@@ -90,15 +91,15 @@ pub struct Guard<S> {
     socket: S,
     limits: Limits,
     phase: Phase,
-    /// The phase that `expected` was concluded from.
+    /// The phase that `expected` was derived from.
     seen: u64,
     expected: Expected,
-    /// Since when it is expected.
+    /// When `expected` began.
     since: Instant,
-    /// Since when the socket takes nothing although there is something.
+    /// Since when the socket takes no data although some waits.
     stalled: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// The time was over once; nothing is read any more.
+    /// The deadline has passed once; nothing is read any more.
     over: bool,
 }
 
@@ -109,7 +110,7 @@ impl<S: fmt::Debug> fmt::Debug for Guard<S> {
 }
 
 impl<S> Guard<S> {
-    /// Guards a connection that has just been accepted. The phase is for the service behind it.
+    /// Guards an accepted connection. The phase is for the service behind it.
     pub fn new(socket: S, limits: Limits) -> (Self, Phase) {
         let phase = Phase::default();
         let guard = Self {
@@ -126,12 +127,12 @@ impl<S> Guard<S> {
         (guard, phase)
     }
 
-    /// The socket, with no limits any more.
+    /// Returns the socket, without limits.
     pub fn into_inner(self) -> S {
         self.socket
     }
 
-    /// Concludes from the phase what is expected now.
+    /// Derives the current expectation from the phase.
     fn observe(&mut self) {
         let now = self.phase.now();
         if now != self.seen {
@@ -141,7 +142,7 @@ impl<S> Guard<S> {
         }
     }
 
-    /// The client has sent something.
+    /// Records that the client has sent data.
     fn heard(&mut self) {
         self.observe();
         match self.expected {
@@ -154,7 +155,7 @@ impl<S> Guard<S> {
         }
     }
 
-    /// When the client must have done what is expected.
+    /// The deadline for what is expected.
     fn deadline(&self) -> Option<Instant> {
         match self.expected {
             Expected::First { .. } | Expected::Rest => Some(self.since + self.limits.head),
@@ -163,21 +164,21 @@ impl<S> Guard<S> {
         }
     }
 
-    /// Ready when the client is late.
+    /// Ready if the client is late.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.observe();
         match self.deadline() {
             Some(deadline) => self.poll_timer(context, deadline),
             None => {
-                // Looks again from time to time, for the case that the end of serving is told by another task.
+                // Polls again later, in case another task tells the end of serving.
                 let later = Instant::now() + self.limits.idle;
                 self.poll_timer(context, later)
             }
         }
     }
 
-    /// Ready when `deadline` is over. Made for the first wait, and then moved only when it rings: a connection with many
-    /// requests costs one timer, not one for each.
+    /// Ready when `deadline` has passed. The timer is created for the first wait and moved only when it fires: a
+    /// connection with many requests costs one timer, not one for each.
     fn poll_timer(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         if Instant::now() >= deadline {
             return Poll::Ready(());
@@ -197,22 +198,22 @@ impl<S> Guard<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
-    /// The client has not done what it had to: what `read` is to answer.
+    /// The client is late: the result that `read` gets.
     fn expire(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         self.over = true;
         match self.expected {
             Expected::Rest | Expected::First { begun: true } => {
-                // Nothing may come between: an answer to the request before could still be on its way.
+                // Nothing else may be written: an answer to the previous request could still be on its way.
                 if self.stalled.is_none() {
                     let socket = Pin::new(&mut self.socket);
-                    if let Poll::Ready(Ok(_)) = socket.poll_write(context, LATE.as_bytes()) {
+                    if let Poll::Ready(Ok(_)) = socket.poll_write(context, late().as_bytes()) {
                         let _ = Pin::new(&mut self.socket).poll_shutdown(context);
                     }
                 }
                 Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head took too long"))
             }
-            // An end of file: nobody is in the middle of anything. (Browsers open connections for later use; an answer
-            // to no request would be a strange one to the next.)
+            // An end of file: no request is in progress. (Browsers open connections for later use; the next request
+            // would take an unsolicited answer for its own.)
             _ => Ok(()),
         }
     }
@@ -224,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     ) -> Poll<io::Result<usize>> {
         if result.is_ready() {
             self.stalled = None;
-            // Some bytes of an answer that outlives its request, an event stream's: not idle.
+            // Part of an answer that outlives its request, for instance an event stream: the connection is not idle.
             if self.expected == Expected::Next {
                 self.since = Instant::now();
             }
@@ -290,8 +291,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // After an answer hyper does not read before something comes: the wait for it begins here. (Over already only
-        // for one that hyper does not read at all.)
+        // After an answer hyper does not read before something arrives, so the wait begins here. (`over` is set before
+        // only if hyper does not read at all.)
         if !self.over && self.poll_deadline(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }

@@ -1,31 +1,30 @@
-//! Listening sockets that systemd keeps for the daemon's next life (its descriptor store): whoever connects while the
-//! daemon restarts waits in the queue and is served, nobody is refused.
+//! Listening sockets that systemd keeps for the daemon's next life (its descriptor store): a client that connects while
+//! the daemon restarts waits in the queue and is served; nobody is refused.
 
-use super::listen::Listeners;
 use crate::os::notify::Notifier;
 use crate::protocol::cluster::Port;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 
-/// How names of ours begin.
+/// The prefix of the names.
 const OURS: &str = "kept";
 const PORTS: [(Port, &str); 3] = [(Port::Http, "http"), (Port::Ws, "ws"), (Port::Admin, "admin")];
 
-/// `kept/http/[;;];3000`: what the socket was wanted for. systemd allows no colon in a name.
+/// `kept/http/[;;];3000`: the address that the socket was wanted for. systemd allows no colon in a name.
 fn write(port: Port, wanted: SocketAddr) -> String {
     let word = PORTS.iter().find(|(known, _)| *known == port).map_or("", |(_, word)| word);
     format!("{OURS}/{word}/{}", wanted.to_string().replace(':', ";"))
 }
 
-/// What [`write`] wrote.
+/// Reads a name written by [`write()`].
 pub(super) fn read(name: &str) -> Option<(Port, SocketAddr)> {
     let (word, wanted) = name.strip_prefix(OURS)?.strip_prefix('/')?.split_once('/')?;
     let (port, _) = PORTS.iter().find(|(_, known)| *known == word)?;
     Some((*port, wanted.replace(';', ":").parse().ok()?))
 }
 
-/// What systemd has.
+/// The names of the sockets that systemd holds.
 #[derive(Debug)]
 pub struct Kept {
     names: BTreeSet<String>,
@@ -33,25 +32,25 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// `names` have come back from systemd, which still has them.
+    /// `names` came back from systemd, which still has them.
     pub(super) fn new(notifier: Notifier, names: impl IntoIterator<Item = String>) -> Self {
         Self { names: names.into_iter().collect(), notifier }
     }
 
-    /// systemd keeps none any more, and has closed them on return.
+    /// Makes systemd drop all sockets. They are closed when this returns.
     pub(super) fn forget(&mut self) {
         self.names.iter().for_each(|name| self.notifier.forget(name));
         self.names.clear();
         self.notifier.barrier();
     }
 
-    /// From now on systemd keeps these sockets, and no other.
-    pub fn keep(&mut self, listeners: &Listeners) {
+    /// Makes systemd hold exactly these sockets.
+    pub fn keep<'a>(&mut self, sockets: impl Iterator<Item = (Port, SocketAddr, BorrowedFd<'a>)>) {
         let mut names = BTreeSet::new();
-        for (port, wanted, socket) in listeners.own() {
+        for (port, wanted, socket) in sockets {
             let name = write(port, wanted);
-            // One that systemd has already is not kept twice.
-            if self.notifier.keep(&name, socket.as_fd()) {
+            // systemd does not store the same socket twice.
+            if self.notifier.keep(&name, socket) {
                 names.insert(name);
             }
         }

@@ -1,5 +1,5 @@
-//! The listening sockets: bound once by the master, or taken from systemd, and shared by all workers. A reload keeps
-//! the socket of every address that stays, and changes nothing when one cannot be had.
+//! The listening sockets: bound once by the master, or passed by systemd, and shared by all workers. A reload keeps the
+//! socket of every address that stays, and changes nothing if a new one cannot be bound.
 
 use crate::config::{Config, Listen};
 use crate::net::kept::{self, Kept};
@@ -10,14 +10,14 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Connections that wait while no worker accepts; the kernel cuts it to `net.core.somaxconn`.
+/// Connections that may wait while no worker accepts; the kernel limits it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// How often a common free port is looked for.
+/// Attempts to find a free port that all addresses have in common.
 const TRIES: u32 = 16;
-/// How often it is looked whether systemd has let go of a socket, and how long in between: a second in all.
+/// Checks whether systemd has released a socket, and the pause between two of them: a second in all.
 const LET_GO: u32 = 40;
 const MOMENT: Duration = Duration::from_millis(25);
 const PORTS: [Port; 3] = [Port::Http, Port::Ws, Port::Admin];
@@ -26,9 +26,9 @@ const PORTS: [Port; 3] = [Port::Http, Port::Ws, Port::Admin];
 #[derive(Debug)]
 struct Listener {
     port: Port,
-    /// The configuration's word for it; `None`: systemd passed it.
+    /// The configured address; `None`: systemd passed the socket.
     wanted: Option<SocketAddr>,
-    /// Where it is.
+    /// The bound address.
     address: SocketAddr,
     socket: OwnedFd,
 }
@@ -44,7 +44,7 @@ impl Listener {
 #[derive(Debug, Default)]
 pub struct Listeners(Vec<Listener>);
 
-/// Why a socket cannot be had.
+/// Why a socket cannot be bound.
 #[derive(Debug)]
 enum ListenError {
     InUse(Port, SocketAddr),
@@ -105,11 +105,11 @@ fn wanted(config: &Config, port: Port) -> Option<&Listen> {
 }
 
 impl Listeners {
-    /// Takes what systemd passed by the names `http`, `ws` and `admin`, and what it kept of this daemon's last life,
+    /// Takes the sockets that systemd passed by the names `http`, `ws` and `admin`, and those it kept for this daemon,
     /// and binds the rest. To be called once, at the start of the daemon.
     ///
     /// # Errors
-    /// Says which key of the configuration cannot be fulfilled, and why.
+    /// Names the configuration key that cannot be fulfilled, and says why.
     pub async fn bind(config: &Config) -> io::Result<(Self, Kept)> {
         let known = |name: &str| matches!(name, "http" | "ws" | "admin") || kept::read(name).is_some();
         let passed = passed_sockets(known)?;
@@ -118,11 +118,11 @@ impl Listeners {
         let mut passed = Self::from_systemd(passed)?;
         let mut listeners = passed.change(config);
         if listeners.is_err() && passed.own().next().is_some() {
-            // What was kept helps or is let go: it may be in the way of what is wanted now.
+            // A kept socket that does not help may be in the way of what is wanted now.
             passed.0.retain(|listener| listener.wanted.is_none());
             kept.forget();
             listeners = passed.change(config);
-            // systemd 257 closes it some moments after it has said that it has.
+            // systemd 257 closes a socket some moments after it has confirmed.
             for _ in 0..LET_GO {
                 if listeners.as_ref().err().is_none_or(|error| error.kind() != io::ErrorKind::AddrInUse) {
                     break;
@@ -133,7 +133,7 @@ impl Listeners {
         }
         let listeners = listeners?;
         drop(passed);
-        kept.keep(&listeners);
+        kept.keep(listeners.own());
         Ok((listeners, kept))
     }
 
@@ -152,11 +152,11 @@ impl Listeners {
         passed.into_iter().map(listener).collect::<io::Result<_>>().map(Self)
     }
 
-    /// The sockets for a new configuration: an address that stays keeps its socket, what systemd passed stays as it
-    /// is. These here are not touched, so that nothing is lost when the new ones are given up.
+    /// Makes the sockets for a new configuration: an address that stays keeps its socket, sockets passed by systemd
+    /// stay. `self` is unchanged, so that nothing is lost if the new sockets are dropped.
     ///
     /// # Errors
-    /// As [`Listeners::bind`]; then none of the new sockets is left.
+    /// As [`Listeners::bind`]; all new sockets are closed then.
     pub fn change(&self, config: &Config) -> io::Result<Self> {
         self.with(&PORTS.map(|port| (port, wanted(config, port)))).map_err(io::Error::from)
     }
@@ -177,7 +177,7 @@ impl Listeners {
         Ok(new)
     }
 
-    /// The sockets of one key. Its addresses with port 0 get one and the same free port, where there is one.
+    /// The sockets of one key. All its addresses with port 0 get the same free port, if there is one.
     fn group(&self, port: Port, listen: &Listen, new: &Self) -> Result<Vec<Listener>, ListenError> {
         for last in (0..TRIES).map(|n| n + 1 == TRIES) {
             if let Some(group) = self.try_group(port, listen, new, last)? {
@@ -187,7 +187,7 @@ impl Listeners {
         Ok(Vec::new())
     }
 
-    /// `None`: the common port is not free everywhere.
+    /// `None`: the common port is not free on all addresses.
     fn try_group(
         &self,
         port: Port,
@@ -230,7 +230,7 @@ impl Listeners {
         }
     }
 
-    /// Whether it is this daemon itself that has the port.
+    /// Returns the error if this daemon itself has the port.
     fn overlap(&self, new: &Self, group: &[Listener], port: Port, at: SocketAddr) -> Option<ListenError> {
         let mut ours = self.0.iter().chain(&new.0).chain(group).map(|listener| listener.address);
         let other = ours.find(|other| {
@@ -240,25 +240,25 @@ impl Listeners {
         Some(ListenError::Overlaps(port, at, other))
     }
 
-    /// All sockets, and what each is.
+    /// All sockets with their ports.
     pub fn all(&self) -> impl Iterator<Item = (Port, &OwnedFd)> {
         self.0.iter().map(|listener| (listener.port, &listener.socket))
     }
 
-    /// The sockets that this daemon bound itself, by the address that the configuration wants.
-    pub(super) fn own(&self) -> impl Iterator<Item = (Port, SocketAddr, &OwnedFd)> {
-        self.0.iter().filter_map(|one| one.wanted.map(|wanted| (one.port, wanted, &one.socket)))
+    /// The sockets that this daemon bound itself, with the configured addresses.
+    pub fn own(&self) -> impl Iterator<Item = (Port, SocketAddr, BorrowedFd<'_>)> {
+        self.0.iter().filter_map(|one| one.wanted.map(|wanted| (one.port, wanted, one.socket.as_fd())))
     }
 
-    /// Where one port of the daemon is to be found.
+    /// The bound addresses of one port.
     pub fn addresses(&self, port: Port) -> impl Iterator<Item = SocketAddr> {
         self.0.iter().filter(move |listener| listener.port == port).map(|listener| listener.address)
     }
 }
 
-/// Binds `wanted` at `at` (the same but for the port), or at what stands for it on this machine.
+/// Binds `wanted` at `at` (the same but for the port), or at its replacement on a machine without IPv6.
 fn bind(port: Port, wanted: SocketAddr, at: SocketAddr, listen: &Listen) -> Result<Listener, ListenError> {
-    // `[::]` serves IPv4 as well, unless there is a socket of its own for that.
+    // `[::]` serves IPv4 as well, unless the configuration has a socket for that.
     let mut others = listen.addresses.iter();
     let v4_too = at.ip().is_unspecified()
         && !others
@@ -288,10 +288,10 @@ fn listen_at(at: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(at), kind, Some(Protocol::TCP))?;
     if at.is_ipv6() {
-        // Explicitly: the default is the administrator's (net.ipv6.bindv6only).
+        // Set explicitly: the default is the administrator's (net.ipv6.bindv6only).
         socket.set_only_v6(only_v6)?;
     }
-    // Else a restarted daemon would have to wait for the connections of its predecessor.
+    // Without it a restarted daemon would have to wait for its predecessor's connections.
     socket.set_reuse_address(true)?;
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;

@@ -1,23 +1,23 @@
-//! A page that all workers share: how many connections each of them holds at this moment. A memory file that is read
-//! and written like any other, which costs a system call of a third of a microsecond and no unsafe code.
+//! A page that all workers share: how many connections each of them holds at this moment. It is a memory file, read and
+//! written by system calls: a third of a microsecond each, and no unsafe code.
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{pread, pwrite};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Most places on it.
+/// Number of places.
 pub const PLACES: usize = 257;
 const CELL: usize = size_of::<u32>();
-/// In the cell of a place where nobody accepts.
+/// Content of a place where nobody accepts.
 const NOBODY: u32 = 0;
 
-/// See the module.
+/// The shared page.
 #[derive(Debug)]
 pub struct Board(OwnedFd);
 
 impl Board {
-    /// An empty one.
+    /// An empty board.
     ///
     /// # Errors
     /// As `memfd_create(2)`.
@@ -27,13 +27,13 @@ impl Board {
         Ok(Self(file))
     }
 
-    /// The one that another process made.
+    /// The board of another process.
     #[must_use]
     pub fn from_descriptor(file: OwnedFd) -> Self {
         Self(file)
     }
 
-    /// The descriptor, to be passed on.
+    /// The descriptor, for another process.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -44,7 +44,7 @@ impl Board {
         let cell = count.map_or(NOBODY, |count| count.saturating_add(1)).to_le_bytes();
         let at = usize::from(place) * CELL;
         if at < PLACES * CELL {
-            // A memory file takes four bytes whole; if ever not, evenness suffers and nothing else.
+            // A memory file takes four bytes whole; if it ever fails, only evenness suffers.
             let _ = pwrite(&self.0, &cell, at as u64);
         }
     }

@@ -28,7 +28,7 @@ pub fn wall() -> Wall {
     Wall(now.tv_sec * 1000 + now.tv_nsec / 1_000_000)
 }
 
-/// The moment as the runtime's timers understand it.
+/// Converts a moment for the runtime's timers.
 #[must_use]
 pub fn instant(at: Mono) -> std::time::Instant {
     std::time::Instant::now() + at.since(mono())

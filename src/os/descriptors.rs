@@ -1,15 +1,15 @@
 //! Bytes with descriptors over a Unix socket (`SCM_RIGHTS`).
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Most descriptors in one message; the kernel allows 253.
-pub const MOST: usize = 64;
+/// Most descriptors in one message: as many as the kernel allows.
+pub const MOST: usize = 253;
 
 /// Sends bytes and, with the first of them, descriptors. Returns how many bytes went out; the descriptors are
 /// gone when that is not zero.
@@ -25,18 +25,38 @@ pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
     Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
 }
 
-/// Receives bytes; descriptors that came with them are appended to `descriptors`, closed on exec.
+/// What one call of [`receive`] gave.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes that are in the buffer now.
+    pub bytes: usize,
+    /// Descriptors that came with them, closed on exec.
+    pub descriptors: Vec<OwnedFd>,
+    /// Whether the kernel closed descriptors that were sent, because this process may not have so many.
+    pub truncated: bool,
+}
+
+impl Received {
+    /// The descriptors, if any were sent: fewer than that when [`Received::truncated`].
+    #[must_use]
+    pub fn set(self) -> Option<Vec<OwnedFd>> {
+        (self.truncated || !self.descriptors.is_empty()).then_some(self.descriptors)
+    }
+}
+
+/// Receives bytes and the descriptors that came with them; never those of two calls of [`send`] at once.
 ///
 /// # Errors
 /// As `recvmsg(2)`.
-pub fn receive(socket: impl AsFd, buffer: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let got = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(passed) = message {
             descriptors.extend(passed);
         }
     }
-    Ok(got.bytes)
+    Ok(Received { bytes: got.bytes, descriptors, truncated: got.flags.contains(ReturnFlags::CTRUNC) })
 }

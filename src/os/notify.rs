@@ -1,5 +1,4 @@
-//! What the master tells systemd. All of it does nothing where there is no `NOTIFY_SOCKET`, and a systemd that does
-//! not listen is no reason to do anything but go on.
+//! What the master tells systemd. All calls do nothing without a `NOTIFY_SOCKET`, and errors are ignored.
 
 use super::descriptors;
 use sd_notify::NotifyState;
@@ -11,32 +10,32 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream as StdUnixStream};
 use std::time::Duration;
 
-/// The longest that systemd may take to do what it was told.
+/// Longest wait for systemd to process what it was told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The master's line to systemd.
+/// The master's connection to systemd.
 #[derive(Clone, Debug, Default)]
 pub struct Notifier;
 
 impl Notifier {
-    /// Finds the line in the environment each time it is used, if there is one.
+    /// Finds the socket in the environment at each use, if there is one.
     #[must_use]
     pub fn new() -> Self {
         Self
     }
 
-    /// The daemon serves; also the end of [`Notifier::reloading`].
+    /// Says that the daemon serves; also ends [`Notifier::reloading`].
     pub fn ready(&self) {
         tell(&[NotifyState::Ready]);
     }
 
-    /// One line for `systemctl status`.
+    /// Sets the line for `systemctl status`.
     pub fn status(&self, text: &str) {
         // A line end would start another variable.
         tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]);
     }
 
-    /// A reload begins; [`Notifier::ready`] ends it, whether it went well or not.
+    /// Begins a reload; [`Notifier::ready`] ends it, whether it succeeded or not.
     pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -44,7 +43,7 @@ impl Notifier {
         }
     }
 
-    /// A stop begins, and may take so long. (`TimeoutStopSec=` knows nothing of the configuration.)
+    /// Begins a stop that may take this time. (`TimeoutStopSec=` does not know the configuration.)
     pub fn stopping(&self, within: Duration) {
         let within = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
         tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within)]);
@@ -61,28 +60,28 @@ impl Notifier {
         })
     }
 
-    /// Takes back what was kept by that name.
+    /// Drops the descriptor that was kept by that name.
     pub fn forget(&self, name: &str) {
         tell(&[NotifyState::Custom(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))]);
     }
 
-    /// A sign of life. Only from the loop whose life it is a sign of.
+    /// Sends a sign of life. To be called only from the loop that it stands for.
     pub fn watchdog(&self) {
         tell(&[NotifyState::Watchdog]);
     }
 
-    /// How often [`Notifier::watchdog`] is to be called: half of what systemd allows. `None`: nobody watches.
+    /// How often to call [`Notifier::watchdog`]: half of what systemd allows. `None`: systemd does not watch.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|limit| limit / 2)
     }
-    /// Waits until systemd has done all that it was told; not for ever.
+    /// Waits until systemd has processed all messages, or until a time-out.
     pub fn barrier(&self) {
         let waited = StdUnixStream::pair().and_then(|(mut ours, theirs)| {
             ours.set_read_timeout(Some(PATIENCE))?;
             let sent = tell_with("BARRIER=1", theirs.as_fd())?;
             drop(theirs);
-            // systemd closes its copy when it comes to it.
+            // systemd closes its copy when it reaches this message.
             if sent { ours.read(&mut [0]) } else { Ok(0) }
         });
         if let Err(error) = waited {
@@ -111,18 +110,18 @@ fn tell_with(message: &str, descriptor: BorrowedFd<'_>) -> io::Result<bool> {
 /// A listening socket that systemd passed, and its `FileDescriptorName=`.
 pub type Passed = (String, TcpListener);
 
-/// The TCP listening sockets that systemd passed (`LISTEN_FDS`), those whose name is `wanted`; others are left alone.
-/// To be called once, before there are threads: it takes the variables away.
+/// The TCP listening sockets that systemd passed (`LISTEN_FDS`) and whose names are `wanted`; others are ignored. To be
+/// called once, before there are threads: it removes the variables.
 ///
 /// # Errors
-/// One of these is no listening TCP socket.
+/// One of them is no listening TCP socket.
 pub fn passed_sockets(wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Passed>> {
-    // Names alone may be left over from a parent: only the numbers say whether they are meant for this process.
+    // Names alone may be left over from a parent: the numbers say whether they are meant for this process.
     if sd_notify::listen_fds()?.len() == 0 {
         return Ok(Vec::new());
     }
     let all: Vec<_> = sd_notify::listen_fds_with_names()?.map(|(_, name)| name).collect();
-    // Owns them without unsafe code of ours.
+    // Takes ownership without unsafe code of this crate.
     let mut descriptors = listenfd::ListenFd::from_env();
     let mut passed = Vec::new();
     for (at, name) in all.into_iter().enumerate().filter(|(_, name)| wanted(name)) {
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
-    /// Not a test but the process that the one below starts: the environment is its.
+    /// Not a test but the process that the next test starts: the environment is that process's.
     #[test]
     #[ignore = "the child of another test"]
     fn act_as_daemon() {
@@ -160,15 +159,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let child = Command::new("/proc/self/exe")
-            .args(["--exact", "os::notify::tests::act_as_daemon", "--ignored"])
-            .env("NOTIFY_SOCKET", &path)
-            .env("WATCHDOG_USEC", "10000000")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let variables = [("NOTIFY_SOCKET", path.as_os_str()), ("WATCHDOG_USEC", "10000000".as_ref())];
+        let child = child("act_as_daemon", &variables).spawn().unwrap();
+        socket.set_read_timeout(Some(4 * PATIENCE)).unwrap();
         let mut buffer = [0; 256];
         let mut next = || {
             let len = socket.recv(&mut buffer).unwrap();
@@ -179,22 +172,42 @@ mod tests {
         assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
         assert_eq!(next().trim(), "WATCHDOG=1");
         assert_eq!(next().trim(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000");
-        let (mut buffer, mut descriptors) = ([0; 256], Vec::new());
-        let len = descriptors::receive(&socket, &mut buffer, &mut descriptors).unwrap();
-        assert_eq!(&buffer[..len], b"FDSTORE=1\nFDNAME=kept/x\n");
-        assert!(TcpListener::from(descriptors.pop().unwrap()).local_addr().is_ok());
+        let mut buffer = [0; 256];
+        let mut received = descriptors::receive(&socket, &mut buffer).unwrap();
+        assert_eq!(&buffer[..received.bytes], b"FDSTORE=1\nFDNAME=kept/x\n");
+        assert!(TcpListener::from(received.descriptors.pop().unwrap()).local_addr().is_ok());
         let len = socket.recv(&mut buffer).unwrap();
         assert_eq!(buffer[..len].trim_ascii_end(), b"FDSTOREREMOVE=1\nFDNAME=kept/x");
-        let len = descriptors::receive(&socket, &mut buffer, &mut descriptors).unwrap();
-        assert_eq!((&buffer[..len], descriptors.len()), (&b"BARRIER=1"[..], 1));
-        // The child goes on when this end is closed.
-        drop(descriptors);
+        let received = descriptors::receive(&socket, &mut buffer).unwrap();
+        assert_eq!((&buffer[..received.bytes], received.descriptors.len()), (&b"BARRIER=1"[..], 1));
+        // The child continues when this end is closed.
+        drop(received);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
 
+    /// Runs another test of this file in a process whose environment says what systemd says, and no more.
+    fn child(test: &str, variables: &[(&str, &std::ffi::OsStr)]) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["--exact", &format!("os::notify::tests::{test}"), "--ignored"]);
+        for name in
+            ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]
+        {
+            command.env_remove(name);
+        }
+        command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
     #[test]
     fn without_systemd_nothing_happens() {
+        let output = child("act_without_systemd", &[]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    #[test]
+    #[ignore = "the child of another test"]
+    fn act_without_systemd() {
         Notifier::new().ready();
         assert_eq!(Notifier::new().watchdog_interval(), None);
         assert!(!Notifier::new().keep("x", std::io::stdin().as_fd()));

@@ -3,13 +3,13 @@
 use rustix::process::{Pid, Resource, Signal};
 use std::io;
 
-/// Dies with its parent: the kernel sends KILL when the parent's thread that started us ends.
+/// Makes this process die with its parent: the kernel sends KILL when the parent's thread that started it ends.
 ///
 /// # Errors
-/// The parent is already gone, or the kernel refuses.
+/// The parent has ended already, or the kernel refuses.
 pub fn die_with_parent(parent: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // Between our start and the call above the parent may have died: then nobody would tell us.
+    // The parent may have died before the call above: then the kernel would send nothing.
     let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     if u32::try_from(now) == Ok(parent) {
         Ok(())
@@ -18,15 +18,15 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     }
 }
 
-/// Sends a signal; a process that is gone is no error.
+/// Sends a signal; a process that has ended is no error.
 pub fn kill(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, signal);
     }
 }
 
-/// The daemon's unit makes it a late victim when memory runs out. That is meant for the master, with which all others
-/// would go: a child gives it back. (Only root could take more.)
+/// Resets the process's priority for the kernel's OOM killer. The unit makes the daemon a late victim, which is meant
+/// for the master only: all others end with it. (Only root could take a better one.)
 pub fn be_no_late_victim() {
     const SCORE: &str = "/proc/self/oom_score_adj";
     let late = std::fs::read_to_string(SCORE).is_ok_and(|text| text.starts_with('-'));
@@ -35,16 +35,16 @@ pub fn be_no_late_victim() {
     }
 }
 
-/// 128 bits that nobody guesses, from the kernel.
+/// 128 unguessable bits from the kernel.
 #[must_use]
 pub fn secret() -> u128 {
     let mut bytes = [0; 16];
-    // So few bytes come whole (getrandom(2)); a kernel that has not got any yet makes us wait.
+    // So few bytes come whole (getrandom(2)); a kernel without entropy makes the caller wait.
     while !matches!(rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()), Ok(16)) {}
     u128::from_le_bytes(bytes)
 }
 
-/// Raises the limit of open files to the most that is allowed and says what it is now.
+/// Raises the limit of open files to the allowed maximum and returns it.
 #[must_use]
 pub fn raise_open_files() -> u64 {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
@@ -70,7 +70,7 @@ pub struct Usage {
     pub rss: u64,
 }
 
-/// Our own usage (`/proc/self/statm`, `getrusage` by the scheduler's clock).
+/// The usage of this process (`/proc/self/statm`, `getrusage` by the scheduler's clock).
 #[must_use]
 pub fn usage() -> Usage {
     let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

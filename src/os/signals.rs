@@ -1,4 +1,4 @@
-//! Signals, as words.
+//! Signals by their meaning.
 
 use futures_util::{Stream, StreamExt};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -8,24 +8,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
-/// What somebody wants of the master by a signal.
+/// What a signal asks of the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signal {
-    /// TERM, INT: a graceful stop.
+    /// TERM, INT: stop gracefully.
     Stop,
     /// HUP: read the configuration again.
     Reload,
     /// USR2: replace all workers.
     Replace,
-    /// USR1: open the log file anew.
+    /// USR1: open the log file again.
     Reopen,
 }
 
-/// A stream of them that never ends. Equal ones that come together are one; the order is not kept.
+/// A stream of signals that never ends. Equal signals that arrive together become one; the order is not kept.
 pub struct Signals(signal_hook_tokio::Signals);
 
 impl Signals {
-    /// Takes the master's signals over from here on. Needs a runtime.
+    /// Takes over the master's signals. Needs a runtime.
     ///
     /// # Errors
     /// As `sigaction(2)`.
@@ -52,15 +52,15 @@ impl Stream for Signals {
     }
 }
 
-/// For a child: TERM, INT, HUP, USR1 and USR2 do nothing from here on. Ctrl-C and systemd reach the whole group, but
-/// a child takes its orders over the link; when its master is gone, the kernel kills it.
+/// Makes TERM, INT, HUP, USR1 and USR2 do nothing in a child. Ctrl-C and systemd reach the whole group, but a child
+/// gets its orders over the link; when its master ends, the kernel kills it.
 ///
 /// # Errors
 /// As `sigaction(2)`.
 pub fn leave_to_master() -> io::Result<()> {
     for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
-        // A flag that nobody reads is the safe way to a handler that does nothing. (An ignored signal would stay
-        // ignored in the programs that a child starts; a handler does not.)
+        // A flag that nobody reads is the safe way to a handler that does nothing. (Ignored signals would stay ignored
+        // in the programs that a child starts; handlers are reset.)
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
     Ok(())

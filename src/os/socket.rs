@@ -7,7 +7,8 @@ use std::time::Duration;
 /// `SIOCOUTQ` of tcp(7), the same number as `TIOCOUTQ`.
 const OUTQ: rustix::ioctl::Opcode = opcode::none(b'T', 0x11);
 
-/// Bytes that were written and that the other side has not acknowledged. Also after a reset. `None`: it cannot be said.
+/// Bytes that were written but not acknowledged by the other side; also known after a reset. `None`: the kernel does
+/// not say.
 #[expect(unsafe_code, reason = "no library that is used here has this ioctl")]
 pub fn unacknowledged(socket: impl AsFd) -> Option<u64> {
     // SAFETY: SIOCOUTQ writes one int to where its argument points, which is what `Getter` hands it, and nothing else.
@@ -15,8 +16,8 @@ pub fn unacknowledged(socket: impl AsFd) -> Option<u64> {
     count.ok().and_then(|count| u64::try_from(count).ok())
 }
 
-/// The connection is lost when what was written is not acknowledged for so long. Without it only the kernel's own
-/// patience counts, a quarter of an hour.
+/// Makes the kernel give up the connection if written data is not acknowledged for this time. The kernel's own limit is
+/// a quarter of an hour.
 pub fn lose_after(socket: impl AsFd, time: Duration) {
     let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(socket, millis) {
@@ -42,7 +43,7 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(10), "{:?}", unacknowledged(&server));
             std::thread::yield_now();
         }
-        // More than the client's kernel takes while the client reads nothing.
+        // More than the client's kernel buffers while the client reads nothing.
         server.set_nonblocking(true).unwrap();
         let mut written = 0;
         while let Ok(n) = server.write(&[0; 65_536]) {
@@ -50,7 +51,7 @@ mod tests {
         }
         let unread = unacknowledged(&server).unwrap();
         assert!(unread > 0 && unread <= written, "{unread} of {written}");
-        // With unread bytes behind it the end of the client is a reset; what it took stays known.
+        // With unread bytes the client's end is a reset; the count of acknowledged bytes stays known.
         drop(client);
         let after = unacknowledged(&server).unwrap();
         assert!(after > 0 && after <= unread, "{after} of {unread}");

@@ -1,251 +1,214 @@
-//! What the processes of one cluster say to each other. Borrowed where it is hot: a frame goes from the link's
-//! read buffer to the next link's write buffer without an allocation between.
+//! The language of the processes of one cluster. What is hot is borrowed: a frame goes from one link's read buffer to
+//! another link's write buffer without an allocation between.
 //!
-//! Enum variants are only ever added at the end, and [`VERSION`] grows when the meaning of one changes: an upgrade
-//! meets the previous version.
+//! New variants of an enum go to its end, and [`VERSION`] grows when the meaning of a variant changes.
 
-pub use super::beat::{Beat, Counters, digest};
+pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
+pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
+pub use super::relay::Notice;
+pub use super::role::{Generation, Hello, Role, Slot};
 
-use super::borrowed as serde_bytes_ref;
-use super::peer::Peer;
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Version of this language.
-pub const VERSION: u32 = 4;
+/// The version of this language.
+pub const VERSION: u32 = 5;
 
-/// A place for a worker, 1 to N; what people call "worker 3". 0 is the feeder.
-pub type Slot = u16;
-
-/// One process that has a slot for a while. Grows with each start: a message that carries an old one is from the
-/// dead and matches nothing.
-pub type Generation = u32;
-
-/// The number of a request whose receipt nobody wants.
+/// The number of a request that wants no receipt.
 pub const NO_RECEIPT: u64 = 0;
 
-/// The first message of a child.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
-    /// [`VERSION`].
-    pub version: u32,
-    /// Version of the program.
-    pub program: Box<str>,
-    /// Its process id.
-    pub pid: u32,
-}
-
-/// A session that wants to be, or is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Open<'a> {
-    /// Made by the worker.
-    pub session: SessionId,
-    /// Whose it is.
-    pub user: &'a str,
-    /// What the client calls its device.
-    pub device: Option<&'a str>,
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// How.
-    pub transport: Transport,
-    /// The client's address, IPv6 cut to its /64.
-    pub address: IpAddr,
-    /// When it began, for people: milliseconds since 1970.
-    pub since: i64,
-}
-
-/// A session that a message is not for: its sender.
+/// The session that sent a message and does not get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skip {
-    /// Where it is in its worker; means nothing in another.
+    /// Its place in its worker; means nothing in another.
     pub key: u32,
-    /// Which it is.
+    /// Its id.
     pub session: SessionId,
 }
 
-/// What other clients know a session by: the id that its client gave, else its session's. One that gave none goes by its
-/// address in limits, which is nobody else's business.
+/// The name under which other clients know a session: the id that its client gave, else the session's. In limits a client
+/// without an id goes by its address, which other clients must not see.
 #[must_use]
 pub fn client_name(user: &str, address: IpAddr, session: SessionId) -> String {
     if user == address.to_string() { session.to_string() } else { user.to_owned() }
 }
 
-/// What the master says to an [`Open`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verdict {
-    /// It is in the directory.
-    Accepted,
-    /// `limits.sessions`: the cluster is full.
-    Full,
-    /// `limits.sessions_per_user`.
-    UserLimit,
-    /// `limits.sessions_per_address`.
-    AddressLimit,
-    /// `limits.connects_per_address`; come back after so long.
-    ConnectRate(Duration),
-    /// `limits.connections_per_user`: streams.
-    StreamLimit,
-}
-
-/// What became of one order to deliver at one worker. All are counts of sessions.
+/// The result of an order to deliver at one worker, in sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// The kernel has taken the whole frame.
     pub delivered: u32,
-    /// Its queue was full.
+    /// The session's queue was full.
     pub slow: u32,
-    /// Still waiting when the time was over: unknown.
+    /// The frame still waited at the deadline: the result is unknown.
     pub waiting: u32,
 }
 
-/// What becomes of a [`ToMaster::Deliver`].
+/// The result of a [`ToMaster::Deliver`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// At least one session has it.
     Delivered {
-        /// So many have it.
+        /// Sessions that have it.
         sessions: u32,
-        /// Of so many it is unknown.
+        /// Sessions of which it is unknown.
         unconfirmed: u32,
     },
     /// The user has no session.
     NotConnected,
     /// All queues were full.
     Slow,
-    /// Nobody is known to have it, and of some it is unknown.
+    /// No session is known to have it, and of some it is unknown.
     Unknown,
     /// The user is connected, but the frame was empty: there is no price.
     NoPrice,
-    /// `limits.quotes_per_user`; come back after so long.
+    /// `limits.quotes_per_user`; the client may ask again after this time.
     Limited(Duration),
 }
 
-/// What a worker may ask of the master for a request it serves.
+/// A question of a worker, for a request that it serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question<'a> {
     /// The statistics object as JSON.
     Stats,
     /// The metrics as Prometheus text.
     Metrics,
-    /// The sessions as a JSON array; of one user, or all.
-    Sessions(Option<&'a str>),
-    /// Disconnect a session (close code 4006).
+    /// Sessions as JSON objects with commas between them, answered by an [`Answer::Page`].
+    Sessions {
+        /// Only those of this user.
+        user: Option<&'a str>,
+        /// Begin of the page: 0, or the `next` of the page before.
+        from: u32,
+    },
+    /// Disconnects a session (close code 4006).
     Kick(SessionId),
-    /// Would a new session there, of that user from that address, be accepted now? The answer is a [`Verdict`] as JSON.
+    /// Whether a new session at the endpoint, of that user from that address, would be accepted now. The answer is a
+    /// [`Verdict`] as JSON.
     Admission(Endpoint, &'a str, IpAddr),
     /// The price sources as a JSON object.
     Sources,
-    /// Candles of a symbol, as the JSON of `GET /api/v1/history`. The feeder's answer, passed on; none when there is no
-    /// feeder, or no such symbol.
+    /// Candles of a symbol, as the JSON of `GET /api/v1/history`. The master passes on the feeder's answer; there is none
+    /// if there is no feeder, or no such symbol.
     History {
-        /// Of which symbol.
+        /// Their symbol.
         symbol: &'a str,
-        /// Of which length.
+        /// Their length.
         interval: Interval,
-        /// At most so many.
+        /// Most candles.
         limit: u32,
     },
 }
 
-/// What the master answers to a [`Question`].
+/// The answer to a [`Question`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer<'a> {
     /// Ready-made text.
     Text(&'a str),
     /// Done.
     Done,
-    /// There is no such thing.
+    /// What was asked for does not exist.
     NotFound,
+    /// A part of a list.
+    Page {
+        /// Ready-made text.
+        text: &'a str,
+        /// Begin of the next page; `None`: this page is the last.
+        next: Option<u32>,
+    },
 }
 
 /// From a worker to the master.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToMaster<'a> {
-    /// Always first.
+    /// The first message.
     Hello(Hello),
-    /// Accepting.
+    /// The worker accepts connections.
     Ready,
-    /// A second has passed.
+    /// A sign of life, each second.
     Beat(Box<Beat>),
-    /// May this session be? Answered by [`ToWorker::Opened`].
+    /// Announces a session; answered by [`ToWorker::Opened`].
     #[serde(borrow)]
     Open(Open<'a>),
-    /// It is no more. Also sent for one that was refused.
+    /// A session has ended. Also sent for a session that was refused.
     Closed(SessionId),
-    /// Deliver this frame to a user. Answered by [`ToWorker::Receipt`] by `deadline`.
+    /// Delivers a frame to a user; answered by [`ToWorker::Receipt`] by `deadline`.
     Deliver {
         /// The worker's number for it.
         request: u64,
         /// The number that the client sees.
         id: RequestId,
-        /// To whom.
+        /// The receiver.
         user: &'a str,
-        /// What it quotes.
+        /// The quoted symbol.
         symbol: &'a str,
         /// The whole WebSocket frame; empty when there is no price.
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         frame: &'a [u8],
-        /// When to give up.
+        /// Time at which the request is given up.
         deadline: Mono,
     },
-    /// What became of a [`ToWorker::Push`].
+    /// The result of a [`ToWorker::Push`].
     Delivered {
-        /// Which.
+        /// The master's number for it.
         ticket: u64,
-        /// What.
+        /// Sessions by result.
         tally: Tally,
     },
-    /// Send this frame to all subscribers of a channel. Answered by [`ToWorker::PublishReceipt`].
+    /// Publishes a frame on a channel; answered by [`ToWorker::PublishReceipt`].
     Publish {
         /// The worker's number for it.
         request: u64,
-        /// Which channel.
+        /// Its name.
         channel: &'a str,
         /// The whole WebSocket frame.
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         frame: &'a [u8],
-        /// When to give up.
+        /// Time at which the request is given up.
         deadline: Mono,
-        /// Who is not to get it.
+        /// The session that does not get it.
         skip: Option<Skip>,
     },
-    /// What became of a [`ToWorker::Publish`]: so many subscribers.
+    /// The result of a [`ToWorker::Publish`].
     Published {
-        /// Which.
+        /// The master's number for it.
         ticket: u64,
-        /// How many.
+        /// Subscribers at this worker.
         sessions: u32,
     },
-    /// Answered by [`ToWorker::Answer`].
+    /// Asks; answered by [`ToWorker::Answer`].
     Ask {
         /// The worker's number for it.
         request: u64,
-        /// What it wants to know.
+        /// The question.
         question: Question<'a>,
     },
-    /// All its sessions: the answer to [`ToWorker::Resync`]. Nothing else of that worker is between the two.
-    Roster(Vec<Open<'a>>),
+    /// A page of the worker's sessions. All pages together answer [`ToWorker::Resync`]; no other message of that worker is
+    /// between two of them.
+    Roster(RosterPage<'a>),
     /// No session is left after [`ToWorker::Drain`] or [`ToWorker::Stop`]; the process ends.
     Drained,
-    /// For another worker, see [`ToWorker::Relay`].
+    /// Passes a message on to another worker, unread, as [`ToWorker::Relayed`].
     Relay {
-        /// Which process.
+        /// The receiver.
         to: Generation,
-        /// What.
-        peer: Peer,
+        /// What the master tells the sender.
+        notice: Notice,
+        /// A [`super::peer::Peer`].
+        #[serde(with = "serde_bytes")]
+        payload: &'a [u8],
     },
-    /// A session enters a chat room, answered by [`ToWorker::Entered`]; or another step of it there.
+    /// A step of a session in a chat room; [`Step::Enter`] is answered by [`ToWorker::Entered`].
     Room {
         /// The channel of the room, `chat:NAME`.
         room: &'a str,
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// What it does.
+        /// The step.
         step: Step<'a>,
     },
 }
@@ -255,9 +218,9 @@ pub enum ToMaster<'a> {
 pub enum Step<'a> {
     /// Enters, or comes back.
     Enter {
-        /// The worker's number for it; [`NO_RECEIPT`] where it does not want the history.
+        /// The worker's number for it; [`NO_RECEIPT`] if it does not want the history.
         request: u64,
-        /// Whose it is.
+        /// The user of the session.
         user: &'a str,
     },
     /// Is suspended: not present, but collecting.
@@ -269,69 +232,69 @@ pub enum Step<'a> {
 /// From the master to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToWorker<'a> {
-    /// Always first. The listening sockets come with it, in the order of `listeners`, and then the board of
+    /// The first message. Its descriptors are the listening sockets, in the order of `listeners`, and the board of
     /// [`crate::os::board`].
     Welcome {
-        /// Its place.
+        /// The worker's slot.
         slot: Slot,
-        /// Which process of that place.
+        /// The worker's number.
         generation: Generation,
         /// Number of the configuration.
         revision: u64,
         /// The configuration as JSON.
         config: &'a str,
-        /// What each descriptor is.
+        /// The port of each socket.
         listeners: Vec<Port>,
         /// The newest price of each symbol.
         quotes: Vec<Quote>,
     },
     /// The answer to an `Open`.
     Opened {
-        /// Which.
+        /// The announced session.
         session: SessionId,
-        /// What.
+        /// The master's decision.
         verdict: Verdict,
     },
-    /// Deliver this frame to the user's sessions; answered by [`ToMaster::Delivered`].
+    /// Delivers a frame to a user's sessions; answered by [`ToMaster::Delivered`].
     Push {
         /// The master's number for it.
         ticket: u64,
         /// The number that the client sees.
         id: RequestId,
-        /// To whom.
+        /// The receiver.
         user: &'a str,
-        /// What it quotes.
+        /// The quoted symbol.
         symbol: &'a str,
         /// The whole WebSocket frame.
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         frame: &'a [u8],
-        /// A worker that reads this later drops it.
+        /// Time after which the worker drops the order.
         deadline: Mono,
     },
     /// The answer to a `Deliver`.
     Receipt {
         /// The worker's number.
         request: u64,
-        /// What became of it.
+        /// The result.
         outcome: Outcome,
     },
-    /// Send this frame to the channel's subscribers; answered by [`ToMaster::Published`].
+    /// Sends a frame to a channel's subscribers; answered by [`ToMaster::Published`].
     Publish {
         /// The master's number for it.
         ticket: u64,
-        /// Which channel.
+        /// Its name.
         channel: &'a str,
         /// The whole WebSocket frame.
-        #[serde(with = "serde_bytes_ref")]
+        #[serde(with = "serde_bytes")]
         frame: &'a [u8],
-        /// Who is not to get it.
+        /// The session that does not get it.
         skip: Option<Skip>,
     },
-    /// The answer to a `Publish`: so many subscribers in the cluster.
+    /// The answer to a `Publish`.
     PublishReceipt {
         /// The worker's number.
         request: u64,
-        /// How many.
+        /// Subscribers in the cluster.
         sessions: u32,
     },
     /// A new price, or the same with another state.
@@ -345,65 +308,71 @@ pub enum ToWorker<'a> {
         /// The answer.
         answer: Answer<'a>,
     },
-    /// Close this session with this code.
+    /// Closes a session.
     Kick {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// 4006, for instance.
+        /// The close code.
         code: u16,
     },
-    /// A new configuration: take its live keys.
+    /// A new configuration, of which the worker takes the live keys.
     Config {
         /// Its number.
         revision: u64,
-        /// All of it, as JSON.
+        /// The whole configuration as JSON.
         config: &'a str,
     },
-    /// Tell me all your sessions: the directory and the beat differ.
+    /// Asks for a roster: directory and beat differ.
     Resync,
-    /// Planned replacement: stop accepting, say `restarting` and 1012 to all within this time, then end.
+    /// Planned replacement: the worker accepts no more, sends `restarting` and 1012 to all within this time, and ends.
     Drain(Duration),
-    /// Not ready any more, but still accepting: the time for balancers before a stop.
+    /// The worker says that it is not ready but still accepts: balancers need time before a stop.
     Unready,
-    /// The daemon stops: stop accepting, say `shutdown` and 1001 to all within this time, then end.
+    /// The daemon stops: the worker accepts no more, sends `shutdown` and 1001 to all within this time, and ends.
     Stop(Duration),
-    /// Open `log.file` anew.
+    /// Opens `log.file` again.
     ReopenLog,
-    /// For which symbols the sources do not agree on a new price, and why; all of them.
+    /// All symbols for which the sources do not agree on a new price, and why.
     Refused(BTreeMap<Symbol, String>),
     /// The newest candles of a symbol.
     Candles(Candles),
-    /// Another worker says.
-    Relay {
-        /// Which process.
+    /// A message of another worker.
+    Relayed {
+        /// The sender.
         from: Generation,
-        /// What.
-        peer: Peer,
+        /// The payload of [`ToMaster::Relay`].
+        #[serde(with = "serde_bytes")]
+        payload: &'a [u8],
     },
-    /// A [`Peer::Take`] of this worker is on its way: the one that it asks has heard of every publication before this
-    /// message, and of none after it.
+    /// The answer to [`Notice::Passed`]: the message was passed on. Its receiver gets every publication that came before
+    /// this answer first, and no publication that comes after it.
     Taking {
-        /// The number of the `Take`.
+        /// The sender's number for it.
         request: u64,
     },
-    /// A process is no more: what it was asked stays unanswered.
+    /// The answer to a [`Notice`] when there is no worker to pass the message on to.
+    Unheard {
+        /// The sender's number for it.
+        request: u64,
+    },
+    /// A process has ended: questions to it stay unanswered.
     PeerGone(Generation),
     /// The answer to a [`Step::Enter`].
     Entered {
         /// The worker's number for it.
         request: u64,
-        /// The room's last messages as frames, joined; `None`: there may be no such room.
-        #[serde(borrow)]
+        /// The room's last messages as frames, joined; `None`: no more rooms are allowed.
+        #[serde(borrow, with = "serde_bytes")]
         history: Option<&'a [u8]>,
     },
-    /// Who is in a room, or in the whole cluster, as JSON: a state of that channel.
+    /// Users in a room or in the whole cluster.
     Presence {
         /// `chat:NAME` or `presence`.
         channel: &'a str,
-        /// The message.
+        /// The state of that channel as JSON.
         text: &'a str,
     },
-    /// A line of a file or a program; the newest of each comes to a newborn as well.
+    /// A line of a file or a program. A newborn worker gets the newest of each.
     Line {
         /// The channel of its lines.
         of: &'a str,
@@ -412,7 +381,7 @@ pub enum ToWorker<'a> {
     },
 }
 
-/// Which listening socket a descriptor is.
+/// The purpose of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Port {

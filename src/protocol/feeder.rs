@@ -1,6 +1,7 @@
-//! What feeder and master say to each other, a part of [`super::cluster`]'s language and under its rules.
+//! The part of [`super::cluster`]'s language that feeder and master speak.
 
-use super::cluster::{Counters, Generation, Hello};
+use super::beat::Counters;
+use super::role::{Generation, Hello};
 use crate::model::{Candles, Interval, Quote, Symbol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -8,83 +9,83 @@ use std::collections::BTreeMap;
 /// From the feeder to the master.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromFeeder {
-    /// Always first.
+    /// The first message.
     Hello(Hello),
-    /// It is at work.
+    /// The feeder is at work.
     Ready,
-    /// A second has passed.
+    /// A sign of life, each second.
     Beat(Box<Counters>),
-    /// A price to publish; `seq` is given by the master.
+    /// A price to publish; the master sets its `seq`.
     Tick(Quote),
-    /// The sources and how they are, as JSON.
+    /// All sources in their order, as JSON: at once when a state changes, else at most one message a second.
     Sources(Box<str>),
-    /// For which symbols the sources do not agree on a new price, and why; all of them.
+    /// All symbols for which the sources do not agree on a new price, and why.
     Refused(BTreeMap<Symbol, String>),
     /// The newest candles of a symbol, at most once a second.
     Candles(Candles),
     /// The answer to a [`ToFeeder::Ask`].
     Answer {
-        /// Who asked.
+        /// The process that asked.
         to: Generation,
-        /// Its number for it.
+        /// The number that it gave the question.
         request: u64,
-        /// As JSON; `None`: there is no such symbol.
+        /// The candles as JSON; `None`: there is no such symbol.
         text: Option<Box<str>>,
     },
-    /// A line of a file or a program, at most so many a second.
+    /// A line of a file or a program, within a rate.
     Line {
         /// The channel of its lines.
         of: Box<str>,
         /// The line.
         text: Box<str>,
-        /// Where it ends, of a file.
+        /// The end of the line, if it is of a file.
         mark: Option<Mark>,
     },
 }
 
-/// Where a line of a file ends, so that the next feeder goes on right behind it.
+/// The end of a line in a file: the next feeder continues there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// Where the file is.
+    /// Device of the file.
     pub device: u64,
-    /// Which it is there.
+    /// Number of the file on that device.
     pub inode: u64,
-    /// Bytes of it up to there.
+    /// Bytes of the file before the end of the line.
     pub offset: u64,
 }
 
 /// From the master to the feeder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToFeeder<'a> {
-    /// The first message, and again whenever the configuration changes.
+    /// The configuration: the first message, and again whenever it changes.
     Config {
-        /// As JSON.
+        /// The configuration as JSON.
         config: &'a str,
-        /// Whether this daemon has ever served a real price: a mock is no fallback then.
+        /// Whether this daemon has ever served a real price. If so, a mock is no fallback.
         real_before: bool,
     },
-    /// End.
+    /// Ends the feeder.
     Stop,
-    /// Open `log.file` anew.
+    /// Opens `log.file` again.
     ReopenLog,
-    /// A worker wants candles; answered by [`FromFeeder::Answer`].
+    /// Asks for candles; answered by [`FromFeeder::Answer`].
     Ask {
-        /// Which process asks.
+        /// The process that asks.
         to: Generation,
-        /// Its number for it.
+        /// The number that it gives the question.
         request: u64,
-        /// Of which symbol.
+        /// Their symbol.
         symbol: &'a str,
-        /// Of which length.
+        /// Their length.
         interval: Interval,
-        /// At most so many.
+        /// Most candles.
         limit: u32,
     },
-    /// So far a feeder before this one has read a file: go on there. Before the first configuration.
+    /// How far a feeder before this one has read a file; sent before the first configuration.
     Resume {
         /// The channel of its lines.
         of: &'a str,
-        /// Up to there.
+        /// The end of the last line that was read.
         mark: Mark,
     },
 }

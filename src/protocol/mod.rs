@@ -1,10 +1,12 @@
-//! What is said on wires: to clients, and between the processes of the cluster.
+//! Messages: to and from clients, and between the processes of the cluster.
 
+mod admission;
 mod beat;
-mod borrowed;
 pub mod client;
 pub mod cluster;
 mod endpoint;
 mod feeder;
 pub mod link;
 pub mod peer;
+mod relay;
+mod role;

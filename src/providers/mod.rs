@@ -5,100 +5,72 @@
 //! file ─────lines───▶ replay, mock ─────────────────────────────────────────────────────▶ Sink
 //! ```
 //!
-//! A source is one file and one arm in [`build`]. An exchange is a *dialect*: its addresses and how its bytes
-//! read, without a socket, so that it is tested on texts. The drivers do the I/O with all limits and are shared.
-//! Nobody here pauses after a fault, counts retries or decides which price is served: that is the feeder's.
-//! Out of scope: order books, private channels, anything that trades.
+//! A source is one file and one arm in [`build()`]. An exchange is a *dialect* (`exchanges`): its addresses and message
+//! formats, without a socket, so that texts suffice to test it. The drivers in `wire` do the I/O with all limits and
+//! are shared. `plugins` are the other kinds of sources. Pauses after a fault, counting retries and choosing the
+//! served price belong to the feeder. Out of scope: order books, private channels, anything that trades.
 
-mod binance;
-mod bitstamp;
-mod budget;
 mod build;
-mod coinbase;
-mod coindesk;
-mod command;
-mod connection;
+mod content;
 mod dialect;
-mod digits;
-mod each;
+mod exchanges;
 mod fault;
-mod http;
-mod http_json;
-mod kraken;
-mod line;
-mod mock;
-mod murmur;
-mod pairs;
-mod poll;
+mod plugins;
 mod probe;
-mod program;
-mod push;
+mod readers;
+mod reading;
 pub mod recording;
-mod replay;
-mod script;
-mod sieve;
+mod source;
+mod tick_filter;
+mod wire;
 
 #[cfg(test)]
-pub(crate) mod battery;
-#[cfg(test)]
-mod faults;
-#[cfg(test)]
-mod recordings;
-#[cfg(test)]
-mod remotes;
-#[cfg(test)]
-#[path = "../../tests/standin/mod.rs"]
-pub(crate) mod standin;
+pub(crate) mod tests;
 
-#[cfg(test)]
-mod verdicts;
-
-pub use budget::Budget;
-pub use build::{Content, Leg, Source, build};
+pub use build::build;
+pub use content::Content;
 pub use fault::Fault;
-pub use http::{Http, Proxies};
-pub(crate) use murmur::Murmur;
-pub use probe::{Finding, Step, probe};
-pub use program::guard_programs;
-pub(crate) use program::{Group, Outlet};
-pub use script::Script;
-pub use sieve::Sieve;
+pub use plugins::script::Script;
+pub use probe::{Finding, ProbeStep, probe};
+pub use source::{Leg, Source};
+pub use tick_filter::TickFilter;
+pub use wire::budget::Budget;
+pub use wire::http::{Http, Proxies};
 
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;
 
-/// One price as its source said it.
+/// One price as its source gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tick {
-    /// What was asked for.
+    /// The requested symbol.
     pub symbol: Symbol,
-    /// What the source really quotes.
+    /// The pair that the source really quotes.
     pub pair: Symbol,
     /// The price, in the source's digits.
     pub price: Price,
-    /// The best bid, where it is told.
+    /// The best bid, if the source gives one.
     pub bid: Option<Price>,
-    /// The best ask, where it is told.
+    /// The best ask, if the source gives one.
     pub ask: Option<Price>,
-    /// The source's own stamp.
+    /// The source's own time stamp.
     pub time: Option<Wall>,
-    /// The source's own number of this price, growing from one connection to the next, too (two of them are read
-    /// while one takes the other's place). A number of the connection's own does not belong here.
+    /// The source's own number of this price, which grows from one connection to the next, too (two of them are read
+    /// while one replaces the other). A number that belongs to the connection must not be used.
     pub seq: Option<u64>,
 }
 
-/// Where a session puts what it reads. Its calls never wait: a slow consumer must not keep a driver from
-/// answering a ping.
+/// Receives what a session reads. Its methods never wait: a slow consumer must not keep a driver from answering a ping.
 pub trait Sink: Send {
-    /// A price.
+    /// Takes a price.
     fn tick(&mut self, tick: Tick);
-    /// Something that could not be read; counted, the session goes on.
+    /// Counts something unreadable; the session goes on.
     fn bad(&mut self, why: String);
-    /// How much of the source's limit is used, where it tells.
+    /// Takes the used part of the source's limit, if the source tells it.
     fn budget(&mut self, _budget: Budget) {}
-    /// What came, before anybody read it (for a recorder).
+    /// Takes a received message before it is read (for a recorder).
     fn raw(&mut self, _bytes: &[u8]) {}
-    /// An answer over HTTP, before anybody read it (for a recorder).
+    /// Takes an answer over HTTP before it is read (for a recorder).
     fn answer(&mut self, _status: u16, body: &[u8]) {
         self.raw(body);
     }
@@ -107,7 +79,7 @@ pub trait Sink: Send {
 /// A price source, as the feeder's supervisor sees it.
 #[async_trait]
 pub trait PriceProvider: Send + 'static {
-    /// One session, from connecting to the fault that ends it. Dropping the future cancels it; the next call
-    /// begins a new one. Never waits for `out`.
+    /// Runs one session, from connecting to the fault that ends it. Dropping the future cancels it; the next call
+    /// begins a new session. Never waits for `out`.
     async fn session(&mut self, out: &mut dyn Sink) -> Fault;
 }

@@ -1,10 +1,10 @@
-//! What is between this machine and a source: for the operator behind a firewall.
+//! Checks the way from this machine to a source, for an operator behind a firewall.
 //!
-//! Each way of a source is tried as the daemon would go it, one step after the other: the name, the connection, an
-//! HTTP request (with TLS where the address says so), and a session until its first price.
+//! Each leg of a source is tried as the daemon would use it, step by step: the name, the connection, an HTTP request
+//! (with TLS if the address says so), and a session until its first price.
 
-use super::build::Leg;
-use super::http::{Http, send};
+use super::source::Leg;
+use super::wire::http::{Http, send};
 use super::{Fault, Sink, Source, Tick};
 use crate::model::Wall;
 use crate::os::clock;
@@ -17,35 +17,35 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
-/// One step.
+/// The outcome of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Step {
-    /// It went well.
+pub enum ProbeStep {
+    /// The step succeeded.
     Ok {
-        /// What there is to say of it.
+        /// A description of the result.
         what: String,
         /// How long it took.
         ms: u64,
     },
-    /// It did not, and why.
+    /// The step failed.
     Failed {
-        /// In the words of the log.
+        /// Why, in the words of the log.
         why: String,
         /// How long it took.
         ms: u64,
     },
-    /// Nothing to try: a file has no name to resolve, a proxy resolves it itself, an earlier step failed.
+    /// The step did not apply: a file has no name to resolve, a proxy resolves it itself, an earlier step failed.
     Skipped,
 }
 
-impl Step {
+impl ProbeStep {
     fn failed(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
 }
 
-/// What was found on one way of a source.
+/// The outcome for one leg of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The provider's name.
@@ -54,28 +54,28 @@ pub struct Finding {
     pub leg: String,
     /// `host:port`, or empty.
     pub host: String,
-    /// The name's addresses.
-    pub dns: Step,
+    /// Resolving the name: its addresses.
+    pub dns: ProbeStep,
     /// The TCP connection.
-    pub tcp: Step,
+    pub tcp: ProbeStep,
     /// An HTTP request at the host, over TLS for `https` and `wss`: its status.
-    pub http: Step,
-    /// A session: the first price.
-    pub price: Step,
-    /// The host's clock less ours in milliseconds, exact to about a second (the header `Date` has no more).
+    pub http: ProbeStep,
+    /// A session until the first price.
+    pub price: ProbeStep,
+    /// The host's clock minus ours in milliseconds, exact to about a second (the resolution of the header `Date`).
     pub clock_ms: Option<i64>,
 }
 
 impl Finding {
-    /// Whether there was a price.
+    /// Whether a price arrived.
     #[must_use]
     pub fn good(&self) -> bool {
-        matches!(self.price, Step::Ok { .. })
+        matches!(self.price, ProbeStep::Ok { .. })
     }
 }
 
-/// Tries every way of a source at the same time. `places` are the ways' names and base addresses; a way without one
-/// has no host to try. Each step, and the wait for a price, takes at most `patience`.
+/// Tries all legs of a source at the same time. `places` are the legs' words and base addresses; a leg without an
+/// address has no host to try. Each step, and the wait for a price, takes at most `patience`.
 pub async fn probe(
     name: &str,
     source: Result<Source, String>,
@@ -85,7 +85,10 @@ pub async fn probe(
 ) -> Vec<Finding> {
     match source {
         Err(why) => {
-            vec![Finding { price: Step::Failed { why: format!("off: {why}"), ms: 0 }, ..empty(name, "") }]
+            vec![Finding {
+                price: ProbeStep::Failed { why: format!("off: {why}"), ms: 0 },
+                ..empty(name, "")
+            }]
         }
         Ok(source) => {
             let way = async |leg: &Leg| {
@@ -102,10 +105,10 @@ fn empty(source: &str, leg: &str) -> Finding {
         source: source.to_owned(),
         leg: leg.to_owned(),
         host: String::new(),
-        dns: Step::Skipped,
-        tcp: Step::Skipped,
-        http: Step::Skipped,
-        price: Step::Skipped,
+        dns: ProbeStep::Skipped,
+        tcp: ProbeStep::Skipped,
+        http: ProbeStep::Skipped,
+        price: ProbeStep::Skipped,
         clock_ms: None,
     }
 }
@@ -116,7 +119,7 @@ async fn one(name: &str, leg: &Leg, place: Option<&str>, http: &Http, patience: 
         let port = url.port_or_known_default().unwrap_or(443);
         let host = url.host_str().unwrap_or_default().to_owned();
         finding.host = format!("{host}:{port}");
-        // A proxy resolves and connects itself; whether this machine could is then no question.
+        // A proxy resolves and connects itself, so it does not matter whether this machine could.
         if !proxied(http) {
             finding.dns = resolve(&finding.host, patience).await;
             if finding.dns.failed() {
@@ -151,18 +154,18 @@ async fn timed<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, String>>,
     what: impl FnOnce(&T) -> String,
-) -> (Step, Option<T>) {
+) -> (ProbeStep, Option<T>) {
     let begin = Instant::now();
     let outcome =
         timeout(patience, work).await.unwrap_or_else(|_| Err(format!("nothing within {patience:?}")));
     let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     match outcome {
-        Ok(value) => (Step::Ok { what: what(&value), ms }, Some(value)),
-        Err(why) => (Step::Failed { why, ms }, None),
+        Ok(value) => (ProbeStep::Ok { what: what(&value), ms }, Some(value)),
+        Err(why) => (ProbeStep::Failed { why, ms }, None),
     }
 }
 
-async fn resolve(host: &str, patience: Duration) -> Step {
+async fn resolve(host: &str, patience: Duration) -> ProbeStep {
     let work = async {
         let found = lookup_host(host).await.map_err(|error| error.to_string())?;
         let mut addresses: Vec<_> = found.map(|address| address.ip().to_string()).collect();
@@ -172,7 +175,7 @@ async fn resolve(host: &str, patience: Duration) -> Step {
     timed(patience, work, |addresses| addresses.join(" ")).await.0
 }
 
-async fn connect(host: &str, patience: Duration) -> Step {
+async fn connect(host: &str, patience: Duration) -> ProbeStep {
     let work = async {
         let stream = TcpStream::connect(host).await.map_err(|error| error.to_string())?;
         stream.peer_addr().map_err(|error| error.to_string())
@@ -180,8 +183,8 @@ async fn connect(host: &str, patience: Duration) -> Step {
     timed(patience, work, |peer| peer.ip().to_string()).await.0
 }
 
-/// Any status shows that the way is open; what it means for the source says its session.
-async fn knock(http: &Http, url: Url, patience: Duration) -> (Step, Option<i64>) {
+/// Any status shows that the host answers; the session tells what it means for the source.
+async fn knock(http: &Http, url: Url, patience: Duration) -> (ProbeStep, Option<i64>) {
     let tls = url.scheme() == "https";
     let begin = Instant::now();
     let work = async {
@@ -196,7 +199,7 @@ async fn knock(http: &Http, url: Url, patience: Duration) -> (Step, Option<i64>)
         let their = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
         Some(their.as_millisecond())
     });
-    // The second that the header names began up to a second ago, and the answer took its way.
+    // The second in the header began up to a second ago, and the answer took its time to arrive.
     let ours = clock::wall().0 - i64::try_from(begin.elapsed().as_millis() / 2).unwrap_or(0);
     (step, date.map(|their| their + 500 - ours))
 }
@@ -221,7 +224,7 @@ impl Sink for First {
     }
 }
 
-async fn listen(leg: &Leg, patience: Duration) -> Step {
+async fn listen(leg: &Leg, patience: Duration) -> ProbeStep {
     let mut first = First::default();
     let found = first.found.clone();
     let begin = Instant::now();
@@ -237,14 +240,15 @@ async fn listen(leg: &Leg, patience: Duration) -> Step {
     };
     let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     match (first.tick, fault) {
-        (Some(tick), _) => Step::Ok { what: said(&tick), ms },
-        (None, fault) => {
-            Step::Failed { why: fault.map_or_else(|| "no price".to_owned(), |fault| fault.to_string()), ms }
-        }
+        (Some(tick), _) => ProbeStep::Ok { what: said(&tick), ms },
+        (None, fault) => ProbeStep::Failed {
+            why: fault.map_or_else(|| "no price".to_owned(), |fault| fault.to_string()),
+            ms,
+        },
     }
 }
 
-/// `BTC-USDT 64250.12`, and how far its stamp is from our clock.
+/// `BTC-USDT 64250.12`, and the difference of its time stamp from our clock.
 fn said(tick: &Tick) -> String {
     let stamp = tick.time.map(|Wall(stamp)| stamp - clock::wall().0);
     match stamp {

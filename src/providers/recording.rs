@@ -1,4 +1,4 @@
-//! The form of a recording: what came from the sources, one line each, before anybody read it.
+//! The format of a recording: what the sources sent, one line each, before it was read.
 //!
 //! ```text
 //! # btc-cluster recording 1
@@ -9,55 +9,55 @@
 //! # lost 12
 //! ```
 //!
-//! Nanoseconds since 1970 (our clock, 19 digits), the source's name and its leg, for an answer over HTTP its status,
-//! and the payload. Captures of other programs have no name: `1763640000123456789 {...}`. `docs/recording.md` is
-//! the long form.
+//! A line has nanoseconds since 1970 (our clock, 19 digits), the source's name and its leg, the status of an answer
+//! over HTTP, and the payload. Captures of other programs have no name: `1763640000123456789 {...}`.
+//! `docs/recording.md` has all details.
 
-use super::http::LARGEST;
+use super::wire::http::LARGEST;
 use std::io::Write;
 
-/// The first line of every file that we write.
+/// The first line of every recording.
 pub const HEAD: &[u8] = b"# btc-cluster recording 1\n";
-/// Why a session ended that did not end by itself.
+/// The reason in the end line of a session that did not end by itself.
 pub const CUT_OFF: &str = "cut off";
-/// Longest line in bytes, its end included: the longest payload and what stands before it.
+/// Longest line in bytes, its end included: the longest payload and its prefix.
 pub const LONGEST: usize = LARGEST + 256;
-/// The digits of a stamp; it has so many from 2001 to 2286.
+/// Digits of a time stamp, from 2001 to 2286.
 const STAMP: usize = 19;
 
-/// What a line says.
+/// The content of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A session began: the dialect knows nothing of what was before.
+pub enum RecordedEvent<'a> {
+    /// A session began: the dialect starts in its first state.
     Begin,
-    /// It ended, for that reason.
+    /// The session ended, with the reason.
     End(&'a str),
-    /// Something came; with a status it was an answer over HTTP.
+    /// A payload; with a status it is an answer over HTTP.
     Raw(Option<u16>, &'a [u8]),
 }
 
-/// A line, read.
+/// A parsed line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub(super) struct RecordedLine<'a> {
     /// Nanoseconds since 1970.
     pub at: i64,
     /// Source and leg; `None` in captures of other programs.
     pub of: Option<(&'a str, &'a str)>,
-    pub event: Event<'a>,
+    pub event: RecordedEvent<'a>,
 }
 
-/// Adds a line. A payload stays on its line: line breaks in it become spaces, which in JSON is the same. One that
-/// looks like our own words gets a space before it.
-pub fn write(out: &mut Vec<u8>, at: i64, source: &str, leg: &str, event: &Event<'_>) {
+/// Appends a line. A payload stays on its line: its line breaks become spaces, which is the same in JSON. A payload
+/// that begins like a marker gets a space before it.
+pub fn write(out: &mut Vec<u8>, at: i64, source: &str, leg: &str, event: &RecordedEvent<'_>) {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{at:0STAMP$} {source}/{leg}");
     let (text, spaced) = match *event {
-        Event::Begin => (&b" !begin"[..], false),
-        Event::End(why) => {
+        RecordedEvent::Begin => (&b" !begin"[..], false),
+        RecordedEvent::End(why) => {
             out.extend_from_slice(b" !end ");
             (why.as_bytes(), false)
         }
-        Event::Raw(status, bytes) => {
+        RecordedEvent::Raw(status, bytes) => {
             if let Some(status) = status {
                 let _ = write!(out, ":{status:03}");
             }
@@ -72,8 +72,8 @@ pub fn write(out: &mut Vec<u8>, at: i64, source: &str, leg: &str, event: &Event<
     out.push(b'\n');
 }
 
-/// Reads a line without its end; `None` when it is of another form.
-pub(super) fn read(line: &[u8]) -> Option<Line<'_>> {
+/// Reads a line without its end; `None` if it has another format.
+pub(super) fn read(line: &[u8]) -> Option<RecordedLine<'_>> {
     let (stamp, rest) = line.split_at_checked(STAMP)?;
     let rest = rest.strip_prefix(b" ")?;
     if !stamp.iter().all(u8::is_ascii_digit) {
@@ -82,18 +82,18 @@ pub(super) fn read(line: &[u8]) -> Option<Line<'_>> {
     let at = std::str::from_utf8(stamp).ok()?.parse().ok()?;
     let end = rest.iter().position(|byte| *byte == b' ');
     let Some((label, end)) = end.and_then(|end| Some((label(&rest[..end])?, end))) else {
-        return Some(Line { at, of: None, event: Event::Raw(None, rest) });
+        return Some(RecordedLine { at, of: None, event: RecordedEvent::Raw(None, rest) });
     };
     let (source, leg, status) = label;
     let payload = &rest[end + 1..];
     let event = match payload {
-        b"!begin" => Event::Begin,
+        b"!begin" => RecordedEvent::Begin,
         _ => match payload.strip_prefix(b"!end") {
-            Some(why) => Event::End(std::str::from_utf8(why.trim_ascii()).unwrap_or_default()),
-            None => Event::Raw(status, payload),
+            Some(why) => RecordedEvent::End(std::str::from_utf8(why.trim_ascii()).unwrap_or_default()),
+            None => RecordedEvent::Raw(status, payload),
         },
     };
-    Some(Line { at, of: Some((source, leg)), event })
+    Some(RecordedLine { at, of: Some((source, leg)), event })
 }
 
 /// `source/leg` or `source/leg:status`.
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn written(event: &Event<'_>) -> String {
+    fn written(event: &RecordedEvent<'_>) -> String {
         let mut out = Vec::new();
         write(&mut out, 1_763_640_000_123_456_789, "binance", "stream", event);
         String::from_utf8(out).unwrap()
@@ -124,11 +124,11 @@ mod tests {
 
     #[test]
     fn a_payload_stays_on_its_line() {
-        let line = written(&Event::Raw(Some(200), b"{\n \"a\":\r\n 1}"));
+        let line = written(&RecordedEvent::Raw(Some(200), b"{\n \"a\":\r\n 1}"));
         assert_eq!(line, "1763640000123456789 binance/stream:200 {  \"a\":   1}\n");
-        assert_eq!(written(&Event::Raw(None, b"")), "1763640000123456789 binance/stream \n");
-        assert_eq!(written(&Event::Begin), "1763640000123456789 binance/stream !begin\n");
-        let end = written(&Event::End("HTTP 503: a\nb"));
+        assert_eq!(written(&RecordedEvent::Raw(None, b"")), "1763640000123456789 binance/stream \n");
+        assert_eq!(written(&RecordedEvent::Begin), "1763640000123456789 binance/stream !begin\n");
+        let end = written(&RecordedEvent::End("HTTP 503: a\nb"));
         assert_eq!(end, "1763640000123456789 binance/stream !end HTTP 503: a b\n");
     }
 
@@ -142,8 +142,11 @@ mod tests {
             ("1723161508096804767 ", ""),
         ] {
             let read = read(line.as_bytes()).unwrap();
-            let expected =
-                Line { at: 1_723_161_508_096_804_767, of: None, event: Event::Raw(None, payload.as_bytes()) };
+            let expected = RecordedLine {
+                at: 1_723_161_508_096_804_767,
+                of: None,
+                event: RecordedEvent::Raw(None, payload.as_bytes()),
+            };
             assert_eq!(read, expected, "{line}");
         }
     }
@@ -175,7 +178,7 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
             let mut out = Vec::new();
-            write(&mut out, at, &source, &leg, &Event::Raw(status, &bytes));
+            write(&mut out, at, &source, &leg, &RecordedEvent::Raw(status, &bytes));
             prop_assert_eq!(out.pop(), Some(b'\n'));
             prop_assert!(!out.contains(&b'\n'));
             let line = read(&out).unwrap();
@@ -185,7 +188,7 @@ mod tests {
             if same.starts_with(b"!") {
                 same.insert(0, b' ');
             }
-            prop_assert_eq!(line.event, Event::Raw(status, &same));
+            prop_assert_eq!(line.event, RecordedEvent::Raw(status, &same));
         }
 
         #[test]

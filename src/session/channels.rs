@@ -52,11 +52,11 @@ pub struct Subscription {
     place: u32,
 }
 
-/// A member of a channel, and how much of it has been sent there.
+/// A member of a channel, and how much it has been sent.
 #[derive(Clone, Copy, Debug)]
 struct Member {
     session: Key,
-    /// Against [`Channel::end`].
+    /// The value of [`Channel::end`] when the member was last sent something.
     seen: u32,
 }
 
@@ -94,7 +94,7 @@ pub struct Step {
     pub session: Key,
     /// The last so many bytes of [`Channel::frames`], at most all.
     pub unseen: usize,
-    /// So many frames are that.
+    /// How many frames those bytes are.
     pub count: u64,
 }
 
@@ -203,7 +203,7 @@ impl Channel {
         self.frames = frames;
     }
 
-    /// A message for all members there are now.
+    /// Publishes a message to all present members.
     pub fn publish(&mut self, frame: &[u8]) {
         if self.members.is_empty() {
             return;
@@ -223,13 +223,19 @@ impl Channel {
         self.left = self.members.len();
     }
 
-    /// What a member has not seen yet. It counts as seen: the caller sends it.
+    /// Returns what a member has not seen yet, for the caller to send. Counts as seen.
     pub fn catch_up(&mut self, of: Subscription) -> Option<Step> {
         let end = self.end;
         let member = self.members.get_mut(of.place as usize)?;
         let seen = std::mem::replace(&mut member.seen, end);
         let (session, unseen) = (member.session, end.wrapping_sub(seen) as usize);
         (unseen > 0).then(|| Step { session, unseen, count: self.frames_after(seen) })
+    }
+
+    /// Whether a walk has not brought a member the newest state, or all messages.
+    #[must_use]
+    pub fn owes(&self, of: Subscription) -> bool {
+        self.members.get(of.place as usize).is_some_and(|member| member.seen != self.end)
     }
 
     /// A message for all members but this one, which has seen all before ([`Channel::catch_up`]).
@@ -295,7 +301,7 @@ impl Channels {
         channels
     }
 
-    /// One more; `None` when there is no number left for it.
+    /// Adds a channel; `None`: there is no number left.
     pub fn add(&mut self, name: String, kind: Kind) -> Option<ChannelKey> {
         let key = ChannelKey::try_from(self.all.vacant_key()).ok().filter(|key| *key < ChannelKey::MAX)?;
         self.names.insert(name.as_str().into(), key);
@@ -303,7 +309,7 @@ impl Channels {
         Some(key)
     }
 
-    /// One less. It must be empty: what its number means then is another channel's.
+    /// Takes out a channel, which must be empty: its number is used again.
     pub fn remove(&mut self, key: ChannelKey) {
         let channel = self.all.remove(usize::from(key));
         debug_assert!(channel.is_empty(), "nobody is left behind");
@@ -332,25 +338,25 @@ impl Channels {
         self.all.iter().filter_map(|(key, channel)| Some((ChannelKey::try_from(key).ok()?, channel)))
     }
 
-    /// `session` becomes a member. It is owed nothing that was published before.
+    /// Adds a member, which is owed nothing that was published before.
     pub fn join(&mut self, channel: ChannelKey, session: Key) -> Subscription {
         let own = self.get_mut(channel);
         own.members.push(Member { session, seen: own.end });
         if own.left > 0 {
-            // It may stand between the walk and those who wait for it.
+            // The new member may stand between the walk and members that wait for it.
             own.left += 1;
         }
         Subscription { channel, place: u32::try_from(own.members.len() - 1).unwrap_or(u32::MAX) }
     }
 
-    /// It is no member any more. Returns the session that stands in its place now, whose subscription must be told
-    /// by [`Subscription::moved`].
+    /// Takes out a member. Returns the session that stands in its place now, whose subscription must be told by
+    /// [`Subscription::moved`].
     pub fn leave(&mut self, subscription: Subscription) -> Option<Key> {
         let own = self.get_mut(subscription.channel);
         own.members.swap_remove(subscription.place as usize);
         if own.left > 0 {
-            // The one that moved may have been taken behind the walk's back: it goes round once more, and who has
-            // seen all is passed by.
+            // The member that moved may stand behind the walk now: the walk goes round once more, and passes by
+            // members that have seen all.
             own.left = own.members.len();
         }
         own.members.get(subscription.place as usize).map(|member| member.session)

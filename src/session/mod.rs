@@ -1,14 +1,21 @@
-//! One session, pure: what waits to be sent, what it is subscribed to, who has which.
+//! One session as a value, and the channels and users of a worker. Pure.
 
 mod channels;
+mod framing;
+mod octets;
 mod outbox;
 mod replay;
+mod snapshot;
 mod users;
+mod value;
 
 pub use channels::{Channel, Channels, Frames, Kind, Step, Subscription};
+pub use framing::{Body, Framing};
 pub use outbox::{Answer, Label, Outbox};
 pub use replay::{Bounds, Kept, NO_TICKET, Replay};
+pub use snapshot::{Connection, Snapshot, SnapshotError};
 pub use users::Users;
+pub use value::{Identity, Origin, Places, Session};
 
 /// Place of a session in its worker's table. Only valid together with the session's id: places are used again.
 pub type Key = u32;

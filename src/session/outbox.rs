@@ -1,4 +1,4 @@
-//! What waits for one session because its socket was full. Exists only while something waits.
+//! Frames that wait for one session because its socket was full. Exists only while something waits.
 //!
 //! Answers and channel messages keep their order and are never dropped: what does not fit is refused, and the
 //! caller closes the session. State (prices, statistics) is only noted by its channel, so that a newer one replaces
@@ -7,14 +7,16 @@
 use super::ChannelKey;
 use crate::model::{Mono, RequestId, Symbol};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
 
 /// An answer to a POST that has not left yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The worker's ticket that waits for it.
+    /// The worker's ticket that waits for it. No other worker knows it.
+    #[serde(skip)]
     pub ticket: u64,
     /// The number that the client sees.
     pub id: RequestId,
@@ -25,27 +27,30 @@ pub struct Answer {
 }
 
 /// What is known of a frame that waits.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
     /// The number of the last message in it ([`super::Replay`]); 0: none.
     pub number: u32,
-    /// Where it answers a POST.
+    /// Set if the frame answers a POST.
     pub answer: Option<Box<Answer>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Waiting {
+    #[serde(with = "super::octets")]
     frame: Bytes,
     label: Label,
 }
 
-/// See the module.
-#[derive(Debug)]
+/// The frames and states that wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
     queue: VecDeque<Waiting>,
     /// Bytes of the first frame that have left.
     gone: usize,
     bytes: usize,
+    /// Only this worker knows the keys: states move by name ([`Outbox::states`]).
+    #[serde(skip)]
     states: Vec<ChannelKey>,
     progress: Mono,
 }
@@ -81,6 +86,20 @@ impl Outbox {
         self.progress
     }
 
+    /// The channels whose state waits.
+    #[must_use]
+    pub fn states(&self) -> &[ChannelKey] {
+        &self.states
+    }
+
+    /// Whether the counts agree; a value that comes from elsewhere may be any.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let begun = self.queue.front().map_or(0, |first| first.frame.len());
+        let sum: usize = self.queue.iter().map(|waiting| waiting.frame.len()).sum();
+        (self.gone == 0 || self.gone < begun) && self.bytes + self.gone == sum
+    }
+
     /// Whole frames behind all others.
     pub fn push(&mut self, frame: Bytes, label: Label) {
         self.bytes += frame.len();
@@ -114,6 +133,11 @@ impl Outbox {
     /// A channel is gone or no longer wanted.
     pub fn forget_state(&mut self, channel: ChannelKey) {
         self.states.retain(|c| *c != channel);
+    }
+
+    /// Forgets all states that wait.
+    pub fn forget_states(&mut self) {
+        self.states.clear();
     }
 
     /// The channels whose state waits, once nothing else does: to be encoded and pushed by the caller.

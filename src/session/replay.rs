@@ -1,22 +1,23 @@
-//! What a session has been told lately and is not known to have: so that a client that comes back gets what it missed,
-//! in order and once.
+//! Messages that a session was sent and is not known to have. A client that comes back gets what it missed, in order and
+//! once.
 //!
 //! Answers and channel messages are *numbered*, 1 for the first after a welcome. They are kept until the client is known
-//! to have them (a pong, a cursor), and no more than so many of them: of older ones it can only be said that there is a
-//! gap. State is not kept, for only the newest counts.
+//! to have them (a pong, a cursor), within [`Bounds`]: if older ones are missed, there is a gap. State is not kept, for
+//! only the newest counts.
 
 use super::Answer;
 use crate::model::Mono;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The ticket of an answer for which nobody waits.
 pub const NO_TICKET: u64 = 0;
 
-/// A ping asks whether so many have come; the heartbeat's pings ask, too.
+/// A ping goes out after so many messages, besides those of the heartbeat.
 const ASK: u32 = 8;
-/// The position of what has not left yet.
+/// The position of a message that has not left yet.
 const NOT_YET: u64 = u64::MAX;
 
 /// How much is kept for one session.
@@ -29,33 +30,34 @@ pub struct Bounds {
 }
 
 /// One numbered message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// The whole WebSocket frame.
+    #[serde(with = "super::octets")]
     frame: Bytes,
-    /// Where it answers a POST, so that it can be made anew with a true age.
+    /// Set if the message answers a POST: it can be made anew with a true age.
     answer: Option<Box<Answer>>,
     made: Mono,
-    /// How many bytes had left over its connection when it had.
+    /// How many bytes had left over the connection when the message had.
     end: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Ring {
     messages: VecDeque<Kept>,
     bytes: usize,
     asked: u32,
-    /// The last message that was forgotten although the client is not known to have it, and where it ended.
+    /// The last message that was forgotten although the client is not known to have it, and its position.
     forgotten: Option<(u32, u64)>,
 }
 
-/// See the module.
-#[derive(Debug)]
+/// The numbered messages of one session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replay {
     /// What a client must know to take the session over.
     pub secret: u128,
     last: u32,
-    /// There only while something is kept: most sessions have nothing.
+    /// Set while something is kept: most sessions have nothing.
     ring: Option<Box<Ring>>,
 }
 
@@ -86,14 +88,24 @@ impl Replay {
         self.last
     }
 
+    /// Whether the counts agree; a value that comes from elsewhere may be any.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.ring.as_ref().is_none_or(|ring| {
+            let sum: usize = ring.messages.iter().map(|kept| kept.frame.len()).sum();
+            let forgotten = ring.forgotten.is_none_or(|(number, _)| number <= self.confirmed());
+            sum == ring.bytes && self.len() <= self.last && ring.asked <= self.last && forgotten
+        })
+    }
+
     fn len(&self) -> u32 {
         self.ring.as_ref().map_or(0, |ring| u32::try_from(ring.messages.len()).unwrap_or(u32::MAX))
     }
 
-    /// All up to this number are known to be there.
+    /// The client is known to have all messages up to this number.
     #[must_use]
     pub fn confirmed(&self) -> u32 {
-        self.last - self.len()
+        self.last.saturating_sub(self.len())
     }
 
     /// Bytes that are kept.
@@ -117,7 +129,7 @@ impl Replay {
         self.last
     }
 
-    /// The client has all up to that number.
+    /// The client has all messages up to that number.
     pub fn confirm(&mut self, number: u32) {
         let known = number.min(self.last).saturating_sub(self.confirmed());
         let Some(ring) = &mut self.ring else { return };
@@ -132,7 +144,7 @@ impl Replay {
         }
     }
 
-    /// Those made before that moment are taken for confirmed, as far as they are among so many bytes of the connection.
+    /// Takes messages made before that moment for confirmed, if they are among so many bytes of the connection.
     pub fn confirm_before(&mut self, moment: Mono, position: u64) {
         let is_old = |kept: &&Kept| kept.made < moment && kept.end <= position;
         let old = self.ring.iter().flat_map(|ring| ring.messages.iter().take_while(is_old));
@@ -140,7 +152,7 @@ impl Replay {
         self.confirm(self.confirmed().saturating_add(old));
     }
 
-    /// The message of that number, and all before it, have left whole: so many bytes have gone over the connection.
+    /// All messages up to that number have left whole: so many bytes have gone over the connection.
     pub fn left(&mut self, number: u32, position: u64) {
         let Some(back) = self.last.checked_sub(number) else { return };
         let Some(ring) = &mut self.ring else { return };
@@ -155,8 +167,8 @@ impl Replay {
         }
     }
 
-    /// The last number of which all bytes are among the first so many of the connection; `None`: one that is forgotten
-    /// is not.
+    /// The last message of which all bytes are among the first so many of the connection. `None`: a message that is no
+    /// longer kept is not among them.
     #[must_use]
     pub fn within(&self, position: u64) -> Option<u32> {
         let forgotten = self.ring.as_ref().and_then(|ring| ring.forgotten);
@@ -168,7 +180,12 @@ impl Replay {
         Some(self.last - u32::try_from(beyond).unwrap_or(u32::MAX))
     }
 
-    /// What comes after that number; `None`: not all of it is here.
+    /// All that is kept.
+    pub fn kept(&self) -> impl Iterator<Item = &Kept> {
+        self.ring.iter().flat_map(|ring| &ring.messages)
+    }
+
+    /// The messages after that number; `None`: some of them are no longer kept.
     #[must_use]
     pub fn after(&self, number: u32) -> Option<impl Iterator<Item = &Kept>> {
         let known = number.checked_sub(self.confirmed()).filter(|_| number <= self.last)?;
@@ -189,14 +206,14 @@ impl Replay {
         }
     }
 
-    /// The worker's tickets that wait for what is kept; they wait no longer.
+    /// Takes out the worker's tickets that wait for kept messages.
     pub fn take_tickets(&mut self) -> Vec<u64> {
         let kept = self.ring.iter_mut().flat_map(|ring| ring.messages.iter_mut());
         let tickets = kept.filter_map(|kept| kept.answer.as_mut().map(|answer| &mut answer.ticket));
         tickets.map(std::mem::take).filter(|ticket| *ticket != NO_TICKET).collect()
     }
 
-    /// Whether the client should be asked now how far it is; that is then asked.
+    /// Whether the client should be asked now how far it is. Counts as asked.
     pub fn ask(&mut self) -> bool {
         let last = self.last;
         let Some(ring) = &mut self.ring else { return false };

@@ -1,4 +1,4 @@
-//! Which sessions a user has in this worker.
+//! The sessions of each user in this worker.
 
 use super::Key;
 use crate::model::UserId;
@@ -20,7 +20,7 @@ pub struct Users {
 }
 
 impl Users {
-    /// A session of that user. Returns the id as it is known here, so that all of one user share it.
+    /// Adds a session. Returns the id as it is known here, so that all sessions of one user share its memory.
     pub fn insert(&mut self, user: &UserId, key: Key) -> UserId {
         match self.map.entry_ref(user.as_str()) {
             EntryRef::Occupied(mut entry) => {
@@ -38,7 +38,7 @@ impl Users {
         }
     }
 
-    /// It is no more.
+    /// Takes a session out.
     pub fn remove(&mut self, user: &UserId, key: Key) {
         let Some(keys) = self.map.get_mut(user.as_str()) else { return };
         let last = match keys {

@@ -2,7 +2,7 @@
 //! counted between its last beat and its death (a second at most) is lost.
 
 use crate::model::Mono;
-use crate::protocol::cluster::{Counters, Generation, Slot};
+use crate::protocol::cluster::{Counters, Generation, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub struct Pulse {
 /// A living process.
 #[derive(Debug)]
 struct Process {
-    slot: Slot,
+    role: Role,
     counters: Counters,
     /// Its last sign of life.
     seen: Mono,
@@ -37,17 +37,17 @@ struct Process {
 /// The books.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// What the dead of each slot have counted.
-    dead: BTreeMap<Slot, Counters>,
+    /// What the dead of each role have counted.
+    dead: BTreeMap<Role, Counters>,
     alive: BTreeMap<Generation, Process>,
 }
 
 impl Ledger {
-    /// A process was started for a slot; 0 is the feeder's.
-    pub fn born(&mut self, generation: Generation, slot: Slot, now: Mono) {
-        self.dead.entry(slot).or_default();
+    /// Notes that a process was started.
+    pub fn born(&mut self, generation: Generation, role: Role, now: Mono) {
+        self.dead.entry(role).or_default();
         let process =
-            Process { slot, counters: Counters::default(), seen: now, measured: None, cpu_pct: 0.0 };
+            Process { role, counters: Counters::default(), seen: now, measured: None, cpu_pct: 0.0 };
         self.alive.insert(generation, process);
     }
 
@@ -67,26 +67,26 @@ impl Ledger {
         process.seen = now;
     }
 
-    /// A process has ended: its counters are its slot's now.
+    /// A process has ended: its counters are its role's now.
     pub fn gone(&mut self, generation: Generation) {
         if let Some(process) = self.alive.remove(&generation) {
-            self.dead.entry(process.slot).or_default().add_sums(&process.counters);
+            self.dead.entry(process.role).or_default().add_sums(&process.counters);
         }
     }
 
-    /// What a slot's processes have counted since the daemon's start. The gauges are those of the living.
+    /// What a role's processes have counted since the daemon's start. The gauges are those of the living.
     #[must_use]
-    pub fn slot(&self, slot: Slot) -> Counters {
-        let mut sum = self.dead.get(&slot).cloned().unwrap_or_default();
-        for process in self.alive.values().filter(|process| process.slot == slot) {
+    pub fn of(&self, role: Role) -> Counters {
+        let mut sum = self.dead.get(&role).cloned().unwrap_or_default();
+        for process in self.alive.values().filter(|process| process.role == role) {
             sum.add_sums(&process.counters);
             sum.add_gauges(&process.counters);
         }
         sum
     }
 
-    /// All slots that ever had a process, in their order.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+    /// All roles that ever had a process, in their order.
+    pub fn roles(&self) -> impl Iterator<Item = Role> {
         self.dead.keys().copied()
     }
 
@@ -94,10 +94,10 @@ impl Ledger {
     #[must_use]
     pub fn total(&self) -> Counters {
         let mut sum = Counters::default();
-        for slot in self.slots().filter(|slot| *slot != 0) {
-            let of_slot = self.slot(slot);
-            sum.add_sums(&of_slot);
-            sum.add_gauges(&of_slot);
+        for role in self.roles().filter(|role| role.worker().is_some()) {
+            let of_one = self.of(role);
+            sum.add_sums(&of_one);
+            sum.add_gauges(&of_one);
         }
         sum
     }
@@ -138,9 +138,9 @@ mod tests {
     #[test]
     fn no_total_falls_when_a_worker_dies() {
         let mut ledger = Ledger::default();
-        ledger.born(1, 1, at(0));
-        ledger.born(2, 2, at(0));
-        ledger.born(3, 0, at(0));
+        ledger.born(1, Role::Worker(1), at(0));
+        ledger.born(2, Role::Worker(2), at(0));
+        ledger.born(3, Role::Feeder, at(0));
         ledger.beat(1, &counted(100, 7), at(1));
         ledger.beat(2, &counted(50, 5), at(1));
         ledger.beat(3, &counted(1000, 9), at(1));
@@ -149,31 +149,35 @@ mod tests {
         ledger.gone(1);
         ledger.beat(1, &counted(1_000_000, 0), at(2));
         assert_eq!((ledger.total().messages_out, ledger.total().rss), (150, 10), "the dead hold no memory");
-        ledger.born(4, 1, at(3));
-        assert_eq!(ledger.slot(1).messages_out, 100);
+        ledger.born(4, Role::Worker(1), at(3));
+        assert_eq!(ledger.of(Role::Worker(1)).messages_out, 100);
         ledger.beat(4, &counted(1, 1), at(4));
         assert_eq!(
-            (ledger.slot(1).messages_out, ledger.slot(1).cpu_us, ledger.slot(1).http[&200]),
+            (
+                ledger.of(Role::Worker(1)).messages_out,
+                ledger.of(Role::Worker(1)).cpu_us,
+                ledger.of(Role::Worker(1)).http[&200]
+            ),
             (101, 8, 101)
         );
         assert_eq!(ledger.deliveries(), (1151, 575));
-        assert_eq!(ledger.slots().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(ledger.roles().collect::<Vec<_>>(), Role::all(2).collect::<Vec<_>>());
     }
 
     #[test]
-    fn two_processes_of_a_slot_count_together() {
+    fn two_processes_of_one_role_count_together() {
         let mut ledger = Ledger::default();
-        ledger.born(1, 1, at(0));
-        ledger.born(2, 1, at(0));
+        ledger.born(1, Role::Worker(1), at(0));
+        ledger.born(2, Role::Worker(1), at(0));
         ledger.beat(1, &counted(3, 0), at(1));
         ledger.beat(2, &counted(4, 0), at(1));
-        assert_eq!((ledger.slot(1).messages_out, ledger.slot(1).rss), (7, 20));
+        assert_eq!((ledger.of(Role::Worker(1)).messages_out, ledger.of(Role::Worker(1)).rss), (7, 20));
     }
 
     #[test]
     fn cpu_is_measured_between_beats_that_are_apart() {
         let mut ledger = Ledger::default();
-        ledger.born(1, 1, at(0));
+        ledger.born(1, Role::Worker(1), at(0));
         let pct = |ledger: &Ledger| ledger.pulse(1, at(0)).unwrap().cpu_pct;
         ledger.beat(1, &counted(0, 1_000_000), at(1000));
         assert!(pct(&ledger) < 0.001, "one beat tells nothing");
@@ -188,7 +192,7 @@ mod tests {
     #[test]
     fn a_beat_ages_and_the_dead_have_none() {
         let mut ledger = Ledger::default();
-        ledger.born(1, 1, at(0));
+        ledger.born(1, Role::Worker(1), at(0));
         assert_eq!(ledger.pulse(1, at(300)).unwrap().age, Duration::from_millis(300));
         ledger.beat(1, &Counters { lag_us: 1500, ..counted(0, 0) }, at(1000));
         let pulse = ledger.pulse(1, at(1250)).unwrap();

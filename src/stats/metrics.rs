@@ -2,12 +2,12 @@
 //! ledger and the rows of the statistics; counters come from the ledger alone, so they never fall.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::merge::Ledger;
 use super::object::{FeederRow, Totals, WorkerRow};
 use crate::os::process::Usage;
-use crate::protocol::cluster::{Counters, Endpoint, Slot, Transport};
+use crate::protocol::cluster::{Counters, Endpoint, Role, Transport};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -17,6 +17,8 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::time::Duration;
 
+/// The name of every metric begins with it.
+const PREFIX: &str = "btc_cluster";
 /// The states that a worker can be in: all are told, also those that none is in.
 const STATES: [&str; 5] = ["starting", "ready", "draining", "backoff", "failed"];
 
@@ -79,7 +81,8 @@ enum Value {
 
 #[derive(Debug)]
 struct Sample {
-    label: Option<(&'static str, String)>,
+    /// The value of the family's label.
+    label: Option<String>,
     value: Value,
 }
 
@@ -87,6 +90,7 @@ struct Sample {
 struct Family {
     name: &'static str,
     help: &'static str,
+    label: Option<&'static str>,
     samples: Vec<Sample>,
 }
 
@@ -106,18 +110,22 @@ impl Collector for Scrape {
 }
 
 impl Family {
+    /// `None` without a sample.
+    fn kind(&self) -> Option<MetricType> {
+        self.samples.first().map(|sample| match sample.value {
+            Value::Gauge(_) => MetricType::Gauge,
+            Value::Count(_) | Value::Seconds(_) => MetricType::Counter,
+        })
+    }
+
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let kind = match self.samples.first().map(|sample| sample.value) {
-            Some(Value::Gauge(_)) => MetricType::Gauge,
-            Some(Value::Count(_) | Value::Seconds(_)) => MetricType::Counter,
-            None => return Ok(()),
-        };
+        let Some(kind) = self.kind() else { return Ok(()) };
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, kind)?;
         if let [Sample { label: None, value }] = self.samples[..] {
             return value.encode(metric);
         }
         for sample in &self.samples {
-            let labels = sample.label.as_ref().map(|(key, text)| (*key, text.as_str()));
+            let labels = self.label.zip(sample.label.as_deref());
             sample.value.encode(metric.encode_family(&labels.as_slice())?)?;
         }
         Ok(())
@@ -140,7 +148,7 @@ struct Gathered(Vec<Family>);
 
 impl Gathered {
     fn one(&mut self, name: &'static str, help: &'static str, value: Value) {
-        self.0.push(Family { name, help, samples: vec![Sample { label: None, value }] });
+        self.0.push(Family { name, help, label: None, samples: vec![Sample { label: None, value }] });
     }
 
     fn many<T: ToString>(
@@ -150,8 +158,13 @@ impl Gathered {
         key: &'static str,
         values: impl IntoIterator<Item = (T, Value)>,
     ) {
-        let sample = |(label, value): (T, Value)| Sample { label: Some((key, label.to_string())), value };
-        self.0.push(Family { name, help, samples: values.into_iter().map(sample).collect() });
+        let sample = |(label, value): (T, Value)| Sample { label: Some(label.to_string()), value };
+        self.0.push(Family {
+            name,
+            help,
+            label: Some(key),
+            samples: values.into_iter().map(sample).collect(),
+        });
     }
 }
 
@@ -164,28 +177,37 @@ fn seconds(cpu_us: u64) -> Value {
     Value::Seconds(Duration::from_micros(cpu_us).as_secs_f64())
 }
 
-fn process(slot: Slot) -> String {
-    if slot == 0 { "feeder".to_owned() } else { format!("worker-{slot}") }
+/// The value of the label `process`.
+fn process(role: Role) -> String {
+    match role {
+        Role::Feeder => role.as_str().to_owned(),
+        Role::Worker(slot) => format!("worker-{slot}"),
+    }
 }
 
 impl Metrics<'_> {
     /// The text, to be sent as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     #[must_use]
     pub fn text(&self) -> String {
-        let slots: Vec<_> = self.ledger.slots().map(|slot| (slot, self.ledger.slot(slot))).collect();
-        let mut gathered = Gathered::default();
-        self.state(&mut gathered);
-        traffic(&mut gathered, &slots);
-        events(&mut gathered, &self.ledger.total());
-        self.processes(&mut gathered, &slots);
-        self.prices(&mut gathered);
-        let mut registry = Registry::with_prefix("btc_cluster");
-        let scrape = Scrape { version: self.version.to_owned(), families: gathered.0 };
+        let mut registry = Registry::with_prefix(PREFIX);
+        let scrape = Scrape { version: self.version.to_owned(), families: self.families() };
         registry.register_collector(Box::new(scrape));
         let mut out = String::with_capacity(8 << 10);
         // Writing into a string does not fail.
         let _ = text::encode(&mut out, &registry);
         out
+    }
+
+    /// All families but `build`, also those without a sample.
+    fn families(&self) -> Vec<Family> {
+        let roles: Vec<_> = self.ledger.roles().map(|role| (role, self.ledger.of(role))).collect();
+        let mut gathered = Gathered::default();
+        self.state(&mut gathered);
+        traffic(&mut gathered, &roles);
+        events(&mut gathered, &self.ledger.total());
+        self.processes(&mut gathered, &roles);
+        self.prices(&mut gathered);
+        gathered.0
     }
 
     fn state(&self, to: &mut Gathered) {
@@ -213,9 +235,10 @@ impl Metrics<'_> {
         );
     }
 
-    fn processes(&self, to: &mut Gathered, slots: &[(Slot, Counters)]) {
-        let workers = self.workers.iter().map(|row| (process(row.id), Value::Count(row.restarts.into())));
-        let feeder = (process(0), Value::Count(self.feeder.restarts.into()));
+    fn processes(&self, to: &mut Gathered, roles: &[(Role, Counters)]) {
+        let workers =
+            self.workers.iter().map(|row| (process(Role::Worker(row.id)), Value::Count(row.restarts.into())));
+        let feeder = (process(Role::Feeder), Value::Count(self.feeder.restarts.into()));
         to.many(
             "restarts",
             "Deaths of processes, planned replacements not counted.",
@@ -223,7 +246,7 @@ impl Metrics<'_> {
             workers.chain([feeder]),
         );
         let all = |of: fn(&Counters) -> Value, own: Value| {
-            let children = slots.iter().map(move |(slot, counters)| (process(*slot), of(counters)));
+            let children = roles.iter().map(move |(role, counters)| (process(*role), of(counters)));
             children.chain([("master".to_owned(), own)])
         };
         let cpu = all(|counters| seconds(counters.cpu_us), seconds(self.master.cpu_us));
@@ -250,9 +273,9 @@ impl Metrics<'_> {
 }
 
 /// What goes through each worker.
-fn traffic(to: &mut Gathered, slots: &[(Slot, Counters)]) {
+fn traffic(to: &mut Gathered, roles: &[(Role, Counters)]) {
     let of = |field: fn(&Counters) -> Value| {
-        slots.iter().filter(|(slot, _)| *slot != 0).map(move |(slot, counters)| (*slot, field(counters)))
+        roles.iter().filter_map(move |(role, counters)| Some((role.worker()?, field(counters))))
     };
     to.many("messages_in", "Messages from clients.", "worker", of(|c| Value::Count(c.messages_in)));
     to.many("messages_out", "Messages to clients.", "worker", of(|c| Value::Count(c.messages_out)));

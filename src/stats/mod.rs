@@ -7,6 +7,9 @@ mod metrics;
 mod object;
 mod when;
 
+#[cfg(test)]
+pub(crate) use metrics::tests::list as metrics_list;
+
 pub use merge::{Ledger, Pulse};
 pub use metrics::{Metrics, PriceGauge, RoomGauges};
 pub use object::{FeederRow, Statistics, Totals, UserRow, WorkerRow, mark};

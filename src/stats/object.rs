@@ -2,6 +2,7 @@
 //! object are of one moment: the master fills it in one go.
 
 use crate::model::Wall;
+use crate::protocol::client::ServerType;
 use crate::protocol::cluster::{Endpoint, Slot, Transport};
 use foldhash::fast::FixedState;
 use serde::{Serialize, Serializer};
@@ -137,7 +138,7 @@ impl Statistics<'_> {
     #[must_use]
     pub fn message(&self) -> String {
         let mut json = self.json();
-        json.replace_range(..1, r#"{"type":"stats","#);
+        json.replace_range(..1, &format!(r#"{{"type":"{}","#, ServerType::Stats));
         json
     }
 }

@@ -1,6 +1,6 @@
 //! What the supervisor wants done.
 
-use crate::protocol::cluster::{Generation, Slot};
+use crate::protocol::cluster::{Generation, Role};
 use std::time::Duration;
 
 /// Why a process is killed.
@@ -21,8 +21,8 @@ pub enum Why {
 pub enum Action {
     /// Start a process; answered by [`super::Fleet::started`] or [`super::Fleet::start_failed`].
     Start {
-        /// For which slot.
-        slot: Slot,
+        /// As what.
+        role: Role,
         /// Its number.
         generation: Generation,
     },
@@ -43,10 +43,10 @@ pub enum Action {
         /// What it did.
         why: Why,
     },
-    /// To be logged: it died unasked, and the slot is started again.
+    /// To be logged: it died unasked, and is started again.
     Died {
-        /// Where.
-        slot: Slot,
+        /// As what.
+        role: Role,
         /// Which.
         generation: Generation,
         /// After so long; zero: at once.
@@ -54,8 +54,8 @@ pub enum Action {
     },
     /// It died too often: nobody starts it any more.
     GivenUp {
-        /// Where.
-        slot: Slot,
+        /// As what.
+        role: Role,
         /// Which died last.
         generation: Generation,
     },
@@ -63,8 +63,8 @@ pub enum Action {
     AllFailed,
     /// A replacement did not get ready: the old one serves on (where there is one), the rolling stops.
     ReplacementFailed {
-        /// Where.
-        slot: Slot,
+        /// As what.
+        role: Role,
         /// Which.
         generation: Generation,
     },

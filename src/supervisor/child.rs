@@ -1,12 +1,11 @@
-//! One child: how the master starts it, and how it finds its master.
+//! One child: how the master starts it, and how it ends. How it finds its master is `protocol/link/attach.rs`.
 
-use crate::os::{process, signals};
-use crate::protocol::cluster::Slot;
-use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, link};
+use crate::protocol::cluster::Role;
+use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, PARENT, link};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
@@ -18,8 +17,6 @@ use tokio::process::Command;
 const PROGRAM: &str = "/proc/self/exe";
 /// The hidden subcommand of children.
 pub const SUBCOMMAND: &str = "internal";
-/// Where a child reads whose child it is.
-const PARENT: &str = "BTC_CLUSTER_PARENT";
 /// What systemd says to the master alone.
 const MASTERS_OWN: [&str; 8] = [
     "NOTIFY_SOCKET",
@@ -31,41 +28,6 @@ const MASTERS_OWN: [&str; 8] = [
     "LISTEN_FDNAMES",
     "MAINPID",
 ];
-
-/// What a child is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Talks to exchanges.
-    Feeder,
-    /// Talks to clients.
-    Worker(Slot),
-}
-
-impl Role {
-    /// Whose the slot is.
-    #[must_use]
-    pub fn of(slot: Slot) -> Self {
-        if slot == 0 { Self::Feeder } else { Self::Worker(slot) }
-    }
-
-    /// Its word on the hidden command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Feeder => "feeder",
-            Self::Worker(_) => "worker",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Feeder => f.write_str("feeder"),
-            Self::Worker(slot) => write!(f, "worker {slot}"),
-        }
-    }
-}
 
 /// A child that has just been started.
 #[derive(Debug)]
@@ -82,12 +44,11 @@ pub struct Spawned {
     pub exit: Exit,
 }
 
-/// Starts the child of a slot. To be called on the main thread, for a child dies with the *thread* that started it.
+/// Starts a child. To be called on the main thread, for a child dies with the *thread* that started it.
 ///
 /// # Errors
 /// As `socketpair(2)`, `fork(2)` and `execve(2)`: too many processes, no memory.
-pub fn spawn(slot: Slot) -> io::Result<Spawned> {
-    let role = Role::of(slot);
+pub fn spawn(role: Role) -> io::Result<Spawned> {
     spawn_program(role, OsStr::new(PROGRAM), &[SUBCOMMAND.into(), role.as_str().into()])
 }
 
@@ -163,25 +124,6 @@ impl fmt::Display for End {
             Self::Unknown => f.write_str("unknown status"),
         }
     }
-}
-
-/// The child's side: finds the link on standard input; from here on it dies with its master and minds no signals.
-/// Needs a runtime. Standard input stays as it is: programs that this one starts must be given another, or they hold
-/// the link open.
-///
-/// # Errors
-/// The master is gone, or this process was not started by one.
-pub fn attach() -> io::Result<(LinkSender, LinkReceiver, LinkWriter)> {
-    signals::leave_to_master()?;
-    let parent = std::env::var(PARENT).ok().and_then(|text| text.parse().ok());
-    let alone = || io::Error::new(io::ErrorKind::Unsupported, "this command is for the daemon's own use");
-    process::die_with_parent(parent.ok_or_else(alone)?)?;
-    process::be_no_late_victim();
-    let stream = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    // Says whether it is a socket at all.
-    stream.peer_addr()?;
-    stream.set_nonblocking(true)?;
-    Ok(link(UnixStream::from_std(stream)?))
 }
 
 #[cfg(test)]

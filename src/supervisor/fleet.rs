@@ -1,5 +1,5 @@
-//! The supervisor, pure: events and the moment in, actions out. It treats all children alike; the feeder has slot
-//! 0, the workers have 1 to N.
+//! The supervisor, pure: events and the moment in, actions out. All children are treated alike, except where the
+//! role decides: only workers are given up and replaced one after another.
 //!
 //! Every event returns what is to be done now. [`Fleet::tick`] must be called at [`Fleet::next_deadline`] at the
 //! latest: a call that comes much later shows that the master itself did not run, and nobody is blamed for that.
@@ -9,7 +9,7 @@ use super::place::{Phase, Place, Row, Seat, State};
 use super::rolling::Rolling;
 use crate::config::Cluster;
 use crate::model::Mono;
-use crate::protocol::cluster::{Generation, Slot};
+use crate::protocol::cluster::{Generation, Role, Slot};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,8 +19,6 @@ mod moves;
 #[cfg(test)]
 mod tests;
 
-/// The slot that is never given up.
-const FEEDER: Slot = 0;
 /// The longest time between two ticks.
 const PULSE: Duration = Duration::from_secs(1);
 
@@ -36,7 +34,7 @@ enum Life {
 #[derive(Clone, Debug)]
 pub struct Fleet {
     policy: Cluster,
-    places: BTreeMap<Slot, Place>,
+    places: BTreeMap<Role, Place>,
     newest: Generation,
     rolling: Option<Rolling>,
     life: Life,
@@ -61,22 +59,21 @@ impl Fleet {
         }
     }
 
-    /// `workers` workers from now on, and one feeder. Surplus slots, the highest, are drained and disappear.
+    /// Sets how many workers there are, beside one feeder. Surplus slots, the highest, are drained and disappear.
     pub fn resize(&mut self, now: Mono, workers: Slot) -> Vec<Action> {
         self.on(now, |fleet| {
             if !matches!(fleet.life, Life::Serving { .. }) {
                 return;
             }
-            for slot in FEEDER..=workers {
-                let place =
-                    fleet.places.entry(slot).or_insert_with(|| Place::new(&fleet.policy, slot == FEEDER));
+            for role in Role::all(workers) {
+                let place = fleet.places.entry(role).or_insert_with(|| Place::new(&fleet.policy, role));
                 if place.seat == Seat::Retired {
-                    fleet.start(slot, now);
+                    fleet.start(role, now);
                 }
             }
-            let surplus: Vec<_> =
-                fleet.places.range(workers.saturating_add(1)..).map(|(slot, _)| *slot).collect();
-            surplus.into_iter().filter(|slot| *slot > workers).for_each(|slot| fleet.retire(slot, now));
+            let beyond = |role: &Role| role.worker().is_some_and(|slot| slot > workers);
+            let surplus: Vec<_> = fleet.places.keys().copied().filter(beyond).collect();
+            surplus.into_iter().for_each(|role| fleet.retire(role, now));
         })
     }
 
@@ -121,47 +118,47 @@ impl Fleet {
     /// The process is no more.
     pub fn exited(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.on(now, |fleet| {
-            let Some(slot) = fleet.slot_of(generation) else { return };
-            let Some(place) = fleet.places.get_mut(&slot) else { return };
+            let Some(role) = fleet.role_of(generation) else { return };
+            let Some(place) = fleet.places.get_mut(&role) else { return };
             if let Some(at) = place.draining.iter().position(|unit| unit.generation == generation) {
                 place.draining.swap_remove(at);
             } else if place.replacement.as_ref().is_some_and(|unit| unit.generation == generation) {
                 place.replacement = None;
-                fleet.replacement_failed(slot, generation);
+                fleet.replacement_failed(role, generation);
             } else if let Seat::Held(unit) = std::mem::replace(&mut place.seat, Seat::Retired)
                 && matches!(fleet.life, Life::Serving { .. })
             {
-                fleet.died(slot, &unit, now);
+                fleet.died(role, &unit, now);
             }
             fleet.places.retain(|_, place| !place.is_over());
         })
     }
 
-    /// Replaces the process of one slot by a new one; a slot without one is started.
-    pub fn replace(&mut self, now: Mono, slot: Slot) -> Vec<Action> {
-        self.on(now, |fleet| fleet.ask(|each| each == slot))
+    /// Replaces a process by a new one; where there is none, starts one.
+    pub fn replace(&mut self, now: Mono, role: Role) -> Vec<Action> {
+        self.on(now, |fleet| fleet.ask(|each| each == role))
     }
 
-    /// Replaces all workers, one slot after another.
+    /// Replaces all workers, one after another.
     pub fn replace_all(&mut self, now: Mono) -> Vec<Action> {
-        self.on(now, |fleet| fleet.ask(|slot| slot != FEEDER))
+        self.on(now, |fleet| fleet.ask(|role| role.worker().is_some()))
     }
 
-    /// Starts a slot that was given up, or waits in its back-off, with a clean record.
-    pub fn revive(&mut self, now: Mono, slot: Slot) -> Vec<Action> {
+    /// Starts, with a clean record, a process that was given up or waits in its back-off.
+    pub fn revive(&mut self, now: Mono, role: Role) -> Vec<Action> {
         self.on(now, |fleet| {
-            let Some(place) = fleet.places.get_mut(&slot) else { return };
+            let Some(place) = fleet.places.get_mut(&role) else { return };
             if matches!(place.seat, Seat::Failed { .. } | Seat::Backoff { .. }) {
                 place.forget();
-                fleet.start(slot, now);
+                fleet.start(role, now);
             }
         })
     }
 
-    /// The same for all slots: a new configuration may have cured them.
+    /// Does the same for all: a new configuration may have cured them.
     pub fn revive_all(&mut self, now: Mono) -> Vec<Action> {
-        let slots: Vec<_> = self.places.keys().copied().collect();
-        slots.into_iter().flat_map(|slot| self.revive(now, slot)).collect()
+        let roles: Vec<_> = self.places.keys().copied().collect();
+        roles.into_iter().flat_map(|role| self.revive(now, role)).collect()
     }
 
     /// Ends everything within `grace`. Wins over all else; a second stop can only shorten the time.
@@ -196,8 +193,8 @@ impl Fleet {
             fleet.kill_overdue(now);
             let due = |place: &Place| matches!(place.seat, Seat::Backoff { until, .. } if until <= now);
             let waited: Vec<_> =
-                fleet.places.iter().filter(|(_, place)| due(place)).map(|(slot, _)| *slot).collect();
-            waited.into_iter().for_each(|slot| fleet.start(slot, now));
+                fleet.places.iter().filter(|(_, place)| due(place)).map(|(role, _)| *role).collect();
+            waited.into_iter().for_each(|role| fleet.start(role, now));
         })
     }
 
@@ -222,23 +219,23 @@ impl Fleet {
         units.chain(waits).fold(self.seen.after(self.pulse()), Mono::min)
     }
 
-    /// How a slot is; `None`: there is no such slot.
+    /// How the process of a role is; `None`: there is no such role.
     #[must_use]
-    pub fn state(&self, slot: Slot) -> Option<State> {
-        self.places.get(&slot)?.rows(slot).next().map(|row| row.state)
+    pub fn state(&self, role: Role) -> Option<State> {
+        self.places.get(&role)?.rows(role).next().map(|row| row.state)
     }
 
-    /// All processes, and the slots that have none; by slot, within a slot the serving one first.
+    /// All processes, and the roles that have none; by role, within a role the serving one first.
     #[must_use]
     pub fn rows(&self) -> Vec<Row> {
-        self.places.iter().flat_map(|(slot, place)| place.rows(*slot)).collect()
+        self.places.iter().flat_map(|(role, place)| place.rows(*role)).collect()
     }
 
-    /// Whose process this is, while it lives.
+    /// The role of a living process.
     #[must_use]
-    pub fn slot_of(&self, generation: Generation) -> Option<Slot> {
+    pub fn role_of(&self, generation: Generation) -> Option<Role> {
         let has = |place: &Place| place.units().any(|unit| unit.generation == generation);
-        self.places.iter().find(|(_, place)| has(place)).map(|(slot, _)| *slot)
+        self.places.iter().find(|(_, place)| has(place)).map(|(role, _)| *role)
     }
 
     /// Whether its end is wanted: it is drained or stopped.

@@ -10,6 +10,6 @@ mod place;
 mod rolling;
 
 pub use action::{Action, Why};
-pub use child::{End, Exit, Role, SUBCOMMAND, Spawned, attach, spawn};
+pub use child::{End, Exit, SUBCOMMAND, Spawned, spawn};
 pub use fleet::Fleet;
 pub use place::{Row, State};

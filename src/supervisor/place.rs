@@ -1,58 +1,38 @@
-//! One slot and the processes that have it: the one that serves, the one that is to take over, and those on their
+//! One role and the processes that have it: the one that serves, the one that is to take over, and those on their
 //! way out.
 
-use crate::config::Cluster;
+use crate::config::ClusterSection;
+use crate::model::words;
 use crate::model::{Backoff, Mono};
-use crate::protocol::cluster::{Generation, Slot};
-use serde::{Deserialize, Serialize};
+use crate::protocol::cluster::{Generation, Role};
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
 /// A drained process ends by itself; so much longer than its drain it has before it is killed.
 pub(super) const LEAVING: Duration = Duration::from_secs(1);
 
-/// What people see of a slot or of one of its processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Started, not ready yet.
-    Starting,
-    /// At work.
-    Ready,
-    /// On its way out.
-    Draining,
-    /// Dead; it will be started again.
-    Backoff,
-    /// Dead too often: given up until somebody revives it.
-    Failed,
-}
-
-impl State {
-    /// Its word in the statistics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Backoff => "backoff",
-            Self::Failed => "failed",
-        }
+words! {
+    /// What people see of a process, or of a role that has none.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum State {
+        /// Started, not ready yet.
+        Starting = "starting",
+        /// At work.
+        Ready = "ready",
+        /// On its way out.
+        Draining = "draining",
+        /// Dead; it will be started again.
+        Backoff = "backoff",
+        /// Dead too often: given up until somebody revives it.
+        Failed = "failed",
     }
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// One line of the statistics: a process, or a slot that has none.
+/// One line of the statistics: a process, or a role that has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Whose place it is; 0 is the feeder's.
-    pub slot: Slot,
+    /// Whose place it is.
+    pub role: Role,
     /// How it is.
     pub state: State,
     /// Which process; `None` in [`State::Backoff`] and [`State::Failed`].
@@ -63,7 +43,7 @@ pub struct Row {
     pub started: Option<Mono>,
     /// When this state began.
     pub since: Mono,
-    /// Deaths of this slot so far.
+    /// Deaths in this role so far.
     pub restarts: u32,
 }
 
@@ -96,7 +76,7 @@ impl Unit {
     }
 
     /// When it is killed if nothing is heard until then; never for one that has been killed.
-    pub(super) fn deadline(&self, policy: &Cluster) -> Option<Mono> {
+    pub(super) fn deadline(&self, policy: &ClusterSection) -> Option<Mono> {
         let at = match self.phase {
             Phase::Starting { from } => from.after(policy.start_timeout),
             Phase::Ready { beat, .. } => beat.after(policy.worker_timeout),
@@ -110,7 +90,7 @@ impl Unit {
     }
 
     /// Whether it has been at work long enough for its death to be an accident.
-    pub(super) fn stable(&self, policy: &Cluster, now: Mono) -> bool {
+    pub(super) fn stable(&self, policy: &ClusterSection, now: Mono) -> bool {
         matches!(self.phase, Phase::Ready { since, .. } if now.since(since) >= policy.stable_after)
     }
 
@@ -143,11 +123,11 @@ pub(super) enum Seat {
     Backoff { since: Mono, until: Mono },
     /// Nobody any more.
     Failed { since: Mono },
-    /// The slot goes away with its last process.
+    /// The role goes away with its last process.
     Retired,
 }
 
-/// One slot.
+/// The processes of one role.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) seat: Seat,
@@ -168,7 +148,11 @@ pub(super) enum Verdict {
 }
 
 impl Place {
-    pub(super) fn new(policy: &Cluster, kept: bool) -> Self {
+    pub(super) fn new(policy: &ClusterSection, role: Role) -> Self {
+        let kept = match role {
+            Role::Feeder => true,
+            Role::Worker(_) => false,
+        };
         Self {
             seat: Seat::Retired,
             replacement: None,
@@ -203,7 +187,7 @@ impl Place {
     }
 
     /// Counts a death of `unit`, and judges.
-    pub(super) fn mourn(&mut self, unit: &Unit, policy: &Cluster, now: Mono, chance: f64) -> Verdict {
+    pub(super) fn mourn(&mut self, unit: &Unit, policy: &ClusterSection, now: Mono, chance: f64) -> Verdict {
         self.restarts = self.restarts.saturating_add(1);
         let stable = unit.stable(policy, now);
         if stable {
@@ -234,7 +218,7 @@ impl Place {
     }
 
     /// New bounds for the pauses; how far they have grown is kept.
-    pub(super) fn adopt(&mut self, policy: &Cluster) {
+    pub(super) fn adopt(&mut self, policy: &ClusterSection) {
         let failures = self.backoff.failures();
         self.backoff = Backoff::new(policy.restart_min, policy.restart_max);
         (0..failures).for_each(|_| {
@@ -243,7 +227,7 @@ impl Place {
     }
 
     /// What people see of it.
-    pub(super) fn rows(&self, slot: Slot) -> impl Iterator<Item = Row> {
+    pub(super) fn rows(&self, role: Role) -> impl Iterator<Item = Row> {
         let restarts = self.restarts;
         let vacant = match self.seat {
             Seat::Backoff { since, .. } => Some((State::Backoff, since)),
@@ -251,7 +235,7 @@ impl Place {
             Seat::Held(_) | Seat::Retired => None,
         };
         let vacant = vacant.map(|(state, since)| Row {
-            slot,
+            role,
             state,
             generation: None,
             pid: None,
@@ -262,7 +246,7 @@ impl Place {
         let units = self.units().map(move |unit| {
             let (state, since) = unit.state();
             let (generation, started) = (Some(unit.generation), Some(unit.started));
-            Row { slot, state, generation, pid: unit.pid, started, since, restarts }
+            Row { role, state, generation, pid: unit.pid, started, since, restarts }
         });
         vacant.into_iter().chain(units)
     }

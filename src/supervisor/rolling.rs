@@ -1,35 +1,35 @@
-//! The order in which slots are replaced: one after another, so that the others serve meanwhile.
+//! The order in which processes are replaced: one after another, so that the others serve meanwhile.
 
-use crate::protocol::cluster::{Generation, Slot};
+use crate::protocol::cluster::{Generation, Role};
 use std::collections::VecDeque;
 
-/// Slots that wait for their replacement, and the one that is being replaced.
+/// Roles whose process waits for its replacement, and the process that is to replace one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rolling {
-    /// A slot, and the last generation that is too old for it.
-    queue: VecDeque<(Slot, Generation)>,
+    /// A role, and the last generation that is too old for it.
+    queue: VecDeque<(Role, Generation)>,
     /// The process whose readiness is awaited.
-    awaited: Option<(Slot, Generation)>,
+    awaited: Option<(Role, Generation)>,
 }
 
 impl Rolling {
-    /// Asks for a process of `slot` that is younger than `old`. Asking again moves the mark, not the turn.
-    pub(super) fn ask(&mut self, slot: Slot, old: Generation) {
-        match self.queue.iter_mut().find(|(waiting, _)| *waiting == slot) {
+    /// Asks for a process of `role` that is younger than `old`. Asking again moves the mark, not the turn.
+    pub(super) fn ask(&mut self, role: Role, old: Generation) {
+        match self.queue.iter_mut().find(|(waiting, _)| *waiting == role) {
             Some((_, mark)) => *mark = old,
-            None => self.queue.push_back((slot, old)),
+            None => self.queue.push_back((role, old)),
         }
     }
 
     /// Whose turn it is, unless somebody is awaited.
-    pub(super) fn next(&self) -> Option<(Slot, Generation)> {
+    pub(super) fn next(&self) -> Option<(Role, Generation)> {
         if self.awaited.is_some() { None } else { self.queue.front().copied() }
     }
 
     /// The first in the queue has had its turn; `by` is the process that is now awaited.
     pub(super) fn turn(&mut self, by: Option<Generation>) {
-        if let Some((slot, _)) = self.queue.pop_front() {
-            self.awaited = by.map(|generation| (slot, generation));
+        if let Some((role, _)) = self.queue.pop_front() {
+            self.awaited = by.map(|generation| (role, generation));
         }
     }
 
@@ -43,10 +43,10 @@ impl Rolling {
         self.awaited = None;
     }
 
-    /// The slot is no more.
-    pub(super) fn drop_slot(&mut self, slot: Slot) {
-        self.queue.retain(|(waiting, _)| *waiting != slot);
-        self.awaited = self.awaited.filter(|(awaited, _)| *awaited != slot);
+    /// Drops a role that is no more.
+    pub(super) fn forget(&mut self, role: Role) {
+        self.queue.retain(|(waiting, _)| *waiting != role);
+        self.awaited = self.awaited.filter(|(awaited, _)| *awaited != role);
     }
 
     /// Whether all have been replaced.

@@ -1,4 +1,4 @@
-//! Bytes of a connection to a session and back.
+//! A connection that has become a session: its bytes in both directions.
 
 pub mod sse;
 pub mod ws;

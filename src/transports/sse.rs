@@ -1,20 +1,13 @@
-//! Server-Sent Events (the WHATWG HTML standard, section 9.2): what a session is told, as events of an HTTP response that
-//! never ends. Its connection is a [`super::ws::Wire`] like a WebSocket's: only the dress of the bytes is another.
+//! Server-Sent Events (the WHATWG HTML standard, section 9.2): messages as events of an HTTP response that never ends.
+//! The connection is a [`super::ws::Wire`] like a WebSocket's; only the framing of the bytes differs.
+
+pub use crate::session::Body;
 
 use crate::ws::frame;
 use std::fmt::{self, Write as _};
 
-/// How the response's body is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// HTTP/1.1: chunks (RFC 9112, section 7.1).
-    Chunked,
-    /// HTTP/1.0: as it is, until the connection closes.
-    Plain,
-}
-
 impl Body {
-    /// Some bytes of the body as they go over the connection.
+    /// Frames a part of the body.
     fn frame(self, text: &str) -> Vec<u8> {
         match self {
             Self::Plain => text.as_bytes().to_vec(),
@@ -28,7 +21,7 @@ impl Body {
         }
     }
 
-    /// WebSocket frames as events. `id` is asked for the event id of each, and may have none. Pings become comments.
+    /// Turns WebSocket frames into events; `id` gives the event id of each, if it has one. Pings become comments.
     #[must_use]
     pub fn events<I: fmt::Display>(self, frames: &[u8], mut id: impl FnMut() -> Option<I>) -> Vec<u8> {
         let mut text = String::with_capacity(frames.len() + 128);
@@ -42,13 +35,13 @@ impl Body {
         self.frame(&text)
     }
 
-    /// What comes first.
+    /// The beginning of the body.
     #[must_use]
     pub fn start(self) -> Vec<u8> {
         self.frame("retry: 3000\n\n")
     }
 
-    /// What comes last, after a last event.
+    /// The end of the body, with a last event.
     #[must_use]
     pub fn end(self, json: &str) -> Vec<u8> {
         let mut text = String::new();
@@ -61,7 +54,7 @@ impl Body {
     }
 }
 
-/// Digits written into bytes.
+/// Writes digits into bytes.
 struct Ascii<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Ascii<'_> {
@@ -76,14 +69,14 @@ fn push<I: fmt::Display>(out: &mut String, json: &str, id: Option<I>) {
     if let Some(id) = id {
         let _ = writeln!(out, "id: {id}");
     }
-    // Only what a client has written itself could have a line's end in it, as white space between two tokens.
+    // Only JSON that a client wrote may have line ends in it, as white space between two tokens.
     for line in json.split(['\r', '\n']) {
         let _ = writeln!(out, "data: {line}");
     }
     out.push('\n');
 }
 
-/// The type of a message of ours, which always stands first.
+/// The `type` of a message, which is always its first member.
 fn kind(json: &str) -> &str {
     let rest = json.strip_prefix(r#"{"type":""#).unwrap_or_default();
     rest.split_once('"').map_or("message", |(kind, _)| kind)

@@ -1,8 +1,7 @@
-//! A connection that has become a session, a WebSocket or a stream of events: written straight to the socket where it takes it, read through a
+//! The connection of a session, a WebSocket or a stream of events: written straight to the socket, and read through a
 //! buffer that all connections of a worker share.
 
 use crate::os::socket;
-use crate::ws::Decoder;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -10,39 +9,37 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long the rest of a closed session's bytes may take, and then the client's own close.
+/// Time for the last bytes of a closed session, and then again for the client's own close.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// How often to look whether the last bytes are acknowledged.
+/// Pause between two looks at whether the last bytes are acknowledged.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// See the module.
+/// The connection of a living session.
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
-    /// What an unfinished frame left behind.
-    pub decoder: Decoder,
     waker: Option<Waker>,
     /// Bytes that the kernel has taken.
     sent: u64,
 }
 
-/// How much of some bytes the kernel took.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// All.
+    /// The kernel took all bytes.
     Whole,
-    /// The first so many; the socket is full.
+    /// The kernel took the first so many bytes; the socket is full.
     Part(usize),
     /// The connection is gone.
     Broken,
 }
 
 impl Wire {
-    /// Around an upgraded connection.
+    /// Wraps an upgraded connection.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, decoder: Decoder::new(), waker: None, sent: 0 }
+        Self { stream, waker: None, sent: 0 }
     }
 
     /// Writes once, without waiting.
@@ -73,23 +70,23 @@ impl Wire {
         self.sent
     }
 
-    /// Of them, those that the client's kernel has acknowledged.
+    /// Bytes of [`Wire::sent`] that the client's kernel has acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.sent.saturating_sub(socket::unacknowledged(&self.stream).unwrap_or(0))
     }
 
-    /// The connection is lost when the client acknowledges nothing for so long.
+    /// Ends the connection when the client acknowledges nothing for this time.
     pub fn lose_after(&self, time: Duration) {
         socket::lose_after(&self.stream, time);
     }
 
-    /// Whether there is something to read; the task is woken when there is.
+    /// Waits for something to read.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_read_ready(cx)
     }
 
-    /// Whether there is room to write; the task is woken when there is.
+    /// Waits for room to write.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_write_ready(cx)
     }
@@ -102,7 +99,7 @@ impl Wire {
         self.stream.try_read(buffer)
     }
 
-    /// Remembers which task to wake.
+    /// Sets the task that [`Wire::wake`] wakes.
     pub fn watch(&mut self, cx: &Context<'_>) {
         match &mut self.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -110,14 +107,14 @@ impl Wire {
         }
     }
 
-    /// Wakes the connection's task: something waits to be written, or the session has ended.
+    /// Wakes the connection's task: bytes wait to be written, or the session has ended.
     pub fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }
 
-    /// The session is over: only its last bytes are left.
+    /// Ends the session; `last` are its last bytes.
     #[must_use]
     pub fn finish(self, last: Vec<u8>) -> Closing {
         Closing { stream: self.stream, last }

@@ -10,9 +10,8 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{Hello, Port, ToMaster, ToWorker, VERSION};
-use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
-use crate::supervisor::attach;
+use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
+use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,8 +21,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-/// Between two beats.
-const BEAT: Duration = Duration::from_secs(1);
 /// Opens that the master may leave unanswered before this worker stops accepting.
 const UNANSWERED: usize = 256;
 /// Steps in which many sessions are sent away.
@@ -128,11 +125,12 @@ async fn live() -> Result<(), Failure> {
 type Listeners = Vec<(Port, TcpListener)>;
 
 fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
-    let mut descriptors = std::mem::take(&mut batch.descriptors).into_iter();
-    let Some(message) = batch.next::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
-    let ToWorker::Welcome { slot, generation, config, listeners, quotes, .. } = message? else {
+    let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
+    let (message, descriptors) = first?;
+    let ToWorker::Welcome { slot, generation, config, listeners, quotes, .. } = message else {
         return Err(Failure::Strange("the first message is no welcome"));
     };
+    let mut descriptors = descriptors.into_iter();
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
     tracing::debug!(generation, "welcome");
@@ -188,14 +186,7 @@ async fn accept(hub: Hub, port: Port, listener: TcpListener) {
 }
 
 async fn beat(hub: Hub, sender: LinkSender) {
-    let mut every = interval(BEAT);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        let beat = hub.lock().beat();
-        // A full link takes the next one; a broken one ends the worker where it is read.
-        let _ = sender.send(&ToMaster::Beat(Box::new(beat)));
-    }
+    send_beats(&sender, || ToMaster::Beat(Box::new(hub.lock().beat()))).await;
 }
 
 async fn tick(hub: Hub) {
@@ -264,8 +255,9 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
             ToWorker::ReopenLog => log::reopen(),
-            ToWorker::Relay { from, peer } => state.hear_peer(hub, from, peer),
+            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
             ToWorker::Taking { request } => state.taking(request),
+            ToWorker::Unheard { request } => state.unheard(request),
             ToWorker::PeerGone(peer) => state.peer_gone(peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),

@@ -5,4 +5,7 @@ mod http;
 mod hub;
 mod life;
 
+#[cfg(test)]
+pub(crate) use http::{Method, ROUTES};
+
 pub use life::run;

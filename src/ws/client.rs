@@ -1,4 +1,4 @@
-//! The other end, for tests: frames as a client sends them, and what a decoder makes of them.
+//! The client's end, for tests: frames as a client sends them, and what a decoder makes of them.
 
 use super::{Decoder, Event, Violation};
 
@@ -7,7 +7,7 @@ pub(super) const FIN: u8 = 0x80;
 /// Any mask.
 pub(super) const KEY: [u8; 4] = [0xA1, 0x02, 0xF3, 0x44];
 
-/// An event that outlives its buffer.
+/// An owned copy of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Text(String),
@@ -31,14 +31,14 @@ impl From<Result<Event<'_>, Violation>> for Heard {
     }
 }
 
-/// A frame with this first byte, masked, its length in as few bytes as it needs.
+/// A frame with this first byte, masked, its length in as few bytes as possible.
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = claim(first, payload.len() as u64);
     frame.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ KEY[i % 4]));
     frame
 }
 
-/// The header of a masked frame of so many bytes.
+/// The header of a masked frame of this length.
 pub(super) fn claim(first: u8, length: u64) -> Vec<u8> {
     let mut header = vec![first];
     match length {
@@ -56,7 +56,7 @@ pub(super) fn claim(first: u8, length: u64) -> Vec<u8> {
     header
 }
 
-/// What the decoder says of one read. A decoder that never stops fails here, before it fills the machine.
+/// The events of one read. Fails if a decoder never stops, before it fills the memory.
 pub(super) fn hear(decoder: &mut Decoder, input: &[u8], max_message: usize) -> Vec<Heard> {
     let (mut input, size) = (input.to_vec(), input.len());
     let mut events = decoder.feed(&mut input, max_message);

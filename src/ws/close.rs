@@ -1,37 +1,6 @@
-//! Close codes, and what a client's close frame says.
+//! A client's close frame.
 
-use super::Violation;
-
-/// The close codes of RFC 6455, section 7.4.1, and of IANA's registry that this server sends.
-pub mod code {
-    /// Done.
-    pub const NORMAL: u16 = 1000;
-    /// The server stops, or the tab is gone.
-    pub const GOING_AWAY: u16 = 1001;
-    /// Broken framing.
-    pub const PROTOCOL: u16 = 1002;
-    /// A kind of message that is not taken here: binary on a text endpoint.
-    pub const UNSUPPORTED: u16 = 1003;
-    /// A text that is not UTF-8.
-    pub const INVALID_PAYLOAD: u16 = 1007;
-    /// Against the rules of the house.
-    pub const POLICY: u16 = 1008;
-    /// A message over the limit.
-    pub const TOO_BIG: u16 = 1009;
-    /// The server's own fault.
-    pub const INTERNAL: u16 = 1011;
-    /// The server comes back soon.
-    pub const SERVICE_RESTART: u16 = 1012;
-    /// Overloaded.
-    pub const TRY_AGAIN_LATER: u16 = 1013;
-
-    /// Whether a close frame may carry it: 1004 to 1006 and 1015 only exist in people's logs, 1016 to 2999 are
-    /// nobody's yet, 3000 to 4999 belong to libraries and applications.
-    #[must_use]
-    pub const fn may_be_sent(code: u16) -> bool {
-        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-    }
-}
+use super::{Violation, code};
 
 /// Reads the payload of a client's close frame: nothing, or a code and a reason (RFC 6455, section 5.5.1).
 pub(super) fn read(payload: &[u8]) -> Result<Option<(u16, &str)>, Violation> {

@@ -1,81 +1,88 @@
-//! The decoder: what a client's bytes say.
+//! Decodes a client's bytes.
 
 use super::header::{Header, Opcode, Start};
 use super::message::Message;
 use super::{Violation, close, mask};
+use serde::{Deserialize, Serialize};
 use std::mem::take;
 
 /// A client's stream of frames. Sixteen bytes between messages; what an unfinished frame or message needs is on
-/// the heap for as long as it is unfinished.
-#[derive(Debug, Default)]
+/// the heap for as long as it is unfinished. A value: it can go on in another process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decoder {
     pending: Option<Box<Pending>>,
-    /// A close frame came, or a violation: nothing is read any more, and nothing is held.
+    /// A close frame or a violation was seen: nothing is read any more, and nothing is held.
     ended: bool,
 }
 
-/// What one read cannot finish.
-#[derive(Debug, Default)]
+/// The state of what one read could not finish.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Pending {
-    /// Of a frame whose header is not whole.
+    /// The beginning of a frame whose header is incomplete.
     start: Start,
-    /// The frame whose payload is not whole.
+    /// The frame whose payload is incomplete.
     frame: Option<Frame>,
-    /// Its payload so far, if it is a control frame.
+    /// The payload so far, if it is a control frame.
     control: Vec<u8>,
-    /// The message it belongs to, or that waits for its next fragment.
+    /// The message that the frame belongs to, or that waits for its next fragment.
     message: Option<Message>,
 }
 
-/// A frame whose payload is not whole.
-#[derive(Clone, Copy, Debug)]
+/// A frame whose payload is incomplete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Frame {
     fin: bool,
     opcode: Opcode,
-    /// For the next byte of the payload.
+    /// The mask, turned for the next byte of the payload.
     key: [u8; 4],
     missing: usize,
 }
 
-/// What a client says.
+/// What a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole text message.
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
-    /// To be answered by a pong with the same payload, of 125 bytes at most.
+    /// A ping, to be answered by a pong with the same payload of at most 125 bytes.
     Ping(&'a [u8]),
-    /// An answer to a ping, or a sign of life that nobody asked for.
+    /// An answer to a ping, or an unsolicited sign of life.
     Pong(&'a [u8]),
-    /// The last word: code and reason, if there are any. To be answered by a close frame.
+    /// A close frame with its code and reason, if any. To be answered by a close frame.
     Close(Option<(u16, &'a str)>),
 }
 
 impl Decoder {
-    /// A fresh one.
+    /// A decoder at the beginning of a stream.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes of the stream, unmasks them where they lie and says what they mean: see [`Events`].
-    /// No message is longer than `max_message`, in bytes.
+    /// Takes the next bytes of the stream, unmasks them in place and decodes them: see [`Events`]. `max_message` is the
+    /// longest message in bytes.
     pub fn feed<'d, 'i>(&'d mut self, input: &'i mut [u8], max_message: usize) -> Events<'d, 'i> {
         Events { decoder: self, input, max_message, gathered: Vec::new() }
     }
 
-    /// Whether neither a part of a frame nor a fragment is held, and nothing ended the stream: the next byte
-    /// begins a message, in this process or in another one.
+    /// Whether no part of a frame or message is held and the stream has not ended: the next byte begins a message, in
+    /// this process or in another one.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.pending.is_none() && !self.ended
     }
 
-    /// Bytes of memory that the unfinished frame or message occupies; none between messages.
+    /// Bytes of memory that the unfinished frame or message occupies; zero between messages.
     #[must_use]
     pub fn held(&self) -> usize {
         self.pending.as_deref().map_or(0, Pending::held)
+    }
+
+    /// Whether feeding bytes can have led here; a decoder that comes from elsewhere may be any.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.pending.as_deref().is_none_or(|pending| !self.ended && pending.is_sound())
     }
 
     /// Memory for what this read does not finish.
@@ -83,7 +90,7 @@ impl Decoder {
         self.pending.get_or_insert_default()
     }
 
-    /// Gives the memory back when nothing is unfinished.
+    /// Frees the memory if nothing is unfinished.
     fn settle(&mut self) {
         if self.pending.as_deref().is_some_and(Pending::is_empty) {
             self.pending = None;
@@ -94,7 +101,7 @@ impl Decoder {
         *self = Self { pending: None, ended: true };
     }
 
-    /// Judges a header by what came before it (RFC 6455, section 5.4) and by its claim.
+    /// Checks a header against the frames before it (RFC 6455, section 5.4) and against the limits.
     fn admit(&self, header: &Header, max_message: usize) -> Result<(), Violation> {
         let message = self.pending.as_deref().and_then(|pending| pending.message.as_ref());
         match (header.opcode, message) {
@@ -113,8 +120,8 @@ impl Decoder {
     }
 }
 
-/// One for every 64 bytes that a message may have, which is how small the conformance suite cuts them, and
-/// never less than 1024. Empty fragments cost no memory, but time: somebody must count them.
+/// One for every 64 bytes of the longest message, which is how small the conformance suite cuts them, and at least
+/// 1024. Empty fragments cost no memory but time, so they are limited.
 fn max_continuations(max_message: usize) -> usize {
     (max_message / 64).max(1024)
 }
@@ -124,11 +131,23 @@ impl Pending {
         self.start.bytes().is_empty() && self.frame.is_none() && self.message.is_none()
     }
 
+    fn is_sound(&self) -> bool {
+        let fits = |frame: &Frame| match frame.opcode {
+            Opcode::Close | Opcode::Ping | Opcode::Pong => self.control.len() + frame.missing <= 125,
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => self.message.is_some(),
+        };
+        let starts = self.start.bytes();
+        let one = starts.is_empty() || self.frame.is_none();
+        let header = Header::read(starts).is_ok_and(|header| header.is_none_or(|h| h.mask(starts).is_none()));
+        let message = self.message.as_ref().is_none_or(Message::is_sound);
+        !self.is_empty() && one && header && message && self.frame.as_ref().is_none_or(fits)
+    }
+
     fn held(&self) -> usize {
         size_of::<Self>() + self.control.capacity() + self.message.as_ref().map_or(0, Message::capacity)
     }
 
-    /// Begins a frame that was admitted.
+    /// Begins a frame whose header was admitted.
     fn open(&mut self, frame: Frame) {
         match frame.opcode {
             Opcode::Text | Opcode::Binary => self.message = Some(Message::new(frame.opcode)),
@@ -142,7 +161,7 @@ impl Pending {
         self.frame = Some(frame);
     }
 
-    /// Takes from the input what belongs to the open frame; `None` when it, or its message, is not whole.
+    /// Takes the open frame's bytes from the input; `None` if the frame, or its message, is incomplete.
     fn receive(
         &mut self,
         mut frame: Frame,
@@ -171,21 +190,21 @@ impl Pending {
     }
 }
 
-/// What the bytes given to [`Decoder::feed`] say, one event at a time: call [`Events::next`] until it has
-/// nothing more. An event borrows from the input where its frame lies in there as a whole, else from a buffer
-/// that lives no longer than this. After a close frame or a violation nothing more is read.
+/// The events in the bytes given to [`Decoder::feed`], one at a time: call [`Events::next`] until it returns `None`. An
+/// event borrows from the input if its frame lies there as a whole, else from a buffer that lives as long as this.
+/// After a close frame or a violation nothing more is read.
 #[must_use = "bytes that are not read to their end are lost"]
 #[derive(Debug)]
 pub struct Events<'d, 'i> {
     decoder: &'d mut Decoder,
-    /// Not read yet.
+    /// The bytes not read yet.
     input: &'i mut [u8],
     max_message: usize,
     /// The last event's payload, if it came in parts.
     gathered: Vec<u8>,
 }
 
-/// A payload that is whole.
+/// A complete payload.
 enum Whole<'i> {
     /// In the input.
     Here(Opcode, &'i [u8]),
@@ -194,10 +213,10 @@ enum Whole<'i> {
 }
 
 impl<'i> Events<'_, 'i> {
-    /// The next event; `None` when the input has no more.
+    /// The next event; `None` at the end of the input.
     ///
     /// # Errors
-    /// The client broke a rule: nothing more comes, and the connection must be failed with the code.
+    /// The client broke a rule: nothing more comes, and the connection must be failed with the violation's code.
     #[expect(clippy::should_implement_trait, reason = "an iterator's items cannot borrow from it")]
     pub fn next(&mut self) -> Option<Result<Event<'_>, Violation>> {
         if self.decoder.ended {
@@ -217,7 +236,7 @@ impl<'i> Events<'_, 'i> {
         Some(event)
     }
 
-    /// What was not read yet, as it came: to be fed again by somebody who stops before the end.
+    /// The bytes not read yet, as they came: to be fed again if the caller stops before the end.
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         self.input
@@ -248,7 +267,7 @@ impl<'i> Events<'_, 'i> {
         }
     }
 
-    /// The next header, if it is whole; else what is there of it is kept.
+    /// The next header, if it is complete; else keeps its beginning.
     fn header(&mut self) -> Result<Option<(Header, [u8; 4])>, Violation> {
         let mut start =
             self.decoder.pending.as_deref_mut().map(|pending| take(&mut pending.start)).unwrap_or_default();
@@ -272,7 +291,7 @@ impl<'i> Events<'_, 'i> {
 fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
     Ok(match opcode {
         Opcode::Text => Event::Text(str::from_utf8(payload).map_err(|_| Violation::NotUtf8)?),
-        // A continuation is never whole by itself: its message is, under the opcode of its first frame.
+        // A continuation is never a whole message: its message has the opcode of the first frame.
         Opcode::Binary | Opcode::Continuation => Event::Binary(payload),
         Opcode::Ping => Event::Ping(payload),
         Opcode::Pong => Event::Pong(payload),

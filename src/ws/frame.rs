@@ -1,12 +1,12 @@
-//! Frames as the server sends them: whole messages, not masked (RFC 6455, section 5.1), ready for the socket.
+//! Makes the server's frames: whole messages, not masked (RFC 6455, section 5.1), ready for the socket.
 //!
-//! One that many sessions hear is made once, as [`Bytes`], and shared. Those of one session are pushed behind
-//! each other into one buffer, so that they leave in one write.
+//! A frame for many sessions is made once, as [`Bytes`], and shared. Frames of one session are appended to one buffer,
+//! so that they leave in one write.
 
 use super::header::Opcode;
 use bytes::{BufMut, Bytes};
 
-/// The most a control frame carries (section 5.5).
+/// Longest payload of a control frame (section 5.5).
 const CONTROL: usize = 125;
 
 /// A text message. Its payload must be UTF-8, which JSON is.
@@ -33,7 +33,7 @@ pub fn pong(payload: impl AsRef<[u8]>) -> Bytes {
     whole(Opcode::Pong, cut(payload.as_ref()))
 }
 
-/// The last word: a [code](super::code) that may be sent, and a reason, cut to 123 bytes between two characters.
+/// A close frame with a [code](super::code) that may be sent, and a reason, cut to 123 bytes between two characters.
 #[must_use]
 pub fn close(code: u16, reason: &str) -> Bytes {
     let mut frame = Vec::with_capacity(2 + CONTROL);
@@ -41,7 +41,7 @@ pub fn close(code: u16, reason: &str) -> Bytes {
     frame.into()
 }
 
-/// The answer to a client's close frame: its own code comes back, and nothing where it gave none (section 5.5.1).
+/// The answer to a client's close frame: its own code, or no code if it had none (section 5.5.1).
 #[must_use]
 pub fn close_echo(said: Option<(u16, &str)>) -> Bytes {
     match said {
@@ -55,21 +55,6 @@ pub fn push_text(out: &mut impl BufMut, payload: impl AsRef<[u8]>) {
     push(out, Opcode::Text, payload.as_ref());
 }
 
-/// Appends a binary message.
-pub fn push_binary(out: &mut impl BufMut, payload: impl AsRef<[u8]>) {
-    push(out, Opcode::Binary, payload.as_ref());
-}
-
-/// Appends a ping, see [`ping`].
-pub fn push_ping(out: &mut impl BufMut, payload: impl AsRef<[u8]>) {
-    push(out, Opcode::Ping, cut(payload.as_ref()));
-}
-
-/// Appends a pong, see [`pong`].
-pub fn push_pong(out: &mut impl BufMut, payload: impl AsRef<[u8]>) {
-    push(out, Opcode::Pong, cut(payload.as_ref()));
-}
-
 /// Appends a close frame, see [`close`].
 pub fn push_close(out: &mut impl BufMut, code: u16, reason: &str) {
     debug_assert!(super::code::may_be_sent(code), "{code} may not be sent");
@@ -80,7 +65,7 @@ pub fn push_close(out: &mut impl BufMut, code: u16, reason: &str) {
     out.put_slice(reason.as_bytes());
 }
 
-/// How many bytes a message of so many bytes has on the wire.
+/// The size on the wire of a message of this length.
 #[must_use]
 pub const fn size(payload: usize) -> usize {
     payload
@@ -91,7 +76,7 @@ pub const fn size(payload: usize) -> usize {
         }
 }
 
-/// The frames in bytes that this module has made, in their order, each with its payload.
+/// Splits bytes made by this module into frames, each with its payload.
 pub fn split(frames: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = frames;
     std::iter::from_fn(move || {
@@ -119,7 +104,7 @@ fn push(out: &mut impl BufMut, opcode: Opcode, payload: &[u8]) {
     out.put_slice(payload);
 }
 
-/// FIN, opcode and the length in as few bytes as it needs (section 5.2).
+/// Writes FIN, opcode and the length in as few bytes as possible (section 5.2).
 fn head(out: &mut impl BufMut, opcode: Opcode, length: usize) {
     out.put_u8(0x80 | opcode.bits());
     match length {
@@ -160,16 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_its_opcode_and_pushes_what_it_returns() {
+    fn every_kind_has_its_opcode() {
+        let frames = [text("é"), binary([1, 2]), ping("a"), pong("b"), close(1000, "bye")];
+        let expected = b"\x81\x02\xC3\xA9\x82\x02\x01\x02\x89\x01a\x8A\x01b\x88\x05\x03\xE8bye";
+        assert_eq!(frames.concat(), expected);
         let mut out = Vec::new();
         push_text(&mut out, "é");
-        push_binary(&mut out, [1, 2]);
-        push_ping(&mut out, "a");
-        push_pong(&mut out, "b");
         push_close(&mut out, 1000, "bye");
-        assert_eq!(out, b"\x81\x02\xC3\xA9\x82\x02\x01\x02\x89\x01a\x8A\x01b\x88\x05\x03\xE8bye");
-        let frames = [text("é"), binary([1, 2]), ping("a"), pong("b"), close(1000, "bye")];
-        assert_eq!(frames.concat(), out);
+        assert_eq!(out, [&frames[0][..], &frames[4]].concat());
         assert_eq!(&close_echo(None)[..], b"\x88\x00");
         assert_eq!(&close_echo(Some((4001, "bye")))[..], b"\x88\x02\x0F\xA1");
     }

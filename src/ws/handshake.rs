@@ -1,22 +1,23 @@
-//! Judges the request that wants to become a WebSocket (RFC 6455, section 4.2). Only what every endpoint asks
-//! for: who may come, from which origin and to which path is decided elsewhere.
+//! Checks a request for an upgrade to WebSocket (RFC 6455, section 4.2). Only what every endpoint requires: who may
+//! connect, from which origin and to which path is decided elsewhere.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// What our clients speak. A client that offers nothing, or something else, is taken without one.
+/// The subprotocol of the server's clients. A client that offers none, or another one, is accepted without a
+/// subprotocol.
 pub const SUBPROTOCOL: &str = "btc-cluster.v1.json";
 
-/// The only version there is.
+/// The only version of the protocol.
 const VERSION: HeaderValue = HeaderValue::from_static("13");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// A request that may become a WebSocket.
+/// The answer to a valid request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
-    /// The proof that its key was read.
+    /// The proof that the key was read.
     pub accept: HeaderValue,
-    /// [`SUBPROTOCOL`], if it was offered.
+    /// [`SUBPROTOCOL`], if the client offered it.
     pub subprotocol: Option<&'static str>,
 }
 
@@ -40,18 +41,18 @@ impl Acceptance {
 pub enum Refusal {
     /// Anything but GET.
     Method,
-    /// HTTP/1.0, or a version whose upgrades work in another way.
+    /// HTTP/1.0, or a version with another kind of upgrade.
     HttpVersion,
-    /// It does not ask for it.
+    /// The headers that ask for an upgrade are missing.
     NoUpgrade,
     /// A version other than 13.
     Version,
-    /// Not one key of 16 bytes in base64.
+    /// Not exactly one key of 16 bytes in base64.
     Key,
 }
 
 impl Refusal {
-    /// What to answer (RFC 6455, sections 4.2.2 and 4.4; RFC 9110, section 15.5.22).
+    /// The status of the answer (RFC 6455, sections 4.2.2 and 4.4; RFC 9110, section 15.5.22).
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
@@ -61,7 +62,7 @@ impl Refusal {
         }
     }
 
-    /// The headers that this answer must have.
+    /// The headers that the answer must have.
     #[must_use]
     pub fn headers(self) -> HeaderMap {
         let headers: &[(HeaderName, HeaderValue)] = match self {
@@ -74,7 +75,7 @@ impl Refusal {
         headers.iter().cloned().collect()
     }
 
-    /// A sentence for whoever debugs the client.
+    /// A sentence for the client's developer.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -87,10 +88,10 @@ impl Refusal {
     }
 }
 
-/// Judges a request by its method, its version and its headers.
+/// Checks a request's method, version and headers.
 ///
 /// # Errors
-/// It cannot become a WebSocket: answer with the refusal's status, headers and reason.
+/// The request cannot become a WebSocket: answer with the refusal's status, headers and reason.
 pub fn check(method: &Method, version: Version, headers: &HeaderMap) -> Result<Acceptance, Refusal> {
     if method != Method::GET {
         return Err(Refusal::Method);
@@ -119,13 +120,13 @@ pub fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     tokens(headers, header::SEC_WEBSOCKET_PROTOCOL)
 }
 
-/// The elements of a header that is a list, in one line or in several (RFC 9110, section 5.6.1).
+/// The elements of a list header, on one line or on several (RFC 9110, section 5.6.1).
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty())
 }
 
-/// The value of a header that may stand there once.
+/// The value of a header, if it occurs exactly once.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut lines = headers.get_all(name).into_iter();
     lines.next().filter(|_| lines.next().is_none())

@@ -1,12 +1,13 @@
 //! The header of a client's frame (RFC 6455, section 5.2).
 
 use super::Violation;
+use serde::{Deserialize, Serialize};
 
 /// The longest header: two bytes, eight of length, four of the mask.
 pub(super) const LONGEST: usize = 14;
 
-/// What a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The type of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Opcode {
     Continuation,
     Text,
@@ -41,26 +42,26 @@ impl Opcode {
         }
     }
 
-    /// Close, ping and pong: never fragmented, at most 125 bytes, allowed inside another message.
+    /// Whether it is close, ping or pong: never fragmented, at most 125 bytes, allowed inside another message.
     pub(super) const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 }
 
-/// All of it but the mask.
+/// A header without its mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
-    /// Of the payload, as claimed.
+    /// The payload's length as claimed.
     pub(super) length: u64,
-    /// Where the mask begins.
+    /// The position of the mask.
     mask_at: usize,
 }
 
 impl Header {
-    /// Judges as much as is there, in the same order however it arrives; `None` as long as the length is not
-    /// whole. The mask may still be missing then: a claim is judged before its last bytes are waited for.
+    /// Checks as many bytes as have arrived, in the same order however they arrive; `None` until the length is
+    /// complete. The mask may still be missing: a claim is checked before its last bytes arrive.
     pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         if first & 0x70 != 0 {
@@ -101,7 +102,7 @@ impl Header {
         Ok(Some(Self { fin, opcode, length, mask_at }))
     }
 
-    /// The mask, if it is there yet, and where the payload begins.
+    /// The mask, if it has arrived, and the position of the payload.
     pub(super) fn mask(&self, bytes: &[u8]) -> Option<([u8; 4], usize)> {
         let key = bytes.get(self.mask_at..)?.first_chunk()?;
         Some((*key, self.mask_at + key.len()))
@@ -109,19 +110,35 @@ impl Header {
 }
 
 /// The first bytes of a frame, as many as a header may have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub(super) struct Start {
     bytes: [u8; LONGEST],
     filled: u8,
 }
 
+impl TryFrom<Vec<u8>> for Start {
+    type Error = &'static str;
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Self::Error> {
+        let mut start = Self::default();
+        start.fill(&bytes);
+        if start.bytes() == bytes { Ok(start) } else { Err("longer than a header") }
+    }
+}
+
+impl From<Start> for Vec<u8> {
+    fn from(start: Start) -> Self {
+        start.bytes().to_vec()
+    }
+}
+
 impl Start {
-    /// What is there.
+    /// The bytes so far.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.filled)]
     }
 
-    /// Takes as many bytes as there is room for.
+    /// Takes as many bytes as fit; returns how many.
     pub(super) fn fill(&mut self, input: &[u8]) {
         for (room, byte) in self.bytes[usize::from(self.filled)..].iter_mut().zip(input) {
             *room = *byte;

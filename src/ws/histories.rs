@@ -33,7 +33,7 @@ fn sent() -> impl Strategy<Value = Sent> {
     (message, cuts).prop_map(|(message, cuts)| Sent { message, cuts })
 }
 
-/// The frames of these messages, and what they must be heard as.
+/// The frames of these messages, and the expected events.
 fn wire(sents: &[Sent]) -> (Vec<u8>, Vec<Heard>) {
     let (mut bytes, mut expected) = (Vec::new(), Vec::new());
     for Sent { message, cuts } in sents {
@@ -86,7 +86,7 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
     ]
 }
 
-/// Bytes that look like frames more often than chance: some rule is broken, now and then.
+/// Bytes that look like frames more often than random ones do.
 fn nearly_frames() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         8 => (any::<bool>(), 0u8..3, prop::collection::vec(prop_oneof![Just(b'x'), any::<u8>()], 0..200))
@@ -127,7 +127,7 @@ proptest! {
     fn another_implementation_understands_the_server(text in "\\PC{0,300}", bytes: Vec<u8>, code in 3000u16..5000) {
         let mut out = Vec::new();
         server::push_text(&mut out, &text);
-        server::push_binary(&mut out, &bytes);
+        out.extend_from_slice(&server::binary(&bytes));
         server::push_close(&mut out, code, &text);
         let mut client = WebSocket::from_raw_socket(Socket(out), Role::Client, None);
         prop_assert_eq!(client.read().unwrap().into_text().unwrap().to_string(), text.clone());
@@ -140,7 +140,7 @@ proptest! {
     }
 }
 
-/// A socket that has been sent some bytes and swallows others.
+/// A socket that contains some bytes and takes others.
 struct Socket(Vec<u8>);
 
 impl std::io::Read for Socket {

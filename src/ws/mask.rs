@@ -1,7 +1,7 @@
 //! Masking (RFC 6455, section 5.3).
 
-/// Applies the key to bytes that begin a payload, or that follow a multiple of four of its bytes: else the key
-/// must be turned first, see [`advanced`]. Eight bytes at a time, which compilers make vectors of.
+/// Applies the key to bytes at the beginning of a payload, or at a multiple of four bytes behind it: elsewhere the key
+/// must be turned first, see [`advanced`]. Works on eight bytes at a time, which compilers vectorise.
 pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
     let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
@@ -14,7 +14,7 @@ pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// The key for what follows after `bytes` of the payload.
+/// The key for the payload behind its first `bytes` bytes.
 pub(super) fn advanced(mut key: [u8; 4], bytes: usize) -> [u8; 4] {
     key.rotate_left(bytes % 4);
     key

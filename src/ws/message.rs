@@ -1,24 +1,38 @@
-//! A message that did not come in one piece.
+//! A message that arrives in parts.
 
 use super::Violation;
 use super::header::Opcode;
+use serde::{Deserialize, Serialize};
 
-/// What is there of it, checked as it comes.
-#[derive(Debug)]
+/// The message so far, checked as it arrives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Message {
     /// Text or binary.
     opcode: Opcode,
     payload: Vec<u8>,
-    /// Up to here a text is UTF-8; at most three bytes follow, a character that is not whole yet.
+    /// The length of the part that is proven UTF-8; at most three more bytes follow, an incomplete character.
     proven: usize,
-    /// Continuations so far.
+    /// Continuation frames so far.
     continuations: usize,
 }
 
 impl Message {
-    /// An empty one; nothing is allocated for what its frame claims.
+    /// An empty message; nothing is allocated for what its frame claims.
     pub(super) fn new(opcode: Opcode) -> Self {
         Self { opcode, payload: Vec::new(), proven: 0, continuations: 0 }
+    }
+
+    /// Whether appending bytes can have led here.
+    pub(super) fn is_sound(&self) -> bool {
+        match (self.opcode, self.payload.split_at_checked(self.proven)) {
+            (Opcode::Binary, _) => self.proven == 0,
+            (Opcode::Text, Some((proven, rest))) => {
+                let cut =
+                    |error: std::str::Utf8Error| error.valid_up_to() == 0 && error.error_len().is_none();
+                str::from_utf8(proven).is_ok() && str::from_utf8(rest).err().map_or(rest.is_empty(), cut)
+            }
+            _ => false,
+        }
     }
 
     /// Bytes of payload so far.
@@ -26,23 +40,23 @@ impl Message {
         self.payload.len()
     }
 
-    /// Bytes of memory it occupies.
+    /// Bytes of memory that it occupies.
     pub(super) fn capacity(&self) -> usize {
         self.payload.capacity()
     }
 
-    /// Continuations so far.
+    /// Continuation frames so far.
     pub(super) fn continuations(&self) -> usize {
         self.continuations
     }
 
-    /// One more.
+    /// Counts a continuation frame.
     pub(super) fn continues(&mut self) {
         self.continuations += 1;
     }
 
-    /// Takes the next bytes. Memory doubles with what has come, and never goes past `ceiling`, where the message
-    /// ends at the latest. A text is failed at the first byte that cannot be UTF-8 (RFC 6455, section 8.1).
+    /// Appends the next bytes. Memory doubles with what has arrived, and never exceeds `ceiling`, the longest possible
+    /// message. A text fails at the first byte that cannot be UTF-8 (RFC 6455, section 8.1).
     pub(super) fn append(&mut self, bytes: &[u8], ceiling: usize) -> Result<(), Violation> {
         let needed = self.payload.len() + bytes.len();
         if needed > self.payload.capacity() {
@@ -66,7 +80,7 @@ impl Message {
         Ok(())
     }
 
-    /// The whole of it.
+    /// The whole message.
     pub(super) fn finish(self) -> (Opcode, Vec<u8>) {
         (self.opcode, self.payload)
     }

@@ -1,14 +1,15 @@
 //! The server's frame layer of RFC 6455, without input or output: bytes in, messages out.
 //!
-//! A session owns a [`Decoder`] and nothing else: bytes are read into a buffer that all sessions of a worker
-//! share, unmasked where they lie and borrowed by the [`Event`]s. Only an unfinished frame or message is kept,
-//! and given back as soon as it is whole. What the server says is made by [`frame`], once for all who hear it.
-//! [`handshake`] judges an upgrade request; the answer itself is the HTTP stack's.
+//! A session owns a [`Decoder`] and nothing else: bytes are read into a buffer that all sessions of a worker share,
+//! unmasked in place and borrowed by the [`Event`]s. Only an unfinished frame or message is kept, and freed as soon as
+//! it is complete. [`frame`] makes what the server sends, once for all its receivers. [`handshake`] checks an upgrade
+//! request; the HTTP stack answers it.
 //!
-//! Not here: extensions (none is offered), the client's side (that is tokio-tungstenite's), how many pings or
-//! messages a second are too many, and when a close is answered: `session` knows.
+//! Out of scope: extensions (none is offered), the client's side (tokio-tungstenite), limits of pings and messages per
+//! second, and when a close is answered: `session` decides.
 
 mod close;
+pub mod code;
 mod decoder;
 pub mod frame;
 pub mod handshake;
@@ -24,6 +25,5 @@ mod histories;
 #[cfg(test)]
 mod rules;
 
-pub use close::code;
 pub use decoder::{Decoder, Event, Events};
 pub use violation::Violation;

@@ -86,7 +86,7 @@ fn after_a_close_frame_nothing_is_read() {
     let input = [close(1000, b"bye"), frame(FIN | TEXT, b"more")].concat();
     assert_eq!(said(&input), [Heard::Close(Some((1000, "bye".into())))]);
     assert_eq!(said(&frame(CLOSE, b"")), [Heard::Close(None)]);
-    // Also in the middle of a message, whose memory goes.
+    // Also in the middle of a message, whose memory is freed.
     let mut decoder = Decoder::new();
     hear(&mut decoder, &[frame(TEXT, &[b'x'; 999]), close(1001, b"")].concat(), MAX);
     assert_eq!((decoder.held(), decoder.is_idle()), (0, false));
@@ -168,7 +168,7 @@ fn a_text_is_failed_at_the_first_byte_that_cannot_be_utf8() {
 #[test]
 fn a_claim_over_the_limit_is_1009_at_the_header() {
     for length in [MAX as u64 + 1, 1 << 30, (1 << 63) - 1] {
-        // The mask has not come yet, nor anything else.
+        // Neither the mask nor anything else has arrived.
         let header = claim(FIN | BINARY, length);
         fails(&header[..header.len() - 4], Violation::TooBig, code::TOO_BIG);
     }

@@ -1,25 +1,24 @@
 //! What a client can do wrong on the wire.
 
-use super::close::code;
+use super::code;
 use std::fmt;
 
-/// Why a connection must be failed (RFC 6455, section 7.1.7): each has its close code and a few words for the
-/// close frame.
+/// Why a connection must be failed (RFC 6455, section 7.1.7). Each violation has a close code and a short reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Violation {
     /// RSV1 to RSV3 without an extension that gives them a meaning (section 5.2).
     ReservedBits,
     /// Opcodes 3 to 7 and 11 to 15 (section 5.2).
     ReservedOpcode,
-    /// A client must mask (section 5.1).
+    /// A frame without a mask: a client must mask (section 5.1).
     Unmasked,
     /// A control frame without FIN (section 5.5).
     FragmentedControl,
     /// A control frame of more than 125 bytes (section 5.5).
     LongControl,
-    /// A length in more bytes than it needs, or with its highest bit set (section 5.2).
+    /// A length in more bytes than needed, or with its highest bit set (section 5.2).
     Length,
-    /// A continuation with nothing to continue (section 5.4).
+    /// A continuation without a message (section 5.4).
     NothingToContinue,
     /// A new message inside another one (section 5.4).
     Interleaved,
@@ -29,14 +28,14 @@ pub enum Violation {
     CloseCode,
     /// A text or a close reason that is not UTF-8 (section 8.1).
     NotUtf8,
-    /// More fragments than anybody needs for a message of the allowed size.
+    /// More fragments than a message of the allowed size needs.
     TooManyFragments,
-    /// A message larger than the limit; said at the header that claims it (section 10.4).
+    /// A message over the limit; detected at the header that claims it (section 10.4).
     TooBig,
 }
 
 impl Violation {
-    /// The close code that goes with it (section 7.4.1).
+    /// The close code (section 7.4.1).
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
@@ -47,7 +46,7 @@ impl Violation {
         }
     }
 
-    /// A few words, fit for a close frame.
+    /// A short reason for the close frame.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {

@@ -1,7 +1,12 @@
 //! What an administrator may do: tell all, look, disconnect; over the admin port and with `ctl`.
 
-use crate::harness::{Tab, cluster, delete, get, is_time, keys, post};
+use crate::harness::{Tab, cluster, delete, get, in_time, is_time, keys, post};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const NEWS: &str = "[[channels]]\nname = \"news\"\n[[channels]]\nname = \"other\"";
 const MESSAGES: &str = "/api/v1/channels/news/messages";
@@ -100,6 +105,48 @@ async fn sessions_are_listed_and_disconnected() {
     third.until_pong().await;
     let bad = cluster.administer(&get("/api/v1/sessions?user_id=a%20b")).await;
     assert_eq!(bad.problem(), (400, "invalid-user-id".into()));
+}
+
+/// The body of an answer that comes in chunks.
+async fn in_chunks(to: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    in_time("a list", stream.read_to_string(&mut text)).await.unwrap();
+    let (head, mut rest) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.to_lowercase().contains("transfer-encoding: chunked"), "{head}");
+    let mut body = String::new();
+    while let Some((size, chunks)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body += &chunks[..size];
+        rest = &chunks[size + 2..];
+    }
+    body
+}
+
+#[tokio::test]
+async fn a_list_of_more_than_a_page_is_one_list() {
+    let cluster = cluster().workers(2).start().await;
+    let mut tabs = Vec::new();
+    while tabs.len() < 1100 {
+        tabs.extend(join_all((0..100).map(|_| cluster.open("/echo"))).await.into_iter().map(Result::unwrap));
+    }
+    let _alice = cluster.quiet_tab("alice").await;
+    let ids = |list: &Value| -> BTreeSet<String> {
+        let sessions = list.as_array().unwrap();
+        let ids = sessions.iter().map(|session| session["session_id"].as_str().unwrap().to_owned());
+        let ids: BTreeSet<_> = ids.collect();
+        assert_eq!(ids.len(), sessions.len(), "no session twice");
+        ids
+    };
+    let text = in_chunks(cluster.admin, "/api/v1/sessions").await;
+    let all = ids(&serde_json::from_str(&text).unwrap());
+    assert_eq!(all.len(), 1101);
+    assert_eq!(ids(&cluster.ctl(&["sessions"]).await.json()), all);
+    let own = cluster.administer(&get("/api/v1/sessions?user_id=alice")).await.json();
+    assert_eq!(ids(&own).len(), 1);
+    assert_eq!(cluster.ctl(&["sessions", "--user", "nobody"]).await.json(), json!([]));
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ async fn the_root_is_whatever_endpoint_the_configuration_names() {
     assert_eq!(echo.hear().await, Heard::Message(json!({})), "an echo, no wrong query");
     chat.say_text("{}").await;
     assert_eq!(chat.hear().await, Heard::Text("Wrong query".into()), "who is there stays what it is");
-    cluster.reconfigure("").await;
+    cluster.reconfigure("[quotes]\ntimeout = \"2s\"").await;
     assert_eq!(join(&cluster, "/").await.welcome["type"], "welcome");
     cluster.configure("[ws]\nroot = \"nowhere\"");
     let refused = cluster.ctl(&["reload"]).await;

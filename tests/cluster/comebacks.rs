@@ -1,6 +1,8 @@
 //! Coming back when something else happens at the same moment.
 
-use crate::harness::{Cluster, Listener, Poller, Raw, Tab, cluster, eventually, get, in_time, post, send_to};
+use crate::harness::{
+    Cluster, Listener, Poller, Raw, Tab, cluster, eventually, get, in_time, kill, post, send_to, upgrade,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -263,4 +265,62 @@ async fn a_head_request_opens_nothing() {
         assert_eq!(response.status, 405, "{path}");
     }
     assert_eq!(cluster.stats().await["totals"]["sessions"], 0);
+}
+
+/// Asks for a session over a connection of its own that is reset once its worker, the only one that runs, has passed
+/// the question on.
+async fn ask_and_be_cut(cluster: &Cluster, path: &str) {
+    let request = upgrade(path);
+    let mut asker = in_time("connect", tokio::net::TcpStream::connect(cluster.ws)).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut asker, &request.bytes("localhost")).await.unwrap();
+    served_twice(cluster).await;
+    socket2::SockRef::from(&asker).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(asker);
+    served_twice(cluster).await;
+}
+
+/// A worker that has answered twice has done what came before.
+async fn served_twice(cluster: &Cluster) {
+    for _ in 0..2 {
+        assert_eq!(cluster.get("/healthz").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_came_for_nobody_is_given_back() {
+    let cluster = cluster().workers(2).config(NEWS).start().await;
+    for round in 0..3 {
+        let user = format!("u{round}");
+        let tab = cluster.tab_with(&format!("user_id={user}&channels=news")).await;
+        let (home, resume) = (tab.pid(), token(&tab));
+        drop(tab);
+        sessions(&cluster, 0).await;
+        publish(&cluster, round).await;
+        kill(home, Signal::STOP);
+        ask_and_be_cut(&cluster, &format!("/ws?user_id={user}&resume={resume}")).await;
+        kill(home, Signal::CONT);
+        let mut tab = back(&cluster, &user, &resume).await;
+        assert_eq!(tab.welcome["resumed"], true, "round {round}: {}", tab.welcome);
+        assert_eq!(tab.next("message").await["data"], round);
+        tab.leave().await;
+        sessions(&cluster, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_home_that_dies_while_it_is_asked_keeps_nobody_waiting() {
+    let cluster = cluster().workers(2).config(NEWS).start().await;
+    let tab = cluster.quiet_tab("alice").await;
+    let (home, resume) = (tab.pid(), token(&tab));
+    drop(tab);
+    sessions(&cluster, 0).await;
+    kill(home, Signal::STOP);
+    let asked = back(&cluster, "alice", &resume);
+    let dies = async {
+        served_twice(&cluster).await;
+        kill(home, Signal::KILL);
+    };
+    let (tab, ()) = tokio::join!(asked, dies);
+    assert_eq!(tab.welcome["resumed"], false, "its session is gone");
+    assert_eq!(cluster.quote("alice").await.json()["sessions"], 1);
 }

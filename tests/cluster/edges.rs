@@ -1,7 +1,7 @@
 //! HTTP at its edges: slow, silent, huge and crooked clients, and the small routes.
 
 use crate::harness::{
-    Cluster, Connection, Raw, cluster, eventually, get, keys, post, promised, send_to, upgrade,
+    Cluster, Connection, Raw, cluster, eventually, get, keys, post, promised, send_to, timely, upgrade,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -76,9 +76,16 @@ async fn a_head_that_drips_is_cut_as_well() {
 #[tokio::test]
 async fn a_connection_kept_alive_may_rest_for_a_while() {
     let cluster = cluster().config(SHORT).start().await;
-    let mut connection = Connection::open(cluster.http).await.unwrap();
-    connection.ask(&get("/healthz")).await;
-    sleep(Duration::from_millis(400)).await;
+    let (mut connection, rested) = timely(Duration::from_millis(900), async || {
+        let mut connection = Connection::open(cluster.http).await.unwrap();
+        connection.ask(&get("/healthz")).await;
+        let begin = Instant::now();
+        sleep(Duration::from_millis(400)).await;
+        let answer = connection.send(&get("/healthz")).await;
+        (begin.elapsed(), (connection, answer))
+    })
+    .await;
+    assert_eq!(rested.unwrap().status, 200);
     connection.ask(&get("/healthz")).await;
     let begin = Instant::now();
     let rest = Raw::after(connection).rest().await;
@@ -315,6 +322,10 @@ async fn metrics_are_prometheus_text_with_names_of_our_own() {
         if answer.header("Content-Type").is_some_and(|kind| kind.starts_with("application/openmetrics-text"))
         {
             assert!(text.ends_with("# EOF\n"), "OpenMetrics ends so");
+        }
+        for process in ["master", "feeder", "worker-3"] {
+            let name = format!("btc_cluster_process_cpu_seconds_total{{process=\"{process}\"}}");
+            assert!(samples.iter().any(|sample| sample.starts_with(&name)), "{name}: {text}");
         }
         let counted = samples.iter().any(|sample| sample.contains("delivered") && sample.ends_with(" 1"));
         if counted { Ok(()) } else { Err(text) }

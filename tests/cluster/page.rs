@@ -116,3 +116,18 @@ async fn an_unknown_path_is_a_problem_and_never_the_page() {
         assert_eq!(cluster.get(path).await.problem(), (404, "not-found".into()), "{path:.60}");
     }
 }
+
+#[tokio::test]
+async fn a_pipe_in_the_folder_is_no_file_and_blocks_nobody() {
+    let cluster = cluster().workers(1);
+    let cluster = cluster
+        .config("[http]\nstatic_dir = \"{dir}/conf.d\"")
+        .file("conf.d/index.html", "mine")
+        .start()
+        .await;
+    let pipe = cluster.folder().join("conf.d/pipe.css");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success(), "mkfifo {}", pipe.display());
+    assert_eq!(cluster.get("/pipe.css").await.problem(), (404, "not-found".into()));
+    assert_eq!(cluster.get("/").await.status, 200, "the worker serves on");
+}

@@ -1,9 +1,10 @@
 //! Programs as price sources: the shipped examples, and what becomes of a program when the feeder is killed.
 
-use crate::harness::{Cluster, cluster, eventually, is_gone, kill};
+use crate::harness::{Cluster, cluster, eventually, is_gone, kill, skipped};
 use rustix::process::Signal;
 use serde_json::json;
 use std::path::Path;
+use std::process::Command;
 
 fn example(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).to_str().unwrap().to_owned()
@@ -45,6 +46,9 @@ async fn the_example_in_sh_tells_what_its_file_holds() {
 
 #[tokio::test]
 async fn the_example_in_python_walks() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skipped("the_example_in_python_walks", "python3 is not installed");
+    }
     let config = format!(
         "[price]\nproviders = [\"mine\"]\n[provider.mine]\nkind = \"command\"\nprogram = [\"{}\", \"64000.00\"]",
         example("price-plugin.py")

@@ -33,13 +33,14 @@ async fn played(file: &Path, replay: &str, last: &str) -> BTreeMap<u64, Value> {
         // A recording lasts as long as it took.
         let patience = Duration::from_secs(60);
         let heard = within(patience, "the last price has come", async || heard(recorder, last)).await;
-        let end = heard.keys().last().copied().unwrap();
         for (seq, price) in heard {
-            let known = all.entry(end - seq).or_insert_with(|| price.clone());
+            let known = all.entry(seq).or_insert_with(|| price.clone());
             assert_eq!(*known, price, "all tabs hear the same");
         }
     }
-    all
+    // The last price may come more than once, and tabs are asked at different moments.
+    let end = all.keys().last().copied().unwrap();
+    all.into_iter().map(|(seq, price)| (end - seq, price)).collect()
 }
 
 /// What a tab has heard by number, once the last price is among it.

@@ -1,6 +1,8 @@
 //! A new configuration while sessions live: what is good is taken, what is bad changes nothing.
 
-use crate::harness::{Cluster, Connection, Recorder, Tab, cluster, eventually, get, promised, within};
+use crate::harness::{
+    Cluster, Connection, Recorder, Tab, cluster, eventually, get, promised, timely, within,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -78,7 +80,7 @@ async fn every_live_key_is_taken_while_sessions_live() {
     assert_eq!(cluster.get("/api/v1/info").await.json()["limits"]["max_body"], 1024, "http.max_body");
     assert_eq!(cluster.ctl(&["publish", "extra", "1"]).await.json()["sessions"], 1);
     assert_eq!(tab.next("message").await["data"], 1);
-    cluster.reconfigure("").await;
+    cluster.reconfigure("[quotes]\ntimeout = \"2s\"").await;
     assert_eq!(tab.ask(&subscribe, "error").await["code"], "unknown-channel", "a channel can go again");
     eventually("a wider limit counts from now on", async || match cluster.quote("alice").await.status {
         202 => Ok(()),
@@ -206,19 +208,74 @@ async fn a_main_file_that_is_gone_is_a_fault_and_no_wish_for_the_defaults() {
 }
 
 #[tokio::test]
+async fn a_file_that_loses_all_its_keys_is_refused_whoever_asks() {
+    let cluster = cluster().workers(1).file("test.toml", "[quotes]\ntimeout = \"1s\"\n");
+    let cluster = cluster.config("[heartbeat]\ninterval = \"11s\"").start().await;
+    let mut tab = cluster.quiet_tab("alice").await;
+    let (revision, before) = (cluster.revision().await, pids(&cluster).await);
+    for (nth, name) in ["btc-cluster.toml", "test.toml", "conf.d/50-test.toml"].into_iter().enumerate() {
+        let path = cluster.folder().join(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let refused = async |how: &str, times: usize| {
+            eventually(how, async || {
+                let status = cluster.ctl(&["status"]).await.json();
+                let enough = status["reloads_refused"].as_u64() >= Some((3 * nth + times) as u64);
+                let said = status["last_reload"]["faults"].to_string();
+                if enough && said.contains(name) && said.contains("holds no key") {
+                    Ok(())
+                } else {
+                    Err(said)
+                }
+            })
+            .await;
+            let now = (cluster.revision().await, pids(&cluster).await);
+            assert_eq!(now, (revision + nth as u64, before.clone()), "{name}: {how}");
+        };
+        std::fs::write(&path, "").unwrap();
+        refused("the watcher", 1).await;
+        cluster.signal(Signal::HUP);
+        refused("HUP", 2).await;
+        std::fs::write(&path, "# nothing\n[cluster]\n").unwrap();
+        let reload = cluster.ctl(&["reload"]).await;
+        assert_eq!(reload.code, Some(1), "{reload:?}");
+        refused("ctl", 3).await;
+        assert_eq!(cluster.get("/healthz").await.status, 200, "the ports are where they were");
+        // The good one, with one change more.
+        std::fs::write(&path, format!("{text}\n[shutdown]\ndelay = \"{}ms\"\n", nth + 1)).unwrap();
+        eventually("the good one is taken by itself", async || match cluster.revision().await {
+            now if now == revision + 1 + nth as u64 => Ok(()),
+            now => Err(now.to_string()),
+        })
+        .await;
+    }
+    tab.until_pong().await;
+}
+
+#[tokio::test]
 async fn half_a_file_is_not_taken() {
     let cluster = cluster().workers(1).config("[heartbeat]\ninterval = \"11s\"").start().await;
     let path = cluster.folder().join("conf.d/50-test.toml");
-    let before = cluster.revision().await;
-    // Every state in between is valid, and wrong.
-    let text = "[stats]\nusers = true\n[heartbeat]\ninterval = \"12s\"\n[quotes]\ntimeout = \"1s\"\n";
-    let lines: Vec<_> = text.split_inclusive('\n').collect();
-    for upto in 1..=lines.len() {
-        std::fs::write(&path, lines[..upto].concat()).unwrap();
-        sleep(Duration::from_millis(120)).await;
-    }
-    heartbeat_becomes(&cluster, 12_000, "the whole is taken").await;
-    assert_eq!(cluster.revision().await, before + 1, "and nothing before it: {}", cluster.log());
+    let mut seconds = 11;
+    // The daemon waits until a file is quiet for 300 ms, so no pause of ours may be longer.
+    let reloads = timely(Duration::from_millis(280), async || {
+        seconds += 1;
+        let (before, mut longest) = (cluster.revision().await, Duration::ZERO);
+        // Every state in between is valid, and wrong.
+        let text = format!(
+            "[stats]\nusers = true\n[heartbeat]\ninterval = \"{seconds}s\"\n[quotes]\ntimeout = \"1s\"\n"
+        );
+        let lines: Vec<_> = text.split_inclusive('\n').collect();
+        for upto in 1..=lines.len() {
+            let begin = Instant::now();
+            std::fs::write(&path, lines[..upto].concat()).unwrap();
+            sleep(Duration::from_millis(120)).await;
+            longest = longest.max(begin.elapsed());
+        }
+        heartbeat_becomes(&cluster, seconds * 1_000, "the whole is taken").await;
+        (longest, cluster.revision().await - before)
+    })
+    .await;
+    assert_eq!(reloads, 1, "the whole and nothing before it: {}", cluster.log());
 }
 
 #[tokio::test]
@@ -310,14 +367,16 @@ async fn a_hundred_signals_in_a_second_are_few_reloads() {
     let mut tab = cluster.quiet_tab("alice").await;
     let before = pids(&cluster).await;
     cluster.configure("[heartbeat]\ninterval = \"12s\"");
+    let begin = Instant::now();
     for _ in 0..100 {
         cluster.signal(Signal::HUP);
         sleep(Duration::from_millis(5)).await;
     }
+    let seconds = begin.elapsed().as_secs_f64().ceil();
     heartbeat_becomes(&cluster, 12_000, "the change is taken").await;
     assert_eq!(cluster.ctl(&["reload"]).await.code, Some(0));
     let reloads = cluster.log().lines().filter(|line| line.contains("\"reloaded\"")).count();
-    assert!((1..=20).contains(&reloads), "{reloads} of 100");
+    assert!(reloads >= 1 && reloads as f64 <= 20.0 * seconds, "{reloads} of 100 in {seconds} s");
     assert_eq!(pids(&cluster).await, before);
     tab.until_pong().await;
 }

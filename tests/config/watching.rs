@@ -2,6 +2,7 @@
 
 use super::source;
 use btc_cluster::config::{Faults, Loaded, Source, Watcher, load};
+use futures_util::future::join_all;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use tokio::time::{sleep, timeout};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longer than the watcher takes to notice, settle and find that nothing changed.
 const SILENCE: Duration = Duration::from_millis(1200);
+
+/// A change is taken within two seconds, whatever kind of file it is in.
+const SOON: Duration = Duration::from_millis(1900);
 
 struct Case {
     folder: tempfile::TempDir,
@@ -276,4 +280,197 @@ async fn a_changed_secret_is_a_change() {
     assert!(case.next().await.ends_with("secrets/key: no such file"));
     fs::write(case.at("secrets/key"), "two").unwrap();
     assert_eq!(case.next().await, "Auto");
+}
+
+/// One file of each layer, each with keys.
+fn layered() -> Case {
+    Case::of("x.toml", |folder| {
+        fs::create_dir(folder.join("conf.d")).unwrap();
+        for (name, text) in LAYERS {
+            fs::write(folder.join(name), text).unwrap();
+        }
+    })
+}
+
+const LAYERS: [(&str, &str); 3] = [
+    ("x.toml", "[cluster]\nworkers = 12\n"),
+    ("test.toml", "[quotes]\ntimeout = \"1s\"\n"),
+    ("conf.d/a.toml", "[stats]\ninterval = \"2s\"\n"),
+];
+
+#[tokio::test]
+async fn a_file_in_which_no_key_is_left_is_refused_and_the_good_one_taken_afterwards() {
+    let case = async |(name, text): (&str, &str)| {
+        let mut case = layered();
+        for empty in ["", " \n\t\n", "# [cluster]\n# workers = 3\n", "[cluster]\n[http]\n"] {
+            fs::write(case.at(name), empty).unwrap();
+            let said = case.next().await;
+            assert!(said.starts_with(&format!("{name}: holds no key any more")), "{empty:?}: {said}");
+            case.watcher.ask();
+            assert_eq!(case.next().await, said, "whoever asks");
+            fs::write(case.at(name), text).unwrap();
+            assert_eq!(case.next().await, "Exactly(12)");
+        }
+        // One explicit line is an answer.
+        fs::write(case.at(name), "[cluster]\nworkers = 12\n# meant\n").unwrap();
+        assert_eq!(case.next().await, "Exactly(12)");
+    };
+    join_all(LAYERS.map(case)).await;
+}
+
+#[tokio::test]
+async fn a_file_that_has_held_no_key_may_stay_so() {
+    let mut case = Case::of("x.toml", |folder| fs::write(folder.join("x.toml"), "# none\n").unwrap());
+    fs::write(case.at("x.toml"), "").unwrap();
+    assert_eq!(case.next().await, "Auto");
+    fs::write(case.at("x.toml"), "# none again\n").unwrap();
+    assert_eq!(case.next().await, "Auto");
+}
+
+#[tokio::test]
+async fn a_file_that_ends_inside_a_line_it_had_is_refused() {
+    for (name, text) in LAYERS {
+        let mut case = layered();
+        let long = format!("[cluster]\nworkers = 12\n{}", if name == "x.toml" { "" } else { text });
+        fs::write(case.at(name), &long).unwrap();
+        if long != text {
+            assert_eq!(case.next().await, "Exactly(12)");
+        }
+        fs::write(case.at(name), &long[..long.find("12").unwrap() + 1]).unwrap();
+        let said = case.next().await;
+        assert!(said.starts_with(&format!("{name}:2: ends inside a line")), "{said}");
+        fs::write(case.at(name), &long).unwrap();
+        assert_eq!(case.next().await, "Exactly(12)");
+        // With its end it is meant.
+        fs::write(case.at(name), "[cluster]\nworkers = 1\n").unwrap();
+        assert_eq!(case.next().await, "Exactly(1)");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_any_more_is_a_fault_until_it_can() {
+    for (name, text) in LAYERS {
+        let mut case = layered();
+        let path = case.at(name);
+        let broken: [(&str, &dyn Fn()); 3] = [
+            ("is a folder, not a regular file", &|| fs::create_dir(&path).unwrap()),
+            ("is a link to nothing", &|| symlink("nowhere", &path).unwrap()),
+            // Stands for a lost permission, which the superuser never lacks.
+            ("cannot be read", &|| symlink(&path, &path).unwrap()),
+        ];
+        for (why, make) in broken {
+            fs::remove_file(&path).unwrap();
+            make();
+            let said = case.next().await;
+            assert!(said.starts_with(&format!("{name}: {why}")), "{said}");
+            fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+            fs::write(&path, text).unwrap();
+            assert_eq!(case.next().await, "Exactly(12)", "{name} {why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_disappears_is_a_fault_but_a_fragment_may_be_taken_away() {
+    let mut case = layered();
+    fs::remove_file(case.at("test.toml")).unwrap();
+    let said = case.next().await;
+    assert!(said.starts_with("test.toml: no such file"), "{said}");
+    fs::write(case.at("test.toml"), LAYERS[1].1).unwrap();
+    assert_eq!(case.next().await, "Exactly(12)");
+    fs::remove_file(case.at("conf.d/a.toml")).unwrap();
+    assert_eq!(case.next().await, "Exactly(12)");
+}
+
+/// How a file may be there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Plain,
+    Link,
+    /// A link over a folder that is a link: a Kubernetes configuration map.
+    Map,
+    /// Over two links, in folders of their own.
+    Chain,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Plain, Self::Link, Self::Map, Self::Chain];
+
+    /// Puts a file that says `n` to `x.toml`, where nothing is.
+    fn put(self, folder: &Path, n: u16) {
+        let place = folder.join(format!("place-{n}"));
+        fs::create_dir(&place).unwrap();
+        let target = if self == Self::Plain { folder.join("x.toml") } else { place.join("x.toml") };
+        fs::write(&target, text(n)).unwrap();
+        match self {
+            Self::Plain => {}
+            Self::Link => symlink(&target, folder.join("x.toml")).unwrap(),
+            Self::Map => {
+                let _ = fs::remove_file(folder.join("..data"));
+                symlink(format!("place-{n}"), folder.join("..data")).unwrap();
+                symlink("..data/x.toml", folder.join("x.toml")).unwrap();
+            }
+            Self::Chain => {
+                let between = folder.join(format!("between-{n}"));
+                fs::create_dir(&between).unwrap();
+                symlink(&target, between.join("x.toml")).unwrap();
+                symlink(between.join("x.toml"), folder.join("x.toml")).unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_changes_its_kind_is_found_soon_in_all_directions() {
+    let case = async |(from, to): (Kind, Kind)| {
+        let mut case = Case::of("x.toml", |folder| from.put(folder, 1));
+        // Quick: nobody sees that it was away.
+        fs::remove_file(case.at("x.toml")).unwrap();
+        to.put(case.folder.path(), 2);
+        let start = Instant::now();
+        assert_eq!(case.next().await, "Exactly(2)", "{from:?} {to:?}");
+        let quick = start.elapsed();
+        // Slow: it is seen to be away, and back before that is told.
+        fs::remove_file(case.at("x.toml")).unwrap();
+        let early = timeout(Duration::from_millis(700), case.watcher.changed()).await;
+        assert!(early.is_err(), "{from:?} {to:?}: told at once that it is away");
+        from.put(case.folder.path(), 3);
+        let start = Instant::now();
+        assert_eq!(case.next().await, "Exactly(3)", "{from:?} {to:?}");
+        let slow = start.elapsed();
+        for took in [quick, slow] {
+            assert!(took < SOON, "{from:?} {to:?}: {took:?}");
+        }
+    };
+    join_all(Kind::ALL.into_iter().flat_map(|from| Kind::ALL.map(|to| (from, to))).map(case)).await;
+}
+
+#[tokio::test]
+async fn a_link_in_the_middle_of_a_chain_may_lead_elsewhere() {
+    let mut case = Case::of("x.toml", |folder| Kind::Chain.put(folder, 1));
+    for (n, gap) in [(2, Duration::ZERO), (3, Duration::from_millis(700))] {
+        fs::write(case.at(&format!("other-{n}")), text(n)).unwrap();
+        fs::remove_file(case.at("between-1/x.toml")).unwrap();
+        let early = timeout(gap, case.watcher.changed()).await;
+        assert!(early.is_err(), "told at once that it leads nowhere");
+        symlink(case.at(&format!("other-{n}")), case.at("between-1/x.toml")).unwrap();
+        let start = Instant::now();
+        assert_eq!(case.next().await, format!("Exactly({n})"));
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_made_anew_is_watched_again() {
+    let mut case = Case::of("etc/x.toml", |folder| {
+        fs::create_dir(folder.join("etc")).unwrap();
+        fs::write(folder.join("etc/x.toml"), text(1)).unwrap();
+    });
+    fs::rename(case.at("etc"), case.at("old")).unwrap();
+    assert_eq!(case.next().await, "etc/x.toml: no such file");
+    fs::create_dir(case.at("etc")).unwrap();
+    fs::write(case.at("etc/x.toml"), text(2)).unwrap();
+    let start = Instant::now();
+    assert_eq!(case.next().await, "Exactly(2)");
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }

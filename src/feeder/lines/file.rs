@@ -1,9 +1,9 @@
-//! One file that is followed, by a thread of its own: a disk that hangs stops nobody else.
+//! Follows one file by a thread of its own: a disk that hangs stops nothing else.
 
-use super::Spout;
 use super::follower::{Follower, Seen};
 use super::pace::Pace;
-use crate::model::Hush;
+use super::sink::LineSink;
+use crate::model::LogLimiter;
 use crate::os::clock;
 use crate::protocol::cluster::Mark;
 use std::io;
@@ -13,33 +13,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Between two looks at a file in which nothing is new.
+/// Pause between two looks at a file without news.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often one looks whether the master has caught up.
+/// Pause between two checks whether the master has caught up.
 const BEHIND: Duration = Duration::from_millis(20);
-/// Little is called there.
+/// Stack size: the call depth is small.
 const STACK: usize = 256 << 10;
 
-/// The thread's other end. Dropped, the thread ends; one that hangs does so when its disk lets it.
+/// The handle of the thread. Dropping it ends the thread; a hung one ends when its disk answers.
 pub(super) struct Thread {
     stop: Arc<AtomicBool>,
     thread: thread::Thread,
 }
 
 impl Thread {
-    /// Begins to follow a file, behind the mark, where there is one.
+    /// Begins to follow a file, behind the mark if there is one.
     ///
     /// # Errors
     /// As `pthread_create(3)`.
-    pub(super) fn start(path: &Path, mark: Option<Mark>, spout: Spout) -> io::Result<Self> {
+    pub(super) fn start(path: &Path, mark: Option<Mark>, sink: LineSink) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut follow = Follow {
+        let mut follow = FollowedFile {
             path: path.to_owned(),
-            spout,
+            sink,
             stop: stop.clone(),
             pace: Pace::default(),
-            state: State::There,
-            hush: Hush::default(),
+            state: FileState::There,
+            limiter: LogLimiter::default(),
         };
         let follower = Follower::new(path.to_owned(), mark);
         let name = thread::Builder::new().name("lines".to_owned()).stack_size(STACK);
@@ -55,58 +55,58 @@ impl Drop for Thread {
     }
 }
 
-/// What the log says of a file.
+/// The logged state of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+enum FileState {
     There,
     Missing,
     Refused(String),
 }
 
 /// The thread's side.
-struct Follow {
+struct FollowedFile {
     path: PathBuf,
-    spout: Spout,
+    sink: LineSink,
     stop: Arc<AtomicBool>,
     pace: Pace,
-    state: State,
-    hush: Hush<State>,
+    state: FileState,
+    limiter: LogLimiter<FileState>,
 }
 
-impl Follow {
+impl FollowedFile {
     fn work(&mut self, mut follower: Follower) {
         while !self.stopped() {
-            match follower.look(self.spout.longest()) {
+            match follower.look(self.sink.longest()) {
                 Seen::Some(bytes, lines) => {
                     self.pace.bytes(bytes, clock::mono());
                     lines.into_iter().for_each(|(text, mark)| self.say(text, mark));
                     self.hold();
                 }
-                Seen::Nothing => self.pause(State::There),
-                Seen::Missing => self.pause(State::Missing),
-                Seen::Refused(why) => self.pause(State::Refused(why)),
+                Seen::Nothing => self.pause(FileState::There),
+                Seen::Missing => self.pause(FileState::Missing),
+                Seen::Refused(why) => self.pause(FileState::Refused(why)),
             }
         }
     }
 
     fn say(&mut self, text: Box<str>, mark: Mark) {
         self.hold();
-        // Lines of a file that no stream carries any more are nobody's.
+        // Drops the line if the thread was stopped: no stream carries the file any more.
         if !self.stopped() {
             self.pace.line(clock::mono());
-            self.spout.say(text, Some(mark));
+            self.sink.say(text, Some(mark));
         }
     }
 
-    /// Waits until more may be taken.
+    /// Waits until more may be read.
     fn hold(&self) {
         self.rest(self.pace.wait(clock::mono()));
-        while self.spout.is_full() && !self.stopped() {
+        while self.sink.is_full() && !self.stopped() {
             self.rest(BEHIND);
         }
     }
 
-    fn pause(&mut self, state: State) {
+    fn pause(&mut self, state: FileState) {
         self.is(state);
         self.rest(LOOK);
     }
@@ -115,7 +115,7 @@ impl Follow {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Rests for that long, or until it is to end.
+    /// Sleeps for this time, or until the thread is stopped.
     fn rest(&self, time: Duration) {
         let end = clock::mono().after(time);
         while !self.stopped() {
@@ -127,22 +127,22 @@ impl Follow {
         }
     }
 
-    /// One line in the log for each change.
-    fn is(&mut self, state: State) {
+    /// Logs a change of the state.
+    fn is(&mut self, state: FileState) {
         let now = clock::mono();
         let news = if state == self.state {
-            self.hush.wake(now)
+            self.limiter.wake(now)
         } else {
             self.state = state.clone();
-            self.hush.change(state, now).map(|hushed| (self.state.clone(), hushed))
+            self.limiter.change(state, now).map(|hushed| (self.state.clone(), hushed))
         };
         let (path, Some((state, hushed))) = (self.path.display(), news) else { return };
         match state {
-            State::There => tracing::info!(event = "stream-file", %path, hushed, "it is there"),
-            State::Missing => {
+            FileState::There => tracing::info!(event = "stream-file", %path, hushed, "it is there"),
+            FileState::Missing => {
                 tracing::warn!(event = "stream-file", %path, hushed, "there is no such file: waited for")
             }
-            State::Refused(why) => {
+            FileState::Refused(why) => {
                 tracing::warn!(event = "stream-file", %path, hushed, why, "cannot be read")
             }
         }

@@ -1,7 +1,7 @@
-//! Follows a file by its path, as `tail -F` does: through truncation, rotation, deletion and a disk that fails for a
-//! while. Reads one piece at a time; who pauses between two, and says what came, is the caller.
+//! Follows a file by its path, as `tail -F` does: through truncation, rotation, deletion and disk failures. Reads one
+//! piece at a time; the caller pauses in between and forwards the lines.
 
-use super::splitter::{Line, Splitter};
+use super::splitter::{SplitLine, Splitter};
 use crate::protocol::cluster::Mark;
 use rustix::fs::OFlags;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of one piece.
 const PIECE: usize = 16 << 10;
-/// So far back the last line of a file is looked for.
+/// How far from the end the last line of a file is searched.
 const BACK: u64 = 64 << 20;
 
-/// See the module.
+/// A followed path.
 pub(super) struct Follower {
     path: PathBuf,
     start: Start,
@@ -23,14 +23,14 @@ pub(super) struct Follower {
     piece: Box<[u8]>,
 }
 
-/// Where to begin in the file that is opened next.
+/// Where to begin in the next opened file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
-    /// With its last whole line: it was there before anybody looked.
+    /// With its last complete line: the file was there before the follower.
     Last,
-    /// At its beginning: it came since.
+    /// At its beginning: the file came later.
     Beginning,
-    /// There, if it is that file.
+    /// Behind the mark, if it belongs to this file.
     Behind(Mark),
 }
 
@@ -38,36 +38,36 @@ struct Open {
     file: File,
     device: u64,
     inode: u64,
-    /// Bytes that were read.
+    /// Bytes read.
     read: u64,
-    /// Bytes up to the end of the last whole line.
+    /// Bytes up to the end of the last complete line.
     whole: u64,
-    /// The path is not this file's any more, and it had nothing more when that was seen.
+    /// The path is another file's now, and this one had no more data when that was seen.
     left: bool,
 }
 
-/// What there was to see.
+/// The result of one look.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// So many bytes, with these lines in them, and perhaps more.
+    /// Bytes read, with the lines in them; there may be more.
     Some(usize, Vec<(Box<str>, Mark)>),
-    /// Nothing new.
+    /// No news.
     Nothing,
     /// No such file.
     Missing,
-    /// It cannot be read.
+    /// The file cannot be read.
     Refused(String),
 }
 
 impl Follower {
-    /// One that has not looked yet. It goes on behind the mark, where that is in the file.
+    /// A follower that has not looked yet. It continues behind the mark, if that is in the file.
     pub(super) fn new(path: PathBuf, mark: Option<Mark>) -> Self {
         let start = mark.map_or(Start::Last, Start::Behind);
         let piece = vec![0; PIECE].into();
         Self { path, start, open: None, splitter: Splitter::default(), piece }
     }
 
-    /// Looks once; lines are cut to so many bytes.
+    /// Looks once; lines are cut to `longest` bytes.
     pub(super) fn look(&mut self, longest: usize) -> Seen {
         match self.try_look(longest) {
             Ok(seen) => seen,
@@ -100,7 +100,7 @@ impl Follower {
         }
         let about = open.file.metadata()?;
         if about.len() < open.read {
-            // Truncated. What had no end will not get one.
+            // Truncated: a line without an end will not get one.
             (open.read, open.whole, self.splitter) = (0, 0, Splitter::default());
             return Ok(Seen::Some(0, Vec::new()));
         }
@@ -110,14 +110,14 @@ impl Follower {
                 return Ok(Seen::Nothing);
             }
             Ok(_) => Seen::Nothing,
-            // Moved away, and its writer may not know yet: it is read until there is another, or it is deleted.
+            // Moved away, and its writer may not know yet: read on until a new file appears, or this one is deleted.
             Err(error) if error.kind() == ErrorKind::NotFound && about.nlink() > 0 => {
                 return Ok(Seen::Missing);
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Seen::Missing,
             Err(error) => return Err(error),
         };
-        // What is written between this look and the last one is not lost.
+        // Looks once more, so that data written in between is not lost.
         if !std::mem::replace(&mut open.left, true) {
             return Ok(seen);
         }
@@ -129,9 +129,9 @@ impl Follower {
 }
 
 impl Open {
-    /// Opens it, and says where in a line its reading begins.
+    /// Opens the file, with a splitter for where in a line reading begins.
     fn new(path: &Path, start: Start) -> io::Result<(Self, Splitter)> {
-        // A device may do something when it is opened.
+        // Opening a device may have effects.
         regular(&fs::metadata(path)?)?;
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits();
         let flags = i32::try_from(flags).unwrap_or_default();
@@ -161,8 +161,8 @@ impl Open {
         Mark { device: self.device, inode: self.inode, offset }
     }
 
-    /// Whether a mark is in this file. The number of one that was deleted may be another's by now: that has hardly a
-    /// line that ends in the same place.
+    /// Whether a mark is in this file. The inode of a deleted file may be reused; but another file hardly has a line
+    /// that ends in the same place.
     fn holds(&self, mark: Mark, len: u64) -> io::Result<bool> {
         if mark != self.mark(mark.offset) || mark.offset > len {
             return Ok(false);
@@ -174,10 +174,10 @@ impl Open {
         Ok(before == [b'\n'])
     }
 
-    /// A piece was read, with these lines in it.
-    fn took(&mut self, count: usize, lines: Vec<Line>) -> Vec<(Box<str>, Mark)> {
+    /// Advances by a piece that was read, and marks its lines.
+    fn took(&mut self, count: usize, lines: Vec<SplitLine>) -> Vec<(Box<str>, Mark)> {
         let (begin, device, inode) = (self.read, self.device, self.inode);
-        let marked = |line: Line| {
+        let marked = |line: SplitLine| {
             let mark = Mark { device, inode, offset: begin + line.end as u64 };
             (line.text, mark)
         };
@@ -194,8 +194,8 @@ fn regular(about: &Metadata) -> io::Result<()> {
     if about.is_file() { Ok(()) } else { Err(io::Error::other("not a regular file")) }
 }
 
-/// Where the last whole line begins; where there is none, the line that has no end yet. `None`: farther `back` than one
-/// looks.
+/// The beginning of the last complete line; if there is none, of the incomplete one. `None`: farther from the end than
+/// `back`.
 fn last_line(file: &File, len: u64, back: u64) -> io::Result<Option<u64>> {
     let Some(end) = newline_before(file, len, len.saturating_sub(back))? else {
         return Ok((len <= back).then_some(0));
@@ -204,12 +204,12 @@ fn last_line(file: &File, len: u64, back: u64) -> io::Result<Option<u64>> {
     Ok(match newline_before(file, end, lowest)? {
         Some(before) => Some(before + 1),
         None if lowest == 0 => Some(0),
-        // Too long to be shown, but what follows it is known.
+        // The last line is too long to be shown, but the next one can be read.
         None => Some(end + 1),
     })
 }
 
-/// The last newline in these bytes of a file.
+/// The last newline in this part of a file.
 fn newline_before(file: &File, mut end: u64, lowest: u64) -> io::Result<Option<u64>> {
     let mut piece = vec![0; PIECE];
     while end > lowest {

@@ -37,7 +37,7 @@ impl Folder {
     }
 }
 
-/// All lines that there are now, and what is seen then.
+/// All lines that there are now, and the result of the last look.
 fn all(follower: &mut Follower) -> (Vec<String>, Seen) {
     let (lines, seen) = marked(follower);
     (lines.into_iter().map(|(text, _)| text.into_string()).collect(), seen)
@@ -143,7 +143,7 @@ fn a_rotated_file_is_read_to_its_end_and_then_the_new_one() {
     assert_eq!(all(&mut follower), (vec!["two".to_owned()], Seen::Missing), "its writer does not know yet");
     folder.write("four\nfive\n");
     assert_eq!(follower.look(LONGEST), Seen::Nothing);
-    // Between two looks, and without an end.
+    // Between two looks, and without an end of line.
     old.write_all(b"three\nlast").unwrap();
     assert_eq!(lines(&mut follower), ["three", "last", "four", "five"]);
     old.write_all(b"late\n").unwrap();
@@ -200,7 +200,7 @@ fn after_a_failure_it_goes_on_behind_the_last_whole_line() {
     assert_eq!(lines(&mut follower), ["one"]);
     folder.append("two\nha");
     assert_eq!(lines(&mut follower), ["two"]);
-    // A descriptor that nothing can be read from.
+    // A descriptor that cannot be read.
     follower.open.as_mut().unwrap().file = OpenOptions::new().append(true).open(folder.path()).unwrap();
     assert!(matches!(follower.look(LONGEST), Seen::Refused(_)));
     folder.append("lf\n");

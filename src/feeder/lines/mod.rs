@@ -1,57 +1,57 @@
-//! Lines of files and programs, for the streams that carry them: read here, once for the whole cluster.
+//! Reads lines of files and programs for the streams that carry them, once for the whole cluster.
 //!
 //! ```text
 //! file ────▶ follower (where it goes on) ─┐
-//!                                         ├─▶ splitter ──▶ pace ──▶ spout ──▶ FromFeeder::Line
+//!                                         ├─▶ splitter ──▶ pace ──▶ sink ──▶ FromFeeder::Line
 //! program ─▶ its output ──────────────────┘
 //! ```
 //!
-//! A file has a thread of its own, for a disk may hang; a program is a task. Neither waits for the other sources of
-//! the feeder, nor they for it. Out of scope: what is in a line.
+//! A file has a thread of its own, because a disk may hang; a program is a task. Neither waits for the feeder's other
+//! sources, nor they for it. Out of scope: the content of a line.
 
 mod file;
 mod follower;
 mod pace;
 mod program;
+mod sink;
 mod splitter;
 
 use crate::config::{self, Config};
-use crate::protocol::cluster::{FromFeeder, Mark};
+use crate::protocol::cluster::Mark;
 use crate::protocol::link::LinkSender;
+use sink::LineSink;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A line is no longer than this, whatever `ws.max_message` says: it must fit into a message between processes.
+/// Longest line in bytes, whatever `ws.max_message` says: it must fit into a message between processes.
 const LONGEST: usize = 16 << 20;
-/// While so many bytes wait for the master nothing more is read: prices go the same way.
-const WAITING: usize = 1 << 20;
 
 /// How far files have been read, by the channel of their lines.
 pub(super) type Marks = BTreeMap<String, Mark>;
 
-/// All that is read. Dropped, it ends.
-pub(super) struct Lines {
-    running: BTreeMap<String, Reader>,
+/// All files and programs that are read. Dropping it ends them.
+pub(super) struct LineReaders {
+    running: BTreeMap<String, LineReader>,
     longest: Arc<AtomicUsize>,
     link: LinkSender,
 }
 
-/// One file or program that is read. Dropped, it is read no more, and a program is killed.
-enum Reader {
+/// One file or program. Dropping it ends reading, and kills the program.
+enum LineReader {
     File { _thread: file::Thread },
     Program { _task: AbortOnDropHandle<()> },
 }
 
-impl Lines {
-    /// Nothing yet.
+impl LineReaders {
+    /// Reads nothing yet.
     pub(super) fn new(link: LinkSender) -> Self {
         Self { running: BTreeMap::new(), longest: Arc::default(), link }
     }
 
-    /// Reads what the streams of a configuration carry from now on. What is the same goes on undisturbed; a file with
-    /// a mark goes on there.
+    /// Reads the files and programs of a configuration from now on. Those that stay go on undisturbed; a new file with
+    /// a mark continues there.
     pub(super) fn adopt(&mut self, config: &Config, marks: &mut Marks) {
         self.longest.store(config.ws.max_message.min(LONGEST), Ordering::Relaxed);
         let wanted: BTreeMap<_, _> = config.lines().map(|lines| (lines.channel(), lines)).collect();
@@ -60,55 +60,23 @@ impl Lines {
             if self.running.contains_key(&of) {
                 continue;
             }
-            let spout =
-                Spout { of: of.as_str().into(), longest: self.longest.clone(), link: self.link.clone() };
+            let sink = LineSink::new(&of, self.longest.clone(), self.link.clone());
             let reader = match lines {
-                config::Lines::File(path) => match file::Thread::start(path, marks.remove(&of), spout) {
-                    Ok(thread) => Reader::File { _thread: thread },
-                    // It is tried again with the next configuration.
+                config::Lines::File(path) => match file::Thread::start(path, marks.remove(&of), sink) {
+                    Ok(thread) => LineReader::File { _thread: thread },
+                    // The next configuration tries again.
                     Err(error) => {
                         tracing::error!(event = "stream-file", path = %path.display(), %error, "is not read");
                         continue;
                     }
                 },
                 config::Lines::Command(program) => {
-                    let task = tokio::spawn(program::run(program.clone(), spout));
-                    Reader::Program { _task: AbortOnDropHandle::new(task) }
+                    let task = tokio::spawn(program::run(program.clone(), sink));
+                    LineReader::Program { _task: AbortOnDropHandle::new(task) }
                 }
             };
             self.running.insert(of, reader);
         }
         marks.clear();
     }
-}
-
-/// Where lines go.
-#[derive(Clone)]
-struct Spout {
-    of: Arc<str>,
-    longest: Arc<AtomicUsize>,
-    link: LinkSender,
-}
-
-impl Spout {
-    /// As long a line may be, by now.
-    fn longest(&self) -> usize {
-        self.longest.load(Ordering::Relaxed)
-    }
-
-    /// Says a line. One that the link does not take is lost with the link, and this process.
-    fn say(&self, text: Box<str>, mark: Option<Mark>) {
-        let _ = self.link.send(&FromFeeder::Line { of: Box::from(&*self.of), text, mark });
-    }
-
-    /// Whether the master is behind.
-    fn is_full(&self) -> bool {
-        self.link.waiting() > WAITING
-    }
-}
-
-/// The beginning of a text, at most so many bytes of whole characters.
-fn cut(text: &str, longest: usize) -> &str {
-    let end = (0..=text.len().min(longest)).rev().find(|&end| text.is_char_boundary(end));
-    &text[..end.unwrap_or(0)]
 }

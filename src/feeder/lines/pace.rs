@@ -1,17 +1,18 @@
-//! How much of one file or program is taken: so many lines and bytes a second. What is beyond stays where it is, in the
-//! file or in the program's pipe. Pure.
+//! Limits how much of one file or program is read: lines and bytes per second. The rest stays in the file or in the
+//! program's pipe. Pure.
 
 use crate::model::Mono;
 use std::time::Duration;
 
-/// Lines a second.
+/// Lines per second.
 const LINES: u32 = 1000;
-/// Bytes a second.
+/// Bytes per second.
 const BYTES: u64 = 1 << 20;
-/// So much ahead one may be after a rest: the lines and bytes of this time at once. Sessions queue little more.
+/// How far reading may be ahead after a pause: the lines and bytes of this time at once. A session's queue takes little
+/// more.
 const AHEAD: Duration = Duration::from_millis(100);
 
-/// What was taken, as the moments until which it is paid for.
+/// The moments until which the lines and bytes read so far are paid for.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     lines: Mono,
@@ -19,19 +20,19 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A line was said.
+    /// Counts a line.
     pub(super) fn line(&mut self, now: Mono) {
         self.lines = self.lines.max(now).after(Duration::from_secs(1) / LINES);
     }
 
-    /// So many bytes were read.
+    /// Counts bytes.
     pub(super) fn bytes(&mut self, count: usize, now: Mono) {
         let nanos = (count as u64).saturating_mul(1_000_000_000) / BYTES;
         self.bytes = self.bytes.max(now).after(Duration::from_nanos(nanos));
     }
 
-    /// How long to wait before any more; zero for not at all. Some lines are taken after each wait, rather than to
-    /// wait for each.
+    /// How long to wait before reading more; zero if not at all. Several lines are read after each wait, rather than
+    /// one.
     pub(super) fn wait(&self, now: Mono) -> Duration {
         let ahead = self.lines.max(self.bytes).since(now);
         if ahead <= AHEAD { Duration::ZERO } else { ahead - AHEAD / 2 }
@@ -42,7 +43,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// So many of something of that cost in three seconds, and as many in the first moment.
+    /// How many units of that cost are read in three seconds, and how many in the first moment.
     fn taken(take: impl Fn(&mut Pace, Mono)) -> (u32, u32) {
         let (mut pace, begin) = (Pace::default(), Mono(1 << 40));
         let (mut now, mut all, mut first) = (begin, 0, 0);

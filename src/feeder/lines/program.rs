@@ -1,61 +1,62 @@
-//! What a program prints. It is started again when it ends, later and later; a flood waits in its pipe.
+//! Reads what a program prints. A program that ends is started again with growing pauses; a flood of lines waits in its
+//! pipe.
 
-use super::Spout;
 use super::pace::Pace;
+use super::sink::LineSink;
 use super::splitter::Splitter;
-use crate::model::{Backoff, Hush};
+use crate::model::{Backoff, LogLimiter};
 use crate::os::clock;
-use crate::providers::{Group, Murmur, Outlet};
+use crate::programs::{Group, Outlet, StderrLog};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Pauses between two lives of a program.
+/// Pauses between two runs of a program.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// One that has lived so long was well: the pauses begin anew.
+/// A run of this length starts the pauses anew.
 const WELL: Duration = Duration::from_secs(5);
-/// The end of a program and the end of its output come together, or one of them comes too late to wait for.
+/// A program and its output usually end together; longest wait for the other one.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often one looks whether the master has caught up.
+/// Pause between two checks whether the master has caught up.
 const BEHIND: Duration = Duration::from_millis(20);
 
-/// Runs a program until this is dropped; so is the program then, with its group.
-pub(super) async fn run(program: Vec<String>, spout: Spout) {
+/// Runs a program until this future is dropped, which kills the program and its group.
+pub(super) async fn run(program: Vec<String>, sink: LineSink) {
     let name = program.first().cloned().unwrap_or_default();
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
-    let (mut murmur, mut hush) = (Murmur::default(), Hush::<()>::default());
+    let (mut stderr, mut limiter) = (StderrLog::default(), LogLimiter::<()>::default());
     loop {
         let begun = clock::mono();
-        let why = live(&program, &spout, &mut murmur).await;
-        murmur.end(&name);
+        let why = live(&program, &sink, &mut stderr).await;
+        stderr.end(&name);
         let now = clock::mono();
         if now.since(begun) >= WELL {
             backoff.reset();
         }
-        if let Some(hushed) = hush.change((), now) {
+        if let Some(hushed) = limiter.change((), now) {
             tracing::warn!(event = "stream-program", program = name, why, hushed, "it is started again");
         }
         sleep(backoff.next(fastrand::f64())).await;
     }
 }
 
-/// One life of the program, and how it ended.
-async fn live(program: &[String], spout: &Spout, murmur: &mut Murmur) -> String {
+/// One run of the program; returns how it ended.
+async fn live(program: &[String], sink: &LineSink, stderr: &mut StderrLog) -> String {
     let mut group = match Group::start(program) {
         Ok(group) => group,
         Err(error) => return format!("cannot be started: {error}"),
     };
-    let mut reading =
-        Reading { spout, murmur, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
-    while reading.take(group.outlet(true).await).await {}
+    let mut output =
+        ProgramOutput { sink, stderr, name: &program[0], lines: Splitter::default(), pace: Pace::default() };
+    while output.take(group.outlet(true).await).await {}
     let until = Instant::now() + GRACE;
-    // What is still in the pipe, as long as somebody who was left behind does not fill it for ever.
+    // Reads what is left in the pipe, unless a child of the program fills it for ever.
     while Instant::now() < until
         && let Ok(outlet) = timeout_at(until, group.rest()).await
-        && reading.take(outlet).await
+        && output.take(outlet).await
     {}
-    if let Some(rest) = reading.lines.rest(spout.longest()) {
-        spout.say(rest, None);
+    if let Some(rest) = output.lines.rest(sink.longest()) {
+        sink.say(rest, None);
     }
     match (group.exited(), group.end().await) {
         (true, Some(status)) => format!("the program ended: {status}"),
@@ -63,31 +64,31 @@ async fn live(program: &[String], spout: &Spout, murmur: &mut Murmur) -> String 
     }
 }
 
-/// What is read of one life.
-struct Reading<'a> {
-    spout: &'a Spout,
-    murmur: &'a mut Murmur,
+/// The output of one run.
+struct ProgramOutput<'a> {
+    sink: &'a LineSink,
+    stderr: &'a mut StderrLog,
     name: &'a str,
     lines: Splitter,
     pace: Pace,
 }
 
-impl Reading<'_> {
-    /// What came out. False at the end.
+impl ProgramOutput<'_> {
+    /// Takes a piece of output; false at the end.
     async fn take(&mut self, outlet: Outlet<'_>) -> bool {
         let now = clock::mono();
         match outlet {
             Outlet::Out(bytes) => {
                 self.pace.bytes(bytes.len(), now);
-                for line in self.lines.push(bytes, self.spout.longest()) {
-                    self.spout.say(line.text, None);
+                for line in self.lines.push(bytes, self.sink.longest()) {
+                    self.sink.say(line.text, None);
                     self.pace.line(clock::mono());
                     self.hold().await;
                 }
             }
             Outlet::Err(bytes) => {
                 self.pace.bytes(bytes.len(), now);
-                self.murmur.hear(self.name, bytes);
+                self.stderr.push(self.name, bytes);
             }
             Outlet::End => return false,
         }
@@ -95,13 +96,13 @@ impl Reading<'_> {
         true
     }
 
-    /// Waits until more may be taken.
+    /// Waits until more may be read.
     async fn hold(&self) {
         let wait = self.pace.wait(clock::mono());
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        while self.spout.is_full() {
+        while self.sink.is_full() {
             sleep(BEHIND).await;
         }
     }

@@ -1,51 +1,49 @@
-//! Lines out of pieces. Pure, and holds no more of a line than is said of it.
+//! Assembles lines from pieces. Pure; holds no more of a line than will be sent.
 
-use super::cut;
-
-/// Beyond the longest line, so that what is cut off at the end of that is never a part of a character.
+/// Bytes held beyond the longest line, so that cutting never leaves half a character.
 const SPARE: usize = 3;
-/// Room that stays after a long line.
+/// Capacity kept after a long line.
 const KEPT: usize = 64 << 10;
 
-/// See the module.
+/// The line that is being assembled.
 #[derive(Debug, Default)]
 pub(super) struct Splitter {
     held: Vec<u8>,
-    /// Bytes of the line so far, those that are not held among them.
+    /// Bytes of the line so far, including those not held.
     seen: usize,
-    /// The line's beginning is not known: nothing of it is said.
+    /// The line's beginning is missing: the line is dropped.
     lost: bool,
 }
 
-/// A line.
+/// A complete line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct SplitLine {
     pub(super) text: Box<str>,
-    /// Bytes of the piece up to the end of the line.
+    /// The position behind the line in its piece.
     pub(super) end: usize,
 }
 
 impl Splitter {
-    /// One that begins in the middle of a line.
+    /// A splitter that begins in the middle of a line.
     pub(super) fn lost() -> Self {
         Self { lost: true, ..Self::default() }
     }
 
-    /// The lines that end in a piece, each cut to so many bytes.
-    pub(super) fn push(&mut self, piece: &[u8], longest: usize) -> Vec<Line> {
+    /// The lines that end in this piece, each cut to `longest` bytes.
+    pub(super) fn push(&mut self, piece: &[u8], longest: usize) -> Vec<SplitLine> {
         let (mut lines, mut begin) = (Vec::new(), 0);
         for (at, _) in piece.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
             self.hold(&piece[begin..at], longest);
             begin = at + 1;
             if let Some(text) = self.take(longest) {
-                lines.push(Line { text, end: begin });
+                lines.push(SplitLine { text, end: begin });
             }
         }
         self.hold(&piece[begin..], longest);
         lines
     }
 
-    /// What has come of a line that will not be whole.
+    /// The beginning of a line that will not be completed.
     pub(super) fn rest(&mut self, longest: usize) -> Option<Box<str>> {
         if self.seen == 0 {
             self.lost = false;
@@ -72,12 +70,18 @@ impl Splitter {
     }
 }
 
+/// The beginning of a text: whole characters, at most `longest` bytes.
+fn cut(text: &str, longest: usize) -> &str {
+    let end = (0..=text.len().min(longest)).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn texts(lines: &[Line]) -> Vec<&str> {
+    fn texts(lines: &[SplitLine]) -> Vec<&str> {
         lines.iter().map(|line| &*line.text).collect()
     }
 
@@ -107,9 +111,9 @@ mod tests {
         }
         assert!(splitter.held.len() <= 13, "{}", splitter.held.len());
         assert_eq!(texts(&splitter.push(b"\nnext\n", 10)), ["\u{20ac}".repeat(3).as_str(), "next"]);
-        // Three bytes of the second one would be as long as the mark in their place.
+        // Three bytes of the second character would be as long as their replacement.
         assert_eq!(texts(&splitter.push("\u{1f600}\u{1f600}\n".as_bytes(), 7)), ["\u{1f600}"]);
-        // What is replaced grows by that.
+        // Replacements make the text longer.
         assert_eq!(texts(&splitter.push(b"\xff\xff\xff\xff\n", 10)), ["\u{fffd}".repeat(3)]);
     }
 

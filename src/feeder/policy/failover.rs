@@ -1,14 +1,19 @@
-//! Failover: which source is served.
+//! Failover: chooses the served source.
 
-use super::line::{Line, Standing};
-use super::{Action, COME_BACK, Member, Settings};
+use super::action::Action;
+use super::sanity::near;
+use super::settings::{Member, Settings};
+use super::symbol::{Standing, SymbolState};
 use crate::feeder::Now;
-use crate::feeder::sanity::near;
 use crate::model::{Mono, Price, Quote, Rules, Symbol};
 use std::sync::Arc;
+use std::time::Duration;
 
-impl Line {
-    /// Serves the source that is to be served, and takes its price. `allowed` has the preferred one first.
+/// How long a better source must be good before it is served again.
+pub(super) const COME_BACK: Duration = Duration::from_secs(30);
+
+impl SymbolState {
+    /// Serves the right source, and takes its price. `allowed` is in order of preference.
     pub(super) fn fail_over(
         &mut self,
         symbol: &Symbol,
@@ -18,7 +23,7 @@ impl Line {
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         if !allowed.iter().any(|member| Some(member.id) == self.serving) {
-            // A mock whose time is over is served no more, whether another is there or not.
+            // A mock whose time is over is served no more, whether another source exists or not.
             self.serving = None;
         }
         if let Some(to) = self.choose(allowed, settling, &settings.rules, now) {
@@ -29,14 +34,14 @@ impl Line {
         actions
     }
 
-    /// From now on the prices are of that name.
+    /// Switches to the source of that name.
     pub(super) fn serve(&mut self, symbol: &Symbol, to: &Arc<str>) -> Option<Action> {
         let from = self.served.replace(to.clone());
         (from.as_ref() != Some(to)).then(|| Action::Serve { symbol: symbol.clone(), from, to: to.clone() })
     }
 
-    /// Whether another real source that gives prices has a fresh one near this, be it one that is held: two sources
-    /// that jump to the same place confirm each other.
+    /// Whether another real source that gives prices has a fresh one near this price, held or not: two sources that
+    /// jump to the same place confirm each other.
     pub(super) fn confirmed(&self, settings: &Settings, of: &Member, price: Price, now: Now) -> bool {
         let others = settings.members.iter().filter(|member| member.id != of.id && !member.made_up);
         others.filter_map(|member| Some((member, self.standings.get(&member.id)?))).any(
@@ -49,7 +54,7 @@ impl Line {
         )
     }
 
-    /// The real source `of` is believed to have that price: whoever else was held at it is believed, too.
+    /// The real source `of` is believed at this price: releases the held prices of other sources near it.
     pub(super) fn release(&mut self, settings: &Settings, of: &Member, price: Price, now: Now) {
         let others = settings.members.iter().filter(|member| member.id != of.id && !of.made_up);
         for member in others {
@@ -61,7 +66,7 @@ impl Line {
         }
     }
 
-    /// The source to change to, if any.
+    /// The source to switch to, if any.
     fn choose<'a>(
         &self,
         allowed: &[&'a Member],
@@ -80,7 +85,8 @@ impl Line {
                     |since: Option<Mono>| since.is_some_and(|since| now.mono.since(since) >= COME_BACK);
                 all[..at].iter().find(|one| steady(one) && (settling || good(one.1.good_since)))
             }
-            // What is fresh, at best from a session that goes on. Nobody: who is served stays, its price grows old.
+            // The first fresh source, preferably one whose session goes on. Without one the served source stays, and
+            // its price ages.
             serving => {
                 let alive =
                     |(member, standing): &&(&Member, &Standing)| standing.alive(member.no_tick, now.mono);
@@ -91,7 +97,7 @@ impl Line {
         to.map(|(member, _)| *member)
     }
 
-    /// The served source's newest price, once. Never one that was read before the one that is out.
+    /// The served source's newest price, once. Never a price that was read before the current one.
     fn accept(&mut self) -> Option<Quote> {
         let standing = self.serving.and_then(|id| self.standings.get_mut(&id))?;
         let unsent = std::mem::take(&mut standing.unsent);
@@ -104,7 +110,7 @@ impl Line {
         Some(quote)
     }
 
-    /// The moments at which time alone may change who is served.
+    /// The moments at which the served source may change without an event.
     pub(super) fn failover_moments(&self, settings: &Settings, mock_from: Mono, now: Now) -> Vec<Mono> {
         let mut moments = Vec::new();
         if self.serving.is_none() {

@@ -1,8 +1,12 @@
-//! What holds whatever happens: random histories of ticks, faults, bans, silence and suspends, in virtual time.
+//! Invariants in random histories of ticks, faults, bans, silence and suspends, in virtual time.
 
+use super::failover::COME_BACK;
 use super::*;
 use crate::model::{Boot, Wall};
+use crate::model::{Price, Rules};
 use proptest::prelude::*;
+use rust_decimal::Decimal;
+use std::sync::Arc;
 
 const A: u32 = 1;
 const B: u32 = 2;
@@ -20,7 +24,7 @@ fn settings(mode: Mode, ids: &[u32]) -> Settings {
         id: *id,
         name: NAMES[*id as usize].into(),
         made_up: *id == MOCK,
-        // One of them is silent for long and still lives: what is fresh counts.
+        // This source may be silent for long and still be alive: freshness decides.
         no_tick: Duration::from_secs(if *id == B { 60 } else { 10 }),
     };
     Settings {
@@ -42,7 +46,7 @@ fn settings(mode: Mode, ids: &[u32]) -> Settings {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Who, the price in cents, how far its stamp is behind.
+    /// Source, price in cents, delay of its time stamp.
     Tick(u32, u32, u64),
     Ended(u32, bool),
     Out(u32),
@@ -52,14 +56,14 @@ enum Step {
     Members(Vec<u32>),
 }
 
-/// A policy, the clocks, and all that it said.
+/// A policy, the clocks, and all its output.
 struct World {
     policy: Policy,
     ids: Vec<u32>,
     mode: Mode,
     ms: u64,
     slept: u64,
-    /// Everything that any source has said.
+    /// All prices that sources gave.
     said: Vec<(Arc<str>, Price)>,
     real: bool,
     out: Vec<(u64, Quote)>,
@@ -78,9 +82,9 @@ impl World {
         Now { mono: Mono(mono), boot: Boot(boot), wall: Wall((self.ms + self.slept).cast_signed()) }
     }
 
-    /// Young enough, ticking, and its session not gone for good; said here in other words than in the policy.
+    /// Young enough, ticking, and its session not gone for good; defined independently of the policy.
     fn well(&self, id: u32) -> bool {
-        let own = self.policy.lines[&symbol()].standings.get(&id);
+        let own = self.policy.symbols[&symbol()].standings.get(&id);
         let member = self.policy.settings.members.iter().find(|member| member.id == id);
         let (Some(own), Some(member), now) = (own, member, self.now()) else { return false };
         own.newest.as_ref().is_some_and(|(at, quote)| {
@@ -100,7 +104,7 @@ impl World {
             }
         }
         if self.mode == Mode::Failover {
-            let serving = self.policy.lines[&symbol()].serving;
+            let serving = self.policy.symbols[&symbol()].serving;
             let mixed = self.ids.iter().any(|id| *id != MOCK);
             let allowed = |id: &u32| *id != MOCK || !mixed;
             if serving.is_none_or(|id| !self.well(id)) {
@@ -116,7 +120,7 @@ impl World {
         let id = |name: &str| self.ids.iter().copied().find(|id| NAMES[*id as usize] == name);
         let (Some(left), Some(id_to)) = (from.and_then(id), id(to)) else { return };
         if self.well(left) && left != MOCK && self.now().mono >= self.policy.settled {
-            let since = self.policy.lines[&symbol()].standings[&id_to].good_since.unwrap();
+            let since = self.policy.symbols[&symbol()].standings[&id_to].good_since.unwrap();
             assert!(rank(to) < rank(from.unwrap()), "a good source was left for a worse one");
             assert!(self.now().mono.since(since) >= COME_BACK, "too early");
         }
@@ -185,24 +189,31 @@ impl World {
             seq: None,
         };
         let actions = self.policy.tick(who, tick, Duration::ZERO, true, self.now());
-        self.real |= self.policy.lines[&symbol()].real;
+        self.real |= self.policy.symbols[&symbol()].real;
         self.take(actions);
     }
 
-    /// The last price gets out, and then there is silence.
+    fn waits(&self) -> bool {
+        self.policy.symbols[&symbol()].pending.is_some()
+    }
+
+    /// The last price is published, and then nothing more.
     fn end(&mut self) {
         self.step(&Step::Suspend(0));
         self.until(self.ms + 200);
-        let line = &self.policy.lines[&symbol()];
-        assert!(line.pending.is_none(), "a price waits for ever");
+        // A member that grew old in these moments may have changed the median again.
+        let soon = Mono((self.ms + 100) * 1_000_000);
+        let due = self.policy.next(self.now()).is_some_and(|wake| wake <= soon);
+        assert!(due || !self.waits(), "a price waits for ever");
         self.until(self.ms + 700_000);
+        assert!(!self.waits(), "a price waits for ever");
         let published = self.out.len();
         self.until(self.ms + 3_600_000);
         assert_eq!(self.out.len(), published, "out of nothing");
     }
 }
 
-/// A median is of a group that is large enough, inside it, and as old as one of its members.
+/// A median belongs to a group that is large enough, lies inside it, and is as old as one of its members.
 fn agreed(quote: &Quote) {
     let by = |verdict| quote.sources.iter().filter(move |part| part.verdict == verdict);
     let group: Vec<_> = by(SourceVerdict::Agrees).map(|part| part.said.clone().unwrap()).collect();
@@ -228,14 +239,15 @@ fn step(cents: impl Strategy<Value = u32> + 'static) -> impl Strategy<Value = St
     ]
 }
 
-/// Near each other mostly, and sometimes nonsense.
+/// Prices near each other, with some nonsense.
 fn cents() -> impl Strategy<Value = u32> {
     prop_oneof![8 => 1_000_000u32..1_003_000, 1 => 1_000_000u32..1_050_000, 1 => 1u32..100_000_000]
 }
 
 proptest! {
-    /// Who is served is fresh while anybody is; only a failure or half a minute of good conduct moves it; each price was
-    /// said by whom it names, in order, at the pace of the interval; the last one gets out; the mock is gone for good.
+    /// The served source is fresh while any source is; only a failure or half a minute of good conduct changes it; each
+    /// price came from the source it names, in order, at the pace of the interval; the last one is published; the mock
+    /// never comes back.
     #[test]
     fn failover(steps in prop::collection::vec(step(cents()), 1..250)) {
         let mut world = World::new(Mode::Failover, &[A, B, C, MOCK]);
@@ -243,17 +255,17 @@ proptest! {
         world.end();
     }
 
-    /// Each price is of a majority and inside it (see [`agreed`]).
+    /// Each price belongs to a majority and lies inside it (see [`agreed`]).
     #[test]
     fn median(steps in prop::collection::vec(step(cents()), 1..250)) {
         let mut world = World::new(Mode::Median, &[A, B, C, MOCK]);
         steps.iter().filter(|step| !matches!(step, Step::Members(_))).for_each(|step| world.step(step));
         world.end();
-        prop_assert!(world.policy.lines[&symbol()].refused.is_some(), "nobody is fresh and yet they agree");
+        prop_assert!(world.policy.symbols[&symbol()].refused.is_some(), "nobody is fresh and yet they agree");
         prop_assert!(world.out.iter().all(|(_, quote)| !quote.mock));
     }
 
-    /// One liar among three: no price is further from the honest ones than the deviation that is allowed.
+    /// One liar among three: no price is farther from the honest ones than the allowed deviation.
     #[test]
     fn a_lone_liar(
         steps in prop::collection::vec((1u32..4, 1_000_000u32..1_002_000, 1u32..100_000_000, 0u64..3_000), 1..250),
@@ -270,7 +282,7 @@ proptest! {
         }
     }
 
-    /// The policy may be turned around at any time.
+    /// The policy may be switched at any time.
     #[test]
     fn turns(steps in prop::collection::vec(step(cents()), 1..100), at in prop::collection::vec(0usize..100, 1..5)) {
         let mut world = World::new(Mode::Failover, &[A, B, C, MOCK]);
@@ -303,6 +315,6 @@ fn where_both_flap_each_break_costs_one_switch_at_most() {
         }
         world.step(&Step::Wait(100));
     }
-    // 600 breaks of each: who is served is left two seconds after its break, and only then.
+    // 600 breaks of each: the served source is left two seconds after its break, and only then.
     assert!((1_000..=1_202).contains(&world.switches), "{}", world.switches);
 }

@@ -1,28 +1,29 @@
 //! Median: one price of several sources.
 //!
-//! Counted are real sources (made-up ones only where there are no others) whose pair is the symbol itself and whose
-//! own newest price is fresh. A jump is not held: it is for the group to confirm it, and who leaves the group has no
-//! influence. Only where one source is enough there is no group: its jump waits for its next tick.
+//! Real sources count (made-up ones only if there are no others) if their pair is the symbol itself and their own
+//! newest price is fresh. A jump is not held: the group confirms it, and a source that leaves the group has no
+//! influence. If one source is enough there is no group: its jump waits for its next tick.
 
-use super::line::{Line, Standing};
-use super::{Action, Member, Settings};
+use super::action::Action;
+use super::group::{PriceGroup, Refusal};
+use super::settings::{Member, Settings};
+use super::symbol::{Standing, SymbolState};
 use crate::feeder::Now;
-use crate::feeder::median::{Group, Refusal};
-use crate::model::{Contribution, Mono, Price, Quote, Said, SourceVerdict, Symbol};
+use crate::model::{Contribution, Mono, Price, Quote, SourcePrice, SourceVerdict, Symbol};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The source of a median, as quotes name it.
+/// The source of a median in quotes.
 const MEDIAN: &str = "median";
 
 type Standings = BTreeMap<u32, Standing>;
 
-impl Line {
-    /// Makes the price of what the sources say now, where that is another one than before.
+impl SymbolState {
+    /// Makes a price of the current prices, if it differs from the last one.
     pub(super) fn agree(&mut self, symbol: &Symbol, settings: &Settings, now: Now) -> Vec<Action> {
         let made_up = settings.members.iter().all(|member| member.made_up);
         let last = self.out().filter(|out| out.mock == made_up).map(|out| out.price);
-        let (sources, quote) = Table::new(&self.standings, symbol, settings, now).decide(last);
+        let (sources, quote) = Candidates::new(&self.standings, symbol, settings, now).decide(last);
         if *self.sources != sources[..] {
             self.sources = sources.into();
         }
@@ -36,7 +37,7 @@ impl Line {
         self.serve(symbol, &Arc::from(MEDIAN)).into_iter().chain([Action::Accept(quote)]).collect()
     }
 
-    /// The moments at which time alone may change the price: when a source does not count any longer.
+    /// The moments at which the price may change without an event: a source stops to count.
     pub(super) fn median_moments(&self, settings: &Settings, now: Now) -> Vec<Mono> {
         let standings = counted(settings).filter_map(|member| self.standings.get(&member.id));
         standings.filter_map(|standing| standing.fresh_until(&settings.rules, now)).collect()
@@ -49,27 +50,27 @@ fn counted(settings: &Settings) -> impl Iterator<Item = &Member> {
     settings.members.iter().filter(move |member| made_up || !member.made_up)
 }
 
-/// All that may count, and of them those whose price does.
-struct Table<'a> {
+/// All members that may count, and those whose prices do.
+struct Candidates<'a> {
     symbol: &'a Symbol,
     settings: &'a Settings,
     now: Now,
     sources: Vec<Contribution>,
-    /// Places among `sources`, with the price there.
+    /// Positions in `sources`, with the price there.
     candidates: Vec<(usize, &'a Standing, &'a Quote)>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> Candidates<'a> {
     fn new(standings: &'a Standings, symbol: &'a Symbol, settings: &'a Settings, now: Now) -> Self {
         let (sources, candidates) = (Vec::new(), Vec::new());
-        let mut table = Self { symbol, settings, now, sources, candidates };
+        let mut candidates = Self { symbol, settings, now, sources, candidates };
         for member in counted(settings) {
-            table.seat(member, standings.get(&member.id));
+            candidates.add(member, standings.get(&member.id));
         }
-        table
+        candidates
     }
 
-    fn seat(&mut self, member: &Member, standing: Option<&'a Standing>) {
+    fn add(&mut self, member: &Member, standing: Option<&'a Standing>) {
         let newest = standing.and_then(|own| Some((own, &own.newest.as_ref()?.1)));
         let verdict = match newest {
             None => SourceVerdict::None,
@@ -81,7 +82,7 @@ impl<'a> Table<'a> {
                 SourceVerdict::Deviates
             }
         };
-        let said = newest.map(|(_, quote)| Said {
+        let said = newest.map(|(_, quote)| SourcePrice {
             pair: quote.pair.clone(),
             price: quote.price,
             received: quote.received,
@@ -91,15 +92,15 @@ impl<'a> Table<'a> {
         self.sources.push(Contribution { source: member.name.clone(), verdict, said });
     }
 
-    /// What became of each source's price, and the price that they make.
+    /// The verdict on each source's price, and the resulting price.
     fn decide(mut self, last: Option<Price>) -> (Vec<Contribution>, Result<Quote, Refusal>) {
         let prices: Vec<_> = self.candidates.iter().map(|(_, _, quote)| quote.price).collect();
-        let group = Group::largest(&prices, self.settings.max_deviation, last);
+        let group = PriceGroup::largest(&prices, self.settings.max_deviation, last);
         let members = group.as_ref().map_or(&[][..], |group| &group.members);
         for at in members {
             self.sources[self.candidates[*at].0].verdict = SourceVerdict::Agrees;
         }
-        let verdict = Group::majority(members.len(), prices.len(), self.settings.min_sources);
+        let verdict = PriceGroup::majority(members.len(), prices.len(), self.settings.min_sources);
         let jump = matches!(members, [alone] if self.candidates[*alone].1.doubtful);
         let verdict = verdict.and(if jump { Err(Refusal::Jump) } else { Ok(()) });
         let none = Refusal::TooFew { agree: 0, of: 0, needed: self.settings.min_sources };
@@ -108,7 +109,7 @@ impl<'a> Table<'a> {
     }
 
     /// The price in the middle, as old as the oldest that made it.
-    fn quote(&self, group: &Group) -> Option<Quote> {
+    fn quote(&self, group: &PriceGroup) -> Option<Quote> {
         let middle = || group.middle.iter().map(|at| self.candidates[*at].2);
         let oldest = middle().max_by_key(|quote| quote.age(self.now.boot))?;
         let single = middle().next().filter(|_| group.middle.len() == 1);

@@ -1,139 +1,94 @@
-//! What is published: the price of one source, or of several. Pure: events and a moment in, actions out.
+//! Decides what is published: the price of one source, or of several. Pure: events and a moment in, actions out.
 //!
 //! *Failover* serves the best source that gives prices, in the order of `price.providers`:
 //!
-//! - *Down*: when the served source's own newest price is fresh no longer, or it has given no price for its
-//!   `no_tick`, or its session ended and did not come back within [`PATIENCE`], the next source with a fresh price
-//!   is served at once. With no such source the served one stays, and its price grows old.
-//! - *Up*: a better source is served again after it has been good for [`COME_BACK`], so that one that flaps does
-//!   not make the price flap. In the first seconds ([`SETTLE`]) it is served at once: the order is the
-//!   operator's, and who is quickest at a start is chance.
-//! - *Made up*: where real sources are named beside it, a mock is served only after `start_wait` without any
-//!   real price, and never again after the first one: then an outage is a price that grows old.
+//! - *Down*: if the served source's own newest price is no longer fresh, or it gave no price for its `no_tick`, or its
+//!   session ended and did not come back within [`PATIENCE`], the next source with a fresh price is served at once.
+//!   Without such a source the served one stays, and its price ages.
+//! - *Up*: a better source is served again after it has been good for [`failover::COME_BACK`], so that an unstable
+//!   source does not make the price unstable. In the first seconds ([`SETTLE`]) it is served at once: the order is the
+//!   operator's, and which source answers first at a start is chance.
+//! - *Made up*: beside real sources, a mock is served only after `start_wait` without any real price, and never again
+//!   after the first real one: from then on an outage is a price that ages.
 //! - *Jumps*: a price that moves by more than a twentieth is held until the source's next tick or another source
-//!   confirms it. A source's first price is compared with the one that is out.
+//!   confirms it. A source's first price is compared with the current one.
 //!
-//! *Median* is in `median.rs`. Common to both is *conflation*: at most one quote of a symbol in `publish_interval`;
-//! the newest wins, the last one gets out.
+//! *Median* is in `median.rs`. Both use *conflation*: at most one quote of a symbol in `publish_interval`; the newest
+//! wins, the last one is always published.
 
+mod action;
 mod failover;
-mod line;
+mod group;
 mod median;
+mod sanity;
+mod settings;
+mod symbol;
+
+pub(super) use action::Action;
+pub(super) use settings::{Member, Settings};
 
 use super::Now;
 use crate::config::Policy as Mode;
-use crate::model::{Health, Mono, Price, Quote, Rules, SourceVerdict, Symbol};
+use crate::model::{Health, Mono, Quote, SourceVerdict, Symbol};
 use crate::providers::Tick;
-use line::{Line, quote};
-use rust_decimal::Decimal;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
+use symbol::{SymbolState, quote};
 
-/// So long a better source must be good before it is served again.
-const COME_BACK: Duration = Duration::from_secs(30);
-/// So long after a start or a change of the configuration a better source is served at once.
+/// How long after a start or a reload a better source is served at once.
 const SETTLE: Duration = Duration::from_secs(5);
-/// So long a served source may take to come back after its session ended.
+/// How long the served source may take to come back after its session ended.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// A source, as the policy sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    /// Never used again for another source.
-    pub id: u32,
-    /// Its name in the configuration.
-    pub name: Arc<str>,
-    /// Whether its prices are made up.
-    pub made_up: bool,
-    /// Without a price for so long it is down.
-    pub no_tick: Duration,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// The price has become this one; every one is told, before [`Action::Publish`] makes them fewer.
-    Accept(Quote),
-    /// This is the price now, for everybody.
-    Publish(Quote),
-    /// From now on that source is served.
-    Serve { symbol: Symbol, from: Option<Arc<str>>, to: Arc<str> },
-    /// Median: whether there is a price of what the sources say now, or why not.
-    Refused { symbol: Symbol, why: Option<String> },
-    /// A jump waits for a confirmation.
-    Held { symbol: Symbol, source: Arc<str>, price: Price, believed: Option<Price> },
-}
-
-/// The configuration's part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Settings {
-    /// The preferred one first.
-    pub members: Vec<Member>,
-    /// What is priced.
-    pub symbols: Vec<Symbol>,
-    /// `price.start_wait`.
-    pub start_wait: Duration,
-    /// `price.publish_interval`.
-    pub publish_interval: Duration,
-    /// `price.policy`.
-    pub mode: Mode,
-    /// `price.min_sources`.
-    pub min_sources: usize,
-    /// `price.max_deviation`.
-    pub max_deviation: Decimal,
-    /// How old a price may get.
-    pub rules: Rules,
-}
 
 /// A source's part in a symbol's price.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Part<'a> {
-    /// Whether the price is from it, alone or with others.
+    /// Whether the price is made of it, alone or with others.
     pub serving: bool,
-    /// Median: what became of its price.
+    /// Median: the verdict on its price.
     pub verdict: Option<SourceVerdict>,
     /// Its own newest price that was believed.
     pub newest: Option<&'a Quote>,
 }
 
-/// The state.
+/// The policy for all symbols.
 #[derive(Debug)]
 pub(super) struct Policy {
     settings: Settings,
-    lines: BTreeMap<Symbol, Line>,
-    /// When a mock beside real sources may begin, while there was no real price.
+    symbols: BTreeMap<Symbol, SymbolState>,
+    /// When a mock beside real sources may be served if there was no real price.
     mock_from: Mono,
     settled: Mono,
-    /// Whether there was a real price before this process began.
+    /// Whether there was a real price before this process started.
     real_before: bool,
 }
 
 impl Policy {
-    /// Begins; `real_before` when a real price has been served by an earlier feeder of this daemon.
+    /// A policy without prices; `real_before` if an earlier feeder of this daemon has served a real price.
     pub(super) fn new(settings: Settings, real_before: bool, now: Mono) -> Self {
-        let lines = settings.symbols.iter().map(|symbol| (symbol.clone(), Line::default())).collect();
+        let symbols =
+            settings.symbols.iter().map(|symbol| (symbol.clone(), SymbolState::default())).collect();
         let mock_from = now.after(settings.start_wait);
-        Self { settings, lines, mock_from, settled: now.after(SETTLE), real_before }
+        Self { settings, symbols, mock_from, settled: now.after(SETTLE), real_before }
     }
 
-    /// Another configuration. Sources that stay keep what is known of them.
+    /// Applies another configuration. Sources that stay keep their state.
     pub(super) fn reconfigure(&mut self, settings: Settings, now: Now) -> Vec<Action> {
-        self.lines.retain(|symbol, _| settings.symbols.contains(symbol));
+        self.symbols.retain(|symbol, _| settings.symbols.contains(symbol));
         for symbol in &settings.symbols {
-            self.lines.entry(symbol.clone()).or_default();
+            self.symbols.entry(symbol.clone()).or_default();
         }
         let turned = self.settings.mode != settings.mode;
-        for line in self.lines.values_mut() {
-            line.reconfigure(&settings.members, turned);
+        for state in self.symbols.values_mut() {
+            state.reconfigure(&settings.members, turned);
         }
         self.settled = now.mono.after(SETTLE);
         self.settings = settings;
         self.turn(now)
     }
 
-    /// A tick of the source `from`, read at `now`. `interval` is its own pace where it is asked; `live` says
-    /// whether its stamps are of now.
+    /// Takes a tick of the source `from`, read at `now`. `interval` is the pace of a polled source; `live` says whether
+    /// its time stamps are current.
     pub(super) fn tick(
         &mut self,
         from: u32,
@@ -146,13 +101,13 @@ impl Policy {
         let Some(member) = settings.members.iter().find(|member| member.id == from).cloned() else {
             return Vec::new();
         };
-        let Some(line) = self.lines.get_mut(&tick.symbol) else { return Vec::new() };
-        let confirmed = line.confirmed(settings, &member, tick.price, now);
-        let out = line.out().filter(|out| {
+        let Some(state) = self.symbols.get_mut(&tick.symbol) else { return Vec::new() };
+        let confirmed = state.confirmed(settings, &member, tick.price, now);
+        let out = state.out().filter(|out| {
             !out.mock && !member.made_up && out.health(&settings.rules, now.boot) != Health::Gone
         });
         let out = out.map(|quote| quote.price);
-        let standing = line.standings.entry(from).or_default();
+        let standing = state.standings.entry(from).or_default();
         let stamp = tick.time.filter(|_| live);
         let lag = standing.lag.of(stamp, now.boot, now.mono);
         standing.jumps.begin(out);
@@ -170,15 +125,15 @@ impl Policy {
             return vec![Action::Held { symbol, source: member.name, price, believed }];
         }
         standing.take(quote, member.no_tick, &settings.rules, now);
-        line.release(settings, &member, price, now);
-        line.real |= !member.made_up;
+        state.release(settings, &member, price, now);
+        state.real |= !member.made_up;
         self.turn(now)
     }
 
-    /// The session of the source ended with a fault; `back` when it is expected back at once.
+    /// The source's session ended with a fault; `back` if it is expected back at once.
     pub(super) fn ended(&mut self, from: u32, back: bool, now: Now) -> Vec<Action> {
-        for line in self.lines.values_mut() {
-            if let Some(standing) = line.standings.get_mut(&from) {
+        for state in self.symbols.values_mut() {
+            if let Some(standing) = state.standings.get_mut(&from) {
                 standing.down_from.get_or_insert(now.mono.after(PATIENCE));
                 if !back {
                     standing.good_since = None;
@@ -188,47 +143,48 @@ impl Policy {
         self.turn(now)
     }
 
-    /// The source has been told not to come back soon: it is down now.
+    /// The source was told not to come back soon: it is down now.
     pub(super) fn out(&mut self, from: u32, now: Now) -> Vec<Action> {
-        for line in self.lines.values_mut() {
-            if let Some(standing) = line.standings.get_mut(&from) {
+        for state in self.symbols.values_mut() {
+            if let Some(standing) = state.standings.get_mut(&from) {
                 (standing.down_from, standing.good_since) = (Some(now.mono), None);
             }
         }
         self.turn(now)
     }
 
-    /// Time has passed.
+    /// Does what is due by time alone.
     pub(super) fn wake(&mut self, now: Now) -> Vec<Action> {
         self.turn(now)
     }
 
-    /// When [`Policy::wake`] is to be called at the latest, `None` while only a tick can change something.
+    /// When to call [`Policy::wake`] at the latest; `None` if only a tick can change something.
     pub(super) fn next(&self, now: Now) -> Option<Mono> {
-        let line = |line: &Line| {
-            let publish = line.pending.is_some().then(|| line.due(self.settings.publish_interval)).flatten();
+        let next = |state: &SymbolState| {
+            let publish =
+                state.pending.is_some().then(|| state.due(self.settings.publish_interval)).flatten();
             let mut moments = match self.settings.mode {
-                Mode::Failover => line.failover_moments(&self.settings, self.mock_from, now),
-                Mode::Median => line.median_moments(&self.settings, now),
+                Mode::Failover => state.failover_moments(&self.settings, self.mock_from, now),
+                Mode::Median => state.median_moments(&self.settings, now),
             };
             moments.retain(|at| *at > now.mono);
             moments.into_iter().chain(publish).min()
         };
-        self.lines.values().filter_map(line).min()
+        self.symbols.values().filter_map(next).min()
     }
 
-    /// What a source is to a symbol.
+    /// A source's part in a symbol's price.
     pub(super) fn part(&self, symbol: &Symbol, id: u32) -> Part<'_> {
-        let Some(line) = self.lines.get(symbol) else { return Part::default() };
-        let newest = line.standings.get(&id).and_then(|own| own.newest.as_ref()).map(|(_, quote)| quote);
+        let Some(state) = self.symbols.get(symbol) else { return Part::default() };
+        let newest = state.standings.get(&id).and_then(|own| own.newest.as_ref()).map(|(_, quote)| quote);
         match self.settings.mode {
-            Mode::Failover => Part { serving: line.serving == Some(id), verdict: None, newest },
+            Mode::Failover => Part { serving: state.serving == Some(id), verdict: None, newest },
             Mode::Median => {
                 let name =
                     self.settings.members.iter().find(|member| member.id == id).map(|member| &member.name);
-                let own = line.sources.iter().find(|part| Some(&part.source) == name);
+                let own = state.sources.iter().find(|part| Some(&part.source) == name);
                 let verdict = own.map(|part| part.verdict);
-                let serving = line.refused.is_none() && verdict == Some(SourceVerdict::Agrees);
+                let serving = state.refused.is_none() && verdict == Some(SourceVerdict::Agrees);
                 Part { serving, verdict, newest }
             }
         }
@@ -238,25 +194,25 @@ impl Policy {
         let mut actions = Vec::new();
         let (settings, settling) = (&self.settings, now.mono < self.settled);
         let mixed = settings.members.iter().any(|member| !member.made_up);
-        for (symbol, line) in &mut self.lines {
-            let before = line.refused;
+        for (symbol, state) in &mut self.symbols {
+            let before = state.refused;
             let median = settings.mode == Mode::Median;
-            let mock = !mixed || (!median && !self.real_before && !line.real && now.mono >= self.mock_from);
+            let mock = !mixed || (!median && !self.real_before && !state.real && now.mono >= self.mock_from);
             if !mock {
-                line.pending.take_if(|quote| quote.mock);
+                state.pending.take_if(|quote| quote.mock);
             }
             actions.extend(if median {
-                line.agree(symbol, settings, now)
+                state.agree(symbol, settings, now)
             } else {
                 let allowed: Vec<_> =
                     settings.members.iter().filter(|member| mock || !member.made_up).collect();
-                line.fail_over(symbol, &allowed, (settings, settling), now)
+                state.fail_over(symbol, &allowed, (settings, settling), now)
             });
-            if line.refused != before {
-                let why = line.refused.map(|why| why.to_string());
+            if state.refused != before {
+                let why = state.refused.map(|why| why.to_string());
                 actions.push(Action::Refused { symbol: symbol.clone(), why });
             }
-            actions.extend(line.publish(settings.publish_interval, now.mono).map(Action::Publish));
+            actions.extend(state.publish(settings.publish_interval, now.mono).map(Action::Publish));
         }
         actions
     }

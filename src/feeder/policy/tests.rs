@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::model::{Boot, Wall};
+use crate::model::{Price, Rules};
+use rust_decimal::Decimal;
 
 const A: u32 = 1;
 const B: u32 = 2;
@@ -40,7 +42,7 @@ fn now(ms: u64) -> Now {
     Now { mono: Mono(nanos), boot: Boot(nanos), wall: Wall(1_763_640_000_000 + ms.cast_signed()) }
 }
 
-/// A policy with what it has published.
+/// A policy and what it has published.
 struct Run {
     policy: Policy,
     at: u64,
@@ -65,7 +67,7 @@ impl Run {
         }
     }
 
-    /// Lets time pass, waking the policy when it wants to be woken.
+    /// Lets time pass, waking the policy when it asks for it.
     fn until(&mut self, ms: u64) -> &mut Self {
         while let Some(wake) = self.policy.next(now(self.at)).filter(|wake| *wake <= now(ms).mono) {
             self.at = wake.0.div_ceil(1_000_000).max(self.at + 1).min(ms.max(self.at + 1));
@@ -265,7 +267,7 @@ fn the_first_price_of_a_source_may_not_jump_either() {
 
 #[test]
 fn two_sources_that_jump_to_the_same_place_confirm_each_other() {
-    // Asked once a minute, say: nobody waits for a second tick of either.
+    // Polled once a minute: a second tick of either would come too late.
     let mut run = Run::new(&[A, B]);
     run.tick(A, "100").tick(B, "100.1").until(1_000).tick(A, "90").until(1_500);
     assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "100"));
@@ -274,7 +276,7 @@ fn two_sources_that_jump_to_the_same_place_confirm_each_other() {
     run.until(2_500).tick(A, "89.9").until(3_000);
     assert_eq!((run.held, run.out.last().unwrap().2.as_str()), (1, "89.9"));
 
-    // Not where one of them has gone in the meantime, nor by what is long past.
+    // Not if one of them has gone in the meantime, and not by an old price.
     let mut run = Run::new(&[A, B]);
     run.tick(A, "100")
         .tick(B, "100.1")
@@ -341,8 +343,8 @@ fn the_lag_of_a_live_source_counts() {
 }
 
 proptest::proptest! {
-    /// Whatever happens: no two prices within the interval, none older than one before, the mock never after a
-    /// real one, and the newest price of the served source is out or is about to go out.
+    /// In any history: no two prices within the interval, none older than the one before, the mock never after a real
+    /// one, and the served source's newest price is published or waits to be.
     #[test]
     fn histories(steps in proptest::collection::vec((0u8..6, 1u64..4_000), 1..200)) {
         let mut run = Run::new(&[A, B, MOCK]);
@@ -367,7 +369,7 @@ proptest::proptest! {
         }
         let out = run.out.iter().position(|(_, source, _)| source != "mock");
         proptest::prop_assert!(out.is_none_or(|first| run.out[first..].iter().all(|(_, s, _)| s != "mock")));
-        let line = &run.policy.lines[&symbol()];
-        proptest::prop_assert!(line.pending.is_none());
+        let state = &run.policy.symbols[&symbol()];
+        proptest::prop_assert!(state.pending.is_none());
     }
 }

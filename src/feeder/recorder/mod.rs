@@ -1,34 +1,34 @@
-//! The recorder: what comes from the sources goes to a file, and nobody waits for it.
+//! Records what the sources send in a file, without making anything wait.
 //!
 //! ```text
-//! sessions ──lines──▶ a buffer of bounded size ──▶ one thread ──▶ reel (the file, its turn, its lock)
+//! sessions ──lines──▶ a buffer of bounded size ──▶ one thread ──▶ recording_file (append, rotate, lock)
 //! ```
 //!
-//! A full buffer loses lines, and the file says how many. A file that cannot be written is told of once; then it is
-//! tried again later and later, and the feeder knows nothing of it. The form is that of `providers::recording`.
+//! A full buffer drops lines, and the file says how many. A file that cannot be written is logged once and tried again
+//! with growing pauses; the feeder is not affected. `providers::recording` defines the format.
 
-mod reel;
+mod recording_file;
 
 use crate::model::Backoff;
 use crate::providers::Fault;
-use crate::providers::recording::{self, Event, HEAD};
-use reel::{Reel, Target};
+use crate::providers::recording::{self, HEAD, RecordedEvent};
+use recording_file::{RecordingFile, Target};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Bytes of lines that may wait for the thread: some seconds of the wildest market.
+/// Bytes of lines that may wait for the thread: some seconds of the busiest market.
 const WAITING: usize = 4 << 20;
 /// Pauses after the file could not be written.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// How long the end of the process waits for the last lines.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// Failures and losses are told of at most so often.
+/// How long the end of the process waits for the last lines; tests read the file after that, on a busy machine, too.
+const CLOSING: Duration = Duration::from_secs(if cfg!(test) { 20 } else { 1 });
+/// Least time between two log lines about failures or losses.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// The one of the feeder. Dropped, it writes what waits, for a moment.
+/// The feeder's recorder. Dropping it writes what waits, for a moment.
 #[derive(Default)]
 pub(super) struct Recorder {
     shared: Arc<Shared>,
@@ -47,11 +47,11 @@ struct Shared {
 #[derive(Default)]
 struct State {
     lines: Vec<u8>,
-    /// Lines that found no room after those.
+    /// Lines dropped after those, for lack of room.
     lost: u64,
     /// Longest line that the file takes.
     longest: usize,
-    /// Where to go on, where that has changed.
+    /// The next file, if it has changed.
     next: Option<Option<Target>>,
     closing: bool,
     ended: bool,
@@ -64,7 +64,7 @@ impl Shared {
 }
 
 impl Recorder {
-    /// From now on records there, at most `max` bytes; `None`: nowhere. Sessions go on as they are.
+    /// Records to this file from now on, at most `max` bytes; `None`: nowhere. Sessions go on.
     pub(super) fn adopt(&mut self, path: Option<&Path>, max: u64) {
         let target = path.map(|path| Target { path: path.to_owned(), half: max / 2 });
         if target == self.target {
@@ -90,9 +90,9 @@ impl Recorder {
         }
     }
 
-    /// What a source is recorded with.
-    pub(super) fn tape(&self, source: &str) -> Tape {
-        Tape { shared: self.shared.clone(), source: source.into() }
+    /// The recorder of one source.
+    pub(super) fn for_source(&self, source: &str) -> SourceRecorder {
+        SourceRecorder { shared: self.shared.clone(), source: source.into() }
     }
 }
 
@@ -104,48 +104,48 @@ impl Drop for Recorder {
         let mut state = self.shared.state();
         state.closing = true;
         self.shared.changed.notify_one();
-        let waited = self.shared.ended.wait_timeout_while(state, FAREWELL, |state| !state.ended);
+        let waited = self.shared.ended.wait_timeout_while(state, CLOSING, |state| !state.ended);
         drop(waited);
     }
 }
 
 /// Records one source.
 #[derive(Clone)]
-pub(super) struct Tape {
+pub(super) struct SourceRecorder {
     shared: Arc<Shared>,
     source: Arc<str>,
 }
 
-impl Tape {
-    /// A session of that leg begins.
-    pub(super) fn session(&self, leg: &'static str) -> Take {
-        let take = Take { tape: self.clone(), leg, ended: false };
-        take.line(&Event::Begin);
+impl SourceRecorder {
+    /// Records the beginning of a session of that leg.
+    pub(super) fn session(&self, leg: &'static str) -> SessionRecorder {
+        let take = SessionRecorder { origin: self.clone(), leg, ended: false };
+        take.line(&RecordedEvent::Begin);
         take
     }
 }
 
-/// Records one session. Dropped, it says that the session was cut off from our side.
-pub(super) struct Take {
-    tape: Tape,
+/// Records one session. Dropping it records that the session was cut off by this side.
+pub(super) struct SessionRecorder {
+    origin: SourceRecorder,
     leg: &'static str,
     ended: bool,
 }
 
-impl Take {
-    /// What came, with the status of an answer over HTTP.
+impl SessionRecorder {
+    /// Records a payload; with a status it is an answer over HTTP.
     pub(super) fn raw(&self, status: Option<u16>, bytes: &[u8]) {
-        self.line(&Event::Raw(status, bytes));
+        self.line(&RecordedEvent::Raw(status, bytes));
     }
 
-    /// How the session ended.
+    /// Records how the session ended.
     pub(super) fn end(&mut self, fault: &Fault) {
         self.ended = true;
-        self.line(&Event::End(&fault.to_string()));
+        self.line(&RecordedEvent::End(&fault.to_string()));
     }
 
-    fn line(&self, event: &Event<'_>) {
-        let shared = &self.tape.shared;
+    fn line(&self, event: &RecordedEvent<'_>) {
+        let shared = &self.origin.shared;
         if !shared.on.load(Ordering::Relaxed) {
             return;
         }
@@ -153,9 +153,9 @@ impl Take {
         let at = i64::try_from(at.as_nanos()).unwrap_or(i64::MAX);
         let mut state = shared.state();
         let before = state.lines.len();
-        // After a loss nothing gets in before the file says so: lines stay where they belong.
+        // After a loss nothing is recorded before the loss itself, so that lines stay in order.
         if state.lost == 0 {
-            recording::write(&mut state.lines, at, &self.tape.source, self.leg, event);
+            recording::write(&mut state.lines, at, &self.origin.source, self.leg, event);
         }
         let longest = state.longest;
         if state.lost > 0 || state.lines.len() > WAITING || state.lines.len() - before > longest {
@@ -167,18 +167,18 @@ impl Take {
     }
 }
 
-impl Drop for Take {
+impl Drop for SessionRecorder {
     fn drop(&mut self) {
         if !self.ended {
-            self.line(&Event::End(recording::CUT_OFF));
+            self.line(&RecordedEvent::End(recording::CUT_OFF));
         }
     }
 }
 
-/// What the thread has to do, in this order.
+/// The thread's work, in this order.
 struct Job {
     lines: Vec<u8>,
-    /// So many were lost after them.
+    /// Lines lost after those.
     lost: u64,
     /// Another file, or none.
     turn: Option<Option<Target>>,
@@ -186,7 +186,7 @@ struct Job {
 }
 
 impl Shared {
-    /// Waits for something to do.
+    /// Waits for work.
     fn job(&self) -> Job {
         let idle = |state: &mut State| {
             state.lines.is_empty() && state.lost == 0 && state.next.is_none() && !state.closing
@@ -201,7 +201,7 @@ impl Shared {
         }
     }
 
-    /// Waits until the time is over, or what is to be done has changed. True when it has.
+    /// Waits until the time is over, or until the work has changed: then true.
     fn pause(&self, time: Duration) -> bool {
         let same = |state: &mut State| state.next.is_none() && !state.closing;
         let (state, _) =
@@ -210,52 +210,57 @@ impl Shared {
     }
 }
 
-/// The thread: it alone touches the file.
+/// The thread's loop: only this thread touches the file.
 fn work(shared: &Shared) {
-    let mut desk =
-        Desk { shared, target: None, reel: None, failures: Told::default(), losses: Told::default() };
+    let mut writer = Writer {
+        shared,
+        target: None,
+        output: None,
+        failures: LossLimiter::default(),
+        losses: LossLimiter::default(),
+    };
     let (mut carried, mut end) = (Vec::new(), false);
     while !end {
         let mut job = shared.job();
         if carried.len() > WAITING {
-            // One bad path after another: what came since the first is lost.
+            // Several bad paths in a row: the lines since the first one are lost.
             job.lost += job.lines.iter().filter(|byte| **byte == b'\n').count() as u64;
             job.lines.clear();
         }
         if job.lost > 0 {
             job.lines.extend_from_slice(format!("# lost {}\n", job.lost).as_bytes());
-            if let Some(lost) = desk.losses.tell(job.lost) {
+            if let Some(lost) = writer.losses.tell(job.lost) {
                 tracing::warn!(event = "recording", lost, "lines were not recorded");
             }
         }
         carried.append(&mut job.lines);
         end = job.end;
-        // Lines are of the file before, where there was one and it takes them.
-        if desk.target.is_some() {
-            desk.write(&mut carried, job.turn.is_some() || end);
+        // Lines go to the previous file, if there is one and it takes them.
+        if writer.target.is_some() {
+            writer.write(&mut carried, job.turn.is_some() || end);
         }
         if let Some(target) = job.turn {
-            // A file that cannot be had is told of now, and not with the first line.
-            (desk.target, desk.reel, desk.failures) = (target, None, Told::default());
-            desk.write(&mut carried, end);
+            // Opens the file now, so that a failure is logged before the first line.
+            (writer.target, writer.output, writer.failures) = (target, None, LossLimiter::default());
+            writer.write(&mut carried, end);
         }
-        // A buffer that grew in a burst is not kept for ever.
+        // Frees a buffer that grew in a burst.
         carried.shrink_to(WAITING / 16);
     }
-    // The lock goes first: who waits for the end may be about to take it.
-    drop(desk);
+    // Unlocks the file first: the next owner may wait for this thread's end.
+    drop(writer);
     shared.state().ended = true;
     shared.ended.notify_all();
 }
 
-/// Says a thing now and not again for a while, with how often it was.
+/// Limits a log line, and counts what was not logged.
 #[derive(Default)]
-struct Told {
+struct LossLimiter {
     at: Option<Instant>,
     count: u64,
 }
 
-impl Told {
+impl LossLimiter {
     fn tell(&mut self, count: u64) -> Option<u64> {
         self.count += count;
         if self.at.is_some_and(|at| at.elapsed() < TOLD) {
@@ -266,25 +271,25 @@ impl Told {
     }
 }
 
-struct Desk<'a> {
+struct Writer<'a> {
     shared: &'a Shared,
     target: Option<Target>,
-    reel: Option<Reel>,
-    failures: Told,
-    losses: Told,
+    output: Option<RecordingFile>,
+    failures: LossLimiter,
+    losses: LossLimiter,
 }
 
-impl Desk<'_> {
-    /// Writes all of it, however often it takes. Gives up when there is something else to do, at once in a `hurry`;
-    /// what is left then is for the next file.
+impl Writer<'_> {
+    /// Writes all lines, with as many tries as needed. Gives up if there is other work, at once in a `hurry`; the rest
+    /// is left for the next file.
     fn write(&mut self, lines: &mut Vec<u8>, hurry: bool) {
         let Some(target) = self.target.clone() else { return lines.clear() };
         let file = target.path.display();
         let (mut left, mut failed, mut told) = (&lines[..], false, false);
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         while let Err(error) = self.attempt(&target, &mut left) {
-            // Whatever was wrong with it, the next try opens it anew.
-            self.reel = None;
+            // The next try opens the file again, whatever the error.
+            self.output = None;
             if !std::mem::replace(&mut failed, true) && self.failures.tell(1).is_some() {
                 told = true;
                 tracing::error!(event = "recording", %file, %error, "recording pauses and is tried again");
@@ -293,7 +298,7 @@ impl Desk<'_> {
                 break;
             }
         }
-        if told && left.is_empty() && self.reel.is_some() {
+        if told && left.is_empty() && self.output.is_some() {
             tracing::info!(event = "recording", %file, "recording goes on");
         }
         let gone = lines.len() - left.len();
@@ -301,12 +306,12 @@ impl Desk<'_> {
     }
 
     fn attempt(&mut self, target: &Target, left: &mut &[u8]) -> std::io::Result<()> {
-        let kept = self.reel.take().and_then(|mut reel| reel.is_in_place().then_some(reel));
-        let reel = match kept {
-            Some(reel) => reel,
-            None => Reel::open(target)?,
+        let kept = self.output.take().and_then(|mut output| output.is_in_place().then_some(output));
+        let output = match kept {
+            Some(output) => output,
+            None => RecordingFile::open(target)?,
         };
-        self.reel.insert(reel).write(left)
+        self.output.insert(output).write(left)
     }
 }
 

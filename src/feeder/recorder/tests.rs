@@ -1,6 +1,6 @@
-//! Recording to real files; what the thread does is waited for by its effect.
+//! Recording to real files; the tests wait for the thread's effects.
 
-use super::reel::second;
+use super::recording_file::second;
 use super::*;
 use rustix::fs::{FileType, Mode, mknodat};
 use std::fs;
@@ -23,7 +23,7 @@ fn recorder(path: &Path, max: u64) -> Recorder {
     recorder
 }
 
-/// What is in the file, once it is as wanted.
+/// The file's content, once it is as wanted.
 fn until(path: &Path, wanted: impl Fn(&str) -> bool) -> String {
     let begin = Instant::now();
     loop {
@@ -36,7 +36,24 @@ fn until(path: &Path, wanted: impl Fn(&str) -> bool) -> String {
     }
 }
 
-/// Lines without their stamps.
+/// Lines of `x` that are there, and lines that the file says are lost, in however many parts it says so.
+fn counted(text: &str) -> (usize, usize) {
+    // The last line may not be whole yet.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let lost = whole.lines().filter_map(|line| line.strip_prefix("# lost "));
+    let lost = lost.map(|count| count.parse::<usize>().unwrap()).sum();
+    (whole.lines().filter(|line| line.ends_with('x')).count(), lost)
+}
+
+/// What is in the file, once each of so many lines is there or counted as lost.
+fn until_all(path: &Path, lines: usize) -> String {
+    until(path, |text| {
+        let (there, lost) = counted(text);
+        there + lost >= lines
+    })
+}
+
+/// Lines without their time stamps.
 fn said(text: &str) -> Vec<&str> {
     text.lines().map(|line| if line.starts_with('#') { line } else { line.split_at(20).1 }).collect()
 }
@@ -46,7 +63,7 @@ fn a_session_is_recorded_from_its_begin_to_its_end() {
     let folder = folder();
     let path = folder.path().join("raw");
     let recorder = recorder(&path, MAX);
-    let (one, two) = (recorder.tape("binance"), recorder.tape("kraken"));
+    let (one, two) = (recorder.for_source("binance"), recorder.for_source("kraken"));
     let mut stream = one.session("stream");
     stream.raw(None, b"{\"a\":\n1}");
     let rest = two.session("rest");
@@ -76,7 +93,7 @@ fn a_later_process_goes_on_in_the_same_file() {
     let folder = folder();
     let path = folder.path().join("raw");
     for _ in 0..2 {
-        recorder(&path, MAX).tape("a").session("stream");
+        recorder(&path, MAX).for_source("a").session("stream");
     }
     let text = fs::read_to_string(&path).unwrap();
     let session = ["a/stream !begin", "a/stream !end cut off"];
@@ -88,7 +105,7 @@ fn another_file_is_taken_while_sessions_go_on() {
     let folder = folder();
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     let mut recorder = recorder(&first, MAX);
-    let take = recorder.tape("a").session("stream");
+    let take = recorder.for_source("a").session("stream");
     take.raw(None, b"1");
     until(&first, |text| text.contains(" 1\n"));
     recorder.adopt(Some(&second), MAX);
@@ -96,7 +113,7 @@ fn another_file_is_taken_while_sessions_go_on() {
     take.raw(None, b"2");
     until(&second, |text| text.contains(" 2\n"));
     recorder.adopt(None, MAX);
-    // Off at once, whether the thread knows it already or not.
+    // Off at once, whether the thread knows it yet or not.
     take.raw(None, b"3");
     recorder.adopt(Some(&second), MAX / 2);
     take.raw(None, b"4");
@@ -109,12 +126,12 @@ fn another_file_is_taken_while_sessions_go_on() {
 fn two_files_take_turns_and_no_line_is_in_two_pieces() {
     let folder = folder();
     let target = target(&folder, 1000);
-    let mut reel = Reel::open(&target).unwrap();
+    let mut output = RecordingFile::open(&target).unwrap();
     let lines: Vec<_> = (0..100).map(|n| format!("{n} {}\n", "x".repeat(n))).collect();
     for some in lines.chunks(7) {
         let some = some.concat();
         let mut left = some.as_bytes();
-        reel.write(&mut left).unwrap();
+        output.write(&mut left).unwrap();
         assert!(left.is_empty());
         for path in [target.path.clone(), second(&target.path)] {
             assert!(fs::metadata(path).map_or(0, |about| about.len()) <= 1000);
@@ -131,16 +148,27 @@ fn two_files_take_turns_and_no_line_is_in_two_pieces() {
 fn a_line_that_fits_into_no_file_is_lost_and_said_to_be() {
     let folder = folder();
     let target = target(&folder, 100);
-    let mut reel = Reel::open(&target).unwrap();
+    let mut output = RecordingFile::open(&target).unwrap();
     let text = format!("1\n{}\n2\n", "x".repeat(300));
-    reel.write(&mut text.as_bytes()).unwrap();
+    output.write(&mut text.as_bytes()).unwrap();
     assert!(fs::read_to_string(&target.path).unwrap().ends_with("# lost 1\n2\n"));
-    drop(reel);
+    drop(output);
     let recorder = recorder(&target.path, 200);
-    recorder.tape("a").session("stream").raw(None, &[b'y'; 300]);
+    recorder.for_source("a").session("stream").raw(None, &[b'y'; 300]);
     drop(recorder);
-    // The end of a recorder is not waited for for ever.
-    until(&target.path, |text| text.contains("# lost 1\n"));
+    assert!(fs::read_to_string(&target.path).unwrap().contains("# lost 1\n"));
+}
+
+#[test]
+fn a_closed_file_is_free_although_a_program_is_being_started() {
+    let folder = folder();
+    let target = target(&folder, MAX);
+    let file = RecordingFile::open(&target).unwrap();
+    // As a child has it between fork and exec.
+    let copy = file.copy();
+    drop(file);
+    assert!(RecordingFile::open(&target).is_ok());
+    drop(copy);
 }
 
 #[test]
@@ -151,7 +179,7 @@ fn only_a_file_of_ours_is_written_to() {
     std::os::unix::fs::symlink(path("nothing"), path("link")).unwrap();
     fs::create_dir(path("folder")).unwrap();
     mknodat(rustix::fs::CWD, path("pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-    let used = Reel::open(&Target { path: path("used"), half: 1000 }).unwrap();
+    let used = RecordingFile::open(&Target { path: path("used"), half: 1000 }).unwrap();
     for (name, why) in [
         ("diary", "is not a recording of ours"),
         ("link", "is a symbolic link"),
@@ -160,7 +188,7 @@ fn only_a_file_of_ours_is_written_to() {
         ("used", "another process records to it"),
         ("no/such", "No such file"),
     ] {
-        let error = Reel::open(&Target { path: path(name), half: 1000 }).err().unwrap().to_string();
+        let error = RecordingFile::open(&Target { path: path(name), half: 1000 }).err().unwrap().to_string();
         assert!(error.contains(why), "{name}: {error}");
     }
     drop(used);
@@ -179,7 +207,7 @@ fn a_torn_end_is_mended_so_that_it_reads_as_nothing() {
     ] {
         fs::write(&target.path, before).unwrap();
         fs::set_permissions(&target.path, fs::Permissions::from_mode(0o666)).unwrap();
-        drop(Reel::open(&target).unwrap());
+        drop(RecordingFile::open(&target).unwrap());
         assert_eq!(fs::read_to_string(&target.path).unwrap(), after);
         assert_eq!(fs::metadata(&target.path).unwrap().permissions().mode() & 0o777, 0o640);
     }
@@ -190,18 +218,16 @@ fn a_file_that_cannot_be_written_is_tried_again_and_what_waits_is_bounded() {
     let folder = folder();
     let path = folder.path().join("later/raw");
     let recorder = recorder(&path, MAX * 64);
-    let take = recorder.tape("a").session("stream");
+    let take = recorder.for_source("a").session("stream");
     let payload = vec![b'x'; 100_000];
     for _ in 0..100 {
         take.raw(None, &payload);
     }
     assert!(recorder.shared.state().lines.capacity() <= WAITING * 2 + 200_000);
     fs::create_dir(folder.path().join("later")).unwrap();
-    let text = until(&path, |text| text.contains("# lost"));
-    let lines = text.lines().filter(|line| line.ends_with('x')).count();
-    let lost: usize = text.lines().find_map(|line| line.strip_prefix("# lost ")).unwrap().parse().unwrap();
-    assert_eq!(lines + lost, 100, "what is not there is counted");
-    assert!(lines >= 40, "{lines}");
+    let text = until_all(&path, 100);
+    let (there, lost) = counted(&text);
+    assert!(there >= 40 && lost > 0, "{there} and {lost}");
     take.raw(None, b"after");
     until(&path, |text| text.ends_with(" after\n"));
 }
@@ -211,7 +237,7 @@ fn one_bad_path_after_another_keeps_what_came_first_and_no_more() {
     let folder = folder();
     let bad = |n: usize| folder.path().join(format!("no{n}/raw"));
     let mut recorder = recorder(&bad(0), MAX * 64);
-    let take = recorder.tape("a").session("stream");
+    let take = recorder.for_source("a").session("stream");
     let payload = vec![b'x'; 100_000];
     for n in 1..6 {
         for _ in 0..30 {
@@ -226,12 +252,10 @@ fn one_bad_path_after_another_keeps_what_came_first_and_no_more() {
     }
     let good = folder.path().join("raw");
     recorder.adopt(Some(&good), MAX * 64);
-    until(&good, |text| text.contains("# lost"));
+    until_all(&good, 150);
     take.raw(None, b"last");
     let text = until(&good, |text| text.ends_with(" last\n"));
-    let count = |line: &str| line.strip_prefix("# lost ").map_or(0, |lost| lost.parse::<usize>().unwrap());
-    let lost: usize = text.lines().map(count).sum();
-    let there = text.lines().filter(|line| line.ends_with('x')).count();
+    let (there, lost) = counted(&text);
     assert_eq!(there + lost, 150, "each is there or counted");
     assert!((30..=90).contains(&there), "{there}");
 }
@@ -240,24 +264,24 @@ fn one_bad_path_after_another_keeps_what_came_first_and_no_more() {
 fn a_file_that_somebody_moves_away_is_begun_anew() {
     let folder = folder();
     let target = target(&folder, 1000);
-    let mut reel = Reel::open(&target).unwrap();
-    assert!(reel.is_in_place());
+    let mut output = RecordingFile::open(&target).unwrap();
+    assert!(output.is_in_place());
     fs::rename(&target.path, folder.path().join("taken")).unwrap();
-    reel.look_now();
-    assert!(!reel.is_in_place());
+    output.look_now();
+    assert!(!output.is_in_place());
 }
 
 #[test]
 fn a_full_disk_is_survived_without_half_a_line() {
     let folder = folder();
     let target = target(&folder, 1000);
-    let mut reel = Reel::open(&target).unwrap();
-    reel.fail_after(10);
+    let mut output = RecordingFile::open(&target).unwrap();
+    output.fail_after(10);
     let mut left = &b"one\ntwo\nthree\nfour\n"[..];
-    assert!(reel.write(&mut left).is_err());
+    assert!(output.write(&mut left).is_err());
     assert_eq!(left, b"three\nfour\n");
-    drop(reel);
-    Reel::open(&target).unwrap().write(&mut left).unwrap();
+    drop(output);
+    RecordingFile::open(&target).unwrap().write(&mut left).unwrap();
     let text = fs::read_to_string(&target.path).unwrap();
     assert_eq!(text, "# btc-cluster recording 1\none\ntwo\nth # torn\nthree\nfour\n");
 }

@@ -16,13 +16,13 @@ mod view;
 
 pub use arrivals::{Arrivals, News};
 pub use users::Place;
-pub use view::{Listed, Presence, Totals};
+pub use view::{Listed, PAGE, Presence, Totals};
 
 use crate::access::Buckets;
 use crate::config::Limits;
 use crate::model::{Device, Mono, SessionId};
 use crate::protocol::cluster::{
-    Beat, Endpoint, Generation, Open, Slot, Transport, Verdict, client_name, digest,
+    Beat, Endpoint, Generation, Open, RosterPage, Slot, Transport, Verdict, client_name, digest,
 };
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
@@ -63,6 +63,8 @@ struct Worker {
     ghosts: HashSet<SessionId, RandomState>,
     /// Of its sessions and its ghosts.
     digest: u64,
+    /// Its sessions that no page of the roster that is coming has named so far.
+    unconfirmed: HashSet<SessionId, RandomState>,
 }
 
 /// The directory.
@@ -128,6 +130,7 @@ impl Directory {
             users: 0,
             ghosts: HashSet::default(),
             digest: 0,
+            unconfirmed: HashSet::default(),
         });
     }
 
@@ -179,26 +182,54 @@ impl Directory {
         gone
     }
 
-    /// These, and no others, are the sessions of `worker`. Nobody is refused here: they exist. One that belongs to
-    /// another process by now is left there.
-    pub fn roster(&mut self, worker: Generation, roster: &[Open<'_>]) {
+    /// Takes a page of a roster. The sessions of all its pages, and no others, are those of `worker`. No session is
+    /// refused here: they exist. A session that belongs to another process by now is left there.
+    pub fn roster(&mut self, worker: Generation, page: &RosterPage<'_>) {
         if !self.workers.contains_key(&worker) {
             return;
         }
         self.moves.still = true;
-        self.clear(worker);
-        for open in roster {
-            match self.find(open.session).map(|at| self.sessions[at as usize].worker) {
+        if page.first {
+            self.begin_roster(worker);
+        }
+        for open in &page.sessions {
+            let found = self.find(open.session).map(|at| (at, self.sessions[at as usize].worker));
+            let process = self.workers.get_mut(&worker);
+            match found {
                 None => self.insert(worker, open),
-                Some(owner) if owner == worker => {}
-                Some(_) => {
-                    if let Some(process) = self.workers.get_mut(&worker) {
-                        process.haunt(open.session);
+                Some((at, owner)) if owner == worker => {
+                    if process.is_some_and(|process| process.unconfirmed.remove(&open.session)) {
+                        self.remove(at);
+                        self.insert(worker, open);
                     }
                 }
+                Some(_) => process.into_iter().for_each(|process| process.haunt(open.session)),
             }
         }
+        if page.last {
+            self.end_roster(worker);
+        }
         self.moves.still = false;
+    }
+
+    /// Until a page names them, all sessions of `worker` are doubtful.
+    fn begin_roster(&mut self, worker: Generation) {
+        let own = self.sessions.iter().filter(|(_, entry)| entry.worker == worker);
+        let own: HashSet<_, RandomState> = own.map(|(_, entry)| entry.id).collect();
+        if let Some(process) = self.workers.get_mut(&worker) {
+            process.unconfirmed = own;
+            std::mem::take(&mut process.ghosts).iter().for_each(|ghost| process.digest ^= digest(*ghost));
+        }
+    }
+
+    /// Takes out what no page has named.
+    fn end_roster(&mut self, worker: Generation) {
+        let left = self.workers.get_mut(&worker).map(|process| std::mem::take(&mut process.unconfirmed));
+        for session in left.into_iter().flatten() {
+            if let Some(at) = self.find(session).filter(|at| self.sessions[*at as usize].worker == worker) {
+                self.remove(at);
+            }
+        }
     }
 
     /// Whether a beat and the directory tell the same of `worker`; if not, it should be asked for its roster.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::Rate;
+use crate::protocol::cluster::roster_pages;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -68,8 +69,57 @@ fn streams_of_one_user_are_limited_on_all_workers_together() {
     assert!(directory.closed(1, SessionId(1)));
     assert_eq!(directory.open(1, &stream(7, "a"), &bounds, NOW), Verdict::Accepted);
     let roster: Vec<_> = [5, 7].map(|session| stream(session, "a")).into();
-    directory.roster(1, &roster);
+    hear_roster(&mut directory, 1, &roster, 1);
     assert_eq!(directory.open(1, &stream(8, "a"), &bounds, NOW), Verdict::StreamLimit);
+}
+
+/// A roster in pages of so many sessions.
+fn hear_roster(directory: &mut Directory, worker: Generation, roster: &[Open<'_>], most: usize) {
+    for page in roster_pages(roster.iter().cloned(), most) {
+        directory.roster(worker, &page);
+    }
+}
+
+/// The ids of all pages of so many places each.
+fn listed(directory: &Directory, user: Option<&str>, places: u32) -> Vec<String> {
+    let (mut ids, mut from) = (Vec::new(), Some(0));
+    while let Some(begin) = from {
+        let (text, next) = directory.page(user, begin, places);
+        let page: Vec<serde_json::Value> = serde_json::from_str(&format!("[{text}]")).unwrap();
+        assert!(page.len() <= places as usize && next.is_none_or(|next| next > begin));
+        ids.extend(page.iter().map(|session| session["session_id"].as_str().unwrap().to_owned()));
+        from = next;
+    }
+    ids
+}
+
+#[test]
+fn lists_of_any_length_go_in_pages_that_fit_into_a_message() {
+    const SESSIONS: u32 = 200_000;
+    let mut directory = directory(1);
+    let names: Vec<_> = (0..SESSIONS).map(|n| format!("{n:0>64}")).collect();
+    let all: Vec<_> = (0..).zip(&names).map(|(n, name)| open(n, name)).collect();
+    for page in roster_pages(all.iter().cloned(), RosterPage::SESSIONS) {
+        assert!(postcard::to_allocvec(&page).unwrap().len() < 1 << 20);
+        directory.roster(1, &page);
+    }
+    assert_eq!(directory.counts(1), (SESSIONS, SESSIONS));
+    assert!(directory.page(None, 0, PAGE).0.len() < 1 << 20);
+    let ids = listed(&directory, None, PAGE);
+    assert_eq!(ids.len(), SESSIONS as usize);
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), SESSIONS as usize);
+}
+
+#[test]
+fn sessions_are_found_while_their_roster_is_coming() {
+    let mut directory = directory(1);
+    let all: Vec<_> = (0..9).map(|session| open(session, "a")).collect();
+    hear_roster(&mut directory, 1, &all, 9);
+    let mut pages = roster_pages(all[1..].iter().cloned(), 2);
+    directory.roster(1, &pages.next().unwrap());
+    assert_eq!(directory.counts(1), (9, 1), "no session is gone before the last page");
+    pages.for_each(|page| directory.roster(1, &page));
+    assert_eq!(directory.counts(1), (8, 1));
 }
 
 #[test]
@@ -132,7 +182,7 @@ fn a_late_leave_of_the_old_place_does_not_touch_the_new_one() {
     let bounds = Limits { sessions: 1, sessions_per_user: 1, ..limits() };
     assert_eq!(directory.open(2, &open(1, "a"), &bounds, NOW), Verdict::Accepted, "moved, not measured");
     assert_eq!(directory.announced(1), Some((1, digest(SessionId(1)))));
-    directory.roster(1, &[open(1, "a")]);
+    hear_roster(&mut directory, 1, &[open(1, "a")], 9);
     assert!(!directory.closed(1, SessionId(1)));
     assert_eq!(directory.announced(1), Some((0, 0)));
     assert_eq!(directory.session(SessionId(1)).unwrap().generation, 2);
@@ -275,7 +325,7 @@ impl Model {
                 let names: Vec<_> = roster.iter().map(|(session, user)| (*session, name(*user))).collect();
                 let opens: Vec<_> =
                     names.iter().map(|(session, name)| open(u128::from(*session), name)).collect();
-                directory.roster(*worker, &opens);
+                hear_roster(directory, *worker, &opens, 1 + opens.len() % 3);
             }
             Event::Ranked(on) => {
                 self.ranked = *on;
@@ -307,7 +357,7 @@ impl Model {
             directory.first_users(5).map(|p| (p.sessions, p.user.to_string(), p.workers)).collect();
         let expected: Vec<_> = order.into_iter().map(|(n, user, slots)| (n.0, user, slots)).take(5).collect();
         assert_eq!(first, if self.ranked { expected } else { vec![] });
-        assert_eq!(directory.all_sessions().count(), self.sessions.len());
+        assert_eq!(listed(directory, None, 3).len(), self.sessions.len());
     }
 
     fn check_worker(&self, worker: Generation, directory: &Directory) {
@@ -338,7 +388,9 @@ impl Model {
             .collect();
         assert_eq!(found, places);
         let sessions: u32 = places.values().map(|(sessions, _)| sessions).sum();
+        let paged: BTreeSet<_> = listed(directory, Some(user), 2).into_iter().collect();
         let listed: BTreeSet<_> = directory.sessions_of(user).map(|listed| listed.session_id).collect();
+        assert_eq!(paged, listed.iter().map(ToString::to_string).collect());
         assert_eq!(listed.len(), sessions as usize);
         assert!(directory.sessions_of(user).all(|listed| listed.user_id == Some(user)));
         let slots: BTreeSet<_> = places.keys().map(|worker| u16::try_from(worker / 2).unwrap()).collect();

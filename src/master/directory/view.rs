@@ -8,6 +8,9 @@ use serde::{Serialize, Serializer};
 use std::iter;
 use std::net::IpAddr;
 
+/// Places that one page of a list of sessions looks at: some hundred KiB of JSON.
+pub const PAGE: u32 = 1024;
+
 /// Counts of the whole cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
@@ -72,6 +75,11 @@ fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result
     serializer.collect_str(value)
 }
 
+fn joined<'a>(sessions: impl Iterator<Item = Listed<'a>>) -> String {
+    let objects: Vec<_> = sessions.filter_map(|listed| serde_json::to_string(&listed).ok()).collect();
+    objects.join(",")
+}
+
 impl Directory {
     /// Counts of the whole cluster.
     #[must_use]
@@ -127,9 +135,20 @@ impl Directory {
         self.find(session).map(|at| self.listed(&self.sessions[at as usize]))
     }
 
-    /// All sessions, in no order.
-    pub fn all_sessions(&self) -> impl Iterator<Item = Listed<'_>> {
-        self.sessions.iter().map(|(_, entry)| self.listed(entry))
+    /// A page of the sessions, all or those of one user, as JSON objects with commas between them; and where the next
+    /// page begins. A page looks at `places` places of the table from `from` on. A session that is there from the first
+    /// page to the last keeps its place, so it is in exactly one of them.
+    #[must_use]
+    pub fn page(&self, user: Option<&str>, from: u32, places: u32) -> (String, Option<u32>) {
+        let few = |user: &str| self.sessions_of(user).nth(places as usize).is_none();
+        if let Some(user) = user.filter(|user| from == 0 && few(user)) {
+            return (joined(self.sessions_of(user)), None);
+        }
+        let end = from.saturating_add(places);
+        let entries = (from..end).filter_map(|at| self.sessions.get(at as usize));
+        let listed = entries.map(|entry| self.listed(entry));
+        let text = joined(listed.filter(|listed| user.is_none() || listed.user_id == user));
+        (text, (self.sessions.capacity() > end as usize).then_some(end))
     }
 
     /// The sessions of one user, the newest first.

@@ -191,6 +191,18 @@ impl Rooms {
         self.rooms.get(room).into_iter().flat_map(|room| room.history.iter().map(|(_, bytes)| &**bytes))
     }
 
+    /// The newest messages, joined, the oldest first: as many whole ones as fit into so many bytes.
+    #[must_use]
+    pub fn newest(&self, room: &str, most: usize) -> Vec<u8> {
+        let all: Vec<_> = self.history(room).collect();
+        let mut size = 0;
+        let fits = all.iter().rev().take_while(|message| {
+            size += message.len();
+            size <= most
+        });
+        all[all.len() - fits.count()..].concat()
+    }
+
     /// The processes that must get a message: those with a member, be it present or away, in their order.
     pub fn workers<'a>(&'a self, room: &str) -> impl Iterator<Item = Generation> + use<'a> {
         self.rooms.get(room).into_iter().flat_map(Room::workers)

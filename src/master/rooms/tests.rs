@@ -43,6 +43,19 @@ fn who_enters_finds_the_last_messages_in_their_order() {
 }
 
 #[test]
+fn a_history_that_is_too_long_for_a_message_is_cut_to_its_newest() {
+    let mut rooms = Rooms::new(LIMITS);
+    for text in ["aaa", "bb", "ccc"] {
+        rooms.publish("x", text.as_bytes());
+    }
+    let cut = [(0, ""), (2, ""), (3, "ccc"), (4, "ccc"), (5, "bbccc"), (8, "aaabbccc"), (99, "aaabbccc")];
+    for (most, expected) in cut {
+        assert_eq!(rooms.newest("x", most), expected.as_bytes(), "{most} bytes");
+    }
+    assert_eq!(rooms.newest("nowhere", 9), b"");
+}
+
+#[test]
 fn the_oldest_message_of_all_rooms_goes_first() {
     let mut rooms = Rooms::new(Limits { bytes: 6, ..LIMITS });
     for (room, text) in [("x", "11"), ("y", "22"), ("x", "33")] {

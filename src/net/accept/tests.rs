@@ -1,11 +1,11 @@
-//! Real sockets; what uses up descriptors is a process of its own.
+//! Real sockets; a process of its own uses up its descriptors.
 
 use super::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
-/// Answers from a list, then always the last.
+/// Answers from a list, then always with the last one.
 #[derive(Clone, Default)]
 struct Answers {
     answers: Rc<RefCell<Vec<Go>>>,
@@ -108,7 +108,7 @@ async fn one_complaint_a_minute() {
     assert_eq!(complaint.make(&error), Some(2));
 }
 
-/// Not a test but the process that the one below starts: it uses up its descriptors, and then has some again.
+/// Not a test but the process that the next one starts: it uses up its descriptors, and frees some later.
 #[tokio::test]
 #[ignore = "the child of another test"]
 async fn act_as_worker() {

@@ -50,7 +50,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
     })
 }
 
-/// A connection to hyper whose pipe holds so many bytes.
+/// A connection to hyper over a pipe of this size.
 fn connect(pipe: usize) -> (DuplexStream, Ended) {
     let (client, server) = duplex(pipe);
     let (guard, phase) = Guard::new(server, LIMITS);
@@ -75,7 +75,7 @@ fn connect(pipe: usize) -> (DuplexStream, Ended) {
     (client, tokio::spawn(connection))
 }
 
-/// All that comes until the end, and when the end was.
+/// All data until the end, and when the end came.
 async fn rest(client: &mut DuplexStream) -> (String, Duration) {
     let start = Instant::now();
     let mut text = Vec::new();
@@ -90,7 +90,7 @@ async fn get(client: &mut DuplexStream) -> String {
     String::from_utf8(text[..len].to_vec()).unwrap()
 }
 
-/// The clock of timers counts in milliseconds.
+/// Timers have a resolution of a millisecond.
 fn about(found: Duration, wanted: Duration) {
     assert!(found >= wanted && found < wanted + Duration::from_millis(10), "{found:?} is not {wanted:?}");
 }
@@ -157,7 +157,7 @@ async fn a_busy_connection_lives_on() {
         sleep(secs(pause)).await;
         assert!(get(&mut client).await.ends_with("ok"), "after {pause} s");
     }
-    // Two at once: the second one's head has come while the first was served.
+    // Two at once: the second request's head came while the first was served.
     client.write_all(&GET.repeat(2)).await.unwrap();
     sleep(secs(1)).await;
     assert!(!ended.is_finished());
@@ -309,5 +309,5 @@ async fn a_real_client_sees_the_408_and_the_end() {
     client.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
     let mut text = String::new();
     client.read_to_string(&mut text).await.unwrap();
-    assert_eq!(text, LATE);
+    assert_eq!(text, late());
 }

@@ -3,6 +3,7 @@
 use super::*;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 fn listen(addresses: &[&str], best_effort: bool) -> Listen {
     Listen { addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(), best_effort }
@@ -14,6 +15,26 @@ fn open(old: &Listeners, http: &Listen) -> Result<Listeners, ListenError> {
 
 fn http(listeners: &Listeners) -> Vec<SocketAddr> {
     listeners.addresses(Port::Http).collect()
+}
+
+/// Waits until nobody listens there. A process that another test starts has a copy of every socket of ours until it
+/// executes, and the port may be somebody else's for a moment.
+fn until_refused(at: SocketAddr) {
+    let begin = Instant::now();
+    while TcpStream::connect(at).is_ok() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "somebody listens at {at}");
+        std::thread::yield_now();
+    }
+}
+
+/// A port of loopback that is ours as long as the socket lives: bound with `SO_REUSEADDR`, so that others that ask for
+/// it by its number may have it, too, and never listening.
+fn reserve() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let at = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, at)
 }
 
 #[test]
@@ -65,14 +86,13 @@ fn what_stays_keeps_its_socket_and_what_goes_is_closed() {
     let third = open(&second, &listen(&["127.0.0.1:0"], false)).unwrap();
     drop(second);
     TcpStream::connect(http(&third)[0]).unwrap();
-    assert!(TcpStream::connect(gone).is_err());
+    until_refused(gone);
 }
 
 #[test]
 fn an_address_may_change_its_key() {
-    let free = open(&Listeners::default(), &listen(&["127.0.0.1:0"], false)).unwrap();
-    let at = listen(&[&http(&free)[0].to_string()], false);
-    drop(free);
+    let (_reserved, free) = reserve();
+    let at = listen(&[&free.to_string()], false);
     let before = open(&Listeners::default(), &at).unwrap();
     let after = before.with(&[(Port::Http, None), (Port::Ws, Some(&at))]).unwrap();
     assert_eq!(after.all().map(|(port, _)| port).collect::<Vec<_>>(), [Port::Ws]);
@@ -83,10 +103,11 @@ fn a_change_that_fails_changes_nothing() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().to_string();
     let old = open(&Listeners::default(), &listen(&["127.0.0.1:0"], false)).unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    open(&old, &listen(&["127.0.0.1:0", &free, &taken], false)).unwrap_err();
+    let (_reserved, free) = reserve();
+    let error = open(&old, &listen(&["127.0.0.1:0", &free.to_string(), &taken], false)).unwrap_err();
+    assert!(error.to_string().contains(&taken), "the last one is refused: {error}");
     TcpStream::connect(http(&old)[0]).unwrap();
-    assert!(TcpStream::connect(&free).is_err(), "the new one is closed again");
+    until_refused(free);
 }
 
 #[test]
@@ -99,8 +120,8 @@ fn our_own_sockets_are_not_called_another_program() {
 
 #[test]
 fn one_address_for_two_keys_is_told() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let twice = listen(&[&free], false);
+    let (_reserved, free) = reserve();
+    let twice = listen(&[&free.to_string()], false);
     let error =
         Listeners::default().with(&[(Port::Http, Some(&twice)), (Port::Ws, Some(&twice))]).unwrap_err();
     let words = format!("ws.listen: {free} overlaps with {free}, where this daemon listens already");
@@ -135,7 +156,7 @@ fn both_families_may_be_named_apart() {
         let both = listen(&[&format!("0.0.0.0:{port}"), &format!("[::]:{port}")], false);
         match open(&Listeners::default(), &both) {
             Ok(listeners) => return assert_eq!(http(&listeners).len(), 2),
-            // Somebody else took the port between the two lines.
+            // Another process took the port between the two lines.
             Err(error) => assert!(matches!(error, ListenError::InUse(..)), "{error}"),
         }
     }
@@ -171,7 +192,7 @@ fn what_systemd_kept_serves_the_address_that_it_was_wanted_for_and_no_other() {
     assert_ne!(http(&moved), [at]);
 }
 
-/// Not a test but what the one below starts as systemd would.
+/// Not a test but the process that the next one starts, as systemd would.
 #[test]
 #[ignore = "the child of another test"]
 fn act_as_daemon() {

@@ -1,9 +1,10 @@
 //! Candles for clients.
 
+use super::ServerType;
 use crate::model::{Candle, Interval};
 use std::fmt::Write as _;
 
-/// The members of a candle, without braces.
+/// Writes the members of a candle, without braces.
 fn write(out: &mut String, candle: &Candle) {
     let Candle { time, open, high, low, close, ticks, partial } = candle;
     let _ = write!(
@@ -15,13 +16,14 @@ fn write(out: &mut String, candle: &Candle) {
     }
 }
 
-/// A candle on its channel.
+/// `candle` on a channel.
 #[must_use]
 pub fn candle(channel: &str, symbol: &str, interval: Interval, candle: &Candle) -> String {
     let mut out = String::with_capacity(256);
+    let kind = ServerType::Candle;
     let _ = write!(
         out,
-        r#"{{"type":"candle","channel":"{channel}","symbol":"{symbol}","interval":"{interval}","#
+        r#"{{"type":"{kind}","channel":"{channel}","symbol":"{symbol}","interval":"{interval}","#
     );
     write(&mut out, candle);
     out.push('}');

@@ -1,4 +1,4 @@
-//! What clients say on `/chat`: it goes out as it came, cut where it is too long.
+//! Messages on `/chat`: sent on as they came, a message that is too long cut.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -20,8 +20,8 @@ struct Payload<'a> {
     message: &'a RawValue,
 }
 
-/// The text for everybody, at most `most` characters of its message; `None` for a JSON object that is no
-/// `chat-message`. What is no JSON object is a plain text, and its own message.
+/// The text that all clients get, with at most `most` characters of its message; `None` for a JSON object that is no
+/// `chat-message`. Any text that is no JSON object is a message itself.
 #[must_use]
 pub fn chat(text: &str, most: usize) -> Option<Cow<'_, str>> {
     if !is_object(text) {
@@ -29,7 +29,7 @@ pub fn chat(text: &str, most: usize) -> Option<Cow<'_, str>> {
     }
     let event: Event<'_> =
         serde_json::from_str(text).ok().filter(|event: &Event<'_>| event.event == "chat-message")?;
-    // serde takes an array for a struct as well.
+    // serde reads an array as a struct, too.
     let payload = Some(event.payload.get()).filter(|payload| payload.starts_with('{'))?;
     let Payload { user, message } = serde_json::from_str(payload).ok()?;
     let (true, written) = (user.get().starts_with('"'), message.get()) else { return None };
@@ -38,7 +38,7 @@ pub fn chat(text: &str, most: usize) -> Option<Cow<'_, str>> {
     if short.len() == message.len() {
         return Some(text.into());
     }
-    // Only the message is written anew: the rest is the client's own, to the byte.
+    // Only the message is written anew; the rest stays as the client wrote it.
     let from = written.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     let (before, after) = (text.get(..from)?, text.get(from + written.len()..)?);
     Some(format!("{before}{}{after}", super::quoted(short)).into())

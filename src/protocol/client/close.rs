@@ -1,42 +1,47 @@
-//! Why a session ends: the WebSocket close code and its reason, one word for people, logs and metrics alike.
+//! Why a session ends: the WebSocket close code and its reason, one word for people, logs and metrics alike. What a
+//! client should do about each is in `docs/interface.md`, "Close codes".
 
-/// A close of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Close {
-    /// 1000: the client closed, or is done.
-    Done,
-    /// 1001: the daemon stops.
-    Shutdown,
-    /// 1001: the client goes away, a page that is reloaded for instance; it may come back.
-    Leaving,
-    /// 1002: broken framing.
-    Protocol,
-    /// 1003: binary on a text endpoint.
-    Binary,
-    /// 1006: the connection is gone without a word; never sent.
-    Lost,
-    /// 1007: not UTF-8.
-    Encoding,
-    /// 1008: too many pieces or control frames.
-    Policy,
-    /// 1009: larger than `ws.max_message`.
-    TooBig,
-    /// 1011: our fault.
-    Internal,
-    /// 1012: planned replacement of the worker.
-    Restarting,
-    /// 4005: this session was taken over by another connection of its client.
-    Replaced,
-    /// 4006: by an administrator.
-    Disconnected,
-    /// 4006: the configuration has no stream of that name any more.
-    StreamRemoved,
-    /// 4101: more than `limits.messages_per_session`.
-    MessageRate,
-    /// 4102: does not read fast enough.
-    Slow,
-    /// 4201: no sign of life within `heartbeat.timeout`.
-    Silent,
+use crate::model::words;
+
+words! {
+    /// Why the server ends a session, or how a client did. The word is the reason in the close frame.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Close {
+        /// 1000: the client closed, or is done.
+        Done = "done",
+        /// 1001: the daemon stops.
+        Shutdown = "shutdown",
+        /// 1001: the client goes away, for instance a page that is reloaded; it may come back.
+        Leaving = "going-away",
+        /// 1002: broken framing.
+        Protocol = "protocol-error",
+        /// 1003: binary on a text endpoint.
+        Binary = "binary-not-accepted",
+        /// 1006: the connection is gone without a close frame; never sent.
+        Lost = "connection-lost",
+        /// 1007: not UTF-8.
+        Encoding = "invalid-utf8",
+        /// 1008: too many fragments or control frames.
+        Policy = "policy",
+        /// 1009: larger than `ws.max_message`.
+        TooBig = "message-too-big",
+        /// 1011: a defect of the server.
+        Internal = "internal-error",
+        /// 1012: planned replacement of the worker.
+        Restarting = "restarting",
+        /// 4005: another connection of the same client has taken the session over.
+        Replaced = "replaced",
+        /// 4006: by an administrator.
+        Disconnected = "disconnected",
+        /// 4006: the configuration no longer has the stream.
+        StreamRemoved = "stream-removed",
+        /// 4101: more than `limits.messages_per_session`.
+        MessageRate = "message-rate",
+        /// 4102: does not read fast enough.
+        Slow = "slow-consumer",
+        /// 4201: no sign of life within `heartbeat.timeout`.
+        Silent = "heartbeat-timeout",
+    }
 }
 
 impl Close {
@@ -64,30 +69,12 @@ impl Close {
 
     /// The reason in the close frame.
     #[must_use]
-    pub fn slug(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Shutdown => "shutdown",
-            Self::Leaving => "going-away",
-            Self::Protocol => "protocol-error",
-            Self::Binary => "binary-not-accepted",
-            Self::Lost => "connection-lost",
-            Self::Encoding => "invalid-utf8",
-            Self::Policy => "policy",
-            Self::TooBig => "message-too-big",
-            Self::Internal => "internal-error",
-            Self::Restarting => "restarting",
-            Self::Replaced => "replaced",
-            Self::Disconnected => "disconnected",
-            Self::StreamRemoved => "stream-removed",
-            Self::MessageRate => "message-rate",
-            Self::Slow => "slow-consumer",
-            Self::Silent => "heartbeat-timeout",
-        }
+    pub const fn slug(self) -> &'static str {
+        self.as_str()
     }
 
-    /// Whether the session is kept without a connection: its client was cut, or has only gone away, or is elsewhere now
-    /// and may not know it yet.
+    /// Whether the session is kept without a connection: its client was cut off, has only gone away, or is elsewhere
+    /// now and may not know it yet.
     #[must_use]
     pub fn leaves_open(self) -> bool {
         matches!(
@@ -103,28 +90,16 @@ impl Close {
         )
     }
 
-    /// Whether its client is not to come back (INTERFACE, close codes).
+    /// Whether the client must not come back by itself.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self.code(), 1000 | 1002 | 1003 | 1007..=1009 | 4000..=4099)
     }
 
-    /// For a code that travelled between processes.
+    /// The first close with that code, for a code that travelled between processes.
     #[must_use]
     pub fn from_code(code: u16) -> Self {
-        match code {
-            1000 => Self::Done,
-            1001 => Self::Shutdown,
-            1002 => Self::Protocol,
-            1003 => Self::Binary,
-            1007 => Self::Encoding,
-            1008 => Self::Policy,
-            1009 => Self::TooBig,
-            1012 => Self::Restarting,
-            4005 => Self::Replaced,
-            4006 => Self::Disconnected,
-            _ => Self::Internal,
-        }
+        Self::ALL.iter().copied().find(|close| close.code() == code).unwrap_or(Self::Internal)
     }
 
     /// The close for a violation that the frame layer found.

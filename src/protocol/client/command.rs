@@ -1,15 +1,15 @@
-//! What clients say on `/command`.
+//! Messages of clients on `/command`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// One command.
+/// A command of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// Say this after the prefix: a text as it is, any other JSON as it is written.
+    /// Asks for this after the prefix: a string unquoted, any other JSON as it is written.
     Echo(Cow<'a, str>),
-    /// Say `PONG`.
+    /// Asks for `PONG`.
     Ping,
 }
 
@@ -21,10 +21,10 @@ struct Raw<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// Reads one; `None`: it makes no sense.
+/// Reads a command; `None` if the text is none.
 #[must_use]
 pub fn command(text: &str) -> Option<Command<'_>> {
-    // serde takes an array for a struct as well.
+    // serde reads an array as a struct, too.
     let raw: Raw<'_> =
         serde_json::from_str(text).ok().filter(|_| text.trim_ascii_start().starts_with('{'))?;
     match &*raw.action {

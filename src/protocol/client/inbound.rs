@@ -1,5 +1,6 @@
 //! Messages from clients on `/ws`, `btc-cluster.v1.json`.
 
+use crate::model::words;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -9,68 +10,85 @@ const DEPTH: usize = 32;
 /// Longest `id` of a client, in characters.
 const ID: usize = 64;
 
-/// What a client may say. `id`s are JSON as it came, to be echoed.
-#[derive(Debug)]
-pub enum ClientMessage<'a> {
-    /// Be told what is published there; all or nothing.
-    Subscribe {
-        /// Names.
-        channels: Vec<Cow<'a, str>>,
-        /// Echoed.
-        id: Option<&'a RawValue>,
-    },
-    /// No more of it.
-    Unsubscribe {
-        /// Names.
-        channels: Vec<Cow<'a, str>>,
-        /// Echoed.
-        id: Option<&'a RawValue>,
-    },
-    /// Tell all subscribers.
-    Publish {
-        /// Where.
-        channel: Cow<'a, str>,
-        /// What, as it came.
-        data: &'a RawValue,
-        /// Echoed.
-        id: Option<&'a RawValue>,
-    },
-    /// Tell me the price now.
-    Quote {
-        /// Of what; the default symbol otherwise.
-        symbol: Option<Cow<'a, str>>,
-        /// Echoed.
-        id: Option<&'a RawValue>,
-    },
-    /// Are you there?
-    Ping {
-        /// Echoed.
-        id: Option<&'a RawValue>,
-    },
-    /// Say this back.
-    Echo {
-        /// What, as it came.
-        data: &'a RawValue,
-        /// Echoed.
-        id: Option<&'a RawValue>,
-    },
+words! {
+    /// The `type` of a message from a client.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ClientType {
+        /// Subscribes to channels.
+        Subscribe = "subscribe",
+        /// Ends subscriptions.
+        Unsubscribe = "unsubscribe",
+        /// Sends a message to all subscribers of a channel.
+        Publish = "publish",
+        /// Asks for the price.
+        Quote = "quote",
+        /// Asks for a `pong`.
+        Ping = "ping",
+        /// Asks for its data back.
+        Echo = "echo",
+    }
 }
 
-/// Why a message is answered by an `error`; the session stays.
+words! {
+    /// Why a message is answered with an `error`; the session stays.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ErrorCode {
+        /// Nested deeper than [`DEPTH`].
+        TooDeep = "too-deep",
+        /// Not JSON.
+        InvalidJson = "invalid-json",
+        /// JSON of another shape.
+        InvalidMessage = "invalid-message",
+        /// A `type` that does not exist.
+        UnknownType = "unknown-type",
+        /// A channel that does not exist.
+        UnknownChannel = "unknown-channel",
+        /// More than `limits.channels_per_session`.
+        TooManyChannels = "too-many-channels",
+        /// More rooms in the cluster than `chat.rooms`.
+        TooManyRooms = "too-many-rooms",
+        /// The session may not publish there.
+        Forbidden = "forbidden",
+        /// A symbol that is not one of `price.symbols`.
+        UnknownSymbol = "unknown-symbol",
+        /// No price may be served now.
+        PriceUnavailable = "price-unavailable",
+    }
+}
+
+/// A message from a client. An `id` is JSON as it came, to be echoed.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "docs/interface.md describes the fields")]
+pub enum ClientMessage<'a> {
+    /// Subscribes to all of these channels or to none.
+    Subscribe { channels: Vec<Cow<'a, str>>, id: Option<&'a RawValue> },
+    /// Ends the subscriptions to all of these channels or to none.
+    Unsubscribe { channels: Vec<Cow<'a, str>>, id: Option<&'a RawValue> },
+    /// Sends `data`, as it came, to all subscribers.
+    Publish { channel: Cow<'a, str>, data: &'a RawValue, id: Option<&'a RawValue> },
+    /// Asks for the price of a symbol, `None` for the default one.
+    Quote { symbol: Option<Cow<'a, str>>, id: Option<&'a RawValue> },
+    /// Asks for a `pong`.
+    Ping { id: Option<&'a RawValue> },
+    /// Asks for `data` back, as it came.
+    Echo { data: &'a RawValue, id: Option<&'a RawValue> },
+}
+
+/// Why a message is answered with an `error`; the session stays.
 #[derive(Debug)]
 pub struct Refusal<'a> {
-    /// The slug.
-    pub code: &'static str,
-    /// For a person.
+    /// The reason, for programs.
+    pub code: ErrorCode,
+    /// The reason, for a person.
     pub message: Cow<'static, str>,
-    /// Echoed, where it could be read.
+    /// The `id` of the refused message, if it could be read.
     pub id: Option<&'a RawValue>,
 }
 
 impl<'a> Refusal<'a> {
     /// A refusal of the message with that id.
     #[must_use]
-    pub fn new(code: &'static str, message: impl Into<Cow<'static, str>>, id: Option<&'a RawValue>) -> Self {
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>, id: Option<&'a RawValue>) -> Self {
         Self { code, message: message.into(), id }
     }
 }
@@ -94,44 +112,48 @@ struct Raw<'a> {
 /// Reads one message.
 ///
 /// # Errors
-/// What to answer.
+/// The message must be answered with this refusal.
 pub fn parse(text: &str) -> Result<ClientMessage<'_>, Refusal<'_>> {
     if too_deep(text.as_bytes()) {
-        return Err(Refusal::new("too-deep", format!("nested deeper than {DEPTH}"), None));
+        return Err(Refusal::new(ErrorCode::TooDeep, format!("nested deeper than {DEPTH}"), None));
     }
     let raw: Raw<'_> = serde_json::from_str(text).map_err(|error| {
-        let code = if error.is_data() { "invalid-message" } else { "invalid-json" };
+        let code = if error.is_data() { ErrorCode::InvalidMessage } else { ErrorCode::InvalidJson };
         Refusal::new(code, error.to_string(), None)
     })?;
-    // serde takes an array for a struct as well, its members in their order.
+    // serde reads an array as a struct, too, its elements as the members in order.
     if !text.trim_ascii_start().starts_with('{') {
-        return Err(Refusal::new("invalid-message", "a message is an object", None));
+        return Err(Refusal::new(ErrorCode::InvalidMessage, "a message is an object", None));
     }
     let id = check_id(raw.id)?;
-    let missing = |field: &str| Refusal::new("invalid-message", format!("missing field `{field}`"), id);
-    match &*raw.kind {
-        "subscribe" => {
-            Ok(ClientMessage::Subscribe { channels: raw.channels.ok_or_else(|| missing("channels"))?, id })
+    let missing =
+        |field: &str| Refusal::new(ErrorCode::InvalidMessage, format!("missing field `{field}`"), id);
+    let Some(kind) = ClientType::ALL.iter().find(|kind| kind.as_str() == raw.kind) else {
+        return Err(Refusal::new(ErrorCode::UnknownType, "no such type of message", id));
+    };
+    Ok(match kind {
+        ClientType::Subscribe => {
+            ClientMessage::Subscribe { channels: raw.channels.ok_or_else(|| missing("channels"))?, id }
         }
-        "unsubscribe" => {
-            Ok(ClientMessage::Unsubscribe { channels: raw.channels.ok_or_else(|| missing("channels"))?, id })
+        ClientType::Unsubscribe => {
+            ClientMessage::Unsubscribe { channels: raw.channels.ok_or_else(|| missing("channels"))?, id }
         }
-        "publish" => Ok(ClientMessage::Publish {
+        ClientType::Publish => ClientMessage::Publish {
             channel: raw.channel.ok_or_else(|| missing("channel"))?,
             data: raw.data.ok_or_else(|| missing("data"))?,
             id,
-        }),
-        "quote" => Ok(ClientMessage::Quote { symbol: raw.symbol, id }),
-        "ping" => Ok(ClientMessage::Ping { id }),
-        "echo" => Ok(ClientMessage::Echo { data: raw.data.ok_or_else(|| missing("data"))?, id }),
-        _ => Err(Refusal::new("unknown-type", "no such type of message", id)),
-    }
+        },
+        ClientType::Quote => ClientMessage::Quote { symbol: raw.symbol, id },
+        ClientType::Ping => ClientMessage::Ping { id },
+        ClientType::Echo => ClientMessage::Echo { data: raw.data.ok_or_else(|| missing("data"))?, id },
+    })
 }
 
 fn check_id(id: Option<&RawValue>) -> Result<Option<&RawValue>, Refusal<'_>> {
     let Some(id) = id else { return Ok(None) };
-    let wrong =
-        || Refusal::new("invalid-message", format!("`id` must be a number or a string up to {ID}"), None);
+    let wrong = || {
+        Refusal::new(ErrorCode::InvalidMessage, format!("`id` must be a number or a string up to {ID}"), None)
+    };
     match id.get().as_bytes().first() {
         Some(b'"') => {
             let text: Cow<'_, str> = serde_json::from_str(id.get()).map_err(|_| wrong())?;
@@ -143,7 +165,7 @@ fn check_id(id: Option<&RawValue>) -> Result<Option<&RawValue>, Refusal<'_>> {
     }
 }
 
-/// Whether JSON text nests deeper than anything sensible does. serde_json itself would only count what it builds.
+/// Whether JSON text nests deeper than [`DEPTH`]. serde_json itself counts only what it builds.
 #[must_use]
 pub fn too_deep(text: &[u8]) -> bool {
     let (mut depth, mut string, mut escaped) = (0usize, false, false);
@@ -171,7 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn code(text: &str) -> &'static str {
-        parse(text).unwrap_err().code
+        parse(text).unwrap_err().code.as_str()
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! To and from clients: messages, close codes, problems. The words here are the ones in logs and metrics, too.
+//! To and from clients: messages, close codes, problems. Logs and metrics use the same words. `docs/interface.md` is
+//! the reference.
 
 mod broadcast;
 mod candles;
@@ -16,14 +17,11 @@ pub use candles::{candle, history};
 pub use chat::chat;
 pub use close::Close;
 pub use command::{Command, command};
-pub use inbound::{ClientMessage, Refusal, parse, too_deep};
+pub use inbound::{ClientMessage, ClientType, ErrorCode, Refusal, parse, too_deep};
 pub use outbound::{
-    EventText, QuoteText, Welcome, ack, channel_message, close, echo, error, message_prefix, none_price,
-    pair_changed, pong, price, quote, quoted, system, welcome,
+    EventText, QuoteText, ServerType, SystemEvent, Welcome, ack, channel_message, close, echo, error,
+    message_prefix, none_price, pair_changed, pong, price, quote, quoted, system, welcome,
 };
-pub use problem::Problem;
+pub use problem::{Problem, ProblemKind};
 pub use resume::Resume;
 pub use room::{presence, room};
-
-/// The subprotocol of `/ws`.
-pub const SUBPROTOCOL: &str = "btc-cluster.v1.json";

@@ -1,20 +1,93 @@
-//! Messages to clients. What is sent often is written by hand, into text that is shared by all who get it; every
-//! text that goes in is either JSON already or of an alphabet that needs no escape.
+//! Messages to clients, which `docs/interface.md` describes. Frequent messages are written by hand, into text that all
+//! recipients share; every text that goes in is JSON already or of an alphabet that needs no escape.
 
-use super::Close;
-use crate::model::{Boot, Contribution, Health, Quote, RequestId, Rules, Symbol, Wall};
+use super::{Close, ErrorCode};
+use crate::model::{Boot, Contribution, Health, Quote, RequestId, Rules, Symbol, Wall, words};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt::Write as _;
 
-/// A quote's text without the parts that change with time, written once per price.
+words! {
+    /// The `type` of a message to a client.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ServerType {
+        /// The first message of a session.
+        Welcome = "welcome",
+        /// The price, as an answer.
+        Quote = "quote",
+        /// The price, as the state of a channel.
+        Price = "price",
+        /// A candle, as the state of a channel.
+        Candle = "candle",
+        /// Statistics of the cluster.
+        Stats = "stats",
+        /// Users and sessions that are present.
+        Presence = "presence",
+        /// A message that was published on a channel.
+        Message = "message",
+        /// An event of the session or of the daemon.
+        System = "system",
+        /// The answer to `ping`.
+        Pong = "pong",
+        /// The answer to `echo`; on `/broadcast`, the sender's own message.
+        Echo = "echo",
+        /// A message of the client was obeyed.
+        Ack = "ack",
+        /// A message of the client was refused.
+        Error = "error",
+        /// The last message where there is no close frame.
+        Close = "close",
+        /// `/broadcast`: another client's message.
+        Broadcast = "broadcast",
+        /// `/broadcast`: clients that came.
+        ClientConnected = "client_connected",
+        /// `/broadcast`: clients that left.
+        ClientDisconnected = "client_disconnected",
+    }
+}
+
+/// The `event` of a `system` message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemEvent {
+    /// From the next price on, the source quotes another pair.
+    PairChanged,
+    /// `/broadcast`: the daemon lives.
+    Heartbeat,
+    /// The session is about to be closed.
+    Closing(Close),
+}
+
+impl SystemEvent {
+    /// All events. Other closes are not announced: the client is to blame, or gone.
+    pub const ALL: [Self; 7] = [
+        Self::PairChanged,
+        Self::Heartbeat,
+        Self::Closing(Close::Shutdown),
+        Self::Closing(Close::Restarting),
+        Self::Closing(Close::Replaced),
+        Self::Closing(Close::Disconnected),
+        Self::Closing(Close::StreamRemoved),
+    ];
+
+    /// The word that clients read.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PairChanged => "pair-changed",
+            Self::Heartbeat => "heartbeat",
+            Self::Closing(close) => close.slug(),
+        }
+    }
+}
+
+/// A quote's text without the members that change with time, written once per price.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuoteText {
     fixed: String,
 }
 
 impl QuoteText {
-    /// Writes all that stays the same.
+    /// Writes the members that stay the same.
     #[must_use]
     pub fn new(quote: &Quote) -> Self {
         let mut fixed = String::with_capacity(256);
@@ -67,10 +140,10 @@ impl QuoteText {
     }
 }
 
-/// About so many bytes are written of one source.
+/// Bytes that one source takes, about.
 const SOURCE: usize = 110;
 
-/// `,"sources":[...]`, nothing where there are none.
+/// Writes `,"sources":[...]`, or nothing if there are none.
 fn write_sources(out: &mut String, sources: &[Contribution], rules: &Rules, now: Boot) {
     for (at, part) in sources.iter().enumerate() {
         out.push_str(if at == 0 { r#","sources":["# } else { "," });
@@ -100,7 +173,7 @@ pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// The answer to a POST (`request`) or to a session's own question (`id`).
+/// `quote`: the answer to a POST (`request`) or to a question of the session (`id`).
 #[must_use]
 pub fn quote(
     request: Option<RequestId>,
@@ -109,7 +182,7 @@ pub fn quote(
     (rules, now): (&Rules, Boot),
 ) -> String {
     let mut out = String::with_capacity(400 + SOURCE * quote.sources.len());
-    out.push_str(r#"{"type":"quote","#);
+    let _ = write!(out, r#"{{"type":"{}","#, ServerType::Quote);
     if let Some(request) = request {
         let _ = write!(out, r#""request_id":"{request}","#);
     }
@@ -122,28 +195,29 @@ pub fn quote(
     out
 }
 
-/// A published price on its channel.
+/// `price` on a channel.
 #[must_use]
 pub fn price(channel: &str, (text, quote): (&QuoteText, &Quote), (rules, now): (&Rules, Boot)) -> String {
     let mut out = String::with_capacity(400);
-    let _ = write!(out, r#"{{"type":"price","channel":"{channel}","#);
+    let _ = write!(out, r#"{{"type":"{}","channel":"{channel}","#, ServerType::Price);
     text.write(&mut out, quote, rules, now);
     out.push('}');
     out
 }
 
-/// There is no price on that channel now.
+/// `price` without a price, for a channel.
 #[must_use]
 pub fn none_price(channel: &str, symbol: &str) -> String {
-    format!(r#"{{"type":"price","channel":"{channel}","symbol":"{symbol}","price":null}}"#)
+    let kind = ServerType::Price;
+    format!(r#"{{"type":"{kind}","channel":"{channel}","symbol":"{symbol}","price":null}}"#)
 }
 
-/// `system`: from now on the symbol's price is of another pair.
+/// `system`, `pair-changed`: from the next price on, the source quotes another pair.
 #[must_use]
 pub fn pair_changed(symbol: &Symbol, from: &Symbol, to: &Symbol, source: &str) -> String {
-    let source = quoted(source);
+    let (kind, event, source) = (ServerType::System, SystemEvent::PairChanged.as_str(), quoted(source));
     format!(
-        r#"{{"type":"system","event":"pair-changed","symbol":"{symbol}","from":"{from}","to":"{to}","source":{source}}}"#
+        r#"{{"type":"{kind}","event":"{event}","symbol":"{symbol}","from":"{from}","to":"{to}","source":{source}}}"#
     )
 }
 
@@ -151,10 +225,10 @@ pub fn pair_changed(symbol: &Symbol, from: &Symbol, to: &Symbol, source: &str) -
 #[must_use]
 pub fn message_prefix(channel: &str, from: Option<&str>, time: Wall) -> String {
     let from = from.map(|from| format!(r#""from":{},"#, quoted(from))).unwrap_or_default();
-    format!(r#"{{"type":"message","channel":"{channel}",{from}"time":"{time}","data":"#)
+    format!(r#"{{"type":"{}","channel":"{channel}",{from}"time":"{time}","data":"#, ServerType::Message)
 }
 
-/// What somebody published on a channel.
+/// `message` on a channel.
 #[must_use]
 pub fn channel_message(channel: &str, from: Option<&str>, time: Wall, data: &str) -> String {
     let mut out = message_prefix(channel, from, time);
@@ -165,7 +239,7 @@ pub fn channel_message(channel: &str, from: Option<&str>, time: Wall, data: &str
 
 /// The first message of every session.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "INTERFACE: the welcome message")]
+#[allow(missing_docs, reason = "docs/interface.md describes the fields")]
 pub struct Welcome<'a> {
     pub session_id: &'a str,
     pub user_id: &'a str,
@@ -182,17 +256,17 @@ pub struct Welcome<'a> {
     pub price: Option<&'a RawValue>,
 }
 
-/// Which process serves the session.
+/// The process that serves a session.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "INTERFACE: the welcome message")]
+#[allow(missing_docs, reason = "docs/interface.md describes the fields")]
 pub struct WelcomeWorker {
     pub id: u16,
     pub pid: u32,
 }
 
-/// Which program.
+/// The program.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "INTERFACE: the welcome message")]
+#[allow(missing_docs, reason = "docs/interface.md describes the fields")]
 pub struct WelcomeServer {
     pub name: &'static str,
     pub version: &'static str,
@@ -205,12 +279,12 @@ struct Typed<'a, T: Serialize> {
     body: &'a T,
 }
 
-fn typed<T: Serialize>(kind: &str, body: &T) -> String {
-    serde_json::to_string(&Typed { r#type: kind, body }).unwrap_or_default()
+fn typed<T: Serialize>(kind: ServerType, body: &T) -> String {
+    serde_json::to_string(&Typed { r#type: kind.as_str(), body }).unwrap_or_default()
 }
 
 impl<'a> Welcome<'a> {
-    /// Of that session on that worker.
+    /// The welcome of a session on a worker.
     #[must_use]
     pub fn new(session: &'a str, user: &'a str, (id, pid): (u16, u32), time: Wall) -> Self {
         Self {
@@ -229,68 +303,77 @@ impl<'a> Welcome<'a> {
     }
 }
 
-/// `welcome`.
+/// `welcome`
 #[must_use]
 pub fn welcome(body: &Welcome<'_>) -> String {
-    typed("welcome", body)
+    typed(ServerType::Welcome, body)
 }
 
-/// Something that happens to the session or the daemon.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "INTERFACE: the system message")]
+/// A `system` message that announces a close.
+#[derive(Clone, Copy, Debug)]
 pub struct EventText<'a> {
-    pub event: &'a str,
+    /// The close that follows.
+    pub close: Close,
+    /// Why, for a person.
     pub reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Delay after which the client should come back.
     pub reconnect_in_ms: Option<u64>,
 }
 
 /// `close`: the last message where there is no close frame.
 #[must_use]
 pub fn close(close: Close, reconnect_in_ms: Option<u64>) -> String {
-    let wait = reconnect_in_ms.map(|ms| format!(r#","reconnect_in_ms":{ms}"#)).unwrap_or_default();
-    format!(r#"{{"type":"close","code":{},"reason":"{}"{wait}}}"#, close.code(), close.slug())
+    let (kind, wait) = (ServerType::Close, wait(reconnect_in_ms));
+    format!(r#"{{"type":"{kind}","code":{},"reason":"{}"{wait}}}"#, close.code(), close.slug())
 }
 
-/// `system`.
+fn wait(reconnect_in_ms: Option<u64>) -> String {
+    reconnect_in_ms.map(|ms| format!(r#","reconnect_in_ms":{ms}"#)).unwrap_or_default()
+}
+
+/// `system`, before a close.
 #[must_use]
-pub fn system(event: &EventText<'_>) -> String {
-    typed("system", event)
+pub fn system(text: &EventText<'_>) -> String {
+    let EventText { close, reason, reconnect_in_ms } = *text;
+    let event = SystemEvent::Closing(close);
+    debug_assert!(SystemEvent::ALL.contains(&event), "{event:?} is not one of the announced closes");
+    let (kind, event, reason) = (ServerType::System, event.as_str(), quoted(reason));
+    format!(r#"{{"type":"{kind}","event":"{event}","reason":{reason}{}}}"#, wait(reconnect_in_ms))
 }
 
-fn with_id(kind: &str, id: Option<&RawValue>, rest: &str) -> String {
+fn with_id(kind: ServerType, id: Option<&RawValue>, rest: &str) -> String {
     let id = id.map(|id| format!(r#","id":{id}"#)).unwrap_or_default();
     format!(r#"{{"type":"{kind}"{id}{rest}}}"#)
 }
 
-/// `ack`: done as asked.
+/// `ack`
 #[must_use]
 pub fn ack(id: &RawValue) -> String {
-    with_id("ack", Some(id), "")
+    with_id(ServerType::Ack, Some(id), "")
 }
 
-/// `pong`.
+/// `pong`
 #[must_use]
 pub fn pong(id: Option<&RawValue>) -> String {
-    with_id("pong", id, "")
+    with_id(ServerType::Pong, id, "")
 }
 
-/// `echo`.
+/// `echo`
 #[must_use]
 pub fn echo(id: Option<&RawValue>, data: &RawValue) -> String {
-    with_id("echo", id, &format!(r#","data":{data}"#))
+    with_id(ServerType::Echo, id, &format!(r#","data":{data}"#))
 }
 
-/// `error`: not done; the session stays.
+/// `error`; the session stays.
 #[must_use]
-pub fn error(id: Option<&RawValue>, code: &str, message: &str) -> String {
-    with_id("error", id, &format!(r#","code":"{code}","message":{}"#, quoted(message)))
+pub fn error(id: Option<&RawValue>, code: ErrorCode, message: &str) -> String {
+    with_id(ServerType::Error, id, &format!(r#","code":"{code}","message":{}"#, quoted(message)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Price, Said, SourceVerdict};
+    use crate::model::{Price, SourcePrice, SourceVerdict};
     use std::time::Duration;
 
     fn example() -> Quote {
@@ -324,7 +407,7 @@ mod tests {
         let part = |source: &str, verdict, price: Option<&str>| Contribution {
             source: source.into(),
             verdict,
-            said: price.map(|price| Said {
+            said: price.map(|price| SourcePrice {
                 pair: Symbol::new("BTC-USD").unwrap(),
                 price: Price::parse(price).unwrap(),
                 received: Boot(0),
@@ -379,11 +462,11 @@ mod tests {
             ack(&id),
             pong(None),
             echo(Some(&id), &id),
-            error(None, "x", "say \"no\""),
+            error(None, ErrorCode::Forbidden, "say \"no\""),
             channel_message("news", Some("a"), Wall(0), "[1]"),
             none_price("price:BTC-USD", "BTC-USD"),
             pair_changed(&example().symbol, &example().pair, &example().symbol, "a\"b"),
-            system(&EventText { event: "shutdown", reason: "stop", reconnect_in_ms: Some(1) }),
+            system(&EventText { close: Close::Shutdown, reason: "\"stop\"", reconnect_in_ms: Some(1) }),
             super::close(Close::Shutdown, Some(1)),
             welcome(&Welcome::new("s", "u", (1, 2), Wall(0))),
         ] {

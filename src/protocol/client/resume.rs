@@ -1,24 +1,24 @@
-//! How a client names the session that it comes back to: `TOKEN` of its last welcome, or `TOKEN.N`, where N is the number
-//! of the last message it has. A token says where the session is and proves that it is the client's.
+//! Resume tokens: a client comes back with the `TOKEN` of its last welcome, or with `TOKEN.N`, where N is the number of
+//! the last message that it has. A token says where the session is and proves that the client owns it.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A token, taken apart.
+/// A token and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
     /// The process that holds the session.
     pub home: u32,
-    /// Where it is there.
+    /// The place of the session in that process's table.
     pub place: u32,
-    /// 128 bits that nobody guesses.
+    /// 128 random bits.
     pub secret: u128,
-    /// The number of the last message that the client has, where it counts.
+    /// The number of the last message that the client has, if the client counts.
     pub seen: Option<u32>,
 }
 
 impl Resume {
-    /// Reads one; `None`: that is none of ours.
+    /// Reads a token; `None` if the text is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (token, seen) = match text.split_once('.') {

@@ -1,17 +1,17 @@
-//! Chat rooms: their names, and who is there.
+//! Chat rooms: their names and their presence.
 
-use super::quoted;
+use super::{ServerType, quoted};
 use crate::model::{Device, Wall};
 use std::fmt::Write as _;
 
-/// The name of a room in the name of its channel, `chat:NAME`: 1 to 64 characters of a user id's alphabet.
+/// The room in the name of its channel, `chat:ROOM`: 1 to 64 characters of a user id's alphabet.
 #[must_use]
 pub fn room(channel: &str) -> Option<&str> {
-    // A device's name has the same alphabet and length.
+    // A device has the same alphabet and length.
     channel.strip_prefix("chat:").filter(|name| Device::new(name).is_ok())
 }
 
-/// Who is there: users and sessions of a room, or of the whole cluster. `users` are named where the operator shows them.
+/// `presence`: users and sessions of a room, or of the whole cluster. `users` are named only with `stats.users`.
 #[must_use]
 pub fn presence<'a>(
     channel: &str,
@@ -20,7 +20,8 @@ pub fn presence<'a>(
     time: Wall,
 ) -> String {
     let mut out = format!(
-        r#"{{"type":"presence","channel":{},"users_total":{total},"sessions":{sessions},"time":"{time}""#,
+        r#"{{"type":"{}","channel":{},"users_total":{total},"sessions":{sessions},"time":"{time}""#,
+        ServerType::Presence,
         quoted(channel)
     );
     if let Some(users) = users {

@@ -49,7 +49,7 @@ fn parse(text: &str) -> BTreeMap<String, (String, f64)> {
     samples
 }
 
-fn row(id: Slot, state: &'static str) -> WorkerRow {
+fn row(id: u16, state: &'static str) -> WorkerRow {
     WorkerRow {
         id,
         pid: (state == "ready").then_some(7),
@@ -67,8 +67,8 @@ fn row(id: Slot, state: &'static str) -> WorkerRow {
     }
 }
 
-fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f64)> {
-    let metrics = Metrics {
+fn metrics<'a>(ledger: &'a Ledger, workers: &'a [WorkerRow]) -> Metrics<'a> {
+    Metrics {
         version: "0.1.0 \"x\\",
         uptime: Duration::from_millis(1500),
         workers,
@@ -89,8 +89,26 @@ fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f
         ],
         revision: 4,
         reload_taken: false,
-    };
-    parse(&metrics.text())
+    }
+}
+
+fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f64)> {
+    parse(&metrics(ledger, workers).text())
+}
+
+/// Every metric as Prometheus names it, with its type and its label.
+pub(crate) fn list() -> Vec<(String, &'static str, Option<&'static str>)> {
+    let mut ledger = Ledger::default();
+    for (generation, role) in (0..).zip(Role::all(1)) {
+        ledger.born(generation, role, NOW);
+        ledger.beat(generation, &counted(5), NOW);
+    }
+    let families = metrics(&ledger, &[row(1, "ready")]).families();
+    let described = families.iter().map(|family| match family.kind().expect(family.name) {
+        MetricType::Counter => (format!("{PREFIX}_{}_total", family.name), "counter", family.label),
+        _ => (format!("{PREFIX}_{}", family.name), "gauge", family.label),
+    });
+    described.chain([(format!("{PREFIX}_build_info"), "info", Some("version"))]).collect()
 }
 
 fn counted(n: u64) -> Counters {
@@ -107,8 +125,10 @@ fn counted(n: u64) -> Counters {
 #[test]
 fn the_text_parses_and_says_it_all() {
     let mut ledger = Ledger::default();
-    (0..3).for_each(|slot| ledger.born(slot.into(), slot, NOW));
-    (0..3u32).for_each(|slot| ledger.beat(slot, &counted(5), NOW));
+    (0..).zip(Role::all(2)).for_each(|(generation, role)| {
+        ledger.born(generation, role, NOW);
+        ledger.beat(generation, &counted(5), NOW);
+    });
     let samples = scrape(&ledger, &[row(1, "ready"), row(2, "backoff")]);
     for (key, value) in [
         (r#"build_info{version="0.1.0 \"x\\"}"#, 1.0),
@@ -152,13 +172,15 @@ fn the_text_parses_and_says_it_all() {
 #[test]
 fn no_counter_falls_when_workers_die_and_when_their_slot_is_no_more() {
     let mut ledger = Ledger::default();
-    (0..3).for_each(|slot| ledger.born(slot.into(), slot, NOW));
-    (0..3u32).for_each(|slot| ledger.beat(slot, &counted(5), NOW));
+    (0..).zip(Role::all(2)).for_each(|(generation, role)| {
+        ledger.born(generation, role, NOW);
+        ledger.beat(generation, &counted(5), NOW);
+    });
     let both = [row(1, "ready"), row(2, "ready")];
     let mut before = scrape(&ledger, &both);
     let steps: [&dyn Fn(&mut Ledger); 5] = [
         &|ledger| ledger.gone(1),
-        &|ledger| ledger.born(3, 1, NOW),
+        &|ledger| ledger.born(3, Role::Worker(1), NOW),
         &|ledger| ledger.beat(3, &counted(1), NOW),
         &|ledger| ledger.gone(2),
         &|ledger| ledger.gone(0),

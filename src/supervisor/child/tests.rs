@@ -1,8 +1,9 @@
 //! Real processes: this test program starts itself as a child.
 
 use super::*;
+use crate::os::process;
 use crate::protocol::cluster::{Hello, ToMaster, ToWorker};
-use crate::protocol::link::Batch;
+use crate::protocol::link::{Batch, attach};
 use rustix::process::Signal;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ async fn act_as_child() {
     while let Ok(mut batch) = receiver.receive().await {
         while let Some(message) = batch.next::<ToWorker<'_>>() {
             match message.unwrap() {
-                ToWorker::Resync => sender.send(&ToMaster::Roster(vec![])).unwrap(),
+                ToWorker::Resync => sender.send(&ToMaster::Drained).unwrap(),
                 _ => panic!("a death"),
             }
         }
@@ -59,7 +60,7 @@ async fn a_child_speaks_over_its_link_and_minds_no_signals() {
     }
     child.sender.send(&ToWorker::Resync).unwrap();
     let mut batch = hears(&mut child.receiver).await;
-    assert_eq!(batch.next::<ToMaster<'_>>().unwrap().unwrap(), ToMaster::Roster(vec![]));
+    assert_eq!(batch.next::<ToMaster<'_>>().unwrap().unwrap(), ToMaster::Drained);
 
     process::kill(pid, Signal::KILL);
     assert_eq!(patience(async { child.exit.await }).await.to_string(), "SIGKILL");

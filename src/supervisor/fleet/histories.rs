@@ -15,11 +15,15 @@ enum Op {
     Ready(usize),
     Exit(usize),
     Resize(Slot),
-    Replace(Slot),
+    Replace(Role),
     ReplaceAll,
-    Revive(Slot),
+    Revive(Role),
     ReviveAll,
     Adopt(u64),
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    (0..6usize).prop_filter_map("five workers", |n| Role::all(5).nth(n))
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -30,9 +34,9 @@ fn op() -> impl Strategy<Value = Op> {
         8 => any::<usize>().prop_map(Op::Ready),
         6 => any::<usize>().prop_map(Op::Exit),
         1 => (1u16..6).prop_map(Op::Resize),
-        2 => (0u16..6).prop_map(Op::Replace),
+        2 => role().prop_map(Op::Replace),
         1 => Just(Op::ReplaceAll),
-        1 => (0u16..6).prop_map(Op::Revive),
+        1 => role().prop_map(Op::Revive),
         1 => Just(Op::ReviveAll),
         1 => (0u64..9).prop_map(Op::Adopt),
     ]
@@ -49,7 +53,7 @@ fn starts(actions: &[Action]) -> impl Iterator<Item = Generation> {
 struct World {
     fleet: Fleet,
     now: Mono,
-    alive: BTreeMap<Generation, Slot>,
+    alive: BTreeMap<Generation, Role>,
     told: BTreeSet<Generation>,
     killed: BTreeSet<Generation>,
     born: Generation,
@@ -85,7 +89,7 @@ impl World {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
-                Action::Start { slot, generation } => actions.extend(self.birth(slot, generation)),
+                Action::Start { role, generation } => actions.extend(self.birth(role, generation)),
                 Action::Drain { generation } => {
                     assert!(self.alive.contains_key(&generation), "the dead cannot be drained");
                     assert!(self.told.insert(generation) && !self.killed.contains(&generation));
@@ -94,7 +98,7 @@ impl World {
                 Action::Kill { generation, .. } => {
                     assert!(self.alive.contains_key(&generation) && self.killed.insert(generation));
                 }
-                Action::GivenUp { slot, .. } => assert_ne!(slot, FEEDER),
+                Action::GivenUp { role, .. } => assert_ne!(role, Role::Feeder),
                 Action::Gone => self.gone += 1,
                 Action::AllFailed => assert!(!self.stopped),
                 Action::Died { generation, .. } | Action::ReplacementFailed { generation, .. } => {
@@ -106,26 +110,26 @@ impl World {
         self.check();
     }
 
-    fn birth(&mut self, slot: Slot, generation: Generation) -> Vec<Action> {
+    fn birth(&mut self, role: Role, generation: Generation) -> Vec<Action> {
         assert!(!self.stopped, "nobody is started in a stop");
         assert!(generation > self.born, "generations grow");
         self.born = generation;
         if self.misfire > 0 && self.chance.u32(..self.misfire) == 0 {
             return self.fleet.start_failed(self.now, generation);
         }
-        self.alive.insert(generation, slot);
+        self.alive.insert(generation, role);
         self.fleet.started(self.now, generation, generation)
     }
 
     fn check(&self) {
         let rows = self.fleet.rows();
-        let known: BTreeMap<_, _> = rows.iter().filter_map(|r| Some((r.generation?, r.slot))).collect();
+        let known: BTreeMap<_, _> = rows.iter().filter_map(|r| Some((r.generation?, r.role))).collect();
         assert_eq!(known, self.alive, "the fleet knows exactly who lives");
-        let mut seats = BTreeMap::<Slot, u32>::new();
+        let mut seats = BTreeMap::<Role, u32>::new();
         for row in &rows {
             assert_eq!(row.pid, row.generation);
             if matches!(row.state, State::Starting | State::Ready) {
-                *seats.entry(row.slot).or_default() += 1;
+                *seats.entry(row.role).or_default() += 1;
             }
         }
         assert!(seats.values().all(|up| *up <= 2), "one that serves and one that is to");
@@ -150,9 +154,9 @@ impl World {
             Op::Ready(n) => self.pick(n).map_or(vec![], |generation| self.fleet.ready(now, generation)),
             Op::Exit(n) => self.pick(n).map_or(vec![], |generation| self.exit(generation)),
             Op::Resize(workers) => self.fleet.resize(now, workers),
-            Op::Replace(slot) => self.fleet.replace(now, slot),
+            Op::Replace(role) => self.fleet.replace(now, role),
             Op::ReplaceAll => self.fleet.replace_all(now),
-            Op::Revive(slot) => self.fleet.revive(now, slot),
+            Op::Revive(role) => self.fleet.revive(now, role),
             Op::ReviveAll => {
                 let before = self.born;
                 let actions = self.fleet.revive_all(now);
@@ -217,10 +221,10 @@ proptest! {
         world.misfire = 0;
         world.fleet.adopt(policy());
         world.wait(Duration::from_secs(120), World::behave);
-        for slot in 0..=size {
-            match world.fleet.state(slot) {
-                Some(State::Failed) if slot != FEEDER => failed += 1,
-                state => prop_assert_eq!(state, Some(State::Ready), "slot {}", slot),
+        for role in Role::all(size) {
+            match world.fleet.state(role) {
+                Some(State::Failed) if role != Role::Feeder => failed += 1,
+                state => prop_assert_eq!(state, Some(State::Ready), "{}", role),
             }
         }
         prop_assert_eq!(world.fleet.rows().len(), usize::from(size) + 1, "nobody is left over");

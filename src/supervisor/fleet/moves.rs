@@ -1,9 +1,9 @@
 //! What the events of a fleet have in common: processes begin, take over, die and are sent off.
 
-use super::{FEEDER, Fleet, Life, PULSE};
-use crate::config::Cluster;
+use super::{Fleet, Life, PULSE};
+use crate::config::ClusterSection;
 use crate::model::Mono;
-use crate::protocol::cluster::{Generation, Slot};
+use crate::protocol::cluster::{Generation, Role};
 use crate::supervisor::action::{Action, Why};
 use crate::supervisor::place::{LEAVING, Phase, Place, Seat, Unit, Verdict};
 use crate::supervisor::rolling::Rolling;
@@ -42,51 +42,51 @@ impl Fleet {
         self.places.values_mut().flat_map(Place::units_mut).find(|unit| unit.generation == generation)
     }
 
-    /// A new process for `slot`.
-    fn launch(&mut self, slot: Slot, now: Mono) -> Unit {
+    /// Makes a new process.
+    fn launch(&mut self, role: Role, now: Mono) -> Unit {
         self.newest += 1;
-        self.actions.push(Action::Start { slot, generation: self.newest });
+        self.actions.push(Action::Start { role, generation: self.newest });
         Unit::new(self.newest, now)
     }
 
     /// A new process that has the seat from its first moment.
-    pub(super) fn start(&mut self, slot: Slot, now: Mono) {
-        let unit = self.launch(slot, now);
-        if let Some(place) = self.places.get_mut(&slot) {
+    pub(super) fn start(&mut self, role: Role, now: Mono) {
+        let unit = self.launch(role, now);
+        if let Some(place) = self.places.get_mut(&role) {
             place.seat = Seat::Held(unit);
         }
     }
 
     /// One that serves, or was to serve, ended unasked.
-    pub(super) fn died(&mut self, slot: Slot, unit: &Unit, now: Mono) {
+    pub(super) fn died(&mut self, role: Role, unit: &Unit, now: Mono) {
         let (generation, chance) = (unit.generation, self.chance.f64());
-        let Some(place) = self.places.get_mut(&slot) else { return };
+        let Some(place) = self.places.get_mut(&role) else { return };
         let verdict = place.mourn(unit, &self.policy, now, chance);
         match (place.replacement.take(), verdict) {
             (Some(next), _) => {
                 place.seat = Seat::Held(next);
-                self.actions.push(Action::Died { slot, generation, pause: Duration::ZERO });
+                self.actions.push(Action::Died { role, generation, pause: Duration::ZERO });
             }
             (None, Verdict::GiveUp) => {
                 place.seat = Seat::Failed { since: now };
-                self.actions.push(Action::GivenUp { slot, generation });
+                self.actions.push(Action::GivenUp { role, generation });
             }
             (None, Verdict::Again(pause)) => {
                 place.seat = Seat::Backoff { since: now, until: now.after(pause) };
-                self.actions.push(Action::Died { slot, generation, pause });
+                self.actions.push(Action::Died { role, generation, pause });
                 if pause.is_zero() {
-                    self.start(slot, now);
+                    self.start(role, now);
                 }
             }
         }
-        self.replacement_failed(slot, generation);
+        self.replacement_failed(role, generation);
     }
 
     /// Stops the rolling if it was this process that it waited for.
-    pub(super) fn replacement_failed(&mut self, slot: Slot, generation: Generation) {
+    pub(super) fn replacement_failed(&mut self, role: Role, generation: Generation) {
         if self.rolling.as_ref().is_some_and(|rolling| rolling.awaits(generation)) {
             self.rolling = None;
-            self.actions.push(Action::ReplacementFailed { slot, generation });
+            self.actions.push(Action::ReplacementFailed { role, generation });
         }
     }
 
@@ -104,12 +104,12 @@ impl Fleet {
         }
     }
 
-    /// The slot is to disappear.
-    pub(super) fn retire(&mut self, slot: Slot, now: Mono) {
+    /// Drains the processes of a role that is to disappear.
+    pub(super) fn retire(&mut self, role: Role, now: Mono) {
         if let Some(rolling) = &mut self.rolling {
-            rolling.drop_slot(slot);
+            rolling.forget(role);
         }
-        if let Some(place) = self.places.get_mut(&slot) {
+        if let Some(place) = self.places.get_mut(&role) {
             let held = match std::mem::replace(&mut place.seat, Seat::Retired) {
                 Seat::Held(unit) => Some(unit),
                 _ => None,
@@ -124,7 +124,7 @@ impl Fleet {
     pub(super) fn kill_overdue(&mut self, now: Mono) {
         let (policy, stopping) = (&self.policy, matches!(self.life, Life::Stopping));
         let mut failed = Vec::new();
-        for (slot, place) in &mut self.places {
+        for (role, place) in &mut self.places {
             for unit in place.units_mut() {
                 if unit.deadline(policy).is_some_and(|at| at <= now) {
                     unit.doomed = true;
@@ -139,35 +139,35 @@ impl Fleet {
             }
             // The seat is not its: nobody waits for its exit but to forget it.
             if let Some(unit) = place.replacement.take_if(|unit| unit.doomed) {
-                failed.push((*slot, unit.generation));
+                failed.push((*role, unit.generation));
                 send_off(place, unit, policy, now, &mut self.actions);
             }
         }
-        failed.into_iter().for_each(|(slot, generation)| self.replacement_failed(slot, generation));
+        failed.into_iter().for_each(|(role, generation)| self.replacement_failed(role, generation));
     }
 
-    pub(super) fn ask(&mut self, wanted: impl Fn(Slot) -> bool) {
+    pub(super) fn ask(&mut self, wanted: impl Fn(Role) -> bool) {
         if !matches!(self.life, Life::Serving { .. }) {
             return;
         }
-        let slots = self.places.iter().filter(|(slot, place)| wanted(**slot) && place.seat != Seat::Retired);
-        for (slot, _) in slots {
-            self.rolling.get_or_insert_default().ask(*slot, self.newest);
+        let roles = self.places.iter().filter(|(role, place)| wanted(**role) && place.seat != Seat::Retired);
+        for (role, _) in roles {
+            self.rolling.get_or_insert_default().ask(*role, self.newest);
         }
     }
 
     /// Lets the rolling go on as far as it can.
     fn roll(&mut self, now: Mono) {
-        while let Some((slot, old)) = self.rolling.as_ref().and_then(Rolling::next) {
-            let place = self.places.get(&slot);
+        while let Some((role, old)) = self.rolling.as_ref().and_then(Rolling::next) {
+            let place = self.places.get(&role);
             // Started meanwhile for another reason: young enough, and awaited if it is not ready yet.
             let renewed = place.and_then(Place::held).filter(|unit| unit.generation > old);
             let awaited = match (renewed, place) {
                 (Some(unit), _) => unit.is_starting().then_some(unit.generation),
                 (None, None) => None,
-                // One old process per slot at most: repeated rollings must not pile them up.
+                // One old process per role at most: repeated rollings must not pile them up.
                 (None, Some(place)) if !place.draining.is_empty() => return,
-                (None, Some(_)) => Some(self.renew(slot, now)),
+                (None, Some(_)) => Some(self.renew(role, now)),
             };
             if let Some(rolling) = &mut self.rolling {
                 rolling.turn(awaited);
@@ -178,11 +178,11 @@ impl Fleet {
         }
     }
 
-    /// Starts a process for `slot`: beside the one that serves, or in the empty seat with a clean record.
-    fn renew(&mut self, slot: Slot, now: Mono) -> Generation {
-        let unit = self.launch(slot, now);
+    /// Starts a process: beside the one that serves, or in the empty seat with a clean record.
+    fn renew(&mut self, role: Role, now: Mono) -> Generation {
+        let unit = self.launch(role, now);
         let generation = unit.generation;
-        if let Some(place) = self.places.get_mut(&slot) {
+        if let Some(place) = self.places.get_mut(&role) {
             if place.held().is_some() {
                 place.replacement = Some(unit);
             } else {
@@ -195,7 +195,8 @@ impl Fleet {
 
     /// Says once that no worker is left that would ever serve again.
     fn despair(&mut self) {
-        let mut workers = self.places.range(FEEDER + 1..).filter(|(_, place)| place.seat != Seat::Retired);
+        let wanted = |(role, place): &(&Role, &Place)| role.worker().is_some() && place.seat != Seat::Retired;
+        let mut workers = self.places.iter().filter(wanted);
         let some = workers.clone().next().is_some();
         let all_failed = some && workers.all(|(_, place)| matches!(place.seat, Seat::Failed { .. }));
         if all_failed && self.life == (Life::Serving { all_failed: false }) {
@@ -206,7 +207,13 @@ impl Fleet {
 }
 
 /// Tells a process to go, and waits for that beside the seat.
-fn send_off(place: &mut Place, mut unit: Unit, policy: &Cluster, now: Mono, actions: &mut Vec<Action>) {
+fn send_off(
+    place: &mut Place,
+    mut unit: Unit,
+    policy: &ClusterSection,
+    now: Mono,
+    actions: &mut Vec<Action>,
+) {
     if !unit.doomed {
         actions.push(Action::Drain { generation: unit.generation });
     }

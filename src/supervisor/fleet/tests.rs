@@ -66,12 +66,17 @@ impl Bench {
         actions
     }
 
-    fn states(&self, slot: Slot) -> Vec<State> {
-        self.fleet.rows().into_iter().filter(|row| row.slot == slot).map(|row| row.state).collect()
+    fn states(&self, worker: Slot) -> Vec<State> {
+        self.fleet
+            .rows()
+            .into_iter()
+            .filter(|row| row.role == Role::Worker(worker))
+            .map(|row| row.state)
+            .collect()
     }
 
-    fn restarts(&self, slot: Slot) -> u32 {
-        self.fleet.rows().iter().find(|row| row.slot == slot).unwrap().restarts
+    fn restarts(&self, worker: Slot) -> u32 {
+        self.fleet.rows().iter().find(|row| row.role == Role::Worker(worker)).unwrap().restarts
     }
 
     /// Lets the process of a slot die and returns the pause before the next, or `None` for good.
@@ -94,10 +99,10 @@ fn start(actions: &[Action]) -> Generation {
 #[test]
 fn all_are_started_the_feeder_first() {
     let bench = Bench::ready(2);
-    let rows: Vec<_> = bench.fleet.rows().iter().map(|r| (r.slot, r.state, r.generation, r.pid)).collect();
-    let ready = |slot, n| (slot, State::Ready, Some(n), Some(1000 + n));
-    assert_eq!(rows, [ready(0, 1), ready(1, 2), ready(2, 3)]);
-    assert_eq!(bench.fleet.state(3), None);
+    let rows: Vec<_> = bench.fleet.rows().iter().map(|r| (r.role, r.state, r.generation, r.pid)).collect();
+    let ready = |role, n| (role, State::Ready, Some(n), Some(1000 + n));
+    assert_eq!(rows, [ready(Role::Feeder, 1), ready(Role::Worker(1), 2), ready(Role::Worker(2), 3)]);
+    assert_eq!(bench.fleet.state(Role::Worker(3)), None);
 }
 
 #[test]
@@ -105,8 +110,8 @@ fn one_that_was_stable_is_started_at_once() {
     let mut bench = Bench::ready(2);
     assert_eq!(bench.pass(secs(6), &[]), []);
     let actions = bench.fleet.exited(bench.now, 2);
-    let died = Action::Died { slot: 1, generation: 2, pause: Duration::ZERO };
-    assert_eq!(actions, [died, Action::Start { slot: 1, generation: 4 }]);
+    let died = Action::Died { role: Role::Worker(1), generation: 2, pause: Duration::ZERO };
+    assert_eq!(actions, [died, Action::Start { role: Role::Worker(1), generation: 4 }]);
     assert_eq!((bench.states(1), bench.restarts(1)), (vec![State::Starting], 1));
     assert_eq!(bench.fleet.ready(bench.now, 4), []);
     assert_eq!(bench.fleet.ready(bench.now, 2), [], "the dead say nothing");
@@ -127,7 +132,7 @@ fn one_that_dies_young_waits_longer_each_time_and_is_given_up() {
     assert_eq!((bench.states(1), bench.restarts(1)), (vec![State::Failed], 5));
     assert_eq!(bench.pass(secs(600), &[]), [], "given up is given up");
 
-    let generation = start(&bench.fleet.revive(bench.now, 1));
+    let generation = start(&bench.fleet.revive(bench.now, Role::Worker(1)));
     assert!(bench.dies(generation).unwrap() <= millis(100), "a clean record");
 }
 
@@ -174,7 +179,7 @@ fn all_workers_failed_is_said_once() {
     let mut all = Vec::new();
     for _ in 0..5 {
         for row in bench.fleet.rows() {
-            if let (1.., Some(generation)) = (row.slot, row.generation) {
+            if let (Role::Worker(_), Some(generation)) = (row.role, row.generation) {
                 all.extend(bench.fleet.exited(bench.now, generation));
             }
         }
@@ -234,9 +239,9 @@ fn a_short_absence_forgives_nothing() {
 #[test]
 fn a_rolling_goes_slot_by_slot_new_before_old() {
     let mut bench = Bench::ready(2);
-    assert_eq!(bench.fleet.replace_all(bench.now), [Action::Start { slot: 1, generation: 4 }]);
+    assert_eq!(bench.fleet.replace_all(bench.now), [Action::Start { role: Role::Worker(1), generation: 4 }]);
     assert_eq!(bench.states(1), [State::Ready, State::Starting]);
-    let next = [Action::Drain { generation: 2 }, Action::Start { slot: 2, generation: 5 }];
+    let next = [Action::Drain { generation: 2 }, Action::Start { role: Role::Worker(2), generation: 5 }];
     assert_eq!(bench.fleet.ready(bench.now, 4), next);
     assert_eq!(bench.states(1), [State::Ready, State::Draining]);
     assert!(bench.fleet.is_leaving(2));
@@ -255,7 +260,7 @@ fn a_replacement_that_fails_leaves_the_old_one_at_work() {
     for death in [true, false] {
         let mut bench = Bench::ready(2);
         bench.fleet.replace_all(bench.now);
-        let failed = Action::ReplacementFailed { slot: 1, generation: 4 };
+        let failed = Action::ReplacementFailed { role: Role::Worker(1), generation: 4 };
         if death {
             assert_eq!(bench.fleet.start_failed(bench.now, 4), [failed]);
         } else {
@@ -272,8 +277,8 @@ fn a_replacement_that_fails_leaves_the_old_one_at_work() {
 #[test]
 fn when_the_old_one_dies_its_replacement_inherits_the_seat() {
     let mut bench = Bench::ready(2);
-    bench.fleet.replace(bench.now, 1);
-    let died = Action::Died { slot: 1, generation: 2, pause: Duration::ZERO };
+    bench.fleet.replace(bench.now, Role::Worker(1));
+    let died = Action::Died { role: Role::Worker(1), generation: 2, pause: Duration::ZERO };
     assert_eq!(bench.fleet.exited(bench.now, 2), [died]);
     assert_eq!((bench.states(1), bench.restarts(1)), (vec![State::Starting], 1));
     assert_eq!(bench.fleet.ready(bench.now, 4), [Action::RollingDone]);
@@ -285,7 +290,10 @@ fn an_inherited_seat_lost_again_ends_the_rolling() {
     bench.fleet.replace_all(bench.now);
     bench.fleet.exited(bench.now, 2);
     let actions = bench.fleet.exited(bench.now, 4);
-    assert!(matches!(actions[..], [Action::Died { .. }, Action::ReplacementFailed { slot: 1, .. }]));
+    assert!(matches!(
+        actions[..],
+        [Action::Died { .. }, Action::ReplacementFailed { role: Role::Worker(1), .. }]
+    ));
     assert_eq!(bench.states(1), [State::Backoff]);
 }
 
@@ -296,10 +304,13 @@ fn a_rolling_asked_for_again_replaces_all_once_more() {
     assert_eq!(bench.fleet.replace_all(bench.now), [], "after the one that is under way");
     // Slot 1 has had its turn: it comes again behind slot 2.
     let actions = bench.fleet.ready(bench.now, 4);
-    assert_eq!(actions, [Action::Drain { generation: 2 }, Action::Start { slot: 2, generation: 5 }]);
+    assert_eq!(
+        actions,
+        [Action::Drain { generation: 2 }, Action::Start { role: Role::Worker(2), generation: 5 }]
+    );
     let actions = bench.fleet.ready(bench.now, 5);
     assert_eq!(actions, [Action::Drain { generation: 3 }], "not while an old one of slot 1 is there");
-    assert_eq!(bench.fleet.exited(bench.now, 2), [Action::Start { slot: 1, generation: 6 }]);
+    assert_eq!(bench.fleet.exited(bench.now, 2), [Action::Start { role: Role::Worker(1), generation: 6 }]);
     let end = [Action::Drain { generation: 4 }, Action::RollingDone];
     assert_eq!(bench.fleet.ready(bench.now, 6), end);
 }
@@ -308,8 +319,8 @@ fn a_rolling_asked_for_again_replaces_all_once_more() {
 fn replacing_an_empty_seat_starts_it() {
     let mut bench = Bench::ready(1);
     bench.dies(2);
-    let actions = bench.fleet.replace(bench.now, 1);
-    assert_eq!(actions, [Action::Start { slot: 1, generation: 3 }]);
+    let actions = bench.fleet.replace(bench.now, Role::Worker(1));
+    assert_eq!(actions, [Action::Start { role: Role::Worker(1), generation: 3 }]);
     assert_eq!(bench.fleet.ready(bench.now, 3), [Action::RollingDone]);
 }
 
@@ -320,8 +331,8 @@ fn fewer_workers_drain_the_highest_and_more_start_them() {
     assert_eq!(drains, [Action::Drain { generation: 3 }, Action::Drain { generation: 4 }]);
     assert_eq!((bench.states(2), bench.states(3)), (vec![State::Draining], vec![State::Draining]));
     assert_eq!(bench.fleet.exited(bench.now, 4), []);
-    assert_eq!(bench.fleet.state(3), None);
-    assert_eq!(bench.fleet.resize(bench.now, 2), [Action::Start { slot: 2, generation: 5 }]);
+    assert_eq!(bench.fleet.state(Role::Worker(3)), None);
+    assert_eq!(bench.fleet.resize(bench.now, 2), [Action::Start { role: Role::Worker(2), generation: 5 }]);
     assert_eq!(bench.states(2), [State::Starting, State::Draining]);
     assert_eq!(bench.fleet.resize(bench.now, 2), [], "nothing to do");
 }
@@ -329,7 +340,7 @@ fn fewer_workers_drain_the_highest_and_more_start_them() {
 #[test]
 fn a_slot_that_goes_does_not_hold_up_the_rolling() {
     let mut bench = Bench::ready(2);
-    bench.fleet.replace(bench.now, 2);
+    bench.fleet.replace(bench.now, Role::Worker(2));
     let actions = bench.fleet.resize(bench.now, 1);
     let drain = |generation| Action::Drain { generation };
     assert_eq!(actions, [drain(3), drain(4), Action::RollingDone]);
@@ -339,12 +350,12 @@ fn a_slot_that_goes_does_not_hold_up_the_rolling() {
 fn a_stop_wins_over_everything() {
     let mut bench = Bench::ready(3);
     bench.dies(2);
-    bench.fleet.replace(bench.now, 2);
+    bench.fleet.replace(bench.now, Role::Worker(2));
     let stops = bench.fleet.stop(bench.now, secs(10));
     assert_eq!(stops.len(), 4, "{stops:?}");
     assert_eq!(bench.fleet.replace_all(bench.now), []);
     assert_eq!(bench.fleet.resize(bench.now, 9), []);
-    assert_eq!(bench.fleet.revive(bench.now, 1), []);
+    assert_eq!(bench.fleet.revive(bench.now, Role::Worker(1)), []);
     assert_eq!(bench.pass(millis(9999), &[1, 3, 4, 5]), []);
     for generation in [1, 3, 4] {
         assert_eq!(bench.fleet.exited(bench.now, generation), []);

@@ -1,43 +1,50 @@
 //! Questions that only the master can answer.
 
-use crate::protocol::client::Problem;
+use crate::model::Mono;
+use crate::os::clock;
+use crate::protocol::client::{Problem, ProblemKind};
 use crate::protocol::cluster::{Question, ToMaster};
-use crate::worker::hub::{Hub, Lost};
+use crate::worker::hub::{Hub, Reply};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Longer than the master's own patience.
+/// The master answers by the deadline; after this time more, the question is given up.
 const LATE: Duration = Duration::from_millis(250);
 
-/// The problem of a request that the master did not answer.
-pub(super) fn busy() -> Problem {
-    Problem::new(503, "cluster-busy", "the master did not answer in time")
-}
-
-/// Waits for the answer to a question for so long, and a little longer.
+/// Waits for the master's answer to a question that is on its way.
 pub(super) async fn answered<T>(
     hub: &Hub,
     number: u64,
     receiver: oneshot::Receiver<T>,
-    wait: Duration,
-) -> Result<T, Lost> {
-    match tokio::time::timeout(wait + LATE, receiver).await {
+    deadline: Mono,
+) -> Result<T, Problem> {
+    let patience = clock::instant(deadline.after(LATE));
+    match tokio::time::timeout_at(patience.into(), receiver).await {
         Ok(Ok(answer)) => Ok(answer),
         _ => {
             hub.lock().requests.forget(number);
-            Err(Lost)
+            Err(ProblemKind::ClusterBusy.into())
         }
     }
 }
 
 /// Asks the master; `None`: there is no such thing.
 pub(super) async fn ask(hub: &Hub, question: &Question<'_>) -> Result<Option<String>, Problem> {
-    let (number, receiver, wait) = {
+    Ok(reply(hub, question).await?.map(|reply| reply.text))
+}
+
+/// Asks for what may be a page of a list.
+pub(super) async fn reply(hub: &Hub, question: &Question<'_>) -> Result<Option<Reply>, Problem> {
+    let (number, receiver, deadline) = {
         let mut state = hub.lock();
         let (request, receiver) = state.requests.question();
         let question = question.clone();
-        state.uplink.send(&ToMaster::Ask { request, question }).map_err(|_| busy())?;
-        (request, receiver, state.config.quotes.timeout)
+        let sent = state.uplink.send(&ToMaster::Ask { request, question });
+        if sent.is_err() {
+            state.requests.forget(request);
+            return Err(ProblemKind::ClusterBusy.into());
+        }
+        (request, receiver, clock::mono().after(state.config.quotes.timeout))
     };
-    answered(hub, number, receiver, wait).await.map_err(|Lost| busy())
+    answered(hub, number, receiver, deadline).await
 }

@@ -1,8 +1,8 @@
-//! A request's JSON body: within its size and its time, of the right type, read in the order of refusals that the
-//! contract names.
+//! A request's JSON body: within its size and its time, of the right type. Refusals come in the order that
+//! `docs/interface.md` gives.
 
 use crate::config::Config;
-use crate::protocol::client::{Problem, too_deep};
+use crate::protocol::client::{Problem, ProblemKind, too_deep};
 use axum::extract::Request;
 use axum::http::header;
 use bytes::Bytes;
@@ -10,11 +10,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Reads all of it: 413, 408, 415.
+/// Reads the whole body. Refuses with 413, 408, 400 or 415.
 pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Problem> {
     let (parts, body) = request.into_parts();
     let most = config.http.max_body;
-    let large = || Problem::new(413, "body-too-large", format!("a body may have {most} bytes"));
+    let large = || ProblemKind::BodyTooLarge.with(format!("A body may have {most} bytes."));
     let announced =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|len| len > most as u64) {
@@ -22,9 +22,9 @@ pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Pro
     }
     let collected = tokio::time::timeout(config.http.body_timeout, Limited::new(body, most).collect());
     let bytes = match collected.await {
-        Err(_) => return Err(Problem::new(408, "body-timeout", "the body took too long")),
+        Err(_) => return Err(ProblemKind::BodyTimeout.into()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(large()),
-        Ok(Err(_)) => return Err(Problem::new(400, "invalid-body", "the body could not be read")),
+        Ok(Err(_)) => return Err(ProblemKind::BodyUnreadable.into()),
         Ok(Ok(collected)) => collected.to_bytes(),
     };
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
@@ -32,28 +32,27 @@ pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Pro
     let json = essence.eq_ignore_ascii_case("application/json")
         || (essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case("+json"));
     if !json {
-        return Err(Problem::new(415, "unsupported-media-type", "the body must be application/json"));
+        return Err(ProblemKind::UnsupportedMediaType.into());
     }
     Ok(bytes)
 }
 
-/// Understands it: 400 for what is no JSON, 422 for another shape.
+/// Parses a body. Refuses with 400 if it is no JSON, with 422 if it has another shape.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    let syntax = |detail: String| Problem::new(400, "invalid-json", detail);
     if too_deep(bytes) {
-        return Err(syntax("nested too deep".to_owned()));
+        return Err(ProblemKind::InvalidJson.with("The body is nested too deep."));
     }
     let parsed = serde_json::from_slice(bytes);
-    // serde takes an array for a struct as well, its members in their order.
+    // serde reads an array as a struct, too, its elements as the members in order.
     if parsed.is_ok() && bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Problem::new(422, "invalid-body", "the body must be an object"));
+        return Err(ProblemKind::InvalidBody.with("The body must be an object."));
     }
     parsed.map_err(|error| {
-        // The first fault that serde meets may be one of shape before one of syntax.
+        // serde may meet a fault of shape before a fault of syntax.
         match serde_json::from_slice::<IgnoredAny>(bytes) {
-            Err(syntax_error) => syntax(syntax_error.to_string()),
-            Ok(_) if error.is_data() => Problem::new(422, "invalid-body", error.to_string()),
-            Ok(_) => syntax(error.to_string()),
+            Err(syntax_error) => ProblemKind::InvalidJson.with(syntax_error.to_string()),
+            Ok(_) if error.is_data() => ProblemKind::InvalidBody.with(error.to_string()),
+            Ok(_) => ProblemKind::InvalidJson.with(error.to_string()),
         }
     })
 }
@@ -70,7 +69,7 @@ mod tests {
 
     #[test]
     fn syntax_comes_before_shape() {
-        let status = |text: &str| parse::<Shape>(text.as_bytes()).map_err(|problem| problem.status);
+        let status = |text: &str| parse::<Shape>(text.as_bytes()).map_err(|problem| problem.kind.status());
         assert!(status(r#"{"user_id":"a","more":[]}"#).is_ok());
         for text in
             ["", "{", "nonsense", r#"{"user_id":5, x"#, r#"{"user_id":NaN}"#, r#"{"user_id":"\ud800"}"#]

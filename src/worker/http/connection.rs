@@ -1,9 +1,9 @@
-//! One HTTP connection: the limits of time that hyper does not keep, and hyper.
+//! One HTTP connection: hyper, behind the time limits that hyper does not keep.
 
 use super::takeover::Takeover;
-use super::{Peer, refuse};
+use super::{Peer, answer};
 use crate::net::guard::{Guard, Limits};
-use crate::protocol::client::Problem;
+use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use crate::worker::hub::Hub;
 use axum::Router;
@@ -27,10 +27,10 @@ use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
-/// What hyper reads and writes.
+/// The stream that hyper reads and writes.
 pub(super) type Io = Guard<TcpStream>;
 
-/// Most bytes of a request's head.
+/// Largest head of a request in bytes.
 const HEAD: usize = 32 << 10;
 /// Most headers of a request.
 const HEADERS: usize = 100;
@@ -67,7 +67,7 @@ pub(in crate::worker) async fn serve(
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            let mut response = answer(&hub, router, request).await;
+            let mut response = respond(&hub, router, request).await;
             if closing.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -78,7 +78,7 @@ pub(in crate::worker) async fn serve(
             Ok::<Response, Infallible>(response)
         }
     });
-    // Boxed, so that a connection that becomes a session gives all of it back.
+    // Boxed, so that a connection frees this memory when it becomes a session.
     let mut connection = Box::pin(
         hyper::server::conn::http1::Builder::new()
             .max_buf_size(HEAD)
@@ -90,7 +90,7 @@ pub(in crate::worker) async fn serve(
     let is_taken = tokio::select! {
         is_taken = poll_fn(|cx| carry(connection.as_mut(), cx, is_ready)) => is_taken,
         () = ending.cancelled() => {
-            // One that waits for another request ends now; one that has not asked anything yet is answered first.
+            // A connection that waits for its next request ends now; a new one is answered first.
             if served.load(Relaxed) {
                 connection.as_mut().graceful_shutdown();
             }
@@ -124,7 +124,7 @@ impl Drop for Counted {
     }
 }
 
-/// Ready with `true` when a session takes the connection over: the head of its response has gone to the kernel.
+/// Drives hyper. Ready with `true` when a session takes the connection over: the kernel has the head of its response.
 fn carry(
     connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
     cx: &mut Context<'_>,
@@ -137,14 +137,14 @@ fn carry(
     }
 }
 
-async fn answer(hub: &Hub, router: Router, request: Request) -> Response {
-    let answer = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
-    let response = match answer {
+async fn respond(hub: &Hub, router: Router, request: Request) -> Response {
+    let routed = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
+    let response = match routed {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
             hub.lock().panicked("request");
-            refuse::with(&Problem::new(500, "internal-error", "this request failed; others are not touched"))
+            answer::plain(ProblemKind::InternalError)
         }
     };
     hub.lock().answered(response.status().as_u16());

@@ -1,5 +1,6 @@
 //! `GET /api/v1/events`: a session over Server-Sent Events.
 
+use super::answer;
 use super::takeover::Takeover;
 use super::wanted::{self, Wanted};
 use crate::protocol::client::{Problem, Resume};
@@ -12,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 /// Serves the route.
 pub(super) async fn open(State(hub): State<Hub>, request: Request) -> Response {
-    begin(&hub, request).await.unwrap_or_else(|problem| wanted::refused(&hub, &problem))
+    begin(&hub, request).await.unwrap_or_else(|problem| answer::counted(&hub, problem))
 }
 
 async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
@@ -30,7 +31,7 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
     };
     let arrival = match arrive(hub, session, resume).await {
         Ok(arrival) => arrival,
-        // An EventSource comes back until it is told this.
+        // An EventSource reconnects until it gets a 204.
         Err(Refused::Ended(_)) => return Ok(StatusCode::NO_CONTENT.into_response()),
         Err(refused) => return Err(wanted::refusal(refused)),
     };
@@ -44,7 +45,7 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    // nginx gathers answers unless it is told not to.
+    // nginx buffers responses unless this header forbids it.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.extensions_mut().insert(takeover);
     Ok(response)

@@ -1,15 +1,14 @@
-//! What every request must pass first: the host it names, the origin of a browser.
+//! Checks that every request must pass first: the host that it names, the origin of a browser.
 
-use super::{Peer, refuse};
+use super::{Peer, answer};
 use crate::access::{Client, preflight};
-use crate::protocol::client::Problem;
 use crate::worker::hub::Hub;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// Checks, and leaves the client's address for the route.
+/// Checks a request, and leaves the client's address for its route.
 pub(super) async fn check(State(hub): State<Hub>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().copied() else { return next.run(request).await };
     let (gate, config) = {
@@ -19,10 +18,7 @@ pub(super) async fn check(State(hub): State<Hub>, mut request: Request, next: Ne
     let client = Client::of(peer.address.ip(), request.headers(), &config.http.trusted_proxies);
     let admitted = match gate.check(request.version(), request.uri(), request.headers(), &client) {
         Ok(admitted) => admitted,
-        Err(denied) => {
-            hub.lock().counters.count_refused(denied.slug());
-            return refuse::with(&Problem::new(denied.status(), denied.slug(), denied.detail()));
-        }
+        Err(denied) => return answer::counted(&hub, denied.kind().into()),
     };
     let mut response = match preflight(&admitted, request.method(), request.headers()) {
         Some(headers) => (StatusCode::NO_CONTENT, headers).into_response(),

@@ -1,28 +1,21 @@
 //! `/healthz`, `/livez`, `/readyz`.
 
-use super::refuse;
+use super::answer;
 use crate::os::clock;
 use crate::worker::hub::{Hub, Phase};
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
 use serde_json::json;
 
-/// On every port.
-pub(super) fn routes() -> Router<Hub> {
-    Router::new().route("/healthz", get(alive)).route("/livez", get(alive)).route("/readyz", get(ready))
-}
-
-/// This worker answers.
-async fn alive(State(hub): State<Hub>) -> Response {
+/// Answers as long as this worker lives.
+pub(super) async fn alive(State(hub): State<Hub>) -> Response {
     let me = hub.lock().me;
-    refuse::json(StatusCode::OK, json!({ "status": "ok", "worker": me.slot, "pid": me.pid }).to_string())
+    answer::json(StatusCode::OK, json!({ "status": "ok", "worker": me.slot, "pid": me.pid }).to_string())
 }
 
-/// The cluster would answer a quote now.
-async fn ready(State(hub): State<Hub>) -> Response {
+/// Whether the cluster would answer a quote now.
+pub(super) async fn ready(State(hub): State<Hub>) -> Response {
     let state = hub.lock();
     let mut reasons = Vec::new();
     if state.phase != Phase::Serving {
@@ -37,11 +30,11 @@ async fn ready(State(hub): State<Hub>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unready")
     };
-    let mut answer = json!({ "status": word, "reasons": reasons });
+    let mut health = json!({ "status": word, "reasons": reasons });
     if let Some(absence) = absence {
-        answer["detail"] = absence.into();
+        health["detail"] = absence.into();
     }
-    let mut response = refuse::json(status, answer.to_string());
+    let mut response = answer::json(status, health.to_string());
     if !reasons.is_empty() {
         response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("1"));
     }

@@ -1,8 +1,8 @@
 //! `GET /api/v1/info` and `GET /api/v1/stats`.
 
+use super::answer;
 use super::ask::ask;
-use super::refuse;
-use crate::protocol::client::Problem;
+use crate::protocol::client::{Problem, ProblemKind};
 use crate::protocol::cluster::{Question, Transport};
 use crate::worker::hub::Hub;
 use axum::extract::State;
@@ -10,14 +10,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
-/// What this program is and may be asked.
+/// The program, its limits and its symbols.
 pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response {
     let state = hub.lock();
     let config = &state.config;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let ws_url = config.http.page_ws_url.as_ref().map(|url| url.replace("{host}", host_name(host)));
     let limits = &config.limits;
-    let answer = json!({
+    let info = json!({
         "name": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
         "environment": config.environment.as_str(),
@@ -37,7 +37,7 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
             "quotes_per_user": limits.quotes_per_user.to_string(),
         },
     });
-    refuse::json(StatusCode::OK, answer.to_string())
+    answer::json(StatusCode::OK, info.to_string())
 }
 
 /// The name in a Host header, without its port.
@@ -49,12 +49,9 @@ fn host_name(host: &str) -> &str {
 }
 
 /// The statistics of all workers, of this moment.
-pub(super) async fn stats(State(hub): State<Hub>) -> Response {
-    match ask(&hub, &Question::Stats).await {
-        Ok(Some(text)) => refuse::json(StatusCode::OK, text),
-        Ok(None) => refuse::with(&Problem::new(404, "not-found", "there are no statistics")),
-        Err(problem) => refuse::with(&problem),
-    }
+pub(super) async fn stats(State(hub): State<Hub>) -> Result<Response, Problem> {
+    let text = ask(&hub, &Question::Stats).await?;
+    Ok(answer::json(StatusCode::OK, text.ok_or(ProblemKind::NotFound)?))
 }
 
 #[cfg(test)]

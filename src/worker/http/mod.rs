@@ -1,6 +1,7 @@
-//! HTTP of a worker: which path is whose, on each of the three ports. One file per route.
+//! HTTP of a worker: the routes of its three ports. One file per route.
 
 mod admin;
+mod answer;
 mod ask;
 mod body;
 mod connection;
@@ -10,10 +11,11 @@ mod health;
 mod history;
 mod info;
 mod page;
+mod parameters;
 mod poll;
 mod price;
 mod quotes;
-mod refuse;
+mod sessions;
 mod sources;
 mod streams;
 mod takeover;
@@ -22,42 +24,104 @@ mod wanted;
 
 pub(super) use connection::serve;
 
+use self::Method::{Delete, Get, Post, Socket};
 use super::hub::Hub;
-use crate::protocol::client::Problem;
+use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use axum::Router;
 use axum::extract::Request;
+use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use axum::response::Response;
-use axum::routing::{any, delete, get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any, delete, get, post};
 
-/// What the connection tells about a request.
+/// The connection that a request came over.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     address: std::net::SocketAddr,
     port: Port,
 }
 
+/// One route. `docs/interface.md` describes all of them.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    /// The ports that serve it.
+    pub(crate) ports: &'static [Port],
+    serve: fn(Method) -> MethodRouter<Hub>,
+}
+
+/// The method of a route. `Get` includes HEAD; `Socket` is a WebSocket endpoint, which judges the method itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Get,
+    Post,
+    Delete,
+    Socket,
+}
+
+impl Method {
+    fn with<H: Handler<T, Hub>, T: 'static>(self, handler: H) -> MethodRouter<Hub> {
+        match self {
+            Self::Get => get(handler),
+            Self::Post => post(handler),
+            Self::Delete => delete(handler),
+            Self::Socket => any(handler),
+        }
+    }
+}
+
+const HTTP: &[Port] = &[Port::Http];
+const ADMIN: &[Port] = &[Port::Admin];
+const CLIENTS: &[Port] = &[Port::Http, Port::Ws];
+const EVERYWHERE: &[Port] = &[Port::Http, Port::Ws, Port::Admin];
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    ports: &'static [Port],
+    serve: fn(Method) -> MethodRouter<Hub>,
+) -> Route {
+    Route { method, path, ports, serve }
+}
+
+/// All routes. The streams of the configuration and the files of the page are the fallback.
+pub(crate) const ROUTES: &[Route] = &[
+    route(Post, "/api/v1/quotes", HTTP, |m| m.with(quotes::create)),
+    route(Get, "/api/v1/price", HTTP, |m| m.with(price::show)),
+    route(Get, "/api/v1/history", HTTP, |m| m.with(history::show)),
+    route(Get, "/api/v1/sources", HTTP, |m| m.with(sources::show)),
+    route(Get, "/api/v1/streams", HTTP, |m| m.with(streams::show)),
+    route(Get, "/api/v1/info", HTTP, |m| m.with(info::show)),
+    route(Get, "/api/v1/stats", &[Port::Http, Port::Admin], |m| m.with(info::stats)),
+    route(Get, "/api/v1/events", HTTP, |m| m.with(events::open)),
+    route(Get, "/api/v1/poll", HTTP, |m| m.with(poll::show)),
+    route(Post, "/api/v1/channels/{name}/messages", ADMIN, |m| m.with(admin::publish)),
+    route(Get, "/api/v1/sessions", ADMIN, |m| m.with(sessions::show)),
+    route(Delete, "/api/v1/sessions/{session_id}", ADMIN, |m| m.with(admin::disconnect)),
+    route(Get, "/metrics", HTTP, |m| m.with(admin::metrics_public)),
+    route(Get, "/metrics", ADMIN, |m| m.with(admin::metrics)),
+    route(Get, "/healthz", EVERYWHERE, |m| m.with(health::alive)),
+    route(Get, "/livez", EVERYWHERE, |m| m.with(health::alive)),
+    route(Get, "/readyz", EVERYWHERE, |m| m.with(health::ready)),
+    route(Socket, "/ws", CLIENTS, |m| m.with(upgrade::ws)),
+    route(Socket, "/echo", CLIENTS, |m| m.with(upgrade::echo)),
+    route(Socket, "/command", CLIENTS, |m| m.with(upgrade::command)),
+    route(Socket, "/chat", CLIENTS, |m| m.with(upgrade::chat)),
+    route(Socket, "/broadcast", CLIENTS, |m| m.with(upgrade::broadcast)),
+    route(Socket, "/", HTTP, |m| m.with(page::root)),
+    route(Socket, "/", &[Port::Ws], |m| m.with(upgrade::root)),
+];
+
 /// The routes of one port.
 pub(super) fn router(hub: &Hub, port: Port) -> Router {
+    let here = ROUTES.iter().filter(|route| route.ports.contains(&port));
+    let routes =
+        here.fold(Router::new(), |routes, route| routes.route(route.path, (route.serve)(route.method)));
     let routes = match port {
-        Port::Http => public().merge(health::routes()).route("/metrics", get(admin::metrics_public)),
-        Port::Ws => health::routes(),
-        Port::Admin => health::routes().merge(admin_routes()),
-    };
-    let routes = match port {
-        Port::Admin => routes,
-        Port::Http | Port::Ws => routes
-            .route("/ws", any(upgrade::ws))
-            .route("/echo", any(upgrade::echo))
-            .route("/command", any(upgrade::command))
-            .route("/chat", any(upgrade::chat))
-            .route("/broadcast", any(upgrade::broadcast)),
-    };
-    let routes = match port {
-        Port::Http => routes.route("/", any(page::root)).fallback(page::file),
-        Port::Ws => routes.route("/", any(upgrade::root)).fallback(upgrade::elsewhere),
-        Port::Admin => routes.fallback(not_found),
+        Port::Http => routes.fallback(page::file),
+        Port::Ws => routes.fallback(upgrade::elsewhere),
+        Port::Admin => routes.fallback(async || answer::plain(ProblemKind::NotFound)),
     };
     routes
         .method_not_allowed_fallback(method_not_allowed)
@@ -65,34 +129,7 @@ pub(super) fn router(hub: &Hub, port: Port) -> Router {
         .with_state(hub.clone())
 }
 
-fn public() -> Router<Hub> {
-    Router::new()
-        .route("/api/v1/quotes", post(quotes::create))
-        .route("/api/v1/price", get(price::show))
-        .route("/api/v1/sources", get(sources::show))
-        .route("/api/v1/streams", get(streams::show))
-        .route("/api/v1/history", get(history::show))
-        .route("/api/v1/events", get(events::open))
-        .route("/api/v1/poll", get(poll::show))
-        .route("/api/v1/stats", get(info::stats))
-        .route("/api/v1/info", get(info::show))
-}
-
-fn admin_routes() -> Router<Hub> {
-    Router::new()
-        .route("/api/v1/channels/{name}/messages", post(admin::publish))
-        .route("/api/v1/sessions", get(admin::sessions))
-        .route("/api/v1/sessions/{session_id}", delete(admin::disconnect))
-        .route("/api/v1/stats", get(info::stats))
-        .route("/metrics", get(admin::metrics))
-}
-
-async fn not_found(_: Request) -> Response {
-    refuse::with(&Problem::new(404, "not-found", "there is nothing at this path"))
-}
-
 async fn method_not_allowed(request: Request) -> Response {
-    let detail =
-        format!("this path does not take {}", request.method().as_str().chars().take(16).collect::<String>());
-    refuse::with(&Problem::new(405, "method-not-allowed", detail))
+    let method: String = request.method().as_str().chars().take(16).collect();
+    ProblemKind::MethodNotAllowed.with(format!("This path does not take {method}.")).into_response()
 }

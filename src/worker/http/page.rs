@@ -1,17 +1,40 @@
 //! The page: its files, compiled in or from `http.static_dir`.
 
-use super::{refuse, upgrade};
-use crate::protocol::client::Problem;
+use super::{answer, upgrade};
+use crate::protocol::client::ProblemKind;
 use crate::worker::hub::Hub;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use rustix::fs::OFlags;
+use std::fs::OpenOptions;
 use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// Largest file of `http.static_dir` in bytes.
+const LARGEST: u64 = 4 << 20;
+/// Reads of `http.static_dir` at one time: a disk that hangs must not take more threads.
+static READS: Semaphore = Semaphore::const_new(4);
+
+/// One file, and its `ETag`.
+#[derive(Clone, Debug)]
+struct File {
+    bytes: Bytes,
+    tag: HeaderValue,
+}
 
 /// The files as they were when this program was built.
-const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/static.rs"));
+static BUILT_IN: LazyLock<Vec<(&str, File)>> = LazyLock::new(|| {
+    let files: &[(&str, &'static [u8])] = &include!(concat!(env!("OUT_DIR"), "/static.rs"));
+    files.iter().map(|(name, bytes)| (*name, File::new(Bytes::from_static(bytes)))).collect()
+});
 
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; \
                       form-action 'none'; object-src 'none'";
@@ -25,42 +48,68 @@ pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
     }
 }
 
-/// Any other path of the page.
+/// Any other path: a stream, or a file of the page.
 pub(super) async fn file(State(hub): State<Hub>, request: Request) -> Response {
-    let missing = || refuse::with(&Problem::new(404, "not-found", "there is nothing at this path"));
     let path = request.uri().path();
     if upgrade::stream(&hub.config(), path).is_some() {
         return upgrade::elsewhere(State(hub), request).await;
     }
     let name = if path == "/" { "index.html" } else { path.strip_prefix('/').unwrap_or("") };
-    // Flat names only: nothing to climb out of.
+    // Flat names only, so that no path leads out of the folder.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    if name.is_empty() || name.starts_with('.') || name.len() > 64 || !name.bytes().all(plain) {
-        return missing();
-    }
-    let Some(bytes) = content(&hub, name) else { return missing() };
+    let is_flat = !name.starts_with('.') && (1..=64).contains(&name.len()) && name.bytes().all(plain);
+    let found = if is_flat { find(&hub, name).await } else { None };
+    let Some(file) = found else { return answer::plain(ProblemKind::NotFound) };
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return super::method_not_allowed(request).await;
     }
-    answer(name, bytes, request.headers())
+    respond(name, file, request.headers())
 }
 
-fn content(hub: &Hub, name: &str) -> Option<Bytes> {
-    let built_in =
-        || FILES.iter().find(|(file, _)| *file == name).map(|(_, bytes)| Bytes::from_static(bytes));
-    match &hub.config().http.static_dir {
-        // Small files of a local folder: read at once, like configuration.
-        Some(folder) => std::fs::read(folder.join(name)).ok().map(Bytes::from),
-        None => built_in(),
+async fn find(hub: &Hub, name: &str) -> Option<File> {
+    let folder = hub.config().http.static_dir.as_ref().map(|folder| folder.join(name));
+    match folder {
+        Some(path) => from_disk(path).await,
+        None => BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, file)| file.clone()),
     }
 }
 
-fn answer(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response {
-    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    hasher.write(&bytes);
-    let tag = format!("\"{:016x}\"", hasher.finish());
-    let known =
-        asked.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(&tag));
+/// Reads a file on a thread of its own: the disk may hang.
+async fn from_disk(path: PathBuf) -> Option<File> {
+    let place = READS.acquire().await.ok()?;
+    let read = spawn_blocking(move || {
+        let _place = place;
+        File::read(&path)
+    });
+    read.await.ok()?.ok()
+}
+
+impl File {
+    fn new(bytes: Bytes) -> Self {
+        let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+        hasher.write(&bytes);
+        let tag = HeaderValue::from_str(&format!("\"{:016x}\"", hasher.finish()));
+        Self { bytes, tag: tag.unwrap_or(HeaderValue::from_static("\"\"")) }
+    }
+
+    /// Reads a regular file of at most [`LARGEST`] bytes.
+    fn read(path: &Path) -> io::Result<Self> {
+        // Without NONBLOCK, opening a FIFO waits for its writer.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() > LARGEST {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut bytes = Vec::new();
+        file.take(LARGEST).read_to_end(&mut bytes)?;
+        Ok(Self::new(bytes.into()))
+    }
+}
+
+fn respond(name: &str, File { bytes, tag }: File, asked: &HeaderMap) -> Response {
+    let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let known = known.zip(tag.to_str().ok()).is_some_and(|(known, tag)| known.contains(tag));
     let mut response =
         if known { StatusCode::NOT_MODIFIED.into_response() } else { Body::from(bytes).into_response() };
     let kind = match name.rsplit('.').next() {
@@ -83,8 +132,28 @@ fn answer(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response {
     ] {
         headers.insert(header, HeaderValue::from_static(value));
     }
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        headers.insert(header::ETAG, tag);
-    }
+    headers.insert(header::ETAG, tag);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_a_sane_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("a.css"), "b{}").unwrap();
+        let first = File::read(&at("a.css")).unwrap();
+        assert_eq!(&first.bytes[..], b"b{}");
+        assert_eq!(first.tag, File::new(Bytes::from_static(b"b{}")).tag);
+        assert_ne!(first.tag, File::new(Bytes::from_static(b"c{}")).tag);
+        std::fs::File::create(at("large.js")).unwrap().set_len(LARGEST + 1).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe.js"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        for name in ["large.js", "pipe.js", ".", "nothing"] {
+            assert!(File::read(&at(name)).is_err(), "{name}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
-//! `GET /api/v1/streams`: the configured streams. Which file or program one carries is nobody's business outside.
+//! `GET /api/v1/streams`: the configured streams. The file or program behind one stays private.
 
-use super::refuse;
+use super::answer;
 use crate::config::Carries;
 use crate::worker::hub::Hub;
 use axum::extract::State;
@@ -18,9 +18,9 @@ pub(super) async fn show(State(hub): State<Hub>) -> Response {
             Carries::Lines(_) => json!({ "name": name, "path": path, "lines": true }),
         }
     });
-    let answer = json!({
+    let list = json!({
         "streams": streams.collect::<Vec<_>>(),
         "connections_per_user": config.limits.connections_per_user,
     });
-    refuse::json(StatusCode::OK, answer.to_string())
+    answer::json(StatusCode::OK, list.to_string())
 }

@@ -1,10 +1,10 @@
-//! From an HTTP request to a session: everything that can be refused is refused before the upgrade, as a problem.
+//! From an HTTP request to a WebSocket session. Everything that can be refused is refused before the upgrade, as a problem.
 
 use super::ask::ask;
 use super::wanted::Wanted;
-use super::{Peer, refuse, wanted};
+use super::{Peer, answer, wanted};
 use crate::config::Config;
-use crate::protocol::client::Problem;
+use crate::protocol::client::{Problem, ProblemKind};
 use crate::protocol::cluster::{Endpoint, Port, Question};
 use crate::worker::hub::{Arrival, Framing, Greeting, Hub, Opening, Refused, SessionRequest, arrive};
 use crate::ws::handshake;
@@ -15,7 +15,7 @@ use axum::response::Response;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 
-/// Whether a request wants to become a WebSocket.
+/// Whether a request asks to become a WebSocket.
 pub(super) fn wants(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE) || headers.contains_key(header::SEC_WEBSOCKET_KEY)
 }
@@ -63,12 +63,12 @@ pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
     }
 }
 
-/// The stream of that path.
+/// The name of the stream at a path.
 pub(super) fn stream(config: &Config, path: &str) -> Option<Box<str>> {
     config.stream(path.strip_prefix('/')?).map(|stream| stream.name.as_str().into())
 }
 
-/// Any other path: a stream, or none.
+/// Any other path: a stream, or nothing.
 pub(super) async fn elsewhere(State(hub): State<Hub>, request: Request) -> Response {
     let stream = stream(&hub.config(), request.uri().path());
     if stream.is_some() {
@@ -78,11 +78,11 @@ pub(super) async fn elsewhere(State(hub): State<Hub>, request: Request) -> Respo
     if on_ws_port && !wants(request.headers()) {
         return upgrade_required();
     }
-    refuse::with(&Problem::new(404, "not-found", "no WebSocket endpoint has this path"))
+    answer::plain(ProblemKind::NotFound)
 }
 
 fn upgrade_required() -> Response {
-    let mut response = refuse::with(&Problem::new(426, "upgrade-required", "this is a WebSocket endpoint"));
+    let mut response = answer::plain(ProblemKind::UpgradeRequired);
     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response
@@ -92,12 +92,12 @@ async fn open(hub: Hub, endpoint: Endpoint, request: Request) -> Response {
     open_on(hub, (endpoint, None), request).await
 }
 
-/// An endpoint, and which stream where it is one.
+/// An endpoint, and for [`Endpoint::Stream`] the name of the stream.
 type On = (Endpoint, Option<Box<str>>);
 
 async fn open_on(hub: Hub, on: On, request: Request) -> Response {
     let result = negotiate(&hub, on, request).await;
-    result.unwrap_or_else(|problem| wanted::refused(&hub, &problem))
+    result.unwrap_or_else(|problem| answer::counted(&hub, problem))
 }
 
 async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Result<Response, Problem> {
@@ -111,7 +111,7 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
     };
     let Wanted { user, device, address, channels, resume } = wanted::read(hub, endpoint, &request)?;
     let Some(acceptance) = acceptance else {
-        // Only asked what an upgrade would get: nothing is opened, and nothing counted.
+        // A plain GET asks what an upgrade would get: nothing is opened, and nothing counted.
         let question = Question::Admission(endpoint, user.as_str(), address);
         let verdict = ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
         return wanted::permitted(verdict).map(|()| upgrade_required());
@@ -120,7 +120,7 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
     let session = SessionRequest { user, device, endpoint, stream, address, framing };
     let resume = resume.filter(|_| endpoint == Endpoint::Ws);
     let arrival = match arrive(hub, session.clone(), resume).await {
-        // A token that is good no more is no token.
+        // A token of an ended session counts as no token.
         Err(Refused::Ended(_)) => arrive(hub, session, None).await,
         arrived => arrived,
     };
@@ -134,19 +134,19 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
 }
 
 fn bad_handshake(hub: &Hub, refusal: handshake::Refusal) -> Response {
-    let slug = match refusal.status().as_u16() {
-        405 => "method-not-allowed",
-        426 => "upgrade-required",
-        _ => "bad-handshake",
+    let kind = match refusal {
+        handshake::Refusal::Method => ProblemKind::MethodNotAllowed,
+        handshake::Refusal::NoUpgrade | handshake::Refusal::Version => ProblemKind::UpgradeRequired,
+        handshake::Refusal::HttpVersion | handshake::Refusal::Key => ProblemKind::BadHandshake,
     };
-    let mut response = wanted::refused(hub, &Problem::new(refusal.status().as_u16(), slug, refusal.reason()));
+    let mut response = answer::counted(hub, kind.with(refusal.reason()));
     response.headers_mut().extend(refusal.headers());
     response
 }
 
 /// Waits for hyper to let go of the connection and gives it to the session.
 async fn upgraded(opening: Opening, request: Request, greeting: Greeting) {
-    // A client that is slow to take its 101 holds this up; its connection's own limits end it.
+    // A client that is slow to read its 101 delays this; the time limits of its connection end it.
     let upgrade = tokio::time::timeout(Duration::from_secs(30), hyper::upgrade::on(request));
     let Ok(Ok(upgraded)) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<super::connection::Io>>() else { return };

@@ -1,14 +1,14 @@
-//! What the query of a session asks for, over whichever transport, and how a session is refused.
+//! The query of a request for a session, the same over all transports, and how a session is refused.
 
+use super::parameters;
 use crate::access::Client;
 use crate::config::Config;
 use crate::model::{Device, UserId};
-use crate::protocol::client::{Problem, Resume, room};
+use crate::protocol::client::{Close, Problem, ProblemKind, Resume, room};
 use crate::protocol::cluster::{Endpoint, Verdict};
 use crate::worker::hub::{Hub, Phase, Refused};
-use axum::extract::{Query, Request};
+use axum::extract::Request;
 use axum::http::Method;
-use axum::response::Response;
 use serde::Deserialize;
 use std::net::IpAddr;
 
@@ -21,54 +21,48 @@ struct Parameters {
     cursor: Option<String>,
 }
 
-/// What the query asks for, checked.
+/// A request for a session, checked.
 pub(super) struct Wanted {
     pub(super) user: UserId,
     pub(super) device: Option<Device>,
-    /// Where from; IPv6 cut to its /64.
+    /// The client's address; IPv6 cut to its /64.
     pub(super) address: IpAddr,
     pub(super) channels: Vec<String>,
-    /// The session that it comes back to. One of which nothing can be read is none.
+    /// The session that the client comes back to; `None` also for a token that cannot be read.
     pub(super) resume: Option<Resume>,
 }
 
-/// What a request for a main session without a WebSocket asks for.
+/// Reads a request for a main session without a WebSocket.
 pub(super) fn read_main(hub: &Hub, request: &Request) -> Result<Wanted, Problem> {
     if request.method() == Method::HEAD {
-        return Err(Problem::new(
-            405,
-            "method-not-allowed",
-            "it would open a session that nobody listens to",
-        ));
+        return Err(ProblemKind::MethodNotAllowed.with("HEAD would open a session to which nobody listens."));
     }
     read(hub, Endpoint::Ws, request)
 }
 
-/// Reads the query of a request for a session, where this worker takes any.
+/// Reads the query of a request for a session, unless this worker is stopping.
 pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<Wanted, Problem> {
     let (config, stops) = {
         let state = hub.lock();
         (state.config.clone(), state.phase == Phase::Stopping)
     };
-    let client = request.extensions().get::<Client>().copied();
-    let client = client.ok_or_else(|| Problem::new(500, "internal-error", "the client has no address"))?;
-    let query = Query::<Parameters>::try_from_uri(request.uri())
-        .map_err(|error| Problem::new(400, "invalid-query", error.body_text()))?;
-    let bad_user = |error| Problem::new(400, "invalid-user-id", format!("user_id {error}"));
+    let client = request.extensions().get::<Client>().copied().ok_or(ProblemKind::InternalError)?;
+    let query: Parameters = parameters::query(request.uri())?;
+    let kind = ProblemKind::QueryUserId;
     let user = match (&query.user_id, endpoint) {
-        (Some(text), _) => UserId::new(text).map_err(bad_user)?,
-        (None, Endpoint::Ws) => return Err(Problem::new(400, "invalid-user-id", "user_id is missing")),
-        (None, _) => UserId::new(&client.counted.to_string()).map_err(bad_user)?,
+        (Some(text), _) => parameters::user(text, kind)?,
+        (None, Endpoint::Ws) => return Err(kind.with("user_id is missing.")),
+        (None, _) => parameters::user(&client.counted.to_string(), kind)?,
     };
     let device = query.device.as_deref().map(Device::new).transpose();
-    let device = device.map_err(|error| Problem::new(400, "invalid-device", format!("device {error}")))?;
+    let device = device.map_err(|error| ProblemKind::QueryDevice.with(format!("device {error}.")))?;
     let channels = match endpoint {
         Endpoint::Ws => channels(&config, query.channels.as_deref())?,
         _ => Vec::new(),
     };
     let resume = query.cursor.as_deref().or(query.resume.as_deref()).and_then(Resume::parse);
     if stops {
-        return Err(draining());
+        return Err(ProblemKind::Draining.into());
     }
     Ok(Wanted { user, device, address: client.counted, channels, resume })
 }
@@ -87,65 +81,40 @@ fn channels(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Problem
             || room(name).is_some()
             || config.channels.iter().any(|channel| channel.name == name);
         if !known {
-            return Err(Problem::new(400, "unknown-channel", "channels: there is no such channel"));
+            return Err(ProblemKind::QueryChannel.into());
         }
         if !all.iter().any(|one| one == name) {
             all.push(name.to_owned());
         }
     }
     if all.len() > config.limits.channels_per_session as usize {
-        return Err(Problem::new(
-            400,
-            "too-many-channels",
-            "channels: more than limits.channels_per_session",
-        ));
+        return Err(ProblemKind::TooManyChannels.into());
     }
     Ok(all)
 }
 
-/// A worker that ends takes nobody.
-pub(super) fn draining() -> Problem {
-    Problem::new(503, "draining", "this worker takes no new sessions")
-}
-
-/// The answer to a request for a session that is refused: it is counted.
-pub(super) fn refused(hub: &Hub, problem: &Problem) -> Response {
-    hub.lock().counters.count_refused(problem.slug);
-    super::refuse::with(problem)
-}
-
-/// Why a session cannot be; an ended one is the transport's matter.
+/// Why a session is refused; the transport itself answers for a session that has ended.
 pub(super) fn refusal(refused: Refused) -> Problem {
     match refused {
-        Refused::Verdict(verdict) => permitted(verdict).err().unwrap_or_else(busy),
-        Refused::Ended(_) => Problem::new(410, "session-ended", "this session has ended"),
+        Refused::Verdict(verdict) => {
+            permitted(verdict).err().unwrap_or_else(|| ProblemKind::ClusterBusy.into())
+        }
+        Refused::Ended(code) => ProblemKind::SessionEnded(Close::from_code(code)).into(),
     }
 }
 
-fn busy() -> Problem {
-    Problem::new(503, "cluster-busy", "the master did not answer in time")
-}
-
-/// What the master's verdict is to a client.
+/// The master's verdict as an answer to a client.
 pub(super) fn permitted(verdict: Option<Verdict>) -> Result<(), Problem> {
-    match verdict {
-        Some(Verdict::Accepted) => Ok(()),
-        Some(Verdict::Full) => Err(Problem::new(503, "full", "the cluster holds as many sessions as it may")),
-        Some(Verdict::UserLimit) => {
-            Err(Problem::new(429, "user-session-limit", "this user has as many sessions as one may have"))
-        }
-        Some(Verdict::StreamLimit) => {
-            Err(Problem::new(429, "user-stream-limit", "this user has as many streams open as one may have"))
-        }
-        Some(Verdict::AddressLimit) => Err(Problem::new(
-            429,
-            "address-session-limit",
-            "this address has as many sessions as one may have",
-        )),
+    let kind = match verdict {
+        Some(Verdict::Accepted) => return Ok(()),
+        Some(Verdict::Full) => ProblemKind::Full,
+        Some(Verdict::UserLimit) => ProblemKind::UserSessionLimit,
+        Some(Verdict::StreamLimit) => ProblemKind::UserStreamLimit,
+        Some(Verdict::AddressLimit) => ProblemKind::AddressSessionLimit,
         Some(Verdict::ConnectRate(wait)) => {
-            Err(Problem::new(429, "address-connect-rate", "too many sessions opened from this address")
-                .after(wait))
+            return Err(Problem::from(ProblemKind::AddressConnectRate).after(wait));
         }
-        None => Err(busy()),
-    }
+        None => ProblemKind::ClusterBusy,
+    };
+    Err(kind.into())
 }

@@ -1,45 +1,41 @@
-//! How a session begins: announced to the master, as a new one or as one that was there before, here or at another
-//! worker. Whatever is published on its channels on the way is in it.
+//! Announces a session to the master: a new one, or a copy of one that is suspended, here or at another worker. What is
+//! published on its channels meanwhile is in the copy.
 
 use super::opening::Opening;
 use super::send::Sent;
-use super::session::{Framing, Request, Session};
+use super::session::{Request, Session};
 use super::sessions::SessionRef;
-use super::suspend::Given;
+use super::takes::{Answered, Log};
 use super::{Hub, State};
 use crate::model::Mono;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::{Generation, ToMaster, Verdict};
-use crate::protocol::peer::{Parcel, Peer, Taken};
-use crate::session::{Answer, Kind, NO_TICKET};
-use crate::ws::frame;
-use bytes::Bytes;
-use hashbrown::HashMap;
+use crate::protocol::link::LinkError;
+use crate::protocol::peer::{Lease, Peer, Taken};
+use crate::session::{Answer, Framing, Kept, Kind, Origin, Places, Replay, Snapshot};
 use tokio::sync::oneshot;
-
-/// What is published while a session is on its way is kept here up to so many bytes; past it there is a gap.
-const LOGGED: usize = 1 << 20;
+use tokio::task::AbortHandle;
 
 /// Why there is no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::worker) enum Refused {
-    /// The master does not let it be; `None`: it has not answered.
+    /// The master refuses it; `None`: the master has not answered.
     Verdict(Option<Verdict>),
-    /// It has ended with that close code, for good.
+    /// The session has ended with that close code, for good.
     Ended(u16),
 }
 
-/// A session that may be attached.
+/// A session that the master has accepted.
 #[derive(Debug)]
 pub(in crate::worker) struct Arrival {
     pub(in crate::worker) opening: Opening,
-    /// The channels of the session that it was before, and the rooms that it was about to enter; `None`: it is new.
+    /// Where the session was before; `None`: it is new.
     pub(in crate::worker) before: Option<Before>,
 }
 
-/// A session that has been announced.
+/// A session that waits for the verdict of the master.
 #[derive(Debug)]
-struct Announced {
+pub(super) struct Announced {
     opening: Opening,
     verdict: oneshot::Receiver<Verdict>,
     before: Option<Before>,
@@ -48,35 +44,26 @@ struct Announced {
 /// Channels, and rooms to be entered.
 type Before = (Vec<String>, Vec<String>);
 
-/// What was published, in its order: where, and what.
-type Log = Vec<(Box<str>, Bytes)>;
-
-/// A session that was asked for at another worker.
+/// A client that waits for a session of another worker.
 #[derive(Debug)]
-pub(super) struct Taking {
+pub(super) struct Waiting {
     hub: Hub,
-    home: Generation,
-    asked: (Request, Resume),
+    request: Request,
     waiter: oneshot::Sender<Result<Announced, u16>>,
-    /// What was published since the master has passed the question on.
-    log: Option<Log>,
-    logged: usize,
 }
 
-/// All of them, by the number of the question.
-pub(super) type Takes = HashMap<u64, Taking, foldhash::fast::RandomState>;
-
-/// Nobody waits for a session any more, when this is dropped.
+/// A question to another worker. Dropped, its client waits no more.
 struct Question<'a>(&'a Hub, u64);
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
-        let taking = self.0.lock().takes.remove(&self.1);
-        drop(taking);
+        let waiting = self.0.lock().takes.abandon(self.1);
+        // Not while the hub is locked.
+        drop(waiting);
     }
 }
 
-/// Announces a session and waits for the master's word.
+/// Announces a session and waits for the verdict of the master.
 pub(in crate::worker) async fn arrive(
     hub: &Hub,
     request: Request,
@@ -100,19 +87,20 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
     let (number, answer) = {
         let mut state = hub.lock();
         let Some(resume) = resume else { return Ok(state.announce(hub, request, None)) };
-        let (me, polls) = (state.me.generation, request.framing == Framing::Poll);
-        if resume.home == me {
-            let taken = state.take(&resume, &request.user, Given { to: me, polls });
+        let (holder, polls) = (state.me.generation, request.framing == Framing::Poll);
+        let (home, number) = (resume.home, state.requests.number());
+        if home == holder {
+            let lease = Lease { holder, request: number };
+            let taken = state.take(&resume, &request.user, lease, polls);
             state.settle();
-            return state.received(hub, (request, resume), taken, Some(Vec::new())).map_err(Some);
+            return state
+                .received(hub, request, Origin { home, lease }, taken, Some(Log::new()))
+                .map_err(Some);
         }
-        let number = state.requests.number();
         let question = Peer::Take { request: number, resume, user: request.user.clone(), polls };
         let (waiter, answer) = oneshot::channel();
-        let (hub, home) = (hub.clone(), resume.home);
-        let asked = (request, resume);
-        state.takes.insert(number, Taking { hub, home, asked, waiter, log: None, logged: 0 });
-        state.relay(home, question);
+        state.takes.ask(number, home, Waiting { hub: hub.clone(), request, waiter });
+        state.relay(home, &question);
         (number, answer)
     };
     let _question = Question(hub, number);
@@ -123,49 +111,38 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
 }
 
 impl State {
-    /// A session, and where it comes from elsewhere what it was there and what was published on the way; `Err`: that is
+    /// Announces a session, or a copy with what was published since it was made. `Err`: what the client has missed is
     /// more than one session may have.
     fn try_announce(
         &mut self,
         hub: &Hub,
         request: Request,
-        from: Option<(Box<Parcel>, Resume, Log)>,
+        from: Option<(Snapshot, Origin, Log)>,
     ) -> Result<Announced, ()> {
-        let (parcel, log) =
-            from.as_ref().map_or((None, None), |(parcel, _, log)| (Some(&**parcel), Some(log)));
         let framing = request.framing;
-        let at = self.open(request, parcel);
+        let from = from.map(|(snapshot, origin, log)| (snapshot.thaw(), origin, log));
+        let at = self.open(request, from.as_ref().map(|((session, ..), ..)| session));
         let Some(id) = self.sessions.get(at).map(Session::id) else { return Err(()) };
-        if let (Some(parcel), Some(log)) = (parcel, log)
-            && !self.unpack(at, parcel, log)
-        {
-            self.end(at, Close::Done);
-            return Err(());
+        if let Some(((session, places, _), origin, log)) = &from {
+            self.sessions.set_origin(at, *origin);
+            let missed = session.replay.iter().flat_map(Replay::kept);
+            if !self.unpack(at, places, missed, log) {
+                self.settle_copy(at);
+                self.end(at, Close::Done);
+                return Err(());
+            }
         }
         let (sender, verdict) = oneshot::channel();
         self.requests.opens.insert(id, (at, sender));
-        let (before, origin) = match from {
-            Some((parcel, origin, _)) => {
-                let channels = self.those_there_are(parcel.channels);
-                (Some((channels, parcel.entering)), Some(origin))
-            }
-            None => (None, None),
-        };
-        let opening = Opening { hub: hub.clone(), at, id, framing, origin, done: false };
+        let before = from.map(|((_, places, _), ..)| self.those_there_are(places));
+        let opening = Opening { hub: hub.clone(), at, id, framing, done: false };
         Ok(Announced { opening, verdict, before })
     }
 
-    fn announce(
-        &mut self,
-        hub: &Hub,
-        request: Request,
-        from: Option<(Box<Parcel>, Resume, Log)>,
-    ) -> Announced {
-        let origin = from.as_ref().map(|(_, origin, _)| *origin);
+    fn announce(&mut self, hub: &Hub, request: Request, from: Option<(Snapshot, Origin, Log)>) -> Announced {
         if let Ok(announced) = self.try_announce(hub, request.clone(), from) {
             return announced;
         }
-        origin.into_iter().for_each(|origin| self.give_up(&origin, true));
         self.counters.gaps += 1;
         match self.try_announce(hub, request, None) {
             Ok(announced) => announced,
@@ -174,50 +151,64 @@ impl State {
         }
     }
 
-    /// What another worker, or this one, has said of a session that a client wants again.
-    fn received(
+    /// Announces what the home of a session, another worker or this one, has given a client that comes back.
+    pub(super) fn received(
         &mut self,
         hub: &Hub,
-        (request, origin): (Request, Resume),
+        request: Request,
+        origin: Origin,
         taken: Taken,
         log: Option<Log>,
     ) -> Result<Announced, u16> {
         match (taken, log) {
             (Taken::Ended(code), _) => Err(code),
-            (Taken::Parcel(parcel), Some(log)) => {
-                self.counters.resumed += 1;
-                Ok(self.announce(hub, request, Some((parcel, origin, log))))
-            }
+            (Taken::Session(bytes), Some(log)) => Ok(match Snapshot::decode(&bytes) {
+                Ok(snapshot) => {
+                    self.accept(&origin);
+                    self.counters.resumed += 1;
+                    self.announce(hub, request, Some((snapshot, origin, log)))
+                }
+                Err(error) => {
+                    tracing::warn!(event = "session-unreadable", home = origin.home, %error);
+                    self.give_up(&origin, false);
+                    self.begin_anew(hub, request)
+                }
+            }),
             (taken, _) => {
-                if matches!(taken, Taken::Parcel(_)) {
+                if matches!(taken, Taken::Session(_)) {
                     self.give_up(&origin, true);
                 }
-                self.counters.gaps += 1;
-                Ok(self.announce(hub, request, None))
+                Ok(self.begin_anew(hub, request))
             }
         }
     }
 
-    /// Makes a session what it was elsewhere: its channels, what its client has missed, and what was published on the
-    /// way. False when that does not fit.
-    fn unpack(&mut self, at: SessionRef, parcel: &Parcel, log: &Log) -> bool {
-        for name in &parcel.channels {
+    /// Announces a new session for a client that comes back: there is a gap.
+    fn begin_anew(&mut self, hub: &Hub, request: Request) -> Announced {
+        self.counters.gaps += 1;
+        self.announce(hub, request, None)
+    }
+
+    /// Puts a copy on the channels of the original, with the messages that its client has missed and those that were
+    /// published since. False if they do not fit.
+    fn unpack<'a>(
+        &mut self,
+        at: SessionRef,
+        places: &Places,
+        missed: impl Iterator<Item = &'a Kept>,
+        log: &Log,
+    ) -> bool {
+        for name in &places.channels {
             self.rejoin(at, name);
         }
         let mut fits = true;
-        for missed in &parcel.missed {
-            // Its age is not true any more: it is made anew before it leaves.
-            let answer = missed.answer.as_ref().map(|(id, symbol)| Answer {
-                ticket: NO_TICKET,
-                id: *id,
-                symbol: symbol.clone(),
-                made: Mono(0),
-            });
-            let frame = Bytes::copy_from_slice(&missed.frame);
-            fits &= self.send_numbered(at, &frame, std::iter::once(frame.clone()), answer) != Sent::Never;
+        for kept in missed {
+            // Made anew before it leaves: the age in it is no longer true.
+            let answer = kept.answer().map(|answer| Answer { made: Mono(0), ..answer.clone() });
+            let frame = kept.frame();
+            fits &= self.send_numbered(at, frame, std::iter::once(frame.clone()), answer) != Sent::Never;
         }
-        for (name, frame) in log.iter().filter(|(name, _)| parcel.channels.iter().any(|own| **own == **name))
-        {
+        for (name, frame) in log.iter().filter(|(name, _)| places.channels.contains(name)) {
             let numbered =
                 self.channels.find(name).is_some_and(|channel| self.channels.get(channel).kind.is_numbered());
             if numbered {
@@ -227,13 +218,13 @@ impl State {
         fits
     }
 
-    /// Without those that the configuration has no more.
-    fn those_there_are(&self, mut names: Vec<String>) -> Vec<String> {
-        names.retain(|name| self.channels.find(name).is_some());
-        names
+    /// The channels that the configuration still has, and the rooms to be entered.
+    fn those_there_are(&self, places: Places) -> Before {
+        let channels = places.channels.into_iter().filter(|name| self.channels.find(name).is_some());
+        (channels.map(String::from).collect(), places.entering.into_iter().map(String::from).collect())
     }
 
-    /// On the channels of messages it is at once, so that it misses none; on the others when it is greeted.
+    /// Subscribes a copy to a channel of numbered messages, so that it misses none. The others wait for the greeting.
     fn rejoin(&mut self, at: SessionRef, name: &str) {
         if crate::protocol::client::room(name).is_some() {
             return self.enter_again(at, name);
@@ -248,55 +239,57 @@ impl State {
 
     /// The master has passed a question of ours on.
     pub(in crate::worker) fn taking(&mut self, request: u64) {
-        if let Some(taking) = self.takes.get_mut(&request) {
-            taking.log = Some(Vec::new());
-        }
+        self.takes.passed_on(request);
     }
 
-    /// Something was published: sessions on their way here are told it, too.
+    /// Logs a publication for the copies that are on their way here.
     pub(super) fn log_publication(&mut self, name: &str, bytes: &[u8]) {
-        for taking in self.takes.values_mut() {
-            let Some(log) = &mut taking.log else { continue };
-            taking.logged += bytes.len();
-            if taking.logged > LOGGED {
-                log.clear();
-                continue;
-            }
-            for (frame, _) in frame::split(bytes) {
-                log.push((name.into(), Bytes::copy_from_slice(frame)));
-            }
-        }
+        self.takes.published(name, bytes);
     }
 
     /// The answer to a question for a session.
-    pub(super) fn taken(&mut self, request: u64, taken: Taken) {
-        let Some(Taking { hub, asked, waiter, log, logged, .. }) = self.takes.remove(&request) else {
-            return;
-        };
-        let whole = log.filter(|_| logged <= LOGGED);
-        let announced = self.received(&hub, asked, taken, whole);
-        if let Err(Ok(mut unwanted)) = waiter.send(announced) {
-            // Its client has gone in the meantime.
-            unwanted.opening.done = true;
-            self.requests.opens.remove(&unwanted.opening.id);
-            self.end(unwanted.opening.at, Close::Done);
-            unwanted.opening.origin.into_iter().for_each(|origin| self.give_up(&origin, false));
+    pub(super) fn taken(&mut self, home: Generation, request: u64, taken: Taken) {
+        let origin = Origin { home, lease: Lease { holder: self.me.generation, request } };
+        match self.takes.answered(request, matches!(taken, Taken::Session(_))) {
+            Answered::Hand(waiting, log) => self.hand(waiting, origin, taken, log),
+            Answered::GiveBack => self.give_up(&origin, false),
+            Answered::Nothing => {}
         }
     }
 
-    /// A process is gone, and all sessions that it had.
-    pub(in crate::worker) fn peer_gone(&mut self, peer: Generation) {
-        let of: Vec<u64> =
-            self.takes.iter().filter(|(_, taking)| taking.home == peer).map(|(number, _)| *number).collect();
-        for number in of {
-            self.taken(number, Taken::Gap);
+    /// Tells a client what has become of the session that it wants.
+    fn hand(&mut self, waiting: Waiting, origin: Origin, taken: Taken, log: Option<Log>) {
+        let Waiting { hub, request, waiter } = waiting;
+        let announced = self.received(&hub, request, origin, taken, log);
+        if let Err(Ok(mut unwanted)) = waiter.send(announced) {
+            // The client has gone in the meantime.
+            unwanted.opening.done = true;
+            self.requests.forget_open(unwanted.opening.id, unwanted.opening.at);
+            self.end(unwanted.opening.at, Close::Done);
         }
-        self.forward_gone(peer);
-        self.holder_gone(peer);
+    }
+
+    /// Ends what waits for a process that is gone, and what that process had.
+    pub(in crate::worker) fn peer_gone(&mut self, peer: Generation) {
+        for waiting in self.takes.home_gone(peer) {
+            let nothing = Origin { home: peer, lease: Lease { holder: self.me.generation, request: 0 } };
+            self.hand(waiting, nothing, Taken::Gap, None);
+        }
+        let (clients, tasks) = self.forwards.peer_gone(peer);
+        drop(clients);
+        tasks.iter().for_each(AbortHandle::abort);
+        self.suspended.holder_gone(peer);
     }
 
     /// Says something to another worker.
-    pub(super) fn relay(&self, to: Generation, peer: Peer) {
-        self.tell(&ToMaster::Relay { to, peer });
+    pub(super) fn relay(&self, to: Generation, peer: &Peer) {
+        let sent = peer.encode().map_err(LinkError::Garbage).and_then(|payload| {
+            self.uplink.send(&ToMaster::Relay { to, notice: peer.notice(), payload: &payload })
+        });
+        match (sent, peer.shortened()) {
+            (Ok(()), _) => {}
+            (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay(to, &shorter),
+            (Err(error), _) => tracing::debug!(%error, "another worker does not hear this one"),
+        }
     }
 }

@@ -41,7 +41,7 @@ impl State {
         let own: Vec<SessionRef> = self.sessions.of(push.user).collect();
         let (mut tally, mut waiting) = (Tally::default(), 0);
         for at in own {
-            if !self.sessions.get(at).is_some_and(|session| session.endpoint.reached()) {
+            if !self.sessions.get(at).is_some_and(|session| session.identity.endpoint.reached()) {
                 continue;
             }
             let symbol = self.config.price.symbols.iter().find(|symbol| symbol.as_str() == push.symbol);

@@ -1,12 +1,12 @@
 //! The end of a session: of itself, by a fault, by an administrator, or because its worker ends.
 
 use super::State;
-use super::session::{Framing, Link};
+use super::session::Link;
 use super::sessions::SessionRef;
 use crate::model::{SessionId, UserId};
 use crate::protocol::client::{self, Close, EventText};
 use crate::protocol::cluster::{Slot, ToMaster};
-use crate::session::Replay;
+use crate::session::{Framing, Replay};
 use crate::transports::ws::Closing;
 use crate::ws::frame;
 
@@ -132,7 +132,7 @@ impl State {
 
     /// Ends the session of an id, as an administrator wants it.
     pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
-        let event = EventText { event: close.slug(), reason: "by an administrator", reconnect_in_ms: None };
+        let event = EventText { close, reason: "by an administrator", reconnect_in_ms: None };
         self.sessions.find(id).into_iter().for_each(|at| self.end_saying(at, close, &event));
     }
 
@@ -147,7 +147,7 @@ impl State {
         let next: Vec<_> = self.sessions.present().take(most).map(|(at, _)| at).collect();
         for (place, at) in (0..).zip(&next) {
             let event = EventText {
-                event: close.slug(),
+                close,
                 reason: if close == Close::Shutdown { "the daemon stops" } else { "the worker is replaced" },
                 reconnect_in_ms: Some(first + place * each),
             };

@@ -1,12 +1,12 @@
 //! Reads clients: bytes of a connection become messages to the session's endpoint.
 
 use super::ending::Ended;
-use super::session::{Framing, Session};
 use super::sessions::SessionRef;
 use super::{Hub, State};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::Close;
+use crate::session::Framing;
 use crate::ws::{Event, frame};
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -123,8 +123,10 @@ impl State {
             // A listener to events has said all with its request.
             return;
         }
-        let Some(wire) = session.wire() else { return };
-        let mut decoder = std::mem::take(&mut wire.decoder);
+        if session.wire().is_none() {
+            return;
+        }
+        let mut decoder = std::mem::take(&mut session.decoder);
         let mut events = decoder.feed(bytes, most);
         while let Some(event) = events.next() {
             match event {
@@ -148,8 +150,8 @@ impl State {
             }
         }
         drop(events);
-        if let Some(wire) = self.sessions.get_mut(at).and_then(Session::wire) {
-            wire.decoder = decoder;
+        if let Some(session) = self.sessions.get_mut(at) {
+            session.decoder = decoder;
         }
     }
 
@@ -159,7 +161,7 @@ impl State {
         if let (Some(replay), Ok(number)) = (&mut session.replay, payload.try_into()) {
             // The client's machine has them; what reads them may be some behind, and count by itself.
             let number = u32::from_be_bytes(number);
-            if self.tight {
+            if self.suspended.is_tight() {
                 replay.confirm(number.saturating_sub(BEHIND));
             }
         }

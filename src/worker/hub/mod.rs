@@ -8,6 +8,7 @@ mod deliver;
 mod ending;
 mod endpoints;
 mod entrances;
+mod forwards;
 mod inbound;
 mod opening;
 mod peers;
@@ -20,19 +21,22 @@ mod session;
 mod sessions;
 mod settings;
 mod suspend;
+mod suspended;
+mod takes;
 #[cfg(test)]
 mod tests;
 mod tickets;
 mod timers;
 mod walks;
 
+pub(super) use crate::session::Framing;
 pub(super) use arrive::{Arrival, Refused, arrive};
 pub(super) use charts::Wanted;
 pub(super) use deliver::Push;
 pub(super) use opening::{Greeting, Opening};
 pub(super) use peers::poll_anywhere;
-pub(super) use requests::Lost;
-pub(super) use session::{Framing, Request as SessionRequest};
+pub(super) use requests::Reply;
+pub(super) use session::Request as SessionRequest;
 pub(super) use timers::TICK;
 
 use crate::access::Gate;
@@ -41,26 +45,28 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
 use crate::protocol::link::LinkSender;
+use crate::protocol::peer::Polled;
 use crate::session::Channels;
 use charts::Charts;
 use connections::Connections;
 use ending::Later;
 use entrances::Entrances;
+use forwards::Forwards;
 use prices::Prices;
 use requests::Requests;
 use sessions::Sessions;
 use std::sync::{Arc, Mutex, MutexGuard};
+use suspended::Suspended;
+use takes::Takes;
 use tickets::Tickets;
 use timers::Timers;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use walks::Walks;
 
 /// Bytes read at once, for all sessions together.
 const READ: usize = 64 << 10;
-
-/// Bytes that may be kept for clients before a pong is enough to let them go.
-const KEPT: usize = 32 << 20;
 
 /// The worker's identity.
 #[derive(Clone, Copy, Debug)]
@@ -107,14 +113,12 @@ pub(super) struct State {
     /// Connections that are no sessions, for which a worker that ends has to wait.
     connections: Connections,
     sessions: Sessions,
-    /// The order of suspended sessions, and how others ended.
-    suspended: suspend::Suspended,
-    /// Much is kept for clients that may have missed it: it is let go as soon as a client says how far it is.
-    tight: bool,
+    /// The order of suspended sessions, copies of them, and how others ended.
+    suspended: Suspended,
     /// Sessions of other workers that were asked for.
-    takes: arrive::Takes,
+    takes: Takes<arrive::Waiting>,
     /// Polls on their way from and to other workers.
-    forwards: peers::Forwards,
+    forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
     /// Subscriptions that wait until the master lets a session into a room.
     entrances: Entrances,
     /// Questions to the master that wait for its answer.
@@ -151,10 +155,9 @@ impl Hub {
             board,
             connections: Connections::default(),
             sessions: Sessions::default(),
-            suspended: suspend::Suspended::default(),
-            tight: false,
-            takes: arrive::Takes::default(),
-            forwards: peers::Forwards::default(),
+            suspended: Suspended::default(),
+            takes: Takes::default(),
+            forwards: Forwards::default(),
             entrances: Entrances::default(),
             requests: Requests::default(),
             prices: Prices::new(&config.price, &channels),
@@ -199,9 +202,9 @@ impl State {
         let usage = crate::os::process::usage();
         self.counters.cpu_us = usage.cpu_us;
         self.counters.rss = usage.rss;
-        self.counters.suspended = self.sessions.away() as u64;
+        self.counters.suspended = self.suspended.len() as u64;
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
-        self.tight = kept.map(crate::session::Replay::bytes).sum::<usize>() > KEPT;
+        self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
@@ -266,7 +269,7 @@ impl State {
 
     /// Whether no session waits for its client.
     pub(super) fn nobody_waits(&self) -> bool {
-        self.sessions.away() == 0
+        self.suspended.len() == 0
     }
 
     /// The count for evenness: sessions, and connections that may become sessions.

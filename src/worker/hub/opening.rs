@@ -1,14 +1,13 @@
 //! The beginning of a session: announced to the master, attached to its connection, greeted.
 
-use super::session::{Framing, Link, Request, Session};
+use super::session::{Link, Request, Session};
 use super::sessions::SessionRef;
 use super::{Hub, State};
 use crate::model::SessionId;
 use crate::os::clock;
-use crate::protocol::client::{self, Close, Resume};
-use crate::protocol::cluster::{Endpoint, ToMaster};
-use crate::protocol::peer::Parcel;
-use crate::session::Replay;
+use crate::protocol::client::{self, Close};
+use crate::protocol::cluster::{Endpoint, RosterPage, ToMaster, roster_pages};
+use crate::session::{self, Framing, Replay};
 use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
 use tokio::net::TcpStream;
@@ -43,8 +42,6 @@ pub(in crate::worker) struct Opening {
     pub(super) at: SessionRef,
     pub(super) id: SessionId,
     pub(super) framing: Framing,
-    /// The session that this one is a copy of, until one of them is given up.
-    pub(super) origin: Option<Resume>,
     /// Dropping does nothing.
     pub(super) done: bool,
 }
@@ -55,19 +52,16 @@ impl Opening {
         let (hub, at) = (self.hub.clone(), self.at);
         self.done = true;
         let mut state = hub.lock();
-        let origin = self.origin.take();
         let Some(session) = state.sessions.get_mut(at) else {
             let close = Close::Restarting;
             let last = match self.framing {
                 Framing::Events(body) => body.end(&client::close(close, None)),
                 _ => frame::close(close.code(), close.slug()).into(),
             };
-            origin.into_iter().for_each(|origin| state.give_up(&origin, false));
             tokio::spawn(Box::pin(Closing::new(stream, last).send()));
             return;
         };
         session.link = Link::Wire(Wire::new(stream));
-        origin.into_iter().for_each(|origin| state.sessions.set_origin(at, origin));
         state.attached(at, greeting);
         state.flush(at);
         state.settle_when_heard(at);
@@ -84,22 +78,19 @@ impl Drop for Opening {
             return;
         }
         let mut state = self.hub.lock();
-        state.requests.opens.remove(&self.id);
+        state.requests.forget_open(self.id, self.at);
         // Not `Lost`: nobody knows the token.
         state.end(self.at, Close::Done);
-        if let Some(origin) = &self.origin {
-            state.give_up(origin, false);
-        }
     }
 }
 
 impl State {
     /// Makes a new session, or one that comes from elsewhere, and announces it to the master.
-    pub(super) fn open(&mut self, request: Request, parcel: Option<&Parcel>) -> SessionRef {
+    pub(super) fn open(&mut self, request: Request, before: Option<&session::Session>) -> SessionRef {
         let polls = request.framing == Framing::Poll;
         let replays = request.endpoint == Endpoint::Ws && (polls || self.resumes());
         let replay = replays.then(|| Replay::new(crate::os::process::secret()));
-        let at = self.sessions.insert(Session::new(request, parcel, replay, clock::mono()));
+        let at = self.sessions.insert(Session::new(request, before, replay, clock::mono()));
         if let Some(session) = self.sessions.get(at) {
             self.tell(&ToMaster::Open(session.announcement()));
         }
@@ -109,8 +100,13 @@ impl State {
 
     /// Tells the master all sessions.
     pub(in crate::worker) fn roster(&self) {
-        let all = self.sessions.present().map(|(_, session)| session.announcement()).collect();
-        self.tell(&ToMaster::Roster(all));
+        let all = self.sessions.present().map(|(_, session)| session.announcement());
+        for page in roster_pages(all, RosterPage::SESSIONS) {
+            if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
+                // The next beat differs again, and the master asks again.
+                return tracing::warn!(event = "roster", %error, "the master did not hear all sessions");
+            }
+        }
     }
 
     /// Greets a session, which can be reached from now on.

@@ -1,36 +1,24 @@
-//! What other workers say, over the master: questions for sessions that are here, polls whose sessions are here, and the
-//! answers to ours.
+//! Messages of other workers, over the master: questions for sessions and polls of sessions that are here, and answers to
+//! the questions of this worker.
 
-use super::suspend::Given;
 use super::{Hub, Phase, State, poll};
 use crate::protocol::cluster::Generation;
-use crate::protocol::peer::{Peer, Poll, Polled};
-use hashbrown::HashMap;
+use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
-
-/// Polls on their way.
-#[derive(Debug, Default)]
-pub(super) struct Forwards {
-    /// Of ours: the worker that holds the session, and who waits for its answer.
-    ours: HashMap<u64, (Generation, oneshot::Sender<Polled>), foldhash::fast::RandomState>,
-    /// Those of others that wait here.
-    theirs: HashMap<(Generation, u64), AbortHandle, foldhash::fast::RandomState>,
-}
 
 /// A poll that another worker answers. Dropped, its client has gone.
-struct Forwarded<'a>(&'a Hub, Generation, u64);
+struct Forwarded<'a>(&'a Hub, u64);
 
 impl Drop for Forwarded<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        if state.forwards.ours.remove(&self.2).is_some() {
-            state.relay(self.1, Peer::PollGone { request: self.2 });
+        if let Some(home) = state.forwards.abandon(self.1) {
+            state.relay(home, &Peer::PollGone { request: self.1 });
         }
     }
 }
 
-/// A poll of another worker that is being answered. Dropped, it is told what came of it.
+/// A poll of another worker that is being answered. Dropped, that worker is told the result.
 struct Answering {
     hub: Hub,
     from: Generation,
@@ -48,8 +36,8 @@ impl Drop for Answering {
     fn drop(&mut self) {
         let polled = std::mem::replace(&mut self.polled, Polled::Gone);
         let mut state = self.hub.lock();
-        if state.forwards.theirs.remove(&(self.from, self.request)).is_some() {
-            state.relay(self.from, Peer::Polled { request: self.request, polled });
+        if state.forwards.served(self.from, self.request) {
+            state.relay(self.from, &Peer::Polled { request: self.request, polled });
         }
     }
 }
@@ -62,7 +50,7 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
         if polled != Polled::Gone {
             return polled;
         }
-        // Its worker is no more, or takes no polls any more: it is to come here.
+        // The home is gone, or takes no polls any more: the session comes here.
     }
     poll::poll(hub, request).await
 }
@@ -72,11 +60,11 @@ async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
     let request = {
         let mut state = hub.lock();
         let request = state.requests.number();
-        state.forwards.ours.insert(request, (home, sender));
-        state.relay(home, Peer::Poll { request, poll });
+        state.forwards.ask(request, home, sender);
+        state.relay(home, &Peer::Poll { request, poll });
         request
     };
-    let _forwarded = Forwarded(hub, home, request);
+    let _forwarded = Forwarded(hub, request);
     let patience = {
         let config = hub.config();
         config.poll.wait + config.ws.handshake_timeout
@@ -89,51 +77,55 @@ async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
 
 impl State {
     /// Hears another worker.
-    pub(in crate::worker) fn hear_peer(&mut self, hub: &Hub, from: Generation, peer: Peer) {
+    pub(in crate::worker) fn hear_peer(&mut self, hub: &Hub, from: Generation, payload: &[u8]) {
+        let peer = match Peer::decode(payload) {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::error!(event = "peer-garbage", generation = from, %error, "another worker makes no sense");
+                return;
+            }
+        };
         match peer {
             Peer::Take { request, resume, user, polls } => {
-                let taken = self.take(&resume, &user, Given { to: from, polls });
-                self.relay(from, Peer::Taken { request, taken });
+                let taken = self.take(&resume, &user, Lease { holder: from, request }, polls);
+                self.relay(from, &Peer::Taken { request, taken });
             }
-            Peer::Taken { request, taken } => self.taken(request, taken),
+            Peer::Taken { request, taken } => self.taken(from, request, taken),
             Peer::Poll { request, poll } => {
                 if !self.holds(&poll) && matches!(self.phase, Phase::Draining | Phase::Stopping) {
-                    // Nobody begins here any more.
-                    return self.relay(from, Peer::Polled { request, polled: Polled::Gone });
+                    // No session begins at a worker that ends.
+                    return self.relay(from, &Peer::Polled { request, polled: Polled::Gone });
                 }
                 let answering = Answering { hub: hub.clone(), from, request, polled: Polled::Gone };
                 let task = tokio::spawn(answering.answer(poll));
-                self.forwards.theirs.insert((from, request), task.abort_handle());
+                self.forwards.serve(from, request, task.abort_handle());
             }
             Peer::PollGone { request } => {
-                if let Some(task) = self.forwards.theirs.remove(&(from, request)) {
+                if let Some(task) = self.forwards.gone(from, request) {
                     task.abort();
                 }
             }
-            Peer::GiveUp { secret, place, settled } => self.given_up(secret, place, from, settled),
-            Peer::Revoke { secret } => self.revoke(secret),
+            Peer::GiveUp { lease, settled } => self.given_up(lease, settled),
+            Peer::Revoke { request } => self.revoke(request),
+            Peer::Accept { lease } => self.lease_accepted(lease),
             Peer::Polled { request, polled } => {
-                if let Some((_, waiter)) = self.forwards.ours.remove(&request) {
+                if let Some(waiter) = self.forwards.answered(request) {
                     let _ = waiter.send(polled);
                 }
             }
         }
     }
 
+    /// The worker that was asked is not there: the question is answered in its place.
+    pub(in crate::worker) fn unheard(&mut self, request: u64) {
+        // No copy was made, so it does not matter who was asked.
+        self.taken(self.me.generation, request, Taken::Gap);
+        // The client of a poll sees that its waiter is dropped.
+        drop(self.forwards.answered(request));
+    }
+
     /// Whether a poll's session polls here.
     fn holds(&self, poll: &Poll) -> bool {
         poll.resume.is_some_and(|resume| self.named(&resume, &poll.user).is_some())
-    }
-
-    /// A worker is gone: its polls need no answer, and ours that it had get none.
-    pub(super) fn forward_gone(&mut self, peer: Generation) {
-        self.forwards.ours.retain(|_, (home, _)| *home != peer);
-        self.forwards.theirs.retain(|(from, _), task| {
-            let gone = *from == peer;
-            if gone {
-                task.abort();
-            }
-            !gone
-        });
     }
 }

@@ -1,10 +1,10 @@
-//! Sessions over long polling: frames wait for the next poll and leave in its answer. A session lives while a poll
-//! waits, and for `poll.gap` after it.
+//! Sessions over long polling. What waits for a session leaves in the answer to its next poll. A session lives while a
+//! poll waits, and for `poll.gap` after.
 
 use super::arrive::{Refused, arrive};
 use super::opening::{Greeting, Opening};
 use super::send::{OLD, Sent};
-use super::session::{Framing, Link, Request};
+use super::session::{Link, Request, Session};
 use super::sessions::SessionRef;
 use super::{Hub, Phase, State};
 use crate::model::Mono;
@@ -12,6 +12,7 @@ use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Poll, Polled};
+use crate::session::Framing;
 use crate::ws::frame;
 use bytes::Bytes;
 use std::time::Duration;
@@ -74,9 +75,9 @@ pub(super) struct Polling {
     answered: Mono,
     /// Frames that are not numbered.
     notices: Vec<Bytes>,
-    /// Messages after which the session ends, behind all others.
+    /// Messages after which the session closes.
     last: Vec<Bytes>,
-    /// Whether the session stands in `Later::news`.
+    /// The session is in `Later::news`.
     noted: bool,
     /// Whether a timer will allow states to be an answer again.
     paced: bool,
@@ -108,7 +109,7 @@ pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
     let again = poll.resume.and_then(|resume| hub.lock().poll_again(hub, &resume, &poll));
     let waiting = match again {
         Some(waiting) => waiting,
-        // Nobody begins at a worker that ends.
+        // No session begins at a worker that ends.
         None if matches!(hub.lock().phase, Phase::Draining | Phase::Stopping) => return Polled::Gone,
         None => match begin(hub, poll).await {
             Ok(waiting) => waiting,
@@ -117,7 +118,7 @@ pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
         },
     };
     let mut waiting = waiting;
-    // Without an answer the session has ended meanwhile, or its worker does.
+    // No answer: the session has ended meanwhile, or its worker does.
     (&mut waiting.answer).await.map_or(Polled::Gone, Polled::Answer)
 }
 
@@ -131,19 +132,16 @@ async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
 }
 
 impl Opening {
-    /// The session is greeted, and its first poll answered at once.
+    /// Greets a session and answers its first poll at once.
     fn attach_poll(mut self, greeting: &Greeting) -> Option<Waiting> {
         let (hub, at) = (self.hub.clone(), self.at);
         self.done = true;
-        // Declared first: it is not to be dropped while the hub is locked.
+        // Declared first: must not be dropped while the hub is locked.
         let waiting;
         let mut state = hub.lock();
-        let origin = self.origin.take();
         if !state.sessions.contains(at) {
-            origin.into_iter().for_each(|origin| state.give_up(&origin, false));
             return None;
         }
-        origin.into_iter().for_each(|origin| state.sessions.set_origin(at, origin));
         state.attached(at, greeting);
         waiting = state.wait_for_news(&hub, at);
         state.speak_to_poll(at);
@@ -154,8 +152,8 @@ impl Opening {
 }
 
 impl State {
-    /// Takes another poll of a session that polls here. `None`: no such session, or its client missed messages that are
-    /// no longer kept.
+    /// Serves another poll of a session. `None`: no such session polls here, or it missed messages that are no longer
+    /// kept.
     fn poll_again(&mut self, hub: &Hub, resume: &Resume, poll: &Poll) -> Option<Waiting> {
         let at = self.named(resume, &poll.user)?;
         let session = self.sessions.get_mut(at)?;
@@ -165,7 +163,7 @@ impl State {
             let _ = replay.after(seen)?;
             replay.confirm(seen);
         }
-        session.address = poll.address;
+        session.identity.address = poll.address;
         // Its client has heard of the cursor.
         self.settle_copy(at);
         let waiting = self.wait_for_news(hub, at);
@@ -173,7 +171,7 @@ impl State {
         waiting
     }
 
-    /// Makes a poll wait from now on. A poll that waited is answered with nothing.
+    /// Lets a poll wait. The one before it is answered with nothing.
     fn wait_for_news(&mut self, hub: &Hub, at: SessionRef) -> Option<Waiting> {
         let now = clock::mono();
         let nothing = self.poll_answer(at, Vec::new());
@@ -196,7 +194,7 @@ impl State {
         Some(Waiting { hub: hub.clone(), at, asked, answer })
     }
 
-    /// Notes that there is something for a session. Does nothing if it does not poll.
+    /// Notes that something waits for a session, if it polls.
     pub(super) fn news_for_poll(&mut self, at: SessionRef) {
         if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link)
             && !poll.noted
@@ -206,7 +204,7 @@ impl State {
         }
     }
 
-    /// A frame that is not numbered, for the next answer.
+    /// Adds a frame that is not numbered to the next answer.
     pub(super) fn note_to_poll(&mut self, at: SessionRef, frame: Bytes) -> Sent {
         if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
             if poll.notices.len() >= NOTICES {
@@ -218,7 +216,7 @@ impl State {
         Sent::Waiting
     }
 
-    /// Gives a polling session its last messages; true if a poll waits for them.
+    /// Says how a session ends, behind all other messages. True if a poll waits for that.
     pub(super) fn last_to_poll(&mut self, at: SessionRef, frames: Vec<Bytes>) -> bool {
         let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) else {
             return false;
@@ -232,17 +230,18 @@ impl State {
     /// Answers the polls of sessions for which something has come.
     pub(super) fn answer_polls(&mut self) {
         while let Some(at) = self.later.news.pop() {
-            let Some(session) = self.sessions.get_mut(at) else { continue };
-            let Link::Poll(poll) = &mut session.link else { continue };
+            let Some((Link::Poll(poll), own)) = self.sessions.get_mut(at).map(Session::parts) else {
+                continue;
+            };
             poll.noted = false;
             if poll.waiter.is_none() {
                 continue;
             }
             let urgent = !poll.notices.is_empty()
                 || !poll.last.is_empty()
-                || session.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
+                || own.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
             let (now, due) = (clock::mono(), poll.answered.after(PACE));
-            if urgent || (due <= now && session.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())) {
+            if urgent || (due <= now && own.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())) {
                 self.speak_to_poll(at);
             } else if due > now && !poll.paced {
                 poll.paced = true;
@@ -251,7 +250,7 @@ impl State {
         }
     }
 
-    /// State may be an answer again.
+    /// State alone may be an answer again.
     pub(super) fn pace_due(&mut self, at: SessionRef) {
         if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
             poll.paced = false;
@@ -259,7 +258,7 @@ impl State {
         }
     }
 
-    /// Answers the waiting poll of a session with all there is, or with nothing.
+    /// Answers the waiting poll of a session with all that waits, or with nothing.
     pub(super) fn speak_to_poll(&mut self, at: SessionRef) {
         let now = clock::mono();
         let Some(session) = self.sessions.get_mut(at) else { return };
@@ -297,7 +296,7 @@ impl State {
         }
     }
 
-    /// The answer's JSON.
+    /// The JSON of an answer.
     fn poll_answer(&self, at: SessionRef, frames: Vec<Bytes>) -> String {
         let replay = self.sessions.get(at).and_then(|session| session.replay.as_ref());
         let (home, secret) = (self.me.generation, replay.map_or(0, |replay| replay.secret));

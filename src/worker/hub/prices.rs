@@ -2,7 +2,7 @@
 //! feeder that is dead or a stream that is silent never leaves a tab with a fresh-looking old number.
 
 use super::State;
-use crate::config::PriceConfig;
+use crate::config::PriceSection;
 use crate::model::{Boot, Health, Mono, Quote, RequestId, Rules, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, QuoteText};
@@ -44,7 +44,7 @@ struct Paced {
 
 impl Prices {
     /// No price yet for any of the configured symbols.
-    pub(super) fn new(config: &PriceConfig, channels: &Channels) -> Self {
+    pub(super) fn new(config: &PriceSection, channels: &Channels) -> Self {
         let priced = |symbol: &Symbol| {
             let own = channels.iter().filter_map(|(channel, c)| match &c.kind {
                 Kind::Price { symbol: of, every } if of == symbol => {

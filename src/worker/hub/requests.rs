@@ -9,9 +9,13 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
-/// The master's answer never came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::worker) struct Lost;
+/// The master's answer to a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::worker) struct Reply {
+    pub(in crate::worker) text: String,
+    /// Where the next page of a list begins.
+    pub(in crate::worker) next: Option<u32>,
+}
 
 /// The one who waits for an answer.
 #[derive(Debug)]
@@ -21,7 +25,7 @@ pub(super) enum Waiter {
     /// An administrator's message.
     Publish(oneshot::Sender<u32>),
     /// A question; `None`: there is no such thing.
-    Question(oneshot::Sender<Option<String>>),
+    Question(oneshot::Sender<Option<Reply>>),
     /// A session that published.
     Session {
         key: Key,
@@ -73,7 +77,7 @@ impl Requests {
     }
 
     /// A number for a question, and where its answer comes.
-    pub(in crate::worker) fn question(&mut self) -> (u64, oneshot::Receiver<Option<String>>) {
+    pub(in crate::worker) fn question(&mut self) -> (u64, oneshot::Receiver<Option<Reply>>) {
         let (sender, receiver) = oneshot::channel();
         (self.expect(Waiter::Question(sender)), receiver)
     }
@@ -81,6 +85,13 @@ impl Requests {
     /// Nobody waits for a request any more.
     pub(in crate::worker) fn forget(&mut self, request: u64) {
         self.waiting.remove(&request);
+    }
+
+    /// Nobody waits for the master's word on a session any more.
+    pub(super) fn forget_open(&mut self, id: SessionId, at: SessionRef) {
+        if self.opens.get(&id).is_some_and(|(of, _)| *of == at) {
+            self.opens.remove(&id);
+        }
     }
 
     /// Opens that the master has not answered.
@@ -121,8 +132,9 @@ impl State {
     pub(in crate::worker) fn answer(&mut self, request: u64, answer: &Answer<'_>) {
         if let Some(Waiter::Question(waiter)) = self.requests.waiting.remove(&request) {
             let _ = waiter.send(match answer {
-                Answer::Text(text) => Some((*text).to_owned()),
-                Answer::Done => Some(String::new()),
+                Answer::Text(text) => Some(Reply { text: (*text).to_owned(), next: None }),
+                Answer::Page { text, next } => Some(Reply { text: (*text).to_owned(), next: *next }),
+                Answer::Done => Some(Reply::default()),
                 Answer::NotFound => None,
             });
         }

@@ -8,7 +8,7 @@ use super::send::Sent;
 use super::session::Session;
 use super::sessions::SessionRef;
 use crate::model::SessionId;
-use crate::protocol::client::{self, Refusal};
+use crate::protocol::client::{self, ErrorCode, Refusal};
 use crate::protocol::cluster::{NO_RECEIPT, Step, ToMaster};
 use crate::session::Kind;
 use crate::ws::frame;
@@ -72,7 +72,7 @@ impl State {
                 }
                 Deed::Refuse(Group { id, .. }) => {
                     let message = "there are as many rooms as there may be";
-                    self.reply(at, &client::error(raw(id).as_deref(), "too-many-rooms", message));
+                    self.reply(at, &client::error(raw(id).as_deref(), ErrorCode::TooManyRooms, message));
                 }
             }
         }
@@ -186,6 +186,10 @@ impl State {
         if channel.is_some_and(is_in) {
             return Ok(());
         }
-        Err(Refusal::new("forbidden", "only who is in the room may speak there: subscribe first", id))
+        Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "only who is in the room may speak there: subscribe first",
+            id,
+        ))
     }
 }

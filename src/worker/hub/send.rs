@@ -2,12 +2,12 @@
 //! transport. What is numbered is kept until the client is known to have it.
 
 use super::State;
-use super::session::{Framing, Link, Session};
+use super::session::{Link, Session};
 use super::sessions::SessionRef;
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
-use crate::session::{Answer, Bounds, ChannelKey, Kind, Label, Outbox};
+use crate::session::{self, Answer, Bounds, ChannelKey, Framing, Kind, Label, Outbox};
 use crate::transports::sse::Body;
 use crate::transports::ws::Written;
 use crate::ws::frame;
@@ -70,12 +70,15 @@ impl State {
     ) -> Sent {
         let (now, bounds, home) = (clock::mono(), self.bounds(), self.me.generation);
         let Some(session) = self.sessions.get_mut(at) else { return Sent::Never };
-        let polls = matches!(session.link, Link::Poll(_));
+        let (polls, begun) = match &session.link {
+            Link::Poll(poll) => (true, poll.has_begun()),
+            _ => (false, false),
+        };
         let mut first = 0;
         if let Some(replay) = &mut session.replay {
             // Frames that wait for a poll are the client's only copy: none of them is dropped.
             let full = replay.bytes() > 0 && replay.bytes() + bytes.len() > self.config.ws.outbox;
-            if full && matches!(&session.link, Link::Poll(poll) if poll.has_begun()) {
+            if full && begun {
                 return Sent::Never;
             }
             let all = Bounds { messages: usize::MAX, bytes: usize::MAX };
@@ -103,12 +106,16 @@ impl State {
     }
 
     fn sent_numbered(&mut self, at: SessionRef, number: u32, sent: Sent) {
-        let Some(Session { link, replay, framing, .. }) = self.sessions.get_mut(at) else { return };
-        let Some(replay) = replay else { return };
+        let Some((link, own)) = self.sessions.get_mut(at).map(Session::parts) else { return };
+        let Some(replay) = &mut own.replay else { return };
         if let (Sent::Whole, Link::Wire(wire)) = (sent, &*link) {
             replay.left(number, wire.sent());
         }
-        if self.tight && *framing == Framing::Websocket && sent != Sent::Never && replay.ask() {
+        if self.suspended.is_tight()
+            && own.framing == Framing::Websocket
+            && sent != Sent::Never
+            && replay.ask()
+        {
             self.ping(at);
         }
     }
@@ -261,7 +268,7 @@ impl State {
         loop {
             self.encode_waiting(at, now);
             let Some(session) = self.sessions.get_mut(at) else { break };
-            let Session { outbox: waiting, link, replay, .. } = session;
+            let (link, session::Session { outbox: waiting, replay, .. }) = session.parts();
             let (Some(outbox), Link::Wire(wire)) = (&mut *waiting, link) else { break };
             if outbox.is_empty() {
                 *waiting = None;

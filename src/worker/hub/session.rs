@@ -2,36 +2,13 @@
 
 use super::poll::Polling;
 use super::suspend::Away;
-use crate::model::{Device, Gcra, Mono, SessionId, UserId};
+use crate::model::{Device, Mono, SessionId, UserId};
 use crate::os::clock;
-use crate::protocol::client::Resume;
-use crate::protocol::cluster::{Endpoint, Open, Transport};
-use crate::protocol::peer::Parcel;
-use crate::session::{ChannelKey, Outbox, Replay, Subscription};
-use crate::transports::sse::Body;
+use crate::protocol::cluster::Endpoint;
+use crate::session::{self, ChannelKey, Framing, Identity, Outbox, Replay, Subscription};
 use crate::transports::ws::Wire;
 use std::net::IpAddr;
-
-/// The form in which a client gets its frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::worker) enum Framing {
-    /// WebSocket frames.
-    Websocket,
-    /// Server-Sent Events.
-    Events(Body),
-    /// JSON in the answers to polls.
-    Poll,
-}
-
-impl Framing {
-    fn transport(self) -> Transport {
-        match self {
-            Self::Websocket => Transport::Websocket,
-            Self::Events(_) => Transport::Sse,
-            Self::Poll => Transport::Poll,
-        }
-    }
-}
+use std::ops::{Deref, DerefMut};
 
 /// How a session is connected.
 #[derive(Debug)]
@@ -57,70 +34,62 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) framing: Framing,
 }
 
-/// One session. The table of sessions keeps indices of what is private here.
+/// One session of the table: a value that could be anywhere, and how it is connected here.
 #[derive(Debug)]
 pub(super) struct Session {
-    id: SessionId,
-    user: UserId,
+    value: session::Session,
     /// Tells the session from others that had its place before, and from itself before it was suspended.
     pub(super) turn: u32,
-    /// The session that this one is a copy of, until the client is known to have heard of the copy.
-    pub(super) origin: Option<Box<Resume>>,
-    pub(super) device: Option<Device>,
-    pub(super) endpoint: Endpoint,
-    /// The name of the stream; only at the endpoint of streams.
-    pub(super) stream: Option<Box<str>>,
-    pub(super) address: IpAddr,
-    pub(super) since: i64,
-    pub(super) framing: Framing,
     pub(super) link: Link,
-    /// Frames that the connection has not taken yet; `None`: nothing waits.
-    pub(super) outbox: Option<Box<Outbox>>,
-    pub(super) subscriptions: Vec<Subscription>,
-    pub(super) last_in: Mono,
-    /// The rate of the client's messages.
-    pub(super) bucket: Gcra,
-    /// Numbered messages that the client may have missed; only main sessions have it.
-    pub(super) replay: Option<Replay>,
+}
+
+impl Deref for Session {
+    type Target = session::Session;
+    fn deref(&self) -> &session::Session {
+        &self.value
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut session::Session {
+        &mut self.value
+    }
 }
 
 impl Session {
-    /// A new session, or a copy of one that was elsewhere.
-    pub(super) fn new(request: Request, parcel: Option<&Parcel>, replay: Option<Replay>, now: Mono) -> Self {
-        let polls = request.framing == Framing::Poll;
-        Self {
-            id: parcel.map_or_else(SessionId::random, |parcel| parcel.session),
-            user: request.user,
-            turn: 0,
-            origin: None,
-            device: request.device.or_else(|| parcel.and_then(|parcel| parcel.device.clone())),
-            endpoint: request.endpoint,
-            stream: request.stream,
-            address: request.address,
-            since: parcel.map_or_else(|| clock::wall().0, |parcel| parcel.since),
-            framing: request.framing,
-            link: if polls { Link::Poll(Box::default()) } else { Link::Opening },
-            // States that wait for the next poll are noted there.
-            outbox: polls.then(|| Box::new(Outbox::new(now))),
-            subscriptions: Vec::new(),
-            last_in: now,
-            bucket: Gcra::default(),
-            replay,
-        }
+    /// A new session, or the one that was elsewhere `before`, over a connection of its own.
+    pub(super) fn new(
+        request: Request,
+        before: Option<&session::Session>,
+        replay: Option<Replay>,
+        now: Mono,
+    ) -> Self {
+        let Request { user, device, endpoint, stream, address, framing } = request;
+        let id = before.map_or_else(SessionId::random, |before| before.identity.id());
+        let since = before.map_or_else(|| clock::wall().0, |before| before.identity.since);
+        let mut identity = Identity::new(id, user, endpoint, address, since);
+        identity.device = device.or_else(|| before.and_then(|before| before.identity.device.clone()));
+        identity.stream = stream;
+        let mut value = session::Session::new(identity, framing, replay, now);
+        value.bucket = before.map(|before| before.bucket).unwrap_or_default();
+        let polls = framing == Framing::Poll;
+        // States that wait for the next poll are noted there.
+        value.outbox = polls.then(|| Box::new(Outbox::new(now)));
+        let link = if polls { Link::Poll(Box::default()) } else { Link::Opening };
+        Self { value, turn: 0, link }
+    }
+
+    /// The link and the value, each to be changed.
+    pub(super) fn parts(&mut self) -> (&mut Link, &mut session::Session) {
+        (&mut self.link, &mut self.value)
     }
 
     pub(super) fn id(&self) -> SessionId {
-        self.id
+        self.identity.id()
     }
 
     pub(super) fn user(&self) -> &UserId {
-        &self.user
-    }
-
-    /// Shares the memory of an equal id.
-    pub(super) fn intern(&mut self, user: UserId) {
-        debug_assert_eq!(self.user, user, "the same user");
-        self.user = user;
+        self.identity.user()
     }
 
     pub(super) fn is_away(&self) -> bool {
@@ -138,18 +107,5 @@ impl Session {
 
     pub(super) fn is_on(&self, channel: ChannelKey) -> bool {
         self.subscription(channel).is_some()
-    }
-
-    /// The announcement to the master.
-    pub(super) fn announcement(&self) -> Open<'_> {
-        Open {
-            session: self.id,
-            user: self.user.as_str(),
-            device: self.device.as_ref().map(Device::as_str),
-            endpoint: self.endpoint,
-            transport: self.framing.transport(),
-            address: self.address,
-            since: self.since,
-        }
     }
 }

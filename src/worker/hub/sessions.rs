@@ -4,16 +4,15 @@
 use super::session::{Link, Session};
 use super::suspend::Away;
 use crate::model::SessionId;
-use crate::protocol::client::Resume;
 use crate::protocol::cluster;
-use crate::session::{Key, Users};
+use crate::session::{Key, Origin, Users};
 use foldhash::quality::RandomState;
 use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 
 /// Names one session between its opening, suspension and end. Places are used again, turns are not: the reference to a
 /// session that has ended, or was suspended since, finds nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SessionRef {
     key: Key,
     turn: u32,
@@ -41,8 +40,8 @@ pub(super) struct Sessions {
     users: Users,
     /// Present sessions by id: the master names sessions so. Only places: the ids are in the sessions.
     ids: HashTable<Key>,
-    /// Copies whose clients are not known to have heard of them, by the secret of the original.
-    copies: HashMap<u128, SessionRef, RandomState>,
+    /// Copies whose clients are not known to have heard of them, by the numbers of the questions that they answer.
+    copies: HashMap<u64, SessionRef, RandomState>,
     /// How many are suspended.
     away: usize,
     /// Of the present sessions, as the master computes it too.
@@ -58,7 +57,7 @@ impl Sessions {
         session.turn = self.turns;
         let (id, at) = (session.id(), SessionRef { key, turn: self.turns });
         let user = self.users.insert(session.user(), key);
-        session.intern(user);
+        session.identity.intern(user);
         self.slab.insert(session);
         self.digest ^= cluster::digest(id);
         let Self { ids, slab, .. } = self;
@@ -130,7 +129,7 @@ impl Sessions {
         let renamed = SessionRef { key: at.key, turn };
         self.withdraw(renamed);
         let origin = self.slab.get(at.key as usize).and_then(|session| session.origin.as_ref());
-        let copy = origin.and_then(|origin| self.copies.get_mut(&origin.secret));
+        let copy = origin.and_then(|origin| self.copies.get_mut(&origin.lease.request));
         if let Some(copy) = copy.filter(|copy| **copy == at) {
             *copy = renamed;
         }
@@ -160,36 +159,31 @@ impl Sessions {
     }
 
     /// A session is a copy of another one, of which its client may not have heard.
-    pub(super) fn set_origin(&mut self, at: SessionRef, origin: Resume) {
+    pub(super) fn set_origin(&mut self, at: SessionRef, origin: Origin) {
         self.take_origin(at);
         if let Some(session) = self.get_mut(at) {
             session.origin = Some(Box::new(origin));
-            self.copies.insert(origin.secret, at);
+            self.copies.insert(origin.lease.request, at);
         }
     }
 
     /// A session is nobody's copy any more; returns what it was a copy of.
-    pub(super) fn take_origin(&mut self, at: SessionRef) -> Option<Resume> {
+    pub(super) fn take_origin(&mut self, at: SessionRef) -> Option<Origin> {
         let origin = *self.get_mut(at)?.origin.take()?;
-        if self.copies.get(&origin.secret) == Some(&at) {
-            self.copies.remove(&origin.secret);
+        if self.copies.get(&origin.lease.request) == Some(&at) {
+            self.copies.remove(&origin.lease.request);
         }
         Some(origin)
     }
 
-    /// The newest copy of the session with that secret.
-    pub(super) fn copy_of(&self, secret: u128) -> Option<SessionRef> {
-        self.copies.get(&secret).copied()
+    /// The copy that answered that question.
+    pub(super) fn copy_of(&self, request: u64) -> Option<SessionRef> {
+        self.copies.get(&request).copied()
     }
 
     /// How many are present.
     pub(super) fn population(&self) -> usize {
         self.slab.len() - self.away
-    }
-
-    /// How many are suspended.
-    pub(super) fn away(&self) -> usize {
-        self.away
     }
 
     /// How many users have a present session.
@@ -205,10 +199,12 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::session::{Framing, Request};
+    use super::super::session::Request;
     use super::*;
     use crate::model::{Mono, UserId};
     use crate::protocol::cluster::Endpoint;
+    use crate::protocol::peer::Lease;
+    use crate::session::Framing;
     use proptest::prelude::*;
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -220,13 +216,13 @@ mod tests {
         Session::new(request, None, None, Mono(0))
     }
 
-    /// What may happen; the numbers pick users, sessions and secrets.
+    /// What may happen; the numbers pick users, sessions and questions.
     #[derive(Clone, Debug)]
     enum Event {
         Insert(u8),
         Suspend(usize),
         Remove(usize),
-        Copy(usize, u8),
+        Copy(usize, u64),
         Settle(usize),
     }
 
@@ -235,7 +231,7 @@ mod tests {
             4 => (0..3u8).prop_map(Event::Insert),
             2 => any::<usize>().prop_map(Event::Suspend),
             2 => any::<usize>().prop_map(Event::Remove),
-            2 => (any::<usize>(), 0..3u8).prop_map(|(at, secret)| Event::Copy(at, secret)),
+            2 => (any::<usize>(), 0..3u64).prop_map(|(at, request)| Event::Copy(at, request)),
             1 => any::<usize>().prop_map(Event::Settle),
         ]
     }
@@ -247,12 +243,12 @@ mod tests {
         id: SessionId,
         user: u8,
         away: bool,
-        /// The secret, and whether no other copy was made of it since.
-        origin: Option<(u8, bool)>,
+        /// The question, and whether no other copy answered it since.
+        origin: Option<(u64, bool)>,
     }
 
-    fn origin(secret: u8) -> Resume {
-        Resume { home: 1, place: 2, secret: secret.into(), seen: None }
+    fn origin(request: u64) -> Origin {
+        Origin { home: 1, lease: Lease { holder: 2, request } }
     }
 
     fn step(table: &mut Sessions, known: &mut Vec<Known>, old: &mut Vec<SessionRef>, event: &Event) {
@@ -277,23 +273,23 @@ mod tests {
                 assert_eq!(table.remove(own.at).map(|session| session.id()), Some(own.id));
                 old.push(own.at);
             }
-            Event::Copy(n, secret) => {
+            Event::Copy(n, request) => {
                 let Some(n) = pick(n, known) else { return };
                 let before = known.iter_mut().filter_map(|own| own.origin.as_mut());
-                before.filter(|origin| origin.0 == secret).for_each(|origin| origin.1 = false);
-                table.set_origin(known[n].at, origin(secret));
-                known[n].origin = Some((secret, true));
+                before.filter(|origin| origin.0 == request).for_each(|origin| origin.1 = false);
+                table.set_origin(known[n].at, origin(request));
+                known[n].origin = Some((request, true));
             }
             Event::Settle(n) => {
                 let Some(own) = pick(n, known).map(|n| &mut known[n]) else { return };
-                assert_eq!(table.take_origin(own.at), own.origin.take().map(|(secret, _)| origin(secret)));
+                assert_eq!(table.take_origin(own.at), own.origin.take().map(|(request, _)| origin(request)));
             }
         }
     }
 
     fn check(table: &Sessions, known: &[Known], old: &[SessionRef]) {
         let present: Vec<_> = known.iter().filter(|own| !own.away).collect();
-        assert_eq!((table.population(), table.away()), (present.len(), known.len() - present.len()));
+        assert_eq!((table.population(), table.away), (present.len(), known.len() - present.len()));
         assert_eq!(table.digest(), present.iter().fold(0, |all, own| all ^ cluster::digest(own.id)));
         assert_eq!((table.iter().count(), table.present().count()), (known.len(), present.len()));
         for own in known {
@@ -311,9 +307,9 @@ mod tests {
             theirs.sort_by_key(|at| at.turn);
             assert_eq!(own, theirs);
         }
-        for secret in 0..3 {
-            let newest = known.iter().find(|own| own.origin == Some((secret, true)));
-            assert_eq!(table.copy_of(secret.into()), newest.map(|own| own.at));
+        for request in 0..3 {
+            let newest = known.iter().find(|own| own.origin == Some((request, true)));
+            assert_eq!(table.copy_of(request), newest.map(|own| own.at));
         }
     }
 

@@ -6,6 +6,7 @@ use crate::model::UserId;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::link::{LinkReceiver, LinkWriter, link};
+use crate::protocol::peer::Taken;
 use std::process::Command;
 
 /// A hub of its own, and the master's end of its link.
@@ -39,6 +40,36 @@ async fn the_shared_buffer_comes_back_from_every_read() {
     state.end(at, Close::Done);
     state.read(at);
     assert_eq!(state.buffer.len(), READ);
+}
+
+#[tokio::test]
+async fn a_session_of_another_form_is_given_back_and_its_client_begins_anew() {
+    let (hub, ..) = hub(&[]);
+    let mut state = hub.lock();
+    let request = SessionRequest {
+        user: UserId::new("alice").unwrap(),
+        device: None,
+        endpoint: Endpoint::Ws,
+        stream: None,
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        framing: Framing::Websocket,
+    };
+    let first = state.open(request.clone(), None);
+    state.sessions.get_mut(first).unwrap().link = session::Link::Poll(Box::default());
+    state.suspend(first, None);
+    let at = state.sessions.at(first.key()).unwrap();
+    let replay = state.sessions.get(at).and_then(|session| session.replay.as_ref());
+    let secret = replay.unwrap().secret;
+    let resume = crate::protocol::client::Resume { home: 7, place: at.key(), secret, seen: None };
+    let lease = crate::protocol::peer::Lease { holder: 7, request: 1 };
+    let Taken::Session(mut bytes) = state.take(&resume, &request.user, lease, false) else { panic!("a gap") };
+    bytes[0] = 9;
+    let origin = crate::session::Origin { home: 7, lease };
+    let announced = state.received(&hub, request.clone(), origin, Taken::Session(bytes), Some(vec![]));
+    assert_eq!((state.counters.gaps, state.suspended.lent().count()), (1, 0), "the token holds");
+    assert!(matches!(state.take(&resume, &request.user, lease, false), Taken::Session(_)));
+    drop(state);
+    drop(announced);
 }
 
 /// The process of this test runs the test once more as a child, which must not live on.

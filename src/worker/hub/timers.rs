@@ -1,11 +1,12 @@
 //! Deadlines of the worker: pings, silent sessions, slow ones, tickets, prices that grow old. All are on one wheel.
 
 use super::State;
-use super::session::{Framing, Link};
+use super::session::{Link, Session};
 use super::sessions::SessionRef;
 use crate::model::{Mono, Wheel};
 use crate::os::clock;
 use crate::protocol::client::Close;
+use crate::session::Framing;
 use crate::ws::frame;
 use std::time::Duration;
 
@@ -27,8 +28,6 @@ enum Due {
     Poll(SessionRef),
     /// A poll may be answered with state again.
     Pace(SessionRef),
-    /// A suspended session's client has not come back.
-    Forget(SessionRef),
     /// Look whether a client has heard its greeting.
     Look(SessionRef),
     /// Report what there is.
@@ -79,11 +78,6 @@ impl Timers {
         self.wheel.insert(at, Due::Look(session));
     }
 
-    /// Forget a suspended session then.
-    pub(super) fn forget(&mut self, session: SessionRef, at: Mono) {
-        self.wheel.insert(at, Due::Forget(session));
-    }
-
     /// Report a ticket then.
     pub(super) fn expect(&mut self, ticket: u64, at: Mono) {
         self.wheel.insert(at, Due::Ticket(ticket));
@@ -114,6 +108,7 @@ impl State {
             self.do_due(due, now);
             self.settle();
         }
+        self.forget_overdue(now);
         let channels = self.prices.due(now, boot);
         self.publish_prices(channels);
     }
@@ -126,7 +121,6 @@ impl State {
             Due::Pong(at) => self.pong_due(at),
             Due::Poll(at) => self.poll_due(at, now),
             Due::Pace(at) => self.pace_due(at),
-            Due::Forget(at) => self.forget(at),
             Due::Look(at) => self.look_due(at),
             Due::Ticket(ticket) => {
                 let report = self.tickets.over(ticket);
@@ -136,12 +130,12 @@ impl State {
     }
 
     fn beat_due(&mut self, at: SessionRef, now: Mono) {
-        let Some(session) = self.sessions.get_mut(at) else { return };
-        let Link::Wire(wire) = &session.link else { return };
+        let Some((Link::Wire(wire), session)) = self.sessions.get_mut(at).map(Session::parts) else { return };
         let (interval, timeout) = (self.config.heartbeat.interval, self.config.heartbeat.timeout);
         if let Some(replay) = &mut session.replay {
             // A client that comes back later than that is too late anyway.
-            let age = if self.tight { timeout } else { self.config.resume.window.max(timeout) };
+            let age =
+                if self.suspended.is_tight() { timeout } else { self.config.resume.window.max(timeout) };
             let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
             replay.confirm_before(Mono(now.0.saturating_sub(age)), wire.acknowledged());
         }

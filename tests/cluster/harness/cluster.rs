@@ -3,7 +3,7 @@
 use super::http::{Connection, Request, Response, get, post, upgrade};
 use super::patience::{eventually, within};
 use super::process::{self, kill};
-use super::setup::{BINARY, log_of, spawn};
+use super::setup::{BINARY, binary, log_of, spawn};
 use super::tab::Tab;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 /// Lines of the log that a failed test shows.
 const SHOWN: usize = 60;
 
-/// See the module. Dropped, all its processes are killed.
+/// A running cluster; dropping it kills all its processes.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     folder: TempDir,
@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     pub(crate) sessions: u64,
 }
 
-/// What a command of `ctl` left behind.
+/// Exit code and output of a command.
 #[derive(Debug)]
 pub(crate) struct Ctl {
     pub(crate) code: Option<i32>,
@@ -89,9 +89,9 @@ impl Cluster {
         })
         .await;
         if price {
-            eventually("there is a price", async || match self.get("/readyz").await {
-                Response { status: 200, .. } => Ok(()),
-                other => Err(format!("{other:?}")),
+            eventually("there is a price", async || {
+                let answer = self.get("/readyz").await;
+                if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
             })
             .await;
         }
@@ -106,7 +106,7 @@ impl Cluster {
         self.folder.path().join("control.sock")
     }
 
-    /// What the daemon has logged.
+    /// Reads the daemon's log.
     pub(crate) fn log(&self) -> String {
         log_of(self.folder.path())
     }
@@ -120,7 +120,7 @@ impl Cluster {
 
     /// Runs `btc-cluster ctl ...`, as a person would.
     pub(crate) async fn ctl_plain(&self, words: &[&str]) -> Ctl {
-        let mut command = Command::new(BINARY);
+        let mut command = binary();
         let output =
             command.arg("ctl").arg("--socket").arg(self.socket()).args(words).output().await.unwrap();
         Ctl::from(output)
@@ -128,7 +128,7 @@ impl Cluster {
 
     /// Runs the binary in the cluster's folder.
     pub(crate) async fn run(&self, words: &[&str]) -> Ctl {
-        let mut command = Command::new(BINARY);
+        let mut command = binary();
         Ctl::from(command.args(words).current_dir(self.folder()).output().await.unwrap())
     }
 

@@ -1,13 +1,14 @@
 //! Clients without a WebSocket: one that listens to Server-Sent Events, and one that polls.
 
-use super::http::{Connection, Request, get};
+use super::http::{Connection, Request, Response, get};
 use super::in_time;
+use btc_cluster_client::events::{Chunks, block};
 use serde_json::Value;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// One event.
+/// An event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Event {
     pub(crate) kind: String,
@@ -19,11 +20,11 @@ pub(crate) struct Event {
 #[derive(Debug)]
 pub(crate) struct Listener {
     stream: TcpStream,
-    /// Bytes of the body that are no whole event yet, without their chunks.
-    text: String,
-    /// Bytes that are no whole chunk yet.
-    chunks: Vec<u8>,
-    chunked: bool,
+    /// Bytes of the body that are no whole event yet.
+    body: Vec<u8>,
+    /// `None`: the body does not come in chunks.
+    chunks: Option<Chunks>,
+    over: bool,
     pub(crate) status: u16,
     pub(crate) head: String,
     /// The id to come back with.
@@ -39,18 +40,12 @@ impl Listener {
         let request = format!("GET {path} HTTP/{version}\r\nHost: {to}\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = vec![];
-        let end = loop {
-            if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-                break at;
-            }
-            assert_ne!(in_time("a head", stream.read_buf(&mut bytes)).await.unwrap(), 0, "no head");
-        };
-        let rest = bytes.split_off(end + 4);
-        let head = String::from_utf8(bytes).unwrap();
-        let status = head[9..12].parse().unwrap();
-        let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
-        let (text, chunks, last) = (String::new(), rest, None);
-        Self { stream, text, chunks, chunked, status, head, last, comments: 0 }
+        let head = in_time("a head", Response::read(&mut stream, &mut bytes, true)).await.expect("a head");
+        let chunks = head.is_chunked().then(Chunks::default);
+        let (status, head, last) = (head.status, head.head.clone(), None);
+        let mut it = Self { stream, body: vec![], chunks, over: false, status, head, last, comments: 0 };
+        it.take(&bytes);
+        it
     }
 
     /// Listens as that user.
@@ -66,48 +61,40 @@ impl Listener {
         Self::ask(to, &format!("/api/v1/events?{query}"), &header, "1.1").await
     }
 
-    /// Takes whole chunks; false at the last one.
-    fn unchunk(&mut self) -> bool {
-        if !self.chunked {
-            self.text += std::str::from_utf8(&self.chunks).expect("UTF-8");
-            self.chunks.clear();
-            return true;
+    /// Takes bytes of the connection.
+    fn take(&mut self, bytes: &[u8]) {
+        match &mut self.chunks {
+            Some(chunks) => self.over = chunks.take(bytes, &mut self.body).expect("chunks"),
+            None => self.body.extend_from_slice(bytes),
         }
-        while let Some(at) = self.chunks.windows(2).position(|two| two == b"\r\n") {
-            let length = std::str::from_utf8(&self.chunks[..at]).unwrap();
-            let length = usize::from_str_radix(length, 16).expect("a chunk's length");
-            if self.chunks.len() < at + 2 + length + 2 {
-                return true;
-            }
-            self.text += std::str::from_utf8(&self.chunks[at + 2..at + 2 + length]).expect("UTF-8");
-            assert_eq!(&self.chunks[at + 2 + length..at + 4 + length], b"\r\n", "the end of a chunk");
-            self.chunks.drain(..at + 4 + length);
-            if length == 0 {
-                return false;
-            }
+    }
+
+    /// Waits for bytes; `false`: the response has ended.
+    async fn more(&mut self) -> bool {
+        let mut bytes = vec![];
+        if self.over || self.stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return false;
         }
+        self.take(&bytes);
         true
     }
 
+    /// Takes the next event that is there.
     fn parse(&mut self) -> Option<Event> {
-        while let Some(at) = self.text.find("\n\n") {
-            let block: String = self.text.drain(..at + 2).collect();
-            let (mut kind, mut id, mut data) = (String::new(), None, vec![]);
-            for line in block.lines().filter(|line| !line.is_empty()) {
-                match line.split_once(':').expect("a field") {
-                    ("event", value) => kind = value.trim_start().to_owned(),
-                    ("id", value) => id = Some(value.trim_start().to_owned()),
-                    ("data", value) => data.push(value.strip_prefix(' ').unwrap_or(value)),
-                    ("retry", value) => assert_eq!(value.trim_start(), "3000"),
-                    ("", _) => self.comments += 1,
-                    (other, _) => panic!("field {other}"),
-                }
-            }
-            if !data.is_empty() {
-                let data: Value = serde_json::from_str(&data.join("\n")).unwrap();
-                assert_eq!(data["type"], kind.as_str());
-                self.last = id.clone().or(self.last.take());
-                return Some(Event { kind, id, data });
+        while let Some((block, size)) = block(&self.body) {
+            assert_eq!(block.unknown, None, "a field");
+            assert!(block.retry.is_none_or(|retry| retry == "3000"), "{block:?}");
+            self.comments += usize::from(block.comment);
+            let event = block.data.map(|data| Event {
+                kind: block.event.unwrap_or_default().to_owned(),
+                id: block.id.map(str::to_owned),
+                data: serde_json::from_str(&data).unwrap(),
+            });
+            self.body.drain(..size);
+            if let Some(event) = event {
+                assert_eq!(event.data["type"], event.kind.as_str());
+                self.last = event.id.clone().or(self.last.take());
+                return Some(event);
             }
         }
         None
@@ -117,11 +104,10 @@ impl Listener {
     pub(crate) async fn hear(&mut self) -> Option<Event> {
         let listen = async {
             loop {
-                let more = self.unchunk();
                 if let Some(event) = self.parse() {
                     return Some(event);
                 }
-                if !more || self.stream.read_buf(&mut self.chunks).await.unwrap_or(0) == 0 {
+                if !self.more().await {
                     return None;
                 }
             }
@@ -143,8 +129,7 @@ impl Listener {
     pub(crate) async fn until_comments(&mut self, count: usize) {
         let listen = async {
             while self.comments < count {
-                assert_ne!(self.stream.read_buf(&mut self.chunks).await.unwrap(), 0);
-                self.unchunk();
+                assert!(self.more().await, "the end instead of a comment");
                 while self.parse().is_some() {}
             }
         };

@@ -1,4 +1,4 @@
-//! What the tests are written with: `cluster()` starts one, `tab()` opens a session on it, `eventually()` waits.
+//! The words of the tests: `cluster()` starts a cluster, `tab()` opens a session on it, `eventually()` waits.
 
 mod cluster;
 mod http;
@@ -13,7 +13,7 @@ mod tab;
 pub(crate) use cluster::{Cluster, Worker, quiet, quiet_tab_of, quote_for, send_to};
 pub(crate) use http::{Connection, Request, Response, delete, get, post, upgrade};
 pub(crate) use listener::{Listener, Poller};
-pub(crate) use patience::{alone, eventually, in_time, promised, skipped, within};
+pub(crate) use patience::{alone, eventually, in_time, promised, skipped, timely, within};
 pub(crate) use process::{is_gone, kill, limit_files, resident, zombies_of};
 pub(crate) use raw::{Raw, masked};
 pub(crate) use recorder::Recorder;

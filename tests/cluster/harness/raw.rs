@@ -2,6 +2,7 @@
 
 use super::http::{Connection, Request, Response, upgrade};
 use super::in_time;
+use btc_cluster_client::frame;
 use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +24,7 @@ impl Frame {
         if self.opcode != 8 {
             return None;
         }
-        let code = self.payload.get(..2).map_or(1005, |two| u16::from_be_bytes([two[0], two[1]]));
+        let code = frame::close_code(&self.payload);
         Some((code, String::from_utf8_lossy(self.payload.get(2..).unwrap_or_default()).into_owned()))
     }
 
@@ -33,7 +34,7 @@ impl Frame {
     }
 }
 
-/// See the module.
+/// A connection to which a test writes any bytes.
 #[derive(Debug)]
 pub(crate) struct Raw {
     stream: TcpStream,
@@ -129,41 +130,17 @@ impl Raw {
     }
 }
 
-/// A frame as a client must send it, its length in as few bytes as it needs.
+/// Encodes a frame as a client must send it.
 pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        length @ 0..=125 => frame.push(0x80 | u8::try_from(length).unwrap()),
-        length @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend(u16::try_from(length).unwrap().to_be_bytes());
-        }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    frame.extend(MASK);
-    frame.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ MASK[i % 4]));
-    frame
+    frame::masked(first, MASK, payload)
 }
 
-/// The first frame of a buffer, where it is whole. A server does not mask.
+/// Takes the first frame out of a buffer, if it is whole. A server does not mask and does not fragment.
 fn take(buffer: &mut Vec<u8>) -> Option<Frame> {
-    let (first, second) = (*buffer.first()?, *buffer.get(1)?);
-    assert_eq!(
-        (first & 0xF0, second & 0x80),
-        (0x80, 0),
-        "a whole, plain, unmasked frame: {first:#x} {second:#x}"
-    );
-    let (head, length) = match second {
-        126 => (4, usize::from(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?))),
-        127 => (10, usize::try_from(u64::from_be_bytes(buffer.get(2..10)?.try_into().ok()?)).ok()?),
-        length => (2, usize::from(length)),
-    };
-    if buffer.len() < head + length {
-        return None;
-    }
-    let payload = buffer.drain(..head + length).skip(head).collect();
-    Some(Frame { opcode: first & 0x0F, payload })
+    let frame = frame::frame(buffer)?;
+    let plain = frame.first & 0xF0 == 0x80 && !frame.masked;
+    assert!(plain, "a whole, plain, unmasked frame: {:#x} {}", frame.first, frame.masked);
+    let (opcode, payload, size) = (frame.opcode(), frame.payload.to_vec(), frame.size);
+    buffer.drain(..size);
+    Some(Frame { opcode, payload })
 }

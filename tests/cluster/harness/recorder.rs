@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// What a tab has heard so far.
+/// Messages that a tab has heard so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Story {
     /// Messages with their moments.
     pub(crate) messages: Vec<(Instant, Value)>,
-    /// How it ended, where it has.
+    /// Code and reason of the close; `None`: the tab is open.
     pub(crate) closed: Option<(u16, String)>,
 }
 
@@ -22,7 +22,7 @@ impl Story {
     }
 }
 
-/// See the module. Dropped, it hangs up.
+/// Records a tab; dropping it hangs up.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     story: Arc<Mutex<Story>>,
@@ -49,12 +49,12 @@ impl Recorder {
         Self { story, task }
     }
 
-    /// What it has heard until now.
+    /// Returns a copy of the story so far.
     pub(crate) fn story(&self) -> Story {
         self.story.lock().unwrap().clone()
     }
 
-    /// How it ended, where it has.
+    /// Code and reason of the close; `None`: the tab is open.
     pub(crate) fn closed(&self) -> Option<(u16, String)> {
         self.story.lock().unwrap().closed.clone()
     }

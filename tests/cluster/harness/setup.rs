@@ -1,18 +1,17 @@
 //! A cluster before it runs: its configuration, its folder, its process.
 
 use super::cluster::Cluster;
-use super::patience::within;
+use super::patience::{PATIENCE, within};
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 /// The binary under test.
 pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_btc-cluster");
 
-/// What every cluster of these tests is configured with; what a test says lies over it in `conf.d`.
+/// Configuration of every cluster of these tests; a test adds its own in `conf.d`.
 const BASE: &str = r#"
 [cluster]
 workers = {workers}
@@ -30,7 +29,7 @@ volatility = 0.0
 tick = "100ms"
 "#;
 
-/// See the module.
+/// A cluster that does not run yet.
 #[derive(Debug)]
 pub(crate) struct Setup {
     folder: TempDir,
@@ -48,7 +47,7 @@ pub(crate) fn cluster() -> Setup {
 }
 
 impl Setup {
-    /// So many workers.
+    /// Sets the number of workers.
     pub(crate) fn workers(mut self, workers: u16) -> Self {
         self.workers = workers;
         self
@@ -94,7 +93,7 @@ impl Setup {
     /// Runs it and waits for its end, which must come by itself.
     pub(crate) async fn ended(self) -> Ended {
         let (folder, mut child) = self.spawn();
-        let status = within(Duration::from_secs(5), "the daemon ends by itself", async || {
+        let status = within(PATIENCE, "the daemon ends by itself", async || {
             child.try_wait().unwrap().ok_or_else(|| log_of(folder.path()))
         });
         let code = status.await.code();
@@ -116,16 +115,24 @@ impl Setup {
     }
 }
 
+/// The binary under test, without the variables by which a developer's shell, or the systemd of a service that runs these
+/// tests, speaks to a daemon.
+pub(super) fn binary() -> Command {
+    let mut command = Command::new(BINARY);
+    let theirs = ["BTC_CLUSTER_", "NOTIFY_", "WATCHDOG_", "LISTEN_", "JOURNAL_", "STATE_DIR", "CREDENTIALS_"];
+    for (name, _) in std::env::vars_os() {
+        if theirs.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Starts the daemon of a folder, in a process group of its own.
 pub(super) fn spawn(folder: &Path, variables: &[(String, String)], output: bool) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = Command::new(BINARY);
+    let mut command = binary();
     command.args(["--env", "test", "--config"]).arg(folder.join("btc-cluster.toml"));
-    // What the developer's shell says to a daemon of theirs is not for those of the tests.
-    let theirs = std::env::vars_os().map(|(name, _)| name);
-    theirs.filter(|name| name.to_string_lossy().starts_with("BTC_CLUSTER_")).for_each(|name| {
-        command.env_remove(name);
-    });
     command.envs(variables.iter().cloned()).current_dir(folder).process_group(0).kill_on_drop(true);
     command.stdin(Stdio::null());
     if output {
@@ -139,7 +146,7 @@ pub(super) fn spawn(folder: &Path, variables: &[(String, String)], output: bool)
     child
 }
 
-/// What the daemon of a folder has written.
+/// Reads the log of the daemon of a folder.
 pub(super) fn log_of(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("log")).unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-/// What a tab hears.
+/// An item that a tab hears.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Heard {
     /// A text of JSON.
@@ -23,7 +23,7 @@ pub(crate) enum Heard {
     Closed(u16, String),
 }
 
-/// See the module.
+/// A session over a WebSocket.
 #[derive(Debug)]
 pub(crate) struct Tab {
     socket: WebSocketStream<TcpStream>,
@@ -195,12 +195,12 @@ impl Tab {
         }
     }
 
-    /// How the server ends this session, whatever it says before.
+    /// Waits for the close, ignoring messages before it.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         self.farewell().await.1
     }
 
-    /// What the server says until it ends this session, and how it ends it.
+    /// Waits for the close; returns the messages before it, too.
     pub(crate) async fn farewell(&mut self) -> (Vec<Value>, (u16, String)) {
         let listen = async {
             let mut said = vec![];

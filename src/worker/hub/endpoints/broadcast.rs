@@ -4,7 +4,7 @@
 use super::Service;
 use crate::model::SessionId;
 use crate::os::clock;
-use crate::protocol::client;
+use crate::protocol::client::{self, ServerType};
 use crate::protocol::cluster::{BROADCAST, Skip, client_name};
 use crate::worker::hub::sessions::SessionRef;
 use crate::worker::hub::{Greeting, State};
@@ -28,15 +28,15 @@ impl Service for Broadcast {
 
     fn text(&self, state: &mut State, at: SessionRef, text: &str) {
         let (Some((session, name)), time) = (names(state, at), clock::wall()) else { return };
-        let frame = frame::text(client::relayed("broadcast", text, &name, time));
+        let frame = frame::text(client::relayed(ServerType::Broadcast, text, &name, time));
         let skip = Skip { key: at.key(), session };
         state.spread(BROADCAST, &frame, Some(skip));
-        state.say(at, &client::relayed("echo", text, &name, time));
+        state.say(at, &client::relayed(ServerType::Echo, text, &name, time));
     }
 }
 
 /// The id of a session, and the name under which the others know its client.
 fn names(state: &State, at: SessionRef) -> Option<(SessionId, String)> {
     let session = state.sessions.get(at)?;
-    Some((session.id(), client_name(session.user().as_str(), session.address, session.id())))
+    Some((session.id(), client_name(session.user().as_str(), session.identity.address, session.id())))
 }

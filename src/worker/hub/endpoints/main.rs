@@ -3,7 +3,7 @@
 use super::Service;
 use crate::model::{Device, Mono, SessionId, Symbol};
 use crate::os::clock;
-use crate::protocol::client::{self, ClientMessage, Refusal, Resume, Welcome, parse, room};
+use crate::protocol::client::{self, ClientMessage, ErrorCode, Refusal, Resume, Welcome, parse, room};
 use crate::protocol::cluster::ToMaster;
 use crate::session::{ChannelKey, Key, Kind, Subscription};
 use crate::worker::hub::entrances::Group;
@@ -57,7 +57,7 @@ impl State {
         let session = self.sessions.get(at)?;
         let (id, time) = (session.id().to_string(), clock::wall());
         let mut welcome = Welcome::new(&id, session.user().as_str(), (self.me.slot, self.me.pid), time);
-        welcome.device = session.device.as_ref().map(Device::as_str);
+        welcome.device = session.identity.device.as_ref().map(Device::as_str);
         welcome.heartbeat_ms = u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
         let resume = session.replay.as_ref().filter(|_| self.resumes()).map(|replay| {
             let (home, secret) = (self.me.generation, replay.secret);
@@ -103,7 +103,7 @@ impl State {
     ) -> Result<Vec<ChannelKey>, Refusal<'a>> {
         let most = self.config.limits.channels_per_session as usize;
         if names.len() > most {
-            return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));
+            return Err(Refusal::new(ErrorCode::TooManyChannels, format!("at most {most} channels"), id));
         }
         let find = |name: &Cow<'_, str>| {
             let open = |channel: &ChannelKey| {
@@ -112,7 +112,7 @@ impl State {
             };
             self.channels.find(name).filter(open).ok_or_else(|| {
                 let shown: String = name.chars().take(64).collect();
-                Refusal::new("unknown-channel", format!("there is no channel {shown:?}"), id)
+                Refusal::new(ErrorCode::UnknownChannel, format!("there is no channel {shown:?}"), id)
             })
         };
         names.iter().map(find).collect()
@@ -129,7 +129,7 @@ impl State {
         let others = self.find_all(&others, id)?;
         let most = self.config.limits.channels_per_session as usize;
         if self.channels_with(at, &rooms, &others) > most {
-            return Err(Refusal::new("too-many-channels", format!("at most {most} channels"), id));
+            return Err(Refusal::new(ErrorCode::TooManyChannels, format!("at most {most} channels"), id));
         }
         if rooms.is_empty() {
             self.subscribe_all(at, others, id);
@@ -200,7 +200,7 @@ impl State {
         } else {
             let channel = self.find_all(&[Cow::Borrowed(name)], id)?[0];
             if self.channels.get(channel).kind != (Kind::Messages { anyone: true }) {
-                return Err(Refusal::new("forbidden", "sessions may not publish there", id));
+                return Err(Refusal::new(ErrorCode::Forbidden, "sessions may not publish there", id));
             }
         }
         let Some(session) = self.sessions.get(at) else { return Ok(()) };
@@ -219,7 +219,7 @@ impl State {
     }
 
     fn own_quote<'a>(&self, symbol: Option<&str>, id: Option<&'a RawValue>) -> Result<String, Refusal<'a>> {
-        let unknown = || Refusal::new("unknown-symbol", "no such symbol is priced here", id);
+        let unknown = || Refusal::new(ErrorCode::UnknownSymbol, "no such symbol is priced here", id);
         let symbol = match symbol {
             None => self.config.price.symbol.clone(),
             Some(text) => Symbol::new(text).map_err(|_| unknown())?,
@@ -229,7 +229,7 @@ impl State {
         }
         self.prices
             .reply(&symbol, id, clock::boot())
-            .ok_or_else(|| Refusal::new("price-unavailable", "there is no price now", id))
+            .ok_or_else(|| Refusal::new(ErrorCode::PriceUnavailable, "there is no price now", id))
     }
 
     /// The master has what a session published: now it may be told.

@@ -56,7 +56,7 @@ pub(super) fn channels() -> impl Iterator<Item = &'static str> {
 impl State {
     /// The endpoint of a session.
     pub(super) fn service(&self, at: SessionRef) -> &'static dyn Service {
-        service(self.sessions.get(at).map_or(Endpoint::Ws, |session| session.endpoint))
+        service(self.sessions.get(at).map_or(Endpoint::Ws, |session| session.identity.endpoint))
     }
 
     /// The master lets a session be.

@@ -24,7 +24,7 @@ impl Service for Stream {
 impl State {
     /// Puts a session on its stream's channel as it is configured now.
     fn tune_in(&mut self, at: SessionRef) {
-        let stream = self.sessions.get(at).and_then(|session| session.stream.as_deref());
+        let stream = self.sessions.get(at).and_then(|session| session.identity.stream.as_deref());
         let name = stream.unwrap_or_default();
         let channel = self.config.stream(name).map(|stream| self.channels.find(&stream.channel()));
         match channel {
@@ -36,8 +36,8 @@ impl State {
             Some(None) => tracing::error!(event = "stream-without-channel", stream = name),
             None => {
                 let close = Close::StreamRemoved;
-                let (event, reason) = (close.slug(), "the configuration has this stream no more");
-                self.end_saying(at, close, &client::EventText { event, reason, reconnect_in_ms: None });
+                let reason = "the configuration has this stream no more";
+                self.end_saying(at, close, &client::EventText { close, reason, reconnect_in_ms: None });
             }
         }
     }
@@ -48,8 +48,8 @@ impl State {
             return;
         }
         let changed = |session: &Session| {
-            let name = session.stream.as_deref().unwrap_or_default();
-            session.endpoint == Endpoint::Stream
+            let name = session.identity.stream.as_deref().unwrap_or_default();
+            session.identity.endpoint == Endpoint::Stream
                 && matches!(session.link, Link::Wire(_))
                 && old.stream(name) != self.config.stream(name)
         };

@@ -1,0 +1,98 @@
+//! Rows of the table of keys without their types, and the keys of later versions.
+
+use super::units::Environment;
+use super::value::{self, Item};
+
+/// Consequence of a changed value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// The processes take it while they run.
+    Live,
+    /// New workers, replaced one by one.
+    Workers,
+    /// A restart of the daemon.
+    Restart,
+}
+
+impl Effect {
+    /// The word for it in the shipped file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Workers => "workers",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// A row without its type.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    /// Its explanation, in lines.
+    pub(crate) text: &'static [&'static str],
+    /// Accepted values, in words.
+    pub(crate) takes: String,
+    pub(crate) default: &'static str,
+    pub(crate) development: Option<&'static str>,
+    pub(crate) test: Option<&'static str>,
+    pub(crate) effect: Effect,
+}
+
+impl Entry {
+    /// The default of an environment that has one of its own.
+    pub(crate) fn differs_in(&self, environment: Environment) -> Option<&'static str> {
+        match environment {
+            Environment::Development => self.development,
+            Environment::Production => None,
+            Environment::Test => self.test,
+        }
+    }
+
+    pub(crate) fn default_in(&self, environment: Environment) -> Item {
+        value::lenient(self.differs_in(environment).unwrap_or(self.default))
+    }
+}
+
+/// A section without its type.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    /// Its explanation, in lines.
+    pub(crate) text: &'static [&'static str],
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// The words of every refusal of what a later version has.
+pub(crate) const LATER: &str = "not supported in this version";
+
+/// Keys and sections of later versions, with the capability that brings each. A key of this version has a row instead.
+pub(crate) const LATER_KEYS: [(&str, &str); 21] = [
+    ("http.listen_tls", "access"),
+    ("ws.listen_tls", "access"),
+    ("admin.listen_tls", "access"),
+    ("tls", "access"),
+    ("auth.secret_file", "access"),
+    ("auth.public_key_file", "access"),
+    ("auth.jwks_url", "access"),
+    ("auth.jwks_refresh", "access"),
+    ("auth.audience", "access"),
+    ("auth.issuer", "access"),
+    ("auth.leeway", "access"),
+    ("auth.notice", "access"),
+    ("auth.cookie", "access"),
+    ("auth.anonymous", "access"),
+    ("channels.subscribe", "access"),
+    ("channels.history", "backends"),
+    ("quotes.idempotency", "backends"),
+    ("presence", "backends"),
+    ("webhooks", "backends"),
+    ("cluster.core_dumps", "sessions"),
+    ("bridge", "hosts"),
+];
+
+/// Tells whether a key or section belongs to a later version.
+pub(crate) fn is_later(key: &str) -> bool {
+    LATER_KEYS.iter().any(|(later, _)| *later == key)
+}

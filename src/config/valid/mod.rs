@@ -1,0 +1,27 @@
+//! The valid configuration: every value checked, every default filled in. It is immutable, replaced whole, and goes to
+//! the children as JSON, in which each value stands under its key.
+
+mod config;
+mod endpoints;
+mod price;
+mod process;
+mod provider;
+mod web;
+
+pub use config::{Config, effect_of};
+pub(crate) use config::{kinds, sections};
+pub use endpoints::{
+    BroadcastSection, Carries, Channel, ChatSection, CommandSection, Lines, PollSection, Publish,
+    ResumeSection, Stream, StreamSection,
+};
+pub(crate) use endpoints::{default_streams, is_state};
+pub use price::{OnStale, Policy, PriceSection};
+pub use process::{
+    ClusterSection, ControlSection, CrashCover, HandoverSection, LogFormat, LogSection, ShutdownSection,
+    WorkerCount,
+};
+pub use provider::{Exchange, Provider, ProviderKind, Secret};
+pub use web::{
+    AdminSection, AuthMode, AuthSection, HeartbeatSection, HttpSection, LimitsSection, QuotesSection,
+    StatsSection, WsSection,
+};

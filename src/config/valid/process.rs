@@ -1,0 +1,158 @@
+//! Sections of processes: how many, how they are kept alive, how they end, what they log.
+
+use crate::config::entry::LATER;
+use crate::config::fault;
+use crate::config::kind::{ANY, At, Choice, Own, PATH, SOME, Whole, one};
+use crate::config::read::{Wrong, must_be, place, text, wrong};
+use crate::config::table::{row, section};
+use crate::config::value::{Item, Value, quoted};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+section! {
+    /// Processes, and how they are kept alive.
+    pub struct ClusterSection {
+        /// Number of workers; "auto": one per core.
+        workers: WorkerCount = row(Own("\"auto\" or 1 to 256", worker_count), "auto"),
+        /// A child that has sent no sign of life for this time is killed and replaced.
+        worker_timeout: Duration = row(SOME, "5s"),
+        /// A child that is not ready after this time is killed.
+        start_timeout: Duration = row(SOME, "10s"),
+        /// Time in which a worker that is being replaced sends its sessions away.
+        drain: Duration = row(ANY, "5s"),
+        /// Pause before a dead child is started again. It doubles with each death, up to restart_max.
+        restart_min: Duration = row(SOME, "100ms"),
+        /// Longest pause before a dead child is started again.
+        restart_max: Duration = row(SOME, "30s"),
+        /// After this time as ready, the pause and the count of deaths of a child start anew.
+        stable_after: Duration = row(ANY, "5s"),
+        /// Deaths of a worker within give_up_within after which its slot is given up: it is "failed" until
+        /// `btc-cluster ctl restart-worker` or a reload. When all slots have failed, the daemon ends with exit status 1.
+        give_up_after: u32 = row(Whole(1..=u32::MAX), "5"),
+        /// Time in which deaths of a worker are counted.
+        give_up_within: Duration = row(SOME, "60s"),
+    }
+}
+
+/// `cluster.workers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerCount {
+    /// A worker per core.
+    Auto,
+    /// At least one.
+    Exactly(u16),
+}
+
+fn worker_count(item: &Item, _: &mut At<'_>) -> Result<WorkerCount, Wrong> {
+    match &item.value {
+        Value::Text(word) if word == "auto" => Ok(WorkerCount::Auto),
+        Value::Whole(n @ 1..=256) => u16::try_from(*n).map(WorkerCount::Exactly).map_err(|_| vec![]),
+        _ => Err(must_be(item, "\"auto\" or a number from 1 to 256")),
+    }
+}
+
+section! {
+    /// The socket of `btc-cluster ctl`.
+    pub struct ControlSection {
+        /// Path of the socket. A program that is not installed has it under $XDG_RUNTIME_DIR, else in a folder of the
+        /// user in the temporary folder.
+        socket: PathBuf = row(Own("a path of at most 107 bytes", socket), "/run/btc-cluster/control.sock").restart(),
+    }
+}
+
+fn socket(item: &Item, at: &mut At<'_>) -> Result<PathBuf, Wrong> {
+    // sun_path of unix(7): 108 bytes with the final NUL.
+    const LONGEST: usize = 107;
+    let path = place(item, at.base())?.unwrap_or_else(|| at.source.socket.clone());
+    if path.as_os_str().len() > LONGEST {
+        return Err(wrong(item, format!("must have at most {LONGEST} bytes, as a path from /")));
+    }
+    Ok(path)
+}
+
+section! {
+    /// Sessions over the death of a worker.
+    pub struct HandoverSection {
+        /// "auto": on in a version that has it (this one has not), while there are descriptors.
+        crash_cover: CrashCover = row(Own("\"auto\" or false", crash_cover), "auto"),
+    }
+}
+
+/// `handover.crash_cover`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CrashCover {
+    /// On, once a version has it.
+    Auto,
+    /// Off.
+    Off,
+}
+
+fn crash_cover(item: &Item, _: &mut At<'_>) -> Result<CrashCover, Wrong> {
+    match &item.value {
+        Value::Flag(false) => Ok(CrashCover::Off),
+        Value::Flag(true) => Err(wrong(item, format!("true is {LATER}"))),
+        Value::Text(word) if word == "auto" => Ok(CrashCover::Auto),
+        _ => Err(must_be(item, "\"auto\" or false")),
+    }
+}
+
+section! {
+    /// Lines about what happens.
+    pub struct LogSection {
+        /// "text" for people, "json", "journald" with fields, or "auto": the journal if standard error is one, else text.
+        format: LogFormat = row(FORMAT, "auto"),
+        /// "error", "warn", "info", "debug", "trace", or a filter: "info,btc_cluster::feeder=debug".
+        level: String = row(Own("a level or a filter", level), "info"),
+        /// File for the lines; none: standard error. SIGUSR1 opens it anew after a rotation.
+        file: Option<PathBuf> = row(PATH, ""),
+    }
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// The journal where stderr is one, else text.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// A JSON object per line.
+    Json,
+    /// The journal's own protocol, with fields.
+    Journald,
+}
+
+const FORMAT: Choice<LogFormat> = one(&[
+    ("auto", LogFormat::Auto),
+    ("text", LogFormat::Text),
+    ("json", LogFormat::Json),
+    ("journald", LogFormat::Journald),
+]);
+
+/// A filter. A lone word that is almost a level would be taken for the name of a module and silence the rest.
+fn level(item: &Item, _: &mut At<'_>) -> Result<String, Wrong> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let level = text(item)?;
+    for word in level.split(',').map(str::trim) {
+        let lower = word.to_lowercase();
+        let near = LEVELS.into_iter().find(|known| fault::distance(&lower, known) <= 2);
+        if let Some(near) = near.filter(|near| *near != lower) {
+            return Err(wrong(item, format!("{}: unknown level; did you mean \"{near}\"?", quoted(word))));
+        }
+    }
+    if level.trim().is_empty() || tracing_subscriber::EnvFilter::try_new(level).is_err() {
+        return Err(must_be(item, "a level or a filter (\"info\", \"info,btc_cluster::feeder=debug\")"));
+    }
+    Ok(level.to_owned())
+}
+
+section! {
+    /// The end of the daemon.
+    pub struct ShutdownSection {
+        /// Time to be unready but still accepting, so that balancers look elsewhere.
+        delay: Duration = row(ANY, "0s"),
+        /// Time in which everything ends.
+        grace: Duration = row(SOME, "10s"),
+    }
+}

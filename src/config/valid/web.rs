@@ -1,0 +1,166 @@
+//! Sections of what clients reach: ports, limits, signs of life.
+
+use crate::config::kind::{
+    At, BaseUrl, COUNT, Choice, Distinct, FLAG, Kind, LISTEN, List, Listen, Own, PATH, PORT, RATE, SOME,
+    Size, TEXT, Whole,
+};
+use crate::config::read::{Wrong, text, wrong};
+use crate::config::table::{row, section};
+use crate::config::units;
+use crate::config::value::Item;
+use crate::model::Rate;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most bytes that a size may name: enough for any message, little enough for any machine.
+pub(super) const LARGEST: u64 = 64 << 20;
+
+section! {
+    /// The page, REST and health; every WebSocket endpoint, too, for proxies that forward one port.
+    pub struct HttpSection {
+        /// Addresses. `[::]` takes IPv4 as well, and is 0.0.0.0 on a machine without IPv6. Port 0 takes a free port. An
+        /// address of the defaults that this machine does not have (no IPv6) is left out.
+        listen: Listen = row(PORT, r#"["[::]:3000"]"#)
+            .development(r#"["127.0.0.1:3000", "[::1]:3000"]"#)
+            .test(r#"["127.0.0.1:3000", "[::1]:3000"]"#)
+            .workers(),
+        /// Largest body of a request; a larger one is answered with 413.
+        max_body: usize = row(Size(1..=LARGEST), "16KiB"),
+        /// Time that the head of a request may take.
+        header_timeout: Duration = row(SOME, "10s"),
+        /// Time that the body of a request may take.
+        body_timeout: Duration = row(SOME, "10s"),
+        /// Time that an open connection may wait for its next request.
+        idle_timeout: Duration = row(SOME, "75s"),
+        /// Folder of the page's files; none: the page that is compiled in.
+        static_dir: Option<PathBuf> = row(PATH, ""),
+        /// Foreign origins that may use this server from a browser, `https://example.com` for instance. The own host is
+        /// always allowed. There are no wildcards.
+        allowed_origins: Vec<String> = row(Distinct(ORIGIN), "[]"),
+        /// Host names that are served; none: any. While every listen is loopback, "none" is localhost and addresses.
+        hosts: Vec<String> = row(Distinct(HOST), "[]"),
+        /// Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Host are believed, "10.0.0.0/8" for instance.
+        trusted_proxies: Vec<IpNet> = row(List(NETWORK), "[]"),
+        /// URL of the page's WebSocket; {host} stands for the page's own host name. None: the page's own origin. In
+        /// development the default is "ws://{host}:8080/ws", with the port of ws.listen.
+        page_ws_url: Option<String> = row(Own("a URL (ws, wss), empty for none", page_ws_url), ""),
+    }
+}
+
+const ORIGIN: Own<String> = Own("an origin", |item, _| parsed(item, units::origin));
+const HOST: Own<String> = Own("a host name", |item, _| parsed(item, units::host));
+const NETWORK: Own<IpNet> = Own("a network", |item, _| parsed(item, units::network));
+
+fn parsed<T>(item: &Item, parse: fn(&str) -> Result<T, String>) -> Result<T, Wrong> {
+    parse(text(item)?).map_err(|why| wrong(item, format!("{}: {why}", item.value)))
+}
+
+fn page_ws_url(item: &Item, at: &mut At<'_>) -> Result<Option<String>, Wrong> {
+    match text(item)? {
+        "" => Ok(None),
+        _ => BaseUrl(&["ws", "wss"]).read(item, at).map(Some),
+    }
+}
+
+section! {
+    /// The WebSocket port, and what all sessions share.
+    pub struct WsSection {
+        /// Addresses, as http.listen.
+        listen: Listen = row(PORT, r#"["[::]:8080"]"#)
+            .development(r#"["127.0.0.1:8080", "[::1]:8080"]"#)
+            .test(r#"["127.0.0.1:8080", "[::1]:8080"]"#)
+            .workers(),
+        /// Endpoint that answers at "/", for clients that name no path: "broadcast", "command", "chat", "ws", "echo" or a
+        /// stream.
+        root: String = row(TEXT, "broadcast"),
+        /// Whether /echo is there, which gives every message back: for conformance tests and latency probes.
+        echo: bool = row(FLAG, "false").development("true").test("true"),
+        /// Largest message from a client; a larger one closes its session with 1009.
+        max_message: usize = row(Size(1..=LARGEST), "64KiB"),
+        /// Most bytes that wait for one session. Prices and statistics give way to newer ones; an answer that does not fit
+        /// closes the session with 4102.
+        outbox: usize = row(Size(1024..=LARGEST), "64KiB"),
+        /// A session to which nothing could be written for this time is closed with 4102.
+        slow_timeout: Duration = row(SOME, "10s"),
+        /// Time that a handshake may take, from the connection to its answer.
+        handshake_timeout: Duration = row(SOME, "10s"),
+    }
+}
+
+section! {
+    /// A port for operators' programs: admin routes without a token, /metrics and process figures, which then leave the
+    /// HTTP port. It must never be reachable for strangers.
+    pub struct AdminSection {
+        /// Addresses; none: no such port.
+        listen: Option<Listen> = row(LISTEN, "[]").development(r#"["127.0.0.1:3001"]"#).workers(),
+    }
+}
+
+section! {
+    /// Signs of life on WebSockets.
+    pub struct HeartbeatSection {
+        /// A session from which nothing has come for this time is pinged.
+        interval: Duration = row(SOME, "25s"),
+        /// A session from which nothing has come for this time is closed with 4201. More than the interval.
+        timeout: Duration = row(SOME, "40s"),
+    }
+}
+
+section! {
+    /// POST /api/v1/quotes.
+    pub struct QuotesSection {
+        /// Longest time from the receipt of the request to its answer.
+        timeout: Duration = row(SOME, "2s"),
+    }
+}
+
+section! {
+    /// The statistics, as a message and as GET /api/v1/stats.
+    pub struct StatsSection {
+        /// At most one message in this time.
+        interval: Duration = row(SOME, "1s"),
+        /// Whether they name the users. An id is as good as a password while auth.mode is "open".
+        users: bool = row(FLAG, "false").development("true").test("true"),
+    }
+}
+
+section! {
+    /// How much one client may take; 0 is no limit unless said otherwise.
+    pub struct LimitsSection {
+        /// Open streams of one user (the user_id, else the address) in the whole cluster; beyond it 429.
+        connections_per_user: u32 = row(COUNT, "3"),
+        /// Sessions in all; beyond it 503. 0: 95 % of what the open-file limit allows.
+        sessions: u32 = row(COUNT, "0"),
+        /// Sessions of one user.
+        sessions_per_user: u32 = row(COUNT, "0"),
+        /// Sessions from one address (IPv6: from one /64).
+        sessions_per_address: u32 = row(COUNT, "0"),
+        /// Opened sessions from one address, "20/m" for instance.
+        connects_per_address: Rate = row(RATE, r#""0""#),
+        /// Subscriptions of one session.
+        channels_per_session: u32 = row(COUNT, "128"),
+        /// Messages from one session; beyond it the session is closed with 4101.
+        messages_per_session: Rate = row(RATE, "5/s"),
+        /// Messages from one session at once.
+        messages_burst: u32 = row(Whole(1..=u32::MAX), "20"),
+        /// Quotes of one user, counted for the whole cluster; beyond it 429.
+        quotes_per_user: Rate = row(RATE, "10/s"),
+    }
+}
+
+section! {
+    /// Identity of clients.
+    pub struct AuthSection {
+        /// "open": the id is what the client says, so ids should be unguessable (the page's are).
+        mode: AuthMode = row(Choice { words: &[("open", AuthMode::Open)], later: &["token"] }, "open"),
+    }
+}
+
+/// `auth.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthMode {
+    /// The id is what the client says.
+    Open,
+}

@@ -1,0 +1,12 @@
+//! The connections to exchanges: HTTP, WebSocket, their limits, and what the exchanges' answers have in common.
+
+pub(super) mod budget;
+pub(super) mod connection;
+pub(super) mod digits;
+pub(super) mod each;
+pub(super) mod http;
+pub(super) mod pairs;
+pub(super) mod poll;
+pub(super) mod push;
+pub(super) mod pushed;
+pub(super) mod reply;

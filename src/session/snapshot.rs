@@ -1,0 +1,145 @@
+//! A session on its way to another process, or to its own future: everything that makes it, and no socket.
+//!
+//! Encoded it begins with the number of its form. A program reads all forms from [`OLDEST`] to [`NEWEST`] and refuses
+//! any other; it writes the oldest one that can say what is to be said, so that the program before it can read that.
+//! Moments are those of the machine's own clocks: a session does not leave its machine this way.
+
+use super::{Framing, Identity, Origin, Outbox, Places, Replay, Session};
+use crate::model::{Gcra, Mono};
+use crate::ws::Decoder;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The oldest form that is read.
+const OLDEST: u32 = 1;
+/// The newest form that is read. A new one gets a recorded value in the tests, and code that makes it of the one before.
+const NEWEST: u32 = 1;
+
+/// All of a session. What is in it in the order of its fields is form 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    identity: Identity,
+    framing: Framing,
+    decoder: Decoder,
+    last_in: Mono,
+    bucket: Gcra,
+    outbox: Option<Box<Outbox>>,
+    replay: Option<Replay>,
+    origin: Option<Box<Origin>>,
+    places: Places,
+    connection: Connection,
+}
+
+/// How far a session's connection was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Connection {
+    /// One of its own, over which so many bytes have gone.
+    Wire {
+        /// As [`Replay::left`] counts.
+        sent: u64,
+    },
+    /// Polls.
+    Poll {
+        /// Frames that are not numbered and wait for the next poll.
+        notices: Vec<Notice>,
+    },
+    /// None.
+    Away {
+        /// The last numbered message that the client is known to have; `None`: it missed messages that are no longer
+        /// kept.
+        has: Option<u32>,
+        /// When it was suspended.
+        since: Mono,
+    },
+}
+
+/// A frame that is not numbered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice(#[serde(with = "super::octets")] pub Bytes);
+
+/// An encoded session that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotError {
+    /// Another program has written it.
+    Version(u32),
+    /// Its bytes make no session.
+    Malformed,
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(found) => {
+                write!(f, "a session of form {found}: this program reads {OLDEST} to {NEWEST}")
+            }
+            Self::Malformed => f.write_str("an encoded session that makes no sense"),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+impl Session {
+    /// The session as a value. What its outbox notes of states is in `places` ([`Session::places`]).
+    #[must_use]
+    pub fn freeze(self, places: Places, connection: Connection) -> Snapshot {
+        let Self {
+            identity,
+            framing,
+            decoder,
+            last_in,
+            bucket,
+            mut outbox,
+            replay,
+            origin,
+            subscriptions: _,
+        } = self;
+        outbox.iter_mut().for_each(|outbox| outbox.forget_states());
+        Snapshot { identity, framing, decoder, last_in, bucket, outbox, replay, origin, places, connection }
+    }
+}
+
+impl Snapshot {
+    /// The session, on no channel yet ([`Session::settle_in`]).
+    #[must_use]
+    pub fn thaw(self) -> (Session, Places, Connection) {
+        let Self { identity, framing, decoder, last_in, bucket, outbox, replay, origin, places, connection } =
+            self;
+        let subscriptions = Vec::new();
+        let session =
+            Session { identity, framing, decoder, last_in, bucket, outbox, replay, subscriptions, origin };
+        (session, places, connection)
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// None that can be: the format has a form for all of it.
+    pub fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
+        postcard::to_stdvec(&(OLDEST, self)).map_err(|_| SnapshotError::Malformed)
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Another program's form, or bytes that no session can have led to.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let (form, rest) = postcard::take_from_bytes(bytes).map_err(|_| SnapshotError::Malformed)?;
+        if !(OLDEST..=NEWEST).contains(&form) {
+            return Err(SnapshotError::Version(form));
+        }
+        let (snapshot, rest) =
+            postcard::take_from_bytes::<Self>(rest).map_err(|_| SnapshotError::Malformed)?;
+        if rest.is_empty() && snapshot.is_sound() { Ok(snapshot) } else { Err(SnapshotError::Malformed) }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.decoder.is_sound()
+            && self.outbox.as_ref().is_none_or(|outbox| outbox.is_sound())
+            && self.replay.as_ref().is_none_or(Replay::is_sound)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! One session without its socket: a value that can move to another process.
+
+use super::{Channels, Framing, Key, Outbox, Replay, Subscription};
+use crate::model::{Device, Gcra, Mono, SessionId, UserId};
+use crate::protocol::cluster::{Endpoint, Generation, Open};
+use crate::protocol::peer::Lease;
+use crate::ws::Decoder;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Who a session is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The same wherever the session moves.
+    id: SessionId,
+    user: UserId,
+    /// What the client calls its device.
+    pub device: Option<Device>,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// The name of the stream; only at the endpoint of streams.
+    pub stream: Option<Box<str>>,
+    /// The client's address, IPv6 cut to its /64.
+    pub address: IpAddr,
+    /// When it began: milliseconds since 1970.
+    pub since: i64,
+}
+
+impl Identity {
+    /// A session of that user, there and from there.
+    #[must_use]
+    pub fn new(id: SessionId, user: UserId, endpoint: Endpoint, address: IpAddr, since: i64) -> Self {
+        Self { id, user, device: None, endpoint, stream: None, address, since }
+    }
+
+    /// Which session.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Whose.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// Shares the memory of an equal user id.
+    pub fn intern(&mut self, user: UserId) {
+        debug_assert_eq!(self.user, user, "the same user");
+        self.user = user;
+    }
+}
+
+/// The session that another one is a copy of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The worker that holds it.
+    pub home: Generation,
+    /// The copy's name there.
+    pub lease: Lease,
+}
+
+/// One session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Who it is.
+    pub identity: Identity,
+    /// How its client gets frames.
+    pub framing: Framing,
+    /// What an unfinished frame or message left behind.
+    pub decoder: Decoder,
+    /// The last sign of life.
+    pub last_in: Mono,
+    /// The rate of the client's messages.
+    pub bucket: Gcra,
+    /// What the connection has not taken yet; `None`: nothing waits.
+    pub outbox: Option<Box<Outbox>>,
+    /// Numbered messages that the client may have missed; only main sessions have it.
+    pub replay: Option<Replay>,
+    /// The channels that it is on.
+    pub subscriptions: Vec<Subscription>,
+    /// Set until the client of a copy is known to have heard of the copy.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// The channels of a session by their names, which all workers know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// The channels that it is on.
+    pub channels: Vec<Box<str>>,
+    /// Of them, those whose newest state it has not been sent.
+    pub owed: Vec<Box<str>>,
+    /// The rooms that the master has not let it into yet.
+    pub entering: Vec<Box<str>>,
+}
+
+impl Places {
+    /// Leaves out the channels that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.channels.retain(|name| keep(name));
+        self.owed.retain(|name| keep(name));
+    }
+}
+
+impl Session {
+    /// A new session, on no channel.
+    #[must_use]
+    pub fn new(identity: Identity, framing: Framing, replay: Option<Replay>, now: Mono) -> Self {
+        Self {
+            identity,
+            framing,
+            decoder: Decoder::new(),
+            last_in: now,
+            bucket: Gcra::default(),
+            outbox: None,
+            replay,
+            subscriptions: Vec::new(),
+            origin: None,
+        }
+    }
+
+    /// What the master is told.
+    #[must_use]
+    pub fn announcement(&self) -> Open<'_> {
+        let Identity { id, user, device, endpoint, address, since, .. } = &self.identity;
+        Open {
+            session: *id,
+            user: user.as_str(),
+            device: device.as_ref().map(Device::as_str),
+            endpoint: *endpoint,
+            transport: self.framing.transport(),
+            address: *address,
+            since: *since,
+        }
+    }
+
+    /// Leaves out what belongs to the connection: unfinished input, unsent bytes.
+    pub fn detach(&mut self) {
+        self.decoder = Decoder::new();
+        self.outbox = None;
+    }
+
+    /// The channels that the session is on. Messages that a walk has not brought it yet are not in the answer: it must
+    /// have caught up ([`super::Channel::catch_up`]).
+    #[must_use]
+    pub fn places(&self, channels: &Channels, entering: Vec<Box<str>>) -> Places {
+        let name = |key| channels.get(key).name.clone();
+        let noted = self.outbox.iter().flat_map(|outbox| outbox.states());
+        let behind = self.subscriptions.iter().filter(|sub| channels.get(sub.channel).owes(**sub));
+        let mut owed: Vec<_> = noted.copied().chain(behind.map(|sub| sub.channel)).collect();
+        owed.sort_unstable();
+        owed.dedup();
+        Places {
+            channels: self.subscriptions.iter().map(|sub| name(sub.channel)).collect(),
+            owed: owed.into_iter().map(name).collect(),
+            entering,
+        }
+    }
+
+    /// Makes the session a member of the channels that it was on, and notes the states that it was owed. Returns the
+    /// names that are not known here: of rooms that nobody here is in, and of what the configuration has no more.
+    pub fn settle_in(
+        &mut self,
+        places: &Places,
+        channels: &mut Channels,
+        key: Key,
+        now: Mono,
+    ) -> Vec<Box<str>> {
+        let mut unknown = Vec::new();
+        for name in &places.channels {
+            match channels.find(name) {
+                Some(channel) => self.subscriptions.push(channels.join(channel, key)),
+                None => unknown.push(name.clone()),
+            }
+        }
+        for channel in places.owed.iter().filter_map(|name| channels.find(name)) {
+            self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now))).push_state(channel);
+        }
+        unknown
+    }
+}

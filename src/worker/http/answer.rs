@@ -1,0 +1,43 @@
+//! Answers: a problem, or a JSON text.
+
+use crate::protocol::client::{Problem, ProblemKind};
+use crate::worker::hub::Hub;
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// Lets a route answer `Result<Response, Problem>`.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = answer(status, "application/problem+json", self.json());
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The usual problem of that kind as an answer.
+pub(super) fn plain(kind: ProblemKind) -> Response {
+    Problem::from(kind).into_response()
+}
+
+/// Answers a request for a session that is refused, and counts it.
+pub(super) fn counted(hub: &Hub, problem: Problem) -> Response {
+    hub.lock().counters.count_refused(problem.kind.slug());
+    problem.into_response()
+}
+
+/// A JSON text as an answer.
+pub(super) fn json(status: StatusCode, text: String) -> Response {
+    answer(status, "application/json", text)
+}
+
+fn answer(status: StatusCode, kind: &'static str, text: String) -> Response {
+    let mut response = (status, Body::from(text)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

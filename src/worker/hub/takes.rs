@@ -1,0 +1,162 @@
+//! Questions for sessions that other workers hold. Pure: the hub carries what is decided here.
+//!
+//! The home of a session gives out a copy under a lease and keeps the session until the asker says what became of the
+//! copy. So a question needs no state here after its client has gone: a copy that comes for nobody is given back.
+
+use crate::protocol::cluster::Generation;
+use crate::ws::frame;
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+/// Bytes of publications that are kept for one session on its way; past that there is a gap.
+const LOGGED: usize = 1 << 20;
+
+/// Publications in their order: channel and frame.
+pub(super) type Log = Vec<(Box<str>, Bytes)>;
+
+/// Questions whose clients wait; `W` is how a client is told.
+#[derive(Debug)]
+pub(super) struct Takes<W> {
+    asked: HashMap<u64, Asked<W>, foldhash::fast::RandomState>,
+}
+
+#[derive(Debug)]
+struct Asked<W> {
+    home: Generation,
+    waiter: W,
+    seen: Seen,
+}
+
+/// Publications that are not in the copy.
+#[derive(Debug)]
+enum Seen {
+    /// The master has not passed the question on: whatever is published will be in the copy.
+    Nothing,
+    /// Since the master passed it on.
+    Logged { log: Log, bytes: usize },
+    /// More than is kept.
+    TooMuch,
+}
+
+/// What an answer leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answered<W> {
+    /// The client waits. Without a log the copy has a gap.
+    Hand(W, Option<Log>),
+    /// Nobody waits for this copy: its home gets it back.
+    GiveBack,
+    /// Nobody waits, and there is nothing to give back.
+    Nothing,
+}
+
+impl<W> Default for Takes<W> {
+    fn default() -> Self {
+        Self { asked: HashMap::default() }
+    }
+}
+
+impl<W> Takes<W> {
+    /// A client waits for a session of that home.
+    pub(super) fn ask(&mut self, request: u64, home: Generation, waiter: W) {
+        self.asked.insert(request, Asked { home, waiter, seen: Seen::Nothing });
+    }
+
+    /// The master has passed the question on: from now on publications are not in the copy.
+    pub(super) fn passed_on(&mut self, request: u64) {
+        if let Some(asked) = self.asked.get_mut(&request) {
+            asked.seen = Seen::Logged { log: Log::new(), bytes: 0 };
+        }
+    }
+
+    /// Frames were published.
+    pub(super) fn published(&mut self, channel: &str, frames: &[u8]) {
+        for asked in self.asked.values_mut() {
+            let Seen::Logged { log, bytes } = &mut asked.seen else { continue };
+            *bytes += frames.len();
+            if *bytes > LOGGED {
+                asked.seen = Seen::TooMuch;
+            } else {
+                let each = frame::split(frames).map(|(frame, _)| Bytes::copy_from_slice(frame));
+                log.extend(each.map(|frame| (channel.into(), frame)));
+            }
+        }
+    }
+
+    /// The client has gone.
+    pub(super) fn abandon(&mut self, request: u64) -> Option<W> {
+        self.asked.remove(&request).map(|asked| asked.waiter)
+    }
+
+    /// The home has answered, with or without a copy.
+    pub(super) fn answered(&mut self, request: u64, is_copy: bool) -> Answered<W> {
+        match self.asked.remove(&request) {
+            Some(Asked { waiter, seen, .. }) => {
+                let Seen::Logged { log, .. } = seen else { return Answered::Hand(waiter, None) };
+                Answered::Hand(waiter, Some(log))
+            }
+            None if is_copy => Answered::GiveBack,
+            None => Answered::Nothing,
+        }
+    }
+
+    /// A process is gone: these clients wait for nothing.
+    pub(super) fn home_gone(&mut self, home: Generation) -> Vec<W> {
+        self.asked.extract_if(|_, asked| asked.home == home).map(|(_, asked)| asked.waiter).collect()
+    }
+}
+
+#[cfg(test)]
+mod histories;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(takes: &mut Takes<&'static str>, bytes: usize) {
+        takes.published("news", &frame::text("x".repeat(bytes)));
+    }
+
+    #[test]
+    fn a_copy_has_what_was_published_after_the_question_was_passed_on() {
+        let mut takes = Takes::default();
+        takes.ask(1, 7, "tab");
+        publish(&mut takes, 1);
+        takes.passed_on(1);
+        publish(&mut takes, 2);
+        let log = vec![("news".into(), frame::text("xx"))];
+        assert_eq!(takes.answered(1, true), Answered::Hand("tab", Some(log)));
+        assert_eq!(takes.answered(1, true), Answered::GiveBack);
+    }
+
+    #[test]
+    fn a_copy_that_comes_for_nobody_is_given_back() {
+        let mut takes = Takes::default();
+        takes.ask(1, 7, "tab");
+        assert_eq!(takes.abandon(1), Some("tab"));
+        assert_eq!(takes.answered(1, true), Answered::GiveBack);
+        assert_eq!((takes.answered(1, false), takes.abandon(1)), (Answered::Nothing, None));
+    }
+
+    #[test]
+    fn a_log_is_bounded_and_an_abandoned_question_keeps_none() {
+        let mut takes = Takes::default();
+        for request in 1..=2 {
+            takes.ask(request, 7, "tab");
+            takes.passed_on(request);
+        }
+        publish(&mut takes, LOGGED);
+        takes.abandon(2);
+        publish(&mut takes, 1);
+        assert_eq!(takes.answered(1, true), Answered::Hand("tab", None), "a gap");
+        assert!(takes.asked.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_home_ends_its_questions() {
+        let mut takes = Takes::default();
+        takes.ask(1, 7, "one");
+        takes.ask(2, 8, "two");
+        assert_eq!(takes.home_gone(7), ["one"]);
+        assert_eq!(takes.answered(2, false), Answered::Hand("two", None));
+    }
+}
