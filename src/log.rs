@@ -2,7 +2,7 @@
 
 mod journal;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, LogSection};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -16,20 +16,20 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 type Writer = Box<dyn Layer<Filtered> + Send + Sync>;
 
-struct Sink {
+struct Logger {
     role: String,
     level: reload::Handle<EnvFilter, Registry>,
     writer: reload::Handle<Writer, Filtered>,
-    file: Output,
+    file: LogFile,
 }
 
-static SINK: OnceLock<Sink> = OnceLock::new();
+static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// The log file or standard error. Errors while writing the log are ignored: they must not stop the daemon.
 #[derive(Clone)]
-struct Output(Arc<Mutex<(Option<PathBuf>, Option<File>)>>);
+struct LogFile(Arc<Mutex<(Option<PathBuf>, Option<File>)>>);
 
-impl Write for Output {
+impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = match &mut inner.1 {
@@ -44,7 +44,7 @@ impl Write for Output {
     }
 }
 
-impl Output {
+impl LogFile {
     fn open(&self, path: Option<PathBuf>) {
         let file = path.as_ref().and_then(|path| {
             let opened = OpenOptions::new().create(true).append(true).open(path);
@@ -62,7 +62,7 @@ fn journal() -> bool {
 }
 
 /// The layer that writes lines in the configured format.
-fn writer(config: &Log, role: &str, file: &Output) -> Writer {
+fn writer(config: &LogSection, role: &str, file: &LogFile) -> Writer {
     let output = file.clone();
     let make = move || output.clone();
     let colours = config.file.is_none() && io::stderr().is_terminal();
@@ -84,39 +84,39 @@ fn writer(config: &Log, role: &str, file: &Output) -> Writer {
     Box::new(fmt::layer().with_writer(make).with_ansi(colours).with_target(false))
 }
 
-fn filter(config: &Log) -> EnvFilter {
+fn filter(config: &LogSection) -> EnvFilter {
     EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 /// Starts logging; later calls do nothing. `role` names this process: `master`, `feeder`, `worker 3`.
-pub fn init(config: &Log, role: &str) {
-    if SINK.get().is_some() {
+pub fn init(config: &LogSection, role: &str) {
+    if LOGGER.get().is_some() {
         return;
     }
-    let file = Output(Arc::new(Mutex::new((None, None))));
+    let file = LogFile(Arc::new(Mutex::new((None, None))));
     file.open(config.file.clone());
     let (filtering, level) = reload::Layer::new(filter(config));
     let (writing, writer) = reload::Layer::new(writer(config, role, &file));
     let _ = tracing_subscriber::registry().with(filtering).with(writing).try_init();
-    let _ = SINK.set(Sink { role: role.to_owned(), level, writer, file });
+    let _ = LOGGER.set(Logger { role: role.to_owned(), level, writer, file });
     tracing::debug!(role, "logging");
 }
 
 /// Applies a new configuration.
-pub fn adopt(config: &Log) {
-    let Some(sink) = SINK.get() else { return };
-    let known = sink.file.0.lock().unwrap_or_else(PoisonError::into_inner).0 == config.file;
+pub fn adopt(config: &LogSection) {
+    let Some(logger) = LOGGER.get() else { return };
+    let known = logger.file.0.lock().unwrap_or_else(PoisonError::into_inner).0 == config.file;
     if !known {
-        sink.file.open(config.file.clone());
+        logger.file.open(config.file.clone());
     }
-    let _ = sink.writer.reload(writer(config, &sink.role, &sink.file));
-    let _ = sink.level.reload(filter(config));
+    let _ = logger.writer.reload(writer(config, &logger.role, &logger.file));
+    let _ = logger.level.reload(filter(config));
 }
 
 /// Opens `log.file` again after it was moved away.
 pub fn reopen() {
-    if let Some(sink) = SINK.get() {
-        let path = sink.file.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
-        sink.file.open(path);
+    if let Some(logger) = LOGGER.get() {
+        let path = logger.file.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
+        logger.file.open(path);
     }
 }

@@ -42,6 +42,4 @@ pub use valid::{
     Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, ShutdownSection, StatsSection,
     Stream, StreamSection, WorkerCount, WsSection, effect_of,
 };
-// Names by which other rooms know these sections.
-pub use valid::{ClusterSection as Cluster, LimitsSection as Limits, LogSection as Log};
 pub use watch::{Timing, Watcher};

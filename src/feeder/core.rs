@@ -46,7 +46,7 @@ impl Plan {
     }
 }
 
-/// [`serve`] without requests and without a file.
+/// `serve` without requests and without a file.
 pub async fn run(
     plans: watch::Receiver<Arc<Plan>>,
     clock: Clock,

@@ -20,7 +20,7 @@ fn mock(name: &str, price: &str, script: Option<&std::path::Path>) -> Provider {
     }
 }
 
-fn plan(providers: &[Provider]) -> Plan {
+pub(super) fn plan(providers: &[Provider]) -> Plan {
     let symbol = Symbol::new("BTC-USD").unwrap();
     let seconds = Duration::from_secs;
     Plan {

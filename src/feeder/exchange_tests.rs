@@ -1,8 +1,9 @@
 //! The feeder with a whole exchange on the loopback, in real time.
 
 use super::super::{Clock, SourceState, SourceStatus};
+use super::tests::plan;
 use super::*;
-use crate::config::{OnStale, ProviderKind};
+use crate::config::ProviderKind;
 use crate::model::{Price, Quote};
 use crate::providers::tests::standin::exchange::Exchange;
 use crate::providers::tests::standin::{Act, Frame, eventually};
@@ -47,28 +48,9 @@ struct Feeder {
 
 impl Feeder {
     fn start(providers: &[Provider]) -> Self {
-        let symbol = Symbol::new("BTC-USD").unwrap();
-        let plan = Plan {
-            price: PriceSection {
-                symbols: vec![symbol.clone()],
-                symbol,
-                providers: providers.iter().map(|provider| provider.name.clone()).collect(),
-                publish_interval: Duration::from_millis(10),
-                refresh: Duration::from_millis(50),
-                start_wait: Duration::from_secs(2),
-                fresh_for: Duration::from_secs(10),
-                max_age: Duration::from_secs(120),
-                forget_after: Duration::from_secs(600),
-                on_stale: OnStale::Serve,
-                policy: crate::config::Policy::Failover,
-                min_sources: 2,
-                max_deviation: rust_decimal::Decimal::new(1, 2),
-                record: None,
-                record_max: 64 << 20,
-            },
-            providers: providers.iter().map(|provider| (provider.name.clone(), provider.clone())).collect(),
-            real_before: false,
-        };
+        let mut plan = plan(providers);
+        plan.price.publish_interval = Duration::from_millis(10);
+        plan.price.refresh = Duration::from_millis(50);
         let (plans, receiver) = watch::channel(Arc::new(plan));
         let (quotes, sources): (Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>) = Default::default();
         let (q, s) = (quotes.clone(), sources.clone());

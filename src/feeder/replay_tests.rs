@@ -2,7 +2,7 @@
 
 use super::super::Clock;
 use super::*;
-use crate::config::{OnStale, ProviderKind};
+use crate::config::ProviderKind;
 use crate::model::{Price, Quote};
 use crate::providers::Proxies;
 use crate::providers::tests::standin::eventually;
@@ -21,28 +21,11 @@ fn tether() -> BTreeMap<Symbol, Symbol> {
 }
 
 fn plan(provider: Provider, record: Option<&Path>) -> Arc<Plan> {
-    let seconds = Duration::from_secs;
-    Arc::new(Plan {
-        price: PriceSection {
-            symbols: vec![symbol()],
-            symbol: symbol(),
-            providers: vec![provider.name.clone()],
-            publish_interval: Duration::ZERO,
-            refresh: Duration::from_millis(50),
-            start_wait: seconds(2),
-            fresh_for: seconds(10),
-            max_age: seconds(120),
-            forget_after: seconds(600),
-            on_stale: OnStale::Serve,
-            policy: crate::config::Policy::Failover,
-            min_sources: 2,
-            max_deviation: rust_decimal::Decimal::new(1, 2),
-            record: record.map(Into::into),
-            record_max: 1 << 20,
-        },
-        providers: [(provider.name.clone(), provider)].into(),
-        real_before: false,
-    })
+    let mut plan = super::tests::plan(&[provider]);
+    plan.price.publish_interval = Duration::ZERO;
+    plan.price.refresh = Duration::from_millis(50);
+    (plan.price.record, plan.price.record_max) = (record.map(Into::into), 1 << 20);
+    Arc::new(plan)
 }
 
 fn start(plan: Arc<Plan>, clock: Clock) -> (Told, watch::Sender<Arc<Plan>>, AbortOnDropHandle<()>) {

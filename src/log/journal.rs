@@ -36,12 +36,12 @@ pub(super) struct Journal {
     identity: String,
     /// The slot, in a worker process.
     worker: Option<String>,
-    kinds: Mutex<HashMap<Identifier, Kind>>,
+    kinds: Mutex<HashMap<Identifier, LineKind>>,
 }
 
 /// How often lines of one kind came lately.
 #[derive(Default)]
-struct Kind {
+struct LineKind {
     bucket: Gcra,
     left_out: u64,
 }
@@ -91,7 +91,7 @@ impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let kind = event.metadata().callsite();
         let Some(left_out) = self.admit(kind.clone()) else { return };
-        let mut line = Line::default();
+        let mut line = JournalLine::default();
         event.record(&mut line);
         let mut bytes =
             format!("PRIORITY={}\n{}", priority(*event.metadata().level()), self.identity).into_bytes();
@@ -120,13 +120,13 @@ fn priority(level: Level) -> u8 {
 
 /// The text and the fields of one event.
 #[derive(Default)]
-struct Line {
+struct JournalLine {
     message: String,
     event: String,
     fields: Vec<(&'static str, String)>,
 }
 
-impl Line {
+impl JournalLine {
     fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|(known, _)| *known == name)
     }
@@ -167,7 +167,7 @@ impl Line {
     }
 }
 
-impl Visit for Line {
+impl Visit for JournalLine {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.take(field, value.to_owned());
     }

@@ -1,4 +1,4 @@
-//! What the master tells the sessions on `/broadcast`: who comes and goes, and its heartbeat.
+//! Messages of the master to sessions on `/broadcast`: comings and goings, and the heartbeat.
 
 use super::core::Master;
 use crate::model::{Mono, Wall};
@@ -16,32 +16,27 @@ impl Master {
             let kind = if news.came { ServerType::ClientConnected } else { ServerType::ClientDisconnected };
             self.broadcast(&client::moved(kind, news.count, &news.clients, total, time), total, now);
         }
-        if self.next_heartbeat() <= now {
-            self.heartbeat = now;
+        if self.announcer.beats(now) {
             let text = self.heartbeat_text(total, now, time);
             self.broadcast(&text, total, now);
         }
     }
 
-    /// When something will be due.
+    /// The moment of the next message.
     pub(super) fn next_announcement(&self) -> Mono {
-        let heartbeat = self.next_heartbeat();
+        let heartbeat = self.announcer.next_beat();
         self.directory.moves.next().map_or(heartbeat, |news| news.min(heartbeat))
     }
 
-    fn next_heartbeat(&self) -> Mono {
-        self.heartbeat.after(self.config.broadcast.heartbeat)
-    }
-
     fn heartbeat_text(&self, total: u32, now: Mono, time: Wall) -> String {
-        let children: u64 = self.children.0.values().map(|child| child.beat.counters.rss).sum();
+        let children: u64 = self.children.iter().map(|child| child.beat.counters.rss).sum();
         let memory = children + process::usage().rss;
-        client::heartbeat(total, memory, now.since(self.started).as_secs(), time)
+        client::heartbeat(total, memory, self.service.uptime(now).as_secs(), time)
     }
 
     fn broadcast(&mut self, text: &str, total: u32, now: Mono) {
-        // One that stops has said goodbye to each already.
-        if total == 0 || self.stopping {
+        // A daemon that stops has sent its sessions away already.
+        if total == 0 || self.service.is_stopping() {
             return;
         }
         self.say(NO_RECEIPT, BROADCAST, &frame::text(text), now);

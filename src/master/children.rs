@@ -1,102 +1,200 @@
-//! The master's side of its children: links, what they say, what they are told.
+//! The master's side of its children: links, what is said over them, and what they did not take.
 
-use super::core::Master;
-use super::directory;
 use super::router::{Lost, Order, Publication, Sink};
-use crate::model::{Mono, SessionId};
-use crate::os::clock;
-use crate::protocol::client::Close;
-use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, NO_RECEIPT, Outcome, Question, Role, Slot, ToFeeder, ToMaster,
-    ToWorker, VERSION,
-};
-use crate::protocol::link::{Batch, LinkError, LinkSender};
+use crate::model::{LogLimiter, Mono};
+use crate::protocol::cluster::{Beat, Generation, NO_RECEIPT, Outcome, Role, ToFeeder, ToWorker};
+use crate::protocol::link::{LinkError, LinkSender};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
 
-/// A beat may differ so often, one after another, before the directory is made anew.
-const DRIFT: u8 = 2;
+/// The asker of the master's own questions: no process has this number.
+pub(super) const MASTER: Generation = 0;
 
 /// One process and its link.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) role: Role,
-    pub(super) link: LinkSender,
     pub(super) pid: u32,
     pub(super) ready: bool,
     pub(super) beat: Beat,
-    pub(super) beat_at: Option<Mono>,
-    drift: u8,
+    /// Beats in a row that did not agree with the directory.
+    pub(super) drift: u8,
+    link: LinkSender,
+    drops: Drops,
+}
+
+/// Messages that the link of one child did not take.
+#[derive(Debug, Default)]
+struct Drops {
+    count: u64,
+    log: LogLimiter<Drop>,
+}
+
+/// Why a link did not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Drop {
+    /// Too much waits in it already.
+    Full,
+    /// The message is longer than any may be, or cannot be written.
+    Unfit,
 }
 
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
-        Self { role, link, pid, ready: false, beat: Beat::default(), beat_at: None, drift: 0 }
+        Self { role, pid, ready: false, beat: Beat::default(), drift: 0, link, drops: Drops::default() }
+    }
+
+    fn is_worker(&self) -> bool {
+        self.role.worker().is_some()
+    }
+
+    fn say<M: Serialize>(&mut self, message: &M, with: Vec<OwnedFd>, now: Mono) -> Result<(), Lost> {
+        let Err(error) = self.link.send_with(message, with) else { return Ok(()) };
+        let (drop, lost) = match &error {
+            // The exit follows: nobody is left to miss the message.
+            LinkError::Closed | LinkError::Io(_) => return Err(Lost::Gone),
+            LinkError::Full => (Drop::Full, Lost::Full),
+            LinkError::Garbage(_)
+            | LinkError::Oversized(_)
+            | LinkError::TooManyDescriptors(_)
+            | LinkError::MissingDescriptors { .. } => (Drop::Unfit, Lost::Gone),
+        };
+        self.drops.count += 1;
+        if let Some(hushed) = self.drops.log.change(drop, now) {
+            let dropped = self.drops.count;
+            tracing::warn!(event = "link-dropped", child = %self.role, pid = self.pid, %error, dropped, hushed);
+        }
+        Err(lost)
     }
 }
 
-/// Who asks when the master does: no process has this number.
-pub(super) const MASTER: Generation = 0;
-
 /// All links, by process, and the master's own questions.
 #[derive(Debug, Default)]
-pub(super) struct Children(
-    pub(super) HashMap<Generation, Child, RandomState>,
-    HashMap<u64, oneshot::Sender<u32>, RandomState>,
-    u64,
-);
+pub(super) struct Children {
+    by_generation: HashMap<Generation, Child, RandomState>,
+    /// Questions of the master itself that are not answered yet, by their number.
+    waiters: HashMap<u64, oneshot::Sender<u32>, RandomState>,
+    /// The number of the last of them.
+    last: u64,
+    /// Messages that links of ended children did not take, by role.
+    dropped_before: BTreeMap<Role, u64>,
+    /// The moment of this turn of the loop, for the log.
+    now: Mono,
+}
 
+/// Questions about the children.
 impl Children {
-    /// Says something to one of them.
-    pub(super) fn tell<M: Serialize>(&self, to: Generation, message: &M) -> Result<(), Lost> {
-        let child = self.0.get(&to).ok_or(Lost::Gone)?;
-        child.link.send(message).map_err(|error| match error {
-            LinkError::Full => Lost::Full,
-            _ => Lost::Gone,
-        })
+    /// A process has been started.
+    pub(super) fn insert(&mut self, generation: Generation, child: Child) {
+        self.by_generation.insert(generation, child);
     }
 
-    /// Says something to all workers.
-    pub(super) fn tell_workers(&self, message: &ToWorker<'_>) {
-        for child in self.0.values().filter(|child| child.role.worker().is_some()) {
-            // One that cannot hear is about to be found dead.
-            let _ = child.link.send(message);
+    /// A process has ended.
+    pub(super) fn remove(&mut self, generation: Generation) -> Option<Child> {
+        let child = self.by_generation.remove(&generation)?;
+        if child.drops.count > 0 {
+            *self.dropped_before.entry(child.role).or_default() += child.drops.count;
         }
+        Some(child)
     }
 
-    /// Says something to the feeder that is at work.
-    fn ask_feeder(&self, message: &ToFeeder<'_>) -> Result<(), Lost> {
-        let feeder =
-            self.0.values().find(|child| child.role == Role::Feeder && child.ready).ok_or(Lost::Gone)?;
-        feeder.link.send(message).map_err(|_| Lost::Full)
+    pub(super) fn get(&self, generation: Generation) -> Option<&Child> {
+        self.by_generation.get(&generation)
     }
 
-    /// Somebody has moved the log file away: all processes open it anew.
-    pub(super) fn reopen_logs(&self) {
-        for child in self.0.values() {
-            let _ = match child.role {
-                Role::Feeder => child.link.send(&ToFeeder::ReopenLog),
-                Role::Worker(_) => child.link.send(&ToWorker::ReopenLog),
-            };
-        }
+    pub(super) fn get_mut(&mut self, generation: Generation) -> Option<&mut Child> {
+        self.by_generation.get_mut(&generation)
     }
 
-    /// A number for a message of the master's own, and where the count of its subscribers comes.
-    pub(super) fn expect(&mut self) -> (u64, oneshot::Receiver<u32>) {
-        self.2 += 1;
-        let (sender, receiver) = oneshot::channel();
-        self.1.insert(self.2, sender);
-        (self.2, receiver)
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Child> {
+        self.by_generation.values()
+    }
+
+    pub(super) fn is_worker(&self, generation: Generation) -> bool {
+        self.get(generation).is_some_and(Child::is_worker)
+    }
+
+    pub(super) fn workers(&self) -> impl Iterator<Item = Generation> {
+        self.by_generation.iter().filter(|(_, child)| child.is_worker()).map(|(generation, _)| *generation)
     }
 
     /// The processes that take orders.
     pub(super) fn ready_workers(&self) -> impl Iterator<Item = Generation> {
-        self.0
-            .iter()
-            .filter(|(_, child)| child.role.worker().is_some() && child.ready)
-            .map(|(generation, _)| *generation)
+        let ready = |child: &Child| child.is_worker() && child.ready;
+        self.by_generation.iter().filter(move |(_, child)| ready(child)).map(|(generation, _)| *generation)
+    }
+
+    /// Messages that links did not take since the daemon's start, by role.
+    pub(super) fn dropped(&self) -> BTreeMap<Role, u64> {
+        let mut all = self.dropped_before.clone();
+        for child in self.iter().filter(|child| child.drops.count > 0) {
+            *all.entry(child.role).or_default() += child.drops.count;
+        }
+        all
+    }
+}
+
+/// Sending. A message that a link does not take is counted and logged here: where the result is not used,
+/// nothing else can be done.
+impl Children {
+    /// Says something to one of them.
+    pub(super) fn tell<M: Serialize>(&mut self, to: Generation, message: &M) -> Result<(), Lost> {
+        self.tell_with(to, message, Vec::new())
+    }
+
+    /// Says something with descriptors beside it.
+    pub(super) fn tell_with<M: Serialize>(
+        &mut self,
+        to: Generation,
+        message: &M,
+        with: Vec<OwnedFd>,
+    ) -> Result<(), Lost> {
+        let child = self.by_generation.get_mut(&to).ok_or(Lost::Gone)?;
+        child.say(message, with, self.now)
+    }
+
+    /// Says something to all workers.
+    pub(super) fn tell_workers(&mut self, message: &ToWorker<'_>) {
+        for child in self.by_generation.values_mut().filter(|child| child.is_worker()) {
+            let _ = child.say(message, Vec::new(), self.now);
+        }
+    }
+
+    /// Says something to all feeders: at work, and on their way in or out.
+    pub(super) fn tell_feeders(&mut self, message: &ToFeeder<'_>) {
+        for child in self.by_generation.values_mut().filter(|child| !child.is_worker()) {
+            let _ = child.say(message, Vec::new(), self.now);
+        }
+    }
+
+    /// Asks the feeder that is at work.
+    pub(super) fn ask_feeder(&mut self, message: &ToFeeder<'_>) -> Result<(), Lost> {
+        let mut all = self.by_generation.values_mut();
+        let feeder = all.find(|child| !child.is_worker() && child.ready).ok_or(Lost::Gone)?;
+        feeder.say(message, Vec::new(), self.now)
+    }
+
+    /// Gives a number for a message of the master's own, and where the count of its subscribers comes.
+    pub(super) fn expect(&mut self) -> (u64, oneshot::Receiver<u32>) {
+        self.last += 1;
+        let (sender, receiver) = oneshot::channel();
+        self.waiters.insert(self.last, sender);
+        (self.last, receiver)
+    }
+
+    /// A turn of the loop begins. Logs what was dropped and not logged at its moment.
+    pub(super) fn turn(&mut self, now: Mono) {
+        self.now = now;
+        for child in self.by_generation.values_mut() {
+            if let Some((why, hushed)) = child.drops.log.wake(now) {
+                let dropped = child.drops.count;
+                tracing::warn!(event = "link-dropped", child = %child.role, pid = child.pid, ?why, dropped, hushed);
+            }
+        }
     }
 }
 
@@ -120,7 +218,7 @@ impl Sink for Children {
             return;
         }
         if to == MASTER {
-            if let Some(waiter) = self.1.remove(&request) {
+            if let Some(waiter) = self.waiters.remove(&request) {
                 let _ = waiter.send(sessions);
             }
             return;
@@ -129,231 +227,45 @@ impl Sink for Children {
     }
 }
 
-impl Master {
-    /// Everything that came together from one child.
-    pub(super) fn hear(&mut self, from: Generation, batch: &mut Batch) {
-        let Some(child) = self.children.0.get(&from) else { return };
-        let result = match child.role {
-            Role::Feeder => self.hear_feeder(from, batch),
-            Role::Worker(_) => self.hear_worker(from, batch),
-        };
-        if let Err(error) = result {
-            tracing::error!(event = "child-garbage", generation = from, %error, "what it says makes no sense: killed");
-            self.kill(from);
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::link::link;
+    use std::time::Duration;
 
-    fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
-        self.heard = clock::mono();
-        while let Some(message) = batch.next::<ToMaster<'_>>() {
-            self.worker_says(from, message?);
-        }
-        Ok(())
-    }
-
-    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>) {
-        let now = clock::mono();
-        match message {
-            ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
-                let order = Order { request, id, user, symbol, frame, deadline };
-                self.router.deliver(from, &order, &self.directory, now, &mut self.children);
-            }
-            ToMaster::Delivered { ticket, tally } => {
-                self.router.delivered(from, ticket, tally, &mut self.children)
-            }
-            ToMaster::Open(open) => {
-                let verdict = self.directory.open(from, &open, &self.config.limits, now);
-                // The others hear of it before it is there: nobody is told of its own coming.
-                self.announce(now);
-                let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
-            }
-            ToMaster::Closed(session) => _ = self.directory.closed(from, session),
-            ToMaster::Publish { request, channel, frame, deadline, skip } => {
-                let publication = Publication { request, channel, frame, deadline, skip };
-                self.publish(from, &publication, now);
-            }
-            ToMaster::Published { ticket, sessions } => {
-                self.router.published(from, ticket, sessions, &mut self.children);
-            }
-            ToMaster::Ask { request, question } => self.answer(from, request, &question),
-            ToMaster::Beat(beat) => self.beat(from, *beat, now),
-            ToMaster::Roster(page) => {
-                self.directory.roster(from, &page);
-                if page.last {
-                    let sessions = self.directory.counts(from).0;
-                    tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
-                }
-            }
-            ToMaster::Hello(hello) => self.hello(from, hello.version),
-            ToMaster::Ready => self.ready(from),
-            ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
-            ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
-            // The exit follows; hanging up tells the child that it was heard.
-            ToMaster::Drained => _ = self.children.0.get_mut(&from).map(|child| child.ready = false),
-        }
-    }
-
-    fn hear_feeder(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
-        while let Some(message) = batch.next::<FromFeeder>() {
-            match message? {
-                FromFeeder::Hello(hello) => self.hello(from, hello.version),
-                FromFeeder::Ready => self.ready(from),
-                FromFeeder::Beat(counters) => {
-                    let beat = Beat { counters: *counters, ..Beat::default() };
-                    self.beat(from, beat, clock::mono());
-                }
-                FromFeeder::Tick(quote) => self.price(quote),
-                FromFeeder::Sources(table) => self.sources = table,
-                FromFeeder::Refused(refused) => self.refused(refused),
-                FromFeeder::Candles(candles) => self.candles(candles),
-                FromFeeder::Line { of, text, mark } => self.line(&of, text, mark),
-                FromFeeder::Answer { to, request, text } => {
-                    let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
-                    let _ = self.children.tell(to, &ToWorker::Answer { request, answer });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn hello(&mut self, from: Generation, version: u32) {
-        if version != VERSION {
-            tracing::error!(
-                event = "child-version",
-                generation = from,
-                version,
-                "speaks another version: killed"
-            );
-            self.kill(from);
-        }
-    }
-
-    fn ready(&mut self, from: Generation) {
-        let Some(child) = self.children.0.get_mut(&from) else { return };
-        child.ready = true;
-        let (role, pid) = (child.role, child.pid);
-        tracing::info!(
-            event = "child-ready",
-            child = role.as_str(),
-            worker = role.worker(),
-            pid,
-            generation = from
+    #[tokio::test]
+    async fn what_a_link_does_not_take_is_counted_also_after_the_end_of_its_process() {
+        let (mut children, now) = (Children::default(), Mono(1_000_000_000_000));
+        let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (sender, _receiver, _writer) = link(ours);
+        let worker = Role::Worker(1);
+        children.insert(7, Child::new(worker, sender, 1));
+        children.turn(now);
+        let long = "x".repeat(20 << 20);
+        // Nobody writes: 64 MiB wait, then nothing more is taken.
+        let told: Vec<_> = (0..6).map(|_| children.tell(7, &ToWorker::Stats(&long))).collect();
+        assert_eq!(told[..4], [Ok(()); 4]);
+        assert_eq!(told[4..], [Err(Lost::Full); 2]);
+        children.receipt(7, 1, Outcome::NotConnected);
+        assert_eq!(children.dropped(), BTreeMap::from([(worker, 3)]));
+        children.turn(now.after(Duration::from_secs(60)));
+        children.receipt(8, 1, Outcome::NotConnected);
+        assert!(children.remove(7).is_some());
+        assert_eq!(
+            children.dropped(),
+            BTreeMap::from([(worker, 3)]),
+            "to one that is no more, nothing is lost"
         );
-        let actions = self.fleet.ready(clock::mono(), from);
-        self.act(actions);
-        match role {
-            Role::Feeder => {}
-            Role::Worker(_) => self.candidate_ready(from),
-        }
-        self.tell_when_all_ready();
     }
 
-    fn beat(&mut self, from: Generation, beat: Beat, now: Mono) {
-        let Some(child) = self.children.0.get_mut(&from) else { return };
-        let agrees = match child.role {
-            Role::Feeder => true,
-            Role::Worker(_) => self.directory.agrees(from, &beat),
-        };
-        child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
-        if child.drift >= DRIFT {
-            child.drift = 0;
-            let _ = child.link.send(&ToWorker::Resync);
-        }
-        self.ledger.beat(from, &beat.counters, now);
-        child.beat = beat;
-        child.beat_at = Some(now);
-        let actions = self.fleet.beat(now, from);
-        self.act(actions);
-    }
-
-    fn answer(&mut self, from: Generation, request: u64, question: &Question<'_>) {
-        let text = match question {
-            Question::Stats => self.stats_json(),
-            Question::Metrics => self.metrics_text(),
-            Question::Sources => self.sources_json(clock::boot()).to_string(),
-            Question::Sessions { user, from: begin } => {
-                let (text, next) = self.directory.page(*user, *begin, directory::PAGE);
-                let answer = Answer::Page { text: &text, next };
-                let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
-                return;
-            }
-            Question::Admission(endpoint, user, address) => {
-                let verdict =
-                    self.directory.admission((*endpoint, user, *address), &self.config.limits, clock::mono());
-                serde_json::to_string(&verdict).unwrap_or_default()
-            }
-            Question::Kick(session) => {
-                let answer = if self.disconnect(*session) { Answer::Done } else { Answer::NotFound };
-                let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
-                return;
-            }
-            Question::History { symbol, interval, limit } => {
-                let ask = ToFeeder::Ask { to: from, request, symbol, interval: *interval, limit: *limit };
-                if self.children.ask_feeder(&ask).is_err() {
-                    let answer = Answer::NotFound;
-                    let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
-                }
-                return;
-            }
-        };
-        let _ = self.children.tell(from, &ToWorker::Answer { request, answer: Answer::Text(&text) });
-    }
-
-    /// Closes a session wherever it is; false when there is none of that id.
-    pub(super) fn disconnect(&mut self, session: SessionId) -> bool {
-        let Some(at) = self.directory.session(session).map(|listed| listed.generation) else { return false };
-        let message = ToWorker::Kick { session, code: Close::Disconnected.code() };
-        self.children.tell(at, &message).is_ok()
-    }
-
-    /// The configuration for the feeder.
-    pub(super) fn tell_feeder(&self, to: Generation, config: &str) {
-        let real_before = self.real_before;
-        let _ = self.children.tell(to, &ToFeeder::Config { config, real_before });
-    }
-
-    /// A child has ended.
-    pub(super) fn exited(&mut self, generation: Generation, how: &str) {
-        let leaving = self.fleet.is_leaving(generation);
-        let Some(child) = self.children.0.remove(&generation) else { return };
-        let (role, pid) = (child.role, child.pid);
-        if leaving {
-            tracing::info!(
-                event = "child-gone",
-                child = role.as_str(),
-                worker = role.worker(),
-                pid,
-                generation,
-                how
-            );
-        } else {
-            tracing::warn!(
-                event = "child-died",
-                child = role.as_str(),
-                worker = role.worker(),
-                pid,
-                generation,
-                how
-            );
-        }
-        self.ledger.gone(generation);
-        match role {
-            Role::Feeder => {}
-            Role::Worker(slot) => self.worker_exited(slot, generation, leaving),
-        }
-        let actions = self.fleet.exited(clock::mono(), generation);
-        self.act(actions);
-    }
-
-    fn worker_exited(&mut self, slot: Slot, generation: Generation, leaving: bool) {
-        if !leaving {
-            self.board.set(slot, None);
-        }
-        let lost = self.directory.worker_gone(generation);
-        self.router.worker_gone(generation, &mut self.children);
-        self.peer_gone(generation, clock::mono());
-        if lost > 0 {
-            tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
-        }
+    #[tokio::test]
+    async fn a_message_longer_than_any_may_be_is_counted() {
+        let mut children = Children::default();
+        let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (sender, _receiver, _writer) = link(ours);
+        children.insert(7, Child::new(Role::Worker(1), sender, 1));
+        let long = "x".repeat(33 << 20);
+        assert_eq!(children.tell(7, &ToWorker::Stats(&long)), Err(Lost::Gone));
+        assert_eq!(children.dropped(), BTreeMap::from([(Role::Worker(1), 1)]));
     }
 }

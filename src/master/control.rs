@@ -1,16 +1,16 @@
 //! The control socket: one JSON object on a line asks, one on a line answers. Whoever may open the socket (its
 //! owner) may do everything.
 
+use super::command::{Asked, Command};
 use super::core::Master;
 use super::directory;
-use super::life::Event;
-use super::reload;
+use super::event::Event;
+use super::reloads::Outcome;
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client;
 use crate::protocol::cluster::{Role, Slot};
 use crate::ws::frame;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::io;
@@ -29,60 +29,6 @@ const LINE: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Questions at one time.
 const AT_ONCE: usize = 32;
-
-/// What may be asked.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) enum Command {
-    /// The daemon as a whole.
-    Status,
-    /// Processes.
-    Workers,
-    /// Sessions, of one user or all.
-    Sessions {
-        /// Whose.
-        #[serde(default)]
-        user: Option<String>,
-        /// Where the page begins that the master is asked for.
-        #[serde(skip)]
-        from: u32,
-    },
-    /// Price sources.
-    Sources,
-    /// The price of a symbol, or of the default one.
-    Price {
-        /// Which.
-        #[serde(default)]
-        symbol: Option<String>,
-    },
-    /// Read the configuration again; the answer waits for the outcome.
-    Reload,
-    /// Replace a worker, or start one that was given up.
-    RestartWorker {
-        /// Its slot.
-        id: Slot,
-    },
-    /// Disconnect a session.
-    Kick {
-        /// Its id.
-        session: String,
-    },
-    /// A message to all subscribers of a channel.
-    Publish {
-        /// Its name.
-        channel: String,
-        /// What: any JSON. (No `RawValue`: serde cannot hand one to a variant with a tag inside.)
-        data: Value,
-    },
-    /// End the daemon.
-    Stop,
-}
-
-/// A question and who waits for its answer.
-pub(super) struct Asked {
-    command: Command,
-    answer: oneshot::Sender<Value>,
-}
 
 /// Fails where a daemon answers already.
 pub(super) async fn refuse_second(path: &Path) -> io::Result<()> {
@@ -111,7 +57,7 @@ pub(super) async fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves it.
+/// Serves the socket.
 pub(super) async fn serve(listener: UnixListener, events: mpsc::Sender<Event>) {
     let places = std::sync::Arc::new(Semaphore::new(AT_ONCE));
     loop {
@@ -199,7 +145,7 @@ impl Master {
                 json!({ "page": page, "next": next })
             }
             Command::Sources => {
-                let mut value = self.sources_json(clock::boot());
+                let mut value = self.feed.sources_json(clock::boot());
                 value["ok"] = Value::Bool(true);
                 value
             }
@@ -236,7 +182,7 @@ impl Master {
     }
 
     fn reload_for(&mut self, answer: oneshot::Sender<Value>) {
-        let (sender, receiver) = oneshot::channel::<reload::Outcome>();
+        let (sender, receiver) = oneshot::channel::<Outcome>();
         tokio::spawn(async move {
             let value = match receiver.await {
                 Ok(outcome) => serde_json::to_value(outcome).unwrap_or(Value::Null),
@@ -248,7 +194,7 @@ impl Master {
     }
 
     fn publish_for(&mut self, channel: &str, data: &Value, answer: oneshot::Sender<Value>) {
-        let known = self.config.channels.iter().any(|known| known.name == channel);
+        let known = self.in_force.config().channels.iter().any(|known| known.name == channel);
         if !known && client::room(channel).is_none() {
             let _ = answer.send(failed("no [[channels]] of the configuration has this name"));
             return;

@@ -8,21 +8,28 @@
 //! clock ─┘
 //! ```
 //!
-//! It parses no byte that came from a client or an exchange, and waits for nothing but the next event.
+//! The master parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
 mod announce;
+mod announcer;
 mod children;
+mod command;
 mod control;
 mod core;
 pub mod directory;
+mod event;
+mod feed;
 mod headline;
+mod hear;
+mod in_force;
 mod life;
-mod lines;
 mod peers;
+mod processes;
 mod reload;
+mod reloads;
 mod report;
 pub mod rooms;
 pub mod router;
-mod sources;
+mod service;
 
 pub use life::{Failure, run};

@@ -1,54 +1,37 @@
-//! What the master passes on: between workers, unread; from one to all, where chat rooms keep it; and who is there.
+//! Messages that the master passes on: between workers, unread; from one to all, kept by chat rooms; and presence.
 
 use super::children::MASTER;
 use super::core::Master;
-use super::rooms::{self, Entry, Presence};
+use super::rooms::{Entry, Presence};
 use super::router::Publication;
-use crate::config::Config;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client;
 use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, ToWorker};
-use std::time::Duration;
 
-/// The least time between two words about who is in the cluster.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Longest history of a room, in bytes: it must fit into a message.
 const HISTORY: usize = 16 << 20;
-/// So many users are named.
+/// Most users named.
 const NAMED: usize = 50;
-
-/// What was last said of who is in the cluster, and when.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Present {
-    told: Mono,
-    /// Users, sessions, and all that ever came.
-    of: (usize, usize, u64),
-}
-
-/// The limits of chat rooms.
-pub(super) fn limits(config: &Config) -> rooms::Limits {
-    let chat = &config.chat;
-    rooms::Limits { history: chat.history as usize, rooms: chat.rooms as usize, bytes: chat.history_bytes }
-}
 
 impl Master {
     /// Passes a message on from one worker to another, unread.
-    pub(super) fn relay(&self, from: Generation, to: Generation, notice: Notice, payload: &[u8]) {
-        let is_worker = self.children.0.get(&to).is_some_and(|child| child.role.worker().is_some());
-        let passed = is_worker && self.children.tell(to, &ToWorker::Relayed { from, payload }).is_ok();
+    pub(super) fn relay(&mut self, from: Generation, to: Generation, notice: Notice, payload: &[u8]) {
+        let children = &mut self.children;
+        let passed =
+            children.is_worker(to) && children.tell(to, &ToWorker::Relayed { from, payload }).is_ok();
         let _ = match notice {
             // Both hear it between the same two publications: what the one has heard until now, the other hears from
             // now on.
-            Notice::Passed(request) if passed => self.children.tell(from, &ToWorker::Taking { request }),
+            Notice::Passed(request) if passed => children.tell(from, &ToWorker::Taking { request }),
             Notice::Passed(request) | Notice::Unheard(request) if !passed => {
-                self.children.tell(from, &ToWorker::Unheard { request })
+                children.tell(from, &ToWorker::Unheard { request })
             }
             Notice::None | Notice::Passed(_) | Notice::Unheard(_) => Ok(()),
         };
     }
 
-    /// A worker has ended: nobody waits for it any more, and nobody of it is in a room.
+    /// A worker has ended: no other waits for it any more, and none of its sessions is in a room.
     pub(super) fn peer_gone(&mut self, worker: Generation, now: Mono) {
         self.children.tell_workers(&ToWorker::PeerGone(worker));
         self.rooms.worker_gone(worker, now);
@@ -94,7 +77,7 @@ impl Master {
 
     /// Tells who is in rooms and in the cluster, where that has changed.
     pub(super) fn tell_presence(&mut self, now: Mono) {
-        let (shown, time) = (self.config.stats.users, clock::wall());
+        let (shown, time) = (self.in_force.config().stats.users, clock::wall());
         let Self { rooms, children, .. } = self;
         for Presence { room, users, sessions, first, workers } in rooms.due(now) {
             let first = shown.then(|| first.iter().map(|(user, count)| (user.as_str(), *count)));
@@ -105,8 +88,7 @@ impl Master {
         }
         let totals = self.directory.totals();
         let of = (totals.users, totals.sessions, self.directory.came());
-        if of != self.present.of && now.since(self.present.told) >= PAUSE {
-            self.present = Present { told: now, of };
+        if self.announcer.tells(of, now) {
             let first =
                 shown.then(|| self.directory.first_users(NAMED).map(|u| (u.user.as_str(), u.sessions)));
             let text = client::presence("presence", (totals.users, totals.sessions), first, time);
@@ -114,14 +96,14 @@ impl Master {
         }
     }
 
-    /// When there will be something to tell.
+    /// The moment of the next message about presence.
     pub(super) fn next_presence(&self) -> Mono {
         self.rooms.next().unwrap_or(Mono(u64::MAX))
     }
 
     /// A message of the master's own.
     pub(super) fn say(&mut self, request: u64, channel: &str, frame: &[u8], now: Mono) {
-        let deadline = now.after(self.config.quotes.timeout);
+        let deadline = now.after(self.in_force.config().quotes.timeout);
         self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None }, now);
     }
 }

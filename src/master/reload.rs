@@ -1,135 +1,61 @@
-//! Which configuration is in force. Read and checked whole away from the loop; a bad one changes nothing. One that
-//! needs new processes is a *candidate* until the first of them is ready with it, and withdrawn if none gets ready.
+//! The course of a reload. The files are read and checked whole away from the loop; a faulty configuration changes
+//! nothing.
 
-use super::core::{Master, workers};
-use crate::config::{Config, Effect, Faults, Loaded, diff};
-use crate::net::listen::Listeners;
+use super::core::Master;
+use super::in_force::{Candidate, Next};
+use super::reloads::{Outcome, Waiter};
+use super::rooms;
+use crate::config::{Faults, Loaded};
 use crate::os::clock;
-use crate::protocol::cluster::{Generation, Role, ToWorker};
-use serde::Serialize;
+use crate::protocol::cluster::{Generation, ToFeeder, ToWorker};
+use crate::supervisor::workers;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::oneshot;
 
-/// What became of one reload, in the words of `ctl`.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Outcome {
-    pub(super) ok: bool,
-    /// Number of the configuration in force now.
-    pub(super) revision: u64,
-    /// Keys that changed.
-    pub(super) changed: Vec<String>,
-    /// Keys that changed but need a restart of the daemon.
-    pub(super) restart: Vec<String>,
-    /// Why it was refused, every fault.
-    pub(super) faults: Vec<String>,
-}
-
-/// A configuration on trial.
-struct Candidate {
-    loaded: Box<Loaded>,
-    config: Arc<Config>,
-    json: Arc<str>,
-    listeners: Arc<Listeners>,
-    outcome: Outcome,
-    /// Processes started after this one are born with it.
-    after: Generation,
-}
-
-/// Reloads, the one that runs and those that wait.
-#[derive(Default)]
-pub(super) struct Reloads {
-    /// Somebody wants one.
-    wished: bool,
-    waiting: Vec<oneshot::Sender<Outcome>>,
-    candidate: Option<Candidate>,
-    /// The last one's outcome.
-    pub(super) last: Option<Outcome>,
-    pub(super) refused: u64,
-    pub(super) done: u64,
-    /// Why changed files are not told, and how often they are read instead.
-    pub(super) watch_trouble: Option<String>,
-}
-
-impl Reloads {
-    /// Whether a configuration is being tried: the next one waits.
-    pub(super) fn on_trial(&self) -> bool {
-        self.candidate.is_some()
-    }
-
-    /// Notes whether the system tells of changed files, and logs each change of this once.
-    pub(super) fn watched(&mut self, trouble: Option<(&str, Duration)>) {
-        let trouble = trouble.map(|(why, every)| format!("{why}; they are read every {every:?} instead"));
-        if trouble == self.watch_trouble {
-            return;
-        }
-        match &trouble {
-            Some(why) => {
-                tracing::warn!(event = "watch-lost", why, "changed configuration files are not told")
-            }
-            None => tracing::info!(event = "watch-restored", "changed configuration files are told again"),
-        }
-        self.watch_trouble = trouble;
-    }
-
-    /// Whether a reload was asked for since last time.
-    pub(super) fn take_wish(&mut self) -> bool {
-        std::mem::take(&mut self.wished)
-    }
-}
-
-/// The configuration as the children get it.
-pub(super) fn to_json(config: &Config) -> Arc<str> {
-    serde_json::to_string(config).unwrap_or_default().into()
-}
+/// Why a daemon that stops takes no other configuration.
+const STOPPING: &str = "the daemon is stopping";
 
 impl Master {
-    /// Somebody wants the configuration read again. Those who come while that goes on get the same answer.
-    pub(super) fn reload(&mut self, waiter: Option<oneshot::Sender<Outcome>>) {
-        self.reloads.waiting.extend(waiter);
-        if self.stopping {
-            self.refuse(vec!["the daemon is stopping".to_owned()]);
-            return;
+    /// Somebody wants the configuration read again. Those who ask before it has been read get the same answer.
+    pub(super) fn reload(&mut self, waiter: Option<Waiter>) {
+        if self.service.is_stopping() {
+            return self.refuse(vec![STOPPING.to_owned()], waiter.into_iter().collect());
         }
-        self.reloads.wished = true;
-        self.notifier.reloading();
+        self.in_force.reloads.ask(waiter);
+        let notice = self.service.reload_begins();
+        self.notify(notice);
     }
 
     /// The files have been read.
     pub(super) fn loaded(&mut self, read: Result<Loaded, Faults>) {
-        if self.stopping {
+        if self.service.is_stopping() {
             return;
         }
+        self.in_force.reloads.read();
         match read {
-            Err(faults) => self.refuse(faults.0.iter().map(ToString::to_string).collect()),
+            Err(faults) => {
+                let waiters = self.in_force.reloads.take_waiters();
+                self.refuse(faults.0.iter().map(ToString::to_string).collect(), waiters);
+            }
             Ok(loaded) => self.consider(loaded),
         }
     }
 
     fn consider(&mut self, loaded: Loaded) {
-        let changes = diff(&self.config, &loaded.config);
-        let of =
-            |effect: Effect| changes.iter().filter(move |c| c.effect == effect).map(|c| c.key.to_string());
-        let outcome = Outcome {
-            ok: true,
-            revision: self.revision + u64::from(!changes.is_empty()),
-            changed: changes.iter().map(|c| c.key.to_string()).collect(),
-            restart: of(Effect::Restart).collect(),
-            faults: Vec::new(),
-        };
-        let config = Arc::new(loaded.config.clone());
-        let json = to_json(&config);
-        if of(Effect::Workers).next().is_none() {
-            self.put_in_force(loaded, config, json);
-            self.conclude(outcome);
-            return;
+        let next = Next::new(loaded);
+        let (outcome, needs_workers) = self.in_force.compare(&next);
+        if !needs_workers {
+            let waiters = self.in_force.reloads.take_waiters();
+            self.put_in_force(next);
+            return self.conclude(outcome, waiters);
         }
-        match self.listeners.change(&config) {
-            Err(error) => self.refuse(vec![error.to_string()]),
+        match self.in_force.listeners().change(next.config()) {
+            Err(error) => {
+                let waiters = self.in_force.reloads.take_waiters();
+                self.refuse(vec![error.to_string()], waiters);
+            }
             Ok(listeners) => {
-                let after = self.fleet.newest();
-                let (loaded, listeners) = (Box::new(loaded), Arc::new(listeners));
-                self.reloads.candidate = Some(Candidate { loaded, config, json, listeners, outcome, after });
+                let candidate = Candidate { next, listeners: Arc::new(listeners), outcome };
+                self.in_force.reloads.try_out(candidate, self.fleet.newest());
                 let actions = self.fleet.replace_all(clock::mono());
                 self.act(actions);
             }
@@ -138,86 +64,101 @@ impl Master {
 
     /// A worker is ready: the first that was born with the candidate puts it in force.
     pub(super) fn candidate_ready(&mut self, generation: Generation) {
-        if self.reloads.candidate.as_ref().is_none_or(|candidate| generation <= candidate.after) {
+        if !self.in_force.reloads.was_born_with(generation) {
             return;
         }
-        if let Some(candidate) = self.reloads.candidate.take() {
-            self.listeners = candidate.listeners;
-            self.kept.keep(self.listeners.own());
-            self.put_in_force(*candidate.loaded, candidate.config, candidate.json);
+        if let Some((candidate, waiters)) = self.in_force.reloads.end_trial() {
+            self.in_force.listen(candidate.listeners);
+            self.put_in_force(candidate.next);
             self.log_listening();
-            self.conclude(candidate.outcome);
+            self.conclude(candidate.outcome, waiters);
         }
     }
 
     /// No process gets ready with the candidate.
     pub(super) fn candidate_failed(&mut self) {
-        if self.reloads.candidate.take().is_some() {
-            self.refuse(vec!["a worker with the new configuration did not get ready".to_owned()]);
+        self.withdraw("a worker with the new configuration did not get ready");
+    }
+
+    /// Withdraws the candidate. Workers that were born with it are not ready yet, and must not be: they are started
+    /// again with the configuration in force.
+    fn withdraw(&mut self, why: &str) {
+        let reloads = &mut self.in_force.reloads;
+        let born: Vec<_> = self.children.workers().filter(|worker| reloads.was_born_with(*worker)).collect();
+        if let Some((_, waiters)) = reloads.end_trial() {
+            born.into_iter().for_each(|worker| self.kill(worker));
+            self.refuse(vec![why.to_owned()], waiters);
         }
     }
 
-    fn put_in_force(&mut self, loaded: Loaded, config: Arc<Config>, json: Arc<str>) {
+    /// The daemon stops: nothing more is read or tried, and nobody waits for it.
+    pub(super) fn stop_reloads(&mut self) {
+        self.in_force.reloads.stop();
+        self.withdraw(STOPPING);
+        let waiters = self.in_force.reloads.take_waiters();
+        if !waiters.is_empty() {
+            self.refuse(vec![STOPPING.to_owned()], waiters);
+        }
+    }
+
+    /// Puts a configuration in force in every part. Each part is named, so that one that is forgotten here does not
+    /// compile.
+    fn put_in_force(&mut self, next: Next) {
         let now = clock::mono();
-        if *config != *self.config {
-            self.revision += 1;
+        self.in_force.replace(next);
+        let Self {
+            in_force,
+            feed,
+            announcer,
+            rooms,
+            router,
+            directory,
+            when,
+            fleet,
+            children,
+            // Nothing of these is configured.
+            service: _,
+            ledger: _,
+            board: _,
+            notifier: _,
+            events: _,
+        } = self;
+        let config = in_force.config();
+        crate::log::adopt(&config.log);
+        let refused_less = feed.adopt(config);
+        children.tell_workers(&in_force.message());
+        children.tell_feeders(&ToFeeder::Config { config: in_force.json(), real_before: feed.real_before() });
+        if refused_less {
+            children.tell_workers(&ToWorker::Refused(feed.refused().clone()));
         }
-        for warning in &loaded.warnings {
-            tracing::warn!(event = "configuration", %warning);
-        }
-        self.loaded = loaded;
-        self.config = config;
-        self.config_json = json;
-        self.lines.adopt(&self.config);
-        crate::log::adopt(&self.config.log);
-        let message = ToWorker::Config { revision: self.revision, config: &self.config_json };
-        self.children.tell_workers(&message);
-        let feeders: Vec<_> =
-            self.children.0.iter().filter(|(_, c)| c.role == Role::Feeder).map(|(g, _)| *g).collect();
-        feeders.into_iter().for_each(|feeder| self.tell_feeder(feeder, &self.config_json));
-        self.rooms.configure(super::peers::limits(&self.config));
-        self.router.set_rate(self.config.limits.quotes_per_user);
-        self.directory.rank_users(self.config.stats.users);
-        self.when.configure(self.config.stats.interval);
-        self.fleet.adopt(self.config.cluster.clone());
-        let mut actions = self.fleet.resize(now, workers(&self.config));
-        actions.extend(self.fleet.revive_all(now));
+        announcer.adopt(config);
+        rooms.configure(rooms::Limits::of(&config.chat));
+        router.set_rate(config.limits.quotes_per_user);
+        directory.configure(config.stats.users, in_force.ceiling());
+        when.configure(config.stats.interval);
+        fleet.adopt(config.cluster.clone());
+        let mut actions = fleet.resize(now, workers(&config.cluster));
+        actions.extend(fleet.revive_all(now));
         self.act(actions);
     }
 
-    fn refuse(&mut self, faults: Vec<String>) {
+    fn refuse(&mut self, faults: Vec<String>, waiters: Vec<Waiter>) {
         for fault in &faults {
             tracing::error!(event = "reload-refused", fault, "the configuration in force stays");
         }
-        self.conclude(Outcome {
-            ok: false,
-            revision: self.revision,
-            changed: Vec::new(),
-            restart: Vec::new(),
-            faults,
-        });
+        self.conclude(self.in_force.refusal(faults), waiters);
     }
 
-    fn conclude(&mut self, outcome: Outcome) {
+    fn conclude(&mut self, outcome: Outcome, waiters: Vec<Waiter>) {
         if outcome.ok {
-            self.reloads.done += 1;
             let (changed, restart) = (outcome.changed.join(" "), outcome.restart.join(" "));
             tracing::info!(event = "reloaded", revision = outcome.revision, changed, restart);
-        } else {
-            self.reloads.refused += 1;
         }
-        for waiter in self.reloads.waiting.drain(..) {
-            let _ = waiter.send(outcome.clone());
+        // First systemd, then whoever waits: that may be systemd's own `ExecReload=`.
+        if !self.in_force.reloads.is_pending() {
+            let notice = self.service.reloads_over();
+            self.notify(notice);
         }
-        self.reloads.last = Some(outcome);
-        self.notifier.ready();
-    }
-
-    /// What a new process is born with: the candidate, where there is one.
-    pub(super) fn for_newborn(&self) -> (Arc<Listeners>, Arc<str>, u64) {
-        match &self.reloads.candidate {
-            Some(candidate) => (candidate.listeners.clone(), candidate.json.clone(), self.revision + 1),
-            None => (self.listeners.clone(), self.config_json.clone(), self.revision),
-        }
+        self.in_force.reloads.conclude(outcome, waiters);
     }
 }

@@ -1,6 +1,8 @@
 //! The accept loop. All workers share the listening sockets, and each of them wakes for every connection; a worker with
 //! more sessions than its share lets the others go first. No error ends the loop.
 
+use crate::model::LogLimiter;
+use crate::os::clock;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use std::io;
@@ -9,12 +11,10 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// How long a process without free descriptors or memory waits for some.
 const WAIT: Duration = Duration::from_millis(50);
-/// Least time between two log lines about that.
-const LOG: Duration = Duration::from_secs(60);
 
 /// The gate's decision about a waiting connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub async fn accept_loop(
         Ok(listener) => listener,
         Err(error) => return tracing::error!(event = "accept", %error, "this socket is not served"),
     };
-    let mut complaint = Complaint::default();
+    let mut limiter = LogLimiter::<()>::default();
     loop {
         let Ok(mut ready) = listener.readable().await else { return };
         match gate.before_accept() {
@@ -65,7 +65,9 @@ pub async fn accept_loop(
             Err(error) if is_clients(&error) => tracing::trace!(%error, "accept"),
             Err(error) => {
                 gate.accept_error();
-                complaint.make(&error);
+                if let Some(before) = limiter.change((), clock::mono()) {
+                    tracing::warn!(event = "accept-waits", %error, before, "new connections wait");
+                }
                 sleep(WAIT).await;
             }
         }
@@ -109,28 +111,6 @@ fn is_clients(error: &io::Error) -> bool {
                 | Errno::TIMEDOUT
         )
     )
-}
-
-/// Limits the log to one line a minute, with the number of suppressed ones.
-#[derive(Default)]
-struct Complaint {
-    last: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Complaint {
-    /// Returns the number of suppressed failures if this one is to be logged, else counts it.
-    fn make(&mut self, error: &io::Error) -> Option<u64> {
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now.duration_since(last) < LOG) {
-            self.unsaid += 1;
-            return None;
-        }
-        self.last = Some(now);
-        let before = std::mem::take(&mut self.unsaid);
-        tracing::warn!(event = "accept-waits", %error, before, "new connections wait");
-        Some(before)
-    }
 }
 
 #[cfg(test)]

@@ -1,29 +1,36 @@
-//! Evens out workers that share a listening socket. The worker that wakes first could take most connections; so a
-//! worker that holds more than the emptiest leaves a waiting connection to the others for some moments, and takes it
-//! only if they do not.
+//! Evenness among workers that share a listening socket. Whoever wakes first could take most; so one that holds more
+//! than the emptiest lets a waiting connection to the others for some moments, and takes it only when they do not.
 
 use crate::model::Mono;
 use std::time::Duration;
 
-/// The time between two looks at a waiting connection.
-pub const MOMENT: Duration = Duration::from_micros(500);
-/// How many moments a connection waits for other workers.
-const MOMENTS: u32 = 16;
-/// After waiting in vain (for instance because the emptiest worker hangs), no connection waits for this time.
+/// The time between two looks. tokio's timer knows whole milliseconds and adds up to one.
+pub const MOMENT: Duration = Duration::from_millis(1);
+/// A connection waits so long for the others, and two moments more at most: 8 ms on a machine that is not overloaded.
+const PATIENCE: Duration = Duration::from_millis(6);
+/// After a wait in vain (the emptiest is hung, say), connections are taken at once for so long...
 const IN_VAIN: Duration = Duration::from_millis(10);
+/// ...and so many: on a busy machine the emptiest may be about to wake, and a burst is more than its share.
+const AT_ONCE: u32 = 16;
 
-/// The state that one worker keeps between two connections.
+/// Memory of one worker between two connections.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Even {
-    waited: u32,
-    /// The emptiest worker's count when the wait began.
-    least: u32,
-    impatient_until: Mono,
+pub struct Even(Mood);
+
+/// `least` is the emptiest's count when the mood began. When that changes, the emptiest is awake.
+#[derive(Clone, Copy, Debug, Default)]
+enum Mood {
+    #[default]
+    Calm,
+    /// A connection waits for the others; `waited` is time in which they could have taken it.
+    Patient { least: u32, looked: Mono, waited: Duration },
+    /// A wait was in vain.
+    Impatient { least: u32, until: Mono, left: u32 },
 }
 
 impl Even {
-    /// Whether to leave the waiting connection to the others; ask again after a [`MOMENT`]. `counts` are those of all
-    /// workers that accept, `own` among them.
+    /// Whether to let the others have the connection that waits: to be asked again after a [`MOMENT`]. `counts` are
+    /// those of all workers that accept, `own` among them.
     pub fn yields(&mut self, own: u32, counts: impl IntoIterator<Item = u32>, now: Mono) -> bool {
         let (mut least, mut sum, mut workers) = (own, 0u64, 0u64);
         for count in counts {
@@ -33,21 +40,29 @@ impl Even {
         }
         // With 24 sessions on four workers the difference stays at one or two, with thousands at some per cent.
         let slack = u32::try_from(sum / workers.max(1) / 50).unwrap_or(u32::MAX);
-        if own <= least.saturating_add(slack) || now < self.impatient_until {
-            self.waited = 0;
-            return false;
+        self.0 = if own <= least.saturating_add(slack) { Mood::Calm } else { self.0.next(least, now) };
+        matches!(self.0, Mood::Patient { .. })
+    }
+}
+
+impl Mood {
+    /// The mood of a worker that holds more than the emptiest, which holds `least`.
+    fn next(self, least: u32, now: Mono) -> Self {
+        match self {
+            Self::Impatient { least: before, until, left: left @ 1.. } if before == least && now < until => {
+                Self::Impatient { least, until, left: left - 1 }
+            }
+            Self::Patient { least: before, looked, waited } if before == least => {
+                // On a busy machine this worker looks late, and the others are late as well.
+                let waited = waited + now.since(looked).min(MOMENT * 2);
+                if waited >= PATIENCE {
+                    Self::Impatient { least, until: now.after(IN_VAIN), left: AT_ONCE - 1 }
+                } else {
+                    Self::Patient { least, looked: now, waited }
+                }
+            }
+            _ => Self::Patient { least, looked: now, waited: Duration::ZERO },
         }
-        if self.waited == 0 || least != self.least {
-            // The first moment, or the others have accepted meanwhile: they are awake.
-            (self.waited, self.least) = (0, least);
-        }
-        self.waited += 1;
-        if self.waited > MOMENTS {
-            self.waited = 0;
-            self.impatient_until = now.after(IN_VAIN);
-            return false;
-        }
-        true
     }
 }
 
@@ -66,9 +81,20 @@ mod tests {
 
     #[test]
     fn a_fuller_one_waits_while_that_helps_and_not_for_the_hung() {
-        let (mut even, now) = (Even::default(), Mono(0));
-        assert_eq!((0..20).take_while(|_| even.yields(2, [2, 0], now)).count(), 16);
-        assert!(!even.yields(3, [3, 0], now), "waiting was in vain just now");
+        let (mut even, start) = (Even::default(), Mono(0));
+        // Looks come up to two milliseconds apart.
+        let (mut now, late) = (start, MOMENT * 2);
+        while even.yields(2, [2, 0], now) {
+            now = now.after(late);
+        }
+        assert!((PATIENCE..=Duration::from_millis(8)).contains(&now.since(start)), "{:?}", now.since(start));
+        for own in 3..18 {
+            assert!(!even.yields(own, [own, 0], now), "waiting was in vain just now");
+        }
+        assert!(even.yields(18, [18, 0], now), "it may be awake by now");
+        let mut even = Even(Mood::Impatient { least: 0, until: now.after(IN_VAIN), left: 9 });
+        assert!(!even.yields(9, [9, 0], now));
+        assert!(even.yields(9, [9, 1], now), "it is awake");
         let later = now.after(Duration::from_millis(11));
         assert!(even.yields(3, [3, 0], later));
         for least in 1..50 {

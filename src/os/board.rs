@@ -1,5 +1,5 @@
-//! A page that all workers share: how many connections each of them holds at this moment. It is a memory file, read and
-//! written by system calls: a third of a microsecond each, and no unsafe code.
+//! A page that all workers share: how many connections each of them holds at this moment. It is a memory file, read
+//! and written by system calls: a third of a microsecond each, and no unsafe code.
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{pread, pwrite};

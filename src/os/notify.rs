@@ -1,4 +1,4 @@
-//! What the master tells systemd. All calls do nothing without a `NOTIFY_SOCKET`, and errors are ignored.
+//! Messages to systemd. Without `NOTIFY_SOCKET`, and when systemd does not listen, nothing happens.
 
 use super::descriptors;
 use sd_notify::NotifyState;
@@ -10,47 +10,55 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream as StdUnixStream};
 use std::time::Duration;
 
-/// Longest wait for systemd to process what it was told.
+/// The longest wait for systemd.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The master's connection to systemd.
+/// A message about the daemon's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notification {
+    /// The daemon serves; also the end of [`Notification::Reloading`].
+    Ready,
+    /// A reload begins; [`Notification::Ready`] ends it, whether it went well or not.
+    Reloading,
+    /// A stop begins, and may take so long. (`TimeoutStopSec=` knows nothing of the configuration.)
+    Stopping(Duration),
+    /// One line for `systemctl status`.
+    Status(String),
+    /// A sign of life of the master's loop. Only that loop may send it.
+    Watchdog,
+}
+
+/// The master's line to systemd.
 #[derive(Clone, Debug, Default)]
 pub struct Notifier;
 
 impl Notifier {
-    /// Finds the socket in the environment at each use, if there is one.
+    /// Reads the environment at each use.
     #[must_use]
     pub fn new() -> Self {
         Self
     }
 
-    /// Says that the daemon serves; also ends [`Notifier::reloading`].
-    pub fn ready(&self) {
-        tell(&[NotifyState::Ready]);
-    }
-
-    /// Sets the line for `systemctl status`.
-    pub fn status(&self, text: &str) {
-        // A line end would start another variable.
-        tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]);
-    }
-
-    /// Begins a reload; [`Notifier::ready`] ends it, whether it succeeded or not.
-    pub fn reloading(&self) {
-        match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
-            Err(error) => tracing::debug!(%error, "no clock"),
+    /// Sends a message about the daemon's state.
+    pub fn tell(&self, notice: &Notification) {
+        match notice {
+            Notification::Ready => tell(&[NotifyState::Ready]),
+            // A line end would start another variable.
+            Notification::Status(text) => tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]),
+            Notification::Reloading => match NotifyState::monotonic_usec_now() {
+                Ok(now) => tell(&[NotifyState::Reloading, now]),
+                Err(error) => tracing::debug!(%error, "no clock"),
+            },
+            Notification::Stopping(within) => {
+                let within = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
+                tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within)]);
+            }
+            Notification::Watchdog => tell(&[NotifyState::Watchdog]),
         }
     }
 
-    /// Begins a stop that may take this time. (`TimeoutStopSec=` does not know the configuration.)
-    pub fn stopping(&self, within: Duration) {
-        let within = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
-        tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within)]);
-    }
-
     /// Leaves a copy of a descriptor with systemd, which passes it to the next process of this service, however this
-    /// one ends; `false`: nobody took it. Names have no colon.
+    /// one ends. False: nobody took the copy. Names have no colon.
     pub fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) -> bool {
         let message = format!("FDSTORE=1\nFDNAME={name}\n");
         let sent = tell_with(&message, descriptor);
@@ -60,28 +68,23 @@ impl Notifier {
         })
     }
 
-    /// Drops the descriptor that was kept by that name.
+    /// Tells systemd to close the copies of that name.
     pub fn forget(&self, name: &str) {
         tell(&[NotifyState::Custom(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))]);
     }
 
-    /// Sends a sign of life. To be called only from the loop that it stands for.
-    pub fn watchdog(&self) {
-        tell(&[NotifyState::Watchdog]);
-    }
-
-    /// How often to call [`Notifier::watchdog`]: half of what systemd allows. `None`: systemd does not watch.
+    /// The period of [`Notification::Watchdog`]: half of what systemd allows. `None`: nobody watches.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|limit| limit / 2)
     }
-    /// Waits until systemd has processed all messages, or until a time-out.
+    /// Waits until systemd has handled all earlier messages, 5 s at most.
     pub fn barrier(&self) {
         let waited = StdUnixStream::pair().and_then(|(mut ours, theirs)| {
             ours.set_read_timeout(Some(PATIENCE))?;
             let sent = tell_with("BARRIER=1", theirs.as_fd())?;
             drop(theirs);
-            // systemd closes its copy when it reaches this message.
+            // systemd closes its copy after all earlier messages.
             if sent { ours.read(&mut [0]) } else { Ok(0) }
         });
         if let Err(error) = waited {
@@ -110,18 +113,18 @@ fn tell_with(message: &str, descriptor: BorrowedFd<'_>) -> io::Result<bool> {
 /// A listening socket that systemd passed, and its `FileDescriptorName=`.
 pub type Passed = (String, TcpListener);
 
-/// The TCP listening sockets that systemd passed (`LISTEN_FDS`) and whose names are `wanted`; others are ignored. To be
-/// called once, before there are threads: it removes the variables.
+/// Takes the TCP listening sockets that systemd passed (`LISTEN_FDS`) under a `wanted` name; others are left alone.
+/// Call it once, before there are threads: it removes the variables.
 ///
 /// # Errors
-/// One of them is no listening TCP socket.
+/// A wanted descriptor is no listening TCP socket.
 pub fn passed_sockets(wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Passed>> {
-    // Names alone may be left over from a parent: the numbers say whether they are meant for this process.
+    // Names alone may be left over from a parent: only LISTEN_PID says whether they are meant for this process.
     if sd_notify::listen_fds()?.len() == 0 {
         return Ok(Vec::new());
     }
     let all: Vec<_> = sd_notify::listen_fds_with_names()?.map(|(_, name)| name).collect();
-    // Takes ownership without unsafe code of this crate.
+    // `listenfd` takes ownership, so that no unsafe code is needed here.
     let mut descriptors = listenfd::ListenFd::from_env();
     let mut passed = Vec::new();
     for (at, name) in all.into_iter().enumerate().filter(|(_, name)| wanted(name)) {
@@ -137,16 +140,16 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
-    /// Not a test but the process that the next test starts: the environment is that process's.
+    /// The process that the test below starts with an environment of its own.
     #[test]
     #[ignore = "the child of another test"]
     fn act_as_daemon() {
         let notifier = Notifier::new();
-        notifier.ready();
-        notifier.status("two\nlines");
-        notifier.reloading();
-        notifier.watchdog();
-        notifier.stopping(Duration::from_secs(15));
+        notifier.tell(&Notification::Ready);
+        notifier.tell(&Notification::Status("two\nlines".to_owned()));
+        notifier.tell(&Notification::Reloading);
+        notifier.tell(&Notification::Watchdog);
+        notifier.tell(&Notification::Stopping(Duration::from_secs(15)));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(notifier.keep("kept/x", listener.as_fd()));
         notifier.forget("kept/x");
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     #[ignore = "the child of another test"]
     fn act_without_systemd() {
-        Notifier::new().ready();
+        Notifier::new().tell(&Notification::Ready);
         assert_eq!(Notifier::new().watchdog_interval(), None);
         assert!(!Notifier::new().keep("x", std::io::stdin().as_fd()));
         assert!(passed_sockets(|_| true).unwrap().is_empty());

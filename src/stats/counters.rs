@@ -1,9 +1,9 @@
-//! How a process counts, and how counts are added up.
+//! Counting in a process, and adding up.
 
 use crate::protocol::cluster::Counters;
 use std::collections::BTreeMap;
 
-/// One more of `key`; only the first of a kind allocates.
+/// Adds one to `key`. Only the first of a kind allocates.
 fn one_more(counts: &mut BTreeMap<String, u64>, key: &str) {
     match counts.get_mut(key) {
         Some(count) => *count += 1,
@@ -21,27 +21,27 @@ fn sum<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
 }
 
 impl Counters {
-    /// A session was closed with this code.
+    /// Counts a session closed with this code.
     pub fn count_closed(&mut self, code: u16) {
         *self.closed.entry(code).or_default() += 1;
     }
 
-    /// An upgrade was refused for this reason.
+    /// Counts an upgrade refused for this reason.
     pub fn count_refused(&mut self, slug: &str) {
         one_more(&mut self.refused, slug);
     }
 
-    /// An HTTP response with this status left.
+    /// Counts an HTTP response with this status.
     pub fn count_http(&mut self, status: u16) {
         *self.http.entry(status).or_default() += 1;
     }
 
-    /// A quote was answered so.
+    /// Counts a quote with this outcome.
     pub fn count_quote(&mut self, slug: &str) {
         one_more(&mut self.quotes, slug);
     }
 
-    /// Adds what another process has counted, but not its gauges: those are of a process and have no sum over time.
+    /// Adds the counters of another process without its gauges, which have no sum over time.
     pub fn add_sums(&mut self, other: &Self) {
         let Self { messages_in, messages_out, stats_out, opened, closed, refused, http, quotes, .. } = self;
         *messages_in += other.messages_in;
@@ -60,7 +60,7 @@ impl Counters {
         self.gaps += other.gaps;
     }
 
-    /// Adds a living process's gauges: memory, connections and suspended sessions add up, of two lags the longer counts.
+    /// Adds the gauges of a living process: memory, connections and suspended sessions add up, the longer lag counts.
     pub fn add_gauges(&mut self, other: &Self) {
         self.rss += other.rss;
         self.connections += other.connections;

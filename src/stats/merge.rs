@@ -1,24 +1,24 @@
-//! The books of all processes: what the dead have counted stays counted, so that no total ever falls. What a process
-//! counted between its last beat and its death (a second at most) is lost.
+//! The counters of all processes. Counts of dead processes stay counted, so that no total ever falls. Counts between
+//! the last beat of a process and its death (a second at most) are lost.
 
 use crate::model::Mono;
 use crate::protocol::cluster::{Counters, Generation, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Less than this apart, two beats tell nothing of the CPU: they were held up and came together.
+/// Two beats closer than this were held up and came together: they tell nothing about the CPU.
 const APART: Duration = Duration::from_millis(500);
 
-/// How a living process is, by its beats.
+/// Gauges of a living process, from its beats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pulse {
     /// CPU between its last two beats, in percent of one core.
     pub cpu_pct: f64,
     /// Resident memory in bytes.
     pub rss: u64,
-    /// How late its last timer was.
+    /// Delay of its last timer.
     pub lag: Duration,
-    /// Time since its last sign of life; its start is one.
+    /// Time since the last sign of life; the start counts as one.
     pub age: Duration,
 }
 
@@ -27,17 +27,17 @@ pub struct Pulse {
 struct Process {
     role: Role,
     counters: Counters,
-    /// Its last sign of life.
+    /// The last sign of life.
     seen: Mono,
-    /// The beat that CPU is measured from: when, and its CPU time.
+    /// The beat that CPU is measured from: moment and CPU time.
     measured: Option<(Mono, u64)>,
     cpu_pct: f64,
 }
 
-/// The books.
+/// The counters of all processes.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// What the dead of each role have counted.
+    /// Sums of the dead processes of each role.
     dead: BTreeMap<Role, Counters>,
     alive: BTreeMap<Generation, Process>,
 }
@@ -51,7 +51,7 @@ impl Ledger {
         self.alive.insert(generation, process);
     }
 
-    /// Its counters of this moment. Those of an unknown process are not taken.
+    /// Takes the counters of a beat. Those of an unknown process are ignored.
     pub fn beat(&mut self, generation: Generation, counters: &Counters, now: Mono) {
         let Some(process) = self.alive.get_mut(&generation) else { return };
         match process.measured {
@@ -67,14 +67,14 @@ impl Ledger {
         process.seen = now;
     }
 
-    /// A process has ended: its counters are its role's now.
+    /// Notes that a process has ended: its role keeps its counters.
     pub fn gone(&mut self, generation: Generation) {
         if let Some(process) = self.alive.remove(&generation) {
             self.dead.entry(process.role).or_default().add_sums(&process.counters);
         }
     }
 
-    /// What a role's processes have counted since the daemon's start. The gauges are those of the living.
+    /// Counters of a role since the daemon's start. Gauges are those of the living.
     #[must_use]
     pub fn of(&self, role: Role) -> Counters {
         let mut sum = self.dead.get(&role).cloned().unwrap_or_default();
@@ -90,7 +90,7 @@ impl Ledger {
         self.dead.keys().copied()
     }
 
-    /// What all workers have counted since the daemon's start.
+    /// Counters of all workers since the daemon's start.
     #[must_use]
     pub fn total(&self) -> Counters {
         let mut sum = Counters::default();
@@ -102,7 +102,7 @@ impl Ledger {
         sum
     }
 
-    /// Messages to clients and, of those, statistics: what [`super::When`] asks for often.
+    /// Messages to clients and, of those, statistics. Cheap: `When` asks often.
     #[must_use]
     pub fn deliveries(&self) -> (u64, u64) {
         let dead = self.dead.values();
@@ -110,7 +110,7 @@ impl Ledger {
         all.fold((0, 0), |(all, stats), counters| (all + counters.messages_out, stats + counters.stats_out))
     }
 
-    /// How a process is; `None` when it is not alive.
+    /// Gauges of a process; `None` when it is not alive.
     #[must_use]
     pub fn pulse(&self, generation: Generation, now: Mono) -> Option<Pulse> {
         self.alive.get(&generation).map(|process| Pulse {

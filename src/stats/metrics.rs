@@ -14,15 +14,16 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The name of every metric begins with it.
+/// The beginning of every metric's name.
 const PREFIX: &str = "btc_cluster";
-/// The states that a worker can be in: all are told, also those that none is in.
+/// All states of a worker; each has a sample, if 0.
 const STATES: [&str; 5] = ["starting", "ready", "draining", "backoff", "failed"];
 
-/// What the metrics are made of.
+/// Values of the metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics<'a> {
     /// Version of the program.
@@ -31,13 +32,13 @@ pub struct Metrics<'a> {
     pub uptime: Duration,
     /// The workers' rows of the statistics.
     pub workers: &'a [WorkerRow],
-    /// The feeder's.
+    /// The row of the feeder.
     pub feeder: FeederRow,
     /// The totals of the statistics.
     pub totals: Totals,
-    /// What all processes have counted.
+    /// Counters of all processes.
     pub ledger: &'a Ledger,
-    /// What the master itself has used.
+    /// CPU and memory of the master.
     pub master: Usage,
     /// The chat rooms.
     pub rooms: RoomGauges,
@@ -47,31 +48,33 @@ pub struct Metrics<'a> {
     pub revision: u64,
     /// Whether the last reload was taken; true when there was none.
     pub reload_taken: bool,
+    /// Messages that the links to processes of a role did not take; none for a role that is missing.
+    pub dropped: BTreeMap<Role, u64>,
 }
 
-/// Chat rooms, and what is kept of them.
+/// Chat rooms and their histories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomGauges {
     /// Rooms.
     pub rooms: usize,
-    /// Messages that are kept.
+    /// Kept messages.
     pub messages: usize,
-    /// Their bytes.
+    /// Bytes of kept messages.
     pub bytes: usize,
 }
 
 /// The price of one symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PriceGauge<'a> {
-    /// Which.
+    /// Name.
     pub symbol: &'a str,
-    /// Its age, where there is one that is not refused.
+    /// Age; `None` without a price.
     pub age: Option<Duration>,
-    /// Whether it is stale.
+    /// Whether the price is stale or missing.
     pub stale: bool,
 }
 
-/// One value. What a family holds are values of one kind.
+/// One value. All values of a family are of one kind.
 #[derive(Clone, Copy, Debug)]
 enum Value {
     Count(u64),
@@ -142,7 +145,7 @@ impl Value {
     }
 }
 
-/// The families, as they are gathered.
+/// Families gathered so far.
 #[derive(Debug, Default)]
 struct Gathered(Vec<Family>);
 
@@ -186,7 +189,7 @@ fn process(role: Role) -> String {
 }
 
 impl Metrics<'_> {
-    /// The text, to be sent as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    /// Writes the text of the type `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     #[must_use]
     pub fn text(&self) -> String {
         let mut registry = Registry::with_prefix(PREFIX);
@@ -253,6 +256,9 @@ impl Metrics<'_> {
         to.many("process_cpu_seconds", "CPU time used.", "process", cpu);
         let rss = all(|counters| gauge(counters.rss), gauge(self.master.rss));
         to.many("process_resident_memory_bytes", "Resident memory.", "process", rss);
+        let dropped = |role| Value::Count(self.dropped.get(role).copied().unwrap_or(0));
+        let dropped = roles.iter().map(|(role, _)| (process(*role), dropped(role)));
+        to.many("link_dropped", "Messages that the link to a process did not take.", "process", dropped);
         let ms = |ms: f64| Value::Gauge(ms / 1000.0);
         let lag = self.workers.iter().filter(|row| row.pid.is_some()).map(|row| (row.id, ms(row.lag_ms)));
         to.many("timer_lag_seconds", "How late the last timer was.", "worker", lag);
@@ -272,7 +278,7 @@ impl Metrics<'_> {
     }
 }
 
-/// What goes through each worker.
+/// Messages and connections of each worker.
 fn traffic(to: &mut Gathered, roles: &[(Role, Counters)]) {
     let of = |field: fn(&Counters) -> Value| {
         roles.iter().filter_map(move |(role, counters)| Some((role.worker()?, field(counters))))
@@ -288,12 +294,12 @@ fn traffic(to: &mut Gathered, roles: &[(Role, Counters)]) {
     to.many("connections", "Open connections of any kind.", "worker", of(|c| gauge(c.connections)));
 }
 
-/// What happened in all workers together.
+/// Events of all workers together.
 fn events(to: &mut Gathered, total: &Counters) {
-    let counts = |of: &std::collections::BTreeMap<u16, u64>| -> Vec<_> {
+    let counts = |of: &BTreeMap<u16, u64>| -> Vec<_> {
         of.iter().map(|(key, n)| (key.to_string(), Value::Count(*n))).collect()
     };
-    let named = |of: &std::collections::BTreeMap<String, u64>| -> Vec<_> {
+    let named = |of: &BTreeMap<String, u64>| -> Vec<_> {
         of.iter().map(|(key, n)| (key.clone(), Value::Count(*n))).collect()
     };
     to.one("sessions_opened", "Sessions opened.", Value::Count(total.opened));

@@ -1,5 +1,5 @@
-//! Counters of a process and what is made of all of them together: totals that never fall, the statistics object and
-//! when it goes out, the metrics.
+//! Counters of a process, and their sums: totals that never fall, the statistics object and when it goes out, the
+//! metrics.
 
 mod counters;
 mod merge;

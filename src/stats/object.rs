@@ -9,10 +9,10 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::hash::{BuildHasher, Hash, Hasher};
 
-/// The object.
+/// The statistics.
 #[derive(Clone, Debug, Serialize)]
 pub struct Statistics<'a> {
-    /// When.
+    /// The moment.
     #[serde(serialize_with = "text")]
     pub time: Wall,
     /// Seconds since the daemon's start.
@@ -27,10 +27,10 @@ pub struct Statistics<'a> {
     pub totals: Totals,
     /// The default symbol's quote as JSON; `None` (null) when there is no price.
     pub price: Option<&'a RawValue>,
-    /// The first users; only with `stats.users`.
+    /// The first users; only if `stats.users`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<Vec<UserRow<'a>>>,
-    /// How many users more there are; there when `users` is.
+    /// Count of all other users; there if `users` is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users_truncated: Option<usize>,
 }
@@ -38,9 +38,9 @@ pub struct Statistics<'a> {
 /// One worker.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct WorkerRow {
-    /// Its slot.
+    /// Slot.
     pub id: Slot,
-    /// Its process; `None` in the states `backoff` and `failed`.
+    /// Process id; `None` in the states `backoff` and `failed`.
     pub pid: Option<u32>,
     /// `starting`, `ready`, `draining`, `backoff` or `failed`.
     pub state: &'static str,
@@ -48,7 +48,7 @@ pub struct WorkerRow {
     pub uptime_s: u64,
     /// Deaths of the slot, planned replacements not counted.
     pub restarts: u32,
-    /// Its sessions.
+    /// Sessions.
     pub sessions: u32,
     /// Users with a session there.
     pub users: u32,
@@ -61,21 +61,21 @@ pub struct WorkerRow {
     pub messages_in: u64,
     /// Messages to clients of this slot since the daemon's start.
     pub messages_out: u64,
-    /// How late its last timer was, in milliseconds.
+    /// Delay of the last timer in milliseconds.
     #[serde(serialize_with = "tenths")]
     pub lag_ms: f64,
-    /// Milliseconds since its last sign of life; `None` where there is no process.
+    /// Milliseconds since the last sign of life; `None` without a process.
     pub age_ms: Option<u64>,
 }
 
 /// The feeder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct FeederRow {
-    /// Its process.
+    /// Process id.
     pub pid: Option<u32>,
-    /// As of a worker.
+    /// One of the states of a worker.
     pub state: &'static str,
-    /// As of a worker.
+    /// Deaths, as of a worker.
     pub restarts: u32,
 }
 
@@ -99,11 +99,11 @@ pub struct Totals {
 /// One user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UserRow<'a> {
-    /// Who.
+    /// Name.
     pub user_id: &'a str,
-    /// How many sessions.
+    /// Count of sessions.
     pub sessions: u32,
-    /// At which workers.
+    /// Slots of its workers.
     pub workers: Vec<Slot>,
 }
 
@@ -127,10 +127,10 @@ fn by_transport<S: Serializer>(
 }
 
 impl Statistics<'_> {
-    /// As JSON.
+    /// Writes the object as JSON.
     #[must_use]
     pub fn json(&self) -> String {
-        // Plain data with text keys: that cannot fail.
+        // Plain data with text keys never fails.
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
     }
 
@@ -143,9 +143,9 @@ impl Statistics<'_> {
     }
 }
 
-/// One number for all whose change is worth a message: pid, state and restarts of each process, counts of sessions
-/// and users. New sessions are, too: a tab that takes another's place (a reloaded page) changes no count, but has not
-/// heard any yet. What merely passes (times, CPU, messages) is not in it.
+/// Hashes what is worth a message when it changes: pid, state and restarts of each process, counts of sessions and
+/// users, and the number of sessions ever opened (a reloaded page changes no count, but its new session has not heard
+/// any statistics). Times, CPU and messages are left out: they change always.
 #[must_use]
 pub fn mark(workers: &[WorkerRow], feeder: &FeederRow, totals: &Totals, arrivals: u64) -> u64 {
     let mut hasher = FixedState::default().build_hasher();

@@ -1,30 +1,30 @@
-//! When the `stats` message goes out.
+//! The moments of the `stats` message.
 //!
-//! Within a second of a change, at most one in `stats.interval`, none while nothing changes. Where more than
-//! [`FREE`] sessions watch, it also waits until they have been sent nine other messages for each that it will send:
-//! so statistics are at most a tenth of what is delivered. A cluster that sends little else (a quiet feed) still
-//! tells of its changes after [`LONGEST`]. At most `FREE` watchers cost nothing worth a wait.
+//! Within a second of a change, at most one in `stats.interval`, none while nothing changes. Where more than [`FREE`]
+//! sessions watch, the message also waits until nine other messages per watcher were delivered, so that statistics
+//! are at most a tenth of all deliveries. A cluster that sends little else (a quiet feed) still tells its changes
+//! after [`LONGEST`].
 
 use crate::model::Mono;
 use std::time::Duration;
 
-/// So many watchers never make it wait.
+/// Up to so many watchers cause no wait.
 const FREE: u64 = 100;
 /// A change waits no longer than this, or than `stats.interval` where that is more.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Time between two looks while nothing has changed: what changes together goes out together.
+/// Time between two looks while nothing has changed, so that simultaneous changes go out together.
 const LOOK: Duration = Duration::from_millis(100);
-/// Other deliveries that must have been made for each one of statistics.
+/// Other deliveries that must precede each delivery of statistics.
 const OTHERS: u64 = 9;
 
-/// What statistics cost and what else is delivered, in the whole cluster, since the daemon's start.
+/// Deliveries in the whole cluster since the daemon's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Sessions that would get the message now.
     pub watchers: u64,
     /// Messages to clients.
     pub deliveries: u64,
-    /// Of those, statistics.
+    /// Statistics among them.
     pub statistics: u64,
 }
 
@@ -34,40 +34,41 @@ impl Load {
     }
 }
 
-/// The decision.
+/// Decides when the message goes out.
 #[derive(Debug)]
 pub struct When {
     interval: Duration,
-    /// The last message: when, of what, and the other deliveries until then.
+    /// The last message: its moment, its mark, and the other deliveries until then.
     sent: Option<(Mono, u64, u64)>,
-    /// Not to be looked before.
+    /// The earliest moment of the next look.
     next: Mono,
     /// Something may have changed since the last look.
     stirred: bool,
 }
 
 impl When {
-    /// Before the first message. `interval` is `stats.interval`.
+    /// Nothing was sent yet. `interval` is `stats.interval`.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
         Self { interval, sent: None, next: Mono(0), stirred: true }
     }
 
-    /// Another `stats.interval`.
+    /// Follows another `stats.interval`.
     pub fn configure(&mut self, interval: Duration) {
         self.interval = interval;
         self.next = Mono(0);
         self.stirred = true;
     }
 
-    /// To be called whenever something happened. `see` gives the [`super::mark`] of what there is, and the load; it
-    /// is asked rarely. True: the message goes out now.
-    pub fn look(&mut self, now: Mono, see: impl FnOnce() -> (u64, Load)) -> bool {
-        if now < self.next {
-            self.stirred = true;
-            return false;
-        }
-        let (mark, load) = see();
+    /// Whether to look now. Ask whenever something happened; the answer is rarely yes.
+    pub fn looks(&mut self, now: Mono) -> bool {
+        let looks = now >= self.next;
+        self.stirred |= !looks;
+        looks
+    }
+
+    /// Whether the message goes out now. Ask only if [`When::looks`] said yes.
+    pub fn sends(&mut self, now: Mono, mark: u64, load: Load) -> bool {
         let changed = self.sent.is_none_or(|(_, sent, _)| sent != mark);
         if changed && self.may(now, load) {
             self.sent = Some((now, mark, load.others()));
@@ -76,12 +77,12 @@ impl When {
             return true;
         }
         self.next = now.after(LOOK);
-        // What has changed already is looked at again though nothing more happens.
+        // A change that waits needs another look, even if nothing more happens.
         self.stirred = changed;
         false
     }
 
-    /// When to look again though nothing happens; the end of time while there is no need.
+    /// The next look if nothing happens; the end of time if none is needed.
     #[must_use]
     pub fn next(&self, now: Mono) -> Mono {
         if self.stirred { self.next.max(now) } else { Mono(u64::MAX) }
@@ -110,6 +111,10 @@ mod tests {
         Load { watchers, ..Load::default() }
     }
 
+    fn looks(when: &mut When, now: Mono, mark: u64, load: Load) -> bool {
+        when.looks(now) && when.sends(now, mark, load)
+    }
+
     /// The moments in milliseconds at which a message goes out. `mark` says what there is; the loop turns when
     /// something changes and when it was asked to.
     fn sent(interval: u64, until: u64, mark: impl Fn(u64) -> u64, load: impl Fn(u64) -> Load) -> Vec<u64> {
@@ -118,7 +123,7 @@ mod tests {
         for ms in 0..until {
             let stirs = before != Some(mark(ms));
             before = Some(mark(ms));
-            if (stirs || when.next(at(ms)) <= at(ms)) && when.look(at(ms), || (mark(ms), load(ms))) {
+            if (stirs || when.next(at(ms)) <= at(ms)) && looks(&mut when, at(ms), mark(ms), load(ms)) {
                 times.push(ms);
             }
             turns += u32::from(stirs);
@@ -132,9 +137,9 @@ mod tests {
         assert_eq!(sent(1000, 60_000, |_| 1, |_| watched(5)), [0]);
         let mut when = When::new(Duration::from_secs(1));
         assert!(when.next(at(0)) <= at(0), "the first message needs no event");
-        assert!(when.look(at(0), || (1, watched(5))));
+        assert!(looks(&mut when, at(0), 1, watched(5)));
         assert_eq!(when.next(at(0)), Mono(u64::MAX));
-        assert!(!when.look(at(5000), || (1, watched(5))));
+        assert!(!looks(&mut when, at(5000), 1, watched(5)));
         assert_eq!(when.next(at(5000)), Mono(u64::MAX));
     }
 
@@ -174,13 +179,13 @@ mod tests {
     #[test]
     fn a_shorter_interval_holds_at_once() {
         let mut when = When::new(Duration::from_secs(60));
-        assert!(when.look(at(0), || (1, watched(0))));
-        assert!(!when.look(at(5000), || (2, watched(0))));
+        assert!(looks(&mut when, at(0), 1, watched(0)));
+        assert!(!looks(&mut when, at(5000), 2, watched(0)));
         when.configure(Duration::from_secs(7));
-        assert!(!when.look(at(5001), || (2, watched(0))), "not sooner than that either");
+        assert!(!looks(&mut when, at(5001), 2, watched(0)), "not sooner than that either");
         when.configure(Duration::from_secs(1));
-        assert!(when.look(at(5002), || (2, watched(0))));
-        assert!(!when.look(at(6500), || (2, watched(0))));
+        assert!(looks(&mut when, at(5002), 2, watched(0)));
+        assert!(!looks(&mut when, at(6500), 2, watched(0)));
         assert_eq!(when.next(at(6500)), Mono(u64::MAX), "nothing has changed");
     }
 
@@ -200,7 +205,7 @@ mod tests {
                     changed.get_or_insert(ms);
                 }
                 load.deliveries += deliveries;
-                if when.look(at(ms), || (mark, load)) {
+                if looks(&mut when, at(ms), mark, load) {
                     prop_assert!(changed.is_some(), "nothing had changed");
                     prop_assert!(last.is_none_or(|last| ms - last >= 1000), "sooner than the interval");
                     let stretched = last.is_some_and(|last| ms - last >= 10_000);
@@ -212,7 +217,7 @@ mod tests {
                         // The ones that waited ten seconds are not paid for.
                         load = watched(watchers);
                         when = When::new(Duration::from_secs(1));
-                        when.look(at(ms), || (mark, load));
+                        looks(&mut when, at(ms), mark, load);
                     }
                     (last, changed) = (Some(ms), None);
                 } else if let Some(since) = changed {

@@ -1,4 +1,4 @@
-//! What the supervisor wants done.
+//! The orders of the supervisor to the master.
 
 use crate::protocol::cluster::{Generation, Role};
 use std::time::Duration;
@@ -16,60 +16,60 @@ pub enum Why {
     Grace,
 }
 
-/// What the master is to do.
+/// An order to the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start a process; answered by [`super::Fleet::started`] or [`super::Fleet::start_failed`].
+    /// Start a process. Answered by `Fleet::started` or `Fleet::start_failed`.
     Start {
-        /// As what.
+        /// Role of the process.
         role: Role,
-        /// Its number.
+        /// Number of the process.
         generation: Generation,
     },
-    /// Tell it to send its sessions away and end.
+    /// Tell a worker to send its sessions away and end.
     Drain {
-        /// Which.
+        /// Number of the process.
         generation: Generation,
     },
-    /// Tell it that the daemon stops.
+    /// Tell a process that the daemon stops.
     Stop {
-        /// Which.
+        /// Number of the process.
         generation: Generation,
     },
-    /// KILL; its exit is still awaited.
+    /// Send KILL. The exit is still awaited.
     Kill {
-        /// Which.
+        /// Number of the process.
         generation: Generation,
-        /// What it did.
+        /// The reason.
         why: Why,
     },
-    /// To be logged: it died unasked, and is started again.
+    /// Log that a process died unasked and is started again.
     Died {
-        /// As what.
+        /// Role of the process.
         role: Role,
-        /// Which.
+        /// Number of the process.
         generation: Generation,
-        /// After so long; zero: at once.
+        /// Time until the start; zero: at once.
         pause: Duration,
     },
-    /// It died too often: nobody starts it any more.
+    /// Log that a worker died too often and is not started again.
     GivenUp {
-        /// As what.
+        /// Role of the process.
         role: Role,
-        /// Which died last.
+        /// The process that died last.
         generation: Generation,
     },
-    /// All workers are given up: the master exits 1.
+    /// End with status 1: all workers are given up.
     AllFailed,
-    /// A replacement did not get ready: the old one serves on (where there is one), the rolling stops.
+    /// Log that a replacement did not get ready: the old process, if any, serves on, and the rolling stops.
     ReplacementFailed {
-        /// As what.
+        /// Role of the process.
         role: Role,
-        /// Which.
+        /// Number of the process.
         generation: Generation,
     },
-    /// All that were to be replaced are.
+    /// Log that every process that was to be replaced is replaced.
     RollingDone,
-    /// After a stop: no process is left.
+    /// End: after a stop, no process is left.
     Gone,
 }

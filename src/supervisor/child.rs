@@ -1,4 +1,4 @@
-//! One child: how the master starts it, and how it ends. How it finds its master is `protocol/link/attach.rs`.
+//! One child: its start and its end. How a child finds its master is `protocol/link/attach.rs`.
 
 use crate::protocol::cluster::Role;
 use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, PARENT, link};
@@ -17,7 +17,7 @@ use tokio::process::Command;
 const PROGRAM: &str = "/proc/self/exe";
 /// The hidden subcommand of children.
 pub const SUBCOMMAND: &str = "internal";
-/// What systemd says to the master alone.
+/// Variables by which systemd speaks to the master alone.
 const MASTERS_OWN: [&str; 8] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -32,19 +32,19 @@ const MASTERS_OWN: [&str; 8] = [
 /// A child that has just been started.
 #[derive(Debug)]
 pub struct Spawned {
-    /// Its process id.
+    /// Process id.
     pub pid: u32,
-    /// Says things to it.
+    /// Sends messages to the child.
     pub sender: LinkSender,
-    /// Hears it.
+    /// Receives the messages of the child.
     pub receiver: LinkReceiver,
-    /// To be run as a task.
+    /// Writes what is sent. Run it as a task.
     pub writer: LinkWriter,
-    /// Its exit, to be awaited in a task. What it said before may still be in the link.
+    /// The exit, to be awaited in a task. Earlier messages may still be in the link.
     pub exit: Exit,
 }
 
-/// Starts a child. To be called on the main thread, for a child dies with the *thread* that started it.
+/// Starts a child. Call it on the main thread: a child dies with the *thread* that started it.
 ///
 /// # Errors
 /// As `socketpair(2)`, `fork(2)` and `execve(2)`: too many processes, no memory.
@@ -70,7 +70,7 @@ fn command(role: Role, program: &OsStr, arguments: &[OsString]) -> Command {
     command
 }
 
-/// The exit of a child that is to come: a future of its [`End`].
+/// A future of the [`End`] of a child.
 #[derive(Debug)]
 pub struct Exit(tokio::process::Child);
 
@@ -83,19 +83,19 @@ impl IntoFuture for Exit {
     }
 }
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// By itself, with this status.
+    /// Exit with this status.
     Status(i32),
-    /// By a signal, perhaps with a core.
+    /// Death by a signal.
     Signal {
-        /// Its number.
+        /// Number of the signal.
         signal: i32,
         /// Whether a core was written.
         core: bool,
     },
-    /// The kernel would not say.
+    /// The kernel gave no answer.
     Unknown,
 }
 

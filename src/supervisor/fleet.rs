@@ -2,12 +2,13 @@
 //! role decides: only workers are given up and replaced one after another.
 //!
 //! Every event returns what is to be done now. [`Fleet::tick`] must be called at [`Fleet::next_deadline`] at the
-//! latest: a call that comes much later shows that the master itself did not run, and nobody is blamed for that.
+//! latest. A call that comes much later shows that the master itself did not run: all deadlines are shifted by that
+//! time.
 
 use super::action::Action;
 use super::place::{Phase, Place, Row, Seat, State};
 use super::rolling::Rolling;
-use crate::config::Cluster;
+use crate::config::ClusterSection;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Role, Slot};
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ mod tests;
 /// The longest time between two ticks.
 const PULSE: Duration = Duration::from_secs(1);
 
-/// What the daemon as a whole is about.
+/// The phase of the daemon as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Serving { all_failed: bool },
@@ -33,7 +34,7 @@ enum Life {
 /// The state of all children.
 #[derive(Clone, Debug)]
 pub struct Fleet {
-    policy: Cluster,
+    policy: ClusterSection,
     places: BTreeMap<Role, Place>,
     newest: Generation,
     rolling: Option<Rolling>,
@@ -44,9 +45,9 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Nobody yet: [`Fleet::resize`] starts them. `seed` is for the jitter of the pauses.
+    /// Creates an empty fleet. [`Fleet::resize`] starts processes. `seed` is for the jitter of the pauses.
     #[must_use]
-    pub fn new(policy: Cluster, seed: u64, now: Mono) -> Self {
+    pub fn new(policy: ClusterSection, seed: u64, now: Mono) -> Self {
         Self {
             policy,
             places: BTreeMap::new(),
@@ -77,7 +78,7 @@ impl Fleet {
         })
     }
 
-    /// The process has been started and has this id.
+    /// Notes the process id of a process that was started.
     pub fn started(&mut self, now: Mono, generation: Generation, pid: u32) -> Vec<Action> {
         self.on(now, |fleet| {
             if let Some(unit) = fleet.unit_mut(generation) {
@@ -86,12 +87,12 @@ impl Fleet {
         })
     }
 
-    /// It could not even be started; counts as its death.
+    /// Notes that a process could not be started. Counts as its death.
     pub fn start_failed(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.exited(now, generation)
     }
 
-    /// It says that it is at work.
+    /// Notes that a process is at work.
     pub fn ready(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.on(now, |fleet| {
             let Some(unit) = fleet.unit_mut(generation).filter(|unit| !unit.doomed) else { return };
@@ -106,7 +107,7 @@ impl Fleet {
         })
     }
 
-    /// A sign of life.
+    /// Notes a sign of life.
     pub fn beat(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.on(now, |fleet| {
             if let Some(Phase::Ready { beat, .. }) = fleet.unit_mut(generation).map(|unit| &mut unit.phase) {
@@ -115,7 +116,7 @@ impl Fleet {
         })
     }
 
-    /// The process is no more.
+    /// Notes that a process has ended.
     pub fn exited(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.on(now, |fleet| {
             let Some(role) = fleet.role_of(generation) else { return };
@@ -161,7 +162,7 @@ impl Fleet {
         roles.into_iter().flat_map(|role| self.revive(now, role)).collect()
     }
 
-    /// Ends everything within `grace`. Wins over all else; a second stop can only shorten the time.
+    /// Ends everything within `grace`, whatever else goes on. A second stop can only shorten the time.
     pub fn stop(&mut self, now: Mono, grace: Duration) -> Vec<Action> {
         self.on(now, |fleet| {
             if fleet.life == Life::Gone {
@@ -187,7 +188,7 @@ impl Fleet {
         })
     }
 
-    /// Time has passed: kills who is overdue, starts who has waited.
+    /// Kills processes that are overdue, starts those whose pause is over.
     pub fn tick(&mut self, now: Mono) -> Vec<Action> {
         self.on(now, |fleet| {
             fleet.kill_overdue(now);
@@ -198,8 +199,8 @@ impl Fleet {
         })
     }
 
-    /// New values of `[cluster]`, in force at once.
-    pub fn adopt(&mut self, policy: Cluster) {
+    /// Follows other values of `[cluster]`, in force at once.
+    pub fn adopt(&mut self, policy: ClusterSection) {
         self.policy = policy;
         self.places.values_mut().for_each(|place| place.adopt(&self.policy));
     }
@@ -207,7 +208,7 @@ impl Fleet {
 
 /// Questions.
 impl Fleet {
-    /// When [`Fleet::tick`] is due at the latest.
+    /// The latest moment of the next [`Fleet::tick`].
     #[must_use]
     pub fn next_deadline(&self) -> Mono {
         let units =
@@ -219,7 +220,7 @@ impl Fleet {
         units.chain(waits).fold(self.seen.after(self.pulse()), Mono::min)
     }
 
-    /// How the process of a role is; `None`: there is no such role.
+    /// The state of a role; `None`: there is no such role.
     #[must_use]
     pub fn state(&self, role: Role) -> Option<State> {
         self.places.get(&role)?.rows(role).next().map(|row| row.state)
@@ -238,20 +239,21 @@ impl Fleet {
         self.places.iter().find(|(_, place)| has(place)).map(|(role, _)| *role)
     }
 
-    /// Whether its end is wanted: it is drained or stopped.
+    /// Whether a process is drained or stopped.
     #[must_use]
     pub fn is_leaving(&self, generation: Generation) -> bool {
         let mut units = self.places.values().flat_map(Place::units);
         units.any(|unit| unit.generation == generation && matches!(unit.phase, Phase::Draining { .. }))
     }
 
-    /// Whether a replacement is going on.
+    /// Whether a process of that slot takes connections: a ready one that is not drained.
     #[must_use]
-    pub fn is_rolling(&self) -> bool {
-        self.rolling.is_some()
+    pub fn accepts(&self, slot: Slot) -> bool {
+        let place = self.places.get(&Role::Worker(slot));
+        place.into_iter().flat_map(Place::units).any(|unit| unit.serves())
     }
 
-    /// The number given to the newest process; one with a greater number was started later.
+    /// The number of the newest process. Greater numbers are started later.
     #[must_use]
     pub fn newest(&self) -> Generation {
         self.newest

@@ -1,7 +1,7 @@
 //! Children: started, watched, restarted, replaced.
 //!
-//! [`Fleet`] decides and touches nothing; [`spawn`] starts processes; the master's loop carries events to the one
-//! and actions to the other.
+//! [`Fleet`] decides and touches nothing, [`spawn`] starts processes, and the master's loop carries events to the
+//! first and orders to the second.
 
 mod action;
 mod child;
@@ -13,3 +13,18 @@ pub use action::{Action, Why};
 pub use child::{End, Exit, SUBCOMMAND, Spawned, spawn};
 pub use fleet::Fleet;
 pub use place::{Row, State};
+
+use crate::config::{ClusterSection, WorkerCount};
+use crate::protocol::cluster::Slot;
+
+/// The count of workers that a configuration wants.
+#[must_use]
+pub fn workers(config: &ClusterSection) -> Slot {
+    match config.workers {
+        WorkerCount::Exactly(n) => n,
+        WorkerCount::Auto => std::thread::available_parallelism()
+            .ok()
+            .and_then(|n| Slot::try_from(n.get()).ok())
+            .map_or(1, |n| n.clamp(1, 256)),
+    }
+}

@@ -1,5 +1,4 @@
-//! One role and the processes that have it: the one that serves, the one that is to take over, and those on their
-//! way out.
+//! One role and its processes: the serving one, its replacement, and those that drain.
 
 use crate::config::ClusterSection;
 use crate::model::words;
@@ -8,18 +7,18 @@ use crate::protocol::cluster::{Generation, Role};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A drained process ends by itself; so much longer than its drain it has before it is killed.
+/// Time beyond its drain that a process has to end by itself before it is killed.
 pub(super) const LEAVING: Duration = Duration::from_secs(1);
 
 words! {
-    /// What people see of a process, or of a role that has none.
+    /// The state of a process, or of a role without one, as people see it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum State {
         /// Started, not ready yet.
         Starting = "starting",
         /// At work.
         Ready = "ready",
-        /// On its way out.
+        /// Leaving.
         Draining = "draining",
         /// Dead; it will be started again.
         Backoff = "backoff",
@@ -31,17 +30,17 @@ words! {
 /// One line of the statistics: a process, or a role that has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Whose place it is.
+    /// The role.
     pub role: Role,
-    /// How it is.
+    /// The state.
     pub state: State,
-    /// Which process; `None` in [`State::Backoff`] and [`State::Failed`].
+    /// The process; `None` in [`State::Backoff`] and [`State::Failed`].
     pub generation: Option<Generation>,
-    /// Its process id, once it has one.
+    /// Process id, once known.
     pub pid: Option<u32>,
-    /// When the process was started.
+    /// Start of the process.
     pub started: Option<Mono>,
-    /// When this state began.
+    /// Begin of this state.
     pub since: Mono,
     /// Deaths in this role so far.
     pub restarts: u32,
@@ -54,14 +53,14 @@ pub(super) struct Unit {
     pub(super) pid: Option<u32>,
     pub(super) started: Mono,
     pub(super) phase: Phase,
-    /// It has been killed; only its exit is awaited.
+    /// Killed: only the exit is awaited.
     pub(super) doomed: bool,
 }
 
-/// Where a process is in its life.
+/// The phase of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Its patience runs from `from`.
+    /// `cluster.start_timeout` runs since `from`.
     Starting { from: Mono },
     /// Last heard of at `beat`.
     Ready { since: Mono, beat: Mono },
@@ -75,7 +74,7 @@ impl Unit {
         Self { generation, pid: None, started: now, phase, doomed: false }
     }
 
-    /// When it is killed if nothing is heard until then; never for one that has been killed.
+    /// The moment to kill the process if nothing is heard until then; `None` for a killed one.
     pub(super) fn deadline(&self, policy: &ClusterSection) -> Option<Mono> {
         let at = match self.phase {
             Phase::Starting { from } => from.after(policy.start_timeout),
@@ -85,16 +84,21 @@ impl Unit {
         (!self.doomed).then_some(at)
     }
 
+    /// Whether the process is at work, and not killed.
+    pub(super) fn serves(&self) -> bool {
+        matches!(self.phase, Phase::Ready { .. }) && !self.doomed
+    }
+
     pub(super) fn is_starting(&self) -> bool {
         matches!(self.phase, Phase::Starting { .. })
     }
 
-    /// Whether it has been at work long enough for its death to be an accident.
+    /// Whether the process was at work long enough for its death to be an accident.
     pub(super) fn stable(&self, policy: &ClusterSection, now: Mono) -> bool {
         matches!(self.phase, Phase::Ready { since, .. } if now.since(since) >= policy.stable_after)
     }
 
-    /// Nobody could listen for so long: it is not to blame.
+    /// Shifts the deadline by time in which nobody listened.
     pub(super) fn forgive(&mut self, gap: Duration) {
         match &mut self.phase {
             Phase::Starting { from: at }
@@ -114,14 +118,14 @@ impl Unit {
     }
 }
 
-/// Who serves.
+/// The seat of the serving process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seat {
-    /// This process.
+    /// Taken by this process.
     Held(Unit),
-    /// Nobody until then.
+    /// Empty until then.
     Backoff { since: Mono, until: Mono },
-    /// Nobody any more.
+    /// Empty for good.
     Failed { since: Mono },
     /// The role goes away with its last process.
     Retired,
@@ -135,13 +139,13 @@ pub(super) struct Place {
     pub(super) replacement: Option<Unit>,
     pub(super) draining: Vec<Unit>,
     pub(super) restarts: u32,
-    /// Never given up: it backs off for ever.
+    /// Never given up: the back-off goes on for ever.
     kept: bool,
     backoff: Backoff,
     deaths: VecDeque<Mono>,
 }
 
-/// What a death leads to.
+/// Consequence of a death.
 pub(super) enum Verdict {
     Again(Duration),
     GiveUp,
@@ -164,13 +168,13 @@ impl Place {
         }
     }
 
-    /// All its processes, the serving one first.
+    /// All processes, the serving one first.
     pub(super) fn units(&self) -> impl Iterator<Item = &Unit> {
         let held = if let Seat::Held(unit) = &self.seat { Some(unit) } else { None };
         held.into_iter().chain(&self.replacement).chain(&self.draining)
     }
 
-    /// The same, to be changed.
+    /// All processes, to be changed.
     pub(super) fn units_mut(&mut self) -> impl Iterator<Item = &mut Unit> {
         let held = if let Seat::Held(unit) = &mut self.seat { Some(unit) } else { None };
         held.into_iter().chain(&mut self.replacement).chain(&mut self.draining)
@@ -181,13 +185,19 @@ impl Place {
         if let Seat::Held(unit) = &self.seat { Some(unit) } else { None }
     }
 
-    /// Whether nothing of it is left.
+    /// Whether no process is left and none is to come.
     pub(super) fn is_over(&self) -> bool {
         self.seat == Seat::Retired && self.units().next().is_none()
     }
 
     /// Counts a death of `unit`, and judges.
-    pub(super) fn mourn(&mut self, unit: &Unit, policy: &ClusterSection, now: Mono, chance: f64) -> Verdict {
+    pub(super) fn on_exit(
+        &mut self,
+        unit: &Unit,
+        policy: &ClusterSection,
+        now: Mono,
+        chance: f64,
+    ) -> Verdict {
         self.restarts = self.restarts.saturating_add(1);
         let stable = unit.stable(policy, now);
         if stable {
@@ -226,7 +236,7 @@ impl Place {
         });
     }
 
-    /// What people see of it.
+    /// One row for each process, or one for an empty seat.
     pub(super) fn rows(&self, role: Role) -> impl Iterator<Item = Row> {
         let restarts = self.restarts;
         let vacant = match self.seat {

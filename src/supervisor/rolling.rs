@@ -21,12 +21,12 @@ impl Rolling {
         }
     }
 
-    /// Whose turn it is, unless somebody is awaited.
+    /// The role whose turn it is; `None` while a process is awaited.
     pub(super) fn next(&self) -> Option<(Role, Generation)> {
         if self.awaited.is_some() { None } else { self.queue.front().copied() }
     }
 
-    /// The first in the queue has had its turn; `by` is the process that is now awaited.
+    /// Ends the turn of the first in the queue; `by` is the process that is awaited now.
     pub(super) fn turn(&mut self, by: Option<Generation>) {
         if let Some((role, _)) = self.queue.pop_front() {
             self.awaited = by.map(|generation| (role, generation));
@@ -38,7 +38,7 @@ impl Rolling {
         self.awaited.is_some_and(|(_, awaited)| awaited == generation)
     }
 
-    /// The awaited one is there.
+    /// Notes that the awaited process is ready.
     pub(super) fn arrived(&mut self) {
         self.awaited = None;
     }

@@ -81,10 +81,8 @@ async fn a_client_that_does_not_read_cannot_hold_up_the_end() {
     let mut half = Raw::connect(cluster.http).await;
     half.write(b"GET / HTTP/1.1\r\n").await;
     cluster.signal(Signal::TERM);
-    let begin = Instant::now();
-    let status = cluster.ended(promised(SECOND * 5)).await;
+    let status = cluster.ended(promised(Duration::from_millis(3_500))).await;
     assert_eq!(status.code(), Some(0), "{}", cluster.log());
-    assert!(begin.elapsed() < promised(Duration::from_millis(3_500)), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -1,22 +1,22 @@
-//! Who came to an endpoint that tells of it, and who went: counted, and told at most once a second, so that ten
-//! thousand who come together are some messages to each, not ten thousand.
+//! Comings and goings on an endpoint that announces them: counted, and told at most once a second, so that ten
+//! thousand simultaneous arrivals are some messages to each session, not ten thousand.
 
 use crate::model::Mono;
 use std::time::Duration;
 
 /// The least time between two messages of one kind.
 const PAUSE: Duration = Duration::from_secs(1);
-/// So many are named.
+/// Most clients named in one message.
 const NAMED: usize = 20;
 
-/// What is to be told now.
+/// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
-    /// Whether they came; else they went.
+    /// True: the clients came. False: they went.
     pub came: bool,
-    /// How many since the last time.
+    /// Count since the last message.
     pub count: u32,
-    /// The first of them.
+    /// The first clients.
     pub clients: Vec<String>,
 }
 
@@ -27,20 +27,15 @@ struct Side {
     told: Option<Mono>,
 }
 
-/// See the module.
+/// Comings and goings that are not told yet.
 #[derive(Debug, Default)]
 pub struct Arrivals {
     came: Side,
     went: Side,
-    /// Sessions only change their place: nobody comes or goes.
-    pub(super) still: bool,
 }
 
 impl Arrivals {
     pub(super) fn note(&mut self, came: bool, name: impl FnOnce() -> String) {
-        if self.still {
-            return;
-        }
         let side = if came { &mut self.came } else { &mut self.went };
         side.count += 1;
         if side.clients.len() < NAMED {
@@ -48,14 +43,14 @@ impl Arrivals {
         }
     }
 
-    /// What is to be told now.
+    /// Takes the messages that are due.
     pub fn due(&mut self, now: Mono) -> impl Iterator<Item = News> {
         let came = self.came.due(now).map(|(count, clients)| News { came: true, count, clients });
         let went = self.went.due(now).map(|(count, clients)| News { came: false, count, clients });
         came.into_iter().chain(went)
     }
 
-    /// When there will be something to tell.
+    /// The moment of the next message.
     #[must_use]
     pub fn next(&self) -> Option<Mono> {
         self.came.next().into_iter().chain(self.went.next()).min()

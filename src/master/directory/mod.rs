@@ -1,16 +1,16 @@
-//! Who is where: every session of the cluster, its user and its worker, and all that is counted of them. Soft
-//! state: the workers announce it, their beats are compared with it, a roster rebuilds it.
+//! Every session of the cluster, its user and its worker, and their counts. Soft state: workers announce sessions,
+//! beats are compared with the directory, a roster rebuilds it.
 //!
-//! Links are ordered, so what a worker counts itself at the moment of its beat and what has been heard of it up to
-//! that beat are exactly the same. A session that was refused (or has moved to another worker) counts for its
-//! worker until that worker says `Closed`: such ones are its *ghosts*.
+//! Links are ordered, so the count of a worker at its beat and what the master has heard up to that beat are equal. A
+//! session that was refused, or has moved to another worker, counts for its worker until that worker says `Closed`: a
+//! *tombstone*.
 
 mod arrivals;
 #[cfg(test)]
 mod crowd;
 mod rank;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod users;
 mod view;
 
@@ -19,7 +19,7 @@ pub use users::Place;
 pub use view::{Listed, PAGE, Presence, Totals};
 
 use crate::access::Buckets;
-use crate::config::Limits;
+use crate::config::LimitsSection;
 use crate::model::{Device, Mono, SessionId};
 use crate::protocol::cluster::{
     Beat, Endpoint, Generation, Open, RosterPage, Slot, Transport, Verdict, client_name, digest,
@@ -34,7 +34,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 use users::{NONE, Users};
 
-/// Tables that small are not worth shrinking.
+/// Smaller tables are not worth shrinking.
 const SMALL: usize = 4096;
 
 /// One session. 80 bytes.
@@ -45,9 +45,9 @@ struct Entry {
     since: i64,
     address: IpAddr,
     worker: Generation,
-    /// Its number in [`Users`], `NONE` for a session that is nobody's (`/echo` asks for no name).
+    /// Number in [`Users`]; `NONE` without a user (`/echo` asks for no name).
     user: u32,
-    /// The user's sessions hang together.
+    /// Neighbours in the list of the user's sessions.
     newer: u32,
     older: u32,
     endpoint: Endpoint,
@@ -60,10 +60,10 @@ struct Worker {
     slot: Slot,
     sessions: u32,
     users: u32,
-    ghosts: HashSet<SessionId, RandomState>,
-    /// Of its sessions and its ghosts.
+    tombstones: HashSet<SessionId, RandomState>,
+    /// Digest of sessions and tombstones.
     digest: u64,
-    /// Its sessions that no page of the roster that is coming has named so far.
+    /// Sessions that no page of an unfinished roster has named so far.
     unconfirmed: HashSet<SessionId, RandomState>,
 }
 
@@ -81,13 +81,13 @@ pub struct Directory {
     transports: [u32; Transport::ALL.len()],
     rank: Option<Rank>,
     came: u64,
-    /// Who came to `/broadcast`, and who went.
+    /// Comings and goings on `/broadcast`.
     pub moves: Arrivals,
     hasher: RandomState,
 }
 
 impl Directory {
-    /// An empty one. `ceiling` is the most sessions where `limits.sessions` is 0.
+    /// Creates an empty directory. `ceiling`: the most sessions if `limits.sessions` is 0.
     #[must_use]
     pub fn new(ceiling: u32) -> Self {
         Self {
@@ -107,79 +107,86 @@ impl Directory {
         }
     }
 
-    /// Changes the most sessions where `limits.sessions` is 0.
-    pub fn set_ceiling(&mut self, ceiling: u32) {
+    /// Follows another configuration. `ranked`, `stats.users`: whether [`Directory::first_users`] has an answer;
+    /// keeping the order costs a microsecond a session and 40 bytes a user. `ceiling`: the most sessions if
+    /// `limits.sessions` is 0.
+    pub fn configure(&mut self, ranked: bool, ceiling: u32) {
         self.ceiling = ceiling;
-    }
-
-    /// `stats.users`: whether [`Directory::first_users`] has an answer. Keeping the order costs a microsecond a
-    /// session and 40 bytes a user, so it is only kept where it is shown.
-    pub fn rank_users(&mut self, on: bool) {
-        match (on, &self.rank) {
+        match (ranked, &self.rank) {
             (true, None) => self.rank = Some(Rank::of(&self.users)),
             (false, Some(_)) => self.rank = None,
             _ => {}
         }
     }
 
-    /// A process that may announce sessions from now on.
+    /// Notes a process that may announce sessions from now on.
     pub fn worker_born(&mut self, generation: Generation, slot: Slot) {
         self.workers.entry(generation).or_insert_with(|| Worker {
             slot,
             sessions: 0,
             users: 0,
-            ghosts: HashSet::default(),
+            tombstones: HashSet::default(),
             digest: 0,
             unconfirmed: HashSet::default(),
         });
     }
 
-    /// May this session be? It is in the directory when the verdict is `Accepted`. One that is known already has
-    /// moved (or is said twice): it goes to the new place and is not measured again. A process that is not known
-    /// is told `Full`.
-    pub fn open(&mut self, worker: Generation, open: &Open<'_>, limits: &Limits, now: Mono) -> Verdict {
+    /// Admits a session, or says why not. A session that is already registered has moved: its worker is updated,
+    /// limits are not checked again. An unknown process gets `Full`.
+    pub fn open(
+        &mut self,
+        worker: Generation,
+        open: &Open<'_>,
+        limits: &LimitsSection,
+        now: Mono,
+    ) -> Verdict {
         let Some(process) = self.workers.get_mut(&worker) else { return Verdict::Full };
-        process.lay(open.session);
+        process.remove_tombstone(open.session);
         if let Some(at) = self.find(open.session) {
-            self.moves.still = true;
             let before = self.remove(at);
             if before != worker
                 && let Some(process) = self.workers.get_mut(&before)
             {
-                process.haunt(open.session);
+                process.add_tombstone(open.session);
             }
             self.insert(worker, open);
-            self.moves.still = false;
             return Verdict::Accepted;
         }
         let verdict = self.judge(open, limits, now);
         if verdict == Verdict::Accepted {
             self.came += 1;
+            if open.endpoint == Endpoint::Broadcast {
+                self.moves.note(true, || client_name(open.user, open.address, open.session));
+            }
             self.insert(worker, open);
         } else if let Some(process) = self.workers.get_mut(&worker) {
-            process.haunt(open.session);
+            process.add_tombstone(open.session);
         }
         verdict
     }
 
-    /// A session is no more, says `worker`. One that belongs to another process is left alone. Whether it was in
-    /// the directory.
+    /// Removes a session of `worker`; a session of another process is left alone. True: it was in the directory.
     pub fn closed(&mut self, worker: Generation, session: SessionId) -> bool {
-        if self.workers.get_mut(&worker).is_none_or(|process| process.lay(session)) {
+        if self.workers.get_mut(&worker).is_none_or(|process| process.remove_tombstone(session)) {
             return false;
         }
         let Some(at) = self.find(session).filter(|at| self.sessions[*at as usize].worker == worker) else {
             return false;
         };
-        self.remove(at);
+        self.end(at);
         true
     }
 
-    /// A process has ended, and all its sessions with it; so many they were.
+    /// Removes a process that has ended, and all its sessions. Returns their count.
     pub fn worker_gone(&mut self, worker: Generation) -> usize {
-        let gone = self.clear(worker);
+        // Scans all sessions, 5 ns each.
+        let of = |entry: &Entry| entry.worker == worker;
+        let gone: Vec<_> = self.sessions.iter().filter(|(_, entry)| of(entry)).map(|(at, _)| at).collect();
+        for at in &gone {
+            self.end(u32::try_from(*at).unwrap_or(NONE));
+        }
         self.workers.remove(&worker);
-        gone
+        gone.len()
     }
 
     /// Takes a page of a roster. The sessions of all its pages, and no others, are those of `worker`. No session is
@@ -188,7 +195,6 @@ impl Directory {
         if !self.workers.contains_key(&worker) {
             return;
         }
-        self.moves.still = true;
         if page.first {
             self.begin_roster(worker);
         }
@@ -203,26 +209,25 @@ impl Directory {
                         self.insert(worker, open);
                     }
                 }
-                Some(_) => process.into_iter().for_each(|process| process.haunt(open.session)),
+                Some(_) => process.into_iter().for_each(|process| process.add_tombstone(open.session)),
             }
         }
         if page.last {
             self.end_roster(worker);
         }
-        self.moves.still = false;
     }
 
-    /// Until a page names them, all sessions of `worker` are doubtful.
+    /// Makes all sessions of `worker` doubtful until a page names them.
     fn begin_roster(&mut self, worker: Generation) {
         let own = self.sessions.iter().filter(|(_, entry)| entry.worker == worker);
         let own: HashSet<_, RandomState> = own.map(|(_, entry)| entry.id).collect();
         if let Some(process) = self.workers.get_mut(&worker) {
             process.unconfirmed = own;
-            std::mem::take(&mut process.ghosts).iter().for_each(|ghost| process.digest ^= digest(*ghost));
+            std::mem::take(&mut process.tombstones).iter().for_each(|gone| process.digest ^= digest(*gone));
         }
     }
 
-    /// Takes out what no page has named.
+    /// Removes the sessions that no page has named.
     fn end_roster(&mut self, worker: Generation) {
         let left = self.workers.get_mut(&worker).map(|process| std::mem::take(&mut process.unconfirmed));
         for session in left.into_iter().flatten() {
@@ -232,20 +237,20 @@ impl Directory {
         }
     }
 
-    /// Whether a beat and the directory tell the same of `worker`; if not, it should be asked for its roster.
+    /// Whether a beat of `worker` agrees with the directory. If not, ask the worker for its roster.
     #[must_use]
     pub fn agrees(&self, worker: Generation, beat: &Beat) -> bool {
         self.announced(worker) == Some((beat.sessions, beat.digest))
     }
 
-    /// Sessions that `worker` has announced and not yet ended, and their digest.
+    /// Count and digest of the sessions that `worker` has announced and not yet ended.
     #[must_use]
     pub fn announced(&self, worker: Generation) -> Option<(u32, u64)> {
         let process = self.workers.get(&worker)?;
-        Some((process.sessions + u32::try_from(process.ghosts.len()).unwrap_or(u32::MAX), process.digest))
+        Some((process.sessions + u32::try_from(process.tombstones.len()).unwrap_or(u32::MAX), process.digest))
     }
 
-    /// Forgets what needs no memory any more. To be called about once a second.
+    /// Gives back memory that is not needed. Call it about once a second.
     pub fn tidy(&mut self, now: Mono) {
         self.connects.tidy(now);
         if self.index.capacity() > SMALL.max(self.sessions.len() * 8) {
@@ -253,16 +258,17 @@ impl Directory {
         }
     }
 
-    /// What [`Directory::open`] would say now to a new session of that user from that address. Nothing is taken.
+    /// The verdict of [`Directory::open`] for a new session of that user from that address. Takes nothing from the
+    /// rate.
     #[must_use]
-    pub fn admission(&self, who: (Endpoint, &str, IpAddr), limits: &Limits, now: Mono) -> Verdict {
+    pub fn admission(&self, who: (Endpoint, &str, IpAddr), limits: &LimitsSection, now: Mono) -> Verdict {
         let (counted, (_, _, address)) = (self.count(who, limits), who);
         let rate = self.connects.peek(self.hasher.hash_one(address), limits.connects_per_address, now);
         if counted == Verdict::Accepted { Self::rated(rate) } else { counted }
     }
 
-    /// The limits, in the order in which a verdict names them. A refused one takes nothing from the address's rate.
-    fn judge(&mut self, open: &Open<'_>, limits: &Limits, now: Mono) -> Verdict {
+    /// Checks the limits in the order of the verdicts. A refused session takes nothing from the rate of its address.
+    fn judge(&mut self, open: &Open<'_>, limits: &LimitsSection, now: Mono) -> Verdict {
         let counted = self.count((open.endpoint, open.user, open.address), limits);
         if counted != Verdict::Accepted {
             return counted;
@@ -271,8 +277,8 @@ impl Directory {
         Self::rated(self.connects.take(address, limits.connects_per_address, now))
     }
 
-    /// The limits of how many there are.
-    fn count(&self, (endpoint, user, address): (Endpoint, &str, IpAddr), limits: &Limits) -> Verdict {
+    /// Checks the limits of counts.
+    fn count(&self, (endpoint, user, address): (Endpoint, &str, IpAddr), limits: &LimitsSection) -> Verdict {
         let over = |count: u32, limit: u32| limit > 0 && count >= limit;
         let most = if limits.sessions == 0 { self.ceiling } else { limits.sessions };
         let known = self.users.find(self.users.hash(user), user).map(|at| self.users.get(at));
@@ -299,7 +305,7 @@ impl Directory {
         self.index.find(self.hasher.hash_one(session), same).copied()
     }
 
-    /// Puts in a session that is not there.
+    /// Inserts a session that is not registered.
     fn insert(&mut self, worker: Generation, open: &Open<'_>) {
         let joined = self.users.join(open.user, worker, open.endpoint);
         let user = joined.map_or(NONE, |(user, _)| user);
@@ -316,7 +322,7 @@ impl Directory {
             transport: open.transport,
         };
         let older = entry.older;
-        // Sessions are descriptors: there are never so many of them that a number does not fit.
+        // Sessions are descriptors: their count always fits.
         let at = u32::try_from(self.sessions.insert(entry)).unwrap_or(NONE);
         let Self { sessions, index, hasher, .. } = self;
         index.insert_unique(hasher.hash_one(open.session), at, |at| {
@@ -324,9 +330,6 @@ impl Directory {
         });
         if let Some(older) = sessions.get_mut(older as usize) {
             older.newer = at;
-        }
-        if open.endpoint == Endpoint::Broadcast {
-            self.moves.note(true, || client_name(open.user, open.address, open.session));
         }
         self.endpoints[open.endpoint as usize] += 1;
         self.transports[open.transport as usize] += 1;
@@ -344,7 +347,18 @@ impl Directory {
         }
     }
 
-    /// Takes out a session and says where it was.
+    /// Removes a session that has ended.
+    fn end(&mut self, at: u32) {
+        let entry = &self.sessions[at as usize];
+        if entry.endpoint == Endpoint::Broadcast {
+            let user = (entry.user != NONE).then(|| self.users.get(entry.user).id.as_str());
+            let name = || client_name(user.unwrap_or_default(), entry.address, entry.id);
+            self.moves.note(false, name);
+        }
+        self.remove(at);
+    }
+
+    /// Removes a session and returns its worker.
     fn remove(&mut self, at: u32) -> Generation {
         let entry = self.sessions.remove(at as usize);
         if let Ok(found) = self.index.find_entry(self.hasher.hash_one(entry.id), |other| *other == at) {
@@ -355,11 +369,6 @@ impl Directory {
         }
         if let Some(older) = self.sessions.get_mut(entry.older as usize) {
             older.newer = entry.newer;
-        }
-        if entry.endpoint == Endpoint::Broadcast {
-            let user = (entry.user != NONE).then(|| self.users.get(entry.user).id.as_str());
-            let name = || client_name(user.unwrap_or_default(), entry.address, entry.id);
-            self.moves.note(false, name);
         }
         self.endpoints[entry.endpoint as usize] -= 1;
         self.transports[entry.transport as usize] -= 1;
@@ -378,7 +387,7 @@ impl Directory {
         entry.worker
     }
 
-    /// Takes a session from its user; whether it was the user's last one at that worker.
+    /// Takes a session from its user. True: it was the user's last one at that worker.
     fn leave(&mut self, entry: &Entry, at: u32) -> bool {
         let user = self.users.get_mut(entry.user);
         if user.head == at {
@@ -392,22 +401,7 @@ impl Directory {
         change.there == 0
     }
 
-    /// Takes out all that `worker` has announced.
-    fn clear(&mut self, worker: Generation) -> usize {
-        let of = |entry: &Entry| entry.worker == worker;
-        // A scan of all, as it happens only when a process dies or has drifted: 5 ns a session.
-        let gone: Vec<_> = self.sessions.iter().filter(|(_, entry)| of(entry)).map(|(at, _)| at).collect();
-        for at in &gone {
-            self.remove(u32::try_from(*at).unwrap_or(NONE));
-        }
-        if let Some(process) = self.workers.get_mut(&worker) {
-            process.ghosts = HashSet::default();
-            process.digest = 0;
-        }
-        gone.len()
-    }
-
-    /// Gives memory back after many have left at once.
+    /// Gives memory back after many sessions have left at once.
     fn shrink(&mut self) {
         let Self { sessions, index, hasher, users, addresses, .. } = self;
         index.shrink_to(sessions.len() * 2, |at| hasher.hash_one(sessions[*at as usize].id));
@@ -418,16 +412,16 @@ impl Directory {
 }
 
 impl Worker {
-    /// Counts a session that it has announced and that is not its in the directory.
-    fn haunt(&mut self, session: SessionId) {
-        if self.ghosts.insert(session) {
+    /// Counts an announced session that is not registered for this worker.
+    fn add_tombstone(&mut self, session: SessionId) {
+        if self.tombstones.insert(session) {
             self.digest ^= digest(session);
         }
     }
 
-    /// Counts such a one no more; whether it was one.
-    fn lay(&mut self, session: SessionId) -> bool {
-        let was = self.ghosts.remove(&session);
+    /// Ends that. True: the session had a tombstone.
+    fn remove_tombstone(&mut self, session: SessionId) -> bool {
+        let was = self.tombstones.remove(&session);
         if was {
             self.digest ^= digest(session);
         }

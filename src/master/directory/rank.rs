@@ -1,5 +1,5 @@
-//! The users in the order of the statistics: most sessions first, then by name. Kept in order with each change,
-//! as the statistics are made every second and asked for at any time: reading costs what is read.
+//! Users in the order of the statistics: most sessions first, then by name. The order is kept with each change, so
+//! that reading the first users, each second, costs only what is read.
 
 use super::users::Users;
 use crate::model::UserId;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 pub(super) const NOW: Mono = Mono(1_000_000_000_000);
 
-pub(super) fn limits() -> Limits {
-    Limits {
+pub(in crate::master) fn limits() -> LimitsSection {
+    LimitsSection {
         connections_per_user: 0,
         sessions: 0,
         sessions_per_user: 0,
@@ -51,7 +51,7 @@ fn an_entry_is_as_small_as_promised() {
 #[test]
 fn streams_of_one_user_are_limited_on_all_workers_together() {
     let mut directory = directory(2);
-    let bounds = Limits { connections_per_user: 2, ..limits() };
+    let bounds = LimitsSection { connections_per_user: 2, ..limits() };
     let stream = |session, user| Open { endpoint: Endpoint::Stream, ..open(session, user) };
     let others = (10..20).map(|n| directory.open(1, &open(n, "a"), &bounds, NOW));
     assert!(others.collect::<Vec<_>>().iter().all(|verdict| *verdict == Verdict::Accepted));
@@ -125,8 +125,8 @@ fn sessions_are_found_while_their_roster_is_coming() {
 #[test]
 fn each_limit_has_its_verdict() {
     let mut directory = directory(1);
-    directory.set_ceiling(5);
-    let mut bounds = Limits { sessions_per_user: 2, sessions_per_address: 4, ..limits() };
+    directory.configure(false, 5);
+    let mut bounds = LimitsSection { sessions_per_user: 2, sessions_per_address: 4, ..limits() };
     let at =
         |last: u8, session, user| Open { address: IpAddr::from([10, 0, 0, last]), ..open(session, user) };
     assert_eq!(directory.open(1, &at(1, 1, "a"), &bounds, NOW), Verdict::Accepted);
@@ -148,7 +148,7 @@ fn each_limit_has_its_verdict() {
 #[test]
 fn connects_of_an_address_have_a_rate_that_is_forgotten() {
     let mut directory = directory(1);
-    let bounds = Limits { connects_per_address: Rate::parse("2/s").unwrap(), ..limits() };
+    let bounds = LimitsSection { connects_per_address: Rate::parse("2/s").unwrap(), ..limits() };
     assert_eq!(directory.open(1, &open(1, "a"), &bounds, NOW), Verdict::Accepted);
     assert_eq!(directory.open(1, &open(2, "a"), &bounds, NOW), Verdict::Accepted);
     let Verdict::ConnectRate(wait) = directory.open(1, &open(3, "a"), &bounds, NOW) else { panic!() };
@@ -164,7 +164,7 @@ fn connects_of_an_address_have_a_rate_that_is_forgotten() {
 #[test]
 fn a_refused_one_counts_for_its_worker_until_it_is_closed() {
     let mut directory = directory(2);
-    let bounds = Limits { sessions: 1, ..limits() };
+    let bounds = LimitsSection { sessions: 1, ..limits() };
     directory.open(1, &open(1, "a"), &bounds, NOW);
     assert_eq!(directory.open(2, &open(2, "a"), &bounds, NOW), Verdict::Full);
     let mut beat = Beat { sessions: 1, digest: digest(SessionId(2)), ..Beat::default() };
@@ -179,7 +179,7 @@ fn a_refused_one_counts_for_its_worker_until_it_is_closed() {
 fn a_late_leave_of_the_old_place_does_not_touch_the_new_one() {
     let mut directory = directory(2);
     directory.open(1, &open(1, "a"), &limits(), NOW);
-    let bounds = Limits { sessions: 1, sessions_per_user: 1, ..limits() };
+    let bounds = LimitsSection { sessions: 1, sessions_per_user: 1, ..limits() };
     assert_eq!(directory.open(2, &open(1, "a"), &bounds, NOW), Verdict::Accepted, "moved, not measured");
     assert_eq!(directory.announced(1), Some((1, digest(SessionId(1)))));
     hear_roster(&mut directory, 1, &[open(1, "a")], 9);
@@ -213,7 +213,7 @@ enum Event {
     Opens(u32, u8, u8, bool),
     Closed(u32, u8),
     Roster(u32, Vec<(u8, u8)>),
-    Ranked(bool),
+    Configured(bool, u32),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -224,21 +224,22 @@ fn event() -> impl Strategy<Value = Event> {
         20 => (worker.clone(), 0..40u8, 0..8u8, any::<bool>()).prop_map(|(w, s, u, e)| Event::Opens(w, s, u, e)),
         10 => (worker.clone(), 0..40u8).prop_map(|(w, s)| Event::Closed(w, s)),
         1 => (worker, proptest::collection::vec((0..40u8, 0..8u8), 0..10)).prop_map(|(w, r)| Event::Roster(w, r)),
-        1 => any::<bool>().prop_map(Event::Ranked),
+        1 => (any::<bool>(), 6..2 * CEILING).prop_map(|(ranked, ceiling)| Event::Configured(ranked, ceiling)),
     ]
 }
 
 /// The same, naively.
 #[derive(Default)]
 struct Model {
+    ceiling: u32,
     born: u32,
     alive: BTreeSet<Generation>,
     sessions: BTreeMap<u8, (Generation, String, Endpoint)>,
-    ghosts: BTreeSet<(Generation, u8)>,
+    tombstones: BTreeSet<(Generation, u8)>,
     ranked: bool,
 }
 
-const CEILING: usize = 12;
+const CEILING: u32 = 12;
 
 /// User 0 has no name.
 fn name(user: u8) -> String {
@@ -254,18 +255,18 @@ impl Model {
         if !self.alive.contains(&worker) {
             return Verdict::Full;
         }
-        self.ghosts.remove(&(worker, session));
+        self.tombstones.remove(&(worker, session));
         let known = self.sessions.get(&session).map(|(owner, ..)| *owner);
         if known.is_some_and(|owner| owner != worker) {
-            self.ghosts.insert((known.unwrap(), session));
+            self.tombstones.insert((known.unwrap(), session));
         }
         let of_user = |(_, name, _): &&(Generation, String, Endpoint)| *name == self::name(user);
-        if known.is_none() && self.sessions.len() >= CEILING {
-            self.ghosts.insert((worker, session));
+        if known.is_none() && self.sessions.len() >= self.ceiling as usize {
+            self.tombstones.insert((worker, session));
             return Verdict::Full;
         }
         if known.is_none() && user > 0 && self.sessions.values().filter(of_user).count() >= 4 {
-            self.ghosts.insert((worker, session));
+            self.tombstones.insert((worker, session));
             return Verdict::UserLimit;
         }
         self.sessions.insert(session, (worker, name(user), endpoint(echo)));
@@ -281,18 +282,18 @@ impl Model {
             match self.sessions.get(session) {
                 None => drop(self.sessions.insert(*session, (worker, name(*user), Endpoint::Ws))),
                 Some((owner, ..)) if *owner == worker => {}
-                Some(_) => drop(self.ghosts.insert((worker, *session))),
+                Some(_) => drop(self.tombstones.insert((worker, *session))),
             }
         }
     }
 
     fn forget(&mut self, worker: Generation) {
         self.sessions.retain(|_, (owner, ..)| *owner != worker);
-        self.ghosts.retain(|(owner, _)| *owner != worker);
+        self.tombstones.retain(|(owner, _)| *owner != worker);
     }
 
     fn apply(&mut self, event: &Event, directory: &mut Directory) {
-        let bounds = Limits { sessions_per_user: 4, ..limits() };
+        let bounds = LimitsSection { sessions_per_user: 4, ..limits() };
         match event {
             Event::Born => {
                 self.born += 1;
@@ -313,8 +314,8 @@ impl Model {
             }
             Event::Closed(worker, session) => {
                 let there = self.sessions.get(session).is_some_and(|(owner, ..)| owner == worker);
-                let ghost = self.ghosts.remove(&(*worker, *session));
-                assert!(!(there && ghost));
+                let tombstone = self.tombstones.remove(&(*worker, *session));
+                assert!(!(there && tombstone));
                 if there {
                     self.sessions.remove(session);
                 }
@@ -327,9 +328,9 @@ impl Model {
                     names.iter().map(|(session, name)| open(u128::from(*session), name)).collect();
                 hear_roster(directory, *worker, &opens, 1 + opens.len() % 3);
             }
-            Event::Ranked(on) => {
-                self.ranked = *on;
-                directory.rank_users(*on);
+            Event::Configured(ranked, ceiling) => {
+                (self.ranked, self.ceiling) = (*ranked, *ceiling);
+                directory.configure(*ranked, *ceiling);
             }
         }
     }
@@ -362,8 +363,9 @@ impl Model {
 
     fn check_worker(&self, worker: Generation, directory: &Directory) {
         let there: Vec<_> = self.sessions.iter().filter(|(_, (owner, ..))| *owner == worker).collect();
-        let ghosts = self.ghosts.iter().filter(|(owner, _)| *owner == worker).map(|(_, session)| session);
-        let announced: Vec<_> = there.iter().map(|(session, _)| *session).chain(ghosts).collect();
+        let tombstones =
+            self.tombstones.iter().filter(|(owner, _)| *owner == worker).map(|(_, session)| session);
+        let announced: Vec<_> = there.iter().map(|(session, _)| *session).chain(tombstones).collect();
         let sum = announced.iter().fold(0, |sum, session| sum ^ digest(SessionId(u128::from(**session))));
         let expected = (u32::try_from(announced.len()).unwrap(), sum);
         assert_eq!(directory.announced(worker), self.alive.contains(&worker).then_some(expected));
@@ -401,7 +403,7 @@ impl Model {
 proptest! {
     #[test]
     fn counts_and_digests_always_equal_a_naive_model(events in proptest::collection::vec(event(), 1..150)) {
-        let (mut model, mut directory) = (Model::default(), Directory::new(u32::try_from(CEILING).unwrap()));
+        let (mut model, mut directory) = (Model { ceiling: CEILING, ..Model::default() }, Directory::new(CEILING));
         for event in [Event::Born, Event::Born, Event::Born].iter().chain(&events) {
             model.apply(event, &mut directory);
             model.check(&directory);

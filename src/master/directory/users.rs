@@ -1,4 +1,4 @@
-//! The users that have a session, each name kept once, and at which workers they are.
+//! Users with a session, each name kept once, and their workers.
 
 use crate::model::UserId;
 use crate::protocol::cluster::{Endpoint, Generation};
@@ -7,21 +7,21 @@ use hashbrown::HashTable;
 use slab::Slab;
 use std::hash::BuildHasher;
 
-/// No session: the end of a list.
+/// The end of a list of sessions.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// What one user has at one worker.
+/// The sessions of one user at one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Which process.
+    /// The process.
     pub worker: Generation,
     /// All sessions of the user there.
     pub sessions: u32,
-    /// Of those, the ones that a quote reaches.
+    /// Sessions that a quote reaches.
     pub reached: u32,
 }
 
-/// Nearly every user is at one place: no allocation for that one.
+/// Nearly every user is at one worker, which needs no allocation.
 #[derive(Debug)]
 enum Places {
     One(Place),
@@ -50,7 +50,7 @@ impl Places {
         }
     }
 
-    /// Takes out the empty ones. The last place is never taken out: its user goes first.
+    /// Removes empty places. The last place is never removed: its user is removed first.
     fn prune(&mut self) {
         if let Self::Many(places) = self {
             places.retain(|place| place.sessions > 0);
@@ -65,12 +65,12 @@ impl Places {
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) id: UserId,
-    /// Kept, so that growing the table reads no names.
+    /// Kept so that growing the table reads no names.
     hash: u64,
-    /// The newest session; the others hang on it.
+    /// The newest session, head of the list.
     pub(super) head: u32,
     pub(super) sessions: u32,
-    /// Of those, the ones on streams.
+    /// Sessions on streams.
     pub(super) streams: u32,
     places: Places,
 }
@@ -81,7 +81,7 @@ impl User {
     }
 }
 
-/// What a session's coming or going changed for its user.
+/// Counts of a user after a session came or went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     /// Sessions of the user now.
@@ -90,12 +90,12 @@ pub(super) struct Change {
     pub(super) there: u32,
 }
 
-/// All of them; a `u32` says which, for as long as that user has a session.
+/// All users. A `u32` names a user for as long as that user has a session.
 #[derive(Debug, Default)]
 pub(super) struct Users {
     users: Slab<User>,
     index: HashTable<u32>,
-    /// Names come from outside: seeded, and fit to stand for the name (`access::Buckets`).
+    /// Seeded, since names come from outside; good enough to stand for the name (`access::Buckets`).
     hasher: RandomState,
 }
 
@@ -128,7 +128,7 @@ impl Users {
         &mut self.users[at as usize]
     }
 
-    /// Counts one more session of `name` at `worker`. `None`: that is no user's name.
+    /// Counts one more session of `name` at `worker`. `None`: `name` is no valid name.
     pub(super) fn join(&mut self, name: &str, worker: Generation, on: Endpoint) -> Option<(u32, Change)> {
         let (hash, reached, stream) = (self.hash(name), on.reached(), u32::from(on == Endpoint::Stream));
         let first = Place { worker, sessions: 1, reached: u32::from(reached) };
@@ -136,7 +136,7 @@ impl Users {
             let id = UserId::new(name).ok()?;
             let user =
                 User { id, hash, head: NONE, sessions: 1, streams: stream, places: Places::One(first) };
-            // Sessions are descriptors: there are never so many of them.
+            // Sessions are descriptors: their count always fits.
             let at = u32::try_from(self.users.insert(user)).unwrap_or(NONE);
             let Self { users, index, .. } = self;
             index.insert_unique(hash, at, |at| users[*at as usize].hash);
@@ -159,7 +159,7 @@ impl Users {
         Some((at, Change { sessions: user.sessions, there }))
     }
 
-    /// Counts one session less; a user without any is forgotten, and its number means nothing any more.
+    /// Counts one session less. A user without sessions is removed, and its number becomes invalid.
     pub(super) fn leave(&mut self, at: u32, worker: Generation, on: Endpoint) -> Change {
         let user = self.get_mut(at);
         user.sessions -= 1;

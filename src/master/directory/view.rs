@@ -1,4 +1,4 @@
-//! What others may read of the directory: counts, the user's places, sessions as they are listed.
+//! Questions to the directory: counts, the workers of a user, lists of sessions.
 
 use super::users::NONE;
 use super::{Directory, Entry, Place};
@@ -16,7 +16,7 @@ pub const PAGE: u32 = 1024;
 pub struct Totals {
     /// All sessions.
     pub sessions: usize,
-    /// Users with at least one.
+    /// Users with at least one session.
     pub users: usize,
     /// Sessions by endpoint, in the order of [`Endpoint::ALL`].
     pub by_endpoint: [u32; Endpoint::ALL.len()],
@@ -35,38 +35,38 @@ impl Totals {
 /// One user as the statistics show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence<'a> {
-    /// Who.
+    /// Name.
     pub user: &'a UserId,
-    /// How many sessions.
+    /// Count of sessions.
     pub sessions: u32,
-    /// At which workers, in their order.
+    /// Slots of the workers, in order.
     pub workers: Vec<Slot>,
 }
 
 /// One session as it is listed for administrators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listed<'a> {
-    /// Its id.
+    /// Id.
     #[serde(serialize_with = "text")]
     pub session_id: SessionId,
-    /// Whose it is.
+    /// The user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<&'a str>,
-    /// What the client calls its device.
+    /// The device, as the client names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<&'a str>,
-    /// Where it is.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// How.
+    /// The transport.
     pub transport: Transport,
     /// The client's address, IPv6 cut to its /64.
     pub address: IpAddr,
-    /// When it began.
+    /// Begin of the session.
     #[serde(serialize_with = "text")]
     pub since: Wall,
-    /// The place of its worker.
+    /// Slot of the worker.
     pub worker: Slot,
-    /// Which process of that place: whom to tell.
+    /// Process of the worker.
     #[serde(skip)]
     pub generation: Generation,
 }
@@ -92,7 +92,7 @@ impl Directory {
         }
     }
 
-    /// New sessions since the start. It grows also where one comes as another goes, and no count changes.
+    /// Count of all sessions ever opened. Grows also when one comes as another goes, which changes no other count.
     #[must_use]
     pub const fn came(&self) -> u64 {
         self.came
@@ -104,19 +104,19 @@ impl Directory {
         self.workers.get(&worker).map_or((0, 0), |process| (process.sessions, process.users))
     }
 
-    /// A seeded hash that stands for a user, known or not.
+    /// Seeded hash that stands for a user, known or not.
     #[must_use]
     pub fn user_key(&self, user: &str) -> u64 {
         self.users.hash(user)
     }
 
-    /// Where a user has sessions; `key` is the [`Directory::user_key`] of that name. Empty: not connected.
+    /// Workers of a user; `key` is the [`Directory::user_key`] of that name. Empty: not connected.
     #[must_use]
     pub fn places(&self, key: u64, user: &str) -> &[Place] {
         self.users.find(key, user).map_or(&[], |at| self.users.get(at).places())
     }
 
-    /// The first users of the statistics: most sessions first, then by name. None unless they are ranked.
+    /// The first users of the statistics: most sessions first, then by name. Empty unless users are ranked.
     pub fn first_users(&self, most: usize) -> impl Iterator<Item = Presence<'_>> {
         self.rank.iter().flat_map(move |rank| rank.first(most)).filter_map(|user| {
             let at = self.users.find(self.users.hash(user.as_str()), user.as_str())?;
@@ -136,8 +136,8 @@ impl Directory {
     }
 
     /// A page of the sessions, all or those of one user, as JSON objects with commas between them; and where the next
-    /// page begins. A page looks at `places` places of the table from `from` on. A session that is there from the first
-    /// page to the last keeps its place, so it is in exactly one of them.
+    /// page begins. A page looks at `places` places of the table from `from` on. A session that is there from the
+    /// first page to the last keeps its place, so it is in exactly one of them.
     #[must_use]
     pub fn page(&self, user: Option<&str>, from: u32, places: u32) -> (String, Option<u32>) {
         let few = |user: &str| self.sessions_of(user).nth(places as usize).is_none();

@@ -1,16 +1,15 @@
-//! The messages of all rooms as they count against the limits, and which of them is the oldest.
+//! The messages of all rooms as they count against the limits, and the oldest of them.
 
 use super::room::Room;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// See the module. Each message is pushed and taken away here, and stands in the history of its room.
+/// Counts of all messages. Each message is pushed and taken here; its bytes are in the history of its room.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Rooms with history by the number of their oldest message, so that the oldest of all is found without a look at
-    /// each room.
+    /// Rooms with history by the number of their oldest message, so that the oldest of all is found without a scan.
     oldest: BTreeMap<u64, Arc<str>>,
-    /// Counts all messages there ever were.
+    /// Count of all messages there ever were.
     number: u64,
     messages: usize,
     bytes: usize,
@@ -40,7 +39,7 @@ impl Ledger {
         self.bytes += message.len();
     }
 
-    /// Takes the oldest messages of a room, so that `keep` are left at most.
+    /// Takes the oldest messages of a room until at most `keep` are left.
     pub(super) fn trim(&mut self, room: &mut Room, keep: usize) {
         let Some(first) = room.history.front().map(|(number, _)| *number) else { return };
         let many = room.history.len().saturating_sub(keep);

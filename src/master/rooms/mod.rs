@@ -1,9 +1,9 @@
-//! Chat rooms: who is in which, what was said there last, and when its members are to be told who is there. The
-//! master has them, so that a worker that dies takes no history along.
+//! Chat rooms: their members, their last messages, and when members are told who is there. They live in the master,
+//! so that the death of a worker loses no history.
 //!
-//! A room is while it has a *member* or history. A member is *present*, or *away*: its client is not connected, and its
-//! worker collects for it. Names and messages come from strangers, so there are never more rooms, messages and bytes
-//! than [`Limits`] says; members are sessions, which have limits of their own. A message is bytes: nobody reads it here.
+//! A room exists while it has a *member* or history. A member is *present*, or *away*: its client is not connected,
+//! and its worker collects for it. Names and messages come from strangers, so [`Limits`] bounds rooms, messages and
+//! bytes; members are sessions, which have limits of their own. A message is opaque bytes.
 
 #[cfg(test)]
 mod cost;
@@ -14,87 +14,79 @@ mod room;
 #[cfg(test)]
 mod tests;
 
+pub use room::Presence;
+
+use crate::config::ChatSection;
 use crate::model::{Mono, SessionId, UserId};
 use crate::protocol::cluster::Generation;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use ledger::Ledger;
-use room::{Change, Room};
+use room::{Change, Room, SMALL};
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The least time between two words about who is in a room.
+/// The least time between two messages about who is in a room.
 const PAUSE: Duration = Duration::from_secs(1);
-/// So many users are named.
-const NAMED: usize = 50;
-/// Tables that small are not worth shrinking.
-const SMALL: usize = 64;
 
-/// How much there may be.
+/// Bounds of all rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages kept of each room.
+    /// Kept messages of each room.
     pub history: usize,
     /// Rooms.
     pub rooms: usize,
-    /// Bytes of the messages of all rooms together. What it takes to keep a message, about 50 bytes, is beside that.
+    /// Bytes of the messages of all rooms together, without about 50 bytes of overhead per message.
     pub bytes: usize,
 }
 
-/// Whether there is a room to enter, or to keep a message in.
+impl Limits {
+    /// Reads `[chat]`.
+    #[must_use]
+    pub fn of(chat: &ChatSection) -> Self {
+        Self { history: chat.history as usize, rooms: chat.rooms as usize, bytes: chat.history_bytes }
+    }
+}
+
+/// Whether a room can be had, to enter or to keep a message in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// There is.
+    /// The room exists.
     Accepted,
-    /// There are as many rooms as there may be, with members all of them. Nothing has changed.
+    /// All allowed rooms exist and have members. Nothing has changed.
     Full,
 }
 
-/// Who is in a room, for those who are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presence {
-    /// The room.
-    pub room: Arc<str>,
-    /// Users with at least one present session.
-    pub users: usize,
-    /// Present sessions, at least one.
-    pub sessions: usize,
-    /// The first 50 of the users in the order of their names, each with the number of its present sessions.
-    pub first: Vec<(UserId, u32)>,
-    /// Processes with a present session, in their order.
-    pub workers: Vec<Generation>,
-}
-
-/// What is there, for the statistics.
+/// Counts for the metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Rooms.
     pub rooms: usize,
-    /// Messages that are kept.
+    /// Kept messages.
     pub messages: usize,
-    /// Bytes of these messages.
+    /// Bytes of kept messages.
     pub bytes: usize,
 }
 
-/// All rooms. Nothing that can be seen from outside comes in the order of a hash table.
+/// All rooms. Nothing visible from outside has the order of a hash table.
 #[derive(Debug)]
 pub struct Rooms {
     limits: Limits,
-    /// Names come from outside: seeded.
+    /// Seeded, since names come from outside.
     rooms: HashMap<Arc<str>, Room, RandomState>,
-    /// Rooms without any member, by [`Room::used`]: the first one gives way to a new room.
+    /// Rooms without a member, by [`Room::used`]: the first gives way to a new room.
     empty: BTreeMap<u64, Arc<str>>,
-    /// Rooms with something to tell, by the moment for it.
+    /// Rooms with something to tell, by its moment.
     owed: BTreeSet<(Mono, Arc<str>)>,
     ledger: Ledger,
-    /// Counts whatever uses a room.
+    /// Count of all uses of rooms.
     uses: u64,
 }
 
 impl Rooms {
-    /// None yet.
+    /// Creates no room.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -107,8 +99,8 @@ impl Rooms {
         }
     }
 
-    /// Other limits. Smaller ones are enforced at once, except that nobody is put out of a room: while there are more
-    /// rooms with members than may be, there are no new ones, and whichever is left by its last member is no more.
+    /// Follows other limits. Smaller limits apply at once, except that no member is removed: while too many rooms
+    /// have members, no room is created, and a room ends with its last member.
     pub fn configure(&mut self, limits: Limits) {
         self.limits = limits;
         let long = |room: &&Room| room.history.len() > limits.history;
@@ -116,15 +108,15 @@ impl Rooms {
         for name in long {
             self.drop_oldest(&name, limits.history);
         }
-        // In this order: what a room takes along when it goes need not go from others.
+        // Rooms first: messages that go with a room need not be taken from others.
         self.fit_rooms();
         self.fit_bytes();
     }
 
-    /// `session` of `user` at the process `worker` is present from now on; the room is made where there is none. One
-    /// that was away is back, and one that was at another process has moved. Said twice it is once.
+    /// Makes `session` of `user` at the process `worker` present, and creates the room if needed. A session that was
+    /// away is back, a session at another process has moved, a second call changes nothing.
     ///
-    /// Length and alphabet of a room's name are the caller's concern; what is kept of `user` is a clone.
+    /// The caller checks length and alphabet of the name; `user` is cloned.
     pub fn enter(
         &mut self,
         room: &str,
@@ -140,32 +132,33 @@ impl Rooms {
         Entry::Accepted
     }
 
-    /// A member is not present any more, but wants to miss nothing. Says another process than the one it is at, or is
-    /// it no member: nothing changes.
+    /// Makes a member away: not present, but it wants to miss nothing. Nothing changes for a member at another
+    /// process and for a session that is no member.
     pub fn away(&mut self, room: &str, worker: Generation, session: SessionId, now: Mono) {
         self.change(room, now, |room| room.away(worker, session));
     }
 
-    /// A session is no member any more. Says another process than the one it is at, or is it none: nothing changes.
+    /// Removes a member. Nothing changes for a member at another process and for a session that is no member.
     pub fn leave(&mut self, room: &str, worker: Generation, session: SessionId, now: Mono) {
         self.change(room, now, |room| room.leave(worker, session));
     }
 
-    /// A process has ended, and all its sessions have left; that is no use of a room. It looks at every room, and at
-    /// every member of those where the process has one, 0.3 to 0.7 us for each that leaves: 2 ms for a room of 10,000 of
-    /// which it has a quarter, 8 ms for 1000 rooms of 100, 14 ms for 10,000 rooms with history that only it was in.
+    /// Removes all members at a process that has ended; that is no use of a room. Scans every room, and every member
+    /// of rooms where the process has one, 0.3 to 0.7 us for each that leaves: 2 ms for a room of 10,000 with a
+    /// quarter of them there, 8 ms for 1000 rooms of 100, 14 ms for 10,000 rooms with history whose only member was
+    /// there.
     pub fn worker_gone(&mut self, worker: Generation, now: Mono) {
         let of = |room: &mut Room| (room.worker_gone(worker), room.name.clone());
         let changed: Vec<_> = self.rooms.values_mut().map(of).filter(|(it, _)| *it != Change::None).collect();
         for (change, name) in changed {
             self.settle(&name, change, now);
         }
-        // Only when all are where they belong, so that the one that goes is the one that was used longest ago.
+        // After all are where they belong, so that the least recently used room goes.
         self.fit_rooms();
     }
 
-    /// Keeps a message, and makes the room where there is none. One that is longer than all histories together may be
-    /// is not kept.
+    /// Keeps a message, and creates the room if needed. A message longer than all histories may be together is not
+    /// kept.
     pub fn publish(&mut self, room: &str, message: &[u8]) -> Entry {
         let keep = self.limits.history > 0 && message.len() <= self.limits.bytes;
         if keep && !self.provide(room) {
@@ -186,7 +179,7 @@ impl Rooms {
         Entry::Accepted
     }
 
-    /// What was said last, the oldest first.
+    /// The kept messages, the oldest first.
     pub fn history<'a>(&'a self, room: &str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.rooms.get(room).into_iter().flat_map(|room| room.history.iter().map(|(_, bytes)| &**bytes))
     }
@@ -203,14 +196,14 @@ impl Rooms {
         all[all.len() - fits.count()..].concat()
     }
 
-    /// The processes that must get a message: those with a member, be it present or away, in their order.
+    /// The processes that must get a message: those with a member, present or away, in their order.
     pub fn workers<'a>(&'a self, room: &str) -> impl Iterator<Item = Generation> + use<'a> {
         self.rooms.get(room).into_iter().flat_map(Room::workers)
     }
 
-    /// Rooms where it has changed who is present since that was told last. Each is told at once, and then at most once
-    /// a second (one that was gone meanwhile is a new one); where nobody is present there is nobody to tell. Whatever is
-    /// not taken from the iterator stays due.
+    /// Rooms whose presence has changed since it was told. Each is told at once, and then at most once a second (a
+    /// room that ended meanwhile counts as new), and not while nobody is present. What is not taken from the iterator
+    /// stays due.
     pub fn due(&mut self, now: Mono) -> impl Iterator<Item = Presence> {
         iter::from_fn(move || {
             let name = self.owed.first().filter(|(at, _)| *at <= now).map(|(_, name)| name.clone())?;
@@ -219,26 +212,26 @@ impl Rooms {
         })
     }
 
-    /// When [`Rooms::due`] has something next. A moment that is past already where it has something now.
+    /// The next moment at which [`Rooms::due`] has something; in the past if it has something now.
     #[must_use]
     pub fn next(&self) -> Option<Mono> {
         self.owed.first().map(|(at, _)| *at)
     }
 
-    /// Gives memory back after many rooms are gone. To be called about once a second; the rooms do it for themselves.
+    /// Gives memory back after many rooms have ended. Call it about once a second; each room does so for itself.
     pub fn tidy(&mut self) {
         if self.rooms.capacity() > SMALL.max(self.rooms.len() * 8) {
             self.rooms.shrink_to(self.rooms.len() * 2);
         }
     }
 
-    /// What is there.
+    /// Counts for the metrics.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts { rooms: self.rooms.len(), messages: self.ledger.messages(), bytes: self.ledger.bytes() }
     }
 
-    /// Whether there is such a room, be it by making it. A new one is without anything: who asks puts something in.
+    /// Whether the room exists, if need be by creating it. The caller puts something into a new room.
     fn provide(&mut self, name: &str) -> bool {
         if self.rooms.contains_key(name) {
             return true;
@@ -268,7 +261,7 @@ impl Rooms {
         self.fit_rooms();
     }
 
-    /// Puts a room whose members have changed where it belongs.
+    /// Files a room whose members have changed under `empty` and `owed`.
     fn settle(&mut self, name: &str, change: Change, now: Mono) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         if room.present() == 0 {
@@ -289,7 +282,7 @@ impl Rooms {
         }
     }
 
-    /// Leaves `keep` messages of a room.
+    /// Drops the oldest messages of a room; `keep` stay.
     fn drop_oldest(&mut self, name: &str, keep: usize) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         self.ledger.trim(room, keep);
@@ -314,7 +307,7 @@ impl Rooms {
         }
     }
 
-    /// Takes out a room without members that stands in `empty` and `owed` no more.
+    /// Removes a room without members that is neither in `empty` nor in `owed`.
     fn forget(&mut self, name: &str) {
         if let Some(mut room) = self.rooms.remove(name) {
             self.ledger.trim(&mut room, 0);

@@ -1,6 +1,5 @@
-//! One room: its members, and what is counted of them.
+//! One room: its members and their counts.
 
-use super::{NAMED, Presence, SMALL};
 use crate::model::{Mono, SessionId, UserId};
 use crate::protocol::cluster::Generation;
 use foldhash::fast::RandomState;
@@ -8,14 +7,34 @@ use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// What somebody's coming or going has changed.
+/// Most users named in one message.
+pub(super) const NAMED: usize = 50;
+/// Smaller tables are not worth shrinking.
+pub(super) const SMALL: usize = 64;
+
+/// A message about who is in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The room.
+    pub room: Arc<str>,
+    /// Users with at least one present session.
+    pub users: usize,
+    /// Present sessions, at least one.
+    pub sessions: usize,
+    /// The first 50 users by name, each with the count of its present sessions.
+    pub first: Vec<(UserId, u32)>,
+    /// Processes with a present session, in their order.
+    pub workers: Vec<Generation>,
+}
+
+/// Consequence of the coming or going of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nothing.
     None,
-    /// Who is a member, but not who is present.
+    /// Members, but not who is present.
     Members,
-    /// Who is present, or where.
+    /// Presence, or its place.
     Presence,
 }
 
@@ -27,7 +46,7 @@ struct Member {
     user: UserId,
 }
 
-/// What a process has in a room: at least one member.
+/// Members at one process, at least one.
 #[derive(Debug)]
 struct Place {
     worker: Generation,
@@ -35,24 +54,24 @@ struct Place {
     present: u32,
 }
 
-/// See the module.
+/// The room.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) name: Arc<str>,
-    /// Sessions are named by workers: no seed is needed that nobody can guess.
+    /// Unseeded, since ids of sessions come from workers.
     members: HashMap<SessionId, Member, RandomState>,
-    /// Users with a present session, and how many of these.
+    /// Users with present sessions, and their count.
     users: BTreeMap<UserId, u32>,
-    /// In the order of the processes. There are so few that a table would be slower.
+    /// In the order of the processes: so few that a table would be slower.
     places: Vec<Place>,
     present: usize,
     /// Each message with its number among those of all rooms; the oldest first.
     pub(super) history: VecDeque<(u64, Box<[u8]>)>,
-    /// When it was used last, as a number that is no other room's.
+    /// The last use, as a number that no other room has.
     pub(super) used: u64,
-    /// When it was told last who is present.
+    /// The last message about presence.
     pub(super) told: Option<Mono>,
-    /// When that is to be told again.
+    /// The next message about presence.
     pub(super) owed: Option<Mono>,
 }
 
@@ -71,7 +90,7 @@ impl Room {
         }
     }
 
-    /// Whether it has no member, present or away.
+    /// Whether the room has no member, present or away.
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -90,7 +109,7 @@ impl Room {
         if self.members.get(&session).is_some_and(same) {
             return Change::None;
         }
-        // It was away or elsewhere: counted anew.
+        // The session was away or elsewhere: it is counted anew.
         self.remove(session);
         self.members.insert(session, Member { worker, present: true, user: user.clone() });
         let place = self.places.binary_search_by_key(&worker, |place| place.worker);
@@ -123,13 +142,13 @@ impl Room {
         }
         let change = self.remove(session);
         if self.members.capacity() > SMALL.max(self.members.len() * 8) {
-            // At most as much work as there were departures since the last time.
+            // The work is bounded by the departures since the last time.
             self.members.shrink_to(self.members.len() * 2);
         }
         change
     }
 
-    /// All members at that process leave.
+    /// Removes all members at a process.
     pub(super) fn worker_gone(&mut self, worker: Generation) -> Change {
         let Ok(at) = self.places.binary_search_by_key(&worker, |place| place.worker) else {
             return Change::None;
@@ -142,7 +161,7 @@ impl Room {
         if present > 0 { Change::Presence } else { Change::Members }
     }
 
-    /// Who is present, as it is told now.
+    /// The message about who is present.
     pub(super) fn tell(&mut self, now: Mono) -> Presence {
         self.told = Some(now);
         self.owed = None;
@@ -156,7 +175,7 @@ impl Room {
         }
     }
 
-    /// Gives memory back where most of it is not used.
+    /// Gives memory back if most of it is unused.
     pub(super) fn shrink_history(&mut self) {
         if self.history.capacity() > SMALL.max(self.history.len() * 8) || self.history.is_empty() {
             self.history.shrink_to(self.history.len() * 2);
@@ -185,7 +204,7 @@ impl Room {
         Change::Presence
     }
 
-    /// One present session of that user less.
+    /// Counts one present session of a user less.
     fn absent(&mut self, user: &UserId) {
         self.present -= 1;
         if let Some(sessions) = self.users.get_mut(user) {

@@ -1,5 +1,6 @@
 //! Tests of the rooms, rule by rule.
 
+use super::room::NAMED;
 use super::*;
 
 pub(super) const NOW: Mono = Mono(1_000_000_000_000);

@@ -1,5 +1,5 @@
-//! What the directory and the router cost in CPU time and memory, printed. Run by hand, one at a time, in a build that
-//! is worth measuring: `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo test --lib cost::plain -- --ignored --nocapture`.
+//! What the directory and the router cost in CPU time and memory, printed. Run by hand, one at a time, in a build
+//! that is worth measuring: `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo test --lib cost::plain -- --ignored --nocapture`.
 
 use super::tests::{START, TIMEOUT, join, order, tally};
 use super::*;
@@ -54,7 +54,7 @@ fn measure(ranked: bool) {
         .map(|n| SessionId(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c)).to_string())
         .collect();
     let (mut directory, mut sink) = (Directory::new(u32::MAX), Bare::default());
-    directory.rank_users(ranked);
+    directory.configure(ranked, u32::MAX);
     (1..=4).for_each(|generation| directory.worker_born(generation, 1));
     let before = usage().rss;
     timed("open", &names, 1, |at, name| {

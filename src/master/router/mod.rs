@@ -1,8 +1,8 @@
-//! What becomes of an order: to which workers a quote or a channel message goes, and what is said to the worker
-//! that asked. Each request is answered exactly once, or never when the one who asked is gone.
+//! The way of an order: the workers that get a quote or a channel message, and the answer to the worker that asked.
+//! Each request is answered exactly once, or never if the asker has ended.
 //!
-//! A worker that ended or was silent leaves its sessions *unknown*: the frame may have reached them. Only what a
-//! worker has said itself counts as delivered.
+//! Sessions of a worker that ended or was silent are *unknown*: the frame may have reached them. Only what a worker
+//! confirms counts as delivered.
 
 #[cfg(test)]
 mod cost;
@@ -21,55 +21,55 @@ use ticket::{Kind, Part, Ticket, Tickets};
 /// An order to deliver, as it came: [`crate::protocol::cluster::ToMaster::Deliver`].
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
-    /// The number of the worker that asked.
+    /// The asker's number for the request.
     pub request: u64,
-    /// The number that the client sees.
+    /// The client's number for the request.
     pub id: RequestId,
-    /// To whom.
+    /// The receiver.
     pub user: &'a str,
-    /// What it quotes.
+    /// The symbol of the quote.
     pub symbol: &'a str,
     /// The whole WebSocket frame; empty when there is no price.
     pub frame: &'a [u8],
-    /// When to give up.
+    /// The moment to give up.
     pub deadline: Mono,
 }
 
 /// A message for a channel, as it came: [`crate::protocol::cluster::ToMaster::Publish`].
 #[derive(Clone, Copy, Debug)]
 pub struct Publication<'a> {
-    /// The number of the one that asked.
+    /// The asker's number for the request.
     pub request: u64,
-    /// Which channel.
+    /// The channel.
     pub channel: &'a str,
     /// The whole WebSocket frame.
     pub frame: &'a [u8],
-    /// When to give up.
+    /// The moment to give up.
     pub deadline: Mono,
-    /// Who is not to get it.
+    /// Sessions that must not get the message.
     pub skip: Option<Skip>,
 }
 
-/// Why a link did not take an order. It certainly was not delivered there.
+/// Why a link did not take an order, which certainly was not delivered there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
     /// Too much waits for that worker already.
     Full,
-    /// That worker is gone.
+    /// The worker has ended.
     Gone,
 }
 
-/// Where the router's decisions go. Nothing is copied on the way: frames are the bytes that came in.
+/// Carries the router's decisions. Frames are the bytes that came in, without a copy.
 pub trait Sink {
     /// `ToWorker::Push`.
     ///
     /// # Errors
-    /// The link did not take it.
+    /// The link did not take the message.
     fn push(&mut self, to: Generation, ticket: u64, order: &Order<'_>) -> Result<(), Lost>;
     /// `ToWorker::Publish`.
     ///
     /// # Errors
-    /// The link did not take it.
+    /// The link did not take the message.
     fn publish(&mut self, to: Generation, ticket: u64, publication: &Publication<'_>) -> Result<(), Lost>;
     /// `ToWorker::Receipt`.
     fn receipt(&mut self, to: Generation, request: u64, outcome: Outcome);
@@ -86,13 +86,13 @@ pub struct Router {
 }
 
 impl Router {
-    /// One without any ticket; `rate` is `limits.quotes_per_user`.
+    /// Creates a router without tickets; `rate` is `limits.quotes_per_user`.
     #[must_use]
     pub fn new(rate: Rate) -> Self {
         Self { rate, users: Buckets::default(), tickets: Tickets::default() }
     }
 
-    /// Another `limits.quotes_per_user`. What users have taken so far stays counted.
+    /// Follows another `limits.quotes_per_user`. Earlier quotes of users stay counted.
     pub fn set_rate(&mut self, rate: Rate) {
         self.rate = rate;
     }
@@ -119,7 +119,7 @@ impl Router {
             return sink.receipt(from, order.request, Outcome::NoPrice);
         }
         if order.deadline <= now {
-            // Whoever asked has given up: a quote that comes now would be a surprise.
+            // The asker has given up: a quote that comes now would be a surprise.
             return sink.receipt(from, order.request, Outcome::Unknown);
         }
         let number = self.tickets.next();
@@ -156,18 +156,18 @@ impl Router {
         self.keep_or_end(ticket, sink);
     }
 
-    /// What became of a quote at `worker`. One that it was not asked, or has told already, changes nothing.
+    /// Takes the result of a quote at `worker`. A result that was not asked for, or comes twice, is ignored.
     pub fn delivered<S: Sink>(&mut self, worker: Generation, ticket: u64, tally: Tally, sink: &mut S) {
         self.told(worker, ticket, Kind::Quote, tally, sink);
     }
 
-    /// To how many sessions a message went at `worker`. The same rule.
+    /// Takes the count of sessions at `worker` that a message went to, by the same rule.
     pub fn published<S: Sink>(&mut self, worker: Generation, ticket: u64, sessions: u32, sink: &mut S) {
         let tally = Tally { delivered: sessions, ..Tally::default() };
         self.told(worker, ticket, Kind::Message, tally, sink);
     }
 
-    /// A process has ended: what it was to deliver is unknown, what it asked for needs no answer.
+    /// Notes that a process has ended: its deliveries are unknown, its own requests need no answer.
     pub fn worker_gone<S: Sink>(&mut self, worker: Generation, sink: &mut S) {
         self.tickets.retain(|ticket| {
             if ticket.from == worker {
@@ -180,7 +180,7 @@ impl Router {
         });
     }
 
-    /// Answers what has reached its deadline.
+    /// Answers requests that have reached their deadline.
     pub fn expire<S: Sink>(&mut self, now: Mono, sink: &mut S) {
         while let Some(mut ticket) = self.tickets.take_due(now) {
             ticket.give_up();
@@ -188,18 +188,18 @@ impl Router {
         }
     }
 
-    /// When [`Router::expire`] has something to do next.
+    /// The next moment at which [`Router::expire`] has something to do.
     pub fn next_deadline(&mut self) -> Option<Mono> {
         self.tickets.next_deadline()
     }
 
-    /// Forgets what needs no memory any more. To be called about once a second.
+    /// Gives back memory that is not needed. Call it about once a second.
     pub fn tidy(&mut self, now: Mono) {
         self.users.tidy(now);
         self.tickets.tidy();
     }
 
-    /// Requests that are not answered yet.
+    /// Count of requests without an answer.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.tickets.len()
@@ -227,7 +227,7 @@ impl Router {
     }
 }
 
-/// Says what has become of `ticket` to the one that asked. Always `false`: it is not to be kept.
+/// Answers the asker of `ticket`. Returns false: the ticket is not kept.
 fn answer<S: Sink>(ticket: &Ticket, sink: &mut S) -> bool {
     match ticket.kind {
         Kind::Quote => sink.receipt(ticket.from, ticket.request, outcome(ticket.tally)),

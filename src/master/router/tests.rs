@@ -1,7 +1,7 @@
 //! Tests of the router: each outcome once. What it said is what [`Said`] holds.
 
 use super::*;
-use crate::config::Limits;
+use crate::master::directory::tests::limits;
 use crate::model::SessionId;
 use crate::protocol::cluster::{Endpoint, Open, Transport};
 use std::collections::BTreeMap;
@@ -52,20 +52,6 @@ pub(super) fn order(request: u64, user: &str) -> Order<'_> {
 
 pub(super) fn publication(request: u64) -> Publication<'static> {
     Publication { request, channel: "news", frame: b"frame", deadline: START.after(TIMEOUT), skip: None }
-}
-
-pub(super) fn limits() -> Limits {
-    Limits {
-        connections_per_user: 0,
-        sessions: 0,
-        sessions_per_user: 0,
-        sessions_per_address: 0,
-        connects_per_address: Rate::OFF,
-        channels_per_session: 0,
-        messages_per_session: Rate::OFF,
-        messages_burst: 0,
-        quotes_per_user: Rate::OFF,
-    }
 }
 
 pub(super) fn join(

@@ -1,4 +1,4 @@
-//! The requests that are not answered yet.
+//! Requests without an answer.
 
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Tally};
@@ -6,17 +6,17 @@ use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Tables that small are not worth shrinking.
+/// Smaller tables are not worth shrinking.
 const SMALL: usize = 1024;
 
-/// What is waited for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Quote,
     Message,
 }
 
-/// A worker that has not answered yet, and for how many sessions it was asked.
+/// A worker that has not answered yet, and the count of its sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) worker: Generation,
@@ -31,9 +31,9 @@ pub(super) struct Ticket {
     pub(super) kind: Kind,
     pub(super) tally: Tally,
     deadline: Mono,
-    /// Tells it from those that had the same place in the table before.
+    /// Tells the ticket from earlier ones in the same place of the table.
     turn: u32,
-    /// Nearly every user is at one worker: no allocation for that one.
+    /// Nearly every user is at one worker, which needs no allocation.
     first: Option<Part>,
     others: Vec<Part>,
 }
@@ -56,7 +56,7 @@ impl Ticket {
         self.first.is_some() || !self.others.is_empty()
     }
 
-    /// Waits for `worker` no longer; `None` when it did not.
+    /// Ends the wait for `worker`; `None` if there was none.
     pub(super) fn take(&mut self, worker: Generation) -> Option<Part> {
         if self.first.is_some_and(|part| part.worker == worker) {
             return self.first.take();
@@ -72,22 +72,22 @@ impl Ticket {
         sum.waiting = sum.waiting.saturating_add(tally.waiting);
     }
 
-    /// Waits for nobody any longer: of their sessions nothing is known.
+    /// Ends all waits: the result at these workers is unknown.
     pub(super) fn give_up(&mut self) {
         let unheard = self.first.take().into_iter().chain(self.others.drain(..)).map(|part| part.sessions);
         self.tally.waiting = unheard.fold(self.tally.waiting, u32::saturating_add);
     }
 }
 
-/// All of them. A ticket's number is its place in the table and the turn of that place, so that the number of a
-/// finished one finds nothing.
+/// All tickets. The number of a ticket is its place in the table and the turn of that place, so that the number of a
+/// finished ticket finds nothing.
 #[derive(Debug)]
 pub(super) struct Tickets {
     table: Slab<Ticket>,
     /// From 1: 0 is no ticket's number.
     turn: u32,
-    /// Deadlines come nearly in order (all are `quotes.timeout` from some moment), so that pushing costs next to
-    /// nothing. Those of finished tickets stay until their time: at most the requests of one timeout.
+    /// Deadlines come nearly in order, since all are `quotes.timeout` from some moment: a push is cheap. Deadlines of
+    /// finished tickets stay until their time, at most the requests of one timeout.
     deadlines: BinaryHeap<Reverse<(Mono, u64)>>,
 }
 
@@ -98,12 +98,12 @@ impl Default for Tickets {
 }
 
 impl Tickets {
-    /// The number of the next one to be inserted.
+    /// The number of the next ticket.
     pub(super) fn next(&self) -> u64 {
         number(self.table.vacant_key(), self.turn)
     }
 
-    /// Inserts the one that was given that number.
+    /// Inserts the ticket that has that number.
     pub(super) fn insert(&mut self, mut ticket: Ticket) {
         self.deadlines.push(Reverse((ticket.deadline, self.next())));
         ticket.turn = self.turn;
@@ -125,7 +125,7 @@ impl Tickets {
         self.table.retain(|_, ticket| keep(ticket));
     }
 
-    /// Takes one whose deadline has come.
+    /// Takes a ticket whose deadline has come.
     pub(super) fn take_due(&mut self, now: Mono) -> Option<Ticket> {
         loop {
             let Reverse((deadline, number)) = *self.deadlines.peek()?;
@@ -149,7 +149,7 @@ impl Tickets {
         }
     }
 
-    /// Drops the deadlines of finished ones that are far away, and gives memory back.
+    /// Drops far deadlines of finished tickets, and gives memory back.
     pub(super) fn tidy(&mut self) {
         let Self { table, deadlines, .. } = self;
         if table.is_empty() {

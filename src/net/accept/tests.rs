@@ -99,15 +99,6 @@ fn errors_are_sorted() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_complaint_a_minute() {
-    let (mut complaint, error) = (Complaint::default(), io::Error::from(Errno::MFILE));
-    let said: Vec<_> = (0..3).map(|_| complaint.make(&error)).collect();
-    assert_eq!(said, [Some(0), None, None]);
-    tokio::time::advance(LOG).await;
-    assert_eq!(complaint.make(&error), Some(2));
-}
-
 /// Not a test but the process that the next one starts: it uses up its descriptors, and frees some later.
 #[tokio::test]
 #[ignore = "the child of another test"]

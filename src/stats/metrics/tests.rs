@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::model::Mono;
-use std::collections::BTreeMap;
 
 const NOW: Mono = Mono(1_000_000_000_000);
 
@@ -89,6 +88,7 @@ fn metrics<'a>(ledger: &'a Ledger, workers: &'a [WorkerRow]) -> Metrics<'a> {
         ],
         revision: 4,
         reload_taken: false,
+        dropped: BTreeMap::from([(Role::Worker(2), 3)]),
     }
 }
 
@@ -146,6 +146,8 @@ fn the_text_parses_and_says_it_all() {
         (r#"http_responses_total{status="202"}"#, 2.0),
         ("sessions_opened_total", 10.0),
         ("accept_errors_total", 0.0),
+        (r#"link_dropped_total{process="worker-2"}"#, 3.0),
+        (r#"link_dropped_total{process="feeder"}"#, 0.0),
         (r#"restarts_total{process="worker-1"}"#, 2.0),
         (r#"restarts_total{process="feeder"}"#, 1.0),
         (r#"process_cpu_seconds_total{process="feeder"}"#, 5.0),

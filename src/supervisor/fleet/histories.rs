@@ -108,6 +108,11 @@ impl World {
             }
         }
         self.check();
+        for slot in (1..=9).filter(|slot| self.fleet.accepts(*slot)) {
+            let serves = |of: &Generation| !self.told.contains(of) && !self.killed.contains(of);
+            let mut alive = self.alive.iter().filter(|(_, role)| **role == Role::Worker(slot));
+            assert!(alive.any(|(of, _)| serves(of)), "nobody accepts in slot {slot}");
+        }
     }
 
     fn birth(&mut self, role: Role, generation: Generation) -> Vec<Action> {
@@ -165,7 +170,12 @@ impl World {
             }
             Op::Adopt(secs) => {
                 let time = Duration::from_secs(secs);
-                self.fleet.adopt(Cluster { drain: time, stable_after: time, restart_min: time, ..policy() });
+                self.fleet.adopt(ClusterSection {
+                    drain: time,
+                    stable_after: time,
+                    restart_min: time,
+                    ..policy()
+                });
                 vec![]
             }
         };
@@ -224,11 +234,14 @@ proptest! {
         for role in Role::all(size) {
             match world.fleet.state(role) {
                 Some(State::Failed) if role != Role::Feeder => failed += 1,
-                state => prop_assert_eq!(state, Some(State::Ready), "{}", role),
+                state => {
+                    prop_assert_eq!(state, Some(State::Ready), "{}", role);
+                    prop_assert!(role.worker().is_none_or(|slot| world.fleet.accepts(slot)), "{}", role);
+                }
             }
         }
         prop_assert_eq!(world.fleet.rows().len(), usize::from(size) + 1, "nobody is left over");
-        prop_assert!(!world.fleet.is_rolling());
+        prop_assert!(world.fleet.rolling.is_none());
 
         let revived = world.fleet.revive_all(world.now);
         prop_assert_eq!(revived.len(), failed);

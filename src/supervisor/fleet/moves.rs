@@ -1,4 +1,4 @@
-//! What the events of a fleet have in common: processes begin, take over, die and are sent off.
+//! Steps that events of a fleet share: processes begin, take over, die and are drained.
 
 use super::{Fleet, Life, PULSE};
 use crate::config::ClusterSection;
@@ -10,13 +10,13 @@ use crate::supervisor::rolling::Rolling;
 use std::time::Duration;
 
 impl Fleet {
-    /// What every event has in common: before it the clock is looked at, after it come the consequences.
+    /// Runs an event: looks at the clock before, draws the consequences after.
     pub(super) fn on(&mut self, now: Mono, event: impl FnOnce(&mut Self)) -> Vec<Action> {
         self.notice_absence(now);
         event(self);
         if let Life::Serving { .. } = self.life {
             self.roll(now);
-            self.despair();
+            self.give_up();
         } else if self.places.is_empty() && self.life != Life::Gone {
             self.life = Life::Gone;
             self.actions.push(Action::Gone);
@@ -28,8 +28,8 @@ impl Fleet {
         PULSE.min(self.policy.worker_timeout / 4).max(Duration::from_millis(1))
     }
 
-    /// Suspended, stopped or starved, the master heard nobody: all get that time back. Not so in a stop, whose
-    /// end others wait for.
+    /// Gives all processes the time back in which the master did not run (suspended, stopped, starved). Not during a
+    /// stop, since others wait for its end.
     fn notice_absence(&mut self, now: Mono) {
         let (gap, late) = (now.since(self.seen), now.since(self.seen.after(self.pulse())));
         self.seen = self.seen.max(now);
@@ -49,7 +49,7 @@ impl Fleet {
         Unit::new(self.newest, now)
     }
 
-    /// A new process that has the seat from its first moment.
+    /// Starts a process that has the seat from its first moment.
     pub(super) fn start(&mut self, role: Role, now: Mono) {
         let unit = self.launch(role, now);
         if let Some(place) = self.places.get_mut(&role) {
@@ -57,11 +57,11 @@ impl Fleet {
         }
     }
 
-    /// One that serves, or was to serve, ended unasked.
+    /// Judges the unasked end of a process that had the seat.
     pub(super) fn died(&mut self, role: Role, unit: &Unit, now: Mono) {
         let (generation, chance) = (unit.generation, self.chance.f64());
         let Some(place) = self.places.get_mut(&role) else { return };
-        let verdict = place.mourn(unit, &self.policy, now, chance);
+        let verdict = place.on_exit(unit, &self.policy, now, chance);
         match (place.replacement.take(), verdict) {
             (Some(next), _) => {
                 place.seat = Seat::Held(next);
@@ -82,7 +82,7 @@ impl Fleet {
         self.replacement_failed(role, generation);
     }
 
-    /// Stops the rolling if it was this process that it waited for.
+    /// Stops the rolling if it waited for this process.
     pub(super) fn replacement_failed(&mut self, role: Role, generation: Generation) {
         if self.rolling.as_ref().is_some_and(|rolling| rolling.awaits(generation)) {
             self.rolling = None;
@@ -90,14 +90,14 @@ impl Fleet {
         }
     }
 
-    /// A replacement that is ready takes the seat; who had it is drained.
+    /// Gives the seat to a replacement that is ready, and drains the process that had it.
     pub(super) fn take_over(&mut self, generation: Generation, now: Mono) {
         let places = self.places.values_mut();
         for place in places {
             if let Some(next) = place.replacement.take_if(|unit| unit.generation == generation)
                 && let Seat::Held(old) = std::mem::replace(&mut place.seat, Seat::Held(next))
             {
-                // Killed already, for silence: that is a death, if one without consequences.
+                // A process killed for silence has died, although nothing follows from it.
                 place.restarts = place.restarts.saturating_add(u32::from(old.doomed));
                 send_off(place, old, &self.policy, now, &mut self.actions);
             }
@@ -137,7 +137,7 @@ impl Fleet {
                     self.actions.push(Action::Kill { generation: unit.generation, why });
                 }
             }
-            // The seat is not its: nobody waits for its exit but to forget it.
+            // The seat is not concerned: only the exit is awaited.
             if let Some(unit) = place.replacement.take_if(|unit| unit.doomed) {
                 failed.push((*role, unit.generation));
                 send_off(place, unit, policy, now, &mut self.actions);
@@ -156,16 +156,16 @@ impl Fleet {
         }
     }
 
-    /// Lets the rolling go on as far as it can.
+    /// Continues the rolling as far as possible.
     fn roll(&mut self, now: Mono) {
         while let Some((role, old)) = self.rolling.as_ref().and_then(Rolling::next) {
             let place = self.places.get(&role);
-            // Started meanwhile for another reason: young enough, and awaited if it is not ready yet.
+            // A process started meanwhile for another reason is young enough, and awaited if it is not ready yet.
             let renewed = place.and_then(Place::held).filter(|unit| unit.generation > old);
             let awaited = match (renewed, place) {
                 (Some(unit), _) => unit.is_starting().then_some(unit.generation),
                 (None, None) => None,
-                // One old process per role at most: repeated rollings must not pile them up.
+                // At most one old process per role: repeated rollings must not pile them up.
                 (None, Some(place)) if !place.draining.is_empty() => return,
                 (None, Some(_)) => Some(self.renew(role, now)),
             };
@@ -193,8 +193,8 @@ impl Fleet {
         generation
     }
 
-    /// Says once that no worker is left that would ever serve again.
-    fn despair(&mut self) {
+    /// Orders once to give up, when no worker is left that would ever serve again.
+    fn give_up(&mut self) {
         let wanted = |(role, place): &(&Role, &Place)| role.worker().is_some() && place.seat != Seat::Retired;
         let mut workers = self.places.iter().filter(wanted);
         let some = workers.clone().next().is_some();
@@ -206,7 +206,7 @@ impl Fleet {
     }
 }
 
-/// Tells a process to go, and waits for that beside the seat.
+/// Drains a process; its end is awaited beside the seat.
 fn send_off(
     place: &mut Place,
     mut unit: Unit,

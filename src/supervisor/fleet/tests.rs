@@ -13,8 +13,8 @@ fn millis(n: u64) -> Duration {
 }
 
 /// The defaults of `[cluster]`.
-pub(super) fn policy() -> Cluster {
-    Cluster {
+pub(super) fn policy() -> ClusterSection {
+    ClusterSection {
         workers: WorkerCount::Auto,
         worker_timeout: secs(5),
         start_timeout: secs(10),
@@ -269,7 +269,7 @@ fn a_replacement_that_fails_leaves_the_old_one_at_work() {
             assert_eq!(bench.fleet.exited(bench.now, 4), []);
         }
         assert_eq!((bench.states(1), bench.restarts(1)), (vec![State::Ready], 0));
-        assert!(!bench.fleet.is_rolling());
+        assert!(bench.fleet.rolling.is_none());
         assert_eq!(bench.pass(secs(60), &[]), [], "and nobody tries again by himself");
     }
 }
@@ -384,7 +384,7 @@ fn a_stop_without_children_is_over_at_once() {
 #[test]
 fn new_values_are_in_force_at_once() {
     let mut bench = Bench::ready(1);
-    bench.fleet.adopt(Cluster { worker_timeout: secs(2), restart_min: secs(3), ..policy() });
+    bench.fleet.adopt(ClusterSection { worker_timeout: secs(2), restart_min: secs(3), ..policy() });
     assert_eq!(bench.pass(secs(2), &[2]), [Action::Kill { generation: 2, why: Why::Silent }]);
     assert!(bench.dies(2).unwrap() >= millis(1500));
 }

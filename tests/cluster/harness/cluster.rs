@@ -1,7 +1,7 @@
 //! A running cluster.
 
 use super::http::{Connection, Request, Response, get, post, upgrade};
-use super::patience::{eventually, within};
+use super::patience::{eventually, in_time, within};
 use super::process::{self, kill};
 use super::setup::{BINARY, binary, log_of, spawn};
 use super::tab::Tab;
@@ -281,18 +281,20 @@ impl Cluster {
         self.ctl(&["status"]).await.json()["revision"].as_u64().expect("a revision")
     }
 
-    /// Waits for the master's end.
+    /// Waits for the master's end. The kernel may report it later than it happens: closing inotify waits for a worker of
+    /// the kernel's, for seconds on a busy machine.
     pub(crate) async fn ended(&mut self, patience: Duration) -> ExitStatus {
         within(patience, "the daemon ends", async || {
-            self.child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
+            if process::is_gone(self.pid) { Ok(()) } else { Err("it runs".to_owned()) }
         })
-        .await
+        .await;
+        in_time("the kernel reports the end", self.child.wait()).await.unwrap()
     }
 
     /// Starts the daemon of the same folder again, after its end.
     pub(crate) async fn start_again(mut self, workers: u16) -> Self {
         assert!(self.child.try_wait().unwrap().is_some(), "the daemon still runs");
-        self.child = spawn(self.folder.path(), &[], true);
+        self.child = spawn(self.folder.path(), &[], None, true);
         self.pid = self.child.id().expect("a running process");
         self.until_listening().await;
         self.until_ready(workers.into(), true).await;

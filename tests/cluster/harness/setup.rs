@@ -35,6 +35,7 @@ pub(crate) struct Setup {
     folder: TempDir,
     workers: u16,
     variables: Vec<(String, String)>,
+    files: Option<u64>,
     until_ready: bool,
     output: bool,
 }
@@ -43,7 +44,7 @@ pub(crate) struct Setup {
 pub(crate) fn cluster() -> Setup {
     let folder = TempDir::with_prefix("btc-").unwrap();
     std::fs::create_dir(folder.path().join("conf.d")).unwrap();
-    Setup { folder, workers: 2, variables: vec![], until_ready: true, output: true }
+    Setup { folder, workers: 2, variables: vec![], files: None, until_ready: true, output: true }
 }
 
 impl Setup {
@@ -68,6 +69,12 @@ impl Setup {
     /// An environment variable of the daemon.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets each of its processes have so many files open.
+    pub(crate) fn files(mut self, most: u64) -> Self {
+        self.files = Some(most);
         self
     }
 
@@ -110,7 +117,7 @@ impl Setup {
         if !main.exists() {
             std::fs::write(&main, self.filled(BASE)).unwrap();
         }
-        let child = spawn(self.folder.path(), &self.variables, self.output);
+        let child = spawn(self.folder.path(), &self.variables, self.files, self.output);
         (self.folder, child)
     }
 }
@@ -118,7 +125,10 @@ impl Setup {
 /// The binary under test, without the variables by which a developer's shell, or the systemd of a service that runs these
 /// tests, speaks to a daemon.
 pub(super) fn binary() -> Command {
-    let mut command = Command::new(BINARY);
+    clean(Command::new(BINARY))
+}
+
+fn clean(mut command: Command) -> Command {
     let theirs = ["BTC_CLUSTER_", "NOTIFY_", "WATCHDOG_", "LISTEN_", "JOURNAL_", "STATE_DIR", "CREDENTIALS_"];
     for (name, _) in std::env::vars_os() {
         if theirs.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
@@ -129,9 +139,21 @@ pub(super) fn binary() -> Command {
 }
 
 /// Starts the daemon of a folder, in a process group of its own.
-pub(super) fn spawn(folder: &Path, variables: &[(String, String)], output: bool) -> Child {
+pub(super) fn spawn(
+    folder: &Path,
+    variables: &[(String, String)],
+    files: Option<u64>,
+    output: bool,
+) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = binary();
+    let mut command = match files {
+        None => binary(),
+        Some(files) => {
+            let mut shell = clean(Command::new("sh"));
+            shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), BINARY]);
+            shell
+        }
+    };
     command.args(["--env", "test", "--config"]).arg(folder.join("btc-cluster.toml"));
     command.envs(variables.iter().cloned()).current_dir(folder).process_group(0).kill_on_drop(true);
     command.stdin(Stdio::null());

@@ -1,24 +1,20 @@
-//! What the master tells of the price sources. The feeder sends moments; ages are made here, of the moment of asking.
+//! The answer about price sources. The feeder sends moments; ages are computed at the moment of the question.
 
-use super::core::Master;
+use crate::config::PriceSection;
 use crate::model::Boot;
 use serde_json::{Map, Value, json};
 
-impl Master {
-    /// `GET /api/v1/sources` and `ctl sources`: for each source its name, state, pair, last price, age, error, numbers,
-    /// and its part in the default symbol's price.
-    pub(super) fn sources_json(&self, now: Boot) -> Value {
-        let price = &self.config.price;
-        json!({
-            "symbol": price.symbol,
-            "policy": price.policy,
-            "refused": self.refused.get(&price.symbol),
-            "sources": rows(&self.sources, now),
-        })
-    }
+/// The answer: the default symbol, why its sources do not agree, and the rows of the feeder's `table`.
+pub(super) fn json(config: &PriceSection, refused: Option<&String>, table: &str, now: Boot) -> Value {
+    json!({
+        "symbol": config.symbol,
+        "policy": config.policy,
+        "refused": refused,
+        "sources": rows(table, now),
+    })
 }
 
-/// The feeder's rows with an age instead of a moment. What else they have goes through as it is.
+/// The feeder's rows with an age instead of a moment. Other fields pass unchanged.
 fn rows(table: &str, now: Boot) -> Vec<Value> {
     let rows: Vec<Map<String, Value>> = serde_json::from_str(table).unwrap_or_default();
     rows.into_iter()

@@ -1,0 +1,60 @@
+//! Questions over the control socket.
+
+use crate::protocol::cluster::Slot;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+/// A question or order.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Command {
+    /// The daemon as a whole.
+    Status,
+    /// Processes.
+    Workers,
+    /// Sessions, of one user or all.
+    Sessions {
+        /// Whose.
+        #[serde(default)]
+        user: Option<String>,
+        /// Begin of the page that the master is asked for.
+        #[serde(skip)]
+        from: u32,
+    },
+    /// Price sources.
+    Sources,
+    /// The price of a symbol, or of the default one.
+    Price {
+        /// Name; the default symbol without one.
+        #[serde(default)]
+        symbol: Option<String>,
+    },
+    /// Read the configuration again; the answer waits for the outcome.
+    Reload,
+    /// Replace a worker, or start one that was given up.
+    RestartWorker {
+        /// Slot.
+        id: Slot,
+    },
+    /// Disconnect a session.
+    Kick {
+        /// Id of the session.
+        session: String,
+    },
+    /// A message to all subscribers of a channel.
+    Publish {
+        /// Name of the channel.
+        channel: String,
+        /// Any JSON. (No `RawValue`: serde cannot hand one to a variant with a tag inside.)
+        data: Value,
+    },
+    /// End the daemon.
+    Stop,
+}
+
+/// A question and who waits for its answer.
+pub(super) struct Asked {
+    pub(super) command: Command,
+    pub(super) answer: oneshot::Sender<Value>,
+}

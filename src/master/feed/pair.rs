@@ -1,0 +1,71 @@
+//! Everything about one symbol.
+
+use super::news::{News, Origin, What};
+use crate::model::{Boot, Candles, Health, LogLimiter, Mono, Quote, Rules, Symbol};
+
+/// One configured symbol, dropped as a whole when the symbol leaves the configuration.
+#[derive(Debug)]
+pub(super) struct Pair {
+    /// The number of the last price.
+    number: u64,
+    pub(super) quote: Option<Quote>,
+    /// The newest candles, for newborn workers.
+    pub(super) candles: Option<Candles>,
+    /// Sources may take turns each second: the log is limited.
+    origins: LogLimiter<Origin>,
+    /// The health at the last look.
+    health: Option<Health>,
+    healths: LogLimiter<Health>,
+}
+
+fn origin(quote: &Quote) -> Origin {
+    (quote.source.clone(), quote.pair.clone(), quote.mock)
+}
+
+impl Pair {
+    /// A symbol without a price; numbers begin above `number`.
+    pub(super) fn new(number: u64) -> Self {
+        Self {
+            number,
+            quote: None,
+            candles: None,
+            origins: LogLimiter::default(),
+            health: None,
+            healths: LogLimiter::default(),
+        }
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    /// Keeps a new price. Some: it comes from elsewhere than the one before.
+    pub(super) fn price(&mut self, quote: Quote, now: Mono) -> Option<News> {
+        let (symbol, new) = (quote.symbol.clone(), origin(&quote));
+        let same = self.quote.replace(quote).is_some_and(|before| origin(&before) == new);
+        let hushed = (!same).then(|| self.origins.change(new.clone(), now)).flatten()?;
+        Some(News { symbol, what: What::Origin(new), hushed })
+    }
+
+    /// Lines for the log that are due.
+    pub(super) fn look(&mut self, symbol: &Symbol, rules: &Rules, now: Mono, boot: Boot) -> Vec<News> {
+        let mut all = Vec::new();
+        if let Some((origin, hushed)) = self.origins.wake(now) {
+            all.push(News { symbol: symbol.clone(), what: What::Origin(origin), hushed });
+        }
+        let Some(quote) = &self.quote else { return all };
+        let health = quote.health(rules, boot);
+        let changed = self.health.replace(health).is_some_and(|before| before != health);
+        let due = if changed {
+            self.healths.change(health, now).map(|hushed| (health, hushed))
+        } else {
+            self.healths.wake(now)
+        };
+        all.extend(due.map(|(health, hushed)| {
+            let (price, source, age) = (quote.price, quote.source.clone(), quote.age(boot));
+            News { symbol: symbol.clone(), what: What::Health { health, price, source, age }, hushed }
+        }));
+        all
+    }
+}

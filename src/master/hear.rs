@@ -1,0 +1,203 @@
+//! Messages of the children, and their consequences.
+
+use super::core::Master;
+use super::directory;
+use super::feed::News;
+use super::router::{Order, Publication};
+use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
+use crate::os::clock;
+use crate::protocol::client::Close;
+use crate::protocol::cluster::{
+    Answer, Beat, FromFeeder, Generation, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
+};
+use crate::protocol::link::{Batch, LinkError};
+use std::collections::BTreeMap;
+
+/// The directory is made anew after so many beats, one after another, that differ from it.
+const DRIFT: u8 = 2;
+
+impl Master {
+    /// Everything that came together from one child.
+    pub(super) fn hear(&mut self, from: Generation, batch: &mut Batch) {
+        let Some(child) = self.children.get(from) else { return };
+        let result = match child.role {
+            Role::Feeder => self.hear_feeder(from, batch),
+            Role::Worker(_) => self.hear_worker(from, batch),
+        };
+        if let Err(error) = result {
+            tracing::error!(event = "child-garbage", generation = from, %error, "what it says makes no sense: killed");
+            self.kill(from);
+        }
+    }
+
+    fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
+        self.service.hear(clock::mono());
+        while let Some(message) = batch.next::<ToMaster<'_>>() {
+            self.worker_says(from, message?);
+        }
+        Ok(())
+    }
+
+    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>) {
+        let now = clock::mono();
+        match message {
+            ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
+                let order = Order { request, id, user, symbol, frame, deadline };
+                self.router.deliver(from, &order, &self.directory, now, &mut self.children);
+            }
+            ToMaster::Delivered { ticket, tally } => {
+                self.router.delivered(from, ticket, tally, &mut self.children)
+            }
+            ToMaster::Open(open) => {
+                let verdict = self.directory.open(from, &open, &self.in_force.config().limits, now);
+                // The others hear of it before it is there: nobody is told of its own coming.
+                self.announce(now);
+                let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
+            }
+            ToMaster::Closed(session) => _ = self.directory.closed(from, session),
+            ToMaster::Publish { request, channel, frame, deadline, skip } => {
+                let publication = Publication { request, channel, frame, deadline, skip };
+                self.publish(from, &publication, now);
+            }
+            ToMaster::Published { ticket, sessions } => {
+                self.router.published(from, ticket, sessions, &mut self.children);
+            }
+            ToMaster::Ask { request, question } => self.answer(from, request, &question),
+            ToMaster::Beat(beat) => self.beat(from, *beat, now),
+            ToMaster::Roster(page) => {
+                self.directory.roster(from, &page);
+                if page.last {
+                    let sessions = self.directory.counts(from).0;
+                    tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
+                }
+            }
+            ToMaster::Hello(hello) => self.hello(from, hello.version),
+            ToMaster::Ready => self.ready(from),
+            ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
+            ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
+            // The exit follows; hanging up tells the child that it was heard.
+            ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
+        }
+    }
+
+    fn hear_feeder(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
+        while let Some(message) = batch.next::<FromFeeder>() {
+            match message? {
+                FromFeeder::Hello(hello) => self.hello(from, hello.version),
+                FromFeeder::Ready => self.ready(from),
+                FromFeeder::Beat(counters) => {
+                    let beat = Beat { counters: *counters, ..Beat::default() };
+                    self.beat(from, beat, clock::mono());
+                }
+                FromFeeder::Tick(quote) => self.price(quote),
+                FromFeeder::Sources(table) => self.feed.table(table),
+                FromFeeder::Refused(refused) => self.refused(refused),
+                FromFeeder::Candles(candles) => self.candles(candles),
+                FromFeeder::Line { of, text, mark } => {
+                    if let Some(text) = self.feed.line(&of, text, mark) {
+                        self.children.tell_workers(&ToWorker::Line { of: &of, text });
+                    }
+                }
+                FromFeeder::Answer { to, request, text } => {
+                    let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
+                    let _ = self.children.tell(to, &ToWorker::Answer { request, answer });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a price from the feeder and sends it to all.
+    fn price(&mut self, quote: Quote) {
+        if let Some((quote, news)) = self.feed.price(quote, clock::mono()) {
+            news.iter().for_each(News::log);
+            self.children.tell_workers(&ToWorker::Quote(quote));
+        }
+    }
+
+    /// Keeps candles from the feeder and sends them to all.
+    fn candles(&mut self, candles: Candles) {
+        if self.feed.candles(&candles) {
+            self.children.tell_workers(&ToWorker::Candles(candles));
+        }
+    }
+
+    /// Keeps for which symbols the sources do not agree, and tells all when that has changed.
+    pub(super) fn refused(&mut self, refused: BTreeMap<Symbol, String>) {
+        if self.feed.refuse(refused) {
+            self.children.tell_workers(&ToWorker::Refused(self.feed.refused().clone()));
+        }
+    }
+
+    fn hello(&mut self, from: Generation, version: u32) {
+        if version != VERSION {
+            tracing::error!(
+                event = "child-version",
+                generation = from,
+                version,
+                "speaks another version: killed"
+            );
+            self.kill(from);
+        }
+    }
+
+    fn beat(&mut self, from: Generation, beat: Beat, now: Mono) {
+        let Some(child) = self.children.get_mut(from) else { return };
+        let agrees = match child.role {
+            Role::Feeder => true,
+            Role::Worker(_) => self.directory.agrees(from, &beat),
+        };
+        child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
+        self.ledger.beat(from, &beat.counters, now);
+        child.beat = beat;
+        if child.drift >= DRIFT {
+            child.drift = 0;
+            let _ = self.children.tell(from, &ToWorker::Resync);
+        }
+        let actions = self.fleet.beat(now, from);
+        self.act(actions);
+    }
+
+    fn answer(&mut self, from: Generation, request: u64, question: &Question<'_>) {
+        let text = match question {
+            Question::Stats => self.stats_json(),
+            Question::Metrics => self.metrics_text(),
+            Question::Sources => self.feed.sources_json(clock::boot()).to_string(),
+            Question::Sessions { user, from: begin } => {
+                let (text, next) = self.directory.page(*user, *begin, directory::PAGE);
+                let answer = Answer::Page { text: &text, next };
+                let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
+                return;
+            }
+            Question::Admission(endpoint, user, address) => {
+                let verdict = self.directory.admission(
+                    (*endpoint, user, *address),
+                    &self.in_force.config().limits,
+                    clock::mono(),
+                );
+                serde_json::to_string(&verdict).unwrap_or_default()
+            }
+            Question::Kick(session) => {
+                let answer = if self.disconnect(*session) { Answer::Done } else { Answer::NotFound };
+                let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
+                return;
+            }
+            Question::History { symbol, interval, limit } => {
+                let ask = ToFeeder::Ask { to: from, request, symbol, interval: *interval, limit: *limit };
+                if self.children.ask_feeder(&ask).is_err() {
+                    let answer = Answer::NotFound;
+                    let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
+                }
+                return;
+            }
+        };
+        let _ = self.children.tell(from, &ToWorker::Answer { request, answer: Answer::Text(&text) });
+    }
+
+    /// Closes a session wherever it is; false when there is none of that id.
+    pub(super) fn disconnect(&mut self, session: SessionId) -> bool {
+        let Some(at) = self.directory.session(session).map(|listed| listed.generation) else { return false };
+        let message = ToWorker::Kick { session, code: Close::Disconnected.code() };
+        self.children.tell(at, &message).is_ok()
+    }
+}

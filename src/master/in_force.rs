@@ -1,0 +1,189 @@
+//! The configuration in force: immutable, numbered, replaced whole; and the sockets that belong to it.
+
+use super::reloads::{Outcome, Reloads};
+use crate::config::{Config, Effect, Fault, Loaded, Source, diff};
+use crate::net::kept::Kept;
+use crate::net::listen::Listeners;
+use crate::protocol::cluster::{Port, ToWorker};
+use crate::supervisor::workers;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Files that a worker opens for itself: sockets, links, the runtime's, and some connections that only ask.
+const OWN_FILES: u64 = 32;
+
+/// A configuration that is to be in force.
+#[derive(Debug)]
+pub(super) struct Next {
+    config: Arc<Config>,
+    /// The configuration as the children get it.
+    json: Arc<str>,
+    warnings: Vec<Fault>,
+}
+
+impl Next {
+    pub(super) fn new(loaded: Loaded) -> Self {
+        let json = serde_json::to_string(&loaded.config).unwrap_or_default().into();
+        Self { config: Arc::new(loaded.config), json, warnings: loaded.warnings }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// A configuration on trial.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) next: Next,
+    pub(super) listeners: Arc<Listeners>,
+    pub(super) outcome: Outcome,
+}
+
+/// Configuration and sockets of a newborn worker.
+pub(super) struct Newborn {
+    pub(super) listeners: Arc<Listeners>,
+    pub(super) json: Arc<str>,
+    pub(super) revision: u64,
+}
+
+/// The configuration in force, and the reloads that replace it.
+pub(super) struct InForce {
+    source: Source,
+    /// Files that a process may have open.
+    files: u64,
+    config: Arc<Config>,
+    json: Arc<str>,
+    revision: u64,
+    listeners: Arc<Listeners>,
+    kept: Kept,
+    pub(super) reloads: Reloads<Candidate>,
+    /// Why changed files go unnoticed until they are read again, and how often they are.
+    watch_trouble: Option<String>,
+}
+
+impl InForce {
+    /// The first configuration of this daemon.
+    pub(super) fn new(source: Source, first: Next, (listeners, kept): (Listeners, Kept), files: u64) -> Self {
+        Self {
+            source,
+            files,
+            config: first.config,
+            json: first.json,
+            revision: 1,
+            listeners: Arc::new(listeners),
+            kept,
+            reloads: Reloads::default(),
+            watch_trouble: None,
+        }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn json(&self) -> &str {
+        &self.json
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// The main file.
+    pub(super) fn file(&self) -> &Path {
+        &self.source.file
+    }
+
+    /// The message to every worker when the configuration has changed.
+    pub(super) fn message(&self) -> ToWorker<'_> {
+        ToWorker::Config { revision: self.revision, config: &self.json }
+    }
+
+    /// Addresses of a port, as text.
+    pub(super) fn addresses(&self, port: Port) -> Vec<String> {
+        self.listeners.addresses(port).map(|address| address.to_string()).collect()
+    }
+
+    /// The most sessions where `limits.sessions` is 0: 95 % of what the descriptors of all workers allow. So the next
+    /// client is told that the cluster is full, and a probe still gets its answer, before descriptors are used up.
+    pub(super) fn ceiling(&self) -> u32 {
+        let each = self.files.saturating_sub(OWN_FILES).saturating_mul(95) / 100;
+        let all = each.saturating_mul(workers(&self.config.cluster).into());
+        u32::try_from(all).unwrap_or(u32::MAX)
+    }
+
+    /// The changes that `next` brings, and whether workers must be born with it.
+    pub(super) fn compare(&self, next: &Next) -> (Outcome, bool) {
+        let changes = diff(&self.config, &next.config);
+        let of = |effect| changes.iter().filter(move |change| change.effect == effect);
+        let outcome = Outcome {
+            ok: true,
+            revision: self.revision + u64::from(!changes.is_empty()),
+            changed: changes.iter().map(|change| change.key.clone()).collect(),
+            restart: of(Effect::Restart).map(|change| change.key.clone()).collect(),
+            faults: Vec::new(),
+        };
+        (outcome, of(Effect::Workers).next().is_some())
+    }
+
+    /// The outcome of a reload that changes nothing.
+    pub(super) fn refusal(&self, faults: Vec<String>) -> Outcome {
+        Outcome { ok: false, revision: self.revision, changed: Vec::new(), restart: Vec::new(), faults }
+    }
+
+    /// Puts `next` in force.
+    pub(super) fn replace(&mut self, next: Next) {
+        self.revision += u64::from(next.config != self.config);
+        for warning in &next.warnings {
+            tracing::warn!(event = "configuration", %warning);
+        }
+        (self.config, self.json) = (next.config, next.json);
+    }
+
+    /// Notes whether the system tells of changed files, and logs each change of this once.
+    pub(super) fn watched(&mut self, trouble: Option<(&str, Duration)>) {
+        let trouble = trouble.map(|(why, every)| format!("{why}; they are read every {every:?} instead"));
+        if trouble == self.watch_trouble {
+            return;
+        }
+        match &trouble {
+            Some(why) => {
+                tracing::warn!(event = "watch-lost", why, "changed configuration files are not told")
+            }
+            None => tracing::info!(event = "watch-restored", "changed configuration files are told again"),
+        }
+        self.watch_trouble = trouble;
+    }
+
+    pub(super) fn watch_trouble(&self) -> Option<&str> {
+        self.watch_trouble.as_deref()
+    }
+
+    /// Puts other sockets in force; systemd keeps them from now on.
+    pub(super) fn listen(&mut self, listeners: Arc<Listeners>) {
+        self.listeners = listeners;
+        self.kept.keep(self.listeners.own());
+    }
+
+    /// The candidate, or without one the configuration in force.
+    pub(super) fn for_newborn(&self) -> Newborn {
+        match self.reloads.candidate() {
+            Some(candidate) => Newborn {
+                listeners: candidate.listeners.clone(),
+                json: candidate.next.json.clone(),
+                revision: self.revision + 1,
+            },
+            None => Newborn {
+                listeners: self.listeners.clone(),
+                json: self.json.clone(),
+                revision: self.revision,
+            },
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Carries out the supervisor's orders: processes are started, welcomed, drained, stopped and killed; and notes their
+//! end.
+
+use super::children::Child;
+use super::core::{LAST_WORDS, Master};
+use super::event::Event;
+use super::in_force::Newborn;
+use super::service::AllFailed;
+use crate::os::{clock, process};
+use crate::protocol::cluster::{Generation, Role, Slot, ToFeeder, ToWorker};
+use crate::supervisor::{Action, Spawned, spawn};
+use rustix::process::Signal;
+
+impl Master {
+    /// Does what the supervisor wants.
+    pub(super) fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { role, generation } => self.start(role, generation),
+                Action::Drain { generation } => self.drain(generation),
+                Action::Stop { generation } => self.stop_child(generation),
+                Action::Kill { generation, why } => {
+                    tracing::warn!(event = "child-killed", generation, ?why);
+                    self.kill(generation);
+                }
+                Action::Died { role, pause, .. } => {
+                    let (child, worker) = (role.as_str(), role.worker());
+                    tracing::info!(event = "child-restart", child, worker, ?pause);
+                }
+                Action::GivenUp { role, .. } => {
+                    let worker = role.worker().unwrap_or_default();
+                    tracing::error!(
+                        event = "worker-given-up",
+                        worker,
+                        "died too often; the others serve on; `btc-cluster ctl restart-worker {worker}` tries again"
+                    );
+                    self.tell_when_all_ready();
+                }
+                Action::AllFailed => {
+                    tracing::error!(event = "all-workers-failed");
+                    self.service.end(Err(AllFailed));
+                }
+                Action::ReplacementFailed { role, .. } => {
+                    let (child, worker) = (role.as_str(), role.worker());
+                    tracing::error!(event = "replacement-failed", child, worker, "the old process serves on");
+                    self.candidate_failed();
+                }
+                Action::RollingDone => tracing::info!(event = "workers-replaced"),
+                Action::Gone => self.service.end(Ok(())),
+            }
+        }
+    }
+
+    pub(super) fn kill(&self, generation: Generation) {
+        if let Some(child) = self.children.get(generation) {
+            process::kill(child.pid, Signal::KILL);
+        }
+    }
+
+    fn drain(&mut self, generation: Generation) {
+        let within = self.in_force.config().cluster.drain;
+        let _ = self.children.tell(generation, &ToWorker::Drain(within));
+        self.clear_board();
+    }
+
+    fn stop_child(&mut self, generation: Generation) {
+        let Some(child) = self.children.get(generation) else { return };
+        let _ = match child.role {
+            Role::Feeder => self.children.tell(generation, &ToFeeder::Stop),
+            Role::Worker(_) => {
+                // A little less than the daemon has itself, so that the last words are out in time.
+                let within = self.in_force.config().shutdown.grace.mul_f64(0.9);
+                self.children.tell(generation, &ToWorker::Stop(within))
+            }
+        };
+    }
+
+    fn start(&mut self, role: Role, generation: Generation) {
+        let now = clock::mono();
+        let (child, worker) = (role.as_str(), role.worker());
+        match spawn(role) {
+            Ok(spawned) => {
+                let pid = spawned.pid;
+                tracing::info!(event = "child-started", child, worker, pid, generation);
+                self.settle_in(role, generation, spawned);
+                let actions = self.fleet.started(now, generation, pid);
+                self.act(actions);
+            }
+            Err(error) => {
+                tracing::error!(event = "child-not-started", child, worker, %error);
+                let actions = self.fleet.start_failed(now, generation);
+                self.act(actions);
+            }
+        }
+    }
+
+    /// A process is there: its link is served, its exit awaited, and it is told what it must know.
+    fn settle_in(&mut self, role: Role, generation: Generation, spawned: Spawned) {
+        let Spawned { pid, sender, mut receiver, writer, exit } = spawned;
+        let writing = tokio::spawn(writer.run());
+        let events = self.events.clone();
+        let hearing = tokio::spawn({
+            let events = events.clone();
+            async move {
+                while let Ok(batch) = receiver.receive().await {
+                    if events.send(Event::Heard(generation, batch)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        tokio::spawn(async move {
+            let how = exit.await.to_string();
+            // Last words of a child are heard before its end is told; but a program that it has left behind may hold
+            // its end of the link open.
+            let _ = tokio::time::timeout(LAST_WORDS, hearing).await;
+            writing.abort();
+            // The loop has ended before.
+            let _ = events.send(Event::Exited(generation, how)).await;
+        });
+        self.children.insert(generation, Child::new(role, sender, pid));
+        self.ledger.born(generation, role, clock::mono());
+        match role {
+            Role::Feeder => self.welcome_feeder(generation),
+            Role::Worker(slot) => {
+                self.directory.worker_born(generation, slot);
+                self.welcome(slot, generation);
+            }
+        }
+    }
+
+    /// Tells a newborn feeder how far the one before has read each file, then the configuration.
+    fn welcome_feeder(&mut self, to: Generation) {
+        // The new feeder has not refused anything yet.
+        self.refused(Default::default());
+        let Self { feed, children, in_force, .. } = self;
+        for (of, _, mark) in feed.newest_lines() {
+            if let Some(mark) = mark {
+                let _ = children.tell(to, &ToFeeder::Resume { of, mark });
+            }
+        }
+        let (config, real_before) = (in_force.json(), feed.real_before());
+        let _ = children.tell(to, &ToFeeder::Config { config, real_before });
+    }
+
+    fn welcome(&mut self, slot: Slot, generation: Generation) {
+        let Newborn { listeners, json, revision } = self.in_force.for_newborn();
+        let (mut ports, mut descriptors) = (Vec::new(), Vec::new());
+        for (port, descriptor) in listeners.all() {
+            match descriptor.try_clone() {
+                Ok(copy) => {
+                    ports.push(port);
+                    descriptors.push(copy);
+                }
+                Err(error) => tracing::error!(event = "descriptor", %error),
+            }
+        }
+        match self.board.descriptor().try_clone_to_owned() {
+            Ok(copy) => descriptors.push(copy),
+            Err(error) => tracing::error!(event = "descriptor", %error),
+        }
+        let Self { feed, children, .. } = self;
+        let quotes = feed.quotes().cloned().collect();
+        let message =
+            ToWorker::Welcome { slot, generation, revision, config: &json, listeners: ports, quotes };
+        let _ = children.tell_with(generation, &message, descriptors);
+        if !feed.refused().is_empty() {
+            let _ = children.tell(generation, &ToWorker::Refused(feed.refused().clone()));
+        }
+        for candles in feed.all_candles() {
+            let _ = children.tell(generation, &ToWorker::Candles(candles.clone()));
+        }
+        for (of, text, _) in feed.newest_lines() {
+            let _ = children.tell(generation, &ToWorker::Line { of, text });
+        }
+    }
+
+    /// A child is at work.
+    pub(super) fn ready(&mut self, from: Generation) {
+        let Some(child) = self.children.get_mut(from) else { return };
+        child.ready = true;
+        let (role, pid) = (child.role, child.pid);
+        tracing::info!(
+            event = "child-ready",
+            child = role.as_str(),
+            worker = role.worker(),
+            pid,
+            generation = from
+        );
+        let actions = self.fleet.ready(clock::mono(), from);
+        self.act(actions);
+        match role {
+            Role::Feeder => {}
+            Role::Worker(_) => self.candidate_ready(from),
+        }
+        self.tell_when_all_ready();
+    }
+
+    /// A child has ended.
+    pub(super) fn exited(&mut self, generation: Generation, how: &str) {
+        let leaving = self.fleet.is_leaving(generation);
+        let Some(gone) = self.children.remove(generation) else { return };
+        let (child, worker, pid) = (gone.role.as_str(), gone.role.worker(), gone.pid);
+        if leaving {
+            tracing::info!(event = "child-gone", child, worker, pid, generation, how);
+        } else {
+            tracing::warn!(event = "child-died", child, worker, pid, generation, how);
+        }
+        self.ledger.gone(generation);
+        match gone.role {
+            Role::Feeder => {}
+            Role::Worker(slot) => self.worker_exited(slot, generation),
+        }
+        let actions = self.fleet.exited(clock::mono(), generation);
+        self.clear_board();
+        self.act(actions);
+    }
+
+    fn worker_exited(&mut self, slot: Slot, generation: Generation) {
+        let lost = self.directory.worker_gone(generation);
+        self.router.worker_gone(generation, &mut self.children);
+        self.peer_gone(generation, clock::mono());
+        if lost > 0 {
+            tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
+        }
+    }
+
+    /// Takes the counts of slots where nobody accepts from the board: of the dead, the drained and the retired. A
+    /// worker would wait for them to take a connection that they never take. Also once a second, since a worker may
+    /// write once more before it hears that it is drained.
+    pub(super) fn clear_board(&self) {
+        let stale = self.board.counts().into_iter().filter(|(slot, _)| !self.fleet.accepts(*slot));
+        stale.for_each(|(slot, _)| self.board.set(slot, None));
+    }
+}
