@@ -30,11 +30,11 @@ pub(super) async fn answered<T>(
 
 /// Asks the master; `None`: there is no such thing.
 pub(super) async fn ask(hub: &Hub, question: &Question<'_>) -> Result<Option<String>, Problem> {
-    Ok(reply(hub, question).await?.map(|reply| reply.text))
+    Ok(ask_page(hub, question).await?.map(|reply| reply.text))
 }
 
 /// Asks for what may be a page of a list.
-pub(super) async fn reply(hub: &Hub, question: &Question<'_>) -> Result<Option<Reply>, Problem> {
+pub(super) async fn ask_page(hub: &Hub, question: &Question<'_>) -> Result<Option<Reply>, Problem> {
     let (number, receiver, deadline) = {
         let mut state = hub.lock();
         let (request, receiver) = state.requests.question();

@@ -1,6 +1,7 @@
 //! `POST /api/v1/quotes`: sends the price to the sessions of a user; the poster gets a receipt.
 
-use super::{answer, ask, body, parameters};
+use super::ask::answered;
+use super::{answer, body, parameters};
 use crate::config::Config;
 use crate::model::{Mono, RequestId, Symbol, UserId};
 use crate::os::clock;
@@ -67,7 +68,7 @@ async fn deliver(
         }
         (number, outcome)
     };
-    receipt(ask::answered(hub, number, outcome, deadline).await?, id, &user, &symbol)
+    receipt(answered(hub, number, outcome, deadline).await?, id, &user, &symbol)
 }
 
 fn receipt(outcome: Outcome, id: RequestId, user: &UserId, symbol: &Symbol) -> Result<Response, Problem> {

@@ -1,8 +1,9 @@
 //! `GET /api/v1/sessions`: the sessions of the cluster, page by page from the master and on to the client, so that neither
 //! holds a list of all.
 
+use super::answer;
+use super::ask::ask_page;
 use super::parameters::{self, Parameters};
-use super::{answer, ask};
 use crate::model::UserId;
 use crate::protocol::client::{Problem, ProblemKind};
 use crate::protocol::cluster::Question;
@@ -37,7 +38,7 @@ pub(super) async fn show(
 
 async fn page(hub: &Hub, user: Option<&UserId>, from: u32) -> Result<Reply, Problem> {
     let question = Question::Sessions { user: user.map(UserId::as_str), from };
-    ask::reply(hub, &question).await.map(Option::unwrap_or_default)
+    ask_page(hub, &question).await.map(Option::unwrap_or_default)
 }
 
 /// The pages that follow.

@@ -114,7 +114,7 @@ pub(super) struct State {
     /// Connections that are no sessions, for which a worker that ends has to wait.
     connections: Connections,
     sessions: Sessions,
-    /// The order of suspended sessions, copies of them, and how others ended.
+    /// The order of suspended sessions, the copies given out, and how others ended.
     suspended: Suspended,
     /// Sessions of other workers that were asked for.
     takes: Takes<arrive::Waiting>,

@@ -1,5 +1,5 @@
-//! Sessions over long polling. What waits for a session leaves in the answer to its next poll. A session lives while a
-//! poll waits, and for `poll.gap` after.
+//! Sessions over long polling: frames wait for the next poll and leave in its answer. A session lives while a poll
+//! waits, and for `poll.gap` after it.
 
 use super::arrive::{Refused, arrive};
 use super::opening::{Greeting, Opening};
@@ -105,7 +105,7 @@ impl State {
         waiting
     }
 
-    /// Lets a poll wait. The one before it is answered with nothing.
+    /// Makes a poll wait from now on. A poll that waited is answered with nothing.
     fn wait_for_news(&mut self, hub: &Hub, at: SessionRef) -> Option<Waiting> {
         let now = clock::mono();
         let nothing = self.poll_answer(at, Vec::new());
