@@ -1,10 +1,19 @@
 //! Connections that are no sessions: not yet, or not any more.
 
-use super::ending::Ended;
 use super::sessions::SessionRef;
+use crate::transports::ws::Closing;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use tokio_util::sync::CancellationToken;
+
+/// The connection of a session that has ended, which takes the last bytes.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) closing: Closing,
+    /// The secret of a session that another connection has taken over. Its client must not come back once it has heard
+    /// of that.
+    pub(super) replaced: Option<u128>,
+}
 
 /// The connections beside the sessions.
 #[derive(Debug, Default)]

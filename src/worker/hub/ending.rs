@@ -1,23 +1,14 @@
 //! The end of a session: of itself, by a fault, by an administrator, or because its worker ends.
 
 use super::State;
+use super::connections::Ended;
 use super::session::Link;
 use super::sessions::SessionRef;
 use crate::model::{SessionId, UserId};
 use crate::protocol::client::{self, Close, EventText};
 use crate::protocol::cluster::{Slot, ToMaster};
 use crate::session::{Framing, Replay};
-use crate::transports::ws::Closing;
 use crate::ws::frame;
-
-/// The connection of a session that has ended, which takes the last bytes.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) closing: Closing,
-    /// The secret of a session that another connection has taken over. Its client must not come back once it has heard
-    /// of that.
-    pub(super) replaced: Option<u128>,
-}
 
 /// Sessions to look at as soon as nobody walks the table: until then it must not change.
 #[derive(Debug, Default)]

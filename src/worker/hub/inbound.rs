@@ -1,6 +1,6 @@
 //! Reads clients: bytes of a connection become messages to the session's endpoint.
 
-use super::ending::Ended;
+use super::connections::Ended;
 use super::sessions::SessionRef;
 use super::{Hub, State};
 use crate::model::Mono;

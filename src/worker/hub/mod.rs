@@ -13,6 +13,7 @@ mod inbound;
 mod opening;
 mod peers;
 mod poll;
+mod polling;
 mod prices;
 mod requests;
 mod rooms;

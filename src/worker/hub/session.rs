@@ -1,14 +1,23 @@
 //! One session: who it is, how it is connected, what waits for its client.
 
-use super::poll::Polling;
-use super::suspend::Away;
+use super::polling::Polling;
 use crate::model::{Device, Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::cluster::Endpoint;
-use crate::session::{self, ChannelKey, Framing, Identity, Outbox, Replay, Subscription};
+use crate::session::{self, ChannelKey, Framing, Identity, Outbox, Places, Replay, Subscription};
 use crate::transports::ws::Wire;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
+
+/// The state that a suspended session has instead of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Away {
+    /// The last numbered message that the client is known to have; `None`: it missed messages that are no longer kept.
+    pub(super) has: Option<u32>,
+    pub(super) since: Mono,
+    /// Where the session was. It stays on the channels whose messages are numbered.
+    pub(super) places: Places,
+}
 
 /// How a session is connected.
 #[derive(Debug)]

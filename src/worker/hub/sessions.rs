@@ -1,8 +1,7 @@
 //! The table of this worker's sessions. A session is *present* from its announcement until it ends; a suspended one is
 //! *away*. All indices are kept here, so they cannot disagree with the table.
 
-use super::session::{Link, Session};
-use super::suspend::Away;
+use super::session::{Away, Link, Session};
 use crate::model::SessionId;
 use crate::protocol::cluster;
 use crate::session::{Key, Origin, Users};

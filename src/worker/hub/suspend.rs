@@ -2,7 +2,7 @@
 //! client that comes with its token, to this worker or another, gets a copy.
 
 use super::State;
-use super::session::{Link, Session};
+use super::session::{Away, Link, Session};
 use super::sessions::SessionRef;
 use super::suspended::Limits;
 use crate::model::{Mono, SessionId, UserId};
@@ -16,16 +16,6 @@ use std::time::Duration;
 /// A greeting counts as heard if it is acknowledged and its connection lives for so long. (A client that is cut may not
 /// have read what its kernel has acknowledged.)
 const GLANCE: Duration = Duration::from_secs(1);
-
-/// What a suspended session has instead of a connection.
-#[derive(Debug, Default)]
-pub(super) struct Away {
-    /// The last numbered message that the client is known to have; `None`: it missed messages that are no longer kept.
-    has: Option<u32>,
-    since: Mono,
-    /// Where the session was. It stays on the channels whose messages are numbered.
-    places: Places,
-}
 
 impl State {
     /// Whether sessions are kept for clients that come back.
