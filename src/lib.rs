@@ -14,7 +14,8 @@
 //!
 //! Around that: [`config`] turns files into one valid value, of which every process gets all; the [`supervisor`]
 //! decides which processes there are, and starts them; [`stats`] adds up what they count; [`log`] writes lines; [`os`]
-//! is what Linux gives; [`programs`] runs the user's own; [`model`] has the words that all of them use; [`cli`] is where it begins.
+//! is what Linux gives; [`programs`] runs the user's own; [`model`] has the words that all of them use; [`cli`] is
+//! where it begins.
 //!
 //! Which room may use which is in `ARCHITECTURE.md`, and kept by `tests/architecture.rs`.
 

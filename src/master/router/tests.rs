@@ -90,7 +90,7 @@ pub(super) fn tally(delivered: u32, slow: u32, waiting: u32) -> Tally {
 }
 
 #[test]
-fn what_needs_no_worker_is_answered_at_once_and_in_the_order_of_the_contract() {
+fn what_needs_no_worker_is_answered_at_once_and_in_the_documented_order() {
     let (directory, mut router, mut said) = scene();
     let empty = |user| Order { frame: b"", ..order(1, user) };
     router.set_rate(Rate::parse("1/s").unwrap());
