@@ -24,7 +24,6 @@ pub enum Environment {
 }
 
 impl Environment {
-    /// Every environment.
     pub const ALL: [Self; 3] = [Self::Development, Self::Production, Self::Test];
 
     /// The word for it, as in `BTC_CLUSTER_ENV`.

@@ -25,7 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 const UNANSWERED: usize = 256;
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
-/// How often an ending worker looks whether all have gone.
+/// Interval at which an ending worker looks whether all have gone.
 const LAST: Duration = Duration::from_millis(20);
 
 /// Why a worker could not live.
