@@ -6,6 +6,8 @@
 mod harness;
 #[path = "../standin/mod.rs"]
 mod standin;
+#[path = "../stopwatch/mod.rs"]
+mod stopwatch;
 
 mod admin;
 mod broadcast;
