@@ -154,9 +154,9 @@ impl InForce {
         }
         match &trouble {
             Some(why) => {
-                tracing::warn!(event = "watch-lost", why, "changed configuration files are not told")
+                tracing::warn!(event = "watch-lost", why, "the kernel reports no changed files")
             }
-            None => tracing::info!(event = "watch-restored", "changed configuration files are told again"),
+            None => tracing::info!(event = "watch-restored", "the kernel reports changed files again"),
         }
         self.watch_trouble = trouble;
     }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Tab, eventually, launch } from "./lib/browser.mjs";
-import { faintTexts } from "./lib/looks.mjs";
+import { crampedPanels, faintTexts } from "./lib/looks.mjs";
 import { proxy } from "./lib/proxy.mjs";
 import { standin } from "./standin.mjs";
 
@@ -331,6 +331,7 @@ describe("the looks of the panels", () => {
         const context = await browser.newContext({ viewport: { width, height: 740 }, colorScheme, reducedMotion: "reduce" });
         t.after(() => context.close());
         const tab = await (await Tab.open(context, server.url)).is("connected");
+        assert.deepEqual(await tab.page.evaluate(crampedPanels), []);
         for (const panel of ["chat", "broadcast", "command", "streams-panel"]) await toggle(tab, panel);
         await has(tab, "chat-presence", "1 user");
         server.rooms.say("chat:lobby", `${"her".repeat(40)}`, { text: "x".repeat(300) });

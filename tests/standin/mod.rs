@@ -2,12 +2,7 @@
 //! and remembers what was asked of it. Needs no file of the project, so that unit tests and integration tests
 //! can both include it.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "included in several places, none of which uses all of it"
-)]
+#![allow(dead_code, unused_imports, reason = "included in several places, none of which uses all of it")]
 
 pub mod exchange;
 pub mod says;

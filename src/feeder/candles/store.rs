@@ -1,9 +1,8 @@
 //! Keeps the history in a file, by a thread of its own: a disk that hangs stops nothing else.
 //!
-//! The file is a [`journal`](super::journal): each second is appended; when the appended part exceeds the history
-//! itself, everything is written to a new file, synced, and renamed over the old one. A killed feeder loses the open
-//! second, a machine without power what the kernel had not written. A fault of the folder is logged once, and the
-//! feeder goes on without it.
+//! The file is a [`journal`]: each second is appended; when the appended part exceeds the history itself, everything is
+//! written to a new file, synced, and renamed over the old one. A killed feeder loses the open second, a machine without
+//! power what the kernel had not written. A fault of the folder is logged once, and the feeder goes on without it.
 
 use super::history::{History, JournalEntry};
 use super::journal::{self, HEAD, Load};

@@ -11,7 +11,7 @@ macro_rules! kinds {
         /// Why a request is refused. A slug with two statuses is two kinds: 400 in a path or a query, 422 in a body.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum ProblemKind {
-            $(#[doc = $detail] $kind,)*
+            $(#[doc = $title] $kind,)*
             /// The session of this cursor has ended with a close after which the client must not come back.
             SessionEnded(Close),
         }

@@ -27,3 +27,15 @@ export function faintTexts() {
   }
   return faint;
 }
+
+/** Headings of closed panels that touch its edge, wrapped or not. Runs in the page. */
+export function crampedPanels() {
+  const cramped = [];
+  for (const panel of document.querySelectorAll(".panel:not([open])")) {
+    const box = panel.getBoundingClientRect();
+    const texts = [...panel.querySelectorAll("summary > *")].map((text) => text.getBoundingClientRect());
+    const room = Math.min(...texts.map((text) => Math.min(text.top - box.top, box.bottom - text.bottom)));
+    if (room < 6) cramped.push(`${panel.querySelector("h3").textContent}: ${room.toFixed(1)} px`);
+  }
+  return cramped;
+}

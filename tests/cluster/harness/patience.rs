@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 
-/// Longest wait for anything that the contract gives no time for. Only a failing test waits for so long.
+/// Longest wait where docs/interface.md promises no time. Only a failing test waits for so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `look` says `Ok`; its last `Err` is the reason when patience ends.
@@ -14,7 +14,7 @@ pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Result<
     within(PATIENCE, what, look).await
 }
 
-/// [`eventually`] with a patience of its own, which is a promise of the contract.
+/// [`eventually`] with a patience of its own, which docs/interface.md promises.
 pub(crate) async fn within<T>(
     patience: Duration,
     what: &str,
@@ -49,7 +49,7 @@ pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
     panic!("{what}: not within {PATIENCE:?} ({:?} more for the load)", watch.elapsed());
 }
 
-/// A time that the contract promises, longer by a factor on a machine that is slow for other reasons than load
+/// A time that docs/interface.md promises, longer by a factor on a machine that is slow for other reasons than load
 /// (`BTC_CLUSTER_TEST_SLACK`).
 pub(crate) fn promised(time: Duration) -> Duration {
     let slack = std::env::var("BTC_CLUSTER_TEST_SLACK").ok().and_then(|text| text.parse().ok());
