@@ -14,30 +14,32 @@
 //!
 //! Around that: [`config`] turns files into one valid value, of which every process gets all; the [`supervisor`]
 //! decides which processes there are, and starts them; [`stats`] adds up what they count; [`log`] writes lines; [`os`]
-//! is what Linux gives; [`programs`] runs the user's own; [`model`] has the words that all of them use; [`cli`] is where it begins.
+//! is what Linux gives; [`programs`] runs the user's own; [`model`] has the words that all of them use; [`cli`] is
+//! where it begins.
 //!
-//! Which room may use which is in `ARCHITECTURE.md`, and kept by `tests/architecture.rs`.
+//! Which room may use which is in `ARCHITECTURE.md`, and kept by `tests/architecture.rs`. Rooms are private to the crate,
+//! so that the compiler names what nothing uses; `pub` inside a room means "for other rooms".
 
-pub mod model;
-pub mod os;
-pub mod ws;
+pub(crate) mod model;
+pub(crate) mod os;
+pub(crate) mod ws;
 
 pub mod config;
-pub mod log;
-pub mod protocol;
+pub(crate) mod log;
+pub(crate) mod protocol;
 
-pub mod access;
-pub mod net;
-pub mod programs;
-pub mod session;
-pub mod stats;
+pub(crate) mod access;
+pub(crate) mod net;
+pub(crate) mod programs;
+pub(crate) mod session;
+pub(crate) mod stats;
 
-pub mod providers;
-pub mod supervisor;
-pub mod transports;
+pub(crate) mod providers;
+pub(crate) mod supervisor;
+pub(crate) mod transports;
 
-pub mod feeder;
-pub mod master;
-pub mod worker;
+pub(crate) mod feeder;
+pub(crate) mod master;
+pub(crate) mod worker;
 
 pub mod cli;

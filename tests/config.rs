@@ -11,6 +11,9 @@ mod changes;
 mod layers;
 #[path = "config/shipped.rs"]
 mod shipped;
+#[path = "stopwatch/mod.rs"]
+#[allow(dead_code, reason = "the suite of the cluster asks more")]
+mod stopwatch;
 #[path = "config/watching.rs"]
 mod watching;
 

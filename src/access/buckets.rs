@@ -60,16 +60,9 @@ impl Buckets {
         }
     }
 
-    /// Number of remembered buckets.
-    #[must_use]
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.table.len()
-    }
-
-    /// Tells whether none is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
     }
 }
 
@@ -90,7 +83,7 @@ mod tests {
         buckets.tidy(start.after(Duration::from_millis(999)));
         assert_eq!(buckets.len(), 5000);
         buckets.tidy(start.after(Duration::from_secs(1)));
-        assert!(buckets.is_empty());
+        assert_eq!(buckets.len(), 0);
         assert!(buckets.table.capacity() <= SMALL, "the memory is given back");
     }
 
@@ -98,7 +91,7 @@ mod tests {
     fn no_limit_remembers_nothing_and_the_memory_is_bounded() {
         let (mut buckets, now) = (Buckets::default(), Mono(1_000_000_000_000));
         assert!((0..100).all(|_| buckets.take(1, Rate::OFF, now).is_ok()));
-        assert!(buckets.is_empty());
+        assert_eq!(buckets.len(), 0);
         let rate = Rate::parse("1/h").unwrap();
         assert!((0..MOST as u64 + 100).all(|key| buckets.take(key, rate, now).is_ok()));
         assert_eq!(buckets.len(), MOST);

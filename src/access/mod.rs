@@ -7,4 +7,4 @@ mod origin;
 
 pub use buckets::Buckets;
 pub use client::Client;
-pub use origin::{Admitted, Denied, Gate, preflight};
+pub use origin::{Gate, preflight};

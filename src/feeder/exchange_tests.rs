@@ -1,6 +1,7 @@
 //! The feeder with a whole exchange on the loopback, in real time.
 
-use super::super::{Clock, SourceState, SourceStatus};
+use super::super::table::SourceStatus;
+use super::super::{Clock, SourceState};
 use super::tests::plan;
 use super::*;
 use crate::config::ProviderKind;

@@ -21,10 +21,9 @@ mod recorder;
 mod source;
 mod table;
 
-pub use candles::CandleRequest;
 pub use core::{Plan, run};
 pub use life::run as run_process;
-pub use table::{SourceState, SourceStatus};
+pub use table::SourceState;
 
 use crate::model::{Boot, Mono, Wall};
 use crate::os::clock;

@@ -32,4 +32,4 @@ pub mod rooms;
 pub mod router;
 mod service;
 
-pub use life::{Failure, run};
+pub use life::run;

@@ -145,20 +145,6 @@ macro_rules! uuid_id {
             pub u128,
         );
 
-        impl $name {
-            /// A new identifier from time and chance (RFC 9562, section 5.7).
-            #[must_use]
-            pub fn random() -> Self {
-                Self(Uuid::now_v7().as_u128())
-            }
-
-            /// Reads the usual form with hyphens; `None` for any other text.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                Uuid::try_parse(text).ok().map(|uuid| Self(uuid.as_u128()))
-            }
-        }
-
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 Uuid::from_u128(self.0).hyphenated().fmt(f)
@@ -175,6 +161,20 @@ uuid_id!(
     /// An accepted order to deliver, `UUIDv7`.
     RequestId
 );
+
+impl SessionId {
+    /// A new identifier from time and chance (RFC 9562, section 5.7).
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::now_v7().as_u128())
+    }
+
+    /// Reads the usual form with hyphens; `None` for any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(|uuid| Self(uuid.as_u128()))
+    }
+}
 
 impl RequestId {
     /// A new identifier for that moment, in milliseconds since 1970. It need not be unguessable, and many are made: its

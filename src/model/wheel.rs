@@ -11,7 +11,6 @@ pub struct Wheel<K> {
     tick: u64,
     /// The next tick to hand out.
     at: u64,
-    len: usize,
 }
 
 impl<K> Wheel<K> {
@@ -19,7 +18,7 @@ impl<K> Wheel<K> {
     #[must_use]
     pub fn new(tick: Duration, slots: usize, now: Mono) -> Self {
         let tick = u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Self { slots: (0..slots.max(1)).map(|_| Vec::new()).collect(), tick, at: now.0 / tick, len: 0 }
+        Self { slots: (0..slots.max(1)).map(|_| Vec::new()).collect(), tick, at: now.0 / tick }
     }
 
     /// Inserts `key` for the moment `due`.
@@ -27,7 +26,6 @@ impl<K> Wheel<K> {
         let tick = due.0.div_ceil(self.tick).max(self.at);
         let slot = self.slot(tick);
         self.slots[slot].push((tick, key));
-        self.len += 1;
     }
 
     /// Moves all keys due by `now` into `due`.
@@ -37,29 +35,9 @@ impl<K> Wheel<K> {
         let turns = (until + 1).saturating_sub(self.at).min(self.slots.len() as u64);
         for step in 0..turns {
             let slot = self.slot(self.at + step);
-            let before = self.slots[slot].len();
             due.extend(self.slots[slot].extract_if(.., |(tick, _)| *tick <= until).map(|(_, key)| key));
-            self.len -= before - self.slots[slot].len();
         }
         self.at = self.at.max(until + 1);
-    }
-
-    /// When to call [`Wheel::expire`] again: the next tick.
-    #[must_use]
-    pub fn next(&self) -> Mono {
-        Mono(self.at.saturating_mul(self.tick))
-    }
-
-    /// The number of keys.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are no keys.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     fn slot(&self, tick: u64) -> usize {
@@ -97,7 +75,7 @@ mod tests {
                 last = now;
             }
             prop_assert!(seen.iter().all(|&n| n == 1));
-            prop_assert!(wheel.is_empty());
+            prop_assert!(wheel.slots.iter().all(Vec::is_empty));
         }
     }
 }

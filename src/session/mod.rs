@@ -9,11 +9,11 @@ mod snapshot;
 mod users;
 mod value;
 
-pub use channels::{Channel, Channels, Frames, Kind, Step, Subscription};
+pub use channels::{Channels, Frames, Kind, Step, Subscription};
 pub use framing::{Body, Framing};
 pub use outbox::{Answer, Label, Outbox};
-pub use replay::{Bounds, Kept, NO_TICKET, Replay};
-pub use snapshot::{Connection, Snapshot, SnapshotError};
+pub use replay::{Bounds, Kept, Replay};
+pub use snapshot::{Connection, Snapshot};
 pub use users::Users;
 pub use value::{Identity, Origin, Places, Session};
 

@@ -74,12 +74,6 @@ impl Outbox {
         self.queue.is_empty() || self.bytes + more <= limit
     }
 
-    /// Bytes that wait, without state.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// When something last left, or began to wait.
     #[must_use]
     pub fn progress(&self) -> Mono {
@@ -247,7 +241,7 @@ mod tests {
         let now = Mono(2_000_000_000);
         outbox.refresh(now, Duration::from_secs(1), |a, _| Some(Bytes::from(format!("new-{}", a.ticket))));
         assert_eq!(text(&outbox), b"ld1new-2");
-        assert_eq!(outbox.bytes(), 8);
+        assert_eq!(outbox.bytes, 8);
         outbox.push_first(Bytes::from_static(b"first"));
         assert_eq!(text(&outbox), b"ld1firstnew-2");
     }
@@ -284,7 +278,7 @@ mod tests {
             }
             prop_assert_eq!(out, frames.concat());
             prop_assert_eq!(done, (0..frames.len() as u64).collect::<Vec<_>>());
-            prop_assert_eq!(outbox.bytes(), 0);
+            prop_assert_eq!(outbox.bytes, 0);
         }
     }
 }

@@ -101,7 +101,7 @@ impl Session {
 }
 
 impl Snapshot {
-    /// The session, on no channel yet ([`Session::settle_in`]).
+    /// The session, on no channel yet, and what it had beside its own values.
     #[must_use]
     pub fn thaw(self) -> (Session, Places, Connection) {
         let Self { identity, framing, decoder, last_in, bucket, outbox, replay, origin, places, connection } =

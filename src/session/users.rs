@@ -68,12 +68,6 @@ impl Users {
     pub fn len(&self) -> usize {
         self.map.len()
     }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One session without its socket: a value that can move to another process.
 
-use super::{Channels, Framing, Key, Outbox, Replay, Subscription};
+use super::{Channels, Framing, Outbox, Replay, Subscription};
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
 use crate::protocol::cluster::{Endpoint, Generation, Open};
 use crate::protocol::peer::Lease;
@@ -142,7 +142,7 @@ impl Session {
     }
 
     /// The channels that the session is on. Messages that a walk has not brought it yet are not in the answer: it must
-    /// have caught up ([`super::Channel::catch_up`]).
+    /// have caught up ([`super::channels::Channel::catch_up`]).
     #[must_use]
     pub fn places(&self, channels: &Channels, entering: Vec<Box<str>>) -> Places {
         let name = |key| channels.get(key).name.clone();
@@ -156,27 +156,5 @@ impl Session {
             owed: owed.into_iter().map(name).collect(),
             entering,
         }
-    }
-
-    /// Makes the session a member of the channels that it was on, and notes the states that it was owed. Returns the
-    /// names that are not known here: of rooms that nobody here is in, and of what the configuration has no more.
-    pub fn settle_in(
-        &mut self,
-        places: &Places,
-        channels: &mut Channels,
-        key: Key,
-        now: Mono,
-    ) -> Vec<Box<str>> {
-        let mut unknown = Vec::new();
-        for name in &places.channels {
-            match channels.find(name) {
-                Some(channel) => self.subscriptions.push(channels.join(channel, key)),
-                None => unknown.push(name.clone()),
-            }
-        }
-        for channel in places.owed.iter().filter_map(|name| channels.find(name)) {
-            self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now))).push_state(channel);
-        }
-        unknown
     }
 }

@@ -10,7 +10,7 @@ mod when;
 #[cfg(test)]
 pub(crate) use metrics::tests::list as metrics_list;
 
-pub use merge::{Ledger, Pulse};
+pub use merge::Ledger;
 pub use metrics::{Metrics, PriceGauge, RoomGauges};
 pub use object::{FeederRow, Statistics, Totals, UserRow, WorkerRow, mark};
 pub use when::{Load, When};

@@ -191,7 +191,7 @@ mod tests {
     };
 
     #[test]
-    fn the_object_says_what_the_contract_says() {
+    fn the_object_has_the_documented_members() {
         let price = RawValue::from_string(r#"{"price":"64250.10"}"#.to_owned()).unwrap();
         let users = vec![UserRow { user_id: "a", sessions: 2, workers: vec![1] }];
         let mut statistics = Statistics {

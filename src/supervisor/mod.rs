@@ -9,8 +9,8 @@ mod fleet;
 mod place;
 mod rolling;
 
-pub use action::{Action, Why};
-pub use child::{End, Exit, SUBCOMMAND, Spawned, spawn};
+pub use action::Action;
+pub use child::{Spawned, spawn};
 pub use fleet::Fleet;
 pub use place::{Row, State};
 

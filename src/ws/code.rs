@@ -1,25 +1,13 @@
 //! The close codes of RFC 6455, section 7.4.1, and of IANA's registry that this server sends.
 
-/// The connection has done its work.
-pub const NORMAL: u16 = 1000;
-/// The server stops, or the tab is gone.
-pub const GOING_AWAY: u16 = 1001;
 /// Broken framing.
 pub const PROTOCOL: u16 = 1002;
-/// A kind of message that the endpoint does not take: binary on a text endpoint.
-pub const UNSUPPORTED: u16 = 1003;
 /// A text that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
 /// A violation of this server's rules.
 pub const POLICY: u16 = 1008;
 /// A message over the limit.
 pub const TOO_BIG: u16 = 1009;
-/// A failure of the server.
-pub const INTERNAL: u16 = 1011;
-/// The server comes back soon.
-pub const SERVICE_RESTART: u16 = 1012;
-/// Overloaded.
-pub const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Whether a close frame may carry this code: 1004 to 1006 and 1015 are reserved for local use, 1016 to 2999 are
 /// unassigned, 3000 to 4999 belong to libraries and applications.

@@ -66,15 +66,14 @@ impl Decoder {
         Events { decoder: self, input, max_message, gathered: Vec::new() }
     }
 
-    /// Whether no part of a frame or message is held and the stream has not ended: the next byte begins a message, in
-    /// this process or in another one.
-    #[must_use]
+    /// Whether no part of a frame or message is held and the stream has not ended: the next byte begins a message.
+    #[cfg(any(test, fuzzing))]
     pub fn is_idle(&self) -> bool {
         self.pending.is_none() && !self.ended
     }
 
     /// Bytes of memory that the unfinished frame or message occupies; zero between messages.
-    #[must_use]
+    #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> usize {
         self.pending.as_deref().map_or(0, Pending::held)
     }
@@ -143,6 +142,7 @@ impl Pending {
         !self.is_empty() && one && header && message && self.frame.as_ref().is_none_or(fits)
     }
 
+    #[cfg(any(test, fuzzing))]
     fn held(&self) -> usize {
         size_of::<Self>() + self.control.capacity() + self.message.as_ref().map_or(0, Message::capacity)
     }
@@ -217,7 +217,6 @@ impl<'i> Events<'_, 'i> {
     ///
     /// # Errors
     /// The client broke a rule: nothing more comes, and the connection must be failed with the violation's code.
-    #[expect(clippy::should_implement_trait, reason = "an iterator's items cannot borrow from it")]
     pub fn next(&mut self) -> Option<Result<Event<'_>, Violation>> {
         if self.decoder.ended {
             return None;
@@ -236,8 +235,8 @@ impl<'i> Events<'_, 'i> {
         Some(event)
     }
 
-    /// The bytes not read yet, as they came: to be fed again if the caller stops before the end.
-    #[must_use]
+    /// The bytes not read yet, as they came.
+    #[cfg(test)]
     pub fn unread(&self) -> &[u8] {
         self.input
     }

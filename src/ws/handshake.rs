@@ -1,7 +1,7 @@
 //! Checks a request for an upgrade to WebSocket (RFC 6455, section 4.2). Only what every endpoint requires: who may
 //! connect, from which origin and to which path is decided elsewhere.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// The subprotocol of the server's clients. A client that offers none, or another one, is accepted without a
@@ -52,16 +52,6 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status of the answer (RFC 6455, sections 4.2.2 and 4.4; RFC 9110, section 15.5.22).
-    #[must_use]
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::HttpVersion | Self::Key => StatusCode::BAD_REQUEST,
-            Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
-        }
-    }
-
     /// The headers that the answer must have.
     #[must_use]
     pub fn headers(self) -> HeaderMap {
@@ -195,20 +185,20 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_has_its_status() {
+    fn each_refusal_has_its_headers() {
         let headers = request(&[]);
         let refused = check(&Method::POST, Version::HTTP_11, &headers).unwrap_err();
-        assert_eq!((refused.status().as_u16(), &refused.headers()["allow"]), (405, &"GET".parse().unwrap()));
+        assert_eq!((refused, &refused.headers()["allow"]), (Refusal::Method, &"GET".parse().unwrap()));
         let refused = check(&Method::GET, Version::HTTP_10, &headers).unwrap_err();
-        assert_eq!((refused, refused.status().as_u16()), (Refusal::HttpVersion, 400));
+        assert_eq!(refused, Refusal::HttpVersion);
         for changes in [("connection", ""), ("connection", "close"), ("upgrade", ""), ("upgrade", "h2c")] {
             let refused = judged(&[changes]).unwrap_err();
-            assert_eq!((refused, refused.status().as_u16()), (Refusal::NoUpgrade, 426), "{changes:?}");
+            assert_eq!(refused, Refusal::NoUpgrade, "{changes:?}");
             assert_eq!(refused.headers()["upgrade"], "websocket");
         }
         for version in ["", "8", "14", "13, 8", "abc"] {
             let refused = judged(&[("sec-websocket-version", version)]).unwrap_err();
-            assert_eq!((refused, refused.status().as_u16()), (Refusal::Version, 426), "{version}");
+            assert_eq!(refused, Refusal::Version, "{version}");
             assert_eq!(refused.headers()["sec-websocket-version"], "13");
         }
         let twice = [("sec-websocket-version", "13"), ("sec-websocket-version", "13")];
@@ -220,7 +210,7 @@ mod tests {
         for key in ["", "x", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZ===", "dGhlIHNhbXBsZSBub25jZQ=a"]
         {
             let refused = judged(&[("sec-websocket-key", key)]).unwrap_err();
-            assert_eq!((refused, refused.status().as_u16()), (Refusal::Key, 400), "{key}");
+            assert_eq!(refused, Refusal::Key, "{key}");
         }
         assert!(judged(&[("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ-=")]).is_err());
         let twice = [("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="); 2];

@@ -40,7 +40,8 @@ impl Message {
         self.payload.len()
     }
 
-    /// Bytes of memory that it occupies.
+    /// Bytes of memory that the message occupies.
+    #[cfg(any(test, fuzzing))]
     pub(super) fn capacity(&self) -> usize {
         self.payload.capacity()
     }

@@ -25,5 +25,5 @@ mod histories;
 #[cfg(test)]
 mod rules;
 
-pub use decoder::{Decoder, Event, Events};
+pub use decoder::{Decoder, Event};
 pub use violation::Violation;

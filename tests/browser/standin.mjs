@@ -1,4 +1,4 @@
-// A stand-in for the server: it speaks `btc-cluster.v1.json` and the REST of the contract as far as the page goes, and
+// A stand-in for the server: it speaks `btc-cluster.v1.json` and REST (docs/interface.md) as far as the page goes, and
 // misbehaves on command, which the real one does not. For developing the page, and for the tests of page.test.mjs.
 //
 //   node standin.mjs [HTTP_PORT] [WS_PORT]

@@ -1,8 +1,8 @@
 //! What must follow a reload beyond the workers: ceilings, the evenness of accepting, symbols.
 
-use crate::harness::{Connection, Tab, alone, cluster, eventually, get, quiet};
+use crate::harness::{Connection, Stopwatch, Tab, alone, cluster, eventually, get, quiet};
 use std::time::Duration;
-use tokio::time::{Instant, interval};
+use tokio::time::interval;
 
 #[tokio::test]
 async fn more_workers_have_room_for_more_sessions() {
@@ -46,10 +46,10 @@ async fn slots_that_are_no_more_delay_nobody() {
     let mut times = vec![];
     for _ in 0..21 {
         pace.tick().await;
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         let mut connection = Connection::open(cluster.http).await.unwrap();
         assert_eq!(connection.ask(&get("/healthz")).await.status, 200);
-        times.push(begin.elapsed());
+        times.push(begin.net());
     }
     times.sort_unstable();
     let median = times[times.len() / 2];

@@ -1,11 +1,13 @@
-//! The whole product from outside: the real binary on free ports, real processes, real sockets. What is checked is
-//! the public contract and nothing else; what a test needs is in `harness`, what the tests say is in the others.
+//! The whole product from outside: the real binary on free ports, real processes, real sockets. The tests check what
+//! `docs/interface.md` promises, and nothing else. `harness` has what a test needs; the tests are in the other files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod harness;
 #[path = "../standin/mod.rs"]
 mod standin;
+#[path = "../stopwatch/mod.rs"]
+mod stopwatch;
 
 mod admin;
 mod broadcast;

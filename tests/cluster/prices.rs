@@ -1,6 +1,6 @@
 //! The price from its source to the tab: in order, with its true age, and honest when there is none.
 
-use crate::harness::{Cluster, Recorder, Tab, cluster, eventually, promised};
+use crate::harness::{Cluster, Recorder, Stopwatch, Tab, cluster, eventually, promised};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,13 +19,13 @@ fn scripted(script: &str, config: &str) -> crate::harness::Setup {
 
 /// The next message of the price channel that shows this.
 async fn until(tab: &mut Tab, what: &str, shows: impl Fn(&Value) -> bool) -> Value {
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     loop {
         let message = tab.next("price").await;
         if shows(&message) {
             return message;
         }
-        assert!(begin.elapsed() < Duration::from_secs(10), "{what}: {message}");
+        assert!(begin.net() < promised(Duration::from_secs(10)), "{what}: {message}");
     }
 }
 
@@ -65,11 +65,11 @@ async fn a_price_past_its_age_can_be_refused() {
     let cluster = scripted(ONCE, &format!("{SHORT}on_stale = \"refuse\"")).start().await;
     let mut tab = subscriber(&cluster).await;
     until(&mut tab, "fresh", |m| m["stale"] == false).await;
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     until(&mut tab, "stale", |m| m["stale"] == true).await;
     assert_eq!(cluster.quote("alice").await.status, 202, "stale is not too old");
     until(&mut tab, "none", |m| m["price"].is_null()).await;
-    let time = begin.elapsed();
+    let time = begin.net();
     assert!(time < promised(Duration::from_millis(2_200)), "at max_age, not at forget_after: {time:?}");
     assert_eq!(cluster.quote("alice").await.problem(), (503, "price-unavailable".into()));
     assert_eq!(cluster.get("/readyz").await.status, 503);
@@ -115,7 +115,7 @@ async fn what_the_source_says_is_what_tabs_hear_in_order() {
     let config = "[price]\npublish_interval = \"0s\"";
     let cluster = scripted(&format!("stall 1s\n{script}stall 1h"), config).start().await;
     let tabs = [subscriber(&cluster).await, subscriber(&cluster).await, subscriber(&cluster).await];
-    let recorders = tabs.map(Recorder::of);
+    let (recorders, watch) = (tabs.map(Recorder::of), Stopwatch::start());
     let last = steps.last().unwrap();
     for recorder in &recorders {
         let heard = eventually("the last price has come", async || {
@@ -135,7 +135,8 @@ async fn what_the_source_says_is_what_tabs_hear_in_order() {
         // A process that gets no turn for a while leaves out what is old by then; nothing is out of order.
         let places: Vec<_> = prices.iter().map(|price| steps.iter().position(|step| step == price)).collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{prices:?}");
-        assert!(prices.len() > steps.len() * 3 / 4, "{} of {}: {prices:?}", prices.len(), steps.len());
+        let least = steps.len() as f64 * 0.75 * watch.share();
+        assert!(prices.len() as f64 > least, "{} of {}: {prices:?}", prices.len(), steps.len());
     }
 }
 
@@ -146,6 +147,7 @@ async fn a_burst_of_ticks_is_published_at_a_steady_pace_and_ends_with_the_newest
         "[price]\npublish_interval = \"200ms\"\n[provider.mock]\nscript = \"{dir}/script\"\ntick = \"5ms\"";
     let cluster = cluster().workers(1).config(config).file("script", &format!("{script}stall 1h"));
     let cluster = cluster.without_price().start().await;
+    let begin = Instant::now();
     let recorder = Recorder::of(subscriber(&cluster).await);
     let story = eventually("the newest has come", async || {
         let story = recorder.story();
@@ -153,8 +155,9 @@ async fn a_burst_of_ticks_is_published_at_a_steady_pace_and_ends_with_the_newest
         if last == Some(json!("64199")) { Ok(story) } else { Err(format!("{last:?}")) }
     })
     .await;
-    let heard = story.of("price").count();
-    assert!(heard <= 12, "200 ticks of a second, one publication in 200 ms: {heard}");
+    // The first is the newest one at once; on a busy machine the ticks come slower.
+    let (heard, time) = (story.of("price").count() as u128, begin.elapsed());
+    assert!(heard <= 2 + time.as_millis() / 200, "one publication in 200 ms: {heard} in {time:?}");
 }
 
 #[tokio::test]
@@ -213,7 +216,7 @@ async fn a_recording_is_played_to_the_tabs() {
         .collect();
     let config = "[price]\nproviders = [\"replay\"]\n[provider.replay]\nfile = \"{dir}/ticks.ndjson\"";
     let cluster = cluster().workers(2).config(config).file("ticks.ndjson", &lines).start().await;
-    let mut tab = subscriber(&cluster).await;
+    let (mut tab, watch) = (subscriber(&cluster).await, Stopwatch::start());
     let mut prices = vec![];
     while prices.last().is_none_or(|last| last != "61000.29") {
         let message = tab.next("price").await;
@@ -221,7 +224,7 @@ async fn a_recording_is_played_to_the_tabs() {
         prices.push(message["price"].as_str().unwrap().to_owned());
     }
     prices.dedup();
-    assert!(prices.len() > 15 && prices.is_sorted(), "{prices:?}");
+    assert!(prices.len() as f64 > 15.0 * watch.share() && prices.is_sorted(), "{prices:?}");
 }
 
 /// The recordings that come with the machine, where they do.

@@ -1,6 +1,7 @@
 //! Chat rooms: channels `chat:ROOM` of the main session, with their last messages and who is there.
 
 use crate::harness::{Cluster, Listener, Tab, cluster, eventually, kill, post};
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -56,10 +57,20 @@ async fn a_newcomer_hears_the_last_messages_and_then_what_is_said_with_no_gap_be
     let cluster = cluster().workers(3).config(&format!("{OPEN}[chat]\nhistory = 20\n")).start().await;
     let mut speaker = cluster.quiet_tab("speaker").await;
     enter(&mut speaker, "chat:a").await;
+    // The history, the ack, the rest. One that comes late enough has all in its history.
     let newcomers = (0..20).map(async |me| {
         let mut tab = cluster.quiet_tab(&format!("n{me}")).await;
-        enter(&mut tab, "chat:a").await;
-        tab
+        tab.say(&subscribe(&["chat:a"], 1)).await;
+        let (mut last, mut is_in) = (None, false);
+        while !is_in || last != Some(199) {
+            let message = tab.message().await;
+            is_in |= message["type"] == "ack";
+            if message["type"] == "message" {
+                let n = message["data"].as_u64().unwrap();
+                assert!(last.is_none_or(|last| n == last + 1), "{last:?}, then {n}");
+                last = Some(n);
+            }
+        }
     });
     let speaks = async {
         for n in 0..200 {
@@ -69,17 +80,7 @@ async fn a_newcomer_hears_the_last_messages_and_then_what_is_said_with_no_gap_be
             }
         }
     };
-    // The ack stands after the history: what it hears from then on is the rest.
-    let listen = async |mut tab: Tab| {
-        let mut last = None;
-        while last != Some(199) {
-            let n = tab.next("message").await["data"].as_u64().unwrap();
-            assert!(last.is_none_or(|last| n == last + 1), "{last:?}, then {n}");
-            last = Some(n);
-        }
-    };
-    let (tabs, ()) = tokio::join!(futures_util::future::join_all(newcomers), speaks);
-    futures_util::future::join_all(tabs.into_iter().map(listen)).await;
+    tokio::join!(join_all(newcomers), speaks);
     let mut late = cluster.quiet_tab("late").await;
     late.say(&json!({"type": "subscribe", "channels": ["chat:a"], "id": 1})).await;
     for n in 180..200 {

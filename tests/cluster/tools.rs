@@ -78,7 +78,7 @@ kind = "coindesk"
         http = exchange.server.http(),
         ws = exchange.server.ws()
     ));
-    let (code, text, _) = run(&folder, &["probe", "--json", "--timeout", "4"]).await;
+    let (code, text, _) = run(&folder, &["probe", "--json", "--timeout", "20"]).await;
     let found: Vec<Value> = serde_json::from_str(&text).unwrap();
     let outcome = |source: &str, leg: &str, step: &str| {
         let row = found.iter().find(|row| row["source"] == source && row["leg"] == leg);

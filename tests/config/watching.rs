@@ -1,6 +1,7 @@
 //! The watcher, on real files.
 
 use super::source;
+use crate::stopwatch::Stopwatch;
 use btc_cluster::config::{Faults, Loaded, Source, Watcher, load};
 use futures_util::future::join_all;
 use std::fs;
@@ -129,7 +130,8 @@ async fn a_folder_that_is_a_link_may_lead_elsewhere() {
 async fn a_file_deleted_and_made_anew_is_never_seen_missing() {
     let mut case = Case::new();
     fs::remove_file(case.at("x.toml")).unwrap();
-    case.silence().await;
+    let early = timeout(Duration::from_millis(700), case.watcher.changed()).await;
+    assert!(early.is_err(), "told at once that it is away");
     fs::write(case.at("x.toml"), text(2)).unwrap();
     assert_eq!(case.next().await, "Exactly(2)");
 }
@@ -151,17 +153,28 @@ async fn a_file_that_stays_away_is_a_fault_and_not_a_wish_for_the_defaults() {
 
 #[tokio::test]
 async fn half_a_file_is_not_taken() {
-    let mut case = Case::new();
     let whole = "[cluster]\nworkers = 12\n";
-    // Each half would parse, as one worker for instance.
-    for end in [9, 20, 21, whole.len()] {
-        fs::write(case.at("x.toml"), &whole[..end]).unwrap();
-        // Polled meanwhile, as a select! does it.
-        let early = timeout(Duration::from_millis(120), case.watcher.changed()).await;
-        assert!(early.is_err(), "half a file was taken at {end}");
+    let quiet = btc_cluster::config::Timing::default().quiet;
+    // The watcher takes a file that is quiet: a writer that is held up for so long by the machine writes it again.
+    for _ in 0..100 {
+        let (mut case, mut longest, mut early) = (Case::new(), Duration::ZERO, None);
+        // Each half would parse, as one worker for instance.
+        for end in [9, 20, 21, whole.len()] {
+            let start = Instant::now();
+            fs::write(case.at("x.toml"), &whole[..end]).unwrap();
+            // Polled meanwhile, as a select! does it.
+            let told = timeout(Duration::from_millis(120), case.watcher.changed()).await;
+            early = early.or(told.ok().map(|_| end));
+            longest = longest.max(start.elapsed());
+        }
+        if longest < quiet {
+            assert_eq!(early, None, "half a file was taken");
+            assert_eq!(case.next().await, "Exactly(12)");
+            case.silence().await;
+            return;
+        }
     }
-    assert_eq!(case.next().await, "Exactly(12)");
-    case.silence().await;
+    panic!("the machine was too busy for this, 100 times");
 }
 
 #[tokio::test]
@@ -427,17 +440,17 @@ async fn a_file_that_changes_its_kind_is_found_soon_in_all_directions() {
         // Quick: nobody sees that it was away.
         fs::remove_file(case.at("x.toml")).unwrap();
         to.put(case.folder.path(), 2);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         assert_eq!(case.next().await, "Exactly(2)", "{from:?} {to:?}");
-        let quick = start.elapsed();
+        let quick = start.net();
         // Slow: it is seen to be away, and back before that is told.
         fs::remove_file(case.at("x.toml")).unwrap();
         let early = timeout(Duration::from_millis(700), case.watcher.changed()).await;
         assert!(early.is_err(), "{from:?} {to:?}: told at once that it is away");
         from.put(case.folder.path(), 3);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         assert_eq!(case.next().await, "Exactly(3)", "{from:?} {to:?}");
-        let slow = start.elapsed();
+        let slow = start.net();
         for took in [quick, slow] {
             assert!(took < SOON, "{from:?} {to:?}: {took:?}");
         }
@@ -454,9 +467,9 @@ async fn a_link_in_the_middle_of_a_chain_may_lead_elsewhere() {
         let early = timeout(gap, case.watcher.changed()).await;
         assert!(early.is_err(), "told at once that it leads nowhere");
         symlink(case.at(&format!("other-{n}")), case.at("between-1/x.toml")).unwrap();
-        let start = Instant::now();
+        let start = Stopwatch::start();
         assert_eq!(case.next().await, format!("Exactly({n})"));
-        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+        assert!(start.net() < SOON, "{:?}", start.elapsed());
     }
 }
 
@@ -470,7 +483,7 @@ async fn a_folder_that_is_made_anew_is_watched_again() {
     assert_eq!(case.next().await, "etc/x.toml: no such file");
     fs::create_dir(case.at("etc")).unwrap();
     fs::write(case.at("etc/x.toml"), text(2)).unwrap();
-    let start = Instant::now();
+    let start = Stopwatch::start();
     assert_eq!(case.next().await, "Exactly(2)");
-    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    assert!(start.net() < SOON, "{:?}", start.elapsed());
 }

@@ -16,7 +16,6 @@ macro_rules! config {
     ($($name:ident: $section:ty,)*) => {
         /// Everything an operator may set, checked.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[expect(missing_docs, reason = "each section says what it is")]
         pub struct Config {
             pub environment: Environment,
             $(pub $name: $section,)*

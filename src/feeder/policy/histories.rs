@@ -68,13 +68,16 @@ struct World {
     real: bool,
     out: Vec<(u64, Quote)>,
     switches: usize,
+    /// Failover: the served source after the last step.
+    serving: Option<u32>,
 }
 
 impl World {
     fn new(mode: Mode, ids: &[u32]) -> Self {
         let policy = Policy::new(settings(mode, ids), false, Mono(0));
         let (said, out) = Default::default();
-        Self { policy, ids: ids.to_vec(), mode, ms: 0, slept: 0, said, real: false, out, switches: 0 }
+        let (switches, serving) = (0, None);
+        Self { policy, ids: ids.to_vec(), mode, ms: 0, slept: 0, said, real: false, out, switches, serving }
     }
 
     fn now(&self) -> Now {
@@ -112,6 +115,7 @@ impl World {
                 assert!(better.is_empty(), "{serving:?} is served, {better:?} are fresh");
             }
         }
+        self.serving = self.policy.symbols[&symbol()].serving;
     }
 
     fn served(&mut self, from: Option<&str>, to: &str) {
@@ -119,7 +123,12 @@ impl World {
         let rank = |name: &str| self.ids.iter().position(|id| NAMES[*id as usize] == name);
         let id = |name: &str| self.ids.iter().copied().find(|id| NAMES[*id as usize] == name);
         let (Some(left), Some(id_to)) = (from.and_then(id), id(to)) else { return };
-        if self.well(left) && left != MOCK && self.now().mono >= self.policy.settled {
+        // A source that left the configuration and came back is not served, although the price is still its own.
+        if self.serving == Some(left)
+            && self.well(left)
+            && left != MOCK
+            && self.now().mono >= self.policy.settled
+        {
             let since = self.policy.symbols[&symbol()].standings[&id_to].good_since.unwrap();
             assert!(rank(to) < rank(from.unwrap()), "a good source was left for a worse one");
             assert!(self.now().mono.since(since) >= COME_BACK, "too early");
@@ -317,4 +326,18 @@ fn where_both_flap_each_break_costs_one_switch_at_most() {
     }
     // 600 breaks of each: the served source is left two seconds after its break, and only then.
     assert!((1_000..=1_202).contains(&world.switches), "{}", world.switches);
+}
+
+#[test]
+fn a_source_that_left_and_came_back_is_not_the_served_one() {
+    let mut world = World::new(Mode::Failover, &[A, B]);
+    world.step(&Step::Tick(A, 1, 0));
+    for members in [vec![C], vec![B, A]] {
+        world.step(&Step::Members(members));
+    }
+    world.step(&Step::Wait(5_000));
+    // The jump of the one is held until the other confirms it: both become good at once, and the first is served.
+    world.step(&Step::Tick(A, 1_000_000, 0));
+    world.step(&Step::Tick(B, 1_000_000, 0));
+    assert_eq!((world.serving, world.switches), (Some(B), 2));
 }

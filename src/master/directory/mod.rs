@@ -14,9 +14,9 @@ pub(super) mod tests;
 mod users;
 mod view;
 
-pub use arrivals::{Arrivals, News};
+pub use arrivals::Arrivals;
 pub use users::Place;
-pub use view::{Listed, PAGE, Presence, Totals};
+pub use view::PAGE;
 
 use crate::access::Buckets;
 use crate::config::LimitsSection;

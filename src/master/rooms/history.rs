@@ -241,7 +241,7 @@ fn same(rooms: &Rooms, model: &mut Model) -> Result<(), TestCaseError> {
     prop_assert!(counts.rooms <= model.limits.rooms.max(crowded));
     for name in NAMES {
         let history: Vec<_> = rooms.history(name).map(<[u8]>::to_vec).collect();
-        let workers: Vec<_> = rooms.workers(name).collect();
+        let workers: Vec<_> = rooms.rooms.get(name).into_iter().flat_map(Room::workers).collect();
         let room = model.get(name);
         let said = room.iter().flat_map(|room| room.history.iter().map(|(_, bytes)| bytes.clone()));
         prop_assert_eq!(history, said.collect::<Vec<_>>());

@@ -196,11 +196,6 @@ impl Rooms {
         all[all.len() - fits.count()..].concat()
     }
 
-    /// The processes that must get a message: those with a member, present or away, in their order.
-    pub fn workers<'a>(&'a self, room: &str) -> impl Iterator<Item = Generation> + use<'a> {
-        self.rooms.get(room).into_iter().flat_map(Room::workers)
-    }
-
     /// Rooms whose presence has changed since it was told. Each is told at once, and then at most once a second (a
     /// room that ended meanwhile counts as new), and not while nobody is present. What is not taken from the iterator
     /// stays due.

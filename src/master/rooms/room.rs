@@ -100,6 +100,7 @@ impl Room {
         self.present
     }
 
+    #[cfg(test)]
     pub(super) fn workers(&self) -> impl Iterator<Item = Generation> {
         self.places.iter().map(|place| place.worker)
     }

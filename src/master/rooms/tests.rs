@@ -24,7 +24,7 @@ fn said(rooms: &Rooms, room: &str) -> Vec<String> {
 }
 
 fn at(rooms: &Rooms, room: &str) -> Vec<Generation> {
-    rooms.workers(room).collect()
+    rooms.rooms.get(room).into_iter().flat_map(Room::workers).collect()
 }
 
 /// Users, sessions and workers of the rooms that are due.

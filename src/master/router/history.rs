@@ -270,6 +270,6 @@ proptest! {
         world.check();
         prop_assert_eq!(world.router.pending(), 0);
         prop_assert_eq!(world.router.next_deadline(), None);
-        prop_assert!(world.router.users.is_empty());
+        prop_assert_eq!(world.router.users.len(), 0);
     }
 }

@@ -58,7 +58,6 @@ words! {
 
 /// A message from a client. An `id` is JSON as it came, to be echoed.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "docs/interface.md describes the fields")]
 pub enum ClientMessage<'a> {
     /// Subscribes to all of these channels or to none.
     Subscribe { channels: Vec<Cow<'a, str>>, id: Option<&'a RawValue> },

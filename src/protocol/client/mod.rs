@@ -17,10 +17,12 @@ pub use candles::{candle, history};
 pub use chat::chat;
 pub use close::Close;
 pub use command::{Command, command};
-pub use inbound::{ClientMessage, ClientType, ErrorCode, Refusal, parse, too_deep};
+#[cfg(test)]
+pub use inbound::ClientType;
+pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep};
 pub use outbound::{
     EventText, QuoteText, ServerType, SystemEvent, Welcome, ack, channel_message, close, echo, error,
-    message_prefix, none_price, pair_changed, pong, price, quote, quoted, system, welcome,
+    none_price, pair_changed, pong, price, quote, quoted, system, welcome,
 };
 pub use problem::{Problem, ProblemKind};
 pub use resume::Resume;

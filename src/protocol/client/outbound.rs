@@ -239,7 +239,6 @@ pub fn channel_message(channel: &str, from: Option<&str>, time: Wall, data: &str
 
 /// The first message of every session.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "docs/interface.md describes the fields")]
 pub struct Welcome<'a> {
     pub session_id: &'a str,
     pub user_id: &'a str,
@@ -258,7 +257,6 @@ pub struct Welcome<'a> {
 
 /// The process that serves a session.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "docs/interface.md describes the fields")]
 pub struct WelcomeWorker {
     pub id: u16,
     pub pid: u32,
@@ -266,7 +264,6 @@ pub struct WelcomeWorker {
 
 /// The program.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "docs/interface.md describes the fields")]
 pub struct WelcomeServer {
     pub name: &'static str,
     pub version: &'static str,

@@ -3,7 +3,7 @@
 
 use super::tests::policy;
 use super::*;
-use crate::supervisor::Why;
+use crate::supervisor::action::Why;
 use proptest::prelude::*;
 use std::collections::{BTreeSet, VecDeque};
 

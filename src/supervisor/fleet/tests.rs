@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::WorkerCount;
-use crate::supervisor::Why;
+use crate::supervisor::action::Why;
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)

@@ -3,6 +3,7 @@
 use crate::protocol::client::{Problem, ProblemKind};
 use crate::worker::hub::Hub;
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -27,6 +28,12 @@ pub(super) fn plain(kind: ProblemKind) -> Response {
 pub(super) fn counted(hub: &Hub, problem: Problem) -> Response {
     hub.lock().counters.count_refused(problem.kind.slug());
     problem.into_response()
+}
+
+/// A method that a path does not take.
+pub(super) async fn method_not_allowed(request: Request) -> Response {
+    let method: String = request.method().as_str().chars().take(16).collect();
+    ProblemKind::MethodNotAllowed.with(format!("This path does not take {method}.")).into_response()
 }
 
 /// A JSON text as an answer.

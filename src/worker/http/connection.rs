@@ -1,8 +1,9 @@
 //! One HTTP connection: hyper, behind the time limits that hyper does not keep.
 
+use super::answer;
+use super::peer::{Io, Peer};
 use super::takeover::Takeover;
-use super::{Peer, answer};
-use crate::net::guard::{Guard, Limits};
+use crate::net::guard::Limits;
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use crate::worker::hub::Hub;
@@ -27,9 +28,6 @@ use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
-/// The stream that hyper reads and writes.
-pub(super) type Io = Guard<TcpStream>;
-
 /// Largest head of a request in bytes.
 const HEAD: usize = 32 << 10;
 /// Most headers of a request.
@@ -48,7 +46,7 @@ pub(in crate::worker) async fn serve(
         Port::Ws => config.ws.handshake_timeout.min(config.http.header_timeout),
         Port::Http | Port::Admin => config.http.header_timeout,
     };
-    let (io, phase) = Guard::new(stream, Limits { head, idle: config.http.idle_timeout });
+    let (io, phase) = Io::new(stream, Limits { head, idle: config.http.idle_timeout });
     drop(config);
     let peer = Peer { address, port };
     let ending = hub.lock().ending();

@@ -1,6 +1,7 @@
 //! Checks that every request must pass first: the host that it names, the origin of a browser.
 
-use super::{Peer, answer};
+use super::answer;
+use super::peer::Peer;
 use crate::access::{Client, preflight};
 use crate::worker::hub::Hub;
 use axum::extract::{Request, State};

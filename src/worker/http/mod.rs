@@ -12,6 +12,7 @@ mod history;
 mod info;
 mod page;
 mod parameters;
+mod peer;
 mod poll;
 mod price;
 mod quotes;
@@ -29,18 +30,9 @@ use super::hub::Hub;
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use axum::Router;
-use axum::extract::Request;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get, post};
-
-/// The connection that a request came over.
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    address: std::net::SocketAddr,
-    port: Port,
-}
 
 /// One route. `docs/interface.md` describes all of them.
 pub(crate) struct Route {
@@ -124,12 +116,7 @@ pub(super) fn router(hub: &Hub, port: Port) -> Router {
         Port::Admin => routes.fallback(async || answer::plain(ProblemKind::NotFound)),
     };
     routes
-        .method_not_allowed_fallback(method_not_allowed)
+        .method_not_allowed_fallback(answer::method_not_allowed)
         .layer(from_fn_with_state(hub.clone(), gate::check))
         .with_state(hub.clone())
-}
-
-async fn method_not_allowed(request: Request) -> Response {
-    let method: String = request.method().as_str().chars().take(16).collect();
-    ProblemKind::MethodNotAllowed.with(format!("This path does not take {method}.")).into_response()
 }

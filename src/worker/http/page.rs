@@ -61,7 +61,7 @@ pub(super) async fn file(State(hub): State<Hub>, request: Request) -> Response {
     let found = if is_flat { find(&hub, name).await } else { None };
     let Some(file) = found else { return answer::plain(ProblemKind::NotFound) };
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return super::method_not_allowed(request).await;
+        return answer::method_not_allowed(request).await;
     }
     respond(name, file, request.headers())
 }

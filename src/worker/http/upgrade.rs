@@ -1,8 +1,9 @@
 //! From an HTTP request to a WebSocket session. Everything that can be refused is refused before the upgrade, as a problem.
 
 use super::ask::ask;
+use super::peer::{Io, Peer};
 use super::wanted::Wanted;
-use super::{Peer, answer, wanted};
+use super::{answer, wanted};
 use crate::config::Config;
 use crate::protocol::client::{Problem, ProblemKind};
 use crate::protocol::cluster::{Endpoint, Port, Question};
@@ -149,6 +150,6 @@ async fn upgraded(opening: Opening, request: Request, greeting: Greeting) {
     // A client that is slow to read its 101 delays this; the time limits of its connection end it.
     let upgrade = tokio::time::timeout(Duration::from_secs(30), hyper::upgrade::on(request));
     let Ok(Ok(upgraded)) = upgrade.await else { return };
-    let Ok(parts) = upgraded.downcast::<TokioIo<super::connection::Io>>() else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Io>>() else { return };
     opening.attach(parts.io.into_inner().into_inner(), &parts.read_buf, &greeting);
 }

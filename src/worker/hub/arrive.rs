@@ -1,12 +1,13 @@
 //! Announces a session to the master: a new one, or a copy of one that is suspended, here or at another worker. What is
 //! published on its channels meanwhile is in the copy.
 
+use super::announced::{Announced, Before, Refused, Waiting};
 use super::opening::Opening;
 use super::send::Sent;
 use super::session::{Request, Session};
 use super::sessions::SessionRef;
+use super::state::{Hub, State};
 use super::takes::{Answered, Log};
-use super::{Hub, State};
 use crate::model::Mono;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::{Generation, ToMaster, Verdict};
@@ -16,15 +17,6 @@ use crate::session::{Answer, Framing, Kept, Kind, Origin, Places, Replay, Snapsh
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-/// Why there is no session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::worker) enum Refused {
-    /// The master refuses it; `None`: the master has not answered.
-    Verdict(Option<Verdict>),
-    /// The session has ended with that close code, for good.
-    Ended(u16),
-}
-
 /// A session that the master has accepted.
 #[derive(Debug)]
 pub(in crate::worker) struct Arrival {
@@ -33,33 +25,21 @@ pub(in crate::worker) struct Arrival {
     pub(in crate::worker) before: Option<Before>,
 }
 
-/// A session that waits for the verdict of the master.
-#[derive(Debug)]
-pub(super) struct Announced {
-    opening: Opening,
-    verdict: oneshot::Receiver<Verdict>,
-    before: Option<Before>,
-}
-
-/// Channels, and rooms to be entered.
-type Before = (Vec<String>, Vec<String>);
-
-/// A client that waits for a session of another worker.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    hub: Hub,
-    request: Request,
-    waiter: oneshot::Sender<Result<Announced, u16>>,
-}
-
 /// A question to another worker. Dropped, its client waits no more.
-struct Question<'a>(&'a Hub, u64);
+struct Question<'a> {
+    hub: &'a Hub,
+    number: u64,
+    answer: oneshot::Receiver<Result<Announced, u16>>,
+}
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
-        let waiting = self.0.lock().takes.abandon(self.1);
-        // Not while the hub is locked.
-        drop(waiting);
+        let mut state = self.hub.lock();
+        drop(state.takes.abandon(self.number));
+        // The answer may have come, while nobody took it.
+        if let Ok(Ok(unwanted)) = self.answer.try_recv() {
+            state.withdraw(unwanted.id, unwanted.at);
+        }
     }
 }
 
@@ -70,12 +50,14 @@ pub(in crate::worker) async fn arrive(
     resume: Option<Resume>,
 ) -> Result<Arrival, Refused> {
     let patience = hub.config().ws.handshake_timeout;
-    let announced = tokio::time::timeout(patience, announce(hub, request, resume)).await;
-    let Announced { opening, verdict, before } = match announced {
-        Ok(Ok(announced)) => announced,
-        Ok(Err(Some(code))) => return Err(Refused::Ended(code)),
-        Ok(Err(None)) | Err(_) => return Err(Refused::Verdict(None)),
-    };
+    let (opening, verdict, before) =
+        match tokio::time::timeout(patience, announce(hub, request, resume)).await {
+            Ok(Ok(Announced { at, id, framing, verdict, before })) => {
+                (Opening::new(hub.clone(), at, id, framing), verdict, before)
+            }
+            Ok(Err(Some(code))) => return Err(Refused::Ended(code)),
+            Ok(Err(None)) | Err(_) => return Err(Refused::Verdict(None)),
+        };
     match tokio::time::timeout(patience, verdict).await {
         Ok(Ok(Verdict::Accepted)) => Ok(Arrival { opening, before }),
         Ok(Ok(other)) => Err(Refused::Verdict(Some(other))),
@@ -84,27 +66,24 @@ pub(in crate::worker) async fn arrive(
 }
 
 async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result<Announced, Option<u16>> {
-    let (number, answer) = {
+    let mut question = {
         let mut state = hub.lock();
-        let Some(resume) = resume else { return Ok(state.announce(hub, request, None)) };
+        let Some(resume) = resume else { return Ok(state.announce(request, None)) };
         let (holder, polls) = (state.me.generation, request.framing == Framing::Poll);
         let (home, number) = (resume.home, state.requests.number());
         if home == holder {
             let lease = Lease { holder, request: number };
             let taken = state.take(&resume, &request.user, lease, polls);
             state.settle();
-            return state
-                .received(hub, request, Origin { home, lease }, taken, Some(Log::new()))
-                .map_err(Some);
+            return state.received(request, Origin { home, lease }, taken, Some(Log::new())).map_err(Some);
         }
-        let question = Peer::Take { request: number, resume, user: request.user.clone(), polls };
+        let take = Peer::Take { request: number, resume, user: request.user.clone(), polls };
         let (waiter, answer) = oneshot::channel();
-        state.takes.ask(number, home, Waiting { hub: hub.clone(), request, waiter });
-        state.relay(home, &question);
-        (number, answer)
+        state.takes.ask(number, home, Waiting { request, waiter });
+        state.relay(home, &take);
+        Question { hub, number, answer }
     };
-    let _question = Question(hub, number);
-    match answer.await {
+    match (&mut question.answer).await {
         Ok(result) => result.map_err(Some),
         Err(_) => Err(None),
     }
@@ -115,7 +94,6 @@ impl State {
     /// more than one session may have.
     fn try_announce(
         &mut self,
-        hub: &Hub,
         request: Request,
         from: Option<(Snapshot, Origin, Log)>,
     ) -> Result<Announced, ()> {
@@ -132,19 +110,17 @@ impl State {
                 return Err(());
             }
         }
-        let (sender, verdict) = oneshot::channel();
-        self.requests.opens.insert(id, (at, sender));
+        let verdict = self.requests.expect_verdict(id, at);
         let before = from.map(|((_, places, _), ..)| self.those_there_are(places));
-        let opening = Opening { hub: hub.clone(), at, id, framing, done: false };
-        Ok(Announced { opening, verdict, before })
+        Ok(Announced { at, id, framing, verdict, before })
     }
 
-    fn announce(&mut self, hub: &Hub, request: Request, from: Option<(Snapshot, Origin, Log)>) -> Announced {
-        if let Ok(announced) = self.try_announce(hub, request.clone(), from) {
+    fn announce(&mut self, request: Request, from: Option<(Snapshot, Origin, Log)>) -> Announced {
+        if let Ok(announced) = self.try_announce(request.clone(), from) {
             return announced;
         }
         self.counters.gaps += 1;
-        match self.try_announce(hub, request, None) {
+        match self.try_announce(request, None) {
             Ok(announced) => announced,
             // A new session has nothing that could be too much.
             Err(()) => unreachable!(),
@@ -154,7 +130,6 @@ impl State {
     /// Announces what the home of a session, another worker or this one, has given a client that comes back.
     pub(super) fn received(
         &mut self,
-        hub: &Hub,
         request: Request,
         origin: Origin,
         taken: Taken,
@@ -166,27 +141,27 @@ impl State {
                 Ok(snapshot) => {
                     self.accept(&origin);
                     self.counters.resumed += 1;
-                    self.announce(hub, request, Some((snapshot, origin, log)))
+                    self.announce(request, Some((snapshot, origin, log)))
                 }
                 Err(error) => {
                     tracing::warn!(event = "session-unreadable", home = origin.home, %error);
                     self.give_up(&origin, false);
-                    self.begin_anew(hub, request)
+                    self.begin_anew(request)
                 }
             }),
             (taken, _) => {
                 if matches!(taken, Taken::Session(_)) {
                     self.give_up(&origin, true);
                 }
-                Ok(self.begin_anew(hub, request))
+                Ok(self.begin_anew(request))
             }
         }
     }
 
     /// Announces a new session for a client that comes back: there is a gap.
-    fn begin_anew(&mut self, hub: &Hub, request: Request) -> Announced {
+    fn begin_anew(&mut self, request: Request) -> Announced {
         self.counters.gaps += 1;
-        self.announce(hub, request, None)
+        self.announce(request, None)
     }
 
     /// Puts a copy on the channels of the original, with the messages that its client has missed and those that were
@@ -259,13 +234,11 @@ impl State {
 
     /// Tells a client what has become of the session that it wants.
     fn hand(&mut self, waiting: Waiting, origin: Origin, taken: Taken, log: Option<Log>) {
-        let Waiting { hub, request, waiter } = waiting;
-        let announced = self.received(&hub, request, origin, taken, log);
-        if let Err(Ok(mut unwanted)) = waiter.send(announced) {
+        let Waiting { request, waiter } = waiting;
+        let announced = self.received(request, origin, taken, log);
+        if let Err(Ok(unwanted)) = waiter.send(announced) {
             // The client has gone in the meantime.
-            unwanted.opening.done = true;
-            self.requests.forget_open(unwanted.opening.id, unwanted.opening.at);
-            self.end(unwanted.opening.at, Close::Done);
+            self.withdraw(unwanted.id, unwanted.at);
         }
     }
 

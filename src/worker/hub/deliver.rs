@@ -1,8 +1,8 @@
 //! Delivers frames: answers to the sessions of a user, messages and states to the members of a channel.
 
-use super::State;
 use super::send::Sent;
 use super::sessions::SessionRef;
+use super::state::State;
 use super::tickets::Report;
 use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;
@@ -77,7 +77,7 @@ impl State {
     /// Ends the session that a frame did not fit into. True when it was slow, false when it was gone.
     pub(super) fn end_unsent(&mut self, at: SessionRef) -> bool {
         let slow = self.sessions.get(at).is_some_and(|session| session.outbox.is_some());
-        self.doom(at, if slow { Close::Slow } else { Close::Lost });
+        self.later.doom(at, if slow { Close::Slow } else { Close::Lost });
         slow
     }
 

@@ -1,32 +1,19 @@
 //! The end of a session: of itself, by a fault, by an administrator, or because its worker ends.
 
-use super::State;
 use super::connections::Ended;
 use super::session::Link;
 use super::sessions::SessionRef;
+use super::state::State;
 use crate::model::{SessionId, UserId};
 use crate::protocol::client::{self, Close, EventText};
 use crate::protocol::cluster::{Slot, ToMaster};
 use crate::session::{Framing, Replay};
 use crate::ws::frame;
 
-/// Sessions to look at as soon as nobody walks the table: until then it must not change.
-#[derive(Debug, Default)]
-pub(super) struct Later {
-    doomed: Vec<(SessionRef, Close)>,
-    /// Polling sessions for which something has come.
-    pub(super) news: Vec<SessionRef>,
-}
-
 impl State {
-    /// Marks a session that ends as soon as nobody walks the table.
-    pub(super) fn doom(&mut self, at: SessionRef, close: Close) {
-        self.later.doomed.push((at, close));
-    }
-
     /// Ends the marked sessions, and answers polls for which there is something.
     pub(in crate::worker) fn settle(&mut self) {
-        while let Some((at, close)) = self.later.doomed.pop() {
+        while let Some((at, close)) = self.later.doomed() {
             self.end(at, close);
         }
         self.answer_polls();

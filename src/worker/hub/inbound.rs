@@ -2,7 +2,7 @@
 
 use super::connections::Ended;
 use super::sessions::SessionRef;
-use super::{Hub, State};
+use super::state::{Hub, State};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::Close;

@@ -1,8 +1,9 @@
 //! The beginning of a session: announced to the master, attached to its connection, greeted.
 
+use super::greeting::Greeting;
 use super::session::{Link, Request, Session};
 use super::sessions::SessionRef;
-use super::{Hub, State};
+use super::state::{Hub, State};
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
@@ -12,41 +13,23 @@ use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
 use tokio::net::TcpStream;
 
-/// The channels that a session begins with.
-#[derive(Debug)]
-pub(in crate::worker) struct Greeting {
-    pub(in crate::worker) channels: Vec<String>,
-    /// The session was there before, and its client has missed nothing.
-    pub(in crate::worker) resumed: bool,
-    /// Rooms that the session is not in yet.
-    pub(in crate::worker) entering: Vec<String>,
-}
-
-impl Greeting {
-    /// Greets a session that was there `before`, or a new one with the channels that its client asks for.
-    pub(in crate::worker) fn new(before: Option<(Vec<String>, Vec<String>)>, asked: Vec<String>) -> Self {
-        if let Some((mut channels, entering)) = before {
-            channels.extend(entering.iter().cloned());
-            return Self { channels, resumed: true, entering };
-        }
-        let entering = asked.iter().filter(|name| client::room(name).is_some()).cloned().collect();
-        Self { channels: asked, resumed: false, entering }
-    }
-}
-
 /// A session between its announcement and its connection. The session ends if this is dropped before it is attached.
 /// Must not be dropped while the hub is locked.
 #[derive(Debug)]
 pub(in crate::worker) struct Opening {
     pub(super) hub: Hub,
     pub(super) at: SessionRef,
-    pub(super) id: SessionId,
-    pub(super) framing: Framing,
+    id: SessionId,
+    framing: Framing,
     /// Dropping does nothing.
     pub(super) done: bool,
 }
 
 impl Opening {
+    pub(super) fn new(hub: Hub, at: SessionRef, id: SessionId, framing: Framing) -> Self {
+        Self { hub, at, id, framing, done: false }
+    }
+
     /// Gives the session its connection once the handshake is through. It is greeted, and read from now on.
     pub(in crate::worker) fn attach(mut self, stream: TcpStream, early: &[u8], greeting: &Greeting) {
         let (hub, at) = (self.hub.clone(), self.at);
@@ -77,10 +60,7 @@ impl Drop for Opening {
         if self.done {
             return;
         }
-        let mut state = self.hub.lock();
-        state.requests.forget_open(self.id, self.at);
-        // Not `Lost`: nobody knows the token.
-        state.end(self.at, Close::Done);
+        self.hub.lock().withdraw(self.id, self.at);
     }
 }
 
@@ -96,6 +76,13 @@ impl State {
         }
         self.note();
         at
+    }
+
+    /// Ends a session that nobody wants any more before it has begun.
+    pub(super) fn withdraw(&mut self, id: SessionId, at: SessionRef) {
+        self.requests.forget_open(id, at);
+        // Not `Lost`: nobody knows the token.
+        self.end(at, Close::Done);
     }
 
     /// Tells the master all sessions.

@@ -1,7 +1,8 @@
 //! Messages of other workers, over the master: questions for sessions and polls of sessions that are here, and answers to
 //! the questions of this worker.
 
-use super::{Hub, Phase, State, poll};
+use super::poll;
+use super::state::{Hub, Phase, State};
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
 use tokio::sync::oneshot;

@@ -1,13 +1,15 @@
 //! Sessions over long polling: frames wait for the next poll and leave in its answer. A session lives while a poll
 //! waits, and for `poll.gap` after it.
 
-use super::arrive::{Refused, arrive};
-use super::opening::{Greeting, Opening};
+use super::announced::Refused;
+use super::arrive::arrive;
+use super::greeting::Greeting;
+use super::opening::Opening;
 use super::polling::Look;
 use super::send::{OLD, Sent};
 use super::session::{Link, Request, Session};
 use super::sessions::SessionRef;
-use super::{Hub, Phase, State};
+use super::state::{Hub, Phase, State};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
@@ -134,7 +136,7 @@ impl State {
             && !poll.noted
         {
             poll.noted = true;
-            self.later.news.push(at);
+            self.later.note(at);
         }
     }
 
@@ -163,7 +165,7 @@ impl State {
 
     /// Answers the polls of sessions for which something has come.
     pub(super) fn answer_polls(&mut self) {
-        while let Some(at) = self.later.news.pop() {
+        while let Some(at) = self.later.news() {
             let Some((Link::Poll(poll), own)) = self.sessions.get_mut(at).map(Session::parts) else {
                 continue;
             };

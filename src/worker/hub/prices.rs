@@ -1,13 +1,11 @@
 //! The newest price of each symbol as this worker knows it, and when what may be said of it changes by itself: a
 //! feeder that is dead or a stream that is silent never leaves a tab with a fresh-looking old number.
 
-use super::State;
 use crate::config::PriceSection;
 use crate::model::{Boot, Health, Mono, Quote, RequestId, Rules, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, QuoteText};
 use crate::session::{ChannelKey, Channels, Kind};
-use crate::ws::frame;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -87,7 +85,7 @@ impl Prices {
     }
 
     /// The pair of the symbol's price so far, where this quote is of another one.
-    fn pair_before(&self, quote: &Quote) -> Option<&Symbol> {
+    pub(super) fn pair_before(&self, quote: &Quote) -> Option<&Symbol> {
         let own = self.all.iter().find(|own| own.symbol == quote.symbol)?;
         let (known, _) = own.newest.as_ref().filter(|(known, _)| known.seq <= quote.seq)?;
         Some(&known.pair).filter(|pair| **pair != quote.pair)
@@ -190,29 +188,6 @@ impl Prices {
     /// Whether any price that may be said now is made up.
     pub(in crate::worker) fn mock(&self) -> bool {
         self.all.iter().filter_map(|own| own.newest.as_ref()).any(|(quote, _)| quote.mock)
-    }
-}
-
-impl State {
-    /// A price from the master.
-    pub(in crate::worker) fn quote(&mut self, quote: Quote) {
-        if let Some(from) = self.prices.pair_before(&quote) {
-            let text = client::pair_changed(&quote.symbol, from, &quote.pair, &quote.source);
-            self.tell_watchers(&quote.symbol, &text);
-        }
-        let channels = self.prices.take(quote, clock::boot());
-        self.publish_prices(channels);
-    }
-
-    /// Says something once to each session that is subscribed to a price of this symbol, at whatever pace. Rare enough
-    /// to look at all sessions.
-    fn tell_watchers(&mut self, symbol: &Symbol, text: &str) {
-        let of = |channel| matches!(&self.channels.get(channel).kind, Kind::Price { symbol: of, .. } if of == symbol);
-        let all = self.sessions.present();
-        let watchers = all.filter(|(_, session)| session.subscriptions.iter().any(|own| of(own.channel)));
-        let watchers: Vec<_> = watchers.map(|(at, _)| at).collect();
-        let frame = frame::text(text);
-        watchers.into_iter().for_each(|at| self.send_or_end(at, &frame));
     }
 }
 

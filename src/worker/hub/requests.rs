@@ -1,9 +1,8 @@
 //! Questions to the master that wait for its answer.
 
-use super::State;
 use super::sessions::SessionRef;
 use crate::model::SessionId;
-use crate::protocol::cluster::{Answer, Outcome, Verdict};
+use crate::protocol::cluster::{Outcome, Verdict};
 use crate::session::Key;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -42,7 +41,7 @@ pub(super) enum Waiter {
 pub(in crate::worker) struct Requests {
     last: u64,
     waiting: HashMap<u64, Waiter, foldhash::fast::RandomState>,
-    pub(super) opens: HashMap<SessionId, (SessionRef, oneshot::Sender<Verdict>), RandomState>,
+    opens: HashMap<SessionId, (SessionRef, oneshot::Sender<Verdict>), RandomState>,
 }
 
 impl Requests {
@@ -87,6 +86,18 @@ impl Requests {
         self.waiting.remove(&request);
     }
 
+    /// The master's word on a session is to come.
+    pub(super) fn expect_verdict(&mut self, id: SessionId, at: SessionRef) -> oneshot::Receiver<Verdict> {
+        let (sender, verdict) = oneshot::channel();
+        self.opens.insert(id, (at, sender));
+        verdict
+    }
+
+    /// Takes the one who waited for the master's word on a session.
+    pub(super) fn decided(&mut self, id: SessionId) -> Option<(SessionRef, oneshot::Sender<Verdict>)> {
+        self.opens.remove(&id)
+    }
+
     /// Nobody waits for the master's word on a session any more.
     pub(super) fn forget_open(&mut self, id: SessionId, at: SessionRef) {
         if self.opens.get(&id).is_some_and(|(of, _)| *of == at) {
@@ -97,46 +108,5 @@ impl Requests {
     /// Opens that the master has not answered.
     pub(in crate::worker) fn unanswered(&self) -> usize {
         self.opens.len()
-    }
-}
-
-impl State {
-    /// The master has decided on a session.
-    pub(in crate::worker) fn opened(&mut self, session: SessionId, verdict: Verdict) {
-        if let Some((at, waiter)) = self.requests.opens.remove(&session) {
-            if verdict == Verdict::Accepted {
-                self.accepted(at);
-            }
-            // A client that has gone in the meantime has taken its session back already.
-            let _ = waiter.send(verdict);
-        }
-    }
-
-    /// The outcome of a quote.
-    pub(in crate::worker) fn receipt(&mut self, request: u64, outcome: Outcome) {
-        if let Some(Waiter::Quote(waiter)) = self.requests.waiting.remove(&request) {
-            let _ = waiter.send(outcome);
-        }
-    }
-
-    /// How many subscribers a message had.
-    pub(in crate::worker) fn publish_receipt(&mut self, request: u64, sessions: u32) {
-        match self.requests.waiting.remove(&request) {
-            Some(Waiter::Publish(waiter)) => _ = waiter.send(sessions),
-            Some(Waiter::Session { key, id, ack }) => self.published(key, id, ack.as_deref()),
-            _ => {}
-        }
-    }
-
-    /// The answer to a question.
-    pub(in crate::worker) fn answer(&mut self, request: u64, answer: &Answer<'_>) {
-        if let Some(Waiter::Question(waiter)) = self.requests.waiting.remove(&request) {
-            let _ = waiter.send(match answer {
-                Answer::Text(text) => Some(Reply { text: (*text).to_owned(), next: None }),
-                Answer::Page { text, next } => Some(Reply { text: (*text).to_owned(), next: *next }),
-                Answer::Done => Some(Reply::default()),
-                Answer::NotFound => None,
-            });
-        }
     }
 }

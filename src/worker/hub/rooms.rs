@@ -1,12 +1,12 @@
 //! Chat rooms: channels that exist while a session of this worker is in them. The master knows the members and keeps
 //! the last messages. A newcomer hears those first, and then what is said, with nothing between.
 
-use super::State;
 use super::entrances::{Deed, Group};
 use super::requests::Waiter;
 use super::send::Sent;
 use super::session::Session;
 use super::sessions::SessionRef;
+use super::state::State;
 use crate::model::SessionId;
 use crate::protocol::client::{self, ErrorCode, Refusal};
 use crate::protocol::cluster::{NO_RECEIPT, Step, ToMaster};

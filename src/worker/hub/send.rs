@@ -1,9 +1,9 @@
 //! Frames to one session: written at once where nothing waits, else left in its outbox for its task, framed for its
 //! transport. What is numbered is kept until the client is known to have it.
 
-use super::State;
 use super::session::{Link, Session};
 use super::sessions::SessionRef;
+use super::state::State;
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
@@ -287,7 +287,7 @@ impl State {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
-                    self.doom(at, Close::Lost);
+                    self.later.doom(at, Close::Lost);
                     break;
                 }
             }

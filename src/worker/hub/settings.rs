@@ -1,15 +1,32 @@
-//! A new configuration while sessions live.
+//! The configuration: a hub begins with one, and takes a new one while sessions live.
 
+use super::charts::Charts;
+use super::commands::Commands;
+use super::connections::Connections;
+use super::endpoints;
+use super::entrances::Entrances;
+use super::forwards::Forwards;
+use super::later::Later;
 use super::prices::Prices;
+use super::requests::Requests;
 use super::session::Link;
-use super::{State, endpoints};
+use super::sessions::Sessions;
+use super::state::{Hub, Me, Phase, READ, State};
+use super::suspended::Suspended;
+use super::takes::Takes;
+use super::tickets::Tickets;
+use super::timers::Timers;
+use super::walks::Walks;
 use crate::access::Gate;
 use crate::config::{Config, Lines, Publish};
 use crate::model::Interval;
+use crate::os::board::Board;
 use crate::os::clock;
-use crate::session::Kind;
+use crate::protocol::cluster::Counters;
+use crate::protocol::link::LinkSender;
+use crate::session::{Channels, Kind};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The channels that a configuration makes.
@@ -31,6 +48,39 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
     let lines: BTreeSet<String> = config.lines().map(Lines::channel).collect();
     all.extend(lines.into_iter().map(|name| (name, Kind::Lines)));
     all
+}
+
+impl Hub {
+    /// An empty hub.
+    pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: LinkSender, board: Board) -> Self {
+        let channels = Channels::new(channels(&config));
+        let state = State {
+            me,
+            phase: Phase::Serving,
+            gate: Arc::new(Gate::new(&config)),
+            uplink,
+            counters: Counters::default(),
+            board,
+            connections: Connections::default(),
+            sessions: Sessions::default(),
+            suspended: Suspended::default(),
+            takes: Takes::default(),
+            forwards: Forwards::default(),
+            entrances: Entrances::default(),
+            requests: Requests::default(),
+            prices: Prices::new(&config.price, &channels),
+            channels,
+            walks: Walks::default(),
+            later: Later::default(),
+            tickets: Tickets::default(),
+            charts: Charts::default(),
+            timers: Timers::new(clock::mono()),
+            commands: Commands::default(),
+            buffer: vec![0; READ],
+            config,
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
 }
 
 impl State {

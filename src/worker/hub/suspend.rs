@@ -1,9 +1,9 @@
 //! Sessions without a connection. Each waits for its client for `resume.window` and collects what is published to it. A
 //! client that comes with its token, to this worker or another, gets a copy.
 
-use super::State;
 use super::session::{Away, Link, Session};
 use super::sessions::SessionRef;
+use super::state::State;
 use super::suspended::Limits;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;

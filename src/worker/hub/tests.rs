@@ -1,13 +1,17 @@
 //! Tests of the hub as a whole.
 
-use super::*;
+use super::session;
+use super::state::READ;
+use super::{Framing, Hub, Me, SessionRequest, arrive};
 use crate::config::{Source, Surroundings, load};
 use crate::model::UserId;
-use crate::protocol::client::Close;
+use crate::os::board::Board;
+use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::link::{LinkReceiver, LinkWriter, link};
-use crate::protocol::peer::Taken;
+use crate::protocol::peer::{Peer, Taken};
 use std::process::Command;
+use std::sync::Arc;
 
 /// A hub of its own, and the master's end of its link.
 pub(super) fn hub(overrides: &[(&str, &str)]) -> (Hub, LinkWriter, LinkReceiver) {
@@ -21,18 +25,22 @@ pub(super) fn hub(overrides: &[(&str, &str)]) -> (Hub, LinkWriter, LinkReceiver)
     (Hub::new(me, Arc::new(config), uplink, Board::new().unwrap()), writer, receiver)
 }
 
-#[tokio::test]
-async fn the_shared_buffer_comes_back_from_every_read() {
-    let (hub, ..) = hub(&[]);
-    let mut state = hub.lock();
-    let request = SessionRequest {
+fn request() -> SessionRequest {
+    SessionRequest {
         user: UserId::new("alice").unwrap(),
         device: None,
         endpoint: Endpoint::Ws,
         stream: None,
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         framing: Framing::Websocket,
-    };
+    }
+}
+
+#[tokio::test]
+async fn the_shared_buffer_comes_back_from_every_read() {
+    let (hub, ..) = hub(&[]);
+    let mut state = hub.lock();
+    let request = request();
     let at = state.open(request, None);
     // A session that has no connection, and one that has ended.
     state.read(at);
@@ -46,30 +54,40 @@ async fn the_shared_buffer_comes_back_from_every_read() {
 async fn a_session_of_another_form_is_given_back_and_its_client_begins_anew() {
     let (hub, ..) = hub(&[]);
     let mut state = hub.lock();
-    let request = SessionRequest {
-        user: UserId::new("alice").unwrap(),
-        device: None,
-        endpoint: Endpoint::Ws,
-        stream: None,
-        address: std::net::Ipv4Addr::LOCALHOST.into(),
-        framing: Framing::Websocket,
-    };
+    let request = request();
     let first = state.open(request.clone(), None);
     state.sessions.get_mut(first).unwrap().link = session::Link::Poll(Box::default());
     state.suspend(first, None);
     let at = state.sessions.at(first.key()).unwrap();
     let replay = state.sessions.get(at).and_then(|session| session.replay.as_ref());
     let secret = replay.unwrap().secret;
-    let resume = crate::protocol::client::Resume { home: 7, place: at.key(), secret, seen: None };
+    let resume = Resume { home: 7, place: at.key(), secret, seen: None };
     let lease = crate::protocol::peer::Lease { holder: 7, request: 1 };
     let Taken::Session(mut bytes) = state.take(&resume, &request.user, lease, false) else { panic!("a gap") };
     bytes[0] = 9;
     let origin = crate::session::Origin { home: 7, lease };
-    let announced = state.received(&hub, request.clone(), origin, Taken::Session(bytes), Some(vec![]));
+    let announced = state.received(request.clone(), origin, Taken::Session(bytes), Some(vec![]));
     assert_eq!((state.counters.gaps, state.suspended.lent().count()), (1, 0), "the token holds");
     assert!(matches!(state.take(&resume, &request.user, lease, false), Taken::Session(_)));
     drop(state);
     drop(announced);
+}
+
+#[tokio::test]
+async fn a_session_that_was_announced_for_a_client_that_has_gone_ends() {
+    let (hub, ..) = hub(&[]);
+    let resume = Resume { home: 9, place: 0, secret: 1, seen: None };
+    let mut arriving = Box::pin(arrive(&hub, request(), Some(resume)));
+    assert!(futures_util::poll!(&mut arriving).is_pending());
+    let gap = Peer::Taken { request: 1, taken: Taken::Gap }.encode().unwrap();
+    hub.lock().hear_peer(&hub, 9, &gap);
+    let counts = || {
+        let state = hub.lock();
+        (state.population(), state.requests.unanswered())
+    };
+    assert_eq!(counts(), (1, 1));
+    drop(arriving);
+    assert_eq!(counts(), (0, 0));
 }
 
 /// The process of this test runs the test once more as a child, which must not live on.

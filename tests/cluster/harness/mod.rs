@@ -10,6 +10,7 @@ mod recorder;
 mod setup;
 mod tab;
 
+pub(crate) use crate::stopwatch::Stopwatch;
 pub(crate) use cluster::{Cluster, Worker, quiet, quiet_tab_of, quote_for, send_to};
 pub(crate) use http::{Connection, Request, Response, delete, get, post, upgrade};
 pub(crate) use listener::{Listener, Poller};

@@ -1,13 +1,14 @@
 //! `/broadcast`: what one says goes to all others of every worker, and back to it as an `echo`. Who comes and goes, and
 //! the heartbeat, the master tells.
 
-use super::Service;
+use super::service::Service;
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client::{self, ServerType};
 use crate::protocol::cluster::{BROADCAST, Skip, client_name};
+use crate::worker::hub::greeting::Greeting;
 use crate::worker::hub::sessions::SessionRef;
-use crate::worker::hub::{Greeting, State};
+use crate::worker::hub::state::State;
 use crate::ws::frame;
 
 pub(super) struct Broadcast;

@@ -1,9 +1,9 @@
 //! `/chat`: what one says goes to every client of every worker, the sender included.
 
-use super::Service;
+use super::service::Service;
 use crate::protocol::client;
-use crate::worker::hub::State;
 use crate::worker::hub::sessions::SessionRef;
+use crate::worker::hub::state::State;
 use crate::ws::frame;
 
 /// The channel that all its sessions are on.

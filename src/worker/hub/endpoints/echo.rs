@@ -1,8 +1,8 @@
 //! `/echo`: every message back as it came.
 
-use super::Service;
-use crate::worker::hub::State;
+use super::service::Service;
 use crate::worker::hub::sessions::SessionRef;
+use crate::worker::hub::state::State;
 use crate::ws::frame;
 
 pub(super) struct Echo;

@@ -1,17 +1,18 @@
 //! `/ws`, the main session: `btc-cluster.v1.json`.
 
-use super::Service;
+use super::service::Service;
 use crate::model::{Device, Mono, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, ClientMessage, ErrorCode, Refusal, Resume, Welcome, parse, room};
 use crate::protocol::cluster::ToMaster;
 use crate::session::{ChannelKey, Key, Kind, Subscription};
 use crate::worker::hub::entrances::Group;
+use crate::worker::hub::greeting::Greeting;
 use crate::worker::hub::requests::Waiter;
 use crate::worker::hub::rooms::is_companion;
 use crate::worker::hub::session::Session;
 use crate::worker::hub::sessions::SessionRef;
-use crate::worker::hub::{Greeting, State};
+use crate::worker::hub::state::State;
 use crate::ws::frame;
 use serde_json::value::RawValue;
 use std::borrow::Cow;

@@ -6,35 +6,15 @@ mod chat;
 mod command;
 mod echo;
 mod main;
+mod service;
 mod stream;
 
-pub(super) use command::Commands;
+use service::Service;
 
 use super::sessions::SessionRef;
-use super::{Greeting, State};
+use super::state::State;
 use crate::os::clock;
-use crate::protocol::client::Close;
 use crate::protocol::cluster::{Endpoint, NO_RECEIPT, Skip, ToMaster};
-
-/// The behaviour of an endpoint. State belongs to the session, or to the master.
-pub(super) trait Service: Sync {
-    /// The channel of its own that all its sessions are on, from the master's word on: whoever sees a 101 misses
-    /// nothing that is said afterwards.
-    fn channel(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// The session has got its connection.
-    fn greet(&self, _: &mut State, _: SessionRef, _: &Greeting) {}
-
-    /// A text from its client, within the limits.
-    fn text(&self, state: &mut State, at: SessionRef, text: &str);
-
-    /// A binary message.
-    fn binary(&self, state: &mut State, at: SessionRef, _: &[u8]) {
-        state.end(at, Close::Binary);
-    }
-}
 
 /// The behaviour behind a path.
 fn service(endpoint: Endpoint) -> &'static dyn Service {

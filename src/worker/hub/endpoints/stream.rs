@@ -1,13 +1,14 @@
 //! `/{stream}`: the newest of one state channel, or each line of a file or a program, pushed; what a client sends is
 //! ignored. Which one, the configuration says, also while sessions live.
 
-use super::Service;
+use super::service::Service;
 use crate::config::Config;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::Endpoint;
+use crate::worker::hub::greeting::Greeting;
 use crate::worker::hub::session::{Link, Session};
 use crate::worker::hub::sessions::SessionRef;
-use crate::worker::hub::{Greeting, State};
+use crate::worker::hub::state::State;
 
 pub(super) struct Stream;
 

@@ -1,0 +1,217 @@
+//! The hub's state, made of parts with rules of their own, and the lock around it.
+
+use super::announced::Waiting;
+use super::charts::Charts;
+use super::commands::Commands;
+use super::connections::Connections;
+use super::entrances::Entrances;
+use super::forwards::Forwards;
+use super::later::Later;
+use super::prices::Prices;
+use super::requests::Requests;
+use super::sessions::Sessions;
+use super::suspended::Suspended;
+use super::takes::Takes;
+use super::tickets::Tickets;
+use super::timers::Timers;
+use super::walks::Walks;
+use crate::access::Gate;
+use crate::config::Config;
+use crate::os::board::Board;
+use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
+use crate::protocol::link::LinkSender;
+use crate::protocol::peer::Polled;
+use crate::session::Channels;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes read at once, for all sessions together.
+pub(super) const READ: usize = 64 << 10;
+
+/// The worker's identity.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::worker) struct Me {
+    pub(in crate::worker) slot: Slot,
+    pub(in crate::worker) generation: Generation,
+    pub(in crate::worker) pid: u32,
+}
+
+/// How the worker treats newcomers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::worker) enum Phase {
+    /// Newcomers are welcome.
+    Serving,
+    /// Newcomers are welcome, but balancers are told to send no more.
+    Unready,
+    /// The worker is replaced: clients that got in before are served, and sent to the others.
+    Draining,
+    /// Newcomers are refused: the daemon stops.
+    Stopping,
+}
+
+/// A handle to the worker's one hub.
+#[derive(Clone, Debug)]
+pub(in crate::worker) struct Hub(pub(super) Arc<Mutex<State>>);
+
+/// The parts of a worker, each with its own rules. The hub tells them what happens, and carries out what they say.
+#[derive(Debug)]
+pub(in crate::worker) struct State {
+    /// The worker's name in tokens, in the log, on the board.
+    pub(in crate::worker) me: Me,
+    /// Whether newcomers are welcome.
+    pub(in crate::worker) phase: Phase,
+    /// The configuration in force, whole: every part is told what it needs.
+    pub(in crate::worker) config: Arc<Config>,
+    /// Admits hosts and origins; made of the configuration.
+    pub(in crate::worker) gate: Arc<Gate>,
+    /// The only way to the master.
+    pub(in crate::worker) uplink: LinkSender,
+    /// Counters that the master adds up over all workers.
+    pub(in crate::worker) counters: Counters,
+    /// How full each worker is: this one tells its place there, and looks at the others before it accepts.
+    pub(in crate::worker) board: Board,
+    /// Connections that are no sessions, for which a worker that ends has to wait.
+    pub(super) connections: Connections,
+    pub(super) sessions: Sessions,
+    /// The order of suspended sessions, the copies given out, and how others ended.
+    pub(super) suspended: Suspended,
+    /// Sessions of other workers that were asked for.
+    pub(super) takes: Takes<Waiting>,
+    /// Polls on their way from and to other workers.
+    pub(super) forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
+    /// Subscriptions that wait until the master lets a session into a room.
+    pub(super) entrances: Entrances,
+    /// Questions to the master that wait for its answer.
+    pub(in crate::worker) requests: Requests,
+    pub(super) channels: Channels,
+    /// Channels with something to send.
+    pub(super) walks: Walks,
+    /// Sessions to end or to answer once nobody walks.
+    pub(super) later: Later,
+    /// Orders to deliver that still wait for a session.
+    pub(super) tickets: Tickets,
+    /// The newest prices, and what makes them too old.
+    pub(in crate::worker) prices: Prices,
+    /// Answers to requests for candles, shared.
+    pub(in crate::worker) charts: Charts,
+    /// Deadlines of all sessions, on one wheel.
+    pub(super) timers: Timers,
+    /// Limits that the sessions of `/command` share: log lines and delayed answers.
+    pub(super) commands: Commands,
+    /// Bytes just read: one buffer for all sessions, which keeps an idle one small.
+    pub(super) buffer: Vec<u8>,
+}
+
+impl Hub {
+    /// The hub itself, for as long as no `await` comes between.
+    pub(in crate::worker) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(|_| poisoned())
+    }
+
+    /// The configuration in force.
+    pub(in crate::worker) fn config(&self) -> Arc<Config> {
+        self.lock().config.clone()
+    }
+}
+
+/// Ends the process: a panic while the hub was locked has left the sessions half changed. Nothing may run on that, not
+/// even destructors on the way out.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the way to main() leads through destructors, which would run on half changed sessions"
+)]
+fn poisoned() -> ! {
+    tracing::error!(event = "hub-poisoned", "a panic has left the sessions half changed: this worker ends");
+    std::process::exit(1)
+}
+
+impl State {
+    /// Makes the sign of life that the master gets each second.
+    pub(in crate::worker) fn beat(&mut self) -> Beat {
+        let usage = crate::os::process::usage();
+        self.counters.cpu_us = usage.cpu_us;
+        self.counters.rss = usage.rss;
+        self.counters.suspended = self.suspended.len() as u64;
+        let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
+        self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
+        let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
+        let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Beat {
+            sessions: short(self.population()),
+            digest: self.sessions.digest(),
+            users: short(self.sessions.users()),
+            stats_watchers: short(watchers),
+            counters: self.counters.clone(),
+        }
+    }
+
+    /// Says something to the master. The master kills a worker whose link stays full.
+    pub(super) fn tell(&self, message: &ToMaster<'_>) {
+        if let Err(error) = self.uplink.send(message) {
+            tracing::debug!(%error, "the master did not hear");
+        }
+    }
+
+    /// Rings when a channel has something to send: then [`State::walk_on`].
+    pub(in crate::worker) fn bell(&self) -> Arc<Notify> {
+        self.walks.bell()
+    }
+
+    /// A connection has come.
+    pub(in crate::worker) fn connected(&mut self) {
+        self.counters.connections += 1;
+        self.connections.came();
+        self.note();
+    }
+
+    /// A connection has asked for something: it is no newcomer any more.
+    pub(in crate::worker) fn arrived(&mut self) {
+        self.connections.asked();
+        self.note();
+    }
+
+    /// Cancelled when connections shall end after the request that they are at.
+    pub(in crate::worker) fn ending(&self) -> CancellationToken {
+        self.connections.ending()
+    }
+
+    /// A connection has gone, or has become a session.
+    pub(in crate::worker) fn disconnected(&mut self) {
+        self.counters.connections -= 1;
+    }
+
+    /// A task of a client panicked outside of the hub: only that client is touched.
+    pub(in crate::worker) fn panicked(&mut self, task: &'static str) {
+        self.counters.panics += 1;
+        tracing::error!(event = "panic", worker = self.me.slot, task, "a client's task panicked");
+    }
+
+    /// A request was answered.
+    pub(in crate::worker) fn answered(&mut self, status: u16) {
+        self.counters.count_http(status);
+    }
+
+    /// How many sessions there are, those in their handshake among them.
+    pub(in crate::worker) fn population(&self) -> usize {
+        self.sessions.population()
+    }
+
+    /// Whether no session waits for its client.
+    pub(in crate::worker) fn nobody_waits(&self) -> bool {
+        self.suspended.len() == 0
+    }
+
+    /// The count for evenness: sessions, and connections that may become sessions.
+    pub(in crate::worker) fn occupancy(&self) -> u32 {
+        u32::try_from(self.population()).unwrap_or(u32::MAX).saturating_add(self.connections.arriving())
+    }
+
+    /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.
+    pub(in crate::worker) fn note(&self) {
+        if matches!(self.phase, Phase::Serving | Phase::Unready) {
+            self.board.set(self.me.slot, Some(self.occupancy()));
+        }
+    }
+}
