@@ -152,3 +152,14 @@ fn as_shipped_it_says_nothing() {
 fn its_lines_fit() {
     assert!(FILE.lines().all(|line| line.chars().count() <= 120));
 }
+
+/// The installed configuration and pages name others; what sources make of recordings is for those who change the code.
+#[test]
+fn the_package_has_every_page_for_its_users() {
+    let manifest = std::fs::read_to_string("Cargo.toml").unwrap();
+    for page in std::fs::read_dir("docs").unwrap() {
+        let name = page.unwrap().file_name().into_string().unwrap();
+        let asset = format!("[\"docs/{name}\", \"usr/share/doc/btc-cluster/{name}\", \"644\"]");
+        assert!(name == "verdicts.md" || manifest.contains(&asset), "{asset}");
+    }
+}
