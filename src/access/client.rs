@@ -102,7 +102,7 @@ mod tests {
             ("127.0.0.1", &["\"[2001:db8::5]:1\""], "2001:db8::5"),
             ("127.0.0.1", &["::ffff:198.51.100.1"], "198.51.100.1"),
             ("127.0.0.1", &["198.51.100.1, ,", "", " , "], "198.51.100.1"),
-            // What a client puts in front does not hide it.
+            // A client cannot hide behind what it puts in front.
             ("127.0.0.1", &["ä\u{80}, 198.51.100.1"], "198.51.100.1"),
             // Nothing there, or proxies only: the farthest of them.
             ("127.0.0.1", &[], "127.0.0.1"),

@@ -106,7 +106,7 @@ text_id!(
     |text| check(text, 64)
 );
 text_id!(
-    /// What is priced: `BASE-QUOTE`, for instance `BTC-USD`; each part has 2 to 10 capital letters and digits.
+    /// Name of what is priced: `BASE-QUOTE`, for instance `BTC-USD`; each part has 2 to 10 capital letters and digits.
     Symbol,
     symbol
 );

@@ -39,7 +39,7 @@ pub fn be_no_late_victim() {
 #[must_use]
 pub fn secret() -> u128 {
     let mut bytes = [0; 16];
-    // So few bytes come whole (getrandom(2)); a kernel without entropy makes the caller wait.
+    // A request for so few bytes is filled whole (getrandom(2)); a kernel without entropy makes the caller wait.
     while !matches!(rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()), Ok(16)) {}
     u128::from_le_bytes(bytes)
 }

@@ -103,7 +103,7 @@ impl Group {
     pub(crate) async fn outlet(&mut self, listen: bool) -> Outlet<'_> {
         loop {
             let Self { out, err, bytes, noise, exit, exited, .. } = self;
-            // What was read is returned below: the compiler would hold its loan in the other arms, too.
+            // The result is returned below: the compiler would hold its loan in the other arms, too.
             let (which, read) = tokio::select! {
                 read = read(out, &mut bytes[..]), if listen => (true, read),
                 read = read(err, &mut noise[..]), if listen && err.is_some() => (false, read),

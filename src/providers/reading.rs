@@ -44,7 +44,7 @@ fn bare(symbol_map: BTreeMap<Symbol, Symbol>, no_tick: Duration) -> Exchange {
 }
 
 fn coindesk(market: String) -> ProviderKind {
-    // Never contacted.
+    // Nothing contacts this address.
     let (rest_url, api_key) = ("https://unused.invalid".to_owned(), Some(Secret::new("unused".to_owned())));
     ProviderKind::Coindesk { rest_url, api_key, market }
 }

@@ -274,7 +274,7 @@ proptest! {
         prop_assert!(world.out.iter().all(|(_, quote)| !quote.mock));
     }
 
-    /// One liar among three: no price is farther from the honest ones than the allowed deviation.
+    /// A liar among three: no price is farther from the honest ones than the allowed deviation.
     #[test]
     fn a_lone_liar(
         steps in prop::collection::vec((1u32..4, 1_000_000u32..1_002_000, 1u32..100_000_000, 0u64..3_000), 1..250),

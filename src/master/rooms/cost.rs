@@ -1,4 +1,4 @@
-//! What the rooms cost in CPU time and memory, printed. Run by hand, one at a time, in a build that is
+//! Costs of the rooms in CPU time and memory, printed. Run by hand, one at a time, in a build that is
 //! worth measuring:
 //! `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo test --lib rooms::cost::one -- --ignored --nocapture`.
 

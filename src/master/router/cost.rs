@@ -1,4 +1,4 @@
-//! What the directory and the router cost in CPU time and memory, printed. Run by hand, one at a time, in a build
+//! Costs of the directory and the router in CPU time and memory, printed. Run by hand, one at a time, in a build
 //! that is worth measuring: `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo test --lib cost::plain -- --ignored --nocapture`.
 
 use super::tests::{START, TIMEOUT, join, order, tally};

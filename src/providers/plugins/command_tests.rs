@@ -133,7 +133,7 @@ async fn without_a_price_it_is_killed_whatever_else_it_says() {
 #[tokio::test]
 async fn a_program_that_ends_leaves_no_children_behind() {
     let (_folder, file) = file();
-    // One child keeps the output open, the other does not; both would stay.
+    // The first child keeps the output open, the second does not; both would stay.
     let script = format!(
         "sleep 600 & echo $! > {0}; sleep 600 >/dev/null 2>&1 & echo $! >> {0}; echo 1; exit 4",
         file.display()

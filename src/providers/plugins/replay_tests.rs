@@ -287,7 +287,7 @@ async fn a_dialect_that_is_asked_in_turn_keeps_its_turn_as_the_live_one_does() {
         let line = at(0, &format!("first/{rest}"));
         playback.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut schedule).await.unwrap();
     }
-    // Where our side cut the session off, the live dialect is replaced.
+    // If our side cut the session off, the live dialect is replaced.
     for rest in ["rest !end cut off", "rest !begin"] {
         let line = at(0, &format!("first/{rest}"));
         playback.raw(&recording::read(line.trim_end().as_bytes()).unwrap(), &mut schedule).await.unwrap();

@@ -1,4 +1,4 @@
-//! What the other side can do to a source: every case against every provider in `remotes.rs`. Each must give the right
+//! Faults of the other side: every case against every provider in `remotes.rs`. Each must give the right
 //! fault or verdict, in time, in bounded memory, and never a price that was not meant.
 
 use super::battery::{Heard, PATIENCE, listen, listen_until, word};
