@@ -88,7 +88,7 @@ struct Listed<'l, 'a> {
     entries: &'l [(String, Item)],
     at: &'l mut At<'a>,
     wrong: Wrong,
-    /// A key that stands there not, and has no default.
+    /// The first key that stands there not, and has no default.
     missing: &'static str,
 }
 
@@ -101,7 +101,9 @@ impl Keys for Listed<'_, '_> {
             }
         }
         row.kind.read(&value::lenient(row.default), self.at).map_err(|_| {
-            self.missing = name;
+            if self.missing.is_empty() {
+                self.missing = name;
+            }
             Broken
         })
     }
@@ -184,7 +186,9 @@ macro_rules! section {
             }
 
             fn read(keys: &mut impl $crate::config::table::Keys) -> $crate::config::table::Built<Self> {
-                Ok(Self { $($field: keys.key($crate::config::table::key_name!($field $($key)?), &$row)?,)* })
+                // Each key is read before the first fault ends the section: all faults are told.
+                $(let $field = keys.key($crate::config::table::key_name!($field $($key)?), &$row);)*
+                Ok(Self { $($field: $field?,)* })
             }
         }
     };

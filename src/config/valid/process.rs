@@ -2,7 +2,7 @@
 
 use crate::config::entry::LATER;
 use crate::config::fault;
-use crate::config::kind::{ANY, At, Choice, Own, PATH, SOME, Whole, one};
+use crate::config::kind::{ANY, At, Choice, Own, PATH, SOME, Whole, one, seconds};
 use crate::config::read::{Wrong, must_be, place, text, wrong};
 use crate::config::table::{row, section};
 use crate::config::value::{Item, Value, quoted};
@@ -15,8 +15,8 @@ section! {
     pub struct ClusterSection {
         /// Number of workers; "auto": one per core.
         workers: WorkerCount = row(Own("\"auto\" or 1 to 256", worker_count), "auto"),
-        /// A child that has sent no sign of life for this time is killed and replaced.
-        worker_timeout: Duration = row(SOME, "5s"),
+        /// A child that has sent no sign of life for this time is killed and replaced. A healthy one sends one each second.
+        worker_timeout: Duration = row(seconds(2, 365 * 86_400), "5s"),
         /// A child that is not ready after this time is killed.
         start_timeout: Duration = row(SOME, "10s"),
         /// Time in which a worker that is being replaced sends its sessions away.
