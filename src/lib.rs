@@ -17,8 +17,8 @@
 //! is what Linux gives; [`programs`] runs the user's own; [`model`] has the words that all of them use; [`cli`] is
 //! where it begins.
 //!
-//! Which room may use which is in `ARCHITECTURE.md`, and kept by `tests/architecture.rs`. Rooms are private to the crate,
-//! so that the compiler names what nothing uses; `pub` inside a room means "for other rooms".
+//! Which room may use which is in `ARCHITECTURE.md`, and kept by `tests/architecture.rs`. Rooms are private to the
+//! crate, so that the compiler names what nothing uses; `pub` inside a room means "for other rooms".
 
 pub(crate) mod model;
 pub(crate) mod os;

@@ -86,7 +86,7 @@ mod tests {
             // Nobody is trusted to speak for others.
             ("203.0.113.9", &["198.51.100.1"][..], "203.0.113.9"),
             ("11.0.0.1", &["198.51.100.1"], "11.0.0.1"),
-            // One proxy, then two; what the client itself wrote comes first and is not read.
+            // First a single proxy, then two; what the client itself wrote comes first and is not read.
             ("127.0.0.1", &["198.51.100.1"], "198.51.100.1"),
             ("127.0.0.1", &["6.6.6.6, 198.51.100.1, 10.1.2.3"], "198.51.100.1"),
             ("::ffff:127.0.0.1", &["6.6.6.6,198.51.100.1"], "198.51.100.1"),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// A changed key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Change {
-    /// Its full name; `provider.NAME` for one that came or went as a whole.
+    /// Full name; `provider.NAME` for one that came or went as a whole.
     pub key: String,
     /// Effect of the change.
     pub effect: Effect,

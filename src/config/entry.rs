@@ -30,7 +30,7 @@ impl Effect {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
-    /// Its explanation, in lines.
+    /// Explanation, in lines.
     pub(crate) text: &'static [&'static str],
     /// Accepted values, in words.
     pub(crate) takes: String,
@@ -59,7 +59,7 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) name: &'static str,
-    /// Its explanation, in lines.
+    /// Explanation, in lines.
     pub(crate) text: &'static [&'static str],
     pub(crate) entries: Vec<Entry>,
 }

@@ -13,7 +13,7 @@ pub enum Origin {
     File {
         /// The file, named as it was found.
         path: Arc<Path>,
-        /// Its line, from 1; 0 is the file as a whole.
+        /// Line number, from 1; 0 is the file as a whole.
         line: u32,
     },
     /// An environment variable, by its name.
@@ -147,8 +147,8 @@ pub(crate) fn unknown<'k>(what: &str, name: &str, known: impl IntoIterator<Item 
     }
 }
 
-/// Edits between two texts: insertions, deletions, replacements, swaps of neighbours. A name longer than any key is cut:
-/// its distance is large anyway, and time stays bounded.
+/// Edits between two texts: insertions, deletions, replacements, swaps of neighbours. A name longer than any key is
+/// cut: its distance is large anyway, and time stays bounded.
 pub(crate) fn distance(a: &str, b: &str) -> usize {
     let short = |text: &str| text.chars().take(64).collect::<String>();
     strsim::osa_distance(&short(a), &short(b))

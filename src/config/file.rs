@@ -17,7 +17,6 @@ pub(crate) const DANGLING: &str = "is a link to nothing";
 /// State of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// No file.
     Absent,
     /// A link to nothing.
     Dangling,

@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How a value is read.
+/// Reads and writes the values of one kind.
 pub(crate) trait Kind {
     type Value;
 
@@ -147,7 +147,6 @@ impl Kind for Size {
 /// A whole number in a range.
 pub(crate) struct Whole(pub(crate) RangeInclusive<u32>);
 
-/// Any count.
 pub(crate) const COUNT: Whole = Whole(0..=u32::MAX);
 
 impl Kind for Whole {

@@ -14,7 +14,6 @@ use std::path::PathBuf;
 /// A valid configuration and how it came to be.
 #[derive(Clone)]
 pub struct Loaded {
-    /// The configuration.
     pub config: Config,
     /// Origin of the environment.
     pub environment: Origin,
@@ -34,9 +33,9 @@ pub struct Loaded {
 /// A key of the effective configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its full name.
+    /// Full name of the key.
     pub key: String,
-    /// Its value in TOML, as it was written. Never a secret.
+    /// The value in TOML, as it was written. Never a secret.
     pub value: String,
     /// Origin of the value.
     pub origin: Origin,

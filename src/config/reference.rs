@@ -30,7 +30,6 @@ pub enum Reference {
 }
 
 impl Reference {
-    /// Its text.
     #[must_use]
     pub fn text(self) -> String {
         let mut out = String::new();
@@ -105,7 +104,7 @@ impl Key {
         }
     }
 
-    /// Its explanation, with what it takes and what a change needs as one word.
+    /// Explanation of an entry, with what it takes and what a change needs as one word.
     fn explained(&self) -> String {
         let needs = format!("[{}; {}]", self.takes, self.effect.as_str());
         format!("{} {}", self.text, needs.replace(' ', UNBROKEN))

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const INSTALLED: &str = "/etc/btc-cluster/btc-cluster.toml";
 /// The file of a checkout.
 const CHECKOUT: &str = "etc/btc-cluster.toml";
-/// How environment variables that set a key begin.
+/// Prefix of environment variables that set a key.
 pub(crate) const PREFIX: &str = "BTC_CLUSTER__";
 
 /// Everything that loading a configuration depends on.

@@ -24,7 +24,6 @@ pub enum Environment {
 }
 
 impl Environment {
-    /// Every environment.
     pub const ALL: [Self; 3] = [Self::Development, Self::Production, Self::Test];
 
     /// The word for it, as in `BTC_CLUSTER_ENV`.
@@ -140,9 +139,13 @@ pub(crate) fn human_size(bytes: u64) -> String {
 
 /// Reads `10.0.0.0/8`, `fd00::/8`, or one address alone.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
-    let alone = || text.parse::<IpAddr>().map(IpNet::from).ok();
-    let network = text.parse().ok().or_else(alone);
-    let network: IpNet = network.ok_or("must be a network, \"10.0.0.0/8\" or \"fd00::/8\" for instance")?;
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(one, two)| (one, Some(two)));
+    // `IpNet` itself reads 010.0.0.0, which is 8.0.0.0 to other programs.
+    let network = address.parse::<IpAddr>().ok().and_then(|address| match prefix {
+        Some(prefix) => IpNet::new(address, prefix.parse().ok()?).ok(),
+        None => Some(address.into()),
+    });
+    let network = network.ok_or("must be a network, \"10.0.0.0/8\" or \"fd00::/8\" for instance")?;
     match network.trunc() {
         first if first == network => Ok(network),
         first => Err(format!("is not the network's first address; did you mean \"{first}\"?")),
@@ -160,7 +163,8 @@ pub(crate) fn base_url(text: &str, schemes: &[&str]) -> Result<String, String> {
 
 const NO_BASE: &str = "must be a host and a path, without query or spaces";
 
-/// Reads a URL of one of these schemes, with a query or without. Nothing is repaired that a browser would repair.
+/// Reads a URL of one of these schemes, with a query or without. Nothing is repaired that a browser would repair, but a
+/// character that clients encode may stand as it is.
 pub(crate) fn any_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
     let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
     if !schemes.contains(&scheme.as_str()) {
@@ -168,9 +172,15 @@ pub(crate) fn any_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
         return Err(format!("must begin with {}", begins.join(" or ")));
     }
     let sloppy = Cell::new(None);
-    let url =
-        Url::options().syntax_violation_callback(Some(&|violation| sloppy.set(Some(violation)))).parse(text);
+    let note = |violation| match violation {
+        SyntaxViolation::NonUrlCodePoint | SyntaxViolation::PercentDecode => {}
+        worse => sloppy.set(Some(worse)),
+    };
+    let url = Url::options().syntax_violation_callback(Some(&note)).parse(text);
     match (url, sloppy.get()) {
+        _ if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') => {
+            Err(NO_BASE.to_owned())
+        }
         (_, Some(SyntaxViolation::EmbeddedCredentials)) => {
             Err("must not hold a user name or password".to_owned())
         }
@@ -283,7 +293,8 @@ mod tests {
             assert_eq!(network(text).unwrap().to_string(), shown);
         }
         assert!(network("10.1.2.3/8").unwrap_err().contains("did you mean \"10.0.0.0/8\"?"));
-        for bad in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0/8", "1.2.3.4/-1"] {
+        // Some programs read 010 as 8.
+        for bad in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0/8", "1.2.3.4/-1", "010.0.0.0/8"] {
             assert!(network(bad).is_err(), "{bad}");
         }
     }
@@ -314,6 +325,12 @@ mod tests {
         ] {
             assert!(base_url(bad, &["http", "https"]).is_err(), "{bad}");
         }
+        // A client sends these as they are, or encodes them.
+        for good in ["https://a/?s=[\"b\",\"q\"]", "https://a/b|q", "https://a/^?p=%", "https://a/{host}/ws"]
+        {
+            assert!(any_url(good, &["https"]).is_ok(), "{good}");
+        }
+        assert!(any_url("https://u:p@a/|", &["https"]).unwrap_err().contains("password"));
         assert_eq!(origin("HTTPS://Example.com:443"), Ok("https://example.com".to_owned()));
         assert_eq!(origin("http://[::1]:8080"), Ok("http://[::1]:8080".to_owned()));
         assert_eq!(origin("https://bücher.example"), Ok("https://xn--bcher-kva.example".to_owned()));

@@ -32,7 +32,7 @@ impl Value {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
     pub(crate) value: Value,
-    /// From 1.
+    /// Line number, from 1.
     pub(crate) line: u32,
     /// Line of its key; the same as `line` where there is none.
     pub(crate) key_line: u32,

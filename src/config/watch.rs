@@ -263,16 +263,27 @@ mod tests {
         assert!(watcher.changed().await.is_ok() && watcher.settling.is_none());
     }
 
-    /// A watch that has no place for a folder.
-    struct Full;
+    /// A watch that lives and never tells, with room for folders or without.
+    struct Mute {
+        room: bool,
+    }
 
-    impl notify::Watcher for Full {
+    impl Mute {
+        /// The sender is leaked: it lives.
+        fn make(tell: Box<dyn Fn(notify::Result<notify::Event>) + Send>, room: bool) -> hints::System {
+            Box::leak(tell);
+            Box::new(Self { room })
+        }
+    }
+
+    impl notify::Watcher for Mute {
         fn new<F: notify::EventHandler>(_: F, _: notify::Config) -> notify::Result<Self> {
-            Ok(Self)
+            Ok(Self { room: true })
         }
 
         fn watch(&mut self, _: &Path, _: notify::RecursiveMode) -> notify::Result<()> {
-            Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch))
+            let full = || notify::Error::new(notify::ErrorKind::MaxFilesWatch);
+            self.room.then_some(()).ok_or_else(full)
         }
 
         fn unwatch(&mut self, _: &Path) -> notify::Result<()> {
@@ -289,11 +300,7 @@ mod tests {
         let no_instance: hints::Make = |_| Err(notify::Error::io(std::io::Error::from_raw_os_error(24)));
         // The sender is kept by nobody: what a watch looks like whose thread has ended.
         let dead: hints::Make = |_| Ok(Box::new(notify::NullWatcher));
-        let full: hints::Make = |tell| {
-            // Leaked: it lives, and never tells.
-            Box::leak(tell);
-            Ok(Box::new(Full))
-        };
+        let full: hints::Make = |tell| Ok(Mute::make(tell, false));
         for (make, words) in [
             (no_instance, "no inotify instance is left"),
             (dead, "ended"),
@@ -316,7 +323,7 @@ mod tests {
         use std::sync::atomic::{AtomicBool, Ordering};
         static WELL: AtomicBool = AtomicBool::new(false);
         let make: hints::Make = |tell| match WELL.load(Ordering::SeqCst) {
-            true => Ok(Box::new(notify::recommended_watcher(tell)?)),
+            true => Ok(Mute::make(tell, true)),
             false => Err(notify::Error::generic("not yet")),
         };
         let (_folder, _file, mut watcher) = watched(Hints::new(make), Timing::default());

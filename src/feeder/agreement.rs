@@ -21,7 +21,7 @@ pub(super) struct Agreement {
     from: Mono,
 }
 
-/// What was last logged of a symbol.
+/// The last logged state of a symbol.
 #[derive(Debug, Default)]
 struct Mention {
     refused: bool,

@@ -22,10 +22,10 @@ use tokio_util::task::AbortOnDropHandle;
 const NOTES: usize = 1024;
 /// A source with a wait up to this long is left only if it does not come back.
 const BRIEF: Duration = Duration::from_millis(1500);
-/// How often the numbers of sources are told while nothing else changes.
+/// Interval of the numbers of sources while nothing else changes.
 const TABLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the feeder works by: its part of the configuration, and what happened before.
+/// The feeder's part of the configuration, and what happened before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// `[price]`.
@@ -91,7 +91,7 @@ pub(super) async fn serve(
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             },
-            // One request between two notes: a long answer must not delay prices.
+            // At most a single request between two notes: a long answer must not delay prices.
             Some(ask) = asks.recv() => core.answer(&ask),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }

@@ -199,7 +199,7 @@ async fn it_ends_with_its_plans() {
     task.await.unwrap();
 }
 
-/// What this thread logs while it lives.
+/// Collects what this thread logs while it lives.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 

@@ -80,7 +80,7 @@ async fn live() -> io::Result<()> {
     Ok(())
 }
 
-/// What the master's messages lead to.
+/// Turns the master's messages into plans, questions and read positions.
 struct Inbox {
     questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,

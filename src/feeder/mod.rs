@@ -29,14 +29,11 @@ use crate::model::{Boot, Mono, Wall};
 use crate::os::clock;
 use std::sync::Arc;
 
-/// One moment on the three clocks.
+/// A moment on the three clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// For decisions.
     pub mono: Mono,
-    /// For ages.
     pub boot: Boot,
-    /// For display.
     pub wall: Wall,
 }
 

@@ -27,15 +27,12 @@ const STAND_IN_PAUSE: Duration = Duration::from_secs(1);
 /// An event of a source.
 #[derive(Clone, Debug)]
 pub(super) struct Note {
-    /// The source.
     pub source: u32,
-    /// The leg.
     pub leg: usize,
-    /// The event.
     pub what: What,
 }
 
-/// What happened, see [`Note`].
+/// Event of a source, see [`Note`].
 #[derive(Clone, Debug)]
 pub(super) enum What {
     /// A session began.
@@ -153,7 +150,7 @@ async fn quiet(first: &mut watch::Receiver<LegActivity>) {
     }
 }
 
-/// One leg, with what must outlive its sessions.
+/// A running leg, with what must outlive its sessions.
 struct RunningLeg {
     leg: Leg,
     provider: Option<Box<dyn PriceProvider>>,

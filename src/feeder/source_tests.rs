@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::time::sleep;
 
-/// What a scripted provider does, in order, over all its sessions.
+/// A step of a scripted provider, in order, over all its sessions.
 #[derive(Clone, Debug)]
 enum Do {
     Tick(u64),

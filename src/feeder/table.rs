@@ -17,9 +17,8 @@ words! {
         /// Has given no price yet.
         #[default]
         Connecting = "connecting",
-        /// Gives prices.
         Live = "live",
-        /// Its session ended with a fault; it is tried again.
+        /// The session ended with a fault; it is tried again.
         Down = "down",
         /// Told us to wait.
         Waiting = "waiting",
@@ -28,12 +27,11 @@ words! {
     }
 }
 
-/// One source, in the order of `price.providers`.
+/// State and counts of a source, in the order of `price.providers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
     /// The name in the configuration.
     pub name: Arc<str>,
-    /// What the source does.
     pub state: SourceState,
     /// Whether its prices are made up.
     pub mock: bool,
@@ -43,11 +41,11 @@ pub struct SourceStatus {
     pub verdict: Option<SourceVerdict>,
     /// The pair of its last price.
     pub pair: Option<Symbol>,
-    /// Its last price; of the default symbol if it has one.
+    /// Last price; of the default symbol if the source has it.
     pub price: Option<Price>,
     /// When that price was read: readers count the age from there.
     pub received: Option<Boot>,
-    /// How far the feed was behind then, in milliseconds: part of the age.
+    /// Delay of the feed at that price, in milliseconds: part of the age.
     pub lag_ms: u64,
     /// The last error; stays after recovery.
     pub error: Option<String>,
@@ -62,7 +60,6 @@ pub struct SourceStatus {
     pub budget: Option<Budget>,
 }
 
-/// One row.
 #[derive(Debug)]
 pub(super) struct Row {
     pub status: SourceStatus,

@@ -39,7 +39,7 @@ pub(super) struct Journal {
     kinds: Mutex<HashMap<Identifier, LineKind>>,
 }
 
-/// How often lines of one kind came lately.
+/// Counts the recent lines of one kind.
 #[derive(Default)]
 struct LineKind {
     bucket: Gcra,

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 /// The asker of the master's own questions: no process has this number.
 pub(super) const MASTER: Generation = 0;
 
-/// One process and its link.
+/// A process and its link.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) role: Role,

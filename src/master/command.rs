@@ -11,18 +11,15 @@ use tokio::sync::oneshot;
 pub(super) enum Command {
     /// The daemon as a whole.
     Status,
-    /// Processes.
     Workers,
     /// Sessions, of one user or all.
     Sessions {
-        /// Whose.
         #[serde(default)]
         user: Option<String>,
         /// Begin of the page that the master is asked for.
         #[serde(skip)]
         from: u32,
     },
-    /// Price sources.
     Sources,
     /// The price of a symbol, or of the default one.
     Price {
@@ -34,7 +31,6 @@ pub(super) enum Command {
     Reload,
     /// Replace a worker, or start one that was given up.
     RestartWorker {
-        /// Slot.
         id: Slot,
     },
     /// Disconnect a session.

@@ -55,7 +55,6 @@ pub(super) struct Master {
 }
 
 impl Master {
-    /// Tells systemd.
     pub(super) fn notify(&self, notice: Option<Notification>) {
         if let Some(notice) = notice {
             self.notifier.tell(&notice);
@@ -73,7 +72,7 @@ impl Master {
         self.tell_presence(now);
     }
 
-    /// Each second.
+    /// Does what is due each second.
     pub(super) fn pulse(&mut self, now: Mono) {
         self.router.tidy(now);
         self.rooms.tidy();

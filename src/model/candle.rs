@@ -94,9 +94,8 @@ impl Candle {
 /// The newest candles of a symbol, as sent to all workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candles {
-    /// The symbol.
     pub symbol: Symbol,
-    /// One candle per interval, in the order of [`Interval::ALL`]: the newest closed second, and the current minute and
+    /// A candle per interval, in the order of [`Interval::ALL`]: the newest closed second, and the current minute and
     /// hour.
     pub newest: [Candle; 3],
 }

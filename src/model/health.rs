@@ -16,14 +16,13 @@ pub struct Rules {
     pub refuse_stale: bool,
 }
 
-/// How a price may be shown at some moment.
+/// Fitness of a price to be shown at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
     /// Younger than the limits.
     Fresh,
     /// Shown as old.
     Stale,
-    /// Not shown.
     Gone,
 }
 

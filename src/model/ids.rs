@@ -8,7 +8,6 @@ use uuid::Uuid;
 /// Why a text is no valid identifier. The text of this error may be sent to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdError {
-    /// Empty text.
     Empty,
     /// More characters than the limit.
     TooLong(usize),

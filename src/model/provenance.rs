@@ -22,7 +22,7 @@ words! {
     }
 }
 
-/// One source's part in a price that was made of several.
+/// A source's part in a price that was made of several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contribution {
     /// The provider's name in the configuration.
@@ -38,7 +38,6 @@ pub struct Contribution {
 pub struct SourcePrice {
     /// The pair that the source really quotes.
     pub pair: Symbol,
-    /// The price.
     pub price: Price,
     /// When the price was read.
     pub received: Boot,

@@ -13,7 +13,6 @@ pub struct Quote {
     pub symbol: Symbol,
     /// The pair that the source really quotes, for instance `BTC-USDT`.
     pub pair: Symbol,
-    /// The price.
     pub price: Price,
     /// The best bid, if the source gives one.
     pub bid: Option<Price>,
@@ -29,7 +28,7 @@ pub struct Quote {
     pub received_at: Wall,
     /// When the price was read, for its age.
     pub received: Boot,
-    /// How far the feed was behind its own best at that moment: part of the age.
+    /// Delay of the feed against its own best at that moment: part of the age.
     pub lag: Duration,
     /// The source's interval between prices, if it has one (a polled source).
     pub interval: Duration,

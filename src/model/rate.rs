@@ -8,7 +8,7 @@ use std::time::Duration;
 /// `N/T`: a bucket of `count` that refills in `per`; `0` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
-    /// How many at once; 0 means no limit.
+    /// Size of the burst; 0 means no limit.
     pub count: u32,
     /// The time in which the whole bucket refills.
     pub per: Duration,
@@ -27,7 +27,6 @@ impl fmt::Display for RateError {
 impl std::error::Error for RateError {}
 
 impl Rate {
-    /// No limit.
     pub const OFF: Self = Self { count: 0, per: Duration::from_secs(1) };
 
     /// Reads `"10/s"`, `"300/5m"`, `"0"`.

@@ -1,6 +1,7 @@
 //! Enums whose values each have one word, which clients, logs and metrics read.
 
-/// Defines an enum with the word of each value: `as_str`, `Display` and serde's text form give it, `ALL` lists them all.
+/// Defines an enum with the word of each value: `as_str`, `Display` and serde's text form give it, `ALL` lists them
+/// all.
 macro_rules! words {
     (
         $(#[$meta:meta])*

@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-/// How long a process without free descriptors or memory waits for some.
+/// Pause of a process without free descriptors or memory.
 const WAIT: Duration = Duration::from_millis(50);
 
 /// The gate's decision about a waiting connection.

@@ -18,8 +18,8 @@ const AT_ONCE: [u32; 5] = [1, 2, 4, 8, 16];
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Even(Mood);
 
-/// `least` is the emptiest's count when the mood began. When that changes, the emptiest is awake. `vain` counts waits in
-/// vain since then.
+/// `least` is the emptiest's count when the mood began. When that changes, the emptiest is awake. `vain` counts waits
+/// in vain since then.
 #[derive(Clone, Copy, Debug, Default)]
 enum Mood {
     #[default]

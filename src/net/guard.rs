@@ -73,7 +73,7 @@ impl Drop for Serving {
     }
 }
 
-/// What the client is expected to do next.
+/// The client's expected next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     /// Send its first request. `begun`: at least one byte has arrived.

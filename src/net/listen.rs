@@ -22,7 +22,6 @@ const LET_GO: u32 = 40;
 const MOMENT: Duration = Duration::from_millis(25);
 const PORTS: [Port; 3] = [Port::Http, Port::Ws, Port::Admin];
 
-/// One listening socket.
 #[derive(Debug)]
 struct Listener {
     port: Port,

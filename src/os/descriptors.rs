@@ -25,7 +25,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
     Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
 }
 
-/// What one call of [`receive`] gave.
+/// Result of one call of [`receive`].
 #[derive(Debug)]
 pub struct Received {
     /// Bytes that are in the buffer now.

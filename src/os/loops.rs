@@ -1,5 +1,5 @@
-//! The loops that a process needs for as long as it lives. A process that goes on without one of them looks alive and is
-//! not, so the first end of a loop, by a return or by a panic, has to be the end of the process.
+//! The loops that a process needs for as long as it lives. A process that goes on without one of them looks alive and
+//! is not, so the first end of a loop, by a return or by a panic, has to be the end of the process.
 
 use futures_util::FutureExt;
 use std::fmt;
@@ -14,7 +14,7 @@ pub struct Loops(JoinSet<LoopEnded>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoopEnded {
     name: &'static str,
-    /// What the loop panicked with; `None`: it returned.
+    /// The loop's panic message; `None`: it returned.
     panic: Option<String>,
 }
 

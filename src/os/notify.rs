@@ -22,7 +22,7 @@ pub enum Notification {
     Reloading,
     /// A stop begins, and may take so long. (`TimeoutStopSec=` knows nothing of the configuration.)
     Stopping(Duration),
-    /// One line for `systemctl status`.
+    /// A line for `systemctl status`.
     Status(String),
     /// A sign of life of the master's loop. Only that loop may send it.
     Watchdog,

@@ -55,13 +55,13 @@ pub fn raise_open_files() -> u64 {
     open_files()
 }
 
-/// How many files this process may have open.
+/// The number of files that this process may have open.
 #[must_use]
 pub fn open_files() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// What a process has used so far.
+/// Resources that a process has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time, user and system, in microseconds.

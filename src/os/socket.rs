@@ -1,4 +1,4 @@
-//! What the kernel knows of a TCP connection.
+//! Facts that the kernel knows of a TCP connection.
 
 use rustix::ioctl::{Getter, ioctl, opcode};
 use std::os::fd::AsFd;

@@ -44,8 +44,8 @@ pub(crate) struct Group {
 
 static GUARDED: AtomicBool = AtomicBool::new(false);
 
-/// Starts programs from now on through this executable's hidden command (`internal exec`), so that the kernel kills them
-/// when this process is killed. For the daemon: a test's executable has no such command.
+/// Starts programs from now on through this executable's hidden command (`internal exec`), so that the kernel kills
+/// them when this process is killed. For the daemon: a test's executable has no such command.
 pub fn guard_programs() {
     GUARDED.store(true, Ordering::Relaxed);
 }

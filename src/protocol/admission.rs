@@ -10,19 +10,16 @@ use std::time::Duration;
 /// The announcement of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open<'a> {
-    /// Its id, made by the worker.
+    /// The session's id, made by the worker.
     pub session: SessionId,
-    /// Its user.
     pub user: &'a str,
-    /// What the client calls its device.
+    /// The client's name of its device.
     pub device: Option<&'a str>,
-    /// Its endpoint.
     pub endpoint: Endpoint,
-    /// Its transport.
     pub transport: Transport,
     /// The client's address, IPv6 cut to its /64.
     pub address: IpAddr,
-    /// Its begin, in milliseconds since 1970.
+    /// Begin of the session, in milliseconds since 1970.
     pub since: i64,
 }
 

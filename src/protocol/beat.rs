@@ -19,7 +19,6 @@ pub struct Counters {
     pub messages_out: u64,
     /// Statistics among these messages.
     pub stats_out: u64,
-    /// Sessions opened.
     pub opened: u64,
     /// Sessions closed, by close code.
     pub closed: BTreeMap<u16, u64>,

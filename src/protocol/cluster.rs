@@ -25,14 +25,13 @@ pub const NO_RECEIPT: u64 = 0;
 /// The session that sent a message and does not get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skip {
-    /// Its place in its worker; means nothing in another.
+    /// Place in the worker's table; means nothing in another worker.
     pub key: u32,
-    /// Its id.
     pub session: SessionId,
 }
 
-/// The name under which other clients know a session: the id that its client gave, else the session's. In limits a client
-/// without an id goes by its address, which other clients must not see.
+/// The name under which other clients know a session: the id that its client gave, else the session's. In limits a
+/// client without an id goes by its address, which other clients must not see.
 #[must_use]
 pub fn client_name(user: &str, address: IpAddr, session: SessionId) -> String {
     if user == address.to_string() { session.to_string() } else { user.to_owned() }
@@ -92,14 +91,12 @@ pub enum Question<'a> {
     Admission(Endpoint, &'a str, IpAddr),
     /// The price sources as a JSON object.
     Sources,
-    /// Candles of a symbol, as the JSON of `GET /api/v1/history`. The master passes on the feeder's answer; there is none
-    /// if there is no feeder, or no such symbol.
+    /// Candles of a symbol, as the JSON of `GET /api/v1/history`. The master passes on the feeder's answer; there is
+    /// none if there is no feeder, or no such symbol.
     History {
-        /// Their symbol.
         symbol: &'a str,
-        /// Their length.
         interval: Interval,
-        /// Most candles.
+        /// The most candles to answer with.
         limit: u32,
     },
 }
@@ -109,9 +106,8 @@ pub enum Question<'a> {
 pub enum Answer<'a> {
     /// Ready-made text.
     Text(&'a str),
-    /// Done.
     Done,
-    /// What was asked for does not exist.
+    /// The named thing does not exist.
     NotFound,
     /// A part of a list.
     Page {
@@ -142,7 +138,6 @@ pub enum ToMaster<'a> {
         request: u64,
         /// The number that the client sees.
         id: RequestId,
-        /// The receiver.
         user: &'a str,
         /// The quoted symbol.
         symbol: &'a str,
@@ -163,7 +158,6 @@ pub enum ToMaster<'a> {
     Publish {
         /// The worker's number for it.
         request: u64,
-        /// Its name.
         channel: &'a str,
         /// The whole WebSocket frame.
         #[serde(with = "serde_bytes")]
@@ -184,19 +178,17 @@ pub enum ToMaster<'a> {
     Ask {
         /// The worker's number for it.
         request: u64,
-        /// The question.
         question: Question<'a>,
     },
-    /// A page of the worker's sessions. All pages together answer [`ToWorker::Resync`]; no other message of that worker is
-    /// between two of them.
+    /// A page of the worker's sessions. All pages together answer [`ToWorker::Resync`]; no other message of that worker
+    /// is between two of them.
     Roster(RosterPage<'a>),
     /// No session is left after [`ToWorker::Drain`] or [`ToWorker::Stop`]; the process ends.
     Drained,
     /// Passes a message on to another worker, unread, as [`ToWorker::Relayed`].
     Relay {
-        /// The receiver.
         to: Generation,
-        /// What the master tells the sender.
+        /// Notice of the master to the sender.
         notice: Notice,
         /// A [`super::peer::Peer`].
         #[serde(with = "serde_bytes")]
@@ -206,14 +198,12 @@ pub enum ToMaster<'a> {
     Room {
         /// The channel of the room, `chat:NAME`.
         room: &'a str,
-        /// The session.
         session: SessionId,
-        /// The step.
         step: Step<'a>,
     },
 }
 
-/// What a session does in a chat room.
+/// A session's step in a chat room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step<'a> {
     /// Enters, or comes back.
@@ -225,7 +215,6 @@ pub enum Step<'a> {
     },
     /// Is suspended: not present, but collecting.
     Away,
-    /// Leaves.
     Leave,
 }
 
@@ -261,7 +250,6 @@ pub enum ToWorker<'a> {
         ticket: u64,
         /// The number that the client sees.
         id: RequestId,
-        /// The receiver.
         user: &'a str,
         /// The quoted symbol.
         symbol: &'a str,
@@ -275,14 +263,12 @@ pub enum ToWorker<'a> {
     Receipt {
         /// The worker's number.
         request: u64,
-        /// The result.
         outcome: Outcome,
     },
     /// Sends a frame to a channel's subscribers; answered by [`ToMaster::Published`].
     Publish {
         /// The master's number for it.
         ticket: u64,
-        /// Its name.
         channel: &'a str,
         /// The whole WebSocket frame.
         #[serde(with = "serde_bytes")]
@@ -305,19 +291,17 @@ pub enum ToWorker<'a> {
     Answer {
         /// The worker's number.
         request: u64,
-        /// The answer.
         answer: Answer<'a>,
     },
     /// Closes a session.
     Kick {
-        /// The session.
         session: SessionId,
         /// The close code.
         code: u16,
     },
     /// A new configuration, of which the worker takes the live keys.
     Config {
-        /// Its number.
+        /// The configuration's number.
         revision: u64,
         /// The whole configuration as JSON.
         config: &'a str,
@@ -338,14 +322,13 @@ pub enum ToWorker<'a> {
     Candles(Candles),
     /// A message of another worker.
     Relayed {
-        /// The sender.
         from: Generation,
         /// The payload of [`ToMaster::Relay`].
         #[serde(with = "serde_bytes")]
         payload: &'a [u8],
     },
-    /// The answer to [`Notice::Passed`]: the message was passed on. Its receiver gets every publication that came before
-    /// this answer first, and no publication that comes after it.
+    /// The answer to [`Notice::Passed`]: the message was passed on. Its receiver gets every publication that came
+    /// before this answer first, and no publication that comes after it.
     Taking {
         /// The sender's number for it.
         request: u64,
@@ -376,7 +359,6 @@ pub enum ToWorker<'a> {
     Line {
         /// The channel of its lines.
         of: &'a str,
-        /// The line.
         text: &'a str,
     },
 }
@@ -387,7 +369,6 @@ pub enum ToWorker<'a> {
 pub enum Port {
     /// The page, REST, and WebSockets.
     Http,
-    /// WebSockets only.
     Ws,
     /// Admin routes without a token.
     Admin,

@@ -36,7 +36,6 @@ pub enum FromFeeder {
     Line {
         /// The channel of its lines.
         of: Box<str>,
-        /// The line.
         text: Box<str>,
         /// The end of the line, if it is of a file.
         mark: Option<Mark>,
@@ -74,14 +73,12 @@ pub enum ToFeeder<'a> {
         to: Generation,
         /// The number that it gives the question.
         request: u64,
-        /// Their symbol.
         symbol: &'a str,
-        /// Their length.
         interval: Interval,
-        /// Most candles.
+        /// The most candles to answer with.
         limit: u32,
     },
-    /// How far a feeder before this one has read a file; sent before the first configuration.
+    /// Read position of a file, from a feeder before this one; sent before the first configuration.
     Resume {
         /// The channel of its lines.
         of: &'a str,

@@ -1,4 +1,4 @@
-//! What workers say to each other. The master passes it on as bytes that it does not decode ([`Peer::encode`]); a worker
+//! Messages between workers. The master passes them on as bytes that it does not decode ([`Peer::encode`]); a worker
 //! knows another one only by the number of its process.
 
 use super::admission::Verdict;
@@ -33,19 +33,18 @@ pub enum Taken {
 /// A poll, for the home of its session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Poll {
-    /// Whose.
     pub user: UserId,
-    /// What the client calls its device.
+    /// The client's name of its device.
     pub device: Option<Device>,
-    /// What a new session would be subscribed to.
+    /// Channels that a new session would be subscribed to.
     pub channels: Vec<String>,
     /// The client's address, IPv6 cut to its /64.
     pub address: IpAddr,
-    /// Which session, and how far its client is; `None`: a new one.
+    /// The session to resume, and how far its client is; `None`: a new one.
     pub resume: Option<Resume>,
 }
 
-/// What becomes of a poll.
+/// Outcome of a poll.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Polled {
     /// The answer's JSON.
@@ -65,9 +64,7 @@ pub enum Peer {
     Take {
         /// The asker's number for it.
         request: u64,
-        /// Which.
         resume: Resume,
-        /// Whose.
         user: UserId,
         /// The client polls: until its next poll it may not have heard of the copy.
         polls: bool,
@@ -76,14 +73,12 @@ pub enum Peer {
     Taken {
         /// The asker's number.
         request: u64,
-        /// The session.
         taken: Taken,
     },
     /// Passes on a poll of a session that the other worker holds.
     Poll {
         /// The asker's number for it.
         request: u64,
-        /// What it says.
         poll: Poll,
     },
     /// The client of a poll has gone: nobody waits for the answer.
@@ -95,12 +90,10 @@ pub enum Peer {
     Polled {
         /// The asker's number.
         request: u64,
-        /// What became of it.
         polled: Polled,
     },
     /// Ends a lease: the copy is no more, or its client has heard of it.
     GiveUp {
-        /// Which copy.
         lease: Lease,
         /// The client has heard of the copy: the home discards its session.
         settled: bool,
@@ -111,10 +104,7 @@ pub enum Peer {
         request: u64,
     },
     /// Accepts a copy: a client waits for it. Its home revokes the others.
-    Accept {
-        /// Which copy.
-        lease: Lease,
-    },
+    Accept { lease: Lease },
 }
 
 impl Peer {
@@ -134,7 +124,7 @@ impl Peer {
         postcard::from_bytes(bytes)
     }
 
-    /// What is said instead of an answer that is longer than a message may be: the client begins anew.
+    /// Replaces an answer that is longer than a message may be: the client begins anew.
     #[must_use]
     pub fn shortened(&self) -> Option<Self> {
         match self {
@@ -148,7 +138,7 @@ impl Peer {
         }
     }
 
-    /// What the master tells the sender: questions must not wait for a worker that is not there, and whoever takes a
+    /// The master's notice to the sender: questions must not wait for a worker that is gone, and the taker of a
     /// session must know which publications are in it.
     #[must_use]
     pub fn notice(&self) -> Notice {

@@ -1,11 +1,10 @@
-//! How a message between two workers passes the master, which does not read it.
+//! The master's part in a message between two workers, which it does not read.
 
 use serde::{Deserialize, Serialize};
 
-/// What the master tells the sender of a relayed message. The number is the sender's for its question.
+/// The master's notice to the sender of a relayed message. The number is the sender's for its question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
-    /// Nothing.
     None,
     /// [`super::cluster::ToWorker::Unheard`], if it cannot be passed on.
     Unheard(u64),

@@ -1,4 +1,4 @@
-//! What a child of the master is, and how it introduces itself.
+//! Roles of the master's children, and how a child introduces itself.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -61,6 +61,5 @@ pub struct Hello {
     pub version: u32,
     /// Version of the program.
     pub program: Box<str>,
-    /// Process id.
     pub pid: u32,
 }

@@ -40,7 +40,7 @@ pub use wire::http::{Http, Proxies};
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;
 
-/// One price as its source gave it.
+/// A price as its source gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tick {
     /// The requested symbol.

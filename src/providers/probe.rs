@@ -25,14 +25,14 @@ pub enum ProbeStep {
     Ok {
         /// A description of the result.
         what: String,
-        /// How long it took.
+        /// Duration in milliseconds.
         ms: u64,
     },
     /// The step failed.
     Failed {
         /// Why, in the words of the log.
         why: String,
-        /// How long it took.
+        /// Duration in milliseconds.
         ms: u64,
     },
     /// The step did not apply: a file has no name to resolve, a proxy resolves it itself, an earlier step failed.

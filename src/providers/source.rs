@@ -4,7 +4,7 @@ use super::dialect::Dialect;
 use super::{Fault, PriceProvider};
 use std::time::Duration;
 
-/// One way to a source's prices.
+/// A way to a source's prices.
 pub struct Leg {
     /// The leg's name in logs: `stream`, `rest`, `mock`, `file`, `program`.
     pub word: &'static str,

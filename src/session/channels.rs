@@ -9,23 +9,17 @@ use slab::Slab;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What a channel carries.
+/// Content of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Prices of a symbol: state, the newest counts. At most one in `every`, zero for all.
     Price {
-        /// Which.
         symbol: Symbol,
         /// The least time between two.
         every: Duration,
     },
     /// Candles of a symbol: state, the newest one counts.
-    Candle {
-        /// Which.
-        symbol: Symbol,
-        /// How long.
-        interval: Interval,
-    },
+    Candle { symbol: Symbol, interval: Interval },
     /// Statistics: state.
     Stats,
     /// Messages that somebody publishes: each counts.
@@ -35,7 +29,7 @@ pub enum Kind {
     },
     /// Messages of a chat room: each counts. There while somebody here is in it.
     Room,
-    /// Who is there, in a room or at all: state.
+    /// Present users, in a room or at all: state.
     Presence,
     /// Messages of an endpoint to all its sessions. Nobody subscribes or publishes by name.
     Endpoint,
@@ -44,10 +38,9 @@ pub enum Kind {
     Lines,
 }
 
-/// One subscription of one session: the channel, and where in its list of members the session stands.
+/// A subscription of a session: the channel, and the session's place in its list of members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscription {
-    /// Which channel.
     pub channel: ChannelKey,
     place: u32,
 }
@@ -68,7 +61,6 @@ struct Member {
 pub struct Channel {
     /// As clients call it.
     pub name: Box<str>,
-    /// What it carries.
     pub kind: Kind,
     members: Vec<Member>,
     /// Of the members, those that are suspended.
@@ -87,14 +79,13 @@ pub struct Channel {
     left: usize,
 }
 
-/// What the walk wants sent next.
+/// The next send that the walk asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// To whom.
     pub session: Key,
     /// The last so many bytes of [`Channel::frames`], at most all.
     pub unseen: usize,
-    /// How many frames those bytes are.
+    /// The number of frames in those bytes.
     pub count: u64,
 }
 
@@ -152,7 +143,7 @@ impl Channel {
         }
     }
 
-    /// How many members are connected.
+    /// The number of connected members.
     #[must_use]
     pub fn members(&self) -> usize {
         self.members.len() - self.away
@@ -164,7 +155,7 @@ impl Channel {
         self.members.is_empty()
     }
 
-    /// One member is suspended from now on, or has been until now.
+    /// Counts a member that is suspended from now on, or has been until now.
     pub fn count_away(&mut self, away: bool) {
         self.away = if away { self.away + 1 } else { self.away.saturating_sub(1) };
     }
@@ -175,7 +166,7 @@ impl Channel {
         &self.frames.joined
     }
 
-    /// What a newcomer is to get at once: a state's newest frame, the newest line; else nothing.
+    /// Frame that a newcomer gets at once: a state's newest frame, the newest line; else nothing.
     #[must_use]
     pub fn newest(&self) -> &[u8] {
         if self.kind.is_state() { &self.frames.joined } else { &self.newest }
@@ -316,19 +307,16 @@ impl Channels {
         self.names.remove(&channel.name);
     }
 
-    /// By name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ChannelKey> {
         self.names.get(name).copied()
     }
 
-    /// One of them.
     #[must_use]
     pub fn get(&self, key: ChannelKey) -> &Channel {
         &self.all[usize::from(key)]
     }
 
-    /// One of them.
     pub fn get_mut(&mut self, key: ChannelKey) -> &mut Channel {
         &mut self.all[usize::from(key)]
     }
@@ -445,7 +433,7 @@ mod tests {
                         if let Some(moved) = channels.leave(place) {
                             subs.iter_mut().find(|(key, _)| *key == moved).unwrap().1.moved(place);
                         }
-                        // What it had not seen is nobody's business any more.
+                        // Frames that a removed member had not seen are not counted.
                         owed[key as usize] = got[key as usize].clone();
                     }
                     Act::Leave(_) => {}

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 /// The form in which a client gets its frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Framing {
-    /// WebSocket frames.
     Websocket,
     /// Server-Sent Events.
     Events(Body),
@@ -14,7 +13,7 @@ pub enum Framing {
     Poll,
 }
 
-/// How the body of an HTTP response is framed.
+/// Framing of the body of an HTTP response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     /// HTTP/1.1: chunks (RFC 9112, section 7.1).

@@ -1,4 +1,4 @@
-//! One session as a value, and the channels and users of a worker. Pure.
+//! A session as a value, and the channels and users of a worker. Pure.
 
 mod channels;
 mod framing;

@@ -20,13 +20,12 @@ pub struct Answer {
     pub ticket: u64,
     /// The number that the client sees.
     pub id: RequestId,
-    /// What it quotes.
     pub symbol: Symbol,
     /// When its frame was made.
     pub made: Mono,
 }
 
-/// What is known of a frame that waits.
+/// Facts about a frame that waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
     /// The number of the last message in it ([`super::Replay`]); 0: none.
@@ -152,7 +151,7 @@ impl Outbox {
         }
     }
 
-    /// What to write next, as many frames as `slices` has room for.
+    /// Fills `slices` with what to write next.
     #[must_use]
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;

@@ -1,9 +1,9 @@
-//! Messages that a session was sent and is not known to have. A client that comes back gets what it missed, in order and
-//! once.
+//! Messages that a session was sent and is not known to have. A client that comes back gets what it missed, in order
+//! and once.
 //!
-//! Answers and channel messages are *numbered*, 1 for the first after a welcome. They are kept until the client is known
-//! to have them (a pong, a cursor), within [`Bounds`]: if older ones are missed, there is a gap. State is not kept, for
-//! only the newest counts.
+//! Answers and channel messages are *numbered*, 1 for the first after a welcome. They are kept until the client is
+//! known to have them (a pong, a cursor), within [`Bounds`]: if older ones are missed, there is a gap. State is not
+//! kept, for only the newest counts.
 
 use super::Answer;
 use crate::model::Mono;
@@ -20,7 +20,7 @@ const ASK: u32 = 8;
 /// The position of a message that has not left yet.
 const NOT_YET: u64 = u64::MAX;
 
-/// How much is kept for one session.
+/// Limits of what is kept for one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// At most so many messages.
@@ -29,7 +29,7 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// One numbered message.
+/// A numbered message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// The whole WebSocket frame.
@@ -38,7 +38,7 @@ pub struct Kept {
     /// Set if the message answers a POST: it can be made anew with a true age.
     answer: Option<Box<Answer>>,
     made: Mono,
-    /// How many bytes had left over the connection when the message had.
+    /// Bytes that had left over the connection when the message had.
     end: u64,
 }
 
@@ -54,7 +54,7 @@ struct Ring {
 /// The numbered messages of one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replay {
-    /// What a client must know to take the session over.
+    /// The secret that a client must know to take the session over.
     pub secret: u128,
     last: u32,
     /// Set while something is kept: most sessions have nothing.
@@ -62,7 +62,6 @@ pub struct Replay {
 }
 
 impl Kept {
-    /// The frame.
     #[must_use]
     pub fn frame(&self) -> &Bytes {
         &self.frame

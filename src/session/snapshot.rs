@@ -13,7 +13,8 @@ use std::fmt;
 
 /// The oldest form that is read.
 const OLDEST: u32 = 1;
-/// The newest form that is read. A new one gets a recorded value in the tests, and code that makes it of the one before.
+/// The newest form that is read. A new one gets a recorded value in the tests, and code that makes it of the one
+/// before.
 const NEWEST: u32 = 1;
 
 /// All of a session. What is in it in the order of its fields is form 1.
@@ -31,20 +32,19 @@ pub struct Snapshot {
     connection: Connection,
 }
 
-/// How far a session's connection was.
+/// Progress of a session's connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Connection {
-    /// One of its own, over which so many bytes have gone.
+    /// A connection of its own, over which so many bytes have gone.
     Wire {
         /// As [`Replay::left`] counts.
         sent: u64,
     },
-    /// Polls.
     Poll {
         /// Frames that are not numbered and wait for the next poll.
         notices: Vec<Notice>,
     },
-    /// None.
+    /// No connection.
     Away {
         /// The last numbered message that the client is known to have; `None`: it missed messages that are no longer
         /// kept.
@@ -63,7 +63,7 @@ pub struct Notice(#[serde(with = "super::octets")] pub Bytes);
 pub enum SnapshotError {
     /// Another program has written it.
     Version(u32),
-    /// Its bytes make no session.
+    /// The bytes make no session.
     Malformed,
 }
 
@@ -112,7 +112,7 @@ impl Snapshot {
         (session, places, connection)
     }
 
-    /// Writes it.
+    /// Encodes the snapshot.
     ///
     /// # Errors
     /// None that can be: the format has a form for all of it.
@@ -120,7 +120,7 @@ impl Snapshot {
         postcard::to_stdvec(&(OLDEST, self)).map_err(|_| SnapshotError::Malformed)
     }
 
-    /// Reads one.
+    /// Decodes a snapshot.
     ///
     /// # Errors
     /// Another program's form, or bytes that no session can have led to.

@@ -63,7 +63,7 @@ impl Users {
         }
     }
 
-    /// How many users.
+    /// The number of users.
     #[must_use]
     pub fn len(&self) -> usize {
         self.map.len()

@@ -1,4 +1,4 @@
-//! One session without its socket: a value that can move to another process.
+//! A session without its socket: a value that can move to another process.
 
 use super::{Channels, Framing, Outbox, Replay, Subscription};
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
@@ -8,15 +8,14 @@ use crate::ws::Decoder;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// Who a session is.
+/// Names of a session: its id, user, device, endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The same wherever the session moves.
     id: SessionId,
     user: UserId,
-    /// What the client calls its device.
+    /// The client's name of its device.
     pub device: Option<Device>,
-    /// Where it is.
     pub endpoint: Endpoint,
     /// The name of the stream; only at the endpoint of streams.
     pub stream: Option<Box<str>>,
@@ -33,13 +32,11 @@ impl Identity {
         Self { id, user, device: None, endpoint, stream: None, address, since }
     }
 
-    /// Which session.
     #[must_use]
     pub fn id(&self) -> SessionId {
         self.id
     }
 
-    /// Whose.
     #[must_use]
     pub fn user(&self) -> &UserId {
         &self.user
@@ -61,20 +58,17 @@ pub struct Origin {
     pub lease: Lease,
 }
 
-/// One session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
-    /// Who it is.
     pub identity: Identity,
-    /// How its client gets frames.
     pub framing: Framing,
-    /// What an unfinished frame or message left behind.
+    /// State of an unfinished frame or message.
     pub decoder: Decoder,
     /// The last sign of life.
     pub last_in: Mono,
     /// The rate of the client's messages.
     pub bucket: Gcra,
-    /// What the connection has not taken yet; `None`: nothing waits.
+    /// Frames that the connection has not taken yet; `None`: nothing waits.
     pub outbox: Option<Box<Outbox>>,
     /// Numbered messages that the client may have missed; only main sessions have it.
     pub replay: Option<Replay>,
@@ -120,7 +114,6 @@ impl Session {
         }
     }
 
-    /// What the master is told.
     #[must_use]
     pub fn announcement(&self) -> Open<'_> {
         let Identity { id, user, device, endpoint, address, since, .. } = &self.identity;

@@ -55,9 +55,7 @@ pub struct Metrics<'a> {
 /// Chat rooms and their histories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomGauges {
-    /// Rooms.
     pub rooms: usize,
-    /// Kept messages.
     pub messages: usize,
     /// Bytes of kept messages.
     pub bytes: usize,
@@ -66,7 +64,6 @@ pub struct RoomGauges {
 /// The price of one symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PriceGauge<'a> {
-    /// Name.
     pub symbol: &'a str,
     /// Age; `None` without a price.
     pub age: Option<Duration>,
@@ -74,7 +71,7 @@ pub struct PriceGauge<'a> {
     pub stale: bool,
 }
 
-/// One value. All values of a family are of one kind.
+/// A value. All values of a family are of one kind.
 #[derive(Clone, Copy, Debug)]
 enum Value {
     Count(u64),
@@ -97,7 +94,6 @@ struct Family {
     samples: Vec<Sample>,
 }
 
-/// One scrape.
 #[derive(Debug)]
 struct Scrape {
     version: String,

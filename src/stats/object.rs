@@ -9,10 +9,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::hash::{BuildHasher, Hash, Hasher};
 
-/// The statistics.
 #[derive(Clone, Debug, Serialize)]
 pub struct Statistics<'a> {
-    /// The moment.
     #[serde(serialize_with = "text")]
     pub time: Wall,
     /// Seconds since the daemon's start.
@@ -21,7 +19,6 @@ pub struct Statistics<'a> {
     pub version: &'a str,
     /// All workers, in the order of their slots.
     pub workers: Vec<WorkerRow>,
-    /// The feeder.
     pub feeder: FeederRow,
     /// All workers together.
     pub totals: Totals,
@@ -35,10 +32,8 @@ pub struct Statistics<'a> {
     pub users_truncated: Option<usize>,
 }
 
-/// One worker.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct WorkerRow {
-    /// Slot.
     pub id: Slot,
     /// Process id; `None` in the states `backoff` and `failed`.
     pub pid: Option<u32>,
@@ -48,7 +43,6 @@ pub struct WorkerRow {
     pub uptime_s: u64,
     /// Deaths of the slot, planned replacements not counted.
     pub restarts: u32,
-    /// Sessions.
     pub sessions: u32,
     /// Users with a session there.
     pub users: u32,
@@ -68,12 +62,9 @@ pub struct WorkerRow {
     pub age_ms: Option<u64>,
 }
 
-/// The feeder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct FeederRow {
-    /// Process id.
     pub pid: Option<u32>,
-    /// One of the states of a worker.
     pub state: &'static str,
     /// Deaths, as of a worker.
     pub restarts: u32,
@@ -82,9 +73,7 @@ pub struct FeederRow {
 /// All workers together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// Workers.
     pub workers: usize,
-    /// Sessions.
     pub sessions: usize,
     /// Users with a session.
     pub users: usize,
@@ -96,10 +85,8 @@ pub struct Totals {
     pub by_transport: [u32; Transport::ALL.len()],
 }
 
-/// One user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UserRow<'a> {
-    /// Name.
     pub user_id: &'a str,
     /// Count of sessions.
     pub sessions: u32,

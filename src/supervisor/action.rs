@@ -40,7 +40,6 @@ pub enum Action {
     Kill {
         /// Number of the process.
         generation: Generation,
-        /// The reason.
         why: Why,
     },
     /// Log that a process died unasked and is started again.

@@ -1,4 +1,4 @@
-//! One child: its start and its end. How a child finds its master is `protocol/link/attach.rs`.
+//! Start and end of a child. How a child finds its master is in `protocol/link/attach.rs`.
 
 use crate::protocol::cluster::Role;
 use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, PARENT, link};
@@ -32,7 +32,6 @@ const MASTERS_OWN: [&str; 8] = [
 /// A child that has just been started.
 #[derive(Debug)]
 pub struct Spawned {
-    /// Process id.
     pub pid: u32,
     /// Sends messages to the child.
     pub sender: LinkSender,

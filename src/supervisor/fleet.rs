@@ -206,7 +206,6 @@ impl Fleet {
     }
 }
 
-/// Questions.
 impl Fleet {
     /// The latest moment of the next [`Fleet::tick`].
     #[must_use]

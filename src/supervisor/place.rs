@@ -1,4 +1,4 @@
-//! One role and its processes: the serving one, its replacement, and those that drain.
+//! A role and its processes: the serving one, its replacement, and those that drain.
 
 use crate::config::ClusterSection;
 use crate::model::words;
@@ -16,9 +16,7 @@ words! {
     pub enum State {
         /// Started, not ready yet.
         Starting = "starting",
-        /// At work.
         Ready = "ready",
-        /// Leaving.
         Draining = "draining",
         /// Dead; it will be started again.
         Backoff = "backoff",
@@ -27,12 +25,10 @@ words! {
     }
 }
 
-/// One line of the statistics: a process, or a role that has none.
+/// A line of the statistics: a process, or a role that has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The role.
     pub role: Role,
-    /// The state.
     pub state: State,
     /// The process; `None` in [`State::Backoff`] and [`State::Failed`].
     pub generation: Option<Generation>,
@@ -46,7 +42,6 @@ pub struct Row {
     pub restarts: u32,
 }
 
-/// One process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unit {
     pub(super) generation: Generation,
@@ -236,7 +231,7 @@ impl Place {
         });
     }
 
-    /// One row for each process, or one for an empty seat.
+    /// A row for each process, or one for an empty seat.
     pub(super) fn rows(&self, role: Role) -> impl Iterator<Item = Row> {
         let restarts = self.restarts;
         let vacant = match self.seat {

@@ -2,9 +2,7 @@
 
 use super::{Decoder, Event, Violation};
 
-/// FIN.
 pub(super) const FIN: u8 = 0x80;
-/// Any mask.
 pub(super) const KEY: [u8; 4] = [0xA1, 0x02, 0xF3, 0x44];
 
 /// An owned copy of an event.

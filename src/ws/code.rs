@@ -1,6 +1,5 @@
 //! The close codes of RFC 6455, section 7.4.1, and of IANA's registry that this server sends.
 
-/// Broken framing.
 pub const PROTOCOL: u16 = 1002;
 /// A text that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;

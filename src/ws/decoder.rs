@@ -38,7 +38,7 @@ struct Frame {
     missing: usize,
 }
 
-/// What a client sends.
+/// Input from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole text message.
@@ -119,8 +119,8 @@ impl Decoder {
     }
 }
 
-/// One for every 64 bytes of the longest message, which is how small the conformance suite cuts them, and at least
-/// 1024. Empty fragments cost no memory but time, so they are limited.
+/// Limit of continuations: one for every 64 bytes of the longest message, which is how small the conformance suite
+/// cuts them, and at least 1024. Empty fragments cost no memory but time, so they are limited.
 fn max_continuations(max_message: usize) -> usize {
     (max_message / 64).max(1024)
 }

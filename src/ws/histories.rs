@@ -7,7 +7,7 @@ use proptest::sample::Index;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 
 const MAX: usize = 2000;
-/// What a decoder may hold beyond its message: an unfinished header, a control frame, some fields.
+/// Memory that a decoder may hold beyond its message: an unfinished header, a control frame, some fields.
 const CONSTANT: usize = 320;
 
 /// A message, where it is cut into fragments, and the pings and pongs between them.

@@ -1,4 +1,4 @@
-//! What a client can do wrong on the wire.
+//! Faults of a client on the wire.
 
 use super::code;
 use std::fmt;

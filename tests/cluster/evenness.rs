@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 /// What one worker may take at once when it has waited for the emptiest in vain.
 const AT_ONCE: f64 = 16.0;
 
-/// No worker may be further off the mean than a tenth of it, or two sessions. On a busy machine the others get their turns
-/// late, and a wait for them may be in vain.
+/// No worker may be further off the mean than a tenth of it, or two sessions. On a busy machine the others get their
+/// turns late, and a wait for them may be in vain.
 async fn even(cluster: &Cluster, sessions: u64, since: Stopwatch) {
     let busy = 1.0 - since.share();
     let counts = eventually("all sessions are counted", async || {

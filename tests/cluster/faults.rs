@@ -1,5 +1,5 @@
-//! A whole cluster among sources each of which has a fault of its own, and one that is well, last in the order: whatever
-//! the others do, tabs get the price that it is, the log says each thing once, and memory stays bounded.
+//! A whole cluster among sources each of which has a fault of its own, and one that is well, last in the order:
+//! whatever the others do, tabs get the price that it is, the log says each thing once, and memory stays bounded.
 
 use crate::harness::{Tab, cluster, eventually, resident};
 use crate::standin::says::*;

@@ -6,15 +6,27 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A price that comes once, when the tabs are there.
-const ONCE: &str = "stall 1s\nset 64000.00\nstall 1h";
+/// A price that comes once.
+const ONCE: &str = "set 64000.00\nstall 1h";
 
 /// Short lives for prices.
 const SHORT: &str = "[price]\nfresh_for = \"500ms\"\nmax_age = \"1500ms\"\nforget_after = \"2500ms\"\n";
 
-fn scripted(script: &str, config: &str) -> crate::harness::Setup {
-    let config = format!("{config}\n[provider.mock]\nscript = \"{{dir}}/script\"\ntick = \"50ms\"");
-    cluster().workers(2).config(&config).file("script", script).without_price()
+fn mock(file: &str, config: &str) -> String {
+    format!("{config}\n[provider.mock]\nscript = \"{{dir}}/{file}\"\ntick = \"50ms\"\n")
+}
+
+/// A cluster whose source says nothing until the tabs are there.
+async fn silent(config: &str) -> Cluster {
+    let setup = cluster().workers(2).config(&mock("silence", config)).file("silence", "silent");
+    setup.without_price().start().await
+}
+
+/// From now on the source says this.
+async fn speak(cluster: &Cluster, script: &str, config: &str) {
+    let file = format!("script-{}", fastrand::u64(..));
+    cluster.write(&file, script);
+    cluster.reconfigure(&mock(&file, config)).await;
 }
 
 /// The next message of the price channel that shows this.
@@ -35,8 +47,10 @@ async fn subscriber(cluster: &Cluster) -> Tab {
 
 #[tokio::test]
 async fn a_price_grows_stale_and_then_there_is_none() {
-    let cluster = scripted(ONCE, SHORT).start().await;
+    let kept = "[price]\nfresh_for = \"500ms\"\nforget_after = \"1h\"\nmax_age = \"1h\"\n";
+    let cluster = silent(kept).await;
     let mut tab = subscriber(&cluster).await;
+    speak(&cluster, ONCE, kept).await;
     let fresh = until(&mut tab, "fresh", |m| m["stale"] == false).await;
     assert_eq!(fresh["price"], "64000.00");
     let stale = until(&mut tab, "stale without a tick", |m| m["stale"] == true).await;
@@ -50,6 +64,8 @@ async fn a_price_grows_stale_and_then_there_is_none() {
     assert_eq!(receipt.status, 202, "on_stale = \"serve\"");
     assert_eq!(tab.quote().await["stale"], true);
     assert_eq!(cluster.get("/readyz").await.status, 200);
+    let text = std::fs::read_to_string(cluster.folder().join("conf.d/50-test.toml")).unwrap();
+    cluster.reconfigure(&text.replace(kept, SHORT)).await;
     let none = until(&mut tab, "none", |m| m["price"].is_null()).await;
     assert_eq!((&none["channel"], &none["symbol"]), (&json!("price:BTC-USD"), &json!("BTC-USD")));
     assert_eq!(cluster.quote("alice").await.problem(), (503, "price-unavailable".into()));
@@ -62,12 +78,16 @@ async fn a_price_grows_stale_and_then_there_is_none() {
 
 #[tokio::test]
 async fn a_price_past_its_age_can_be_refused() {
-    let cluster = scripted(ONCE, &format!("{SHORT}on_stale = \"refuse\"")).start().await;
+    let refuse = format!("{SHORT}on_stale = \"refuse\"");
+    let cluster = silent(&refuse).await;
     let mut tab = subscriber(&cluster).await;
+    let spoken = Instant::now();
+    speak(&cluster, ONCE, &refuse).await;
     until(&mut tab, "fresh", |m| m["stale"] == false).await;
     let begin = Stopwatch::start();
     until(&mut tab, "stale", |m| m["stale"] == true).await;
-    assert_eq!(cluster.quote("alice").await.status, 202, "stale is not too old");
+    let (status, age) = (cluster.quote("alice").await.status, spoken.elapsed());
+    assert!(status == 202 || age >= Duration::from_millis(1_500), "stale is not too old: {status}, {age:?}");
     until(&mut tab, "none", |m| m["price"].is_null()).await;
     let time = begin.net();
     assert!(time < promised(Duration::from_millis(2_200)), "at max_age, not at forget_after: {time:?}");
@@ -77,30 +97,31 @@ async fn a_price_past_its_age_can_be_refused() {
 
 #[tokio::test]
 async fn the_rules_of_age_can_change_while_tabs_watch() {
-    let cluster = scripted(ONCE, "").start().await;
+    let script = "[provider.mock]\nscript = \"{dir}/script\"\ntick = \"50ms\"\n";
+    let long = format!("{script}[price]\nfresh_for = \"1h\"\nmax_age = \"1h\"\nforget_after = \"1h\"");
+    let setup = cluster().workers(2).config(&long).file("script", ONCE);
+    let cluster = setup.start().await;
     let mut tab = subscriber(&cluster).await;
     until(&mut tab, "fresh", |m| m["stale"] == false).await;
-    let script = "[provider.mock]\nscript = \"{dir}/script\"\ntick = \"50ms\"\n";
     cluster.reconfigure(&format!("{script}[price]\nfresh_for = \"10ms\"")).await;
     until(&mut tab, "stale under the new rule", |m| m["stale"] == true).await;
     let refuse = "fresh_for = \"10ms\"\nmax_age = \"20ms\"\non_stale = \"refuse\"";
     cluster.reconfigure(&format!("{script}[price]\n{refuse}")).await;
     until(&mut tab, "none under the new rule", |m| m["price"].is_null()).await;
     assert_eq!(cluster.quote("alice").await.problem(), (503, "price-unavailable".into()));
-    cluster
-        .reconfigure(&format!("{script}[price]\nfresh_for = \"1h\"\nmax_age = \"1h\"\nforget_after = \"1h\""))
-        .await;
+    cluster.reconfigure(&long).await;
     let again = until(&mut tab, "fresh under the newest", |m| m["price"].is_string()).await;
     assert_eq!((&again["price"], &again["stale"]), (&json!("64000.00"), &json!(false)));
 }
 
 #[tokio::test]
 async fn a_price_that_comes_back_is_fresh_again() {
-    let script = "stall 1s\nset 64000.00\nstall 3500ms\nset 64001.00\nset 64002.00\nwalk 1h";
-    let cluster = scripted(script, SHORT).start().await;
+    let cluster = silent(SHORT).await;
     let mut tab = subscriber(&cluster).await;
+    speak(&cluster, ONCE, SHORT).await;
     let first = until(&mut tab, "fresh", |m| m["stale"] == false).await;
     until(&mut tab, "none", |m| m["price"].is_null()).await;
+    speak(&cluster, "set 64001.00\nset 64002.00\nwalk 1h", SHORT).await;
     let back = until(&mut tab, "fresh again", |m| m["stale"] == false).await;
     assert_ne!(back["price"], "64000.00");
     assert!(back["seq"].as_u64() > first["seq"].as_u64(), "{back}");
@@ -113,9 +134,10 @@ async fn what_the_source_says_is_what_tabs_hear_in_order() {
     let steps: Vec<_> = (0..25).map(|n| format!("{}.{:02}", 64_000 + n, n)).collect();
     let script: String = steps.iter().map(|price| format!("set {price}\nstall 60ms\n")).collect();
     let config = "[price]\npublish_interval = \"0s\"";
-    let cluster = scripted(&format!("stall 1s\n{script}stall 1h"), config).start().await;
+    let cluster = silent(config).await;
     let tabs = [subscriber(&cluster).await, subscriber(&cluster).await, subscriber(&cluster).await];
     let (recorders, watch) = (tabs.map(Recorder::of), Stopwatch::start());
+    speak(&cluster, &format!("{script}stall 1h"), config).await;
     let last = steps.last().unwrap();
     for recorder in &recorders {
         let heard = eventually("the last price has come", async || {
@@ -190,8 +212,9 @@ async fn the_next_source_takes_over_where_the_first_fails() {
 async fn garbage_from_a_source_is_never_shown() {
     let script = "set 64000.00\ngarbage\nmove +900%\ngarbage\nset 64000.01\nset 64000.02\nstall 1h";
     let config = "[price]\npublish_interval = \"0s\"";
-    let cluster = scripted(&format!("stall 1s\n{script}"), config).start().await;
+    let cluster = silent(config).await;
     let recorder = Recorder::of(subscriber(&cluster).await);
+    speak(&cluster, script, config).await;
     let story = eventually("the last price has come", async || {
         let story = recorder.story();
         let last = story.of("price").last().map(|m| m["price"].clone());

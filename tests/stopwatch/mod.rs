@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 /// Most time that the load of others adds to a wait.
 const FORGIVEN: Duration = Duration::from_secs(60);
 
-/// Measures time. What the load of others may have added can be left out, so a bound is as sharp as the machine is idle.
+/// Measures time. What the load of others may have added can be left out, so a bound is as sharp as the machine is
+/// idle.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopwatch {
     begin: Instant,
@@ -34,8 +35,8 @@ impl Stopwatch {
     }
 }
 
-/// Time in which processes of this machine waited for a processor or a disk, since it runs (`/proc/pressure`); zero where
-/// the kernel does not tell. The kernel gives the mean of the processors; all of it may have been at one of them.
+/// Time in which processes of this machine waited for a processor or a disk, since it runs (`/proc/pressure`); zero
+/// where the kernel does not tell. The kernel gives the mean of the processors; all of it may have been at one of them.
 fn stalled() -> Duration {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let of = |resource: &str| {

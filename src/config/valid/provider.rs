@@ -221,7 +221,6 @@ fn refuse(r: &mut Reader<'_>, name: &str, key: &str, why: &str) {
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps it.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(text)

@@ -27,7 +27,6 @@ impl Hints {
         Self { make, system: None, told, watched: BTreeSet::new(), trouble: None }
     }
 
-    /// inotify.
     pub(super) fn of_system() -> Self {
         Self::new(|tell| Ok(Box::new(notify::recommended_watcher(tell)?)))
     }

@@ -44,7 +44,7 @@ pub(super) struct History {
 struct SymbolHistory {
     real: Option<Series>,
     made_up: Option<Series>,
-    /// Which of them is shown: the one with the newest price.
+    /// Whether the made-up candles are shown, because their price is the newest.
     shows_made_up: bool,
     /// Whether the newest price came from a recording.
     recorded: bool,
@@ -67,7 +67,6 @@ impl SymbolHistory {
         real.into_iter().chain(self.made_up.as_mut().map(|series| (true, series)))
     }
 
-    /// Ends watching.
     fn cut(&mut self, symbol: &Symbol, entries: &mut Vec<JournalEntry>) {
         for (made_up, series) in self.series_mut() {
             let mut facts = Vec::new();
@@ -210,7 +209,6 @@ impl History {
             .for_each(|(_, series)| series.announce());
     }
 
-    /// All facts.
     pub(super) fn all(&self) -> impl Iterator<Item = JournalEntry> + '_ {
         self.symbols.iter().flat_map(|(symbol, symbol_history)| {
             let real = symbol_history.real.as_ref().map(|series| (false, series));

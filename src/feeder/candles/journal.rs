@@ -81,10 +81,7 @@ pub(super) fn read(line: &str) -> Option<JournalEntry> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Load {
     /// The file is a history.
-    Read {
-        /// Unusable lines.
-        bad: usize,
-    },
+    Read { bad: usize },
     /// The file is something else, or of another version.
     Foreign,
 }

@@ -9,17 +9,16 @@ use crate::protocol::client;
 use crate::protocol::cluster::Generation;
 use std::time::Duration;
 
-/// How long a feeder that ends waits for its file.
+/// Longest wait of an ending feeder for its file.
 const LAST: Duration = Duration::from_secs(1);
 
 /// A worker's request for candles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CandleRequest {
-    /// The worker.
+    /// The worker that asked.
     pub to: Generation,
     /// The worker's number for it.
     pub request: u64,
-    /// The symbol.
     pub symbol: Box<str>,
     /// The length of the candles.
     pub interval: Interval,

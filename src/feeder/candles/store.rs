@@ -1,8 +1,9 @@
 //! Keeps the history in a file, by a thread of its own: a disk that hangs stops nothing else.
 //!
 //! The file is a [`journal`]: each second is appended; when the appended part exceeds the history itself, everything is
-//! written to a new file, synced, and renamed over the old one. A killed feeder loses the open second, a machine without
-//! power what the kernel had not written. A fault of the folder is logged once, and the feeder goes on without it.
+//! written to a new file, synced, and renamed over the old one. A killed feeder loses the open second, a machine
+//! without power what the kernel had not written. A fault of the folder is logged once, and the feeder goes on without
+//! it.
 
 use super::history::{History, JournalEntry};
 use super::journal::{self, HEAD, Load};
@@ -28,9 +29,9 @@ const ENTRIES: usize = 10_000;
 const APPENDED: usize = 1 << 20;
 /// A larger file is no history of this daemon.
 const LARGEST: u64 = 256 << 20;
-/// How long the start waits for the folder; then it goes on without.
+/// Longest wait of the start for the folder; then it goes on without.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the file may stay locked by a feeder that was just killed.
+/// Longest time that the file may stay locked by a feeder that was just killed.
 const LOCKED: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Pause before a failed file is tried again.
@@ -53,7 +54,7 @@ pub(super) struct Store {
     done: oneshot::Receiver<()>,
 }
 
-/// What the thread reports.
+/// Reports of the thread.
 #[derive(Debug, Default)]
 struct FileStatus {
     size: AtomicUsize,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of one piece.
 const PIECE: usize = 16 << 10;
-/// How far from the end the last line of a file is searched.
+/// Farthest from the end of a file that its last line is searched.
 const BACK: u64 = 64 << 20;
 
 /// A followed path.
@@ -23,7 +23,7 @@ pub(super) struct Follower {
     piece: Box<[u8]>,
 }
 
-/// Where to begin in the next opened file.
+/// The place to begin at in the next opened file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
     /// With its last complete line: the file was there before the follower.
@@ -38,7 +38,6 @@ struct Open {
     file: File,
     device: u64,
     inode: u64,
-    /// Bytes read.
     read: u64,
     /// Bytes up to the end of the last complete line.
     whole: u64,
@@ -51,7 +50,6 @@ struct Open {
 pub(super) enum Seen {
     /// Bytes read, with the lines in them; there may be more.
     Some(usize, Vec<(Box<str>, Mark)>),
-    /// No news.
     Nothing,
     /// No such file.
     Missing,

@@ -28,7 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 /// Longest line in bytes, whatever `ws.max_message` says: it must fit into a message between processes.
 const LONGEST: usize = 16 << 20;
 
-/// How far files have been read, by the channel of their lines.
+/// Read positions of files, by the channel of their lines.
 pub(super) type Marks = BTreeMap<String, Mark>;
 
 /// All files and programs that are read. Dropping it ends them.
@@ -38,7 +38,7 @@ pub(super) struct LineReaders {
     link: LinkSender,
 }
 
-/// One file or program. Dropping it ends reading, and kills the program.
+/// A file or program that is read. Dropping it ends reading, and kills the program.
 enum LineReader {
     File { _thread: file::Thread },
     Program { _task: AbortOnDropHandle<()> },

@@ -8,7 +8,7 @@ use std::time::Duration;
 const LINES: u32 = 1000;
 /// Bytes per second.
 const BYTES: u64 = 1 << 20;
-/// How far reading may be ahead after a pause: the lines and bytes of this time at once. A session's queue takes little
+/// Time that reading may be ahead after a pause: its lines and bytes come at once. A session's queue takes little
 /// more.
 const AHEAD: Duration = Duration::from_millis(100);
 
@@ -25,14 +25,12 @@ impl Pace {
         self.lines = self.lines.max(now).after(Duration::from_secs(1) / LINES);
     }
 
-    /// Counts bytes.
     pub(super) fn bytes(&mut self, count: usize, now: Mono) {
         let nanos = (count as u64).saturating_mul(1_000_000_000) / BYTES;
         self.bytes = self.bytes.max(now).after(Duration::from_nanos(nanos));
     }
 
-    /// How long to wait before reading more; zero if not at all. Several lines are read after each wait, rather than
-    /// one.
+    /// Time to wait before reading more; zero if not at all. Several lines are read after each wait, rather than one.
     pub(super) fn wait(&self, now: Mono) -> Duration {
         let ahead = self.lines.max(self.bytes).since(now);
         if ahead <= AHEAD { Duration::ZERO } else { ahead - AHEAD / 2 }
@@ -43,7 +41,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// How many units of that cost are read in three seconds, and how many in the first moment.
+    /// Counts the units of that cost that are read in three seconds, and in the first moment.
     fn taken(take: impl Fn(&mut Pace, Mono)) -> (u32, u32) {
         let (mut pace, begin) = (Pace::default(), Mono(1 << 40));
         let (mut now, mut all, mut first) = (begin, 0, 0);

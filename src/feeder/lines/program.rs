@@ -40,7 +40,7 @@ pub(super) async fn run(program: Vec<String>, sink: LineSink) {
     }
 }
 
-/// One run of the program; returns how it ended.
+/// Runs the program once; returns how it ended.
 async fn live(program: &[String], sink: &LineSink, stderr: &mut StderrLog) -> String {
     let mut group = match Group::start(program) {
         Ok(group) => group,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Reading pauses while more bytes than this wait for the master: prices go the same way.
 const WAITING: usize = 1 << 20;
 
-/// Where the lines of one file or program go.
+/// Receiver of the lines of a file or program.
 #[derive(Clone)]
 pub(super) struct LineSink {
     of: Arc<str>,

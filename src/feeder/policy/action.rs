@@ -1,4 +1,4 @@
-//! What the policy wants done.
+//! Actions that the policy asks for.
 
 use crate::model::{Price, Quote, Symbol};
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use crate::model::{Mono, Price, Quote, Rules, Symbol};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a better source must be good before it is served again.
+/// Time that a better source must be good before it is served again.
 pub(super) const COME_BACK: Duration = Duration::from_secs(30);
 
 impl SymbolState {

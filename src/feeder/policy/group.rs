@@ -24,18 +24,18 @@ pub(super) struct PriceGroup {
 pub(super) enum Refusal {
     /// Fewer agree than `price.min_sources`.
     TooFew {
-        /// How many agree.
+        /// The number of sources that agree.
         agree: usize,
-        /// How many count.
+        /// The number of sources that count.
         of: usize,
         /// `price.min_sources`.
         needed: usize,
     },
     /// Not more than half of the sources agree.
     NoMajority {
-        /// How many agree.
+        /// The number of sources that agree.
         agree: usize,
-        /// How many count.
+        /// The number of sources that count.
         of: usize,
     },
     /// The configuration needs one source only, and its price has just jumped.

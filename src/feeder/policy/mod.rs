@@ -35,9 +35,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use symbol::{SymbolState, quote};
 
-/// How long after a start or a reload a better source is served at once.
+/// Time after a start or a reload in which a better source is served at once.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How long the served source may take to come back after its session ended.
+/// Time that the served source may take to come back after its session ended.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A source's part in a symbol's price.
@@ -47,7 +47,7 @@ pub(super) struct Part<'a> {
     pub serving: bool,
     /// Median: the verdict on its price.
     pub verdict: Option<SourceVerdict>,
-    /// Its own newest price that was believed.
+    /// Newest price of the source that was believed.
     pub newest: Option<&'a Quote>,
 }
 

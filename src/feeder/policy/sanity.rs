@@ -47,7 +47,7 @@ pub(super) fn near(one: Price, other: Price) -> bool {
     one.deviation(other) <= JUMP
 }
 
-/// How long a smallest difference counts. Limited, because two clocks drift apart, and a source may set its own.
+/// Time that a smallest difference counts. Limited, because two clocks drift apart, and a source may set its own.
 const FLOOR_FOR: Duration = Duration::from_secs(600);
 /// A difference smaller than the smallest by more milliseconds than this is a time stamp of the future, until the next
 /// one confirms it.

@@ -27,7 +27,7 @@ pub(super) struct SymbolState {
     pub published: Option<(Mono, Quote)>,
 }
 
-/// One source for one symbol.
+/// State of a source for one symbol.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     pub newest: Option<(Mono, Quote)>,

@@ -23,7 +23,7 @@ const WAITING: usize = 4 << 20;
 /// Pauses after the file could not be written.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// How long the end of the process waits for the last lines; tests read the file after that, on a busy machine, too.
+/// Longest wait of the process's end for the last lines; tests read the file after that, on a busy machine, too.
 const CLOSING: Duration = Duration::from_secs(if cfg!(test) { 20 } else { 1 });
 /// Least time between two log lines about failures or losses.
 const TOLD: Duration = Duration::from_secs(60);

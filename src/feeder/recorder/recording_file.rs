@@ -15,7 +15,7 @@ const MODE: u32 = 0o640;
 /// Ends a line that a crash or a full disk has cut, so that its half does not read as a complete line.
 const TORN: &[u8] = b" # torn\n";
 
-/// Where to record.
+/// File and limits of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub path: PathBuf,
@@ -184,8 +184,8 @@ impl RecordingFile {
 }
 
 impl Drop for RecordingFile {
-    /// Unlocks the file. A program that is being started has a copy of the descriptor until it executes, so closing ours
-    /// would leave the file locked for that long.
+    /// Unlocks the file. A program that is being started has a copy of the descriptor until it executes, so closing
+    /// ours would leave the file locked for that long.
     fn drop(&mut self) {
         let _ = flock(&self.file, FlockOperation::Unlock);
     }

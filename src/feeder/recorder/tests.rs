@@ -45,7 +45,7 @@ fn counted(text: &str) -> (usize, usize) {
     (whole.lines().filter(|line| line.ends_with('x')).count(), lost)
 }
 
-/// What is in the file, once each of so many lines is there or counted as lost.
+/// Reads the file, once each of so many lines is there or counted as lost.
 fn until_all(path: &Path, lines: usize) -> String {
     until(path, |text| {
         let (there, lost) = counted(text);

@@ -9,7 +9,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Most clients named in one message.
 const NAMED: usize = 20;
 
-/// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
     /// True: the clients came. False: they went.

@@ -37,7 +37,7 @@ use users::{NONE, Users};
 /// Smaller tables are not worth shrinking.
 const SMALL: usize = 4096;
 
-/// One session. 80 bytes.
+/// A session, in 80 bytes.
 #[derive(Debug)]
 struct Entry {
     id: SessionId,
@@ -54,7 +54,6 @@ struct Entry {
     transport: Transport,
 }
 
-/// One worker process.
 #[derive(Debug)]
 struct Worker {
     slot: Slot,
@@ -67,7 +66,6 @@ struct Worker {
     unconfirmed: HashSet<SessionId, RandomState>,
 }
 
-/// The directory.
 #[derive(Debug)]
 pub struct Directory {
     ceiling: u32,

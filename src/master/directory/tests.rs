@@ -205,7 +205,7 @@ fn a_session_without_a_name_is_nobodys() {
     assert!(directory.closed(1, SessionId(1)));
 }
 
-/// What may happen; numbers pick among the few workers, sessions, users.
+/// Events; numbers pick among the few workers, sessions, users.
 #[derive(Clone, Debug)]
 enum Event {
     Born,

@@ -13,7 +13,6 @@ pub(super) const NONE: u32 = u32::MAX;
 /// The sessions of one user at one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The process.
     pub worker: Generation,
     /// All sessions of the user there.
     pub sessions: u32,
@@ -61,7 +60,7 @@ impl Places {
     }
 }
 
-/// One user with at least one session.
+/// A user with at least one session.
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) id: UserId,

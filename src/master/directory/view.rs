@@ -14,7 +14,6 @@ pub const PAGE: u32 = 1024;
 /// Counts of the whole cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
-    /// All sessions.
     pub sessions: usize,
     /// Users with at least one session.
     pub users: usize,
@@ -32,10 +31,9 @@ impl Totals {
     }
 }
 
-/// One user as the statistics show it.
+/// A user as the statistics show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence<'a> {
-    /// Name.
     pub user: &'a UserId,
     /// Count of sessions.
     pub sessions: u32,
@@ -43,21 +41,17 @@ pub struct Presence<'a> {
     pub workers: Vec<Slot>,
 }
 
-/// One session as it is listed for administrators.
+/// A session as it is listed for administrators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listed<'a> {
-    /// Id.
     #[serde(serialize_with = "text")]
     pub session_id: SessionId,
-    /// The user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<&'a str>,
     /// The device, as the client names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<&'a str>,
-    /// The endpoint.
     pub endpoint: Endpoint,
-    /// The transport.
     pub transport: Transport,
     /// The client's address, IPv6 cut to its /64.
     pub address: IpAddr,
@@ -129,7 +123,6 @@ impl Directory {
         })
     }
 
-    /// One session.
     #[must_use]
     pub fn session(&self, session: SessionId) -> Option<Listed<'_>> {
         self.find(session).map(|at| self.listed(&self.sessions[at as usize]))

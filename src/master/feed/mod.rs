@@ -32,7 +32,7 @@ const NUMBERS_PER_MS: u64 = 1000;
 #[derive(Debug)]
 pub(super) struct Feed {
     config: PriceSection,
-    /// One entry for each configured symbol.
+    /// An entry for each configured symbol.
     pairs: BTreeMap<Symbol, Pair>,
     /// The greatest number given so far. A symbol that is configured anew begins there: it may have been served
     /// before, and the wall clock may have been set back since.
@@ -170,7 +170,7 @@ impl Feed {
         Some((symbol, pair.quote.as_ref().is_some_and(|quote| quote.mock)))
     }
 
-    /// One gauge for each configured symbol.
+    /// A gauge for each configured symbol.
     pub(super) fn gauges(&self, now: Boot) -> Vec<PriceGauge<'_>> {
         let rules = self.config.rules();
         let gauge = |symbol| {

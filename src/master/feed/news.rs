@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The origin of a price: source, pair, and whether the price is made up.
 pub(super) type Origin = (Arc<str>, Symbol, bool);
 
-/// One line for the log. `hushed` changes before it were not logged.
+/// A line for the log. `hushed` changes before it were not logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::master) struct News {
     pub(super) symbol: Symbol,

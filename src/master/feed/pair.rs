@@ -3,7 +3,7 @@
 use super::news::{News, Origin, What};
 use crate::model::{Boot, Candles, Health, LogLimiter, Mono, Quote, Rules, Symbol};
 
-/// One configured symbol, dropped as a whole when the symbol leaves the configuration.
+/// A configured symbol, dropped as a whole when the symbol leaves the configuration.
 #[derive(Debug)]
 pub(super) struct Pair {
     /// The number of the last price.

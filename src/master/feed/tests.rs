@@ -56,7 +56,7 @@ fn candles(of: &Symbol) -> Candles {
     Candles { symbol: of.clone(), newest: [candle; 3] }
 }
 
-/// What the log would say of a symbol.
+/// Counts the log's lines about a symbol.
 fn news_of(news: &[News], of: &Symbol) -> usize {
     news.iter().filter(|news| news.symbol == *of).count()
 }

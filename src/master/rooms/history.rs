@@ -4,7 +4,7 @@ use super::tests::{LIMITS, NOW, user};
 use super::*;
 use proptest::prelude::*;
 
-/// What may happen; numbers pick among the few rooms, workers, sessions.
+/// Events; numbers pick among the few rooms, workers, sessions.
 #[derive(Clone, Debug)]
 enum Event {
     Enter(usize, Generation, u8),
@@ -131,7 +131,7 @@ impl Model {
         }
     }
 
-    /// What each limit says.
+    /// Applies each limit.
     fn fit(&mut self) {
         let Limits { history, bytes, .. } = self.limits;
         for room in &mut self.rooms {
@@ -267,7 +267,7 @@ proptest! {
             step(&mut rooms, &mut model, &event)?;
             same(&rooms, &mut model)?;
         }
-        // What has changed is told within a second.
+        // Changes are told within a second.
         step(&mut rooms, &mut model, &Event::Time(1000))?;
         prop_assert_eq!(rooms.next(), None);
         // All leave, and nothing is kept: nothing is left.

@@ -36,7 +36,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Limits {
     /// Kept messages of each room.
     pub history: usize,
-    /// Rooms.
     pub rooms: usize,
     /// Bytes of the messages of all rooms together, without about 50 bytes of overhead per message.
     pub bytes: usize,
@@ -62,9 +61,7 @@ pub enum Entry {
 /// Counts for the metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Rooms.
     pub rooms: usize,
-    /// Kept messages.
     pub messages: usize,
     /// Bytes of kept messages.
     pub bytes: usize,

@@ -1,4 +1,4 @@
-//! One room: its members and their counts.
+//! A room: its members and their counts.
 
 use crate::model::{Mono, SessionId, UserId};
 use crate::protocol::cluster::Generation;
@@ -15,7 +15,6 @@ pub(super) const SMALL: usize = 64;
 /// A message about who is in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
-    /// The room.
     pub room: Arc<str>,
     /// Users with at least one present session.
     pub users: usize,
@@ -30,7 +29,6 @@ pub struct Presence {
 /// Consequence of the coming or going of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Nothing.
     None,
     /// Members, but not who is present.
     Members,
@@ -54,7 +52,6 @@ struct Place {
     present: u32,
 }
 
-/// The room.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) name: Arc<str>,
@@ -95,7 +92,7 @@ impl Room {
         self.members.is_empty()
     }
 
-    /// Present sessions.
+    /// The number of present sessions.
     pub(super) fn present(&self) -> usize {
         self.present
     }

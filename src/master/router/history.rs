@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// What may happen; numbers pick among the few workers, sessions, users.
+/// Events; numbers pick among the few workers, sessions, users.
 #[derive(Clone, Debug)]
 enum Event {
     Born,
@@ -21,7 +21,6 @@ enum Event {
     Answers(u32, u8, u8, u8),
     /// An answer that was given already is given again.
     Again(usize),
-    /// Nonsense.
     Garbage(u32, u64),
     Link(u32, Option<bool>),
     Time(u16),
@@ -45,7 +44,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// One request, naively.
+/// A request of the naive model.
 #[derive(Debug)]
 struct Request {
     from: Generation,
@@ -103,7 +102,7 @@ impl World {
         }
     }
 
-    /// What must be said of the requests that `ends` is true for.
+    /// Expects the answers of the requests that `ends` is true for.
     fn settle(&mut self, ends: impl Fn(&Request) -> bool) {
         let done: Vec<_> = self.open.iter().filter(|(_, r)| ends(r)).map(|(number, _)| *number).collect();
         for number in done {
@@ -185,7 +184,7 @@ impl World {
         self.alive.remove(&worker);
         self.directory.worker_gone(worker);
         self.router.worker_gone(worker, &mut self.said);
-        // Its late answers stay in the inbox: they are still said, and match nothing.
+        // Late answers stay in the inbox: they are still said, and match nothing.
         self.open.retain(|_, request| request.from != worker);
         for request in self.open.values_mut() {
             request.tally.waiting += request.waits_for.remove(&worker).unwrap_or(0);

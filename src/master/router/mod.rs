@@ -25,7 +25,6 @@ pub struct Order<'a> {
     pub request: u64,
     /// The client's number for the request.
     pub id: RequestId,
-    /// The receiver.
     pub user: &'a str,
     /// The symbol of the quote.
     pub symbol: &'a str,
@@ -40,7 +39,6 @@ pub struct Order<'a> {
 pub struct Publication<'a> {
     /// The asker's number for the request.
     pub request: u64,
-    /// The channel.
     pub channel: &'a str,
     /// The whole WebSocket frame.
     pub frame: &'a [u8],
@@ -77,7 +75,6 @@ pub trait Sink {
     fn publish_receipt(&mut self, to: Generation, request: u64, sessions: u32);
 }
 
-/// The router.
 #[derive(Debug)]
 pub struct Router {
     rate: Rate,

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(super) const START: Mono = Mono(1_000_000_000_000);
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What was said, in order.
+/// Collects what is said, in order.
 #[derive(Default)]
 pub(super) struct Said {
     pub(super) pushes: Vec<(Generation, u64)>,
@@ -110,7 +110,7 @@ fn what_needs_no_worker_is_answered_at_once_and_in_the_documented_order() {
     assert_eq!(router.users.len(), 0);
 }
 
-/// What the asker hears of a quote to "both" when workers 1 and 2 say this (`None`: nothing until the deadline).
+/// The outcome of a quote to "both" when workers 1 and 2 say this (`None`: nothing until the deadline).
 fn heard(first: Option<Tally>, second: Option<Tally>) -> Outcome {
     let (directory, mut router, mut said) = scene();
     router.deliver(3, &order(7, "both"), &directory, START, &mut said);

@@ -23,7 +23,6 @@ pub(super) struct Part {
     pub(super) sessions: u32,
 }
 
-/// One request.
 #[derive(Debug)]
 pub(super) struct Ticket {
     pub(super) from: Generation,

@@ -29,7 +29,7 @@ fn full(text: impl Into<Bytes>) -> Body {
     Full::new(text.into()).boxed()
 }
 
-/// One event every 25 s, for ever.
+/// A body with an event every 25 s, for ever.
 fn events() -> Body {
     let events = stream::repeat(()).then(|()| async {
         sleep(secs(25)).await;

@@ -16,7 +16,6 @@ words! {
     pub enum ClientType {
         /// Subscribes to channels.
         Subscribe = "subscribe",
-        /// Ends subscriptions.
         Unsubscribe = "unsubscribe",
         /// Sends a message to all subscribers of a channel.
         Publish = "publish",
@@ -35,7 +34,6 @@ words! {
     pub enum ErrorCode {
         /// Nested deeper than [`DEPTH`].
         TooDeep = "too-deep",
-        /// Not JSON.
         InvalidJson = "invalid-json",
         /// JSON of another shape.
         InvalidMessage = "invalid-message",

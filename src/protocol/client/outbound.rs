@@ -262,7 +262,6 @@ pub struct WelcomeWorker {
     pub pid: u32,
 }
 
-/// The program.
 #[derive(Debug, Serialize)]
 pub struct WelcomeServer {
     pub name: &'static str,

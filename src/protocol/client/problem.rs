@@ -178,7 +178,6 @@ impl From<ProblemKind> for Problem {
     }
 }
 
-/// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Status, slug and title.

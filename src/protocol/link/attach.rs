@@ -1,4 +1,4 @@
-//! How a child finds the link to its master.
+//! Finds the link of a child to its master.
 
 use super::{LinkReceiver, LinkSender, LinkWriter, link};
 use crate::os::{process, signals};

@@ -1,4 +1,4 @@
-//! What precedes each message on a link: the length of its body and the count of its descriptors.
+//! The head of each message on a link: the length of its body and the count of its descriptors.
 
 use super::error::LinkError;
 

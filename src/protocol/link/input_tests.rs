@@ -38,7 +38,7 @@ impl Sent {
     }
 }
 
-/// What the receiver makes of one message.
+/// The receiver's view of one message.
 #[derive(Debug, PartialEq, Eq)]
 enum Got {
     Message(Vec<u8>, Vec<usize>),

@@ -12,7 +12,6 @@ use tokio::net::UnixStream;
 /// Bytes of one read.
 const READ: usize = 128 << 10;
 
-/// Receives messages.
 #[derive(Debug)]
 pub struct LinkReceiver {
     stream: Arc<UnixStream>,

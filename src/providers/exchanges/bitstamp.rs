@@ -64,7 +64,7 @@ impl Push for Stream {
         self.url.clone()
     }
 
-    /// One channel in a message.
+    /// Each message subscribes to a single channel.
     fn hello(&self) -> Vec<String> {
         let say = |channel| json!({"event": "bts:subscribe", "data": {"channel": channel}}).to_string();
         self.pairs.codes().map(say).collect()

@@ -21,7 +21,6 @@ use std::time::Duration;
 /// Wait after "over your rate limit" without a longer `Retry-After`.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// The dialect.
 pub(in crate::providers) struct Coindesk {
     url: String,
     key: Secret,

@@ -139,7 +139,7 @@ impl PriceProvider for ProgramSource {
     }
 }
 
-/// What a piece of output contained.
+/// Contents of a piece of output.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
     lines: u32,

@@ -123,7 +123,7 @@ impl PriceProvider for Replay {
     }
 }
 
-/// One pass through the file.
+/// A pass through the file.
 struct Playback<'a> {
     replay: &'a Replay,
     /// The source whose raw lines are played; `None` until the first line names it.
@@ -139,7 +139,7 @@ struct Playback<'a> {
     seen: bool,
 }
 
-/// What a live source's dialect and supervisor keep during a session.
+/// State that a live source's dialect and supervisor keep during a session.
 struct LegState {
     dialect: Dialect,
     last: HashMap<Symbol, u64>,

@@ -27,7 +27,7 @@ pub struct Script {
     next: usize,
 }
 
-/// One line of a script.
+/// A line of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::providers) enum ScriptStep {
     Set(Price),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-/// What a session gave.
+/// Results of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub ticks: Vec<Tick>,

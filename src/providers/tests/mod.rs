@@ -1,4 +1,4 @@
-//! One battery for all sources, every fault for all exchanges, and the verdict on each recorded message.
+//! A battery for all sources, every fault for all exchanges, and the verdict on each recorded message.
 
 pub(crate) mod battery;
 mod faults;

@@ -190,7 +190,7 @@ fn symbols(provider: &str, file: &str) -> &'static str {
     }
 }
 
-/// How the payload arrived.
+/// Names the way in which the payload arrived.
 fn way(payload: &Payload) -> &str {
     match &*payload.http {
         "" if payload.file.starts_with("series/") => "file",

@@ -53,7 +53,7 @@ pub(super) struct Remote {
     pub numbered: bool,
     pub stamped: bool,
     pub named: bool,
-    /// What the server sends before it closes.
+    /// The server's last message before it closes.
     pub goodbye: Option<&'static str>,
     /// The fault of a 404.
     pub missing: &'static str,

@@ -109,13 +109,13 @@ fn details(tick: Tick) -> String {
     all.join(", ")
 }
 
-/// How the stream of `provider` reads a message when `symbols` are requested.
+/// Verdict of the stream of `provider` on a message when `symbols` are requested.
 pub(super) fn of_stream(provider: &str, symbols: &str, message: &[u8]) -> Verdict {
     let mut dialect = stream(provider, symbols);
     verdict(|out| dialect.read(message, out))
 }
 
-/// How REST reads an answer.
+/// Verdict of REST on an answer.
 pub(super) fn of_rest(provider: &str, symbols: &str, status: u16, body: &[u8]) -> Verdict {
     let mut dialect = rest(provider, symbols);
     verdict(|out| dialect.read(&Reply { status, retry_after: None, body }, out))

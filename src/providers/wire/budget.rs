@@ -1,4 +1,4 @@
-//! How much of an exchange's limit is used, by its answers, and which hosts told us to wait.
+//! Used part of an exchange's limit, by its answers, and the hosts that told us to wait.
 
 use crate::providers::Fault;
 use reqwest::Url;

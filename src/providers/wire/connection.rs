@@ -1,4 +1,4 @@
-//! One connection to a source that pushes, from opening it to the fault that ends it.
+//! A connection to a source that pushes, from opening it to the fault that ends it.
 
 use super::http::Socket;
 use super::push::{Limits, Push};
@@ -119,7 +119,7 @@ impl<D: Push> Connection<D> {
     }
 }
 
-/// What to send on a connection and when: hello, then keep-alive messages, with a pause between any two.
+/// Messages to send on a connection and when: hello, then keep-alive messages, with a pause between any two.
 struct SendQueue {
     hello: VecDeque<String>,
     keepalive: Option<(Duration, String)>,

@@ -7,7 +7,7 @@ use crate::model::Symbol;
 use crate::providers::{Fault, Sink};
 use std::time::Duration;
 
-/// How one pair is requested and how the answer reads. Pure.
+/// Requests a single pair and reads the answer. Pure.
 pub(in crate::providers) trait Ask: Send + 'static {
     /// The address of `pair`'s price.
     fn url(&self, pair: &Symbol) -> String;
@@ -80,7 +80,7 @@ mod tests {
     use crate::model::Price;
     use crate::providers::tests::battery::Heard;
 
-    /// Its price is the status of the answer.
+    /// Takes the status of the answer as its price.
     struct Status;
 
     impl Ask for Status {

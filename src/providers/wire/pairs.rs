@@ -15,7 +15,6 @@ pub(in crate::providers) struct Pairs(Vec<Asked>);
 pub(in crate::providers) struct Asked {
     /// The exchange's code (`BTCUSDT`, `BTC/USD`).
     pub code: String,
-    /// The pair.
     pub pair: Symbol,
     /// The symbols that it stands for.
     symbols: Vec<Symbol>,

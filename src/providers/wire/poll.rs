@@ -11,9 +11,8 @@ use tokio::time::{Instant, sleep_until};
 /// Shortest interval between two requests.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// How an exchange is asked and how its answer reads. Pure: no socket, no clock.
+/// Asks an exchange and reads its answer. Pure: no socket, no clock.
 pub(in crate::providers) trait Poll: Send + 'static {
-    /// The address.
     fn url(&self) -> String;
 
     /// The headers of the request.

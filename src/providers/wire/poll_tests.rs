@@ -71,8 +71,8 @@ async fn past_half_of_the_limit_it_is_asked_less_often() {
             used.store(5_700, Ordering::Relaxed);
             let (asked, begin) = (server.requests().len(), std::time::Instant::now());
             assert!(eventually(|| server.requests().len() >= asked + 3).await);
-            // Ten times the interval between the first that was told and the next, and again to the third. The first may
-            // have been on its way.
+            // Ten times the interval between the first that was told and the next, and again to the third. The first
+            // may have been on its way.
             assert!(begin.elapsed() >= Duration::from_millis(600), "{:?}", begin.elapsed());
         } => {}
     }

@@ -3,8 +3,8 @@
 use crate::providers::{Fault, Sink};
 use std::time::Duration;
 
-/// How to subscribe to an exchange and how its messages read. Pure: no socket, no clock. Its state belongs to one
-/// connection: each begins with a clone of the dialect in its first state.
+/// Subscribes to an exchange and reads its messages. Pure: no socket, no clock. The state belongs to one connection:
+/// each begins with a clone of the dialect in its first state.
 pub(in crate::providers) trait Push: Clone + Send + Sync + 'static {
     /// The address, `wss://...`.
     fn url(&self) -> String;

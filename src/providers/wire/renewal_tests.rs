@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 const LONG: Duration = Duration::from_secs(10);
 const SHUTDOWN: &str = r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}"#;
 
-/// What a session has given so far.
+/// Results of a session so far.
 #[derive(Clone, Default)]
 struct SessionLog {
     numbers: Arc<Mutex<Vec<u64>>>,

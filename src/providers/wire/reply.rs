@@ -9,11 +9,9 @@ use std::time::Duration;
 /// A complete HTTP answer.
 #[derive(Clone, Debug)]
 pub(in crate::providers) struct Reply<'a> {
-    /// The status.
     pub status: u16,
     /// `Retry-After`, if it is a number of seconds.
     pub retry_after: Option<Duration>,
-    /// The body.
     pub body: &'a [u8],
 }
 

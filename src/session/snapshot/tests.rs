@@ -34,7 +34,7 @@ fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a client says, cut anywhere.
+/// Inputs of a client, cut anywhere.
 fn input() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let part = prop_oneof![
         4 => ("[a-zž€]{0,30}", any::<bool>()).prop_map(|(text, fin)| {
@@ -248,7 +248,7 @@ impl Rig {
         self.session.clone().freeze(places, Connection::Wire { sent: self.sent })
     }
 
-    /// What is left of it in another process.
+    /// The rig as it goes on in another process.
     fn elsewhere(&mut self, names: &[&str]) -> Self {
         self.catch_up();
         let snapshot = self.freeze();
@@ -318,7 +318,7 @@ proptest! {
             rig.session.subscriptions.push(own);
         }
         before.iter().for_each(|act| rig.act(act));
-        // Its channels have other numbers there.
+        // The other process numbers the channels differently.
         let turned: Vec<_> = names.iter().rev().copied().collect();
         let mut other = rig.elsewhere(&turned);
         for act in &after {

@@ -83,7 +83,7 @@ async fn a_child_dies_with_the_thread_that_started_it() {
         runtime.block_on(async {
             let mut child = start_myself();
             hears(&mut child.receiver).await;
-            // Its link stays open: only the kernel's signal can end it.
+            // The link stays open: only the kernel's signal can end the child.
             (child.pid, child.receiver)
         })
     });

@@ -60,7 +60,7 @@ struct World {
     stopped: bool,
     gone: u32,
     chance: fastrand::Rng,
-    /// One start in so many fails; 0: none.
+    /// On average, 1 of so many starts fails; 0: none does.
     misfire: u32,
 }
 
@@ -201,7 +201,7 @@ impl World {
         }
     }
 
-    /// What a good process does.
+    /// Makes the process do what a good one does.
     fn behave(&mut self, generation: Generation) {
         let leaves = self.killed.contains(&generation) || self.told.contains(&generation) || self.stopped;
         let actions = if leaves {

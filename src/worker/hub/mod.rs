@@ -17,6 +17,7 @@ mod inbound;
 mod later;
 mod opening;
 mod peers;
+mod policy;
 mod poll;
 mod polling;
 mod prices;
@@ -36,6 +37,7 @@ mod tests;
 mod tick;
 mod tickets;
 mod timers;
+mod uplink;
 mod walks;
 
 pub(super) use crate::session::Framing;

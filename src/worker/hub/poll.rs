@@ -6,7 +6,8 @@ use super::arrive::arrive;
 use super::greeting::Greeting;
 use super::opening::Opening;
 use super::polling::Look;
-use super::send::{OLD, Sent};
+use super::prices::OLD;
+use super::send::Sent;
 use super::session::{Link, Request, Session};
 use super::sessions::SessionRef;
 use super::state::{Hub, Phase, State};
@@ -221,14 +222,14 @@ impl State {
         }
         let states = session.outbox.as_mut().map(|outbox| outbox.take_states()).unwrap_or_default();
         for channel in states {
-            frames.push(Bytes::copy_from_slice(self.fresh_state(channel, now)));
+            frames.push(Bytes::copy_from_slice(self.prices.fresh(self.channels.get_mut(channel), now)));
         }
         frames.extend(last);
         self.counters.messages_out += frames.len() as u64;
         let _ = waiter.send(self.poll_answer(at, frames));
         for ticket in tickets {
             let report = self.tickets.delivered(ticket);
-            self.report(report);
+            self.uplink.report(report);
         }
     }
 

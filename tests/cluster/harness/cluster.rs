@@ -281,8 +281,8 @@ impl Cluster {
         self.ctl(&["status"]).await.json()["revision"].as_u64().expect("a revision")
     }
 
-    /// Waits for the master's end. The kernel may report it later than it happens: closing inotify waits for a worker of
-    /// the kernel's, for seconds on a busy machine.
+    /// Waits for the master's end. The kernel may report it later than it happens: closing inotify waits for a worker
+    /// of the kernel's, for seconds on a busy machine.
     pub(crate) async fn ended(&mut self, patience: Duration) -> ExitStatus {
         within(patience, "the daemon ends", async || {
             if process::is_gone(self.pid) { Ok(()) } else { Err("it runs".to_owned()) }

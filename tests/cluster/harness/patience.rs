@@ -56,8 +56,8 @@ pub(crate) fn promised(time: Duration) -> Duration {
     time.mul_f64(slack.unwrap_or(1.0))
 }
 
-/// Repeats an attempt until the test's own side takes less than `limit`; the attempt returns how long that side took. On
-/// a busy machine a short sleep may take long.
+/// Repeats an attempt until the test's own side takes less than `limit`; the attempt returns how long that side took.
+/// On a busy machine a short sleep may take long.
 pub(crate) async fn timely<T>(limit: Duration, mut attempt: impl AsyncFnMut() -> (Duration, T)) -> T {
     for _ in 0..20 {
         match attempt().await {

@@ -122,8 +122,8 @@ impl Setup {
     }
 }
 
-/// The binary under test, without the variables by which a developer's shell, or the systemd of a service that runs these
-/// tests, speaks to a daemon.
+/// The binary under test, without the variables by which a developer's shell, or the systemd of a service that runs
+/// these tests, speaks to a daemon.
 pub(super) fn binary() -> Command {
     clean(Command::new(BINARY))
 }

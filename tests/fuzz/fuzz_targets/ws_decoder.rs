@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig}
 use tokio_tungstenite::tungstenite::{Error, Message};
 use ws::{Decoder, Event, Violation};
 
-#[allow(dead_code, unused_imports, reason = "a part of the house, seen from outside")]
+#[allow(dead_code, unused_imports, unexpected_cfgs, reason = "a part of the house, seen from outside")]
 #[path = "../../../src/ws/mod.rs"]
 mod ws;
 
