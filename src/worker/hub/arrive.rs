@@ -133,7 +133,7 @@ impl State {
             }
         }
         let (sender, verdict) = oneshot::channel();
-        self.requests.opens.insert(id, (at, sender));
+        self.requests.opens.entry(id).or_default().push((at, sender));
         let before = from.map(|((_, places, _), ..)| self.those_there_are(places));
         let opening = Opening { hub: hub.clone(), at, id, framing, done: false };
         Ok(Announced { opening, verdict, before })

@@ -42,7 +42,8 @@ pub(super) enum Waiter {
 pub(in crate::worker) struct Requests {
     last: u64,
     waiting: HashMap<u64, Waiter, foldhash::fast::RandomState>,
-    pub(super) opens: HashMap<SessionId, (SessionRef, oneshot::Sender<Verdict>), RandomState>,
+    /// Sessions that the master has not decided on. Those of one id, copies that came at once, have its answers in order.
+    pub(super) opens: HashMap<SessionId, Vec<(SessionRef, oneshot::Sender<Verdict>)>, RandomState>,
 }
 
 impl Requests {
@@ -89,9 +90,21 @@ impl Requests {
 
     /// Nobody waits for the master's word on a session any more.
     pub(super) fn forget_open(&mut self, id: SessionId, at: SessionRef) {
-        if self.opens.get(&id).is_some_and(|(of, _)| *of == at) {
+        self.take_open(id, |of| of == at);
+    }
+
+    /// Takes the first one who waits for the master's word on a session of that id.
+    fn take_open(
+        &mut self,
+        id: SessionId,
+        is_it: impl Fn(SessionRef) -> bool,
+    ) -> Option<(SessionRef, oneshot::Sender<Verdict>)> {
+        let all = self.opens.get_mut(&id)?;
+        let found = all.iter().position(|(at, _)| is_it(*at)).map(|place| all.remove(place));
+        if all.is_empty() {
             self.opens.remove(&id);
         }
+        found
     }
 
     /// Opens that the master has not answered.
@@ -103,7 +116,7 @@ impl Requests {
 impl State {
     /// The master has decided on a session.
     pub(in crate::worker) fn opened(&mut self, session: SessionId, verdict: Verdict) {
-        if let Some((at, waiter)) = self.requests.opens.remove(&session) {
+        if let Some((at, waiter)) = self.requests.take_open(session, |_| true) {
             if verdict == Verdict::Accepted {
                 self.accepted(at);
             }

@@ -10,7 +10,7 @@ use crate::os::clock;
 use crate::protocol::client::{Close, EventText, Resume};
 use crate::protocol::cluster::{Step, ToMaster};
 use crate::protocol::peer::{Lease, Peer, Taken};
-use crate::session::{self, Bounds, Connection, Kind, Origin, Places, Subscription};
+use crate::session::{self, Bounds, ChannelKey, Connection, Kind, Origin, Places, Subscription};
 use std::time::Duration;
 
 /// A greeting counts as heard if it is acknowledged and its connection lives for so long. (A client that is cut may not
@@ -39,7 +39,7 @@ impl State {
     pub(super) fn suspend(&mut self, at: SessionRef, acknowledged: Option<u64>) {
         let (now, places) = (clock::mono(), self.places(at));
         let Some(session) = self.sessions.get_mut(at) else { return };
-        self.entrances.gone(session.id());
+        self.entrances.gone(session.id(), at);
         session.detach();
         let Some(replay) = &session.replay else { return };
         let has = acknowledged.map_or(Some(replay.confirmed()), |position| replay.within(position));
@@ -53,7 +53,7 @@ impl State {
             channel.count_away(true);
             let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
             if is_room {
-                self.tell(&ToMaster::Room { room: &name, session: id, step: Step::Away });
+                self.tell_gone((id, at), sub.channel, &name, Step::Away);
             }
         }
         states.into_iter().for_each(|sub| self.leave(sub, false));
@@ -91,7 +91,7 @@ impl State {
         let (id, away) = (session.id(), session.is_away());
         self.suspended.remove(at);
         for sub in std::mem::take(&mut session.subscriptions) {
-            self.depart(id, sub, away);
+            self.depart((id, at), sub, away);
         }
         if let (Some(replay), Some(close)) = (&session.replay, told) {
             self.bury(replay.secret, close.code());
@@ -241,14 +241,26 @@ impl State {
         copy.inspect_err(|error| tracing::error!(event = "session-unwritable", %error)).ok()
     }
 
-    /// Ends a subscription of a session that is no longer in the table.
-    pub(super) fn depart(&mut self, session: SessionId, sub: Subscription, away: bool) {
+    /// Ends a subscription that a session has no more.
+    pub(super) fn depart(&mut self, whose: (SessionId, SessionRef), sub: Subscription, away: bool) {
         let channel = self.channels.get(sub.channel);
         let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
         self.leave(sub, away);
         if is_room {
-            self.tell(&ToMaster::Room { room: &name, session, step: Step::Leave });
+            self.tell_gone(whose, sub.channel, &name, Step::Leave);
         }
         self.close_room(&name);
+    }
+
+    /// Tells the master that a session left a room, or is away. The master knows one session of each id: here a copy
+    /// and its original may be in the room.
+    fn tell_gone(&self, (id, at): (SessionId, SessionRef), channel: ChannelKey, room: &str, step: Step<'_>) {
+        let others = self.sessions.all_of(id).filter(|(other, own)| *other != at && own.is_on(channel));
+        let step = match others.map(|(_, other)| other.is_away()).reduce(|all, one| all && one) {
+            None => step,
+            Some(true) => Step::Away,
+            Some(false) => return,
+        };
+        self.tell(&ToMaster::Room { room, session: id, step });
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{Source, Surroundings, load};
 use crate::model::UserId;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::Endpoint;
+use crate::protocol::cluster::{Endpoint, Verdict};
 use crate::protocol::link::{LinkReceiver, LinkWriter, link};
 use crate::protocol::peer::Taken;
 use std::process::Command;
@@ -21,19 +21,22 @@ pub(super) fn hub(overrides: &[(&str, &str)]) -> (Hub, LinkWriter, LinkReceiver)
     (Hub::new(me, Arc::new(config), uplink, Board::new().unwrap()), writer, receiver)
 }
 
-#[tokio::test]
-async fn the_shared_buffer_comes_back_from_every_read() {
-    let (hub, ..) = hub(&[]);
-    let mut state = hub.lock();
-    let request = SessionRequest {
+fn request() -> SessionRequest {
+    SessionRequest {
         user: UserId::new("alice").unwrap(),
         device: None,
         endpoint: Endpoint::Ws,
         stream: None,
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         framing: Framing::Websocket,
-    };
-    let at = state.open(request, None);
+    }
+}
+
+#[tokio::test]
+async fn the_shared_buffer_comes_back_from_every_read() {
+    let (hub, ..) = hub(&[]);
+    let mut state = hub.lock();
+    let at = state.open(request(), None);
     // A session that has no connection, and one that has ended.
     state.read(at);
     assert_eq!(state.buffer.len(), READ);
@@ -46,14 +49,7 @@ async fn the_shared_buffer_comes_back_from_every_read() {
 async fn a_session_of_another_form_is_given_back_and_its_client_begins_anew() {
     let (hub, ..) = hub(&[]);
     let mut state = hub.lock();
-    let request = SessionRequest {
-        user: UserId::new("alice").unwrap(),
-        device: None,
-        endpoint: Endpoint::Ws,
-        stream: None,
-        address: std::net::Ipv4Addr::LOCALHOST.into(),
-        framing: Framing::Websocket,
-    };
+    let request = request();
     let first = state.open(request.clone(), None);
     state.sessions.get_mut(first).unwrap().link = session::Link::Poll(Box::default());
     state.suspend(first, None);
@@ -70,6 +66,46 @@ async fn a_session_of_another_form_is_given_back_and_its_client_begins_anew() {
     assert!(matches!(state.take(&resume, &request.user, lease, false), Taken::Session(_)));
     drop(state);
     drop(announced);
+}
+
+#[tokio::test]
+async fn of_copies_that_come_at_once_each_is_decided_on_and_the_master_knows_the_one_that_stays() {
+    let (here, there) = tokio::net::UnixStream::pair().unwrap();
+    let ((uplink, _, writer), (_, mut receiver, _)) = (link(here), link(there));
+    tokio::spawn(writer.run());
+    let (hub, ..) = hub(&[]);
+    {
+        let mut state = hub.lock();
+        state.uplink = uplink;
+        let first = state.open(request(), None);
+        let before = crate::session::Session::clone(state.sessions.get(first).unwrap());
+        let (second, id) = (state.open(request(), Some(&before)), before.identity.id());
+        let verdicts = [first, second].map(|at| {
+            let (sender, verdict) = oneshot::channel();
+            state.requests.opens.entry(id).or_default().push((at, sender));
+            verdict
+        });
+        for mut verdict in verdicts {
+            state.opened(id, Verdict::Accepted);
+            assert_eq!(verdict.try_recv(), Ok(Verdict::Accepted));
+        }
+        state.end(first, Close::Replaced);
+        assert_eq!(state.sessions.find(id), Some(second));
+        state.end(second, Close::Done);
+        assert_eq!((state.sessions.find(id), state.requests.unanswered()), (None, 0));
+    }
+    let mut told = Vec::new();
+    while told.len() < 4 {
+        let mut batch = receiver.receive().await.unwrap();
+        while let Some(message) = batch.next::<ToMaster<'_>>() {
+            told.push(match message.unwrap() {
+                ToMaster::Open(_) => "open",
+                ToMaster::Closed(_) => "closed",
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+    assert_eq!(told, ["open", "open", "open", "closed"]);
 }
 
 /// The process of this test runs the test once more as a child, which must not live on.
