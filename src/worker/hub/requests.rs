@@ -83,6 +83,17 @@ impl Requests {
         (self.expect(Waiter::Question(sender)), receiver)
     }
 
+    /// Takes out the acks for which a session waits, in the order of its messages.
+    pub(super) fn acks_of(&mut self, of: Key, session: SessionId) -> Vec<Option<Box<str>>> {
+        let is_its = |waiter: &Waiter| matches!(waiter, Waiter::Session { key, id, .. } if (*key, *id) == (of, session));
+        let mut all: Vec<_> = self.waiting.extract_if(|_, waiter| is_its(waiter)).collect();
+        all.sort_unstable_by_key(|(request, _)| *request);
+        let acks = all
+            .into_iter()
+            .map(|(_, waiter)| if let Waiter::Session { ack, .. } = waiter { ack } else { None });
+        acks.collect()
+    }
+
     /// Nobody waits for a request any more.
     pub(in crate::worker) fn forget(&mut self, request: u64) {
         self.waiting.remove(&request);

@@ -121,6 +121,7 @@ impl State {
         self.settle_copy(at);
         let subscriptions = self.sessions.get(at).map(|own| own.subscriptions.clone()).unwrap_or_default();
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
+        self.acknowledge_all(at);
         let copy = self.pack(at, resume.seen);
         if self.sessions.get(at).is_some_and(|session| !session.is_away()) {
             let (close, reason) = (Close::Replaced, "another connection has taken this session over");

@@ -69,6 +69,37 @@ async fn a_session_of_another_form_is_given_back_and_its_client_begins_anew() {
 }
 
 #[tokio::test]
+async fn a_copy_has_the_acks_for_which_its_client_waits() {
+    let (hub, ..) = hub(&[]);
+    let mut state = hub.lock();
+    let at = state.open(request(), None);
+    state.sessions.get_mut(at).unwrap().link = session::Link::Poll(Box::default());
+    let id = state.sessions.get(at).unwrap().id();
+    let numbers: Vec<_> = (0..5)
+        .map(|n| {
+            let ack = Some(n.to_string().into());
+            state.requests.expect(requests::Waiter::Session { key: at.key(), id, ack })
+        })
+        .collect();
+    state.suspend(at, None);
+    let at = state.sessions.at(at.key()).unwrap();
+    let secret = state.sessions.get(at).and_then(|session| session.replay.as_ref()).unwrap().secret;
+    let resume = crate::protocol::client::Resume { home: 7, place: at.key(), secret, seen: None };
+    let lease = crate::protocol::peer::Lease { holder: 7, request: 1 };
+    // One receipt comes before its client.
+    state.publish_receipt(numbers[0], 1);
+    let taken = state.take(&resume, &request().user, lease, false);
+    // The others come later.
+    numbers[1..].iter().for_each(|number| state.publish_receipt(*number, 1));
+    let Taken::Session(bytes) = taken else { panic!("a gap") };
+    let (copy, ..) = crate::session::Snapshot::decode(&bytes).unwrap().thaw();
+    let kept: Vec<_> = copy.replay.iter().flat_map(|replay| replay.kept()).map(|kept| kept.frame()).collect();
+    let acks: Vec<_> =
+        (0..5).map(|n| crate::ws::frame::text(format!(r#"{{"type":"ack","id":{n}}}"#))).collect();
+    assert_eq!(kept, acks.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn of_copies_that_come_at_once_each_is_decided_on_and_the_master_knows_the_one_that_stays() {
     let (here, there) = tokio::net::UnixStream::pair().unwrap();
     let ((uplink, _, writer), (_, mut receiver, _)) = (link(here), link(there));
