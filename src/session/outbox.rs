@@ -90,7 +90,7 @@ impl Outbox {
     pub fn is_sound(&self) -> bool {
         let begun = self.queue.front().map_or(0, |first| first.frame.len());
         let sum: usize = self.queue.iter().map(|waiting| waiting.frame.len()).sum();
-        (self.gone == 0 || self.gone < begun) && self.bytes + self.gone == sum
+        (self.gone == 0 || self.gone < begun) && self.bytes.checked_add(self.gone) == Some(sum)
     }
 
     /// Whole frames behind all others.
@@ -203,6 +203,15 @@ mod tests {
 
     fn plain() -> Label {
         Label::default()
+    }
+
+    #[test]
+    fn counts_that_are_no_sum_are_not_sound() {
+        let mut outbox = Outbox::new(Mono(0));
+        outbox.begin(Bytes::from_static(b"two"), 1, plain());
+        assert!(outbox.is_sound());
+        outbox.bytes = usize::MAX;
+        assert!(!outbox.is_sound());
     }
 
     fn ticket(label: &Label) -> Option<u64> {

@@ -132,7 +132,9 @@ impl Pending {
 
     fn is_sound(&self) -> bool {
         let fits = |frame: &Frame| match frame.opcode {
-            Opcode::Close | Opcode::Ping | Opcode::Pong => self.control.len() + frame.missing <= 125,
+            Opcode::Close | Opcode::Ping | Opcode::Pong => {
+                self.control.len().checked_add(frame.missing).is_some_and(|length| length <= 125)
+            }
             Opcode::Continuation | Opcode::Text | Opcode::Binary => self.message.is_some(),
         };
         let starts = self.start.bytes();
@@ -173,7 +175,7 @@ impl Pending {
         if frame.opcode.is_control() {
             self.control.extend_from_slice(bytes);
         } else if let Some(message) = &mut self.message {
-            let ceiling = if frame.fin { message.len() + frame.missing } else { max_message };
+            let ceiling = if frame.fin { message.len().saturating_add(frame.missing) } else { max_message };
             message.append(bytes, ceiling)?;
         }
         frame.key = mask::advanced(frame.key, bytes.len());
@@ -296,4 +298,18 @@ fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
         Opcode::Pong => Event::Pong(payload),
         Opcode::Close => Event::Close(close::read(payload)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_frame_of_any_claimed_length_is_judged() {
+        for (missing, is_sound) in [(124, true), (125, false), (usize::MAX, false)] {
+            let frame = Frame { fin: true, opcode: Opcode::Ping, key: [0; 4], missing };
+            let pending = Pending { frame: Some(frame), control: vec![0], ..Pending::default() };
+            assert_eq!(pending.is_sound(), is_sound, "{missing}");
+        }
+    }
 }

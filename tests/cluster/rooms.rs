@@ -1,6 +1,6 @@
 //! Chat rooms: channels `chat:ROOM` of the main session, with their last messages and who is there.
 
-use crate::harness::{Cluster, Listener, Tab, cluster, eventually, kill, post};
+use crate::harness::{Cluster, Listener, Tab, cluster, eventually, get, kill, post};
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -226,6 +226,35 @@ async fn who_comes_back_is_in_its_rooms_and_missed_nothing() {
         assert_eq!(tab.welcome["resumed"], true);
         n += 2;
     }
+}
+
+#[tokio::test]
+async fn what_is_forgotten_of_a_session_takes_it_out_of_no_room() {
+    let config = format!("{OPEN}[resume]\nwindow = \"2s\"\n");
+    let cluster = cluster().workers(1).config(&config).start().await;
+    let mut watcher = cluster.quiet_tab("watcher").await;
+    enter(&mut watcher, "chat:a").await;
+    let mut tab = cluster.tab_with("user_id=alice&channels=chat:a").await;
+    presence(&mut watcher, 2).await;
+    // Within a second each time: what it leaves behind waits beside it for `resume.window`.
+    for _ in 0..2 {
+        let resume = tab.welcome["resume"].as_str().unwrap().to_owned();
+        drop(tab);
+        tab = cluster.tab_with(&format!("user_id=alice&resume={resume}")).await;
+        assert_eq!((&tab.welcome["resumed"], &tab.welcome["channels"]), (&json!(true), &json!(["chat:a"])));
+    }
+    for left in [true, false] {
+        eventually("something is left behind, and is forgotten", async || {
+            let text = cluster.administer(&get("/metrics")).await.text().to_owned();
+            let none = text.lines().any(|line| line == "btc_cluster_suspended_sessions 0.0");
+            if none == left { Err(format!("left: {left}")) } else { Ok(()) }
+        })
+        .await;
+    }
+    let mut newcomer = cluster.quiet_tab("newcomer").await;
+    enter(&mut newcomer, "chat:a").await;
+    presence(&mut newcomer, 3).await;
+    presence(&mut tab, 3).await;
 }
 
 #[tokio::test]

@@ -244,7 +244,7 @@ impl State {
         if let Some(room) = room {
             self.leave_companion(at, &room);
         }
-        self.depart(id, subscription, away);
+        self.depart((id, at), subscription, away);
     }
 
     /// Takes a member out of its channel; `away`: one that is suspended.

@@ -80,7 +80,7 @@ impl State {
         }
         // The client may not have heard of this copy: the original is what it knows.
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, false));
-        self.uplink.tell(&ToMaster::Closed(id));
+        self.tell_closed(id, at);
         let connected = !matches!(link, Link::Opening);
         let mut acknowledged = None;
         if let Link::Wire(wire) = link {
@@ -100,12 +100,22 @@ impl State {
         if stays {
             self.suspend(at, acknowledged);
         } else {
-            self.entrances.gone(id);
+            self.entrances.gone(id, at);
             // The client of a replaced session is told by the end of its connection, if that is heard.
             let told = connected && close.is_final() && close != Close::Replaced;
             self.discard(at, Some(close).filter(|_| told));
         }
         self.note();
+    }
+
+    /// Tells the master that a session has ended. The master knows one session of each id: while another copy of it
+    /// is present here, that is the one.
+    fn tell_closed(&self, id: SessionId, at: SessionRef) {
+        let mut all = self.sessions.all_of(id);
+        match all.find(|(other, session)| *other != at && !session.is_away()) {
+            Some((_, other)) => self.uplink.tell(&ToMaster::Open(other.announcement())),
+            None => self.uplink.tell(&ToMaster::Closed(id)),
+        }
     }
 
     /// Ends the session of an id, as an administrator wants it.

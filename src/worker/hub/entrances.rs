@@ -130,8 +130,9 @@ impl Entrances {
     }
 
     /// A session has ended or was suspended: it wants nothing. What the master still answers is declined.
-    pub(super) fn gone(&mut self, session: SessionId) {
-        if let Some(own) = self.waiting.get_mut(&session) {
+    pub(super) fn gone(&mut self, session: SessionId, at: SessionRef) {
+        // Another copy may wait meanwhile.
+        if let Some(own) = self.waiting.get_mut(&session).filter(|own| own.at == at) {
             own.groups.clear();
         }
         self.forget_done(session);

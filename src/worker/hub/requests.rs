@@ -41,7 +41,8 @@ pub(super) enum Waiter {
 pub(in crate::worker) struct Requests {
     last: u64,
     waiting: HashMap<u64, Waiter, foldhash::fast::RandomState>,
-    opens: HashMap<SessionId, (SessionRef, oneshot::Sender<Verdict>), RandomState>,
+    /// Sessions that the master has not decided on. Those of one id, copies that came at once, have its answers in order.
+    opens: HashMap<SessionId, Vec<(SessionRef, oneshot::Sender<Verdict>)>, RandomState>,
 }
 
 impl Requests {
@@ -81,6 +82,17 @@ impl Requests {
         (self.expect(Waiter::Question(sender)), receiver)
     }
 
+    /// Takes out the acks for which a session waits, in the order of its messages.
+    pub(super) fn acks_of(&mut self, of: Key, session: SessionId) -> Vec<Option<Box<str>>> {
+        let is_its = |waiter: &Waiter| matches!(waiter, Waiter::Session { key, id, .. } if (*key, *id) == (of, session));
+        let mut all: Vec<_> = self.waiting.extract_if(|_, waiter| is_its(waiter)).collect();
+        all.sort_unstable_by_key(|(request, _)| *request);
+        let acks = all
+            .into_iter()
+            .map(|(_, waiter)| if let Waiter::Session { ack, .. } = waiter { ack } else { None });
+        acks.collect()
+    }
+
     /// Nobody waits for a request any more.
     pub(in crate::worker) fn forget(&mut self, request: u64) {
         self.waiting.remove(&request);
@@ -108,20 +120,31 @@ impl Requests {
     /// The master's word on a session is to come.
     pub(super) fn expect_verdict(&mut self, id: SessionId, at: SessionRef) -> oneshot::Receiver<Verdict> {
         let (sender, verdict) = oneshot::channel();
-        self.opens.insert(id, (at, sender));
+        self.opens.entry(id).or_default().push((at, sender));
         verdict
     }
 
-    /// Takes the one who waited for the master's word on a session.
+    /// Takes the first one who waited for the master's word on a session of that id.
     pub(super) fn decided(&mut self, id: SessionId) -> Option<(SessionRef, oneshot::Sender<Verdict>)> {
-        self.opens.remove(&id)
+        self.take_open(id, |_| true)
     }
 
     /// Nobody waits for the master's word on a session any more.
     pub(super) fn forget_open(&mut self, id: SessionId, at: SessionRef) {
-        if self.opens.get(&id).is_some_and(|(of, _)| *of == at) {
+        self.take_open(id, |of| of == at);
+    }
+
+    fn take_open(
+        &mut self,
+        id: SessionId,
+        is_it: impl Fn(SessionRef) -> bool,
+    ) -> Option<(SessionRef, oneshot::Sender<Verdict>)> {
+        let all = self.opens.get_mut(&id)?;
+        let found = all.iter().position(|(at, _)| is_it(*at)).map(|place| all.remove(place));
+        if all.is_empty() {
             self.opens.remove(&id);
         }
+        found
     }
 
     /// Opens that the master has not answered.

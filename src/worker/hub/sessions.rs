@@ -37,7 +37,8 @@ pub(super) struct Sessions {
     turns: u32,
     /// Present sessions by user: orders to deliver name a user.
     users: Users,
-    /// Present sessions by id: the master names sessions so. Only places: the ids are in the sessions.
+    /// All sessions by id: the master names sessions so. Only places: the ids are in the sessions. A copy has the id of
+    /// its original, which may be here, too.
     ids: HashTable<Key>,
     /// Copies whose clients are not known to have heard of them, by the numbers of the questions that they answer.
     copies: HashMap<u64, SessionRef, RandomState>,
@@ -91,8 +92,14 @@ impl Sessions {
 
     /// The present session of that id.
     pub(super) fn find(&self, id: SessionId) -> Option<SessionRef> {
-        let same = |key: &Key| self.slab.get(*key as usize).is_some_and(|session| session.id() == id);
-        self.ids.find(cluster::digest(id), same).and_then(|key| self.at(*key))
+        self.all_of(id).find(|(_, session)| !session.is_away()).map(|(at, _)| at)
+    }
+
+    /// The sessions of that id: a copy, and what it is a copy of.
+    pub(super) fn all_of(&self, id: SessionId) -> impl Iterator<Item = (SessionRef, &Session)> {
+        let places = self.ids.iter_hash(cluster::digest(id)).filter_map(|key| self.at(*key));
+        let all = places.filter_map(|at| Some((at, self.get(at)?)));
+        all.filter(move |(_, session)| session.id() == id)
     }
 
     /// The present sessions of a user.
@@ -143,18 +150,18 @@ impl Sessions {
             self.withdraw(at);
         }
         self.take_origin(at);
-        self.slab.try_remove(at.key as usize)
+        let session = self.slab.try_remove(at.key as usize)?;
+        if let Ok(entry) = self.ids.find_entry(cluster::digest(session.id()), |key| *key == at.key) {
+            entry.remove();
+        }
+        Some(session)
     }
 
-    /// A session is present no more: the indices forget it.
+    /// A session is present no more: what counts the present ones forgets it.
     fn withdraw(&mut self, at: SessionRef) {
         let Some(session) = self.slab.get(at.key as usize) else { return };
         self.users.remove(session.user(), at.key);
-        let digest = cluster::digest(session.id());
-        self.digest ^= digest;
-        if let Ok(entry) = self.ids.find_entry(digest, |key| *key == at.key) {
-            entry.remove();
-        }
+        self.digest ^= cluster::digest(session.id());
     }
 
     /// A session is a copy of another one, of which its client may not have heard.
@@ -207,18 +214,20 @@ mod tests {
     use proptest::prelude::*;
     use std::net::{IpAddr, Ipv4Addr};
 
-    fn session(user: u8) -> Session {
+    fn session(user: u8, before: Option<&crate::session::Session>) -> Session {
         let user = UserId::new(&format!("u{user}")).unwrap();
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (device, endpoint, stream) = (None, Endpoint::Ws, None);
         let request = Request { user, device, endpoint, stream, address, framing: Framing::Websocket };
-        Session::new(request, None, None, Mono(0))
+        Session::new(request, before, None, Mono(0))
     }
 
     /// What may happen; the numbers pick users, sessions and questions.
     #[derive(Clone, Debug)]
     enum Event {
         Insert(u8),
+        /// A copy with the id of another session.
+        Twin(usize),
         Suspend(usize),
         Remove(usize),
         Copy(usize, u64),
@@ -228,6 +237,7 @@ mod tests {
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
             4 => (0..3u8).prop_map(Event::Insert),
+            2 => any::<usize>().prop_map(Event::Twin),
             2 => any::<usize>().prop_map(Event::Suspend),
             2 => any::<usize>().prop_map(Event::Remove),
             2 => (any::<usize>(), 0..3u64).prop_map(|(at, request)| Event::Copy(at, request)),
@@ -254,9 +264,15 @@ mod tests {
         let pick = |n: usize, known: &[Known]| n.checked_rem(known.len());
         match *event {
             Event::Insert(user) => {
-                let session = session(user);
+                let session = session(user, None);
                 let id = session.id();
                 known.push(Known { at: table.insert(session), id, user, away: false, origin: None });
+            }
+            Event::Twin(n) => {
+                let Some(own) = pick(n, known).map(|n| known[n]) else { return };
+                let before = crate::session::Session::clone(table.get(own.at).unwrap());
+                let at = table.insert(session(own.user, Some(&before)));
+                known.push(Known { at, away: false, origin: None, ..own });
             }
             Event::Suspend(n) => {
                 let Some(own) = pick(n, known).map(|n| &mut known[n]) else { return };
@@ -294,7 +310,12 @@ mod tests {
         for own in known {
             assert_eq!(table.get(own.at).map(Session::id), Some(own.id));
             assert_eq!((table.at(own.at.key), table.known(own.at.key, own.id)), (Some(own.at), Some(own.at)));
-            assert_eq!(table.find(own.id), (!own.away).then_some(own.at));
+            let twins = || known.iter().filter(|other| other.id == own.id);
+            assert_eq!(table.all_of(own.id).count(), twins().count());
+            assert!(table.all_of(own.id).all(|(at, _)| twins().any(|other| other.at == at)));
+            let found = table.find(own.id);
+            assert_eq!(found.is_some(), twins().any(|other| !other.away));
+            assert!(found.is_none_or(|at| twins().any(|other| other.at == at && !other.away)));
         }
         for at in old {
             assert!(!table.contains(*at), "a reference outlives nothing");

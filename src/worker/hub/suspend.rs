@@ -9,7 +9,7 @@ use crate::os::clock;
 use crate::protocol::client::{Close, EventText, Resume};
 use crate::protocol::cluster::{Step, ToMaster};
 use crate::protocol::peer::{Lease, Peer, Taken};
-use crate::session::{self, Connection, Kind, Origin, Places, Subscription};
+use crate::session::{self, ChannelKey, Connection, Kind, Origin, Places, Subscription};
 use std::time::Duration;
 
 /// A greeting counts as heard if it is acknowledged and its connection lives for so long. (A client that is cut may not
@@ -26,7 +26,7 @@ impl State {
     pub(super) fn suspend(&mut self, at: SessionRef, acknowledged: Option<u64>) {
         let (now, places) = (clock::mono(), self.places(at));
         let Some(session) = self.sessions.get_mut(at) else { return };
-        self.entrances.gone(session.id());
+        self.entrances.gone(session.id(), at);
         session.detach();
         let Some(replay) = &session.replay else { return };
         let has = acknowledged.map_or(Some(replay.confirmed()), |position| replay.within(position));
@@ -40,7 +40,7 @@ impl State {
             channel.count_away(true);
             let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
             if is_room {
-                self.uplink.tell(&ToMaster::Room { room: &name, session: id, step: Step::Away });
+                self.tell_gone((id, at), sub.channel, &name, Step::Away);
             }
         }
         states.into_iter().for_each(|sub| self.leave(sub, false));
@@ -71,7 +71,7 @@ impl State {
         let (id, away) = (session.id(), session.is_away());
         self.suspended.remove(at);
         for sub in std::mem::take(&mut session.subscriptions) {
-            self.depart(id, sub, away);
+            self.depart((id, at), sub, away);
         }
         if let (Some(replay), Some(close)) = (&session.replay, told) {
             self.bury(replay.secret, close.code());
@@ -101,6 +101,7 @@ impl State {
         self.settle_copy(at);
         let subscriptions = self.sessions.get(at).map(|own| own.subscriptions.clone()).unwrap_or_default();
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
+        self.acknowledge_all(at);
         let copy = self.pack(at, resume.seen);
         if self.sessions.get(at).is_some_and(|session| !session.is_away()) {
             let (close, reason) = (Close::Replaced, "another connection has taken this session over");
@@ -221,14 +222,26 @@ impl State {
         copy.inspect_err(|error| tracing::error!(event = "session-unwritable", %error)).ok()
     }
 
-    /// Ends a subscription of a session that is no longer in the table.
-    pub(super) fn depart(&mut self, session: SessionId, sub: Subscription, away: bool) {
+    /// Ends a subscription that a session has no more.
+    pub(super) fn depart(&mut self, whose: (SessionId, SessionRef), sub: Subscription, away: bool) {
         let channel = self.channels.get(sub.channel);
         let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
         self.leave(sub, away);
         if is_room {
-            self.uplink.tell(&ToMaster::Room { room: &name, session, step: Step::Leave });
+            self.tell_gone(whose, sub.channel, &name, Step::Leave);
         }
         self.close_room(&name);
+    }
+
+    /// Tells the master that a session left a room, or is away. The master knows one session of each id: here a copy
+    /// and its original may be in the room.
+    fn tell_gone(&self, (id, at): (SessionId, SessionRef), channel: ChannelKey, room: &str, step: Step<'_>) {
+        let others = self.sessions.all_of(id).filter(|(other, own)| *other != at && own.is_on(channel));
+        let step = match others.map(|(_, other)| other.is_away()).reduce(|all, one| all && one) {
+            None => step,
+            Some(true) => Step::Away,
+            Some(false) => return,
+        };
+        self.uplink.tell(&ToMaster::Room { room, session: id, step });
     }
 }

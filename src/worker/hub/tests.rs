@@ -1,13 +1,15 @@
 //! Tests of the hub as a whole.
 
+use super::requests::Waiter;
 use super::session;
 use super::state::READ;
+use super::uplink::Uplink;
 use super::{Framing, Hub, Me, SessionRequest, arrive};
 use crate::config::{Source, Surroundings, load};
 use crate::model::UserId;
 use crate::os::board::Board;
 use crate::protocol::client::{Close, Resume};
-use crate::protocol::cluster::Endpoint;
+use crate::protocol::cluster::{Endpoint, ToMaster, Verdict};
 use crate::protocol::link::{LinkReceiver, LinkWriter, link};
 use crate::protocol::peer::{Peer, Taken};
 use std::process::Command;
@@ -40,8 +42,7 @@ fn request() -> SessionRequest {
 async fn the_shared_buffer_comes_back_from_every_read() {
     let (hub, ..) = hub(&[]);
     let mut state = hub.lock();
-    let request = request();
-    let at = state.open(request, None);
+    let at = state.open(request(), None);
     // A session that has no connection, and one that has ended.
     state.read(at);
     assert_eq!(state.buffer.len(), READ);
@@ -88,6 +89,73 @@ async fn a_session_that_was_announced_for_a_client_that_has_gone_ends() {
     assert_eq!(counts(), (1, 1));
     drop(arriving);
     assert_eq!(counts(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_copy_has_the_acks_for_which_its_client_waits() {
+    let (hub, ..) = hub(&[]);
+    let mut state = hub.lock();
+    let at = state.open(request(), None);
+    state.sessions.get_mut(at).unwrap().link = session::Link::Poll(Box::default());
+    let id = state.sessions.get(at).unwrap().id();
+    let numbers: Vec<_> = (0..5)
+        .map(|n| {
+            let ack = Some(n.to_string().into());
+            state.requests.expect(Waiter::Session { key: at.key(), id, ack })
+        })
+        .collect();
+    state.suspend(at, None);
+    let at = state.sessions.at(at.key()).unwrap();
+    let secret = state.sessions.get(at).and_then(|session| session.replay.as_ref()).unwrap().secret;
+    let resume = crate::protocol::client::Resume { home: 7, place: at.key(), secret, seen: None };
+    let lease = crate::protocol::peer::Lease { holder: 7, request: 1 };
+    // One receipt comes before its client.
+    state.publish_receipt(numbers[0], 1);
+    let taken = state.take(&resume, &request().user, lease, false);
+    // The others come later.
+    numbers[1..].iter().for_each(|number| state.publish_receipt(*number, 1));
+    let Taken::Session(bytes) = taken else { panic!("a gap") };
+    let (copy, ..) = crate::session::Snapshot::decode(&bytes).unwrap().thaw();
+    let kept: Vec<_> = copy.replay.iter().flat_map(|replay| replay.kept()).map(|kept| kept.frame()).collect();
+    let acks: Vec<_> =
+        (0..5).map(|n| crate::ws::frame::text(format!(r#"{{"type":"ack","id":{n}}}"#))).collect();
+    assert_eq!(kept, acks.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn of_copies_that_come_at_once_each_is_decided_on_and_the_master_knows_the_one_that_stays() {
+    let (here, there) = tokio::net::UnixStream::pair().unwrap();
+    let ((uplink, _, writer), (_, mut receiver, _)) = (link(here), link(there));
+    tokio::spawn(writer.run());
+    let (hub, ..) = hub(&[]);
+    {
+        let mut state = hub.lock();
+        state.uplink = Uplink::new(uplink);
+        let first = state.open(request(), None);
+        let before = crate::session::Session::clone(state.sessions.get(first).unwrap());
+        let (second, id) = (state.open(request(), Some(&before)), before.identity.id());
+        let verdicts = [first, second].map(|at| state.requests.expect_verdict(id, at));
+        for mut verdict in verdicts {
+            state.opened(id, Verdict::Accepted);
+            assert_eq!(verdict.try_recv(), Ok(Verdict::Accepted));
+        }
+        state.end(first, Close::Replaced);
+        assert_eq!(state.sessions.find(id), Some(second));
+        state.end(second, Close::Done);
+        assert_eq!((state.sessions.find(id), state.requests.unanswered()), (None, 0));
+    }
+    let mut told = Vec::new();
+    while told.len() < 4 {
+        let mut batch = receiver.receive().await.unwrap();
+        while let Some(message) = batch.next::<ToMaster<'_>>() {
+            told.push(match message.unwrap() {
+                ToMaster::Open(_) => "open",
+                ToMaster::Closed(_) => "closed",
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+    assert_eq!(told, ["open", "open", "open", "closed"]);
 }
 
 /// The process of this test runs the test once more as a child, which must not live on.

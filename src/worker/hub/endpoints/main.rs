@@ -233,6 +233,15 @@ impl State {
             .ok_or_else(|| Refusal::new(ErrorCode::PriceUnavailable, "there is no price now", id))
     }
 
+    /// Acknowledges what a session has published, before it is copied: the receipt of the master would not reach the
+    /// copy. The order to publish is on its way already.
+    pub(in crate::worker::hub) fn acknowledge_all(&mut self, at: SessionRef) {
+        let Some(id) = self.sessions.get(at).map(Session::id) else { return };
+        for ack in self.requests.acks_of(at.key(), id) {
+            self.published(at.key(), id, ack.as_deref());
+        }
+    }
+
     /// The master has what a session published: now it may be told.
     pub(in crate::worker::hub) fn published(&mut self, key: Key, id: SessionId, ack: Option<&str>) {
         let ack = ack.and_then(|text| RawValue::from_string(text.to_owned()).ok());

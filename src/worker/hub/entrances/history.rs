@@ -165,7 +165,7 @@ impl World {
             Event::Gone(session) => {
                 let session = *session;
                 self.pending.retain(|own| own.session != session);
-                self.entrances.gone(id(session));
+                self.entrances.gone(id(session), self.at(session));
                 (0..ROOMS.len()).for_each(|room| self.leave(session, room));
                 self.sure.retain(|own| own.0 != session);
                 self.channels.retain(|own| own.0 != session);
