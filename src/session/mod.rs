@@ -9,7 +9,7 @@ mod snapshot;
 mod users;
 mod value;
 
-pub use channels::{Channels, Frames, Kind, Step, Subscription};
+pub use channels::{Channel, Channels, Frames, Kind, Step, Subscription};
 pub use framing::{Body, Framing};
 pub use outbox::{Answer, Label, Outbox};
 pub use replay::{Bounds, Kept, Replay};

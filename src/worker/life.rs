@@ -200,7 +200,7 @@ async fn tick(hub: Hub) {
 
 /// Brings what is published to the channels' members, in rounds: between two of them everybody else has a turn.
 async fn walk(hub: Hub) {
-    let walks = hub.lock().bell();
+    let walks = hub.lock().walks.bell();
     loop {
         walks.notified().await;
         while hub.lock().walk_on() {
@@ -238,7 +238,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
                 state.push(&Push { ticket, id, user, symbol, frame, deadline });
             }
-            ToWorker::Receipt { request, outcome } => state.receipt(request, outcome),
+            ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
             ToWorker::Opened { session, verdict } => state.opened(session, verdict),
             ToWorker::Publish { ticket, channel, frame, skip } => state.publish(ticket, channel, frame, skip),
             ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
@@ -247,7 +247,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Stats(json) => state.stats(json),
             ToWorker::Candles(candles) => state.candles(&candles),
             ToWorker::Line { of, text } => state.line(of, text),
-            ToWorker::Answer { request, answer } => state.answer(request, &answer),
+            ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { config, .. } => configure(&mut state, config),
             ToWorker::Resync => state.roster(),
@@ -285,7 +285,7 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
         let mut state = hub.lock();
         let stops = end.close == Close::Shutdown;
         state.phase = if stops { Phase::Stopping } else { Phase::Draining };
-        state.ending().cancel();
+        state.connections.ending().cancel();
         let sessions = state.population();
         // Each client gets a moment of its own to come back: some hundreds a second.
         let each = if sessions > 1 { 2 } else { 0 };

@@ -49,7 +49,7 @@ pub(in crate::worker) async fn serve(
     let (io, phase) = Io::new(stream, Limits { head, idle: config.http.idle_timeout });
     drop(config);
     let peer = Peer { address, port };
-    let ending = hub.lock().ending();
+    let ending = hub.lock().connections.ending();
     let served = Arc::new(AtomicBool::new(false));
     let counted = Counted { hub: hub.clone(), served: served.clone() };
     let (first, closing) = (served.clone(), ending.clone());
@@ -145,6 +145,6 @@ async fn respond(hub: &Hub, router: Router, request: Request) -> Response {
             answer::plain(ProblemKind::InternalError)
         }
     };
-    hub.lock().answered(response.status().as_u16());
+    hub.lock().counters.count_http(response.status().as_u16());
     response
 }

@@ -14,7 +14,7 @@ pub(super) async fn check(State(hub): State<Hub>, mut request: Request, next: Ne
     let Some(peer) = request.extensions().get::<Peer>().copied() else { return next.run(request).await };
     let (gate, config) = {
         let state = hub.lock();
-        (state.gate.clone(), state.config.clone())
+        (state.config.gate(), state.config.whole())
     };
     let client = Client::of(peer.address.ip(), request.headers(), &config.http.trusted_proxies);
     let admitted = match gate.check(request.version(), request.uri(), request.headers(), &client) {

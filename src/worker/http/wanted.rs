@@ -44,7 +44,7 @@ pub(super) fn read_main(hub: &Hub, request: &Request) -> Result<Wanted, Problem>
 pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<Wanted, Problem> {
     let (config, stops) = {
         let state = hub.lock();
-        (state.config.clone(), state.phase == Phase::Stopping)
+        (state.config.whole(), state.phase == Phase::Stopping)
     };
     let client = request.extensions().get::<Client>().copied().ok_or(ProblemKind::InternalError)?;
     let query: Parameters = parameters::query(request.uri())?;

@@ -10,8 +10,7 @@ use super::state::{Hub, State};
 use super::takes::{Answered, Log};
 use crate::model::Mono;
 use crate::protocol::client::{Close, Resume};
-use crate::protocol::cluster::{Generation, ToMaster, Verdict};
-use crate::protocol::link::LinkError;
+use crate::protocol::cluster::{Generation, Verdict};
 use crate::protocol::peer::{Lease, Peer, Taken};
 use crate::session::{Answer, Framing, Kept, Kind, Origin, Places, Replay, Snapshot};
 use tokio::sync::oneshot;
@@ -80,7 +79,7 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
         let take = Peer::Take { request: number, resume, user: request.user.clone(), polls };
         let (waiter, answer) = oneshot::channel();
         state.takes.ask(number, home, Waiting { request, waiter });
-        state.relay(home, &take);
+        state.uplink.relay(home, &take);
         Question { hub, number, answer }
     };
     match (&mut question.answer).await {
@@ -217,11 +216,6 @@ impl State {
         self.takes.passed_on(request);
     }
 
-    /// Logs a publication for the copies that are on their way here.
-    pub(super) fn log_publication(&mut self, name: &str, bytes: &[u8]) {
-        self.takes.published(name, bytes);
-    }
-
     /// The answer to a question for a session.
     pub(super) fn taken(&mut self, home: Generation, request: u64, taken: Taken) {
         let origin = Origin { home, lease: Lease { holder: self.me.generation, request } };
@@ -252,17 +246,5 @@ impl State {
         drop(clients);
         tasks.iter().for_each(AbortHandle::abort);
         self.suspended.holder_gone(peer);
-    }
-
-    /// Says something to another worker.
-    pub(super) fn relay(&self, to: Generation, peer: &Peer) {
-        let sent = peer.encode().map_err(LinkError::Garbage).and_then(|payload| {
-            self.uplink.send(&ToMaster::Relay { to, notice: peer.notice(), payload: &payload })
-        });
-        match (sent, peer.shortened()) {
-            (Ok(()), _) => {}
-            (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay(to, &shorter),
-            (Err(error), _) => tracing::debug!(%error, "another worker does not hear this one"),
-        }
     }
 }

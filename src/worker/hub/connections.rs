@@ -17,7 +17,7 @@ pub(super) struct Ended {
 
 /// The connections beside the sessions.
 #[derive(Debug, Default)]
-pub(super) struct Connections {
+pub(in crate::worker) struct Connections {
     /// How many have not asked for anything yet: they count for evenness, for they may become sessions.
     arriving: u32,
     /// Connections of sessions that have ended, until their tasks fetch them.
@@ -61,7 +61,7 @@ impl Connections {
         self.closing == 0
     }
 
-    pub(super) fn ending(&self) -> CancellationToken {
+    pub(in crate::worker) fn ending(&self) -> CancellationToken {
         self.ending.clone()
     }
 }

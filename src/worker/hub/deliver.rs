@@ -3,7 +3,6 @@
 use super::send::Sent;
 use super::sessions::SessionRef;
 use super::state::State;
-use super::tickets::Report;
 use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
@@ -64,14 +63,7 @@ impl State {
             let early = Mono(push.deadline.0.saturating_sub(EARLY.as_nanos() as u64));
             self.timers.expect(push.ticket, early.max(now));
         }
-        self.report(report);
-    }
-
-    /// Tells the master how an order has ended.
-    pub(super) fn report(&mut self, report: Option<Report>) {
-        if let Some(Report { ticket, tally }) = report {
-            self.tell(&ToMaster::Delivered { ticket, tally });
-        }
+        self.uplink.report(report);
     }
 
     /// Ends the session that a frame did not fit into. True when it was slow, false when it was gone.
@@ -108,7 +100,7 @@ impl State {
     /// A message to a channel's subscribers but one. A walk brings it to them, joined with what is published meanwhile.
     pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
         let mut sessions = 0;
-        self.log_publication(name, bytes);
+        self.takes.published(name, bytes);
         if let Some(key) = self.channels.find(name) {
             self.make_room(key, bytes);
             let but = skip.and_then(|skip| self.sessions.known(skip.key, skip.session));
@@ -125,7 +117,7 @@ impl State {
                 self.walks.mark(key);
             }
         }
-        self.tell(&ToMaster::Published { ticket, sessions });
+        self.uplink.tell(&ToMaster::Published { ticket, sessions });
     }
 
     /// Of a channel's messages no more are joined than one write takes: who is behind gets them now.
@@ -221,20 +213,11 @@ impl State {
         more
     }
 
-    /// A price channel's frame with the age of now; to be `sent` to all, or only to one who asks.
-    pub(super) fn encode_price(&mut self, key: ChannelKey, now: Mono, sent: bool) {
-        let channel = self.channels.get_mut(key);
-        if let Kind::Price { symbol, .. } = &channel.kind {
-            let text = self.prices.message(&channel.name, symbol, clock::boot());
-            channel.set(&frame::text(text), now, sent);
-        }
-    }
-
     /// Price channels that have something new to say.
     pub(super) fn publish_prices(&mut self, channels: Vec<ChannelKey>) {
         let now = clock::mono();
         for channel in channels {
-            self.encode_price(channel, now, true);
+            self.prices.encode(self.channels.get_mut(channel), now, true);
             self.walks.mark(channel);
         }
     }

@@ -76,11 +76,11 @@ impl State {
         for ticket in lost {
             // The connection that has taken a session over gets its answers, too.
             let report = self.tickets.lost(ticket, stays || close == Close::Replaced);
-            self.report(report);
+            self.uplink.report(report);
         }
         // The client may not have heard of this copy: the original is what it knows.
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, false));
-        self.tell(&ToMaster::Closed(id));
+        self.uplink.tell(&ToMaster::Closed(id));
         let connected = !matches!(link, Link::Opening);
         let mut acknowledged = None;
         if let Link::Wire(wire) = link {

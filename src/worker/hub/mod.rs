@@ -1,42 +1,50 @@
 //! All sessions of this worker and everything that is sent to them, in one place behind one lock that is never held
 //! across a wait. The process has one thread: the lock is never contended, it only satisfies the compiler.
 
+// The parts: each keeps rules of its own and does not know the hub.
 mod announced;
-mod answers;
-mod arrive;
 mod charts;
 mod commands;
 mod connections;
-mod deliver;
-mod ending;
-mod endpoints;
 mod entrances;
 mod forwards;
 mod greeting;
-mod inbound;
 mod later;
+mod policy;
+mod polling;
+mod prices;
+mod requests;
+mod session;
+mod sessions;
+mod suspended;
+mod takes;
+mod tickets;
+mod timers;
+mod uplink;
+mod walks;
+
+// The hub: all parts, and the lock around them.
+mod state;
+
+// Events of clients, the master and the clock: each tells the parts, and carries out what they say.
+mod answers;
+mod arrive;
+mod deliver;
+mod ending;
+mod endpoints;
+mod inbound;
 mod opening;
 mod peers;
 mod poll;
-mod polling;
-mod prices;
 mod quotes;
-mod requests;
 mod rooms;
 mod send;
-mod session;
-mod sessions;
 mod settings;
-mod state;
 mod suspend;
-mod suspended;
-mod takes;
+mod tick;
+
 #[cfg(test)]
 mod tests;
-mod tick;
-mod tickets;
-mod timers;
-mod walks;
 
 pub(super) use crate::session::Framing;
 pub(super) use announced::Refused;

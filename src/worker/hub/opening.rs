@@ -68,11 +68,11 @@ impl State {
     /// Makes a new session, or one that comes from elsewhere, and announces it to the master.
     pub(super) fn open(&mut self, request: Request, before: Option<&session::Session>) -> SessionRef {
         let polls = request.framing == Framing::Poll;
-        let replays = request.endpoint == Endpoint::Ws && (polls || self.resumes());
+        let replays = request.endpoint == Endpoint::Ws && (polls || self.config.resumes());
         let replay = replays.then(|| Replay::new(crate::os::process::secret()));
         let at = self.sessions.insert(Session::new(request, before, replay, clock::mono()));
         if let Some(session) = self.sessions.get(at) {
-            self.tell(&ToMaster::Open(session.announcement()));
+            self.uplink.tell(&ToMaster::Open(session.announcement()));
         }
         self.note();
         at

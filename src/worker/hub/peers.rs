@@ -14,7 +14,7 @@ impl Drop for Forwarded<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         if let Some(home) = state.forwards.abandon(self.1) {
-            state.relay(home, &Peer::PollGone { request: self.1 });
+            state.uplink.relay(home, &Peer::PollGone { request: self.1 });
         }
     }
 }
@@ -38,7 +38,7 @@ impl Drop for Answering {
         let polled = std::mem::replace(&mut self.polled, Polled::Gone);
         let mut state = self.hub.lock();
         if state.forwards.served(self.from, self.request) {
-            state.relay(self.from, &Peer::Polled { request: self.request, polled });
+            state.uplink.relay(self.from, &Peer::Polled { request: self.request, polled });
         }
     }
 }
@@ -62,7 +62,7 @@ async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
         let mut state = hub.lock();
         let request = state.requests.number();
         state.forwards.ask(request, home, sender);
-        state.relay(home, &Peer::Poll { request, poll });
+        state.uplink.relay(home, &Peer::Poll { request, poll });
         request
     };
     let _forwarded = Forwarded(hub, request);
@@ -89,13 +89,13 @@ impl State {
         match peer {
             Peer::Take { request, resume, user, polls } => {
                 let taken = self.take(&resume, &user, Lease { holder: from, request }, polls);
-                self.relay(from, &Peer::Taken { request, taken });
+                self.uplink.relay(from, &Peer::Taken { request, taken });
             }
             Peer::Taken { request, taken } => self.taken(from, request, taken),
             Peer::Poll { request, poll } => {
                 if !self.holds(&poll) && matches!(self.phase, Phase::Draining | Phase::Stopping) {
                     // No session begins at a worker that ends.
-                    return self.relay(from, &Peer::Polled { request, polled: Polled::Gone });
+                    return self.uplink.relay(from, &Peer::Polled { request, polled: Polled::Gone });
                 }
                 let answering = Answering { hub: hub.clone(), from, request, polled: Polled::Gone };
                 let task = tokio::spawn(answering.answer(poll));

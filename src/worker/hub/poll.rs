@@ -5,8 +5,9 @@ use super::announced::Refused;
 use super::arrive::arrive;
 use super::greeting::Greeting;
 use super::opening::Opening;
-use super::polling::Look;
-use super::send::{OLD, Sent};
+use super::polling::{Asked, Look, News};
+use super::prices::OLD;
+use super::send::Sent;
 use super::session::{Link, Request, Session};
 use super::sessions::SessionRef;
 use super::state::{Hub, Phase, State};
@@ -18,13 +19,7 @@ use crate::protocol::peer::{Poll, Polled};
 use crate::session::Framing;
 use crate::ws::frame;
 use bytes::Bytes;
-use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// State alone is an answer so often at most: a poll for each price would cost more than the prices.
-const PACE: Duration = Duration::from_secs(1);
-/// Messages that are not numbered and wait for the next poll, at most.
-const NOTICES: usize = 64;
 
 /// A poll that waits. Dropped, its client has gone.
 struct Waiting {
@@ -114,13 +109,10 @@ impl State {
         let session = self.sessions.get_mut(at)?;
         session.last_in = now;
         let Link::Poll(poll) = &mut session.link else { return None };
-        if let Some(before) = poll.waiter.take() {
+        let Asked { number: asked, answer, before } = poll.ask();
+        if let Some(before) = before {
             let _ = before.send(nothing);
         }
-        let (sender, answer) = oneshot::channel();
-        poll.waiter = Some(sender);
-        poll.asked = poll.asked.wrapping_add(1);
-        let asked = poll.asked;
         if let Some(look) =
             poll.deadline.set(now.after(self.config.poll.wait), now.after(self.config.poll.gap))
         {
@@ -133,20 +125,18 @@ impl State {
     /// Notes that something waits for a session, if it polls.
     pub(super) fn news_for_poll(&mut self, at: SessionRef) {
         if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link)
-            && !poll.noted
+            && poll.note()
         {
-            poll.noted = true;
             self.later.note(at);
         }
     }
 
     /// Adds a frame that is not numbered to the next answer.
     pub(super) fn note_to_poll(&mut self, at: SessionRef, frame: Bytes) -> Sent {
-        if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
-            if poll.notices.len() >= NOTICES {
-                return Sent::Never;
-            }
-            poll.notices.push(frame);
+        if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link)
+            && !poll.notice(frame)
+        {
+            return Sent::Never;
         }
         self.news_for_poll(at);
         Sent::Waiting
@@ -157,8 +147,8 @@ impl State {
         let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) else {
             return false;
         };
-        poll.last = frames;
-        let waits = poll.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed());
+        poll.close(frames);
+        let waits = poll.is_heard();
         self.speak_to_poll(at);
         waits
     }
@@ -169,19 +159,12 @@ impl State {
             let Some((Link::Poll(poll), own)) = self.sessions.get_mut(at).map(Session::parts) else {
                 continue;
             };
-            poll.noted = false;
-            if poll.waiter.is_none() {
-                continue;
-            }
-            let urgent = !poll.notices.is_empty()
-                || !poll.last.is_empty()
-                || own.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
-            let (now, due) = (clock::mono(), poll.answered.after(PACE));
-            if urgent || (due <= now && own.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())) {
-                self.speak_to_poll(at);
-            } else if due > now && !poll.paced {
-                poll.paced = true;
-                self.timers.pace(at, due);
+            let numbered = own.replay.as_ref().is_some_and(|replay| replay.bytes() > 0);
+            let states = own.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty());
+            match poll.news(numbered, states, clock::mono()) {
+                News::Wait => {}
+                News::Answer => self.speak_to_poll(at),
+                News::Pace(due) => self.timers.pace(at, due),
             }
         }
     }
@@ -189,7 +172,7 @@ impl State {
     /// State alone may be an answer again.
     pub(super) fn pace_due(&mut self, at: SessionRef) {
         if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
-            poll.paced = false;
+            poll.pace_over();
             self.news_for_poll(at);
         }
     }
@@ -199,15 +182,12 @@ impl State {
         let now = clock::mono();
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Link::Poll(poll) = &mut session.link else { return };
-        let Some(waiter) = poll.waiter.take_if(|waiter| !waiter.is_closed()) else { return };
-        poll.waiter = None;
-        poll.answered = now;
+        let Some(waiter) = poll.answer(now) else { return };
         let gap = now.after(self.config.poll.gap);
         if let Some(look) = poll.deadline.set(gap, gap) {
             self.timers.poll(at, look);
         }
-        let mut frames = std::mem::take(&mut poll.notices);
-        let last = std::mem::take(&mut poll.last);
+        let (mut frames, last) = poll.take();
         let mut tickets = Vec::new();
         if let Some(replay) = &mut session.replay {
             let prices = &self.prices;
@@ -221,14 +201,14 @@ impl State {
         }
         let states = session.outbox.as_mut().map(|outbox| outbox.take_states()).unwrap_or_default();
         for channel in states {
-            frames.push(Bytes::copy_from_slice(self.fresh_state(channel, now)));
+            frames.push(Bytes::copy_from_slice(self.prices.fresh(self.channels.get_mut(channel), now)));
         }
         frames.extend(last);
         self.counters.messages_out += frames.len() as u64;
         let _ = waiter.send(self.poll_answer(at, frames));
         for ticket in tickets {
             let report = self.tickets.delivered(ticket);
-            self.report(report);
+            self.uplink.report(report);
         }
     }
 
@@ -254,7 +234,7 @@ impl State {
     fn poll_gone(&mut self, at: SessionRef, asked: u32) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Link::Poll(poll) = &mut session.link else { return };
-        if poll.asked == asked && poll.waiter.take().is_some() {
+        if poll.gone(asked) {
             let gap = clock::mono().after(self.config.poll.gap);
             let look = poll.deadline.set(gap, gap);
             look.into_iter().for_each(|look| self.timers.poll(at, look));
@@ -269,7 +249,7 @@ impl State {
         match poll.deadline.look(now, now.after(self.config.poll.gap)) {
             Look::Stale => {}
             Look::Again(then) => self.timers.poll(at, then),
-            Look::Over if poll.waiter.is_some() => self.speak_to_poll(at),
+            Look::Over if poll.waits() => self.speak_to_poll(at),
             Look::Over => self.end(at, Close::Silent),
         }
     }

@@ -2,7 +2,13 @@
 
 use crate::model::Mono;
 use bytes::Bytes;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// State alone is an answer so often at most: a poll for each price would cost more than the prices.
+const PACE: Duration = Duration::from_secs(1);
+/// Messages that are not numbered and wait for the next poll, at most.
+const NOTICES: usize = 64;
 
 /// A deadline that moves with every poll, while the wheel has one entry for it. The entry is never further away than
 /// the shortest time to a deadline, so none has to be added when the deadline comes nearer.
@@ -46,29 +52,124 @@ impl Deadline {
     }
 }
 
+/// What a session does once something has come for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Wait for the next poll, or for more.
+    Wait,
+    /// Answer the poll that waits.
+    Answer,
+    /// States alone may be an answer again then: look again.
+    Pace(Mono),
+}
+
+/// A poll that waits.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Tells the end of one poll from that of the next.
+    pub(super) number: u32,
+    pub(super) answer: oneshot::Receiver<String>,
+    /// The poll that waited until now.
+    pub(super) before: Option<oneshot::Sender<String>>,
+}
+
 /// The state of polls that a session has instead of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Polling {
-    pub(super) waiter: Option<oneshot::Sender<String>>,
-    /// Polls so far: tells the end of one from that of the next.
-    pub(super) asked: u32,
+    waiter: Option<oneshot::Sender<String>>,
+    /// Polls so far.
+    asked: u32,
     /// When the waiting poll is answered with whatever there is; if none waits, when the session ends.
     pub(super) deadline: Deadline,
-    pub(super) answered: Mono,
+    answered: Mono,
     /// Frames that are not numbered.
-    pub(super) notices: Vec<Bytes>,
+    notices: Vec<Bytes>,
     /// Messages after which the session closes.
-    pub(super) last: Vec<Bytes>,
-    /// The session is in `Later::news`.
-    pub(super) noted: bool,
+    last: Vec<Bytes>,
+    /// The session is in `Later`.
+    noted: bool,
     /// Whether a timer will allow states to be an answer again.
-    pub(super) paced: bool,
+    paced: bool,
 }
 
 impl Polling {
     /// Whether a poll has ever waited.
     pub(super) fn has_begun(&self) -> bool {
         self.asked > 0
+    }
+
+    /// Whether a poll waits whose client may have gone.
+    pub(super) fn waits(&self) -> bool {
+        self.waiter.is_some()
+    }
+
+    /// Whether a poll waits whose client is there.
+    pub(super) fn is_heard(&self) -> bool {
+        self.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed())
+    }
+
+    /// Makes a poll wait.
+    pub(super) fn ask(&mut self) -> Asked {
+        let (sender, answer) = oneshot::channel();
+        self.asked = self.asked.wrapping_add(1);
+        Asked { number: self.asked, answer, before: self.waiter.replace(sender) }
+    }
+
+    /// The client of a poll has gone, or has its answer. True if that poll still waited.
+    pub(super) fn gone(&mut self, number: u32) -> bool {
+        self.asked == number && self.waiter.take().is_some()
+    }
+
+    /// Adds a frame that is not numbered to the next answer. False: too many wait.
+    pub(super) fn notice(&mut self, frame: Bytes) -> bool {
+        let fits = self.notices.len() < NOTICES;
+        if fits {
+            self.notices.push(frame);
+        }
+        fits
+    }
+
+    /// Says how the session ends, behind all other messages.
+    pub(super) fn close(&mut self, last: Vec<Bytes>) {
+        self.last = last;
+    }
+
+    /// Something has come. True if that is to be noted.
+    pub(super) fn note(&mut self) -> bool {
+        !std::mem::replace(&mut self.noted, true)
+    }
+
+    /// Decides about what was noted, with `numbered` messages or `states` beside the notices.
+    pub(super) fn news(&mut self, numbered: bool, states: bool, now: Mono) -> News {
+        self.noted = false;
+        if self.waiter.is_none() {
+            return News::Wait;
+        }
+        let urgent = numbered || !self.notices.is_empty() || !self.last.is_empty();
+        let due = self.answered.after(PACE);
+        if urgent || (due <= now && states) {
+            return News::Answer;
+        }
+        let paces = due > now && !self.paced;
+        self.paced |= paces;
+        if paces { News::Pace(due) } else { News::Wait }
+    }
+
+    /// States alone may be an answer again.
+    pub(super) fn pace_over(&mut self) {
+        self.paced = false;
+    }
+
+    /// Takes the poll that waits, to be answered now. `None`: there is none whose client is there.
+    pub(super) fn answer(&mut self, now: Mono) -> Option<oneshot::Sender<String>> {
+        let waiter = self.waiter.take_if(|waiter| !waiter.is_closed())?;
+        self.answered = now;
+        Some(waiter)
+    }
+
+    /// Takes the notices, and the messages after which the session closes.
+    pub(super) fn take(&mut self) -> (Vec<Bytes>, Vec<Bytes>) {
+        (std::mem::take(&mut self.notices), std::mem::take(&mut self.last))
     }
 }
 
@@ -107,5 +208,31 @@ mod tests {
                 prop_assert_eq!(wheel.len(), 1);
             }
         }
+    }
+
+    #[test]
+    fn states_alone_are_an_answer_once_in_a_while_and_messages_at_once() {
+        let (mut polling, second) = (Polling::default(), |n| Mono(0).after(PACE * n));
+        assert!(polling.note() && !polling.note(), "noted once");
+        assert_eq!(polling.news(true, true, second(9)), News::Wait, "nobody waits");
+        let first = polling.ask();
+        assert!(polling.note() && polling.is_heard() && first.before.is_none());
+        assert_eq!(polling.news(false, true, second(9)), News::Answer);
+        assert!(polling.answer(second(9)).is_some() && !polling.gone(first.number));
+        let next = polling.ask();
+        assert_eq!(polling.news(false, true, Mono(second(9).0 + 1)), News::Pace(second(10)));
+        assert_eq!(polling.news(false, true, Mono(second(9).0 + 2)), News::Wait, "one timer is enough");
+        assert!(polling.notice(Bytes::new()));
+        assert_eq!(polling.news(false, true, Mono(second(9).0 + 3)), News::Answer, "a message is urgent");
+        polling.pace_over();
+        assert_eq!(polling.take(), (vec![Bytes::new()], vec![]));
+        assert_eq!(polling.news(false, false, second(10)), News::Wait);
+        assert!(!polling.gone(first.number) && polling.gone(next.number) && !polling.waits());
+    }
+
+    #[test]
+    fn notices_are_bounded() {
+        let mut polling = Polling::default();
+        assert!((0..NOTICES).all(|_| polling.notice(Bytes::new())) && !polling.notice(Bytes::new()));
     }
 }

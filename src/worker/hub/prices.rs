@@ -5,10 +5,14 @@ use crate::config::PriceSection;
 use crate::model::{Boot, Health, Mono, Quote, RequestId, Rules, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, QuoteText};
-use crate::session::{ChannelKey, Channels, Kind};
+use crate::session::{Channel, ChannelKey, Channels, Kind};
+use crate::ws::frame;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// A state or an answer that has waited longer is made anew, so that its age is true.
+pub(super) const OLD: Duration = Duration::from_secs(1);
 
 /// All symbols.
 #[derive(Debug)]
@@ -178,11 +182,27 @@ impl Prices {
     }
 
     /// The message of a price channel.
-    pub(super) fn message(&self, channel: &str, symbol: &Symbol, now: Boot) -> String {
+    fn message(&self, channel: &str, symbol: &Symbol, now: Boot) -> String {
         match self.shown(symbol, now) {
             Some((quote, text)) => client::price(channel, (text, quote), (&self.rules, now)),
             None => client::none_price(channel, symbol.as_str()),
         }
+    }
+
+    /// A channel's frame with the age of now, if it carries a price; to be `sent` to all, or only to one who asks.
+    pub(super) fn encode(&self, channel: &mut Channel, now: Mono, sent: bool) {
+        if let Kind::Price { symbol, .. } = &channel.kind {
+            let text = self.message(&channel.name, symbol, clock::boot());
+            channel.set(&frame::text(text), now, sent);
+        }
+    }
+
+    /// A channel's state as a frame, its age that of now.
+    pub(super) fn fresh<'a>(&self, channel: &'a mut Channel, now: Mono) -> &'a [u8] {
+        if now.since(channel.made) > OLD {
+            self.encode(channel, now, false);
+        }
+        channel.frames()
     }
 
     /// Whether any price that may be said now is made up.

@@ -2,7 +2,7 @@
 
 use super::sessions::SessionRef;
 use crate::model::SessionId;
-use crate::protocol::cluster::{Outcome, Verdict};
+use crate::protocol::cluster::{Answer, Outcome, Verdict};
 use crate::session::Key;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -84,6 +84,25 @@ impl Requests {
     /// Nobody waits for a request any more.
     pub(in crate::worker) fn forget(&mut self, request: u64) {
         self.waiting.remove(&request);
+    }
+
+    /// The outcome of a quote.
+    pub(in crate::worker) fn receipt(&mut self, request: u64, outcome: Outcome) {
+        if let Some(Waiter::Quote(waiter)) = self.done(request) {
+            let _ = waiter.send(outcome);
+        }
+    }
+
+    /// The answer to a question.
+    pub(in crate::worker) fn answer(&mut self, request: u64, answer: &Answer<'_>) {
+        if let Some(Waiter::Question(waiter)) = self.done(request) {
+            let _ = waiter.send(match answer {
+                Answer::Text(text) => Some(Reply { text: (*text).to_owned(), next: None }),
+                Answer::Page { text, next } => Some(Reply { text: (*text).to_owned(), next: *next }),
+                Answer::Done => Some(Reply::default()),
+                Answer::NotFound => None,
+            });
+        }
     }
 
     /// The master's word on a session is to come.

@@ -40,12 +40,6 @@ impl State {
         self.carry_out((session, at), deeds);
     }
 
-    /// The rooms that a session is about to enter.
-    pub(super) fn entering(&self, at: SessionRef) -> impl Iterator<Item = &str> {
-        let session = self.sessions.get(at).map(Session::id);
-        session.into_iter().flat_map(|session| self.entrances.rooms(session))
-    }
-
     /// A session does not want to be in a room any more.
     pub(super) fn leave_room(&mut self, at: SessionRef, room: &str) {
         let Some(session) = self.sessions.get(at).map(Session::id) else { return };
@@ -61,7 +55,7 @@ impl State {
             match deed {
                 Deed::Ask(room) => self.ask_for_room(at, &room),
                 Deed::Decline(room) => {
-                    self.tell(&ToMaster::Room { room: &room, session, step: Step::Leave });
+                    self.uplink.tell(&ToMaster::Room { room: &room, session, step: Step::Leave });
                 }
                 Deed::Leave(room) => {
                     let channel = self.channels.find(&room);
@@ -82,7 +76,7 @@ impl State {
         let Some(own) = self.sessions.get(at) else { return };
         let (session, user) = (own.id(), own.user().as_str());
         let request = self.requests.expect(Waiter::Room { session, room: room.into() });
-        self.tell(&ToMaster::Room { room, session, step: Step::Enter { request, user } });
+        self.uplink.tell(&ToMaster::Room { room, session, step: Step::Enter { request, user } });
     }
 
     /// A session that comes back is in its room again, from this moment on.
@@ -92,7 +86,7 @@ impl State {
         }
         let Some(session) = self.sessions.get(at) else { return };
         let step = Step::Enter { request: NO_RECEIPT, user: session.user().as_str() };
-        self.tell(&ToMaster::Room { room, session: session.id(), step });
+        self.uplink.tell(&ToMaster::Room { room, session: session.id(), step });
     }
 
     /// Makes a session a member of a room. False: there are no numbers left for more channels.

@@ -1,6 +1,7 @@
 //! Frames to one session: written at once where nothing waits, else left in its outbox for its task, framed for its
 //! transport. What is numbered is kept until the client is known to have it.
 
+use super::prices::OLD;
 use super::session::{Link, Session};
 use super::sessions::SessionRef;
 use super::state::State;
@@ -13,10 +14,7 @@ use crate::transports::ws::Written;
 use crate::ws::frame;
 use bytes::Bytes;
 use std::io::{ErrorKind, IoSlice};
-use std::time::Duration;
 
-/// A state or an answer that has waited longer is made anew, so that its age is true.
-pub(super) const OLD: Duration = Duration::from_secs(1);
 /// Frames of an outbox that leave in one write.
 const JOIN: usize = 16;
 /// With so many watchers statistics may be rarer than `stats.interval` (see `stats::When`).
@@ -68,7 +66,7 @@ impl State {
         each: impl Iterator<Item = Bytes>,
         answer: Option<Answer>,
     ) -> Sent {
-        let (now, bounds, home) = (clock::mono(), self.bounds(), self.me.generation);
+        let (now, bounds, home) = (clock::mono(), self.config.bounds(), self.me.generation);
         let Some(session) = self.sessions.get_mut(at) else { return Sent::Never };
         let (polls, begun) = match &session.link {
             Link::Poll(poll) => (true, poll.has_begun()),
@@ -247,7 +245,7 @@ impl State {
             return;
         }
         if matches!(own.kind, Kind::Price { .. }) {
-            self.encode_price(channel, clock::mono(), false);
+            self.prices.encode(self.channels.get_mut(channel), clock::mono(), false);
         }
         match self.sessions.get_mut(at).and_then(|session| session.outbox.as_mut()) {
             Some(outbox) => {
@@ -294,7 +292,7 @@ impl State {
         }
         for ticket in done {
             let report = self.tickets.delivered(ticket);
-            self.report(report);
+            self.uplink.report(report);
         }
     }
 
@@ -313,7 +311,7 @@ impl State {
             })
         });
         for channel in outbox.take_states() {
-            let bytes = Bytes::copy_from_slice(self.fresh_state(channel, now));
+            let bytes = Bytes::copy_from_slice(self.prices.fresh(self.channels.get_mut(channel), now));
             let bytes = match framing {
                 Framing::Events(body) => body.events(&bytes, || None::<Resume>).into(),
                 _ => bytes,
@@ -323,14 +321,5 @@ impl State {
         if let Some(session) = self.sessions.get_mut(at) {
             session.outbox = Some(outbox);
         }
-    }
-
-    /// A channel's state as a frame, its age that of now.
-    pub(super) fn fresh_state(&mut self, channel: ChannelKey, now: Mono) -> &[u8] {
-        let own = self.channels.get(channel);
-        if now.since(own.made) > OLD && matches!(own.kind, Kind::Price { .. }) {
-            self.encode_price(channel, now, false);
-        }
-        self.channels.get(channel).frames()
     }
 }

@@ -7,6 +7,7 @@ use super::endpoints;
 use super::entrances::Entrances;
 use super::forwards::Forwards;
 use super::later::Later;
+use super::policy::Policy;
 use super::prices::Prices;
 use super::requests::Requests;
 use super::session::Link;
@@ -16,8 +17,8 @@ use super::suspended::Suspended;
 use super::takes::Takes;
 use super::tickets::Tickets;
 use super::timers::Timers;
+use super::uplink::Uplink;
 use super::walks::Walks;
-use crate::access::Gate;
 use crate::config::{Config, Lines, Publish};
 use crate::model::Interval;
 use crate::os::board::Board;
@@ -57,8 +58,7 @@ impl Hub {
         let state = State {
             me,
             phase: Phase::Serving,
-            gate: Arc::new(Gate::new(&config)),
-            uplink,
+            uplink: Uplink::new(uplink),
             counters: Counters::default(),
             board,
             connections: Connections::default(),
@@ -77,7 +77,7 @@ impl Hub {
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
             buffer: vec![0; READ],
-            config,
+            config: Policy::new(config),
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -87,8 +87,7 @@ impl State {
     /// Takes the live keys of a new configuration. No session is touched, but for the subscriptions to channels that
     /// are no more.
     pub(in crate::worker) fn configure(&mut self, config: Arc<Config>) {
-        let old = std::mem::replace(&mut self.config, config);
-        self.gate = Arc::new(Gate::new(&self.config));
+        let old = self.config.replace(config);
         let (before, after) = (channels(&old), channels(&self.config));
         if before != after {
             while self.walk_on() {}

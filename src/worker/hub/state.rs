@@ -7,6 +7,7 @@ use super::connections::Connections;
 use super::entrances::Entrances;
 use super::forwards::Forwards;
 use super::later::Later;
+use super::policy::Policy;
 use super::prices::Prices;
 use super::requests::Requests;
 use super::sessions::Sessions;
@@ -14,18 +15,16 @@ use super::suspended::Suspended;
 use super::takes::Takes;
 use super::tickets::Tickets;
 use super::timers::Timers;
+use super::uplink::Uplink;
 use super::walks::Walks;
-use crate::access::Gate;
 use crate::config::Config;
 use crate::os::board::Board;
-use crate::protocol::cluster::{Beat, Counters, Generation, Slot, ToMaster};
-use crate::protocol::link::LinkSender;
+use crate::protocol::cluster::{Beat, Counters, Generation, Slot};
 use crate::protocol::peer::Polled;
 use crate::session::Channels;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio_util::sync::CancellationToken;
 
 /// Bytes read at once, for all sessions together.
 pub(super) const READ: usize = 64 << 10;
@@ -62,18 +61,16 @@ pub(in crate::worker) struct State {
     pub(in crate::worker) me: Me,
     /// Whether newcomers are welcome.
     pub(in crate::worker) phase: Phase,
-    /// The configuration in force, whole: every part is told what it needs.
-    pub(in crate::worker) config: Arc<Config>,
-    /// Admits hosts and origins; made of the configuration.
-    pub(in crate::worker) gate: Arc<Gate>,
+    /// The configuration in force.
+    pub(in crate::worker) config: Policy,
     /// The only way to the master.
-    pub(in crate::worker) uplink: LinkSender,
+    pub(in crate::worker) uplink: Uplink,
     /// Counters that the master adds up over all workers.
     pub(in crate::worker) counters: Counters,
     /// How full each worker is: this one tells its place there, and looks at the others before it accepts.
     pub(in crate::worker) board: Board,
     /// Connections that are no sessions, for which a worker that ends has to wait.
-    pub(super) connections: Connections,
+    pub(in crate::worker) connections: Connections,
     pub(super) sessions: Sessions,
     /// The order of suspended sessions, the copies given out, and how others ended.
     pub(super) suspended: Suspended,
@@ -87,7 +84,7 @@ pub(in crate::worker) struct State {
     pub(in crate::worker) requests: Requests,
     pub(super) channels: Channels,
     /// Channels with something to send.
-    pub(super) walks: Walks,
+    pub(in crate::worker) walks: Walks,
     /// Sessions to end or to answer once nobody walks.
     pub(super) later: Later,
     /// Orders to deliver that still wait for a session.
@@ -112,7 +109,7 @@ impl Hub {
 
     /// The configuration in force.
     pub(in crate::worker) fn config(&self) -> Arc<Config> {
-        self.lock().config.clone()
+        self.lock().config.whole()
     }
 }
 
@@ -147,18 +144,6 @@ impl State {
         }
     }
 
-    /// Says something to the master. The master kills a worker whose link stays full.
-    pub(super) fn tell(&self, message: &ToMaster<'_>) {
-        if let Err(error) = self.uplink.send(message) {
-            tracing::debug!(%error, "the master did not hear");
-        }
-    }
-
-    /// Rings when a channel has something to send: then [`State::walk_on`].
-    pub(in crate::worker) fn bell(&self) -> Arc<Notify> {
-        self.walks.bell()
-    }
-
     /// A connection has come.
     pub(in crate::worker) fn connected(&mut self) {
         self.counters.connections += 1;
@@ -172,11 +157,6 @@ impl State {
         self.note();
     }
 
-    /// Cancelled when connections shall end after the request that they are at.
-    pub(in crate::worker) fn ending(&self) -> CancellationToken {
-        self.connections.ending()
-    }
-
     /// A connection has gone, or has become a session.
     pub(in crate::worker) fn disconnected(&mut self) {
         self.counters.connections -= 1;
@@ -186,11 +166,6 @@ impl State {
     pub(in crate::worker) fn panicked(&mut self, task: &'static str) {
         self.counters.panics += 1;
         tracing::error!(event = "panic", worker = self.me.slot, task, "a client's task panicked");
-    }
-
-    /// A request was answered.
-    pub(in crate::worker) fn answered(&mut self, status: u16) {
-        self.counters.count_http(status);
     }
 
     /// How many sessions there are, those in their handshake among them.

@@ -4,13 +4,12 @@
 use super::session::{Away, Link, Session};
 use super::sessions::SessionRef;
 use super::state::State;
-use super::suspended::Limits;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{Close, EventText, Resume};
 use crate::protocol::cluster::{Step, ToMaster};
 use crate::protocol::peer::{Lease, Peer, Taken};
-use crate::session::{self, Bounds, Connection, Kind, Origin, Places, Subscription};
+use crate::session::{self, Connection, Kind, Origin, Places, Subscription};
 use std::time::Duration;
 
 /// A greeting counts as heard if it is acknowledged and its connection lives for so long. (A client that is cut may not
@@ -18,21 +17,9 @@ use std::time::Duration;
 const GLANCE: Duration = Duration::from_secs(1);
 
 impl State {
-    /// Whether sessions are kept for clients that come back.
-    pub(super) fn resumes(&self) -> bool {
-        let resume = &self.config.resume;
-        !resume.window.is_zero() && resume.sessions > 0 && resume.messages > 0
-    }
-
-    /// How many messages are kept for one session.
-    pub(super) fn bounds(&self) -> Bounds {
-        let resume = &self.config.resume;
-        Bounds { messages: resume.messages as usize, bytes: resume.bytes }
-    }
-
     pub(super) fn may_be_suspended(&self, at: SessionRef) -> bool {
         let is_main = |session: &Session| session.replay.is_some() && !matches!(session.link, Link::Opening);
-        self.sessions.get(at).is_some_and(is_main) && self.resumes()
+        self.sessions.get(at).is_some_and(is_main) && self.config.resumes()
     }
 
     /// Suspends a session that has lost its connection, of which so many bytes were `acknowledged`.
@@ -53,7 +40,7 @@ impl State {
             channel.count_away(true);
             let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
             if is_room {
-                self.tell(&ToMaster::Room { room: &name, session: id, step: Step::Away });
+                self.uplink.tell(&ToMaster::Room { room: &name, session: id, step: Step::Away });
             }
         }
         states.into_iter().for_each(|sub| self.leave(sub, false));
@@ -65,23 +52,16 @@ impl State {
 
     /// Where a session is, without what comes along with a room.
     fn places(&self, at: SessionRef) -> Places {
-        let entering = self.entering(at).map(Box::from).collect();
         let Some(session) = self.sessions.get(at) else { return Places::default() };
+        let entering = self.entrances.rooms(session.id()).map(Box::from).collect();
         let mut places = session.places(&self.channels, entering);
         places.retain(|name| !super::rooms::is_companion(name));
         places
     }
 
-    /// Which suspended sessions are kept, and what is remembered of ended ones.
-    fn keeping(&self) -> Limits {
-        let resume = &self.config.resume;
-        let (sessions, window) = (resume.sessions as usize, resume.window);
-        Limits { sessions, window, memory: window.max(self.config.poll.gap) }
-    }
-
     /// Forgets the suspended sessions whose time is over, and the oldest past `resume.sessions`.
     pub(super) fn forget_overdue(&mut self, now: Mono) {
-        let overdue = self.suspended.overdue(now, self.keeping());
+        let overdue = self.suspended.overdue(now, self.config.limits());
         overdue.into_iter().for_each(|at| self.discard(at, None));
     }
 
@@ -100,7 +80,7 @@ impl State {
 
     /// Remembers for a while how a session has ended.
     pub(super) fn bury(&mut self, secret: u128, code: u16) {
-        self.suspended.bury(secret, code, clock::mono(), self.keeping());
+        self.suspended.bury(secret, code, clock::mono(), self.config.limits());
     }
 
     /// The place of a main session of that user with that token.
@@ -155,7 +135,7 @@ impl State {
         if home == self.me.generation {
             self.lease_accepted(lease);
         } else {
-            self.relay(home, &Peer::Accept { lease });
+            self.uplink.relay(home, &Peer::Accept { lease });
         }
     }
 
@@ -170,7 +150,7 @@ impl State {
             if holder == self.me.generation {
                 self.revoke(request);
             } else {
-                self.relay(holder, &Peer::Revoke { request });
+                self.uplink.relay(holder, &Peer::Revoke { request });
             }
         }
     }
@@ -180,7 +160,7 @@ impl State {
         if home == self.me.generation {
             self.given_up(lease, settled);
         } else {
-            self.relay(home, &Peer::GiveUp { lease, settled });
+            self.uplink.relay(home, &Peer::GiveUp { lease, settled });
         }
     }
 
@@ -247,7 +227,7 @@ impl State {
         let (is_room, name) = (channel.kind == Kind::Room, channel.name.clone());
         self.leave(sub, away);
         if is_room {
-            self.tell(&ToMaster::Room { room: &name, session, step: Step::Leave });
+            self.uplink.tell(&ToMaster::Room { room: &name, session, step: Step::Leave });
         }
         self.close_room(&name);
     }

@@ -45,7 +45,7 @@ impl State {
             Due::Look(at) => self.look_due(at),
             Due::Ticket(ticket) => {
                 let report = self.tickets.over(ticket);
-                self.report(report);
+                self.uplink.report(report);
             }
         }
     }

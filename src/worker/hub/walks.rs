@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// The channels to be walked.
 #[derive(Debug, Default)]
-pub(super) struct Walks {
+pub(in crate::worker) struct Walks {
     queue: VecDeque<ChannelKey>,
     /// By channel: whether it stands in the queue and has not been removed since.
     stands: Vec<bool>,
@@ -61,7 +61,7 @@ impl Walks {
     }
 
     /// Rings when a channel has something to send.
-    pub(super) fn bell(&self) -> Arc<Notify> {
+    pub(in crate::worker) fn bell(&self) -> Arc<Notify> {
         self.bell.clone()
     }
 }

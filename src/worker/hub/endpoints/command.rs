@@ -19,7 +19,7 @@ pub(super) struct Command;
 
 impl Service for Command {
     fn greet(&self, state: &mut State, at: SessionRef, _: &Greeting) {
-        let config = state.config.clone();
+        let config = state.config.whole();
         if !config.command.greeting.is_empty() {
             state.send_first(at, frame::text(&config.command.greeting));
         }

@@ -60,7 +60,7 @@ impl State {
         let mut welcome = Welcome::new(&id, session.user().as_str(), (self.me.slot, self.me.pid), time);
         welcome.device = session.identity.device.as_ref().map(Device::as_str);
         welcome.heartbeat_ms = u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
-        let resume = session.replay.as_ref().filter(|_| self.resumes()).map(|replay| {
+        let resume = session.replay.as_ref().filter(|_| self.config.resumes()).map(|replay| {
             let (home, secret) = (self.me.generation, replay.secret);
             Resume { home, place: at.key(), secret, seen: None }.to_string()
         });
@@ -209,7 +209,7 @@ impl State {
         let waiter = Waiter::Session { key: at.key(), id: session.id(), ack: id.map(|id| id.get().into()) };
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
-        self.tell(&ToMaster::Publish {
+        self.uplink.tell(&ToMaster::Publish {
             request,
             channel: name,
             frame: &frame::text(text),

@@ -49,6 +49,6 @@ impl State {
     /// Sends a frame to all sessions of an endpoint in the cluster but this one.
     fn spread(&self, channel: &str, frame: &[u8], skip: Option<Skip>) {
         let deadline = clock::mono().after(self.config.quotes.timeout);
-        self.tell(&ToMaster::Publish { request: NO_RECEIPT, channel, frame, deadline, skip });
+        self.uplink.tell(&ToMaster::Publish { request: NO_RECEIPT, channel, frame, deadline, skip });
     }
 }

@@ -1,0 +1,60 @@
+//! The configuration in force, and what is made of it.
+
+use super::suspended::Limits;
+use crate::access::Gate;
+use crate::config::Config;
+use crate::session::Bounds;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The configuration in force. Every part is told what it needs of it.
+#[derive(Debug)]
+pub(in crate::worker) struct Policy {
+    config: Arc<Config>,
+    gate: Arc<Gate>,
+}
+
+impl Deref for Policy {
+    type Target = Config;
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl Policy {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        Self { gate: Arc::new(Gate::new(&config)), config }
+    }
+
+    /// Puts another configuration in force; returns the one before.
+    pub(super) fn replace(&mut self, config: Arc<Config>) -> Arc<Config> {
+        std::mem::replace(self, Self::new(config)).config
+    }
+
+    /// The configuration itself.
+    pub(in crate::worker) fn whole(&self) -> Arc<Config> {
+        self.config.clone()
+    }
+
+    /// Admits hosts and origins.
+    pub(in crate::worker) fn gate(&self) -> Arc<Gate> {
+        self.gate.clone()
+    }
+
+    /// Whether sessions are kept for clients that come back.
+    pub(super) fn resumes(&self) -> bool {
+        let resume = &self.resume;
+        !resume.window.is_zero() && resume.sessions > 0 && resume.messages > 0
+    }
+
+    /// How many messages are kept for one session.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { messages: self.resume.messages as usize, bytes: self.resume.bytes }
+    }
+
+    /// Which suspended sessions are kept, and what is remembered of ended ones.
+    pub(super) fn limits(&self) -> Limits {
+        let (sessions, window) = (self.resume.sessions as usize, self.resume.window);
+        Limits { sessions, window, memory: window.max(self.poll.gap) }
+    }
+}
