@@ -1,6 +1,6 @@
 //! The master's answers, to those who wait for them.
 
-use super::requests::Waiter;
+use super::parts::requests::Waiter;
 use super::state::State;
 use crate::model::SessionId;
 use crate::protocol::cluster::Verdict;

@@ -1,13 +1,13 @@
 //! Announces a session to the master: a new one, or a copy of one that is suspended, here or at another worker. What is
 //! published on its channels meanwhile is in the copy.
 
-use super::announced::{Announced, Before, Refused, Waiting};
 use super::opening::Opening;
+use super::parts::announced::{Announced, Before, Refused, Waiting};
+use super::parts::session::{Request, Session};
+use super::parts::sessions::SessionRef;
+use super::parts::takes::{Answered, Log};
 use super::send::Sent;
-use super::session::{Request, Session};
-use super::sessions::SessionRef;
 use super::state::{Hub, State};
-use super::takes::{Answered, Log};
 use crate::model::Mono;
 use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::{Generation, Verdict};

@@ -1,7 +1,7 @@
 //! Delivers frames: answers to the sessions of a user, messages and states to the members of a channel.
 
+use super::parts::sessions::SessionRef;
 use super::send::Sent;
-use super::sessions::SessionRef;
 use super::state::State;
 use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;

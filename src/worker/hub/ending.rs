@@ -1,8 +1,8 @@
 //! The end of a session: of itself, by a fault, by an administrator, or because its worker ends.
 
-use super::connections::Ended;
-use super::session::Link;
-use super::sessions::SessionRef;
+use super::parts::connections::Ended;
+use super::parts::session::Link;
+use super::parts::sessions::SessionRef;
 use super::state::State;
 use crate::model::{SessionId, UserId};
 use crate::protocol::client::{self, Close, EventText};

@@ -1,7 +1,7 @@
 //! Reads clients: bytes of a connection become messages to the session's endpoint.
 
-use super::connections::Ended;
-use super::sessions::SessionRef;
+use super::parts::connections::Ended;
+use super::parts::sessions::SessionRef;
 use super::state::{Hub, State};
 use crate::model::Mono;
 use crate::os::clock;

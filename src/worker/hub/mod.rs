@@ -1,27 +1,7 @@
 //! All sessions of this worker and everything that is sent to them, in one place behind one lock that is never held
 //! across a wait. The process has one thread: the lock is never contended, it only satisfies the compiler.
 
-// The parts: each keeps rules of its own and does not know the hub.
-mod announced;
-mod charts;
-mod commands;
-mod connections;
-mod entrances;
-mod forwards;
-mod greeting;
-mod later;
-mod policy;
-mod polling;
-mod prices;
-mod requests;
-mod session;
-mod sessions;
-mod suspended;
-mod takes;
-mod tickets;
-mod timers;
-mod uplink;
-mod walks;
+mod parts;
 
 // The hub: all parts, and the lock around them.
 mod state;
@@ -47,14 +27,14 @@ mod tick;
 mod tests;
 
 pub(super) use crate::session::Framing;
-pub(super) use announced::Refused;
 pub(super) use arrive::{Arrival, arrive};
-pub(super) use charts::Wanted;
 pub(super) use deliver::Push;
-pub(super) use greeting::Greeting;
 pub(super) use opening::Opening;
+pub(super) use parts::announced::Refused;
+pub(super) use parts::charts::Wanted;
+pub(super) use parts::greeting::Greeting;
+pub(super) use parts::requests::Reply;
+pub(super) use parts::session::Request as SessionRequest;
+pub(super) use parts::timers::TICK;
 pub(super) use peers::poll_anywhere;
-pub(super) use requests::Reply;
-pub(super) use session::Request as SessionRequest;
 pub(super) use state::{Hub, Me, Phase, State};
-pub(super) use timers::TICK;

@@ -1,8 +1,8 @@
 //! The beginning of a session: announced to the master, attached to its connection, greeted.
 
-use super::greeting::Greeting;
-use super::session::{Link, Request, Session};
-use super::sessions::SessionRef;
+use super::parts::greeting::Greeting;
+use super::parts::session::{Link, Request, Session};
+use super::parts::sessions::SessionRef;
 use super::state::{Hub, State};
 use crate::model::SessionId;
 use crate::os::clock;

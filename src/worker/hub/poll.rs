@@ -1,15 +1,15 @@
 //! Sessions over long polling: frames wait for the next poll and leave in its answer. A session lives while a poll
 //! waits, and for `poll.gap` after it.
 
-use super::announced::Refused;
 use super::arrive::arrive;
-use super::greeting::Greeting;
 use super::opening::Opening;
-use super::polling::{Asked, Look, News};
-use super::prices::OLD;
+use super::parts::announced::Refused;
+use super::parts::greeting::Greeting;
+use super::parts::polling::{Asked, Look, News};
+use super::parts::prices::OLD;
+use super::parts::session::{Link, Request, Session};
+use super::parts::sessions::SessionRef;
 use super::send::Sent;
-use super::session::{Link, Request, Session};
-use super::sessions::SessionRef;
 use super::state::{Hub, Phase, State};
 use crate::model::Mono;
 use crate::os::clock;

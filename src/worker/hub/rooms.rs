@@ -1,11 +1,11 @@
 //! Chat rooms: channels that exist while a session of this worker is in them. The master knows the members and keeps
 //! the last messages. A newcomer hears those first, and then what is said, with nothing between.
 
-use super::entrances::{Deed, Group};
-use super::requests::Waiter;
+use super::parts::entrances::{Deed, Group};
+use super::parts::requests::Waiter;
+use super::parts::session::Session;
+use super::parts::sessions::SessionRef;
 use super::send::Sent;
-use super::session::Session;
-use super::sessions::SessionRef;
 use super::state::State;
 use crate::model::SessionId;
 use crate::protocol::client::{self, ErrorCode, Refusal};

@@ -1,9 +1,9 @@
 //! Frames to one session: written at once where nothing waits, else left in its outbox for its task, framed for its
 //! transport. What is numbered is kept until the client is known to have it.
 
-use super::prices::OLD;
-use super::session::{Link, Session};
-use super::sessions::SessionRef;
+use super::parts::prices::OLD;
+use super::parts::session::{Link, Session};
+use super::parts::sessions::SessionRef;
 use super::state::State;
 use crate::model::Mono;
 use crate::os::clock;

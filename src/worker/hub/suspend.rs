@@ -1,8 +1,8 @@
 //! Sessions without a connection. Each waits for its client for `resume.window` and collects what is published to it. A
 //! client that comes with its token, to this worker or another, gets a copy.
 
-use super::session::{Away, Link, Session};
-use super::sessions::SessionRef;
+use super::parts::session::{Away, Link, Session};
+use super::parts::sessions::SessionRef;
 use super::state::State;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;

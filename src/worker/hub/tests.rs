@@ -1,9 +1,9 @@
 //! Tests of the hub as a whole.
 
-use super::requests::Waiter;
-use super::session;
+use super::parts::requests::Waiter;
+use super::parts::session;
+use super::parts::uplink::Uplink;
 use super::state::READ;
-use super::uplink::Uplink;
 use super::{Framing, Hub, Me, SessionRequest, arrive};
 use crate::config::{Source, Surroundings, load};
 use crate::model::UserId;

@@ -1,9 +1,9 @@
 //! Does what is due: pings, the end of silent and of slow sessions, tickets, prices that grow old.
 
-use super::session::{Link, Session};
-use super::sessions::SessionRef;
+use super::parts::session::{Link, Session};
+use super::parts::sessions::SessionRef;
+use super::parts::timers::Due;
 use super::state::State;
-use super::timers::Due;
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client::Close;

@@ -6,8 +6,8 @@ use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client::{self, ServerType};
 use crate::protocol::cluster::{BROADCAST, Skip, client_name};
-use crate::worker::hub::greeting::Greeting;
-use crate::worker::hub::sessions::SessionRef;
+use crate::worker::hub::parts::greeting::Greeting;
+use crate::worker::hub::parts::sessions::SessionRef;
 use crate::worker::hub::state::State;
 use crate::ws::frame;
 

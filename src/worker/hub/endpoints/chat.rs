@@ -2,7 +2,7 @@
 
 use super::service::Service;
 use crate::protocol::client;
-use crate::worker::hub::sessions::SessionRef;
+use crate::worker::hub::parts::sessions::SessionRef;
 use crate::worker::hub::state::State;
 use crate::ws::frame;
 

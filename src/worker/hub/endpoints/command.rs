@@ -3,9 +3,9 @@
 use super::service::Service;
 use crate::os::clock;
 use crate::protocol::client;
-use crate::worker::hub::greeting::Greeting;
-use crate::worker::hub::session::Session;
-use crate::worker::hub::sessions::SessionRef;
+use crate::worker::hub::parts::greeting::Greeting;
+use crate::worker::hub::parts::session::Session;
+use crate::worker::hub::parts::sessions::SessionRef;
 use crate::worker::hub::state::State;
 use crate::ws::frame;
 

@@ -1,7 +1,7 @@
 //! `/echo`: every message back as it came.
 
 use super::service::Service;
-use crate::worker::hub::sessions::SessionRef;
+use crate::worker::hub::parts::sessions::SessionRef;
 use crate::worker::hub::state::State;
 use crate::ws::frame;
 

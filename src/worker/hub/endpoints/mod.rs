@@ -11,7 +11,7 @@ mod stream;
 
 use service::Service;
 
-use super::sessions::SessionRef;
+use super::parts::sessions::SessionRef;
 use super::state::State;
 use crate::os::clock;
 use crate::protocol::cluster::{Endpoint, NO_RECEIPT, Skip, ToMaster};

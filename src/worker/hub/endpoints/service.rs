@@ -1,8 +1,8 @@
 //! The behaviour of an endpoint.
 
 use crate::protocol::client::Close;
-use crate::worker::hub::greeting::Greeting;
-use crate::worker::hub::sessions::SessionRef;
+use crate::worker::hub::parts::greeting::Greeting;
+use crate::worker::hub::parts::sessions::SessionRef;
 use crate::worker::hub::state::State;
 
 /// The behaviour of an endpoint. State belongs to the session, or to the master.

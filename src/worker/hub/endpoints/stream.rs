@@ -5,9 +5,9 @@ use super::service::Service;
 use crate::config::Config;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::Endpoint;
-use crate::worker::hub::greeting::Greeting;
-use crate::worker::hub::session::{Link, Session};
-use crate::worker::hub::sessions::SessionRef;
+use crate::worker::hub::parts::greeting::Greeting;
+use crate::worker::hub::parts::session::{Link, Session};
+use crate::worker::hub::parts::sessions::SessionRef;
 use crate::worker::hub::state::State;
 
 pub(super) struct Stream;

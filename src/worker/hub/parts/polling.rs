@@ -13,7 +13,7 @@ const NOTICES: usize = 64;
 /// A deadline that moves with every poll, while the wheel has one entry for it. The entry is never further away than
 /// the shortest time to a deadline, so none has to be added when the deadline comes nearer.
 #[derive(Debug, Default)]
-pub(super) struct Deadline {
+pub struct Deadline {
     due: Mono,
     /// The entry in the wheel.
     looks: Option<Mono>,
@@ -21,7 +21,7 @@ pub(super) struct Deadline {
 
 /// The meaning of an entry of the wheel when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub enum Look {
     /// The deadline has another entry.
     Stale,
     /// Not yet: look again then.
@@ -32,7 +32,7 @@ pub(super) enum Look {
 
 impl Deadline {
     /// Moves the deadline to `due`, no nearer than `shortest`; returns when to look if the wheel has no entry.
-    pub(super) fn set(&mut self, due: Mono, shortest: Mono) -> Option<Mono> {
+    pub fn set(&mut self, due: Mono, shortest: Mono) -> Option<Mono> {
         self.due = due;
         let look = due.min(shortest);
         let stands = self.looks.is_some_and(|looks| looks <= look);
@@ -43,7 +43,7 @@ impl Deadline {
     }
 
     /// Says what an entry means at its time.
-    pub(super) fn look(&mut self, now: Mono, shortest: Mono) -> Look {
+    pub fn look(&mut self, now: Mono, shortest: Mono) -> Look {
         if self.looks.is_none_or(|looks| looks > now) {
             return Look::Stale;
         }
@@ -54,7 +54,7 @@ impl Deadline {
 
 /// What a session does once something has come for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub enum News {
     /// Wait for the next poll, or for more.
     Wait,
     /// Answer the poll that waits.
@@ -65,22 +65,22 @@ pub(super) enum News {
 
 /// A poll that waits.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub struct Asked {
     /// Tells the end of one poll from that of the next.
-    pub(super) number: u32,
-    pub(super) answer: oneshot::Receiver<String>,
+    pub number: u32,
+    pub answer: oneshot::Receiver<String>,
     /// The poll that waited until now.
-    pub(super) before: Option<oneshot::Sender<String>>,
+    pub before: Option<oneshot::Sender<String>>,
 }
 
 /// The state of polls that a session has instead of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Polling {
+pub struct Polling {
     waiter: Option<oneshot::Sender<String>>,
     /// Polls so far.
     asked: u32,
     /// When the waiting poll is answered with whatever there is; if none waits, when the session ends.
-    pub(super) deadline: Deadline,
+    pub deadline: Deadline,
     answered: Mono,
     /// Frames that are not numbered.
     notices: Vec<Bytes>,
@@ -94,34 +94,34 @@ pub(super) struct Polling {
 
 impl Polling {
     /// Whether a poll has ever waited.
-    pub(super) fn has_begun(&self) -> bool {
+    pub fn has_begun(&self) -> bool {
         self.asked > 0
     }
 
     /// Whether a poll waits whose client may have gone.
-    pub(super) fn waits(&self) -> bool {
+    pub fn waits(&self) -> bool {
         self.waiter.is_some()
     }
 
     /// Whether a poll waits whose client is there.
-    pub(super) fn is_heard(&self) -> bool {
+    pub fn is_heard(&self) -> bool {
         self.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed())
     }
 
     /// Makes a poll wait.
-    pub(super) fn ask(&mut self) -> Asked {
+    pub fn ask(&mut self) -> Asked {
         let (sender, answer) = oneshot::channel();
         self.asked = self.asked.wrapping_add(1);
         Asked { number: self.asked, answer, before: self.waiter.replace(sender) }
     }
 
     /// The client of a poll has gone, or has its answer. True if that poll still waited.
-    pub(super) fn gone(&mut self, number: u32) -> bool {
+    pub fn gone(&mut self, number: u32) -> bool {
         self.asked == number && self.waiter.take().is_some()
     }
 
     /// Adds a frame that is not numbered to the next answer. False: too many wait.
-    pub(super) fn notice(&mut self, frame: Bytes) -> bool {
+    pub fn notice(&mut self, frame: Bytes) -> bool {
         let fits = self.notices.len() < NOTICES;
         if fits {
             self.notices.push(frame);
@@ -130,17 +130,17 @@ impl Polling {
     }
 
     /// Says how the session ends, behind all other messages.
-    pub(super) fn close(&mut self, last: Vec<Bytes>) {
+    pub fn close(&mut self, last: Vec<Bytes>) {
         self.last = last;
     }
 
     /// Something has come. True if that is to be noted.
-    pub(super) fn note(&mut self) -> bool {
+    pub fn note(&mut self) -> bool {
         !std::mem::replace(&mut self.noted, true)
     }
 
     /// Decides about what was noted, with `numbered` messages or `states` beside the notices.
-    pub(super) fn news(&mut self, numbered: bool, states: bool, now: Mono) -> News {
+    pub fn news(&mut self, numbered: bool, states: bool, now: Mono) -> News {
         self.noted = false;
         if self.waiter.is_none() {
             return News::Wait;
@@ -156,19 +156,19 @@ impl Polling {
     }
 
     /// States alone may be an answer again.
-    pub(super) fn pace_over(&mut self) {
+    pub fn pace_over(&mut self) {
         self.paced = false;
     }
 
     /// Takes the poll that waits, to be answered now. `None`: there is none whose client is there.
-    pub(super) fn answer(&mut self, now: Mono) -> Option<oneshot::Sender<String>> {
+    pub fn answer(&mut self, now: Mono) -> Option<oneshot::Sender<String>> {
         let waiter = self.waiter.take_if(|waiter| !waiter.is_closed())?;
         self.answered = now;
         Some(waiter)
     }
 
     /// Takes the notices, and the messages after which the session closes.
-    pub(super) fn take(&mut self) -> (Vec<Bytes>, Vec<Bytes>) {
+    pub fn take(&mut self) -> (Vec<Bytes>, Vec<Bytes>) {
         (std::mem::take(&mut self.notices), std::mem::take(&mut self.last))
     }
 }

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 /// The connection of a session that has ended, which takes the last bytes.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) closing: Closing,
+pub struct Ended {
+    pub closing: Closing,
     /// The secret of a session that another connection has taken over. Its client must not come back once it has heard
     /// of that.
-    pub(super) replaced: Option<u128>,
+    pub replaced: Option<u128>,
 }
 
 /// The connections beside the sessions.
@@ -29,35 +29,35 @@ pub(in crate::worker) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn came(&mut self) {
+    pub fn came(&mut self) {
         self.arriving += 1;
     }
 
     /// A newcomer has asked for something, or has gone without.
-    pub(super) fn asked(&mut self) {
+    pub fn asked(&mut self) {
         self.arriving -= 1;
     }
 
-    pub(super) fn arriving(&self) -> u32 {
+    pub fn arriving(&self) -> u32 {
         self.arriving
     }
 
     /// A session has ended: its task takes the connection from here, sends the last bytes, and says so.
-    pub(super) fn close(&mut self, at: SessionRef, ended: Ended) {
+    pub fn close(&mut self, at: SessionRef, ended: Ended) {
         self.closing += 1;
         self.ended.insert(at, ended);
     }
 
-    pub(super) fn fetch(&mut self, at: SessionRef) -> Option<Ended> {
+    pub fn fetch(&mut self, at: SessionRef) -> Option<Ended> {
         self.ended.remove(&at)
     }
 
-    pub(super) fn closed(&mut self) {
+    pub fn closed(&mut self) {
         self.closing -= 1;
     }
 
     /// Whether no last bytes are on their way.
-    pub(super) fn all_closed(&self) -> bool {
+    pub fn all_closed(&self) -> bool {
         self.closing == 0
     }
 

@@ -12,7 +12,7 @@ const WAITING: usize = 100_000;
 
 /// The limits, and how much of them is used.
 #[derive(Debug, Default)]
-pub(super) struct Commands {
+pub struct Commands {
     logged: Gcra,
     unlogged: u64,
     /// How many PONGs wait.
@@ -21,19 +21,19 @@ pub(super) struct Commands {
 
 impl Commands {
     /// Counts a PONG that waits. False: too many wait already.
-    pub(super) fn delay(&mut self) -> bool {
+    pub fn delay(&mut self) -> bool {
         let may = self.waiting < WAITING;
         self.waiting += usize::from(may);
         may
     }
 
     /// A PONG waits no more.
-    pub(super) fn delayed(&mut self) {
+    pub fn delayed(&mut self) {
         self.waiting -= 1;
     }
 
     /// How many lines were left out before one that may be logged now; `None`: it is left out, too.
-    pub(super) fn log(&mut self, now: Mono) -> Option<u64> {
+    pub fn log(&mut self, now: Mono) -> Option<u64> {
         if self.logged.take(LOGGED, BURST, now).is_err() {
             self.unlogged += 1;
             return None;

@@ -10,7 +10,7 @@ use crate::protocol::peer::Peer;
 pub(in crate::worker) struct Uplink(LinkSender);
 
 impl Uplink {
-    pub(super) fn new(sender: LinkSender) -> Self {
+    pub fn new(sender: LinkSender) -> Self {
         Self(sender)
     }
 
@@ -20,21 +20,21 @@ impl Uplink {
     }
 
     /// Says something to the master. The master kills a worker whose link stays full.
-    pub(super) fn tell(&self, message: &ToMaster<'_>) {
+    pub fn tell(&self, message: &ToMaster<'_>) {
         if let Err(error) = self.send(message) {
             tracing::debug!(%error, "the master did not hear");
         }
     }
 
     /// Tells the master how an order has ended.
-    pub(super) fn report(&self, report: Option<Report>) {
+    pub fn report(&self, report: Option<Report>) {
         if let Some(Report { ticket, tally }) = report {
             self.tell(&ToMaster::Delivered { ticket, tally });
         }
     }
 
     /// Says something to another worker.
-    pub(super) fn relay(&self, to: Generation, peer: &Peer) {
+    pub fn relay(&self, to: Generation, peer: &Peer) {
         let sent = peer
             .encode()
             .map_err(LinkError::Garbage)

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 /// Polls on their way; `W` is how a client of this worker is told, `T` the task that answers a poll of another.
 #[derive(Debug)]
-pub(super) struct Forwards<W, T> {
+pub struct Forwards<W, T> {
     /// By the number of the question: the worker that was asked.
     ours: HashMap<u64, (Generation, W), foldhash::fast::RandomState>,
     /// By the worker that asks and its number.
@@ -21,37 +21,37 @@ impl<W, T> Default for Forwards<W, T> {
 
 impl<W, T> Forwards<W, T> {
     /// A client waits for the answer of that worker.
-    pub(super) fn ask(&mut self, request: u64, home: Generation, waiter: W) {
+    pub fn ask(&mut self, request: u64, home: Generation, waiter: W) {
         self.ours.insert(request, (home, waiter));
     }
 
     /// The answer has come. `None`: nobody waits for it.
-    pub(super) fn answered(&mut self, request: u64) -> Option<W> {
+    pub fn answered(&mut self, request: u64) -> Option<W> {
         self.ours.remove(&request).map(|(_, waiter)| waiter)
     }
 
     /// The client has gone. Returns the worker that is to be told; `None`: it has answered already.
-    pub(super) fn abandon(&mut self, request: u64) -> Option<Generation> {
+    pub fn abandon(&mut self, request: u64) -> Option<Generation> {
         self.ours.remove(&request).map(|(home, _)| home)
     }
 
     /// A poll of another worker is being answered.
-    pub(super) fn serve(&mut self, from: Generation, request: u64, task: T) {
+    pub fn serve(&mut self, from: Generation, request: u64, task: T) {
         self.theirs.insert((from, request), task);
     }
 
     /// A poll of another worker has its answer. False: nobody waits for that.
-    pub(super) fn served(&mut self, from: Generation, request: u64) -> bool {
+    pub fn served(&mut self, from: Generation, request: u64) -> bool {
         self.theirs.remove(&(from, request)).is_some()
     }
 
     /// The client of another worker has gone. Returns the task, which is to end.
-    pub(super) fn gone(&mut self, from: Generation, request: u64) -> Option<T> {
+    pub fn gone(&mut self, from: Generation, request: u64) -> Option<T> {
         self.theirs.remove(&(from, request))
     }
 
     /// A worker is gone. Returns the clients that wait for it, and the tasks that work for it.
-    pub(super) fn peer_gone(&mut self, peer: Generation) -> (Vec<W>, Vec<T>) {
+    pub fn peer_gone(&mut self, peer: Generation) -> (Vec<W>, Vec<T>) {
         let ours = self.ours.extract_if(|_, (home, _)| *home == peer).map(|(_, (_, waiter))| waiter);
         let theirs = self.theirs.extract_if(|(from, _), _| *from == peer).map(|(_, task)| task);
         (ours.collect(), theirs.collect())

@@ -11,17 +11,17 @@ use std::ops::{Deref, DerefMut};
 
 /// The state that a suspended session has instead of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Away {
+pub struct Away {
     /// The last numbered message that the client is known to have; `None`: it missed messages that are no longer kept.
-    pub(super) has: Option<u32>,
-    pub(super) since: Mono,
+    pub has: Option<u32>,
+    pub since: Mono,
     /// Where the session was. It stays on the channels whose messages are numbered.
-    pub(super) places: Places,
+    pub places: Places,
 }
 
 /// How a session is connected.
 #[derive(Debug)]
-pub(super) enum Link {
+pub enum Link {
     /// Announced to the master, the handshake is not through.
     Opening,
     /// By a connection of its own.
@@ -45,11 +45,11 @@ pub(in crate::worker) struct Request {
 
 /// One session of the table: a value that could be anywhere, and how it is connected here.
 #[derive(Debug)]
-pub(super) struct Session {
+pub struct Session {
     value: session::Session,
     /// Tells the session from others that had its place before, and from itself before it was suspended.
-    pub(super) turn: u32,
-    pub(super) link: Link,
+    pub turn: u32,
+    pub link: Link,
 }
 
 impl Deref for Session {
@@ -67,7 +67,7 @@ impl DerefMut for Session {
 
 impl Session {
     /// A new session, or the one that was elsewhere `before`, over a connection of its own.
-    pub(super) fn new(
+    pub fn new(
         request: Request,
         before: Option<&session::Session>,
         replay: Option<Replay>,
@@ -89,32 +89,32 @@ impl Session {
     }
 
     /// The link and the value, each to be changed.
-    pub(super) fn parts(&mut self) -> (&mut Link, &mut session::Session) {
+    pub fn parts(&mut self) -> (&mut Link, &mut session::Session) {
         (&mut self.link, &mut self.value)
     }
 
-    pub(super) fn id(&self) -> SessionId {
+    pub fn id(&self) -> SessionId {
         self.identity.id()
     }
 
-    pub(super) fn user(&self) -> &UserId {
+    pub fn user(&self) -> &UserId {
         self.identity.user()
     }
 
-    pub(super) fn is_away(&self) -> bool {
+    pub fn is_away(&self) -> bool {
         matches!(self.link, Link::Away(_))
     }
 
     /// The connection, if the session has one of its own.
-    pub(super) fn wire(&mut self) -> Option<&mut Wire> {
+    pub fn wire(&mut self) -> Option<&mut Wire> {
         if let Link::Wire(wire) = &mut self.link { Some(wire) } else { None }
     }
 
-    pub(super) fn subscription(&self, channel: ChannelKey) -> Option<Subscription> {
+    pub fn subscription(&self, channel: ChannelKey) -> Option<Subscription> {
         self.subscriptions.iter().find(|own| own.channel == channel).copied()
     }
 
-    pub(super) fn is_on(&self, channel: ChannelKey) -> bool {
+    pub fn is_on(&self, channel: ChannelKey) -> bool {
         self.subscription(channel).is_some()
     }
 }

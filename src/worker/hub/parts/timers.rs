@@ -10,7 +10,7 @@ const SLOTS: usize = 1024;
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Due {
+pub enum Due {
     /// Look for a sign of life.
     Beat(SessionRef, u32),
     /// Look whether anything could be written.
@@ -29,7 +29,7 @@ pub(super) enum Due {
 
 /// The worker's deadlines.
 #[derive(Debug)]
-pub(super) struct Timers {
+pub struct Timers {
     wheel: Wheel<Due>,
     /// Grows when the heartbeat's times change: older entries mean nothing then.
     epoch: u32,
@@ -37,52 +37,52 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    pub(super) fn new(now: Mono) -> Self {
+    pub fn new(now: Mono) -> Self {
         Self { wheel: Wheel::new(TICK, SLOTS, now), epoch: 0, last: now }
     }
 
     /// Look for a session's sign of life then.
-    pub(super) fn watch(&mut self, session: SessionRef, at: Mono) {
+    pub fn watch(&mut self, session: SessionRef, at: Mono) {
         self.wheel.insert(at, Due::Beat(session, self.epoch));
     }
 
     /// Look then whether a session's outbox has moved.
-    pub(super) fn suspect(&mut self, session: SessionRef, at: Mono) {
+    pub fn suspect(&mut self, session: SessionRef, at: Mono) {
         self.wheel.insert(at, Due::Slow(session));
     }
 
     /// Say PONG to a session then.
-    pub(super) fn pong(&mut self, session: SessionRef, at: Mono) {
+    pub fn pong(&mut self, session: SessionRef, at: Mono) {
         self.wheel.insert(at, Due::Pong(session));
     }
 
     /// Look then at the deadline of a polling session.
-    pub(super) fn poll(&mut self, session: SessionRef, at: Mono) {
+    pub fn poll(&mut self, session: SessionRef, at: Mono) {
         self.wheel.insert(at, Due::Poll(session));
     }
 
     /// Look then whether a poll can be answered with state.
-    pub(super) fn pace(&mut self, session: SessionRef, at: Mono) {
+    pub fn pace(&mut self, session: SessionRef, at: Mono) {
         self.wheel.insert(at, Due::Pace(session));
     }
 
     /// Look then whether a client has heard its greeting.
-    pub(super) fn look(&mut self, session: SessionRef, at: Mono) {
+    pub fn look(&mut self, session: SessionRef, at: Mono) {
         self.wheel.insert(at, Due::Look(session));
     }
 
     /// Report a ticket then.
-    pub(super) fn expect(&mut self, ticket: u64, at: Mono) {
+    pub fn expect(&mut self, ticket: u64, at: Mono) {
         self.wheel.insert(at, Due::Ticket(ticket));
     }
 
     /// Forget all [`Timers::watch`].
-    pub(super) fn renew(&mut self) {
+    pub fn renew(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// The deadlines that are over, and the time since the last call.
-    pub(super) fn expire(&mut self, now: Mono) -> (Vec<Due>, Duration) {
+    pub fn expire(&mut self, now: Mono) -> (Vec<Due>, Duration) {
         let gap = now.since(self.last);
         self.last = now;
         let mut due = Vec::new();

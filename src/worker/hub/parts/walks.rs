@@ -17,13 +17,13 @@ pub(in crate::worker) struct Walks {
 
 impl Walks {
     /// A channel has something to send.
-    pub(super) fn mark(&mut self, channel: ChannelKey) {
+    pub fn mark(&mut self, channel: ChannelKey) {
         self.push(channel);
         self.bell.notify_one();
     }
 
     /// A channel that had its turn has more to send. The walking task is awake.
-    pub(super) fn go_on(&mut self, channel: ChannelKey) {
+    pub fn go_on(&mut self, channel: ChannelKey) {
         self.push(channel);
     }
 
@@ -38,25 +38,25 @@ impl Walks {
     }
 
     /// A channel is no more. Its place in the queue is passed by.
-    pub(super) fn forget(&mut self, channel: ChannelKey) {
+    pub fn forget(&mut self, channel: ChannelKey) {
         if let Some(stands) = self.stands.get_mut(usize::from(channel)) {
             *stands = false;
         }
     }
 
     /// How many turns a round has.
-    pub(super) fn round(&self) -> usize {
+    pub fn round(&self) -> usize {
         self.queue.len()
     }
 
     /// The channel whose turn it is; `None`: it was removed, or there is none.
-    pub(super) fn next(&mut self) -> Option<ChannelKey> {
+    pub fn next(&mut self) -> Option<ChannelKey> {
         let channel = self.queue.pop_front()?;
         std::mem::take(self.stands.get_mut(usize::from(channel))?).then_some(channel)
     }
 
     /// Whether no channel has anything to send.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 

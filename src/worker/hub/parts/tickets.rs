@@ -14,20 +14,20 @@ struct Ticket {
 
 /// The end of an order in this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Report {
-    pub(super) ticket: u64,
-    pub(super) tally: Tally,
+pub struct Report {
+    pub ticket: u64,
+    pub tally: Tally,
 }
 
 /// The orders on their way, by the master's number.
 #[derive(Debug, Default)]
-pub(super) struct Tickets {
+pub struct Tickets {
     open: HashMap<u64, Ticket, RandomState>,
 }
 
 impl Tickets {
     /// An order was handed to its sessions: `tally` counts those where it ended at once, `waiting` the others.
-    pub(super) fn open(&mut self, ticket: u64, tally: Tally, waiting: u32) -> Option<Report> {
+    pub fn open(&mut self, ticket: u64, tally: Tally, waiting: u32) -> Option<Report> {
         if waiting == 0 {
             return Some(Report { ticket, tally });
         }
@@ -36,17 +36,17 @@ impl Tickets {
     }
 
     /// A session has it.
-    pub(super) fn delivered(&mut self, ticket: u64) -> Option<Report> {
+    pub fn delivered(&mut self, ticket: u64) -> Option<Report> {
         self.done(ticket, |tally| tally.delivered += 1)
     }
 
     /// A session ended before it had it. If it is `kept` for a client that comes back, nobody knows.
-    pub(super) fn lost(&mut self, ticket: u64, kept: bool) -> Option<Report> {
+    pub fn lost(&mut self, ticket: u64, kept: bool) -> Option<Report> {
         self.done(ticket, |tally| tally.waiting += u32::from(kept))
     }
 
     /// The time of an order is over: sessions that still wait are counted as unknown.
-    pub(super) fn over(&mut self, ticket: u64) -> Option<Report> {
+    pub fn over(&mut self, ticket: u64) -> Option<Report> {
         let Ticket { waiting, tally } = self.open.remove(&ticket)?;
         Some(Report { ticket, tally: Tally { waiting: tally.waiting + waiting, ..tally } })
     }

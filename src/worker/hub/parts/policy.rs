@@ -22,12 +22,12 @@ impl Deref for Policy {
 }
 
 impl Policy {
-    pub(super) fn new(config: Arc<Config>) -> Self {
+    pub fn new(config: Arc<Config>) -> Self {
         Self { gate: Arc::new(Gate::new(&config)), config }
     }
 
     /// Puts another configuration in force; returns the one before.
-    pub(super) fn replace(&mut self, config: Arc<Config>) -> Arc<Config> {
+    pub fn replace(&mut self, config: Arc<Config>) -> Arc<Config> {
         std::mem::replace(self, Self::new(config)).config
     }
 
@@ -42,18 +42,18 @@ impl Policy {
     }
 
     /// Whether sessions are kept for clients that come back.
-    pub(super) fn resumes(&self) -> bool {
+    pub fn resumes(&self) -> bool {
         let resume = &self.resume;
         !resume.window.is_zero() && resume.sessions > 0 && resume.messages > 0
     }
 
     /// How many messages are kept for one session.
-    pub(super) fn bounds(&self) -> Bounds {
+    pub fn bounds(&self) -> Bounds {
         Bounds { messages: self.resume.messages as usize, bytes: self.resume.bytes }
     }
 
     /// Which suspended sessions are kept, and what is remembered of ended ones.
-    pub(super) fn limits(&self) -> Limits {
+    pub fn limits(&self) -> Limits {
         let (sessions, window) = (self.resume.sessions as usize, self.resume.window);
         Limits { sessions, window, memory: window.max(self.poll.gap) }
     }

@@ -20,13 +20,13 @@ const KEPT: usize = 32 << 20;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Suspended sessions, and endings that are remembered.
-    pub(super) sessions: usize,
+    pub sessions: usize,
     /// How long a session is kept without its client.
-    pub(super) window: Duration,
+    pub window: Duration,
     /// How long an ending is remembered.
-    pub(super) memory: Duration,
+    pub memory: Duration,
 }
 
 /// A copy of a session that was given out.
@@ -41,7 +41,7 @@ struct Lent {
 
 /// The suspended sessions of this worker, and endings that clients may not have heard of.
 #[derive(Debug, Default)]
-pub(super) struct Suspended {
+pub struct Suspended {
     /// Each with the leases of its copies; of them, one at most is accepted.
     all: HashMap<SessionRef, Vec<Lease>, foldhash::fast::RandomState>,
     leases: HashMap<Lease, Lent, foldhash::fast::RandomState>,
@@ -56,12 +56,12 @@ pub(super) struct Suspended {
 
 impl Suspended {
     /// How many.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.all.len()
     }
 
     /// A session has lost its connection.
-    pub(super) fn add(&mut self, session: SessionRef, now: Mono) {
+    pub fn add(&mut self, session: SessionRef, now: Mono) {
         self.all.insert(session, Vec::new());
         self.order.push_back((now, session));
         if self.order.len() > 2 * self.all.len() + 64 {
@@ -71,14 +71,14 @@ impl Suspended {
     }
 
     /// A session is no longer here.
-    pub(super) fn remove(&mut self, session: SessionRef) {
+    pub fn remove(&mut self, session: SessionRef) {
         for lease in self.all.remove(&session).unwrap_or_default() {
             self.leases.remove(&lease);
         }
     }
 
     /// The sessions to be forgotten: their time is over, or there are too many.
-    pub(super) fn overdue(&mut self, now: Mono, limits: Limits) -> Vec<SessionRef> {
+    pub fn overdue(&mut self, now: Mono, limits: Limits) -> Vec<SessionRef> {
         let mut over = Vec::new();
         while let Some((since, session)) = self.order.front().copied() {
             let is_here = self.all.contains_key(&session);
@@ -93,14 +93,14 @@ impl Suspended {
     }
 
     /// Whether the token of a session holds: no client that would know better has accepted a copy.
-    pub(super) fn is_free(&self, session: SessionRef) -> bool {
+    pub fn is_free(&self, session: SessionRef) -> bool {
         let mut lent =
             self.all.get(&session).into_iter().flatten().filter_map(|lease| self.leases.get(lease));
         !lent.any(|lent| lent.accepted && !lent.polls)
     }
 
     /// Gives out a copy.
-    pub(super) fn lend(&mut self, session: SessionRef, lease: Lease, polls: bool) {
+    pub fn lend(&mut self, session: SessionRef, lease: Lease, polls: bool) {
         if let Some(leases) = self.all.get_mut(&session) {
             leases.push(lease);
             self.leases.insert(lease, Lent { session, polls, accepted: false });
@@ -108,7 +108,7 @@ impl Suspended {
     }
 
     /// A client waits for a copy. Returns the other copies, which are to be revoked.
-    pub(super) fn accept(&mut self, lease: Lease) -> Vec<Lease> {
+    pub fn accept(&mut self, lease: Lease) -> Vec<Lease> {
         // Unknown: another client was quicker, and this copy has been revoked already.
         let Some(lent) = self.leases.get_mut(&lease) else { return Vec::new() };
         lent.accepted = true;
@@ -118,7 +118,7 @@ impl Suspended {
 
     /// A copy is no more, or is `settled`: then it is the session from now on. Returns the one here in that case, which
     /// is to be discarded, and the other copies, which are to be revoked.
-    pub(super) fn give_up(&mut self, lease: Lease, settled: bool) -> Option<(SessionRef, Vec<Lease>)> {
+    pub fn give_up(&mut self, lease: Lease, settled: bool) -> Option<(SessionRef, Vec<Lease>)> {
         let session = self.leases.get(&lease)?.session;
         let others = if settled { self.end_others(session, lease) } else { Vec::new() };
         self.leases.remove(&lease);
@@ -134,19 +134,19 @@ impl Suspended {
     }
 
     /// A process that had copies is gone.
-    pub(super) fn holder_gone(&mut self, holder: Generation) {
+    pub fn holder_gone(&mut self, holder: Generation) {
         for (lease, lent) in self.leases.extract_if(|lease, _| lease.holder == holder) {
             self.all.entry(lent.session).or_default().retain(|own| *own != lease);
         }
     }
 
     #[cfg(test)]
-    pub(super) fn lent(&self) -> impl Iterator<Item = Lease> {
+    pub fn lent(&self) -> impl Iterator<Item = Lease> {
         self.leases.keys().copied()
     }
 
     /// Remembers how a session has ended.
-    pub(super) fn bury(&mut self, secret: u128, code: u16, now: Mono, limits: Limits) {
+    pub fn bury(&mut self, secret: u128, code: u16, now: Mono, limits: Limits) {
         self.endings.insert(secret, code);
         self.ended.push_back((now, secret));
         let old = |(at, _): &(Mono, u128)| now.since(*at) > limits.memory;
@@ -157,17 +157,17 @@ impl Suspended {
     }
 
     /// The close code of a session that has ended for good.
-    pub(super) fn ending(&self, secret: u128) -> Option<u16> {
+    pub fn ending(&self, secret: u128) -> Option<u16> {
         self.endings.get(&secret).copied()
     }
 
     /// So many bytes are kept for clients that may have missed them.
-    pub(super) fn weigh(&mut self, bytes: usize) {
+    pub fn weigh(&mut self, bytes: usize) {
         self.tight = bytes > KEPT;
     }
 
     /// Whether much is kept: what clients say that they have is let go.
-    pub(super) fn is_tight(&self) -> bool {
+    pub fn is_tight(&self) -> bool {
         self.tight
     }
 }

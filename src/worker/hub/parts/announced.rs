@@ -17,22 +17,22 @@ pub(in crate::worker) enum Refused {
 }
 
 /// Channels, and rooms to be entered.
-pub(super) type Before = (Vec<String>, Vec<String>);
+pub type Before = (Vec<String>, Vec<String>);
 
-/// A session that waits for the verdict of the master. It ends when an [`Opening`](super::Opening) of it is dropped.
+/// A session that waits for the verdict of the master. It ends when an `Opening` of it is dropped.
 #[derive(Debug)]
-pub(super) struct Announced {
-    pub(super) at: SessionRef,
-    pub(super) id: SessionId,
-    pub(super) framing: Framing,
-    pub(super) verdict: oneshot::Receiver<Verdict>,
+pub struct Announced {
+    pub at: SessionRef,
+    pub id: SessionId,
+    pub framing: Framing,
+    pub verdict: oneshot::Receiver<Verdict>,
     /// Where the session was before; `None`: it is new.
-    pub(super) before: Option<Before>,
+    pub before: Option<Before>,
 }
 
 /// A client that waits for a session of another worker.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) request: Request,
-    pub(super) waiter: oneshot::Sender<Result<Announced, u16>>,
+pub struct Waiting {
+    pub request: Request,
+    pub waiter: oneshot::Sender<Result<Announced, u16>>,
 }

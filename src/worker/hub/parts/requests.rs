@@ -18,7 +18,7 @@ pub(in crate::worker) struct Reply {
 
 /// The one who waits for an answer.
 #[derive(Debug)]
-pub(super) enum Waiter {
+pub enum Waiter {
     /// A POST of a quote.
     Quote(oneshot::Sender<Outcome>),
     /// An administrator's message.
@@ -47,20 +47,20 @@ pub(in crate::worker) struct Requests {
 
 impl Requests {
     /// Makes a number that no other request has.
-    pub(super) fn number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
     /// Makes a number for a request that is answered to `waiter`.
-    pub(super) fn expect(&mut self, waiter: Waiter) -> u64 {
+    pub fn expect(&mut self, waiter: Waiter) -> u64 {
         let number = self.number();
         self.waiting.insert(number, waiter);
         number
     }
 
     /// Takes the one who waited for a request.
-    pub(super) fn done(&mut self, request: u64) -> Option<Waiter> {
+    pub fn done(&mut self, request: u64) -> Option<Waiter> {
         self.waiting.remove(&request)
     }
 
@@ -83,7 +83,7 @@ impl Requests {
     }
 
     /// Takes out the acks for which a session waits, in the order of its messages.
-    pub(super) fn acks_of(&mut self, of: Key, session: SessionId) -> Vec<Option<Box<str>>> {
+    pub fn acks_of(&mut self, of: Key, session: SessionId) -> Vec<Option<Box<str>>> {
         let is_its = |waiter: &Waiter| matches!(waiter, Waiter::Session { key, id, .. } if (*key, *id) == (of, session));
         let mut all: Vec<_> = self.waiting.extract_if(|_, waiter| is_its(waiter)).collect();
         all.sort_unstable_by_key(|(request, _)| *request);
@@ -118,19 +118,19 @@ impl Requests {
     }
 
     /// The master's word on a session is to come.
-    pub(super) fn expect_verdict(&mut self, id: SessionId, at: SessionRef) -> oneshot::Receiver<Verdict> {
+    pub fn expect_verdict(&mut self, id: SessionId, at: SessionRef) -> oneshot::Receiver<Verdict> {
         let (sender, verdict) = oneshot::channel();
         self.opens.entry(id).or_default().push((at, sender));
         verdict
     }
 
     /// Takes the first one who waited for the master's word on a session of that id.
-    pub(super) fn decided(&mut self, id: SessionId) -> Option<(SessionRef, oneshot::Sender<Verdict>)> {
+    pub fn decided(&mut self, id: SessionId) -> Option<(SessionRef, oneshot::Sender<Verdict>)> {
         self.take_open(id, |_| true)
     }
 
     /// Nobody waits for the master's word on a session any more.
-    pub(super) fn forget_open(&mut self, id: SessionId, at: SessionRef) {
+    pub fn forget_open(&mut self, id: SessionId, at: SessionRef) {
         self.take_open(id, |of| of == at);
     }
 

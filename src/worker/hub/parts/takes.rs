@@ -12,11 +12,11 @@ use hashbrown::HashMap;
 const LOGGED: usize = 1 << 20;
 
 /// Publications in their order: channel and frame.
-pub(super) type Log = Vec<(Box<str>, Bytes)>;
+pub type Log = Vec<(Box<str>, Bytes)>;
 
 /// Questions whose clients wait; `W` is how a client is told.
 #[derive(Debug)]
-pub(super) struct Takes<W> {
+pub struct Takes<W> {
     asked: HashMap<u64, Asked<W>, foldhash::fast::RandomState>,
 }
 
@@ -40,7 +40,7 @@ enum Seen {
 
 /// What an answer leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answered<W> {
+pub enum Answered<W> {
     /// The client waits. Without a log the copy has a gap.
     Hand(W, Option<Log>),
     /// Nobody waits for this copy: its home gets it back.
@@ -57,19 +57,19 @@ impl<W> Default for Takes<W> {
 
 impl<W> Takes<W> {
     /// A client waits for a session of that home.
-    pub(super) fn ask(&mut self, request: u64, home: Generation, waiter: W) {
+    pub fn ask(&mut self, request: u64, home: Generation, waiter: W) {
         self.asked.insert(request, Asked { home, waiter, seen: Seen::Nothing });
     }
 
     /// The master has passed the question on: from now on publications are not in the copy.
-    pub(super) fn passed_on(&mut self, request: u64) {
+    pub fn passed_on(&mut self, request: u64) {
         if let Some(asked) = self.asked.get_mut(&request) {
             asked.seen = Seen::Logged { log: Log::new(), bytes: 0 };
         }
     }
 
     /// Frames were published.
-    pub(super) fn published(&mut self, channel: &str, frames: &[u8]) {
+    pub fn published(&mut self, channel: &str, frames: &[u8]) {
         for asked in self.asked.values_mut() {
             let Seen::Logged { log, bytes } = &mut asked.seen else { continue };
             *bytes += frames.len();
@@ -83,12 +83,12 @@ impl<W> Takes<W> {
     }
 
     /// The client has gone.
-    pub(super) fn abandon(&mut self, request: u64) -> Option<W> {
+    pub fn abandon(&mut self, request: u64) -> Option<W> {
         self.asked.remove(&request).map(|asked| asked.waiter)
     }
 
     /// The home has answered, with or without a copy.
-    pub(super) fn answered(&mut self, request: u64, is_copy: bool) -> Answered<W> {
+    pub fn answered(&mut self, request: u64, is_copy: bool) -> Answered<W> {
         match self.asked.remove(&request) {
             Some(Asked { waiter, seen, .. }) => {
                 let Seen::Logged { log, .. } = seen else { return Answered::Hand(waiter, None) };
@@ -100,7 +100,7 @@ impl<W> Takes<W> {
     }
 
     /// A process is gone: these clients wait for nothing.
-    pub(super) fn home_gone(&mut self, home: Generation) -> Vec<W> {
+    pub fn home_gone(&mut self, home: Generation) -> Vec<W> {
         self.asked.extract_if(|_, asked| asked.home == home).map(|(_, asked)| asked.waiter).collect()
     }
 }

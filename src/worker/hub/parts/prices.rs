@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A state or an answer that has waited longer is made anew, so that its age is true.
-pub(super) const OLD: Duration = Duration::from_secs(1);
+pub const OLD: Duration = Duration::from_secs(1);
 
 /// All symbols.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ struct Paced {
 
 impl Prices {
     /// No price yet for any of the configured symbols.
-    pub(super) fn new(config: &PriceSection, channels: &Channels) -> Self {
+    pub fn new(config: &PriceSection, channels: &Channels) -> Self {
         let priced = |symbol: &Symbol| {
             let own = channels.iter().filter_map(|(channel, c)| match &c.kind {
                 Kind::Price { symbol: of, every } if of == symbol => {
@@ -67,7 +67,7 @@ impl Prices {
     }
 
     /// Keeps what is known across a new configuration.
-    pub(super) fn adopt(&mut self, old: Self) {
+    pub fn adopt(&mut self, old: Self) {
         self.refused = old.refused;
         for known in old.all {
             if let Some(own) = self.all.iter_mut().find(|own| own.symbol == known.symbol) {
@@ -77,7 +77,7 @@ impl Prices {
     }
 
     /// Takes a price; the channels that carry it now are returned.
-    pub(super) fn take(&mut self, quote: Quote, now: Boot) -> Vec<ChannelKey> {
+    pub fn take(&mut self, quote: Quote, now: Boot) -> Vec<ChannelKey> {
         let Some(own) = self.all.iter_mut().find(|own| own.symbol == quote.symbol) else { return Vec::new() };
         if own.newest.as_ref().is_some_and(|(known, _)| known.seq > quote.seq) {
             return Vec::new();
@@ -89,7 +89,7 @@ impl Prices {
     }
 
     /// The pair of the symbol's price so far, where this quote is of another one.
-    pub(super) fn pair_before(&self, quote: &Quote) -> Option<&Symbol> {
+    pub fn pair_before(&self, quote: &Quote) -> Option<&Symbol> {
         let own = self.all.iter().find(|own| own.symbol == quote.symbol)?;
         let (known, _) = own.newest.as_ref().filter(|(known, _)| known.seq <= quote.seq)?;
         Some(&known.pair).filter(|pair| **pair != quote.pair)
@@ -123,7 +123,7 @@ impl Prices {
 
     /// The channels that have something to say by now without a new price: a slower pace is due, or a price has
     /// grown stale.
-    pub(super) fn due(&mut self, now: Mono, boot: Boot) -> Vec<ChannelKey> {
+    pub fn due(&mut self, now: Mono, boot: Boot) -> Vec<ChannelKey> {
         let mut due = Vec::new();
         for own in &mut self.all {
             if own.changes.is_some_and(|at| at <= boot)
@@ -147,7 +147,7 @@ impl Prices {
     }
 
     /// Takes other rules: what was said may be wrong now.
-    pub(super) fn judge_by(&mut self, rules: Rules) {
+    pub fn judge_by(&mut self, rules: Rules) {
         self.rules = rules;
         for own in &mut self.all {
             own.changes = own.newest.as_ref().map(|_| Boot(0));
@@ -176,7 +176,7 @@ impl Prices {
     }
 
     /// The answer to a session's own question.
-    pub(super) fn reply(&self, symbol: &Symbol, id: Option<&RawValue>, now: Boot) -> Option<String> {
+    pub fn reply(&self, symbol: &Symbol, id: Option<&RawValue>, now: Boot) -> Option<String> {
         let (quote, text) = self.shown(symbol, now)?;
         Some(client::quote(None, id, (text, quote), (&self.rules, now)))
     }
@@ -190,7 +190,7 @@ impl Prices {
     }
 
     /// A channel's frame with the age of now, if it carries a price; to be `sent` to all, or only to one who asks.
-    pub(super) fn encode(&self, channel: &mut Channel, now: Mono, sent: bool) {
+    pub fn encode(&self, channel: &mut Channel, now: Mono, sent: bool) {
         if let Kind::Price { symbol, .. } = &channel.kind {
             let text = self.message(&channel.name, symbol, clock::boot());
             channel.set(&frame::text(text), now, sent);
@@ -198,7 +198,7 @@ impl Prices {
     }
 
     /// A channel's state as a frame, its age that of now.
-    pub(super) fn fresh<'a>(&self, channel: &'a mut Channel, now: Mono) -> &'a [u8] {
+    pub fn fresh<'a>(&self, channel: &'a mut Channel, now: Mono) -> &'a [u8] {
         if now.since(channel.made) > OLD {
             self.encode(channel, now, false);
         }

@@ -16,19 +16,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The channels that one message wants its session subscribed to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Group {
+pub struct Group {
     /// Rooms that the session is not in for good.
-    pub(super) rooms: BTreeSet<Box<str>>,
+    pub rooms: BTreeSet<Box<str>>,
     /// Channels that are no rooms.
-    pub(super) others: Vec<ChannelKey>,
+    pub others: Vec<ChannelKey>,
     /// The client's id, if it wants an `ack`.
-    pub(super) id: Option<Box<str>>,
+    pub id: Option<Box<str>>,
     /// How many of the rooms the master has not answered for.
     missing: usize,
 }
 
 impl Group {
-    pub(super) fn new(
+    pub fn new(
         rooms: impl IntoIterator<Item = Box<str>>,
         others: Vec<ChannelKey>,
         id: Option<Box<str>>,
@@ -39,7 +39,7 @@ impl Group {
 
 /// Deeds for the hub, to be carried out in this order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub enum Deed {
     /// Ask the master to let the session in.
     Ask(Box<str>),
     /// Tell the master that the session is not in the room that it was let into.
@@ -74,13 +74,13 @@ struct Waiting {
 
 /// Waiting subscriptions by session. The master knows the ids, too, and a session keeps its id when it comes back.
 #[derive(Debug, Default)]
-pub(super) struct Entrances {
+pub struct Entrances {
     waiting: HashMap<SessionId, Waiting, RandomState>,
 }
 
 impl Entrances {
     /// A session wants a group; `is_in` says which rooms it is subscribed to.
-    pub(super) fn want(
+    pub fn want(
         &mut self,
         (session, at): (SessionId, SessionRef),
         mut group: Group,
@@ -105,7 +105,7 @@ impl Entrances {
     }
 
     /// A session does not want a room any more. If it is in, the caller takes it out.
-    pub(super) fn renounce_room(&mut self, session: SessionId, room: &str) -> Vec<Deed> {
+    pub fn renounce_room(&mut self, session: SessionId, room: &str) -> Vec<Deed> {
         let mut deeds = Vec::new();
         let Some(own) = self.waiting.get_mut(&session) else { return deeds };
         let asked = usize::from(own.entrances.get(room) == Some(&Stage::Asked));
@@ -118,19 +118,19 @@ impl Entrances {
     }
 
     /// A session does not want a channel any more.
-    pub(super) fn renounce(&mut self, session: SessionId, channel: ChannelKey) {
+    pub fn renounce(&mut self, session: SessionId, channel: ChannelKey) {
         let groups = self.waiting.get_mut(&session).into_iter().flat_map(|own| &mut own.groups);
         groups.for_each(|group| group.others.retain(|other| *other != channel));
     }
 
     /// A channel is no more.
-    pub(super) fn channel_gone(&mut self, channel: ChannelKey) {
+    pub fn channel_gone(&mut self, channel: ChannelKey) {
         let groups = self.waiting.values_mut().flat_map(|own| &mut own.groups);
         groups.for_each(|group| group.others.retain(|other| *other != channel));
     }
 
     /// A session has ended or was suspended: it wants nothing. What the master still answers is declined.
-    pub(super) fn gone(&mut self, session: SessionId, at: SessionRef) {
+    pub fn gone(&mut self, session: SessionId, at: SessionRef) {
         // Another copy may wait meanwhile.
         if let Some(own) = self.waiting.get_mut(&session).filter(|own| own.at == at) {
             own.groups.clear();
@@ -139,22 +139,17 @@ impl Entrances {
     }
 
     /// The session that waits, as it is known now.
-    pub(super) fn session(&self, session: SessionId) -> Option<SessionRef> {
+    pub fn session(&self, session: SessionId) -> Option<SessionRef> {
         self.waiting.get(&session).map(|own| own.at)
     }
 
     /// Whether a session wants the room that the master was asked for.
-    pub(super) fn wants(&self, session: SessionId, room: &str) -> bool {
+    pub fn wants(&self, session: SessionId, room: &str) -> bool {
         self.waiting.get(&session).is_some_and(|own| own.names(room))
     }
 
     /// The master has answered: the session was `let_in`, and if so it has `joined` the room, or not.
-    pub(super) fn answered(
-        &mut self,
-        (session, room): (SessionId, &str),
-        let_in: bool,
-        joined: bool,
-    ) -> Vec<Deed> {
+    pub fn answered(&mut self, (session, room): (SessionId, &str), let_in: bool, joined: bool) -> Vec<Deed> {
         let mut deeds = Vec::new();
         if let_in && !joined {
             deeds.push(Deed::Decline(room.into()));
@@ -170,7 +165,7 @@ impl Entrances {
     }
 
     /// The rooms that a session is about to enter.
-    pub(super) fn rooms(&self, session: SessionId) -> impl Iterator<Item = &str> {
+    pub fn rooms(&self, session: SessionId) -> impl Iterator<Item = &str> {
         let own = self.waiting.get(&session).into_iter();
         own.flat_map(|own| {
             let asked = own.entrances.iter().filter(|(_, stage)| **stage == Stage::Asked);
@@ -179,7 +174,7 @@ impl Entrances {
     }
 
     /// The channels that are no rooms and wait for one, each as often as a group names it.
-    pub(super) fn others(&self, session: SessionId) -> impl Iterator<Item = ChannelKey> {
+    pub fn others(&self, session: SessionId) -> impl Iterator<Item = ChannelKey> {
         let groups = self.waiting.get(&session).into_iter().flat_map(|own| &own.groups);
         groups.flat_map(|group| group.others.iter().copied())
     }

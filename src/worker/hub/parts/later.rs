@@ -5,7 +5,7 @@ use crate::protocol::client::Close;
 
 /// Sessions to end, and polls to answer.
 #[derive(Debug, Default)]
-pub(super) struct Later {
+pub struct Later {
     doomed: Vec<(SessionRef, Close)>,
     /// Polling sessions for which something has come.
     news: Vec<SessionRef>,
@@ -13,22 +13,22 @@ pub(super) struct Later {
 
 impl Later {
     /// Marks a session that ends as soon as nobody walks the table.
-    pub(super) fn doom(&mut self, at: SessionRef, close: Close) {
+    pub fn doom(&mut self, at: SessionRef, close: Close) {
         self.doomed.push((at, close));
     }
 
     /// Takes a session to end.
-    pub(super) fn doomed(&mut self) -> Option<(SessionRef, Close)> {
+    pub fn doomed(&mut self) -> Option<(SessionRef, Close)> {
         self.doomed.pop()
     }
 
     /// Marks a polling session for which something has come.
-    pub(super) fn note(&mut self, at: SessionRef) {
+    pub fn note(&mut self, at: SessionRef) {
         self.news.push(at);
     }
 
     /// Takes a polling session for which something has come.
-    pub(super) fn news(&mut self) -> Option<SessionRef> {
+    pub fn news(&mut self) -> Option<SessionRef> {
         self.news.pop()
     }
 }

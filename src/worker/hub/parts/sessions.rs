@@ -12,26 +12,26 @@ use slab::Slab;
 /// Names one session between its opening, suspension and end. Places are used again, turns are not: the reference to a
 /// session that has ended, or was suspended since, finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct SessionRef {
+pub struct SessionRef {
     key: Key,
     turn: u32,
 }
 
 impl SessionRef {
     #[cfg(test)]
-    pub(super) fn invented(key: Key, turn: u32) -> Self {
+    pub fn invented(key: Key, turn: u32) -> Self {
         Self { key, turn }
     }
 
     /// The place in the table, for lists that lose the session before it leaves its place.
-    pub(super) fn key(self) -> Key {
+    pub fn key(self) -> Key {
         self.key
     }
 }
 
 /// The table.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
+pub struct Sessions {
     slab: Slab<Session>,
     /// Sessions and suspensions so far, from which turns are made.
     turns: u32,
@@ -50,7 +50,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// Adds a session.
-    pub(super) fn insert(&mut self, mut session: Session) -> SessionRef {
+    pub fn insert(&mut self, mut session: Session) -> SessionRef {
         debug_assert!(!session.is_away() && session.origin.is_none(), "a session begins present");
         self.turns = self.turns.wrapping_add(1);
         let key = Key::try_from(self.slab.vacant_key()).unwrap_or(Key::MAX);
@@ -66,66 +66,66 @@ impl Sessions {
     }
 
     /// The session, unless it has ended or was suspended since.
-    pub(super) fn get(&self, at: SessionRef) -> Option<&Session> {
+    pub fn get(&self, at: SessionRef) -> Option<&Session> {
         self.slab.get(at.key as usize).filter(|session| session.turn == at.turn)
     }
 
     /// The session, unless it has ended or was suspended since.
-    pub(super) fn get_mut(&mut self, at: SessionRef) -> Option<&mut Session> {
+    pub fn get_mut(&mut self, at: SessionRef) -> Option<&mut Session> {
         self.slab.get_mut(at.key as usize).filter(|session| session.turn == at.turn)
     }
 
-    pub(super) fn contains(&self, at: SessionRef) -> bool {
+    pub fn contains(&self, at: SessionRef) -> bool {
         self.get(at).is_some()
     }
 
     /// The session that has a place now.
-    pub(super) fn at(&self, key: Key) -> Option<SessionRef> {
+    pub fn at(&self, key: Key) -> Option<SessionRef> {
         self.slab.get(key as usize).map(|session| SessionRef { key, turn: session.turn })
     }
 
     /// The session at a place, if it still has that id. Unlike a reference, this outlives a suspension.
-    pub(super) fn known(&self, key: Key, id: SessionId) -> Option<SessionRef> {
+    pub fn known(&self, key: Key, id: SessionId) -> Option<SessionRef> {
         let session = self.slab.get(key as usize).filter(|session| session.id() == id)?;
         Some(SessionRef { key, turn: session.turn })
     }
 
     /// The present session of that id.
-    pub(super) fn find(&self, id: SessionId) -> Option<SessionRef> {
+    pub fn find(&self, id: SessionId) -> Option<SessionRef> {
         self.all_of(id).find(|(_, session)| !session.is_away()).map(|(at, _)| at)
     }
 
     /// The sessions of that id: a copy, and what it is a copy of.
-    pub(super) fn all_of(&self, id: SessionId) -> impl Iterator<Item = (SessionRef, &Session)> {
+    pub fn all_of(&self, id: SessionId) -> impl Iterator<Item = (SessionRef, &Session)> {
         let places = self.ids.iter_hash(cluster::digest(id)).filter_map(|key| self.at(*key));
         let all = places.filter_map(|at| Some((at, self.get(at)?)));
         all.filter(move |(_, session)| session.id() == id)
     }
 
     /// The present sessions of a user.
-    pub(super) fn of(&self, user: &str) -> impl Iterator<Item = SessionRef> {
+    pub fn of(&self, user: &str) -> impl Iterator<Item = SessionRef> {
         self.users.of(user).iter().filter_map(|key| self.at(*key))
     }
 
     /// All sessions, those that are away among them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionRef, &Session)> {
+    pub fn iter(&self) -> impl Iterator<Item = (SessionRef, &Session)> {
         self.slab.iter().filter_map(|(key, session)| {
             Some((SessionRef { key: Key::try_from(key).ok()?, turn: session.turn }, session))
         })
     }
 
     /// All sessions, those that are away among them.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
         self.slab.iter_mut().map(|(_, session)| session)
     }
 
     /// The present sessions.
-    pub(super) fn present(&self) -> impl Iterator<Item = (SessionRef, &Session)> {
+    pub fn present(&self) -> impl Iterator<Item = (SessionRef, &Session)> {
         self.iter().filter(|(_, session)| !session.is_away())
     }
 
     /// A present session loses its connection and gets a new reference. `None`: it is gone, or away already.
-    pub(super) fn suspend(&mut self, at: SessionRef, away: Box<Away>) -> Option<SessionRef> {
+    pub fn suspend(&mut self, at: SessionRef, away: Box<Away>) -> Option<SessionRef> {
         let turn = self.turns.wrapping_add(1);
         let session = self.get_mut(at).filter(|session| !session.is_away())?;
         session.turn = turn;
@@ -143,7 +143,7 @@ impl Sessions {
     }
 
     /// Takes a session out of the table.
-    pub(super) fn remove(&mut self, at: SessionRef) -> Option<Session> {
+    pub fn remove(&mut self, at: SessionRef) -> Option<Session> {
         if self.get(at)?.is_away() {
             self.away -= 1;
         } else {
@@ -165,7 +165,7 @@ impl Sessions {
     }
 
     /// A session is a copy of another one, of which its client may not have heard.
-    pub(super) fn set_origin(&mut self, at: SessionRef, origin: Origin) {
+    pub fn set_origin(&mut self, at: SessionRef, origin: Origin) {
         self.take_origin(at);
         if let Some(session) = self.get_mut(at) {
             session.origin = Some(Box::new(origin));
@@ -174,7 +174,7 @@ impl Sessions {
     }
 
     /// A session is nobody's copy any more; returns what it was a copy of.
-    pub(super) fn take_origin(&mut self, at: SessionRef) -> Option<Origin> {
+    pub fn take_origin(&mut self, at: SessionRef) -> Option<Origin> {
         let origin = *self.get_mut(at)?.origin.take()?;
         if self.copies.get(&origin.lease.request) == Some(&at) {
             self.copies.remove(&origin.lease.request);
@@ -183,22 +183,22 @@ impl Sessions {
     }
 
     /// The copy that answered that question.
-    pub(super) fn copy_of(&self, request: u64) -> Option<SessionRef> {
+    pub fn copy_of(&self, request: u64) -> Option<SessionRef> {
         self.copies.get(&request).copied()
     }
 
     /// How many are present.
-    pub(super) fn population(&self) -> usize {
+    pub fn population(&self) -> usize {
         self.slab.len() - self.away
     }
 
     /// How many users have a present session.
-    pub(super) fn users(&self) -> usize {
+    pub fn users(&self) -> usize {
         self.users.len()
     }
 
     /// The digest of the present sessions' ids.
-    pub(super) fn digest(&self) -> u64 {
+    pub fn digest(&self) -> u64 {
         self.digest
     }
 }
