@@ -60,6 +60,9 @@ const desk = new QuoteDesk({ post: postQuote, now: () => clock.now(), show: (res
 /** The symbol that this page shows: the one of the session's first price. */
 let symbol = null;
 
+/** The room that the last session over a transport that only listens was asked for with, or null. */
+let room = null;
+
 async function begin() {
   view.user(identity);
   cluster.user(identity.id);
@@ -71,7 +74,8 @@ async function begin() {
 /** What a session that only listens is opened with: it cannot ask for more. A poll for each price would be too many. */
 function channels(via) {
   const wanted = symbol ?? info.symbol;
-  return wanted && [`price:${wanted}${via === "poll" ? "@1s" : ""}`, "stats", `candle:${wanted}@1m`, ...(chat.channel ? [chat.channel] : [])];
+  room = wanted && chat.channel;
+  return wanted && [`price:${wanted}${via === "poll" ? "@1s" : ""}`, "stats", `candle:${wanted}@1m`, ...(room ? [room] : [])];
 }
 
 function renamed() {
@@ -91,8 +95,10 @@ function showState(state) {
   if (live) return;
   lastHour.lost();
   chat.lost();
-  if (state.phase === "offline" && state.why?.slug === "unknown-channel" && chat.channel) {
-    chat.refused(why(state.why));
+  if (state.phase === "offline" && state.why?.slug === "unknown-channel" && room) {
+    // The panel may have been closed since.
+    if (chat.channel === room) chat.refused(why(state.why));
+    room = null;
     connection.tell({ type: "again" });
   }
 }
