@@ -45,7 +45,6 @@ pub(super) struct Candidate {
 pub(super) struct Newborn {
     pub(super) listeners: Arc<Listeners>,
     pub(super) json: Arc<str>,
-    pub(super) revision: u64,
 }
 
 /// The configuration in force, and the reloads that replace it.
@@ -102,7 +101,7 @@ impl InForce {
 
     /// The message to every worker when the configuration has changed.
     pub(super) fn message(&self) -> ToWorker<'_> {
-        ToWorker::Config { revision: self.revision, config: &self.json }
+        ToWorker::Config { config: &self.json }
     }
 
     /// Addresses of a port, as text.
@@ -174,16 +173,10 @@ impl InForce {
     /// The candidate, or without one the configuration in force.
     pub(super) fn for_newborn(&self) -> Newborn {
         match self.reloads.candidate() {
-            Some(candidate) => Newborn {
-                listeners: candidate.listeners.clone(),
-                json: candidate.next.json.clone(),
-                revision: self.revision + 1,
-            },
-            None => Newborn {
-                listeners: self.listeners.clone(),
-                json: self.json.clone(),
-                revision: self.revision,
-            },
+            Some(candidate) => {
+                Newborn { listeners: candidate.listeners.clone(), json: candidate.next.json.clone() }
+            }
+            None => Newborn { listeners: self.listeners.clone(), json: self.json.clone() },
         }
     }
 }

@@ -144,7 +144,7 @@ impl Master {
     }
 
     fn welcome(&mut self, slot: Slot, generation: Generation) {
-        let Newborn { listeners, json, revision } = self.in_force.for_newborn();
+        let Newborn { listeners, json } = self.in_force.for_newborn();
         let (mut ports, mut descriptors) = (Vec::new(), Vec::new());
         for (port, descriptor) in listeners.all() {
             match descriptor.try_clone() {
@@ -161,8 +161,7 @@ impl Master {
         }
         let Self { feed, children, .. } = self;
         let quotes = feed.quotes().cloned().collect();
-        let message =
-            ToWorker::Welcome { slot, generation, revision, config: &json, listeners: ports, quotes };
+        let message = ToWorker::Welcome { slot, generation, config: &json, listeners: ports, quotes };
         let _ = children.tell_with(generation, &message, descriptors);
         if !feed.refused().is_empty() {
             let _ = children.tell(generation, &ToWorker::Refused(feed.refused().clone()));

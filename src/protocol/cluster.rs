@@ -228,8 +228,6 @@ pub enum ToWorker<'a> {
         slot: Slot,
         /// The worker's number.
         generation: Generation,
-        /// Number of the configuration.
-        revision: u64,
         /// The configuration as JSON.
         config: &'a str,
         /// The port of each socket.
@@ -301,8 +299,6 @@ pub enum ToWorker<'a> {
     },
     /// A new configuration, of which the worker takes the live keys.
     Config {
-        /// The configuration's number.
-        revision: u64,
         /// The whole configuration as JSON.
         config: &'a str,
     },

@@ -127,7 +127,7 @@ type Listeners = Vec<(Port, TcpListener)>;
 fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
     let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
     let (message, descriptors) = first?;
-    let ToWorker::Welcome { slot, generation, config, listeners, quotes, .. } = message else {
+    let ToWorker::Welcome { slot, generation, config, listeners, quotes } = message else {
         return Err(Failure::Strange("the first message is no welcome"));
     };
     let mut descriptors = descriptors.into_iter();
@@ -249,7 +249,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Line { of, text } => state.line(of, text),
             ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
-            ToWorker::Config { config, .. } => configure(&mut state, config),
+            ToWorker::Config { config } => configure(&mut state, config),
             ToWorker::Resync => state.roster(),
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
