@@ -15,8 +15,8 @@ pub(super) async fn show(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    let Wanted { user, device, address, channels, resume } = wanted::read_main(hub, &request)?;
-    let poll = Poll { user, device, channels, address, resume };
+    let Wanted { user, device, address, channels, resume, wait } = wanted::read_main(hub, &request)?;
+    let poll = Poll { user, device, channels, address, resume, wait };
     match poll_anywhere(hub, poll).await {
         Polled::Answer(text) => Ok(answer::json(StatusCode::OK, text)),
         Polled::Ended(code) => Err(ProblemKind::SessionEnded(Close::from_code(code)).into()),

@@ -110,7 +110,7 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         }
         Err(_) => None,
     };
-    let Wanted { user, device, address, channels, resume } = wanted::read(hub, endpoint, &request)?;
+    let Wanted { user, device, address, channels, resume, .. } = wanted::read(hub, endpoint, &request)?;
     let Some(acceptance) = acceptance else {
         // A plain GET asks what an upgrade would get: nothing is opened, and nothing counted.
         let question = Question::Admission(endpoint, user.as_str(), address);

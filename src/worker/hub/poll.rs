@@ -19,7 +19,11 @@ use crate::protocol::peer::{Poll, Polled};
 use crate::session::Framing;
 use crate::ws::frame;
 use bytes::Bytes;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// A poll is held at least so long, or not at all: the wheel gets a new entry each time.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// A poll that waits. Dropped, its client has gone.
 struct Waiting {
@@ -54,7 +58,7 @@ pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
 }
 
 async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
-    let Poll { user, device, channels, address, resume } = poll;
+    let Poll { user, device, channels, address, resume, .. } = poll;
     let endpoint = Endpoint::Ws;
     let request = Request { user, device, endpoint, stream: None, address, framing: Framing::Poll };
     let arrival = arrive(hub, request, resume).await?;
@@ -74,7 +78,7 @@ impl Opening {
             return None;
         }
         state.attached(at, greeting);
-        waiting = state.wait_for_news(&hub, at);
+        waiting = state.wait_for_news(&hub, at, None);
         state.speak_to_poll(at);
         state.settle();
         drop(state);
@@ -97,14 +101,19 @@ impl State {
         session.identity.address = poll.address;
         // Its client has heard of the cursor.
         self.settle_copy(at);
-        let waiting = self.wait_for_news(hub, at);
+        let waiting = self.wait_for_news(hub, at, poll.wait);
+        if poll.wait == Some(Duration::ZERO) {
+            self.speak_to_poll(at);
+        }
         self.settle();
         waiting
     }
 
-    /// Makes a poll wait from now on. A poll that waited is answered with nothing.
-    fn wait_for_news(&mut self, hub: &Hub, at: SessionRef) -> Option<Waiting> {
+    /// Makes a poll wait from now on, `at_most` so long. A poll that waited is answered with nothing.
+    fn wait_for_news(&mut self, hub: &Hub, at: SessionRef, at_most: Option<Duration>) -> Option<Waiting> {
         let now = clock::mono();
+        let longest = self.config.poll.wait;
+        let wait = at_most.map_or(longest, |wait| wait.max(SHORTEST).min(longest));
         let nothing = self.poll_answer(at, Vec::new());
         let session = self.sessions.get_mut(at)?;
         session.last_in = now;
@@ -113,9 +122,7 @@ impl State {
         if let Some(before) = before {
             let _ = before.send(nothing);
         }
-        if let Some(look) =
-            poll.deadline.set(now.after(self.config.poll.wait), now.after(self.config.poll.gap))
-        {
+        if let Some(look) = poll.deadline.set(now.after(wait), now.after(self.config.poll.gap)) {
             self.timers.poll(at, look);
         }
         self.news_for_poll(at);
