@@ -2,6 +2,7 @@
 
 use super::agreement::{Agreement, LogLine};
 use super::candles::{CandleRequest, CandleService};
+use super::mailbox::{Delivered, Notes, mailbox};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
 use super::source::{Note, What, supervise};
@@ -14,12 +15,13 @@ use crate::providers::{Content, Fault, Http, Source, build};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Notes that may wait for the core; beyond that the oldest are lost.
-const NOTES: usize = 1024;
+/// Longest work without letting sessions and timers have a turn.
+const SLICE: Duration = Duration::from_micros(500);
 /// A source with a wait up to this long is left only if it does not come back.
 const BRIEF: Duration = Duration::from_millis(1500);
 /// Interval of the numbers of sources while nothing else changes.
@@ -67,9 +69,9 @@ pub(super) async fn serve(
     out: impl FnMut(FromFeeder),
 ) {
     let plan = plans.borrow_and_update().clone();
-    let (notes, mut inbox) = broadcast::channel(NOTES);
+    let (notes, mut inbox) = mailbox();
     let mut core = Core::new(&plan, (clock.clone(), candles), http, notes, out);
-    let (mut lagging, mut lost) = (LogLimiter::default(), 0);
+    let mut slice = Instant::now();
     loop {
         let wake = core.wake_at();
         tokio::select! {
@@ -80,22 +82,16 @@ pub(super) async fn serve(
                 let plan = plans.borrow_and_update().clone();
                 core.reconfigure(&plan);
             }
-            note = inbox.recv() => match note {
-                Ok(note) => core.note(note),
-                Err(broadcast::error::RecvError::Lagged(more)) => {
-                    lost += more;
-                    if lagging.change((), clock.now().mono).is_some() {
-                        tracing::warn!(lost, "the feeder does not keep up with its sources");
-                        lost = 0;
-                    }
-                }
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
+            delivered = inbox.recv() => core.delivered(delivered),
             // At most a single request between two notes: a long answer must not delay prices.
             Some(ask) = asks.recv() => core.answer(&ask),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
         core.turn();
+        if slice.elapsed() >= SLICE {
+            yield_now().await;
+            slice = Instant::now();
+        }
     }
 }
 
@@ -108,7 +104,7 @@ struct Core<F> {
     candles: CandleService,
     clock: Clock,
     http: Arc<Http>,
-    notes: broadcast::Sender<Note>,
+    notes: Notes,
     out: F,
     recorder: Recorder,
     /// When to tell the table; `None` while nothing has changed.
@@ -119,6 +115,8 @@ struct Core<F> {
     agreement: Agreement,
     /// Limits log lines about the served source.
     served: BTreeMap<Symbol, LogLimiter<Arc<str>>>,
+    /// Limits log lines about sources that send more than is taken, and how much that was since the last one.
+    flooding: (LogLimiter<()>, u64),
 }
 
 /// A source that runs, or that is off.
@@ -143,7 +141,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         plan: &Plan,
         (clock, candles): (Clock, CandleService),
         http: Arc<Http>,
-        notes: broadcast::Sender<Note>,
+        notes: Notes,
         out: F,
     ) -> Self {
         let now = clock.now().mono;
@@ -165,6 +163,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             parts: Vec::new(),
             agreement: Agreement::new(now),
             served: BTreeMap::new(),
+            flooding: (LogLimiter::default(), 0),
         };
         core.reconfigure(plan);
         core
@@ -228,6 +227,23 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             legs,
             _task: task,
         }
+    }
+
+    /// Takes a note from the mailbox.
+    fn delivered(&mut self, Delivered { note, conflated }: Delivered) {
+        if conflated > 0
+            && let Some(running) = self.running.iter_mut().find(|running| running.id == note.source)
+        {
+            running.row.status.ticks += conflated;
+            let (limiter, lost) = &mut self.flooding;
+            *lost += conflated;
+            if limiter.change((), self.clock.now().mono).is_some() {
+                let source = &*running.row.status.name;
+                tracing::warn!(source, lost = *lost, "the feeder does not keep up with a source");
+                *lost = 0;
+            }
+        }
+        self.note(note);
     }
 
     fn note(&mut self, note: Note) {
@@ -430,3 +446,7 @@ mod exchange_tests;
 #[cfg(test)]
 #[path = "replay_tests.rs"]
 mod replay_tests;
+
+#[cfg(test)]
+#[path = "flood_tests.rs"]
+mod flood_tests;

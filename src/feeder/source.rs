@@ -1,5 +1,6 @@
 //! Supervises one source: session, fault, pause, next session, for ever.
 
+use super::mailbox::Notes;
 use super::recorder::{SessionRecorder, SourceRecorder};
 use super::{Clock, Now};
 use crate::model::{Backoff, Symbol};
@@ -7,7 +8,7 @@ use crate::providers::{Budget, Fault, Leg, PriceProvider, Sink, Tick, TickFilter
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -104,7 +105,7 @@ pub(super) async fn supervise(
     legs: Vec<Leg>,
     pairs: Pairs,
     clock: Clock,
-    notes: broadcast::Sender<Note>,
+    notes: Notes,
     recorder: Option<SourceRecorder>,
 ) {
     let pairs = Arc::new(pairs);
@@ -235,20 +236,19 @@ fn pause(fault: &Fault, good: bool, backoff: &mut Backoff) -> Duration {
     }
 }
 
-/// Sends notes to the core. A full queue loses its oldest: the newest matter, and senders must not wait.
+/// Sends notes to the core. Never waits.
 #[derive(Clone)]
 struct NoteSender {
     source: u32,
     leg: usize,
     pairs: Arc<Pairs>,
-    notes: broadcast::Sender<Note>,
+    notes: Notes,
     clock: Clock,
 }
 
 impl NoteSender {
     fn send(&self, what: What) {
-        // Without a receiver the process is about to end.
-        let _ = self.notes.send(Note { source: self.source, leg: self.leg, what });
+        self.notes.send(Note { source: self.source, leg: self.leg, what });
     }
 }
 

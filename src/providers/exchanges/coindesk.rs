@@ -95,7 +95,7 @@ impl Poll for Coindesk {
     }
 
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
-        let body: Result<Body<'_>, _> = serde_json::from_slice(reply.body);
+        let body: Result<Body<'_>, _> = serde_json::from_slice(digits::plain(reply.body));
         if let Some(fault) = body.as_ref().ok().and_then(|body| complaint(body, reply)) {
             return Err(fault);
         }

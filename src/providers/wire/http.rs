@@ -2,6 +2,7 @@
 //! checks of certificates are the same for both, because a stream begins as a request of this client.
 
 use super::budget::Hosts;
+use super::pace::Paced;
 use super::reply::Reply;
 use crate::model::one_line;
 use crate::providers::{Budget, Fault};
@@ -27,7 +28,7 @@ pub(in crate::providers) const LARGEST: usize = 256 * 1024;
 const REDIRECTS: usize = 3;
 
 /// An open stream.
-pub(in crate::providers) type Socket = WebSocketStream<reqwest::Upgraded>;
+pub(in crate::providers) type Socket = WebSocketStream<Paced<reqwest::Upgraded>>;
 
 /// Whether the environment's proxies (`HTTPS_PROXY`, `NO_PROXY`) are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +163,7 @@ impl Http {
             .max_write_buffer_size(64 * 1024)
             .max_message_size(Some(LARGEST))
             .max_frame_size(Some(LARGEST));
-        Ok(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
+        Ok(WebSocketStream::from_raw_socket(Paced::new(stream), Role::Client, Some(config)).await)
     }
 }
 

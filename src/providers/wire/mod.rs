@@ -5,6 +5,7 @@ pub(super) mod connection;
 pub(super) mod digits;
 pub(super) mod each;
 pub(super) mod http;
+pub(super) mod pace;
 pub(super) mod pairs;
 pub(super) mod poll;
 pub(super) mod push;
