@@ -11,7 +11,7 @@ use kinds::LineKinds;
 use sink::Sink;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
@@ -126,6 +126,14 @@ pub fn adopt(config: &LogSection) {
     }
     let _ = logger.writer.reload(writer(config, &logger.role, &logger.output));
     let _ = logger.level.reload(filter(config));
+}
+
+/// Tries whether this process may write lines to that file; leaves nothing behind. The disk may hang.
+///
+/// # Errors
+/// Why not, and what to do about it.
+pub fn attempt(path: &Path) -> Result<(), String> {
+    target::attempt(path)
 }
 
 /// Opens `log.file` again after it was moved away.

@@ -86,3 +86,53 @@ async fn a_log_that_nobody_reads_stops_no_process() {
     let status = cluster.ended(Duration::from_secs(10)).await;
     assert_eq!(status.code(), Some(0));
 }
+
+/// A fifo that nobody reads.
+fn fifo(path: &Path) {
+    use rustix::fs::{CWD, FileType, mknodat};
+    mknodat(CWD, path, FileType::Fifo, 0o600.into(), 0).unwrap();
+}
+
+#[tokio::test]
+async fn a_log_file_that_cannot_be_is_refused_by_the_reload_that_brings_it() {
+    let cluster = cluster().start().await;
+    fifo(&cluster.folder().join("fifo"));
+    std::os::unix::fs::symlink("fifo", cluster.folder().join("link")).unwrap();
+    for (path, why) in [
+        ("{dir}/fifo", "is a fifo, not a regular file"),
+        ("{dir}/link", "is a fifo, not a regular file"),
+        ("{dir}", "is a folder, not a regular file"),
+        ("/dev/full", "is a device, not a regular file"),
+        ("{dir}/none/x.log", "no such folder"),
+        ("/proc/x.log", "cannot be written"),
+    ] {
+        cluster.configure(&format!("[log]\nfile = \"{path}\"\n"));
+        let reload = cluster.ctl(&["reload"]).await;
+        assert_eq!(reload.code, Some(1), "{path}: {reload:?}");
+        let faults = reload.json()["faults"].to_string();
+        assert!(faults.contains("50-test.toml:2: log.file: ") && faults.contains(why), "{faults}");
+        assert_eq!(cluster.stats().await["workers"].as_array().unwrap().len(), 2);
+    }
+    assert!(!cluster.log().is_empty());
+    cluster.reconfigure("[log]\nfile = \"{dir}/x.log\"\n").await;
+    eventually("lines go to the file", async || {
+        let text = std::fs::read_to_string(cluster.folder().join("x.log")).unwrap_or_default();
+        if text.contains("reloaded") { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_level_that_names_nothing_is_refused() {
+    let cluster = cluster().start().await;
+    for level in ["verbose", "", "inf", "debug,foo=bar=baz", "btc_cluster=verbose", "nosuchtarget=debug"] {
+        cluster.configure(&format!("[log]\nlevel = \"{level}\"\n"));
+        let reload = cluster.ctl(&["reload"]).await;
+        assert_eq!(reload.code, Some(1), "{level}: {reload:?}");
+        let faults = reload.json()["faults"].to_string();
+        assert!(faults.contains("50-test.toml:2: log.level: "), "{faults}");
+        let check = cluster.run(&["--config", "btc-cluster.toml", "check"]).await;
+        assert_eq!(check.code, Some(78), "{level}: {check:?}");
+    }
+    cluster.reconfigure("[log]\nlevel = \"debug,btc_cluster::feeder=warn\"\n").await;
+}
