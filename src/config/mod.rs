@@ -12,6 +12,7 @@ mod fault;
 mod file;
 mod kind;
 mod layers;
+mod level;
 mod load;
 mod read;
 mod reader;

@@ -146,7 +146,7 @@ impl InForce {
     }
 
     /// Notes whether the system tells of changed files, and logs each change of this once.
-    pub(super) fn watched(&mut self, trouble: Option<(&str, Duration)>) {
+    pub(super) fn watched(&mut self, trouble: Option<(String, Duration)>) {
         let trouble = trouble.map(|(why, every)| format!("{why}; they are read every {every:?} instead"));
         if trouble == self.watch_trouble {
             return;

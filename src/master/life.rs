@@ -11,7 +11,8 @@ use super::in_force::{InForce, Next};
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Service};
-use crate::config::{Loaded, Source, Watcher};
+use super::watching::Watching;
+use crate::config::{Loaded, Source};
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -77,7 +78,7 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let (events, inbox) = mpsc::channel(EVENTS);
     let control = control::listen(&socket).await.map_err(Failure::Control)?;
     tokio::spawn(control::serve(control, events.clone()));
-    let watcher = Watcher::start(source.clone(), &loaded);
+    let watcher = Watching::start(source.clone(), loaded.clone()).map_err(Failure::Io)?;
     let board = Board::new().map_err(Failure::Io)?;
     let in_force = InForce::new(source, Next::new(loaded), sockets, files);
     let mut master = Master::new(in_force, board, events);
@@ -118,7 +119,7 @@ impl Master {
         &mut self,
         mut inbox: mpsc::Receiver<Event>,
         mut signals: Signals,
-        mut watcher: Watcher,
+        mut watcher: Watching,
     ) -> Result<(), Failure> {
         let period = self.notifier.watchdog_interval().map_or(PULSE, |limit| limit.min(PULSE));
         let mut second = interval(period);
@@ -141,11 +142,12 @@ impl Master {
                 }
                 Some(signal) = signals.next() => self.signal(signal),
                 _ = second.tick() => self.pulse(clock::mono()),
-                read = watcher.changed(), if self.in_force.reloads.candidate().is_none() => self.loaded(read),
+                read = watcher.next(), if self.in_force.reloads.candidate().is_none() => self.loaded(read),
                 () = sleep_until(wake.into()) => {}
             }
             self.tick(clock::mono());
             self.in_force.watched(watcher.trouble());
+            watcher.pause(self.in_force.reloads.candidate().is_some());
             if self.in_force.reloads.take_wish() {
                 watcher.ask();
             }

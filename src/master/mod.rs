@@ -31,5 +31,6 @@ mod report;
 pub mod rooms;
 pub mod router;
 mod service;
+mod watching;
 
 pub use life::run;

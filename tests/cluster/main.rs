@@ -24,6 +24,7 @@ mod handshakes;
 mod history;
 mod life;
 mod limits;
+mod logs;
 mod notify;
 mod page;
 mod polling;
