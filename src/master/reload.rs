@@ -124,6 +124,7 @@ impl Master {
             events: _,
         } = self;
         let config = in_force.config();
+        in_force.listeners().bound(config);
         crate::log::adopt(&config.log);
         let refused_less = feed.adopt(config);
         children.tell_workers(&in_force.message());

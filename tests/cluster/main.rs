@@ -28,6 +28,7 @@ mod logs;
 mod notify;
 mod page;
 mod polling;
+mod pools;
 mod prices;
 mod processes;
 mod programs;

@@ -69,8 +69,12 @@ section! {
         messages: u32 = row(Whole(0..=10_000), "64"),
         /// Most bytes that are kept for one session.
         bytes: usize = row(Size(0..=LARGEST), "64KiB"),
-        /// Suspended sessions that one worker keeps; beyond it the oldest is forgotten.
+        /// Suspended sessions that one worker keeps. Beyond it, and beyond resume.memory, the address that has most of
+        /// them loses one: first those that were hardly used.
         sessions: u32 = row(Whole(0..=1_000_000), "10000"),
+        /// Memory of all suspended sessions of one worker, with what is kept for them. A message that several sessions
+        /// miss counts for each of them.
+        memory: usize = row(Size(0..=1 << 34), "64MiB"),
     }
 }
 

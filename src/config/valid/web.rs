@@ -4,10 +4,10 @@ use crate::config::kind::{
     At, BaseUrl, COUNT, Choice, Distinct, FLAG, Kind, LISTEN, List, Listen, Own, PATH, PORT, RATE, SOME,
     Size, TEXT, Whole,
 };
-use crate::config::read::{Wrong, text, wrong};
+use crate::config::read::{Wrong, must_be, text, wrong};
 use crate::config::table::{row, section};
 use crate::config::units;
-use crate::config::value::Item;
+use crate::config::value::{Item, Value};
 use crate::model::Rate;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,12 @@ section! {
         /// Most bytes that wait for one session. Prices and statistics give way to newer ones; an answer that does not fit
         /// closes the session with 4102.
         outbox: usize = row(Size(1024..=LARGEST), "64KiB"),
+        /// Most bytes that the kernel holds for a client that does not read, of any connection on any port: as SO_SNDBUF,
+        /// of which Linux takes twice as much for its own book-keeping, and at most net.core.wmem_max. Too little slows
+        /// clients far away: so many bytes are on their way at once.
+        send_buffer: usize = row(Size(4096..=LARGEST), "128KiB"),
+        /// Most bytes that the kernel holds of a client before they are read, as SO_RCVBUF; at most net.core.rmem_max.
+        receive_buffer: usize = row(Size(4096..=LARGEST), "64KiB"),
         /// A session to which nothing could be written for this time is closed with 4102.
         slow_timeout: Duration = row(SOME, "10s"),
         /// Time that a handshake may take, from the connection to its answer.
@@ -145,9 +151,52 @@ section! {
         messages_per_session: Rate = row(RATE, "5/s"),
         /// Messages from one session at once.
         messages_burst: u32 = row(Whole(1..=u32::MAX), "20"),
+        /// Bytes from one session, "64KiB/s" for instance; beyond it the session is closed with 4101. "auto": 64KiB/s, and
+        /// no limit where messages_per_session has none.
+        bytes_per_session: ByteRate = row(Own("\"auto\" or a rate of bytes, 0 for no limit", byte_rate), "auto"),
+        /// Bytes from one session at once, beside one message of ws.max_message.
+        bytes_burst: usize = row(Size(1..=LARGEST), "256KiB"),
         /// Quotes of one user, counted for the whole cluster; beyond it 429.
         quotes_per_user: Rate = row(RATE, "10/s"),
     }
+}
+
+/// `limits.bytes_per_session`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ByteRate {
+    /// [`ByteRate::DEFAULT`] where messages are limited, too.
+    Auto,
+    /// A number of bytes in a time.
+    Exactly(Rate),
+}
+
+impl ByteRate {
+    const DEFAULT: Rate = Rate { count: 64 << 10, per: Duration::from_secs(1) };
+}
+
+impl LimitsSection {
+    /// Bytes from one session; off: no limit.
+    #[must_use]
+    pub fn bytes(&self) -> Rate {
+        match self.bytes_per_session {
+            ByteRate::Exactly(rate) => rate,
+            ByteRate::Auto if self.messages_per_session == Rate::OFF => Rate::OFF,
+            ByteRate::Auto => ByteRate::DEFAULT,
+        }
+    }
+}
+
+fn byte_rate(item: &Item, _: &mut At<'_>) -> Result<ByteRate, Wrong> {
+    match &item.value {
+        Value::Text(word) if word == "auto" => Ok(ByteRate::Auto),
+        Value::Whole(0) => Ok(ByteRate::Exactly(Rate::OFF)),
+        Value::Text(text) => units::byte_rate(text).map(ByteRate::Exactly).ok_or_else(|| not_bytes(item)),
+        _ => Err(not_bytes(item)),
+    }
+}
+
+fn not_bytes(item: &Item) -> Wrong {
+    must_be(item, "\"auto\" or a rate of bytes (\"64KiB/s\", \"1MiB/10s\", 0 for no limit)")
 }
 
 section! {

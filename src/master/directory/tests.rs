@@ -1,6 +1,7 @@
 //! Tests of the directory: limits one by one, and random histories against a model that counts everything anew.
 
 use super::*;
+use crate::config::ByteRate;
 use crate::model::Rate;
 use crate::protocol::cluster::roster_pages;
 use proptest::prelude::*;
@@ -19,6 +20,8 @@ pub(in crate::master) fn limits() -> LimitsSection {
         channels_per_session: 0,
         messages_per_session: Rate::OFF,
         messages_burst: 0,
+        bytes_per_session: ByteRate::Auto,
+        bytes_burst: 0,
         quotes_per_user: Rate::OFF,
     }
 }

@@ -35,7 +35,7 @@ words! {
         Disconnected = "disconnected",
         /// 4006: the configuration no longer has the stream.
         StreamRemoved = "stream-removed",
-        /// 4101: more than `limits.messages_per_session`.
+        /// 4101: more than `limits.messages_per_session` or `limits.bytes_per_session`.
         MessageRate = "message-rate",
         /// 4102: does not read fast enough.
         Slow = "slow-consumer",

@@ -38,6 +38,8 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
             "channels_per_session": limits.channels_per_session,
             "messages_per_session": limits.messages_per_session.to_string(),
             "messages_burst": limits.messages_burst,
+            "bytes_per_session": limits.bytes().to_string(),
+            "bytes_burst": limits.bytes_burst,
             "quotes_per_user": limits.quotes_per_user.to_string(),
         },
     });
