@@ -39,7 +39,7 @@ pub use valid::{
     AdminSection, AuthMode, AuthSection, BroadcastSection, Carries, Channel, ChatSection, ClusterSection,
     CommandSection, Config, ControlSection, CrashCover, Exchange, HandoverSection, HeartbeatSection,
     HttpSection, LimitsSection, Lines, LogFormat, LogSection, OnStale, Policy, PollSection, PriceSection,
-    Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, ShutdownSection, StatsSection,
-    Stream, StreamSection, WorkerCount, WsSection, effect_of,
+    Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, Share, ShutdownSection,
+    StatsSection, Stream, StreamSection, WorkerCount, WsSection, effect_of, is_local, quarter,
 };
 pub use watch::{Timing, Watcher};

@@ -27,6 +27,7 @@ mod limits;
 mod notify;
 mod page;
 mod polling;
+mod pressure;
 mod prices;
 mod processes;
 mod programs;
