@@ -40,7 +40,8 @@ pub use valid::{
     AdminSection, AuthMode, AuthSection, BroadcastSection, ByteRate, Carries, Channel, ChatSection,
     ClusterSection, CommandSection, Config, ControlSection, CrashCover, Exchange, HandoverSection,
     HeartbeatSection, HttpSection, LimitsSection, Lines, LogFormat, LogSection, OnStale, Policy, PollSection,
-    PriceSection, Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, ShutdownSection,
-    StatsSection, Stream, StreamSection, WorkerCount, WsSection, effect_of,
+    PriceSection, Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, Share,
+    ShutdownSection, StatsSection, Stream, StreamSection, WorkerCount, WsSection, effect_of, is_local,
+    quarter,
 };
 pub use watch::{Timing, Watcher};

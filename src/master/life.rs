@@ -8,6 +8,7 @@ use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
 use super::in_force::{InForce, Next};
+use super::refusals::Refusals;
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Service};
@@ -95,13 +96,14 @@ impl Master {
     fn new(in_force: InForce, board: Board, events: mpsc::Sender<Event>) -> Self {
         let (now, wall) = (clock::mono(), clock::wall());
         let config = in_force.config();
-        let mut directory = Directory::new(in_force.ceiling());
-        directory.configure(config.stats.users, in_force.ceiling());
+        let mut directory = Directory::new(in_force.ceilings());
+        directory.configure(config.stats.users, in_force.ceilings());
         Self {
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now),
             children: Children::default(),
             directory,
             router: Router::new(config.limits.quotes_per_user),
+            refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),
             feed: Feed::new(config, wall),

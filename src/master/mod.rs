@@ -25,6 +25,7 @@ mod in_force;
 mod life;
 mod peers;
 mod processes;
+mod refusals;
 mod reload;
 mod reloads;
 mod report;

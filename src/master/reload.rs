@@ -119,6 +119,7 @@ impl Master {
             // Nothing of these is configured.
             service: _,
             ledger: _,
+            refusals: _,
             board: _,
             notifier: _,
             events: _,
@@ -135,7 +136,7 @@ impl Master {
         announcer.adopt(config);
         rooms.configure(rooms::Limits::of(&config.chat));
         router.set_rate(config.limits.quotes_per_user);
-        directory.configure(config.stats.users, in_force.ceiling());
+        directory.configure(config.stats.users, in_force.ceilings());
         when.configure(config.stats.interval);
         fleet.adopt(config.cluster.clone());
         let mut actions = fleet.resize(now, workers(&config.cluster));

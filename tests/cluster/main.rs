@@ -29,6 +29,7 @@ mod notify;
 mod page;
 mod polling;
 mod pools;
+mod pressure;
 mod prices;
 mod processes;
 mod programs;

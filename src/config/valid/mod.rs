@@ -23,5 +23,5 @@ pub use process::{
 pub use provider::{Exchange, Provider, ProviderKind, Secret};
 pub use web::{
     AdminSection, AuthMode, AuthSection, ByteRate, HeartbeatSection, HttpSection, LimitsSection,
-    QuotesSection, StatsSection, WsSection,
+    QuotesSection, Share, StatsSection, WsSection, is_local, quarter,
 };

@@ -11,6 +11,7 @@ use crate::config::value::{Item, Value};
 use crate::model::Rate;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -137,12 +138,19 @@ section! {
     pub struct LimitsSection {
         /// Open streams of one user (the user_id, else the address) in the whole cluster; beyond it 429.
         connections_per_user: u32 = row(COUNT, "3"),
-        /// Sessions in all; beyond it 503. 0: 95 % of what the open-file limit allows.
+        /// Sessions in all; beyond it 503. 0: those that have a connection of their own are at most 95 % of what the
+        /// open-file limit allows, and poll.sessions counts the others.
         sessions: u32 = row(COUNT, "0"),
         /// Sessions of one user.
         sessions_per_user: u32 = row(COUNT, "0"),
-        /// Sessions from one address (IPv6: from one /64).
-        sessions_per_address: u32 = row(COUNT, "0"),
+        /// Sessions from one address (IPv6: from one /64; behind http.trusted_proxies the forwarded one); beyond it 429.
+        /// "auto": a quarter of limits.sessions or what stands for it. A loopback address may then have more for as long
+        /// as nobody else needs the room.
+        sessions_per_address: Share = row(SHARE, "auto"),
+        /// Connections from one address to one worker, those of its sessions among them. Beyond it the one that has been
+        /// idle longest ends, else 429. "auto": a quarter of what the open-file limit allows, for all but loopback
+        /// addresses. http.trusted_proxies have no such limit.
+        connections_per_address: Share = row(SHARE, "auto"),
         /// Opened sessions from one address, "20/m" for instance.
         connects_per_address: Rate = row(RATE, r#""0""#),
         /// Subscriptions of one session.
@@ -186,6 +194,26 @@ impl LimitsSection {
     }
 }
 
+/// The part of a whole that one address may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Share {
+    /// A quarter, for all but loopback addresses: behind those may be a proxy that is not trusted.
+    Auto,
+    /// So many; 0 is no limit.
+    Most(u32),
+}
+
+impl Share {
+    /// The most that `address` may have of `whole`; `None`: no limit.
+    #[must_use]
+    pub fn of(self, whole: u32, address: IpAddr) -> Option<u32> {
+        match self {
+            Self::Auto => (!is_local(address)).then(|| quarter(whole)),
+            Self::Most(most) => (most > 0).then_some(most),
+        }
+    }
+}
+
 fn byte_rate(item: &Item, _: &mut At<'_>) -> Result<ByteRate, Wrong> {
     match &item.value {
         Value::Text(word) if word == "auto" => Ok(ByteRate::Auto),
@@ -198,6 +226,26 @@ fn byte_rate(item: &Item, _: &mut At<'_>) -> Result<ByteRate, Wrong> {
 fn not_bytes(item: &Item) -> Wrong {
     must_be(item, "\"auto\" or a rate of bytes (\"64KiB/s\", \"1MiB/10s\", 0 for no limit)")
 }
+
+/// The part of a whole that an address may have at the expense of others.
+#[must_use]
+pub fn quarter(whole: u32) -> u32 {
+    whole.div_ceil(4)
+}
+
+/// Tells whether an address is of this machine. Limits count `::1` by its /64, `::`.
+#[must_use]
+pub fn is_local(address: IpAddr) -> bool {
+    address.is_loopback() || address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+}
+
+const SHARE: Own<Share> = Own("\"auto\" or a number, 0 for no limit", |item, _| match &item.value {
+    Value::Text(word) if word == "auto" => Ok(Share::Auto),
+    Value::Whole(number) => u32::try_from(*number)
+        .map(Share::Most)
+        .map_err(|_| wrong(item, format!("must be between 0 and {}, not {number}", u32::MAX))),
+    _ => Err(must_be(item, "\"auto\" or a number, 0 for no limit")),
+});
 
 section! {
     /// Identity of clients.

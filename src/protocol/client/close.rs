@@ -29,6 +29,8 @@ words! {
         Internal = "internal-error",
         /// 1012: planned replacement of the worker.
         Restarting = "restarting",
+        /// 1013: gave way to another session where there was no room for both.
+        Full = "full",
         /// 4005: another connection of the same client has taken the session over.
         Replaced = "replaced",
         /// 4006: by an administrator.
@@ -59,6 +61,7 @@ impl Close {
             Self::TooBig => 1009,
             Self::Internal => 1011,
             Self::Restarting => 1012,
+            Self::Full => 1013,
             Self::Replaced => 4005,
             Self::Disconnected | Self::StreamRemoved => 4006,
             Self::MessageRate => 4101,
@@ -82,6 +85,7 @@ impl Close {
             Self::Leaving
                 | Self::Lost
                 | Self::Restarting
+                | Self::Full
                 | Self::Internal
                 | Self::Replaced
                 | Self::MessageRate

@@ -28,6 +28,7 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
         stream: None,
         address,
         framing: Framing::Events(if chunks { Body::Chunked } else { Body::Plain }),
+        permit: request.extensions().get().cloned(),
     };
     let arrival = match arrive(hub, session, resume).await {
         Ok(arrival) => arrival,

@@ -59,13 +59,14 @@ pub(super) async fn drive(hub: Hub, at: SessionRef) {
     }
 }
 
-async fn close(hub: &Hub, Ended { mut closing, replaced }: Ended) {
+async fn close(hub: &Hub, Ended { mut closing, replaced, permit }: Ended) {
     if let Some(secret) = replaced
         && closing.is_heard().await
     {
         hub.lock().bury(secret, Close::Replaced.code());
     }
     closing.send().await;
+    drop(permit);
 }
 
 impl State {

@@ -67,6 +67,18 @@ impl Raw {
         Self { stream, buffer: vec![] }
     }
 
+    /// A connection that was made elsewhere.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self { stream, buffer: vec![] }
+    }
+
+    /// A session, or the refusal of its handshake.
+    pub(crate) async fn tried(mut self, to: SocketAddr, request: &Request) -> Result<Self, Response> {
+        self.write(&request.bytes(&to.to_string())).await;
+        let response = self.response().await.expect("an answer to the handshake");
+        if response.status == 101 { Ok(self) } else { Err(response) }
+    }
+
     async fn upgraded(mut self, to: SocketAddr, request: &Request) -> Self {
         self.write(&request.bytes(&to.to_string())).await;
         let response = self.response().await.expect("an answer to the handshake");
