@@ -24,6 +24,7 @@ mod handshakes;
 mod history;
 mod life;
 mod limits;
+mod made_up;
 mod notify;
 mod page;
 mod polling;

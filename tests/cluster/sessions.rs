@@ -54,7 +54,8 @@ async fn the_welcome_comes_first_and_says_everything() {
     assert_eq!(keys(&welcome["worker"]), ["id", "pid"]);
     assert_eq!(cluster.worker(tab.worker()).await.pid, Some(tab.pid()));
     let price = &welcome["price"];
-    let quoted = ["age_ms", "mock", "pair", "price", "received_at", "seq", "source", "stale", "symbol", "time"];
+    let quoted =
+        ["age_ms", "mock", "pair", "price", "received_at", "seq", "source", "stale", "symbol", "time"];
     assert_eq!((keys(price), &price["price"]), (quoted.to_vec(), &json!("64000.00")));
     tab.next("stats").await;
     tab.next("price").await;
