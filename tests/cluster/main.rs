@@ -25,6 +25,7 @@ mod history;
 mod life;
 mod limits;
 mod logs;
+mod made_up;
 mod notify;
 mod page;
 mod polling;
