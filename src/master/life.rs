@@ -15,6 +15,7 @@ use crate::config::{Loaded, Source, Watcher};
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::memory::Spare;
 use crate::os::notify::Notifier;
 use crate::os::signals::{Signal, Signals};
 use crate::protocol::cluster::{ToFeeder, ToWorker};
@@ -108,6 +109,7 @@ impl Master {
             when: When::new(config.stats.interval),
             service: Service::new(now, wall),
             board,
+            spare: Spare::default(),
             notifier: Notifier::new(),
             events,
             in_force,

@@ -120,6 +120,7 @@ impl Master {
             service: _,
             ledger: _,
             board: _,
+            spare: _,
             notifier: _,
             events: _,
         } = self;

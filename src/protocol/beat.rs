@@ -48,6 +48,8 @@ pub struct Counters {
     pub gaps: u64,
     /// Suspended sessions, a gauge.
     pub suspended: u64,
+    /// Memory of suspended sessions, a gauge.
+    pub suspended_bytes: u64,
 }
 
 /// A worker's sign of life.

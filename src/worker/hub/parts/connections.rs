@@ -1,6 +1,7 @@
 //! Connections that are no sessions: not yet, or not any more.
 
 use super::sessions::SessionRef;
+use crate::model::give_back;
 use crate::transports::ws::Closing;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -29,6 +30,11 @@ pub(in crate::worker) struct Connections {
 }
 
 impl Connections {
+    /// Gives memory back after a peak.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.ended);
+    }
+
     pub fn came(&mut self) {
         self.arriving += 1;
     }

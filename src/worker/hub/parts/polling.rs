@@ -98,6 +98,11 @@ impl Polling {
         self.asked > 0
     }
 
+    /// Whether a client came again with its cursor.
+    pub fn was_taken_up(&self) -> bool {
+        self.asked > 1
+    }
+
     /// Whether a poll waits whose client may have gone.
     pub fn waits(&self) -> bool {
         self.waiter.is_some()
