@@ -25,6 +25,7 @@ use crate::config::{Config, Lines, Publish};
 use crate::model::Interval;
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::memory::Spare;
 use crate::protocol::cluster::Counters;
 use crate::protocol::link::LinkSender;
 use crate::session::{Channels, Kind};
@@ -80,6 +81,7 @@ impl Hub {
             charts: Charts::default(),
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
+            spare: Spare::default(),
             buffer: vec![0; READ],
             config: Policy::new(config),
         };
