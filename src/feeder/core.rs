@@ -5,13 +5,13 @@ use super::candles::{CandleRequest, CandleService};
 use super::mailbox::{Delivered, Notes, mailbox};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
-use super::source::{Note, What, supervise};
+use super::source::{Note, Orders, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceSection, Provider, ProviderKind};
 use crate::model::{LogLimiter, Mono, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
-use crate::providers::{Content, Fault, Http, Source, build};
+use crate::providers::{Content, Fault, Http, HttpLimits, PauseLimits, Source, build};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,36 @@ pub struct Plan {
     /// Whether this daemon has ever served a real price. Read once, at the start: a feeder that replaces a dead one
     /// then serves no mock beside real sources.
     pub real_before: bool,
+    /// What operators ordered.
+    pub retries: Retries,
+}
+
+/// Orders to try sources now, counted, so that none is lost or obeyed twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retries {
+    all: u64,
+    of: BTreeMap<String, u64>,
+    reloads: u64,
+}
+
+impl Retries {
+    /// Orders a try of one source, or of all.
+    pub fn order(&mut self, source: Option<&str>) {
+        match source {
+            Some(name) => *self.of.entry(name.to_owned()).or_default() += 1,
+            None => self.all += 1,
+        }
+    }
+
+    /// Counts a reload: whoever reloads may have mended what a source refused.
+    pub fn reloaded(mut self) -> Self {
+        self.reloads += 1;
+        self
+    }
+
+    fn of(&self, source: &str) -> u64 {
+        self.all + self.of.get(source).copied().unwrap_or(0)
+    }
 }
 
 impl Plan {
@@ -131,6 +161,7 @@ struct RunningSource {
     held: LogLimiter<()>,
     /// Limits log lines about unreadable messages.
     bad: LogLimiter<()>,
+    orders: watch::Sender<Orders>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
@@ -170,16 +201,23 @@ impl<F: FnMut(FromFeeder)> Core<F> {
     }
 
     fn reconfigure(&mut self, plan: &Plan) {
+        self.http.adopt(HttpLimits::of(&plan.price));
         self.recorder.adopt(plan.price.record.as_deref(), plan.price.record_max);
         let mut before = std::mem::take(&mut self.running);
         for name in &plan.price.providers {
             // The configuration has been checked: every name exists.
             let Some(provider) = plan.providers.get(name) else { continue };
             let content = Content::new(provider, &plan.price).among(&plan.providers);
+            let orders = Orders {
+                pauses: PauseLimits::of(&plan.price),
+                retries: plan.retries.of(name),
+                reloads: plan.retries.reloads,
+            };
             let running = match before.iter().position(|old| old.content == content) {
                 Some(same) => before.swap_remove(same),
-                None => self.begin(name, content),
+                None => self.begin(name, content, orders),
             };
+            running.order(orders, &self.http);
             self.running.push(running);
         }
         drop(before);
@@ -199,7 +237,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         self.table_due = Some(self.clock.now().mono);
     }
 
-    fn begin(&mut self, name: &str, content: Content) -> RunningSource {
+    fn begin(&mut self, name: &str, content: Content, orders: Orders) -> RunningSource {
         self.next_id += 1;
         let (id, made_up) = (self.next_id, content.made_up());
         let (source, off) = match build(&content, &self.http) {
@@ -213,8 +251,9 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         let row = Row::new(name, made_up, words);
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
         let recorder = content.recorded().then(|| self.recorder.for_source(name));
-        let task =
-            supervise(id, source.legs, content.pairs(), self.clock.clone(), self.notes.clone(), recorder);
+        let (orders, ordered) = watch::channel(orders);
+        let outside = (self.clock.clone(), self.notes.clone());
+        let task = supervise(id, source.legs, content.pairs(), outside, ordered, recorder);
         let task = AbortOnDropHandle::new(tokio::spawn(task));
         RunningSource {
             id,
@@ -225,6 +264,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             held: LogLimiter::default(),
             bad: LogLimiter::default(),
             legs,
+            orders,
             _task: task,
         }
     }
@@ -275,7 +315,12 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             What::Ended(Fault::Wait(time, _)) if time <= BRIEF => self.policy.ended(note.source, false, now),
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
-            What::Began | What::Repeated | What::Bad(_) | What::Budget(_) | What::StandBy => Vec::new(),
+            What::Began
+            | What::Repeated
+            | What::Bad(_)
+            | What::Budget(_)
+            | What::Pause(_)
+            | What::StandBy => Vec::new(),
         };
         self.perform(actions);
     }
@@ -409,6 +454,14 @@ fn settings(price: &PriceSection, members: Vec<Member>) -> Settings {
 }
 
 impl RunningSource {
+    /// Passes orders on. Whoever wants a source tried now wants its hosts asked, too.
+    fn order(&self, orders: Orders, http: &Http) {
+        if self.orders.borrow().retries != orders.retries {
+            http.lift(&self.content.places());
+        }
+        self.orders.send_if_modified(|before| std::mem::replace(before, orders) != orders);
+    }
+
     /// Logs a change of the state.
     fn tell(&mut self, now: Mono) {
         if let Some(hushed) = self.limiter.change(self.row.status.state, now) {

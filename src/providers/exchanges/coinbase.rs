@@ -101,11 +101,9 @@ fn complaint(said: &Complaint<'_>) -> Fault {
     let words = why.to_lowercase();
     if words.contains("rate limit") || words.contains("too many") {
         Fault::wait(LIMIT_WAIT, why)
-    } else if words.contains("slow") {
-        // ErrSlowConsume: this client did not keep up.
-        Fault::Retry(why)
     } else {
-        Fault::Refused(why)
+        // ErrSlowConsume, too: this client did not keep up.
+        Fault::refusal(why)
     }
 }
 

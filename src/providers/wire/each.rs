@@ -37,13 +37,13 @@ impl<A: Ask> Each<A> {
     }
 
     /// Ends the session only if every pair has been refused: one bad symbol does not affect the others.
-    fn refuse(&mut self, why: String) -> Fault {
+    fn refuse(&mut self, fault: Fault) -> Fault {
         self.refused += 1;
         if self.refused < self.pairs.len() {
-            return Fault::Skip(why);
+            return Fault::Skip(fault.to_string());
         }
         self.refused = 0;
-        Fault::Refused(why)
+        fault
     }
 }
 
@@ -59,16 +59,16 @@ impl<A: Ask> Poll for Each<A> {
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         let Some(asked) = self.pairs.turn_mut(self.at) else { return Ok(()) };
         self.at += 1;
+        let pair = asked.pair.clone();
+        let named = |why| format!("{pair}: {why}");
         match self.ask.read(&asked.pair, reply) {
             Ok(said) => {
                 asked.tell(&said, out);
                 self.refused = 0;
                 Ok(())
             }
-            Err(Fault::Refused(why)) => {
-                let why = format!("{}: {why}", asked.pair);
-                Err(self.refuse(why))
-            }
+            Err(Fault::Refused(why)) => Err(self.refuse(Fault::Refused(named(why)))),
+            Err(Fault::Unknown(why)) => Err(self.refuse(Fault::Unknown(named(why)))),
             Err(fault) => Err(fault),
         }
     }
@@ -101,7 +101,7 @@ mod tests {
 
     fn answer(each: &mut Each<Status>, status: u16) -> Result<Heard, Fault> {
         let mut heard = Heard::default();
-        each.read(&Reply { status, retry_after: None, body: b"" }, &mut heard).map(|()| heard)
+        each.read(&Reply { status, ..Reply::default() }, &mut heard).map(|()| heard)
     }
 
     #[test]
@@ -123,6 +123,6 @@ mod tests {
         }
         assert_eq!(answer(&mut two, 404).unwrap_err(), Fault::Refused("BTC-USD: HTTP 404".to_owned()));
         assert!(matches!(answer(&mut two, 500), Err(Fault::Retry(_))));
-        assert!(matches!(answer(&mut each(&["BTC-USD"]), 451), Err(Fault::Refused(_))));
+        assert!(matches!(answer(&mut each(&["BTC-USD"]), 451), Err(Fault::Barred(_))));
     }
 }

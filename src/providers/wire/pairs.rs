@@ -98,14 +98,18 @@ impl Pairs {
     /// Records that the exchange refused this pair (`None`: it does not say which). Ends the session if all pairs are
     /// refused; one bad symbol does not affect the others.
     pub(in crate::providers) fn refuse(&mut self, code: Option<&str>, why: String) -> Fault {
+        let fault = Fault::refusal(why);
+        if !fault.is_refusal() {
+            return fault;
+        }
         if let Some(asked) = self.0.iter_mut().find(|asked| Some(asked.code.as_str()) == code) {
             asked.refused = true;
         }
         if self.0.len() > 1 && self.0.iter().any(|asked| !asked.refused) {
-            return Fault::Skip(why);
+            return Fault::Skip(fault.to_string());
         }
         self.0.iter_mut().for_each(|asked| asked.refused = false);
-        Fault::Refused(why)
+        fault
     }
 }
 
