@@ -42,7 +42,7 @@ impl Notices {
                         event = "address-connection-limit",
                         %address,
                         before,
-                        "limits.connections_per_address; if this is a proxy, http.trusted_proxies should name it"
+                        "limits.connections_per_address; is it a proxy that http.trusted_proxies should name?"
                     );
                 }
             }
