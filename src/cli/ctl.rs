@@ -145,6 +145,7 @@ fn sources(answer: &Value, bold: bool) {
         "verdict",
         "pair",
         "price",
+        "mock",
         "age_ms",
         "ticks",
         "rejected",
@@ -153,9 +154,10 @@ fn sources(answer: &Value, bold: bool) {
         "error",
     ];
     let all = answer["sources"].as_array().into_iter().flatten();
-    // Leaves out empty columns: failover has no verdicts, and few sources have a budget.
+    // Leaves out empty columns: failover has no verdicts, few sources have a budget, and few prices are made up.
     fields.retain(|field| {
-        !["verdict", "budget"].contains(field) || all.clone().any(|row| !row[*field].is_null())
+        let says = |row: &Value| !row[*field].is_null() && row[*field] != Value::Bool(false);
+        !["verdict", "mock", "budget"].contains(field) || all.clone().any(says)
     });
     rows(answer, "sources", &fields, bold);
     if let Some(why) = answer["refused"].as_str() {

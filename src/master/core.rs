@@ -6,6 +6,7 @@ use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
 use super::in_force::InForce;
+use super::refusals::Refusals;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
@@ -36,6 +37,8 @@ pub(super) struct Master {
     pub(super) directory: Directory,
     /// Orders on their way.
     pub(super) router: Router,
+    /// Log lines about refused sessions.
+    pub(super) refusals: Refusals,
     pub(super) rooms: Rooms,
     /// The moments of messages that nobody asked for.
     pub(super) announcer: Announcer,

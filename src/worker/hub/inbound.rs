@@ -59,13 +59,14 @@ pub(super) async fn drive(hub: Hub, at: SessionRef) {
     }
 }
 
-async fn close(hub: &Hub, Ended { mut closing, replaced }: Ended) {
+async fn close(hub: &Hub, Ended { mut closing, replaced, permit }: Ended) {
     if let Some(secret) = replaced
         && closing.is_heard().await
     {
         hub.lock().bury(secret, Close::Replaced.code());
     }
     closing.send().await;
+    drop(permit);
 }
 
 impl State {
@@ -123,9 +124,10 @@ impl State {
             // A listener to events has said all with its request.
             return;
         }
-        if session.wire().is_none() {
+        if session.wire().is_none() || !self.admit_bytes(at, bytes.len(), now) {
             return;
         }
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let mut decoder = std::mem::take(&mut session.decoder);
         let mut events = decoder.feed(bytes, most);
         while let Some(event) = events.next() {
@@ -179,6 +181,19 @@ impl State {
         if self.admit(at, now) {
             self.service(at).binary(self, at, bytes);
         }
+    }
+
+    /// Counts bytes, of pings and unfinished messages too; a session that sends too many ends. One message of the
+    /// largest size is always within the rate.
+    fn admit_bytes(&mut self, at: SessionRef, bytes: usize, now: Mono) -> bool {
+        let (limits, largest) = (&self.config.limits, self.config.ws.max_message);
+        let Some(session) = self.sessions.get_mut(at) else { return false };
+        let burst = limits.bytes_burst.saturating_add(largest) as u64;
+        let admitted = session.bytes.take_many(bytes as u64, limits.bytes(), burst, now).is_ok();
+        if !admitted {
+            self.end(at, Close::MessageRate);
+        }
+        admitted
     }
 
     /// Counts a message; a session that sends too many ends.

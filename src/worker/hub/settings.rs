@@ -4,9 +4,11 @@ use super::endpoints;
 use super::parts::charts::Charts;
 use super::parts::commands::Commands;
 use super::parts::connections::Connections;
+use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
 use super::parts::requests::Requests;
@@ -62,6 +64,8 @@ impl Hub {
             counters: Counters::default(),
             board,
             connections: Connections::default(),
+            crowd: Crowd::new(crate::os::process::files_in_use()),
+            notices: Notices::default(),
             sessions: Sessions::default(),
             suspended: Suspended::default(),
             takes: Takes::default(),

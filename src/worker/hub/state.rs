@@ -4,9 +4,11 @@ use super::parts::announced::Waiting;
 use super::parts::charts::Charts;
 use super::parts::commands::Commands;
 use super::parts::connections::Connections;
+use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
 use super::parts::requests::Requests;
@@ -71,6 +73,10 @@ pub(in crate::worker) struct State {
     pub(in crate::worker) board: Board,
     /// Connections that are no sessions, for which a worker that ends has to wait.
     pub(in crate::worker) connections: Connections,
+    /// All connections by address, and which of them end for newcomers.
+    pub(in crate::worker) crowd: Crowd,
+    /// Log lines about those who are turned away.
+    pub(super) notices: Notices,
     pub(super) sessions: Sessions,
     /// The order of suspended sessions, the copies given out, and how others ended.
     pub(super) suspended: Suspended,
@@ -144,22 +150,10 @@ impl State {
         }
     }
 
-    /// A connection has come.
-    pub(in crate::worker) fn connected(&mut self) {
-        self.counters.connections += 1;
-        self.connections.came();
-        self.note();
-    }
-
     /// A connection has asked for something: it is no newcomer any more.
     pub(in crate::worker) fn arrived(&mut self) {
         self.connections.asked();
         self.note();
-    }
-
-    /// A connection has gone, or has become a session.
-    pub(in crate::worker) fn disconnected(&mut self) {
-        self.counters.connections -= 1;
     }
 
     /// A task of a client panicked outside of the hub: only that client is touched.

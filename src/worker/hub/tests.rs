@@ -35,6 +35,7 @@ fn request() -> SessionRequest {
         stream: None,
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         framing: Framing::Websocket,
+        permit: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Connections that are no sessions: not yet, or not any more.
 
 use super::sessions::SessionRef;
+use crate::access::Permit;
 use crate::transports::ws::Closing;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -13,6 +14,8 @@ pub struct Ended {
     /// The secret of a session that another connection has taken over. Its client must not come back once it has heard
     /// of that.
     pub replaced: Option<u128>,
+    /// Counts until the last bytes have left.
+    pub permit: Option<Permit>,
 }
 
 /// The connections beside the sessions.

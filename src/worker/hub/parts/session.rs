@@ -1,6 +1,7 @@
 //! One session: who it is, how it is connected, what waits for its client.
 
 use super::polling::Polling;
+use crate::access::Permit;
 use crate::model::{Device, Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::cluster::Endpoint;
@@ -41,6 +42,8 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) stream: Option<Box<str>>,
     pub(in crate::worker) address: IpAddr,
     pub(in crate::worker) framing: Framing,
+    /// The connection; none of its own for polls.
+    pub(in crate::worker) permit: Option<Permit>,
 }
 
 /// One session of the table: a value that could be anywhere, and how it is connected here.
@@ -50,6 +53,8 @@ pub struct Session {
     /// Tells the session from others that had its place before, and from itself before it was suspended.
     pub turn: u32,
     pub link: Link,
+    /// Counts the connection for as long as the session has it.
+    pub permit: Option<Permit>,
 }
 
 impl Deref for Session {
@@ -73,7 +78,7 @@ impl Session {
         replay: Option<Replay>,
         now: Mono,
     ) -> Self {
-        let Request { user, device, endpoint, stream, address, framing } = request;
+        let Request { user, device, endpoint, stream, address, framing, permit } = request;
         let id = before.map_or_else(SessionId::random, |before| before.identity.id());
         let since = before.map_or_else(|| clock::wall().0, |before| before.identity.since);
         let mut identity = Identity::new(id, user, endpoint, address, since);
@@ -85,7 +90,7 @@ impl Session {
         // States that wait for the next poll are noted there.
         value.outbox = polls.then(|| Box::new(Outbox::new(now)));
         let link = if polls { Link::Poll(Box::default()) } else { Link::Opening };
-        Self { value, turn: 0, link }
+        Self { value, turn: 0, link, permit }
     }
 
     /// The link and the value, each to be changed.

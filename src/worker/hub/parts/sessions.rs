@@ -218,7 +218,8 @@ mod tests {
         let user = UserId::new(&format!("u{user}")).unwrap();
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (device, endpoint, stream) = (None, Endpoint::Ws, None);
-        let request = Request { user, device, endpoint, stream, address, framing: Framing::Websocket };
+        let (framing, permit) = (Framing::Websocket, None);
+        let request = Request { user, device, endpoint, stream, address, framing, permit };
         Session::new(request, before, None, Mono(0))
     }
 
