@@ -9,7 +9,7 @@ use super::source::{Note, Orders, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceSection, Provider, ProviderKind};
-use crate::model::{LogLimiter, Mono, SourceVerdict, Symbol};
+use crate::model::{Health, LogLimiter, Mono, Rules, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Content, Fault, Http, HttpLimits, PauseLimits, Source, build};
 use std::collections::BTreeMap;
@@ -142,6 +142,8 @@ struct Core<F> {
     table_told: Mono,
     /// Each source's part in the default symbol's price when the table was last told.
     parts: Vec<(bool, Option<SourceVerdict>)>,
+    /// The age limits of prices.
+    rules: Rules,
     agreement: Agreement,
     /// Limits log lines about the served source.
     served: BTreeMap<Symbol, LogLimiter<Arc<str>>>,
@@ -192,6 +194,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             table_due: Some(now),
             table_told: now,
             parts: Vec::new(),
+            rules: plan.price.rules(),
             agreement: Agreement::new(now),
             served: BTreeMap::new(),
             flooding: (LogLimiter::default(), 0),
@@ -222,6 +225,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         }
         drop(before);
         self.symbol = plan.price.symbol.clone();
+        self.rules = plan.price.rules();
         self.agreement.retain(&plan.price.symbols);
         self.served.retain(|symbol, _| plan.price.symbols.contains(symbol));
         self.candles.reconfigure(&plan.price.symbols, plan.made_up_only());
@@ -309,6 +313,10 @@ impl<F: FnMut(FromFeeder)> Core<F> {
                 let (interval, live) = running.legs.get(note.leg).copied().unwrap_or_default();
                 self.policy.tick(note.source, tick, interval, live, at)
             }
+            What::Halted(tick, halted, at) => {
+                let (interval, live) = running.legs.get(note.leg).copied().unwrap_or_default();
+                self.policy.aged_tick(note.source, tick, interval, (live, halted.age), at)
+            }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),
             // A short wait is over before the policy would react.
@@ -316,6 +324,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
             What::Began
+            | What::Halt(_)
             | What::Repeated
             | What::Bad(_)
             | What::Budget(_)
@@ -411,7 +420,10 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             match action {
                 Action::Accept(quote) => {
                     let (recorded, now) = (self.is_recorded(&quote.source), self.clock.now());
-                    self.candles.take(&quote, recorded, now);
+                    // A late price is none of this moment.
+                    if quote.lag.is_zero() || quote.health(&self.rules, now.boot) == Health::Fresh {
+                        self.candles.take(&quote, recorded, now);
+                    }
                 }
                 Action::Publish(quote) => (self.out)(FromFeeder::Tick(quote)),
                 Action::Serve { symbol, from, to } => {

@@ -72,7 +72,9 @@ impl Lane {
 fn replaces(note: &Note, old: &Note) -> bool {
     note.leg == old.leg
         && match (&note.what, &old.what) {
-            (What::Tick(new, _), What::Tick(old, _)) => new.symbol == old.symbol,
+            (What::Tick(new, _) | What::Halted(new, ..), What::Tick(old, _) | What::Halted(old, ..)) => {
+                new.symbol == old.symbol
+            }
             (What::Repeated, What::Repeated)
             | (What::Bad(_), What::Bad(_))
             | (What::Budget(_), What::Budget(_)) => true,

@@ -14,6 +14,7 @@
 mod agreement;
 mod candles;
 mod core;
+mod halt;
 mod life;
 mod lines;
 mod mailbox;

@@ -45,7 +45,9 @@ impl Rules {
         if self.refuse_stale { self.max_age.min(self.forget_after) } else { self.forget_after }
     }
 
-    pub(super) fn stale_after(&self, interval: Duration) -> Duration {
+    /// The age past which such a price is stale.
+    #[must_use]
+    pub fn stale_after(&self, interval: Duration) -> Duration {
         self.fresh_for.max(interval * 2).min(self.max_age)
     }
 }

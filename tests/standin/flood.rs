@@ -110,7 +110,7 @@ fn pour(mut stream: TcpStream, rate: u64, say: &Say, count: &AtomicU64, ended: &
             bytes.extend_from_slice(&say(count.fetch_add(1, Ordering::Relaxed) + 1));
         }
         if due == 0 {
-            std::thread::sleep(Duration::from_micros(500));
+            std::thread::park_timeout(Duration::from_micros(500));
         }
     }
 }

@@ -23,6 +23,11 @@ pub(in crate::providers) fn maybe(raw: Option<&RawValue>) -> Option<Price> {
     raw.and_then(|raw| price(raw).ok())
 }
 
+/// Reads an optional number; `None` for anything that is none (some exchanges write -1 for "no trade yet").
+pub(in crate::providers) fn number(raw: Option<&RawValue>) -> Option<u64> {
+    raw.and_then(|raw| raw.get().parse().ok())
+}
+
 fn text(raw: &RawValue) -> Result<Cow<'_, str>, Fault> {
     let text = raw.get();
     if text.starts_with('"') {

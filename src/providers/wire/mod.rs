@@ -1,6 +1,7 @@
 //! The connections to exchanges: HTTP, WebSocket, their limits, and what the exchanges' answers have in common.
 
 mod age;
+pub(super) mod batch;
 pub(super) mod budget;
 pub(super) mod connection;
 pub(super) mod dial;
