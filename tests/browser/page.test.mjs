@@ -320,6 +320,9 @@ describe("the connection", () => {
       await tab.at("transport").filter({ hasText: new RegExp(`^${mode}$`) }).waitFor();
       await tab.is("connected");
       await tab.page.clock.install();
+      // Timers of before are real ones; the next message winds them anew.
+      server.tick(70_000);
+      await tab.at("price").filter({ hasText: "70000.00" }).waitFor();
       server.silent = true;
       const states = (await tab.states()).length;
       await tab.page.clock.fastForward("02:00:00");
