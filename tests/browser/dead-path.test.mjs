@@ -38,6 +38,11 @@ test("when bytes stop the price grows old by the page's own clock, is taken away
   const path = await deadPath(t, cluster.url);
   const all = await tabs(t, path.url);
   for (const tab of all) assert.equal(await tab.count("price-stale"), 0, tab.mode);
+  const [first] = all;
+  await first.at("streams-panel").locator("summary").click();
+  await first.at("stream-toggle-1").click();
+  const stream = first.page.locator('[data-stream="stream1"]');
+  await first.at("stream-1").filter({ hasText: /^\d+\.\d+$/ }).waitFor();
   path.stop();
   const stopped = performance.now();
   await each(all, async (tab) => {
@@ -55,6 +60,8 @@ test("when bytes stop the price grows old by the page's own clock, is taken away
     assert.match(await tab.page.locator("#stats-remark").textContent(), /^Not connected: as it was/);
     assert.equal(await tab.page.locator("#price-remark").textContent(), "The last price heard is too old to be shown.");
   });
+  assert.match(await first.at("stream-state-1").textContent(), /Nothing was heard|Connecting|cannot be reached/);
+  await eventually(async () => assert.match(await stream.locator(".note").textContent(), /\d+ s ago$/));
   path.go();
   await each(all, async (tab) => {
     await tab.page.evaluate(() => dispatchEvent(new Event("online")));
@@ -63,6 +70,10 @@ test("when bytes stop the price grows old by the page's own clock, is taken away
     await tab.at("price-stale").waitFor({ state: "detached" });
     assert.deepEqual((await tab.states()).slice(-2), ["reconnecting", "connected"], tab.mode);
   });
+  await eventually(async () => {
+    assert.equal(await stream.getAttribute("data-phase"), "open");
+    assert.doesNotMatch(await stream.locator(".note").textContent(), /ago$/);
+  }, 30_000);
 });
 
 // Beside each other: what they wait for is time.
