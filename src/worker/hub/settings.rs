@@ -100,7 +100,7 @@ impl State {
             self.change_channels(&before, after);
         }
         self.retune(&old);
-        self.prices.judge_by(self.config.price.rules());
+        self.judge_prices(old.price.rules());
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();
             self.timers.renew();
