@@ -4,6 +4,7 @@
 //! make it between the two. So the feeder starts this command, which makes the setting and becomes the program.
 
 use super::exit::Exit;
+use super::out::complain;
 use crate::os::process::die_with_parent;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -15,10 +16,10 @@ pub(super) fn run(words: &[OsString]) -> ExitCode {
         return ExitCode::from(Exit::Usage);
     };
     if let Err(error) = die_with_parent(parent) {
-        eprintln!("cannot be started: {error}");
+        complain(&format!("cannot be started: {error}"));
         return ExitCode::from(Exit::Failed);
     }
     let error = Command::new(program).args(arguments).exec();
-    eprintln!("cannot be started: {error}");
+    complain(&format!("cannot be started: {error}"));
     ExitCode::from(Exit::NotStarted)
 }

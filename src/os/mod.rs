@@ -8,3 +8,4 @@ pub mod notify;
 pub mod process;
 pub mod signals;
 pub mod socket;
+pub mod trust;

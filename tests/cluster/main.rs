@@ -14,6 +14,7 @@ mod broadcast;
 mod chat;
 mod comebacks;
 mod commands;
+mod control;
 mod edges;
 mod evenness;
 mod events;

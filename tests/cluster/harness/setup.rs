@@ -60,6 +60,11 @@ pub(crate) fn cluster() -> Setup {
 }
 
 impl Setup {
+    /// The cluster's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Sets the number of workers.
     pub(crate) fn workers(mut self, workers: u16) -> Self {
         self.workers = workers;
