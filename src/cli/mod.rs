@@ -38,6 +38,10 @@ pub fn run() -> ExitCode {
 }
 
 fn obey(arguments: &Arguments) -> ExitCode {
+    let is_daemon = matches!(arguments.command, None | Some(Command::Run | Command::Internal { .. }));
+    if is_daemon {
+        crate::os::inherited::clean_up();
+    }
     let source = || arguments.source();
     match arguments.command {
         None | Some(Command::Run) => daemon::run(source()),

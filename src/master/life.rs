@@ -65,7 +65,11 @@ impl std::error::Error for Failure {}
 pub fn run(source: Source, loaded: Loaded) -> Result<(), Failure> {
     // Children are started by this thread: they die with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
-    runtime.map_err(Failure::Io)?.block_on(live(source, loaded))
+    let runtime = runtime.map_err(Failure::Io)?;
+    let result = runtime.block_on(live(source, loaded));
+    // A look at the control socket is not waited for: its file system may hang.
+    runtime.shutdown_background();
+    result
 }
 
 async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {

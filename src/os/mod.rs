@@ -3,6 +3,8 @@
 pub mod board;
 pub mod clock;
 pub mod descriptors;
+pub mod files;
+pub mod inherited;
 pub mod loops;
 pub mod notify;
 pub mod process;

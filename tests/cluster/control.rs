@@ -1,6 +1,6 @@
 //! The control socket, who may be behind it, and what commands print.
 
-use crate::harness::{Cluster, cluster, eventually, kill};
+use crate::harness::{Cluster, cluster, eventually, kill, skipped};
 use rustix::process::Signal;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -117,7 +117,7 @@ const STRANGER: u32 = 12_345;
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: only root can act as another user");
+        skipped("the control socket", "only root can act as another user");
     }
     root
 }

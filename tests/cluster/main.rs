@@ -23,6 +23,7 @@ mod follows;
 mod frames;
 mod handshakes;
 mod history;
+mod inherited;
 mod life;
 mod limits;
 mod logs;
