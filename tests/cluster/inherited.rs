@@ -1,6 +1,6 @@
 //! What the daemon has from whoever started it is none of its own, nor of the programs that it starts.
 
-use crate::harness::{Setup, cluster, eventually, kill, skipped, zombies_of};
+use crate::harness::{Setup, cluster, eventually, get, kill, skipped, zombies_of};
 use rustix::process::Signal;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -136,4 +136,33 @@ async fn closed_descriptors_and_a_folder_that_is_gone_are_no_trouble() {
     let cluster = cluster().through(&["sh", "-c", script]).start().await;
     assert_eq!(cluster.quote("nobody").await.status, 404);
     assert_eq!(cluster.ctl(&["reload"]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn without_inotify_the_files_are_read_and_everybody_is_told() {
+    if !namespaces() {
+        return;
+    }
+    for (limit, words) in
+        [("instances", "no inotify instance is left"), ("watches", "no inotify watch is left")]
+    {
+        let none = format!("echo 0 > /proc/sys/user/max_inotify_{limit} && exec \"$0\" \"$@\"");
+        let cluster = cluster().through(&["unshare", "-Ur", "sh", "-c", &none]).start().await;
+        let status = cluster.ctl(&["status"]).await.json();
+        let trouble = status["watch_trouble"].as_str().unwrap_or_default();
+        assert!(trouble.contains(words) && trouble.contains("read every 5s instead"), "{status}");
+        let shown = cluster.ctl_plain(&["status"]).await.out;
+        assert!(shown.lines().any(|line| line.starts_with("not watched") && line.contains(words)), "{shown}");
+        let metrics = cluster.administer(&get("/metrics")).await.text().to_owned();
+        for line in ["btc_cluster_configuration_watched 0", "btc_cluster_configuration_poll_seconds 5"] {
+            assert!(metrics.lines().any(|said| said.starts_with(line)), "{line}: {metrics}");
+        }
+        cluster.configure("[stats]\ninterval = \"3s\"\n");
+        eventually("the change is found", async || {
+            let revision = cluster.revision().await;
+            if revision == 2 { Ok(()) } else { Err(revision.to_string()) }
+        })
+        .await;
+        assert_eq!(cluster.log().matches("watch-lost").count(), 1, "{}", cluster.log());
+    }
 }
