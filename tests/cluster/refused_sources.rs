@@ -122,3 +122,39 @@ async fn what_is_no_price_is_named_as_what_it_is() {
     does(&exchange, None);
     source(&cluster, "well", live).await;
 }
+
+/// TLS with a certificate that nobody signed.
+async fn impostor() -> std::net::SocketAddr {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let certificate = include_bytes!("../fixtures/tls/leaf.crt");
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../fixtures/tls/leaf.key")).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = builder.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_refused_again_and_again_is_one_line_of_the_log() {
+    let address = impostor().await;
+    let config = format!(
+        "[price]\nproviders = [\"a\"]\n[provider.a]\nkind = \"http_json\"\nurl = \"https://{address}/\"\n\
+         pointer = \"/price\"\ntime_pointer = \"/at\"\n"
+    );
+    let cluster = cluster().workers(1).config(&config).without_price().start().await;
+    let row = source(&cluster, "several tries", |row| row["reconnects"].as_u64() >= Some(4)).await;
+    assert!(row["error"].as_str().unwrap().contains("TLS: invalid peer certificate"), "{row}");
+    let log = cluster.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("certificate")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("down"), "{lines:?}");
+}

@@ -69,6 +69,8 @@ impl<A: Ask> Poll for Each<A> {
             }
             Err(Fault::Refused(why)) => Err(self.refuse(Fault::Refused(named(why)))),
             Err(Fault::Unknown(why)) => Err(self.refuse(Fault::Unknown(named(why)))),
+            // Some symbols only may be kept from a country.
+            Err(Fault::Barred(why)) => Err(self.refuse(Fault::Barred(named(why)))),
             Err(fault) => Err(fault),
         }
     }
@@ -124,5 +126,8 @@ mod tests {
         assert_eq!(answer(&mut two, 404).unwrap_err(), Fault::Refused("BTC-USD: HTTP 404".to_owned()));
         assert!(matches!(answer(&mut two, 500), Err(Fault::Retry(_))));
         assert!(matches!(answer(&mut each(&["BTC-USD"]), 451), Err(Fault::Barred(_))));
+        let mut two = each(&["BTC-USD", "ETH-USD"]);
+        assert!(answer(&mut two, 200).is_ok());
+        assert_eq!(answer(&mut two, 451).unwrap_err(), Fault::Skip("ETH-USD: HTTP 451".to_owned()));
     }
 }
