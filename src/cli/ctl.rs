@@ -150,6 +150,7 @@ fn sources(answer: &Value, bold: bool) {
         "verdict",
         "pair",
         "price",
+        "mock",
         "age_ms",
         "ticks",
         "rejected",
@@ -159,9 +160,10 @@ fn sources(answer: &Value, bold: bool) {
         "error",
     ];
     let all = answer["sources"].as_array().into_iter().flatten();
-    // Leaves out empty columns: failover has no verdicts, and few sources have a budget.
+    // Leaves out empty columns: failover has no verdicts, few sources have a budget, and few prices are made up.
     fields.retain(|field| {
-        !["verdict", "retry_in_ms", "budget"].contains(field) || all.clone().any(|row| !row[*field].is_null())
+        let says = |row: &Value| !row[*field].is_null() && row[*field] != Value::Bool(false);
+        !["verdict", "retry_in_ms", "mock", "budget"].contains(field) || all.clone().any(says)
     });
     rows(answer, "sources", &fields, bold);
     if let Some(why) = answer["refused"].as_str() {

@@ -29,6 +29,12 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Done });
         }
     };
+    let code = obey(&arguments);
+    crate::log::flush();
+    code
+}
+
+fn obey(arguments: &Arguments) -> ExitCode {
     let source = || arguments.source();
     match arguments.command {
         None | Some(Command::Run) => daemon::run(source()),

@@ -54,7 +54,7 @@ fn show(price: &Price, answer: &Value) -> ExitCode {
     if price.json {
         println!("{quote}");
     } else if quote.is_object() {
-        println!("{}", words(quote, answer["mock"] == Value::Bool(true)));
+        println!("{}", words(quote));
     }
     if quote.is_object() {
         return ExitCode::from(Exit::Done);
@@ -64,12 +64,12 @@ fn show(price: &Price, answer: &Value) -> ExitCode {
 }
 
 /// `BTC-USD 64250.12 from binance (BTC-USDT), 0.2 s old`
-fn words(quote: &Value, mock: bool) -> String {
+fn words(quote: &Value) -> String {
     let text = |key: &str| quote[key].as_str().unwrap_or_default();
     let pair = if text("pair") == text("symbol") { String::new() } else { format!(" ({})", text("pair")) };
     let tenths = quote["age_ms"].as_u64().unwrap_or(0) / 100;
     let stale = if quote["stale"] == Value::Bool(true) { ", STALE" } else { "" };
-    let made_up = if mock { ", MADE UP" } else { "" };
+    let made_up = if quote["mock"] == Value::Bool(true) { ", MADE UP" } else { "" };
     format!(
         "{} {} from {}{pair}, {}.{} s old{stale}{made_up}",
         text("symbol"),
@@ -108,7 +108,7 @@ fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
     let quote = runtime.block_on(first(plan, symbol, Duration::from_secs(price.timeout)));
     let object = quote.as_ref().map(|quote| QuoteText::new(quote).object(quote, &rules, clock::boot()));
     let object = object.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
-    Ok(json!({ "price": object, "mock": quote.is_some_and(|quote| quote.mock) }))
+    Ok(json!({ "price": object }))
 }
 
 async fn first(plan: Plan, symbol: Symbol, patience: Duration) -> Option<Quote> {
@@ -140,9 +140,11 @@ mod tests {
             json!({ "symbol": "BTC-USD", "pair": pair, "price": "64250.10", "source": "binance",
                     "age_ms": 1270, "stale": stale })
         };
-        let plain = words(&quote("BTC-USD", false), false);
+        let plain = words(&quote("BTC-USD", false));
         assert_eq!(plain, "BTC-USD 64250.10 from binance, 1.2 s old");
-        let all = words(&quote("BTC-USDT", true), true);
+        let mut made_up = quote("BTC-USDT", true);
+        made_up["mock"] = json!(true);
+        let all = words(&made_up);
         assert_eq!(all, "BTC-USD 64250.10 from binance (BTC-USDT), 1.2 s old, STALE, MADE UP");
     }
 }

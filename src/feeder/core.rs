@@ -2,24 +2,26 @@
 
 use super::agreement::{Agreement, LogLine};
 use super::candles::{CandleRequest, CandleService};
+use super::mailbox::{Delivered, Notes, mailbox};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
 use super::source::{Note, Orders, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceSection, Provider, ProviderKind};
-use crate::model::{LogLimiter, Mono, SourceVerdict, Symbol};
+use crate::model::{Health, LogLimiter, Mono, Rules, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Content, Fault, Http, HttpLimits, PauseLimits, Source, build};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Notes that may wait for the core; beyond that the oldest are lost.
-const NOTES: usize = 1024;
+/// Longest work without letting sessions and timers have a turn.
+const SLICE: Duration = Duration::from_micros(500);
 /// A source with a wait up to this long is left only if it does not come back.
 const BRIEF: Duration = Duration::from_millis(1500);
 /// Interval of the numbers of sources while nothing else changes.
@@ -97,9 +99,9 @@ pub(super) async fn serve(
     out: impl FnMut(FromFeeder),
 ) {
     let plan = plans.borrow_and_update().clone();
-    let (notes, mut inbox) = broadcast::channel(NOTES);
+    let (notes, mut inbox) = mailbox();
     let mut core = Core::new(&plan, (clock.clone(), candles), http, notes, out);
-    let (mut lagging, mut lost) = (LogLimiter::default(), 0);
+    let mut slice = Instant::now();
     loop {
         let wake = core.wake_at();
         tokio::select! {
@@ -110,22 +112,16 @@ pub(super) async fn serve(
                 let plan = plans.borrow_and_update().clone();
                 core.reconfigure(&plan);
             }
-            note = inbox.recv() => match note {
-                Ok(note) => core.note(note),
-                Err(broadcast::error::RecvError::Lagged(more)) => {
-                    lost += more;
-                    if lagging.change((), clock.now().mono).is_some() {
-                        tracing::warn!(lost, "the feeder does not keep up with its sources");
-                        lost = 0;
-                    }
-                }
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
+            delivered = inbox.recv() => core.delivered(delivered),
             // At most a single request between two notes: a long answer must not delay prices.
             Some(ask) = asks.recv() => core.answer(&ask),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
         core.turn();
+        if slice.elapsed() >= SLICE {
+            yield_now().await;
+            slice = Instant::now();
+        }
     }
 }
 
@@ -138,7 +134,7 @@ struct Core<F> {
     candles: CandleService,
     clock: Clock,
     http: Arc<Http>,
-    notes: broadcast::Sender<Note>,
+    notes: Notes,
     out: F,
     recorder: Recorder,
     /// When to tell the table; `None` while nothing has changed.
@@ -146,9 +142,13 @@ struct Core<F> {
     table_told: Mono,
     /// Each source's part in the default symbol's price when the table was last told.
     parts: Vec<(bool, Option<SourceVerdict>)>,
+    /// The age limits of prices.
+    rules: Rules,
     agreement: Agreement,
     /// Limits log lines about the served source.
     served: BTreeMap<Symbol, LogLimiter<Arc<str>>>,
+    /// Limits log lines about sources that send more than is taken, and how much that was since the last one.
+    flooding: (LogLimiter<()>, u64),
 }
 
 /// A source that runs, or that is off.
@@ -174,7 +174,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         plan: &Plan,
         (clock, candles): (Clock, CandleService),
         http: Arc<Http>,
-        notes: broadcast::Sender<Note>,
+        notes: Notes,
         out: F,
     ) -> Self {
         let now = clock.now().mono;
@@ -194,8 +194,10 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             table_due: Some(now),
             table_told: now,
             parts: Vec::new(),
+            rules: plan.price.rules(),
             agreement: Agreement::new(now),
             served: BTreeMap::new(),
+            flooding: (LogLimiter::default(), 0),
         };
         core.reconfigure(plan);
         core
@@ -223,6 +225,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         }
         drop(before);
         self.symbol = plan.price.symbol.clone();
+        self.rules = plan.price.rules();
         self.agreement.retain(&plan.price.symbols);
         self.served.retain(|symbol, _| plan.price.symbols.contains(symbol));
         self.candles.reconfigure(&plan.price.symbols, plan.made_up_only());
@@ -270,6 +273,23 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         }
     }
 
+    /// Takes a note from the mailbox.
+    fn delivered(&mut self, Delivered { note, conflated }: Delivered) {
+        if conflated > 0
+            && let Some(running) = self.running.iter_mut().find(|running| running.id == note.source)
+        {
+            running.row.status.ticks += conflated;
+            let (limiter, lost) = &mut self.flooding;
+            *lost += conflated;
+            if limiter.change((), self.clock.now().mono).is_some() {
+                let source = &*running.row.status.name;
+                tracing::warn!(source, lost = *lost, "the feeder does not keep up with a source");
+                *lost = 0;
+            }
+        }
+        self.note(note);
+    }
+
     fn note(&mut self, note: Note) {
         let Some(running) = self.running.iter_mut().find(|running| running.id == note.source) else {
             return;
@@ -293,6 +313,10 @@ impl<F: FnMut(FromFeeder)> Core<F> {
                 let (interval, live) = running.legs.get(note.leg).copied().unwrap_or_default();
                 self.policy.tick(note.source, tick, interval, live, at)
             }
+            What::Halted(tick, halted, at) => {
+                let (interval, live) = running.legs.get(note.leg).copied().unwrap_or_default();
+                self.policy.aged_tick(note.source, tick, interval, (live, halted.age), at)
+            }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),
             // A short wait is over before the policy would react.
@@ -300,6 +324,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
             What::Began
+            | What::Halt(_)
             | What::Repeated
             | What::Bad(_)
             | What::Budget(_)
@@ -395,7 +420,10 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             match action {
                 Action::Accept(quote) => {
                     let (recorded, now) = (self.is_recorded(&quote.source), self.clock.now());
-                    self.candles.take(&quote, recorded, now);
+                    // A late price is none of this moment.
+                    if quote.lag.is_zero() || quote.health(&self.rules, now.boot) == Health::Fresh {
+                        self.candles.take(&quote, recorded, now);
+                    }
                 }
                 Action::Publish(quote) => (self.out)(FromFeeder::Tick(quote)),
                 Action::Serve { symbol, from, to } => {
@@ -483,3 +511,7 @@ mod exchange_tests;
 #[cfg(test)]
 #[path = "replay_tests.rs"]
 mod replay_tests;
+
+#[cfg(test)]
+#[path = "flood_tests.rs"]
+mod flood_tests;

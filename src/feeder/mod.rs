@@ -1,7 +1,7 @@
 //! The feeder: the only process that talks to exchanges.
 //!
 //! ```text
-//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
+//! providers ──▶ source (sessions, pauses, panics) ──mailbox──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
 //!                                                              ├────▶ table ──────────▶ FromFeeder::Sources
 //!                                                              └────▶ candles ────────▶ FromFeeder::Candles, Answer
 //!                                                                     history (pure), store (a thread, a file)
@@ -14,8 +14,10 @@
 mod agreement;
 mod candles;
 mod core;
+mod halt;
 mod life;
 mod lines;
+mod mailbox;
 mod policy;
 mod recorder;
 mod source;

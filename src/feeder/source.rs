@@ -1,5 +1,7 @@
 //! Supervises one source: session, fault, pause, next session, for ever.
 
+use super::halt::{Halted, Halts};
+use super::mailbox::Notes;
 use super::recorder::{SessionRecorder, SourceRecorder};
 use super::{Clock, Now};
 use crate::model::{Boot, Symbol};
@@ -7,9 +9,9 @@ use crate::providers::{
     Budget, Ended, Fault, Leg, PauseLimits, Pauses, PriceProvider, Sink, Tick, TickFilter,
 };
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -37,6 +39,10 @@ pub(super) enum What {
     Began,
     /// A price was read at that moment.
     Tick(Tick, Now),
+    /// A price that nobody trades at was read at that moment.
+    Halted(Tick, Halted, Now),
+    /// The source's word while it does not trade; `None` when it trades again.
+    Halt(Option<String>),
     /// A price that is not newer than the previous one of this session.
     Repeated,
     /// Something unreadable, or a price that was not requested.
@@ -117,14 +123,15 @@ pub(super) async fn supervise(
     id: u32,
     legs: Vec<Leg>,
     pairs: Pairs,
-    (clock, notes): (Clock, broadcast::Sender<Note>),
+    (clock, notes): (Clock, Notes),
     orders: watch::Receiver<Orders>,
     recorder: Option<SourceRecorder>,
 ) {
     let pairs = Arc::new(pairs);
+    let halts = Arc::<Mutex<Halts>>::default();
     let mut legs = legs.into_iter().enumerate().map(|(leg, way)| {
-        let sender =
-            NoteSender { source: id, leg, pairs: pairs.clone(), notes: notes.clone(), clock: clock.clone() };
+        let (pairs, halts, notes, clock) = (pairs.clone(), halts.clone(), notes.clone(), clock.clone());
+        let sender = NoteSender { source: id, leg, pairs, halts, notes, clock };
         RunningLeg::new(way, sender, orders.clone(), recorder.clone())
     });
     let (Some(mut first), second) = (legs.next(), legs.next()) else { return };
@@ -267,25 +274,30 @@ impl RunningLeg {
     }
 }
 
-/// Sends notes to the core. A full queue loses its oldest: the newest matter, and senders must not wait.
+/// Sends notes to the core. Never waits.
 #[derive(Clone)]
 struct NoteSender {
     source: u32,
     leg: usize,
     pairs: Arc<Pairs>,
-    notes: broadcast::Sender<Note>,
+    /// Shared by the legs, never locked for long.
+    halts: Arc<Mutex<Halts>>,
+    notes: Notes,
     clock: Clock,
 }
 
 impl NoteSender {
     fn send(&self, what: What) {
-        // Without a receiver the process is about to end.
-        let _ = self.notes.send(Note { source: self.source, leg: self.leg, what });
+        self.notes.send(Note { source: self.source, leg: self.leg, what });
     }
 
     fn pause(&self, time: Duration) {
         let at = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.send(What::Pause(Boot(self.clock.now().boot.0.saturating_add(at))));
+    }
+
+    fn halts(&self) -> MutexGuard<'_, Halts> {
+        self.halts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -322,11 +334,29 @@ impl Sink for SessionSink {
         if self.first.as_ref().is_some_and(|first| first.borrow().lively(&tick.symbol)) {
             return self.sender.send(What::Repeated);
         }
+        let best = (tick.bid, tick.ask);
         let Some(tick) = self.filter.take(tick, now.mono) else {
             return self.sender.send(What::Repeated);
         };
+        // A halted one, too: the other leg would give the same price.
         self.activity.send_modify(|activity| activity.tick(&tick.symbol));
-        self.sender.send(What::Tick(tick, now));
+        let halted = self.sender.halts().judge(&tick, best, now);
+        self.sender.send(match halted {
+            Some(halted) => What::Halted(tick, halted, now),
+            None => What::Tick(tick, now),
+        });
+    }
+
+    fn trading(&mut self, symbol: Option<&Symbol>, halt: Option<&str>) {
+        let (before, after) = {
+            let (mut halts, pairs) = (self.sender.halts(), &self.sender.pairs);
+            let before = halts.word(pairs.keys());
+            halts.said(symbol, halt);
+            (before, halts.word(pairs.keys()))
+        };
+        if before != after {
+            self.sender.send(What::Halt(after));
+        }
     }
 
     fn bad(&mut self, why: String) {

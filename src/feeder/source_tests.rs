@@ -1,5 +1,6 @@
 //! The supervisor with scripted providers, under virtual time.
 
+use super::super::mailbox::mailbox;
 use super::*;
 use crate::model::{Price, Symbol};
 use async_trait::async_trait;
@@ -83,13 +84,14 @@ async fn watch_orders(
     orders: watch::Receiver<Orders>,
     seconds: u64,
 ) -> Vec<(u64, usize, What)> {
-    let (sender, mut inbox) = broadcast::channel::<Note>(4096);
+    let (sender, mut inbox) = mailbox();
     let symbol = |text| Symbol::new(text).unwrap();
     let pairs = pairs.iter().map(|(asked, pair)| (symbol(asked), symbol(pair))).collect();
     let clock = Clock::virtual_time();
     let mut notes = Vec::new();
     let noting = async {
-        while let Ok(note) = inbox.recv().await {
+        loop {
+            let note = inbox.recv().await.note;
             notes.push((clock.now().mono.0 / 1_000_000, note.leg, note.what));
             assert!(notes.len() < 3000, "a storm");
         }

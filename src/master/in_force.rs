@@ -1,5 +1,6 @@
 //! The configuration in force: immutable, numbered, replaced whole; and the sockets that belong to it.
 
+use super::directory::Ceilings;
 use super::reloads::{Outcome, Reloads};
 use crate::config::{Config, Effect, Fault, Loaded, Source, diff};
 use crate::net::kept::Kept;
@@ -109,12 +110,14 @@ impl InForce {
         self.listeners.addresses(port).map(|address| address.to_string()).collect()
     }
 
-    /// The most sessions where `limits.sessions` is 0: 95 % of what the descriptors of all workers allow. So the next
-    /// client is told that the cluster is full, and a probe still gets its answer, before descriptors are used up.
-    pub(super) fn ceiling(&self) -> u32 {
+    /// The most sessions where `limits.sessions` is 0. With a connection of their own: 95 % of what the descriptors of
+    /// all workers allow. So the next client is told that the cluster is full, and a probe still gets its answer, before
+    /// descriptors are used up.
+    pub(super) fn ceilings(&self) -> Ceilings {
         let each = self.files.saturating_sub(OWN_FILES).saturating_mul(95) / 100;
         let all = each.saturating_mul(workers(&self.config.cluster).into());
-        u32::try_from(all).unwrap_or(u32::MAX)
+        let connected = u32::try_from(all).unwrap_or(u32::MAX);
+        Ceilings { connected, polling: self.config.poll.sessions }
     }
 
     /// The changes that `next` brings, and whether workers must be born with it.
@@ -146,7 +149,7 @@ impl InForce {
     }
 
     /// Notes whether the system tells of changed files, and logs each change of this once.
-    pub(super) fn watched(&mut self, trouble: Option<(&str, Duration)>) {
+    pub(super) fn watched(&mut self, trouble: Option<(String, Duration)>) {
         let trouble = trouble.map(|(why, every)| format!("{why}; they are read every {every:?} instead"));
         if trouble == self.watch_trouble {
             return;

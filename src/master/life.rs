@@ -8,13 +8,16 @@ use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
 use super::in_force::{InForce, Next};
+use super::refusals::Refusals;
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Service};
-use crate::config::{Loaded, Source, Watcher};
+use super::watching::Watching;
+use crate::config::{Loaded, Source};
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::memory::Spare;
 use crate::os::notify::Notifier;
 use crate::os::signals::{Signal, Signals};
 use crate::protocol::cluster::{ToFeeder, ToWorker};
@@ -77,7 +80,7 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let (events, inbox) = mpsc::channel(EVENTS);
     let control = control::listen(&socket).await.map_err(Failure::Control)?;
     tokio::spawn(control::serve(control, events.clone()));
-    let watcher = Watcher::start(source.clone(), &loaded);
+    let watcher = Watching::start(source.clone(), loaded.clone()).map_err(Failure::Io)?;
     let board = Board::new().map_err(Failure::Io)?;
     let in_force = InForce::new(source, Next::new(loaded), sockets, files);
     let mut master = Master::new(in_force, board, events);
@@ -94,13 +97,14 @@ impl Master {
     fn new(in_force: InForce, board: Board, events: mpsc::Sender<Event>) -> Self {
         let (now, wall) = (clock::mono(), clock::wall());
         let config = in_force.config();
-        let mut directory = Directory::new(in_force.ceiling());
-        directory.configure(config.stats.users, in_force.ceiling());
+        let mut directory = Directory::new(in_force.ceilings());
+        directory.configure(config.stats.users, in_force.ceilings());
         Self {
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now),
             children: Children::default(),
             directory,
             router: Router::new(config.limits.quotes_per_user),
+            refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),
             feed: Feed::new(config, wall),
@@ -108,6 +112,7 @@ impl Master {
             when: When::new(config.stats.interval),
             service: Service::new(now, wall),
             board,
+            spare: Spare::default(),
             notifier: Notifier::new(),
             events,
             in_force,
@@ -118,7 +123,7 @@ impl Master {
         &mut self,
         mut inbox: mpsc::Receiver<Event>,
         mut signals: Signals,
-        mut watcher: Watcher,
+        mut watcher: Watching,
     ) -> Result<(), Failure> {
         let period = self.notifier.watchdog_interval().map_or(PULSE, |limit| limit.min(PULSE));
         let mut second = interval(period);
@@ -141,11 +146,12 @@ impl Master {
                 }
                 Some(signal) = signals.next() => self.signal(signal),
                 _ = second.tick() => self.pulse(clock::mono()),
-                read = watcher.changed(), if self.in_force.reloads.candidate().is_none() => self.loaded(read),
+                read = watcher.next(), if self.in_force.reloads.candidate().is_none() => self.loaded(read),
                 () = sleep_until(wake.into()) => {}
             }
             self.tick(clock::mono());
             self.in_force.watched(watcher.trouble());
+            watcher.pause(self.in_force.reloads.candidate().is_some());
             if self.in_force.reloads.take_wish() {
                 watcher.ask();
             }

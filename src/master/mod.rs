@@ -25,11 +25,13 @@ mod in_force;
 mod life;
 mod peers;
 mod processes;
+mod refusals;
 mod reload;
 mod reloads;
 mod report;
 pub mod rooms;
 pub mod router;
 mod service;
+mod watching;
 
 pub use life::run;

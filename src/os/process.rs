@@ -61,6 +61,14 @@ pub fn open_files() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// The number of files that this process has open now.
+#[must_use]
+pub fn files_in_use() -> u32 {
+    // The folder that is read is one of them.
+    let open = std::fs::read_dir("/proc/self/fd").map(|files| files.count().saturating_sub(1));
+    open.ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(32)
+}
+
 /// Resources that a process has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

@@ -107,6 +107,14 @@ impl Fault {
         matches!(self, Self::Refused(_) | Self::Barred(_) | Self::Unknown(_))
     }
 
+    /// The same for one of several symbols, which it names.
+    pub(super) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Skip(why) => Self::Skip(format!("{what}: {why}")),
+            fault => fault,
+        }
+    }
+
     /// A wait within reason: at least a second, at most three days.
     pub(super) fn wait(time: Duration, why: String) -> Self {
         Self::Wait(time.clamp(Duration::from_secs(1), LONGEST_WAIT), why)

@@ -68,6 +68,9 @@ pub trait Sink: Send {
     fn tick(&mut self, tick: Tick);
     /// Counts something unreadable; the session goes on.
     fn bad(&mut self, why: String);
+    /// Takes what the source says about its trading in a symbol, or in all: a word while it does not trade
+    /// (`post_only`), `None` while it does.
+    fn trading(&mut self, _symbol: Option<&Symbol>, _halt: Option<&str>) {}
     /// Takes the used part of the source's limit, if the source tells it.
     fn budget(&mut self, _budget: Budget) {}
     /// Takes a received message before it is read (for a recorder).

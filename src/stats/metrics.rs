@@ -306,7 +306,15 @@ fn events(to: &mut Gathered, total: &Counters) {
     to.one("sessions_resumed", "Sessions that a client came back to.", Value::Count(total.resumed));
     to.one("resume_gaps", "Clients that came back and found a gap.", Value::Count(total.gaps));
     to.one("suspended_sessions", "Sessions that wait for their client.", gauge(total.suspended));
+    to.one("suspended_bytes", "Memory of sessions that wait for their client.", gauge(total.suspended_bytes));
     to.one("conflated", "State messages that replaced an unsent older one.", Value::Count(total.conflated));
+    to.many(
+        "gave_way",
+        "Connections and sessions that ended for newcomers.",
+        "what",
+        ["connection", "poll", "session"]
+            .map(|what| (what, Value::Count(total.gave_way.get(what).copied().unwrap_or(0)))),
+    );
     to.one("accept_errors", "Failed accepts (descriptors used up).", Value::Count(total.accept_errors));
     to.one("panics", "Panics caught in sessions or requests.", Value::Count(total.panics));
 }

@@ -165,12 +165,12 @@ impl JournalWriter {
             Err(error) => return Err(said("it cannot be read", &error)),
         };
         match journal::load(&bytes, history) {
-            Load::Read { bad: 0 } if !bytes.is_empty() => {
+            Load::Read { bad: 0, old: false } if !bytes.is_empty() => {
                 journal.about.size.store(bytes.len() / 2, Ordering::Relaxed);
                 journal.file = journal.append_to().ok();
             }
-            Load::Read { bad: 0 } => {}
-            Load::Read { bad } => {
+            Load::Read { bad: 0, .. } => {}
+            Load::Read { bad, .. } => {
                 let path = path.display();
                 tracing::warn!(event = "history-damaged", %path, bad, "so many lines cannot be read; the others count");
             }

@@ -97,6 +97,18 @@ impl Policy {
         live: bool,
         now: Now,
     ) -> Vec<Action> {
+        self.aged_tick(from, tick, interval, (live, Some(Duration::ZERO)), now)
+    }
+
+    /// The same for a price that is at least that old already; `None`: older than a fresh one.
+    pub(super) fn aged_tick(
+        &mut self,
+        from: u32,
+        tick: Tick,
+        interval: Duration,
+        (live, age): (bool, Option<Duration>),
+        now: Now,
+    ) -> Vec<Action> {
         let settings = &self.settings;
         let Some(member) = settings.members.iter().find(|member| member.id == from).cloned() else {
             return Vec::new();
@@ -109,7 +121,8 @@ impl Policy {
         let out = out.map(|quote| quote.price);
         let standing = state.standings.entry(from).or_default();
         let stamp = tick.time.filter(|_| live);
-        let lag = standing.lag.of(stamp, now.boot, now.mono);
+        let age = age.unwrap_or_else(|| settings.rules.stale_after(interval) + Duration::from_secs(1));
+        let lag = standing.lag.of(stamp, now.boot, now.mono).max(age);
         standing.jumps.begin(out);
         standing.doubtful = !standing.jumps.take(tick.price);
         if standing.doubtful && confirmed {

@@ -6,6 +6,7 @@ use crate::model::{Boot, Contribution, Health, Quote, RequestId, Rules, Symbol, 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 words! {
     /// The `type` of a message to a client.
@@ -51,6 +52,8 @@ words! {
 pub enum SystemEvent {
     /// From the next price on, the source quotes another pair.
     PairChanged,
+    /// The configuration has other ages at which a price is old.
+    PriceRules,
     /// `/broadcast`: the daemon lives.
     Heartbeat,
     /// The session is about to be closed.
@@ -59,8 +62,9 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// All events. Other closes are not announced: the client is to blame, or gone.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PairChanged,
+        Self::PriceRules,
         Self::Heartbeat,
         Self::Closing(Close::Shutdown),
         Self::Closing(Close::Restarting),
@@ -74,11 +78,15 @@ impl SystemEvent {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PairChanged => "pair-changed",
+            Self::PriceRules => "price-rules",
             Self::Heartbeat => "heartbeat",
             Self::Closing(close) => close.slug(),
         }
     }
 }
+
+/// The member of all that is made up.
+pub(super) const MOCK: &str = r#","mock":true"#;
 
 /// A quote's text without the members that change with time, written once per price.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +116,12 @@ impl QuoteText {
             if let Some(price) = price {
                 let _ = write!(fixed, r#","{name}":"{price}""#);
             }
+        }
+        if !quote.interval.is_zero() {
+            let _ = write!(fixed, r#","interval_ms":{}"#, quote.interval.as_millis());
+        }
+        if quote.mock {
+            fixed.push_str(MOCK);
         }
         Self { fixed }
     }
@@ -221,6 +235,18 @@ pub fn pair_changed(symbol: &Symbol, from: &Symbol, to: &Symbol, source: &str) -
     )
 }
 
+/// `system`, `price-rules`: from now on other ages hold than the welcome said.
+#[must_use]
+pub fn price_rules(rules: PriceRules) -> String {
+    #[derive(Serialize)]
+    struct Event {
+        event: &'static str,
+        #[serde(flatten)]
+        rules: PriceRules,
+    }
+    typed(ServerType::System, &Event { event: SystemEvent::PriceRules.as_str(), rules })
+}
+
 /// The start of a channel's message; `data` as JSON and a brace follow.
 #[must_use]
 pub fn message_prefix(channel: &str, from: Option<&str>, time: Wall) -> String {
@@ -253,6 +279,30 @@ pub struct Welcome<'a> {
     pub resumed: bool,
     pub channels: Vec<&'a str>,
     pub price: Option<&'a RawValue>,
+    #[serde(flatten)]
+    pub rules: PriceRules,
+}
+
+/// The ages at which a client's own clock may call a price stale, or take it away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PriceRules {
+    /// `price.fresh_for`
+    pub fresh_for_ms: u64,
+    /// `price.max_age`
+    pub max_age_ms: u64,
+    /// Past this age there is no price: `price.forget_after`, or `price.max_age` if stale prices are refused.
+    pub gone_after_ms: u64,
+}
+
+impl From<Rules> for PriceRules {
+    fn from(rules: Rules) -> Self {
+        let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            fresh_for_ms: ms(rules.fresh_for),
+            max_age_ms: ms(rules.max_age),
+            gone_after_ms: ms(rules.gone_after()),
+        }
+    }
 }
 
 /// The process that serves a session.
@@ -295,6 +345,7 @@ impl<'a> Welcome<'a> {
             resumed: false,
             channels: Vec::new(),
             price: None,
+            rules: PriceRules::default(),
         }
     }
 }
@@ -370,7 +421,6 @@ pub fn error(id: Option<&RawValue>, code: ErrorCode, message: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::{Price, SourcePrice, SourceVerdict};
-    use std::time::Duration;
 
     fn example() -> Quote {
         Quote {
@@ -452,6 +502,35 @@ mod tests {
     }
 
     #[test]
+    fn a_made_up_price_says_so_wherever_it_stands() {
+        let made_up = Quote { mock: true, interval: Duration::from_secs(60), ..example() };
+        let (text, now) = (QuoteText::new(&made_up), Boot(0));
+        for told in [
+            text.object(&made_up, &RULES, now),
+            text.whole(&made_up, &RULES, now),
+            quote(None, None, (&text, &made_up), (&RULES, now)),
+            price("price:BTC-USD", (&text, &made_up), (&RULES, now)),
+        ] {
+            let value: serde_json::Value = serde_json::from_str(&told).unwrap();
+            assert_eq!((&value["mock"], &value["interval_ms"]), (&true.into(), &60_000.into()), "{told}");
+        }
+        let real = QuoteText::new(&example()).object(&example(), &RULES, now);
+        assert!(!real.contains("mock") && !real.contains("interval_ms"), "{real}");
+    }
+
+    #[test]
+    fn a_welcome_says_when_a_price_is_old() {
+        let told = |refuse_stale| {
+            let rules = PriceRules::from(Rules { refuse_stale, ..RULES });
+            let text = welcome(&Welcome { rules, ..Welcome::new("s", "u", (1, 2), Wall(0)) });
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            ["fresh_for_ms", "max_age_ms", "gone_after_ms"].map(|key| value[key].as_u64().unwrap())
+        };
+        assert_eq!(told(false), [10_000, 20_000, 30_000]);
+        assert_eq!(told(true), [10_000, 20_000, 20_000]);
+    }
+
+    #[test]
     fn small_messages_are_json() {
         let id = RawValue::from_string("\"a\"".into()).unwrap();
         for text in [
@@ -461,6 +540,7 @@ mod tests {
             error(None, ErrorCode::Forbidden, "say \"no\""),
             channel_message("news", Some("a"), Wall(0), "[1]"),
             none_price("price:BTC-USD", "BTC-USD"),
+            price_rules(RULES.into()),
             pair_changed(&example().symbol, &example().pair, &example().symbol, "a\"b"),
             system(&EventText { close: Close::Shutdown, reason: "\"stop\"", reconnect_in_ms: Some(1) }),
             super::close(Close::Shutdown, Some(1)),

@@ -5,6 +5,7 @@ use super::age::Age;
 use super::budget::Hosts;
 use super::dial::{DialLimits, Dialer, Made};
 use super::names::Names;
+use super::pace::Paced;
 use super::pool::{Connection, LARGEST, Pool, Whole, told, whole};
 use super::reply::Reply;
 use super::tls::Tls;
@@ -31,7 +32,7 @@ use url::Url;
 const REDIRECTS: usize = 3;
 
 /// An open stream.
-pub(in crate::providers) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(in crate::providers) type Socket = WebSocketStream<Paced<TokioIo<Upgraded>>>;
 
 /// Whether the environment's proxies (`HTTPS_PROXY`, `NO_PROXY`) are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +277,8 @@ async fn handshake(mut connection: Connection, url: &Url) -> Result<Shaken, Faul
         .max_write_buffer_size(64 * 1024)
         .max_message_size(Some(LARGEST))
         .max_frame_size(Some(LARGEST));
-    let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Client, Some(config)).await;
+    let socket =
+        WebSocketStream::from_raw_socket(Paced::new(TokioIo::new(stream)), Role::Client, Some(config)).await;
     Ok(Shaken::Open(Box::new(socket)))
 }
 

@@ -56,10 +56,27 @@ impl Raw {
 
     /// A session whose kernel takes little that it does not read.
     pub(crate) async fn narrow(to: SocketAddr, path: &str) -> Self {
+        Self::narrow_to(to).await.upgraded(to, &upgrade(path)).await
+    }
+
+    /// A connection whose kernel takes little that it does not read.
+    pub(crate) async fn narrow_to(to: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let stream = in_time("connect", socket.connect(to)).await.expect("a connection");
-        Self { stream, buffer: vec![] }.upgraded(to, &upgrade(path)).await
+        Self { stream, buffer: vec![] }
+    }
+
+    /// A connection that was made elsewhere.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self { stream, buffer: vec![] }
+    }
+
+    /// A session, or the refusal of its handshake.
+    pub(crate) async fn tried(mut self, to: SocketAddr, request: &Request) -> Result<Self, Response> {
+        self.write(&request.bytes(&to.to_string())).await;
+        let response = self.response().await.expect("an answer to the handshake");
+        if response.status == 101 { Ok(self) } else { Err(response) }
     }
 
     async fn upgraded(mut self, to: SocketAddr, request: &Request) -> Self {
@@ -73,6 +90,11 @@ impl Raw {
     pub(crate) fn after(connection: Connection) -> Self {
         let (stream, buffer) = connection.into_parts();
         Self { stream, buffer }
+    }
+
+    /// The client's end.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
     }
 
     /// Sends bytes as they are.

@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::patience::{PATIENCE, within};
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
 use tempfile::TempDir;
@@ -37,14 +38,25 @@ pub(crate) struct Setup {
     variables: Vec<(String, String)>,
     files: Option<u64>,
     until_ready: bool,
-    output: bool,
+    output: Output,
+}
+
+/// Where the daemon's output goes.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// To the file `log` of its folder.
+    Log,
+    /// Nowhere: the reader has gone.
+    Closed,
+    /// Standard error goes there.
+    To(OwnedFd),
 }
 
 /// A cluster with two workers and a price that stands still.
 pub(crate) fn cluster() -> Setup {
     let folder = TempDir::with_prefix("btc-").unwrap();
     std::fs::create_dir(folder.path().join("conf.d")).unwrap();
-    Setup { folder, workers: 2, variables: vec![], files: None, until_ready: true, output: true }
+    Setup { folder, workers: 2, variables: vec![], files: None, until_ready: true, output: Output::Log }
 }
 
 impl Setup {
@@ -86,7 +98,13 @@ impl Setup {
 
     /// Closes the daemon's output as soon as it runs.
     pub(crate) fn without_output(mut self) -> Self {
-        self.output = false;
+        self.output = Output::Closed;
+        self
+    }
+
+    /// Gives the daemon this standard error.
+    pub(crate) fn stderr(mut self, stderr: impl Into<OwnedFd>) -> Self {
+        self.output = Output::To(stderr.into());
         self
     }
 
@@ -143,7 +161,7 @@ pub(super) fn spawn(
     folder: &Path,
     variables: &[(String, String)],
     files: Option<u64>,
-    output: bool,
+    output: Output,
 ) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let mut command = match files {
@@ -157,11 +175,11 @@ pub(super) fn spawn(
     command.args(["--env", "test", "--config"]).arg(folder.join("btc-cluster.toml"));
     command.envs(variables.iter().cloned()).current_dir(folder).process_group(0).kill_on_drop(true);
     command.stdin(Stdio::null());
-    if output {
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-    } else {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    }
+    match output {
+        Output::Log => command.stdout(log.try_clone().unwrap()).stderr(log),
+        Output::Closed => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+        Output::To(stderr) => command.stdout(log).stderr(stderr),
+    };
     let mut child = command.spawn().expect("the binary under test");
     // The reading ends go with these.
     drop((child.stdout.take(), child.stderr.take()));
