@@ -39,6 +39,7 @@ mod programs;
 mod quotes;
 mod recordings;
 mod refusals;
+mod refused_sources;
 mod reload;
 mod resume;
 mod rolling;
