@@ -1,6 +1,7 @@
 //! The feeder's main loop: carries the sources' notes, new configurations and time to the policy.
 
 use super::agreement::{Agreement, LogLine};
+use super::belief::{Belief, WallWatch, Witnesses};
 use super::candles::{CandleRequest, CandleService};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
@@ -8,11 +9,11 @@ use super::source::{Note, What, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceSection, Provider, ProviderKind};
-use crate::model::{LogLimiter, Mono, SourceVerdict, Symbol};
+use crate::model::{Health, LogLimiter, Mono, Rules, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Content, Fault, Http, Source, build};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -107,6 +108,8 @@ struct Core<F> {
     policy: Policy,
     candles: CandleService,
     clock: Clock,
+    witnesses: Arc<Mutex<Witnesses>>,
+    wall: WallWatch,
     http: Arc<Http>,
     notes: broadcast::Sender<Note>,
     out: F,
@@ -116,6 +119,8 @@ struct Core<F> {
     table_told: Mono,
     /// Each source's part in the default symbol's price when the table was last told.
     parts: Vec<(bool, Option<SourceVerdict>)>,
+    /// The age limits of prices.
+    rules: Rules,
     agreement: Agreement,
     /// Limits log lines about the served source.
     served: BTreeMap<Symbol, LogLimiter<Arc<str>>>,
@@ -133,6 +138,7 @@ struct RunningSource {
     held: LogLimiter<()>,
     /// Limits log lines about unreadable messages.
     bad: LogLimiter<()>,
+    belief: Belief,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
@@ -156,6 +162,8 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             policy,
             candles,
             clock,
+            witnesses: Arc::default(),
+            wall: WallWatch::default(),
             http,
             notes,
             out,
@@ -163,6 +171,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             table_due: Some(now),
             table_told: now,
             parts: Vec::new(),
+            rules: plan.price.rules(),
             agreement: Agreement::new(now),
             served: BTreeMap::new(),
         };
@@ -179,12 +188,17 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             let content = Content::new(provider, &plan.price).among(&plan.providers);
             let running = match before.iter().position(|old| old.content == content) {
                 Some(same) => before.swap_remove(same),
-                None => self.begin(name, content),
+                None => {
+                    let belief = before.iter().find(|old| old.is_like(name, &content));
+                    let belief = belief.map(|old| old.belief.clone());
+                    self.begin(name, content, belief)
+                }
             };
             self.running.push(running);
         }
         drop(before);
         self.symbol = plan.price.symbol.clone();
+        self.rules = plan.price.rules();
         self.agreement.retain(&plan.price.symbols);
         self.served.retain(|symbol, _| plan.price.symbols.contains(symbol));
         self.candles.reconfigure(&plan.price.symbols, plan.made_up_only());
@@ -200,7 +214,8 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         self.table_due = Some(self.clock.now().mono);
     }
 
-    fn begin(&mut self, name: &str, content: Content) -> RunningSource {
+    /// Starts a source, with what is known of it, if it ran before with other settings.
+    fn begin(&mut self, name: &str, content: Content, belief: Option<Belief>) -> RunningSource {
         self.next_id += 1;
         let (id, made_up) = (self.next_id, content.made_up());
         let (source, off) = match build(&content, &self.http) {
@@ -214,8 +229,9 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         let row = Row::new(name, made_up, words);
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
         let recorder = content.recorded().then(|| self.recorder.for_source(name));
-        let task =
-            supervise(id, source.legs, content.pairs(), self.clock.clone(), self.notes.clone(), recorder);
+        let belief = belief.unwrap_or_else(|| Belief::new(name, self.witnesses.clone()));
+        let known = (content.pairs(), belief.clone());
+        let task = supervise(id, source.legs, known, self.clock.clone(), self.notes.clone(), recorder);
         let task = AbortOnDropHandle::new(tokio::spawn(task));
         RunningSource {
             id,
@@ -225,6 +241,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             limiter: LogLimiter::default(),
             held: LogLimiter::default(),
             bad: LogLimiter::default(),
+            belief,
             legs,
             _task: task,
         }
@@ -249,9 +266,9 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         self.table_due = Some(self.table_due.map_or(due, |before| before.min(due)));
         let elsewhere = running.row.live_elsewhere(note.leg);
         let actions = match note.what {
-            What::Tick(tick, at) => {
-                let (interval, live) = running.legs.get(note.leg).copied().unwrap_or_default();
-                self.policy.tick(note.source, tick, interval, live, at)
+            What::Tick(tick, lag, at) => {
+                let (interval, _) = running.legs.get(note.leg).copied().unwrap_or_default();
+                self.policy.tick(note.source, tick, interval, lag, at)
             }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),
@@ -259,7 +276,9 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             What::Ended(Fault::Wait(time, _)) if time <= BRIEF => self.policy.ended(note.source, false, now),
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
-            What::Began | What::Repeated | What::Bad(_) | What::Budget(_) | What::StandBy => Vec::new(),
+            What::Began | What::Repeated | What::Old(_) | What::Bad(_) | What::Budget(_) | What::StandBy => {
+                Vec::new()
+            }
         };
         self.perform(actions);
     }
@@ -272,7 +291,9 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         for candles in self.candles.wake(now) {
             (self.out)(FromFeeder::Candles(candles));
         }
+        let ahead = self.witnesses.lock().unwrap_or_else(PoisonError::into_inner).wall_ahead(now);
         let now = now.mono;
+        self.wall.look(ahead, now);
         for running in &mut self.running {
             let silent = running.row.silent_at(running.no_tick).is_some_and(|at| at <= now);
             if silent && running.row.silent(running.no_tick) {
@@ -350,7 +371,10 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             match action {
                 Action::Accept(quote) => {
                     let (recorded, now) = (self.is_recorded(&quote.source), self.clock.now());
-                    self.candles.take(&quote, recorded, now);
+                    // A late price is none of this moment.
+                    if quote.lag.is_zero() || quote.health(&self.rules, now.boot) == Health::Fresh {
+                        self.candles.take(&quote, recorded, now);
+                    }
                 }
                 Action::Publish(quote) => (self.out)(FromFeeder::Tick(quote)),
                 Action::Serve { symbol, from, to } => {
@@ -393,6 +417,11 @@ fn settings(price: &PriceSection, members: Vec<Member>) -> Settings {
 }
 
 impl RunningSource {
+    /// Whether stamps and numbers of a source with that content may be compared with those of this one.
+    fn is_like(&self, name: &str, content: &Content) -> bool {
+        *self.row.status.name == *name && self.content.is_like(content)
+    }
+
     /// Logs a change of the state.
     fn tell(&mut self, now: Mono) {
         if let Some(hushed) = self.limiter.change(self.row.status.state, now) {
@@ -422,6 +451,10 @@ fn tell(status: &SourceStatus, hushed: u64) {
 #[cfg(test)]
 #[path = "core_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "believed_tests.rs"]
+mod believed_tests;
 
 #[cfg(test)]
 #[path = "exchange_tests.rs"]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
+//!                └─ belief (pure): news, and how late         │
 //!                                                              ├────▶ table ──────────▶ FromFeeder::Sources
 //!                                                              └────▶ candles ────────▶ FromFeeder::Candles, Answer
 //!                                                                     history (pure), store (a thread, a file)
@@ -12,6 +13,7 @@
 //! is published; it owns the link to the master.
 
 mod agreement;
+mod belief;
 mod candles;
 mod core;
 mod life;

@@ -1,9 +1,10 @@
 //! Supervises one source: session, fault, pause, next session, for ever.
 
+use super::belief::{Belief, Verdict};
 use super::recorder::{SessionRecorder, SourceRecorder};
 use super::{Clock, Now};
 use crate::model::{Backoff, Symbol};
-use crate::providers::{Budget, Fault, Leg, PriceProvider, Sink, Tick, TickFilter};
+use crate::providers::{Budget, Fault, Leg, PriceProvider, Sink, Tick, believable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,10 +38,12 @@ pub(super) struct Note {
 pub(super) enum What {
     /// A session began.
     Began,
-    /// A price was read at that moment.
-    Tick(Tick, Now),
-    /// A price that is not newer than the previous one of this session.
+    /// A price so late was read at that moment.
+    Tick(Tick, Duration, Now),
+    /// A price that is known already.
     Repeated,
+    /// A price that is older than what is known, with the words for it.
+    Old(String),
     /// Something unreadable, or a price that was not requested.
     Bad(String),
     /// The used part of the source's limit.
@@ -102,7 +105,7 @@ pub(super) type Pairs = BTreeMap<Symbol, Symbol>;
 pub(super) async fn supervise(
     id: u32,
     legs: Vec<Leg>,
-    pairs: Pairs,
+    (pairs, belief): (Pairs, Belief),
     clock: Clock,
     notes: broadcast::Sender<Note>,
     recorder: Option<SourceRecorder>,
@@ -111,7 +114,7 @@ pub(super) async fn supervise(
     let mut legs = legs.into_iter().enumerate().map(|(leg, way)| {
         let sender =
             NoteSender { source: id, leg, pairs: pairs.clone(), notes: notes.clone(), clock: clock.clone() };
-        RunningLeg::new(way, sender, recorder.clone())
+        RunningLeg::new(way, sender, belief.clone(), recorder.clone())
     });
     let (Some(mut first), second) = (legs.next(), legs.next()) else { return };
     match second {
@@ -160,11 +163,12 @@ struct RunningLeg {
     /// The first leg, if this one stands in for it.
     first: Option<watch::Receiver<LegActivity>>,
     sender: NoteSender,
+    belief: Belief,
     recorder: Option<SourceRecorder>,
 }
 
 impl RunningLeg {
-    fn new(leg: Leg, sender: NoteSender, recorder: Option<SourceRecorder>) -> Self {
+    fn new(leg: Leg, sender: NoteSender, belief: Belief, recorder: Option<SourceRecorder>) -> Self {
         Self {
             leg,
             provider: None,
@@ -173,6 +177,7 @@ impl RunningLeg {
             activity: watch::Sender::new(LegActivity::new(&sender.pairs)),
             first: None,
             sender,
+            belief,
             recorder,
         }
     }
@@ -201,9 +206,11 @@ impl RunningLeg {
             Err(fault) => return fault,
         };
         let recorder = self.recorder.as_ref().map(|recorder| recorder.session(self.leg.word));
-        let filter = TickFilter::default();
         let (sender, activity, first) = (self.sender.clone(), self.activity.clone(), self.first.clone());
-        let mut sink = SessionSink { sender, activity, first, filter, recorder };
+        let (live, counts) = (self.leg.live, self.leg.counts);
+        // Stamps and numbers of a recording may begin anew with each session.
+        let belief = if live { self.belief.clone() } else { self.belief.anew() };
+        let mut sink = SessionSink { sender, activity, first, belief, live, counts, recorder };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let fault = provider.session(&mut sink).await;
             if let Some(recorder) = &mut sink.recorder {
@@ -257,7 +264,11 @@ struct SessionSink {
     sender: NoteSender,
     activity: watch::Sender<LegActivity>,
     first: Option<watch::Receiver<LegActivity>>,
-    filter: TickFilter,
+    belief: Belief,
+    /// See [`Leg::live`].
+    live: bool,
+    /// See [`Leg::counts`].
+    counts: &'static str,
     recorder: Option<SessionRecorder>,
 }
 
@@ -275,21 +286,37 @@ impl SessionSink {
     }
 }
 
-impl Sink for SessionSink {
-    fn tick(&mut self, tick: Tick) {
+impl SessionSink {
+    fn judge(&mut self, tick: Tick) -> What {
         let now = self.sender.clock.now();
         if let Some(why) = self.stranger(&tick) {
-            return self.sender.send(What::Bad(why));
+            return What::Bad(why);
         }
         // While the first leg gives prices of a symbol, the second one would only give older ones.
         if self.first.as_ref().is_some_and(|first| first.borrow().lively(&tick.symbol)) {
-            return self.sender.send(What::Repeated);
+            return What::Repeated;
         }
-        let Some(tick) = self.filter.take(tick, now.mono) else {
-            return self.sender.send(What::Repeated);
+        let verdict = match self.live {
+            true => self.belief.take(&tick, self.counts, now),
+            false => self.belief.take_recorded(&tick, self.counts, now),
         };
-        self.activity.send_modify(|activity| activity.tick(&tick.symbol));
-        self.sender.send(What::Tick(tick, now));
+        match verdict {
+            Verdict::Known => What::Repeated,
+            Verdict::Old(why) => What::Old(why),
+            Verdict::News(lag) => {
+                self.activity.send_modify(|activity| activity.tick(&tick.symbol));
+                What::Tick(believable(tick), lag, now)
+            }
+        }
+    }
+}
+
+impl Sink for SessionSink {
+    fn tick(&mut self, tick: Tick) -> bool {
+        let what = self.judge(tick);
+        let current = matches!(what, What::Tick(..) | What::Repeated);
+        self.sender.send(what);
+        current
     }
 
     fn bad(&mut self, why: String) {

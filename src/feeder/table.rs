@@ -107,11 +107,11 @@ impl Row {
             What::StandBy => *state = None,
             What::Budget(budget) => status.budget = Some(*budget),
             What::Repeated => status.rejected += 1,
-            What::Bad(why) => {
+            What::Bad(why) | What::Old(why) => {
                 status.rejected += 1;
                 status.error = Some(format!("{word}: {why}"));
             }
-            What::Tick(tick, now) => {
+            What::Tick(tick, _, now) => {
                 *state = Some(SourceState::Live);
                 self.ticked = Some(now.mono);
                 status.ticks += 1;
@@ -205,7 +205,7 @@ mod tests {
             time: None,
             seq: None,
         };
-        What::Tick(tick, super::super::Clock::system().now())
+        What::Tick(tick, Duration::ZERO, super::super::Clock::system().now())
     }
 
     fn ended(fault: fn(String) -> Fault) -> What {

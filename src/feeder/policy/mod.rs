@@ -87,14 +87,14 @@ impl Policy {
         self.turn(now)
     }
 
-    /// Takes a tick of the source `from`, read at `now`. `interval` is the pace of a polled source; `live` says whether
-    /// its time stamps are current.
+    /// Takes a tick of the source `from`, read at `now`. `interval` is the pace of a polled source, `lag` how late the
+    /// tick is.
     pub(super) fn tick(
         &mut self,
         from: u32,
         tick: Tick,
         interval: Duration,
-        live: bool,
+        lag: Duration,
         now: Now,
     ) -> Vec<Action> {
         let settings = &self.settings;
@@ -108,8 +108,6 @@ impl Policy {
         });
         let out = out.map(|quote| quote.price);
         let standing = state.standings.entry(from).or_default();
-        let stamp = tick.time.filter(|_| live);
-        let lag = standing.lag.of(stamp, now.boot, now.mono);
         standing.jumps.begin(out);
         standing.doubtful = !standing.jumps.take(tick.price);
         if standing.doubtful && confirmed {
