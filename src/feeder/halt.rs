@@ -42,9 +42,6 @@ struct Trading {
     outside: Option<Mono>,
 }
 
-/// Best bid and ask.
-type BestPrices = (Option<Price>, Option<Price>);
-
 /// A price that nobody trades at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Halted {
@@ -52,6 +49,13 @@ pub(super) struct Halted {
     pub word: String,
     /// Its age; `None` if it has stood for an unknown time.
     pub age: Option<Duration>,
+}
+
+impl Halted {
+    /// The same, at least that old.
+    pub(super) fn at_least(self, age: Duration) -> Self {
+        Self { age: self.age.map(|own| own.max(age)), ..self }
+    }
 }
 
 impl Halts {
@@ -73,13 +77,14 @@ impl Halts {
         })
     }
 
-    /// Judges a price with the best prices as the source gave them; `None`: it is traded.
-    pub(super) fn judge(&mut self, tick: &Tick, best: BestPrices, now: Now) -> Option<Halted> {
+    /// Judges a price, with best bid and ask as the source gave them; `None`: it is traded. What is no `news` is the
+    /// price of the same trade once more.
+    pub(super) fn judge(&mut self, tick: &Tick, news: bool, now: Now) -> Option<Halted> {
         // A stranger's symbol never gets here, so this stays small.
         let own = self.symbols.entry(tick.symbol.clone()).or_default();
         let before = own.price.replace(tick.price);
-        let changed = before.is_some_and(|before| before != tick.price || tick.seq.is_some());
-        if changed || !outside(tick.price, best) {
+        let changed = before.is_some_and(|before| before != tick.price || (news && tick.seq.is_some()));
+        if changed || !outside(tick) {
             own.outside = None;
         } else {
             own.outside.get_or_insert(now.mono);
@@ -90,7 +95,7 @@ impl Halts {
             None => said.is_some() && !changed,
         };
         if !stands {
-            own.known = Some(now.boot);
+            own.known = if news { Some(now.boot) } else { own.known };
             return None;
         }
         let left =
@@ -101,10 +106,10 @@ impl Halts {
 }
 
 /// Whether the price is outside of bid and ask by more than the tolerance. Crossed ones say nothing.
-fn outside(price: Price, best: BestPrices) -> bool {
-    let (Some(bid), Some(ask)) = best else { return false };
-    let far = |best: Price| best.deviation(price) > TOLERANCE;
-    bid <= ask && ((price < bid && far(bid)) || (price > ask && far(ask)))
+fn outside(tick: &Tick) -> bool {
+    let (Some(bid), Some(ask)) = (tick.bid, tick.ask) else { return false };
+    let far = |best: Price| best.deviation(tick.price) > TOLERANCE;
+    bid <= ask && ((tick.price < bid && far(bid)) || (tick.price > ask && far(ask)))
 }
 
 #[cfg(test)]
@@ -125,10 +130,10 @@ mod tests {
             let symbol = Symbol::new("BTC-USD").unwrap();
             let (price, bid, ask) = (of(price).unwrap(), of(bid), of(ask));
             let pair = symbol.clone();
-            let tick = Tick { pair, symbol, price, bid: None, ask: None, time: None, seq: None };
+            let tick = Tick { pair, symbol, price, bid, ask, time: None, seq: None };
             let later = Duration::from_secs(second);
             let now = Now { mono: self.1.mono.after(later), boot: self.1.boot.after(later), ..self.1 };
-            self.0.judge(&tick, (bid, ask), now)
+            self.0.judge(&tick, true, now)
         }
     }
 

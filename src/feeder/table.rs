@@ -1,7 +1,7 @@
 //! The state of each source, for statistics and the log.
 
+use super::note::What;
 use super::policy::Part;
-use super::source::What;
 use crate::model::{Boot, Mono, Price, SourceVerdict, Symbol, words};
 use crate::providers::{Budget, Fault};
 use serde::{Deserialize, Serialize};
@@ -164,11 +164,11 @@ impl Row {
                 status.price = Some(tick.price);
                 status.error = Some(format!("{word}: {} is not traded: {}", tick.symbol, halted.word));
             }
-            What::Bad(why) => {
+            What::Bad(why) | What::Old(why) => {
                 status.rejected += 1;
                 status.error = Some(format!("{word}: {why}"));
             }
-            What::Tick(tick, now) => {
+            What::Tick(tick, _, now) => {
                 *state = Some(SourceState::Live);
                 self.ticked = Some(now.mono);
                 self.trading.tick(&tick.symbol);
@@ -271,7 +271,7 @@ mod tests {
             time: None,
             seq: None,
         };
-        What::Tick(tick, super::super::Clock::system().now())
+        What::Tick(tick, Duration::ZERO, super::super::Clock::system().now())
     }
 
     fn ended(fault: fn(String) -> Fault) -> What {
@@ -317,7 +317,7 @@ mod tests {
     fn a_source_that_does_not_trade_is_halted() {
         let mut row = Row::new("kraken", false, Ok(vec!["stream", "rest"]));
         let halted = |age| {
-            let What::Tick(tick, now) = tick() else { panic!() };
+            let What::Tick(tick, _, now) = tick() else { panic!() };
             What::Halted(tick, super::super::halt::Halted { word: "post_only".to_owned(), age }, now)
         };
         let said = |word: Option<&str>| What::Halt(word.map(str::to_owned));

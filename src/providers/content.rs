@@ -4,6 +4,7 @@ use super::reading::for_reading;
 use crate::config::{PriceSection, Provider, ProviderKind};
 use crate::model::Symbol;
 use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::time::Duration;
 
 /// Longest interval at which REST stands in for a stream, whatever `price.refresh` says: a minute is too long there.
@@ -62,6 +63,12 @@ impl Content {
     #[must_use]
     pub fn recorded(&self) -> bool {
         !matches!(self.provider.kind, ProviderKind::Mock { .. } | ProviderKind::Replay { .. })
+    }
+
+    /// Whether another source's prices come from the same kind of source.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        discriminant(&self.provider.kind) == discriminant(&other.provider.kind)
     }
 
     /// The requested symbols, each with the pair that stands for it.
