@@ -291,7 +291,8 @@ impl<F: FnMut(FromFeeder)> Core<F> {
                 let (interval, _) = running.legs.get(note.leg).copied().unwrap_or_default();
                 // An unknown age is more than that of a fresh price.
                 let stale = self.rules.stale_after(interval) + Duration::from_secs(1);
-                self.policy.tick(note.source, tick, interval, halted.age.unwrap_or(stale), at)
+                let before = if halted.known { Duration::ZERO } else { stale };
+                self.policy.tick(note.source, tick, interval, halted.age + before, at)
             }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),

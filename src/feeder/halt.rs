@@ -36,8 +36,10 @@ pub(super) struct Halts {
 struct Trading {
     said: Option<String>,
     price: Option<Price>,
-    /// When the price was last known to be that of the market; `None` if it never was.
+    /// When the price was last known to be that of the market.
     known: Option<Boot>,
+    /// When this price was first seen.
+    seen: Option<Boot>,
     /// Since when it is outside of bid and ask.
     outside: Option<Mono>,
 }
@@ -47,14 +49,16 @@ struct Trading {
 pub(super) struct Halted {
     /// Why.
     pub word: String,
-    /// Its age; `None` if it has stood for an unknown time.
-    pub age: Option<Duration>,
+    /// Its age at least.
+    pub age: Duration,
+    /// Whether that is all: a price that never was traded here has stood for an unknown time before.
+    pub known: bool,
 }
 
 impl Halted {
     /// The same, at least that old.
     pub(super) fn at_least(self, age: Duration) -> Self {
-        Self { age: self.age.map(|own| own.max(age)), ..self }
+        Self { age: self.age.max(age), ..self }
     }
 }
 
@@ -84,6 +88,9 @@ impl Halts {
         let own = self.symbols.entry(tick.symbol.clone()).or_default();
         let before = own.price.replace(tick.price);
         let changed = before.is_some_and(|before| before != tick.price || (news && tick.seq.is_some()));
+        if changed || before.is_none() {
+            own.seen = Some(now.boot);
+        }
         if changed || !outside(tick) {
             own.outside = None;
         } else {
@@ -101,7 +108,8 @@ impl Halts {
         let left =
             own.outside.filter(|since| now.mono.since(*since) >= PATIENCE).map(|_| LEFT_BEHIND.to_owned());
         let word = said.cloned().or(left)?;
-        Some(Halted { word, age: own.known.map(|known| now.boot.since(known)) })
+        let since = own.known.or(own.seen).unwrap_or(now.boot);
+        Some(Halted { word, age: now.boot.since(since), known: own.known.is_some() })
     }
 }
 
@@ -137,8 +145,8 @@ mod tests {
         }
     }
 
-    fn halted(word: &str, age: Option<u64>) -> Option<Halted> {
-        Some(Halted { word: word.to_owned(), age: age.map(Duration::from_secs) })
+    fn halted(word: &str, age: u64) -> Option<Halted> {
+        Some(Halted { word: word.to_owned(), age: Duration::from_secs(age), known: true })
     }
 
     #[test]
@@ -146,10 +154,10 @@ mod tests {
         let mut story = Story::new();
         assert_eq!(story.judge(0, "64000", "63999", "64001"), None);
         story.0.said(None, Some("post_only"));
-        assert_eq!(story.judge(2, "64000", "63990", "64001"), halted("post_only", Some(2)));
-        assert_eq!(story.judge(30, "64000", "60000", "60001"), halted("post_only", Some(30)));
+        assert_eq!(story.judge(2, "64000", "63990", "64001"), halted("post_only", 2));
+        assert_eq!(story.judge(30, "64000", "60000", "60001"), halted("post_only", 30));
         assert_eq!(story.judge(31, "60000.5", "60000", "60001"), None, "a trade, whatever it says");
-        assert_eq!(story.judge(40, "60000.5", "60000", "60001"), halted("post_only", Some(9)));
+        assert_eq!(story.judge(40, "60000.5", "60000", "60001"), halted("post_only", 9));
         story.0.said(None, None);
         assert_eq!(story.judge(41, "60000.5", "60000", "60001"), None);
     }
@@ -159,7 +167,8 @@ mod tests {
         let mut story = Story::new();
         story.0.said(None, Some("cancel_only"));
         for second in [0, 1, 100] {
-            assert_eq!(story.judge(second, "64000", "63999", "64001"), halted("cancel_only", None));
+            let unknown = halted("cancel_only", second).map(|halted| Halted { known: false, ..halted });
+            assert_eq!(story.judge(second, "64000", "63999", "64001"), unknown);
         }
         let other = Symbol::new("ETH-USD").unwrap();
         story.0.said(None, None);
@@ -178,12 +187,12 @@ mod tests {
         for (second, ask) in [(11, "63600"), (12, "63500")] {
             assert_eq!(story.judge(second, "64000", "63400", ask), None, "not yet");
         }
-        assert_eq!(story.judge(14, "64000", "63000", "63001"), halted(LEFT_BEHIND, Some(4)));
-        assert_eq!(story.judge(60, "64000", "32000", "32001"), halted(LEFT_BEHIND, Some(50)), "however far");
+        assert_eq!(story.judge(14, "64000", "63000", "63001"), halted(LEFT_BEHIND, 4));
+        assert_eq!(story.judge(60, "64000", "32000", "32001"), halted(LEFT_BEHIND, 50), "however far");
         assert_eq!(story.judge(61, "32000.5", "32000", "32001"), None, "it trades");
         // Above as below, and back without a trade.
         assert_eq!(story.judge(62, "32000.5", "33000", "33001"), None);
-        assert_eq!(story.judge(66, "32000.5", "33000", "33001"), halted(LEFT_BEHIND, Some(5)));
+        assert_eq!(story.judge(66, "32000.5", "33000", "33001"), halted(LEFT_BEHIND, 5));
         assert_eq!(story.judge(67, "32000.5", "32000", "32001"), None);
     }
 

@@ -316,18 +316,19 @@ mod tests {
     #[test]
     fn a_source_that_does_not_trade_is_halted() {
         let mut row = Row::new("kraken", false, Ok(vec!["stream", "rest"]));
-        let halted = |age| {
+        let halted = |known| {
             let What::Tick(tick, _, now) = tick() else { panic!() };
-            What::Halted(tick, super::super::halt::Halted { word: "post_only".to_owned(), age }, now)
+            let (word, age) = ("post_only".to_owned(), Duration::from_secs(3));
+            What::Halted(tick, super::super::halt::Halted { word, age, known }, now)
         };
         let said = |word: Option<&str>| What::Halt(word.map(str::to_owned));
         for (step, (what, state, why)) in [
             (What::Began, Connecting, None),
             (said(Some("post_only")), Halted, Some("stream: the exchange says post_only")),
-            (halted(None), Halted, Some("stream: BTC-USD is not traded: post_only")),
+            (halted(false), Halted, Some("stream: BTC-USD is not traded: post_only")),
             (said(None), Halted, Some("stream: BTC-USD is not traded: post_only")),
             (tick(), Live, Some("stream: BTC-USD is not traded: post_only")),
-            (halted(Some(Duration::from_secs(3))), Halted, Some("stream: BTC-USD is not traded: post_only")),
+            (halted(true), Halted, Some("stream: BTC-USD is not traded: post_only")),
             (ended(Fault::Retry), Down, Some("stream: why")),
             (tick(), Live, Some("stream: why")),
             (said(Some("limit_only")), Halted, Some("stream: the exchange says limit_only")),
