@@ -90,7 +90,7 @@ function showState(state) {
   const live = isLive(state);
   cluster.live(live);
   chart.price({ live });
-  shownPrice.live(live);
+  shownPrice.live(live, state.doubt === true);
   if (state.phase === "connected") return;
   cluster.worker({ id: null });
   if (state.phase === "waiting" && state.why?.kind === "silent") panels.again();

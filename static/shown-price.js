@@ -49,6 +49,10 @@ export class ServerClock {
     this.#ahead = Math.max(this.#ahead ?? -Infinity, at - this.#clock.now());
   }
 
+  forget() {
+    this.#ahead = null;
+  }
+
   /** Milliseconds since a stamp, at least. */
   since(stamp) {
     this.#settle();
@@ -97,9 +101,10 @@ export class ShownPrice {
     this.#server.hear(stamp);
   }
 
-  /** Whether there is a session. */
-  live(yes) {
+  /** Whether there is a session; `slept` if timers stood still meanwhile: this page's clock and the server's may differ. */
+  live(yes, slept = false) {
     this.#live = yes;
+    if (slept) this.#server.forget();
     this.look();
   }
 

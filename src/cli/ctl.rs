@@ -45,6 +45,7 @@ fn question(what: &What) -> Value {
         What::Sessions { user } => json!({ "command": "sessions", "user": user }),
         What::Sources => json!({ "command": "sources" }),
         What::Reload => json!({ "command": "reload" }),
+        What::Retry { source } => json!({ "command": "retry", "source": source }),
         What::RestartWorker { id } => json!({ "command": "restart-worker", "id": id }),
         What::Kick { session } => json!({ "command": "kick", "session": session }),
         What::Publish { channel, data } => {
@@ -115,6 +116,10 @@ fn print(what: &What, answer: &Value) {
             }
         }
         What::Publish { .. } => println!("{} sessions", answer["sessions"]),
+        What::Retry { .. } => {
+            let names = answer["sources"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            println!("tried now: {}", names.collect::<Vec<_>>().join(", "));
+        }
         What::RestartWorker { .. } | What::Kick { .. } | What::Stop => println!("done"),
     }
 }
@@ -150,6 +155,7 @@ fn sources(answer: &Value, bold: bool) {
         "ticks",
         "rejected",
         "reconnects",
+        "retry_in_ms",
         "budget",
         "error",
     ];
@@ -157,7 +163,7 @@ fn sources(answer: &Value, bold: bool) {
     // Leaves out empty columns: failover has no verdicts, few sources have a budget, and few prices are made up.
     fields.retain(|field| {
         let says = |row: &Value| !row[*field].is_null() && row[*field] != Value::Bool(false);
-        !["verdict", "mock", "budget"].contains(field) || all.clone().any(says)
+        !["verdict", "retry_in_ms", "mock", "budget"].contains(field) || all.clone().any(says)
     });
     rows(answer, "sources", &fields, bold);
     if let Some(why) = answer["refused"].as_str() {

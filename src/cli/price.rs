@@ -4,7 +4,7 @@ use super::arguments::Price;
 use super::exit::Exit;
 use super::{check, ctl};
 use crate::config::{Faults, Loaded, Source, control_socket, load};
-use crate::feeder::{self, Clock, Plan};
+use crate::feeder::{self, Clock, Plan, Retries};
 use crate::model::{Quote, Symbol};
 use crate::os::clock;
 use crate::protocol::client::QuoteText;
@@ -94,7 +94,12 @@ fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
             })?,
     };
     let rules = config.price.rules();
-    let plan = Plan { price: config.price, providers: config.providers, real_before: false };
+    let plan = Plan {
+        price: config.price,
+        providers: config.providers,
+        real_before: false,
+        retries: Retries::default(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         eprintln!("{error}");

@@ -4,7 +4,7 @@ use super::arguments::Probe;
 use super::check;
 use super::exit::Exit;
 use crate::config::{Faults, PriceSection, Provider, Source, load};
-use crate::providers::{Content, Finding, Http, ProbeStep, Proxies, build, probe};
+use crate::providers::{Content, Finding, Http, HttpLimits, ProbeStep, Proxies, build, probe};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,7 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
 /// Probes all sources at the same time; findings in the order of the sources.
 async fn all(providers: &[Provider], price: &PriceSection, patience: Duration) -> Vec<Finding> {
     let http = Arc::new(Http::new(Proxies::Environment));
+    http.adopt(HttpLimits::of(price));
     let one = async |provider: &Provider| {
         let content = Content::new(provider, price);
         probe(&provider.name, build(&content, &http), &provider.kind.places(), &http, patience).await
@@ -60,6 +61,8 @@ fn show(findings: &[Finding]) {
         let steps = [
             ("name", &finding.dns),
             ("connection", &finding.tcp),
+            ("proxy", &finding.proxy),
+            ("TLS", &finding.tls),
             ("http", &finding.http),
             ("price", &finding.price),
         ];

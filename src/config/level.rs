@@ -107,7 +107,7 @@ mod tests {
             ("info,", "\"\": unknown level"),
             ("inf", "\"inf\": unknown level; did you mean \"info\"?"),
             ("warning", "\"warning\": unknown level"),
-            ("debug,foo=bar=baz", "\"foo\": unknown module or library"),
+            ("debug,nosuchlibrary=bar=baz", "\"nosuchlibrary\": unknown module or library"),
             ("debug,hyper=bar=baz", "\"hyper=bar=baz\": \"bar=baz\": unknown level"),
             ("btc_cluster=verbose", "\"btc_cluster=verbose\": \"verbose\": unknown level"),
             ("btc_cluster=", "unknown level"),

@@ -7,13 +7,13 @@ use super::mailbox::{Delivered, Notes, mailbox};
 use super::note::{Note, What};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
-use super::source::supervise;
+use super::source::{Orders, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceSection, Provider, ProviderKind};
 use crate::model::{Health, LogLimiter, Mono, Rules, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
-use crate::providers::{Content, Fault, Http, Source, build};
+use crate::providers::{Content, Fault, Http, HttpLimits, PauseLimits, Source, build};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,6 +39,36 @@ pub struct Plan {
     /// Whether this daemon has ever served a real price. Read once, at the start: a feeder that replaces a dead one
     /// then serves no mock beside real sources.
     pub real_before: bool,
+    /// What operators ordered.
+    pub retries: Retries,
+}
+
+/// Orders to try sources now, counted, so that none is lost or obeyed twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retries {
+    all: u64,
+    of: BTreeMap<String, u64>,
+    reloads: u64,
+}
+
+impl Retries {
+    /// Orders a try of one source, or of all.
+    pub fn order(&mut self, source: Option<&str>) {
+        match source {
+            Some(name) => *self.of.entry(name.to_owned()).or_default() += 1,
+            None => self.all += 1,
+        }
+    }
+
+    /// Counts a reload: whoever reloads may have mended what a source refused.
+    pub fn reloaded(mut self) -> Self {
+        self.reloads += 1;
+        self
+    }
+
+    fn of(&self, source: &str) -> u64 {
+        self.all + self.of.get(source).copied().unwrap_or(0)
+    }
 }
 
 impl Plan {
@@ -138,6 +168,7 @@ struct RunningSource {
     /// Limits log lines about unreadable messages.
     bad: LogLimiter<()>,
     belief: Belief,
+    orders: watch::Sender<Orders>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
@@ -180,20 +211,27 @@ impl<F: FnMut(FromFeeder)> Core<F> {
     }
 
     fn reconfigure(&mut self, plan: &Plan) {
+        self.http.adopt(HttpLimits::of(&plan.price));
         self.recorder.adopt(plan.price.record.as_deref(), plan.price.record_max);
         let mut before = std::mem::take(&mut self.running);
         for name in &plan.price.providers {
             // The configuration has been checked: every name exists.
             let Some(provider) = plan.providers.get(name) else { continue };
             let content = Content::new(provider, &plan.price).among(&plan.providers);
+            let orders = Orders {
+                pauses: PauseLimits::of(&plan.price),
+                retries: plan.retries.of(name),
+                reloads: plan.retries.reloads,
+            };
             let running = match before.iter().position(|old| old.content == content) {
                 Some(same) => before.swap_remove(same),
                 None => {
                     let belief = before.iter().find(|old| old.is_like(name, &content));
                     let belief = belief.map(|old| old.belief.clone());
-                    self.begin(name, content, belief)
+                    self.begin(name, content, belief, orders)
                 }
             };
+            running.order(orders, &self.http);
             self.running.push(running);
         }
         drop(before);
@@ -215,7 +253,13 @@ impl<F: FnMut(FromFeeder)> Core<F> {
     }
 
     /// Starts a source, with what is known of it, if it ran before with other settings.
-    fn begin(&mut self, name: &str, content: Content, belief: Option<Belief>) -> RunningSource {
+    fn begin(
+        &mut self,
+        name: &str,
+        content: Content,
+        belief: Option<Belief>,
+        orders: Orders,
+    ) -> RunningSource {
         self.next_id += 1;
         let (id, made_up) = (self.next_id, content.made_up());
         let (source, off) = match build(&content, &self.http) {
@@ -231,7 +275,9 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         let recorder = content.recorded().then(|| self.recorder.for_source(name));
         let belief = belief.unwrap_or_else(|| Belief::new(name, self.witnesses.clone()));
         let known = (content.pairs(), belief.clone());
-        let task = supervise(id, source.legs, known, self.clock.clone(), self.notes.clone(), recorder);
+        let (orders, ordered) = watch::channel(orders);
+        let outside = (self.clock.clone(), self.notes.clone());
+        let task = supervise(id, source.legs, known, outside, ordered, recorder);
         let task = AbortOnDropHandle::new(tokio::spawn(task));
         RunningSource {
             id,
@@ -243,6 +289,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             bad: LogLimiter::default(),
             belief,
             legs,
+            orders,
             _task: task,
         }
     }
@@ -306,6 +353,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             | What::Old(_)
             | What::Bad(_)
             | What::Budget(_)
+            | What::Pause(_)
             | What::StandBy => Vec::new(),
         };
         self.perform(actions);
@@ -448,6 +496,14 @@ impl RunningSource {
     /// Whether stamps and numbers of a source with that content may be compared with those of this one.
     fn is_like(&self, name: &str, content: &Content) -> bool {
         *self.row.status.name == *name && self.content.is_like(content)
+    }
+
+    /// Passes orders on. Whoever wants a source tried now wants its hosts asked, too.
+    fn order(&self, orders: Orders, http: &Http) {
+        if self.orders.borrow().retries != orders.retries {
+            http.lift(&self.content.places());
+        }
+        self.orders.send_if_modified(|before| std::mem::replace(before, orders) != orders);
     }
 
     /// Logs a change of the state.

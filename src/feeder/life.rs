@@ -45,7 +45,7 @@ async fn live() -> io::Result<()> {
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let (questions, asks) = mpsc::channel(ASKS);
-    let mut inbox = Inbox { questions, sender: sender.clone(), marks: Marks::new() };
+    let mut inbox = Inbox { questions, sender: sender.clone(), marks: Marks::new(), plan: None };
     let Some((plan, config)) = inbox.next_plan(&mut receiver).await? else { return Ok(()) };
     let candles = CandleService::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
@@ -85,6 +85,8 @@ struct Inbox {
     questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,
     marks: Marks,
+    /// The newest plan, with its configuration.
+    plan: Option<(Plan, Config)>,
 }
 
 impl Inbox {
@@ -92,7 +94,7 @@ impl Inbox {
     async fn next_plan(&mut self, receiver: &mut LinkReceiver) -> io::Result<Option<(Plan, Config)>> {
         loop {
             let Ok(mut batch) = receiver.receive().await else { return Ok(None) };
-            let mut plan = None;
+            let mut news = false;
             while let Some(message) = batch.next::<ToFeeder<'_>>() {
                 match message.map_err(io::Error::other)? {
                     ToFeeder::Stop => return Ok(None),
@@ -102,7 +104,16 @@ impl Inbox {
                         log::init(&config.log, "feeder");
                         log::adopt(&config.log);
                         let (price, providers) = (config.price.clone(), config.providers.clone());
-                        plan = Some((Plan { price, providers, real_before }, config));
+                        let before = self.plan.take().map(|(plan, _)| plan.retries.reloaded());
+                        let retries = before.unwrap_or_default();
+                        self.plan = Some((Plan { price, providers, real_before, retries }, config));
+                        news = true;
+                    }
+                    ToFeeder::Retry { source } => {
+                        if let Some((plan, _)) = &mut self.plan {
+                            plan.retries.order(source);
+                            news = true;
+                        }
                     }
                     ToFeeder::Resume { of, mark } => _ = self.marks.insert(of.to_owned(), mark),
                     ToFeeder::Ask { to, request, symbol, interval, limit } => {
@@ -110,8 +121,8 @@ impl Inbox {
                     }
                 }
             }
-            if plan.is_some() {
-                return Ok(plan);
+            if news {
+                return Ok(self.plan.clone());
             }
         }
     }

@@ -26,7 +26,7 @@ mod recorder;
 mod source;
 mod table;
 
-pub use core::{Plan, run};
+pub use core::{Plan, Retries, run};
 pub use life::run as run_process;
 pub use table::SourceState;
 

@@ -2,6 +2,7 @@
 
 use super::Now;
 use super::halt::Halted;
+use crate::model::Boot;
 use crate::providers::{Budget, Fault, Tick};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(super) enum What {
     Budget(Budget),
     /// The session ended.
     Ended(Fault),
+    /// The next session begins at that moment.
+    Pause(Boot),
     /// The leg stands by because the first one gives prices.
     StandBy,
 }

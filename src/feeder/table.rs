@@ -25,7 +25,7 @@ words! {
         Halted = "halted",
         /// Told us to wait.
         Waiting = "waiting",
-        /// Refused us; tried again in an hour.
+        /// Refused us; tried again later and later.
         Refused = "refused",
     }
 }
@@ -58,6 +58,8 @@ pub struct SourceStatus {
     pub rejected: u64,
     /// Sessions that ended.
     pub reconnects: u64,
+    /// When a way to the source that rests is tried again, the soonest one.
+    pub retry_at: Option<Boot>,
     /// The used part of its limit, if it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
@@ -68,6 +70,8 @@ pub(super) struct Row {
     pub status: SourceStatus,
     /// The legs' words and states; `None` for a leg that stands by.
     legs: Vec<(&'static str, Option<SourceState>)>,
+    /// When each leg is tried again, if it rests.
+    rests: Vec<Option<Boot>>,
     ticked: Option<Mono>,
     trading: Trading,
 }
@@ -128,8 +132,10 @@ impl Row {
                 ticks: 0,
                 rejected: 0,
                 reconnects: 0,
+                retry_at: None,
                 budget: None,
             },
+            rests: vec![None; legs.len()],
             legs: legs.into_iter().map(|word| (word, None)).collect(),
             ticked: None,
             trading: Trading::default(),
@@ -140,7 +146,14 @@ impl Row {
     pub(super) fn note(&mut self, leg: usize, what: &What) -> bool {
         let status = &mut self.status;
         let Some((word, state)) = self.legs.get_mut(leg) else { return false };
+        if let Some(rest) = self.rests.get_mut(leg)
+            && !matches!(what, What::Ended(_))
+        {
+            *rest = if let What::Pause(until) = what { Some(*until) } else { None };
+        }
+        status.retry_at = self.rests.iter().flatten().min().copied();
         match what {
+            What::Pause(_) => {}
             What::Began => *state = state.or(Some(SourceState::Connecting)),
             What::StandBy => *state = None,
             What::Budget(budget) => status.budget = Some(*budget),
@@ -184,7 +197,7 @@ impl Row {
                     Fault::Reconnect(_) => state.unwrap_or_default(),
                     Fault::Retry(_) | Fault::Skip(_) => SourceState::Down,
                     Fault::Wait(..) => SourceState::Waiting,
-                    Fault::Refused(_) => SourceState::Refused,
+                    Fault::Refused(_) | Fault::Barred(_) | Fault::Unknown(_) => SourceState::Refused,
                 });
             }
         }

@@ -29,6 +29,12 @@ pub(super) enum Command {
     },
     /// Read the configuration again; the answer waits for the outcome.
     Reload,
+    /// Try a price source now, or all of them.
+    Retry {
+        /// Its name.
+        #[serde(default)]
+        source: Option<String>,
+    },
     /// Replace a worker, or start one that was given up.
     RestartWorker {
         id: Slot,

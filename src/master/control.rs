@@ -9,7 +9,7 @@ use super::reloads::Outcome;
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client;
-use crate::protocol::cluster::{Role, Slot};
+use crate::protocol::cluster::{Role, Slot, ToFeeder};
 use crate::ws::frame;
 use serde_json::{Value, json};
 use std::fs::Permissions;
@@ -153,6 +153,7 @@ impl Master {
                 .price_json(symbol.as_deref())
                 .unwrap_or_else(|| failed("price.symbols does not have this symbol")),
             Command::Reload => return self.reload_for(answer),
+            Command::Retry { source } => self.retry(source.as_deref()),
             Command::RestartWorker { id } => self.restart_worker(id),
             Command::Kick { session } => {
                 let found = SessionId::parse(&session).is_some_and(|session| self.disconnect(session));
@@ -165,6 +166,19 @@ impl Master {
             }
         };
         let _ = answer.send(value);
+    }
+
+    /// Has a price source tried now, or all of them.
+    fn retry(&mut self, source: Option<&str>) -> Value {
+        let all = &self.in_force.config().price.providers;
+        if let Some(name) = source
+            && !all.iter().any(|known| known == name)
+        {
+            return failed(format!("price.providers has no source {name}; it has: {}", all.join(", ")));
+        }
+        let sources = source.map_or_else(|| all.clone(), |name| vec![name.to_owned()]);
+        self.children.tell_feeders(&ToFeeder::Retry { source });
+        json!({ "ok": true, "sources": sources })
     }
 
     fn restart_worker(&mut self, id: Slot) -> Value {

@@ -13,6 +13,7 @@ use super::service::Service;
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::memory::Spare;
 use crate::os::notify::{Notification, Notifier};
 use crate::protocol::cluster::{Port, ToWorker};
 use crate::stats::{Ledger, When};
@@ -52,6 +53,8 @@ pub(super) struct Master {
     pub(super) service: Service,
     /// Connections of each worker, shared with the workers.
     pub(super) board: Board,
+    /// When the allocator gives memory back.
+    pub(super) spare: Spare,
     pub(super) notifier: Notifier,
     /// For tasks that tell the loop.
     pub(super) events: mpsc::Sender<Event>,
@@ -80,6 +83,7 @@ impl Master {
         self.router.tidy(now);
         self.rooms.tidy();
         self.directory.tidy(now);
+        self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
         self.clear_board();
         self.tell_status();

@@ -17,6 +17,7 @@ use crate::config::{Loaded, Source};
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::memory::Spare;
 use crate::os::notify::Notifier;
 use crate::os::signals::{Signal, Signals};
 use crate::protocol::cluster::{ToFeeder, ToWorker};
@@ -111,6 +112,7 @@ impl Master {
             when: When::new(config.stats.interval),
             service: Service::new(now, wall),
             board,
+            spare: Spare::default(),
             notifier: Notifier::new(),
             events,
             in_force,

@@ -21,7 +21,7 @@ impl Refusals {
                         event = "address-session-limit",
                         %address,
                         before,
-                        "limits.sessions_per_address; if this is a proxy, http.trusted_proxies should name it"
+                        "limits.sessions_per_address; is it a proxy that http.trusted_proxies should name, or one without X-Forwarded-For?"
                     );
                 }
             }

@@ -121,6 +121,7 @@ impl Master {
             ledger: _,
             refusals: _,
             board: _,
+            spare: _,
             notifier: _,
             events: _,
         } = self;

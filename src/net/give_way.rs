@@ -12,7 +12,7 @@ pub enum Rank {
     Idle,
     /// The body of a request does not come to its end.
     Receiving,
-    /// The client does not read its answer.
+    /// The client does not read its answer, or the last bytes of its session.
     Unread,
     /// A poll is held: it is answered with nothing, and its client asks again.
     Held,

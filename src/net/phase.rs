@@ -44,6 +44,19 @@ impl Phase {
         phase
     }
 
+    /// The phase of a session's connection that takes its last bytes.
+    #[must_use]
+    pub fn last_words() -> Self {
+        let phase = Self::new();
+        phase.unflushed();
+        phase
+    }
+
+    /// Ready when the connection is to end for a newcomer.
+    pub async fn is_told(&self) {
+        self.0.holder.notified().await;
+    }
+
     /// Marks the beginning of a request whose head is complete. The request is served until the token is dropped, best
     /// together with the response's body.
     #[must_use]
@@ -74,7 +87,7 @@ impl Phase {
         }
         self.0.wants.store(HOLDS, Ordering::Release);
         let _holds = Holds(self);
-        self.0.holder.notified().await;
+        self.is_told().await;
     }
 
     /// What the connection loses by its end, and since when it waits. `None`: a request is being served, or the

@@ -4,6 +4,7 @@ pub mod board;
 pub mod clock;
 pub mod descriptors;
 pub mod loops;
+pub mod memory;
 pub mod notify;
 pub mod process;
 pub mod signals;

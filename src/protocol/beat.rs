@@ -50,6 +50,8 @@ pub struct Counters {
     pub suspended: u64,
     /// Connections and sessions that ended for others, by what they were.
     pub gave_way: BTreeMap<String, u64>,
+    /// Memory of suspended sessions, a gauge.
+    pub suspended_bytes: u64,
 }
 
 /// A worker's sign of life.

@@ -71,6 +71,7 @@ impl Counters {
         self.rss += other.rss;
         self.connections += other.connections;
         self.suspended += other.suspended;
+        self.suspended_bytes += other.suspended_bytes;
         self.lag_us = self.lag_us.max(other.lag_us);
     }
 }

@@ -306,6 +306,7 @@ fn events(to: &mut Gathered, total: &Counters) {
     to.one("sessions_resumed", "Sessions that a client came back to.", Value::Count(total.resumed));
     to.one("resume_gaps", "Clients that came back and found a gap.", Value::Count(total.gaps));
     to.one("suspended_sessions", "Sessions that wait for their client.", gauge(total.suspended));
+    to.one("suspended_bytes", "Memory of sessions that wait for their client.", gauge(total.suspended_bytes));
     to.one("conflated", "State messages that replaced an unsent older one.", Value::Count(total.conflated));
     to.many(
         "gave_way",

@@ -102,6 +102,21 @@ async fn polls_that_are_held_and_answers_that_are_not_read_give_way() {
 }
 
 #[tokio::test]
+async fn sessions_that_have_ended_and_linger_give_way() {
+    let cluster = cluster().workers(1).files(128).start().await;
+    let mut crowd = vec![];
+    for n in 0..250 {
+        let path = format!("/ws?user_id=u{n}&channels=none");
+        let opened = timeout(Duration::from_secs(2), Raw::session(cluster.ws, &path)).await;
+        let mut one = opened.unwrap_or_else(|_| panic!("newcomer {n} hangs"));
+        // Not masked: the server says 1002 and waits for the client's own close, which never comes.
+        one.write(&[0x81, 0x00]).await;
+        crowd.push(one);
+    }
+    all_ports_answer(&cluster).await;
+}
+
+#[tokio::test]
 async fn where_sessions_have_all_descriptors_a_newcomer_is_told_so() {
     let cluster = cluster().workers(1).files(128).config("[limits]\nsessions = 10000").start().await;
     let mut inside = vec![];

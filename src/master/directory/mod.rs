@@ -6,6 +6,7 @@
 //! *tombstone*.
 
 mod arrivals;
+mod ceilings;
 #[cfg(test)]
 mod crowd;
 mod rank;
@@ -19,7 +20,7 @@ mod users;
 mod view;
 
 pub use arrivals::Arrivals;
-pub use room::{Ceilings, Evicted};
+pub use ceilings::{Ceilings, Evicted};
 pub use users::Place;
 pub use view::PAGE;
 
@@ -29,10 +30,10 @@ use crate::model::{Device, Mono, SessionId};
 use crate::protocol::cluster::{
     Beat, Endpoint, Generation, Open, RosterPage, Slot, Transport, Verdict, client_name, digest,
 };
+use ceilings::{Held, Use};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
 use rank::Rank;
-use room::{Held, Use};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;

@@ -1,41 +1,11 @@
 //! How many sessions there may be, of all and of one address, and who gives way to a newcomer.
 
+use super::ceilings::{Evicted, Held, Use};
 use super::{Directory, Entry};
 use crate::config::{LimitsSection, Share, is_local, quarter};
 use crate::model::SessionId;
-use crate::protocol::cluster::{Endpoint, Generation, Open, Transport, Verdict};
+use crate::protocol::cluster::{Endpoint, Generation, Transport, Verdict};
 use std::net::IpAddr;
-
-/// The most sessions where `limits.sessions` is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceilings {
-    /// Those that have a descriptor each.
-    pub connected: u32,
-    /// Those that poll, whatever `limits.sessions` is.
-    pub polling: u32,
-}
-
-/// Sessions of one address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) connected: u32,
-    pub(super) polling: u32,
-}
-
-/// A session that has ended for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Evicted {
-    /// The process that has it.
-    pub worker: Generation,
-    pub session: SessionId,
-}
-
-/// What a new session would use.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Use {
-    pub(super) transport: Transport,
-    pub(super) address: IpAddr,
-}
 
 /// What is there of it, and how much of that one address has.
 #[derive(Clone, Copy, Debug)]
@@ -43,20 +13,6 @@ struct Measure {
     held: u32,
     most: u32,
     own: u32,
-}
-
-impl Held {
-    fn of(self, transport: Transport) -> u32 {
-        if transport == Transport::Poll { self.polling } else { self.connected }
-    }
-
-    pub(super) fn all(self) -> u32 {
-        self.connected + self.polling
-    }
-
-    pub(super) fn of_mut(&mut self, transport: Transport) -> &mut u32 {
-        if transport == Transport::Poll { &mut self.polling } else { &mut self.connected }
-    }
 }
 
 impl Directory {
@@ -180,10 +136,4 @@ impl Directory {
 
 fn is_poll(transport: Transport) -> bool {
     transport == Transport::Poll
-}
-
-impl Use {
-    pub(super) fn of(open: &Open<'_>) -> Self {
-        Self { transport: open.transport, address: open.address }
-    }
 }

@@ -23,7 +23,7 @@ pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep};
 use outbound::MOCK;
 pub use outbound::{
     EventText, PriceRules, QuoteText, ServerType, SystemEvent, Welcome, ack, channel_message, close, echo,
-    error, none_price, pair_changed, pong, price, quote, quoted, system, welcome,
+    error, none_price, pair_changed, pong, price, price_rules, quote, quoted, system, welcome,
 };
 pub use problem::{Problem, ProblemKind};
 pub use resume::Resume;

@@ -52,6 +52,8 @@ words! {
 pub enum SystemEvent {
     /// From the next price on, the source quotes another pair.
     PairChanged,
+    /// The configuration has other ages at which a price is old.
+    PriceRules,
     /// `/broadcast`: the daemon lives.
     Heartbeat,
     /// The session is about to be closed.
@@ -60,8 +62,9 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// All events. Other closes are not announced: the client is to blame, or gone.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PairChanged,
+        Self::PriceRules,
         Self::Heartbeat,
         Self::Closing(Close::Shutdown),
         Self::Closing(Close::Restarting),
@@ -75,6 +78,7 @@ impl SystemEvent {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PairChanged => "pair-changed",
+            Self::PriceRules => "price-rules",
             Self::Heartbeat => "heartbeat",
             Self::Closing(close) => close.slug(),
         }
@@ -229,6 +233,18 @@ pub fn pair_changed(symbol: &Symbol, from: &Symbol, to: &Symbol, source: &str) -
     format!(
         r#"{{"type":"{kind}","event":"{event}","symbol":"{symbol}","from":"{from}","to":"{to}","source":{source}}}"#
     )
+}
+
+/// `system`, `price-rules`: from now on other ages hold than the welcome said.
+#[must_use]
+pub fn price_rules(rules: PriceRules) -> String {
+    #[derive(Serialize)]
+    struct Event {
+        event: &'static str,
+        #[serde(flatten)]
+        rules: PriceRules,
+    }
+    typed(ServerType::System, &Event { event: SystemEvent::PriceRules.as_str(), rules })
 }
 
 /// The start of a channel's message; `data` as JSON and a brace follow.
@@ -524,6 +540,7 @@ mod tests {
             error(None, ErrorCode::Forbidden, "say \"no\""),
             channel_message("news", Some("a"), Wall(0), "[1]"),
             none_price("price:BTC-USD", "BTC-USD"),
+            price_rules(RULES.into()),
             pair_changed(&example().symbol, &example().pair, &example().symbol, "a\"b"),
             system(&EventText { close: Close::Shutdown, reason: "\"stop\"", reconnect_in_ms: Some(1) }),
             super::close(Close::Shutdown, Some(1)),

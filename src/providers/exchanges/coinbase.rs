@@ -139,7 +139,7 @@ impl Push for Stream {
                 Ok(())
             }
             "error" => Err(match complaint(&digits::parse(message)?) {
-                Fault::Refused(why) => self.pairs.refuse_list(why),
+                Fault::Refused(why) | Fault::Unknown(why) => self.pairs.refuse_list(why),
                 fault => fault,
             }),
             _ => Ok(()),
@@ -157,11 +157,9 @@ fn complaint(said: &Complaint<'_>) -> Fault {
     let words = why.to_lowercase();
     if words.contains("rate limit") || words.contains("too many") {
         Fault::wait(LIMIT_WAIT, why)
-    } else if words.contains("slow") {
-        // ErrSlowConsume: this client did not keep up.
-        Fault::Retry(why)
     } else {
-        Fault::Refused(why)
+        // ErrSlowConsume, too: this client did not keep up.
+        Fault::refusal(why)
     }
 }
 

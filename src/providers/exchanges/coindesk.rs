@@ -11,13 +11,14 @@ use crate::providers::wire::poll::Poll;
 use crate::providers::wire::reply::Reply;
 use crate::providers::wire::{digits, http};
 use crate::providers::{Fault, Sink, Tick};
-use reqwest::Url;
-use reqwest::header::HeaderMap;
+use ::http::header::HeaderMap;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use url::Url;
 
 /// Wait after "over your rate limit" without a longer `Retry-After`.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
@@ -150,7 +151,7 @@ fn complaint(body: &Body<'_>, reply: &Reply<'_>) -> Option<Fault> {
     } else {
         match reply.fault() {
             Some(fault @ (Fault::Wait(..) | Fault::Retry(_))) => fault,
-            _ => Fault::Refused(why),
+            _ => Fault::refusal(why),
         }
     })
 }

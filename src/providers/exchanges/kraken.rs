@@ -223,9 +223,7 @@ fn complaint(error: &str, reply: &Reply<'_>) -> Fault {
     let why = format!("HTTP {}: {}", reply.status, one_line(error));
     if error.starts_with("EAPI") || limit(error) {
         Fault::wait(reply.retry_after.unwrap_or(LIMIT_WAIT), why)
-    } else if error.starts_with("EService") || error.starts_with("EGeneral:Internal") {
-        Fault::Retry(why)
     } else {
-        Fault::Refused(why)
+        Fault::refusal(why)
     }
 }

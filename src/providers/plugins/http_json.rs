@@ -101,7 +101,7 @@ mod tests {
         for (url, price) in [("BTC?vs=USD", "64250.10"), ("ETH?vs=EUR", "3100.00")] {
             assert_eq!(each.url(), format!("https://a.example/{url}"));
             let mut heard = Heard::default();
-            each.read(&Reply { status: 200, retry_after: None, body }, &mut heard).unwrap();
+            each.read(&Reply { status: 200, body, ..Reply::default() }, &mut heard).unwrap();
             assert_eq!(heard.ticks[0].price.to_string(), price);
         }
     }

@@ -29,7 +29,7 @@ fn coindesk(symbols: &str) -> coindesk::Coindesk {
 /// The prices of an answer, as `BTC-USD 64000.10`, and the fault.
 fn read(dialect: &mut dyn Poll, status: u16, body: &str) -> (Vec<String>, Option<Fault>) {
     let mut heard = Heard::default();
-    let fault = dialect.read(&Reply { status, retry_after: None, body: body.as_bytes() }, &mut heard).err();
+    let fault = dialect.read(&Reply { status, body: body.as_bytes(), ..Reply::default() }, &mut heard).err();
     (prices(&heard), fault)
 }
 
@@ -104,8 +104,8 @@ fn a_refused_list_is_asked_for_without_the_bad_one() {
     assert!(dialect.url().contains("instruments=BTC-USD%2CETH-USD&"), "{}", dialect.url());
     // What is no matter of one symbol, and the last symbol of all.
     assert!(matches!(read(&mut binance("BTC-USDT ETH-USDT"), 403, ""), (_, Some(Fault::Refused(_)))));
-    assert!(matches!(read(&mut binance("BTC-USDT ETH-USDT"), 451, ""), (_, Some(Fault::Refused(_)))));
-    assert!(matches!(read(&mut binance("XYZ-USDT"), 400, invalid), (_, Some(Fault::Refused(_)))));
+    assert!(matches!(read(&mut binance("BTC-USDT ETH-USDT"), 451, ""), (_, Some(Fault::Barred(_)))));
+    assert!(matches!(read(&mut binance("XYZ-USDT"), 400, invalid), (_, Some(Fault::Unknown(_)))));
 }
 
 #[tokio::test]

@@ -57,10 +57,10 @@ impl Batch {
     /// The consequence of a refused request: that of the fault, unless only some of the codes may be meant.
     pub(in crate::providers) fn fault(&mut self, fault: Fault, reply: &Reply<'_>) -> Fault {
         match fault {
-            Fault::Refused(why) if matches!(reply.status, 200..300 | 400 | 404 | 422) => {
+            Fault::Refused(_) | Fault::Unknown(_) if matches!(reply.status, 200..300 | 400 | 404 | 422) => {
                 match self.refused(&String::from_utf8_lossy(reply.body)) {
-                    Refused::All => Fault::Refused(why),
-                    Refused::Some => Fault::Skip(why),
+                    Refused::All => fault,
+                    Refused::Some => Fault::Skip(fault.to_string()),
                 }
             }
             fault => fault,

@@ -59,21 +59,18 @@ impl<A: Ask> Poll for Each<A> {
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         let Some(asked) = self.pairs.turn_mut(self.at) else { return Ok(()) };
         self.at += 1;
+        let pair = asked.pair.clone();
+        let named = |why| format!("{pair}: {why}");
         match self.ask.read(&asked.pair, reply) {
             Ok(said) => {
                 asked.tell(&said, out);
                 self.failed = 0;
                 Ok(())
             }
-            Err(Fault::Refused(why)) => {
-                let fault = Fault::Refused(format!("{}: {why}", asked.pair));
-                Err(self.fail(fault))
-            }
-            Err(Fault::Retry(why)) => {
-                let fault = Fault::Retry(format!("{}: {why}", asked.pair));
-                Err(self.fail(fault))
-            }
-            Err(fault) => Err(fault.about(asked.pair.as_str())),
+            Err(Fault::Refused(why)) => Err(self.fail(Fault::Refused(named(why)))),
+            Err(Fault::Unknown(why)) => Err(self.fail(Fault::Unknown(named(why)))),
+            Err(Fault::Retry(why)) => Err(self.fail(Fault::Retry(named(why)))),
+            Err(fault) => Err(fault.about(pair.as_str())),
         }
     }
 }
@@ -105,7 +102,7 @@ mod tests {
 
     fn answer(each: &mut Each<Status>, status: u16) -> Result<Heard, Fault> {
         let mut heard = Heard::default();
-        each.read(&Reply { status, retry_after: None, body: b"" }, &mut heard).map(|()| heard)
+        each.read(&Reply { status, ..Reply::default() }, &mut heard).map(|()| heard)
     }
 
     #[test]
@@ -131,6 +128,6 @@ mod tests {
         assert!(matches!(answer(&mut two, 500), Err(Fault::Skip(_))));
         assert!(matches!(answer(&mut two, 500), Err(Fault::Retry(_))), "all of them");
         assert!(matches!(answer(&mut two, 429), Err(Fault::Wait(..))), "a limit is one of the host");
-        assert!(matches!(answer(&mut each(&["BTC-USD"]), 451), Err(Fault::Refused(_))));
+        assert!(matches!(answer(&mut each(&["BTC-USD"]), 451), Err(Fault::Barred(_))));
     }
 }

@@ -129,6 +129,10 @@ impl Pairs {
     /// Records that the exchange refused a list of pairs because of one of them: the others are subscribed to again,
     /// without the one that `why` names, or each alone.
     pub(in crate::providers) fn refuse_list(&mut self, why: String) -> Fault {
+        let fault = Fault::refusal(why.clone());
+        if !fault.is_refusal() {
+            return fault;
+        }
         let asked = self.all.iter_mut().filter(|asked| !asked.refused);
         let (named, rest): (Vec<_>, Vec<_>) = asked.partition(|asked| names(&why, &asked.code));
         let code = |asked: &&mut Asked| asked.code.clone();
@@ -152,14 +156,18 @@ impl Pairs {
     /// Records that the exchange refused this pair (`None`: it does not say which). Ends the session if all pairs are
     /// refused; one bad symbol does not affect the others.
     pub(in crate::providers) fn refuse(&mut self, code: Option<&str>, why: String) -> Fault {
+        let fault = Fault::refusal(why);
+        if !fault.is_refusal() {
+            return fault;
+        }
         if let Some(asked) = self.all.iter_mut().find(|asked| Some(asked.code.as_str()) == code) {
             asked.refused = true;
         }
         if self.all.len() > 1 && self.all.iter().any(|asked| !asked.refused) {
-            return Fault::Skip(why);
+            return Fault::Skip(fault.to_string());
         }
         self.all.iter_mut().for_each(|asked| asked.refused = false);
-        Fault::Refused(why)
+        fault
     }
 }
 

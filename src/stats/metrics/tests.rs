@@ -114,7 +114,7 @@ pub(crate) fn list() -> Vec<(String, &'static str, Option<&'static str>)> {
 fn counted(n: u64) -> Counters {
     let mut counters = Counters { messages_in: n, messages_out: n, opened: n, ..Counters::default() };
     (counters.cpu_us, counters.rss, counters.connections) = (n * 1_000_000, 100, 9);
-    (counters.resumed, counters.suspended) = (n, 7);
+    (counters.resumed, counters.suspended, counters.suspended_bytes) = (n, 7, 8);
     counters.count_closed(1001);
     counters.count_refused("full");
     counters.count_http(202);
@@ -161,6 +161,7 @@ fn the_text_parses_and_says_it_all() {
         ("chat_history_bytes", 500.0),
         ("sessions_resumed_total", 10.0),
         ("suspended_sessions", 14.0),
+        ("suspended_bytes", 16.0),
         ("configuration_revision", 4.0),
         ("configuration_reload_successful", 0.0),
     ] {

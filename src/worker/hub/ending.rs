@@ -5,6 +5,7 @@ use super::parts::session::Link;
 use super::parts::sessions::SessionRef;
 use super::state::State;
 use crate::model::{SessionId, UserId};
+use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
 use crate::protocol::cluster::{Slot, ToMaster};
 use crate::session::{Framing, Replay};
@@ -70,6 +71,7 @@ impl State {
         let link = std::mem::replace(&mut session.link, Link::Opening);
         let permit = session.permit.take();
         let quiet = close == Close::Full || matches!(&link, Link::Poll(poll) if !poll.is_taken_up());
+        let used = session.used(&link, clock::mono());
         let (mut lost, outbox) = (Vec::new(), session.outbox.take());
         let begun = outbox.map(|outbox| outbox.end(|answer| lost.push(answer.ticket)));
         if matches!(link, Link::Poll(_)) {
@@ -100,7 +102,7 @@ impl State {
             log_end(self.me.slot, (id, &user), close, quiet);
         }
         if stays {
-            self.suspend(at, acknowledged);
+            self.suspend(at, acknowledged, used);
         } else {
             self.entrances.gone(id, at);
             // The client of a replaced session is told by the end of its connection, if that is heard.

@@ -3,10 +3,13 @@
 use super::parts::connections::Ended;
 use super::parts::sessions::SessionRef;
 use super::state::{Hub, State};
+use crate::access::Permit;
 use crate::model::Mono;
+use crate::net::phase::Phase;
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::session::Framing;
+use crate::transports::ws::Closing;
 use crate::ws::{Event, frame};
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -45,6 +48,19 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// A connection that may give way to a newcomer, though its last bytes are on their way.
+struct Lingers<'a> {
+    hub: &'a Hub,
+    key: usize,
+    _permit: Permit,
+}
+
+impl Drop for Lingers<'_> {
+    fn drop(&mut self) {
+        self.hub.lock().crowd.leave(self.key);
+    }
+}
+
 /// The task of one session's connection: reads, and writes what the hub could not write at once.
 pub(super) async fn drive(hub: Hub, at: SessionRef) {
     let ended = {
@@ -59,14 +75,25 @@ pub(super) async fn drive(hub: Hub, at: SessionRef) {
     }
 }
 
-async fn close(hub: &Hub, Ended { mut closing, replaced, permit }: Ended) {
+async fn close(hub: &Hub, Ended { closing, replaced, permit }: Ended) {
+    let phase = Phase::last_words();
+    let _lingers = permit.map(|permit| {
+        let key = hub.lock().crowd.enter(permit.address(), false, phase.clone());
+        Lingers { hub, key, _permit: permit }
+    });
+    tokio::select! {
+        () = phase.is_told() => {}
+        () = last_words(hub, closing, replaced) => {}
+    }
+}
+
+async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<u128>) {
     if let Some(secret) = replaced
         && closing.is_heard().await
     {
         hub.lock().bury(secret, Close::Replaced.code());
     }
     closing.send().await;
-    drop(permit);
 }
 
 impl State {

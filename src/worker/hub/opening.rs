@@ -115,7 +115,7 @@ impl State {
         }
         self.service(at).greet(self, at, greeting);
         if let Some(session) = self.sessions.get_mut(at) {
-            session.last_in = now;
+            (session.last_in, session.begun) = (now, now);
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::config::{Config, Lines, Publish};
 use crate::model::Interval;
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::memory::Spare;
 use crate::protocol::cluster::Counters;
 use crate::protocol::link::LinkSender;
 use crate::session::{Channels, Kind};
@@ -80,6 +81,7 @@ impl Hub {
             charts: Charts::default(),
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
+            spare: Spare::default(),
             buffer: vec![0; READ],
             config: Policy::new(config),
         };
@@ -98,7 +100,7 @@ impl State {
             self.change_channels(&before, after);
         }
         self.retune(&old);
-        self.prices.judge_by(self.config.price.rules());
+        self.judge_prices(old.price.rules());
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();
             self.timers.renew();

@@ -21,6 +21,7 @@ use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use crate::config::Config;
 use crate::os::board::Board;
+use crate::os::memory::Spare;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot};
 use crate::protocol::peer::Polled;
 use crate::session::Channels;
@@ -103,6 +104,8 @@ pub(in crate::worker) struct State {
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.
     pub(super) commands: Commands,
+    /// When the allocator gives memory back.
+    pub(super) spare: Spare,
     /// Bytes just read: one buffer for all sessions, which keeps an idle one small.
     pub(super) buffer: Vec<u8>,
 }
@@ -137,6 +140,8 @@ impl State {
         self.counters.cpu_us = usage.cpu_us;
         self.counters.rss = usage.rss;
         self.counters.suspended = self.suspended.len() as u64;
+        self.counters.suspended_bytes = self.suspended.bytes() as u64;
+        self.tidy(usage.rss);
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
@@ -148,6 +153,19 @@ impl State {
             stats_watchers: short(watchers),
             counters: self.counters.clone(),
         }
+    }
+
+    /// Gives memory back after a peak.
+    fn tidy(&mut self, resident: u64) {
+        self.sessions.tidy();
+        self.suspended.tidy();
+        self.takes.tidy();
+        self.forwards.tidy();
+        self.entrances.tidy();
+        self.requests.tidy();
+        self.tickets.tidy();
+        self.connections.tidy();
+        self.spare.tidy(crate::os::clock::mono(), resident);
     }
 
     /// A connection has asked for something: it is no newcomer any more.

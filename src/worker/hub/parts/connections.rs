@@ -2,6 +2,7 @@
 
 use super::sessions::SessionRef;
 use crate::access::Permit;
+use crate::model::give_back;
 use crate::transports::ws::Closing;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -32,6 +33,11 @@ pub(in crate::worker) struct Connections {
 }
 
 impl Connections {
+    /// Gives memory back after a peak.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.ended);
+    }
+
     pub fn came(&mut self) {
         self.arriving += 1;
     }

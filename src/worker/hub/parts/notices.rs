@@ -35,22 +35,21 @@ impl Notices {
 
     /// A newcomer is turned away.
     pub fn turned(&mut self, kind: ProblemKind, address: IpAddr, now: Mono) {
-        let event = kind.slug();
         match kind {
             ProblemKind::AddressConnectionLimit => {
                 if let Some(before) = self.address.change((), now) {
                     tracing::warn!(
-                        event,
+                        event = "address-connection-limit",
                         %address,
                         before,
-                        "limits.connections_per_address; if this is a proxy, http.trusted_proxies should name it"
+                        "limits.connections_per_address; is it a proxy that http.trusted_proxies should name?"
                     );
                 }
             }
             _ => {
                 if let Some(before) = self.full.change((), now) {
                     tracing::warn!(
-                        event,
+                        event = "full",
                         before,
                         "sessions have all descriptors of this worker: LimitNOFILE"
                     );
