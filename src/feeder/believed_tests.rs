@@ -158,8 +158,9 @@ async fn a_replica_that_is_hours_behind_gives_no_price_and_makes_nothing_fresh()
     assert_eq!(prices(&feeder).last().unwrap(), "64000.00", "{:?}", prices(&feeder));
     assert!(!prices(&feeder)[1..].contains(&"61000.00".to_owned()), "{:?}", prices(&feeder));
     assert!(ticks() <= before + 1, "what is repeated is no news: {before} {}", ticks());
-    let error = feeder.sources.lock().unwrap()[0].error.clone().unwrap_or_default();
-    assert!(error.contains("older than"), "{error}");
+    // The stream's refusals are told in turn.
+    let error = || feeder.sources.lock().unwrap()[0].error.clone().unwrap_or_default();
+    assert!(eventually(|| error().contains("is older than that of")).await, "{}", error());
 }
 
 #[tokio::test]
