@@ -158,8 +158,92 @@ async fn a_replica_that_is_hours_behind_gives_no_price_and_makes_nothing_fresh()
     assert_eq!(prices(&feeder).last().unwrap(), "64000.00", "{:?}", prices(&feeder));
     assert!(!prices(&feeder)[1..].contains(&"61000.00".to_owned()), "{:?}", prices(&feeder));
     assert!(ticks() <= before + 1, "what is repeated is no news: {before} {}", ticks());
-    let error = feeder.sources.lock().unwrap()[0].error.clone().unwrap_or_default();
-    assert!(error.contains("older than"), "{error}");
+    // The stream's refusals are told in turn.
+    let error = || feeder.sources.lock().unwrap()[0].error.clone().unwrap_or_default();
+    assert!(eventually(|| error().contains("is older than that of")).await, "{}", error());
+}
+
+#[tokio::test]
+async fn a_connection_that_gives_only_the_past_is_left_after_no_tick() {
+    let count = AtomicUsize::new(0);
+    let server = Standin::start(move |seen| match (seen.wants_stream(), count.fetch_add(1, Relaxed)) {
+        (false, _) => Act::answer(503, ""),
+        (true, 0) => Act::Stream(vec![Frame::Text(kraken_says("64000.00", wall(0))), Frame::Cut]),
+        (true, _) => steady(|_| kraken_says("63500.00", wall(-20 * MINUTE))),
+    });
+    let server = server.await.unwrap();
+    let provider = provider("kraken", &server, Duration::ZERO, |own| {
+        ProviderKind::Kraken(Exchange { no_tick: Duration::from_millis(500), ..own })
+    });
+    let feeder = Feeder::start(&[provider]);
+    let streams = || server.requests().iter().filter(|seen| seen.wants_stream()).count();
+    assert!(eventually(|| streams() >= 4).await);
+    assert_eq!(prices(&feeder), ["64000.00"]);
+}
+
+type Says = fn(&str, u64, Wall) -> String;
+
+/// Each exchange: what its stream and its REST say.
+const EXCHANGES: [(&str, fn(Exchange) -> ProviderKind, Says, Says); 3] = [
+    (
+        "bitstamp",
+        ProviderKind::Bitstamp,
+        |price, id, stamp| {
+            let micros = stamp.0 * 1_000;
+            format!(
+                r#"{{"channel":"live_trades_btcusd","event":"trade","data":{{"id":{id},"price_str":"{price}","microtimestamp":"{micros}"}}}}"#
+            )
+        },
+        |price, _, stamp| format!(r#"{{"timestamp":"{}","last":"{price}"}}"#, stamp.0 / 1_000),
+    ),
+    (
+        "coinbase",
+        ProviderKind::Coinbase,
+        |price, id, stamp| {
+            format!(
+                r#"{{"type":"ticker","sequence":{id},"product_id":"BTC-USD","price":"{price}","time":"{stamp}","trade_id":{id}}}"#
+            )
+        },
+        |price, id, stamp| format!(r#"{{"trade_id":{},"price":"{price}","time":"{stamp}"}}"#, id + 500),
+    ),
+    (
+        "kraken",
+        ProviderKind::Kraken,
+        |price, _, stamp| kraken_says(price, stamp),
+        |_, _, _| "no price".to_owned(),
+    ),
+];
+
+#[tokio::test]
+async fn no_leg_of_any_exchange_goes_back_when_the_stream_breaks() {
+    for (name, kind, stream, rest) in EXCHANGES {
+        let (count, now) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+        let on = now.clone();
+        let server = Standin::start(move |seen| {
+            let (old, n) = (wall(-20 * MINUTE), count.fetch_add(1, Relaxed) as u64);
+            match (seen.wants_stream(), n) {
+                (_, _) if on.load(Relaxed) && seen.wants_stream() => {
+                    steady(move |n| stream("64002.00", 1_000 + n, wall(0)))
+                }
+                (true, 0) => Act::Stream(vec![Frame::Text(stream("64000.00", 957, wall(0))), Frame::Cut]),
+                (true, _) => {
+                    let backlog = (0..20).map(|more| Frame::Text(stream("63500.00", 880 + n + more, old)));
+                    Act::Stream(backlog.chain([Frame::Cut]).collect())
+                }
+                (false, _) => Act::ok(rest("63500.00", 900 + n, old)),
+            }
+        });
+        let server = server.await.unwrap();
+        let feeder = Feeder::start(&[provider(name, &server, Duration::ZERO, kind)]);
+        feeder.says("64000.00").await;
+        let rejected = || feeder.sources.lock().unwrap().first().map_or(0, |source| source.rejected);
+        assert!(eventually(|| rejected() >= 40).await, "{name} {}", rejected());
+        assert_eq!(prices(&feeder), ["64000.00"], "{name}");
+        assert_eq!(feeder.sources.lock().unwrap()[0].ticks, 1, "{name}");
+        now.store(true, Relaxed);
+        feeder.says("64002.00").await;
+        assert_eq!(prices(&feeder), ["64000.00", "64002.00"], "{name}");
+    }
 }
 
 #[tokio::test]

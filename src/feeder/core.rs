@@ -495,7 +495,7 @@ fn settings(price: &PriceSection, members: Vec<Member>) -> Settings {
 impl RunningSource {
     /// Whether stamps and numbers of a source with that content may be compared with those of this one.
     fn is_like(&self, name: &str, content: &Content) -> bool {
-        *self.row.status.name == *name && self.content.is_like(content)
+        *self.row.status.name == *name && self.content.asks_like(content)
     }
 
     /// Passes orders on. Whoever wants a source tried now wants its hosts asked, too.

@@ -181,7 +181,7 @@ impl Row {
                 status.rejected += 1;
                 status.error = Some(format!("{word}: {why}"));
             }
-            What::Tick(tick, _, now) => {
+            What::Tick(tick, lag, now) => {
                 *state = Some(SourceState::Live);
                 self.ticked = Some(now.mono);
                 self.trading.tick(&tick.symbol);
@@ -189,6 +189,7 @@ impl Row {
                 status.pair = Some(tick.pair.clone());
                 status.price = Some(tick.price);
                 status.received = Some(now.boot);
+                status.lag_ms = millis(*lag);
             }
             What::Ended(fault) => {
                 status.reconnects += 1;
@@ -211,7 +212,7 @@ impl Row {
             status.pair = Some(quote.pair.clone());
             status.price = Some(quote.price);
             status.received = Some(quote.received);
-            status.lag_ms = u64::try_from(quote.lag.as_millis()).unwrap_or(u64::MAX);
+            status.lag_ms = millis(quote.lag);
         }
         status
     }
@@ -265,6 +266,10 @@ impl Row {
             state => state,
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use super::reading::for_reading;
 use crate::config::{PriceSection, Provider, ProviderKind};
 use crate::model::Symbol;
 use std::collections::BTreeMap;
-use std::mem::discriminant;
 use std::time::Duration;
 
 /// Longest interval at which REST stands in for a stream, whatever `price.refresh` says: a minute is too long there.
@@ -65,10 +64,26 @@ impl Content {
         !matches!(self.provider.kind, ProviderKind::Mock { .. } | ProviderKind::Replay { .. })
     }
 
-    /// Whether another source's prices come from the same kind of source.
+    /// Whether both ask the same at the same place, so that stamps and numbers can be compared.
     #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
-        discriminant(&self.provider.kind) == discriminant(&other.provider.kind)
+    pub fn asks_like(&self, other: &Self) -> bool {
+        use ProviderKind::{Binance, Bitstamp, Coinbase, Coindesk, Command, HttpJson, Kraken};
+        match (&self.provider.kind, &other.provider.kind) {
+            (Binance(one), Binance(two))
+            | (Bitstamp(one), Bitstamp(two))
+            | (Coinbase(one), Coinbase(two))
+            | (Kraken(one), Kraken(two)) => {
+                (&one.rest_url, &one.stream_url) == (&two.rest_url, &two.stream_url)
+            }
+            (Coindesk { rest_url, market, .. }, Coindesk { rest_url: url, market: family, .. }) => {
+                (rest_url, market) == (url, family)
+            }
+            (HttpJson { url, pointer, .. }, HttpJson { url: other, pointer: place, .. }) => {
+                (url, pointer) == (other, place)
+            }
+            (Command { program, .. }, Command { program: other, .. }) => program == other,
+            _ => false,
+        }
     }
 
     /// The requested symbols, each with the pair that stands for it.

@@ -60,12 +60,13 @@ impl Memory {
         if older > NUMBERED_JITTER || (older > JITTER && !known.is_above(tick.seq, counts)) {
             return known.old(tick.time);
         }
-        match tick.seq.map(|seq| known.numbers.entry(counts).or_default().take(seq, now.mono)) {
-            Some(Order::Above) => {}
-            None if tick.time.is_none() || known.last != tick.time.map(|stamp| (stamp, tick.price)) => {}
-            Some(Order::Same | Order::Below) | None => return Verdict::Known,
+        let order = tick.seq.map(|seq| known.numbers.entry(counts).or_default().take(seq, now.mono));
+        let last = tick.time.map(|stamp| (stamp, tick.price));
+        // The other leg may know the same trade under another number.
+        if matches!(order, Some(Order::Same | Order::Below)) || (last.is_some() && known.last == last) {
+            return Verdict::Known;
         }
-        known.last = tick.time.map(|stamp| (stamp, tick.price));
+        known.last = last;
         known.stamp = known.stamp.max(tick.time.filter(|stamp| sound(*stamp)));
         Verdict::News(lag.unwrap_or_default())
     }

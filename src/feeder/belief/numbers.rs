@@ -6,8 +6,9 @@ use std::time::Duration;
 /// If the numbers have grown for this time, far below the newest one, the source has started to count anew: it must
 /// not be ignored for ever. Overtaken prices arrive within less.
 const ANEW: Duration = Duration::from_secs(5);
-/// The same for numbers that are not far below: more likely a replica that is behind, and catches up.
-const NEAR_ANEW: Duration = Duration::from_secs(600);
+/// The same for numbers that are not far below: more likely a replica that is behind, and catches up. By then the
+/// newest price is too old to lose much.
+const NEAR_ANEW: Duration = Duration::from_secs(120);
 
 /// The place of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +126,7 @@ mod tests {
         let mut numbers = Numbers::default();
         assert!(take(&mut numbers, 1_000_000, 0));
         let first = (1..1_000).find(|second| take(&mut numbers, 900_000 + second, *second));
-        assert_eq!(first, Some(601), "not for ever");
+        assert_eq!(first, Some(121), "not for ever");
     }
 
     proptest! {

@@ -325,6 +325,18 @@ fn a_change_of_the_configuration_keeps_what_is_known() {
 }
 
 #[test]
+fn a_late_price_does_not_replace_a_newer_one_of_a_source_that_was_removed() {
+    let mut run = Run::new(&[A, B]);
+    run.tick(A, "100").late(B, "98", 3_600_000);
+    let actions = run.policy.reconfigure(settings(&[B]), now(run.at));
+    run.take(actions);
+    run.until(500).late(B, "99", 3_600_000).until(5_000);
+    assert_eq!(run.out.last().unwrap().2, "100");
+    run.tick(B, "101").until(6_000);
+    assert_eq!(run.out.last().unwrap().2, "101");
+}
+
+#[test]
 fn a_late_price_is_served_only_if_there_is_no_better_one() {
     let mut run = Run::new(&[A, B]);
     run.late(A, "100", 300_000);
