@@ -1,11 +1,13 @@
 //! The feeder's main loop: carries the sources' notes, new configurations and time to the policy.
 
 use super::agreement::{Agreement, LogLine};
+use super::belief::{Belief, WallWatch, Witnesses};
 use super::candles::{CandleRequest, CandleService};
 use super::mailbox::{Delivered, Notes, mailbox};
+use super::note::{Note, What};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
-use super::source::{Note, Orders, What, supervise};
+use super::source::{Orders, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceSection, Provider, ProviderKind};
@@ -13,7 +15,7 @@ use crate::model::{Health, LogLimiter, Mono, Rules, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Content, Fault, Http, HttpLimits, PauseLimits, Source, build};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
@@ -133,6 +135,8 @@ struct Core<F> {
     policy: Policy,
     candles: CandleService,
     clock: Clock,
+    witnesses: Arc<Mutex<Witnesses>>,
+    wall: WallWatch,
     http: Arc<Http>,
     notes: Notes,
     out: F,
@@ -163,6 +167,7 @@ struct RunningSource {
     held: LogLimiter<()>,
     /// Limits log lines about unreadable messages.
     bad: LogLimiter<()>,
+    belief: Belief,
     orders: watch::Sender<Orders>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
@@ -187,6 +192,8 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             policy,
             candles,
             clock,
+            witnesses: Arc::default(),
+            wall: WallWatch::default(),
             http,
             notes,
             out,
@@ -218,7 +225,11 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             };
             let running = match before.iter().position(|old| old.content == content) {
                 Some(same) => before.swap_remove(same),
-                None => self.begin(name, content, orders),
+                None => {
+                    let belief = before.iter().find(|old| old.is_like(name, &content));
+                    let belief = belief.map(|old| old.belief.clone());
+                    self.begin(name, content, belief, orders)
+                }
             };
             running.order(orders, &self.http);
             self.running.push(running);
@@ -241,7 +252,14 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         self.table_due = Some(self.clock.now().mono);
     }
 
-    fn begin(&mut self, name: &str, content: Content, orders: Orders) -> RunningSource {
+    /// Starts a source, with what is known of it, if it ran before with other settings.
+    fn begin(
+        &mut self,
+        name: &str,
+        content: Content,
+        belief: Option<Belief>,
+        orders: Orders,
+    ) -> RunningSource {
         self.next_id += 1;
         let (id, made_up) = (self.next_id, content.made_up());
         let (source, off) = match build(&content, &self.http) {
@@ -255,9 +273,11 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         let row = Row::new(name, made_up, words);
         let legs = source.legs.iter().map(|leg| (leg.interval, leg.live)).collect();
         let recorder = content.recorded().then(|| self.recorder.for_source(name));
+        let belief = belief.unwrap_or_else(|| Belief::new(name, self.witnesses.clone()));
+        let known = (content.pairs(), belief.clone());
         let (orders, ordered) = watch::channel(orders);
         let outside = (self.clock.clone(), self.notes.clone());
-        let task = supervise(id, source.legs, content.pairs(), outside, ordered, recorder);
+        let task = supervise(id, source.legs, known, outside, ordered, recorder);
         let task = AbortOnDropHandle::new(tokio::spawn(task));
         RunningSource {
             id,
@@ -267,6 +287,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             limiter: LogLimiter::default(),
             held: LogLimiter::default(),
             bad: LogLimiter::default(),
+            belief,
             legs,
             orders,
             _task: task,
@@ -309,13 +330,16 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         self.table_due = Some(self.table_due.map_or(due, |before| before.min(due)));
         let elsewhere = running.row.live_elsewhere(note.leg);
         let actions = match note.what {
-            What::Tick(tick, at) => {
-                let (interval, live) = running.legs.get(note.leg).copied().unwrap_or_default();
-                self.policy.tick(note.source, tick, interval, live, at)
+            What::Tick(tick, lag, at) => {
+                let (interval, _) = running.legs.get(note.leg).copied().unwrap_or_default();
+                self.policy.tick(note.source, tick, interval, lag, at)
             }
             What::Halted(tick, halted, at) => {
-                let (interval, live) = running.legs.get(note.leg).copied().unwrap_or_default();
-                self.policy.aged_tick(note.source, tick, interval, (live, halted.age), at)
+                let (interval, _) = running.legs.get(note.leg).copied().unwrap_or_default();
+                // An unknown age is more than that of a fresh price.
+                let stale = self.rules.stale_after(interval) + Duration::from_secs(1);
+                let before = if halted.known { Duration::ZERO } else { stale };
+                self.policy.tick(note.source, tick, interval, halted.age + before, at)
             }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),
@@ -326,6 +350,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             What::Began
             | What::Halt(_)
             | What::Repeated
+            | What::Old(_)
             | What::Bad(_)
             | What::Budget(_)
             | What::Pause(_)
@@ -342,7 +367,9 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         for candles in self.candles.wake(now) {
             (self.out)(FromFeeder::Candles(candles));
         }
+        let ahead = self.witnesses.lock().unwrap_or_else(PoisonError::into_inner).wall_ahead(now);
         let now = now.mono;
+        self.wall.look(ahead, now);
         for running in &mut self.running {
             let silent = running.row.silent_at(running.no_tick).is_some_and(|at| at <= now);
             if silent && running.row.silent(running.no_tick) {
@@ -466,6 +493,11 @@ fn settings(price: &PriceSection, members: Vec<Member>) -> Settings {
 }
 
 impl RunningSource {
+    /// Whether stamps and numbers of a source with that content may be compared with those of this one.
+    fn is_like(&self, name: &str, content: &Content) -> bool {
+        *self.row.status.name == *name && self.content.asks_like(content)
+    }
+
     /// Passes orders on. Whoever wants a source tried now wants its hosts asked, too.
     fn order(&self, orders: Orders, http: &Http) {
         if self.orders.borrow().retries != orders.retries {
@@ -503,6 +535,10 @@ fn tell(status: &SourceStatus, hushed: u64) {
 #[cfg(test)]
 #[path = "core_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "believed_tests.rs"]
+mod believed_tests;
 
 #[cfg(test)]
 #[path = "exchange_tests.rs"]

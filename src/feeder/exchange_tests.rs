@@ -40,43 +40,53 @@ fn mock() -> Provider {
 }
 
 /// The feeder and its last output.
-struct Feeder {
-    quotes: Arc<Mutex<Vec<Quote>>>,
-    sources: Arc<Mutex<Vec<SourceStatus>>>,
+pub(super) struct Feeder {
+    pub quotes: Arc<Mutex<Vec<Quote>>>,
+    pub sources: Arc<Mutex<Vec<SourceStatus>>>,
     _plans: watch::Sender<Arc<Plan>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Feeder {
-    fn start(providers: &[Provider]) -> Self {
+    pub(super) fn start(providers: &[Provider]) -> Self {
+        Self::start_with(providers, |_| {})
+    }
+
+    /// With other settings than those of these tests.
+    pub(super) fn start_with(providers: &[Provider], change: impl FnOnce(&mut PriceSection)) -> Self {
+        Self::run(Clock::system(), providers, change)
+    }
+
+    /// With clocks of its own.
+    pub(super) fn start_at(clock: Clock, providers: &[Provider]) -> Self {
+        Self::run(clock, providers, |_| {})
+    }
+
+    fn run(clock: Clock, providers: &[Provider], change: impl FnOnce(&mut PriceSection)) -> Self {
         let mut plan = plan(providers);
         plan.price.publish_interval = Duration::from_millis(10);
         plan.price.refresh = Duration::from_millis(50);
-        Self::plan(plan)
-    }
-
-    fn plan(plan: Plan) -> Self {
+        change(&mut plan.price);
         let (plans, receiver) = watch::channel(Arc::new(plan));
         let (quotes, sources): (Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>) = Default::default();
         let (q, s) = (quotes.clone(), sources.clone());
-        let task =
-            run(receiver, Clock::system(), Http::within(Duration::from_secs(2)), move |said| match said {
-                FromFeeder::Tick(quote) => q.lock().unwrap().push(quote),
-                FromFeeder::Sources(table) => *s.lock().unwrap() = serde_json::from_str(&table).unwrap(),
-                _ => {}
-            });
+        let task = run(receiver, clock, Http::within(Duration::from_secs(2)), move |said| match said {
+            FromFeeder::Tick(quote) => q.lock().unwrap().push(quote),
+            FromFeeder::Sources(table) => *s.lock().unwrap() = serde_json::from_str(&table).unwrap(),
+            _ => {}
+        });
         Self { quotes, sources, _plans: plans, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
     }
 
-    fn price(&self) -> Option<String> {
+    pub(super) fn price(&self) -> Option<String> {
         self.quotes.lock().unwrap().last().map(|quote| quote.price.to_string())
     }
 
-    async fn says(&self, price: &str) {
+    pub(super) async fn says(&self, price: &str) {
         assert!(eventually(|| self.price().as_deref() == Some(price)).await, "{price}: {:?}", self.price());
     }
 
-    fn state(&self) -> Option<SourceState> {
+    pub(super) fn state(&self) -> Option<SourceState> {
         self.sources.lock().unwrap().first().map(|source| source.state)
     }
 }
@@ -326,10 +336,8 @@ async fn a_price_that_bid_and_ask_have_left_is_replaced_by_another_source_s() {
     all.extend((0..2000).map(|step| (20, kraken_book("64250.10", 63000 - step))));
     let (_server, kraken) = kraken_says(all).await;
     let exchange = Exchange::start("BTCUSDT", "62000.10").await.unwrap();
-    let mut plan = plan(&[kraken, binance(&exchange)]);
-    plan.price.publish_interval = Duration::from_millis(10);
-    plan.price.fresh_for = Duration::from_secs(4);
-    let feeder = Feeder::plan(plan);
+    let both = [kraken, binance(&exchange)];
+    let feeder = Feeder::start_with(&both, |price| price.fresh_for = Duration::from_secs(4));
     feeder.says("64250.10").await;
     assert!(eventually(|| feeder.source("kraken").is_some_and(|own| own.state == SourceState::Halted)).await);
     feeder.says("62000.10").await;

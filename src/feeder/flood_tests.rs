@@ -34,11 +34,14 @@ fn calm(say: fn(&str, u64) -> String) -> Standin {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
-            let frames = (1..1000)
-                .flat_map(|id| [Frame::Wait(Duration::from_millis(20)), Frame::Text(say("64000.10", id))]);
-            let frames: Vec<_> = frames.collect();
-            sender.send(Standin::always(Act::Stream(frames)).await.unwrap()).unwrap();
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            let (frames, _) = tokio::sync::broadcast::channel(16);
+            let server = Standin::always(Act::Follow(Vec::new(), frames.clone())).await.unwrap();
+            sender.send(server).unwrap();
+            for id in 1..1000 {
+                // Before the stream is open nobody listens.
+                let _ = frames.send(Frame::Text(say("64250.10", id)));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         });
     });
     receiver.recv().unwrap()
@@ -132,7 +135,7 @@ async fn a_stream_of_20000_trades_a_second_takes_nothing_from_the_others() {
     let found = look(exchange("flood", ProviderKind::Binance, flood.ws())).await;
     println!("sent {}", flood.sent());
     assert_calm(&found);
-    assert!(found.quotes > 20 && found.behind < 3.0, "{found:?}");
+    assert!(found.quotes > 20 && found.behind < 5.0, "{found:?}");
 }
 
 #[tokio::test]

@@ -36,22 +36,30 @@ pub(super) struct Halts {
 struct Trading {
     said: Option<String>,
     price: Option<Price>,
-    /// When the price was last known to be that of the market; `None` if it never was.
+    /// When the price was last known to be that of the market.
     known: Option<Boot>,
+    /// When this price was first seen.
+    seen: Option<Boot>,
     /// Since when it is outside of bid and ask.
     outside: Option<Mono>,
 }
-
-/// Best bid and ask.
-type BestPrices = (Option<Price>, Option<Price>);
 
 /// A price that nobody trades at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Halted {
     /// Why.
     pub word: String,
-    /// Its age; `None` if it has stood for an unknown time.
-    pub age: Option<Duration>,
+    /// Its age at least.
+    pub age: Duration,
+    /// Whether that is all: a price that never was traded here has stood for an unknown time before.
+    pub known: bool,
+}
+
+impl Halted {
+    /// The same, at least that old.
+    pub(super) fn at_least(self, age: Duration) -> Self {
+        Self { age: self.age.max(age), ..self }
+    }
 }
 
 impl Halts {
@@ -73,13 +81,17 @@ impl Halts {
         })
     }
 
-    /// Judges a price with the best prices as the source gave them; `None`: it is traded.
-    pub(super) fn judge(&mut self, tick: &Tick, best: BestPrices, now: Now) -> Option<Halted> {
+    /// Judges a price, with best bid and ask as the source gave them; `None`: it is traded. What is no `news` is the
+    /// price of the same trade once more.
+    pub(super) fn judge(&mut self, tick: &Tick, news: bool, now: Now) -> Option<Halted> {
         // A stranger's symbol never gets here, so this stays small.
         let own = self.symbols.entry(tick.symbol.clone()).or_default();
         let before = own.price.replace(tick.price);
-        let changed = before.is_some_and(|before| before != tick.price || tick.seq.is_some());
-        if changed || !outside(tick.price, best) {
+        let changed = before.is_some_and(|before| before != tick.price || (news && tick.seq.is_some()));
+        if changed || before.is_none() {
+            own.seen = Some(now.boot);
+        }
+        if changed || !outside(tick) {
             own.outside = None;
         } else {
             own.outside.get_or_insert(now.mono);
@@ -90,21 +102,22 @@ impl Halts {
             None => said.is_some() && !changed,
         };
         if !stands {
-            own.known = Some(now.boot);
+            own.known = if news { Some(now.boot) } else { own.known };
             return None;
         }
         let left =
             own.outside.filter(|since| now.mono.since(*since) >= PATIENCE).map(|_| LEFT_BEHIND.to_owned());
         let word = said.cloned().or(left)?;
-        Some(Halted { word, age: own.known.map(|known| now.boot.since(known)) })
+        let since = own.known.or(own.seen).unwrap_or(now.boot);
+        Some(Halted { word, age: now.boot.since(since), known: own.known.is_some() })
     }
 }
 
 /// Whether the price is outside of bid and ask by more than the tolerance. Crossed ones say nothing.
-fn outside(price: Price, best: BestPrices) -> bool {
-    let (Some(bid), Some(ask)) = best else { return false };
-    let far = |best: Price| best.deviation(price) > TOLERANCE;
-    bid <= ask && ((price < bid && far(bid)) || (price > ask && far(ask)))
+fn outside(tick: &Tick) -> bool {
+    let (Some(bid), Some(ask)) = (tick.bid, tick.ask) else { return false };
+    let far = |best: Price| best.deviation(tick.price) > TOLERANCE;
+    bid <= ask && ((tick.price < bid && far(bid)) || (tick.price > ask && far(ask)))
 }
 
 #[cfg(test)]
@@ -125,15 +138,15 @@ mod tests {
             let symbol = Symbol::new("BTC-USD").unwrap();
             let (price, bid, ask) = (of(price).unwrap(), of(bid), of(ask));
             let pair = symbol.clone();
-            let tick = Tick { pair, symbol, price, bid: None, ask: None, time: None, seq: None };
+            let tick = Tick { pair, symbol, price, bid, ask, time: None, seq: None };
             let later = Duration::from_secs(second);
             let now = Now { mono: self.1.mono.after(later), boot: self.1.boot.after(later), ..self.1 };
-            self.0.judge(&tick, (bid, ask), now)
+            self.0.judge(&tick, true, now)
         }
     }
 
-    fn halted(word: &str, age: Option<u64>) -> Option<Halted> {
-        Some(Halted { word: word.to_owned(), age: age.map(Duration::from_secs) })
+    fn halted(word: &str, age: u64) -> Option<Halted> {
+        Some(Halted { word: word.to_owned(), age: Duration::from_secs(age), known: true })
     }
 
     #[test]
@@ -141,10 +154,10 @@ mod tests {
         let mut story = Story::new();
         assert_eq!(story.judge(0, "64000", "63999", "64001"), None);
         story.0.said(None, Some("post_only"));
-        assert_eq!(story.judge(2, "64000", "63990", "64001"), halted("post_only", Some(2)));
-        assert_eq!(story.judge(30, "64000", "60000", "60001"), halted("post_only", Some(30)));
+        assert_eq!(story.judge(2, "64000", "63990", "64001"), halted("post_only", 2));
+        assert_eq!(story.judge(30, "64000", "60000", "60001"), halted("post_only", 30));
         assert_eq!(story.judge(31, "60000.5", "60000", "60001"), None, "a trade, whatever it says");
-        assert_eq!(story.judge(40, "60000.5", "60000", "60001"), halted("post_only", Some(9)));
+        assert_eq!(story.judge(40, "60000.5", "60000", "60001"), halted("post_only", 9));
         story.0.said(None, None);
         assert_eq!(story.judge(41, "60000.5", "60000", "60001"), None);
     }
@@ -154,7 +167,8 @@ mod tests {
         let mut story = Story::new();
         story.0.said(None, Some("cancel_only"));
         for second in [0, 1, 100] {
-            assert_eq!(story.judge(second, "64000", "63999", "64001"), halted("cancel_only", None));
+            let unknown = halted("cancel_only", second).map(|halted| Halted { known: false, ..halted });
+            assert_eq!(story.judge(second, "64000", "63999", "64001"), unknown);
         }
         let other = Symbol::new("ETH-USD").unwrap();
         story.0.said(None, None);
@@ -173,12 +187,12 @@ mod tests {
         for (second, ask) in [(11, "63600"), (12, "63500")] {
             assert_eq!(story.judge(second, "64000", "63400", ask), None, "not yet");
         }
-        assert_eq!(story.judge(14, "64000", "63000", "63001"), halted(LEFT_BEHIND, Some(4)));
-        assert_eq!(story.judge(60, "64000", "32000", "32001"), halted(LEFT_BEHIND, Some(50)), "however far");
+        assert_eq!(story.judge(14, "64000", "63000", "63001"), halted(LEFT_BEHIND, 4));
+        assert_eq!(story.judge(60, "64000", "32000", "32001"), halted(LEFT_BEHIND, 50), "however far");
         assert_eq!(story.judge(61, "32000.5", "32000", "32001"), None, "it trades");
         // Above as below, and back without a trade.
         assert_eq!(story.judge(62, "32000.5", "33000", "33001"), None);
-        assert_eq!(story.judge(66, "32000.5", "33000", "33001"), halted(LEFT_BEHIND, Some(5)));
+        assert_eq!(story.judge(66, "32000.5", "33000", "33001"), halted(LEFT_BEHIND, 5));
         assert_eq!(story.judge(67, "32000.5", "32000", "32001"), None);
     }
 

@@ -4,7 +4,7 @@
 //! prices when its queue is full: the newest matter, and no source waits for another one. The queues are pure; the
 //! mailbox around them only wakes the core.
 
-use super::source::{Note, What};
+use super::note::{Note, What};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,11 +72,11 @@ impl Lane {
 fn replaces(note: &Note, old: &Note) -> bool {
     note.leg == old.leg
         && match (&note.what, &old.what) {
-            (What::Tick(new, _) | What::Halted(new, ..), What::Tick(old, _) | What::Halted(old, ..)) => {
+            (What::Tick(new, ..) | What::Halted(new, ..), What::Tick(old, ..) | What::Halted(old, ..)) => {
                 new.symbol == old.symbol
             }
             (What::Repeated, What::Repeated)
-            | (What::Bad(_), What::Bad(_))
+            | (What::Bad(_) | What::Old(_), What::Bad(_) | What::Old(_))
             | (What::Budget(_), What::Budget(_)) => true,
             _ => false,
         }
@@ -190,11 +190,11 @@ mod tests {
         let price = Price::parse("1").unwrap();
         let tick =
             Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time: None, seq: Some(seq) };
-        Note { source, leg: 0, what: What::Tick(tick, Clock::system().now()) }
+        Note { source, leg: 0, what: What::Tick(tick, Duration::ZERO, Clock::system().now()) }
     }
 
     fn seq(note: &Note) -> u64 {
-        let What::Tick(tick, _) = &note.what else { panic!("{note:?}") };
+        let What::Tick(tick, ..) = &note.what else { panic!("{note:?}") };
         tick.seq.unwrap()
     }
 

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! providers ──▶ source (sessions, pauses, panics) ──mailbox──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
-//!                                                              ├────▶ table ──────────▶ FromFeeder::Sources
-//!                                                              └────▶ candles ────────▶ FromFeeder::Candles, Answer
-//!                                                                     history (pure), store (a thread, a file)
+//!                └─ belief, halt (pure): news, and how old      │
+//!                                                                ├────▶ table ──────────▶ FromFeeder::Sources
+//!                                                                └────▶ candles ────────▶ FromFeeder::Candles, Answer
+//!                                                                       history (pure), store (a thread, a file)
 //! files, programs ──▶ lines (for streams) ──▶ the link to the master
 //! ```
 //!
@@ -12,12 +13,14 @@
 //! is published; it owns the link to the master.
 
 mod agreement;
+mod belief;
 mod candles;
 mod core;
 mod halt;
 mod life;
 mod lines;
 mod mailbox;
+mod note;
 mod policy;
 mod recorder;
 mod source;

@@ -1,12 +1,14 @@
 //! Supervises one source: session, fault, pause, next session, for ever.
 
-use super::halt::{Halted, Halts};
+use super::Clock;
+use super::belief::{Belief, Verdict};
+use super::halt::Halts;
 use super::mailbox::Notes;
+use super::note::{Note, What};
 use super::recorder::{SessionRecorder, SourceRecorder};
-use super::{Clock, Now};
 use crate::model::{Boot, Symbol};
 use crate::providers::{
-    Budget, Ended, Fault, Leg, PauseLimits, Pauses, PriceProvider, Sink, Tick, TickFilter,
+    Budget, Ended, Fault, Leg, PauseLimits, Pauses, PriceProvider, Sink, Tick, believable,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,39 +25,6 @@ const QUIET: Duration = Duration::from_secs(3);
 const QUIET_AT_FIRST: Duration = Duration::from_secs(1);
 /// Pause between two sessions of the second leg.
 const STAND_IN_PAUSE: Duration = Duration::from_secs(1);
-
-/// An event of a source.
-#[derive(Clone, Debug)]
-pub(super) struct Note {
-    pub source: u32,
-    pub leg: usize,
-    pub what: What,
-}
-
-/// Event of a source, see [`Note`].
-#[derive(Clone, Debug)]
-pub(super) enum What {
-    /// A session began.
-    Began,
-    /// A price was read at that moment.
-    Tick(Tick, Now),
-    /// A price that nobody trades at was read at that moment.
-    Halted(Tick, Halted, Now),
-    /// The source's word while it does not trade; `None` when it trades again.
-    Halt(Option<String>),
-    /// A price that is not newer than the previous one of this session.
-    Repeated,
-    /// Something unreadable, or a price that was not requested.
-    Bad(String),
-    /// The used part of the source's limit.
-    Budget(Budget),
-    /// The session ended.
-    Ended(Fault),
-    /// The next session begins at that moment.
-    Pause(Boot),
-    /// The leg stands by because the first one gives prices.
-    StandBy,
-}
 
 /// The state of the first leg, for the second one.
 #[derive(Clone, Debug)]
@@ -122,7 +91,7 @@ pub(super) struct Orders {
 pub(super) async fn supervise(
     id: u32,
     legs: Vec<Leg>,
-    pairs: Pairs,
+    (pairs, belief): (Pairs, Belief),
     (clock, notes): (Clock, Notes),
     orders: watch::Receiver<Orders>,
     recorder: Option<SourceRecorder>,
@@ -132,7 +101,8 @@ pub(super) async fn supervise(
     let mut legs = legs.into_iter().enumerate().map(|(leg, way)| {
         let (pairs, halts, notes, clock) = (pairs.clone(), halts.clone(), notes.clone(), clock.clone());
         let sender = NoteSender { source: id, leg, pairs, halts, notes, clock };
-        RunningLeg::new(way, sender, orders.clone(), recorder.clone())
+        let ordered = (belief.clone(), orders.clone());
+        RunningLeg::new(way, sender, ordered, recorder.clone())
     });
     let (Some(mut first), second) = (legs.next(), legs.next()) else { return };
     match second {
@@ -186,6 +156,7 @@ struct RunningLeg {
     /// The first leg, if this one stands in for it.
     first: Option<watch::Receiver<LegActivity>>,
     sender: NoteSender,
+    belief: Belief,
     recorder: Option<SourceRecorder>,
 }
 
@@ -193,7 +164,7 @@ impl RunningLeg {
     fn new(
         leg: Leg,
         sender: NoteSender,
-        orders: watch::Receiver<Orders>,
+        (belief, orders): (Belief, watch::Receiver<Orders>),
         recorder: Option<SourceRecorder>,
     ) -> Self {
         let obeyed = *orders.borrow();
@@ -208,6 +179,7 @@ impl RunningLeg {
             activity: watch::Sender::new(LegActivity::new(&sender.pairs)),
             first: None,
             sender,
+            belief,
             recorder,
         }
     }
@@ -254,9 +226,11 @@ impl RunningLeg {
             Err(fault) => return fault,
         };
         let recorder = self.recorder.as_ref().map(|recorder| recorder.session(self.leg.word));
-        let filter = TickFilter::default();
         let (sender, activity, first) = (self.sender.clone(), self.activity.clone(), self.first.clone());
-        let mut sink = SessionSink { sender, activity, first, filter, recorder };
+        let (live, counts) = (self.leg.live, self.leg.counts);
+        // Stamps and numbers of a recording may begin anew with each session.
+        let belief = if live { self.belief.clone() } else { self.belief.anew() };
+        let mut sink = SessionSink { sender, activity, first, belief, live, counts, recorder };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let fault = provider.session(&mut sink).await;
             if let Some(recorder) = &mut sink.recorder {
@@ -306,7 +280,11 @@ struct SessionSink {
     sender: NoteSender,
     activity: watch::Sender<LegActivity>,
     first: Option<watch::Receiver<LegActivity>>,
-    filter: TickFilter,
+    belief: Belief,
+    /// See [`Leg::live`].
+    live: bool,
+    /// See [`Leg::counts`].
+    counts: &'static str,
     recorder: Option<SessionRecorder>,
 }
 
@@ -324,27 +302,46 @@ impl SessionSink {
     }
 }
 
-impl Sink for SessionSink {
-    fn tick(&mut self, tick: Tick) {
+impl SessionSink {
+    fn judge(&mut self, tick: Tick) -> What {
         let now = self.sender.clock.now();
         if let Some(why) = self.stranger(&tick) {
-            return self.sender.send(What::Bad(why));
+            return What::Bad(why);
         }
         // While the first leg gives prices of a symbol, the second one would only give older ones.
         if self.first.as_ref().is_some_and(|first| first.borrow().lively(&tick.symbol)) {
-            return self.sender.send(What::Repeated);
+            return What::Repeated;
         }
-        let best = (tick.bid, tick.ask);
-        let Some(tick) = self.filter.take(tick, now.mono) else {
-            return self.sender.send(What::Repeated);
+        let verdict = match self.live {
+            true => self.belief.take(&tick, self.counts, now),
+            false => self.belief.take_recorded(&tick, self.counts, now),
         };
-        // A halted one, too: the other leg would give the same price.
-        self.activity.send_modify(|activity| activity.tick(&tick.symbol));
-        let halted = self.sender.halts().judge(&tick, best, now);
-        self.sender.send(match halted {
-            Some(halted) => What::Halted(tick, halted, now),
-            None => What::Tick(tick, now),
-        });
+        match verdict {
+            Verdict::Known => match self.sender.halts().judge(&tick, false, now) {
+                Some(halted) => What::Halted(believable(tick), halted, now),
+                None => What::Repeated,
+            },
+            Verdict::Old(why) => What::Old(why),
+            Verdict::News(lag) => {
+                // A halted one, too: the other leg would give the same price.
+                self.activity.send_modify(|activity| activity.tick(&tick.symbol));
+                let halted = self.sender.halts().judge(&tick, true, now);
+                let tick = believable(tick);
+                match halted {
+                    Some(halted) => What::Halted(tick, halted.at_least(lag), now),
+                    None => What::Tick(tick, lag, now),
+                }
+            }
+        }
+    }
+}
+
+impl Sink for SessionSink {
+    fn tick(&mut self, tick: Tick) -> bool {
+        let what = self.judge(tick);
+        let current = matches!(what, What::Tick(..) | What::Halted(..) | What::Repeated);
+        self.sender.send(what);
+        current
     }
 
     fn trading(&mut self, symbol: Option<&Symbol>, halt: Option<&str>) {

@@ -34,7 +34,7 @@ impl PriceProvider for Puppet {
         loop {
             let next = self.script.lock().unwrap().pop_front();
             match next {
-                Some(Do::Tick(seq)) => out.tick(tick(seq)),
+                Some(Do::Tick(seq)) => _ = out.tick(tick(seq)),
                 Some(Do::Price(symbol, pair)) => {
                     let of = |text| Symbol::new(text).unwrap();
                     out.tick(Tick { symbol: of(symbol), pair: of(pair), seq: None, ..tick(0) });
@@ -97,7 +97,7 @@ async fn watch_orders(
         }
     };
     tokio::select! {
-        () = supervise(1, legs, pairs, (clock.clone(), sender), orders, None) => panic!("a source never ends"),
+        () = supervise(1, legs, (pairs, Belief::new("x", Arc::default())), (clock.clone(), sender), orders, None) => panic!("a source never ends"),
         () = noting => {}
         () = sleep(Duration::from_secs(seconds)) => {}
     }
@@ -291,7 +291,7 @@ async fn the_second_leg_stands_in_for_the_symbol_that_is_quiet_and_for_no_other(
     let (second, _) = leg("rest", rest, &Arc::default());
     let notes = watch_pairs(vec![first, second], &[("BTC-USD", "BTC-USD"), ("ETH-USD", "ETH-USD")], 22).await;
     let told =
-        |what: &What| if let What::Tick(tick, _) = what { Some(tick.symbol.to_string()) } else { None };
+        |what: &What| if let What::Tick(tick, ..) = what { Some(tick.symbol.to_string()) } else { None };
     let second: Vec<_> = notes
         .iter()
         .filter(|(_, leg, _)| *leg == 1)

@@ -1,7 +1,7 @@
 //! The state of each source, for statistics and the log.
 
+use super::note::What;
 use super::policy::Part;
-use super::source::What;
 use crate::model::{Boot, Mono, Price, SourceVerdict, Symbol, words};
 use crate::providers::{Budget, Fault};
 use serde::{Deserialize, Serialize};
@@ -177,11 +177,11 @@ impl Row {
                 status.price = Some(tick.price);
                 status.error = Some(format!("{word}: {} is not traded: {}", tick.symbol, halted.word));
             }
-            What::Bad(why) => {
+            What::Bad(why) | What::Old(why) => {
                 status.rejected += 1;
                 status.error = Some(format!("{word}: {why}"));
             }
-            What::Tick(tick, now) => {
+            What::Tick(tick, lag, now) => {
                 *state = Some(SourceState::Live);
                 self.ticked = Some(now.mono);
                 self.trading.tick(&tick.symbol);
@@ -189,6 +189,7 @@ impl Row {
                 status.pair = Some(tick.pair.clone());
                 status.price = Some(tick.price);
                 status.received = Some(now.boot);
+                status.lag_ms = millis(*lag);
             }
             What::Ended(fault) => {
                 status.reconnects += 1;
@@ -211,7 +212,7 @@ impl Row {
             status.pair = Some(quote.pair.clone());
             status.price = Some(quote.price);
             status.received = Some(quote.received);
-            status.lag_ms = u64::try_from(quote.lag.as_millis()).unwrap_or(u64::MAX);
+            status.lag_ms = millis(quote.lag);
         }
         status
     }
@@ -267,6 +268,10 @@ impl Row {
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,7 +289,7 @@ mod tests {
             time: None,
             seq: None,
         };
-        What::Tick(tick, super::super::Clock::system().now())
+        What::Tick(tick, Duration::ZERO, super::super::Clock::system().now())
     }
 
     fn ended(fault: fn(String) -> Fault) -> What {
@@ -329,18 +334,19 @@ mod tests {
     #[test]
     fn a_source_that_does_not_trade_is_halted() {
         let mut row = Row::new("kraken", false, Ok(vec!["stream", "rest"]));
-        let halted = |age| {
-            let What::Tick(tick, now) = tick() else { panic!() };
-            What::Halted(tick, super::super::halt::Halted { word: "post_only".to_owned(), age }, now)
+        let halted = |known| {
+            let What::Tick(tick, _, now) = tick() else { panic!() };
+            let (word, age) = ("post_only".to_owned(), Duration::from_secs(3));
+            What::Halted(tick, super::super::halt::Halted { word, age, known }, now)
         };
         let said = |word: Option<&str>| What::Halt(word.map(str::to_owned));
         for (step, (what, state, why)) in [
             (What::Began, Connecting, None),
             (said(Some("post_only")), Halted, Some("stream: the exchange says post_only")),
-            (halted(None), Halted, Some("stream: BTC-USD is not traded: post_only")),
+            (halted(false), Halted, Some("stream: BTC-USD is not traded: post_only")),
             (said(None), Halted, Some("stream: BTC-USD is not traded: post_only")),
             (tick(), Live, Some("stream: BTC-USD is not traded: post_only")),
-            (halted(Some(Duration::from_secs(3))), Halted, Some("stream: BTC-USD is not traded: post_only")),
+            (halted(true), Halted, Some("stream: BTC-USD is not traded: post_only")),
             (ended(Fault::Retry), Down, Some("stream: why")),
             (tick(), Live, Some("stream: why")),
             (said(Some("limit_only")), Halted, Some("stream: the exchange says limit_only")),

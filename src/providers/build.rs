@@ -65,7 +65,8 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
             }
         }
         ProviderKind::Binance(own) => {
-            exchange(&own, &pairs, at_once, http, binance::Stream::new, binance::Rest::new)
+            let source = exchange(&own, &pairs, at_once, http, binance::Stream::new, binance::Rest::new);
+            Source { legs: source.legs.into_iter().map(|leg| leg.counts("trades")).collect(), ..source }
         }
         ProviderKind::Bitstamp(own) => {
             exchange(&own, &pairs, in_turn, http, bitstamp::Stream::new, bitstamp::rest)

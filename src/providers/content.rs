@@ -64,6 +64,28 @@ impl Content {
         !matches!(self.provider.kind, ProviderKind::Mock { .. } | ProviderKind::Replay { .. })
     }
 
+    /// Whether both ask the same at the same place, so that stamps and numbers can be compared.
+    #[must_use]
+    pub fn asks_like(&self, other: &Self) -> bool {
+        use ProviderKind::{Binance, Bitstamp, Coinbase, Coindesk, Command, HttpJson, Kraken};
+        match (&self.provider.kind, &other.provider.kind) {
+            (Binance(one), Binance(two))
+            | (Bitstamp(one), Bitstamp(two))
+            | (Coinbase(one), Coinbase(two))
+            | (Kraken(one), Kraken(two)) => {
+                (&one.rest_url, &one.stream_url) == (&two.rest_url, &two.stream_url)
+            }
+            (Coindesk { rest_url, market, .. }, Coindesk { rest_url: url, market: family, .. }) => {
+                (rest_url, market) == (url, family)
+            }
+            (HttpJson { url, pointer, .. }, HttpJson { url: other, pointer: place, .. }) => {
+                (url, pointer) == (other, place)
+            }
+            (Command { program, .. }, Command { program: other, .. }) => program == other,
+            _ => false,
+        }
+    }
+
     /// The requested symbols, each with the pair that stands for it.
     #[must_use]
     pub fn pairs(&self) -> BTreeMap<Symbol, Symbol> {

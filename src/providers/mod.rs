@@ -10,6 +10,7 @@
 //! are shared. `plugins` are the other kinds of sources. Pauses after a fault, counting retries and choosing the
 //! served price belong to the feeder. Out of scope: order books, private channels, anything that trades.
 
+mod best_prices;
 mod build;
 mod content;
 mod dialect;
@@ -22,12 +23,12 @@ mod readers;
 mod reading;
 pub mod recording;
 mod source;
-mod tick_filter;
 mod wire;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use best_prices::believable;
 pub use build::build;
 pub use content::Content;
 pub use fault::Fault;
@@ -35,7 +36,6 @@ pub use pauses::{Ended, PauseLimits, Pauses};
 pub use plugins::script::Script;
 pub use probe::{Finding, ProbeStep, probe};
 pub use source::{Leg, Source};
-pub use tick_filter::TickFilter;
 pub use wire::budget::Budget;
 pub use wire::http::{Http, HttpLimits, Proxies};
 
@@ -64,8 +64,8 @@ pub struct Tick {
 
 /// Receives what a session reads. Its methods never wait: a slow consumer must not keep a driver from answering a ping.
 pub trait Sink: Send {
-    /// Takes a price.
-    fn tick(&mut self, tick: Tick);
+    /// Takes a price; returns whether it is of now: neither older nor under a lower number than what is known.
+    fn tick(&mut self, tick: Tick) -> bool;
     /// Counts something unreadable; the session goes on.
     fn bad(&mut self, why: String);
     /// Takes what the source says about its trading in a symbol, or in all: a word while it does not trade

@@ -195,11 +195,12 @@ struct First {
 }
 
 impl Sink for First {
-    fn tick(&mut self, tick: Tick) {
+    fn tick(&mut self, tick: Tick) -> bool {
         if self.tick.is_none() {
             self.tick = Some(tick);
             self.found.notify_one();
         }
+        true
     }
     fn bad(&mut self, why: String) {
         self.bad = Some(why);

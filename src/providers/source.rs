@@ -12,6 +12,8 @@ pub struct Leg {
     pub interval: Duration,
     /// Whether time stamps are current, so that they show how far the source is behind.
     pub live: bool,
+    /// What its numbers count: those of two legs can be compared if the words are the same.
+    pub counts: &'static str,
     make: Box<dyn Fn() -> Result<Box<dyn PriceProvider>, Fault> + Send + Sync>,
     read: Option<Box<dyn Fn() -> Result<Dialect, Fault> + Send + Sync>>,
 }
@@ -30,7 +32,7 @@ impl Leg {
         word: &'static str,
         make: impl Fn() -> Result<Box<dyn PriceProvider>, Fault> + Send + Sync + 'static,
     ) -> Self {
-        Self { word, interval: Duration::ZERO, live: false, make: Box::new(make), read: None }
+        Self { word, interval: Duration::ZERO, live: false, counts: word, make: Box::new(make), read: None }
     }
 
     /// Sets the dialect that reads a recording of this leg.
@@ -47,7 +49,13 @@ impl Leg {
         self.read.as_ref().map(|read| read())
     }
 
-    pub(super) fn live(mut self, interval: Duration) -> Self {
+    /// Says what the leg's numbers count, if another leg's count the same.
+    pub(crate) fn counts(mut self, what: &'static str) -> Self {
+        self.counts = what;
+        self
+    }
+
+    pub(crate) fn live(mut self, interval: Duration) -> Self {
         (self.live, self.interval) = (true, interval);
         self
     }

@@ -2,7 +2,7 @@
 
 use crate::harness::{Cluster, Tab, cluster, eventually, keys};
 use crate::standin::exchange::Exchange;
-use crate::standin::{Act, Frame, binance_trade};
+use crate::standin::{Act, Frame, Standin, binance_ticker, binance_trade};
 use serde_json::{Value, json};
 
 /// Short lives for prices, and time enough for a machine that is busy.
@@ -243,4 +243,84 @@ async fn a_source_that_is_asked_too_seldom_is_named_at_the_start() {
     let log = cluster.log();
     assert!(log.contains("is asked every 5m, its price is stale after 2m"), "{log}");
     assert!(!log.contains("not-a-real-key"));
+}
+
+/// An exchange whose trades are so many milliseconds old.
+async fn late_exchange(price: &'static str, ms: u64) -> Standin {
+    let (sender, _) = tokio::sync::broadcast::channel(64);
+    let to = sender.clone();
+    tokio::spawn(async move {
+        for id in 1.. {
+            let now = binance_trade("BTCUSD", price, id);
+            let stamp =
+                now.split("\"E\":").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned();
+            let late = (stamp.parse::<u64>().unwrap() - ms).to_string();
+            let _ = to.send(Frame::Text(now.replace(&stamp, &late)));
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    let server = Standin::start(move |seen| {
+        if seen.wants_stream() { Act::Follow(Vec::new(), sender.clone()) } else { Act::answer(503, "") }
+    });
+    server.await.unwrap()
+}
+
+/// `[price]` with a source that is late from its first word on, which is preferred, and others that are not.
+fn late_and(late: &Standin, others: &[(&str, &Exchange, &str)], policy: &str) -> String {
+    let (rest, stream) = (late.http(), late.ws());
+    let all = config(others, policy).replacen("providers = [", "providers = [\"late\", ", 1);
+    format!(
+        "{all}[provider.late]\nkind = \"binance\"\nrest_url = \"{rest}\"\nstream_url = \"{stream}\"\nsymbol_map = {{}}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_source_that_is_late_from_its_first_word_on_is_as_old_as_it_is() {
+    let late = late_exchange("64002.00", 300_000).await;
+    let [a, b] = [
+        Exchange::start("BTCUSD", "64000.00").await.unwrap(),
+        Exchange::start("BTCUSD", "64001.00").await.unwrap(),
+    ];
+    let others: [(&str, &Exchange, &str); 2] = [("a", &a, "{}"), ("b", &b, "{}")];
+    let median = late_and(&late, &others, "policy = \"median\"");
+    let cluster = cluster().workers(1).config(&median).start().await;
+    let quote = price(&cluster, "the others agree", |quote| {
+        let words: Vec<_> = verdicts(quote).into_iter().map(|(_, word)| word).collect();
+        words == ["stale", "agrees", "agrees"]
+    })
+    .await;
+    assert_eq!((&quote["price"], &quote["stale"]), (&json!("64000.50"), &json!(false)), "{quote}");
+    let table = cluster.get("/api/v1/sources").await.json();
+    let age = table["sources"][0]["age_ms"].as_u64().unwrap();
+    assert!((298_000..310_000).contains(&age), "{table}");
+
+    cluster.reconfigure(&late_and(&late, &others, "")).await;
+    let quote = price(&cluster, "failover", |quote| quote["source"] == "a").await;
+    assert_eq!(quote["stale"], false, "{quote}");
+    freeze(&a);
+    let quote = price(&cluster, "the next one that is on time", |quote| quote["source"] == "b").await;
+    assert_eq!(quote["stale"], false, "{quote}");
+}
+
+#[tokio::test]
+async fn rest_that_stands_behind_the_stream_never_takes_its_place() {
+    let exchange = Exchange::start("BTCUSD", "64000.00").await.unwrap();
+    exchange.rest_does(Some(Act::ok(binance_ticker("BTCUSD", "63500.00", 2))));
+    let cluster = cluster().workers(1).config(&config(&[("a", &exchange, "{}")], "")).start().await;
+    price(&cluster, "fresh", |quote| quote["stale"] == false).await;
+    let mut tab = cluster.tab_with("user_id=alice&channels=price:BTC-USD").await;
+    exchange.stream_does(Some(Act::answer(503, "")));
+    exchange.send(Frame::Cut);
+    exchange.quiet(true);
+    let stale = until(&mut tab, "stale", |tick| {
+        assert_ne!(tick["price"], "63500.00", "{tick}");
+        tick["stale"] == true
+    })
+    .await;
+    assert_eq!(stale["price"], "64000.00");
+    let table = cluster.get("/api/v1/sources").await.json();
+    assert_eq!(table["sources"][0]["price"], "64000.00", "{table}");
+    exchange.stream_does(None);
+    exchange.quiet(false);
+    until(&mut tab, "back", |tick| tick["price"] == "64000.00" && tick["stale"] == false).await;
 }

@@ -5,7 +5,7 @@ use super::sanity::near;
 use super::settings::{Member, Settings};
 use super::symbol::{Standing, SymbolState};
 use crate::feeder::Now;
-use crate::model::{Mono, Price, Quote, Rules, Symbol};
+use crate::model::{Health, Mono, Price, Quote, Rules, Symbol};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl SymbolState {
             self.serving = Some(to.id);
             actions.extend(self.serve(symbol, &to.name));
         }
-        actions.extend(self.accept().map(Action::Accept));
+        actions.extend(self.accept(&settings.rules, now).map(Action::Accept));
         actions
     }
 
@@ -97,13 +97,19 @@ impl SymbolState {
         to.map(|(member, _)| *member)
     }
 
-    /// The served source's newest price, once. Never a price that was read before the current one.
-    fn accept(&mut self) -> Option<Quote> {
+    /// The served source's newest price, once. Never a price that was read before the current one, nor one of
+    /// another source that is not fresh and older than the current one.
+    fn accept(&mut self, rules: &Rules, now: Now) -> Option<Quote> {
         let standing = self.serving.and_then(|id| self.standings.get_mut(&id))?;
         let unsent = std::mem::take(&mut standing.unsent);
         let (_, quote) = standing.newest.as_ref().filter(|_| unsent)?;
         let quote = quote.clone();
-        if self.out().is_some_and(|out| quote.received < out.received) {
+        let fresh = quote.health(rules, now.boot) == Health::Fresh;
+        let older = |out: &Quote| {
+            let other = out.source != quote.source && out.mock == quote.mock;
+            quote.received < out.received || (other && !fresh && quote.age(now.boot) > out.age(now.boot))
+        };
+        if self.out().is_some_and(older) {
             return None;
         }
         self.pending = Some(quote.clone());

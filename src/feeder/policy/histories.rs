@@ -46,7 +46,7 @@ fn settings(mode: Mode, ids: &[u32]) -> Settings {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Source, price in cents, delay of its time stamp.
+    /// Source, price in cents, how late it is.
     Tick(u32, u32, u64),
     Ended(u32, bool),
     Out(u32),
@@ -187,17 +187,9 @@ impl World {
         }
         let price = Price::parse(&format!("{}.{:02}", cents / 100, cents % 100)).unwrap();
         self.said.push((NAMES[who as usize].into(), price));
-        let stamp = Wall((1_000_000 + self.ms + self.slept).saturating_sub(behind).cast_signed());
-        let tick = Tick {
-            symbol: symbol(),
-            pair: symbol(),
-            price,
-            bid: None,
-            ask: None,
-            time: Some(stamp),
-            seq: None,
-        };
-        let actions = self.policy.tick(who, tick, Duration::ZERO, true, self.now());
+        let tick =
+            Tick { symbol: symbol(), pair: symbol(), price, bid: None, ask: None, time: None, seq: None };
+        let actions = self.policy.tick(who, tick, Duration::ZERO, Duration::from_millis(behind), self.now());
         self.real |= self.policy.symbols[&symbol()].real;
         self.take(actions);
     }

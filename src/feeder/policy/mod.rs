@@ -87,26 +87,14 @@ impl Policy {
         self.turn(now)
     }
 
-    /// Takes a tick of the source `from`, read at `now`. `interval` is the pace of a polled source; `live` says whether
-    /// its time stamps are current.
+    /// Takes a tick of the source `from`, read at `now`. `interval` is the pace of a polled source, `lag` how late the
+    /// tick is.
     pub(super) fn tick(
         &mut self,
         from: u32,
         tick: Tick,
         interval: Duration,
-        live: bool,
-        now: Now,
-    ) -> Vec<Action> {
-        self.aged_tick(from, tick, interval, (live, Some(Duration::ZERO)), now)
-    }
-
-    /// The same for a price that is at least that old already; `None`: older than a fresh one.
-    pub(super) fn aged_tick(
-        &mut self,
-        from: u32,
-        tick: Tick,
-        interval: Duration,
-        (live, age): (bool, Option<Duration>),
+        lag: Duration,
         now: Now,
     ) -> Vec<Action> {
         let settings = &self.settings;
@@ -120,9 +108,6 @@ impl Policy {
         });
         let out = out.map(|quote| quote.price);
         let standing = state.standings.entry(from).or_default();
-        let stamp = tick.time.filter(|_| live);
-        let age = age.unwrap_or_else(|| settings.rules.stale_after(interval) + Duration::from_secs(1));
-        let lag = standing.lag.of(stamp, now.boot, now.mono).max(age);
         standing.jumps.begin(out);
         standing.doubtful = !standing.jumps.take(tick.price);
         if standing.doubtful && confirmed {

@@ -1,7 +1,7 @@
 //! The state of one symbol: the prices of each source, the current price, and the pace of publishing.
 
 use super::group::Refusal;
-use super::sanity::{Jumps, Lag};
+use super::sanity::Jumps;
 use super::settings::Member;
 use crate::feeder::Now;
 use crate::model::{Boot, Contribution, Health, Mono, Quote, Rules};
@@ -42,7 +42,6 @@ pub(super) struct Standing {
     /// When it is down unless it ticks, because its session ended.
     pub down_from: Option<Mono>,
     pub jumps: Jumps,
-    pub lag: Lag,
 }
 
 impl Standing {

@@ -79,6 +79,11 @@ impl Run {
     }
 
     fn tick(&mut self, from: u32, price: &str) -> &mut Self {
+        self.late(from, price, 0)
+    }
+
+    /// A price so many milliseconds late.
+    fn late(&mut self, from: u32, price: &str, ms: u64) -> &mut Self {
         let tick = Tick {
             symbol: symbol(),
             pair: symbol(),
@@ -88,7 +93,7 @@ impl Run {
             time: None,
             seq: None,
         };
-        let actions = self.policy.tick(from, tick, Duration::ZERO, true, now(self.at));
+        let actions = self.policy.tick(from, tick, Duration::ZERO, Duration::from_millis(ms), now(self.at));
         self.take(actions);
         self
     }
@@ -320,26 +325,27 @@ fn a_change_of_the_configuration_keeps_what_is_known() {
 }
 
 #[test]
-fn the_lag_of_a_live_source_counts() {
-    let mut policy = Policy::new(settings(&[A]), false, now(0).mono);
-    let mut lag = |stamp: i64, live, at| {
-        let tick = Tick {
-            symbol: symbol(),
-            pair: symbol(),
-            price: Price::parse("1").unwrap(),
-            bid: None,
-            ask: None,
-            time: Some(Wall(stamp)),
-            seq: None,
-        };
-        match &policy.tick(A, tick, Duration::ZERO, live, now(at))[..] {
-            [.., Action::Publish(quote)] => quote.lag,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(lag(1_000_000, true, 1_000), Duration::ZERO);
-    assert_eq!(lag(1_000_000, true, 4_000), Duration::from_secs(3));
-    assert_eq!(lag(1, false, 60_000), Duration::ZERO, "a recording's stamps say nothing");
+fn a_late_price_does_not_replace_a_newer_one_of_a_source_that_was_removed() {
+    let mut run = Run::new(&[A, B]);
+    run.tick(A, "100").late(B, "98", 3_600_000);
+    let actions = run.policy.reconfigure(settings(&[B]), now(run.at));
+    run.take(actions);
+    run.until(500).late(B, "99", 3_600_000).until(5_000);
+    assert_eq!(run.out.last().unwrap().2, "100");
+    run.tick(B, "101").until(6_000);
+    assert_eq!(run.out.last().unwrap().2, "101");
+}
+
+#[test]
+fn a_late_price_is_served_only_if_there_is_no_better_one() {
+    let mut run = Run::new(&[A, B]);
+    run.late(A, "100", 300_000);
+    assert_eq!(run.serving(), Some(A));
+    run.until(500).tick(B, "101").until(600).late(A, "100", 300_000).until(1_000);
+    assert_eq!((run.serving(), run.sources()), (Some(B), vec!["a", "b"]));
+    run.ticking(&[B], 120_000);
+    run.late(A, "100", 300_000).until(121_000);
+    assert_eq!(run.serving(), Some(B));
 }
 
 proptest::proptest! {

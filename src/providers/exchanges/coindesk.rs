@@ -121,7 +121,7 @@ impl Poll for Coindesk {
             return Err(Fault::Skip(why.to_owned()));
         }
         // A bad value does not affect the others.
-        ticks.into_iter().map(|tick| tick.map(|tick| out.tick(tick))).fold(Ok(()), Result::and)
+        ticks.into_iter().map(|tick| tick.map(|tick| _ = out.tick(tick))).fold(Ok(()), Result::and)
     }
 }
 

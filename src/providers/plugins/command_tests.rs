@@ -190,9 +190,10 @@ async fn a_session_that_is_dropped_kills_the_whole_group_and_leaves_no_zombie() 
 struct PriceCounter(Arc<Mutex<(u64, String)>>);
 
 impl Sink for PriceCounter {
-    fn tick(&mut self, tick: Tick) {
+    fn tick(&mut self, tick: Tick) -> bool {
         let mut inner = self.0.lock().unwrap();
         *inner = (inner.0 + 1, tick.price.to_string());
+        true
     }
     fn bad(&mut self, _why: String) {}
     fn budget(&mut self, _budget: Budget) {}

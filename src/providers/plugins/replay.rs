@@ -281,9 +281,9 @@ struct Numbered<'a> {
 }
 
 impl Sink for Numbered<'_> {
-    fn tick(&mut self, mut tick: Tick) {
+    fn tick(&mut self, mut tick: Tick) -> bool {
         if !self.symbols.contains(&tick.symbol) {
-            return;
+            return false;
         }
         if let Some(seq) = tick.seq {
             let newer = self.last.get(&tick.symbol).is_none_or(|last| seq > *last);
@@ -294,7 +294,7 @@ impl Sink for Numbered<'_> {
             // Zero is never newer than the last number, so the tick is dropped.
             tick.seq = Some(if newer { *self.number } else { 0 });
         }
-        self.out.tick(tick);
+        self.out.tick(tick)
     }
 
     fn bad(&mut self, why: String) {

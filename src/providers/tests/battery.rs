@@ -26,8 +26,9 @@ pub(crate) struct Heard {
 }
 
 impl Sink for Heard {
-    fn tick(&mut self, tick: Tick) {
+    fn tick(&mut self, tick: Tick) -> bool {
         self.ticks.push(tick);
+        true
     }
     fn bad(&mut self, why: String) {
         self.bad.push(why);
@@ -69,11 +70,12 @@ struct Until<E> {
 }
 
 impl<E: FnMut(&Heard) -> bool + Send> Sink for Until<E> {
-    fn tick(&mut self, tick: Tick) {
+    fn tick(&mut self, tick: Tick) -> bool {
         self.heard.tick(tick);
         if (self.enough)(&self.heard) {
             self.stop.notify_one();
         }
+        true
     }
     fn bad(&mut self, why: String) {
         self.heard.bad(why);

@@ -4,10 +4,9 @@
 use super::battery::{Heard, PATIENCE, listen, listen_until, word};
 use super::remotes::{At, LIMITS, LONG, Remote, remotes};
 use super::standin::{Act, Frame, Standin, nobody};
-use crate::model::Mono;
 use crate::providers::wire::http::tests::impostor;
 use crate::providers::wire::push::Limits;
-use crate::providers::{Fault, Http, PriceProvider, TickFilter};
+use crate::providers::{Fault, Http, PriceProvider};
 use futures_util::{StreamExt, stream};
 use std::future::Future;
 use std::sync::Arc;
@@ -277,18 +276,16 @@ async fn garbage_is_counted_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn duplicates_and_what_was_overtaken_do_not_count() {
+async fn duplicates_and_what_was_overtaken_can_be_told_by_their_numbers() {
     all(&[()], |remote, ()| async move {
         let told = [(GOOD, 7), ("64111.11", 7), ("64222.22", 6), (GOOD, 9)];
         let messages = told.map(|(digits, seq)| remote.message(digits, seq).into());
         let server = remote.server(messages.into()).await;
         let heard = listen_until(&mut *remote.of(&server), |heard| heard.ticks.len() >= 4).await;
         assert_eq!((heard.bad.len(), &heard.fault), (0, &None), "{}", remote.name);
-        let mut filter = TickFilter::default();
-        let new = |tick| filter.take(tick, Mono(0)).is_some();
-        let counted: Vec<_> = heard.ticks.into_iter().take(4).map(new).collect();
-        let expected = if remote.numbered { [true, false, false, true] } else { [true; 4] };
-        assert_eq!(counted, expected, "{}", remote.name);
+        let numbers: Vec<_> = heard.ticks.into_iter().take(4).map(|tick| tick.seq).collect();
+        let expected = told.map(|(_, seq)| remote.numbered.then_some(seq));
+        assert_eq!(numbers, expected, "{}", remote.name);
     })
     .await;
 }

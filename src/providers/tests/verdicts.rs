@@ -3,13 +3,13 @@
 
 use super::battery::{Heard, word};
 use crate::config::Secret;
-use crate::model::{Mono, Symbol};
+use crate::model::Symbol;
 use crate::providers::exchanges::{binance, bitstamp, coinbase, coindesk, kraken};
 use crate::providers::plugins::http_json::HttpJson;
 use crate::providers::wire::poll::Poll;
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
-use crate::providers::{Fault, Sink, Tick, TickFilter};
+use crate::providers::{Fault, Sink, Tick, believable};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ fn verdict(read: impl FnOnce(&mut dyn Sink) -> Result<(), Fault>) -> Verdict {
 
 /// A tick as it counts, without impossible best prices.
 fn details(tick: Tick) -> String {
-    let tick = TickFilter::default().take(tick, Mono(0)).unwrap();
+    let tick = believable(tick);
     let mut all = vec![tick.pair.to_string()];
     all.extend(tick.bid.map(|bid| format!("bid {bid}")));
     all.extend(tick.ask.map(|ask| format!("ask {ask}")));

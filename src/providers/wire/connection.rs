@@ -28,7 +28,7 @@ type WsError = tokio_tungstenite::tungstenite::Error;
 pub(in crate::providers) struct Signs {
     /// The handshake is done.
     pub open: bool,
-    /// A price has arrived.
+    /// A price of now has arrived.
     pub ticked: bool,
     /// The source asked for another connection, with the reason.
     pub leave: Option<String>,
@@ -160,7 +160,8 @@ impl SendQueue {
     }
 }
 
-/// Notices prices on their way. A price repeated again and again does not keep a connection alive: its source is stuck.
+/// Notices prices on their way. A price repeated again and again, or older than what is known, does not keep a
+/// connection alive, and is no reason to leave the old one: its source is stuck or behind.
 struct TickWatch<'a> {
     out: &'a mut dyn Sink,
     numbers: &'a mut BTreeMap<Symbol, u64>,
@@ -168,10 +169,11 @@ struct TickWatch<'a> {
 }
 
 impl Sink for TickWatch<'_> {
-    fn tick(&mut self, tick: Tick) {
+    fn tick(&mut self, tick: Tick) -> bool {
         let repeated = tick.seq.is_some_and(|seq| self.numbers.insert(tick.symbol.clone(), seq) == Some(seq));
-        self.ticked |= !repeated;
-        self.out.tick(tick);
+        let current = self.out.tick(tick);
+        self.ticked |= current && !repeated;
+        current
     }
     fn bad(&mut self, why: String) {
         self.out.bad(why);

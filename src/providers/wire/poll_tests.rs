@@ -45,7 +45,9 @@ fn http() -> Arc<Http> {
 struct LastBudget(Option<Budget>);
 
 impl Sink for LastBudget {
-    fn tick(&mut self, _tick: Tick) {}
+    fn tick(&mut self, _tick: Tick) -> bool {
+        true
+    }
     fn bad(&mut self, _why: String) {}
     fn budget(&mut self, budget: Budget) {
         self.0 = Some(budget);

@@ -21,8 +21,9 @@ struct SessionLog {
 }
 
 impl Sink for SessionLog {
-    fn tick(&mut self, tick: Tick) {
+    fn tick(&mut self, tick: Tick) -> bool {
         self.numbers.lock().unwrap().push(tick.seq.unwrap());
+        true
     }
     fn bad(&mut self, _why: String) {
         self.bad.fetch_add(1, Ordering::Relaxed);
