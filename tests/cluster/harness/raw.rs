@@ -4,7 +4,7 @@ use super::http::{Connection, Request, Response, upgrade};
 use super::in_time;
 use btc_cluster_client::frame;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -65,6 +65,14 @@ impl Raw {
         socket.set_recv_buffer_size(4096).unwrap();
         let stream = in_time("connect", socket.connect(to)).await.expect("a connection");
         Self { stream, buffer: vec![] }
+    }
+
+    /// A session of a client at another address of this machine, 127.0.0.2 for instance.
+    pub(crate) async fn session_from(from: IpAddr, to: SocketAddr, path: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let stream = in_time("connect", socket.connect(to)).await.expect("a connection");
+        Self { stream, buffer: vec![] }.upgraded(to, &upgrade(path)).await
     }
 
     async fn upgraded(mut self, to: SocketAddr, request: &Request) -> Self {
