@@ -361,6 +361,8 @@ pub enum ToWorker<'a> {
     },
     /// The directory has ended a session for another one.
     GiveWay(SessionId),
+    /// There is little room for polls: the polling session ends whose client has been away longest.
+    Shed,
 }
 
 /// The purpose of a listening socket.

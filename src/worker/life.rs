@@ -254,6 +254,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { config } => configure(&mut state, config),
             ToWorker::GiveWay(session) => state.gives_way(session),
+            ToWorker::Shed => state.shed_poll(),
             ToWorker::Resync => state.roster(),
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
