@@ -7,4 +7,4 @@ mod origin;
 
 pub use buckets::Buckets;
 pub use client::Client;
-pub use origin::{Gate, preflight};
+pub use origin::{Admitted, Denied, Gate, Head, Place, is_foreign, is_planted, preflight};

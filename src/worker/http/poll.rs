@@ -1,26 +1,54 @@
 //! `GET /api/v1/poll`: a session over long polling.
 
 use super::answer;
+use super::peer::SaidAll;
 use super::wanted::{self, Wanted};
 use crate::protocol::client::{Close, Problem, ProblemKind};
+use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Poll, Polled};
 use crate::worker::hub::{Hub, Refused, poll_anywhere};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Time for what waits already, perhaps at another worker.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Serves the route.
 pub(super) async fn show(State(hub): State<Hub>, request: Request) -> Response {
+    if let Some(refusal) = wanted::refuse_head(&request) {
+        return refusal;
+    }
     poll(&hub, request).await.unwrap_or_else(|problem| answer::counted(&hub, problem))
 }
 
 async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    let Wanted { user, device, address, channels, resume } = wanted::read_main(hub, &request)?;
+    let Wanted { user, device, address, channels, resume } = wanted::read(hub, Endpoint::Ws, &request)?;
+    let said_all = request.extensions().get::<SaidAll>().cloned();
+    let cursor = resume.as_ref().map(ToString::to_string);
     let poll = Poll { user, device, channels, address, resume };
-    match poll_anywhere(hub, poll).await {
+    match held(hub, poll, said_all, cursor).await {
         Polled::Answer(text) => Ok(answer::json(StatusCode::OK, text)),
         Polled::Ended(code) => Err(ProblemKind::SessionEnded(Close::from_code(code)).into()),
         Polled::Refused(verdict) => Err(wanted::refusal(Refused::Verdict(verdict))),
         Polled::Gone => Err(ProblemKind::Draining.into()),
+    }
+}
+
+/// Serves a poll. A client that has shut down its side gets its answer, but is not waited with: whether anybody still
+/// reads cannot be seen, and what a closed connection takes would count as delivered.
+async fn held(hub: &Hub, poll: Poll, said_all: Option<SaidAll>, cursor: Option<String>) -> Polled {
+    let answer = poll_anywhere(hub, poll);
+    let (Some(SaidAll(said_all)), Some(cursor)) = (said_all, cursor) else { return answer.await };
+    let ends = async {
+        said_all.cancelled().await;
+        sleep(MOMENT).await;
+    };
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = ends => Polled::Answer(format!(r#"{{"cursor":"{cursor}","messages":[]}}"#)),
     }
 }

@@ -32,6 +32,7 @@ pub(super) use deliver::Push;
 pub(super) use opening::Opening;
 pub(super) use parts::announced::Refused;
 pub(super) use parts::charts::Wanted;
+pub(super) use parts::connections::Leaving;
 pub(super) use parts::greeting::Greeting;
 pub(super) use parts::requests::Reply;
 pub(super) use parts::session::Request as SessionRequest;
