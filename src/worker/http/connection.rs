@@ -125,7 +125,11 @@ pub(in crate::worker) async fn serve(
         () = all.leaving.begun() => poll_fn(|cx| carry(connection.as_mut(), cx, &all)).await,
     };
     let Some(parts) = Pin::into_inner(connection).into_parts() else { return };
-    let stream = parts.io.into_inner().into_inner().into_inner();
+    let socket = parts.io.into_inner().into_inner();
+    if socket.was_quiet() {
+        return;
+    }
+    let stream = socket.into_inner();
     if !is_taken {
         let config = all.hub.config();
         let (most, time) = (config.http.max_discard, config.http.body_timeout);

@@ -56,11 +56,6 @@ impl Life {
     fn is_busy(&self) -> bool {
         self.requests.load(Acquire) & !ASKED != 0
     }
-
-    /// Whether the connection waits for another request.
-    fn is_kept(&self) -> bool {
-        self.requests.load(Acquire) == ASKED
-    }
 }
 
 /// The socket of one connection.
@@ -73,11 +68,15 @@ pub(super) struct Socket {
     heard: Instant,
     /// Runs while a kept connection of a leaving worker is quiet.
     timer: Option<Pin<Box<Sleep>>>,
+    /// A byte has come from the client.
+    has_spoken: bool,
+    /// The connection ends because it was quiet.
+    is_over: bool,
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, life: Life, leaving: Leaving) -> Self {
-        Self { stream, life, leaving, heard: Instant::now(), timer: None }
+        Self { stream, life, leaving, heard: Instant::now(), timer: None, has_spoken: false, is_over: false }
     }
 
     /// The socket itself.
@@ -85,10 +84,20 @@ impl Socket {
         self.stream
     }
 
+    /// Whether the connection was ended for being quiet: nothing is on its way from the client.
+    pub(super) fn was_quiet(&self) -> bool {
+        self.is_over
+    }
+
+    /// Whether no request has begun that was not answered.
+    fn is_idle(&self) -> bool {
+        !self.life.is_busy() && (self.life.has_asked() || !self.has_spoken)
+    }
+
     /// Ready when the worker leaves and the client has been quiet for long enough. Reading comes first, so that a
     /// request that is here is served.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(quiet) = self.leaving.quiet().filter(|_| self.life.is_kept()) else { return Poll::Pending };
+        let Some(quiet) = self.leaving.quiet().filter(|_| self.is_idle()) else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| {
             self.heard = Instant::now();
             Box::pin(sleep_until(self.heard + quiet))
@@ -96,7 +105,9 @@ impl Socket {
         if timer.deadline() < self.heard + quiet {
             timer.as_mut().reset(self.heard + quiet);
         }
-        timer.as_mut().poll(cx)
+        let quiet = timer.as_mut().poll(cx);
+        self.is_over = quiet.is_ready();
+        quiet
     }
 
     /// Looks whether the client is there while it waits for an answer; hyper does not read meanwhile. A client that has
@@ -122,7 +133,10 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) if buffer.filled().len() > before => self.heard = Instant::now(),
+            Poll::Ready(Ok(())) if buffer.filled().len() > before => {
+                self.heard = Instant::now();
+                self.has_spoken = true;
+            }
             Poll::Ready(Ok(())) => self.life.said_all.cancel(),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             // The end of the client's requests, for hyper.
