@@ -19,7 +19,7 @@ fn late() -> String {
     let body = Problem::from(ProblemKind::HeaderTimeout).json();
     format!(
         "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/problem+json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
+         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }

@@ -2,7 +2,7 @@
 //! a server that a proxy believes to be ill is the proxy's business, and cannot be seen without one.
 
 use crate::harness::{
-    Cluster, Connection, Proxy, Response, Stopwatch, cluster, eventually, get, post, quote_for, which,
+    Cluster, Connection, Proxy, Request, Stopwatch, cluster, eventually, get, post, quote_for, which,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -23,17 +23,17 @@ async fn on_two_addresses() -> (Cluster, [SocketAddr; 2]) {
     (cluster, both)
 }
 
-/// A quote whose body is larger than `http.max_body`, but not than what nginx passes on.
-fn too_large() -> crate::harness::Request {
-    post("/api/v1/quotes", json!({ "user_id": "a".repeat(20_000) }).to_string())
+/// A quote whose body is larger than `http.max_body`.
+fn too_large(size: usize) -> Request {
+    post("/api/v1/quotes", json!({ "user_id": "a".repeat(size) }).to_string())
 }
 
 /// Two large requests again and again, and what others get meanwhile.
-async fn others_beside_large_requests(proxy: &Proxy) -> (Vec<u16>, Vec<u16>) {
+async fn others_beside_large_requests(proxy: &Proxy, size: usize) -> (Vec<u16>, Vec<u16>) {
     let (mut large, mut others) = (vec![], vec![]);
     for _ in 0..8 {
         for _ in 0..2 {
-            large.push(proxy.send(&too_large()).await.status);
+            large.push(proxy.send(&too_large(size)).await.status);
         }
         for _ in 0..6 {
             others.push(proxy.send(&get("/api/v1/price")).await.status);
@@ -48,7 +48,7 @@ async fn a_refused_body_does_not_make_nginx_give_up_the_server() {
     let Some(nginx) = which("nginx", test) else { return };
     let (_cluster, upstreams) = on_two_addresses().await;
     let proxy = Proxy::nginx(nginx, &upstreams).await;
-    let (large, others) = others_beside_large_requests(&proxy).await;
+    let (large, others) = others_beside_large_requests(&proxy, 20_000).await;
     assert_eq!(others, [200; 48]);
     assert_eq!(large, [413; 16]);
 }
@@ -61,7 +61,7 @@ async fn a_refused_body_does_not_make_haproxy_give_up_the_server() {
     let check = "check observe layer7 error-limit 1 on-error mark-down inter 10s";
     let backend = format!("  http-reuse always\n  server a {one} {check}\n  server b {two} {check}");
     let proxy = Proxy::haproxy(haproxy, &backend).await;
-    let (large, others) = others_beside_large_requests(&proxy).await;
+    let (large, others) = others_beside_large_requests(&proxy, 1_000_000).await;
     assert_eq!(others, [200; 48]);
     assert_eq!(large, [413; 16]);
 }
@@ -91,17 +91,28 @@ async fn haproxy_finds_the_cluster_ready_whatever_hosts_it_serves() {
     }
 }
 
-/// Clients in bursts, so that the proxy keeps connections that it does not use for moments.
-async fn clients(proxy: SocketAddr, watch: &'static Stopwatch, time: Duration) -> Vec<Response> {
+/// Clients in bursts, so that the proxy keeps connections that it does not use for moments. Status codes; 0: the proxy
+/// hung up.
+async fn clients(proxy: SocketAddr, watch: &'static Stopwatch, time: Duration) -> Vec<u16> {
     let mut all = JoinSet::new();
-    for place in 0..16_u64 {
+    for place in 0..24_u64 {
         all.spawn(async move {
-            let (mut answers, mut connection) = (vec![], Connection::open(proxy).await.unwrap());
-            while watch.elapsed() < time {
-                for _ in 0..3 {
-                    answers.push(connection.ask(&quote_for("nobody")).await);
+            let (mut answers, mut kept) = (vec![], None);
+            for round in place.. {
+                for _ in 0..=round % 8 {
+                    let mut connection = match kept.take() {
+                        Some(connection) => connection,
+                        None => Connection::open(proxy).await.unwrap(),
+                    };
+                    let answer = connection.send(&quote_for("nobody")).await;
+                    answers.push(answer.as_ref().map_or(0, |answer| answer.status));
+                    // A proxy ends a client's connection after a thousand requests.
+                    kept = answer.is_ok_and(|answer| !answer.is_last()).then_some(connection);
                 }
-                sleep(Duration::from_millis(20 + 13 * place)).await;
+                if watch.elapsed() > time {
+                    break;
+                }
+                sleep(Duration::from_millis(place % 4 * (round * 37 % 150))).await;
             }
             answers
         });
@@ -123,8 +134,8 @@ async fn replaced_under_load(cluster: &Cluster, proxy: &Proxy) {
         .await;
     }
     let answers = load.await.unwrap();
-    let bad: Vec<_> = answers.iter().filter(|answer| answer.status != 404).collect();
-    assert!(bad.is_empty(), "{} of {}: {:?}", bad.len(), answers.len(), bad.first());
+    let bad: Vec<_> = answers.iter().filter(|status| **status != 404).collect();
+    assert!(bad.is_empty(), "{} of {}: {bad:?}", bad.len(), answers.len());
     assert!(answers.len() > 500, "{} requests are no load", answers.len());
 }
 

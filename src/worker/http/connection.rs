@@ -124,8 +124,9 @@ pub(in crate::worker) async fn serve(
         // From now on `Socket` ends the connection when it is quiet; its clock starts with the next reading.
         () = all.leaving.begun() => poll_fn(|cx| carry(connection.as_mut(), cx, &all)).await,
     };
-    let Some(parts) = Pin::into_inner(connection).into_parts() else { return };
-    let socket = parts.io.into_inner().into_inner();
+    // hyper's buffers go now, not at the end of the connection.
+    let Some(io) = Pin::into_inner(connection).into_parts().map(|parts| parts.io) else { return };
+    let socket = io.into_inner().into_inner();
     if socket.was_quiet() {
         return;
     }

@@ -75,6 +75,7 @@ pub(super) async fn check(State(door): State<Door>, mut request: Request, next: 
     if gate.tells_origins_apart() {
         headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     response

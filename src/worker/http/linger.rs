@@ -1,8 +1,9 @@
 //! The end of a connection: the answer has gone out, the client may still be sending. Closing a socket with unread bytes
 //! makes the kernel send a reset, which takes the answer from the client; a proxy then counts a failure of this server.
 
+use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -17,13 +18,20 @@ pub(super) async fn close(mut stream: TcpStream, most: usize, within: Duration) 
         return;
     }
     let rest = async {
-        let (mut buffer, mut left) = (vec![0; CHUNK], most);
-        while left > 0 {
-            match timeout(QUIET, stream.read(&mut buffer)).await {
-                Ok(Ok(n @ 1..)) => left = left.saturating_sub(n),
-                _ => return,
+        let mut left = most;
+        while left > 0 && matches!(timeout(QUIET, stream.readable()).await, Ok(Ok(()))) {
+            match discard(&stream) {
+                Ok(0) => return,
+                Ok(n) => left = left.saturating_sub(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
             }
         }
     };
     let _ = timeout(within, rest).await;
+}
+
+/// Reads once. The buffer lives no longer than that: many connections may end at once.
+fn discard(stream: &TcpStream) -> io::Result<usize> {
+    stream.try_read(&mut [0; CHUNK])
 }
