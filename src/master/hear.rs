@@ -171,7 +171,7 @@ impl Master {
     fn answer(&mut self, from: Generation, request: u64, question: &Question<'_>) {
         let text = match question {
             Question::Stats => self.stats_json(),
-            Question::Metrics => self.metrics_text(),
+            Question::Metrics(form) => self.metrics_text(*form),
             Question::Sources => self.feed.sources_json(clock::boot()).to_string(),
             Question::Sessions { user, from: begin } => {
                 let (text, next) = self.directory.page(*user, *begin, directory::PAGE);

@@ -102,7 +102,7 @@ impl Directory {
         self.relief.push(Relief::Evicted { worker, session: id });
     }
 
-    /// Lets the worker with most polls end one if there is little room for them. A poll that is taken up gives way only
+    /// Lets the worker with most polls end one if there is little room, and few of those that nobody has taken up. A poll that is taken up gives way only
     /// so: its worker knows how long its client has been away.
     pub(super) fn relieve(&mut self, wanted: Use, limits: &LimitsSection) {
         let polling = self.transports[Transport::Poll as usize];
@@ -110,7 +110,9 @@ impl Directory {
         let polls =
             is_poll(wanted.transport) && polling + self.ceilings.polling / 16 >= self.ceilings.polling;
         let all = (limits.sessions > 0 || is_poll(wanted.transport)) && held + most / 16 >= most;
-        if polling > 0 && (polls || all) {
+        // Those that nobody has taken up give way before.
+        let few = self.untaken.len() < (most / 16).max(1) as usize;
+        if few && polling > 0 && (polls || all) {
             let fullest = self.workers.iter().max_by_key(|(_, process)| process.polls);
             self.relief.extend(fullest.map(|(worker, _)| Relief::Shed { worker: *worker }));
         }
