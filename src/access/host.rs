@@ -41,13 +41,21 @@ impl Host {
             .then(|| Self::Name(text.to_ascii_lowercase()))
     }
 
-    /// Tells whether no page of the network can have this host: an address, or `localhost`.
+    /// Tells whether no page of the network can have this host: an address, `localhost`, or a name below it, which
+    /// browsers never ask a name server for (RFC 6761, section 6.3).
     pub(super) fn is_local(&self) -> bool {
         match self {
             Self::Address(_) => true,
-            Self::Name(name) => name == "localhost",
+            Self::Name(name) => {
+                let below = |rest: &str| rest.is_empty() || rest.strip_suffix('.').is_some_and(is_labels);
+                name.strip_suffix("localhost").is_some_and(below)
+            }
         }
     }
+}
+
+fn is_labels(name: &str) -> bool {
+    name.split('.').all(|label| !label.is_empty())
 }
 
 #[cfg(test)]
@@ -92,6 +100,12 @@ mod tests {
             ("[2001:db8::1]:80", true),
             ("localhost.example.com", false),
             ("evil.localhost.com", false),
+            ("shop.localhost", true),
+            ("a.b.LocalHost.:3000", true),
+            ("evillocalhost", false),
+            (".localhost", false),
+            ("a..localhost", false),
+            ("localhost.evil", false),
             ("127.0.0.1.nip.io", false),
             ("127.1", false),
         ] {

@@ -8,5 +8,5 @@ mod shares;
 
 pub use buckets::Buckets;
 pub use client::{Client, counted};
-pub use origin::{Gate, preflight};
+pub use origin::{Admitted, Denied, Gate, Head, Place, is_foreign, is_planted, preflight};
 pub use shares::{Permit, Shares};

@@ -3,14 +3,20 @@
 
 use super::client::Client;
 use super::host::Host;
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use crate::protocol::client::ProblemKind;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Methods that a foreign page may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
-const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, last-event-id");
+/// Headers that it may send without asking for each.
+const HEADERS: &str = "authorization, content-type, last-event-id";
+/// Headers by which proxies speak: a page may not.
+const OF_PROXIES: [&str; 3] = ["forwarded", "x-forwarded-", "x-real-ip"];
+/// Most names that a page is told it may send.
+const NAMES: usize = 32;
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Headers that a foreign page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
 /// Seconds for which a browser may remember these answers. Short: the configuration is live.
@@ -54,7 +60,6 @@ impl Admitted {
         if let Self::Foreign(origin) = self {
             answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-            answer.append(header::VARY, HeaderValue::from_static("origin"));
         }
     }
 }
@@ -67,29 +72,77 @@ pub fn preflight(admitted: &Admitted, method: &Method, headers: &HeaderMap) -> O
     (asks && matches!(admitted, Admitted::Foreign(_))).then(|| {
         HeaderMap::from_iter([
             (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, may_send(headers)),
             (header::ACCESS_CONTROL_MAX_AGE, REMEMBERED),
+            (header::VARY, HeaderValue::from_static("access-control-request-headers")),
         ])
     })
+}
+
+/// The headers that a listed page may send: the usual ones, and those that it asks for, since libraries for tracing add
+/// theirs to every request.
+fn may_send(headers: &HeaderMap) -> HeaderValue {
+    let lines = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    let asked = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim);
+    let mut names: Vec<_> = HEADERS.split(", ").map(str::to_owned).collect();
+    for name in asked.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
+        let of_proxies = OF_PROXIES.iter().any(|prefix| name.as_str().starts_with(prefix));
+        if !of_proxies && names.len() < NAMES && !names.iter().any(|known| known == name.as_str()) {
+            names.push(name.as_str().to_owned());
+        }
+    }
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(HEADERS))
+}
+
+/// Whether a browser says that a page of another origin makes it send this request, and names no `Origin` that could be
+/// judged: an `<img>`, a link, a form. Such a request must have no effect.
+#[must_use]
+pub fn is_planted(headers: &HeaderMap) -> bool {
+    is_foreign(headers) && !headers.contains_key(header::ORIGIN)
+}
+
+/// Whether a browser says that a page of another origin makes it send this request (W3C, Fetch Metadata).
+#[must_use]
+pub fn is_foreign(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all(FETCH_SITE).iter();
+    sites.any(|site| [&b"cross-site"[..], b"same-site"].contains(&site.as_bytes()))
+}
+
+/// Where a request arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// All sockets of its port are loopback: a name of the network that leads here is an attack, unless it is listed.
+    pub only_local: bool,
+    /// The route answers whatever host is named, for balancers and monitors that name none of ours.
+    pub any_host: bool,
+}
+
+/// The head of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    pub version: Version,
+    pub uri: &'a Uri,
+    pub headers: &'a HeaderMap,
+}
+
+impl Head<'_> {
+    fn names_at_most_one(&self) -> bool {
+        self.headers.get_all(header::HOST).iter().nth(1).is_none()
+    }
 }
 
 /// The rules of one configuration.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// Every listening socket is loopback: a name of the network that leads here is an attack, unless it is listed.
-    only_local: bool,
     hosts: Vec<Host>,
     origins: Vec<String>,
 }
 
 impl Gate {
-    /// Makes the rules of the sections `http`, `ws` and `admin`.
+    /// Makes the rules of the section `http`.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let listens =
-            [&config.http.listen, &config.ws.listen].into_iter().chain(config.admin.listen.as_ref());
         Self {
-            only_local: only_loopback(listens),
             hosts: config.http.hosts.iter().filter_map(|host| Host::parse(host)).collect(),
             origins: config.http.allowed_origins.clone(),
         }
@@ -98,27 +151,30 @@ impl Gate {
     /// Checks the head of a request.
     ///
     /// # Errors
-    /// The request is refused, on every path.
-    pub fn check(
-        &self,
-        version: Version,
-        uri: &Uri,
-        headers: &HeaderMap,
-        client: &Client,
-    ) -> Result<Admitted, Denied> {
-        let host = named(version, uri, headers)?;
-        if !self.serves(host.as_ref()) {
+    /// The request is refused.
+    pub fn check(&self, place: Place, head: &Head<'_>, client: &Client) -> Result<Admitted, Denied> {
+        let host = match named(head) {
+            Err(Denied::BadHost) if place.any_host && head.names_at_most_one() => None,
+            host => host?,
+        };
+        if !place.any_host && !self.serves(place, host.as_ref()) {
             return Err(Denied::HostNotServed);
         }
-        self.admit(host.as_ref(), headers, client)
+        self.admit(host.as_ref(), head.headers, client)
     }
 
-    fn serves(&self, host: Option<&Host>) -> bool {
+    /// Whether answers depend on the page that asks.
+    #[must_use]
+    pub fn tells_origins_apart(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    fn serves(&self, place: Place, host: Option<&Host>) -> bool {
         match host {
-            _ if !self.only_local && self.hosts.is_empty() => true,
-            // HTTP/1.0 without a host (balancers ask so whether we live): that is no browser.
+            _ if !place.only_local && self.hosts.is_empty() => true,
+            // HTTP/1.0 without a host: that is no browser.
             None => self.hosts.is_empty(),
-            Some(host) => (self.only_local && host.is_local()) || self.hosts.contains(host),
+            Some(host) => (place.only_local && host.is_local()) || self.hosts.contains(host),
         }
     }
 
@@ -138,7 +194,8 @@ impl Gate {
 
 /// The host that the request names: in its target if that is a whole URL, else in its one `Host` header (RFC 9112,
 /// section 3.2). Only HTTP/1.0 may name none.
-fn named(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Host>, Denied> {
+fn named(head: &Head<'_>) -> Result<Option<Host>, Denied> {
+    let Head { version, uri, headers } = *head;
     let mut hosts = headers.get_all(header::HOST).iter();
     let parse = |text: &str| Host::parse(text).ok_or(Denied::BadHost);
     let host = match (hosts.next(), hosts.next()) {
@@ -158,18 +215,16 @@ fn forwarded(headers: &HeaderMap) -> Option<Host> {
     Host::parse(last.to_str().ok()?.rsplit(',').next()?.trim())
 }
 
-fn only_loopback<'a>(listens: impl Iterator<Item = &'a Listen>) -> bool {
-    listens.flat_map(|listen| &listen.addresses).all(|address| address.ip().to_canonical().is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{IpAddr, Ipv4Addr};
 
-    fn gate(only_local: bool, hosts: &[&str]) -> Gate {
+    const OPEN: Place = Place { only_local: false, any_host: false };
+    const LOCAL: Place = Place { only_local: true, any_host: false };
+
+    fn gate(hosts: &[&str]) -> Gate {
         Gate {
-            only_local,
             hosts: hosts.iter().map(|host| Host::parse(host).unwrap()).collect(),
             origins: vec!["https://app.example.com".to_owned(), "http://localhost:5173".to_owned()],
         }
@@ -184,10 +239,11 @@ mod tests {
         headers
     }
 
-    fn check(gate: &Gate, proxied: bool, lines: &[(&str, &str)]) -> Result<Admitted, Denied> {
+    fn check(gate: &Gate, place: Place, proxied: bool, lines: &[(&str, &str)]) -> Result<Admitted, Denied> {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let client = Client { address, counted: address, proxied };
-        gate.check(Version::HTTP_11, &Uri::from_static("/ws"), &headers(lines), &client)
+        let (uri, headers) = (Uri::from_static("/ws"), headers(lines));
+        gate.check(place, &Head { version: Version::HTTP_11, uri: &uri, headers: &headers }, &client)
     }
 
     #[test]
@@ -200,6 +256,8 @@ mod tests {
             (true, &[], "192.168.0.9", &served),
             (true, &[], "evil.example.com:3000", &not),
             (true, &[], "localhost.evil.com", &not),
+            (true, &[], "shop.localhost:3000", &served),
+            (true, &[], "LOCALHOST.", &served),
             (true, &["btc.example.com"], "btc.example.com", &served),
             (true, &["btc.example.com"], "localhost", &served),
             (true, &["btc.example.com"], "evil.example.com", &not),
@@ -210,17 +268,14 @@ mod tests {
             (false, &["btc.example.com"], "127.0.0.1", &not),
             (false, &["btc.example.com"], "x.btc.example.com", &not),
         ] {
-            assert_eq!(
-                &check(&gate(only_local, hosts), false, &[("host", host)]),
-                expected,
-                "{hosts:?} {host}"
-            );
+            let place = if only_local { LOCAL } else { OPEN };
+            assert_eq!(&check(&gate(hosts), place, false, &[("host", host)]), expected, "{hosts:?} {host}");
         }
     }
 
     #[test]
     fn a_request_names_one_host() {
-        let open = gate(false, &[]);
+        let open = gate(&[]);
         for lines in [
             &[][..],
             &[("host", "a"), ("host", "a")],
@@ -231,7 +286,7 @@ mod tests {
             &[("host", "a:port")],
             &[("host", "ä")],
         ] {
-            assert_eq!(check(&open, false, lines), Err(Denied::BadHost), "{lines:?}");
+            assert_eq!(check(&open, OPEN, false, lines), Err(Denied::BadHost), "{lines:?}");
         }
     }
 
@@ -240,12 +295,14 @@ mod tests {
         let at = |gate: &Gate, version, uri: &'static str, lines: &[(&str, &str)]| {
             let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
             let client = Client { address, counted: address, proxied: false };
-            gate.check(version, &Uri::from_static(uri), &headers(lines), &client)
+            let (uri, headers) = (Uri::from_static(uri), headers(lines));
+            let place = if gate.hosts.is_empty() { LOCAL } else { OPEN };
+            gate.check(place, &Head { version, uri: &uri, headers: &headers }, &client)
         };
-        let (local, listed) = (gate(true, &[]), gate(false, &["a"]));
-        assert_eq!(at(&local, Version::HTTP_10, "/healthz", &[]), Ok(Admitted::Own));
-        assert_eq!(at(&listed, Version::HTTP_10, "/healthz", &[]), Err(Denied::HostNotServed));
-        assert_eq!(at(&listed, Version::HTTP_10, "/healthz", &[("host", "a")]), Ok(Admitted::Own));
+        let (local, listed) = (gate(&[]), gate(&["a"]));
+        assert_eq!(at(&local, Version::HTTP_10, "/price", &[]), Ok(Admitted::Own));
+        assert_eq!(at(&listed, Version::HTTP_10, "/price", &[]), Err(Denied::HostNotServed));
+        assert_eq!(at(&listed, Version::HTTP_10, "/price", &[("host", "a")]), Ok(Admitted::Own));
         assert_eq!(
             at(&local, Version::HTTP_10, "/", &[("origin", "http://localhost")]),
             Err(Denied::ForeignOrigin)
@@ -258,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_page_of_somewhere_else_is_refused() {
-        let open = gate(false, &[]);
+        let open = gate(&[]);
         for (host, origin, own) in [
             ("btc.example.com", "https://btc.example.com", true),
             ("btc.example.com:8080", "http://BTC.example.com:3000", true),
@@ -279,29 +336,29 @@ mod tests {
         ] {
             let expected = if own { Ok(Admitted::Own) } else { Err(Denied::ForeignOrigin) };
             assert_eq!(
-                check(&open, false, &[("host", host), ("origin", origin)]),
+                check(&open, OPEN, false, &[("host", host), ("origin", origin)]),
                 expected,
                 "{host} {origin}"
             );
         }
         let twice = [("host", "a"), ("origin", "http://a"), ("origin", "http://a")];
-        assert_eq!(check(&open, false, &twice), Err(Denied::ForeignOrigin));
+        assert_eq!(check(&open, OPEN, false, &twice), Err(Denied::ForeignOrigin));
     }
 
     #[test]
     fn a_proxy_that_is_trusted_tells_the_host() {
-        let open = gate(false, &[]);
+        let open = gate(&[]);
         let lines = |forwarded| {
             [("host", "backend:3000"), ("origin", "https://btc.org"), ("x-forwarded-host", forwarded)]
         };
-        assert_eq!(check(&open, true, &lines("btc.org")), Ok(Admitted::Own));
-        assert_eq!(check(&open, true, &lines("evil.com, btc.org:443")), Ok(Admitted::Own));
-        assert_eq!(check(&open, true, &lines("btc.org, evil.com")), Err(Denied::ForeignOrigin));
-        assert_eq!(check(&open, false, &lines("btc.org")), Err(Denied::ForeignOrigin));
-        let local = gate(true, &[]);
+        assert_eq!(check(&open, OPEN, true, &lines("btc.org")), Ok(Admitted::Own));
+        assert_eq!(check(&open, OPEN, true, &lines("evil.com, btc.org:443")), Ok(Admitted::Own));
+        assert_eq!(check(&open, OPEN, true, &lines("btc.org, evil.com")), Err(Denied::ForeignOrigin));
+        assert_eq!(check(&open, OPEN, false, &lines("btc.org")), Err(Denied::ForeignOrigin));
+        let local = gate(&[]);
         let rebound = [("host", "evil.com"), ("x-forwarded-host", "localhost")];
         assert_eq!(
-            check(&local, true, &rebound),
+            check(&local, LOCAL, true, &rebound),
             Err(Denied::HostNotServed),
             "the host itself must be served"
         );
@@ -309,17 +366,17 @@ mod tests {
 
     #[test]
     fn an_allowed_page_may_read_the_answers() {
-        let open = gate(false, &[]);
+        let open = gate(&[]);
         let lines = [("host", "btc.example.com"), ("origin", "https://APP.example.com")];
-        let admitted = check(&open, false, &lines).unwrap();
+        let admitted = check(&open, OPEN, false, &lines).unwrap();
         let mut answer = headers(&[("vary", "accept")]);
         admitted.mark(&mut answer);
         assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://APP.example.com");
-        assert_eq!(answer.get_all(header::VARY).iter().count(), 2);
         let mut none = HeaderMap::new();
         Admitted::Own.mark(&mut none);
         assert!(none.is_empty());
-        let listed = check(&open, false, &[("host", "localhost:3000"), ("origin", "http://localhost:5173")]);
+        let listed =
+            check(&open, OPEN, false, &[("host", "localhost:3000"), ("origin", "http://localhost:5173")]);
         assert!(matches!(listed, Ok(Admitted::Foreign(_))), "another port is another origin for a browser");
     }
 
@@ -335,14 +392,69 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_all_or_not() {
-        let listen = |addresses: &[&str]| Listen {
-            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            best_effort: false,
+    fn a_listed_page_may_send_what_its_libraries_add() {
+        let page = Admitted::Foreign(HeaderValue::from_static("https://app.example.com"));
+        let told = |asked: &[&str]| {
+            let mut question = headers(&[("access-control-request-method", "POST")]);
+            for line in asked {
+                question.append(header::ACCESS_CONTROL_REQUEST_HEADERS, line.parse().unwrap());
+            }
+            let told = preflight(&page, &Method::OPTIONS, &question).unwrap();
+            told[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap().to_owned()
         };
-        let only = |listens: &[Listen]| only_loopback(listens.iter());
-        assert!(only(&[listen(&["127.0.0.1:3000", "[::1]:3000"]), listen(&["127.9.9.9:0"])]));
-        assert!(!only(&[listen(&["127.0.0.1:3000"]), listen(&["[::]:8080"])]));
-        assert!(!only(&[listen(&["127.0.0.1:3000", "10.0.0.1:3000"])]));
+        assert_eq!(told(&[]), HEADERS);
+        assert_eq!(
+            told(&["content-type,Traceparent, tracestate", "sentry-trace ,baggage"]),
+            format!("{HEADERS}, traceparent, tracestate, sentry-trace, baggage")
+        );
+        assert_eq!(told(&["x-forwarded-for, X-Forwarded-Host, forwarded, x-real-ip, a b, ,é"]), HEADERS);
+        let many: Vec<_> = (0..1000).map(|n| format!("x-{n}")).collect();
+        assert_eq!(told(&[&many.join(",")]).split(", ").count(), NAMES);
+    }
+
+    #[test]
+    fn health_answers_whatever_host_is_named() {
+        let health = |only_local| Place { only_local, any_host: true };
+        for gate in [gate(&[]), gate(&["btc.example.com"])] {
+            for place in [health(true), health(false)] {
+                for lines in [&[][..], &[("host", "10.0.0.5:3000")], &[("host", "evil.com")], &[("host", "")]]
+                {
+                    assert_eq!(check(&gate, place, false, lines), Ok(Admitted::Own), "{lines:?}");
+                }
+                let two = [("host", "a"), ("host", "a")];
+                assert_eq!(check(&gate, place, false, &two), Err(Denied::BadHost));
+                let page = [("host", "evil.com"), ("origin", "http://foreign.com")];
+                assert_eq!(check(&gate, place, false, &page), Err(Denied::ForeignOrigin));
+            }
+        }
+    }
+
+    #[test]
+    fn pages_of_apps_may_be_listed() {
+        let mut gate = gate(&[]);
+        let apps = ["capacitor://localhost", "chrome-extension://abc", "file://"];
+        gate.origins = apps.map(str::to_owned).to_vec();
+        for app in apps {
+            let lines = [("host", "btc.example.com"), ("origin", app)];
+            assert!(matches!(check(&gate, OPEN, false, &lines), Ok(Admitted::Foreign(_))), "{app}");
+        }
+        for other in ["chrome-extension://abd", "capacitor://localhost:1", "null", "tauri://localhost"] {
+            let lines = [("host", "btc.example.com"), ("origin", other)];
+            assert_eq!(check(&gate, OPEN, false, &lines), Err(Denied::ForeignOrigin), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_a_foreign_page_plants() {
+        for (lines, planted) in [
+            (&[][..], false),
+            (&[("sec-fetch-site", "same-origin")], false),
+            (&[("sec-fetch-site", "none")], false),
+            (&[("sec-fetch-site", "cross-site")], true),
+            (&[("sec-fetch-site", "same-site")], true),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "https://app.example.com")], false),
+        ] {
+            assert_eq!(is_planted(&headers(lines)), planted, "{lines:?}");
+        }
     }
 }

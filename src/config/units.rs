@@ -4,7 +4,7 @@
 //! 8601, which no key means.
 
 use crate::model::Rate;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -155,10 +155,22 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
         None => Some(address.into()),
     });
     let network = network.ok_or("must be a network, \"10.0.0.0/8\" or \"fd00::/8\" for instance")?;
+    // A client's address is IPv4 where it is written as IPv6, so such a network must be, too.
+    let network = match network {
+        IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => mapped(v6)?,
+        other => other,
+    };
     match network.trunc() {
         first if first == network => Ok(network),
         first => Err(format!("is not the network's first address; did you mean \"{first}\"?")),
     }
+}
+
+/// The network of IPv4 that is written as one of IPv6, `::ffff:10.0.0.0/104`.
+fn mapped(v6: Ipv6Net) -> Result<IpNet, String> {
+    let v4 = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    let v4 = v4.and_then(|(address, prefix)| IpNet::new(address.into(), prefix).ok());
+    v4.ok_or_else(|| "is a network of IPv4 within IPv6: its prefix must be 96 to 128".to_owned())
 }
 
 /// Checks a base URL of one of `schemes`, without credentials, query or fragment; gives it without a final slash.
@@ -206,11 +218,30 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
     };
     match any_url(text, &["https", "http"]) {
         Ok(url) if is_origin(&url) => Ok(url.origin().ascii_serialization()),
+        _ if is_app(text) => Ok(text.to_ascii_lowercase()),
+        _ if text.eq_ignore_ascii_case("null") => {
+            Err("\"null\" is the origin of any page in a sandboxed frame, and cannot be listed".to_owned())
+        }
         _ => {
             Err("must be an origin, \"https://example.com\" for instance, without path or wildcard"
                 .to_owned())
         }
     }
+}
+
+/// Whether a text is an origin of a page that comes with an app or an extension: `capacitor://localhost`,
+/// `chrome-extension://ID`, `file://`.
+fn is_app(text: &str) -> bool {
+    const OF_NETWORKS: [&str; 7] = ["http", "https", "ws", "wss", "ftp", "blob", "data"];
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let scheme = scheme.to_ascii_lowercase();
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase()) && scheme.bytes().all(letter);
+    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    let has_host = is_host(name) && port.is_none_or(|port| port.parse().is_ok_and(|port: u16| port > 0));
+    is_scheme
+        && !OF_NETWORKS.contains(&scheme.as_str())
+        && (has_host || (scheme == "file" && host.is_empty()))
 }
 
 /// Checks a host name or address as it stands in a Host header, without a port; gives it in small letters.
@@ -308,13 +339,56 @@ mod tests {
             ("192.0.2.7", "192.0.2.7/32"),
             ("0.0.0.0/0", "0.0.0.0/0"),
             ("::/0", "::/0"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0a00:0/112", "10.0.0.0/16"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
         ] {
             assert_eq!(network(text).unwrap().to_string(), shown);
         }
         assert!(network("10.1.2.3/8").unwrap_err().contains("did you mean \"10.0.0.0/8\"?"));
+        assert!(network("::ffff:10.1.2.3/104").unwrap_err().contains("did you mean \"10.0.0.0/8\"?"));
+        assert!(network("::ffff:10.0.0.0/64").unwrap_err().contains("96 to 128"));
         // Some programs read 010 as 8.
         for bad in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0/8", "1.2.3.4/-1", "010.0.0.0/8"] {
             assert!(network(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn origins_of_apps() {
+        for app in [
+            "capacitor://localhost",
+            "ionic://localhost",
+            "tauri://localhost",
+            "app://obsidian.md",
+            "app://localhost:3000",
+            "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+            "moz-extension://0b9d1b2c-3a4d-4e5f-8a9b-0c1d2e3f4a5b",
+            "vscode-webview://1a2b",
+            "file://",
+        ] {
+            assert_eq!(origin(app), Ok(app.to_owned()));
+        }
+        assert_eq!(origin("Capacitor://LocalHost"), Ok("capacitor://localhost".to_owned()));
+        assert!(origin("null").unwrap_err().contains("sandboxed"));
+        for bad in [
+            "capacitor://",
+            "capacitor://localhost/",
+            "capacitor:localhost",
+            "chrome-extension://*",
+            "chrome-extension://a/page.html",
+            "file:///home",
+            "file",
+            "1app://a",
+            "app://a:0",
+            "app://a:x",
+            "app://u@a",
+            "wss://a",
+            "data://a",
+            "://a",
+        ] {
+            assert!(origin(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Messages of the children, and their consequences.
 
 use super::core::Master;
-use super::directory::{self, Evicted};
+use super::directory::{self, Relief};
 use super::feed::News;
 use super::router::{Order, Publication};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
@@ -51,8 +51,13 @@ impl Master {
             ToMaster::Open(open) => {
                 let verdict = self.directory.open(from, &open, &self.in_force.config().limits, now);
                 self.refusals.note(verdict, open.address, now);
-                for Evicted { worker, session } in self.directory.take_evicted() {
-                    let _ = self.children.tell(worker, &ToWorker::GiveWay(session));
+                for relief in self.directory.take_relief() {
+                    let _ = match relief {
+                        Relief::Evicted { worker, session } => {
+                            self.children.tell(worker, &ToWorker::GiveWay(session))
+                        }
+                        Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
+                    };
                 }
                 // The others hear of it before it is there: nobody is told of its own coming.
                 self.announce(now);
@@ -166,7 +171,7 @@ impl Master {
     fn answer(&mut self, from: Generation, request: u64, question: &Question<'_>) {
         let text = match question {
             Question::Stats => self.stats_json(),
-            Question::Metrics => self.metrics_text(),
+            Question::Metrics(form) => self.metrics_text(*form),
             Question::Sources => self.feed.sources_json(clock::boot()).to_string(),
             Question::Sessions { user, from: begin } => {
                 let (text, next) = self.directory.page(*user, *begin, directory::PAGE);

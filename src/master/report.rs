@@ -4,7 +4,7 @@
 use super::core::Master;
 use crate::model::Mono;
 use crate::os::{clock, process};
-use crate::protocol::cluster::{Port, Role, Slot, ToWorker};
+use crate::protocol::cluster::{Exposition, Port, Role, Slot, ToWorker};
 use crate::stats::{FeederRow, Load, Metrics, RoomGauges, Statistics, Totals, UserRow, WorkerRow, mark};
 use crate::supervisor::{Row, State};
 use serde_json::{Value, json};
@@ -109,11 +109,11 @@ impl Master {
     }
 
     /// `GET /metrics`.
-    pub(super) fn metrics_text(&self) -> String {
+    pub(super) fn metrics_text(&self, form: Exposition) -> String {
         let now = clock::mono();
         let (workers, feeder) = self.rows(now);
         let rooms = self.rooms.counts();
-        Metrics {
+        let metrics = Metrics {
             version: env!("CARGO_PKG_VERSION"),
             uptime: self.service.uptime(now),
             workers: &workers,
@@ -127,8 +127,11 @@ impl Master {
             revision: self.in_force.revision(),
             reload_taken: self.in_force.reloads.last().is_none_or(|last| last.ok),
             polled: self.in_force.polled(),
+        };
+        match form {
+            Exposition::Text => metrics.text(),
+            Exposition::OpenMetrics => metrics.open_text(),
         }
-        .text()
     }
 
     /// `ctl status`.

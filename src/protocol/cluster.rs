@@ -70,13 +70,22 @@ pub enum Outcome {
     Limited(Duration),
 }
 
+/// The form of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exposition {
+    /// Prometheus text 0.0.4.
+    Text,
+    /// `OpenMetrics` 1.0.0.
+    OpenMetrics,
+}
+
 /// A question of a worker, for a request that it serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question<'a> {
     /// The statistics object as JSON.
     Stats,
-    /// The metrics as Prometheus text.
-    Metrics,
+    /// The metrics as text.
+    Metrics(Exposition),
     /// Sessions as JSON objects with commas between them, answered by an [`Answer::Page`].
     Sessions {
         /// Only those of this user.
@@ -361,6 +370,8 @@ pub enum ToWorker<'a> {
     },
     /// The directory has ended a session for another one.
     GiveWay(SessionId),
+    /// There is little room for polls: the polling session ends whose client has been away longest.
+    Shed,
 }
 
 /// The purpose of a listening socket.

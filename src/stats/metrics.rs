@@ -1,6 +1,7 @@
-//! The metrics of the whole cluster as OpenMetrics text, which Prometheus reads. Made anew for each scrape from the
+//! The metrics of the whole cluster as OpenMetrics or Prometheus text. Made anew for each scrape from the
 //! ledger and the rows of the statistics; counters come from the ledger alone, so they never fall.
 
+mod classic;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -189,7 +190,7 @@ fn process(role: Role) -> String {
 impl Metrics<'_> {
     /// Writes the text of the type `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn open_text(&self) -> String {
         let mut registry = Registry::with_prefix(PREFIX);
         let scrape = Scrape { version: self.version.to_owned(), families: self.families() };
         registry.register_collector(Box::new(scrape));

@@ -22,6 +22,8 @@ pub struct Wire {
     waker: Option<Waker>,
     /// Bytes that the kernel has taken.
     sent: u64,
+    /// The client has shut down its side.
+    said_all: bool,
 }
 
 /// The outcome of a write.
@@ -39,7 +41,7 @@ impl Wire {
     /// Wraps an upgraded connection.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, waker: None, sent: 0 }
+        Self { stream, waker: None, sent: 0, said_all: false }
     }
 
     /// Writes once, without waiting.
@@ -81,8 +83,16 @@ impl Wire {
         socket::lose_after(&self.stream, time);
     }
 
+    /// Notes that the client has shut down its side: there is nothing more to read.
+    pub fn hear_no_more(&mut self) {
+        self.said_all = true;
+    }
+
     /// Waits for something to read.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.said_all {
+            return Poll::Pending;
+        }
         self.stream.poll_read_ready(cx)
     }
 

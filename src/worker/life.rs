@@ -12,6 +12,7 @@ use crate::os::loops::{LoopEnded, Loops};
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
+use axum::Router;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -104,8 +105,11 @@ async fn live() -> Result<(), Failure> {
     let mut first = receiver.receive().await?;
     let (hub, listeners) = welcome(&mut first, &sender, pid)?;
     let mut accepting = Loops::default();
+    let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
+    let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
     for (port, listener) in listeners {
-        accepting.spawn("accept", accept(hub.clone(), port, listener));
+        let router = http::router(&hub, port, !outward.contains(&port));
+        accepting.spawn("accept", accept(hub.clone(), router, port, listener));
     }
     sender.send(&ToMaster::Ready)?;
     loops.spawn("beat", beat(hub.clone(), sender.clone()));
@@ -184,8 +188,13 @@ impl Gate for Admission {
     }
 }
 
-async fn accept(hub: Hub, port: Port, listener: TcpListener) {
-    let router = http::router(&hub, port);
+/// Whether only this machine reaches a socket, by its real address: systemd may have passed another one than
+/// the configuration names.
+fn is_loopback(listener: &TcpListener) -> bool {
+    listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+}
+
+async fn accept(hub: Hub, router: Router, port: Port, listener: TcpListener) {
     let serve = |stream, address: SocketAddr| {
         let entrance = hub.lock().connected(address.ip(), port);
         tokio::spawn(http::serve(hub.clone(), router.clone(), stream, (address, port, entrance)));
@@ -259,6 +268,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { config } => configure(&mut state, config),
             ToWorker::GiveWay(session) => state.gives_way(session),
+            ToWorker::Shed => state.shed_poll(),
             ToWorker::Resync => state.roster(),
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
@@ -294,7 +304,7 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
         let mut state = hub.lock();
         let stops = end.close == Close::Shutdown;
         state.phase = if stops { Phase::Stopping } else { Phase::Draining };
-        state.connections.ending().cancel();
+        state.connections.leaving().begin(end.within);
         let sessions = state.population();
         // Each client gets a moment of its own to come back: some hundreds a second.
         let each = if sessions > 1 { 2 } else { 0 };

@@ -89,8 +89,7 @@ pub fn check(method: &Method, version: Version, headers: &HeaderMap) -> Result<A
     if version != Version::HTTP_11 {
         return Err(Refusal::HttpVersion);
     }
-    let names = |name, wanted| tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted));
-    if !names(header::CONNECTION, "upgrade") || !names(header::UPGRADE, "websocket") {
+    if !is_asked_for(headers) {
         return Err(Refusal::NoUpgrade);
     }
     if only(headers, header::SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
@@ -103,6 +102,13 @@ pub fn check(method: &Method, version: Version, headers: &HeaderMap) -> Result<A
     let accept = derive_accept_key(key.as_bytes()).try_into().map_err(|_| Refusal::Key)?;
     let subprotocol = offered(headers).any(|offer| offer == SUBPROTOCOL).then_some(SUBPROTOCOL);
     Ok(Acceptance { accept, subprotocol })
+}
+
+/// Whether a request asks for the protocol WebSocket at all.
+#[must_use]
+pub fn is_asked_for(headers: &HeaderMap) -> bool {
+    let names = |name, wanted| tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted));
+    names(header::CONNECTION, "upgrade") && names(header::UPGRADE, "websocket")
 }
 
 /// The subprotocols that a client offers, in its order (RFC 6455, section 11.3.4).

@@ -212,7 +212,7 @@ async fn a_foreign_host_is_421_while_everything_is_loopback() {
         }
         assert_eq!(cluster.send(&get("/").header("Host", host)).await.problem().0, 421, "{host}");
         assert_eq!(
-            cluster.administer(&get("/metrics").header("Host", host)).await.problem().0,
+            cluster.administer(&get("/api/v1/sessions").header("Host", host)).await.problem().0,
             421,
             "{host}"
         );

@@ -119,6 +119,10 @@ async fn a_client_that_gives_up_during_its_handshake_leaves_nothing_behind() {
         if stats["totals"]["sessions"] == 0 { Ok(()) } else { Err(stats["totals"].to_string()) }
     })
     .await;
-    assert!(knock(&cluster, "alice").await.is_ok());
+    // One whose bytes came late may have been a session for a moment: half a good-bye is none.
+    eventually("there is room for her", async || {
+        knock(&cluster, "alice").await.map(drop).map_err(|refusal| format!("{refusal:?}"))
+    })
+    .await;
     drop(Connection::open(cluster.ws).await);
 }

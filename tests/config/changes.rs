@@ -16,6 +16,7 @@ cluster.give_up_after = 6
 cluster.give_up_within = 61s
 http.listen = 127.0.0.1:0
 http.max_body = 17KiB
+http.max_discard = 17MiB
 http.header_timeout = 11s
 http.body_timeout = 11s
 http.idle_timeout = 76s

@@ -29,18 +29,23 @@ section! {
             .workers(),
         /// Largest body of a request; a larger one is answered with 413.
         max_body: usize = row(Size(1..=LARGEST), "16KiB"),
+        /// How much of a refused body, or of what follows a closing answer, is read and dropped, within body_timeout, so
+        /// that its client or proxy hears the answer instead of a reset.
+        max_discard: usize = row(Size(0..=LARGEST), "16MiB"),
         /// Time that the head of a request may take.
         header_timeout: Duration = row(SOME, "10s"),
         /// Time that the body of a request may take.
         body_timeout: Duration = row(SOME, "10s"),
         /// Time that an open connection may wait for its next request.
         idle_timeout: Duration = row(SOME, "75s"),
-        /// Folder of the page's files; none: the page that is compiled in.
+        /// Folder of the page's files; none: the page that is compiled in. Links are followed inside of the folder only.
         static_dir: Option<PathBuf> = row(PATH, ""),
-        /// Foreign origins that may use this server from a browser, `https://example.com` for instance. The own host is
-        /// always allowed. There are no wildcards.
+        /// Foreign origins that may use this server from a browser: `https://example.com`, or of pages that come with an
+        /// app or an extension (`capacitor://localhost`, `chrome-extension://ID`, `file://`). The own host is always
+        /// allowed. There are no wildcards.
         allowed_origins: Vec<String> = row(Distinct(ORIGIN), "[]"),
-        /// Host names that are served; none: any. While every listen is loopback, "none" is localhost and addresses.
+        /// Host names that are served; none: any. On a port whose addresses are all loopback, addresses, localhost and
+        /// *.localhost are served beside them, and nothing else.
         hosts: Vec<String> = row(Distinct(HOST), "[]"),
         /// Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Host are believed, "10.0.0.0/8" for instance.
         trusted_proxies: Vec<IpNet> = row(List(NETWORK), "[]"),

@@ -20,12 +20,13 @@ pub(super) struct Held {
     pub(super) polling: u32,
 }
 
-/// A session that has ended for another.
+/// What makes room for others, to be told to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Evicted {
-    /// The process that has it.
-    pub worker: Generation,
-    pub session: SessionId,
+pub enum Relief {
+    /// The directory has ended this session.
+    Evicted { worker: Generation, session: SessionId },
+    /// The worker is to end the polling session whose client has been away longest.
+    Shed { worker: Generation },
 }
 
 /// What a new session would use.

@@ -20,7 +20,7 @@ mod users;
 mod view;
 
 pub use arrivals::Arrivals;
-pub use ceilings::{Ceilings, Evicted};
+pub use ceilings::{Ceilings, Relief};
 pub use users::Place;
 pub use view::PAGE;
 
@@ -66,6 +66,8 @@ struct Entry {
 struct Worker {
     slot: Slot,
     sessions: u32,
+    /// Of them, those that poll.
+    polls: u32,
     users: u32,
     tombstones: HashSet<SessionId, RandomState>,
     /// Digest of sessions and tombstones.
@@ -85,7 +87,7 @@ pub struct Directory {
     /// Of them, those of this machine.
     locals: BTreeSet<IpAddr>,
     untaken: Untaken,
-    evicted: Vec<Evicted>,
+    relief: Vec<Relief>,
     /// Where the last session was that ended for another.
     hand: u32,
     connects: Buckets,
@@ -111,7 +113,7 @@ impl Directory {
             addresses: HashMap::default(),
             locals: BTreeSet::new(),
             untaken: Untaken::default(),
-            evicted: Vec::new(),
+            relief: Vec::new(),
             hand: 0,
             connects: Buckets::default(),
             endpoints: Default::default(),
@@ -139,6 +141,7 @@ impl Directory {
         self.workers.entry(generation).or_insert_with(|| Worker {
             slot,
             sessions: 0,
+            polls: 0,
             users: 0,
             tombstones: HashSet::default(),
             digest: 0,
@@ -146,7 +149,7 @@ impl Directory {
         });
     }
 
-    /// Admits a session, or says why not; others may have ended for it ([`Directory::take_evicted`]). A session that is already registered has moved: its worker is updated,
+    /// Admits a session, or says why not; others may have ended for it ([`Directory::take_relief`]). A session that is already registered has moved: its worker is updated,
     /// limits are not checked again. An unknown process gets `Full`.
     pub fn open(
         &mut self,
@@ -174,6 +177,9 @@ impl Directory {
         {
             self.evict(victim);
             verdict = self.judge(open, limits, now);
+        }
+        if matches!(verdict, Verdict::Accepted | Verdict::Full) {
+            self.relieve(Use::of(open), limits);
         }
         if verdict == Verdict::Accepted {
             self.came += 1;
@@ -376,6 +382,7 @@ impl Directory {
         }
         if let Some(process) = self.workers.get_mut(&worker) {
             process.sessions += 1;
+            process.polls += u32::from(open.transport == Transport::Poll);
             process.users += u32::from(joined.is_some_and(|(_, change)| change.there == 1));
             process.digest ^= digest(open.session);
         }
@@ -411,6 +418,7 @@ impl Directory {
         let last_there = entry.user != NONE && self.leave(&entry, at);
         if let Some(process) = self.workers.get_mut(&entry.worker) {
             process.sessions -= 1;
+            process.polls -= u32::from(entry.transport == Transport::Poll);
             process.users -= u32::from(last_there);
             process.digest ^= digest(entry.id);
         }

@@ -1,6 +1,6 @@
 //! How many sessions there may be, of all and of one address, and who gives way to a newcomer.
 
-use super::ceilings::{Evicted, Held, Use};
+use super::ceilings::{Held, Relief, Use};
 use super::{Directory, Entry};
 use crate::config::{LimitsSection, Share, is_local, quarter};
 use crate::model::SessionId;
@@ -99,12 +99,28 @@ impl Directory {
         if let Some(process) = self.workers.get_mut(&worker) {
             process.add_tombstone(id);
         }
-        self.evicted.push(Evicted { worker, session: id });
+        self.relief.push(Relief::Evicted { worker, session: id });
     }
 
-    /// The sessions that ended for others since the last call: their workers are to be told.
-    pub fn take_evicted(&mut self) -> Vec<Evicted> {
-        std::mem::take(&mut self.evicted)
+    /// Lets the worker with most polls end one if there is little room, and few of those that nobody has taken up. A poll that is taken up gives way only
+    /// so: its worker knows how long its client has been away.
+    pub(super) fn relieve(&mut self, wanted: Use, limits: &LimitsSection) {
+        let polling = self.transports[Transport::Poll as usize];
+        let Measure { held, most, .. } = self.measure(wanted, limits);
+        let polls =
+            is_poll(wanted.transport) && polling + self.ceilings.polling / 16 >= self.ceilings.polling;
+        let all = (limits.sessions > 0 || is_poll(wanted.transport)) && held + most / 16 >= most;
+        // Those that nobody has taken up give way before.
+        let few = self.untaken.len() < (most / 16).max(1) as usize;
+        if few && polling > 0 && (polls || all) {
+            let fullest = self.workers.iter().max_by_key(|(_, process)| process.polls);
+            self.relief.extend(fullest.map(|(worker, _)| Relief::Shed { worker: *worker }));
+        }
+    }
+
+    /// What makes room since the last call: to be told to the workers.
+    pub fn take_relief(&mut self) -> Vec<Relief> {
+        std::mem::take(&mut self.relief)
     }
 
     /// The client of a polling session has come back with its cursor.

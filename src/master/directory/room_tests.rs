@@ -22,7 +22,11 @@ fn local(id: u128, last: u8) -> Open<'static> {
 }
 
 fn evicted(directory: &mut Directory) -> Vec<u128> {
-    directory.take_evicted().into_iter().map(|evicted| evicted.session.0).collect()
+    let session = |relief| match relief {
+        Relief::Evicted { session, .. } => Some(session.0),
+        Relief::Shed { .. } => None,
+    };
+    directory.take_relief().into_iter().filter_map(session).collect()
 }
 
 /// The verdict, and who ended for it.
@@ -119,6 +123,25 @@ fn a_local_address_may_have_more_until_others_come() {
     assert_eq!((verdict, gone.len()), (Verdict::Accepted, 1), "the fullest has four, and a quarter is two");
     let off = LimitsSection { sessions_per_address: Share::Most(0), ..bounds };
     assert_eq!(opened(&mut directory, &socket(32, 3), &off), (Verdict::Full, vec![]), "there are no shares");
+}
+
+#[test]
+fn where_there_is_little_room_for_polls_the_worker_with_most_sheds_one() {
+    let mut directory = directory(2);
+    directory.configure(false, Ceilings { connected: 100, polling: 32 });
+    let shed = Relief::Shed { worker: 2 };
+    for id in 1..=40 {
+        let worker = if id % 3 == 0 { 1 } else { 2 };
+        let verdict = directory.open(worker, &poll(id, 1), &limits(), NOW);
+        directory.taken_up(worker, SessionId(id));
+        assert_eq!(verdict == Verdict::Full, id > 32, "{id}");
+        assert_eq!(directory.take_relief(), if id > 30 { vec![shed] } else { vec![] }, "{id}");
+    }
+    assert_eq!(directory.open(1, &socket(99, 1), &limits(), NOW), Verdict::Accepted);
+    assert_eq!(directory.take_relief(), [], "a poll has no descriptor to give");
+    let bounds = LimitsSection { sessions: 33, ..limits() };
+    assert_eq!(directory.open(1, &socket(98, 1), &bounds, NOW), Verdict::Full);
+    assert_eq!(directory.take_relief(), [shed]);
 }
 
 #[derive(Clone, Debug)]

@@ -53,6 +53,11 @@ impl Untaken {
         self.oldest_of(self.fullest.last()?.1)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Gives memory back after a crowd has left.
     pub(super) fn shrink(&mut self) {
         self.places.shrink_to_fit();

@@ -37,6 +37,8 @@ kinds! {
         "This address has as many connections as limits.connections_per_address allows; see http.trusted_proxies.";
     AddressSessionLimit: 429, "address-session-limit", "Too many sessions of this address.",
         "This address has as many sessions as limits.sessions_per_address allows; see http.trusted_proxies.";
+    BadFraming: 400, "bad-framing", "The body is framed in a wrong way.",
+        "Transfer-Encoding must be chunked, once, or missing.";
     BadHandshake: 400, "bad-handshake", "The WebSocket handshake is wrong.",
         "The request cannot become a WebSocket.";
     BadHost: 400, "bad-host", "The Host header is missing or wrong.",

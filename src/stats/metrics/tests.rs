@@ -94,7 +94,7 @@ fn metrics<'a>(ledger: &'a Ledger, workers: &'a [WorkerRow]) -> Metrics<'a> {
 }
 
 fn scrape(ledger: &Ledger, workers: &[WorkerRow]) -> BTreeMap<String, (String, f64)> {
-    parse(&metrics(ledger, workers).text())
+    parse(&metrics(ledger, workers).open_text())
 }
 
 /// Every metric as Prometheus names it, with its type and its label.
@@ -202,4 +202,36 @@ fn no_counter_falls_when_workers_die_and_when_their_slot_is_no_more() {
     let fewer = scrape(&ledger, &both[..1]);
     let gone = r#"btc_cluster_messages_out_total{worker="2"}"#;
     assert_eq!(fewer[gone], before[gone]);
+}
+
+#[test]
+fn both_forms_tell_the_same() {
+    let mut ledger = Ledger::default();
+    for (generation, role) in (0..).zip(Role::all(2)) {
+        ledger.born(generation, role, NOW);
+        ledger.beat(generation, &counted(5), NOW);
+    }
+    let workers = [row(1, "ready"), row(2, "backoff")];
+    let metrics = metrics(&ledger, &workers);
+    let (open, text) = (parse(&metrics.open_text()), metrics.text());
+    let (mut samples, mut last) = (BTreeMap::new(), String::new());
+    for line in text.lines() {
+        match line.strip_prefix("# ").map(|line| line.splitn(3, ' ').collect::<Vec<_>>()) {
+            Some(words) if words[0] == "HELP" => last = words[1].to_owned(),
+            Some(words) => {
+                assert_eq!((words[0], words[1]), ("TYPE", last.as_str()), "{line}");
+                let is_counter = last.ends_with("_total");
+                assert_eq!(words[2], if is_counter { "counter" } else { "gauge" }, "{line}");
+            }
+            None => {
+                let (key, value) = line.rsplit_once(' ').unwrap();
+                assert_eq!(key.split('{').next(), Some(last.as_str()), "a sample below its own head");
+                samples.insert(key.to_owned(), value.parse::<f64>().unwrap());
+            }
+        }
+    }
+    let open: BTreeMap<_, _> = open.into_iter().map(|(key, (_, value))| (key, value)).collect();
+    assert_eq!(samples, open);
+    assert!(text.contains(r#"btc_cluster_build_info{version="0.1.0 \"x\\"} 1"#), "{text}");
+    assert!(!text.contains("EOF"));
 }

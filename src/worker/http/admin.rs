@@ -1,4 +1,4 @@
-//! The admin routes: a message to a channel, the end of a session, metrics.
+//! The admin routes: a message to a channel, the end of a session.
 
 use super::ask::{answered, ask};
 use super::{answer, body};
@@ -8,9 +8,8 @@ use crate::protocol::client::{self, Problem, ProblemKind};
 use crate::protocol::cluster::{Question, ToMaster};
 use crate::worker::hub::Hub;
 use crate::ws::frame;
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -60,21 +59,4 @@ pub(super) async fn disconnect(
     let session = SessionId::parse(&session).ok_or(ProblemKind::SessionNotFound)?;
     let done = ask(&hub, &Question::Kick(session)).await?;
     done.map(|_| StatusCode::NO_CONTENT.into_response()).ok_or_else(|| ProblemKind::SessionNotFound.into())
-}
-
-/// `GET /metrics`
-pub(super) async fn metrics(State(hub): State<Hub>) -> Result<Response, Problem> {
-    let text = ask(&hub, &Question::Metrics).await?;
-    let mut response = Body::from(text.unwrap_or_default()).into_response();
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    Ok(response)
-}
-
-/// `GET /metrics` on the HTTP port: only without an admin port.
-pub(super) async fn metrics_public(State(hub): State<Hub>) -> Result<Response, Problem> {
-    if hub.config().admin.listen.is_some() {
-        return Err(ProblemKind::NotFound.with("The metrics are on the admin port."));
-    }
-    metrics(State(hub)).await
 }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = answer(status, "application/problem+json", self.json());
+        let mut response = of(status, "application/problem+json", self.json());
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -30,7 +30,14 @@ pub(super) fn counted(hub: &Hub, problem: Problem) -> Response {
     problem.into_response()
 }
 
-/// A method that a path does not take.
+/// A method that a path does not take, which takes those that are told.
+pub(super) fn takes_only(methods: &'static str, problem: impl Into<Problem>) -> Response {
+    let mut response = problem.into().into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+/// A method that a path does not take. The router adds those that it takes.
 pub(super) async fn method_not_allowed(request: Request) -> Response {
     let method: String = request.method().as_str().chars().take(16).collect();
     ProblemKind::MethodNotAllowed.with(format!("This path does not take {method}.")).into_response()
@@ -38,10 +45,11 @@ pub(super) async fn method_not_allowed(request: Request) -> Response {
 
 /// A JSON text as an answer.
 pub(super) fn json(status: StatusCode, text: String) -> Response {
-    answer(status, "application/json", text)
+    of(status, "application/json", text)
 }
 
-fn answer(status: StatusCode, kind: &'static str, text: String) -> Response {
+/// A text of that type as an answer, which no cache keeps.
+pub(super) fn of(status: StatusCode, kind: &'static str, text: String) -> Response {
     let mut response = (status, Body::from(text)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -2,13 +2,16 @@
 
 use super::answer;
 use super::health;
-use super::peer::{Io, Peer};
-use super::receiving::Receiving;
+use super::linger;
+use super::peer::{Io, Peer, SaidAll};
+use super::rest::{Asked, Rest};
+use super::socket::{Busy, Life, Socket};
 use super::takeover::Takeover;
 use crate::net::guard::Limits;
+use crate::net::phase::{Phase, Serving};
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
-use crate::worker::hub::{Entrance, Hub};
+use crate::worker::hub::{Entrance, Hub, Leaving};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -22,8 +25,6 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
@@ -33,6 +34,61 @@ use tower::ServiceExt;
 const HEAD: usize = 32 << 10;
 /// Most headers of a request.
 const HEADERS: usize = 100;
+
+/// What the requests of one connection share.
+struct Conversation {
+    hub: Hub,
+    router: Router,
+    peer: Peer,
+    entrance: Entrance,
+    life: Life,
+    leaving: Leaving,
+    phase: Phase,
+    taken: OnceLock<Takeover>,
+}
+
+impl Conversation {
+    async fn answer(
+        self: Arc<Self>,
+        request: hyper::Request<Incoming>,
+        turn: (Serving, Busy),
+    ) -> Result<Response, Infallible> {
+        let asked = Asked::of(request.headers());
+        let (head, body) = request.into_parts();
+        let (body, rest) = Rest::lend(body, &self.phase);
+        let mut request = Request::from_parts(head, body);
+        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(SaidAll(self.life.said_all()));
+        request.extensions_mut().insert(self.entrance.permit.clone());
+        request.extensions_mut().insert(self.phase.clone());
+        let turned_away = self.entrance.turned.filter(|_| !health::is_asked(request.uri().path()));
+        let mut response = match turned_away {
+            Some(kind) => turned(&self.hub, kind),
+            None => respond(&self.hub, self.router.clone(), request).await,
+        };
+        if let Some(rest) = rest
+            && let Some(drops) = rest.settle(asked, &mut response, self.hub.config().http.body_timeout)
+        {
+            tokio::spawn(async move {
+                drops.await;
+                drop(turn);
+            });
+        }
+        let ends = self.leaving.quiet().is_some() || self.entrance.turned.is_some();
+        if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(takeover) = response.extensions_mut().remove::<Takeover>() {
+            let _ = self.taken.set(takeover);
+        }
+        Ok(response)
+    }
+
+    /// Whether a session takes the connection over now: the kernel has the head of its response.
+    fn is_taken(&self) -> bool {
+        self.taken.get().is_some_and(Takeover::has_begun) && self.phase.all_written()
+    }
+}
 
 /// Serves a connection until it ends or becomes a session.
 pub(in crate::worker) async fn serve(
@@ -46,75 +102,67 @@ pub(in crate::worker) async fn serve(
         Port::Ws => config.ws.handshake_timeout.min(config.http.header_timeout),
         Port::Http | Port::Admin => config.http.header_timeout,
     };
-    let (io, phase) = Io::new(stream, Limits { head, idle: config.http.idle_timeout });
+    let limits = Limits { head, idle: config.http.idle_timeout };
     drop(config);
+    let (life, leaving) = (Life::default(), hub.lock().connections.leaving());
+    let (io, phase) = Io::new(Socket::new(stream, life.clone(), leaving.clone()), limits);
     let peer = Peer { address, port };
-    let ending = hub.lock().connections.ending();
-    let served = Arc::new(AtomicBool::new(false));
     let key = hub.lock().let_in(&entrance, phase.clone());
-    let counted = Counted { hub: hub.clone(), served: served.clone(), key };
-    let (first, closing) = (served.clone(), ending.clone());
-    let (taken, written) = (Arc::new(OnceLock::<Takeover>::new()), phase.clone());
-    let takes = taken.clone();
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        if !first.swap(true, Relaxed) {
-            hub.lock().arrived();
+    let counted = Counted { hub: hub.clone(), life: life.clone(), key };
+    let all = Conversation { hub, router, peer, entrance, life, leaving, phase, taken: OnceLock::new() };
+    let all = Arc::new(all);
+    let asked = all.clone();
+    let service = service_fn(move |request| {
+        let (busy, is_first) = asked.life.begin();
+        if is_first {
+            asked.hub.lock().arrived();
         }
-        let (router, hub, closing) = (router.clone(), hub.clone(), closing.clone());
-        let (takes, entrance) = (takes.clone(), entrance.clone());
-        let (serving, phase) = (phase.begin(), phase.clone());
-        async move {
-            let mut request = request.map(|body| Receiving::new(body, phase.clone()));
-            request.extensions_mut().insert(peer);
-            request.extensions_mut().insert(entrance.permit);
-            request.extensions_mut().insert(phase);
-            let mut response = match entrance.turned.filter(|_| !health::is_asked(request.uri().path())) {
-                Some(kind) => turned(&hub, kind),
-                None => respond(&hub, router, request).await,
-            };
-            if (closing.is_cancelled() || entrance.turned.is_some())
-                && response.status() != StatusCode::SWITCHING_PROTOCOLS
-            {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            if let Some(takeover) = response.extensions_mut().remove::<Takeover>() {
-                let _ = takes.set(takeover);
-            }
-            drop(serving);
-            Ok::<Response, Infallible>(response)
-        }
+        asked.clone().answer(request, (asked.phase.begin(), busy))
     });
     // Boxed, so that a connection frees this memory when it becomes a session.
     let mut connection = Box::pin(
         hyper::server::conn::http1::Builder::new()
             .max_buf_size(HEAD)
             .max_headers(HEADERS)
+            // hyper takes the end of what a client says for its end; `Socket` knows better.
+            .half_close(true)
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades(),
     );
-    let is_ready = || taken.get().is_some_and(Takeover::has_begun) && written.all_written();
     let is_taken = tokio::select! {
-        is_taken = poll_fn(|cx| carry(connection.as_mut(), cx, is_ready)) => is_taken,
-        () = ending.cancelled() => {
-            // A connection that waits for its next request ends now; a new one is answered first.
-            if served.load(Relaxed) {
-                connection.as_mut().graceful_shutdown();
-            }
-            poll_fn(|cx| carry(connection.as_mut(), cx, is_ready)).await
-        }
+        is_taken = poll_fn(|cx| carry(connection.as_mut(), cx, &all)) => is_taken,
+        // From now on `Socket` ends the connection when it is quiet; its clock starts with the next reading.
+        () = all.leaving.begun() => poll_fn(|cx| carry(connection.as_mut(), cx, &all)).await,
     };
+    // hyper's buffers go now, not at the end of the connection.
+    let Some(io) = Pin::into_inner(connection).into_parts().map(|parts| parts.io) else { return };
+    let socket = io.into_inner().into_inner();
+    let phase = all.phase.clone();
+    if socket.was_quiet() || phase.yields() {
+        return;
+    }
+    let stream = socket.into_inner();
+    if !is_taken {
+        let config = all.hub.config();
+        let (most, time) = (config.http.max_discard, config.http.body_timeout);
+        drop((config, all));
+        let lingering = Box::pin(linger::close(stream, most, time));
+        tokio::select! {
+            () = lingering => {}
+            () = phase.is_told() => {}
+        }
+        return;
+    }
     drop(counted);
-    let session = taken.get().filter(|_| is_taken).and_then(Takeover::take);
-    if let (Some((opening, greeting)), Some(parts)) = (session, Pin::into_inner(connection).into_parts()) {
-        opening.attach(parts.io.into_inner().into_inner(), &[], &greeting);
+    if let Some((opening, greeting)) = all.taken.get().and_then(Takeover::take) {
+        opening.attach(stream, &[], &greeting);
     }
 }
 
 /// A connection that counts until it ends, be it by a panic, or becomes a session.
 struct Counted {
     hub: Hub,
-    /// A request has come.
-    served: Arc<AtomicBool>,
+    life: Life,
     /// Its name in the crowd.
     key: usize,
 }
@@ -122,7 +170,7 @@ struct Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
-        if !self.served.load(Relaxed) {
+        if !self.life.has_asked() {
             state.arrived();
         }
         state.left(self.key);
@@ -139,15 +187,15 @@ fn turned(hub: &Hub, kind: ProblemKind) -> Response {
     response
 }
 
-/// Drives hyper. Ready with `true` when a session takes the connection over: the kernel has the head of its response.
+/// Drives hyper. Ready with `true` when a session takes the connection over.
 fn carry(
     connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
     cx: &mut Context<'_>,
-    is_ready: impl Fn() -> bool,
+    all: &Conversation,
 ) -> Poll<bool> {
     match connection.poll(cx) {
         Poll::Ready(_) => Poll::Ready(false),
-        Poll::Pending if is_ready() => Poll::Ready(true),
+        Poll::Pending if all.is_taken() => Poll::Ready(true),
         Poll::Pending => Poll::Pending,
     }
 }

@@ -13,11 +13,14 @@ use axum::response::{IntoResponse, Response};
 
 /// Serves the route.
 pub(super) async fn open(State(hub): State<Hub>, request: Request) -> Response {
+    if let Some(refusal) = wanted::refuse_head(&request) {
+        return refusal;
+    }
     begin(&hub, request).await.unwrap_or_else(|problem| answer::counted(&hub, problem))
 }
 
 async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    let Wanted { user, device, address, channels, resume, .. } = wanted::read_main(hub, &request)?;
+    let Wanted { user, device, address, channels, resume, .. } = wanted::read(hub, Endpoint::Ws, &request)?;
     let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let resume = last.and_then(Resume::parse).or(resume);
     let chunks = request.version() >= Version::HTTP_11;

@@ -1,33 +1,116 @@
-//! Checks that every request must pass first: the host that it names, the origin of a browser.
+//! Checks that every request must pass first: how its body is framed, the host that it names, the origin of a browser.
+//! What every answer says to browsers and caches is added on the way back.
 
 use super::answer;
 use super::peer::Peer;
-use crate::access::{Client, preflight};
+use crate::access::{Admitted, Client, Denied, Head, Place, is_foreign, preflight};
+use crate::protocol::client::ProblemKind;
+use crate::protocol::cluster::Port;
 use crate::worker::hub::Hub;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// Where requests come in: one port of this worker.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) hub: Hub,
+    pub(super) port: Port,
+    /// All sockets of the port are loopback.
+    pub(super) only_local: bool,
+    /// Paths that answer whatever host is named.
+    pub(super) any_host: Arc<[&'static str]>,
+}
+
+impl Door {
+    fn place(&self, request: &Request) -> Place {
+        let reads = [Method::GET, Method::HEAD].contains(request.method());
+        let any_host = reads && self.any_host.contains(&request.uri().path());
+        Place { only_local: self.only_local, any_host }
+    }
+
+    /// The admin port trusts whoever reaches it, so a page of another port of the same host is foreign there as well.
+    fn distrusts(&self, place: Place, admitted: &Admitted, headers: &HeaderMap) -> bool {
+        self.port == Port::Admin && !place.any_host && *admitted == Admitted::Own && is_foreign(headers)
+    }
+}
 
 /// Checks a request, and leaves the client's address for its route.
-pub(super) async fn check(State(hub): State<Hub>, mut request: Request, next: Next) -> Response {
+pub(super) async fn check(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().copied() else { return next.run(request).await };
+    let hub = &door.hub;
     let (gate, config) = {
         let state = hub.lock();
         (state.config.gate(), state.config.whole())
     };
     let client = Client::of(peer.address.ip(), request.headers(), &config.http.trusted_proxies);
-    let admitted = match gate.check(request.version(), request.uri(), request.headers(), &client) {
-        Ok(admitted) => admitted,
-        Err(denied) => return answer::counted(&hub, denied.kind().into()),
+    let place = door.place(&request);
+    let head = Head { version: request.version(), uri: request.uri(), headers: request.headers() };
+    let admitted = match gate.check(place, &head, &client) {
+        Ok(admitted) if door.distrusts(place, &admitted, request.headers()) => Err(Denied::ForeignOrigin),
+        verdict => verdict,
     };
-    let mut response = match preflight(&admitted, request.method(), request.headers()) {
-        Some(headers) => (StatusCode::NO_CONTENT, headers).into_response(),
-        None => {
-            request.extensions_mut().insert(client);
-            next.run(request).await
-        }
+    let mut response = match &admitted {
+        _ if !is_framed_once(request.headers()) => answer::plain(ProblemKind::BadFraming),
+        Err(denied) => answer::counted(hub, denied.kind().into()),
+        Ok(admitted) => match preflight(admitted, request.method(), request.headers()) {
+            Some(headers) => (StatusCode::NO_CONTENT, headers).into_response(),
+            None => {
+                request.extensions_mut().insert(client);
+                next.run(request).await
+            }
+        },
     };
-    admitted.mark(response.headers_mut());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return response;
+    }
+    let headers = response.headers_mut();
+    if let Ok(admitted) = admitted {
+        admitted.mark(headers);
+    }
+    if gate.tells_origins_apart() {
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     response
+}
+
+/// Whether the body is framed so that no proxy reads it otherwise: `Transfer-Encoding` is `chunked`, once, or missing
+/// (RFC 9112, section 6.1).
+fn is_framed_once(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut codings = lines.flat_map(|line| line.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii);
+    codings.next().is_none_or(|first| first.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_framed_in_one_way() {
+        for (lines, good) in [
+            (&[][..], true),
+            (&["chunked"], true),
+            (&[" Chunked "], true),
+            (&["chunked, chunked"], false),
+            (&["chunked", "chunked"], false),
+            (&["gzip, chunked"], false),
+            (&["identity"], false),
+            (&[""], false),
+            (&["chunked,"], false),
+            (&["xchunked"], false),
+        ] {
+            let value = |line: &&str| (header::TRANSFER_ENCODING, HeaderValue::from_str(line).unwrap());
+            let mut headers = HeaderMap::new();
+            lines.iter().map(value).for_each(|(name, value)| _ = headers.append(name, value));
+            assert_eq!(is_framed_once(&headers), good, "{lines:?}");
+        }
+    }
 }

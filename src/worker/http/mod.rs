@@ -10,14 +10,17 @@ mod gate;
 mod health;
 mod history;
 mod info;
+mod linger;
+mod metrics;
 mod page;
 mod parameters;
 mod peer;
 mod poll;
 mod price;
 mod quotes;
-mod receiving;
+mod rest;
 mod sessions;
+mod socket;
 mod sources;
 mod streams;
 mod takeover;
@@ -41,6 +44,8 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     /// The ports that serve it.
     pub(crate) ports: &'static [Port],
+    /// Answers whatever host is named, and none: balancers and monitors ask, and no page gains by the answer.
+    any_host: bool,
     serve: fn(Method) -> MethodRouter<Hub>,
 }
 
@@ -75,7 +80,13 @@ const fn route(
     ports: &'static [Port],
     serve: fn(Method) -> MethodRouter<Hub>,
 ) -> Route {
-    Route { method, path, ports, serve }
+    Route { method, path, ports, any_host: false, serve }
+}
+
+impl Route {
+    const fn for_any_host(self) -> Self {
+        Self { any_host: true, ..self }
+    }
 }
 
 /// All routes. The streams of the configuration and the files of the page are the fallback.
@@ -92,11 +103,11 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Post, "/api/v1/channels/{name}/messages", ADMIN, |m| m.with(admin::publish)),
     route(Get, "/api/v1/sessions", ADMIN, |m| m.with(sessions::show)),
     route(Delete, "/api/v1/sessions/{session_id}", ADMIN, |m| m.with(admin::disconnect)),
-    route(Get, "/metrics", HTTP, |m| m.with(admin::metrics_public)),
-    route(Get, "/metrics", ADMIN, |m| m.with(admin::metrics)),
-    route(Get, "/healthz", EVERYWHERE, |m| m.with(health::alive)),
-    route(Get, "/livez", EVERYWHERE, |m| m.with(health::alive)),
-    route(Get, "/readyz", EVERYWHERE, |m| m.with(health::ready)),
+    route(Get, "/metrics", HTTP, |m| m.with(metrics::show_public)),
+    route(Get, "/metrics", ADMIN, |m| m.with(metrics::show)).for_any_host(),
+    route(Get, "/healthz", EVERYWHERE, |m| m.with(health::alive)).for_any_host(),
+    route(Get, "/livez", EVERYWHERE, |m| m.with(health::alive)).for_any_host(),
+    route(Get, "/readyz", EVERYWHERE, |m| m.with(health::ready)).for_any_host(),
     route(Socket, "/ws", CLIENTS, |m| m.with(upgrade::ws)),
     route(Socket, "/echo", CLIENTS, |m| m.with(upgrade::echo)),
     route(Socket, "/command", CLIENTS, |m| m.with(upgrade::command)),
@@ -106,11 +117,13 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Socket, "/", &[Port::Ws], |m| m.with(upgrade::root)),
 ];
 
-/// The routes of one port.
-pub(super) fn router(hub: &Hub, port: Port) -> Router {
-    let here = ROUTES.iter().filter(|route| route.ports.contains(&port));
+/// The routes of one port; `only_local`: all its sockets are loopback.
+pub(super) fn router(hub: &Hub, port: Port, only_local: bool) -> Router {
+    let here = || ROUTES.iter().filter(|route| route.ports.contains(&port));
     let routes =
-        here.fold(Router::new(), |routes, route| routes.route(route.path, (route.serve)(route.method)));
+        here().fold(Router::new(), |routes, route| routes.route(route.path, (route.serve)(route.method)));
+    let any_host = here().filter(|route| route.any_host).map(|route| route.path).collect();
+    let door = gate::Door { hub: hub.clone(), port, only_local, any_host };
     let routes = match port {
         Port::Http => routes.fallback(page::file),
         Port::Ws => routes.fallback(upgrade::elsewhere),
@@ -118,6 +131,6 @@ pub(super) fn router(hub: &Hub, port: Port) -> Router {
     };
     routes
         .method_not_allowed_fallback(answer::method_not_allowed)
-        .layer(from_fn_with_state(hub.clone(), gate::check))
+        .layer(from_fn_with_state(door, gate::check))
         .with_state(hub.clone())
 }

@@ -1,7 +1,6 @@
 //! The page: its files, compiled in or from `http.static_dir`.
 
 use super::{answer, upgrade};
-use crate::os::files::open_regular;
 use crate::protocol::client::ProblemKind;
 use crate::worker::hub::Hub;
 use axum::body::Body;
@@ -9,6 +8,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -66,25 +67,25 @@ pub(super) async fn file(State(hub): State<Hub>, request: Request) -> Response {
     let Ok(found) = found else { return answer::plain(ProblemKind::ClusterBusy) };
     let Some(file) = found else { return answer::plain(ProblemKind::NotFound) };
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return answer::method_not_allowed(request).await;
+        let detail = "A file is read with GET or HEAD.";
+        return answer::takes_only("GET, HEAD", ProblemKind::MethodNotAllowed.with(detail));
     }
     respond(name, file, request.headers())
 }
 
 async fn find(hub: &Hub, name: &str) -> Result<Option<File>, Elapsed> {
-    let folder = hub.config().http.static_dir.as_ref().map(|folder| folder.join(name));
-    match folder {
-        Some(path) => timeout(PATIENCE, from_disk(path)).await,
+    match hub.config().http.static_dir.clone() {
+        Some(folder) => timeout(PATIENCE, from_disk(folder, name.to_owned())).await,
         None => Ok(BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, file)| file.clone())),
     }
 }
 
 /// Reads a file on a thread of its own: the disk may hang.
-async fn from_disk(path: PathBuf) -> Option<File> {
+async fn from_disk(folder: PathBuf, name: String) -> Option<File> {
     let place = READS.acquire().await.ok()?;
     let read = spawn_blocking(move || {
         let _place = place;
-        File::read(&path)
+        File::read(&folder, &name)
     });
     read.await.ok()?.ok()
 }
@@ -97,16 +98,34 @@ impl File {
         Self { bytes, tag: tag.unwrap_or(HeaderValue::from_static("\"\"")) }
     }
 
-    /// Reads a regular file of at most [`LARGEST`] bytes.
-    fn read(path: &Path) -> io::Result<Self> {
-        let file = open_regular(path)?;
-        if file.metadata()?.len() > LARGEST {
+    /// Reads a regular file of at most [`LARGEST`] bytes in a folder. Links are followed while they stay in the folder.
+    fn read(folder: &Path, name: &str) -> io::Result<Self> {
+        let folder = folder.canonicalize()?;
+        let path = folder.join(name).canonicalize()?;
+        let inside = path.strip_prefix(&folder).map_err(|_| io::ErrorKind::PermissionDenied)?;
+        let file = open_beneath(&folder, inside)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() > LARGEST {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut bytes = Vec::new();
         file.take(LARGEST).read_to_end(&mut bytes)?;
         Ok(Self::new(bytes.into()))
     }
+}
+
+/// Opens a file below a folder; between the look at its path and this, a part of the path may have become a link.
+fn open_beneath(folder: &Path, inside: &Path) -> io::Result<std::fs::File> {
+    // Without NONBLOCK, opening a FIFO waits for its writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let at = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let rules = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let file = match rustix::fs::openat2(&at, inside, flags, Mode::empty(), rules) {
+        // A kernel before 5.6, or a sandbox of before.
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(&at, inside, flags, Mode::empty()),
+        opened => opened,
+    };
+    Ok(file?.into())
 }
 
 fn respond(name: &str, File { bytes, tag }: File, asked: &HeaderMap) -> Response {
@@ -147,7 +166,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("a.css"), "b{}").unwrap();
-        let first = File::read(&at("a.css")).unwrap();
+        let first = File::read(folder.path(), "a.css").unwrap();
         assert_eq!(&first.bytes[..], b"b{}");
         assert_eq!(first.tag, File::new(Bytes::from_static(b"b{}")).tag);
         assert_ne!(first.tag, File::new(Bytes::from_static(b"c{}")).tag);
@@ -155,7 +174,39 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, at("pipe.js"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
             .unwrap();
         for name in ["large.js", "pipe.js", ".", "nothing"] {
-            assert!(File::read(&at(name)).is_err(), "{name}");
+            assert!(File::read(folder.path(), name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_inside_of_the_folder_only() {
+        let (outer, link) =
+            (tempfile::tempdir().unwrap(), |to: &Path, at: PathBuf| std::os::unix::fs::symlink(to, at));
+        let folder = outer.path().join("static");
+        std::fs::create_dir_all(folder.join("v2")).unwrap();
+        std::fs::write(folder.join("v2/index.html"), "page").unwrap();
+        std::fs::write(outer.path().join("secret.html"), "secret").unwrap();
+        // As Kubernetes mounts a ConfigMap: a file through a folder that is a link.
+        link(Path::new("v2"), folder.join("..data")).unwrap();
+        link(Path::new("..data/index.html"), folder.join("index.html")).unwrap();
+        link(&folder.join("v2/index.html"), folder.join("absolute.html")).unwrap();
+        link(Path::new("../secret.html"), folder.join("up.html")).unwrap();
+        link(Path::new("/etc/passwd"), folder.join("passwd.html")).unwrap();
+        link(outer.path(), folder.join("out")).unwrap();
+        link(Path::new("out/secret.html"), folder.join("twice.html")).unwrap();
+        link(Path::new("loop.html"), folder.join("loop.html")).unwrap();
+        let beside = outer.path().join("link");
+        link(&folder, beside.clone()).unwrap();
+        for (name, served) in [
+            ("index.html", true),
+            ("absolute.html", true),
+            ("up.html", false),
+            ("passwd.html", false),
+            ("twice.html", false),
+            ("loop.html", false),
+        ] {
+            assert_eq!(File::read(&folder, name).is_ok(), served, "{name}");
+            assert_eq!(File::read(&beside, name).is_ok(), served, "the folder itself may be a link: {name}");
         }
     }
 }

@@ -1,30 +1,37 @@
 //! `GET /api/v1/poll`: a session over long polling.
 
 use super::answer;
+use super::peer::SaidAll;
 use super::wanted::{self, Wanted};
 use crate::net::phase::Phase;
-use crate::protocol::client::{Close, Problem, ProblemKind, Resume};
+use crate::protocol::client::{Close, Problem, ProblemKind};
+use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Poll, Polled};
 use crate::worker::hub::{Hub, Refused, poll_anywhere};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Time for what waits already, perhaps at another worker.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Serves the route.
 pub(super) async fn show(State(hub): State<Hub>, request: Request) -> Response {
+    if let Some(refusal) = wanted::refuse_head(&request) {
+        return refusal;
+    }
     poll(&hub, request).await.unwrap_or_else(|problem| answer::counted(&hub, problem))
 }
 
 async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    let Wanted { user, device, address, channels, resume, wait } = wanted::read_main(hub, &request)?;
-    let phase = request.extensions().get::<Phase>().cloned().filter(|_| resume.is_some());
+    let Wanted { user, device, address, channels, resume, wait } = wanted::read(hub, Endpoint::Ws, &request)?;
+    let said_all = request.extensions().get::<SaidAll>().cloned();
+    let phase = request.extensions().get::<Phase>().cloned();
+    let cursor = resume.as_ref().map(ToString::to_string);
     let poll = Poll { user, device, channels, address, resume, wait };
-    let polled = tokio::select! {
-        biased;
-        polled = poll_anywhere(hub, poll) => polled,
-        () = yields(phase) => Polled::Answer(nothing(resume)),
-    };
-    match polled {
+    match held(hub, poll, said_all.zip(phase), cursor).await {
         Polled::Answer(text) => Ok(answer::json(StatusCode::OK, text)),
         Polled::Ended(code) => Err(ProblemKind::SessionEnded(Close::from_code(code)).into()),
         Polled::Refused(verdict) => Err(wanted::refusal(Refused::Verdict(verdict))),
@@ -32,16 +39,21 @@ async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
     }
 }
 
-/// Ready when the connection of a poll that is held is needed for a newcomer.
-async fn yields(phase: Option<Phase>) {
-    match phase {
-        Some(phase) => phase.holds().await,
-        None => std::future::pending().await,
+/// Serves a poll. A client that has shut down its side gets its answer, but is not waited with: whether anybody still
+/// reads cannot be seen, and what a closed connection takes would count as delivered. Nor is one whose connection is
+/// needed for a newcomer: it asks again from where it was.
+async fn held(hub: &Hub, poll: Poll, client: Option<(SaidAll, Phase)>, cursor: Option<String>) -> Polled {
+    let answer = poll_anywhere(hub, poll);
+    let (Some((SaidAll(said_all), phase)), Some(cursor)) = (client, cursor) else { return answer.await };
+    let ends = async {
+        said_all.cancelled().await;
+        sleep(MOMENT).await;
+    };
+    let nothing = || Polled::Answer(format!(r#"{{"cursor":"{cursor}","messages":[]}}"#));
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = ends => nothing(),
+        () = phase.holds() => nothing(),
     }
-}
-
-/// The answer without news: the client asks again from where it was.
-fn nothing(cursor: Option<Resume>) -> String {
-    let cursor = cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
-    format!(r#"{{"cursor":"{cursor}","messages":[]}}"#)
 }

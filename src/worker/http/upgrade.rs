@@ -13,12 +13,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use http_body::Body as _;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 
-/// Whether a request asks to become a WebSocket.
+/// Whether a request asks to become a WebSocket. Another protocol in `Upgrade` is an offer that a server may ignore, and
+/// so is the header without its name in `Connection` (RFC 9110, section 7.8).
 pub(super) fn wants(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE) || headers.contains_key(header::SEC_WEBSOCKET_KEY)
+    handshake::is_asked_for(headers)
 }
 
 /// `/ws`
@@ -84,7 +86,7 @@ pub(super) async fn elsewhere(State(hub): State<Hub>, request: Request) -> Respo
 
 fn upgrade_required() -> Response {
     let mut response = answer::plain(ProblemKind::UpgradeRequired);
-    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    response.headers_mut().extend(handshake::Refusal::NoUpgrade.headers());
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response
 }
@@ -103,6 +105,9 @@ async fn open_on(hub: Hub, on: On, request: Request) -> Response {
 
 async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Result<Response, Problem> {
     let upgrade = wants(request.headers());
+    if upgrade && !request.body().is_end_stream() {
+        return Err(ProblemKind::BadHandshake.with("a handshake has no body"));
+    }
     let acceptance = match handshake::check(request.method(), request.version(), request.headers()) {
         Ok(acceptance) => Some(acceptance),
         Err(refusal) if upgrade || request.method() != axum::http::Method::GET => {
@@ -151,5 +156,6 @@ async fn upgraded(opening: Opening, request: Request, greeting: Greeting) {
     let upgrade = tokio::time::timeout(Duration::from_secs(30), hyper::upgrade::on(request));
     let Ok(Ok(upgraded)) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<Io>>() else { return };
-    opening.attach(parts.io.into_inner().into_inner(), &parts.read_buf, &greeting);
+    let stream = parts.io.into_inner().into_inner().into_inner();
+    opening.attach(stream, &parts.read_buf, &greeting);
 }

@@ -1,7 +1,7 @@
 //! The query of a request for a session, the same over all transports, and how a session is refused.
 
-use super::parameters;
-use crate::access::Client;
+use super::{answer, parameters};
+use crate::access::{Client, is_planted};
 use crate::config::Config;
 use crate::model::{Device, UserId};
 use crate::protocol::client::{Close, Problem, ProblemKind, Resume, room};
@@ -9,6 +9,7 @@ use crate::protocol::cluster::{Endpoint, Verdict};
 use crate::worker::hub::{Hub, Phase, Refused};
 use axum::extract::Request;
 use axum::http::Method;
+use axum::response::Response;
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -36,12 +37,11 @@ pub(super) struct Wanted {
     pub(super) wait: Option<Duration>,
 }
 
-/// Reads a request for a main session without a WebSocket.
-pub(super) fn read_main(hub: &Hub, request: &Request) -> Result<Wanted, Problem> {
-    if request.method() == Method::HEAD {
-        return Err(ProblemKind::MethodNotAllowed.with("HEAD would open a session to which nobody listens."));
-    }
-    read(hub, Endpoint::Ws, request)
+/// Refuses HEAD where GET opens a session.
+pub(super) fn refuse_head(request: &Request) -> Option<Response> {
+    let detail = "HEAD would open a session to which nobody listens.";
+    let refusal = || answer::takes_only("GET", ProblemKind::MethodNotAllowed.with(detail));
+    (request.method() == Method::HEAD).then(refusal)
 }
 
 /// Reads the query of a request for a session, unless this worker is stopping.
@@ -50,6 +50,11 @@ pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<W
         let state = hub.lock();
         (state.config.whole(), state.phase == Phase::Stopping)
     };
+    if is_planted(request.headers()) {
+        let detail =
+            "A page of another origin may open no session here; http.allowed_origins lists those that may.";
+        return Err(ProblemKind::OriginNotAllowed.with(detail));
+    }
     let client = request.extensions().get::<Client>().copied().ok_or(ProblemKind::InternalError)?;
     let query: Parameters = parameters::query(request.uri())?;
     let kind = ProblemKind::QueryUserId;

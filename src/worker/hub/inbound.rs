@@ -14,11 +14,14 @@ use crate::ws::{Event, frame};
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Reads of one session before the others have their turn.
 const TURN: usize = 4;
 /// Messages that may wait in a client between the code that answers pings and the code that reads messages.
 const BEHIND: u32 = 8;
+/// A listener that has shut down its side is asked again after this time, more than a packet takes there and back.
+const AGAIN: Duration = Duration::from_millis(400);
 /// A client that closes with this, or without a code, has left; with any other it may come back.
 const DONE: u16 = 1000;
 
@@ -133,6 +136,11 @@ impl State {
         let events = matches!(session.framing, Framing::Events(_));
         let Some(wire) = session.wire() else { return };
         match wire.read(buffer) {
+            Ok(0) if events => {
+                wire.hear_no_more();
+                self.ask_for_reset(at);
+                self.timers.ask(at, clock::mono().after(AGAIN));
+            }
             Ok(0) => self.end(at, Close::Lost),
             Ok(n) => self.input(at, &mut buffer[..n]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -140,6 +148,12 @@ impl State {
             Err(error) if events && error.kind() == ErrorKind::TimedOut => self.end(at, Close::Silent),
             Err(_) => self.end(at, Close::Lost),
         }
+    }
+
+    /// Writes a comment to a listener to events that has shut down its side. If it listens on, it skips the comment; if
+    /// it is gone, its machine answers with a reset, and the next write fails.
+    pub(super) fn ask_for_reset(&mut self, at: SessionRef) {
+        self.send_or_end(at, &frame::ping([]));
     }
 
     /// Bytes from a client.

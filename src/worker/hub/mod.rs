@@ -34,6 +34,7 @@ pub(super) use entry::Entrance;
 pub(super) use opening::Opening;
 pub(super) use parts::announced::Refused;
 pub(super) use parts::charts::Wanted;
+pub(super) use parts::connections::Leaving;
 pub(super) use parts::greeting::Greeting;
 pub(super) use parts::requests::Reply;
 pub(super) use parts::session::Request as SessionRequest;

@@ -8,7 +8,7 @@ use super::parts::greeting::Greeting;
 use super::parts::polling::{Asked, Look, News, Polling};
 use super::parts::prices::OLD;
 use super::parts::session::{Link, Request, Session};
-use super::parts::sessions::SessionRef;
+use super::parts::sessions::{SessionRef, Sessions};
 use super::send::Sent;
 use super::state::{Hub, Phase, State};
 use crate::model::{Mono, SessionId};
@@ -24,6 +24,14 @@ use tokio::sync::oneshot;
 
 /// A poll is held at least so long, or not at all: the wheel gets a new entry each time.
 const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Nanoseconds from an answer to the next poll that no client is blamed for.
+const SLOW: u64 = 1_000_000_000;
+
+fn is_absent(sessions: &Sessions, at: SessionRef, since: Mono) -> bool {
+    let link = sessions.get(at).map(|session| &session.link);
+    matches!(link, Some(Link::Poll(poll)) if poll.is_absent(since))
+}
 
 /// A poll that waits. Dropped, its client has gone.
 struct Waiting {
@@ -245,6 +253,7 @@ impl State {
             let report = self.tickets.delivered(ticket);
             self.uplink.report(report);
         }
+        self.note_absent(at, now);
     }
 
     /// The JSON of an answer.
@@ -269,12 +278,28 @@ impl State {
     fn poll_gone(&mut self, at: SessionRef, asked: u32) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Link::Poll(poll) = &mut session.link else { return };
-        if poll.gone(asked) {
-            let now = clock::mono();
+        let now = clock::mono();
+        if poll.gone(asked, now) {
             let gap = now.after(poll.gap(&self.config.poll));
             let look = poll.deadline.set(gap, now.after(Polling::least_gap(&self.config.poll)));
             look.into_iter().for_each(|look| self.timers.poll(at, look));
+            self.note_absent(at, now);
         }
+    }
+
+    /// Notes that the client of a polling session is away.
+    fn note_absent(&mut self, at: SessionRef, now: Mono) {
+        let sessions = &self.sessions;
+        self.absent.add(at, now, |at, since| is_absent(sessions, at, since));
+    }
+
+    /// Ends the polling session whose client has been away longest: the cluster has little room for polls.
+    pub(in crate::worker) fn shed_poll(&mut self) {
+        let until = Mono(clock::mono().0.saturating_sub(SLOW));
+        let sessions = &self.sessions;
+        let Some(at) = self.absent.take(until, |at, since| is_absent(sessions, at, since)) else { return };
+        let id = self.sessions.get(at).map(Session::id);
+        id.into_iter().for_each(|id| self.gives_way(id));
     }
 
     /// Looks at the deadline of a polling session: a poll has waited for `poll.wait`, or none has come for `poll.gap`.

@@ -1,6 +1,7 @@
 //! The configuration: a hub begins with one, and takes a new one while sessions live.
 
 use super::endpoints;
+use super::parts::absent::Absent;
 use super::parts::charts::Charts;
 use super::parts::commands::Commands;
 use super::parts::connections::Connections;
@@ -68,6 +69,7 @@ impl Hub {
             crowd: Crowd::new(crate::os::process::files_in_use()),
             notices: Notices::default(),
             sessions: Sessions::default(),
+            absent: Absent::default(),
             suspended: Suspended::default(),
             takes: Takes::default(),
             forwards: Forwards::default(),

@@ -1,5 +1,6 @@
 //! The hub's state, made of parts with rules of their own, and the lock around it.
 
+use super::parts::absent::Absent;
 use super::parts::announced::Waiting;
 use super::parts::charts::Charts;
 use super::parts::commands::Commands;
@@ -79,6 +80,8 @@ pub(in crate::worker) struct State {
     /// Log lines about those who are turned away.
     pub(super) notices: Notices,
     pub(super) sessions: Sessions,
+    /// Polling sessions between two polls.
+    pub(super) absent: Absent,
     /// The order of suspended sessions, the copies given out, and how others ended.
     pub(super) suspended: Suspended,
     /// Sessions of other workers that were asked for.

@@ -42,6 +42,7 @@ impl State {
             Due::Pong(at) => self.pong_due(at),
             Due::Poll(at) => self.poll_due(at, now),
             Due::Pace(at) => self.pace_due(at),
+            Due::Ask(at) => self.ask_for_reset(at),
             Due::Look(at) => self.look_due(at),
             Due::Ticket(ticket) => {
                 let report = self.tickets.over(ticket);

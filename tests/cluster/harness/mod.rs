@@ -5,6 +5,7 @@ mod http;
 mod listener;
 mod patience;
 mod process;
+mod proxy;
 mod raw;
 mod recorder;
 mod setup;
@@ -16,6 +17,7 @@ pub(crate) use http::{Connection, Request, Response, delete, get, post, upgrade}
 pub(crate) use listener::{Listener, Poller};
 pub(crate) use patience::{alone, eventually, in_time, promised, skipped, timely, within};
 pub(crate) use process::{is_gone, kernel_holds, kill, limit_files, resident, zombies_of};
+pub(crate) use proxy::{Proxy, which};
 pub(crate) use raw::{Raw, masked};
 pub(crate) use recorder::Recorder;
 pub(crate) use setup::{Setup, cluster};

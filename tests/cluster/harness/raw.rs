@@ -115,6 +115,17 @@ impl Raw {
         in_time("write", self.stream.write_all(bytes)).await
     }
 
+    /// Shuts down this side: the server hears the end of what is said, and may go on.
+    pub(crate) async fn say_no_more(&mut self) {
+        self.stream.shutdown().await.expect("a connection");
+    }
+
+    /// More of what the server says; false at its end. What came so far is in the second place.
+    pub(crate) async fn more(&mut self) -> (bool, String) {
+        let read = in_time("bytes", self.stream.read_buf(&mut self.buffer)).await;
+        (matches!(read, Ok(1..)), String::from_utf8_lossy(&self.buffer).into_owned())
+    }
+
     /// Sends a frame with this first byte, masked.
     pub(crate) async fn frame(&mut self, first: u8, payload: &[u8]) {
         self.write(&masked(first, payload)).await;

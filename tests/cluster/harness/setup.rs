@@ -83,6 +83,12 @@ impl Setup {
         self
     }
 
+    /// A folder in the cluster's folder.
+    pub(crate) fn folder(self, name: &str) -> Self {
+        std::fs::create_dir(self.folder.path().join(name)).unwrap();
+        self
+    }
+
     /// An environment variable of the daemon.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.into(), value.into()));

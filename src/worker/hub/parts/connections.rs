@@ -6,7 +6,13 @@ use crate::model::give_back;
 use crate::transports::ws::Closing;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// A kept connection of a leaving worker ends after so long a silence. A proxy takes the connections that it used last,
+/// so one that is quiet for so long is hardly taken in the moment in which it ends.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// The connection of a session that has ended, which takes the last bytes.
 #[derive(Debug)]
@@ -28,8 +34,8 @@ pub(in crate::worker) struct Connections {
     ended: HashMap<SessionRef, Ended, RandomState>,
     /// How many have last bytes on their way: the worker waits for them before it ends.
     closing: usize,
-    /// Cancelled when connections shall end after the request that they are at.
-    ending: CancellationToken,
+    /// Whether the worker leaves.
+    leaving: Leaving,
 }
 
 impl Connections {
@@ -70,7 +76,32 @@ impl Connections {
         self.closing == 0
     }
 
-    pub(in crate::worker) fn ending(&self) -> CancellationToken {
-        self.ending.clone()
+    pub(in crate::worker) fn leaving(&self) -> Leaving {
+        self.leaving.clone()
+    }
+}
+
+/// Tells the connections that the worker leaves: each ends after its next answer, or when it is quiet for some time.
+#[derive(Clone, Debug, Default)]
+pub(in crate::worker) struct Leaving {
+    quiet: Arc<OnceLock<Duration>>,
+    token: CancellationToken,
+}
+
+impl Leaving {
+    /// The worker leaves within that time.
+    pub(in crate::worker) fn begin(&self, within: Duration) {
+        let _ = self.quiet.set((within / 4).min(QUIET));
+        self.token.cancel();
+    }
+
+    /// Waits for that.
+    pub(in crate::worker) async fn begun(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// How long a connection must have been quiet to end by itself; `None` while the worker stays.
+    pub(in crate::worker) fn quiet(&self) -> Option<Duration> {
+        self.quiet.get().copied()
     }
 }

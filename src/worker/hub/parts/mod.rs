@@ -1,5 +1,6 @@
 //! The parts of the hub. Each keeps rules of its own and does not know the hub; most are pure.
 
+pub(super) mod absent;
 pub(super) mod announced;
 pub(super) mod charts;
 pub(super) mod commands;

@@ -93,6 +93,8 @@ pub struct Polling {
     paced: bool,
     /// The client has come back with a cursor: it has heard an answer.
     taken_up: bool,
+    /// When the last poll ended.
+    since: Mono,
 }
 
 impl Polling {
@@ -139,8 +141,17 @@ impl Polling {
     }
 
     /// The client of a poll has gone, or has its answer. True if that poll still waited.
-    pub fn gone(&mut self, number: u32) -> bool {
-        self.asked == number && self.waiter.take().is_some()
+    pub fn gone(&mut self, number: u32, now: Mono) -> bool {
+        let waited = self.asked == number && self.waiter.take().is_some();
+        if waited {
+            self.since = now;
+        }
+        waited
+    }
+
+    /// Whether no poll has waited since that moment.
+    pub fn is_absent(&self, since: Mono) -> bool {
+        self.waiter.is_none() && self.since == since
     }
 
     /// Adds a frame that is not numbered to the next answer. False: too many wait.
@@ -186,7 +197,7 @@ impl Polling {
     /// Takes the poll that waits, to be answered now. `None`: there is none whose client is there.
     pub fn answer(&mut self, now: Mono) -> Option<oneshot::Sender<String>> {
         let waiter = self.waiter.take_if(|waiter| !waiter.is_closed())?;
-        self.answered = now;
+        (self.answered, self.since) = (now, now);
         Some(waiter)
     }
 
@@ -241,7 +252,7 @@ mod tests {
         let first = polling.ask();
         assert!(polling.note() && polling.is_heard() && first.before.is_none());
         assert_eq!(polling.news(false, true, second(9)), News::Answer);
-        assert!(polling.answer(second(9)).is_some() && !polling.gone(first.number));
+        assert!(polling.answer(second(9)).is_some() && !polling.gone(first.number, second(9)));
         let next = polling.ask();
         assert_eq!(polling.news(false, true, Mono(second(9).0 + 1)), News::Pace(second(10)));
         assert_eq!(polling.news(false, true, Mono(second(9).0 + 2)), News::Wait, "one timer is enough");
@@ -250,7 +261,11 @@ mod tests {
         polling.pace_over();
         assert_eq!(polling.take(), (vec![Bytes::new()], vec![]));
         assert_eq!(polling.news(false, false, second(10)), News::Wait);
-        assert!(!polling.gone(first.number) && polling.gone(next.number) && !polling.waits());
+        assert!(
+            !polling.gone(first.number, second(10))
+                && polling.gone(next.number, second(10))
+                && polling.is_absent(second(10))
+        );
     }
 
     #[test]

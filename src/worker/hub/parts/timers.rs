@@ -23,6 +23,8 @@ pub enum Due {
     Pace(SessionRef),
     /// Look whether a client has heard its greeting.
     Look(SessionRef),
+    /// Look whether a listener that has shut down its side is there.
+    Ask(SessionRef),
     /// Report what there is.
     Ticket(u64),
 }
@@ -44,6 +46,11 @@ impl Timers {
     /// Look for a session's sign of life then.
     pub fn watch(&mut self, session: SessionRef, at: Mono) {
         self.wheel.insert(at, Due::Beat(session, self.epoch));
+    }
+
+    /// Look then whether a listener that has shut down its side is there.
+    pub fn ask(&mut self, session: SessionRef, at: Mono) {
+        self.wheel.insert(at, Due::Ask(session));
     }
 
     /// Look then whether a session's outbox has moved.

@@ -1,0 +1,90 @@
+//! Real proxies in front of a cluster.
+
+use super::http::{Connection, Request, Response};
+use super::{eventually, skipped};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Stdio;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// Finds a program of Debian's; without it says that the test is skipped.
+pub(crate) fn which(program: &str, test: &str) -> Option<PathBuf> {
+    let folders = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
+    let found = folders.iter().map(|folder| PathBuf::from(folder).join(program)).find(|path| path.exists());
+    if found.is_none() {
+        skipped(test, &format!("{program} is not installed"));
+    }
+    found
+}
+
+/// A running proxy; dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    _folder: TempDir,
+    _child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Proxy {
+    /// nginx with the first server of docs/operations.md, its upstream being these addresses.
+    pub(crate) async fn nginx(program: PathBuf, upstreams: &[SocketAddr]) -> Self {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let block = page.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
+        let address = free();
+        let servers: Vec<_> = upstreams.iter().map(|address| format!("server {address};")).collect();
+        let block = block.expect("a server of nginx");
+        let changed = block
+            .replace("server 127.0.0.1:3000;", &servers.join(" "))
+            .replace("listen 80;", &format!("listen {address};"));
+        assert!(changed.contains(&servers.join(" ")) && changed.contains(&address.to_string()), "{changed}");
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {{dir}}/{kind};"))
+            .join("\n");
+        let text = format!(
+            "daemon off; master_process off; pid {{dir}}/pid; error_log {{dir}}/error.log;\n\
+             events {{ worker_connections 1024; }}\nhttp {{ access_log off;\n{temporary}\n{changed}\n}}\n"
+        );
+        let words = ["-e", "{dir}/error.log", "-c", "{dir}/proxy.conf"];
+        Self::start(program, &words, &text, address).await
+    }
+
+    /// `HAProxy` with that backend.
+    pub(crate) async fn haproxy(program: PathBuf, backend: &str) -> Self {
+        let address = free();
+        let text = format!(
+            "defaults\n  mode http\n  timeout connect 2s\n  timeout client 20s\n  timeout server 20s\n\
+             frontend in\n  bind {address}\n  default_backend cluster\nbackend cluster\n{backend}\n"
+        );
+        Self::start(program, &["-db", "-f", "{dir}/proxy.conf"], &text, address).await
+    }
+
+    async fn start(program: PathBuf, words: &[&str], text: &str, address: SocketAddr) -> Self {
+        let folder = TempDir::with_prefix("btc-proxy-").unwrap();
+        let dir = folder.path().to_str().unwrap();
+        std::fs::write(folder.path().join("proxy.conf"), text.replace("{dir}", dir)).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new(program);
+        command.args(words.iter().map(|word| word.replace("{dir}", dir))).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut child = command.spawn().unwrap();
+        eventually("the proxy listens", async || {
+            let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+            assert_eq!(child.try_wait().unwrap(), None, "the proxy ended: {log}");
+            Connection::open(address).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        Self { _folder: folder, _child: child, address }
+    }
+
+    /// Sends a request over a connection of its own.
+    pub(crate) async fn send(&self, request: &Request) -> Response {
+        super::send_to(self.address, request).await
+    }
+}
+
+/// An address that nobody listens on.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+}

@@ -1,0 +1,175 @@
+//! Real proxies and the real judge of metrics: nginx as docs/operations.md advises, `HAProxy`, promtool. What happens to
+//! a server that a proxy believes to be ill is the proxy's business, and cannot be seen without one.
+
+use crate::harness::{
+    Cluster, Connection, Proxy, Request, Stopwatch, cluster, eventually, get, post, quote_for, which,
+};
+use rustix::process::Signal;
+use serde_json::json;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+const TWO_ADDRESSES: &str = "[http]\nlisten = [\"127.0.0.1:0\", \"127.0.0.2:0\"]";
+
+async fn on_two_addresses() -> (Cluster, [SocketAddr; 2]) {
+    let cluster = cluster().config(TWO_ADDRESSES).start().await;
+    let mut other = cluster.http;
+    other.set_ip([127, 0, 0, 2].into());
+    let both = [cluster.http, other];
+    (cluster, both)
+}
+
+/// A quote whose body is larger than `http.max_body`.
+fn too_large(size: usize) -> Request {
+    post("/api/v1/quotes", json!({ "user_id": "a".repeat(size) }).to_string())
+}
+
+/// Two large requests again and again, and what others get meanwhile.
+async fn others_beside_large_requests(proxy: &Proxy, size: usize) -> (Vec<u16>, Vec<u16>) {
+    let (mut large, mut others) = (vec![], vec![]);
+    for _ in 0..8 {
+        for _ in 0..2 {
+            large.push(proxy.send(&too_large(size)).await.status);
+        }
+        for _ in 0..6 {
+            others.push(proxy.send(&get("/api/v1/price")).await.status);
+        }
+    }
+    (large, others)
+}
+
+#[tokio::test]
+async fn a_refused_body_does_not_make_nginx_give_up_the_server() {
+    let test = "a_refused_body_does_not_make_nginx_give_up_the_server";
+    let Some(nginx) = which("nginx", test) else { return };
+    let (_cluster, upstreams) = on_two_addresses().await;
+    let proxy = Proxy::nginx(nginx, &upstreams).await;
+    let (large, others) = others_beside_large_requests(&proxy, 20_000).await;
+    assert_eq!(others, [200; 48]);
+    assert_eq!(large, [413; 16]);
+}
+
+#[tokio::test]
+async fn a_refused_body_does_not_make_haproxy_give_up_the_server() {
+    let test = "a_refused_body_does_not_make_haproxy_give_up_the_server";
+    let Some(haproxy) = which("haproxy", test) else { return };
+    let (_cluster, [one, two]) = on_two_addresses().await;
+    let check = "check observe layer7 error-limit 1 on-error mark-down inter 10s";
+    let backend = format!("  http-reuse always\n  server a {one} {check}\n  server b {two} {check}");
+    let proxy = Proxy::haproxy(haproxy, &backend).await;
+    let (large, others) = others_beside_large_requests(&proxy, 1_000_000).await;
+    assert_eq!(others, [200; 48]);
+    assert_eq!(large, [413; 16]);
+}
+
+/// `HAProxy` asks HTTP/1.0 without a host.
+#[tokio::test]
+async fn haproxy_finds_the_cluster_ready_whatever_hosts_it_serves() {
+    let test = "haproxy_finds_the_cluster_ready_whatever_hosts_it_serves";
+    let Some(haproxy) = which("haproxy", test) else { return };
+    let cluster = cluster().config("[http]\nhosts = [\"price.example.com\"]").start();
+    let cluster = cluster.await;
+    let backend = format!(
+        "  option httpchk GET /readyz\n  default-server check inter 100ms rise 1 fall 1\n  server a {}",
+        cluster.http
+    );
+    let proxy = Proxy::haproxy(haproxy, &backend).await;
+    let request = get("/api/v1/price").header("Host", "price.example.com");
+    eventually("the server is up", async || {
+        let answer = proxy.send(&request).await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    // The first state of a checked server is up: it must stay so.
+    for _ in 0..20 {
+        assert_eq!(proxy.send(&request).await.status, 200);
+        sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// Clients in bursts, so that the proxy keeps connections that it does not use for moments. Status codes; 0: the proxy
+/// hung up.
+async fn clients(proxy: SocketAddr, watch: &'static Stopwatch, time: Duration) -> Vec<u16> {
+    let mut all = JoinSet::new();
+    for place in 0..24_u64 {
+        all.spawn(async move {
+            let (mut answers, mut kept) = (vec![], None);
+            for round in place.. {
+                for _ in 0..=round % 8 {
+                    let mut connection = match kept.take() {
+                        Some(connection) => connection,
+                        None => Connection::open(proxy).await.unwrap(),
+                    };
+                    let answer = connection.send(&quote_for("nobody")).await;
+                    answers.push(answer.as_ref().map_or(0, |answer| answer.status));
+                    // A proxy ends a client's connection after a thousand requests.
+                    kept = answer.is_ok_and(|answer| !answer.is_last()).then_some(connection);
+                }
+                if watch.elapsed() > time {
+                    break;
+                }
+                sleep(Duration::from_millis(place % 4 * (round * 37 % 150))).await;
+            }
+            answers
+        });
+    }
+    all.join_all().await.into_iter().flatten().collect()
+}
+
+async fn replaced_under_load(cluster: &Cluster, proxy: &Proxy) {
+    let watch: &'static Stopwatch = Box::leak(Box::new(Stopwatch::start()));
+    let load = tokio::spawn(clients(proxy.address, watch, Duration::from_secs(8)));
+    for _ in 0..3 {
+        let before: Vec<_> = cluster.workers().await.iter().map(|worker| worker.pid).collect();
+        cluster.signal(Signal::USR2);
+        eventually("all workers are new", async || {
+            let now = cluster.try_workers().await?;
+            let new = now.iter().all(|w| w.state == "ready" && !before.contains(&w.pid));
+            if new { Ok(()) } else { Err(format!("{now:?}")) }
+        })
+        .await;
+    }
+    let answers = load.await.unwrap();
+    let bad: Vec<_> = answers.iter().filter(|status| **status != 404).collect();
+    assert!(bad.is_empty(), "{} of {}: {bad:?}", bad.len(), answers.len());
+    assert!(answers.len() > 500, "{} requests are no load", answers.len());
+}
+
+#[tokio::test]
+async fn nginx_keeps_connections_while_workers_are_replaced() {
+    let Some(nginx) = which("nginx", "nginx_keeps_connections_while_workers_are_replaced") else { return };
+    let cluster = cluster().config("[limits]\nquotes_per_user = \"0\"").start().await;
+    let proxy = Proxy::nginx(nginx, &[cluster.http]).await;
+    replaced_under_load(&cluster, &proxy).await;
+}
+
+#[tokio::test]
+async fn haproxy_keeps_connections_while_workers_are_replaced() {
+    let Some(haproxy) = which("haproxy", "haproxy_keeps_connections_while_workers_are_replaced") else {
+        return;
+    };
+    let cluster = cluster().config("[limits]\nquotes_per_user = \"0\"").start().await;
+    let backend = format!("  http-reuse always\n  server a {}", cluster.http);
+    let proxy = Proxy::haproxy(haproxy, &backend).await;
+    replaced_under_load(&cluster, &proxy).await;
+}
+
+#[tokio::test]
+async fn promtool_has_no_complaint() {
+    let Some(promtool) = which("promtool", "promtool_has_no_complaint") else { return };
+    let cluster = cluster().start().await;
+    cluster.quote("nobody").await;
+    let answer = cluster.administer(&get("/metrics")).await;
+    assert_eq!(answer.header("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let mut judge = Command::new(promtool);
+    judge.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut judge = judge.spawn().unwrap();
+    judge.stdin.take().unwrap().write_all(&answer.body).unwrap();
+    let said = judge.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    assert_eq!((said.status.code(), text.as_str()), (Some(0), ""), "{}", answer.text());
+}
