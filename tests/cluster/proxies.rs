@@ -2,7 +2,8 @@
 //! a server that a proxy believes to be ill is the proxy's business, and cannot be seen without one.
 
 use crate::harness::{
-    Cluster, Connection, Proxy, Request, Stopwatch, cluster, eventually, get, post, quote_for, which,
+    Cluster, Connection, Proxy, Raw, Request, Stopwatch, cluster, eventually, get, post, promised, quote_for,
+    which, within,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -172,4 +173,36 @@ async fn promtool_has_no_complaint() {
     let said = judge.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
     assert_eq!((said.status.code(), text.as_str()), (Some(0), ""), "{}", answer.text());
+}
+
+/// nginx closes its connection to the server when its client goes; a client that has said all does less.
+#[tokio::test]
+async fn clients_that_go_behind_nginx_are_missed_at_once() {
+    let Some(nginx) = which("nginx", "clients_that_go_behind_nginx_are_missed_at_once") else { return };
+    let cluster = cluster().start().await;
+    let proxy = Proxy::nginx(nginx, &[cluster.http]).await;
+    let mut listener = Raw::connect(proxy.address).await;
+    listener.write(&get("/api/v1/events?user_id=alice&channels=none").bytes("localhost")).await;
+    eventually("the listener is greeted", async || {
+        let (_, text) = listener.more().await;
+        if text.contains("event: welcome") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    let first = proxy.send(&get("/api/v1/poll?user_id=bob&channels=none")).await.json();
+    let path = format!("/api/v1/poll?user_id=bob&cursor={}", first["cursor"].as_str().unwrap());
+    let mut poller = Raw::connect(proxy.address).await;
+    poller.write(&get(&path).bytes("localhost")).await;
+    for user in ["alice", "bob"] {
+        eventually("it is reached", async || match cluster.quote(user).await.status {
+            202 => Ok(()),
+            other => Err(format!("{user}: {other}")),
+        })
+        .await;
+    }
+    drop((listener, poller));
+    let gone = async || match cluster.quote("alice").await.problem() {
+        (404, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    within(promised(Duration::from_secs(3)), "the listener is gone", gone).await;
 }

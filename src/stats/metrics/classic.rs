@@ -36,7 +36,8 @@ impl Family {
             }
             match value {
                 Value::Count(n) => writeln!(out, " {n}")?,
-                Value::Seconds(n) | Value::Gauge(n) => writeln!(out, " {n}")?,
+                // `0.0`, as in the other form.
+                Value::Seconds(n) | Value::Gauge(n) => writeln!(out, " {n:?}")?,
             }
         }
         Ok(())
