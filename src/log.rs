@@ -1,13 +1,19 @@
 //! Writes log lines as text, as JSON lines, or to the journal with their fields. The level can change at run time.
 
 mod journal;
+mod kinds;
+mod lines;
+mod sink;
+mod target;
 
 use crate::config::{LogFormat, LogSection};
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use kinds::LineKinds;
+use sink::Sink;
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -20,37 +26,40 @@ struct Logger {
     role: String,
     level: reload::Handle<EnvFilter, Registry>,
     writer: reload::Handle<Writer, Filtered>,
-    file: LogFile,
+    output: Output,
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// The log file or standard error. Errors while writing the log are ignored: they must not stop the daemon.
-#[derive(Clone)]
-struct LogFile(Arc<Mutex<(Option<PathBuf>, Option<File>)>>);
+/// Longest wait, at the end of a process, for lines that nobody takes.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
-impl Write for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = match &mut inner.1 {
-            Some(file) => file.write_all(bytes),
-            None => io::stderr().write_all(bytes),
-        };
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// The log file or standard error. What cannot be written is lost: it must not stop the daemon.
+#[derive(Clone, Default)]
+struct Output {
+    sink: lines::Current,
+    kinds: Arc<LineKinds>,
+    /// The file that lines are written to, or are to be.
+    path: Arc<Mutex<Option<PathBuf>>>,
 }
 
-impl LogFile {
-    fn open(&self, path: Option<PathBuf>) {
-        let file = path.as_ref().and_then(|path| {
-            let opened = OpenOptions::new().create(true).append(true).open(path);
-            opened.map_err(|error| eprintln!("log.file {}: {error}", path.display())).ok()
-        });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (path, file);
+impl Output {
+    fn start(&self, path: Option<PathBuf>) {
+        *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path.clone();
+        let tell = |lines, why: &str| tracing::warn!(event = "log-lost", lines, why, "log lines were lost");
+        match Sink::start(path, Box::new(tell)) {
+            // Another thread: the old one may hang, and writes what it has when it goes on.
+            Some(sink) => *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(sink)),
+            None => tracing::error!(event = "log-stuck", "the log stays where it is: its writers hang"),
+        }
+    }
+
+    fn sink(&self) -> Option<Arc<Sink>> {
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.path.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -62,26 +71,27 @@ fn journal() -> bool {
 }
 
 /// The layer that writes lines in the configured format.
-fn writer(config: &LogSection, role: &str, file: &LogFile) -> Writer {
-    let output = file.clone();
-    let make = move || output.clone();
+fn writer(config: &LogSection, role: &str, output: &Output) -> Writer {
     let colours = config.file.is_none() && io::stderr().is_terminal();
     let format = match config.format {
         LogFormat::Auto if config.file.is_none() && journal() => LogFormat::Journald,
         LogFormat::Auto => LogFormat::Text,
         other => other,
     };
+    let lines = |json| lines::Lines { sink: output.sink.clone(), kinds: output.kinds.clone(), json };
     match format {
-        LogFormat::Json => return Box::new(fmt::layer().json().flatten_event(true).with_writer(make)),
+        LogFormat::Json => {
+            return Box::new(fmt::layer().json().flatten_event(true).with_writer(lines(true)));
+        }
         LogFormat::Journald => {
             // Falls back to standard error if there is no journal.
-            if let Ok(layer) = journal::Journal::new(role) {
+            if let Ok(layer) = journal::Journal::new(role, output.kinds.clone()) {
                 return Box::new(layer);
             }
         }
         LogFormat::Auto | LogFormat::Text => {}
     }
-    Box::new(fmt::layer().with_writer(make).with_ansi(colours).with_target(false))
+    Box::new(fmt::layer().with_writer(lines(false)).with_ansi(colours).with_target(false))
 }
 
 fn filter(config: &LogSection) -> EnvFilter {
@@ -93,30 +103,49 @@ pub fn init(config: &LogSection, role: &str) {
     if LOGGER.get().is_some() {
         return;
     }
-    let file = LogFile(Arc::new(Mutex::new((None, None))));
-    file.open(config.file.clone());
+    let output = Output::default();
+    output.start(config.file.clone());
     let (filtering, level) = reload::Layer::new(filter(config));
-    let (writing, writer) = reload::Layer::new(writer(config, role, &file));
+    let (writing, writer) = reload::Layer::new(writer(config, role, &output));
     let _ = tracing_subscriber::registry().with(filtering).with(writing).try_init();
-    let _ = LOGGER.set(Logger { role: role.to_owned(), level, writer, file });
+    let _ = LOGGER.set(Logger { role: role.to_owned(), level, writer, output });
+    // The standard hook writes to standard error, and waits for its reader.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let why = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(event = "panic", place, why, "a defect, please report it");
+    }));
     tracing::debug!(role, "logging");
 }
 
 /// Applies a new configuration.
 pub fn adopt(config: &LogSection) {
     let Some(logger) = LOGGER.get() else { return };
-    let known = logger.file.0.lock().unwrap_or_else(PoisonError::into_inner).0 == config.file;
-    if !known {
-        logger.file.open(config.file.clone());
+    if logger.output.path() != config.file {
+        logger.output.start(config.file.clone());
     }
-    let _ = logger.writer.reload(writer(config, &logger.role, &logger.file));
+    let _ = logger.writer.reload(writer(config, &logger.role, &logger.output));
     let _ = logger.level.reload(filter(config));
+}
+
+/// Tries whether this process may write lines to that file; leaves nothing behind. The disk may hang.
+///
+/// # Errors
+/// Why not, and what to do about it.
+pub fn attempt(path: &Path) -> Result<(), String> {
+    target::attempt(path)
 }
 
 /// Opens `log.file` again after it was moved away.
 pub fn reopen() {
-    if let Some(logger) = LOGGER.get() {
-        let path = logger.file.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
-        logger.file.open(path);
+    if let Some(sink) = LOGGER.get().and_then(|logger| logger.output.sink()) {
+        sink.reopen();
+    }
+}
+
+/// Waits a moment, at the end of the process, until lines on their way are written.
+pub fn flush() {
+    if let Some(sink) = LOGGER.get().and_then(|logger| logger.output.sink()) {
+        sink.flush(LAST_WORDS);
     }
 }

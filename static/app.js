@@ -20,22 +20,20 @@ import { Panels } from "./panels.js";
 import { Prices } from "./prices.js";
 import { QuoteDesk } from "./quotes.js";
 import { here, problemOf, retryAfter } from "./server.js";
-import { prefersOwn, speaks } from "./session.js";
+import { isLive, prefersOwn, speaks } from "./session.js";
+import { ShownPrice } from "./shown-price.js";
 import { TransportView, chosenMode } from "./transport-view.js";
 import { View } from "./view.js";
 import { why } from "./words.js";
 
 const clock = makeClock();
-const view = new View(document, clock);
+const shownPrice = new ShownPrice({ clock, show: showPrice });
+const view = new View(document, clock, (quote) => shownPrice.age(quote));
 const cluster = new ClusterView(document, clock);
 const prices = new Prices();
 const chart = new Chart(document, () => lastHour.hour());
 const lastHour = new LastHour({ clock, chart, say: (message) => connection.say(message) });
-const info = new Info((known) => {
-  view.madeUp(known);
-  chart.price({ madeUp: known });
-  lastHour.madeUp(known);
-});
+const info = new Info();
 const identity = new Identity(renamed);
 const connection = new Connection({
   clock,
@@ -53,7 +51,7 @@ const chat = new ChatPanel(document, {
   reopen: () => connection.reopen(),
   userId: () => identity.id,
 });
-const beside = { userId: () => identity.id, wsUrl: () => (prefersOwn(connection.state) ? null : info.wsUrl) };
+const beside = { userId: () => identity.id, now: () => clock.now(), wsUrl: () => (prefersOwn(connection.state) ? null : info.wsUrl) };
 const panels = new Panels([chat, new BroadcastPanel(document, beside), new CommandPanel(document, beside), new StreamsPanel(document, beside)]);
 const desk = new QuoteDesk({ post: postQuote, now: () => clock.now(), show: (result) => view.result(result) });
 
@@ -89,10 +87,13 @@ function renamed() {
 function showState(state) {
   view.connection(state);
   transport.show(state);
-  const live = state.phase === "connected";
+  const live = isLive(state);
   cluster.live(live);
   chart.price({ live });
-  if (live) return;
+  shownPrice.live(live, state.doubt === true);
+  if (state.phase === "connected") return;
+  cluster.worker({ id: null });
+  if (state.phase === "waiting" && state.why?.kind === "silent") panels.again();
   lastHour.lost();
   chat.lost();
   if (state.phase === "offline" && state.why?.slug === "unknown-channel" && room) {
@@ -106,34 +107,37 @@ function showState(state) {
 const HEARD = {
   welcome(message) {
     prices.welcome();
+    shownPrice.welcome(message);
     view.session(message);
     cluster.worker(message.worker);
     info.welcome();
     lastHour.welcome(message);
     chat.welcome(message, speaks(connection.state));
     if (message.price === undefined) return; // it goes on
-    if (message.price) showPrice(message.price);
-    else if (symbol) showPrice({ symbol, price: null });
+    if (message.price) take(message.price);
+    else if (symbol) take({ symbol, price: null });
     else noPrice();
   },
   price(message) {
     const [, of = ""] = /^price:([^@]*)/.exec(message.channel ?? "") ?? [];
-    showPrice({ ...message, symbol: message.symbol ?? of });
+    take({ ...message, symbol: message.symbol ?? of });
   },
   quote(message) {
-    desk.arrived(message);
-    if (message.symbol === symbol) showPrice(message);
+    desk.arrived(shownPrice.told(message));
+    if (message.symbol === symbol) take(message);
   },
   stats(message) {
     cluster.stats(message);
+    shownPrice.time(message.time);
     // A session that goes on without a welcome may wait long for a price that stands still.
-    if (!symbol && message.price) showPrice(message.price);
+    if (!symbol && message.price) take(message.price);
   },
   candle(message) {
     lastHour.candle(message);
   },
   system(message) {
     if (message.event === "pair-changed" && message.symbol === symbol) view.pairChanged(message);
+    if (message.event === "price-rules") shownPrice.ruled(message);
   },
   message(message) {
     chat.message(message);
@@ -155,14 +159,18 @@ function hear(message) {
   if (Object.hasOwn(HEARD, message.type)) HEARD[message.type](message);
 }
 
-function showPrice(quote) {
+function take(quote) {
   symbol ??= quote.symbol;
   const newest = prices.take(quote, clock.now());
   if (!newest || newest.symbol !== symbol) return;
   lastHour.symbol(symbol);
-  chart.price({ stale: Boolean(newest.stale), none: !newest.price });
-  if (newest.price) info.source(newest.source);
-  view.price(newest);
+  shownPrice.take(newest);
+}
+
+function showPrice({ quote, stale, none }) {
+  chart.price({ stale, none });
+  if (none) view.noPrice(quote.symbol, Boolean(quote.price));
+  else view.price({ ...quote, stale });
 }
 
 function noPrice() {
@@ -190,6 +198,7 @@ async function postQuote(userId) {
 
 view.onQuote(() => desk.ask(identity.id));
 view.onAgain(() => connection.tell({ type: "again" }));
+setInterval(() => shownPrice.look(), 250);
 addEventListener("online", () => connection.tell({ type: "online" }));
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) connection.tell({ type: "visible" });

@@ -1,7 +1,10 @@
 // The minutes of the last hour: what the server's history said, and what was heard since. Pure.
 //
-// A candle is kept as `{time, open, high, low, close, ticks, partial}`: `time` its start in milliseconds since 1970,
-// prices the server's own texts, and in `at` the same prices as numbers, for pixels alone.
+// A candle is kept as `{time, open, high, low, close, ticks, partial, mock, pairs}`: `time` its start in milliseconds
+// since 1970, prices the server's own texts, and in `at` the same prices as numbers, for pixels alone. `mock` says that
+// its prices are made up, `pairs` which pairs gave them: usually one, none where the server does not say.
+//
+// Made-up and real candles are never shown together, as the server never tells them together: what came last stays.
 
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
@@ -16,8 +19,9 @@ export function candleOf(told) {
   const at = {};
   for (const name of PRICES) at[name] = typeof told?.[name] === "string" && DECIMAL.test(told[name]) ? Number(told[name]) : NaN;
   if (![time, ...Object.values(at)].every((n) => Number.isFinite(n) && n > 0)) return null;
-  const { open, high, low, close, ticks } = told;
-  return { time, open, high, low, close, ticks, partial: told.partial === true, at };
+  const { open, high, low, close, ticks, pair } = told;
+  const pairs = (Array.isArray(told.pairs) ? told.pairs : [pair]).filter((name) => typeof name === "string");
+  return { time, open, high, low, close, ticks, partial: told.partial === true, mock: told.mock === true, pairs, at };
 }
 
 /** The candles of one symbol, an hour of them at most. */
@@ -30,6 +34,11 @@ export class Candles {
     this.#kept = [];
     const past = told.map(candleOf).filter(Boolean).sort((a, b) => a.time - b.time);
     for (const candle of [...past, ...since]) this.#put(candle);
+  }
+
+  /** Whether the newest is made up; null where there is none. */
+  get mock() {
+    return this.#kept.at(-1)?.mock ?? null;
   }
 
   /** A live candle, heard at `now`. */
@@ -57,10 +66,27 @@ export class Candles {
 
   #put(candle) {
     const back = candle.time < (this.#kept.at(-1)?.time ?? 0) - LATE;
-    const others = this.#kept.filter(({ time }) => (back ? time < candle.time : time !== candle.time));
+    const others = this.#kept.filter(({ time, mock }) => mock === candle.mock && (back ? time < candle.time : time !== candle.time));
     const all = [...others, candle].sort((a, b) => a.time - b.time);
     this.#kept = all.filter(({ time }) => time > all.at(-1).time - HOUR);
   }
+}
+
+/** Whether a candle's prices mean the same as another's. */
+function isOfKind(one, other) {
+  return one.mock === other.mock && [...one.pairs].sort().join() === [...other.pairs].sort().join();
+}
+
+/** Series of candles of one kind: no minute is missing between them, nor does another pair begin. */
+export function series(candles) {
+  const all = [];
+  for (const run of runs(candles)) {
+    for (const candle of run) {
+      if (candle !== run[0] && isOfKind(candle, all.at(-1).at(-1))) all.at(-1).push(candle);
+      else all.push([candle]);
+    }
+  }
+  return all;
 }
 
 /** Runs of candles without a minute missing between them. */

@@ -23,7 +23,7 @@ export class Chart {
   #drawnAt = -Infinity;
   #symbol = "";
   #history = "asking";
-  #price = { live: false, stale: false, none: false, madeUp: false };
+  #price = { live: false, stale: false, none: false };
   #picked = null; // a minute's start
 
   /** `hour()` tells what to show. */
@@ -59,7 +59,7 @@ export class Chart {
     this.news();
   }
 
-  /** What is known of the price: `{live, stale, none, madeUp}`, or some of it. */
+  /** What is known of the price: `{live, stale, none}`, or some of it. */
   price(known) {
     if (Object.entries(known).every(([name, value]) => this.#price[name] === value)) return;
     Object.assign(this.#price, known);
@@ -98,10 +98,12 @@ export class Chart {
     this.#axes(prices, hour, at, box, em);
     const state = stateOf(hour, this.#price, this.#history);
     card.dataset.live = String(state.live);
-    mark(mockMark, "chart-mock", this.#price.madeUp && hour.candles.length > 0 && "MADE-UP PRICES (mock)");
+    const madeUp = hour.candles.some(({ mock }) => mock);
+    mark(mockMark, "chart-mock", madeUp && "MADE-UP PRICES (mock)");
+    card.toggleAttribute("data-mock", madeUp);
     write(empty, hour.candles.length > 0 ? "" : state.empty);
     write(note, state.note);
-    plot.setAttribute("aria-label", summary(this.#symbol, hour, state, this.#price.madeUp));
+    plot.setAttribute("aria-label", summary(this.#symbol, hour, state, madeUp));
     this.#show();
   }
 
@@ -216,7 +218,9 @@ function span({ candles }) {
 }
 
 function moment(minute, candle) {
-  return `${CLOCK.format(minute)}${candle ? (candle.partial ? ", not seen whole" : "") : ", no price"}`;
+  if (!candle) return `${CLOCK.format(minute)}, no price`;
+  const { partial, pairs } = candle;
+  return [CLOCK.format(minute), partial && "not seen whole", pairs.length > 1 && pairs.join(" and ")].filter(Boolean).join(", ");
 }
 
 /** Whether the chart may look live, and what is said below it, or instead of it. */
@@ -229,9 +233,21 @@ function stateOf(hour, { live, stale, none }, history) {
   else if (last && (stale || none || ended)) words.push(`No newer price since ${until}.`);
   if (hour.past) words.push(`Prices of ${DAY.format(last.time)}.`);
   if (live && last && history === "waiting") words.push("Older prices are not here yet.");
-  if (hour.candles.some(({ partial }) => partial)) words.push("Hollow: minutes not seen whole.");
+  words.push(hollow(hour.candles), pairsOf(hour.candles));
   const empty = { asking: "", waiting: "The last hour is not here yet.", here: "No price in the last hour." };
   return { live: live && !stale && !none && !ended, note: words.filter(Boolean).join(" "), empty: empty[history] ?? "" };
+}
+
+function hollow(candles) {
+  const partial = candles.some((candle) => candle.partial) && "not seen whole";
+  const mixed = candles.some(({ pairs }) => pairs.length > 1) && "of more than one pair";
+  const which = [partial, mixed].filter(Boolean).join(" or ");
+  return which && `Hollow: minutes ${which}.`;
+}
+
+function pairsOf(candles) {
+  const all = new Set(candles.flatMap(({ pairs }) => pairs));
+  return all.size > 1 ? `Prices of ${[...all].sort().join(" and ")}; no line joins them.` : "";
 }
 
 /** The chart for those who do not see it. */

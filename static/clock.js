@@ -7,16 +7,18 @@
 
 const LEAP = 5_000;
 
-/** A clock whose `now()` never goes back. The two sources can be replaced in tests. */
+/**
+ * A clock whose `now()` never goes back; `leaps()` counts the jumps over sleep. The two sources can be replaced in tests.
+ */
 export function makeClock(monotonic = () => performance.now(), wall = () => Date.now()) {
   let offset = wall() - monotonic();
   let slept = 0;
-  return {
-    now() {
-      const drift = wall() - monotonic() - offset;
-      if (drift > LEAP) slept += drift;
-      if (Math.abs(drift) > LEAP) offset += drift;
-      return monotonic() + slept;
-    },
+  let leaps = 0;
+  const now = () => {
+    const drift = wall() - monotonic() - offset;
+    if (drift > LEAP) [slept, leaps] = [slept + drift, leaps + 1];
+    if (Math.abs(drift) > LEAP) offset += drift;
+    return monotonic() + slept;
   };
+  return { now, leaps: () => (now(), leaps) };
 }

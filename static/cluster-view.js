@@ -50,7 +50,7 @@ export class ClusterView {
     if (this.#stats) this.#users(this.#stats);
   }
 
-  /** The worker that holds this tab's session. */
+  /** The worker that holds this tab's session; its id is null where there is none. */
   worker({ id }) {
     this.#worker = id;
     this.#tick();
@@ -60,7 +60,6 @@ export class ClusterView {
   live(yes) {
     if (this.#live === yes) return;
     this.#live = yes;
-    if (!yes) this.#worker = null;
     this.#at.section.dataset.live = String(yes);
     this.#tick();
   }

@@ -2,7 +2,8 @@
 // WebSocket that is tried beside another transport.
 
 import { Resume, putAway, takeBack } from "./resume.js";
-import { reasonOf } from "./server.js";
+import { RULES } from "./rules.js";
+import { answers, reasonOf } from "./server.js";
 import { first, prefersOwn, speaks, step } from "./session.js";
 import * as poll from "./transport-poll.js";
 import * as sse from "./transport-sse.js";
@@ -87,6 +88,8 @@ export class Connection {
         return void this.#ask();
       case "ping":
         return this.#link?.say('{"type":"ping"}');
+      case "check":
+        return void this.#check();
       case "probe":
         return this.#tryWebSocket();
     }
@@ -208,6 +211,13 @@ export class Connection {
   #dropProbe() {
     if (this.#probe) this.#leave(this.#probe);
     this.#probe = null;
+  }
+
+  /** Any answer of the server is a sign of life of the path to it. */
+  async #check() {
+    const link = this.#link;
+    const ok = await answers("healthz", RULES.pong);
+    if (link === this.#link) this.tell({ type: "checked", ok });
   }
 
   async #ask() {

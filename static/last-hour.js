@@ -6,7 +6,7 @@
 import { Candles } from "./candles.js";
 import { History } from "./history.js";
 
-const SETTLED = 1_000; // the server's answers may be a little old: none from before the last made-up price
+const SETTLED = 1_000; // the server's answers may be a little old: none from before the last price of the other kind
 const ID = "candles"; // of our subscription, in the server's answer
 
 export class LastHour {
@@ -16,7 +16,6 @@ export class LastHour {
   #candles = new Candles();
   #history;
   #symbol = null;
-  #madeUp = null;
   #live = false;
   #heard = []; // channels that the session is on already
   #wall = null; // the server's wall clock at this page's time 0
@@ -73,18 +72,12 @@ export class LastHour {
   /** A live candle. */
   candle(message) {
     if (message.symbol !== this.#symbol || message.interval !== "1m") return;
+    const before = this.#candles.mock;
     this.#candles.hear(message, this.#clock.now());
     this.#chart.news();
-  }
-
-  /** Whether prices are made up. Such ones and real ones are never in one history: it is another one now. */
-  madeUp(yes) {
-    const changed = this.#madeUp !== null && this.#madeUp !== yes;
-    this.#madeUp = yes;
-    if (!changed) return;
-    this.#candles.clear();
-    this.#chart.news();
-    if (this.#live && this.#symbol) this.#history.ask(this.#symbol, SETTLED);
+    // Of another kind: the server has another history now.
+    const changed = before !== null && this.#candles.mock !== before;
+    if (changed && this.#live) this.#history.ask(this.#symbol, SETTLED);
   }
 
   /** What is to be seen now, as `Candles.hour` tells it; null as long as no server has told the time. */

@@ -31,6 +31,10 @@ export class BroadcastPanel {
     this.#socket.open();
   }
 
+  again() {
+    this.#socket.again();
+  }
+
   stop() {
     this.#socket.close();
   }

@@ -44,6 +44,10 @@ export class CommandPanel {
     this.#socket.open();
   }
 
+  again() {
+    this.#socket.again();
+  }
+
   stop() {
     this.#socket.close();
   }

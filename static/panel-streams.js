@@ -1,14 +1,15 @@
 // The streams that the server is configured with, each with a switch and its newest value.
 
-import { handle, make, write } from "./dom.js";
+import { handle, make, whileVisible, write } from "./dom.js";
 import { atMost, showState } from "./panels.js";
 import { streamed } from "./said.js";
 import { here, refusalOf } from "./server.js";
 import { SideSocket } from "./side-socket.js";
-import { why } from "./words.js";
+import { age, why } from "./words.js";
 
 const PATIENCE = 10_000;
 const NONE = "\u2013";
+const OLD = 3_000; // a value that is older is told with its age
 
 export class StreamsPanel {
   #with;
@@ -16,13 +17,15 @@ export class StreamsPanel {
   #remark;
   #sockets = [];
   #asked = 0;
+  #rows = []; // functions that write a row's note
 
-  /** `userId()` and `wsUrl()` as of the main session. */
-  constructor(root, { userId, wsUrl }) {
+  /** `userId()` and `wsUrl()` as of the main session, `now()` as of the page's clock. */
+  constructor(root, { userId, wsUrl, now }) {
     this.element = root.getElementById("panel-streams");
-    this.#with = { userId, wsUrl };
+    this.#with = { userId, wsUrl, now };
     this.#list = handle(root, "streams");
     this.#remark = root.getElementById("streams-remark");
+    whileVisible(() => this.#rows.forEach((tell) => tell()), 1_000);
   }
 
   async start() {
@@ -36,8 +39,13 @@ export class StreamsPanel {
     this.#sockets = streams.map((stream, at) => this.#row(stream, at + 1));
   }
 
+  again() {
+    for (const socket of this.#sockets) socket.again();
+  }
+
   stop() {
     this.#asked += 1;
+    this.#rows = [];
     for (const socket of this.#sockets) socket.close();
     this.#sockets = [];
     this.#list.replaceChildren();
@@ -55,13 +63,22 @@ export class StreamsPanel {
     const state = make("span", "", { class: "state-words", role: "status", "data-testid": `stream-state-${number}` });
     item.append(label, value, make("span", of, { class: "of" }), note, state);
     this.#list.append(item);
+    const { userId, wsUrl, now } = this.#with;
+    let [told, at] = ["", null];
+    this.#rows.push(() => {
+      const old = at === null ? 0 : now() - at;
+      write(note, [told, old > OLD && `${age(old)} ago`].filter(Boolean).join(", "));
+      item.toggleAttribute("data-old", old > OLD);
+    });
+    const tell = this.#rows.at(-1);
     const socket = new SideSocket({
-      ...this.#with,
+      userId, wsUrl,
       path: path.replace(/^\//, ""),
       onText(text) {
-        const told = streamed(text);
-        write(value, told.value);
-        write(note, told.note);
+        const { value: newest, note: more } = streamed(text);
+        [told, at] = [more, now()];
+        write(value, newest);
+        tell();
       },
       onState(now) {
         showState(state, now.phase === "open" ? { phase: "off" } : now);

@@ -4,7 +4,7 @@
 import { many, why } from "./words.js";
 import { write } from "./dom.js";
 
-/** Starts and stops what `panel` is with its `<details>`: `{element, start(), stop()}`. */
+/** Starts and stops what `panel` is with its `<details>`: `{element, start(), stop(), again()}`. */
 export class Panels {
   #all;
 
@@ -19,6 +19,11 @@ export class Panels {
   /** The page goes away, or this tab is somebody else now. */
   stop() {
     for (const panel of this.#all) if (panel.element.open) panel.stop();
+  }
+
+  /** Nothing is heard from the server any more: connections that are not this tab's session begin anew. */
+  again() {
+    for (const panel of this.#all) panel.again?.();
   }
 
   start() {

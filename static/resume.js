@@ -60,10 +60,10 @@ export class Resume {
     this.#told = ticket;
   }
 
-  /** The welcome of the session that goes on without a new one. Prices of then are not news. */
+  /** The welcome of the session that goes on without a new one. Price and time of then are not news. */
   continued() {
     if (!this.#welcome) return null;
-    const { price, ...welcome } = this.#welcome;
+    const { price, time, ...welcome } = this.#welcome;
     return { ...welcome, resumed: true };
   }
 

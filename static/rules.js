@@ -14,9 +14,10 @@ export const RULES = Object.freeze({
   greetEvents: 6_000, // over Server-Sent Events, which a proxy may hold back
   ask: 6_000, // for the reason of a failed open
   heartbeat: 25_000, // until a welcome tells
-  slack: 5_000, // silence allowed beyond 1.5 heartbeats
-  held: 95_000, // silence allowed to a poll, which may be held so long
-  pong: 5_000, // for the answer to our own ping
+  calm: 5_000, // silence after which a sign of life is asked for; a poll asks to be held so long
+  slack: 5_000, // how late a heartbeat may be that is heard without asking
+  pong: 5_000, // for the answer to our own question
+  stuck: 2_000, // a try to open that is older begins anew when the network is back
   late: 2_000, // an alarm this late means that timers stood still: one more round
   quiet: 2_000, // on coming back into view, younger signs of life are enough
   misses: 2, // times; then the page's own origin is used

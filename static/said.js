@@ -27,9 +27,9 @@ export function streamed(text) {
     case "price":
     case "quote":
       if (!message.price) return { value: "no price", note: "" };
-      return { value: String(message.price), note: [message.pair, message.source, message.stale && "stale"].filter(Boolean).join(", ") };
+      return { value: String(message.price), note: [message.pair, message.source, message.stale && "stale", message.mock && "made up"].filter(Boolean).join(", ") };
     case "candle":
-      return { value: String(message.close ?? text), note: [message.symbol, message.interval && `candle of ${message.interval}`].filter(Boolean).join(", ") };
+      return { value: String(message.close ?? text), note: [message.symbol, message.interval && `candle of ${message.interval}`, Array.isArray(message.pairs) && message.pairs.join(" and "), message.mock && "made up"].filter(Boolean).join(", ") };
     case "stats": {
       const { sessions, users, workers } = message.totals ?? {};
       return { value: many(sessions ?? 0, "session"), note: `${many(users ?? 0, "user")}, ${many(workers ?? 0, "worker")}` };

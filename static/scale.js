@@ -1,6 +1,6 @@
 // From prices and times to pixels: ranges, round values, paths. Pure; numbers here are for drawing, never for reading.
 
-import { HOUR, MINUTE, gaps, runs } from "./candles.js";
+import { HOUR, MINUTE, gaps, series } from "./candles.js";
 
 const AIR = 0.08; // of the range, above and below
 const CALMEST = 1e-4; // of the price: a smaller range would make a mountain of a cent
@@ -51,8 +51,8 @@ export function scales({ from, to }, { low, high }, box) {
 }
 
 /**
- * The hour as SVG paths: `bars` (a minute's low to high), `partial` (the same of minutes not seen whole), `line` (the
- * closes, never across a missing minute), `gaps` (those minutes), `end` (the newest close, `{x, y}`).
+ * The hour as SVG paths: `bars` (a minute's low to high), `partial` (the same of minutes not seen whole or of several
+ * pairs), `line` (the closes, never across a missing minute or from one pair to another), `gaps` (those minutes), `end` (the newest close, `{x, y}`).
  */
 export function drawing(hour, at, box) {
   const wide = Math.max(1.5, Math.min(WIDEST, (box.width / (HOUR / MINUTE)) * 0.62));
@@ -64,13 +64,18 @@ export function drawing(hour, at, box) {
   const point = ({ time, at: { close } }) => `${round(at.middle(time))} ${round(at.y(close))}`;
   const last = hour.candles.at(-1);
   return {
-    bars: hour.candles.filter(({ partial }) => !partial).map(bar).join(""),
-    partial: hour.candles.filter(({ partial }) => partial).map(bar).join(""),
+    bars: hour.candles.filter((candle) => !isDoubtful(candle)).map(bar).join(""),
+    partial: hour.candles.filter(isDoubtful).map(bar).join(""),
     // A point without neighbours is a line without length: round ends make a dot of it.
-    line: runs(hour.candles).map((run) => `M${run.map(point).join("L")}${run.length === 1 ? "h0" : ""}`).join(""),
+    line: series(hour.candles).map((run) => `M${run.map(point).join("L")}${run.length === 1 ? "h0" : ""}`).join(""),
     gaps: gaps(hour).map(({ from, to }) => rect(at.x(from), box.top, at.x(to) - at.x(from), box.height)).join(""),
     end: last ? { x: at.middle(last.time), y: at.y(last.at.close) } : null,
   };
+}
+
+/** Whether a candle is less than it looks. */
+function isDoubtful({ partial, pairs }) {
+  return partial || pairs.length > 1;
 }
 
 function rect(x, y, width, height) {

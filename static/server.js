@@ -32,6 +32,16 @@ export async function reasonOf(path, query) {
   }
 }
 
+/** Whether anything is answered at this path within so many milliseconds. */
+export async function answers(path, patience) {
+  try {
+    await fetch(here(path), { cache: "no-store", signal: AbortSignal.timeout(patience) });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * A response that is no success: `{status, slug, detail, retryAfterMs, foreign}`. It is `foreign` when it is none of
  * this server's own refusals, which all are problem+json: then somebody on the way has answered.

@@ -10,8 +10,11 @@
 //   wakeAt   when the phase wants an `alarm` event, or null
 //
 // Events: start, opened, welcome, system, heard, closed, answer, alarm, online, visible, again, renamed, leave, chosen,
-// reopen, probed.
-// Actions: {do: "open", via, own}, {do: "drop", clean}, {do: "ask"}, {do: "ping"}, {do: "probe"}.
+// reopen, probed, checked.
+// Actions: {do: "open", via, own}, {do: "drop", clean}, {do: "ask"}, {do: "ping"}, {do: "check"}, {do: "probe"}.
+//
+// A living session is never quiet for long: after `calm` a WebSocket is pinged. A stream of events cannot be asked; the
+// server is, beside it, and the stream's own comments must not be late. A poll is held for `calm` at most.
 
 import { begin, choose, failed, hasAnother, howFailed, probes, welcomed as welcomedBy } from "./fallback.js";
 import { RULES, backoff, verdict } from "./rules.js";
@@ -23,11 +26,16 @@ export function first(mode) {
   return { phase: "idle", path: begin(mode), attempt: 0, again: false, why: null, misses: 0, wakeAt: null };
 }
 
+/** Whether there is a session, and no sign of life of it is overdue. */
+export function isLive(state) {
+  return state.phase === "connected" && !state.doubt;
+}
+
 /** What the page shows: one of the contract's four words. */
 export function word(state) {
   switch (state.phase) {
     case "connected":
-      return "connected";
+      return state.doubt ? "reconnecting" : "connected";
     case "offline":
       return "offline";
     case "waiting":
@@ -73,10 +81,14 @@ const PHASES = {
   opening: {
     opened: (s, e, now) => [{ ...s, phase: "greeting", wakeAt: now + (via(s) === "sse" ? RULES.greetEvents : RULES.greet) }],
     closed: (s, e, now, random) => (speaks(s) ? ask(s, now) : lost(s, e, now, random)),
+    online: again,
+    visible: again,
     answer: (s, e, now, random) => (speaks(s) ? [s] : answered(s, e, now, random)),
     alarm: (s, e, now, random) => dropped(s, false, ...(speaks(s) ? ask(s, now) : missed(s, "silent", { kind: "unreachable" }, now, random))),
   },
   greeting: {
+    online: again,
+    visible: again,
     welcome: (s, e, now) => [welcomed(s, e, now)],
     closed: (s, e, now, random) => (e.code === 1006 ? missed(s, "failed", { code: 1006, slug: "" }, now, random) : lost(s, e, now, random)),
     alarm: (s, e, now, random) => dropped(s, false, ...missed(s, "silent", { kind: "no-welcome" }, now, random)),
@@ -86,16 +98,24 @@ const PHASES = {
     heard: (s, e, now) => [heard(s, now)],
     system: hinted,
     // Taken over by our own probe, whose welcome is about to come.
-    closed: (s, e, now, random) => (s.probing && [1000, 4005].includes(e.code) ? [{ ...s, bereft: true }] : lost(s, e, now, random)),
+    closed: (s, e, now, random) => (s.probing && [1000, 4005].includes(e.code) ? [wakened({ ...s, bereft: true })] : lost(s, e, now, random)),
     alarm: rung,
-    online: (s, e, now) => (speaks(s) ? look(s, e, now) : probes(s.path) && !s.probing ? probe(s, now) : [s]),
-    visible: (s, e, now) => (speaks(s) ? look(s, e, now) : [s]),
+    checked,
+    online: (s, e, now) => {
+      const [looked, ...actions] = look(s, e, now);
+      if (speaks(s) || s.probing || !probes(s.path)) return [looked, ...actions];
+      const [next, ...more] = probe(looked, now);
+      return [next, ...actions, ...more];
+    },
+    visible: look,
     probed: (s, e, now, random) => (e.ok ? [welcomed({ ...s, path: { ...s.path, via: "websocket" } }, e, now)] : unprobed(s, e, now, random)),
     reopen: (s, e, now) => dropped(s, false, ...open({ ...s, again: true }, now)),
   },
   asking: {
     answer: answered,
     alarm: (s, e, now, random) => [wait(s, now, random, { kind: "unreachable" })],
+    online: again,
+    visible: again,
     again: (s, e, now) => open(s, now),
   },
   waiting: {
@@ -115,7 +135,7 @@ function carried({ path, attempt, again, why, misses }) {
 
 function open(s, now) {
   const patience = hasAnother(s.path) ? RULES.firstOpen : RULES.open;
-  return [{ ...carried(s), phase: "opening", wakeAt: now + patience }, { do: "open", via: via(s), own: prefersOwn(s) }];
+  return [{ ...carried(s), phase: "opening", openedAt: now, wakeAt: now + patience }, { do: "open", via: via(s), own: prefersOwn(s) }];
 }
 
 /** Lets go of what is open; `clean` when nobody will come back to it. */
@@ -125,7 +145,12 @@ function dropped(s, clean, next, ...actions) {
 }
 
 function ask(s, now) {
-  return [{ ...carried(s), phase: "asking", wakeAt: now + RULES.ask }, { do: "ask" }];
+  return [{ ...carried(s), phase: "asking", openedAt: s.openedAt, wakeAt: now + RULES.ask }, { do: "ask" }];
+}
+
+/** The network is back or somebody looks: a try from before may hang for long. */
+function again(s, e, now) {
+  return now - s.openedAt < RULES.stuck ? [s] : dropped(s, false, ...open(s, now));
 }
 
 /** Another transport was chosen. What is in use already goes on. */
@@ -148,13 +173,18 @@ function nextProbe(path, now) {
 }
 
 function heard(s, now) {
-  const silence = 1.5 * s.heartbeat + RULES.slack;
-  const silentAt = now + (via(s) === "poll" ? Math.max(silence, RULES.held) : silence);
-  return wakened({ ...s, heardAt: now, pinged: null, silentAt });
+  const silence = via(s) === "poll" ? RULES.calm + RULES.pong : RULES.calm;
+  return wakened({ ...s, heardAt: now, pinged: null, doubt: false, silentAt: now + silence });
+}
+
+/** When the comments of a stream of events are late. Nothing else comes by itself. */
+function overdueAt(s) {
+  return via(s) === "sse" ? s.heardAt + s.heartbeat + RULES.slack : Infinity;
 }
 
 function wakened(s) {
-  return { ...s, wakeAt: Math.min(s.silentAt, s.probing ? s.probing.until : s.probeAt) };
+  const silentAt = s.bereft ? Infinity : s.silentAt;
+  return { ...s, wakeAt: Math.min(silentAt, s.probing ? s.probing.until : s.probeAt) };
 }
 
 /** Tries a WebSocket beside what works. The session goes over to it only when it is there. */
@@ -174,26 +204,45 @@ function hinted(s, { inMs, event, reason }) {
 }
 
 function rung(s, e, now, random) {
-  if (now >= s.silentAt) return watch(s, e, now, random);
+  if (now >= s.silentAt && !s.bereft) return watch(s, e, now, random);
   if (s.probing) return now >= s.probing.until ? unprobed(s, e, now, random) : [s];
   return now >= s.probeAt ? probe(s, now) : [s];
 }
 
 /** Silence: ask for a sign of life, and go when none comes. */
 function watch(s, e, now, random) {
-  if (!s.pinged && speaks(s)) return ping(s, now, false);
+  if (!s.pinged && via(s) !== "poll" && now < overdueAt(s)) return ping(s, now, false);
   // A suspended machine or a frozen tab: the answer may lie unread. Once, not for ever.
-  if (now - s.silentAt > RULES.late && !s.pinged?.once) return ping(s, now, true);
+  if (isLate(s, now) && !s.pinged?.once) return ping(s, now, true);
+  return silent(s, now, random);
+}
+
+/** Timers stood still: whether there still is a session is not known. */
+function isLate(s, now) {
+  return now - s.silentAt > RULES.late;
+}
+
+function silent(s, now, random) {
   return dropped(s, false, wait(rested(s, now), now, random, { kind: "silent" }));
 }
 
 function look(s, e, now) {
-  return s.pinged || now - s.heardAt < RULES.quiet ? [s] : ping(s, now, false);
+  return s.bereft || s.pinged || now - s.heardAt < RULES.quiet ? [s] : ping(s, now, false);
 }
 
-/** Who cannot ask for a sign of life can still wait for one. */
+/** Asks for a sign of life. Of a poll one can only be waited for. */
 function ping(s, now, once) {
-  return [wakened({ ...s, pinged: { once }, silentAt: now + RULES.pong }), ...(speaks(s) ? [{ do: "ping" }] : [])];
+  const question = { websocket: [{ do: "ping" }], sse: [{ do: "check" }], poll: [] }[via(s)];
+  const doubt = s.doubt || isLate(s, now);
+  return [wakened({ ...s, doubt, pinged: { once }, silentAt: now + RULES.pong }), ...question];
+}
+
+/** Whether the server answers beside a quiet stream. If so, the stream has time until its next comment is late. */
+function checked(s, { ok }, now, random) {
+  if (!s.pinged || s.bereft || via(s) !== "sse") return [s];
+  if (!ok) return silent(s, now, random);
+  if (now >= overdueAt(s)) return [s];
+  return [wakened({ ...s, pinged: null, doubt: false, silentAt: Math.min(now + 2 * (now - s.heardAt), overdueAt(s)) })];
 }
 
 /** The back-off starts anew only after a session that lasted: welcome-and-close in a circle must not spin. */

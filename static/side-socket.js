@@ -44,6 +44,15 @@ export class SideSocket {
     this.#with.onState({ phase: "off" });
   }
 
+  /** The path to the server is dead: what is open would hang for long. */
+  again() {
+    const socket = this.#socket;
+    if (!socket) return;
+    this.#forget();
+    socket.close?.();
+    this.#after({ kind: "silent" });
+  }
+
   /** Whether it could be said. */
   say(text) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;

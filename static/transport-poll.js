@@ -1,10 +1,10 @@
 // A session over long polling: a GET that is held while there is nothing, and the next one with the cursor of the last.
 
+import { RULES } from "./rules.js";
 import { here, refusalOf } from "./server.js";
 import { tellMessage } from "./transport-sse.js";
 
-const PATIENCE = 90_000; // for one answer: no server holds a poll longer
-const HELD = 1_500; // a poll that comes back with a cursor and is held so long was taken
+const PATIENCE = 30_000; // for one answer
 const SOON = 300; // an empty answer sooner than this ...
 const PAUSE = 1_000; // ... is not followed by the next question at once
 
@@ -28,9 +28,10 @@ async function run({ userId, channels, ticket }, told, signal) {
     if (!opened) begin(), told("continued");
   };
   for (;;) {
-    const held = cursor && !opened ? setTimeout(goesOn, HELD) : 0;
-    const answer = await ask({ user_id: userId, ...(cursor ? { cursor } : { channels: channels?.join(",") }) }, signal);
-    clearTimeout(held);
+    const first = !opened;
+    // The first is answered at once, whatever there is: a poll that is held may as well be lost.
+    const wait = { wait_ms: first ? 0 : RULES.calm };
+    const answer = await ask({ user_id: userId, ...(cursor ? { cursor } : { channels: channels?.join(",") }), ...wait }, signal);
     if (signal.aborted) return;
     if (answer.ended) return told("closed", { code: 1000, reason: answer.ended });
     if (!answer.messages) return opened ? told("closed", { code: 1006, reason: "" }) : told("refused", answer);
@@ -41,7 +42,7 @@ async function run({ userId, channels, ticket }, told, signal) {
     cursor = answer.cursor;
     for (const message of answer.messages) tellMessage(told, message);
     if (cursor) told("ticket", cursor);
-    if (answer.messages.length === 0 && answer.tookMs < SOON) await pause(signal);
+    if (!first && answer.messages.length === 0 && answer.tookMs < SOON) await pause(signal);
     if (signal.aborted) return;
   }
 }

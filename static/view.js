@@ -1,8 +1,8 @@
 // Shows the price, this tab's session and the answer to the quote button. Knows the document and nothing else.
 
 import { digits, figure, handle, make, mark, whileVisible, write } from "./dom.js";
-import { ageAt, compareDecimals } from "./prices.js";
-import { word } from "./session.js";
+import { compareDecimals } from "./prices.js";
+import { isLive, word } from "./session.js";
 import { age, currency, duration, many, milliseconds, opinion, refusal, significant, why } from "./words.js";
 
 const NONE = "\u2013";
@@ -12,16 +12,19 @@ const CALM = 1_000; // at most one flash, arrow and title in this time, however 
 
 export class View {
   #clock;
+  #age;
   #at;
   #state = null;
   #quote = null;
-  #mock = false;
+  #tooOld = false;
   #switchedAt = null;
   #flash = { at: -Infinity, price: null, timer: 0 };
   #titled = -Infinity;
 
-  constructor(root, clock) {
+  /** `age(quote)` tells how old a quote is now, in milliseconds. */
+  constructor(root, clock, age) {
     this.#clock = clock;
+    this.#age = age;
     const id = (name) => root.getElementById(name);
     const test = (name) => handle(root, name);
     this.#at = {
@@ -31,10 +34,12 @@ export class View {
       price: test("price"), unit: id("price-unit"), other: id("other-pair"), move: id("price-move"), source: test("price-source"), pair: id("price-pair"),
       age: test("price-age"), remark: id("price-remark"), switched: test("pair-changed"),
       user: test("user-id"), session: test("session-id"), worker: id("own-worker"), server: id("server"),
-      ask: test("quote-button"), result: test("quote-result"), rtt: test("quote-rtt"),
+      icon: root.querySelector("link[rel=icon]"), ask: test("quote-button"), result: test("quote-result"), rtt: test("quote-rtt"),
       sources: test("quote-sources"),
     };
     whileVisible(() => this.#tick(), 200);
+    // The title is read where the page is not.
+    setInterval(() => this.#entitle(this.#clock.now()), CALM);
   }
 
   onQuote(ask) {
@@ -62,11 +67,11 @@ export class View {
     const before = this.#state;
     this.#state = state;
     // Every message pushes the alarm of a living session: nothing to show.
-    if (state.phase === before?.phase && state.phase === "connected") return;
+    if (before && state.phase === "connected" && word(state) === word(before)) return;
     const { at: shown, text, button } = { at: this.#at, ...trouble(state) };
     write(shown.word, word(state));
     shown.state.dataset.word = word(state);
-    shown.card.dataset.live = String(state.phase === "connected");
+    shown.card.dataset.live = String(isLive(state));
     shown.trouble.hidden = !text;
     write(shown.reason, text);
     shown.again.hidden = !button;
@@ -77,10 +82,10 @@ export class View {
 
   // ---- the price
 
-  /** The newest quote; its `price` may be null. */
+  /** The newest quote that may be shown. */
   price(quote) {
     const shown = this.#at;
-    if (!quote.price) return this.noPrice(quote.symbol);
+    this.#tooOld = false;
     this.#quote = quote;
     write(shown.title, `Price of ${quote.symbol}`);
     figure(shown.price, quote.price);
@@ -89,13 +94,15 @@ export class View {
     write(shown.source, quote.source);
     write(shown.pair, quote.pair);
     mark(shown.staleMark, "price-stale", quote.stale && "STALE");
-    this.#markMadeUp();
+    this.#madeUp(quote.mock === true);
     this.#moved(quote.price);
     this.#tick();
   }
 
-  noPrice(symbol) {
+  /** There is none, or it is `tooOld` to be shown. */
+  noPrice(symbol, tooOld = false) {
     const shown = this.#at;
+    this.#tooOld = tooOld;
     this.#quote = null;
     if (symbol) write(shown.title, `Price of ${symbol}`);
     shown.price.dataset.words = "";
@@ -105,7 +112,7 @@ export class View {
     for (const part of [shown.source, shown.pair, shown.age]) write(part, "\u2013");
     this.#flash.price = null;
     mark(shown.staleMark, "price-stale", false);
-    this.#markMadeUp();
+    this.#madeUp(false);
     this.#tick();
   }
 
@@ -115,13 +122,12 @@ export class View {
     write(this.#at.switched, `Now ${to}${source ? ` from ${source}` : ""}, before ${from}.`);
   }
 
-  madeUp(yes) {
-    this.#mock = yes;
-    this.#markMadeUp();
-  }
-
-  #markMadeUp() {
-    mark(this.#at.mockMark, "price-mock", this.#mock && this.#quote && "MADE-UP PRICE (mock)", "Nobody trades at it.");
+  #madeUp(yes) {
+    const { mockMark, card, icon } = this.#at;
+    mark(mockMark, "price-mock", yes && "MADE-UP PRICE (mock)", "Nobody trades at it.");
+    card.toggleAttribute("data-mock", yes);
+    const file = yes ? "favicon-mock.svg" : "favicon.svg";
+    if (icon.getAttribute("href") !== file) icon.setAttribute("href", file);
   }
 
   #moved(price) {
@@ -144,21 +150,26 @@ export class View {
   #tick() {
     const now = this.#clock.now();
     const shown = this.#at;
-    const connected = this.#state?.phase === "connected";
+    const connected = this.#state !== null && isLive(this.#state);
     if (this.#quote) {
-      const old = ageAt(this.#quote, now);
+      const old = this.#age(this.#quote);
       write(shown.age, age(old));
       shown.age.dataset.ms = Math.round(old);
     }
-    write(shown.remark, remark(this.#quote, connected));
+    write(shown.remark, this.#tooOld && !connected ? "The last price heard is too old to be shown." : remark(this.#quote, connected));
     if (this.#switchedAt !== null && now - this.#switchedAt >= REMARKED) {
       this.#switchedAt = null;
       write(shown.switched, "");
     }
     write(shown.next, nextTry(this.#state, now));
-    if (now - this.#titled < CALM) return;
+    this.#entitle(now);
+  }
+
+  #entitle(now) {
+    // A timer may be a little early.
+    if (now - this.#titled < CALM - 50) return;
     this.#titled = now;
-    const title = titleOf(this.#quote, this.#mock, this.#state);
+    const title = titleOf(this.#quote, this.#state);
     if (document.title !== title) document.title = title;
   }
 
@@ -177,7 +188,7 @@ export class View {
 }
 
 function trouble(state) {
-  if (state.phase === "connected") return { text: "", button: "" };
+  if (state.phase === "connected") return { text: isLive(state) ? "" : why({ kind: "silent" }), button: "" };
   const text = why(state.why);
   if (state.phase === "offline") return { text, button: "Connect again" };
   if (state.phase === "waiting") return { text, button: "Try now" };
@@ -203,9 +214,9 @@ function remark(quote, connected) {
   return "";
 }
 
-function titleOf(quote, mock, state) {
-  if (!quote) return "btc-cluster";
-  const marks = [mock && "made up", quote.stale && "stale", state?.phase !== "connected" && "not connected"].filter(Boolean);
+function titleOf(quote, state) {
+  if (!quote) return ["reconnecting", "offline"].includes(state && word(state)) ? "btc-cluster (not connected)" : "btc-cluster";
+  const marks = [quote.mock === true && "made up", quote.stale && "stale", !(state && isLive(state)) && "not connected"].filter(Boolean);
   return `${significant(quote.price)[0]} ${quote.pair}${marks.length ? ` (${marks.join(", ")})` : ""}`;
 }
 
@@ -235,7 +246,7 @@ const RESULTS = {
   answer({ quote, rtt }) {
     const price = make("strong", "", { class: "digits" });
     digits(price, quote.price);
-    const facts = ` ${currency(quote.pair)} from ${quote.source}, ${age(quote.age_ms)} old${quote.stale ? ", stale" : ""}`;
+    const facts = ` ${currency(quote.pair)} from ${quote.source},${quote.mock ? " made up," : ""} ${age(quote.age_ms)} old${quote.stale ? ", stale" : ""}`;
     const asked = rtt === null ? " (asked for elsewhere)" : "";
     return [price, `${facts}${asked}.`];
   },

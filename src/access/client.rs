@@ -54,9 +54,11 @@ fn read(hop: &[u8]) -> Option<IpAddr> {
     (!nobody).then_some(address)
 }
 
-fn counted(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
+/// The part of an address that limits count: IPv6 is cut to its /64, IPv4-mapped is IPv4.
+#[must_use]
+pub fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }

@@ -128,6 +128,11 @@ pub(super) enum What {
     Sources,
     /// Read the configuration again; waits, and fails with every fault named
     Reload,
+    /// Try a price source now that rests after a refusal, a wait or a fault
+    Retry {
+        /// Its name, as in `sources`; without it all of them
+        source: Option<String>,
+    },
     /// Replace a worker, or start one that was given up
     RestartWorker {
         /// Its id, as in `workers`
@@ -142,7 +147,8 @@ pub(super) enum What {
     Publish {
         /// Its name, one of `[[channels]]`
         channel: String,
-        /// JSON; anything else is sent as a string
+        /// JSON, kept byte by byte; anything else is sent as a string
+        #[arg(allow_negative_numbers = true)]
         data: String,
     },
     /// The workers, again each second until interrupted

@@ -2,9 +2,10 @@
 
 use super::arguments::Price;
 use super::exit::Exit;
+use super::out::{self, complain};
 use super::{check, ctl};
 use crate::config::{Faults, Loaded, Source, control_socket, load};
-use crate::feeder::{self, Clock, Plan};
+use crate::feeder::{self, Clock, Plan, Retries};
 use crate::model::{Quote, Symbol};
 use crate::os::clock;
 use crate::protocol::client::QuoteText;
@@ -23,11 +24,11 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
         Err(faults) => return check::refuse(&faults),
     };
     let socket = control_socket(&source);
-    let question = json!({ "command": "price", "symbol": price.symbol });
+    let question = json!({ "command": "price", "symbol": price.symbol }).to_string();
     let answer = match ctl::ask(&socket, &question) {
         Ok(answer) => answer,
         Err(error) if matches!(error.kind(), NotFound | ConnectionRefused | PermissionDenied) => {
-            eprintln!("{}: {error}; asking the sources", socket.display());
+            complain(&format!("{}: {error}; asking the sources", socket.display()));
             match load(&source).map(|loaded| ask_sources(price, loaded)) {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(code)) => return code,
@@ -38,7 +39,7 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("{}: {error}", socket.display());
+            complain(&format!("{}: {error}", socket.display()));
             return ExitCode::from(Exit::Failed);
         }
     };
@@ -47,29 +48,29 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
 
 fn show(price: &Price, answer: &Value) -> ExitCode {
     if let Some(error) = answer["error"].as_str() {
-        eprintln!("{error}");
+        complain(error);
         return ExitCode::from(Exit::Failed);
     }
     let quote = &answer["price"];
-    if price.json {
-        println!("{quote}");
-    } else if quote.is_object() {
-        println!("{}", words(quote, answer["mock"] == Value::Bool(true)));
-    }
+    let text = match price.json {
+        true => format!("{quote}\n"),
+        false if quote.is_object() => words(quote) + "\n",
+        false => String::new(),
+    };
     if quote.is_object() {
-        return ExitCode::from(Exit::Done);
+        return out::end(&text, Exit::Done);
     }
-    eprintln!("there is no price now; `btc-cluster probe` says what is in the way");
-    ExitCode::from(Exit::Failed)
+    complain("there is no price now; `btc-cluster probe` says what is in the way");
+    out::end(&text, Exit::Failed)
 }
 
 /// `BTC-USD 64250.12 from binance (BTC-USDT), 0.2 s old`
-fn words(quote: &Value, mock: bool) -> String {
+fn words(quote: &Value) -> String {
     let text = |key: &str| quote[key].as_str().unwrap_or_default();
     let pair = if text("pair") == text("symbol") { String::new() } else { format!(" ({})", text("pair")) };
     let tenths = quote["age_ms"].as_u64().unwrap_or(0) / 100;
     let stale = if quote["stale"] == Value::Bool(true) { ", STALE" } else { "" };
-    let made_up = if mock { ", MADE UP" } else { "" };
+    let made_up = if quote["mock"] == Value::Bool(true) { ", MADE UP" } else { "" };
     format!(
         "{} {} from {}{pair}, {}.{} s old{stale}{made_up}",
         text("symbol"),
@@ -89,21 +90,26 @@ fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
             .ok()
             .filter(|symbol| config.price.symbols.contains(symbol))
             .ok_or_else(|| {
-                eprintln!("price.symbols does not have {name}");
+                complain(&format!("price.symbols does not have {name}"));
                 ExitCode::from(Exit::Usage)
             })?,
     };
     let rules = config.price.rules();
-    let plan = Plan { price: config.price, providers: config.providers, real_before: false };
+    let plan = Plan {
+        price: config.price,
+        providers: config.providers,
+        real_before: false,
+        retries: Retries::default(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
-        eprintln!("{error}");
+        complain(&error.to_string());
         ExitCode::from(Exit::Failed)
     })?;
     let quote = runtime.block_on(first(plan, symbol, Duration::from_secs(price.timeout)));
     let object = quote.as_ref().map(|quote| QuoteText::new(quote).object(quote, &rules, clock::boot()));
     let object = object.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
-    Ok(json!({ "price": object, "mock": quote.is_some_and(|quote| quote.mock) }))
+    Ok(json!({ "price": object }))
 }
 
 async fn first(plan: Plan, symbol: Symbol, patience: Duration) -> Option<Quote> {
@@ -135,9 +141,11 @@ mod tests {
             json!({ "symbol": "BTC-USD", "pair": pair, "price": "64250.10", "source": "binance",
                     "age_ms": 1270, "stale": stale })
         };
-        let plain = words(&quote("BTC-USD", false), false);
+        let plain = words(&quote("BTC-USD", false));
         assert_eq!(plain, "BTC-USD 64250.10 from binance, 1.2 s old");
-        let all = words(&quote("BTC-USDT", true), true);
+        let mut made_up = quote("BTC-USDT", true);
+        made_up["mock"] = json!(true);
+        let all = words(&made_up);
         assert_eq!(all, "BTC-USD 64250.10 from binance (BTC-USDT), 1.2 s old, STALE, MADE UP");
     }
 }

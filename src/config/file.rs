@@ -77,6 +77,12 @@ pub(crate) fn unreadable(path: &Path, why: String) -> Reading {
     Reading { path: path.to_owned(), content: Content::Unreadable(0, why), public: false, stamp: None }
 }
 
+/// Why that path is no file: something else is there.
+pub(crate) fn not_regular(path: &Path) -> Option<String> {
+    let meta = std::fs::metadata(path).ok()?;
+    (!meta.is_file()).then(|| kind(&meta))
+}
+
 /// Opens without waiting for a fifo's writer; `None` where there is nothing.
 fn open(path: &Path) -> Result<Option<(File, Metadata)>, String> {
     let flags =

@@ -54,6 +54,13 @@ impl std::fmt::Debug for Loaded {
 }
 
 impl Loaded {
+    /// A fault of a key's value that only a try could find.
+    #[must_use]
+    pub fn fault(&self, key: &str, text: String) -> Faults {
+        let origin = self.setting(key).map_or(Origin::Default, |setting| setting.origin.clone());
+        Fault { origin, key: key.to_owned(), text }.into()
+    }
+
     /// Finds a key.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<&Setting> {

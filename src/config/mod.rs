@@ -12,6 +12,7 @@ mod fault;
 mod file;
 mod kind;
 mod layers;
+mod level;
 mod load;
 mod read;
 mod reader;
@@ -36,10 +37,11 @@ pub use snapshot::Snapshot;
 pub use source::{Source, Surroundings};
 pub use units::Environment;
 pub use valid::{
-    AdminSection, AuthMode, AuthSection, BroadcastSection, Carries, Channel, ChatSection, ClusterSection,
-    CommandSection, Config, ControlSection, CrashCover, Exchange, HandoverSection, HeartbeatSection,
-    HttpSection, LimitsSection, Lines, LogFormat, LogSection, OnStale, Policy, PollSection, PriceSection,
-    Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, ShutdownSection, StatsSection,
-    Stream, StreamSection, WorkerCount, WsSection, effect_of,
+    AdminSection, AuthMode, AuthSection, BroadcastSection, ByteRate, Carries, Channel, ChatSection,
+    ClusterSection, CommandSection, Config, ControlSection, CrashCover, Exchange, HandoverSection,
+    HeartbeatSection, HttpSection, LimitsSection, Lines, LogFormat, LogSection, OnStale, Policy, PollSection,
+    PriceSection, Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, Share,
+    ShutdownSection, StatsSection, Stream, StreamSection, WorkerCount, WsSection, effect_of, is_local,
+    quarter,
 };
 pub use watch::{Timing, Watcher};

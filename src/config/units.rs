@@ -3,6 +3,7 @@
 //! Durations are not jiff's friendly ones: these read no days ("2d"), and take signs, "ago", words, clock times and ISO
 //! 8601, which no key means.
 
+use crate::model::Rate;
 use ipnet::IpNet;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,14 @@ pub(crate) fn size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Bytes in a time: `"64KiB/s"`, `"1MiB/10s"`; `"0"` is no limit.
+pub(crate) fn byte_rate(text: &str) -> Option<Rate> {
+    let text = text.trim();
+    let Some((bytes, per)) = text.split_once('/') else { return Rate::parse(text).ok() };
+    let count = size(bytes)?;
+    Rate::parse(&format!("{count}/{}", per.trim())).ok()
 }
 
 /// A size for people, in the form that [`size`] reads.
@@ -277,6 +286,16 @@ mod tests {
         }
         for bad in ["", "KiB", "64K", "-1", "1.5MiB", "99999999999GiB", "1 KiB x"] {
             assert_eq!(size(bad), None, "{bad}");
+        }
+        let rate = byte_rate("64KiB/s").unwrap();
+        assert_eq!((rate.count, rate.per), (65_536, Duration::from_secs(1)));
+        assert_eq!(
+            byte_rate("1MB / 10s").map(|rate| (rate.count, rate.per.as_secs())),
+            Some((1_000_000, 10))
+        );
+        assert_eq!(byte_rate("0"), Some(Rate::OFF));
+        for bad in ["", "64KiB", "0/s", "x/s", "64KiB/0s", "64KiB/y", "5GiB/s", "-1/s"] {
+            assert_eq!(byte_rate(bad), None, "{bad}");
         }
         assert_eq!((human_size(65536), human_size(1000)), ("64KiB".to_owned(), "1000".to_owned()));
     }

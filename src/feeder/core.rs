@@ -3,24 +3,27 @@
 use super::agreement::{Agreement, LogLine};
 use super::belief::{Belief, WallWatch, Witnesses};
 use super::candles::{CandleRequest, CandleService};
+use super::mailbox::{Delivered, Notes, mailbox};
+use super::note::{Note, What};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
-use super::source::{Note, What, supervise};
+use super::source::{Orders, supervise};
 use super::table::{Row, SourceStatus};
 use super::{Clock, SourceState};
 use crate::config::{PriceSection, Provider, ProviderKind};
 use crate::model::{Health, LogLimiter, Mono, Rules, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
-use crate::providers::{Content, Fault, Http, Source, build};
+use crate::providers::{Content, Fault, Http, HttpLimits, PauseLimits, Source, build};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Notes that may wait for the core; beyond that the oldest are lost.
-const NOTES: usize = 1024;
+/// Longest work without letting sessions and timers have a turn.
+const SLICE: Duration = Duration::from_micros(500);
 /// A source with a wait up to this long is left only if it does not come back.
 const BRIEF: Duration = Duration::from_millis(1500);
 /// Interval of the numbers of sources while nothing else changes.
@@ -36,6 +39,36 @@ pub struct Plan {
     /// Whether this daemon has ever served a real price. Read once, at the start: a feeder that replaces a dead one
     /// then serves no mock beside real sources.
     pub real_before: bool,
+    /// What operators ordered.
+    pub retries: Retries,
+}
+
+/// Orders to try sources now, counted, so that none is lost or obeyed twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retries {
+    all: u64,
+    of: BTreeMap<String, u64>,
+    reloads: u64,
+}
+
+impl Retries {
+    /// Orders a try of one source, or of all.
+    pub fn order(&mut self, source: Option<&str>) {
+        match source {
+            Some(name) => *self.of.entry(name.to_owned()).or_default() += 1,
+            None => self.all += 1,
+        }
+    }
+
+    /// Counts a reload: whoever reloads may have mended what a source refused.
+    pub fn reloaded(mut self) -> Self {
+        self.reloads += 1;
+        self
+    }
+
+    fn of(&self, source: &str) -> u64 {
+        self.all + self.of.get(source).copied().unwrap_or(0)
+    }
 }
 
 impl Plan {
@@ -68,9 +101,9 @@ pub(super) async fn serve(
     out: impl FnMut(FromFeeder),
 ) {
     let plan = plans.borrow_and_update().clone();
-    let (notes, mut inbox) = broadcast::channel(NOTES);
+    let (notes, mut inbox) = mailbox();
     let mut core = Core::new(&plan, (clock.clone(), candles), http, notes, out);
-    let (mut lagging, mut lost) = (LogLimiter::default(), 0);
+    let mut slice = Instant::now();
     loop {
         let wake = core.wake_at();
         tokio::select! {
@@ -81,22 +114,16 @@ pub(super) async fn serve(
                 let plan = plans.borrow_and_update().clone();
                 core.reconfigure(&plan);
             }
-            note = inbox.recv() => match note {
-                Ok(note) => core.note(note),
-                Err(broadcast::error::RecvError::Lagged(more)) => {
-                    lost += more;
-                    if lagging.change((), clock.now().mono).is_some() {
-                        tracing::warn!(lost, "the feeder does not keep up with its sources");
-                        lost = 0;
-                    }
-                }
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
+            delivered = inbox.recv() => core.delivered(delivered),
             // At most a single request between two notes: a long answer must not delay prices.
             Some(ask) = asks.recv() => core.answer(&ask),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
         core.turn();
+        if slice.elapsed() >= SLICE {
+            yield_now().await;
+            slice = Instant::now();
+        }
     }
 }
 
@@ -111,7 +138,7 @@ struct Core<F> {
     witnesses: Arc<Mutex<Witnesses>>,
     wall: WallWatch,
     http: Arc<Http>,
-    notes: broadcast::Sender<Note>,
+    notes: Notes,
     out: F,
     recorder: Recorder,
     /// When to tell the table; `None` while nothing has changed.
@@ -124,6 +151,8 @@ struct Core<F> {
     agreement: Agreement,
     /// Limits log lines about the served source.
     served: BTreeMap<Symbol, LogLimiter<Arc<str>>>,
+    /// Limits log lines about sources that send more than is taken, and how much that was since the last one.
+    flooding: (LogLimiter<()>, u64),
 }
 
 /// A source that runs, or that is off.
@@ -139,6 +168,7 @@ struct RunningSource {
     /// Limits log lines about unreadable messages.
     bad: LogLimiter<()>,
     belief: Belief,
+    orders: watch::Sender<Orders>,
     /// Interval and liveness of each leg.
     legs: Vec<(Duration, bool)>,
     _task: AbortOnDropHandle<()>,
@@ -149,7 +179,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         plan: &Plan,
         (clock, candles): (Clock, CandleService),
         http: Arc<Http>,
-        notes: broadcast::Sender<Note>,
+        notes: Notes,
         out: F,
     ) -> Self {
         let now = clock.now().mono;
@@ -174,26 +204,34 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             rules: plan.price.rules(),
             agreement: Agreement::new(now),
             served: BTreeMap::new(),
+            flooding: (LogLimiter::default(), 0),
         };
         core.reconfigure(plan);
         core
     }
 
     fn reconfigure(&mut self, plan: &Plan) {
+        self.http.adopt(HttpLimits::of(&plan.price));
         self.recorder.adopt(plan.price.record.as_deref(), plan.price.record_max);
         let mut before = std::mem::take(&mut self.running);
         for name in &plan.price.providers {
             // The configuration has been checked: every name exists.
             let Some(provider) = plan.providers.get(name) else { continue };
             let content = Content::new(provider, &plan.price).among(&plan.providers);
+            let orders = Orders {
+                pauses: PauseLimits::of(&plan.price),
+                retries: plan.retries.of(name),
+                reloads: plan.retries.reloads,
+            };
             let running = match before.iter().position(|old| old.content == content) {
                 Some(same) => before.swap_remove(same),
                 None => {
                     let belief = before.iter().find(|old| old.is_like(name, &content));
                     let belief = belief.map(|old| old.belief.clone());
-                    self.begin(name, content, belief)
+                    self.begin(name, content, belief, orders)
                 }
             };
+            running.order(orders, &self.http);
             self.running.push(running);
         }
         drop(before);
@@ -215,7 +253,13 @@ impl<F: FnMut(FromFeeder)> Core<F> {
     }
 
     /// Starts a source, with what is known of it, if it ran before with other settings.
-    fn begin(&mut self, name: &str, content: Content, belief: Option<Belief>) -> RunningSource {
+    fn begin(
+        &mut self,
+        name: &str,
+        content: Content,
+        belief: Option<Belief>,
+        orders: Orders,
+    ) -> RunningSource {
         self.next_id += 1;
         let (id, made_up) = (self.next_id, content.made_up());
         let (source, off) = match build(&content, &self.http) {
@@ -231,7 +275,9 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         let recorder = content.recorded().then(|| self.recorder.for_source(name));
         let belief = belief.unwrap_or_else(|| Belief::new(name, self.witnesses.clone()));
         let known = (content.pairs(), belief.clone());
-        let task = supervise(id, source.legs, known, self.clock.clone(), self.notes.clone(), recorder);
+        let (orders, ordered) = watch::channel(orders);
+        let outside = (self.clock.clone(), self.notes.clone());
+        let task = supervise(id, source.legs, known, outside, ordered, recorder);
         let task = AbortOnDropHandle::new(tokio::spawn(task));
         RunningSource {
             id,
@@ -243,8 +289,26 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             bad: LogLimiter::default(),
             belief,
             legs,
+            orders,
             _task: task,
         }
+    }
+
+    /// Takes a note from the mailbox.
+    fn delivered(&mut self, Delivered { note, conflated }: Delivered) {
+        if conflated > 0
+            && let Some(running) = self.running.iter_mut().find(|running| running.id == note.source)
+        {
+            running.row.status.ticks += conflated;
+            let (limiter, lost) = &mut self.flooding;
+            *lost += conflated;
+            if limiter.change((), self.clock.now().mono).is_some() {
+                let source = &*running.row.status.name;
+                tracing::warn!(source, lost = *lost, "the feeder does not keep up with a source");
+                *lost = 0;
+            }
+        }
+        self.note(note);
     }
 
     fn note(&mut self, note: Note) {
@@ -270,15 +334,27 @@ impl<F: FnMut(FromFeeder)> Core<F> {
                 let (interval, _) = running.legs.get(note.leg).copied().unwrap_or_default();
                 self.policy.tick(note.source, tick, interval, lag, at)
             }
+            What::Halted(tick, halted, at) => {
+                let (interval, _) = running.legs.get(note.leg).copied().unwrap_or_default();
+                // An unknown age is more than that of a fresh price.
+                let stale = self.rules.stale_after(interval) + Duration::from_secs(1);
+                let before = if halted.known { Duration::ZERO } else { stale };
+                self.policy.tick(note.source, tick, interval, halted.age + before, at)
+            }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),
             // A short wait is over before the policy would react.
             What::Ended(Fault::Wait(time, _)) if time <= BRIEF => self.policy.ended(note.source, false, now),
             What::Ended(_) if running.row.out() => self.policy.out(note.source, now),
             What::Ended(fault) => self.policy.ended(note.source, matches!(fault, Fault::Reconnect(_)), now),
-            What::Began | What::Repeated | What::Old(_) | What::Bad(_) | What::Budget(_) | What::StandBy => {
-                Vec::new()
-            }
+            What::Began
+            | What::Halt(_)
+            | What::Repeated
+            | What::Old(_)
+            | What::Bad(_)
+            | What::Budget(_)
+            | What::Pause(_)
+            | What::StandBy => Vec::new(),
         };
         self.perform(actions);
     }
@@ -422,6 +498,14 @@ impl RunningSource {
         *self.row.status.name == *name && self.content.asks_like(content)
     }
 
+    /// Passes orders on. Whoever wants a source tried now wants its hosts asked, too.
+    fn order(&self, orders: Orders, http: &Http) {
+        if self.orders.borrow().retries != orders.retries {
+            http.lift(&self.content.places());
+        }
+        self.orders.send_if_modified(|before| std::mem::replace(before, orders) != orders);
+    }
+
     /// Logs a change of the state.
     fn tell(&mut self, now: Mono) {
         if let Some(hushed) = self.limiter.change(self.row.status.state, now) {
@@ -463,3 +547,7 @@ mod exchange_tests;
 #[cfg(test)]
 #[path = "replay_tests.rs"]
 mod replay_tests;
+
+#[cfg(test)]
+#[path = "flood_tests.rs"]
+mod flood_tests;

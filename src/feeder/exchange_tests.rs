@@ -226,6 +226,7 @@ async fn any_address_is_a_source() {
     let kind = ProviderKind::HttpJson {
         url: format!("{}/{{base}}", server.http()),
         pointer: "/data/0/BTC/USD".to_owned(),
+        time_pointer: String::new(),
         every: Duration::from_millis(30),
         symbol_map: [(Symbol::new("BTC-USD").unwrap(), Symbol::new("BTC-USDC").unwrap())].into(),
     };
@@ -252,4 +253,95 @@ async fn what_is_used_of_a_limit_is_in_the_table() {
     };
     let expected = serde_json::json!({ "used": 120, "limit": 6000, "window_s": 60 });
     assert!(eventually(|| told().as_ref() == Some(&expected)).await, "{:?}", told());
+}
+
+/// Kraken's stream with what it says; `(seconds, message)`.
+async fn kraken_says(all: Vec<(u64, String)>) -> (crate::providers::tests::standin::Standin, Provider) {
+    use crate::providers::tests::standin::Standin;
+    let frames =
+        all.into_iter().flat_map(|(ms, text)| [Frame::Wait(Duration::from_millis(ms)), Frame::Text(text)]);
+    let stream = Act::Stream(frames.collect());
+    let server = Standin::start(move |seen| match seen.wants_stream() {
+        true => stream.clone(),
+        // REST repeats what the stream says: a halted exchange has no other price.
+        false => Act::ok(crate::providers::tests::standin::says::kraken_result("64250.10", 1)),
+    });
+    let server = server.await.unwrap();
+    let kind = ProviderKind::Kraken(crate::config::Exchange {
+        rest_url: server.http(),
+        stream_url: server.ws(),
+        symbol_map: std::collections::BTreeMap::new(),
+        silence: Duration::from_secs(45),
+        no_tick: Duration::from_secs(30),
+        renew_after: Duration::ZERO,
+    });
+    (server, Provider { name: "kraken".to_owned(), kind })
+}
+
+fn kraken_status(word: &str) -> String {
+    format!(
+        r#"{{"channel":"status","type":"update","data":[{{"version":"2.0.9","system":"{word}","api_version":"v2","connection_id":1}}]}}"#
+    )
+}
+
+fn kraken_book(last: &str, bid: u32) -> String {
+    let ask = bid + 1;
+    format!(
+        r#"{{"channel":"ticker","type":"update","data":[{{"symbol":"BTC/USD","bid":{bid},"ask":{ask},"last":{last}}}]}}"#
+    )
+}
+
+impl Feeder {
+    fn source(&self, name: &str) -> Option<SourceStatus> {
+        self.sources.lock().unwrap().iter().find(|source| &*source.name == name).cloned()
+    }
+
+    /// Whether the newest price is fresh for a second now.
+    fn is_fresh(&self) -> Option<bool> {
+        let quotes = self.quotes.lock().unwrap();
+        let rules = crate::model::Rules {
+            fresh_for: Duration::from_secs(1),
+            max_age: Duration::from_secs(120),
+            forget_after: Duration::from_secs(600),
+            refuse_stale: false,
+        };
+        let now = Clock::system().now().boot;
+        quotes.last().map(|quote| quote.health(&rules, now) == Health::Fresh)
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_that_does_not_trade_is_halted_and_its_price_stale() {
+    let mut all = vec![(0, kraken_status("post_only")), (0, kraken_book("64250.10", 64250))];
+    all.extend((0..300).map(|step| (20, kraken_book("64250.10", 64249 - 10 * step))));
+    all.extend([(0, kraken_status("online"))]);
+    all.extend((0..1000).map(|step| (20, kraken_book(&format!("61000.{}", 10 + step % 80), 61000))));
+    let (_server, kraken) = kraken_says(all).await;
+    let feeder = Feeder::start(&[kraken]);
+    assert!(eventually(|| feeder.source("kraken").is_some_and(|own| own.state == SourceState::Halted)).await);
+    let own = feeder.source("kraken").unwrap();
+    assert!(own.error.as_deref().is_some_and(|error| error.contains("post_only")), "{own:?}");
+    feeder.says("64250.10").await;
+    assert_eq!(feeder.is_fresh(), Some(false), "never fresh: its age is unknown");
+    // It trades again.
+    assert!(eventually(|| feeder.source("kraken").is_some_and(|own| own.state == SourceState::Live)).await);
+    assert!(eventually(|| feeder.is_fresh() == Some(true)).await);
+    assert!(feeder.price().unwrap().starts_with("61000."));
+}
+
+#[tokio::test]
+async fn a_price_that_bid_and_ask_have_left_is_replaced_by_another_source_s() {
+    // Without a word: the book falls, the last price stands.
+    let mut all: Vec<_> = (0..20).map(|_| (20, kraken_book("64250.10", 64250))).collect();
+    all.extend((0..2000).map(|step| (20, kraken_book("64250.10", 63000 - step))));
+    let (_server, kraken) = kraken_says(all).await;
+    let exchange = Exchange::start("BTCUSDT", "62000.10").await.unwrap();
+    let both = [kraken, binance(&exchange)];
+    let feeder = Feeder::start_with(&both, |price| price.fresh_for = Duration::from_secs(4));
+    feeder.says("64250.10").await;
+    assert!(eventually(|| feeder.source("kraken").is_some_and(|own| own.state == SourceState::Halted)).await);
+    feeder.says("62000.10").await;
+    let own = feeder.source("kraken").unwrap();
+    assert!(own.error.as_deref().is_some_and(|error| error.contains("bid and ask")), "{own:?}");
+    assert!(feeder.source("binance").unwrap().serving);
 }

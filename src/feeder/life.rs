@@ -27,8 +27,14 @@ const LAST: Duration = Duration::from_secs(2);
 /// Runs the feeder until the master ends it.
 #[must_use]
 pub fn run() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
-    match runtime.and_then(|runtime| runtime.block_on(live())) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build();
+    let result = runtime.and_then(|runtime| {
+        let result = runtime.block_on(live());
+        // The lookup of a name may still hold a thread.
+        runtime.shutdown_background();
+        result
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(event = "feeder-failed", %error);
@@ -45,7 +51,7 @@ async fn live() -> io::Result<()> {
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };
     sender.send(&FromFeeder::Hello(hello)).map_err(io::Error::other)?;
     let (questions, asks) = mpsc::channel(ASKS);
-    let mut inbox = Inbox { questions, sender: sender.clone(), marks: Marks::new() };
+    let mut inbox = Inbox { questions, sender: sender.clone(), marks: Marks::new(), plan: None };
     let Some((plan, config)) = inbox.next_plan(&mut receiver).await? else { return Ok(()) };
     let candles = CandleService::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
@@ -85,6 +91,8 @@ struct Inbox {
     questions: mpsc::Sender<CandleRequest>,
     sender: LinkSender,
     marks: Marks,
+    /// The newest plan, with its configuration.
+    plan: Option<(Plan, Config)>,
 }
 
 impl Inbox {
@@ -92,7 +100,7 @@ impl Inbox {
     async fn next_plan(&mut self, receiver: &mut LinkReceiver) -> io::Result<Option<(Plan, Config)>> {
         loop {
             let Ok(mut batch) = receiver.receive().await else { return Ok(None) };
-            let mut plan = None;
+            let mut news = false;
             while let Some(message) = batch.next::<ToFeeder<'_>>() {
                 match message.map_err(io::Error::other)? {
                     ToFeeder::Stop => return Ok(None),
@@ -102,7 +110,16 @@ impl Inbox {
                         log::init(&config.log, "feeder");
                         log::adopt(&config.log);
                         let (price, providers) = (config.price.clone(), config.providers.clone());
-                        plan = Some((Plan { price, providers, real_before }, config));
+                        let before = self.plan.take().map(|(plan, _)| plan.retries.reloaded());
+                        let retries = before.unwrap_or_default();
+                        self.plan = Some((Plan { price, providers, real_before, retries }, config));
+                        news = true;
+                    }
+                    ToFeeder::Retry { source } => {
+                        if let Some((plan, _)) = &mut self.plan {
+                            plan.retries.order(source);
+                            news = true;
+                        }
                     }
                     ToFeeder::Resume { of, mark } => _ = self.marks.insert(of.to_owned(), mark),
                     ToFeeder::Ask { to, request, symbol, interval, limit } => {
@@ -110,8 +127,8 @@ impl Inbox {
                     }
                 }
             }
-            if plan.is_some() {
-                return Ok(plan);
+            if news {
+                return Ok(self.plan.clone());
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The feeder: the only process that talks to exchanges.
 //!
 //! ```text
-//! providers ──▶ source (sessions, pauses, panics) ──notes──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
-//!                └─ belief (pure): news, and how late         │
-//!                                                              ├────▶ table ──────────▶ FromFeeder::Sources
-//!                                                              └────▶ candles ────────▶ FromFeeder::Candles, Answer
-//!                                                                     history (pure), store (a thread, a file)
+//! providers ──▶ source (sessions, pauses, panics) ──mailbox──▶ core ──▶ policy (pure) ──▶ FromFeeder::Tick
+//!                └─ belief, halt (pure): news, and how old      │
+//!                                                                ├────▶ table ──────────▶ FromFeeder::Sources
+//!                                                                └────▶ candles ────────▶ FromFeeder::Candles, Answer
+//!                                                                       history (pure), store (a thread, a file)
 //! files, programs ──▶ lines (for streams) ──▶ the link to the master
 //! ```
 //!
@@ -16,14 +16,17 @@ mod agreement;
 mod belief;
 mod candles;
 mod core;
+mod halt;
 mod life;
 mod lines;
+mod mailbox;
+mod note;
 mod policy;
 mod recorder;
 mod source;
 mod table;
 
-pub use core::{Plan, run};
+pub use core::{Plan, Retries, run};
 pub use life::run as run_process;
 pub use table::SourceState;
 

@@ -1,21 +1,22 @@
 //! Supervises one source: session, fault, pause, next session, for ever.
 
+use super::Clock;
 use super::belief::{Belief, Verdict};
+use super::halt::Halts;
+use super::mailbox::Notes;
+use super::note::{Note, What};
 use super::recorder::{SessionRecorder, SourceRecorder};
-use super::{Clock, Now};
-use crate::model::{Backoff, Symbol};
-use crate::providers::{Budget, Fault, Leg, PriceProvider, Sink, Tick, believable};
+use crate::model::{Boot, Symbol};
+use crate::providers::{
+    Budget, Ended, Fault, Leg, PauseLimits, Pauses, PriceProvider, Sink, Tick, believable,
+};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-const BACKOFF_MIN: Duration = Duration::from_millis(250);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Pause after a refusal: asking again changes nothing, but a ban or a mistake of the source may end.
-const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
 /// A session with a price that lasted this long starts the back-off anew. A session that ticks once and breaks does
 /// not: Binance allows 300 connections in five minutes.
 const STABLE: Duration = Duration::from_secs(5);
@@ -25,39 +26,12 @@ const QUIET_AT_FIRST: Duration = Duration::from_secs(1);
 /// Pause between two sessions of the second leg.
 const STAND_IN_PAUSE: Duration = Duration::from_secs(1);
 
-/// An event of a source.
-#[derive(Clone, Debug)]
-pub(super) struct Note {
-    pub source: u32,
-    pub leg: usize,
-    pub what: What,
-}
-
-/// Event of a source, see [`Note`].
-#[derive(Clone, Debug)]
-pub(super) enum What {
-    /// A session began.
-    Began,
-    /// A price so late was read at that moment.
-    Tick(Tick, Duration, Now),
-    /// A price that is known already.
-    Repeated,
-    /// A price that is older than what is known, with the words for it.
-    Old(String),
-    /// Something unreadable, or a price that was not requested.
-    Bad(String),
-    /// The used part of the source's limit.
-    Budget(Budget),
-    /// The session ended.
-    Ended(Fault),
-    /// The leg stands by because the first one gives prices.
-    StandBy,
-}
-
 /// The state of the first leg, for the second one.
 #[derive(Clone, Debug)]
 struct LegActivity {
     ticks: u64,
+    /// When the last price came.
+    priced: Option<Instant>,
     down: bool,
     /// For each symbol: whether it has had a price here, and when the last one came, or when the leg started.
     last: BTreeMap<Symbol, (bool, Instant)>,
@@ -68,15 +42,17 @@ impl LegActivity {
         let now = Instant::now();
         Self {
             ticks: 0,
+            priced: None,
             down: false,
             last: pairs.keys().map(|symbol| (symbol.clone(), (false, now))).collect(),
         }
     }
 
     fn tick(&mut self, symbol: &Symbol) {
-        (self.ticks, self.down) = (self.ticks + 1, false);
+        let now = Instant::now();
+        (self.ticks, self.priced, self.down) = (self.ticks + 1, Some(now), false);
         if let Some(last) = self.last.get_mut(symbol) {
-            *last = (true, Instant::now());
+            *last = (true, now);
         }
     }
 
@@ -101,20 +77,32 @@ impl LegActivity {
 /// none is ever served under another name.
 pub(super) type Pairs = BTreeMap<Symbol, Symbol>;
 
+/// What a source is told while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Orders {
+    pub pauses: PauseLimits,
+    /// Grows when the source is to be tried now, whatever it said.
+    pub retries: u64,
+    /// Grows with each reload: a refusal is tried again, a demanded wait is obeyed.
+    pub reloads: u64,
+}
+
 /// Runs a source until it is dropped. With a `recorder` all its messages are recorded.
 pub(super) async fn supervise(
     id: u32,
     legs: Vec<Leg>,
     (pairs, belief): (Pairs, Belief),
-    clock: Clock,
-    notes: broadcast::Sender<Note>,
+    (clock, notes): (Clock, Notes),
+    orders: watch::Receiver<Orders>,
     recorder: Option<SourceRecorder>,
 ) {
     let pairs = Arc::new(pairs);
+    let halts = Arc::<Mutex<Halts>>::default();
     let mut legs = legs.into_iter().enumerate().map(|(leg, way)| {
-        let sender =
-            NoteSender { source: id, leg, pairs: pairs.clone(), notes: notes.clone(), clock: clock.clone() };
-        RunningLeg::new(way, sender, belief.clone(), recorder.clone())
+        let (pairs, halts, notes, clock) = (pairs.clone(), halts.clone(), notes.clone(), clock.clone());
+        let sender = NoteSender { source: id, leg, pairs, halts, notes, clock };
+        let ordered = (belief.clone(), orders.clone());
+        RunningLeg::new(way, sender, ordered, recorder.clone())
     });
     let (Some(mut first), second) = (legs.next(), legs.next()) else { return };
     match second {
@@ -157,7 +145,12 @@ async fn quiet(first: &mut watch::Receiver<LegActivity>) {
 struct RunningLeg {
     leg: Leg,
     provider: Option<Box<dyn PriceProvider>>,
-    backoff: Backoff,
+    pauses: Pauses,
+    orders: watch::Receiver<Orders>,
+    /// The orders when the last session began.
+    obeyed: Orders,
+    /// Whether the source demanded the pause.
+    told: bool,
     not_before: Instant,
     activity: watch::Sender<LegActivity>,
     /// The first leg, if this one stands in for it.
@@ -168,11 +161,20 @@ struct RunningLeg {
 }
 
 impl RunningLeg {
-    fn new(leg: Leg, sender: NoteSender, belief: Belief, recorder: Option<SourceRecorder>) -> Self {
+    fn new(
+        leg: Leg,
+        sender: NoteSender,
+        (belief, orders): (Belief, watch::Receiver<Orders>),
+        recorder: Option<SourceRecorder>,
+    ) -> Self {
+        let obeyed = *orders.borrow();
         Self {
             leg,
             provider: None,
-            backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
+            pauses: Pauses::new(obeyed.pauses),
+            orders,
+            obeyed,
+            told: false,
             not_before: Instant::now(),
             activity: watch::Sender::new(LegActivity::new(&sender.pairs)),
             first: None,
@@ -185,16 +187,34 @@ impl RunningLeg {
     /// Runs session after session. If this is dropped and called again, it still keeps the pause.
     async fn go_on(&mut self) {
         loop {
-            sleep_until(self.not_before).await;
+            self.rest().await;
             let (begin, before) = (Instant::now(), self.activity.borrow().ticks);
             self.sender.send(What::Began);
             let fault = self.session().await;
             let good = self.activity.borrow().ticks > before && begin.elapsed() >= STABLE;
-            let pause = pause(&fault, good, &mut self.backoff);
-            self.not_before = Instant::now() + pause;
+            let priced = self.activity.borrow().priced.map(|at| at.elapsed());
+            let pause = self.pauses.next(Ended { fault: &fault, good, priced }, fastrand::f64());
+            (self.not_before, self.told) = (Instant::now() + pause, matches!(fault, Fault::Wait(..)));
             self.activity.send_modify(|activity| activity.down = true);
             tracing::debug!(source = self.sender.source, leg = self.leg.word, %fault, ?pause, "session ended");
+            // Before the end: that has the table told.
+            self.sender.pause(pause);
             self.sender.send(What::Ended(fault));
+        }
+    }
+
+    /// Waits until the next session may begin, or is ordered.
+    async fn rest(&mut self) {
+        let (Orders { retries, reloads, .. }, told) = (self.obeyed, self.told);
+        let ordered = |now: &Orders| now.retries != retries || (now.reloads != reloads && !told);
+        let at_once = tokio::select! {
+            biased;
+            Ok(_) = self.orders.wait_for(ordered) => true,
+            () = sleep_until(self.not_before) => false,
+        };
+        self.obeyed = *self.orders.borrow();
+        if at_once {
+            self.pauses.reset(self.obeyed.pauses);
         }
     }
 
@@ -228,34 +248,30 @@ impl RunningLeg {
     }
 }
 
-/// The pause before the next session.
-fn pause(fault: &Fault, good: bool, backoff: &mut Backoff) -> Duration {
-    if good {
-        backoff.reset();
-    }
-    let jitter = |time: Duration| time + time.min(Duration::from_secs(300)).mul_f64(fastrand::f64() / 10.0);
-    match fault {
-        Fault::Wait(time, _) => jitter(*time),
-        Fault::Refused(_) => jitter(REFUSED_PAUSE),
-        Fault::Reconnect(_) if good => Duration::ZERO,
-        Fault::Reconnect(_) | Fault::Retry(_) | Fault::Skip(_) => backoff.next(fastrand::f64()),
-    }
-}
-
-/// Sends notes to the core. A full queue loses its oldest: the newest matter, and senders must not wait.
+/// Sends notes to the core. Never waits.
 #[derive(Clone)]
 struct NoteSender {
     source: u32,
     leg: usize,
     pairs: Arc<Pairs>,
-    notes: broadcast::Sender<Note>,
+    /// Shared by the legs, never locked for long.
+    halts: Arc<Mutex<Halts>>,
+    notes: Notes,
     clock: Clock,
 }
 
 impl NoteSender {
     fn send(&self, what: What) {
-        // Without a receiver the process is about to end.
-        let _ = self.notes.send(Note { source: self.source, leg: self.leg, what });
+        self.notes.send(Note { source: self.source, leg: self.leg, what });
+    }
+
+    fn pause(&self, time: Duration) {
+        let at = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.send(What::Pause(Boot(self.clock.now().boot.0.saturating_add(at))));
+    }
+
+    fn halts(&self) -> MutexGuard<'_, Halts> {
+        self.halts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -301,11 +317,20 @@ impl SessionSink {
             false => self.belief.take_recorded(&tick, self.counts, now),
         };
         match verdict {
-            Verdict::Known => What::Repeated,
+            Verdict::Known => match self.sender.halts().judge(&tick, false, now) {
+                Some(halted) => What::Halted(believable(tick), halted, now),
+                None => What::Repeated,
+            },
             Verdict::Old(why) => What::Old(why),
             Verdict::News(lag) => {
+                // A halted one, too: the other leg would give the same price.
                 self.activity.send_modify(|activity| activity.tick(&tick.symbol));
-                What::Tick(believable(tick), lag, now)
+                let halted = self.sender.halts().judge(&tick, true, now);
+                let tick = believable(tick);
+                match halted {
+                    Some(halted) => What::Halted(tick, halted.at_least(lag), now),
+                    None => What::Tick(tick, lag, now),
+                }
             }
         }
     }
@@ -314,9 +339,21 @@ impl SessionSink {
 impl Sink for SessionSink {
     fn tick(&mut self, tick: Tick) -> bool {
         let what = self.judge(tick);
-        let current = matches!(what, What::Tick(..) | What::Repeated);
+        let current = matches!(what, What::Tick(..) | What::Halted(..) | What::Repeated);
         self.sender.send(what);
         current
+    }
+
+    fn trading(&mut self, symbol: Option<&Symbol>, halt: Option<&str>) {
+        let (before, after) = {
+            let (mut halts, pairs) = (self.sender.halts(), &self.sender.pairs);
+            let before = halts.word(pairs.keys());
+            halts.said(symbol, halt);
+            (before, halts.word(pairs.keys()))
+        };
+        if before != after {
+            self.sender.send(What::Halt(after));
+        }
     }
 
     fn bad(&mut self, why: String) {

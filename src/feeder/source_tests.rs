@@ -1,5 +1,6 @@
 //! The supervisor with scripted providers, under virtual time.
 
+use super::super::mailbox::mailbox;
 use super::*;
 use crate::model::{Price, Symbol};
 use async_trait::async_trait;
@@ -72,19 +73,31 @@ async fn watch(legs: Vec<Leg>, seconds: u64) -> Vec<(u64, usize, What)> {
 
 /// The same with other pairs than BTC-USD's own.
 async fn watch_pairs(legs: Vec<Leg>, pairs: &[(&str, &str)], seconds: u64) -> Vec<(u64, usize, What)> {
-    let (sender, mut inbox) = broadcast::channel::<Note>(4096);
+    let (_orders, ordered) = watch::channel(Orders::default());
+    watch_orders(legs, pairs, ordered, seconds).await
+}
+
+/// The same with orders to the source.
+async fn watch_orders(
+    legs: Vec<Leg>,
+    pairs: &[(&str, &str)],
+    orders: watch::Receiver<Orders>,
+    seconds: u64,
+) -> Vec<(u64, usize, What)> {
+    let (sender, mut inbox) = mailbox();
     let symbol = |text| Symbol::new(text).unwrap();
     let pairs = pairs.iter().map(|(asked, pair)| (symbol(asked), symbol(pair))).collect();
     let clock = Clock::virtual_time();
     let mut notes = Vec::new();
     let noting = async {
-        while let Ok(note) = inbox.recv().await {
+        loop {
+            let note = inbox.recv().await.note;
             notes.push((clock.now().mono.0 / 1_000_000, note.leg, note.what));
             assert!(notes.len() < 3000, "a storm");
         }
     };
     tokio::select! {
-        () = supervise(1, legs, (pairs, Belief::new("x", Arc::default())), clock.clone(), sender, None) => panic!("a source never ends"),
+        () = supervise(1, legs, (pairs, Belief::new("x", Arc::default())), (clock.clone(), sender), orders, None) => panic!("a source never ends"),
         () = noting => {}
         () = sleep(Duration::from_secs(seconds)) => {}
     }
@@ -132,11 +145,11 @@ async fn only_a_session_that_gave_prices_and_lasted_starts_the_pauses_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_is_obeyed_a_refusal_is_an_hour_and_a_move_is_at_once() {
+async fn a_wait_is_obeyed_what_is_never_served_is_an_hour_and_a_move_is_at_once() {
     let why = || "as the script says".to_owned();
     let script = vec![
         Do::End(Fault::Wait(Duration::from_secs(100), why())),
-        Do::End(Fault::Refused(why())),
+        Do::End(Fault::Barred(why())),
         Do::Tick(1),
         Do::Sleep(10_000),
         Do::End(Fault::Reconnect(why())),
@@ -146,8 +159,58 @@ async fn a_wait_is_obeyed_a_refusal_is_an_hour_and_a_move_is_at_once() {
     let began = began(&watch(vec![leg], 10_000).await, 0);
     let pauses: Vec<_> = began.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!((100_000..=110_001).contains(&pauses[0]), "{pauses:?}");
-    assert!((3_600_000..=3_630_001).contains(&pauses[1]), "{pauses:?}");
+    assert!((3_240_000..=3_600_001).contains(&pauses[1]), "{pauses:?}");
     assert!(pauses[2] <= 10_002 && pauses.len() == 3, "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_seconds_of_refusals_cost_half_a_minute() {
+    let refused = |_| Do::End(Fault::Refused("HTTP 403: a page of HTML".to_owned()));
+    let script: Vec<_> =
+        [Do::Sleep(5_000)].into_iter().chain((0..1).map(refused)).chain([Do::Tick(1), Do::Stay]).collect();
+    let (at_first, _) = leg("x", script, &Arc::default());
+    let found = ticks(&watch(vec![at_first], 7200).await, 0);
+    assert!(found.first().is_some_and(|at| *at <= 35_001), "{found:?}");
+    let well = [Do::Tick(1), Do::Sleep(60_000)]
+        .into_iter()
+        .chain((0..3).map(refused))
+        .chain([Do::Tick(2), Do::Stay]);
+    let (later, _) = leg("x", well.collect(), &Arc::default());
+    let found = ticks(&watch(vec![later], 7200).await, 0);
+    assert!(found.get(1).is_some_and(|at| *at <= 67_001), "it was well a moment ago: {found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_has_it_tried_now_and_a_reload_too_unless_it_said_wait() {
+    let why = || "as the script says".to_owned();
+    let wait = || Do::End(Fault::Wait(Duration::from_secs(3 * 86_400), why()));
+    let script =
+        vec![Do::End(Fault::Barred(why())), Do::End(Fault::Barred(why())), wait(), Do::Tick(1), Do::Stay];
+    let (leg, _) = leg("x", script, &Arc::default());
+    let (orders, ordered) = watch::channel(Orders::default());
+    let ordering = async {
+        sleep(Duration::from_secs(10)).await;
+        orders.send_modify(|orders| orders.reloads += 1);
+        sleep(Duration::from_secs(10)).await;
+        orders.send_modify(|orders| orders.retries += 1);
+        sleep(Duration::from_secs(10)).await;
+        orders.send_modify(|orders| orders.reloads += 1);
+        sleep(Duration::from_secs(10)).await;
+        orders.send_modify(|orders| orders.retries += 1);
+        std::future::pending::<()>().await
+    };
+    let pairs = [("BTC-USD", "BTC-USD")];
+    let notes = tokio::select! {
+        notes = watch_orders(vec![leg], &pairs, ordered, 60) => notes,
+        () = ordering => Vec::new(),
+    };
+    assert_eq!(began(&notes, 0), [0, 10_000, 20_000, 40_000]);
+    let rests = notes.iter().filter_map(|(at, _, what)| match what {
+        What::Pause(Boot(until)) => Some(until / 1_000_000 - at),
+        _ => None,
+    });
+    let rests: Vec<_> = rests.collect();
+    assert!(rests.iter().all(|ms| (3_240_000..=3_630_000).contains(ms)) && rests.len() == 3, "{rests:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +315,10 @@ async fn a_source_that_is_dropped_leaves_nothing_behind() {
 async fn a_provider_that_cannot_be_made_is_a_fault() {
     let leg = Leg::new("x", || Err(Fault::Refused("no address".to_owned())));
     let notes = watch(vec![leg], 5).await;
-    assert!(matches!(&notes[..], [(_, _, What::Began), (_, _, What::Ended(Fault::Refused(_)))]), "{notes:?}");
+    let [(_, _, What::Began), (_, _, What::Pause(_)), (_, _, What::Ended(Fault::Refused(_)))] = &notes[..]
+    else {
+        panic!("{notes:?}")
+    };
 }
 
 #[tokio::test(start_paused = true)]

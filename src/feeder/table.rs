@@ -1,10 +1,11 @@
 //! The state of each source, for statistics and the log.
 
+use super::note::What;
 use super::policy::Part;
-use super::source::What;
 use crate::model::{Boot, Mono, Price, SourceVerdict, Symbol, words};
 use crate::providers::{Budget, Fault};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,11 @@ words! {
         Live = "live",
         /// The session ended with a fault; it is tried again.
         Down = "down",
+        /// Connected, but the exchange does not trade.
+        Halted = "halted",
         /// Told us to wait.
         Waiting = "waiting",
-        /// Refused us; tried again in an hour.
+        /// Refused us; tried again later and later.
         Refused = "refused",
     }
 }
@@ -55,6 +58,8 @@ pub struct SourceStatus {
     pub rejected: u64,
     /// Sessions that ended.
     pub reconnects: u64,
+    /// When a way to the source that rests is tried again, the soonest one.
+    pub retry_at: Option<Boot>,
     /// The used part of its limit, if it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
@@ -65,7 +70,43 @@ pub(super) struct Row {
     pub status: SourceStatus,
     /// The legs' words and states; `None` for a leg that stands by.
     legs: Vec<(&'static str, Option<SourceState>)>,
+    /// When each leg is tried again, if it rests.
+    rests: Vec<Option<Boot>>,
     ticked: Option<Mono>,
+    trading: Trading,
+}
+
+/// What is known of the trading at a source.
+#[derive(Debug, Default)]
+struct Trading {
+    /// The exchange's word while it does not trade.
+    said: Option<String>,
+    /// Symbols whose newest price was traded, and those whose price only stands.
+    traded: BTreeSet<Symbol>,
+    halted: BTreeSet<Symbol>,
+    /// Whether the last price was only repeated since.
+    repeated: bool,
+}
+
+impl Trading {
+    fn tick(&mut self, symbol: &Symbol) {
+        self.repeated = false;
+        self.halted.remove(symbol);
+        if !self.traded.contains(symbol) {
+            self.traded.insert(symbol.clone());
+        }
+    }
+
+    fn halt(&mut self, symbol: &Symbol) {
+        self.traded.remove(symbol);
+        if !self.halted.contains(symbol) {
+            self.halted.insert(symbol.clone());
+        }
+    }
+
+    fn is_halted(&self) -> bool {
+        self.traded.is_empty() && (self.said.is_some() || !self.halted.is_empty())
+    }
 }
 
 impl Row {
@@ -91,10 +132,13 @@ impl Row {
                 ticks: 0,
                 rejected: 0,
                 reconnects: 0,
+                retry_at: None,
                 budget: None,
             },
+            rests: vec![None; legs.len()],
             legs: legs.into_iter().map(|word| (word, None)).collect(),
             ticked: None,
+            trading: Trading::default(),
         }
     }
 
@@ -102,11 +146,37 @@ impl Row {
     pub(super) fn note(&mut self, leg: usize, what: &What) -> bool {
         let status = &mut self.status;
         let Some((word, state)) = self.legs.get_mut(leg) else { return false };
+        if let Some(rest) = self.rests.get_mut(leg)
+            && !matches!(what, What::Ended(_))
+        {
+            *rest = if let What::Pause(until) = what { Some(*until) } else { None };
+        }
+        status.retry_at = self.rests.iter().flatten().min().copied();
         match what {
+            What::Pause(_) => {}
             What::Began => *state = state.or(Some(SourceState::Connecting)),
             What::StandBy => *state = None,
             What::Budget(budget) => status.budget = Some(*budget),
-            What::Repeated => status.rejected += 1,
+            What::Repeated => {
+                self.trading.repeated = true;
+                status.rejected += 1;
+            }
+            What::Halt(said) => {
+                if let Some(said) = said {
+                    self.trading.traded.clear();
+                    status.error = Some(format!("{word}: the exchange says {said}"));
+                }
+                self.trading.said.clone_from(said);
+            }
+            What::Halted(tick, halted, now) => {
+                *state = Some(SourceState::Live);
+                self.ticked = Some(now.mono);
+                self.trading.halt(&tick.symbol);
+                status.rejected += 1;
+                status.pair = Some(tick.pair.clone());
+                status.price = Some(tick.price);
+                status.error = Some(format!("{word}: {} is not traded: {}", tick.symbol, halted.word));
+            }
             What::Bad(why) | What::Old(why) => {
                 status.rejected += 1;
                 status.error = Some(format!("{word}: {why}"));
@@ -114,6 +184,7 @@ impl Row {
             What::Tick(tick, lag, now) => {
                 *state = Some(SourceState::Live);
                 self.ticked = Some(now.mono);
+                self.trading.tick(&tick.symbol);
                 status.ticks += 1;
                 status.pair = Some(tick.pair.clone());
                 status.price = Some(tick.price);
@@ -127,7 +198,7 @@ impl Row {
                     Fault::Reconnect(_) => state.unwrap_or_default(),
                     Fault::Retry(_) | Fault::Skip(_) => SourceState::Down,
                     Fault::Wait(..) => SourceState::Waiting,
-                    Fault::Refused(_) => SourceState::Refused,
+                    Fault::Refused(_) | Fault::Barred(_) | Fault::Unknown(_) => SourceState::Refused,
                 });
             }
         }
@@ -157,7 +228,11 @@ impl Row {
         for (_, state) in &mut self.legs {
             *state = state.map(|state| if state == SourceState::Live { SourceState::Down } else { state });
         }
-        self.status.error = Some(format!("no price for {no_tick:?}"));
+        self.status.error = Some(if self.trading.repeated {
+            format!("no trade for {no_tick:?}: the same one is told again and again")
+        } else {
+            format!("no price for {no_tick:?}")
+        });
         self.update()
     }
 
@@ -183,9 +258,13 @@ impl Row {
 
     /// The state of the best leg.
     fn best(&self) -> SourceState {
-        use SourceState::{Connecting, Down, Live, Off, Refused, Waiting};
+        use SourceState::{Connecting, Down, Halted, Live, Off, Refused, Waiting};
         let of_legs = |state: &SourceState| self.legs.iter().any(|(_, leg)| *leg == Some(*state));
-        [Live, Connecting, Down, Waiting, Refused, Off].into_iter().find(of_legs).unwrap_or(Connecting)
+        let best = [Live, Connecting, Down, Waiting, Refused, Off].into_iter().find(of_legs);
+        match best.unwrap_or(Connecting) {
+            Live | Connecting if self.trading.is_halted() => Halted,
+            state => state,
+        }
     }
 }
 
@@ -196,7 +275,7 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use SourceState::{Connecting, Down, Live, Off, Refused, Waiting};
+    use SourceState::{Connecting, Down, Halted, Live, Off, Refused, Waiting};
 
     fn tick() -> What {
         let symbol = Symbol::new("BTC-USD").unwrap();
@@ -250,6 +329,39 @@ mod tests {
         let told =
             (row.status.ticks, row.status.rejected, row.status.reconnects, row.status.error.as_deref());
         assert_eq!(told, (2, 1, 7, Some("stream: why")));
+    }
+
+    #[test]
+    fn a_source_that_does_not_trade_is_halted() {
+        let mut row = Row::new("kraken", false, Ok(vec!["stream", "rest"]));
+        let halted = |known| {
+            let What::Tick(tick, _, now) = tick() else { panic!() };
+            let (word, age) = ("post_only".to_owned(), Duration::from_secs(3));
+            What::Halted(tick, super::super::halt::Halted { word, age, known }, now)
+        };
+        let said = |word: Option<&str>| What::Halt(word.map(str::to_owned));
+        for (step, (what, state, why)) in [
+            (What::Began, Connecting, None),
+            (said(Some("post_only")), Halted, Some("stream: the exchange says post_only")),
+            (halted(false), Halted, Some("stream: BTC-USD is not traded: post_only")),
+            (said(None), Halted, Some("stream: BTC-USD is not traded: post_only")),
+            (tick(), Live, Some("stream: BTC-USD is not traded: post_only")),
+            (halted(true), Halted, Some("stream: BTC-USD is not traded: post_only")),
+            (ended(Fault::Retry), Down, Some("stream: why")),
+            (tick(), Live, Some("stream: why")),
+            (said(Some("limit_only")), Halted, Some("stream: the exchange says limit_only")),
+            (tick(), Live, Some("stream: the exchange says limit_only")),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            row.note(0, &what);
+            assert_eq!((row.status.state, row.status.error.as_deref()), (state, why), "step {step}");
+        }
+        row.note(0, &What::Repeated);
+        assert!(row.silent(Duration::from_secs(10)));
+        let why = "no trade for 10s: the same one is told again and again";
+        assert_eq!((row.status.state, row.status.error.as_deref()), (Down, Some(why)));
     }
 
     #[test]

@@ -4,16 +4,13 @@
 //! Neither a hung journal nor a line repeated a thousand times may harm the daemon: a line that cannot be sent at once
 //! is dropped, and so is a line of a kind that came too often; the next line says how many were dropped.
 
-use crate::model::{Gcra, Rate};
-use crate::os::clock;
-use std::collections::HashMap;
+use super::kinds::LineKinds;
+use super::lines::seen;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-use tracing::callsite::Identifier;
+use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -21,10 +18,6 @@ use tracing_subscriber::layer::Context;
 
 /// The socket of journald. systemd holds it: it outlives a restart of journald.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Lines of one kind (one place in the code) that may be sent at once, and per minute in the long run. A rolling
-/// replacement of 256 workers fits.
-const BURST: u32 = 300;
-const RATE: Rate = Rate { count: 300, per: Duration::from_secs(60) };
 /// Longest value in bytes; the rest is cut. The whole line must fit into one datagram.
 const LONGEST: usize = 8 << 10;
 
@@ -36,23 +29,16 @@ pub(super) struct Journal {
     identity: String,
     /// The slot, in a worker process.
     worker: Option<String>,
-    kinds: Mutex<HashMap<Identifier, LineKind>>,
-}
-
-/// Counts the recent lines of one kind.
-#[derive(Default)]
-struct LineKind {
-    bucket: Gcra,
-    left_out: u64,
+    kinds: Arc<LineKinds>,
 }
 
 impl Journal {
     /// `role` is `master`, `feeder` or `worker 3`.
-    pub(super) fn new(role: &str) -> io::Result<Self> {
-        Self::at(Path::new(SOCKET), role)
+    pub(super) fn new(role: &str, kinds: Arc<LineKinds>) -> io::Result<Self> {
+        Self::at(Path::new(SOCKET), role, kinds)
     }
 
-    fn at(path: &Path, role: &str) -> io::Result<Self> {
+    fn at(path: &Path, role: &str, kinds: Arc<LineKinds>) -> io::Result<Self> {
         // Fails if there is no journal.
         std::fs::metadata(path)?;
         let socket = UnixDatagram::unbound()?;
@@ -66,31 +52,15 @@ impl Journal {
             path: path.to_owned(),
             identity: format!("SYSLOG_IDENTIFIER=btc-cluster\nROLE={role}\n"),
             worker: worker.map(str::to_owned),
-            kinds: Mutex::default(),
+            kinds,
         })
-    }
-
-    /// Returns whether this line is sent, with the number of dropped lines of its kind.
-    fn admit(&self, kind: Identifier) -> Option<u64> {
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = kinds.entry(kind).or_default();
-        if kind.bucket.take(RATE, BURST, clock::mono()).is_err() {
-            kind.left_out += 1;
-            return None;
-        }
-        Some(std::mem::take(&mut kind.left_out))
-    }
-
-    fn lost(&self, kind: Identifier, with_it: u64) {
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds.entry(kind).or_default().left_out += 1 + with_it;
     }
 }
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let kind = event.metadata().callsite();
-        let Some(left_out) = self.admit(kind.clone()) else { return };
+        let Some(left_out) = self.kinds.admit(kind.clone()) else { return };
         let mut line = JournalLine::default();
         event.record(&mut line);
         let mut bytes =
@@ -104,7 +74,7 @@ impl<S: Subscriber> Layer<S> for Journal {
         }
         line.finish(&mut bytes, left_out);
         if self.socket.send_to(&bytes, &self.path).is_err() {
-            self.lost(kind, left_out);
+            self.kinds.lost(kind, left_out);
         }
     }
 }
@@ -135,6 +105,9 @@ impl JournalLine {
         if text.len() > LONGEST {
             let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
             text.truncate(end);
+        }
+        if let Some(seen) = seen(text.as_bytes(), false).and_then(|bytes| String::from_utf8(bytes).ok()) {
+            text = seen;
         }
         match field.name() {
             "message" => self.message = text,
@@ -201,6 +174,7 @@ fn put(bytes: &mut Vec<u8>, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kinds::BURST;
     use super::*;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -210,7 +184,7 @@ mod tests {
         let path = folder.path().join("socket");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let layer = Journal::at(&path, role).unwrap();
+        let layer = Journal::at(&path, role, Arc::default()).unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
         let mut buffer = vec![0; 64 << 10];
         std::iter::from_fn(|| {
@@ -268,7 +242,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let journal = Journal::at(&path, "master").unwrap();
+        let journal = Journal::at(&path, "master", Arc::default()).unwrap();
         let say = |n: u32| tracing::info!(event = "still", n);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), || {
             // More than the kernel's datagram queue takes (net.unix.max_dgram_qlen), or than the burst allows.
@@ -283,7 +257,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let journal = Journal::at(&path, "master").unwrap();
+        let journal = Journal::at(&path, "master", Arc::default()).unwrap();
         let say = |n: u32| tracing::info!(event = "told", n);
         let mut buffer = [0; 4096];
         tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), || {

@@ -29,6 +29,12 @@ pub(super) enum Command {
     },
     /// Read the configuration again; the answer waits for the outcome.
     Reload,
+    /// Try a price source now, or all of them.
+    Retry {
+        /// Its name.
+        #[serde(default)]
+        source: Option<String>,
+    },
     /// Replace a worker, or start one that was given up.
     RestartWorker {
         id: Slot,
@@ -44,9 +50,19 @@ pub(super) enum Command {
         channel: String,
         /// Any JSON. (No `RawValue`: serde cannot hand one to a variant with a tag inside.)
         data: Value,
+        /// The bytes of the data.
+        #[serde(skip)]
+        raw: String,
     },
     /// End the daemon.
     Stop,
+}
+
+impl Command {
+    /// A message whose data is JSON in these bytes.
+    pub(super) fn publish(channel: String, data: &str) -> Self {
+        Self::Publish { channel, data: Value::Null, raw: data.to_owned() }
+    }
 }
 
 /// A question and who waits for its answer.

@@ -6,13 +6,15 @@ use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
 use super::in_force::InForce;
+use super::refusals::Refusals;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
 use crate::model::Mono;
 use crate::os::board::Board;
-use crate::os::clock;
+use crate::os::memory::Spare;
 use crate::os::notify::{Notification, Notifier};
+use crate::os::{clock, inherited};
 use crate::protocol::cluster::{Port, ToWorker};
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, State};
@@ -36,6 +38,8 @@ pub(super) struct Master {
     pub(super) directory: Directory,
     /// Orders on their way.
     pub(super) router: Router,
+    /// Log lines about refused sessions.
+    pub(super) refusals: Refusals,
     pub(super) rooms: Rooms,
     /// The moments of messages that nobody asked for.
     pub(super) announcer: Announcer,
@@ -49,6 +53,8 @@ pub(super) struct Master {
     pub(super) service: Service,
     /// Connections of each worker, shared with the workers.
     pub(super) board: Board,
+    /// When the allocator gives memory back.
+    pub(super) spare: Spare,
     pub(super) notifier: Notifier,
     /// For tasks that tell the loop.
     pub(super) events: mpsc::Sender<Event>,
@@ -77,11 +83,21 @@ impl Master {
         self.router.tidy(now);
         self.rooms.tidy();
         self.directory.tidy(now);
+        self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
         self.clear_board();
+        self.reap();
         self.tell_status();
         let limit = self.in_force.config().cluster.worker_timeout;
         self.notify(self.service.watchdog(limit, now));
+    }
+
+    /// Asks after the orphans of other processes, if they are given to this one.
+    fn reap(&self) {
+        if inherited::adopts() {
+            let ours: Vec<_> = self.fleet.rows().iter().filter_map(|row| row.pid).collect();
+            inherited::reap(|pid| ours.contains(&pid));
+        }
     }
 
     /// The latest moment at which the loop must wake.

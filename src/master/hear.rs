@@ -1,7 +1,7 @@
 //! Messages of the children, and their consequences.
 
 use super::core::Master;
-use super::directory;
+use super::directory::{self, Evicted};
 use super::feed::News;
 use super::router::{Order, Publication};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
@@ -50,10 +50,15 @@ impl Master {
             }
             ToMaster::Open(open) => {
                 let verdict = self.directory.open(from, &open, &self.in_force.config().limits, now);
+                self.refusals.note(verdict, open.address, now);
+                for Evicted { worker, session } in self.directory.take_evicted() {
+                    let _ = self.children.tell(worker, &ToWorker::GiveWay(session));
+                }
                 // The others hear of it before it is there: nobody is told of its own coming.
                 self.announce(now);
                 let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
             }
+            ToMaster::TakenUp(session) => self.directory.taken_up(from, session),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
                 let publication = Publication { request, channel, frame, deadline, skip };

@@ -1,5 +1,6 @@
 //! The configuration in force: immutable, numbered, replaced whole; and the sockets that belong to it.
 
+use super::directory::Ceilings;
 use super::reloads::{Outcome, Reloads};
 use crate::config::{Config, Effect, Fault, Loaded, Source, diff};
 use crate::net::kept::Kept;
@@ -59,7 +60,7 @@ pub(super) struct InForce {
     kept: Kept,
     pub(super) reloads: Reloads<Candidate>,
     /// Why changed files go unnoticed until they are read again, and how often they are.
-    watch_trouble: Option<String>,
+    watch_trouble: Option<(String, Duration)>,
 }
 
 impl InForce {
@@ -109,12 +110,14 @@ impl InForce {
         self.listeners.addresses(port).map(|address| address.to_string()).collect()
     }
 
-    /// The most sessions where `limits.sessions` is 0: 95 % of what the descriptors of all workers allow. So the next
-    /// client is told that the cluster is full, and a probe still gets its answer, before descriptors are used up.
-    pub(super) fn ceiling(&self) -> u32 {
+    /// The most sessions where `limits.sessions` is 0. With a connection of their own: 95 % of what the descriptors of
+    /// all workers allow. So the next client is told that the cluster is full, and a probe still gets its answer, before
+    /// descriptors are used up.
+    pub(super) fn ceilings(&self) -> Ceilings {
         let each = self.files.saturating_sub(OWN_FILES).saturating_mul(95) / 100;
         let all = each.saturating_mul(workers(&self.config.cluster).into());
-        u32::try_from(all).unwrap_or(u32::MAX)
+        let connected = u32::try_from(all).unwrap_or(u32::MAX);
+        Ceilings { connected, polling: self.config.poll.sessions }
     }
 
     /// The changes that `next` brings, and whether workers must be born with it.
@@ -146,22 +149,28 @@ impl InForce {
     }
 
     /// Notes whether the system tells of changed files, and logs each change of this once.
-    pub(super) fn watched(&mut self, trouble: Option<(&str, Duration)>) {
-        let trouble = trouble.map(|(why, every)| format!("{why}; they are read every {every:?} instead"));
+    pub(super) fn watched(&mut self, trouble: Option<(String, Duration)>) {
         if trouble == self.watch_trouble {
             return;
         }
-        match &trouble {
+        self.watch_trouble = trouble;
+        match self.watch_trouble() {
             Some(why) => {
                 tracing::warn!(event = "watch-lost", why, "the kernel reports no changed files")
             }
             None => tracing::info!(event = "watch-restored", "the kernel reports changed files again"),
         }
-        self.watch_trouble = trouble;
     }
 
-    pub(super) fn watch_trouble(&self) -> Option<&str> {
-        self.watch_trouble.as_deref()
+    /// Why changed files go unnoticed, and what holds instead.
+    pub(super) fn watch_trouble(&self) -> Option<String> {
+        let (why, every) = self.watch_trouble.as_ref()?;
+        Some(format!("{why}; they are read every {every:?} instead"))
+    }
+
+    /// How often the files are read because the system does not tell of changes.
+    pub(super) fn polled(&self) -> Option<Duration> {
+        self.watch_trouble.as_ref().map(|(_, every)| *every)
     }
 
     /// Puts other sockets in force; systemd keeps them from now on.

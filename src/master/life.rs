@@ -2,19 +2,22 @@
 
 use super::announcer::Announcer;
 use super::children::Children;
-use super::control;
+use super::control_socket::{ControlSocket, refuse_second};
 use super::core::Master;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
 use super::in_force::{InForce, Next};
+use super::refusals::Refusals;
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Service};
-use crate::config::{Loaded, Source, Watcher};
+use super::watching::Watching;
+use crate::config::{Loaded, Source};
 use crate::net::listen::Listeners;
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::memory::Spare;
 use crate::os::notify::Notifier;
 use crate::os::signals::{Signal, Signals};
 use crate::protocol::cluster::{ToFeeder, ToWorker};
@@ -64,7 +67,11 @@ impl std::error::Error for Failure {}
 pub fn run(source: Source, loaded: Loaded) -> Result<(), Failure> {
     // Children are started by this thread: they die with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
-    runtime.map_err(Failure::Io)?.block_on(live(source, loaded))
+    let runtime = runtime.map_err(Failure::Io)?;
+    let result = runtime.block_on(live(source, loaded));
+    // A look at the control socket is not waited for: its file system may hang.
+    runtime.shutdown_background();
+    result
 }
 
 async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
@@ -72,12 +79,11 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let signals = Signals::master().map_err(Failure::Io)?;
     let socket = loaded.config.control.socket.clone();
     // Before the ports: that they are in use is true, too, but says less.
-    control::refuse_second(&socket).await.map_err(Failure::Control)?;
+    refuse_second(&socket).await.map_err(Failure::Control)?;
     let sockets = Listeners::bind(&loaded.config).await.map_err(Failure::Listen)?;
     let (events, inbox) = mpsc::channel(EVENTS);
-    let control = control::listen(&socket).await.map_err(Failure::Control)?;
-    tokio::spawn(control::serve(control, events.clone()));
-    let watcher = Watcher::start(source.clone(), &loaded);
+    let control = ControlSocket::start(&socket, events.clone()).await.map_err(Failure::Control)?;
+    let watcher = Watching::start(source.clone(), loaded.clone()).map_err(Failure::Io)?;
     let board = Board::new().map_err(Failure::Io)?;
     let in_force = InForce::new(source, Next::new(loaded), sockets, files);
     let mut master = Master::new(in_force, board, events);
@@ -86,7 +92,7 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let actions = master.fleet.resize(clock::mono(), workers);
     master.act(actions);
     let result = master.work(inbox, signals, watcher).await;
-    let _ = std::fs::remove_file(&socket);
+    control.remove();
     result
 }
 
@@ -94,13 +100,14 @@ impl Master {
     fn new(in_force: InForce, board: Board, events: mpsc::Sender<Event>) -> Self {
         let (now, wall) = (clock::mono(), clock::wall());
         let config = in_force.config();
-        let mut directory = Directory::new(in_force.ceiling());
-        directory.configure(config.stats.users, in_force.ceiling());
+        let mut directory = Directory::new(in_force.ceilings());
+        directory.configure(config.stats.users, in_force.ceilings());
         Self {
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now),
             children: Children::default(),
             directory,
             router: Router::new(config.limits.quotes_per_user),
+            refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),
             feed: Feed::new(config, wall),
@@ -108,6 +115,7 @@ impl Master {
             when: When::new(config.stats.interval),
             service: Service::new(now, wall),
             board,
+            spare: Spare::default(),
             notifier: Notifier::new(),
             events,
             in_force,
@@ -118,7 +126,7 @@ impl Master {
         &mut self,
         mut inbox: mpsc::Receiver<Event>,
         mut signals: Signals,
-        mut watcher: Watcher,
+        mut watcher: Watching,
     ) -> Result<(), Failure> {
         let period = self.notifier.watchdog_interval().map_or(PULSE, |limit| limit.min(PULSE));
         let mut second = interval(period);
@@ -141,11 +149,12 @@ impl Master {
                 }
                 Some(signal) = signals.next() => self.signal(signal),
                 _ = second.tick() => self.pulse(clock::mono()),
-                read = watcher.changed(), if self.in_force.reloads.candidate().is_none() => self.loaded(read),
+                read = watcher.next(), if self.in_force.reloads.candidate().is_none() => self.loaded(read),
                 () = sleep_until(wake.into()) => {}
             }
             self.tick(clock::mono());
             self.in_force.watched(watcher.trouble());
+            watcher.pause(self.in_force.reloads.candidate().is_some());
             if self.in_force.reloads.take_wish() {
                 watcher.ask();
             }

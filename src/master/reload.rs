@@ -119,11 +119,14 @@ impl Master {
             // Nothing of these is configured.
             service: _,
             ledger: _,
+            refusals: _,
             board: _,
+            spare: _,
             notifier: _,
             events: _,
         } = self;
         let config = in_force.config();
+        in_force.listeners().bound(config);
         crate::log::adopt(&config.log);
         let refused_less = feed.adopt(config);
         children.tell_workers(&in_force.message());
@@ -134,7 +137,7 @@ impl Master {
         announcer.adopt(config);
         rooms.configure(rooms::Limits::of(&config.chat));
         router.set_rate(config.limits.quotes_per_user);
-        directory.configure(config.stats.users, in_force.ceiling());
+        directory.configure(config.stats.users, in_force.ceilings());
         when.configure(config.stats.interval);
         fleet.adopt(config.cluster.clone());
         let mut actions = fleet.resize(now, workers(&config.cluster));

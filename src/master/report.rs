@@ -126,6 +126,7 @@ impl Master {
             dropped: self.children.dropped(),
             revision: self.in_force.revision(),
             reload_taken: self.in_force.reloads.last().is_none_or(|last| last.ok),
+            polled: self.in_force.polled(),
         }
         .text()
     }
@@ -163,7 +164,7 @@ impl Master {
     /// `btc-cluster price`: the quote, or null when there is none; `None` for an unknown symbol. Without a symbol
     /// the default one.
     pub(super) fn price_json(&self, symbol: Option<&str>) -> Option<Value> {
-        let (symbol, mock) = self.feed.find(symbol)?;
-        Some(json!({ "ok": true, "price": self.feed.object(symbol, clock::boot()), "mock": mock }))
+        let symbol = self.feed.find(symbol)?;
+        Some(json!({ "ok": true, "price": self.feed.object(symbol, clock::boot()) }))
     }
 }

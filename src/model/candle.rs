@@ -1,6 +1,6 @@
 //! Candles: the prices of a second, a minute or an hour.
 
-use super::{Price, Symbol, Wall, words};
+use super::{PairSet, PairTable, Price, Symbol, Wall, words};
 use serde::{Deserialize, Serialize};
 
 words! {
@@ -63,13 +63,16 @@ pub struct Candle {
     pub ticks: u32,
     /// Whether part of the interval was not watched, so that prices may be missing.
     pub partial: bool,
+    /// The pairs that the sources of these prices quote.
+    pub pairs: PairSet,
 }
 
 impl Candle {
-    /// A candle of one price.
+    /// A candle of one price, whose pair is not known.
     #[must_use]
     pub fn new(time: Wall, price: Price, partial: bool) -> Self {
-        Self { time, open: price, high: price, low: price, close: price, ticks: 1, partial }
+        let pairs = PairSet::UNKNOWN;
+        Self { time, open: price, high: price, low: price, close: price, ticks: 1, partial, pairs }
     }
 
     /// Adds the prices of a later candle.
@@ -79,6 +82,7 @@ impl Candle {
         self.close = later.close;
         self.ticks = self.ticks.saturating_add(later.ticks);
         self.partial |= later.partial;
+        self.pairs.merge(later.pairs);
     }
 
     /// Whether the candle is possible: prices in order, at least one price, start at a multiple of the interval.
@@ -98,6 +102,10 @@ pub struct Candles {
     /// A candle per interval, in the order of [`Interval::ALL`]: the newest closed second, and the current minute and
     /// hour.
     pub newest: [Candle; 3],
+    /// Whether their prices are made up.
+    pub mock: bool,
+    /// The names of their pairs.
+    pub pairs: PairTable,
 }
 
 /// A price in nine bytes, for storing many candles.
@@ -116,7 +124,7 @@ impl Digits {
     }
 }
 
-/// A candle in 48 bytes; a [`Candle`] takes 88.
+/// A candle in 48 bytes; a [`Candle`] takes twice as much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packed {
     mantissas: [u64; 4],
@@ -125,6 +133,9 @@ pub struct Packed {
     /// The highest bit means partial.
     ticks: u32,
     scales: [u8; 4],
+    /// As [`PairSet::pack`].
+    pairs: u16,
+    last_pair: u8,
 }
 
 const PARTIAL: u32 = 1 << 31;
@@ -135,11 +146,14 @@ impl Packed {
     pub fn new(candle: &Candle) -> Self {
         let digits = [candle.open, candle.high, candle.low, candle.close].map(Digits::of);
         let partial = if candle.partial { PARTIAL } else { 0 };
+        let (pairs, last_pair) = candle.pairs.pack();
         Self {
             mantissas: digits.map(|digits| digits.0),
             time: u32::try_from(candle.time.0 / 1_000).unwrap_or(0),
             ticks: candle.ticks.min(PARTIAL - 1) | partial,
             scales: digits.map(|digits| digits.1),
+            pairs,
+            last_pair,
         }
     }
 
@@ -161,6 +175,7 @@ impl Packed {
             close: price(3),
             ticks: self.ticks & !PARTIAL,
             partial: self.ticks & PARTIAL != 0,
+            pairs: PairSet::unpack((self.pairs, self.last_pair)),
         }
     }
 }
@@ -199,6 +214,7 @@ mod tests {
             close: price("64250"),
             ticks: 954,
             partial: true,
+            pairs: PairTable::default().set(&Symbol::new("BTC-USDT").unwrap()),
         };
         assert_eq!(Packed::new(&candle).candle(), candle);
         assert_eq!(Packed::new(&candle).candle().open.to_string(), "64250.10");

@@ -30,7 +30,7 @@ impl Rules {
     /// Judges a price of this age from a source that gives one each `interval` (zero: at any time).
     #[must_use]
     pub fn health(&self, age: Duration, interval: Duration) -> Health {
-        if age > self.forget_after || (self.refuse_stale && age > self.max_age) {
+        if age > self.gone_after() {
             Health::Gone
         } else if age > self.stale_after(interval) {
             Health::Stale
@@ -39,7 +39,15 @@ impl Rules {
         }
     }
 
-    pub(super) fn stale_after(&self, interval: Duration) -> Duration {
+    /// Past this age there is no price.
+    #[must_use]
+    pub fn gone_after(&self) -> Duration {
+        if self.refuse_stale { self.max_age.min(self.forget_after) } else { self.forget_after }
+    }
+
+    /// The age past which such a price is stale.
+    #[must_use]
+    pub fn stale_after(&self, interval: Duration) -> Duration {
         self.fresh_for.max(interval * 2).min(self.max_age)
     }
 }

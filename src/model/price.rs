@@ -11,11 +11,11 @@ pub struct Price(Decimal);
 /// Why a text is no price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PriceError {
-    /// Not plain decimal digits (`1_0`, `1e5`, `NaN`, `63,000.10`), or more digits than an exact number can have.
+    /// Not a decimal number (`1_0`, `NaN`, `63,000.10`), or more digits than an exact number can have.
     NotDecimal,
     /// Zero or less.
     NotPositive,
-    /// A thousand million or more, or below a thousand-millionth.
+    /// 10^15 or more, or below 10^-15.
     Absurd,
 }
 
@@ -31,24 +31,60 @@ impl fmt::Display for PriceError {
 
 impl std::error::Error for PriceError {}
 
+/// Limits of what counts as a price. Bitcoin costs thousands of millions in some currencies, and some coins cost less
+/// than a thousand-millionth of others.
+const TOO_HIGH: i64 = 1_000_000_000_000_000;
+const LOWEST: Decimal = Decimal::from_parts(1, 0, 0, false, 15);
+
+fn all_digits(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The power of ten behind `e`.
+fn exponent(text: &str) -> Option<i32> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let power: i32 = Some(unsigned).filter(|power| all_digits(power))?.parse().ok()?;
+    Some(if text.starts_with('-') { -power } else { power })
+}
+
+/// `value * 10^power`, exactly; `None` if that is more than an exact number can have.
+fn shift(value: Decimal, power: i32) -> Option<Decimal> {
+    let scale = i64::from(value.scale()) - i64::from(power);
+    if scale >= 0 {
+        let mut value = value;
+        value.set_scale(u32::try_from(scale).ok()?).ok()?;
+        return Some(value);
+    }
+    let mut mantissa = value.mantissa();
+    for _ in 0..scale.unsigned_abs().min(40) {
+        mantissa = mantissa.checked_mul(10)?;
+    }
+    Decimal::try_from_i128_with_scale(mantissa, 0).ok()
+}
+
 impl Price {
-    /// Reads plain digits with at most one point, without a float in between.
+    /// Reads plain digits with at most one point, or the scientific notation of JSON (`1.203319678E7`), without a float
+    /// in between.
     ///
     /// # Errors
     /// Any text that is not an exact, positive decimal within the limits.
     pub fn parse(text: &str) -> Result<Self, PriceError> {
+        let (digits, power) = match text.split_once(['e', 'E']) {
+            Some((digits, power)) => (digits, exponent(power).ok_or(PriceError::NotDecimal)?),
+            None => (text, 0),
+        };
         // rust_decimal alone would accept "1_0" and "1." (measured), so the alphabet is checked first.
-        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let unsigned = digits.strip_prefix('-').unwrap_or(digits);
         let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole) || !digits(fraction) {
+        if !all_digits(whole) || !all_digits(fraction) {
             return Err(PriceError::NotDecimal);
         }
-        let value = Decimal::from_str_exact(text).map_err(|_| PriceError::NotDecimal)?;
+        let value = Decimal::from_str_exact(digits).map_err(|_| PriceError::NotDecimal)?;
         if value <= Decimal::ZERO {
             return Err(PriceError::NotPositive);
         }
-        if value >= Decimal::from(1_000_000_000) || value < Decimal::new(1, 9) {
+        let value = shift(value, power).ok_or(PriceError::NotDecimal)?;
+        if value >= Decimal::from(TOO_HIGH) || value < LOWEST {
             return Err(PriceError::Absurd);
         }
         Ok(Self(value))
@@ -76,10 +112,10 @@ impl Price {
         Self(Decimal::from_i128_with_scale(mantissa.into(), scale.into()))
     }
 
-    /// `|self - other| / other`.
+    /// `|self - other| / other`, at most the largest number.
     #[must_use]
     pub fn deviation(self, other: Self) -> Decimal {
-        (self.0 - other.0).abs() / other.0
+        (self.0 - other.0).abs().checked_div(other.0).unwrap_or(Decimal::MAX)
     }
 
     /// The mean of two prices, with one more digit than they have if it needs one.
@@ -120,15 +156,62 @@ mod tests {
 
     #[test]
     fn what_is_no_price() {
-        for text in ["", ".", "1.", ".5", "1_0", "1e5", "NaN", "inf", "63,000.10", " 1", "+1", "0x1", "--1"] {
+        let none =
+            ["", ".", "1.", ".5", "1_0", "NaN", "inf", "Infinity", "63,000.10", " 1", "+1", "0x1", "--1"];
+        for text in
+            none.into_iter().chain(["1e", "e5", "1e+", "1e5.0", "1e5e5", "1.e5", "1e 5", "0x1e5", "1E--5"])
+        {
             assert_eq!(Price::parse(text), Err(PriceError::NotDecimal), "{text:?}");
         }
         assert_eq!(Price::parse(&"1".repeat(40)), Err(PriceError::NotDecimal));
         for text in ["0", "0.00", "-1", "-63000.5"] {
             assert_eq!(Price::parse(text), Err(PriceError::NotPositive), "{text:?}");
         }
-        for text in ["1000000000", "0.0000000001"] {
+        for text in ["1000000000000000", "0.0000000000000001", "1e15", "1e-16", "9e27"] {
             assert_eq!(Price::parse(text), Err(PriceError::Absurd), "{text:?}");
+        }
+        for text in ["1e400", "1e-400", "1e99999999999", "1e29", "1e-29", "1.00000000000000001e-12"] {
+            assert_eq!(Price::parse(text), Err(PriceError::NotDecimal), "{text:?}");
+        }
+        assert_eq!(Price::parse("-1e5"), Err(PriceError::NotPositive));
+        assert_eq!(Price::parse("0e400"), Err(PriceError::NotPositive));
+    }
+
+    #[test]
+    fn the_scientific_notation_is_read_exactly() {
+        for (text, digits) in [
+            ("1.203319678E7", "12033196.78"),
+            ("1.203319678e+7", "12033196.78"),
+            ("6.5E4", "65000"),
+            ("8.7e-9", "0.0000000087"),
+            ("64250.10e0", "64250.10"),
+            ("6425010E-2", "64250.10"),
+            ("0.00000001652e17", "1652000000"),
+            ("1e-15", "0.000000000000001"),
+            ("9.99999999999999e14", "999999999999999"),
+        ] {
+            let price = Price::parse(text).unwrap();
+            assert_eq!(price.to_string(), digits, "{text}");
+            assert_eq!(Price::parse(digits), Ok(price));
+        }
+    }
+
+    #[test]
+    fn arithmetic_holds_at_the_limits() {
+        let of = |text| Price::parse(text).unwrap();
+        let prices = [
+            "1e-15",
+            "0.0000000087",
+            "0.9228162514264337593543950335",
+            "1652000000",
+            "999999999999999.99999",
+        ];
+        for (one, other) in prices.iter().flat_map(|one| prices.iter().map(|other| (of(one), of(other)))) {
+            let (low, high) = (one.min(other), one.max(other));
+            assert!((low..=high).contains(&one.mean(other)), "{one} {other}");
+            assert_eq!(one.deviation(other).is_zero(), one == other, "{one} {other}");
+            let compact = one.compact();
+            assert!(compact.deviation(one) < Decimal::new(1, 15), "{one} {compact}");
         }
     }
 

@@ -55,9 +55,7 @@ impl Quote {
     #[must_use]
     pub fn next_change(&self, rules: &Rules, now: Boot) -> Option<Boot> {
         let age = self.age(now);
-        let gone =
-            if rules.refuse_stale { rules.max_age.min(rules.forget_after) } else { rules.forget_after };
-        [rules.stale_after(self.interval), gone]
+        [rules.stale_after(self.interval), rules.gone_after()]
             .into_iter()
             .filter(|limit| age <= *limit)
             .min()

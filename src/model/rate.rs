@@ -81,14 +81,25 @@ impl Gcra {
     /// # Errors
     /// The bucket is empty.
     pub fn take(&mut self, rate: Rate, burst: u32, now: Mono) -> Result<(), Duration> {
+        self.take_many(1, rate, burst.into(), now)
+    }
+
+    /// Takes so many at once; `Err` is the wait until they would be there.
+    ///
+    /// # Errors
+    /// The bucket has not so many.
+    pub fn take_many(&mut self, many: u64, rate: Rate, burst: u64, now: Mono) -> Result<(), Duration> {
         if rate.count == 0 {
             return Ok(());
         }
-        let each = rate.per / rate.count;
-        let room = each * burst.max(1);
+        let time = |many: u64| {
+            let nanos = rate.per.as_nanos().saturating_mul(many.into()) / u128::from(rate.count);
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        };
+        let room = time(burst.max(1));
         // A bucket is at most empty: after a change to a wider rate nobody waits for the narrower one.
         self.0 = self.0.min(now.after(room));
-        let full_at = self.0.max(now).after(each);
+        let full_at = self.0.max(now).after(time(many));
         let ahead = full_at.since(now);
         if ahead > room {
             return Err(ahead.checked_sub(room).unwrap_or_default());
@@ -131,6 +142,17 @@ mod tests {
         assert!(!bucket.idle(start));
         assert!(bucket.idle(start.after(Duration::from_secs(2))));
         assert!((0..1000).all(|_| bucket.take(Rate::OFF, 1, start).is_ok()));
+    }
+
+    #[test]
+    fn many_are_taken_whole_or_not_at_all() {
+        let rate = Rate { count: 64 << 10, per: Duration::from_secs(1) };
+        let (mut bucket, start) = (Gcra::default(), Mono(1_000_000_000_000));
+        let burst = 256 << 10;
+        assert!((0..4).all(|_| bucket.take_many(64 << 10, rate, burst, start).is_ok()));
+        assert_eq!(bucket.take_many(64 << 10, rate, burst, start), Err(Duration::from_secs(1)));
+        assert!(bucket.take_many(64 << 10, rate, burst, start.after(Duration::from_secs(1))).is_ok());
+        assert!(bucket.take_many(u64::MAX, Rate::OFF, 1, start).is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Deadlines of many things in one structure: a wheel of coarse slots with a single sleeper.
 
-use super::Mono;
+use super::{Mono, is_roomy};
 use std::time::Duration;
 
 /// A hashed timing wheel: a key inserted for a moment comes out, with all others due, within one `tick` after it. A key
@@ -35,7 +35,11 @@ impl<K> Wheel<K> {
         let turns = (until + 1).saturating_sub(self.at).min(self.slots.len() as u64);
         for step in 0..turns {
             let slot = self.slot(self.at + step);
-            due.extend(self.slots[slot].extract_if(.., |(tick, _)| *tick <= until).map(|(_, key)| key));
+            let keys = &mut self.slots[slot];
+            due.extend(keys.extract_if(.., |(tick, _)| *tick <= until).map(|(_, key)| key));
+            if is_roomy(keys.capacity(), keys.len()) {
+                keys.shrink_to(keys.len() * 2);
+            }
         }
         self.at = self.at.max(until + 1);
     }

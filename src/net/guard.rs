@@ -2,23 +2,28 @@
 //! two requests, and for a client that does not read its answer. The guard sits between hyper and the socket; when a
 //! connection becomes a WebSocket session the socket is taken out again.
 
+use super::phase::Phase;
 use crate::protocol::client::{Problem, ProblemKind};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The answer to a request whose head does not arrive in time. The guard writes it itself: for hyper, and for the
-/// routes behind it, the request does not exist yet.
-fn late() -> String {
-    let body = Problem::from(ProblemKind::HeaderTimeout).json();
+/// The answer to a request whose head does not arrive in time, or that gives way. The guard writes it itself: for hyper,
+/// and for the routes behind it, the request does not exist yet.
+fn refusal(kind: ProblemKind) -> String {
+    let problem = Problem::from(kind);
+    let status = match kind {
+        ProblemKind::HeaderTimeout => "408 Request Timeout",
+        _ => "503 Service Unavailable",
+    };
+    let wait = problem.retry_after.map(|wait| format!("Retry-After: {wait}\r\n")).unwrap_or_default();
+    let body = problem.json();
     format!(
-        "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/problem+json\r\n\
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n{wait}\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -31,46 +36,6 @@ pub struct Limits {
     pub head: Duration,
     /// Between two requests; also how long a client may leave written data unread.
     pub idle: Duration,
-}
-
-/// Whether a request is being served, told by the service to the guard of its connection. The high half counts changes,
-/// the low half requests.
-#[derive(Clone, Debug, Default)]
-pub struct Phase(Arc<AtomicU64>);
-
-const CHANGE: u64 = 1 << 32;
-const COUNT: u64 = CHANGE - 1;
-/// Set while data was written and not flushed.
-const UNFLUSHED: u64 = 1 << 63;
-
-impl Phase {
-    /// Marks the beginning of a request whose head is complete. The request is served until the token is dropped, best
-    /// together with the response's body.
-    #[must_use]
-    pub fn begin(&self) -> Serving {
-        self.0.fetch_add(CHANGE + 1, Ordering::AcqRel);
-        Serving(self.clone())
-    }
-
-    /// Whether the kernel has all written data: the last write was followed by a flush.
-    #[must_use]
-    pub fn all_written(&self) -> bool {
-        self.0.load(Ordering::Acquire) & UNFLUSHED == 0
-    }
-
-    fn now(&self) -> u64 {
-        self.0.load(Ordering::Acquire) & !UNFLUSHED
-    }
-}
-
-/// Keeps the connection from being idle while it lives.
-#[derive(Debug)]
-pub struct Serving(Phase);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.0.0.fetch_add(CHANGE - 1, Ordering::AcqRel);
-    }
 }
 
 /// The client's expected next step.
@@ -112,7 +77,7 @@ impl<S: fmt::Debug> fmt::Debug for Guard<S> {
 impl<S> Guard<S> {
     /// Guards an accepted connection. The phase is for the service behind it.
     pub fn new(socket: S, limits: Limits) -> (Self, Phase) {
-        let phase = Phase::default();
+        let phase = Phase::new();
         let guard = Self {
             socket,
             limits,
@@ -129,6 +94,7 @@ impl<S> Guard<S> {
 
     /// Returns the socket, without limits.
     pub fn into_inner(self) -> S {
+        self.phase.forget_task();
         self.socket
     }
 
@@ -138,7 +104,7 @@ impl<S> Guard<S> {
         if now != self.seen {
             self.seen = now;
             self.since = Instant::now();
-            self.expected = if now & COUNT == 0 { Expected::Next } else { Expected::Nothing };
+            self.expected = if Phase::is_served(now) { Expected::Nothing } else { Expected::Next };
         }
     }
 
@@ -164,9 +130,12 @@ impl<S> Guard<S> {
         }
     }
 
-    /// Ready if the client is late.
+    /// Ready if the client is late, or the connection gives way to a newcomer.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.observe();
+        if self.phase.gives_up(context) {
+            return Poll::Ready(());
+        }
         match self.deadline() {
             Some(deadline) => self.poll_timer(context, deadline),
             None => {
@@ -198,19 +167,21 @@ impl<S> Guard<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
-    /// The client is late: the result that `read` gets.
+    /// The client is late, or gives way: the result that `read` gets.
     fn expire(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         self.over = true;
         match self.expected {
-            Expected::Rest | Expected::First { begun: true } => {
+            Expected::Rest | Expected::First { begun: true } | Expected::Nothing => {
                 // Nothing else may be written: an answer to the previous request could still be on its way.
                 if self.stalled.is_none() {
                     let socket = Pin::new(&mut self.socket);
-                    if let Poll::Ready(Ok(_)) = socket.poll_write(context, late().as_bytes()) {
+                    let kind =
+                        if self.phase.yields() { ProblemKind::Full } else { ProblemKind::HeaderTimeout };
+                    if let Poll::Ready(Ok(_)) = socket.poll_write(context, refusal(kind).as_bytes()) {
                         let _ = Pin::new(&mut self.socket).poll_shutdown(context);
                     }
                 }
-                Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head took too long"))
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the request took too long"))
             }
             // An end of file: no request is in progress. (Browsers open connections for later use; the next request
             // would take an unsolicited answer for its own.)
@@ -228,11 +199,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             // Part of an answer that outlives its request, for instance an event stream: the connection is not idle.
             if self.expected == Expected::Next {
                 self.since = Instant::now();
+                self.phase.touch();
             }
             return result;
         }
         let since = *self.stalled.get_or_insert_with(Instant::now);
-        if self.poll_timer(context, since + self.limits.idle).is_ready() {
+        let gives_up = self.phase.gives_up(context);
+        if gives_up || self.poll_timer(context, since + self.limits.idle).is_ready() {
             self.over = true;
             let error = io::Error::new(io::ErrorKind::TimedOut, "the client does not read");
             return Poll::Ready(Err(error));
@@ -271,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.phase.0.fetch_or(UNFLUSHED, Ordering::AcqRel);
+        self.phase.unflushed();
         let result = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.written(context, result)
     }
@@ -281,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.phase.0.fetch_or(UNFLUSHED, Ordering::AcqRel);
+        self.phase.unflushed();
         let result = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
         self.written(context, result)
     }
@@ -298,7 +271,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         }
         let result = Pin::new(&mut self.socket).poll_flush(context);
         if matches!(result, Poll::Ready(Ok(()))) {
-            self.phase.0.fetch_and(!UNFLUSHED, Ordering::AcqRel);
+            self.phase.flushed();
         }
         result
     }

@@ -6,7 +6,7 @@ use crate::net::kept::{self, Kept};
 use crate::os::notify::{Notifier, Passed, passed_sockets};
 use crate::protocol::cluster::Port;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -157,7 +157,10 @@ impl Listeners {
     /// # Errors
     /// As [`Listeners::bind`]; all new sockets are closed then.
     pub fn change(&self, config: &Config) -> io::Result<Self> {
-        self.with(&PORTS.map(|port| (port, wanted(config, port)))).map_err(io::Error::from)
+        let listeners =
+            self.with(&PORTS.map(|port| (port, wanted(config, port)))).map_err(io::Error::from)?;
+        listeners.bound(config);
+        Ok(listeners)
     }
 
     fn with(&self, all: &[(Port, Option<&Listen>)]) -> Result<Self, ListenError> {
@@ -237,6 +240,23 @@ impl Listeners {
             other.port() == at.port() && (any || other.ip() == at.ip())
         })?;
         Some(ListenError::Overlaps(port, at, other))
+    }
+
+    /// Sets what the kernel may hold for each connection that is accepted from now on: it inherits these limits.
+    pub fn bound(&self, config: &Config) {
+        let Config { http, ws, heartbeat, .. } = config;
+        // Also ends what a client has not acknowledged of a connection that is closed already.
+        let unheard = http.idle_timeout.max(heartbeat.timeout);
+        for listener in &self.0 {
+            let socket = SockRef::from(&listener.socket);
+            let set = socket
+                .set_send_buffer_size(ws.send_buffer)
+                .and_then(|()| socket.set_recv_buffer_size(ws.receive_buffer))
+                .and_then(|()| socket.set_tcp_user_timeout(Some(unheard)));
+            if let Err(error) = set {
+                tracing::debug!(address = %listener.address, %error, "bounds of its buffers");
+            }
+        }
     }
 
     /// All sockets with their ports.

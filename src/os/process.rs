@@ -1,5 +1,6 @@
 //! This process and its relatives.
 
+use super::inherited;
 use rustix::process::{Pid, Resource, Signal};
 use std::io;
 
@@ -44,9 +45,10 @@ pub fn secret() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-/// Raises the limit of open files to the allowed maximum and returns it.
+/// Raises the limit of open files to the allowed maximum and returns it. Programs get the limit that was.
 #[must_use]
 pub fn raise_open_files() -> u64 {
+    inherited::program_files();
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
@@ -59,6 +61,14 @@ pub fn raise_open_files() -> u64 {
 #[must_use]
 pub fn open_files() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The number of files that this process has open now.
+#[must_use]
+pub fn files_in_use() -> u32 {
+    // The folder that is read is one of them.
+    let open = std::fs::read_dir("/proc/self/fd").map(|files| files.count().saturating_sub(1));
+    open.ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(32)
 }
 
 /// Resources that a process has used so far.

@@ -48,6 +48,10 @@ pub struct Counters {
     pub gaps: u64,
     /// Suspended sessions, a gauge.
     pub suspended: u64,
+    /// Connections and sessions that ended for others, by what they were.
+    pub gave_way: BTreeMap<String, u64>,
+    /// Memory of suspended sessions, a gauge.
+    pub suspended_bytes: u64,
 }
 
 /// A worker's sign of life.

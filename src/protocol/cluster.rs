@@ -201,6 +201,8 @@ pub enum ToMaster<'a> {
         session: SessionId,
         step: Step<'a>,
     },
+    /// The client of a polling session has come back with its cursor.
+    TakenUp(SessionId),
 }
 
 /// A session's step in a chat room.
@@ -357,6 +359,8 @@ pub enum ToWorker<'a> {
         of: &'a str,
         text: &'a str,
     },
+    /// The directory has ended a session for another one.
+    GiveWay(SessionId),
 }
 
 /// The purpose of a listening socket.

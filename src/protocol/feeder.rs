@@ -85,4 +85,9 @@ pub enum ToFeeder<'a> {
         /// The end of the last line that was read.
         mark: Mark,
     },
+    /// Tries a source now, or all of them, whatever they said before.
+    Retry {
+        /// Its name; `None`: all.
+        source: Option<&'a str>,
+    },
 }

@@ -8,6 +8,7 @@ use super::relay::Notice;
 use crate::model::{Device, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Names a copy of a session that its home has given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub struct Poll {
     pub address: IpAddr,
     /// The session to resume, and how far its client is; `None`: a new one.
     pub resume: Option<Resume>,
+    /// Longest time that the client wants to wait for news; `None`: as long as `poll.wait` allows.
+    pub wait: Option<Duration>,
 }
 
 /// Outcome of a poll.

@@ -92,6 +92,12 @@ impl Content {
         self.symbols.iter().map(|symbol| (symbol.clone(), self.provider.kind.pair(symbol))).collect()
     }
 
+    /// The base addresses that the source talks to.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        self.provider.kind.places().into_iter().map(|(_, url)| url).collect()
+    }
+
     /// Whether the prices are made up.
     #[must_use]
     pub fn made_up(&self) -> bool {

@@ -27,7 +27,7 @@ impl Dialect {
         match self {
             Self::Push(dialect) => dialect.read(bytes, out),
             Self::Poll(dialect) => {
-                let reply = Reply { status: status.unwrap_or(200), retry_after: None, body: bytes };
+                let reply = Reply { status: status.unwrap_or(200), body: bytes, ..Reply::default() };
                 dialect.read(&reply, out)
             }
         }

@@ -16,6 +16,7 @@ mod content;
 mod dialect;
 mod exchanges;
 mod fault;
+mod pauses;
 mod plugins;
 mod probe;
 mod readers;
@@ -31,11 +32,12 @@ pub use best_prices::believable;
 pub use build::build;
 pub use content::Content;
 pub use fault::Fault;
+pub use pauses::{Ended, PauseLimits, Pauses};
 pub use plugins::script::Script;
 pub use probe::{Finding, ProbeStep, probe};
 pub use source::{Leg, Source};
 pub use wire::budget::Budget;
-pub use wire::http::{Http, Proxies};
+pub use wire::http::{Http, HttpLimits, Proxies};
 
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;
@@ -66,6 +68,9 @@ pub trait Sink: Send {
     fn tick(&mut self, tick: Tick) -> bool;
     /// Counts something unreadable; the session goes on.
     fn bad(&mut self, why: String);
+    /// Takes what the source says about its trading in a symbol, or in all: a word while it does not trade
+    /// (`post_only`), `None` while it does.
+    fn trading(&mut self, _symbol: Option<&Symbol>, _halt: Option<&str>) {}
     /// Takes the used part of the source's limit, if the source tells it.
     fn budget(&mut self, _budget: Budget) {}
     /// Takes a received message before it is read (for a recorder).

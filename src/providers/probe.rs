@@ -1,21 +1,23 @@
 //! Checks the way from this machine to a source, for an operator behind a firewall.
 //!
-//! Each leg of a source is tried as the daemon would use it, step by step: the name, the connection, an HTTP request
-//! (with TLS if the address says so), and a session until its first price.
+//! Each leg of a source is tried with the daemon's own client, step by step: the name, the connection, the proxy, TLS,
+//! an HTTP request, and a session until its first price. A step is given more time than the daemon gives it, so that one
+//! that does not fit the daemon's limit is named with the time that it takes.
 
 use super::source::Leg;
-use super::wire::http::{Http, send};
+use super::wire::dial::Step;
+use super::wire::http::Http;
+use super::wire::reply::date;
 use super::{Fault, Sink, Source, Tick};
 use crate::model::Wall;
 use crate::os::clock;
 use futures_util::future::join_all;
-use reqwest::Url;
-use reqwest::header::DATE;
+use http::header::DATE;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
+use url::Url;
 
 /// The outcome of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,9 +58,13 @@ pub struct Finding {
     pub host: String,
     /// Resolving the name: its addresses.
     pub dns: ProbeStep,
-    /// The TCP connection.
+    /// The TCP connection, to the proxy if there is one.
     pub tcp: ProbeStep,
-    /// An HTTP request at the host, over TLS for `https` and `wss`: its status.
+    /// The proxy's leave for a connection to the host.
+    pub proxy: ProbeStep,
+    /// TLS, for `https` and `wss`.
+    pub tls: ProbeStep,
+    /// An HTTP request at the host: its status.
     pub http: ProbeStep,
     /// A session until the first price.
     pub price: ProbeStep,
@@ -107,6 +113,8 @@ fn empty(source: &str, leg: &str) -> Finding {
         host: String::new(),
         dns: ProbeStep::Skipped,
         tcp: ProbeStep::Skipped,
+        proxy: ProbeStep::Skipped,
+        tls: ProbeStep::Skipped,
         http: ProbeStep::Skipped,
         price: ProbeStep::Skipped,
         clock_ms: None,
@@ -117,20 +125,12 @@ async fn one(name: &str, leg: &Leg, place: Option<&str>, http: &Http, patience: 
     let mut finding = empty(name, leg.word);
     if let Some(url) = place.and_then(address) {
         let port = url.port_or_known_default().unwrap_or(443);
-        let host = url.host_str().unwrap_or_default().to_owned();
-        finding.host = format!("{host}:{port}");
-        // A proxy resolves and connects itself, so it does not matter whether this machine could.
-        if !proxied(http) {
-            finding.dns = resolve(&finding.host, patience).await;
-            if finding.dns.failed() {
-                return finding;
-            }
-            finding.tcp = connect(&finding.host, patience).await;
-            if finding.tcp.failed() {
-                return finding;
-            }
+        finding.host = format!("{}:{port}", url.host_str().unwrap_or_default());
+        knock(http, &url, patience, &mut finding).await;
+        let steps = [&finding.dns, &finding.tcp, &finding.proxy, &finding.tls];
+        if steps.iter().any(|step| step.failed()) && finding.http == ProbeStep::Skipped {
+            return finding;
         }
-        (finding.http, finding.clock_ms) = knock(http, url, patience).await;
     }
     finding.price = listen(leg, patience).await;
     finding
@@ -142,66 +142,48 @@ fn address(url: &str) -> Option<Url> {
     url.parse().ok()
 }
 
-fn proxied(http: &Http) -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    http.uses_proxies()
-        && ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"]
-            .into_iter()
-            .any(set)
-}
-
-async fn timed<T>(
-    patience: Duration,
-    work: impl Future<Output = Result<T, String>>,
-    what: impl FnOnce(&T) -> String,
-) -> (ProbeStep, Option<T>) {
-    let begin = Instant::now();
-    let outcome =
-        timeout(patience, work).await.unwrap_or_else(|_| Err(format!("nothing within {patience:?}")));
-    let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match outcome {
-        Ok(value) => (ProbeStep::Ok { what: what(&value), ms }, Some(value)),
-        Err(why) => (ProbeStep::Failed { why, ms }, None),
+/// Makes the steps with `patience`, and judges them by the daemon's limits. Any status shows that the host answers; the
+/// session tells what it means for the source.
+async fn knock(http: &Http, url: &Url, patience: Duration, finding: &mut Finding) {
+    let limits = http.limits();
+    let (mut steps, begin) = (Vec::new(), Instant::now());
+    let knocked = http.knock(url, limits.at_least(patience), &mut steps).await;
+    let whole = begin.elapsed();
+    let took = whole.saturating_sub(steps.iter().map(|made| made.took).sum());
+    let unreached = steps.iter().any(|made| made.outcome.is_err());
+    for made in steps {
+        let (slot, key, limit) = match made.step {
+            Step::Name => (&mut finding.dns, "resolve_timeout", limits.dial.resolve),
+            Step::Tcp => (&mut finding.tcp, "connect_timeout", limits.dial.connect),
+            Step::Proxy => (&mut finding.proxy, "tls_timeout", limits.dial.tls),
+            Step::Tls => (&mut finding.tls, "tls_timeout", limits.dial.tls),
+        };
+        *slot = judged(made.outcome, made.took, key, limit);
     }
-}
-
-async fn resolve(host: &str, patience: Duration) -> ProbeStep {
-    let work = async {
-        let found = lookup_host(host).await.map_err(|error| error.to_string())?;
-        let mut addresses: Vec<_> = found.map(|address| address.ip().to_string()).collect();
-        addresses.dedup();
-        if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
+    if unreached {
+        return;
+    }
+    let answer = knocked.as_ref().map(|(status, _)| status.to_string()).map_err(ToString::to_string);
+    finding.http = judged(answer, took, "answer_timeout", limits.answer);
+    let Some(their) = knocked.ok().and_then(|(_, headers)| date(headers.get(DATE)?.to_str().ok()?)) else {
+        return;
     };
-    timed(patience, work, |addresses| addresses.join(" ")).await.0
-}
-
-async fn connect(host: &str, patience: Duration) -> ProbeStep {
-    let work = async {
-        let stream = TcpStream::connect(host).await.map_err(|error| error.to_string())?;
-        stream.peer_addr().map_err(|error| error.to_string())
-    };
-    timed(patience, work, |peer| peer.ip().to_string()).await.0
-}
-
-/// Any status shows that the host answers; the session tells what it means for the source.
-async fn knock(http: &Http, url: Url, patience: Duration) -> (ProbeStep, Option<i64>) {
-    let tls = url.scheme() == "https";
-    let begin = Instant::now();
-    let work = async {
-        let client = http.client().map_err(|fault| fault.to_string())?;
-        send(client.head(url)).await.map_err(|fault| fault.to_string())
-    };
-    let (step, response) =
-        timed(patience, work, |response| format!("{}{}", if tls { "TLS, " } else { "" }, response.status()))
-            .await;
-    let date = response.and_then(|response| {
-        let text = response.headers().get(DATE)?.to_str().ok()?;
-        let their = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-        Some(their.as_millisecond())
-    });
     // The second in the header began up to a second ago, and the answer took its time to arrive.
-    let ours = clock::wall().0 - i64::try_from(begin.elapsed().as_millis() / 2).unwrap_or(0);
-    (step, date.map(|their| their + 500 - ours))
+    let ours = clock::wall().0 - i64::try_from(took.as_millis() / 2).unwrap_or(0);
+    finding.clock_ms = Some(their.0 + 500 - ours);
+}
+
+/// The outcome of a step that the daemon gives `limit`, as `price.KEY` says.
+fn judged(outcome: Result<String, String>, took: Duration, key: &str, limit: Duration) -> ProbeStep {
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(what) if took <= limit => ProbeStep::Ok { what, ms },
+        Ok(what) => ProbeStep::Failed {
+            why: format!("{what}, but the daemon waits {limit:?} only (price.{key})"),
+            ms,
+        },
+        Err(why) => ProbeStep::Failed { why, ms },
+    }
 }
 
 /// Keeps the first price.
@@ -255,5 +237,23 @@ fn said(tick: &Tick) -> String {
     match stamp {
         Some(ms) => format!("{} {}, stamped {ms:+} ms from our clock", tick.pair, tick.price),
         None => format!("{} {}", tick.pair, tick.price),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_does_not_fit_the_daemon_s_limit_is_named() {
+        let ms = Duration::from_millis;
+        let of = |took| match judged(Ok("certificate good".to_owned()), took, "tls_timeout", ms(2000)) {
+            ProbeStep::Failed { why, ms } => (why, ms),
+            step => (format!("{step:?}"), 0),
+        };
+        let (why, took) = of(ms(2200));
+        assert_eq!(why, "certificate good, but the daemon waits 2s only (price.tls_timeout)");
+        assert_eq!(took, 2200);
+        assert!(of(ms(2000)).0.starts_with("Ok"));
     }
 }

@@ -1,13 +1,16 @@
 //! The channels of a worker and who is subscribed to them.
 
 use super::{ChannelKey, Key};
-use crate::model::{Interval, Mono, Symbol};
+use crate::model::{Interval, Mono, Symbol, is_roomy};
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::time::Duration;
+
+/// Bytes that a channel without news may hold for its next messages.
+const KEPT: usize = 2 << 10;
 
 /// Content of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,9 +192,13 @@ impl Channel {
         std::mem::take(&mut self.frames)
     }
 
-    /// Puts them back.
+    /// Puts them back. Messages that all members have are forgotten: many rooms that say little hold little.
     pub fn put_back(&mut self, frames: Frames) {
         self.frames = frames;
+        if self.left == 0 && !self.kind.is_state() && self.frames.joined.capacity() > KEPT {
+            self.frames = Frames::default();
+            self.ends = VecDeque::new();
+        }
     }
 
     /// Publishes a message to all present members.
@@ -342,6 +349,9 @@ impl Channels {
     pub fn leave(&mut self, subscription: Subscription) -> Option<Key> {
         let own = self.get_mut(subscription.channel);
         own.members.swap_remove(subscription.place as usize);
+        if is_roomy(own.members.capacity(), own.members.len()) {
+            own.members.shrink_to(own.members.len() * 2);
+        }
         if own.left > 0 {
             // The member that moved may stand behind the walk now: the walk goes round once more, and passes by
             // members that have seen all.

@@ -17,6 +17,8 @@ pub const NO_TICKET: u64 = 0;
 
 /// A ping goes out after so many messages, besides those of the heartbeat.
 const ASK: u32 = 8;
+/// A frame in memory beside its bytes: its count of users, and the allocator's own.
+const FRAME: usize = 64;
 /// The position of a message that has not left yet.
 const NOT_YET: u64 = u64::MAX;
 
@@ -111,6 +113,18 @@ impl Replay {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.ring.as_ref().map_or(0, |ring| ring.bytes)
+    }
+
+    /// Bytes of memory of what is kept, some more or less.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.ring.as_ref().map_or(0, |ring| {
+            // Half of a ring that has grown is empty.
+            size_of::<Ring>()
+                + ring.bytes
+                + ring.messages.capacity() * size_of::<Kept>()
+                + ring.messages.len() * FRAME
+        })
     }
 
     /// Numbers a message and keeps it. What is over the bounds then is forgotten, the oldest first.

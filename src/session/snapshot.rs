@@ -90,6 +90,8 @@ impl Session {
             decoder,
             last_in,
             bucket,
+            // A session that is elsewhere begins with its burst, like a new one.
+            bytes: _,
             mut outbox,
             replay,
             origin,
@@ -106,9 +108,8 @@ impl Snapshot {
     pub fn thaw(self) -> (Session, Places, Connection) {
         let Self { identity, framing, decoder, last_in, bucket, outbox, replay, origin, places, connection } =
             self;
-        let subscriptions = Vec::new();
-        let session =
-            Session { identity, framing, decoder, last_in, bucket, outbox, replay, subscriptions, origin };
+        let mut session = Session::new(identity, framing, replay, last_in);
+        (session.decoder, session.bucket, session.outbox, session.origin) = (decoder, bucket, outbox, origin);
         (session, places, connection)
     }
 

@@ -1,7 +1,7 @@
 //! The sessions of each user in this worker.
 
 use super::Key;
-use crate::model::UserId;
+use crate::model::{UserId, give_back};
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
@@ -51,6 +51,11 @@ impl Users {
         if last {
             self.map.remove(user.as_str());
         }
+    }
+
+    /// Gives memory back after many users have gone.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.map);
     }
 
     /// All sessions of that user.

@@ -68,6 +68,8 @@ pub struct Session {
     pub last_in: Mono,
     /// The rate of the client's messages.
     pub bucket: Gcra,
+    /// The rate of the client's bytes.
+    pub bytes: Gcra,
     /// Frames that the connection has not taken yet; `None`: nothing waits.
     pub outbox: Option<Box<Outbox>>,
     /// Numbered messages that the client may have missed; only main sessions have it.
@@ -107,6 +109,7 @@ impl Session {
             decoder: Decoder::new(),
             last_in: now,
             bucket: Gcra::default(),
+            bytes: Gcra::default(),
             outbox: None,
             replay,
             subscriptions: Vec::new(),

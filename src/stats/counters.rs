@@ -31,6 +31,11 @@ impl Counters {
         one_more(&mut self.refused, slug);
     }
 
+    /// Counts a connection or a session that ended for another.
+    pub fn count_gave_way(&mut self, what: &str) {
+        one_more(&mut self.gave_way, what);
+    }
+
     /// Counts an HTTP response with this status.
     pub fn count_http(&mut self, status: u16) {
         *self.http.entry(status).or_default() += 1;
@@ -58,6 +63,7 @@ impl Counters {
         self.cpu_us += other.cpu_us;
         self.resumed += other.resumed;
         self.gaps += other.gaps;
+        sum(&mut self.gave_way, &other.gave_way);
     }
 
     /// Adds the gauges of a living process: memory, connections and suspended sessions add up, the longer lag counts.
@@ -65,6 +71,7 @@ impl Counters {
         self.rss += other.rss;
         self.connections += other.connections;
         self.suspended += other.suspended;
+        self.suspended_bytes += other.suspended_bytes;
         self.lag_us = self.lag_us.max(other.lag_us);
     }
 }

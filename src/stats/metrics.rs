@@ -48,6 +48,8 @@ pub struct Metrics<'a> {
     pub revision: u64,
     /// Whether the last reload was taken; true when there was none.
     pub reload_taken: bool,
+    /// How often the configuration's files are read because the system does not tell of changes.
+    pub polled: Option<Duration>,
     /// Messages that the links to processes of a role did not take; none for a role that is missing.
     pub dropped: BTreeMap<Role, u64>,
 }
@@ -232,6 +234,13 @@ impl Metrics<'_> {
             "Whether the last reload was taken (1) or refused (0).",
             taken,
         );
+        let watched = gauge(u64::from(self.polled.is_none()));
+        to.one("configuration_watched", "Whether the kernel tells of changed files (1) or not (0).", watched);
+        to.one(
+            "configuration_poll_seconds",
+            "Interval at which the files are read, because the kernel does not tell of changes; else 0.",
+            Value::Gauge(self.polled.unwrap_or_default().as_secs_f64()),
+        );
     }
 
     fn processes(&self, to: &mut Gathered, roles: &[(Role, Counters)]) {
@@ -306,7 +315,15 @@ fn events(to: &mut Gathered, total: &Counters) {
     to.one("sessions_resumed", "Sessions that a client came back to.", Value::Count(total.resumed));
     to.one("resume_gaps", "Clients that came back and found a gap.", Value::Count(total.gaps));
     to.one("suspended_sessions", "Sessions that wait for their client.", gauge(total.suspended));
+    to.one("suspended_bytes", "Memory of sessions that wait for their client.", gauge(total.suspended_bytes));
     to.one("conflated", "State messages that replaced an unsent older one.", Value::Count(total.conflated));
+    to.many(
+        "gave_way",
+        "Connections and sessions that ended for newcomers.",
+        "what",
+        ["connection", "poll", "session"]
+            .map(|what| (what, Value::Count(total.gave_way.get(what).copied().unwrap_or(0)))),
+    );
     to.one("accept_errors", "Failed accepts (descriptors used up).", Value::Count(total.accept_errors));
     to.one("panics", "Panics caught in sessions or requests.", Value::Count(total.panics));
 }

@@ -159,10 +159,14 @@ impl Closing {
             self.stream.shutdown().await
         });
         if !matches!(sent.await, Ok(Ok(()))) {
+            // The client does not read: a reset frees what the kernel holds for it.
+            let _ = self.stream.set_zero_linger();
             return;
         }
         let mut rest = [0; 512];
         let _ =
             timeout(LINGER, async { while matches!(self.stream.read(&mut rest).await, Ok(1..)) {} }).await;
+        // What is not acknowledged then is the kernel's to send, as long as the client takes some of it.
+        socket::lose_after(&self.stream, LINGER);
     }
 }

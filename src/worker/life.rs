@@ -14,6 +14,7 @@ use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, s
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,7 +75,12 @@ impl From<LinkError> for Failure {
 #[must_use]
 pub fn run() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
-    let result = runtime.map_err(Failure::Io).and_then(|runtime| runtime.block_on(live()));
+    let result = runtime.map_err(Failure::Io).and_then(|runtime| {
+        let result = runtime.block_on(live());
+        // A read of a disk that hangs is not waited for.
+        runtime.shutdown_background();
+        result
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -158,7 +164,7 @@ struct Admission(Hub, Even);
 
 impl Gate for Admission {
     fn before_accept(&mut self) -> Go {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
         if matches!(state.phase, Phase::Draining | Phase::Stopping) {
             return Go::Stop;
         }
@@ -168,19 +174,21 @@ impl Gate for Admission {
         let counts = state.board.counts();
         let yields =
             self.1.yields(state.occupancy(), counts.into_iter().map(|(_, count)| count), clock::mono());
-        if yields { Go::Hold(MOMENT) } else { Go::Now }
+        if yields || !state.has_room() { Go::Hold(MOMENT) } else { Go::Now }
     }
 
     fn accept_error(&mut self) {
-        self.0.lock().counters.accept_errors += 1;
+        let mut state = self.0.lock();
+        state.counters.accept_errors += 1;
+        state.give_way(None);
     }
 }
 
 async fn accept(hub: Hub, port: Port, listener: TcpListener) {
     let router = http::router(&hub, port);
-    let serve = |stream, address| {
-        hub.lock().connected();
-        tokio::spawn(http::serve(hub.clone(), router.clone(), stream, address, port));
+    let serve = |stream, address: SocketAddr| {
+        let entrance = hub.lock().connected(address.ip(), port);
+        tokio::spawn(http::serve(hub.clone(), router.clone(), stream, (address, port, entrance)));
     };
     accept_loop(listener, Admission(hub.clone(), Even::default()), serve).await;
 }
@@ -250,6 +258,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { config } => configure(&mut state, config),
+            ToWorker::GiveWay(session) => state.gives_way(session),
             ToWorker::Resync => state.roster(),
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),

@@ -241,6 +241,23 @@ describe("the chart", () => {
     assert.equal(await path(tab, "gaps"), "");
   });
 
+  test("joins no line from one pair to another, and says which minutes mix them", async (t) => {
+    const of = (minutes, pair, pairs) => {
+      const [key, candle] = ago(minutes, "100.00");
+      return [key, { ...candle, pair, ...(pairs && { pairs }) }];
+    };
+    const both = ["BTC-USD", "BTC-USDT"];
+    const { server, tab } = await session(t, MUTE, {}, holding(of(4, "BTC-USDT"), of(3, "BTC-USDT"), of(2, "BTC-USD", both), of(1, "BTC-USD")));
+    await drawn(tab, 3);
+    assert.equal(await pieces(tab, "line"), 3);
+    assert.equal(await pieces(tab, "partial"), 1);
+    const note = await tab.page.locator("#chart-note").textContent();
+    assert.match(note, /Hollow: minutes of more than one pair\. Prices of BTC-USD and BTC-USDT; no line joins them\./);
+    server.candle(of(0, "BTC-USDT")[1]);
+    await eventually(async () => assert.equal(await pieces(tab, "line"), 4));
+    assert.equal(await tab.count("chart-mock"), 0);
+  });
+
   test("says that its prices are made up, and asks anew when they no longer are", async (t) => {
     const { server, tab } = await session(t, { tick: 100 });
     await drawn(tab);

@@ -69,7 +69,38 @@ const STATES = {
       await tab.is("connected");
     },
   },
-  mock: { options: {} },
+  mock: {
+    options: {},
+    async prepare(server, tab) {
+      await tab.is("connected");
+      await tab.at("quote-button").click();
+      await tab.at("quote-rtt").filter({ hasText: "ms" }).waitFor();
+    },
+  },
+  mixed: {
+    options: { mock: false, source: "coinbase" },
+    async prepare(server, tab) {
+      await tab.is("connected");
+      const all = [...server.candles.values()];
+      for (const candle of all.slice(0, 25)) candle.pair = "BTC-USDT";
+      Object.assign(all[25], { pair: "BTC-USD", pairs: ["BTC-USD", "BTC-USDT"] });
+      server.cut();
+      await tab.is("connected");
+      await tab.page.waitForTimeout(1_500);
+    },
+  },
+  silent: {
+    options: { mock: false, source: "kraken", freshFor: 2_000, maxAge: 4_000 },
+    async prepare(server, tab) {
+      await tab.is("connected");
+      await unfold(tab, "streams-panel");
+      await tab.at("stream-toggle-1").click();
+      await tab.page.waitForTimeout(500);
+      server.silent = true;
+      server.refuse({ status: 503, slug: "full", detail: "the cluster is full", retryAfter: 30 });
+      await tab.is("reconnecting", 20_000);
+    },
+  },
   stale: { options: { mock: false, source: "binance", freshFor: 300, tick: 1e9 } },
   ended: {
     options: { mock: false, source: "binance", freshFor: 300, tick: 1e9 },

@@ -113,6 +113,34 @@ describe("the price", () => {
     }
   });
 
+  test("is marked by its own message, whatever another answer says, or if none comes", async (t) => {
+    for (const answer of [(route) => route.abort(), (route) => route.fulfill({ json: { mock: false, symbol: "BTC-USD" } })]) {
+      const server = await serve(t, STILL);
+      Object.assign(server.options, { mock: true, source: "dice" });
+      const context = await browser.newContext();
+      t.after(() => context.close());
+      await context.route("**/api/v1/info", answer);
+      const tab = await (await Tab.open(context, server.url)).is("connected");
+      assert.match(await tab.text("price-mock"), /^MADE-UP PRICE \(mock\)/);
+      const looks = () => tab.page.evaluate(() => [
+        getComputedStyle(document.querySelector('[data-testid="price"]')).color === getComputedStyle(document.body).color,
+        document.querySelector("link[rel=icon]").getAttribute("href"),
+      ]);
+      await eventually(async () => assert.deepEqual(await looks(), [false, "favicon-mock.svg"]));
+      await eventually(async () => assert.match(await tab.page.title(), /\(made up\)$/));
+      await tab.at("quote-button").click();
+      await tab.at("quote-result").filter({ hasText: /USD from dice, made up, / }).waitFor();
+      server.options.mock = false;
+      server.tick(70_000);
+      await tab.at("price").filter({ hasText: "70000.00" }).waitFor();
+      assert.equal(await tab.count("price-mock"), 0, "not a moment longer");
+      await eventually(async () => assert.deepEqual(await looks(), [true, "favicon.svg"]));
+      server.options.mock = true;
+      server.send({ type: "quote", request_id: "x", ...server.quote({ seq: server.seq + 1 }) });
+      await tab.at("price-mock").waitFor();
+    }
+  });
+
   test("is loudly made up as long as the server says so, and no longer", async (t) => {
     const { server, tab } = await session(t, { tick: 100 });
     assert.match(await tab.text("price-mock"), /^MADE-UP PRICE \(mock\)/);
@@ -129,6 +157,28 @@ describe("the price", () => {
     server.options.mock = true;
     server.cut();
     await tab.at("price-mock").waitFor();
+  });
+
+  test("says in the title that it is stale where nobody looks at the page", async (t) => {
+    const { server, tab } = await session(t, { ...STILL, freshFor: 1_500 });
+    await tab.page.evaluate(() => {
+      Object.defineProperty(document, "hidden", { value: true, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    server.silent = true;
+    assert.doesNotMatch(await tab.page.title(), /stale/);
+    await eventually(async () => assert.match(await tab.page.title(), /\(stale\)$/));
+  });
+
+  test("follows rules that change while it is shown", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    server.quiet = true;
+    await tab.at("price-age").filter({ hasText: /^[1-9]\.\d s$/ }).waitFor();
+    server.send({ type: "system", event: "price-rules", fresh_for_ms: 500, max_age_ms: 120_000, gone_after_ms: 600_000 });
+    await tab.at("price-stale").waitFor();
+    server.send({ type: "system", event: "price-rules", fresh_for_ms: 500, max_age_ms: 600, gone_after_ms: 600 });
+    await tab.at("price").filter({ hasText: "no price at the moment" }).waitFor();
+    assert.equal(await tab.text("connection"), "connected");
   });
 
   test("grows old while nobody is connected, which is said in other words than stale", async (t) => {
@@ -261,6 +311,30 @@ describe("the connection", () => {
     server.silent = true;
     await eventually(async () => assert.deepEqual(await tab.states(), ["connecting", "connected", "reconnecting", "connected"]), 45_000);
     assert.deepEqual(server.heard.filter(({ type }) => type !== "subscribe"), [{ type: "ping" }]);
+  });
+
+  test("after a sleep of the machine is not believed, nor is its price, until the server is heard", async (t) => {
+    for (const mode of ["websocket", "sse", "poll"]) {
+      const { server, tab } = await session(t, STILL);
+      await tab.at("transport-select").selectOption(mode);
+      await tab.at("transport").filter({ hasText: new RegExp(`^${mode}$`) }).waitFor();
+      await tab.is("connected");
+      await tab.page.clock.install();
+      // Timers of before are real ones; the next message winds them anew.
+      server.tick(70_000);
+      await tab.at("price").filter({ hasText: "70000.00" }).waitFor();
+      server.silent = true;
+      const states = (await tab.states()).length;
+      await tab.page.clock.fastForward("02:00:00");
+      await tab.is("reconnecting");
+      await tab.at("price").filter({ hasText: "no price at the moment" }).waitFor();
+      server.silent = false;
+      server.tick(71_000);
+      await tab.page.clock.runFor(1_000);
+      await tab.is("connected");
+      await tab.at("price").filter({ hasText: "71000.00" }).waitFor();
+      assert.deepEqual((await tab.states()).slice(states), ["reconnecting", "connected"], mode);
+    }
   });
 
   test("that is merely quiet is kept", async (t) => {

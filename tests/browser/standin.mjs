@@ -37,9 +37,10 @@ const DEFAULTS = {
   freshFor: 10_000,
   maxAge: 120_000,
   forgetAfter: 600_000,
+  refuseStale: false,
   sessionsPerUser: 0,
   heartbeat: 25_000,
-  mock: true, // what info says
+  mock: true, // what every price, quote and candle says
   source: "mock",
   pair: "BTC-USD",
   pageWsUrl: "", // "own" for its own second port, else the text itself
@@ -170,11 +171,12 @@ class Standin {
 
   quote(more = {}) {
     const age = Date.now() - this.receivedAt;
-    if (this.seq === 0 || age > this.options.forgetAfter) return null;
+    const { forgetAfter, maxAge, refuseStale, mock } = this.options;
+    if (this.seq === 0 || age > forgetAfter || (refuseStale && age > maxAge)) return null;
     return {
       symbol: "BTC-USD", pair: this.options.pair, price: this.price.toFixed(2), source: this.options.source, time: null,
       received_at: new Date(this.receivedAt).toISOString(), age_ms: age, stale: age > Math.min(this.options.freshFor, this.options.maxAge),
-      seq: this.seq, ...more,
+      seq: this.seq, ...(mock && { mock }), ...more,
     };
   }
 
@@ -191,9 +193,13 @@ class Standin {
   #note(at, price) {
     const start = Math.floor(at / MINUTE) * MINUTE;
     const text = price.toFixed(2);
-    const { open = text, high = text, low = text, ticks = 0 } = this.candles.get(start) ?? {};
+    const { mock, pair } = this.options;
+    // As the real one: what is made up and what is real are never in one history.
+    for (const [time, candle] of this.candles) if (Boolean(candle.mock) !== mock) this.candles.delete(time);
+    const { open = text, high = text, low = text, ticks = 0, pair: before = pair, pairs = [before] } = this.candles.get(start) ?? {};
+    const all = [pair, ...pairs.filter((one) => one !== pair)];
     const [time, top, bottom] = [new Date(start).toISOString(), Math.max(high, text), Math.min(low, text)];
-    this.candles.set(start, { time, open, high: top.toFixed(2), low: bottom.toFixed(2), close: text, ticks: ticks + 1 });
+    this.candles.set(start, { time, open, high: top.toFixed(2), low: bottom.toFixed(2), close: text, ticks: ticks + 1, ...(mock && { mock }), pair, ...(all.length > 1 && { pairs: all }) });
   }
 
   #sendCandle() {
@@ -323,8 +329,12 @@ class Standin {
       } else {
         this.asked.push({ path: url.pathname, ticket, channels: null });
       }
-      const left = session.link.poll((answer) => json(response, 200, answer), () => response.destroy());
+      const wait = url.searchParams.get("wait_ms") ?? this.options.pollWait;
+      const left = session.link.poll((answer) => json(response, 200, answer), () => response.destroy(), Math.min(wait, this.options.pollWait));
       response.on("close", left);
+    },
+    "GET /healthz"(request, response) {
+      json(response, 200, { status: "ok" });
     },
     "GET /api/v1/streams"(request, response) {
       json(response, 200, { streams: this.sides.streams, connections_per_user: this.options.streamsPerUser });
@@ -385,7 +395,8 @@ class Standin {
     return {
       type: "welcome", session_id: id, user_id: userId, worker: { id: worker.id, pid: worker.pid },
       server: { name: "btc-cluster", version: "0.0.0-standin" }, time: new Date().toISOString(), heartbeat_ms: this.options.heartbeat,
-      resumed, channels: [...channels], price: this.quote(),
+      resumed, channels: [...channels], price: this.quote(), fresh_for_ms: this.options.freshFor, max_age_ms: this.options.maxAge,
+      gone_after_ms: this.options.refuseStale ? this.options.maxAge : this.options.forgetAfter,
     };
   }
 

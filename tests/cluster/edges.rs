@@ -195,7 +195,8 @@ async fn the_price_is_there_for_the_asking() {
     let answer = cluster.get("/api/v1/price").await;
     assert_eq!(answer.header("Cache-Control"), Some("no-store"));
     let price = answer.json();
-    let fields = ["age_ms", "pair", "price", "received_at", "seq", "source", "stale", "symbol", "time"];
+    let fields =
+        ["age_ms", "mock", "pair", "price", "received_at", "seq", "source", "stale", "symbol", "time"];
     assert_eq!((keys(&price), &price["price"]), (fields.to_vec(), &json!("64000.00")));
     assert_eq!(cluster.get("/api/v1/price?symbol=BTC-USD&x=1").await.status, 200);
 }

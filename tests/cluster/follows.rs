@@ -1,6 +1,7 @@
 //! What must follow a reload beyond the workers: ceilings, the evenness of accepting, symbols.
 
 use crate::harness::{Connection, Stopwatch, Tab, alone, cluster, eventually, get, quiet};
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::interval;
 
@@ -54,6 +55,21 @@ async fn slots_that_are_no_more_delay_nobody() {
     times.sort_unstable();
     let median = times[times.len() / 2];
     assert!(median < Duration::from_millis(6), "a connection waits {median:?}");
+}
+
+#[tokio::test]
+async fn ages_that_change_are_told_to_those_who_watch_a_price() {
+    let cluster = cluster().workers(2).start().await;
+    let (mut tab, mut quiet) = (cluster.tab("alice").await, cluster.quiet_tab("bob").await);
+    cluster.reconfigure("[price]\nfresh_for = \"3s\"\nmax_age = \"7s\"\non_stale = \"refuse\"").await;
+    let told = tab.next("system").await;
+    let expected = json!({
+        "type": "system", "event": "price-rules", "fresh_for_ms": 3000, "max_age_ms": 7000, "gone_after_ms": 7000,
+    });
+    assert_eq!(told, expected);
+    assert_eq!(quiet.until_pong().await, [] as [serde_json::Value; 0]);
+    let newcomer = cluster.tab("carol").await.welcome;
+    assert_eq!((&newcomer["fresh_for_ms"], &newcomer["gone_after_ms"]), (&json!(3000), &json!(7000)));
 }
 
 #[tokio::test]

@@ -91,6 +91,32 @@ async fn a_poll_waits_for_as_long_as_it_may_and_a_second_one_ends_the_first() {
 }
 
 #[tokio::test]
+async fn a_poll_is_held_no_longer_than_its_client_wants() {
+    let cluster = cluster().workers(3).start().await;
+    let mut poller = Poller::new(cluster.http, "user_id=alice&channels=none&wait_ms=0");
+    assert_eq!(kinds(&poller.poll().await), ["welcome"]);
+    // Whichever worker they land on.
+    let start = Instant::now();
+    for _ in 0..8 {
+        assert_eq!(poller.poll().await, [Value::Null; 0]);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let query = format!("/api/v1/poll?user_id=alice&cursor={}&wait_ms=", poller.cursor.unwrap());
+    let start = Instant::now();
+    let answer = cluster.get(&format!("{query}1500")).await;
+    assert_eq!((answer.status, &answer.json()["messages"]), (200, &json!([])));
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(1_400) && took < Duration::from_secs(10), "{took:?}");
+    for wrong in ["", "-1", "1.5", "x"] {
+        assert_eq!(
+            cluster.get(&format!("{query}{wrong}")).await.problem(),
+            (400, "invalid-query".to_owned()),
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_poller_that_stays_away_is_pruned_and_comes_back_to_what_it_missed() {
     let times = format!("{NEWS}[poll]\nwait = \"5s\"\ngap = \"1s\"\n");
     let cluster = cluster().workers(3).config(&times).start().await;

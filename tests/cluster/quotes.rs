@@ -41,6 +41,7 @@ async fn a_quote_and_its_receipt_have_exactly_these_fields() {
     assert_eq!(receipt["sessions"], 1);
     let expected = [
         "age_ms",
+        "mock",
         "pair",
         "price",
         "received_at",

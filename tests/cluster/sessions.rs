@@ -29,7 +29,10 @@ async fn the_welcome_comes_first_and_says_everything() {
     let expected = [
         "channels",
         "device",
+        "fresh_for_ms",
+        "gone_after_ms",
         "heartbeat_ms",
+        "max_age_ms",
         "price",
         "resume",
         "resumed",
@@ -44,12 +47,15 @@ async fn the_welcome_comes_first_and_says_everything() {
     assert!(is_uuid_v7(tab.session()) && is_time(welcome["time"].as_str().unwrap()), "{welcome}");
     assert_eq!((&welcome["user_id"], &welcome["device"]), (&json!("alice"), &json!("phone.1")));
     assert_eq!((&welcome["heartbeat_ms"], &welcome["resumed"]), (&json!(25_000), &json!(false)));
+    let rules = ["fresh_for_ms", "max_age_ms", "gone_after_ms"].map(|key| &welcome[key]);
+    assert_eq!(rules, [&json!(10_000), &json!(120_000), &json!(600_000)]);
     assert_eq!(welcome["channels"], json!(["stats", "price:BTC-USD"]));
     assert_eq!(welcome["server"], json!({ "name": "btc-cluster", "version": env!("CARGO_PKG_VERSION") }));
     assert_eq!(keys(&welcome["worker"]), ["id", "pid"]);
     assert_eq!(cluster.worker(tab.worker()).await.pid, Some(tab.pid()));
     let price = &welcome["price"];
-    let quoted = ["age_ms", "pair", "price", "received_at", "seq", "source", "stale", "symbol", "time"];
+    let quoted =
+        ["age_ms", "mock", "pair", "price", "received_at", "seq", "source", "stale", "symbol", "time"];
     assert_eq!((keys(price), &price["price"]), (quoted.to_vec(), &json!("64000.00")));
     tab.next("stats").await;
     tab.next("price").await;
@@ -68,6 +74,7 @@ async fn prices_come_as_long_as_their_channel_is_subscribed() {
     let quoted = [
         "age_ms",
         "channel",
+        "mock",
         "pair",
         "price",
         "received_at",

@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, reason = "included in several places, none of which uses all of it")]
 
 pub mod exchange;
+pub mod flood;
 pub mod says;
 
 pub use says::{binance_ticker, binance_trade, coindesk_index};

@@ -13,6 +13,7 @@ mod decoder;
 mod fanout;
 mod guest;
 mod habit;
+mod hostile;
 mod jitter;
 mod jitter_report;
 mod line;
@@ -69,6 +70,7 @@ struct Arguments {
 enum Mode {
     Jitter(jitter::Options),
     Mixed(mixed::Options),
+    Hostile(hostile::Options),
 }
 
 fn main() -> ExitCode {
@@ -103,6 +105,11 @@ async fn run(arguments: &Arguments) -> Result<(String, bool), String> {
             files(options.sessions * 2 + 1024)?;
             let report = mixed::run(options, master(&options.ports)?).await?;
             (shown(&report, options.churn.json), report.good())
+        }
+        Some(Mode::Hostile(options)) => {
+            files(4096)?;
+            let report = hostile::run(options, master(&options.ports)?).await?;
+            (shown(&report, options.json), true)
         }
     })
 }

@@ -20,10 +20,12 @@ section! {
         max_length: u32 = row(Whole(1..=65_536), "50"),
         /// Messages of one room that are kept for newcomers; 0 keeps none.
         history: u32 = row(Whole(0..=1000), "50"),
-        /// Rooms at one time in the whole cluster. A new one takes the place of the empty one that was used longest ago;
-        /// while somebody is in each of them it is refused.
+        /// Rooms at one time in the whole cluster. A new one takes the place of one of the address that made most: first
+        /// of a room in which nobody is present, the one that was used longest ago. The address that has most itself gets
+        /// no more while somebody is in each of its own, except, up to a half, rooms of those who have all gone.
         rooms: u32 = row(Whole(1..=10_000), "1000"),
-        /// Bytes of the histories of all rooms together; beyond it the oldest messages go.
+        /// Bytes of the histories of all rooms together; beyond it the oldest message of the largest room goes, of the
+        /// address whose rooms have most.
         history_bytes: usize = row(Size(0..=1 << 30), "16MiB"),
     }
 }
@@ -57,6 +59,12 @@ section! {
         /// Longest time from the answer of a poll to the next one. Past it the session counts as left; resume.window
         /// says how long it is kept.
         gap: Duration = row(seconds(1, 3600), "10s"),
+        /// Longest time from the first answer of a session to the poll that brings its cursor back, if that is less than
+        /// gap. Until then the session gives way to any other where there is no room.
+        take_up: Duration = row(seconds(1, 3600), "5s"),
+        /// Polling sessions of the cluster, which use memory and, between two polls, no descriptor; beyond it 503. One
+        /// address (not a loopback one) has a quarter where limits.sessions_per_address is "auto".
+        sessions: u32 = row(Whole(1..=10_000_000), "50000"),
     }
 }
 
@@ -69,8 +77,12 @@ section! {
         messages: u32 = row(Whole(0..=10_000), "64"),
         /// Most bytes that are kept for one session.
         bytes: usize = row(Size(0..=LARGEST), "64KiB"),
-        /// Suspended sessions that one worker keeps; beyond it the oldest is forgotten.
+        /// Suspended sessions that one worker keeps. Beyond it, and beyond resume.memory, the address that has most of
+        /// them loses one: first those that were hardly used.
         sessions: u32 = row(Whole(0..=1_000_000), "10000"),
+        /// Memory of all suspended sessions of one worker, with what is kept for them. A message that several sessions
+        /// miss counts for each of them.
+        memory: usize = row(Size(0..=1 << 34), "64MiB"),
     }
 }
 

@@ -22,6 +22,6 @@ pub use process::{
 };
 pub use provider::{Exchange, Provider, ProviderKind, Secret};
 pub use web::{
-    AdminSection, AuthMode, AuthSection, HeartbeatSection, HttpSection, LimitsSection, QuotesSection,
-    StatsSection, WsSection,
+    AdminSection, AuthMode, AuthSection, ByteRate, HeartbeatSection, HttpSection, LimitsSection,
+    QuotesSection, Share, StatsSection, WsSection, is_local, quarter,
 };

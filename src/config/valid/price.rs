@@ -47,6 +47,22 @@ section! {
         forget_after: Duration = row(SOME, "10m"),
         /// Past max_age: "serve" the stale price, or "refuse" it.
         on_stale: OnStale = row(ON_STALE, "serve"),
+        /// Time for the name of a source's host. A lookup that takes longer goes on, and the next try has its answer; an
+        /// address that was found once is kept for when the resolver fails.
+        resolve_timeout: Duration = row(SOME, "10s"),
+        /// Time for the TCP connection to a source, over all addresses of its name together, which are tried in turn, a
+        /// quarter of a second apart; with a proxy: to the proxy.
+        connect_timeout: Duration = row(SOME, "4s"),
+        /// Time for TLS with a source; with a proxy also for the proxy's answer to CONNECT.
+        tls_timeout: Duration = row(SOME, "5s"),
+        /// Time for a source's whole answer on a connection; for a stream until it is open.
+        answer_timeout: Duration = row(SOME, "5s"),
+        /// A source that refuses (401, 403, ...) is asked again after this time, then after twice as long, and so on.
+        refused_min: Duration = row(SOME, "30s"),
+        /// Longest pause after a refusal; the first one where a source is not for this country, or has no such symbol.
+        refused_max: Duration = row(SOME, "1h"),
+        /// Longest wait that a source may demand (Retry-After).
+        wait_max: Duration = row(SOME, "1h"),
         /// File to record what comes from the sources, before anything is read from it. Two files take turns (this one, and
         /// the same with .1). A replay plays them.
         record: Option<PathBuf> = row(PATH, ""),

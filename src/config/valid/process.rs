@@ -1,11 +1,11 @@
 //! Sections of processes: how many, how they are kept alive, how they end, what they log.
 
 use crate::config::entry::LATER;
-use crate::config::fault;
-use crate::config::kind::{ANY, At, Choice, Own, PATH, SOME, Whole, one, seconds};
+use crate::config::kind::{ANY, At, Choice, Own, SOME, Whole, one, seconds};
 use crate::config::read::{Wrong, must_be, place, text, wrong};
 use crate::config::table::{row, section};
-use crate::config::value::{Item, Value, quoted};
+use crate::config::value::{Item, Value};
+use crate::config::{file, level};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -102,10 +102,10 @@ section! {
     pub struct LogSection {
         /// "text" for people, "json", "journald" with fields, or "auto": the journal if standard error is one, else text.
         format: LogFormat = row(FORMAT, "auto"),
-        /// "error", "warn", "info", "debug", "trace", or a filter: "info,btc_cluster::feeder=debug".
+        /// "error", "warn", "info", "debug", "trace", "off", or a filter: "info,btc_cluster::feeder=debug". A part of it that names nothing is a fault.
         level: String = row(Own("a level or a filter", level), "info"),
-        /// File for the lines; none: standard error. SIGUSR1 opens it anew after a rotation.
-        file: Option<PathBuf> = row(PATH, ""),
+        /// Regular file for the lines; none: standard error. SIGUSR1 opens it anew after a rotation.
+        file: Option<PathBuf> = row(Own("a path, empty for none", log_file), ""),
     }
 }
 
@@ -130,21 +130,19 @@ const FORMAT: Choice<LogFormat> = one(&[
     ("journald", LogFormat::Journald),
 ]);
 
-/// A filter. A lone word that is almost a level would be taken for the name of a module and silence the rest.
-fn level(item: &Item, _: &mut At<'_>) -> Result<String, Wrong> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let level = text(item)?;
-    for word in level.split(',').map(str::trim) {
-        let lower = word.to_lowercase();
-        let near = LEVELS.into_iter().find(|known| fault::distance(&lower, known) <= 2);
-        if let Some(near) = near.filter(|near| *near != lower) {
-            return Err(wrong(item, format!("{}: unknown level; did you mean \"{near}\"?", quoted(word))));
-        }
+fn level(item: &Item, at: &mut At<'_>) -> Result<String, Wrong> {
+    let filter = level::filter(text(item)?).map_err(|why| wrong(item, why))?;
+    at.warnings.extend(filter.warning.map(str::to_owned));
+    Ok(filter.text)
+}
+
+/// What is there must be a file. Whether it can be written only its writer knows: a reload tries.
+fn log_file(item: &Item, at: &mut At<'_>) -> Result<Option<PathBuf>, Wrong> {
+    let path = place(item, at.base())?;
+    match path.as_deref().and_then(file::not_regular) {
+        Some(why) => Err(wrong(item, why)),
+        None => Ok(path),
     }
-    if level.trim().is_empty() || tracing_subscriber::EnvFilter::try_new(level).is_err() {
-        return Err(must_be(item, "a level or a filter (\"info\", \"info,btc_cluster::feeder=debug\")"));
-    }
-    Ok(level.to_owned())
 }
 
 section! {

@@ -4,13 +4,14 @@ use crate::config::kind::{
     At, BaseUrl, COUNT, Choice, Distinct, FLAG, Kind, LISTEN, List, Listen, Own, PATH, PORT, RATE, SOME,
     Size, TEXT, Whole,
 };
-use crate::config::read::{Wrong, text, wrong};
+use crate::config::read::{Wrong, must_be, text, wrong};
 use crate::config::table::{row, section};
 use crate::config::units;
-use crate::config::value::Item;
+use crate::config::value::{Item, Value};
 use crate::model::Rate;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,6 +83,12 @@ section! {
         /// Most bytes that wait for one session. Prices and statistics give way to newer ones; an answer that does not fit
         /// closes the session with 4102.
         outbox: usize = row(Size(1024..=LARGEST), "64KiB"),
+        /// Most bytes that the kernel holds for a client that does not read, of any connection on any port: as SO_SNDBUF,
+        /// of which Linux takes twice as much for its own book-keeping, and at most net.core.wmem_max. Too little slows
+        /// clients far away: so many bytes are on their way at once.
+        send_buffer: usize = row(Size(4096..=LARGEST), "128KiB"),
+        /// Most bytes that the kernel holds of a client before they are read, as SO_RCVBUF; at most net.core.rmem_max.
+        receive_buffer: usize = row(Size(4096..=LARGEST), "64KiB"),
         /// A session to which nothing could be written for this time is closed with 4102.
         slow_timeout: Duration = row(SOME, "10s"),
         /// Time that a handshake may take, from the connection to its answer.
@@ -131,12 +138,19 @@ section! {
     pub struct LimitsSection {
         /// Open streams of one user (the user_id, else the address) in the whole cluster; beyond it 429.
         connections_per_user: u32 = row(COUNT, "3"),
-        /// Sessions in all; beyond it 503. 0: 95 % of what the open-file limit allows.
+        /// Sessions in all; beyond it 503. 0: those that have a connection of their own are at most 95 % of what the
+        /// open-file limit allows, and poll.sessions counts the others.
         sessions: u32 = row(COUNT, "0"),
         /// Sessions of one user.
         sessions_per_user: u32 = row(COUNT, "0"),
-        /// Sessions from one address (IPv6: from one /64).
-        sessions_per_address: u32 = row(COUNT, "0"),
+        /// Sessions from one address (IPv6: from one /64; behind http.trusted_proxies the forwarded one); beyond it 429.
+        /// "auto": a quarter of limits.sessions or what stands for it. A loopback address may then have more for as long
+        /// as nobody else needs the room.
+        sessions_per_address: Share = row(SHARE, "auto"),
+        /// Connections from one address to one worker, those of its sessions among them. Beyond it the one that has been
+        /// idle longest ends, else 429. "auto": a quarter of what the open-file limit allows, for all but loopback
+        /// addresses. http.trusted_proxies have no such limit.
+        connections_per_address: Share = row(SHARE, "auto"),
         /// Opened sessions from one address, "20/m" for instance.
         connects_per_address: Rate = row(RATE, r#""0""#),
         /// Subscriptions of one session.
@@ -145,10 +159,93 @@ section! {
         messages_per_session: Rate = row(RATE, "5/s"),
         /// Messages from one session at once.
         messages_burst: u32 = row(Whole(1..=u32::MAX), "20"),
+        /// Bytes from one session, "64KiB/s" for instance; beyond it the session is closed with 4101. "auto": 64KiB/s, and
+        /// no limit where messages_per_session has none.
+        bytes_per_session: ByteRate = row(Own("\"auto\" or a rate of bytes, 0 for no limit", byte_rate), "auto"),
+        /// Bytes from one session at once, beside one message of ws.max_message.
+        bytes_burst: usize = row(Size(1..=LARGEST), "256KiB"),
         /// Quotes of one user, counted for the whole cluster; beyond it 429.
         quotes_per_user: Rate = row(RATE, "10/s"),
     }
 }
+
+/// `limits.bytes_per_session`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ByteRate {
+    /// [`ByteRate::DEFAULT`] where messages are limited, too.
+    Auto,
+    /// A number of bytes in a time.
+    Exactly(Rate),
+}
+
+impl ByteRate {
+    const DEFAULT: Rate = Rate { count: 64 << 10, per: Duration::from_secs(1) };
+}
+
+impl LimitsSection {
+    /// Bytes from one session; off: no limit.
+    #[must_use]
+    pub fn bytes(&self) -> Rate {
+        match self.bytes_per_session {
+            ByteRate::Exactly(rate) => rate,
+            ByteRate::Auto if self.messages_per_session == Rate::OFF => Rate::OFF,
+            ByteRate::Auto => ByteRate::DEFAULT,
+        }
+    }
+}
+
+/// The part of a whole that one address may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Share {
+    /// A quarter, for all but loopback addresses: behind those may be a proxy that is not trusted.
+    Auto,
+    /// So many; 0 is no limit.
+    Most(u32),
+}
+
+impl Share {
+    /// The most that `address` may have of `whole`; `None`: no limit.
+    #[must_use]
+    pub fn of(self, whole: u32, address: IpAddr) -> Option<u32> {
+        match self {
+            Self::Auto => (!is_local(address)).then(|| quarter(whole)),
+            Self::Most(most) => (most > 0).then_some(most),
+        }
+    }
+}
+
+fn byte_rate(item: &Item, _: &mut At<'_>) -> Result<ByteRate, Wrong> {
+    match &item.value {
+        Value::Text(word) if word == "auto" => Ok(ByteRate::Auto),
+        Value::Whole(0) => Ok(ByteRate::Exactly(Rate::OFF)),
+        Value::Text(text) => units::byte_rate(text).map(ByteRate::Exactly).ok_or_else(|| not_bytes(item)),
+        _ => Err(not_bytes(item)),
+    }
+}
+
+fn not_bytes(item: &Item) -> Wrong {
+    must_be(item, "\"auto\" or a rate of bytes (\"64KiB/s\", \"1MiB/10s\", 0 for no limit)")
+}
+
+/// The part of a whole that an address may have at the expense of others.
+#[must_use]
+pub fn quarter(whole: u32) -> u32 {
+    whole.div_ceil(4)
+}
+
+/// Tells whether an address is of this machine. Limits count `::1` by its /64, `::`.
+#[must_use]
+pub fn is_local(address: IpAddr) -> bool {
+    address.is_loopback() || address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+}
+
+const SHARE: Own<Share> = Own("\"auto\" or a number, 0 for no limit", |item, _| match &item.value {
+    Value::Text(word) if word == "auto" => Ok(Share::Auto),
+    Value::Whole(number) => u32::try_from(*number)
+        .map(Share::Most)
+        .map_err(|_| wrong(item, format!("must be between 0 and {}, not {number}", u32::MAX))),
+    _ => Err(must_be(item, "\"auto\" or a number, 0 for no limit")),
+});
 
 section! {
     /// Identity of clients.

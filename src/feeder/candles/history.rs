@@ -8,10 +8,11 @@
 //!   partial.
 //! - *Made-up* and real prices are never in the same candle, nor in the same answer. The first real price of a symbol
 //!   drops its made-up candles.
+//! - *Pairs*: a candle knows which pairs gave its prices, since one may stand in for another within its interval.
 //! - *Back in time* (a clock set back, a recording that begins again): candles after that moment are dropped.
 
 use super::series::{Fact, Series};
-use crate::model::{Candle, Candles, Interval, Mono, Quote, Symbol, Wall};
+use crate::model::{Candle, Candles, Interval, Mono, PairSet, PairTable, Quote, Symbol, Wall};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,6 +26,15 @@ pub(super) struct JournalEntry {
     pub symbol: Symbol,
     pub made_up: bool,
     pub fact: Fact,
+    /// The names of the pairs in `fact`.
+    pub pairs: PairTable,
+}
+
+impl JournalEntry {
+    /// The entry without a word of its pairs.
+    pub(super) fn without_pairs(self) -> Self {
+        Self { fact: self.fact.with_pairs(|_| PairSet::UNKNOWN), ..self }
+    }
 }
 
 /// The candles of all symbols.
@@ -48,6 +58,15 @@ struct SymbolHistory {
     shows_made_up: bool,
     /// Whether the newest price came from a recording.
     recorded: bool,
+    pairs: PairTable,
+}
+
+/// The newest candles of a symbol, oldest first, for one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Newest {
+    pub candles: Vec<Candle>,
+    pub mock: bool,
+    pub pairs: PairTable,
 }
 
 impl SymbolHistory {
@@ -68,16 +87,23 @@ impl SymbolHistory {
     }
 
     fn cut(&mut self, symbol: &Symbol, entries: &mut Vec<JournalEntry>) {
+        let pairs = self.pairs.clone();
         for (made_up, series) in self.series_mut() {
             let mut facts = Vec::new();
             series.cut(&mut facts);
-            note(entries, symbol, made_up, facts);
+            note(entries, symbol, (made_up, &pairs), facts);
         }
     }
 }
 
-fn note(entries: &mut Vec<JournalEntry>, symbol: &Symbol, made_up: bool, facts: Vec<Fact>) {
-    entries.extend(facts.into_iter().map(|fact| JournalEntry { symbol: symbol.clone(), made_up, fact }));
+fn note(
+    entries: &mut Vec<JournalEntry>,
+    symbol: &Symbol,
+    (made_up, pairs): (bool, &PairTable),
+    facts: Vec<Fact>,
+) {
+    let entry = |fact| JournalEntry { symbol: symbol.clone(), made_up, fact, pairs: pairs.clone() };
+    entries.extend(facts.into_iter().map(entry));
 }
 
 impl History {
@@ -102,6 +128,8 @@ impl History {
             symbol_history.cut(&quote.symbol, &mut self.entries);
         }
         (symbol_history.shows_made_up, symbol_history.recorded) = (quote.mock, recorded);
+        let pair = symbol_history.pairs.set(&quote.pair);
+        let pairs = symbol_history.pairs.clone();
         let series = symbol_history.side(quote.mock);
         let at = match quote.time {
             Some(time) if recorded => time,
@@ -110,8 +138,8 @@ impl History {
             _ => quote.received_at.max(series.floor().min(now)),
         };
         let mut facts = Vec::new();
-        series.tick(at, quote.price, &mut facts);
-        note(&mut self.entries, &quote.symbol, quote.mock, facts);
+        series.tick(at, (quote.price, pair), &mut facts);
+        note(&mut self.entries, &quote.symbol, (quote.mock, &pairs), facts);
     }
 
     /// Whether to call [`History::wake`]: once in each second of the wall clock.
@@ -129,6 +157,7 @@ impl History {
         let mut news = Vec::new();
         for (symbol, symbol_history) in &mut self.symbols {
             let (shown, live) = (symbol_history.shows_made_up, !symbol_history.recorded);
+            let pairs = symbol_history.pairs.clone();
             for (made_up, series) in symbol_history.series_mut() {
                 let mut facts = Vec::new();
                 if live {
@@ -137,9 +166,11 @@ impl History {
                 if live && minute && series.here() {
                     facts.push(Fact::Seen(series.seen()));
                 }
-                note(&mut self.entries, symbol, made_up, facts);
+                note(&mut self.entries, symbol, (made_up, &pairs), facts);
                 let fresh = series.take_fresh().filter(|_| made_up == shown);
-                news.extend(fresh.map(|newest| Candles { symbol: symbol.clone(), newest }));
+                let candles =
+                    |newest| Candles { symbol: symbol.clone(), newest, mock: made_up, pairs: pairs.clone() };
+                news.extend(fresh.map(candles));
             }
         }
         news
@@ -174,9 +205,11 @@ impl History {
     }
 
     /// The newest candles of a symbol, at most `limit`, oldest first; `None`: unknown symbol.
-    pub(super) fn newest(&self, symbol: &str, of: Interval, limit: usize) -> Option<Vec<Candle>> {
+    pub(super) fn newest(&self, symbol: &str, of: Interval, limit: usize) -> Option<Newest> {
         let symbol_history = self.symbols.get(symbol)?;
-        Some(symbol_history.shown().map(|series| series.newest(of, limit)).unwrap_or_default())
+        let candles = symbol_history.shown().map(|series| series.newest(of, limit)).unwrap_or_default();
+        let (mock, pairs) = (symbol_history.shows_made_up, symbol_history.pairs.clone());
+        Some(Newest { candles, mock, pairs })
     }
 
     /// The journal entries since the last call.
@@ -191,7 +224,9 @@ impl History {
         if entry.made_up && !self.made_up_only {
             return true;
         }
-        symbol_history.side(entry.made_up).apply(&entry.fact).is_ok()
+        let pairs = &mut symbol_history.pairs;
+        let fact = entry.fact.with_pairs(|set| pairs.adopt(set, &entry.pairs));
+        symbol_history.side(entry.made_up).apply(&fact).is_ok()
     }
 
     /// Marks a gap: an entry could not be read.
@@ -214,7 +249,11 @@ impl History {
             let real = symbol_history.real.as_ref().map(|series| (false, series));
             let made_up = symbol_history.made_up.as_ref().map(|series| (true, series));
             real.into_iter().chain(made_up).flat_map(move |(made_up, series)| {
-                series.facts().map(move |fact| JournalEntry { symbol: symbol.clone(), made_up, fact })
+                let entry = move |fact| {
+                    let pairs = symbol_history.pairs.clone();
+                    JournalEntry { symbol: symbol.clone(), made_up, fact, pairs }
+                };
+                series.facts().map(entry)
             })
         })
     }

@@ -36,7 +36,7 @@ fn history() -> History {
 }
 
 fn ticks(history: &History, of: Interval) -> Vec<(i64, u32, bool)> {
-    let all = history.newest("BTC-USD", of, usize::MAX).unwrap();
+    let all = history.newest("BTC-USD", of, usize::MAX).unwrap().candles;
     all.iter().map(|one| ((one.time.0 - NOON) / 1_000, one.ticks, one.partial)).collect()
 }
 
@@ -51,11 +51,11 @@ fn each_second_everybody_is_told_once() {
         history.take(&quote("BTC-USD", "2", NOON + ms), false, Wall(NOON + ms));
     }
     let news = history.wake(Wall(NOON + 1_000));
-    let [Candles { symbol: of, newest }] = &news[..] else { panic!("{news:?}") };
+    let [Candles { symbol: of, newest, mock: false, .. }] = &news[..] else { panic!("{news:?}") };
     assert_eq!((of, newest.map(|candle| candle.ticks)), (&symbol("BTC-USD"), [3; 3]));
     assert_eq!(history.wake(Wall(NOON + 2_000)), [], "a second without a price");
     assert_eq!(history.newest("BTC-EUR", Interval::Second, 1), None);
-    assert_eq!(history.newest("ETH-USD", Interval::Second, 1), Some(vec![]));
+    assert_eq!(history.newest("ETH-USD", Interval::Second, 1).unwrap().candles, []);
     // A price of the next second arrives before the timer.
     history.take(&quote("BTC-USD", "3", NOON + 59_999), false, Wall(NOON + 59_999));
     history.take(&quote("BTC-USD", "4", NOON + 60_000), false, Wall(NOON + 60_001));
@@ -107,11 +107,39 @@ fn the_first_real_price_drops_what_was_made_up() {
     // A configuration without real sources: the real candles stay, and are not mixed with made-up ones.
     history.take(&made_up(NOON + 3_000), false, Wall(NOON + 3_000));
     assert_eq!(ticks(&history, Interval::Hour), [(0, 1, true)]);
-    assert_eq!(history.newest("BTC-USD", Interval::Second, 9).unwrap()[0].close.to_string(), "1");
+    assert_eq!(history.newest("BTC-USD", Interval::Second, 9).unwrap().candles[0].close.to_string(), "1");
     history.take(&quote("BTC-USD", "9", NOON + 4_000), false, Wall(NOON + 4_000));
     assert_eq!(ticks(&history, Interval::Hour), [(0, 2, true)]);
     let told = history.wake(Wall(NOON + 5_000));
     assert_eq!((told.len(), told[0].newest[0].close.to_string()), (1, "9".to_owned()));
+}
+
+#[test]
+fn a_candle_knows_its_pairs_and_its_kind() {
+    let mut history = history();
+    let of = |pair: &str, at, mock| Quote { pair: symbol(pair), mock, ..quote("BTC-USD", "2", at) };
+    for (pair, at) in [("BTC-USDT", 0), ("BTC-USDT", 59_000), ("BTC-USD", 60_000), ("BTC-USDT", 90_000)] {
+        history.take(&of(pair, NOON + at, false), false, Wall(NOON + at));
+        history.wake(Wall(NOON + at + 1_000));
+    }
+    history.take(&of("BTC-USD", NOON + 120_000, false), false, Wall(NOON + 120_000));
+    let pairs = |history: &History, of| {
+        let Newest { candles, mock, pairs } = history.newest("BTC-USD", of, usize::MAX).unwrap();
+        let named = |candle: &Candle| {
+            let names = pairs.names(candle.pairs).unwrap();
+            names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        (mock, candles.iter().map(named).collect::<Vec<_>>())
+    };
+    let minutes = ["BTC-USDT", "BTC-USDT BTC-USD", "BTC-USD"].map(String::from).to_vec();
+    assert_eq!(pairs(&history, Interval::Minute), (false, minutes));
+    assert_eq!(pairs(&history, Interval::Hour), (false, vec!["BTC-USD BTC-USDT".to_owned()]));
+    let news = history.wake(Wall(NOON + 121_000));
+    assert!(!news[0].mock && news[0].pairs.names(news[0].newest[2].pairs).unwrap().len() == 2, "{news:?}");
+    history.take(&of("BTC-USD", NOON + 122_000, true), false, Wall(NOON + 122_000));
+    let news = history.wake(Wall(NOON + 123_000));
+    assert!(news[0].mock && news[0].newest.map(|candle| candle.ticks) == [1; 3], "{news:?}");
+    assert_eq!(pairs(&history, Interval::Hour), (true, vec!["BTC-USD".to_owned()]));
 }
 
 #[test]
@@ -140,9 +168,9 @@ fn symbols_come_and_go() {
     history.take(&quote("ETH-USD", "2", NOON), false, Wall(NOON));
     history.reconfigure(&[symbol("ETH-USD"), symbol("SOL-USD")], false);
     assert_eq!(history.newest("BTC-USD", Interval::Second, 9), None);
-    assert_eq!(history.newest("ETH-USD", Interval::Second, 9).unwrap().len(), 1);
+    assert_eq!(history.newest("ETH-USD", Interval::Second, 9).unwrap().candles.len(), 1);
     history.take(&quote("SOL-USD", "2", NOON), false, Wall(NOON));
     history.take(&quote("BTC-USD", "2", NOON), false, Wall(NOON));
-    assert_eq!(history.newest("SOL-USD", Interval::Second, 9).unwrap().len(), 1);
+    assert_eq!(history.newest("SOL-USD", Interval::Second, 9).unwrap().candles.len(), 1);
     assert_eq!(history.newest("BTC-USD", Interval::Second, 9), None);
 }

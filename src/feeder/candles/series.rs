@@ -3,7 +3,7 @@
 //! A second is made of prices, a minute of closed seconds, an hour of closed minutes, so that a longer candle always
 //! equals the sum of its shorter ones. A reader sees the open candles of all lengths merged.
 
-use crate::model::{Candle, Interval, Packed, Price, Wall};
+use crate::model::{Candle, Interval, Packed, PairSet, Price, Wall};
 use std::collections::VecDeque;
 
 /// Closed candles kept per interval: an hour, a day, a month.
@@ -58,6 +58,19 @@ pub(super) enum Fact {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unsound;
 
+impl Fact {
+    /// The same fact with other places of the pairs.
+    pub(super) fn with_pairs(self, place: impl FnOnce(PairSet) -> PairSet) -> Self {
+        let placed = |candle: Candle| Candle { pairs: place(candle.pairs), ..candle };
+        match self {
+            Self::Closed(candle) => Self::Closed(placed(candle)),
+            Self::Kept(of, candle) => Self::Kept(of, placed(candle)),
+            Self::Open(of, candle) => Self::Open(of, placed(candle)),
+            moment => moment,
+        }
+    }
+}
+
 impl Level {
     fn push(&mut self, candle: &Candle, most: usize) {
         if self.closed.capacity() < most {
@@ -85,8 +98,8 @@ const fn interval(level: usize) -> Interval {
 }
 
 impl Series {
-    /// Takes a price at `at`, and adds the facts for the journal.
-    pub(super) fn tick(&mut self, at: Wall, price: Price, facts: &mut Vec<Fact>) {
+    /// Takes a price of a pair at `at`, and adds the facts for the journal.
+    pub(super) fn tick(&mut self, at: Wall, (price, pairs): (Price, PairSet), facts: &mut Vec<Fact>) {
         let (mut at, price) = (Wall(at.0.clamp(0, LAST - 1)), price.compact());
         let floor = self.floor();
         let back = at.0.saturating_add(JITTER) < floor.0;
@@ -98,11 +111,13 @@ impl Series {
         }
         let start = Interval::Second.start(at);
         match &mut self.levels[0].open {
-            Some(open) if open.time == start => open.merge(&Candle::new(start, price, false)),
+            Some(open) if open.time == start => {
+                open.merge(&Candle { pairs, ..Candle::new(start, price, false) });
+            }
             _ => {
                 facts.extend(self.close(0).map(Fact::Closed));
                 let partial = self.watched.is_none_or(|since| since > start);
-                self.levels[0].open = Some(Candle::new(start, price, partial));
+                self.levels[0].open = Some(Candle { pairs, ..Candle::new(start, price, partial) });
             }
         }
         self.seen = self.seen.max(at);

@@ -25,7 +25,7 @@ impl Watched {
 
     fn tick(&mut self, ms: i64, cents: u32) {
         self.now += ms;
-        self.series.tick(Wall(self.now), price(cents), &mut self.facts);
+        self.series.tick(Wall(self.now), (price(cents), PairSet::UNKNOWN), &mut self.facts);
     }
 
     fn pass(&mut self, ms: i64) {
@@ -51,7 +51,7 @@ fn read(facts: &[Fact]) -> Series {
 }
 
 fn show(candle: &Candle) -> String {
-    let Candle { time, open, high, low, close, ticks, partial } = candle;
+    let Candle { time, open, high, low, close, ticks, partial, .. } = candle;
     let seconds = (time.0 - NOON) / 1_000;
     format!("{seconds}: {open} {high} {low} {close} x{ticks}{}", if *partial { " partial" } else { "" })
 }

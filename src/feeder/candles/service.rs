@@ -1,6 +1,6 @@
 //! Connects the history with its file and its readers.
 
-use super::history::History;
+use super::history::{History, Newest};
 use super::store::Store;
 use crate::config::Config;
 use crate::feeder::Now;
@@ -77,8 +77,8 @@ impl CandleService {
     /// The answer as JSON; `None`: unknown symbol.
     pub(in crate::feeder) fn answer(&self, ask: &CandleRequest) -> Option<Box<str>> {
         let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX);
-        let candles = self.history.newest(&ask.symbol, ask.interval, limit)?;
-        Some(client::history(&ask.symbol, ask.interval, &candles).into())
+        let Newest { candles, mock, pairs } = self.history.newest(&ask.symbol, ask.interval, limit)?;
+        Some(client::history(&ask.symbol, ask.interval, &candles, (mock, &pairs)).into())
     }
 
     /// Writes everything out, for the end of the process.

@@ -2,7 +2,7 @@
 
 use super::super::series::Fact;
 use super::*;
-use crate::model::{Candle, Interval, Price, Symbol, Wall};
+use crate::model::{Candle, Interval, PairTable, Price, Symbol, Wall};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 const NOON: i64 = 1_763_640_000_000;
@@ -19,7 +19,7 @@ fn empty() -> History {
 }
 
 fn entry(fact: Fact) -> JournalEntry {
-    JournalEntry { symbol: symbol(), made_up: false, fact }
+    JournalEntry { symbol: symbol(), made_up: false, fact, pairs: PairTable::default() }
 }
 
 fn second(at: i64) -> JournalEntry {
@@ -28,7 +28,7 @@ fn second(at: i64) -> JournalEntry {
 }
 
 fn seconds(history: &History) -> usize {
-    history.newest("BTC-USD", Interval::Second, usize::MAX).unwrap().len()
+    history.newest("BTC-USD", Interval::Second, usize::MAX).unwrap().candles.len()
 }
 
 /// Keeps these candles, as one feeder would.
@@ -67,10 +67,24 @@ async fn what_is_kept_is_there_again() {
     keep(&folder, 130..200).await;
     let (history, _) = read(&folder).await;
     assert_eq!(seconds(&history), 170);
-    let minutes = history.newest("BTC-USD", Interval::Minute, 9).unwrap();
+    let minutes = history.newest("BTC-USD", Interval::Minute, 9).unwrap().candles;
     let shown: Vec<_> = minutes.iter().map(|minute| (minute.ticks, minute.partial)).collect();
     assert_eq!(shown, [(60, false), (40, true), (50, true), (20, true)]);
     assert!(!folder.join("history.new").exists());
+}
+
+#[tokio::test]
+async fn a_file_of_the_version_before_is_read_and_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("history.journal");
+    let old = "btc-cluster history 1\nb BTC-USD r 1763640000000\ns BTC-USD r 1763640000000 1 2 1 2 12\n";
+    std::fs::write(&journal, old).unwrap();
+    let (history, kept) = read(folder.path()).await;
+    assert!(kept && seconds(&history) == 1);
+    let written = std::fs::read_to_string(&journal).unwrap();
+    assert!(written.starts_with(journal::HEAD), "{written}");
+    assert!(written.contains("S BTC-USD r 1763640000000 1 2 1 2 12 ?\n"), "{written}");
+    assert!(!folder.path().join("history.unreadable").exists());
 }
 
 #[tokio::test]
@@ -88,10 +102,10 @@ async fn torn_and_strange_files_cost_only_themselves() {
     std::fs::write(&journal, dirty).unwrap();
     assert_eq!(seconds(&read(folder.path()).await.0), 49);
 
-    std::fs::write(&journal, "btc-cluster history 2\nthe future\n").unwrap();
+    std::fs::write(&journal, "btc-cluster history 3\nthe future\n").unwrap();
     assert_eq!(seconds(&read(folder.path()).await.0), 0);
     let aside = std::fs::read_to_string(folder.path().join("history.unreadable")).unwrap();
-    assert_eq!(aside, "btc-cluster history 2\nthe future\n");
+    assert_eq!(aside, "btc-cluster history 3\nthe future\n");
     std::fs::write(&journal, "").unwrap();
     keep(folder.path(), 0..3).await;
     assert_eq!(seconds(&read(folder.path()).await.0), 3);

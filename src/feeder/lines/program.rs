@@ -51,15 +51,22 @@ async fn live(program: &[String], sink: &LineSink, stderr: &mut StderrLog) -> St
     while output.take(group.outlet(true).await).await {}
     let until = Instant::now() + GRACE;
     // Reads what is left in the pipe, unless a child of the program fills it for ever.
+    let mut whole = false;
     while Instant::now() < until
         && let Ok(outlet) = timeout_at(until, group.rest()).await
-        && output.take(outlet).await
-    {}
-    if let Some(rest) = output.lines.rest(sink.longest()) {
-        sink.say(rest, None);
+        && !whole
+    {
+        whole = !output.take(outlet).await;
     }
+    let rest = output.lines.rest(sink.longest()).filter(|_| whole);
     match (group.exited(), group.end().await) {
-        (true, Some(status)) => format!("the program ended: {status}"),
+        (true, Some(status)) => {
+            // Half a line of a program that was killed or failed is none.
+            if let Some(rest) = rest.filter(|_| status.success()) {
+                sink.say(rest, None);
+            }
+            format!("the program ended: {status}")
+        }
         _ => "the program closed its output".to_owned(),
     }
 }

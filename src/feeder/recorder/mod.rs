@@ -13,13 +13,14 @@ use crate::model::Backoff;
 use crate::providers::Fault;
 use crate::providers::recording::{self, HEAD, RecordedEvent};
 use recording_file::{RecordingFile, Target};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Bytes of lines that may wait for the thread: some seconds of the busiest market.
-const WAITING: usize = 4 << 20;
+/// Bytes of lines that may wait for the thread: of one source half of it, some seconds of the busiest market.
+const WAITING: usize = 8 << 20;
 /// Pauses after the file could not be written.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -47,14 +48,46 @@ struct Shared {
 #[derive(Default)]
 struct State {
     lines: Vec<u8>,
-    /// Lines dropped after those, for lack of room.
-    lost: u64,
+    /// What each source has in `lines`.
+    sources: BTreeMap<Arc<str>, Waiting>,
     /// Longest line that the file takes.
     longest: usize,
     /// The next file, if it has changed.
     next: Option<Option<Target>>,
     closing: bool,
     ended: bool,
+}
+
+/// The part of one source in what waits.
+#[derive(Default)]
+struct Waiting {
+    bytes: usize,
+    /// Lines dropped after those, for lack of room.
+    lost: u64,
+}
+
+impl State {
+    /// Adds a line. A source may fill as much as it leaves free, so that no source takes the room of the others.
+    fn add(&mut self, source: &Arc<str>, write: impl FnOnce(&mut Vec<u8>)) {
+        let own = self.sources.entry(source.clone()).or_default();
+        let before = self.lines.len();
+        // After a loss nothing of the source is recorded before the loss itself, so that lines stay in order.
+        if own.lost == 0 {
+            write(&mut self.lines);
+        }
+        let line = self.lines.len() - before;
+        let room = WAITING.saturating_sub(before);
+        if own.lost > 0 || line > room || own.bytes + line > room || line > self.longest {
+            self.lines.truncate(before);
+            own.lost += 1;
+        } else {
+            own.bytes += line;
+        }
+    }
+
+    fn lost(&self) -> u64 {
+        self.sources.values().map(|own| own.lost).sum()
+    }
 }
 
 impl Shared {
@@ -152,16 +185,8 @@ impl SessionRecorder {
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let at = i64::try_from(at.as_nanos()).unwrap_or(i64::MAX);
         let mut state = shared.state();
-        let before = state.lines.len();
-        // After a loss nothing is recorded before the loss itself, so that lines stay in order.
-        if state.lost == 0 {
-            recording::write(&mut state.lines, at, &self.origin.source, self.leg, event);
-        }
-        let longest = state.longest;
-        if state.lost > 0 || state.lines.len() > WAITING || state.lines.len() - before > longest {
-            state.lines.truncate(before);
-            state.lost += 1;
-        }
+        let source = &self.origin.source;
+        state.add(source, |lines| recording::write(lines, at, source, self.leg, event));
         drop(state);
         shared.changed.notify_one();
     }
@@ -189,13 +214,13 @@ impl Shared {
     /// Waits for work.
     fn job(&self) -> Job {
         let idle = |state: &mut State| {
-            state.lines.is_empty() && state.lost == 0 && state.next.is_none() && !state.closing
+            state.lines.is_empty() && state.lost() == 0 && state.next.is_none() && !state.closing
         };
         let state = self.changed.wait_while(self.state(), idle);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         Job {
             lines: std::mem::take(&mut state.lines),
-            lost: std::mem::take(&mut state.lost),
+            lost: std::mem::take(&mut state.sources).values().map(|own| own.lost).sum(),
             turn: state.next.take(),
             end: state.closing,
         }

@@ -1,6 +1,6 @@
 //! A crowd: the statistics stay small however many there are.
 
-use super::tests::{NOW, directory, limits, open};
+use super::tests::{NOW, ceilings, directory, limits, open};
 use crate::model::Wall;
 use crate::stats::{FeederRow, Statistics, UserRow, WorkerRow};
 
@@ -10,7 +10,7 @@ const WORKERS: u32 = 64;
 #[test]
 fn the_statistics_of_a_hundred_thousand_users_stay_small() {
     let mut directory = directory(WORKERS);
-    directory.configure(true, u32::MAX);
+    directory.configure(true, ceilings(u32::MAX));
     // The longest names there are, and one user who is everywhere.
     let names: Vec<_> = (0..USERS).map(|n| format!("{n:0>128}")).collect();
     for (n, name) in (0..USERS).zip(&names) {

@@ -6,15 +6,21 @@
 //! *tombstone*.
 
 mod arrivals;
+mod ceilings;
 #[cfg(test)]
 mod crowd;
 mod rank;
+mod room;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 pub(super) mod tests;
+mod untaken;
 mod users;
 mod view;
 
 pub use arrivals::Arrivals;
+pub use ceilings::{Ceilings, Evicted};
 pub use users::Place;
 pub use view::PAGE;
 
@@ -24,14 +30,16 @@ use crate::model::{Device, Mono, SessionId};
 use crate::protocol::cluster::{
     Beat, Endpoint, Generation, Open, RosterPage, Slot, Transport, Verdict, client_name, digest,
 };
+use ceilings::{Held, Use};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
 use rank::Rank;
 use slab::Slab;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
+use untaken::Untaken;
 use users::{NONE, Users};
 
 /// Smaller tables are not worth shrinking.
@@ -68,12 +76,18 @@ struct Worker {
 
 #[derive(Debug)]
 pub struct Directory {
-    ceiling: u32,
+    ceilings: Ceilings,
     sessions: Slab<Entry>,
     index: HashTable<u32>,
     users: Users,
     workers: BTreeMap<Generation, Worker>,
-    addresses: HashMap<IpAddr, u32, RandomState>,
+    addresses: HashMap<IpAddr, Held, RandomState>,
+    /// Of them, those of this machine.
+    locals: BTreeSet<IpAddr>,
+    untaken: Untaken,
+    evicted: Vec<Evicted>,
+    /// Where the last session was that ended for another.
+    hand: u32,
     connects: Buckets,
     endpoints: [u32; Endpoint::ALL.len()],
     transports: [u32; Transport::ALL.len()],
@@ -85,16 +99,20 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Creates an empty directory. `ceiling`: the most sessions if `limits.sessions` is 0.
+    /// Creates an empty directory.
     #[must_use]
-    pub fn new(ceiling: u32) -> Self {
+    pub fn new(ceilings: Ceilings) -> Self {
         Self {
-            ceiling,
+            ceilings,
             sessions: Slab::new(),
             index: HashTable::new(),
             users: Users::default(),
             workers: BTreeMap::new(),
             addresses: HashMap::default(),
+            locals: BTreeSet::new(),
+            untaken: Untaken::default(),
+            evicted: Vec::new(),
+            hand: 0,
             connects: Buckets::default(),
             endpoints: Default::default(),
             transports: Default::default(),
@@ -106,10 +124,9 @@ impl Directory {
     }
 
     /// Follows another configuration. `ranked`, `stats.users`: whether [`Directory::first_users`] has an answer;
-    /// keeping the order costs a microsecond a session and 40 bytes a user. `ceiling`: the most sessions if
-    /// `limits.sessions` is 0.
-    pub fn configure(&mut self, ranked: bool, ceiling: u32) {
-        self.ceiling = ceiling;
+    /// keeping the order costs a microsecond a session and 40 bytes a user.
+    pub fn configure(&mut self, ranked: bool, ceilings: Ceilings) {
+        self.ceilings = ceilings;
         match (ranked, &self.rank) {
             (true, None) => self.rank = Some(Rank::of(&self.users)),
             (false, Some(_)) => self.rank = None,
@@ -129,7 +146,7 @@ impl Directory {
         });
     }
 
-    /// Admits a session, or says why not. A session that is already registered has moved: its worker is updated,
+    /// Admits a session, or says why not; others may have ended for it ([`Directory::take_evicted`]). A session that is already registered has moved: its worker is updated,
     /// limits are not checked again. An unknown process gets `Full`.
     pub fn open(
         &mut self,
@@ -150,9 +167,19 @@ impl Directory {
             self.insert(worker, open);
             return Verdict::Accepted;
         }
-        let verdict = self.judge(open, limits, now);
+        let mut verdict = self.judge(open, limits, now);
+        if verdict != Verdict::Accepted
+            && let Some(victim) = self.victim((open.endpoint, open.user), Use::of(open), limits)
+            && self.rate(open.address, limits, now) == Verdict::Accepted
+        {
+            self.evict(victim);
+            verdict = self.judge(open, limits, now);
+        }
         if verdict == Verdict::Accepted {
             self.came += 1;
+            if open.transport == Transport::Poll {
+                self.untaken.add(open.session, open.address);
+            }
             if open.endpoint == Endpoint::Broadcast {
                 self.moves.note(true, || client_name(open.user, open.address, open.session));
             }
@@ -260,14 +287,16 @@ impl Directory {
     /// rate.
     #[must_use]
     pub fn admission(&self, who: (Endpoint, &str, IpAddr), limits: &LimitsSection, now: Mono) -> Verdict {
-        let (counted, (_, _, address)) = (self.count(who, limits), who);
-        let rate = self.connects.peek(self.hasher.hash_one(address), limits.connects_per_address, now);
-        if counted == Verdict::Accepted { Self::rated(rate) } else { counted }
+        let (endpoint, user, address) = who;
+        let wanted = Use { transport: Transport::Websocket, address };
+        let counted = self.count((endpoint, user), wanted, limits);
+        let finds_room = || self.victim((endpoint, user), wanted, limits).is_some();
+        if counted == Verdict::Accepted || finds_room() { self.rate(address, limits, now) } else { counted }
     }
 
     /// Checks the limits in the order of the verdicts. A refused session takes nothing from the rate of its address.
     fn judge(&mut self, open: &Open<'_>, limits: &LimitsSection, now: Mono) -> Verdict {
-        let counted = self.count((open.endpoint, open.user, open.address), limits);
+        let counted = self.count((open.endpoint, open.user), Use::of(open), limits);
         if counted != Verdict::Accepted {
             return counted;
         }
@@ -276,22 +305,29 @@ impl Directory {
     }
 
     /// Checks the limits of counts.
-    fn count(&self, (endpoint, user, address): (Endpoint, &str, IpAddr), limits: &LimitsSection) -> Verdict {
+    fn count(&self, who: (Endpoint, &str), wanted: Use, limits: &LimitsSection) -> Verdict {
+        if self.is_full(wanted, limits) { Verdict::Full } else { self.count_own(who, wanted, limits) }
+    }
+
+    /// Checks the limits of one client.
+    fn count_own(&self, (endpoint, user): (Endpoint, &str), wanted: Use, limits: &LimitsSection) -> Verdict {
         let over = |count: u32, limit: u32| limit > 0 && count >= limit;
-        let most = if limits.sessions == 0 { self.ceiling } else { limits.sessions };
         let known = self.users.find(self.users.hash(user), user).map(|at| self.users.get(at));
         let streams = known.map_or(0, |user| user.streams);
-        if self.sessions.len() >= most as usize {
-            Verdict::Full
-        } else if over(known.map_or(0, |user| user.sessions), limits.sessions_per_user) {
+        if over(known.map_or(0, |user| user.sessions), limits.sessions_per_user) {
             Verdict::UserLimit
         } else if endpoint == Endpoint::Stream && over(streams, limits.connections_per_user) {
             Verdict::StreamLimit
-        } else if over(self.addresses.get(&address).copied().unwrap_or(0), limits.sessions_per_address) {
+        } else if self.has_share(wanted, limits) {
             Verdict::AddressLimit
         } else {
             Verdict::Accepted
         }
+    }
+
+    /// Checks the rate of an address, and takes nothing from it.
+    fn rate(&self, address: IpAddr, limits: &LimitsSection, now: Mono) -> Verdict {
+        Self::rated(self.connects.peek(self.hasher.hash_one(address), limits.connects_per_address, now))
     }
 
     fn rated(rate: Result<(), Duration>) -> Verdict {
@@ -320,7 +356,7 @@ impl Directory {
             transport: open.transport,
         };
         let older = entry.older;
-        // Sessions are descriptors: their count always fits.
+        // Sessions are descriptors or bounded: their count always fits.
         let at = u32::try_from(self.sessions.insert(entry)).unwrap_or(NONE);
         let Self { sessions, index, hasher, .. } = self;
         index.insert_unique(hasher.hash_one(open.session), at, |at| {
@@ -331,7 +367,7 @@ impl Directory {
         }
         self.endpoints[open.endpoint as usize] += 1;
         self.transports[open.transport as usize] += 1;
-        *self.addresses.entry(open.address).or_default() += 1;
+        self.count_address((open.address, open.transport), true);
         if let Some((user, change)) = joined {
             self.users.get_mut(user).head = at;
             if let Some(rank) = &mut self.rank {
@@ -370,12 +406,8 @@ impl Directory {
         }
         self.endpoints[entry.endpoint as usize] -= 1;
         self.transports[entry.transport as usize] -= 1;
-        if let Some(count) = self.addresses.get_mut(&entry.address) {
-            *count -= 1;
-            if *count == 0 {
-                self.addresses.remove(&entry.address);
-            }
-        }
+        self.untaken.remove(entry.id);
+        self.count_address((entry.address, entry.transport), false);
         let last_there = entry.user != NONE && self.leave(&entry, at);
         if let Some(process) = self.workers.get_mut(&entry.worker) {
             process.sessions -= 1;
@@ -401,10 +433,11 @@ impl Directory {
 
     /// Gives memory back after many sessions have left at once.
     fn shrink(&mut self) {
-        let Self { sessions, index, hasher, users, addresses, .. } = self;
+        let Self { sessions, index, hasher, users, addresses, untaken, .. } = self;
         index.shrink_to(sessions.len() * 2, |at| hasher.hash_one(sessions[*at as usize].id));
         sessions.shrink_to_fit();
         users.shrink();
+        untaken.shrink();
         addresses.shrink_to(addresses.len() * 2);
     }
 }

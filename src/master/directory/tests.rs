@@ -1,6 +1,7 @@
 //! Tests of the directory: limits one by one, and random histories against a model that counts everything anew.
 
 use super::*;
+use crate::config::{ByteRate, Share};
 use crate::model::Rate;
 use crate::protocol::cluster::roster_pages;
 use proptest::prelude::*;
@@ -14,13 +15,20 @@ pub(in crate::master) fn limits() -> LimitsSection {
         connections_per_user: 0,
         sessions: 0,
         sessions_per_user: 0,
-        sessions_per_address: 0,
+        sessions_per_address: Share::Most(0),
+        connections_per_address: Share::Auto,
         connects_per_address: Rate::OFF,
         channels_per_session: 0,
         messages_per_session: Rate::OFF,
         messages_burst: 0,
+        bytes_per_session: ByteRate::Auto,
+        bytes_burst: 0,
         quotes_per_user: Rate::OFF,
     }
+}
+
+pub(in crate::master) fn ceilings(connected: u32) -> Ceilings {
+    Ceilings { connected, polling: 1000 }
 }
 
 pub(super) fn open(session: u128, user: &str) -> Open<'_> {
@@ -36,7 +44,7 @@ pub(super) fn open(session: u128, user: &str) -> Open<'_> {
 }
 
 pub(super) fn directory(workers: u32) -> Directory {
-    let mut directory = Directory::new(u32::MAX);
+    let mut directory = Directory::new(ceilings(u32::MAX));
     for generation in 1..=workers {
         directory.worker_born(generation, u16::try_from(generation).unwrap());
     }
@@ -125,8 +133,8 @@ fn sessions_are_found_while_their_roster_is_coming() {
 #[test]
 fn each_limit_has_its_verdict() {
     let mut directory = directory(1);
-    directory.configure(false, 5);
-    let mut bounds = LimitsSection { sessions_per_user: 2, sessions_per_address: 4, ..limits() };
+    directory.configure(false, ceilings(5));
+    let mut bounds = LimitsSection { sessions_per_user: 2, sessions_per_address: Share::Most(4), ..limits() };
     let at =
         |last: u8, session, user| Open { address: IpAddr::from([10, 0, 0, last]), ..open(session, user) };
     assert_eq!(directory.open(1, &at(1, 1, "a"), &bounds, NOW), Verdict::Accepted);
@@ -330,7 +338,7 @@ impl Model {
             }
             Event::Configured(ranked, ceiling) => {
                 (self.ranked, self.ceiling) = (*ranked, *ceiling);
-                directory.configure(*ranked, *ceiling);
+                directory.configure(*ranked, ceilings(*ceiling));
             }
         }
     }
@@ -347,7 +355,7 @@ impl Model {
         let on = |wanted| self.sessions.values().filter(|(.., endpoint)| *endpoint == wanted).count();
         assert_eq!(totals.by_endpoint.map(|n| n as usize), Endpoint::ALL.map(on));
         assert_eq!(totals.by_transport.map(|n| n as usize), [self.sessions.len(), 0, 0]);
-        let addresses: usize = directory.addresses.values().map(|n| *n as usize).sum();
+        let addresses: usize = directory.addresses.values().map(|held| held.all() as usize).sum();
         assert_eq!(addresses, self.sessions.len());
         for worker in 0..8 {
             self.check_worker(worker, directory);
@@ -403,7 +411,7 @@ impl Model {
 proptest! {
     #[test]
     fn counts_and_digests_always_equal_a_naive_model(events in proptest::collection::vec(event(), 1..150)) {
-        let (mut model, mut directory) = (Model { ceiling: CEILING, ..Model::default() }, Directory::new(CEILING));
+        let (mut model, mut directory) = (Model { ceiling: CEILING, ..Model::default() }, Directory::new(ceilings(CEILING)));
         for event in [Event::Born, Event::Born, Event::Born].iter().chain(&events) {
             model.apply(event, &mut directory);
             model.check(&directory);

@@ -163,11 +163,10 @@ impl Feed {
         self.object(&self.config.symbol, now)
     }
 
-    /// A configured symbol of that name, and whether its price is made up; without a name the default symbol.
-    pub(super) fn find(&self, name: Option<&str>) -> Option<(&Symbol, bool)> {
+    /// A configured symbol of that name; without a name the default symbol.
+    pub(super) fn find(&self, name: Option<&str>) -> Option<&Symbol> {
         let wanted = name.unwrap_or(self.config.symbol.as_str());
-        let (symbol, pair) = self.pairs.iter().find(|(symbol, _)| symbol.as_str() == wanted)?;
-        Some((symbol, pair.quote.as_ref().is_some_and(|quote| quote.mock)))
+        self.pairs.keys().find(|symbol| symbol.as_str() == wanted)
     }
 
     /// A gauge for each configured symbol.

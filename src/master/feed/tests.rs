@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Source, Surroundings, load};
-use crate::model::{Candle, Price};
+use crate::model::{Candle, PairTable, Price};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ fn quote(of: &Symbol, source: &str, received: Boot) -> Quote {
 
 fn candles(of: &Symbol) -> Candles {
     let candle = Candle::new(WALL, Price::parse("1").unwrap(), false);
-    Candles { symbol: of.clone(), newest: [candle; 3] }
+    Candles { symbol: of.clone(), newest: [candle; 3], mock: false, pairs: PairTable::default() }
 }
 
 /// Counts the log's lines about a symbol.

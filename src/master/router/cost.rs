@@ -3,6 +3,7 @@
 
 use super::tests::{START, TIMEOUT, join, order, tally};
 use super::*;
+use crate::master::directory::tests::ceilings;
 use crate::model::SessionId;
 use crate::os::process::usage;
 use crate::protocol::cluster::Endpoint;
@@ -53,8 +54,8 @@ fn measure(ranked: bool) {
     let names: Vec<_> = (0..SESSIONS)
         .map(|n| SessionId(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c)).to_string())
         .collect();
-    let (mut directory, mut sink) = (Directory::new(u32::MAX), Bare::default());
-    directory.configure(ranked, u32::MAX);
+    let (mut directory, mut sink) = (Directory::new(ceilings(u32::MAX)), Bare::default());
+    directory.configure(ranked, ceilings(u32::MAX));
     (1..=4).for_each(|generation| directory.worker_born(generation, 1));
     let before = usage().rss;
     timed("open", &names, 1, |at, name| {

@@ -2,6 +2,7 @@
 
 use super::tests::{START, Said, join, order, publication, tally};
 use super::*;
+use crate::master::directory::tests::ceilings;
 use crate::model::SessionId;
 use crate::protocol::cluster::Endpoint;
 use proptest::prelude::*;
@@ -88,7 +89,7 @@ struct World {
 impl World {
     fn new() -> Self {
         Self {
-            directory: Directory::new(u32::MAX),
+            directory: Directory::new(ceilings(u32::MAX)),
             router: Router::new(Rate::OFF),
             said: Said::default(),
             now: START,

@@ -1,7 +1,7 @@
 //! Tests of the router: each outcome once. What it said is what [`Said`] holds.
 
 use super::*;
-use crate::master::directory::tests::limits;
+use crate::master::directory::tests::{ceilings, limits};
 use crate::model::SessionId;
 use crate::protocol::cluster::{Endpoint, Open, Transport};
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ pub(super) fn join(
 
 /// Three workers; "both" is at 1 (one session) and 2 (two), "one" at 1, "echo" has no session for quotes.
 fn scene() -> (Directory, Router, Said) {
-    let mut directory = Directory::new(u32::MAX);
+    let mut directory = Directory::new(ceilings(u32::MAX));
     (1..=3).for_each(|generation| directory.worker_born(generation, 1));
     for (worker, session, user) in [(1, 1, "both"), (2, 2, "both"), (2, 3, "both"), (1, 4, "one")] {
         join(&mut directory, worker, session, user, Endpoint::Ws);

@@ -1,6 +1,7 @@
 //! hyper behind the guard, in virtual time; the upgrade on a real socket.
 
 use super::*;
+use crate::net::give_way::Rank;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use http_body_util::combinators::BoxBody;
@@ -254,9 +255,9 @@ fn several_requests_may_be_served_at_once() {
     let phase = Phase::default();
     let (one, two) = (phase.begin(), phase.begin());
     drop(one);
-    assert_eq!(phase.now() & COUNT, 1);
+    assert!(Phase::is_served(phase.now()));
     drop(two);
-    assert_eq!((phase.now() & COUNT, phase.now() >> 32), (0, 4));
+    assert_eq!((Phase::is_served(phase.now()), phase.now() >> 32), (false, 4));
 }
 
 #[tokio::test]
@@ -310,5 +311,86 @@ async fn a_real_client_sees_the_408_and_the_end() {
     client.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
     let mut text = String::new();
     client.read_to_string(&mut text).await.unwrap();
-    assert_eq!(text, late());
+    assert_eq!(text, refusal(ProblemKind::HeaderTimeout));
+}
+
+/// A connection to hyper over a pipe of this size, and its phase.
+fn connect_with_phase(pipe: usize) -> (DuplexStream, Phase) {
+    let (client, server) = duplex(pipe);
+    let (guard, phase) = Guard::new(server, LIMITS);
+    let own = phase.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (serving, phase) = (phase.begin(), phase.clone());
+        async move {
+            let (parts, body) = request.into_parts();
+            if !hyper::body::Body::is_end_stream(&body) {
+                phase.receives(true);
+                let _ = body.collect().await;
+                return Ok::<_, Infallible>(Response::new(full("received")));
+            }
+            if parts.uri.path() == "/held" {
+                phase.holds().await;
+            }
+            let big = if parts.uri.path() == "/big" { full(vec![b'x'; 1 << 20]) } else { full("ok") };
+            drop(serving);
+            Ok(Response::new(big))
+        }
+    });
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(guard), service);
+    tokio::spawn(connection);
+    (client, own)
+}
+
+/// What is read after a connection was told to give way, which ends it at once.
+async fn given_way(client: &mut DuplexStream, phase: &Phase, rank: Rank) -> String {
+    assert_eq!(phase.waits().map(|(rank, _)| rank), Some(rank));
+    phase.give_way();
+    assert_eq!(phase.waits(), None, "it is told once");
+    let (text, after) = rest(client).await;
+    about(after, Duration::ZERO);
+    text
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_gives_way_ends_at_once() {
+    let (mut client, phase) = connect_with_phase(4096);
+    sleep(secs(1)).await;
+    assert_eq!(given_way(&mut client, &phase, Rank::Idle).await, "", "silent");
+    let (mut client, phase) = connect_with_phase(4096);
+    assert!(get(&mut client).await.ends_with("ok"));
+    sleep(secs(1)).await;
+    assert_eq!(given_way(&mut client, &phase, Rank::Idle).await, "", "kept");
+    let full = refusal(ProblemKind::Full);
+    assert!(full.starts_with("HTTP/1.1 503 Service Unavailable\r\n") && full.contains("Retry-After: 1\r\n"));
+    for partial in [&GET[..9], b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"] {
+        let (mut client, phase) = connect_with_phase(4096);
+        client.write_all(partial).await.unwrap();
+        sleep(secs(1)).await;
+        let rank = if partial.len() < 10 { Rank::Idle } else { Rank::Receiving };
+        assert!(given_way(&mut client, &phase, rank).await.starts_with(&full));
+    }
+    let (mut client, phase) = connect_with_phase(64);
+    client.write_all(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    sleep(secs(1)).await;
+    assert!(given_way(&mut client, &phase, Rank::Unread).await.len() < 1 << 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_served_is_answered_first() {
+    let (mut client, phase) = connect_with_phase(4096);
+    client.write_all(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    sleep(secs(1)).await;
+    assert!(given_way(&mut client, &phase, Rank::Held).await.ends_with("ok"));
+    let (mut client, phase) = connect_with_phase(4096);
+    sleep(secs(1)).await;
+    let _serving = phase.begin();
+    assert_eq!(phase.waits(), None, "it waits for nothing of its client");
+    // A request that came just before it was told.
+    let (mut raced, phase) = connect_with_phase(4096);
+    raced.write_all(GET).await.unwrap();
+    phase.give_way();
+    let (text, _) = rest(&mut raced).await;
+    assert!(text.ends_with("ok"), "{text}");
+    drop(client.shutdown().await);
 }

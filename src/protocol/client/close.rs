@@ -29,13 +29,15 @@ words! {
         Internal = "internal-error",
         /// 1012: planned replacement of the worker.
         Restarting = "restarting",
+        /// 1013: gave way to another session where there was no room for both.
+        Full = "full",
         /// 4005: another connection of the same client has taken the session over.
         Replaced = "replaced",
         /// 4006: by an administrator.
         Disconnected = "disconnected",
         /// 4006: the configuration no longer has the stream.
         StreamRemoved = "stream-removed",
-        /// 4101: more than `limits.messages_per_session`.
+        /// 4101: more than `limits.messages_per_session` or `limits.bytes_per_session`.
         MessageRate = "message-rate",
         /// 4102: does not read fast enough.
         Slow = "slow-consumer",
@@ -59,6 +61,7 @@ impl Close {
             Self::TooBig => 1009,
             Self::Internal => 1011,
             Self::Restarting => 1012,
+            Self::Full => 1013,
             Self::Replaced => 4005,
             Self::Disconnected | Self::StreamRemoved => 4006,
             Self::MessageRate => 4101,
@@ -82,6 +85,7 @@ impl Close {
             Self::Leaving
                 | Self::Lost
                 | Self::Restarting
+                | Self::Full
                 | Self::Internal
                 | Self::Replaced
                 | Self::MessageRate

@@ -51,6 +51,8 @@ words! {
 pub enum SystemEvent {
     /// From the next price on, the source quotes another pair.
     PairChanged,
+    /// The configuration has other ages at which a price is old.
+    PriceRules,
     /// `/broadcast`: the daemon lives.
     Heartbeat,
     /// The session is about to be closed.
@@ -59,8 +61,9 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// All events. Other closes are not announced: the client is to blame, or gone.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PairChanged,
+        Self::PriceRules,
         Self::Heartbeat,
         Self::Closing(Close::Shutdown),
         Self::Closing(Close::Restarting),
@@ -74,11 +77,15 @@ impl SystemEvent {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PairChanged => "pair-changed",
+            Self::PriceRules => "price-rules",
             Self::Heartbeat => "heartbeat",
             Self::Closing(close) => close.slug(),
         }
     }
 }
+
+/// The member of all that is made up.
+pub(super) const MOCK: &str = r#","mock":true"#;
 
 /// A quote's text without the members that change with time, written once per price.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +115,12 @@ impl QuoteText {
             if let Some(price) = price {
                 let _ = write!(fixed, r#","{name}":"{price}""#);
             }
+        }
+        if !quote.interval.is_zero() {
+            let _ = write!(fixed, r#","interval_ms":{}"#, quote.interval.as_millis());
+        }
+        if quote.mock {
+            fixed.push_str(MOCK);
         }
         Self { fixed }
     }
@@ -237,37 +250,6 @@ pub fn channel_message(channel: &str, from: Option<&str>, time: Wall, data: &str
     out
 }
 
-/// The first message of every session.
-#[derive(Debug, Serialize)]
-pub struct Welcome<'a> {
-    pub session_id: &'a str,
-    pub user_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<&'a str>,
-    pub worker: WelcomeWorker,
-    pub server: WelcomeServer,
-    pub time: String,
-    pub heartbeat_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resume: Option<&'a str>,
-    pub resumed: bool,
-    pub channels: Vec<&'a str>,
-    pub price: Option<&'a RawValue>,
-}
-
-/// The process that serves a session.
-#[derive(Debug, Serialize)]
-pub struct WelcomeWorker {
-    pub id: u16,
-    pub pid: u32,
-}
-
-#[derive(Debug, Serialize)]
-pub struct WelcomeServer {
-    pub name: &'static str,
-    pub version: &'static str,
-}
-
 #[derive(Serialize)]
 struct Typed<'a, T: Serialize> {
     r#type: &'a str,
@@ -275,34 +257,9 @@ struct Typed<'a, T: Serialize> {
     body: &'a T,
 }
 
-fn typed<T: Serialize>(kind: ServerType, body: &T) -> String {
+/// A message of that type with the members of `body`.
+pub(super) fn typed<T: Serialize>(kind: ServerType, body: &T) -> String {
     serde_json::to_string(&Typed { r#type: kind.as_str(), body }).unwrap_or_default()
-}
-
-impl<'a> Welcome<'a> {
-    /// The welcome of a session on a worker.
-    #[must_use]
-    pub fn new(session: &'a str, user: &'a str, (id, pid): (u16, u32), time: Wall) -> Self {
-        Self {
-            session_id: session,
-            user_id: user,
-            device: None,
-            worker: WelcomeWorker { id, pid },
-            server: WelcomeServer { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
-            time: time.to_string(),
-            heartbeat_ms: 0,
-            resume: None,
-            resumed: false,
-            channels: Vec::new(),
-            price: None,
-        }
-    }
-}
-
-/// `welcome`
-#[must_use]
-pub fn welcome(body: &Welcome<'_>) -> String {
-    typed(ServerType::Welcome, body)
 }
 
 /// A `system` message that announces a close.
@@ -452,6 +409,23 @@ mod tests {
     }
 
     #[test]
+    fn a_made_up_price_says_so_wherever_it_stands() {
+        let made_up = Quote { mock: true, interval: Duration::from_secs(60), ..example() };
+        let (text, now) = (QuoteText::new(&made_up), Boot(0));
+        for told in [
+            text.object(&made_up, &RULES, now),
+            text.whole(&made_up, &RULES, now),
+            quote(None, None, (&text, &made_up), (&RULES, now)),
+            price("price:BTC-USD", (&text, &made_up), (&RULES, now)),
+        ] {
+            let value: serde_json::Value = serde_json::from_str(&told).unwrap();
+            assert_eq!((&value["mock"], &value["interval_ms"]), (&true.into(), &60_000.into()), "{told}");
+        }
+        let real = QuoteText::new(&example()).object(&example(), &RULES, now);
+        assert!(!real.contains("mock") && !real.contains("interval_ms"), "{real}");
+    }
+
+    #[test]
     fn small_messages_are_json() {
         let id = RawValue::from_string("\"a\"".into()).unwrap();
         for text in [
@@ -464,7 +438,6 @@ mod tests {
             pair_changed(&example().symbol, &example().pair, &example().symbol, "a\"b"),
             system(&EventText { close: Close::Shutdown, reason: "\"stop\"", reconnect_in_ms: Some(1) }),
             super::close(Close::Shutdown, Some(1)),
-            welcome(&Welcome::new("s", "u", (1, 2), Wall(0))),
         ] {
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert!(value["type"].is_string(), "{text}");

@@ -33,8 +33,10 @@ macro_rules! kinds {
 kinds! {
     AddressConnectRate: 429, "address-connect-rate", "Too many sessions opened.",
         "This address opens sessions faster than limits.connects_per_address allows.";
+    AddressConnectionLimit: 429, "address-connection-limit", "Too many connections of this address.",
+        "This address has as many connections as limits.connections_per_address allows; see http.trusted_proxies.";
     AddressSessionLimit: 429, "address-session-limit", "Too many sessions of this address.",
-        "This address has as many sessions as limits.sessions_per_address allows.";
+        "This address has as many sessions as limits.sessions_per_address allows; see http.trusted_proxies.";
     BadHandshake: 400, "bad-handshake", "The WebSocket handshake is wrong.",
         "The request cannot become a WebSocket.";
     BadHost: 400, "bad-host", "The Host header is missing or wrong.",
@@ -52,7 +54,7 @@ kinds! {
     Draining: 503, "draining", "The worker is leaving.",
         "This worker takes no new sessions.";
     Full: 503, "full", "The cluster is full.",
-        "The cluster holds as many sessions as limits.sessions allows.";
+        "The cluster holds as many sessions as limits.sessions, poll.sessions or descriptors allow.";
     HeaderTimeout: 408, "header-timeout", "The head of the request took too long.",
         "The head of the request did not arrive within http.header_timeout.";
     HistoryUnavailable: 503, "history-unavailable", "There are no candles now.",

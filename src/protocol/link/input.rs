@@ -7,6 +7,9 @@ use serde::Deserialize;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+/// A read buffer that grew past this is given back after the burst.
+const KEEP: usize = 256 << 10;
+
 /// Bytes that are no whole message yet, and descriptors that came with them.
 #[derive(Debug)]
 pub(super) struct Input<D> {
@@ -44,7 +47,12 @@ impl<D> Input<D> {
         if self.sets.len() > begun {
             return Err(LinkError::TooManyDescriptors(self.sets.iter().map(Vec::len).sum()));
         }
-        Ok((end > 0).then(|| Batch { bytes: self.bytes.split_to(end), at: 0, sets }))
+        let batch = (end > 0).then(|| Batch { bytes: self.bytes.split_to(end), at: 0, sets });
+        if end > KEEP {
+            // The rest would hold all of the memory for as long as it is there itself.
+            self.bytes = BytesMut::from(&self.bytes[..]);
+        }
+        Ok(batch)
     }
 }
 

@@ -4,6 +4,7 @@
 //! market data only. Prices are strings of 8 decimals, time stamps are milliseconds.
 
 use crate::model::{Symbol, one_line};
+use crate::providers::wire::batch::Batch;
 use crate::providers::wire::digits;
 use crate::providers::wire::digits::parse;
 use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
@@ -126,8 +127,9 @@ impl Stream {
 /// The REST dialect, `GET /api/v3/ticker/24hr`: the cheapest request (weight 2 of 6000 a minute) with a time stamp and
 /// a number.
 pub(in crate::providers) struct Rest {
-    url: String,
+    base: String,
     pairs: Pairs,
+    batch: Batch,
     every: Duration,
 }
 
@@ -135,14 +137,23 @@ impl Rest {
     /// `base` is `https://data-api.binance.vision`.
     pub(in crate::providers) fn new(base: &str, wanted: &Wanted, every: Duration) -> Self {
         let pairs = Pairs::new(wanted, code);
-        let codes: Vec<_> = pairs.codes().collect();
-        let which = match &codes[..] {
-            [one] => format!("symbol={one}"),
-            // ["A","B"], percent-encoded.
-            many => format!("symbols=%5B%22{}%22%5D", many.join("%22,%22")),
+        let batch = Batch::within(pairs.codes(), every);
+        Self { base: base.trim_end_matches('/').to_owned(), pairs, batch, every }
+    }
+
+    /// A bad entry does not affect the others.
+    fn ticker(&mut self, ticker: &RawValue, out: &mut dyn Sink) -> Result<(), Fault> {
+        let ticker: Ticker<'_> = parse(ticker.get().as_bytes())?;
+        let asked = self.pairs.get(ticker.symbol.as_deref())?;
+        let said = PairPrice {
+            price: digits::price(ticker.last_price).map_err(|fault| fault.about(&asked.code))?,
+            bid: digits::maybe(ticker.bid_price),
+            ask: digits::maybe(ticker.ask_price),
+            time: digits::number(ticker.close_time).and_then(|at| digits::stamp(i64::try_from(at).ok()?)),
+            seq: digits::number(ticker.last_id),
         };
-        let url = format!("{}/api/v3/ticker/24hr?{which}&type=MINI", base.trim_end_matches('/'));
-        Self { url, pairs, every }
+        asked.tell(&said, out);
+        Ok(())
     }
 }
 
@@ -157,39 +168,37 @@ struct Ticker<'a> {
     bid_price: Option<&'a RawValue>,
     #[serde(borrow)]
     ask_price: Option<&'a RawValue>,
-    close_time: Option<i64>,
-    last_id: Option<u64>,
+    #[serde(borrow)]
+    close_time: Option<&'a RawValue>,
+    #[serde(borrow)]
+    last_id: Option<&'a RawValue>,
 }
 
 impl Poll for Rest {
     fn url(&self) -> String {
-        self.url.clone()
+        let which = match &self.batch.codes()[..] {
+            [one] => format!("symbol={one}"),
+            // ["A","B"], percent-encoded.
+            many => format!("symbols=%5B%22{}%22%5D", many.join("%22,%22")),
+        };
+        format!("{}/api/v3/ticker/24hr?{which}&type=MINI", self.base)
     }
 
     fn every(&self) -> Duration {
-        self.every
+        self.batch.every(self.every)
     }
 
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         // The status is read first: a refusal by location has a body with `"code":0`.
         if let Some(fault) = reply.fault() {
-            return Err(fault);
+            return Err(self.batch.fault(fault, reply));
         }
-        let tickers: Vec<Ticker<'_>> = if reply.body.trim_ascii_start().starts_with(b"[") {
+        self.batch.accepted();
+        let tickers: Vec<&RawValue> = if digits::plain(reply.body).trim_ascii_start().starts_with(b"[") {
             parse(reply.body)?
         } else {
             vec![parse(reply.body)?]
         };
-        for ticker in &tickers {
-            let said = PairPrice {
-                price: digits::price(ticker.last_price)?,
-                bid: digits::maybe(ticker.bid_price),
-                ask: digits::maybe(ticker.ask_price),
-                time: ticker.close_time.and_then(digits::stamp),
-                seq: ticker.last_id,
-            };
-            self.pairs.get(ticker.symbol.as_deref())?.tell(&said, out);
-        }
-        Ok(())
+        tickers.into_iter().map(|ticker| self.ticker(ticker, out)).fold(Ok(()), Result::and)
     }
 }

@@ -6,7 +6,7 @@
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted, halt};
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
 use crate::providers::{Fault, Sink};
@@ -61,6 +61,43 @@ struct Complaint<'a> {
     reason: Cow<'a, str>,
 }
 
+/// The state of products, sent each five seconds on a channel of its own.
+#[derive(Deserialize)]
+struct Status<'a> {
+    #[serde(borrow)]
+    products: Vec<ProductState<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ProductState<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    status: Cow<'a, str>,
+    #[serde(default)]
+    post_only: bool,
+    #[serde(default)]
+    limit_only: bool,
+    #[serde(default)]
+    cancel_only: bool,
+    #[serde(default)]
+    trading_disabled: bool,
+}
+
+impl ProductState<'_> {
+    /// Why the product is not traded.
+    fn halt(&self) -> Option<Cow<'_, str>> {
+        let marks = [
+            (self.trading_disabled, "trading_disabled"),
+            (self.cancel_only, "cancel_only"),
+            (self.post_only, "post_only"),
+            (self.limit_only, "limit_only"),
+        ];
+        let mark = marks.into_iter().find(|(set, _)| *set).map(|(_, word)| Cow::Borrowed(word));
+        mark.or_else(|| halt(&self.status, &["online"]))
+    }
+}
+
 impl Push for Stream {
     fn url(&self) -> String {
         self.url.clone()
@@ -68,10 +105,12 @@ impl Push for Stream {
 
     /// Due within five seconds. The heartbeat comes each second, so a silent connection is dead.
     fn hello(&self) -> Vec<String> {
-        let ids: Vec<_> = self.pairs.codes().collect();
-        vec![
-            json!({"type": "subscribe", "product_ids": ids, "channels": ["ticker", "heartbeat"]}).to_string(),
-        ]
+        vec![subscribe(&self.pairs.codes().collect::<Vec<_>>())]
+    }
+
+    /// An unknown product refuses the whole list.
+    fn follow_up(&mut self) -> Vec<String> {
+        self.pairs.again().iter().map(|ids| subscribe(ids)).collect()
     }
 
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {
@@ -90,10 +129,27 @@ impl Push for Stream {
                 );
                 Ok(())
             }
-            "error" => Err(complaint(&digits::parse(message)?)),
+            "status" => {
+                let status: Status<'_> = digits::parse(message)?;
+                for product in &status.products {
+                    if let Ok(asked) = self.pairs.get(Some(&product.id)) {
+                        asked.trading(product.halt().as_deref(), out);
+                    }
+                }
+                Ok(())
+            }
+            "error" => Err(match complaint(&digits::parse(message)?) {
+                Fault::Refused(why) | Fault::Unknown(why) => self.pairs.refuse_list(why),
+                fault => fault,
+            }),
             _ => Ok(()),
         }
     }
+}
+
+fn subscribe<S: AsRef<str>>(ids: &[S]) -> String {
+    let ids: Vec<_> = ids.iter().map(AsRef::as_ref).collect();
+    json!({"type": "subscribe", "product_ids": ids, "channels": ["ticker", "heartbeat"]}).to_string()
 }
 
 fn complaint(said: &Complaint<'_>) -> Fault {
@@ -101,11 +157,9 @@ fn complaint(said: &Complaint<'_>) -> Fault {
     let words = why.to_lowercase();
     if words.contains("rate limit") || words.contains("too many") {
         Fault::wait(LIMIT_WAIT, why)
-    } else if words.contains("slow") {
-        // ErrSlowConsume: this client did not keep up.
-        Fault::Retry(why)
     } else {
-        Fault::Refused(why)
+        // ErrSlowConsume, too: this client did not keep up.
+        Fault::refusal(why)
     }
 }
 

@@ -6,25 +6,29 @@
 
 use crate::config::Secret;
 use crate::model::{Symbol, one_line};
+use crate::providers::wire::batch::Batch;
 use crate::providers::wire::poll::Poll;
 use crate::providers::wire::reply::Reply;
 use crate::providers::wire::{digits, http};
 use crate::providers::{Fault, Sink, Tick};
-use reqwest::Url;
-use reqwest::header::HeaderMap;
+use ::http::header::HeaderMap;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use url::Url;
 
 /// Wait after "over your rate limit" without a longer `Retry-After`.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
 pub(in crate::providers) struct Coindesk {
-    url: String,
+    /// The address without the symbols.
+    url: Url,
     key: Secret,
     symbols: Vec<Symbol>,
+    batch: Batch,
     every: Duration,
 }
 
@@ -42,13 +46,9 @@ impl Coindesk {
     ) -> Result<Self, Fault> {
         let address = format!("{}/index/cc/v1/latest/tick", base.trim_end_matches('/'));
         let mut url = Url::parse(&address).map_err(|error| Fault::Refused(format!("{address}: {error}")))?;
-        let instruments: Vec<_> = symbols.iter().map(Symbol::as_str).collect();
-        url.query_pairs_mut()
-            .append_pair("market", market)
-            .append_pair("instruments", &instruments.join(","))
-            .append_pair("groups", "VALUE")
-            .append_pair("apply_mapping", "true");
-        Ok(Self { url: url.into(), key, symbols: symbols.to_vec(), every })
+        url.query_pairs_mut().append_pair("market", market);
+        let batch = Batch::within(symbols.iter().map(Symbol::as_str), every);
+        Ok(Self { url, key, symbols: symbols.to_vec(), batch, every })
     }
 }
 
@@ -83,7 +83,12 @@ struct Value<'a> {
 
 impl Poll for Coindesk {
     fn url(&self) -> String {
-        self.url.clone()
+        let mut url = self.url.clone();
+        url.query_pairs_mut()
+            .append_pair("instruments", &self.batch.codes().join(","))
+            .append_pair("groups", "VALUE")
+            .append_pair("apply_mapping", "true");
+        url.into()
     }
 
     fn headers(&self) -> Result<HeaderMap, Fault> {
@@ -91,40 +96,44 @@ impl Poll for Coindesk {
     }
 
     fn every(&self) -> Duration {
-        self.every
+        self.batch.every(self.every)
     }
 
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
-        let body: Result<Body<'_>, _> = serde_json::from_slice(reply.body);
-        if let Some(fault) = body.as_ref().ok().and_then(|body| complaint(body, reply)) {
-            return Err(fault);
-        }
-        if let Some(fault) = reply.fault() {
-            return Err(fault);
-        }
-        let data = body.map_err(|error| digits::skip(&error))?.data;
-        let data = data.ok_or_else(|| Fault::Skip("no data".to_owned()))?;
-        let values: BTreeMap<Cow<'_, str>, Value<'_>> =
-            serde_json::from_str(data.get()).map_err(|error| digits::skip(&error))?;
-        let mut found = false;
-        for symbol in &self.symbols {
-            if let Some(value) = values.get(symbol.as_str()) {
-                out.tick(tick(symbol, value)?);
-                found = true;
+        let body: Result<Body<'_>, _> = serde_json::from_slice(digits::plain(reply.body));
+        let data = body.as_ref().ok().and_then(|body| body.data);
+        let values: BTreeMap<Cow<'_, str>, &RawValue> =
+            data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+        let complained = body.as_ref().ok().and_then(|body| complaint(body, reply));
+        // Values beside a complaint: it is about other symbols.
+        let asked = self.symbols.iter().filter_map(|symbol| Some((symbol, values.get(symbol.as_str())?)));
+        let ticks: Vec<_> = asked.map(|(symbol, value)| tick(symbol, value)).collect();
+        if let Some(fault) = complained.or_else(|| reply.fault()) {
+            if !matches!(fault, Fault::Refused(_)) || ticks.iter().all(Result::is_err) {
+                return Err(self.batch.fault(fault, reply));
             }
+            out.bad(fault.to_string());
         }
-        if found { Ok(()) } else { Err(Fault::Skip("none of what was asked for".to_owned())) }
+        self.batch.accepted();
+        body.map_err(|error| digits::skip(&error))?;
+        if ticks.is_empty() {
+            let why = if data.is_some() { "none of what was asked for" } else { "no data" };
+            return Err(Fault::Skip(why.to_owned()));
+        }
+        // A bad value does not affect the others.
+        ticks.into_iter().map(|tick| tick.map(|tick| _ = out.tick(tick))).fold(Ok(()), Result::and)
     }
 }
 
-fn tick(symbol: &Symbol, value: &Value<'_>) -> Result<Tick, Fault> {
+fn tick(symbol: &Symbol, value: &RawValue) -> Result<Tick, Fault> {
+    let value: Value<'_> = digits::parse(value.get().as_bytes())?;
     let digits_of = value.value.ok_or_else(|| Fault::Skip(format!("no value for {symbol}")))?;
     let nanos = value.value_last_update_ts_ns.filter(|nanos| (0..1_000_000_000).contains(nanos));
     let millis = value.value_last_update_ts.and_then(|seconds| seconds.checked_mul(1000));
     Ok(Tick {
         symbol: symbol.clone(),
         pair: symbol.clone(),
-        price: digits::price(digits_of)?,
+        price: digits::price(digits_of).map_err(|fault| fault.about(symbol.as_str()))?,
         bid: None,
         ask: None,
         time: millis.and_then(|millis| digits::stamp(millis + nanos.unwrap_or(0) / 1_000_000)),
@@ -142,7 +151,7 @@ fn complaint(body: &Body<'_>, reply: &Reply<'_>) -> Option<Fault> {
     } else {
         match reply.fault() {
             Some(fault @ (Fault::Wait(..) | Fault::Retry(_))) => fault,
-            _ => Fault::Refused(why),
+            _ => Fault::refusal(why),
         }
     })
 }

@@ -7,7 +7,7 @@
 use crate::model::{Symbol, one_line};
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
-use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted};
+use crate::providers::wire::pairs::{PairPrice, Pairs, Wanted, halt};
 use crate::providers::wire::push::Push;
 use crate::providers::wire::reply::Reply;
 use crate::providers::{Fault, Sink};
@@ -62,6 +62,13 @@ struct Ticker<'a> {
     timestamp: Option<Cow<'a, str>>,
 }
 
+/// The exchange's state: `online`, `post_only`, `limit_only`, `cancel_only`, `maintenance`.
+#[derive(Deserialize)]
+struct Status<'a> {
+    #[serde(borrow)]
+    system: Option<Cow<'a, str>>,
+}
+
 impl Push for Stream {
     fn url(&self) -> String {
         self.url.clone()
@@ -70,38 +77,51 @@ impl Push for Stream {
     /// Triggered by the best prices (`bbo`), not by trades: so the last price is repeated in quiet times (trades of one
     /// pair have been 453 s apart).
     fn hello(&self) -> Vec<String> {
-        let symbols: Vec<_> = self.pairs.codes().collect();
-        let params =
-            json!({"channel": "ticker", "symbol": symbols, "event_trigger": "bbo", "snapshot": true});
-        vec![json!({"method": "subscribe", "params": params, "req_id": 1}).to_string()]
+        vec![subscribe(&self.pairs.codes().collect::<Vec<_>>())]
+    }
+
+    fn follow_up(&mut self) -> Vec<String> {
+        self.pairs.again().iter().map(|symbols| subscribe(symbols)).collect()
     }
 
     fn read(&mut self, message: &[u8], out: &mut dyn Sink) -> Result<(), Fault> {
         let message: Message<'_> = digits::parse(message)?;
         if let Some(error) = &message.error {
             let why = one_line(error);
-            return Err(if limit(&why) {
-                Fault::wait(LIMIT_WAIT, why)
-            } else {
-                self.pairs.refuse(message.symbol.as_deref(), why)
-            });
+            return Err(if limit(&why) { Fault::wait(LIMIT_WAIT, why) } else { self.refuse(&message, why) });
         }
         if message.success == Some(false) {
-            return Err(self.pairs.refuse(message.symbol.as_deref(), "refused without a reason".to_owned()));
+            return Err(self.refuse(&message, "refused without a reason".to_owned()));
         }
         match (message.channel.as_deref(), message.data) {
             (Some("ticker"), Some(data)) => self.tickers(data, out),
-            // Heartbeats, status messages, answers.
+            (Some("status"), Some(data)) => {
+                let states: Vec<Status<'_>> = digits::parse(data.get().as_bytes())?;
+                if let Some(state) = states.iter().rev().find_map(|state| state.system.as_deref()) {
+                    out.trading(None, halt(state, &["online"]).as_deref());
+                }
+                Ok(())
+            }
+            // Heartbeats, answers.
             _ => Ok(()),
         }
     }
 }
 
 impl Stream {
+    /// Each symbol has an answer of its own, unless the request as a whole was refused.
+    fn refuse(&mut self, message: &Message<'_>, why: String) -> Fault {
+        match &message.symbol {
+            Some(symbol) => self.pairs.refuse(Some(symbol), why),
+            None => self.pairs.refuse_list(why),
+        }
+    }
+
     /// A bad entry does not affect the others.
     fn tickers(&mut self, data: &RawValue, out: &mut dyn Sink) -> Result<(), Fault> {
-        let tickers: Vec<Ticker<'_>> = digits::parse(data.get().as_bytes())?;
-        tickers.iter().map(|ticker| self.ticker(ticker, out)).fold(Ok(()), Result::and)
+        let tickers: Vec<&RawValue> = digits::parse(data.get().as_bytes())?;
+        let mut one = |ticker: &RawValue| self.ticker(&digits::parse(ticker.get().as_bytes())?, out);
+        tickers.into_iter().map(&mut one).fold(Ok(()), Result::and)
     }
 
     fn ticker(&mut self, ticker: &Ticker<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
@@ -117,6 +137,12 @@ impl Stream {
         asked.tell(&said, out);
         Ok(())
     }
+}
+
+fn subscribe<S: AsRef<str>>(symbols: &[S]) -> String {
+    let symbols: Vec<_> = symbols.iter().map(AsRef::as_ref).collect();
+    let params = json!({"channel": "ticker", "symbol": symbols, "event_trigger": "bbo", "snapshot": true});
+    json!({"method": "subscribe", "params": params, "req_id": 1}).to_string()
 }
 
 /// The REST dialect, `GET /0/public/Ticker`.
@@ -197,9 +223,7 @@ fn complaint(error: &str, reply: &Reply<'_>) -> Fault {
     let why = format!("HTTP {}: {}", reply.status, one_line(error));
     if error.starts_with("EAPI") || limit(error) {
         Fault::wait(reply.retry_after.unwrap_or(LIMIT_WAIT), why)
-    } else if error.starts_with("EService") || error.starts_with("EGeneral:Internal") {
-        Fault::Retry(why)
     } else {
-        Fault::Refused(why)
+        Fault::refusal(why)
     }
 }

@@ -2,7 +2,8 @@
 //! [`tick_line`]).
 //!
 //! A program gets an empty standard input, no environment but `PATH`, and a process group of its own, which is killed
-//! when the session ends, however it ends. Standard error goes to the log, a few lines a minute.
+//! when the session ends, however it ends. Standard error goes to the log, a few lines a minute. A last line without
+//! its end counts only if the program exits with status 0.
 
 use super::tick_line;
 use crate::model::Symbol;
@@ -12,6 +13,7 @@ use crate::providers::{Fault, PriceProvider, Sink};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// After this many lines, reading pauses until this time is over: some ten thousand lines a second. A program that
@@ -63,8 +65,7 @@ impl ProgramSource {
     }
 
     /// Reads the output until the program ends or gives no more prices.
-    async fn listen(&mut self, group: &mut Group, out: &mut dyn Sink) -> Fault {
-        let mut lines = LineBuffer::default();
+    async fn listen(&mut self, group: &mut Group, lines: &mut LineBuffer, out: &mut dyn Sink) -> Fault {
         let (mut ticked, mut batch, mut count) = (Instant::now(), Instant::now(), 0);
         loop {
             let full = count >= BATCH;
@@ -81,35 +82,43 @@ impl ProgramSource {
             match outlet {
                 Outlet::Out(bytes) => match lines.push(bytes, |line| self.line(line, out)) {
                     Ok(read) => {
-                        count += read.lines;
+                        // A piece without an end of a line costs, too.
+                        count += read.lines.max(1);
                         if read.ticks > 0 {
                             ticked = Instant::now();
                         }
                     }
                     Err(fault) => return fault,
                 },
-                Outlet::Err(bytes) => count += self.stderr.push(&self.program[0], bytes),
+                Outlet::Err(bytes) => count += self.stderr.push(&self.program[0], bytes).max(1),
                 Outlet::End => return self.ended(group, lines, out).await,
             }
         }
     }
 
     /// Called when the program or its output has ended: reads the rest and waits a moment for the other end.
-    async fn ended(&mut self, group: &mut Group, mut lines: LineBuffer, out: &mut dyn Sink) -> Fault {
-        let until = Instant::now() + GRACE;
-        while let Ok(outlet) = timeout_at(until, group.rest()).await {
-            match outlet {
-                Outlet::Out(bytes) => {
-                    if let Err(fault) = lines.push(bytes, |line| self.line(line, out)) {
-                        return fault;
-                    }
+    async fn ended(&mut self, group: &mut Group, lines: &mut LineBuffer, out: &mut dyn Sink) -> Fault {
+        let (until, mut count) = (Instant::now() + GRACE, 0);
+        loop {
+            match timeout_at(until, group.rest()).await {
+                Ok(Outlet::Out(bytes)) => match lines.push(bytes, |line| self.line(line, out)) {
+                    Ok(read) => count += read.lines.max(1),
+                    Err(fault) => return fault,
+                },
+                Ok(Outlet::Err(bytes)) => count += self.stderr.push(&self.program[0], bytes).max(1),
+                Ok(Outlet::End) => break,
+                // A child of the program goes on writing: its last line is not whole.
+                Err(_) => {
+                    lines.clear();
+                    break;
                 }
-                Outlet::Err(bytes) => _ = self.stderr.push(&self.program[0], bytes),
-                Outlet::End => break,
+            }
+            if count >= BATCH {
+                count = 0;
+                yield_now().await;
             }
         }
-        let whole = lines.push(b"\n", |line| self.line(line, out));
-        whole.err().unwrap_or_else(|| Fault::Retry("the program closed its output".to_owned()))
+        Fault::Retry("the program closed its output".to_owned())
     }
 
     /// Records and reads a line; returns whether it contained a price.
@@ -129,11 +138,18 @@ impl PriceProvider for ProgramSource {
             Ok(group) => group,
             Err(error) => return Fault::Retry(format!("cannot be started: {error}")),
         };
-        let fault = self.listen(&mut group, out).await;
+        let mut lines = LineBuffer::default();
+        let fault = self.listen(&mut group, &mut lines, out).await;
         self.stderr.end(&self.program[0]);
         // The exit status says more than the end of the output.
         match (group.exited(), group.end().await) {
-            (true, Some(status)) => Fault::Retry(format!("the program ended: {status}")),
+            (true, Some(status)) => {
+                // Half a line of a program that was killed or failed would be a wrong price.
+                if status.success() && !lines.is_empty() {
+                    let _ = lines.push(b"\n", |line| self.line(line, out));
+                }
+                Fault::Retry(format!("the program ended: {status}"))
+            }
             _ => fault,
         }
     }
@@ -151,6 +167,15 @@ struct Read {
 struct LineBuffer(Vec<u8>);
 
 impl LineBuffer {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Drops an incomplete line.
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Passes each complete line to `read`, which returns whether it contained a price.
     fn push(&mut self, bytes: &[u8], mut read: impl FnMut(&[u8]) -> bool) -> Result<Read, Fault> {
         let mut all = Read::default();

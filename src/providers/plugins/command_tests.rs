@@ -77,15 +77,36 @@ async fn prices_are_told_and_the_end_has_its_status() {
            printf 61000.40; exit 3"#,
     )
     .await;
-    assert_eq!(prices(&heard), ["61000.20", "61000.30", "3000.1", "55000", "61000.40"]);
+    assert_eq!(prices(&heard), ["61000.20", "61000.30", "3000.1", "55000"]);
     let pairs: Vec<_> = heard.ticks.iter().map(|tick| tick.pair.as_str()).collect();
-    assert_eq!(
-        pairs,
-        ["BTC-USDT", "BTC-USDT", "ETH-USD", "BTC-EUR", "BTC-USDT"],
-        "as mapped where it is not named"
-    );
-    assert_eq!((heard.bad.len(), heard.raw.len()), (1, 8), "{:?}", heard.bad);
+    assert_eq!(pairs, ["BTC-USDT", "BTC-USDT", "ETH-USD", "BTC-EUR"], "as mapped where it is not named");
+    assert_eq!((heard.bad.len(), heard.raw.len()), (1, 7), "{:?}", heard.bad);
     assert_eq!(heard.fault, retry("the program ended: exit status: 3"));
+}
+
+#[tokio::test]
+async fn half_a_line_is_a_price_only_of_a_program_that_ended_well() {
+    for (end, told) in [
+        ("exit 0", true),
+        ("exit 1", false),
+        ("kill -9 $$", false),
+        ("kill -TERM $$", false),
+        ("exec >&-; exec sleep 60", false),
+        // A child holds the output open.
+        ("sleep 60 2>/dev/null & exit 0", false),
+    ] {
+        let heard = heard(&format!("echo 61000.20; printf 6100; {end}")).await;
+        let expected: &[&str] = if told { &["61000.20", "6100"] } else { &["61000.20"] };
+        assert_eq!(prices(&heard), expected, "{end}");
+        assert_eq!(heard.raw.len(), expected.len(), "{end}");
+    }
+}
+
+#[tokio::test]
+async fn carriage_returns_and_byte_order_marks_are_no_part_of_a_price_and_nul_is() {
+    let heard = heard(r"printf '\357\273\27761000.20\r\n61000.30\r\n\0006100\n6100\000\n'").await;
+    assert_eq!(prices(&heard), ["61000.20", "61000.30"]);
+    assert_eq!(heard.bad.len(), 2, "{:?}", heard.bad);
 }
 
 #[tokio::test]

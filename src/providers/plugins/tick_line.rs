@@ -43,7 +43,7 @@ struct Members<'a> {
 /// # Errors
 /// [`Fault::Skip`] for any other line.
 pub(in crate::providers) fn read(line: &[u8], symbol: &Symbol) -> Result<Option<TickLine>, Fault> {
-    let line = line.trim_ascii();
+    let line = digits::plain(line).trim_ascii();
     if line.is_empty() || line.starts_with(b"#") {
         return Ok(None);
     }

@@ -99,6 +99,8 @@ pub(super) fn word(fault: &Fault) -> String {
         Fault::Retry(_) => "retry".to_owned(),
         Fault::Wait(time, _) => format!("wait {}", time.as_secs()),
         Fault::Refused(_) => "refused".to_owned(),
+        Fault::Barred(_) => "barred".to_owned(),
+        Fault::Unknown(_) => "unknown".to_owned(),
     }
 }
 

@@ -63,9 +63,9 @@ async fn a_status_ends_the_session_as_it_should() {
         (Act::answer(429, "{}"), "wait 10"),
         (Act::later(418, 300, r#"{"code":-1003,"msg":"banned"}"#), "wait 300"),
         (Act::answer(418, ""), "wait 120"),
-        (Act::answer(451, r#"{"code":0,"msg":"restricted location"}"#), "refused"),
+        (Act::answer(451, r#"{"code":0,"msg":"restricted location"}"#), "barred"),
         (Act::answer(403, "<html>WAF</html>"), "refused"),
-        (Act::answer(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#), "refused"),
+        (Act::answer(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#), "unknown"),
         (Act::answer(404, ""), "missing"),
         (Act::answer(500, "oops"), "retry"),
         (Act::later(503, 3, "oops"), "wait 3"),
@@ -216,13 +216,13 @@ async fn what_is_no_price_is_counted_and_the_session_goes_on() {
         "0",
         "0.00",
         "1e400",
-        "1e5",
+        "1e400",
         "1_0",
         "63,000.10",
         "0.-10000",
         "",
-        "1000000000",
-        "0.0000000001",
+        "1000000000000000",
+        "0.0000000000000001",
         "0x10",
         "1111111111111111111111111111111111111111",
         "null",
@@ -232,7 +232,7 @@ async fn what_is_no_price_is_counted_and_the_session_goes_on() {
         let server =
             remote.server(vec![remote.message(digits, 1).into(), remote.message(GOOD, 2).into()]).await;
         let heard = listen_until(&mut *remote.of(&server), |heard| !heard.ticks.is_empty()).await;
-        // "1e5" and "0x10" as bare JSON numbers, "NaN" as a bare word: for some providers no JSON at all.
+        // "0x10" as bare JSON numbers, "NaN" as a bare word: for some providers no JSON at all.
         assert_eq!((heard.bad.len(), &heard.fault), (1, &None), "{} {digits}", remote.name);
         assert!(heard.ticks.len() == 1 && honest(&heard), "{} {digits}", remote.name);
     })
@@ -248,7 +248,7 @@ async fn garbage_is_counted_and_the_session_goes_on() {
         b"[]".to_vec(),
         b"null".to_vec(),
         b"\xff\xfe{\x00}\x00".to_vec(),
-        b"\xef\xbb\xbf{}".to_vec(),
+        b"\xef\xbb\xbfgarbage".to_vec(),
         "[".repeat(100_000).into_bytes(),
         "{\"data\":".repeat(20_000).into_bytes(),
         // gzip that was not requested

@@ -2,6 +2,7 @@
 
 pub(crate) mod battery;
 mod faults;
+mod lists;
 mod recordings;
 mod remotes;
 #[path = "../../../tests/standin/mod.rs"]

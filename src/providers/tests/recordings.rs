@@ -5,6 +5,7 @@ use super::battery::{Heard, listen_until};
 use super::verdicts::{Verdict, of_rest, of_stream, wanted};
 use crate::model::Symbol;
 use crate::providers::exchanges::binance;
+use crate::providers::fault;
 use crate::providers::plugins::replay::Replay;
 use crate::providers::wire::push::Push;
 use serde::Deserialize;
@@ -66,11 +67,11 @@ fn files(folder: &Path) -> BTreeSet<String> {
 /// Provider, payload, verdict. `http_json` can read any answer; its pointer follows its name.
 #[rustfmt::skip]
 const EXPECTED: &[(&str, &str, &str)] = &[
-    ("binance", "binance/err_400_bad_symbol.json", "refused"),
+    ("binance", "binance/err_400_bad_symbol.json", "skip"),
     ("binance", "binance/err_403_waf.html", "refused"),
     ("binance", "binance/err_418_banned.json", "wait 120"),
     ("binance", "binance/err_429_weight.json", "wait 10"),
-    ("binance", "binance/err_451_geo.json", "refused"),
+    ("binance", "binance/err_451_geo.json", "barred"),
     ("binance", "binance/err_503_busy.json", "retry"),
     ("binance", "binance/err_504_timeout.json", "retry"),
     ("binance", "binance/rest_24hr_full.json", "tick 4.00000200"),
@@ -113,7 +114,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("bitstamp", "bitstamp/ws_trade_2024.json", "tick 2253.7"),
     ("coinbase", "coinbase/advanced_rest_trades.json", "skip"),
     ("coinbase", "coinbase/advanced_ws_ticker.json", "skip"),
-    ("coinbase", "coinbase/err_404.json", "refused"),
+    ("coinbase", "coinbase/err_404.json", "unknown"),
     ("coinbase", "coinbase/err_429.json", "wait 10"),
     ("coinbase", "coinbase/rest_product_ticker.json", "tick 246.28000000"),
     ("coinbase", "coinbase/rest_v2_spot.json", "skip"),
@@ -131,7 +132,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("coindesk", "coindesk/bpi_currentprice_2024.json", "skip"),
     ("coindesk", "coindesk/err_200_rate_limit_legacy.json", "wait 60"),
     ("coindesk", "coindesk/err_401_key_required.json", "refused"),
-    ("coindesk", "coindesk/err_404_instrument.json", "refused"),
+    ("coindesk", "coindesk/err_404_instrument.json", "unknown"),
     ("coindesk", "coindesk/rest_index_latest_tick_cadli.json", "tick 96353.9044445288"),
     ("coindesk", "coindesk/rest_index_latest_tick_groups_value.json", "tick 96353.9044445288"),
     ("coindesk", "coindesk/rest_spot_latest_tick_coinbase.json", "skip"),
@@ -146,7 +147,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("coindesk", "coindesk/ws_tick_1101_btc.json", "skip"),
     ("coindesk", "coindesk/ws_tick_985.json", "skip"),
     ("kraken", "kraken/err_200_rate_limit.json", "wait 60"),
-    ("kraken", "kraken/err_200_unknown_pair.json", "refused"),
+    ("kraken", "kraken/err_200_unknown_pair.json", "unknown"),
     ("kraken", "kraken/rest_server_time.json", "skip"),
     ("kraken", "kraken/rest_system_status.json", "skip"),
     ("kraken", "kraken/rest_ticker.json", "tick 105899.40000"),
@@ -159,7 +160,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("kraken", "kraken/ws2_pong.json", "nothing"),
     ("kraken", "kraken/ws2_status.json", "nothing"),
     ("kraken", "kraken/ws2_subscribe_ack.json", "nothing"),
-    ("kraken", "kraken/ws2_subscribe_error.json", "refused"),
+    ("kraken", "kraken/ws2_subscribe_error.json", "unknown"),
     ("kraken", "kraken/ws2_subscribe_request.json", "nothing"),
     ("kraken", "kraken/ws2_ticker_snapshot.json", "tick 105899.40"),
     ("kraken", "kraken/ws2_ticker_zero.json", "skip"),
@@ -268,7 +269,7 @@ async fn every_payload_has_its_verdict() {
     assert!(wrong.is_empty(), "\n{wrong}");
     print!("{table}");
     let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verdicts.md");
-    let page = format!("{}{table}", HEAD.replace("COMMAND", COMMAND));
+    let page = format!("{}{table}", head());
     if std::env::var_os("BTC_CLUSTER_BLESS").is_some() {
         std::fs::write(&shown, &page).unwrap();
     }
@@ -276,6 +277,17 @@ async fn every_payload_has_its_verdict() {
         std::fs::read_to_string(&shown).unwrap_or_default() == page,
         "docs/verdicts.md is not up to date: {COMMAND}"
     );
+}
+
+/// The page before its table.
+fn head() -> String {
+    let row = |verdict, words: &[&str]| format!("| `{verdict}` | {} |", words.join(", "));
+    let rows = [
+        ("BARRED", row("barred", &fault::BARRED)),
+        ("UNKNOWN", row("unknown", &fault::UNKNOWN)),
+        ("PASSING", row("retry", &fault::PASSING)),
+    ];
+    rows.iter().fold(HEAD.replace("COMMAND", COMMAND), |page, (mark, row)| page.replace(mark, row))
 }
 
 const HEAD: &str = "\
@@ -287,8 +299,20 @@ What the sources make of every payload that we know of, recorded, documented or 
 
 (`BTC_CLUSTER_SHARED` says where the payloads are, if not in `../shared`.) `tick` is a price, with its pair, what was
 shown of bid and ask, stamp and number; `nothing` is read and is no price; `skip` is counted and the session goes on;
-`reconnect` is at once; `retry` is later and later; `wait` is so many seconds; `refused` is an hour, and the operator
-reads why.
+`reconnect` is at once; `retry` is after 0.25 s, later and later up to 30 s; `wait` is so many seconds, `price.wait_max`
+at most; `refused` is after `price.refused_min`, later and later up to `price.refused_max` (after 1 s, if there was a
+price in the last five minutes); `unknown` (no such symbol) is the same if there was such a price, else it is
+`price.refused_max` at once; `barred` (not for this country) is `price.refused_max` at once. `btc-cluster ctl retry` and a
+reload try now, the latter unless it is a `wait`.
+
+A refusal (4xx, or an error in words) is sorted by its text, in this order:
+
+| verdict | if the text has one of |
+|---|---|
+BARRED
+UNKNOWN
+PASSING
+| `refused` | anything else: a missing key, a firewall |
 
 | provider | payload | kind | from | verdict | why |
 |---|---|---|---|---|---|

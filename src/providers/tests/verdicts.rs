@@ -70,7 +70,7 @@ fn rest(provider: &str, symbols: &str) -> Box<dyn Poll> {
         "kraken" => Box::new(kraken::rest(url, &wanted, every)),
         _ => {
             let pointer = provider.strip_prefix("http_json ").unwrap();
-            Box::new(HttpJson::each(url, pointer, &wanted, every))
+            Box::new(HttpJson::each(url, pointer, "", &wanted, every))
         }
     }
 }
@@ -92,7 +92,9 @@ fn verdict(read: impl FnOnce(&mut dyn Sink) -> Result<(), Fault>) -> Verdict {
             | Fault::Reconnect(why)
             | Fault::Retry(why)
             | Fault::Wait(_, why)
-            | Fault::Refused(why)) = &fault;
+            | Fault::Refused(why)
+            | Fault::Barred(why)
+            | Fault::Unknown(why)) = &fault;
             Verdict { word: word(&fault), more: why.clone() }
         }
     }
@@ -118,7 +120,7 @@ pub(super) fn of_stream(provider: &str, symbols: &str, message: &[u8]) -> Verdic
 /// Verdict of REST on an answer.
 pub(super) fn of_rest(provider: &str, symbols: &str, status: u16, body: &[u8]) -> Verdict {
     let mut dialect = rest(provider, symbols);
-    verdict(|out| dialect.read(&Reply { status, retry_after: None, body }, out))
+    verdict(|out| dialect.read(&Reply { status, body, ..Reply::default() }, out))
 }
 
 /// The files of a folder with their texts, sorted.
@@ -163,11 +165,11 @@ fn binance_s_shapes() {
         ("rest_200_array.json", "tick 91685.99000000"),
         ("rest_200_error_inside.json", "skip"),
         ("rest_200_mini.json", "tick 91685.99000000"),
-        ("rest_400.json", "refused"),
+        ("rest_400.json", "skip"),
         ("rest_403.html", "refused"),
         ("rest_418.json", "wait 120"),
         ("rest_429.json", "wait 10"),
-        ("rest_451.json", "refused"),
+        ("rest_451.json", "barred"),
         ("rest_503.json", "retry"),
         ("ws_ack.json", "nothing"),
         ("ws_block_trade.json", "nothing"),
@@ -191,14 +193,14 @@ fn coindesk_s_shapes() {
     let expected = [
         ("rest_200_another.json", "skip"),
         ("rest_200_empty.json", "skip"),
-        ("rest_200_exponent.json", "skip"),
+        ("rest_200_exponent.json", "tick 96300"),
         ("rest_200_index.json", "tick 96353.9044445280"),
         ("rest_200_key.json", "refused"),
         ("rest_200_limit.json", "wait 60"),
         ("rest_200_without_seq.json", "tick 96353.90"),
         ("rest_200_without_value.json", "skip"),
         ("rest_401.json", "refused"),
-        ("rest_404.json", "refused"),
+        ("rest_404.json", "unknown"),
         ("rest_500.json", "retry"),
     ];
     compare("coindesk", "BTC-USD", &expected);
@@ -210,11 +212,12 @@ fn coinbase_s_shapes() {
         ("rest_200.json", "tick 91685.90"),
         ("rest_200_absurd_book.json", "tick 246.30"),
         ("rest_200_another_shape.json", "skip"),
-        ("rest_404.json", "refused"),
+        ("rest_404.json", "unknown"),
         ("rest_429.json", "wait 10"),
         ("rest_500.json", "retry"),
+        ("ws_error_internal.json", "retry"),
         ("ws_error_limit.json", "wait 60"),
-        ("ws_error_product.json", "refused"),
+        ("ws_error_product.json", "unknown"),
         ("ws_error_slow.json", "retry"),
         ("ws_heartbeat.json", "nothing"),
         ("ws_subscriptions.json", "nothing"),
@@ -236,7 +239,7 @@ fn kraken_s_shapes() {
         ("rest_200_empty.json", "skip"),
         ("rest_200_limit.json", "wait 60"),
         ("rest_200_lockout.json", "wait 60"),
-        ("rest_200_pair.json", "refused"),
+        ("rest_200_pair.json", "unknown"),
         ("rest_200_two.json", "skip"),
         ("rest_200_unavailable.json", "retry"),
         ("rest_200_warning.json", "tick 91685.90000"),
@@ -246,7 +249,7 @@ fn kraken_s_shapes() {
         ("ws_heartbeat.json", "nothing"),
         ("ws_old_protocol.json", "skip"),
         ("ws_pong.json", "nothing"),
-        ("ws_refused.json", "refused"),
+        ("ws_refused.json", "unknown"),
         ("ws_refused_silently.json", "refused"),
         ("ws_status.json", "nothing"),
         ("ws_ticker_snapshot.json", "tick 91685.90"),
@@ -256,6 +259,7 @@ fn kraken_s_shapes() {
         ("ws_ticker_zero.json", "skip"),
         ("ws_too_often.json", "wait 60"),
         ("ws_trade.json", "nothing"),
+        ("ws_unavailable.json", "retry"),
     ];
     compare("kraken", "BTC-USD", &expected);
 }

@@ -1,13 +1,13 @@
 //! Used part of an exchange's limit, by its answers, and the hosts that told us to wait.
 
 use crate::providers::Fault;
-use reqwest::Url;
-use reqwest::header::HeaderMap;
+use http::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use url::Url;
 
 /// Binance's weight of requests per minute and address (rest-api.md; 6000 since 2023).
 const BINANCE: (&str, u64, Duration) = ("x-mbx-used-weight-1m", 6000, Duration::from_secs(60));
@@ -93,6 +93,11 @@ impl Hosts {
         if left.is_zero() { Ok(()) } else { Err(Fault::wait(left, why.clone())) }
     }
 
+    /// Lets the host of `url` be contacted.
+    pub(in crate::providers) fn lift(&self, url: &Url) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(url));
+    }
+
     /// Blocks the host of `url` for this time.
     pub(in crate::providers) fn close(&self, url: &Url, time: Duration, why: &str) {
         let mut closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,8 +119,8 @@ fn key(url: &Url) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::{HeaderName, HeaderValue};
     use proptest::prelude::*;
-    use reqwest::header::{HeaderName, HeaderValue};
 
     fn of(headers: &[(&'static str, &'static str)]) -> Option<(u64, u64, u64)> {
         let pair = |(name, value): &(&'static str, &'static str)| {

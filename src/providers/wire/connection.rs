@@ -89,6 +89,7 @@ impl<D: Push> Connection<D> {
                 Ok(false) => {}
                 Err(fault) => return fault,
             }
+            queue.add(self.dialect.follow_up(), heard);
         }
     }
 
@@ -140,6 +141,14 @@ impl SendQueue {
         self.keepalive.as_ref().map_or(Duration::ZERO, |(every, _)| *every)
     }
 
+    /// Adds messages, which go before the next keep-alive message.
+    fn add(&mut self, lines: Vec<String>, now: Instant) {
+        if !lines.is_empty() {
+            self.next = self.next.min(now + APART);
+            self.hello.extend(lines);
+        }
+    }
+
     fn due(&self) -> Option<Instant> {
         (!self.hello.is_empty() || self.keepalive.is_some()).then_some(self.next)
     }
@@ -168,6 +177,9 @@ impl Sink for TickWatch<'_> {
     }
     fn bad(&mut self, why: String) {
         self.out.bad(why);
+    }
+    fn trading(&mut self, symbol: Option<&Symbol>, halt: Option<&str>) {
+        self.out.trading(symbol, halt);
     }
     fn budget(&mut self, budget: Budget) {
         self.out.budget(budget);
@@ -214,5 +226,11 @@ mod tests {
         assert_eq!(said(&[], Some(0))[..3], ["0 k", "250 k", "500 k"]);
         assert_eq!(said(&[], Some(10))[..2], ["10000 k", "20000 k"]);
         assert_eq!(said(&[], None), [""; 0]);
+        let mut queue = SendQueue::new(words(&[]), Some((s(10), "k".to_owned())), begin);
+        queue.add(words(&["x", "y"]), begin + s(2));
+        let ms = |queue: &SendQueue| (queue.due().unwrap() - begin).as_millis();
+        assert_eq!((ms(&queue), queue.next(begin + s(3)).unwrap().as_str()), (2250, "x"));
+        assert_eq!((ms(&queue), queue.next(begin + s(4)).unwrap().as_str()), (3250, "y"));
+        assert_eq!((ms(&queue), queue.next(begin + s(14)).unwrap().as_str()), (14000, "k"));
     }
 }

@@ -23,6 +23,11 @@ pub(in crate::providers) fn maybe(raw: Option<&RawValue>) -> Option<Price> {
     raw.and_then(|raw| price(raw).ok())
 }
 
+/// Reads an optional number; `None` for anything that is none (some exchanges write -1 for "no trade yet").
+pub(in crate::providers) fn number(raw: Option<&RawValue>) -> Option<u64> {
+    raw.and_then(|raw| raw.get().parse().ok())
+}
+
 fn text(raw: &RawValue) -> Result<Cow<'_, str>, Fault> {
     let text = raw.get();
     if text.starts_with('"') {
@@ -48,7 +53,12 @@ pub(in crate::providers) fn rfc3339(text: &str) -> Option<Wall> {
 /// # Errors
 /// [`Fault::Skip`] if it has another form.
 pub(in crate::providers) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Fault> {
-    serde_json::from_slice(bytes).map_err(|error| skip(&error))
+    serde_json::from_slice(plain(bytes)).map_err(|error| skip(&error))
+}
+
+/// A text without the byte order mark that some servers put before it.
+pub(in crate::providers) fn plain(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
 /// The fault for a message that serde cannot parse.
@@ -71,9 +81,17 @@ mod tests {
             ("105899.40", "105899.40"),
             ("\"61685.99000000\"", "61685.99000000"),
             ("96353.9044445288", "96353.9044445288"),
+            // Numbers in scientific notation, exactly.
+            ("1.203319678E7", "12033196.78"),
+            ("\"8.7e-9\"", "0.0000000087"),
+            // Currencies of small units, and coins of small value.
+            ("1652000000", "1652000000"),
+            ("\"1652000000.50\"", "1652000000.50"),
+            ("0.0000000087", "0.0000000087"),
         ] {
             assert_eq!(read(json).unwrap(), digits);
         }
+        assert!(parse::<&RawValue>("\u{feff}{\"a\":1}".as_bytes()).is_ok());
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub(in crate::providers) struct Each<A> {
     ask: A,
     pairs: Pairs,
     at: usize,
-    /// Refusals in a row.
-    refused: usize,
+    /// Answers in a row that would end the session of a single pair.
+    failed: usize,
     every: Duration,
 }
 
@@ -33,17 +33,17 @@ impl<A: Ask> Each<A> {
     /// Requests each pair once in `every`.
     pub(in crate::providers) fn new(ask: A, wanted: &Wanted, every: Duration) -> Self {
         let pairs = Pairs::new(wanted, |pair| ask.url(pair));
-        Self { ask, pairs, at: 0, refused: 0, every }
+        Self { ask, pairs, at: 0, failed: 0, every }
     }
 
-    /// Ends the session only if every pair has been refused: one bad symbol does not affect the others.
-    fn refuse(&mut self, why: String) -> Fault {
-        self.refused += 1;
-        if self.refused < self.pairs.len() {
-            return Fault::Skip(why);
+    /// Ends the session only if every pair has failed in a row: one bad symbol does not affect the others.
+    fn fail(&mut self, fault: Fault) -> Fault {
+        self.failed += 1;
+        if self.failed < self.pairs.len() {
+            return Fault::Skip(fault.to_string());
         }
-        self.refused = 0;
-        Fault::Refused(why)
+        self.failed = 0;
+        fault
     }
 }
 
@@ -59,17 +59,20 @@ impl<A: Ask> Poll for Each<A> {
     fn read(&mut self, reply: &Reply<'_>, out: &mut dyn Sink) -> Result<(), Fault> {
         let Some(asked) = self.pairs.turn_mut(self.at) else { return Ok(()) };
         self.at += 1;
+        let pair = asked.pair.clone();
+        let named = |why| format!("{pair}: {why}");
         match self.ask.read(&asked.pair, reply) {
             Ok(said) => {
                 asked.tell(&said, out);
-                self.refused = 0;
+                self.failed = 0;
                 Ok(())
             }
-            Err(Fault::Refused(why)) => {
-                let why = format!("{}: {why}", asked.pair);
-                Err(self.refuse(why))
-            }
-            Err(fault) => Err(fault),
+            Err(Fault::Refused(why)) => Err(self.fail(Fault::Refused(named(why)))),
+            Err(Fault::Unknown(why)) => Err(self.fail(Fault::Unknown(named(why)))),
+            // Some symbols only may be kept from a country.
+            Err(Fault::Barred(why)) => Err(self.fail(Fault::Barred(named(why)))),
+            Err(Fault::Retry(why)) => Err(self.fail(Fault::Retry(named(why)))),
+            Err(fault) => Err(fault.about(pair.as_str())),
         }
     }
 }
@@ -101,7 +104,7 @@ mod tests {
 
     fn answer(each: &mut Each<Status>, status: u16) -> Result<Heard, Fault> {
         let mut heard = Heard::default();
-        each.read(&Reply { status, retry_after: None, body: b"" }, &mut heard).map(|()| heard)
+        each.read(&Reply { status, ..Reply::default() }, &mut heard).map(|()| heard)
     }
 
     #[test]
@@ -122,7 +125,14 @@ mod tests {
             assert_eq!(answer(&mut two, 404).unwrap_err(), Fault::Skip("ETH-USD: HTTP 404".to_owned()));
         }
         assert_eq!(answer(&mut two, 404).unwrap_err(), Fault::Refused("BTC-USD: HTTP 404".to_owned()));
-        assert!(matches!(answer(&mut two, 500), Err(Fault::Retry(_))));
-        assert!(matches!(answer(&mut each(&["BTC-USD"]), 451), Err(Fault::Refused(_))));
+        assert_eq!(answer(&mut two, 500).unwrap_err(), Fault::Skip("ETH-USD: HTTP 500".to_owned()));
+        assert!(answer(&mut two, 200).is_ok(), "the other one is asked all the same");
+        assert!(matches!(answer(&mut two, 500), Err(Fault::Skip(_))));
+        assert!(matches!(answer(&mut two, 500), Err(Fault::Retry(_))), "all of them");
+        assert!(matches!(answer(&mut two, 429), Err(Fault::Wait(..))), "a limit is one of the host");
+        assert!(matches!(answer(&mut each(&["BTC-USD"]), 451), Err(Fault::Barred(_))));
+        let mut two = each(&["BTC-USD", "ETH-USD"]);
+        assert!(answer(&mut two, 200).is_ok());
+        assert_eq!(answer(&mut two, 451).unwrap_err(), Fault::Skip("ETH-USD: HTTP 451".to_owned()));
     }
 }

@@ -1,33 +1,38 @@
 //! The only HTTP client: requests and WebSocket handshakes with all limits set. TLS, the environment's proxies and the
 //! checks of certificates are the same for both, because a stream begins as a request of this client.
 
+use super::age::Age;
 use super::budget::Hosts;
+use super::dial::{DialLimits, Dialer, Made};
+use super::names::Names;
+use super::pace::Paced;
+use super::pool::{Connection, LARGEST, Pool, Whole, told, whole};
 use super::reply::Reply;
-use crate::model::one_line;
-use crate::providers::{Budget, Fault};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
+use super::tls::Tls;
+use crate::config::PriceSection;
+use crate::os::clock;
+use crate::providers::{Budget, Fault, PauseLimits};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE};
+use http::{Method, StatusCode};
+use hyper::upgrade::Upgraded;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioIo;
 #[cfg(test)]
 use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use url::Url;
 
-/// From the name to the TCP (and TLS) connection.
-const CONNECT: Duration = Duration::from_secs(2);
-/// From the beginning of a request to the last byte of the body; for a stream to its 101.
-const WHOLE: Duration = Duration::from_secs(5);
-/// Largest body and largest message. No encoding is requested, so nothing is inflated.
-pub(in crate::providers) const LARGEST: usize = 256 * 1024;
 /// Most redirects in a row, on the same host only.
 const REDIRECTS: usize = 3;
 
 /// An open stream.
-pub(in crate::providers) type Socket = WebSocketStream<reqwest::Upgraded>;
+pub(in crate::providers) type Socket = WebSocketStream<Paced<TokioIo<Upgraded>>>;
 
 /// Whether the environment's proxies (`HTTPS_PROXY`, `NO_PROXY`) are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,27 +43,70 @@ pub enum Proxies {
     Ignored,
 }
 
-/// The client, built when it is first needed: without requests no root certificates are read.
+/// The limits that an operator sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    pub(in crate::providers) dial: DialLimits,
+    /// From the request to the last byte of the answer; for a stream to its 101.
+    pub(in crate::providers) answer: Duration,
+    pub(in crate::providers) pauses: PauseLimits,
+}
+
+impl HttpLimits {
+    /// The part of `[price]`.
+    #[must_use]
+    pub fn of(price: &PriceSection) -> Self {
+        let dial = DialLimits {
+            resolve: price.resolve_timeout,
+            connect: price.connect_timeout,
+            tls: price.tls_timeout,
+        };
+        Self { dial, answer: price.answer_timeout, pauses: PauseLimits::of(price) }
+    }
+
+    /// The same, but no step has less than `patience`.
+    pub(in crate::providers) fn at_least(self, patience: Duration) -> Self {
+        let DialLimits { resolve, connect, tls } = self.dial;
+        let dial = DialLimits {
+            resolve: resolve.max(patience),
+            connect: connect.max(patience),
+            tls: tls.max(patience),
+        };
+        Self { dial, answer: self.answer.max(patience), ..self }
+    }
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        let dial = DialLimits { resolve: seconds(10), connect: seconds(4), tls: seconds(5) };
+        Self { dial, answer: seconds(5), pauses: PauseLimits::default() }
+    }
+}
+
+/// The client.
 #[derive(Debug)]
 pub struct Http {
-    client: OnceLock<Client>,
-    proxies: Proxies,
-    whole: Duration,
+    dialer: Dialer,
+    pool: Pool,
+    limits: Mutex<HttpLimits>,
     hosts: Hosts,
 }
 
 /// An answer with its body.
 pub(in crate::providers) struct Answer {
-    status: StatusCode,
-    retry_after: Option<Duration>,
-    body: Vec<u8>,
+    whole: Whole,
     /// The used part of the limit, if the answer tells it.
     pub budget: Option<Budget>,
 }
 
 impl Answer {
+    pub(in crate::providers) fn age(&self) -> Age {
+        Age::of(&self.whole.headers)
+    }
+
     pub(in crate::providers) fn reply(&self) -> Reply<'_> {
-        Reply { status: self.status.as_u16(), retry_after: self.retry_after, body: &self.body }
+        Reply::of(self.whole.status.as_u16(), &self.whole.headers, &self.whole.body, clock::wall())
     }
 }
 
@@ -66,34 +114,31 @@ impl Http {
     /// A client that has opened nothing yet.
     #[must_use]
     pub fn new(proxies: Proxies) -> Self {
-        Self { client: OnceLock::new(), proxies, whole: WHOLE, hosts: Hosts::default() }
+        let proxies = (proxies != Proxies::Ignored).then(Matcher::from_env);
+        Self::with(Dialer::new(Names::default(), Tls::default(), proxies))
     }
 
-    /// A client without proxies, with another time-out of whole requests.
+    pub(in crate::providers) fn with(dialer: Dialer) -> Self {
+        let limits = Mutex::new(HttpLimits::default());
+        Self { dialer, pool: Pool::default(), limits, hosts: Hosts::default() }
+    }
+
+    /// A client without proxies, with another time-out of each step.
     #[cfg(test)]
-    pub(crate) fn within(whole: Duration) -> Arc<Self> {
-        Arc::new(Self { whole, ..Self::new(Proxies::Ignored) })
+    pub(crate) fn within(time: Duration) -> Arc<Self> {
+        let http = Self::new(Proxies::Ignored);
+        let dial = DialLimits { resolve: Duration::from_secs(10), connect: time, tls: time };
+        http.adopt(HttpLimits { dial, answer: time, ..HttpLimits::default() });
+        Arc::new(http)
     }
 
-    /// Whether the environment's proxies are used.
-    pub(in crate::providers) fn uses_proxies(&self) -> bool {
-        self.proxies == Proxies::Environment
+    /// Applies other limits from the next request on.
+    pub fn adopt(&self, limits: HttpLimits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
-    pub(in crate::providers) fn client(&self) -> Result<&Client, Fault> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        // Another part of the process may have installed it already: the same one.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let builder = Client::builder()
-            .connect_timeout(CONNECT)
-            .pool_max_idle_per_host(2)
-            .redirect(redirect::Policy::custom(follow))
-            .user_agent(concat!("btc-cluster/", env!("CARGO_PKG_VERSION")));
-        let builder = if self.proxies == Proxies::Ignored { builder.no_proxy() } else { builder };
-        let client = builder.build().map_err(|error| Fault::Retry(chain(error)))?;
-        Ok(self.client.get_or_init(|| client))
+    pub(in crate::providers) fn limits(&self) -> HttpLimits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gets `url` and reads the whole answer.
@@ -102,11 +147,34 @@ impl Http {
     /// [`Fault::Retry`] if there is none within the limits; a status is no error here. [`Fault::Wait`] while the host
     /// is blocked.
     pub(in crate::providers) async fn get(&self, url: &str, headers: HeaderMap) -> Result<Answer, Fault> {
-        self.hosts.check(&parse(url)?)?;
-        let request = self.client()?.get(url).headers(headers);
-        timeout(self.whole, async { whole(send(request).await?).await })
-            .await
-            .unwrap_or_else(|_| Err(Fault::Retry(format!("no answer within {:?}", self.whole))))
+        let mut url = parse(url)?;
+        self.hosts.check(&url)?;
+        let mut followed = 0;
+        let whole = loop {
+            let whole = self.once(&url, &headers).await?;
+            match next(&url, whole.status, &whole.headers) {
+                Some(next) if followed < REDIRECTS => (url, followed) = (next, followed + 1),
+                _ => break whole,
+            }
+        };
+        let budget = Budget::of(&whole.headers);
+        Ok(Answer { whole, budget })
+    }
+
+    /// Sends a GET. A kept connection that turns out to have gone is no fault.
+    async fn once(&self, url: &Url, headers: &HeaderMap) -> Result<Whole, Fault> {
+        let HttpLimits { dial, answer, .. } = self.limits();
+        if let Some(kept) = self.pool.take(url) {
+            match self.pool.get(kept, url, headers.clone(), answer).await {
+                // What some servers say to an idle connection before they close it.
+                Ok(whole) if whole.status == StatusCode::REQUEST_TIMEOUT => {}
+                Ok(whole) => return Ok(whole),
+                Err((_, true)) => tracing::debug!(host = url.host_str(), "a kept connection had gone"),
+                Err((fault, false)) => return Err(fault),
+            }
+        }
+        let fresh = Connection::open(&self.dialer, url, dial, &mut Vec::new()).await?;
+        self.pool.get(fresh, url, headers.clone(), answer).await.map_err(|(fault, _)| fault)
     }
 
     /// Opens the stream at a `ws://` or `wss://` address.
@@ -117,86 +185,115 @@ impl Http {
     pub(in crate::providers) async fn open(&self, url: &str) -> Result<Socket, Fault> {
         // The schemes differ only in name: `ws` is `http`, `wss` is `https`.
         let url = url.strip_prefix("ws").map_or_else(|| url.to_owned(), |rest| format!("http{rest}"));
-        self.hosts.check(&parse(&url)?)?;
-        timeout(self.whole, self.handshake(&url))
-            .await
-            .unwrap_or_else(|_| Err(Fault::Retry(format!("no stream within {:?}", self.whole))))
+        let mut url = parse(&url)?;
+        self.hosts.check(&url)?;
+        let HttpLimits { dial, answer, .. } = self.limits();
+        for followed in 0.. {
+            let connection = Connection::open(&self.dialer, &url, dial, &mut Vec::new()).await?;
+            let shaken = timeout(answer, handshake(connection, &url)).await;
+            let answer =
+                match shaken.map_err(|_| Fault::Retry(format!("answer: no stream within {answer:?}")))?? {
+                    Shaken::Open(socket) => return Ok(*socket),
+                    Shaken::Answer(whole) => whole,
+                };
+            match next(&url, answer.status, &answer.headers) {
+                Some(next) if followed < REDIRECTS => url = next,
+                _ => return Err(self.no_stream(&url, Answer { whole: answer, budget: None })),
+            }
+        }
+        Err(Fault::Retry("redirected too often".to_owned()))
+    }
+
+    fn no_stream(&self, url: &Url, answer: Answer) -> Fault {
+        let reply = answer.reply();
+        let fault = reply
+            .fault()
+            .unwrap_or_else(|| Fault::Retry(format!("an answer instead of a stream: {}", reply.excerpt())));
+        self.obey(url.as_str(), reply.status, &fault);
+        fault
+    }
+
+    /// Asks the host of `url` for anything, on a connection of its own, and notes the steps.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub(in crate::providers) async fn knock(
+        &self,
+        url: &Url,
+        limits: HttpLimits,
+        steps: &mut Vec<Made>,
+    ) -> Result<(StatusCode, HeaderMap), Fault> {
+        let mut connection = Connection::open(&self.dialer, url, limits.dial, steps).await?;
+        let asked = timeout(limits.answer, connection.send(Method::HEAD, url, HeaderMap::new())).await;
+        let late = || Fault::Retry(format!("answer: nothing within {:?}", limits.answer));
+        let response = asked.map_err(|_| late())??;
+        Ok((response.status(), response.headers().clone()))
     }
 
     /// Blocks the host of `url` for all users of this client if `fault` tells of a limit. A limit belongs to the host;
     /// an outage (5xx) may belong to one service.
     pub(in crate::providers) fn obey(&self, url: &str, status: u16, fault: &Fault) {
         if let (Fault::Wait(time, why), Ok(url), ..500) = (fault, parse(url), status) {
-            self.hosts.close(&url, *time, why);
+            self.hosts.close(&url, (*time).min(self.limits().pauses.wait_max), why);
         }
     }
 
-    /// RFC 6455, section 4.1.
-    async fn handshake(&self, url: &str) -> Result<Socket, Fault> {
-        let key = generate_key();
-        let request = self
-            .client()?
-            .get(url)
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", &key);
-        let response = send(request).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let answer = whole(response).await?;
-            let reply = answer.reply();
-            let fault = reply.fault().unwrap_or_else(|| {
-                Fault::Retry(format!("an answer instead of a stream: {}", reply.excerpt()))
-            });
-            self.obey(url, reply.status, &fault);
-            return Err(fault);
+    /// Lifts the blocks of the hosts of these addresses, and looks their names up anew.
+    pub fn lift(&self, urls: &[String]) {
+        for url in urls.iter().filter_map(|url| Url::parse(url).ok()) {
+            self.hosts.lift(&url);
+            self.dialer.forget(&url);
         }
-        let accept = response.headers().get("sec-websocket-accept");
-        if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
-            return Err(Fault::Retry("the handshake is not that of a WebSocket".to_owned()));
-        }
-        let stream = response.upgrade().await.map_err(|error| Fault::Retry(chain(error)))?;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(16 * 1024)
-            .write_buffer_size(0)
-            .max_write_buffer_size(64 * 1024)
-            .max_message_size(Some(LARGEST))
-            .max_frame_size(Some(LARGEST));
-        Ok(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
     }
+}
+
+/// The answer to a handshake.
+enum Shaken {
+    Open(Box<Socket>),
+    Answer(Whole),
+}
+
+/// RFC 6455, section 4.1.
+async fn handshake(mut connection: Connection, url: &Url) -> Result<Shaken, Fault> {
+    let key = generate_key();
+    let mut headers = HeaderMap::new();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert("sec-websocket-version", HeaderValue::from_static("13"));
+    let value = HeaderValue::from_str(&key).map_err(|error| Fault::Retry(error.to_string()))?;
+    headers.insert("sec-websocket-key", value);
+    let response = connection.send(Method::GET, url, headers).await?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Shaken::Answer(whole(response).await?));
+    }
+    let accept = response.headers().get("sec-websocket-accept");
+    if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
+        return Err(Fault::Retry("the handshake is not that of a WebSocket".to_owned()));
+    }
+    let stream = hyper::upgrade::on(response).await.map_err(|error| told(&error))?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(16 * 1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(64 * 1024)
+        .max_message_size(Some(LARGEST))
+        .max_frame_size(Some(LARGEST));
+    let socket =
+        WebSocketStream::from_raw_socket(Paced::new(TokioIo::new(stream)), Role::Client, Some(config)).await;
+    Ok(Shaken::Open(Box::new(socket)))
 }
 
 fn parse(url: &str) -> Result<Url, Fault> {
     Url::parse(url).map_err(|error| Fault::Refused(format!("{url}: {error}")))
 }
 
-pub(in crate::providers) async fn send(request: RequestBuilder) -> Result<Response, Fault> {
-    request.send().await.map_err(|error| Fault::Retry(chain(error)))
-}
-
-async fn whole(mut response: Response) -> Result<Answer, Fault> {
-    let status = response.status();
-    let (retry_after, budget) = (seconds(response.headers()), Budget::of(response.headers()));
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Fault::Retry(chain(error)))? {
-        if body.len() + chunk.len() > LARGEST {
-            return Err(Fault::Retry(format!("an answer of more than {LARGEST} bytes")));
-        }
-        body.extend_from_slice(&chunk);
+/// Where a redirect leads, if it is followed: on the same host, but never from https to http. Any other redirect is read
+/// as the status it is.
+fn next(url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Url> {
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
     }
-    Ok(Answer { status, retry_after, body, budget })
-}
-
-/// `Retry-After` in seconds (as all exchanges send it); the form with a date is ignored.
-fn seconds(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// Follows redirects on the same host, but never from https to http. Any other redirect is read as the status it is.
-fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let stays = attempt.previous().first().is_some_and(|from| same_place(from, attempt.url()));
-    if stays && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
+    let to = url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
+    same_place(url, &to).then_some(to)
 }
 
 fn same_place(from: &Url, to: &Url) -> bool {
@@ -216,18 +313,6 @@ pub(in crate::providers) fn secret(
     Ok((HeaderName::from_static(name), value))
 }
 
-/// The error down to its first cause, without the address, which the log has already.
-fn chain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    one_line(&text)
-}
-
 #[cfg(test)]
 pub(in crate::providers) mod tests {
     use super::*;
@@ -240,16 +325,6 @@ pub(in crate::providers) mod tests {
         assert!(!same("https://a.example/x", "http://a.example/x"));
         assert!(!same("https://a.example/x", "https://b.example/x"));
         assert!(!same("http://127.0.0.1:4000/", "http://127.0.0.1:4001/"));
-    }
-
-    #[test]
-    fn only_seconds_are_a_retry_after() {
-        let of = |text: &'static str| {
-            seconds(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]))
-        };
-        assert_eq!(of(" 7"), Some(Duration::from_secs(7)));
-        assert_eq!(of("Wed, 21 Oct 2026 07:28:00 GMT"), None);
-        assert_eq!(of("-1"), None);
     }
 
     /// A server with a self-signed certificate.
@@ -286,3 +361,7 @@ pub(in crate::providers) mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod http_tests;

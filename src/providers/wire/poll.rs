@@ -1,15 +1,19 @@
 //! Polls a source: the driver of dialects that are asked.
 
+use super::age::{Ages, Stamped};
 use super::reply::Reply;
+use crate::os::clock;
 use crate::providers::{Fault, Http, PriceProvider, Sink};
 use async_trait::async_trait;
-use reqwest::header::HeaderMap;
+use http::header::HeaderMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Shortest interval between two requests.
 const SHORTEST: Duration = Duration::from_millis(10);
+/// So many answers in a row that are none (a login page) end the session.
+const STRANGERS: u32 = 3;
 
 /// Asks an exchange and reads its answer. Pure: no socket, no clock.
 pub(in crate::providers) trait Poll: Send + 'static {
@@ -37,11 +41,14 @@ pub(in crate::providers) trait Poll: Send + 'static {
 pub(in crate::providers) struct Polled<D> {
     dialect: D,
     http: Arc<Http>,
+    ages: Ages,
+    /// Answers in a row that no dialect can read.
+    strangers: u32,
 }
 
 impl<D: Poll> Polled<D> {
     pub(in crate::providers) fn new(dialect: D, http: Arc<Http>) -> Self {
-        Self { dialect, http }
+        Self { dialect, http, ages: Ages::default(), strangers: 0 }
     }
 
     /// Sends one request; returns when the next one may follow at the earliest.
@@ -54,7 +61,16 @@ impl<D: Poll> Polled<D> {
             out.budget(budget);
             budget.stretch(every)
         });
-        match self.dialect.read(&reply, out) {
+        let stamp = self.ages.stamp(&answer.age(), clock::wall(), Instant::now());
+        let mut out = Stamped { out, stamp };
+        let stranger = reply.stranger();
+        self.strangers = stranger.as_ref().map_or(0, |_| self.strangers + 1);
+        let read = match stranger {
+            Some(why) if self.strangers >= STRANGERS => Err(Fault::Retry(why)),
+            Some(why) => Err(Fault::Skip(why)),
+            None => self.dialect.read(&reply, &mut out),
+        };
+        match read {
             Ok(()) => {}
             Err(Fault::Skip(why)) => out.bad(why),
             Err(fault) => {

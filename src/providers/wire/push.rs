@@ -19,6 +19,11 @@ pub(in crate::providers) trait Push: Clone + Send + Sync + 'static {
         None
     }
 
+    /// Messages to send after the last one that was read, once.
+    fn follow_up(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Reads a message.
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 use super::connection::{Connection, SharedSink, Signs};
 use super::push::{Limits, Push};
 use crate::model::Backoff;
-use crate::providers::{Fault, Http, PriceProvider, Sink};
+use crate::providers::{Ended, Fault, Http, Pauses, PriceProvider, Sink};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -29,9 +29,6 @@ struct RenewalPace {
     calm: Duration,
     last: Instant,
 }
-
-/// Pause after a refusal, as between sessions.
-const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
 
 impl RenewalPace {
     fn new(min: Duration, max: Duration) -> Self {
@@ -122,7 +119,7 @@ impl<D: Push> Pushed<D> {
         out: &'a SharedSink<'a>,
     ) -> Result<(), Fault> {
         let mut not_before = pace.next(Instant::now());
-        let mut told = false;
+        let (mut told, mut refusals) = (false, Pauses::new(self.http.limits().pauses));
         loop {
             tokio::select! {
                 biased;
@@ -153,7 +150,11 @@ impl<D: Push> Pushed<D> {
             let now = Instant::now();
             not_before = match fault {
                 Fault::Wait(time, _) => pace.next(now).max(now + time),
-                Fault::Refused(_) => pace.next(now).max(now + REFUSED_PAUSE),
+                // The old connection gives prices: the refusal contradicts it.
+                fault if fault.is_refusal() => {
+                    let ended = Ended { fault: &fault, good: false, priced: Some(Duration::ZERO) };
+                    pace.next(now).max(now + refusals.next(ended, fastrand::f64()))
+                }
                 _ => pace.next(now),
             };
         }

@@ -88,6 +88,7 @@ fn metrics<'a>(ledger: &'a Ledger, workers: &'a [WorkerRow]) -> Metrics<'a> {
         ],
         revision: 4,
         reload_taken: false,
+        polled: Some(Duration::from_secs(5)),
         dropped: BTreeMap::from([(Role::Worker(2), 3)]),
     }
 }
@@ -114,7 +115,7 @@ pub(crate) fn list() -> Vec<(String, &'static str, Option<&'static str>)> {
 fn counted(n: u64) -> Counters {
     let mut counters = Counters { messages_in: n, messages_out: n, opened: n, ..Counters::default() };
     (counters.cpu_us, counters.rss, counters.connections) = (n * 1_000_000, 100, 9);
-    (counters.resumed, counters.suspended) = (n, 7);
+    (counters.resumed, counters.suspended, counters.suspended_bytes) = (n, 7, 8);
     counters.count_closed(1001);
     counters.count_refused("full");
     counters.count_http(202);
@@ -161,8 +162,11 @@ fn the_text_parses_and_says_it_all() {
         ("chat_history_bytes", 500.0),
         ("sessions_resumed_total", 10.0),
         ("suspended_sessions", 14.0),
+        ("suspended_bytes", 16.0),
         ("configuration_revision", 4.0),
         ("configuration_reload_successful", 0.0),
+        ("configuration_watched", 0.0),
+        ("configuration_poll_seconds", 5.0),
     ] {
         let found =
             samples.get(&format!("btc_cluster_{key}")).unwrap_or_else(|| panic!("{key} in {samples:#?}"));

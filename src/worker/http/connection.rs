@@ -1,14 +1,15 @@
 //! One HTTP connection: hyper, behind the time limits that hyper does not keep.
 
 use super::answer;
+use super::health;
 use super::peer::{Io, Peer};
+use super::receiving::Receiving;
 use super::takeover::Takeover;
 use crate::net::guard::Limits;
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
-use crate::worker::hub::Hub;
+use crate::worker::hub::{Entrance, Hub};
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -38,8 +39,7 @@ pub(in crate::worker) async fn serve(
     hub: Hub,
     router: Router,
     stream: TcpStream,
-    address: SocketAddr,
-    port: Port,
+    (address, port, entrance): (SocketAddr, Port, Entrance),
 ) {
     let config = hub.config();
     let head = match port {
@@ -51,7 +51,8 @@ pub(in crate::worker) async fn serve(
     let peer = Peer { address, port };
     let ending = hub.lock().connections.ending();
     let served = Arc::new(AtomicBool::new(false));
-    let counted = Counted { hub: hub.clone(), served: served.clone() };
+    let key = hub.lock().let_in(&entrance, phase.clone());
+    let counted = Counted { hub: hub.clone(), served: served.clone(), key };
     let (first, closing) = (served.clone(), ending.clone());
     let (taken, written) = (Arc::new(OnceLock::<Takeover>::new()), phase.clone());
     let takes = taken.clone();
@@ -60,13 +61,20 @@ pub(in crate::worker) async fn serve(
             hub.lock().arrived();
         }
         let (router, hub, closing) = (router.clone(), hub.clone(), closing.clone());
-        let takes = takes.clone();
-        let serving = phase.begin();
+        let (takes, entrance) = (takes.clone(), entrance.clone());
+        let (serving, phase) = (phase.begin(), phase.clone());
         async move {
-            let mut request = request.map(Body::new);
+            let mut request = request.map(|body| Receiving::new(body, phase.clone()));
             request.extensions_mut().insert(peer);
-            let mut response = respond(&hub, router, request).await;
-            if closing.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            request.extensions_mut().insert(entrance.permit);
+            request.extensions_mut().insert(phase);
+            let mut response = match entrance.turned.filter(|_| !health::is_asked(request.uri().path())) {
+                Some(kind) => turned(&hub, kind),
+                None => respond(&hub, router, request).await,
+            };
+            if (closing.is_cancelled() || entrance.turned.is_some())
+                && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             if let Some(takeover) = response.extensions_mut().remove::<Takeover>() {
@@ -107,6 +115,8 @@ struct Counted {
     hub: Hub,
     /// A request has come.
     served: Arc<AtomicBool>,
+    /// Its name in the crowd.
+    key: usize,
 }
 
 impl Drop for Counted {
@@ -115,11 +125,18 @@ impl Drop for Counted {
         if !self.served.load(Relaxed) {
             state.arrived();
         }
-        state.disconnected();
+        state.left(self.key);
         if std::thread::panicking() {
             state.panicked("connection");
         }
     }
+}
+
+/// The answer to a connection for which there is no room. It ends with it.
+fn turned(hub: &Hub, kind: ProblemKind) -> Response {
+    let response = answer::counted(hub, kind.into());
+    hub.lock().counters.count_http(response.status().as_u16());
+    response
 }
 
 /// Drives hyper. Ready with `true` when a session takes the connection over: the kernel has the head of its response.

@@ -17,7 +17,7 @@ pub(super) async fn open(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    let Wanted { user, device, address, channels, resume } = wanted::read_main(hub, &request)?;
+    let Wanted { user, device, address, channels, resume, .. } = wanted::read_main(hub, &request)?;
     let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let resume = last.and_then(Resume::parse).or(resume);
     let chunks = request.version() >= Version::HTTP_11;
@@ -28,6 +28,7 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
         stream: None,
         address,
         framing: Framing::Events(if chunks { Body::Chunked } else { Body::Plain }),
+        permit: request.extensions().get().cloned(),
     };
     let arrival = match arrive(hub, session, resume).await {
         Ok(arrival) => arrival,

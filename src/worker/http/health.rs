@@ -8,6 +8,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
+/// Tells whether a path is one of these, which always get an answer.
+pub(super) fn is_asked(path: &str) -> bool {
+    matches!(path, "/healthz" | "/livez" | "/readyz")
+}
+
 /// Answers as long as this worker lives.
 pub(super) async fn alive(State(hub): State<Hub>) -> Response {
     let me = hub.lock().me;

@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::ask::ask;
-use crate::protocol::client::{Problem, ProblemKind};
+use crate::protocol::client::{PriceRules, Problem, ProblemKind};
 use crate::protocol::cluster::{Question, Transport};
 use crate::worker::hub::Hub;
 use axum::extract::State;
@@ -17,6 +17,7 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let ws_url = config.http.page_ws_url.as_ref().map(|url| url.replace("{host}", host_name(host)));
     let limits = &config.limits;
+    let rules = PriceRules::from(config.price.rules());
     let info = json!({
         "name": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
@@ -26,6 +27,9 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
         "transports": Transport::ALL.map(Transport::as_str),
         "symbol": config.price.symbol,
         "symbols": config.price.symbols,
+        "fresh_for_ms": rules.fresh_for_ms,
+        "max_age_ms": rules.max_age_ms,
+        "gone_after_ms": rules.gone_after_ms,
         "limits": {
             "max_message": config.ws.max_message,
             "max_body": config.http.max_body,
@@ -34,6 +38,8 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
             "channels_per_session": limits.channels_per_session,
             "messages_per_session": limits.messages_per_session.to_string(),
             "messages_burst": limits.messages_burst,
+            "bytes_per_session": limits.bytes().to_string(),
+            "bytes_burst": limits.bytes_burst,
             "quotes_per_user": limits.quotes_per_user.to_string(),
         },
     });

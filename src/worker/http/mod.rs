@@ -16,6 +16,7 @@ mod peer;
 mod poll;
 mod price;
 mod quotes;
+mod receiving;
 mod sessions;
 mod sources;
 mod streams;

@@ -110,15 +110,15 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         }
         Err(_) => None,
     };
-    let Wanted { user, device, address, channels, resume } = wanted::read(hub, endpoint, &request)?;
+    let Wanted { user, device, address, channels, resume, .. } = wanted::read(hub, endpoint, &request)?;
     let Some(acceptance) = acceptance else {
         // A plain GET asks what an upgrade would get: nothing is opened, and nothing counted.
         let question = Question::Admission(endpoint, user.as_str(), address);
         let verdict = ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
         return wanted::permitted(verdict).map(|()| upgrade_required());
     };
-    let framing = Framing::Websocket;
-    let session = SessionRequest { user, device, endpoint, stream, address, framing };
+    let (framing, permit) = (Framing::Websocket, request.extensions().get().cloned());
+    let session = SessionRequest { user, device, endpoint, stream, address, framing, permit };
     let resume = resume.filter(|_| endpoint == Endpoint::Ws);
     let arrival = match arrive(hub, session.clone(), resume).await {
         // A token of an ended session counts as no token.

@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::http::Method;
 use serde::Deserialize;
 use std::net::IpAddr;
+use std::time::Duration;
 
 #[derive(Deserialize)]
 struct Parameters {
@@ -19,6 +20,7 @@ struct Parameters {
     channels: Option<String>,
     resume: Option<String>,
     cursor: Option<String>,
+    wait_ms: Option<String>,
 }
 
 /// A request for a session, checked.
@@ -30,6 +32,8 @@ pub(super) struct Wanted {
     pub(super) channels: Vec<String>,
     /// The session that the client comes back to; `None` also for a token that cannot be read.
     pub(super) resume: Option<Resume>,
+    /// Longest time that a poll is to be held.
+    pub(super) wait: Option<Duration>,
 }
 
 /// Reads a request for a main session without a WebSocket.
@@ -61,10 +65,17 @@ pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<W
         _ => Vec::new(),
     };
     let resume = query.cursor.as_deref().or(query.resume.as_deref()).and_then(Resume::parse);
+    let wait = query.wait_ms.as_deref().map(milliseconds).transpose()?;
     if stops {
         return Err(ProblemKind::Draining.into());
     }
-    Ok(Wanted { user, device, address: client.counted, channels, resume })
+    Ok(Wanted { user, device, address: client.counted, channels, resume, wait })
+}
+
+fn milliseconds(text: &str) -> Result<Duration, Problem> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let ms = text.parse().ok().filter(|_| digits).map(Duration::from_millis);
+    ms.ok_or_else(|| ProblemKind::QueryInvalid.with("wait_ms: must be a whole number of milliseconds."))
 }
 
 fn channels(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Problem> {

@@ -160,10 +160,10 @@ impl State {
     /// The newest candles of a symbol: states of its three channels.
     pub(in crate::worker) fn candles(&mut self, candles: &Candles) {
         let symbol = &candles.symbol;
-        for (interval, candle) in Interval::ALL.into_iter().zip(&candles.newest) {
+        for interval in Interval::ALL {
             let name = format!("candle:{symbol}@{interval}");
             let Some(key) = self.channels.find(&name) else { continue };
-            let text = client::candle(&name, symbol.as_str(), interval, candle);
+            let text = client::candle(&name, interval, candles);
             self.channels.get_mut(key).set(&frame::text(text), clock::mono(), true);
             self.walks.mark(key);
         }

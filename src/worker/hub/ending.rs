@@ -5,6 +5,7 @@ use super::parts::session::Link;
 use super::parts::sessions::SessionRef;
 use super::state::State;
 use crate::model::{SessionId, UserId};
+use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
 use crate::protocol::cluster::{Slot, ToMaster};
 use crate::session::{Framing, Replay};
@@ -68,6 +69,9 @@ impl State {
         let (id, user) = (session.id(), session.user().clone());
         let secret = session.replay.as_ref().map(|replay| replay.secret);
         let link = std::mem::replace(&mut session.link, Link::Opening);
+        let permit = session.permit.take();
+        let quiet = close == Close::Full || matches!(&link, Link::Poll(poll) if !poll.is_taken_up());
+        let used = session.used(&link, clock::mono());
         let (mut lost, outbox) = (Vec::new(), session.outbox.take());
         let begun = outbox.map(|outbox| outbox.end(|answer| lost.push(answer.ticket)));
         if matches!(link, Link::Poll(_)) {
@@ -90,15 +94,15 @@ impl State {
                 let mut bytes = begun.map(Vec::from).unwrap_or_default();
                 bytes.extend_from_slice(&last);
                 let replaced = (close == Close::Replaced).then_some(secret).flatten();
-                self.connections.close(at, Ended { closing: wire.finish(bytes), replaced });
+                self.connections.close(at, Ended { closing: wire.finish(bytes), replaced, permit });
             }
         }
         if connected {
             self.counters.count_closed(close.code());
-            log_end(self.me.slot, (id, &user), close);
+            log_end(self.me.slot, (id, &user), close, quiet);
         }
         if stays {
-            self.suspend(at, acknowledged);
+            self.suspend(at, acknowledged, used);
         } else {
             self.entrances.gone(id, at);
             // The client of a replaced session is told by the end of its connection, if that is heard.
@@ -150,8 +154,9 @@ impl State {
     }
 }
 
-/// Logs an end. What the worker cuts for a reason interests the operator; coming and going does not.
-fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close) {
+/// Logs an end. What the worker cuts for a reason interests the operator; coming and going does not. `quiet`: a crowd of
+/// such sessions may end at once, and one line tells of all.
+fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close, quiet: bool) {
     let (event, code) = (close.slug(), close.code());
     match close {
         Close::Done
@@ -162,6 +167,7 @@ fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close) {
         | Close::Replaced => {
             tracing::debug!(event, worker, %session, %user, code);
         }
+        _ if quiet => tracing::debug!(event, worker, %session, %user, code),
         _ => tracing::info!(event, worker, %session, %user, code, "session ended"),
     }
 }

@@ -3,10 +3,13 @@
 use super::parts::connections::Ended;
 use super::parts::sessions::SessionRef;
 use super::state::{Hub, State};
+use crate::access::Permit;
 use crate::model::Mono;
+use crate::net::phase::Phase;
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::session::Framing;
+use crate::transports::ws::Closing;
 use crate::ws::{Event, frame};
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -45,6 +48,19 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// A connection that may give way to a newcomer, though its last bytes are on their way.
+struct Lingers<'a> {
+    hub: &'a Hub,
+    key: usize,
+    _permit: Permit,
+}
+
+impl Drop for Lingers<'_> {
+    fn drop(&mut self) {
+        self.hub.lock().crowd.leave(self.key);
+    }
+}
+
 /// The task of one session's connection: reads, and writes what the hub could not write at once.
 pub(super) async fn drive(hub: Hub, at: SessionRef) {
     let ended = {
@@ -59,7 +75,19 @@ pub(super) async fn drive(hub: Hub, at: SessionRef) {
     }
 }
 
-async fn close(hub: &Hub, Ended { mut closing, replaced }: Ended) {
+async fn close(hub: &Hub, Ended { closing, replaced, permit }: Ended) {
+    let phase = Phase::last_words();
+    let _lingers = permit.map(|permit| {
+        let key = hub.lock().crowd.enter(permit.address(), false, phase.clone());
+        Lingers { hub, key, _permit: permit }
+    });
+    tokio::select! {
+        () = phase.is_told() => {}
+        () = last_words(hub, closing, replaced) => {}
+    }
+}
+
+async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<u128>) {
     if let Some(secret) = replaced
         && closing.is_heard().await
     {
@@ -123,9 +151,10 @@ impl State {
             // A listener to events has said all with its request.
             return;
         }
-        if session.wire().is_none() {
+        if session.wire().is_none() || !self.admit_bytes(at, bytes.len(), now) {
             return;
         }
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let mut decoder = std::mem::take(&mut session.decoder);
         let mut events = decoder.feed(bytes, most);
         while let Some(event) = events.next() {
@@ -179,6 +208,19 @@ impl State {
         if self.admit(at, now) {
             self.service(at).binary(self, at, bytes);
         }
+    }
+
+    /// Counts bytes, of pings and unfinished messages too; a session that sends too many ends. One message of the
+    /// largest size is always within the rate.
+    fn admit_bytes(&mut self, at: SessionRef, bytes: usize, now: Mono) -> bool {
+        let (limits, largest) = (&self.config.limits, self.config.ws.max_message);
+        let Some(session) = self.sessions.get_mut(at) else { return false };
+        let burst = limits.bytes_burst.saturating_add(largest) as u64;
+        let admitted = session.bytes.take_many(bytes as u64, limits.bytes(), burst, now).is_ok();
+        if !admitted {
+            self.end(at, Close::MessageRate);
+        }
+        admitted
     }
 
     /// Counts a message; a session that sends too many ends.

@@ -5,21 +5,25 @@ use super::arrive::arrive;
 use super::opening::Opening;
 use super::parts::announced::Refused;
 use super::parts::greeting::Greeting;
-use super::parts::polling::{Asked, Look, News};
+use super::parts::polling::{Asked, Look, News, Polling};
 use super::parts::prices::OLD;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::SessionRef;
 use super::send::Sent;
 use super::state::{Hub, Phase, State};
-use crate::model::Mono;
+use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
-use crate::protocol::cluster::Endpoint;
+use crate::protocol::cluster::{Endpoint, ToMaster};
 use crate::protocol::peer::{Poll, Polled};
 use crate::session::Framing;
 use crate::ws::frame;
 use bytes::Bytes;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// A poll is held at least so long, or not at all: the wheel gets a new entry each time.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// A poll that waits. Dropped, its client has gone.
 struct Waiting {
@@ -54,17 +58,19 @@ pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
 }
 
 async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
-    let Poll { user, device, channels, address, resume } = poll;
+    let Poll { user, device, channels, address, resume, .. } = poll;
     let endpoint = Endpoint::Ws;
-    let request = Request { user, device, endpoint, stream: None, address, framing: Framing::Poll };
+    let (framing, permit) = (Framing::Poll, None);
+    let request = Request { user, device, endpoint, stream: None, address, framing, permit };
     let arrival = arrive(hub, request, resume).await?;
+    let comes_back = arrival.before.is_some();
     let greeting = Greeting::new(arrival.before, channels);
-    arrival.opening.attach_poll(&greeting).ok_or(Refused::Verdict(None))
+    arrival.opening.attach_poll(&greeting, comes_back).ok_or(Refused::Verdict(None))
 }
 
 impl Opening {
-    /// Greets a session and answers its first poll at once.
-    fn attach_poll(mut self, greeting: &Greeting) -> Option<Waiting> {
+    /// Greets a session and answers its first poll at once. `comes_back`: its client has brought a cursor.
+    fn attach_poll(mut self, greeting: &Greeting, comes_back: bool) -> Option<Waiting> {
         let (hub, at) = (self.hub.clone(), self.at);
         self.done = true;
         // Declared first: must not be dropped while the hub is locked.
@@ -74,7 +80,10 @@ impl Opening {
             return None;
         }
         state.attached(at, greeting);
-        waiting = state.wait_for_news(&hub, at);
+        if comes_back {
+            state.take_up(at);
+        }
+        waiting = state.wait_for_news(&hub, at, None);
         state.speak_to_poll(at);
         state.settle();
         drop(state);
@@ -97,14 +106,41 @@ impl State {
         session.identity.address = poll.address;
         // Its client has heard of the cursor.
         self.settle_copy(at);
-        let waiting = self.wait_for_news(hub, at);
+        self.take_up(at);
+        let waiting = self.wait_for_news(hub, at, poll.wait);
+        if poll.wait == Some(Duration::ZERO) {
+            self.speak_to_poll(at);
+        }
         self.settle();
         waiting
     }
 
-    /// Makes a poll wait from now on. A poll that waited is answered with nothing.
-    fn wait_for_news(&mut self, hub: &Hub, at: SessionRef) -> Option<Waiting> {
+    /// Tells the master that a polling session has a client, once.
+    fn take_up(&mut self, at: SessionRef) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let id = session.id();
+        if let Link::Poll(poll) = &mut session.link
+            && poll.take_up()
+        {
+            self.uplink.tell(&ToMaster::TakenUp(id));
+        }
+    }
+
+    /// The directory has ended a session for another one.
+    pub(in crate::worker) fn gives_way(&mut self, id: SessionId) {
+        // It may have ended by itself: the master hears of that, too.
+        let Some(at) = self.sessions.find(id) else { return };
+        let polls = self.sessions.get(at).is_some_and(|session| matches!(session.link, Link::Poll(_)));
+        self.counters.count_gave_way(if polls { "poll" } else { "session" });
+        self.notices.session_gave_way(clock::mono());
+        self.end(at, Close::Full);
+    }
+
+    /// Makes a poll wait from now on, `at_most` so long. A poll that waited is answered with nothing.
+    fn wait_for_news(&mut self, hub: &Hub, at: SessionRef, at_most: Option<Duration>) -> Option<Waiting> {
         let now = clock::mono();
+        let longest = self.config.poll.wait;
+        let wait = at_most.map_or(longest, |wait| wait.max(SHORTEST).min(longest));
         let nothing = self.poll_answer(at, Vec::new());
         let session = self.sessions.get_mut(at)?;
         session.last_in = now;
@@ -113,9 +149,8 @@ impl State {
         if let Some(before) = before {
             let _ = before.send(nothing);
         }
-        if let Some(look) =
-            poll.deadline.set(now.after(self.config.poll.wait), now.after(self.config.poll.gap))
-        {
+        let least = Polling::least_gap(&self.config.poll);
+        if let Some(look) = poll.deadline.set(now.after(wait), now.after(least)) {
             self.timers.poll(at, look);
         }
         self.news_for_poll(at);
@@ -183,8 +218,8 @@ impl State {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Link::Poll(poll) = &mut session.link else { return };
         let Some(waiter) = poll.answer(now) else { return };
-        let gap = now.after(self.config.poll.gap);
-        if let Some(look) = poll.deadline.set(gap, gap) {
+        let gap = now.after(poll.gap(&self.config.poll));
+        if let Some(look) = poll.deadline.set(gap, now.after(Polling::least_gap(&self.config.poll))) {
             self.timers.poll(at, look);
         }
         let (mut frames, last) = poll.take();
@@ -235,8 +270,9 @@ impl State {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Link::Poll(poll) = &mut session.link else { return };
         if poll.gone(asked) {
-            let gap = clock::mono().after(self.config.poll.gap);
-            let look = poll.deadline.set(gap, gap);
+            let now = clock::mono();
+            let gap = now.after(poll.gap(&self.config.poll));
+            let look = poll.deadline.set(gap, now.after(Polling::least_gap(&self.config.poll)));
             look.into_iter().for_each(|look| self.timers.poll(at, look));
         }
     }
@@ -246,7 +282,7 @@ impl State {
         let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) else {
             return;
         };
-        match poll.deadline.look(now, now.after(self.config.poll.gap)) {
+        match poll.deadline.look(now, now.after(Polling::least_gap(&self.config.poll))) {
             Look::Stale => {}
             Look::Again(then) => self.timers.poll(at, then),
             Look::Over if poll.waits() => self.speak_to_poll(at),

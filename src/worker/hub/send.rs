@@ -88,7 +88,10 @@ impl State {
         let number = session.replay.as_ref().map_or(0, crate::session::Replay::last);
         let label = || Label { number, answer: answer.map(Box::new) };
         let sent = match (&session.link, session.framing) {
-            (Link::Away(_), _) => return Sent::Kept,
+            (Link::Away(_), _) => {
+                self.suspended.grew(at, session.memory());
+                return Sent::Kept;
+            }
             (_, Framing::Poll) => {
                 self.news_for_poll(at);
                 return Sent::Waiting;

@@ -4,9 +4,11 @@ use super::endpoints;
 use super::parts::charts::Charts;
 use super::parts::commands::Commands;
 use super::parts::connections::Connections;
+use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
 use super::parts::requests::Requests;
@@ -23,6 +25,7 @@ use crate::config::{Config, Lines, Publish};
 use crate::model::Interval;
 use crate::os::board::Board;
 use crate::os::clock;
+use crate::os::memory::Spare;
 use crate::protocol::cluster::Counters;
 use crate::protocol::link::LinkSender;
 use crate::session::{Channels, Kind};
@@ -62,6 +65,8 @@ impl Hub {
             counters: Counters::default(),
             board,
             connections: Connections::default(),
+            crowd: Crowd::new(crate::os::process::files_in_use()),
+            notices: Notices::default(),
             sessions: Sessions::default(),
             suspended: Suspended::default(),
             takes: Takes::default(),
@@ -76,6 +81,7 @@ impl Hub {
             charts: Charts::default(),
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
+            spare: Spare::default(),
             buffer: vec![0; READ],
             config: Policy::new(config),
         };
@@ -94,7 +100,7 @@ impl State {
             self.change_channels(&before, after);
         }
         self.retune(&old);
-        self.prices.judge_by(self.config.price.rules());
+        self.judge_prices(old.price.rules());
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();
             self.timers.renew();

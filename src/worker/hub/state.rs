@@ -4,9 +4,11 @@ use super::parts::announced::Waiting;
 use super::parts::charts::Charts;
 use super::parts::commands::Commands;
 use super::parts::connections::Connections;
+use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
 use super::parts::requests::Requests;
@@ -19,6 +21,7 @@ use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use crate::config::Config;
 use crate::os::board::Board;
+use crate::os::memory::Spare;
 use crate::protocol::cluster::{Beat, Counters, Generation, Slot};
 use crate::protocol::peer::Polled;
 use crate::session::Channels;
@@ -71,6 +74,10 @@ pub(in crate::worker) struct State {
     pub(in crate::worker) board: Board,
     /// Connections that are no sessions, for which a worker that ends has to wait.
     pub(in crate::worker) connections: Connections,
+    /// All connections by address, and which of them end for newcomers.
+    pub(in crate::worker) crowd: Crowd,
+    /// Log lines about those who are turned away.
+    pub(super) notices: Notices,
     pub(super) sessions: Sessions,
     /// The order of suspended sessions, the copies given out, and how others ended.
     pub(super) suspended: Suspended,
@@ -97,6 +104,8 @@ pub(in crate::worker) struct State {
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.
     pub(super) commands: Commands,
+    /// When the allocator gives memory back.
+    pub(super) spare: Spare,
     /// Bytes just read: one buffer for all sessions, which keeps an idle one small.
     pub(super) buffer: Vec<u8>,
 }
@@ -131,6 +140,8 @@ impl State {
         self.counters.cpu_us = usage.cpu_us;
         self.counters.rss = usage.rss;
         self.counters.suspended = self.suspended.len() as u64;
+        self.counters.suspended_bytes = self.suspended.bytes() as u64;
+        self.tidy(usage.rss);
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
@@ -144,22 +155,23 @@ impl State {
         }
     }
 
-    /// A connection has come.
-    pub(in crate::worker) fn connected(&mut self) {
-        self.counters.connections += 1;
-        self.connections.came();
-        self.note();
+    /// Gives memory back after a peak.
+    fn tidy(&mut self, resident: u64) {
+        self.sessions.tidy();
+        self.suspended.tidy();
+        self.takes.tidy();
+        self.forwards.tidy();
+        self.entrances.tidy();
+        self.requests.tidy();
+        self.tickets.tidy();
+        self.connections.tidy();
+        self.spare.tidy(crate::os::clock::mono(), resident);
     }
 
     /// A connection has asked for something: it is no newcomer any more.
     pub(in crate::worker) fn arrived(&mut self) {
         self.connections.asked();
         self.note();
-    }
-
-    /// A connection has gone, or has become a session.
-    pub(in crate::worker) fn disconnected(&mut self) {
-        self.counters.connections -= 1;
     }
 
     /// A task of a client panicked outside of the hub: only that client is touched.

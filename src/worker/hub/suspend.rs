@@ -3,6 +3,7 @@
 
 use super::parts::session::{Away, Link, Session};
 use super::parts::sessions::SessionRef;
+use super::parts::shares::{Hold, Use};
 use super::state::State;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
@@ -23,7 +24,7 @@ impl State {
     }
 
     /// Suspends a session that has lost its connection, of which so many bytes were `acknowledged`.
-    pub(super) fn suspend(&mut self, at: SessionRef, acknowledged: Option<u64>) {
+    pub(super) fn suspend(&mut self, at: SessionRef, acknowledged: Option<u64>, used: Use) {
         let (now, places) = (clock::mono(), self.places(at));
         let Some(session) = self.sessions.get_mut(at) else { return };
         self.entrances.gone(session.id(), at);
@@ -44,9 +45,12 @@ impl State {
             }
         }
         states.into_iter().for_each(|sub| self.leave(sub, false));
-        let away = Away { has, since: now, places };
+        let Some(session) = self.sessions.get(at) else { return };
+        let (owner, base) = (session.identity.address, session.base(&places));
+        let away = Away { has, since: now, base, places };
         let Some(at) = self.sessions.suspend(at, Box::new(away)) else { return };
-        self.suspended.add(at, now);
+        let bytes = self.sessions.get(at).map_or(base, Session::memory);
+        self.suspended.add(at, Hold { owner, used, bytes }, now);
         self.forget_overdue(now);
     }
 
@@ -59,7 +63,8 @@ impl State {
         places
     }
 
-    /// Forgets the suspended sessions whose time is over, and the oldest past `resume.sessions`.
+    /// Forgets the suspended sessions whose time is over, and those that are beyond `resume.sessions` or
+    /// `resume.memory`.
     pub(super) fn forget_overdue(&mut self, now: Mono) {
         let overdue = self.suspended.overdue(now, self.config.limits());
         overdue.into_iter().for_each(|at| self.discard(at, None));

@@ -35,6 +35,7 @@ fn request() -> SessionRequest {
         stream: None,
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         framing: Framing::Websocket,
+        permit: None,
     }
 }
 
@@ -58,7 +59,7 @@ async fn a_session_of_another_form_is_given_back_and_its_client_begins_anew() {
     let request = request();
     let first = state.open(request.clone(), None);
     state.sessions.get_mut(first).unwrap().link = session::Link::Poll(Box::default());
-    state.suspend(first, None);
+    state.suspend(first, None, 1);
     let at = state.sessions.at(first.key()).unwrap();
     let replay = state.sessions.get(at).and_then(|session| session.replay.as_ref());
     let secret = replay.unwrap().secret;
@@ -104,7 +105,7 @@ async fn a_copy_has_the_acks_for_which_its_client_waits() {
             state.requests.expect(Waiter::Session { key: at.key(), id, ack })
         })
         .collect();
-    state.suspend(at, None);
+    state.suspend(at, None, 1);
     let at = state.sessions.at(at.key()).unwrap();
     let secret = state.sessions.get(at).and_then(|session| session.replay.as_ref()).unwrap().secret;
     let resume = crate::protocol::client::Resume { home: 7, place: at.key(), secret, seen: None };

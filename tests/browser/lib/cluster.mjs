@@ -128,6 +128,7 @@ function optionsOf({ cluster, limits, price, provider }) {
     freshFor: milliseconds(price.fresh_for),
     maxAge: milliseconds(price.max_age),
     forgetAfter: milliseconds(price.forget_after),
+    refuseStale: price.on_stale === "refuse" || undefined,
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }

@@ -165,11 +165,11 @@ export function pollLink({ wait, gap, ticket, onEnd }) {
       onEnd(link, 1006);
     },
     /** One poll; a second ends the first, empty. */
-    poll(respond, drop) {
+    poll(respond, drop, longest = wait) {
       flush();
       clearTimeout(timer);
-      waiting = { respond, drop, held: setTimeout(flush, wait) };
-      if (queue.length > 0) flush();
+      waiting = { respond, drop, held: setTimeout(flush, longest) };
+      if (queue.length > 0 || longest === 0) flush();
       return () => {
         if (waiting?.respond !== respond) return;
         clearTimeout(waiting.held);

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { Candles, HOUR, MINUTE, candleOf, gaps, runs } from "../../../static/candles.js";
+import { Candles, HOUR, MINUTE, candleOf, gaps, runs, series } from "../../../static/candles.js";
 import { History } from "../../../static/history.js";
 import { drawing, priceRange, roundPrices, roundTimes, scales } from "../../../static/scale.js";
 import * as words from "../../../static/words.js";
@@ -31,6 +31,32 @@ describe("candles", () => {
     ];
     for (const each of bad) assert.equal(candleOf(each), null, JSON.stringify(each));
     assert.deepEqual(minutes(holding(...bad, told(2)).hour(NOON)), [2]);
+  });
+
+  test("that are made up and real ones are never together: what came last stays", () => {
+    const mock = { mock: true };
+    const candles = holding(told(0, "1.00", mock), told(1, "1.00", mock));
+    assert.equal(candles.mock, true);
+    candles.hear(told(1, "2.00"), 5);
+    assert.deepEqual([minutes(candles.hour(NOON)), candles.mock], [[1], false]);
+    candles.history([told(0, "1.00", mock), told(1, "1.00", mock)], 4);
+    assert.deepEqual([candles.hour(NOON).candles.map(({ close }) => close), candles.mock], [["2.00"], false], "an answer that is too old");
+    assert.deepEqual([new Candles().mock, candleOf(told(1, "1.00", { mock: "true" })).mock], [null, false]);
+  });
+
+  test("of another kind or pair begin a series of their own", () => {
+    const of = (minute, pair, more) => told(minute, "1.00", { pair, ...more });
+    const split = (...all) => series(holding(...all).hour(NOON).candles).map((one) => one.map(({ time }) => (time - NOON) / MINUTE));
+    assert.deepEqual(split(of(0, "BTC-USD"), of(1, "BTC-USD"), of(3, "BTC-USD")), [[0, 1], [3]]);
+    assert.deepEqual(split(of(0, "BTC-USDT"), of(1, "BTC-USD"), of(2, "BTC-USD"), of(3, "BTC-USDT")), [[0], [1, 2], [3]]);
+    const mixed = { pairs: ["BTC-USD", "BTC-USDT"] };
+    assert.deepEqual(split(of(0, "BTC-USDT"), of(1, "BTC-USD", mixed), of(2, "BTC-USDT", { pairs: ["BTC-USDT", "BTC-USD"] }), of(3, "BTC-USDT")), [[0], [1, 2], [3]]);
+    assert.deepEqual(split(told(0), told(1), of(2, "BTC-USD")), [[0, 1], [2]], "which pair it was is not known");
+    const hour = holding(of(0, "BTC-USDT"), of(1, "BTC-USD"), of(2, "BTC-USD", mixed)).hour(NOON);
+    const { line, partial } = drawing(hour, scales(hour, { low: 0, high: 2 }, { left: 0, top: 0, width: 600, height: 100 }), { left: 0, top: 0, width: 600, height: 100 });
+    assert.equal(line.match(/M/g).length, 3);
+    assert.doesNotMatch(line, /L/);
+    assert.equal(partial.match(/M/g).length, 1, "what mixes pairs is hollow");
   });
 
   test("of a history come in any order, once each, of an hour", () => {

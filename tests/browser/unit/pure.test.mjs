@@ -162,6 +162,7 @@ test("the clock counts sleep and never goes back", () => {
   assert.equal(advance(50, 3_600_050), 3_601_150, "asleep for an hour");
   assert.equal(advance(10, -7_200_000), 3_601_160, "the wall clock set back");
   assert.equal(advance(10, 10), 3_601_170);
+  assert.equal(clock.leaps(), 1);
 });
 
 test("ids are UUIDs also where the browser makes none", () => {

@@ -204,9 +204,9 @@ describe("a refused open", () => {
 });
 
 describe("silence", () => {
-  test("is asked after 1.5 heartbeats and some seconds, and ends in a return", () => {
+  test("is asked after a few seconds, and ends in a return", () => {
     const tab = connected();
-    assert.equal(tab.waits, 1.5 * 25_000 + RULES.slack);
+    assert.equal(tab.waits, RULES.calm);
     assert.deepEqual(tab.alarm().did, ["ping"]);
     assert.equal(tab.waits, RULES.pong);
     assert.deepEqual([tab.alarm().did, tab.word, tab.state.why.kind], [["drop"], "reconnecting", "silent"]);
@@ -214,14 +214,54 @@ describe("silence", () => {
 
   test("anything heard ends it", () => {
     const tab = connected().alarm().after(4_000).tell("heard");
-    assert.deepEqual([tab.word, tab.waits], ["connected", 1.5 * 25_000 + RULES.slack]);
+    assert.deepEqual([tab.word, tab.waits], ["connected", RULES.calm]);
   });
 
   test("after a sleep of the machine there is one more round, not endless ones", () => {
     const tab = connected().alarm(3_600_000);
-    assert.deepEqual(tab.did, ["ping"]);
+    assert.deepEqual([tab.did, tab.word], [["ping"], "reconnecting"], "nothing is known until the answer comes");
     assert.deepEqual(tab.alarm(60_000).did, ["ping"]);
     assert.deepEqual(tab.alarm(60_000).did, ["drop"]);
+    const well = connected().alarm(3_600_000).after(20).tell("heard");
+    assert.deepEqual([well.word, well.waits], ["connected", RULES.calm]);
+    const seen = connected().after(3_600_000).tell("visible");
+    assert.deepEqual([seen.did, seen.word], [["ping"], "reconnecting"], "whoever looks first");
+  });
+
+  test("of a stream of events is asked about beside it, and its comments must not be late", () => {
+    const over = (mode) => {
+      const tab = new Tab();
+      tab.state = first(mode);
+      return tab.tell("start").connect();
+    };
+    const tab = over("sse");
+    const heard = tab.now;
+    assert.deepEqual([tab.alarm().did, tab.now - heard, tab.waits, tab.word], [["check"], RULES.calm, RULES.pong, "connected"]);
+    const dead = over("sse").alarm().after(900).tell("checked", { ok: false });
+    assert.deepEqual([dead.did, dead.word, dead.state.why.kind], [["drop"], "reconnecting", "silent"]);
+    while (tab.word === "connected") tab.tell("checked", { ok: true }).alarm();
+    assert.deepEqual([tab.did, tab.now - heard], [["drop"], 25_000 + RULES.slack], "the server lives, the stream does not");
+    const mute = over("sse").alarm().alarm();
+    assert.deepEqual([mute.did, mute.word], [["drop"], "reconnecting"], "nor is there an answer");
+    assert.deepEqual(connected().tell("checked", { ok: false }).word, "connected", "an answer that is late");
+  });
+
+  test("of a poll that asked to be held for a few seconds is the end", () => {
+    const tab = new Tab();
+    tab.state = first("poll");
+    tab.tell("start").connect();
+    assert.equal(tab.waits, RULES.calm + RULES.pong);
+    assert.deepEqual([tab.alarm().did, tab.word, tab.state.why.kind], [["drop"], "reconnecting", "silent"]);
+  });
+
+  test("of a try to open does not outlast the network's coming back", () => {
+    for (const type of ["online", "visible"]) {
+      const tab = started();
+      assert.deepEqual(tab.after(100).tell(type).did, []);
+      assert.deepEqual([tab.after(RULES.stuck).tell(type).did, tab.word], [["drop", "open"], "connecting"]);
+      assert.deepEqual(tab.after(RULES.stuck).tell("opened").tell(type).did, ["drop", "open"]);
+      assert.deepEqual(tab.tell("closed", { code: 1006 }).after(RULES.stuck).tell(type).did, ["open"], "nothing is open while it asks");
+    }
   });
 
   test("coming back into view or online asks at once unless something was just heard", () => {
@@ -306,10 +346,11 @@ describe("the transport", () => {
     assert.deepEqual([tab.alarm().did, tab.word], [["probe"], "connected"]);
     assert.deepEqual([tab.tell("online").did, tab.tell("probed", { ok: false }).did, tab.word], [[], [], "connected"], "one at a time");
     assert.deepEqual(tab.tell("online").did, ["probe"]);
-    assert.equal(tab.waits, RULES.probing);
+    assert.equal(tab.state.probing.until - tab.now, RULES.probing);
+    tab.after(RULES.calm - 1_000).tell("heard");
     assert.deepEqual([tab.alarm().did, tab.state.probing], [[], null], "no answer is one, too");
     tab.tell("online").tell("probed", { ok: true, heartbeatMs: 1_000 });
-    assert.deepEqual([over(tab), tab.did, tab.waits], [["websocket", "connected"], [], 1_500 + RULES.slack]);
+    assert.deepEqual([over(tab), tab.did, tab.waits], [["websocket", "connected"], [], RULES.calm]);
   });
 
   test("a session that its own try has taken over is not lost, unless the try comes to nothing", () => {
@@ -342,12 +383,12 @@ describe("the transport", () => {
     assert.deepEqual([off.did, off.word], [["open"], "connecting"]);
   });
 
-  test("that only listens waits for a sign of life, and asks for none", () => {
+  test("that only listens waits for a sign of life, and cannot ask for it there", () => {
     const tab = onEvents();
-    assert.deepEqual([tab.tell("visible").did, tab.alarm().did, tab.word, tab.state.why.kind], [[], ["drop"], "reconnecting", "silent"]);
+    assert.deepEqual([tab.tell("visible").did, tab.alarm().did, tab.alarm().did, tab.word], [[], ["check"], ["drop"], "reconnecting"]);
     const slept = onEvents().alarm(3_600_000);
-    assert.deepEqual([slept.did, slept.state.silentAt - slept.now], [[], RULES.pong], "the answer may lie unread");
-    assert.deepEqual([slept.alarm().did, slept.tell("heard").word], [["probe"], "connected"], "overdue, too");
+    assert.deepEqual([slept.did, slept.word, slept.state.silentAt - slept.now], [["check"], "reconnecting", RULES.pong], "the answer may lie unread");
+    assert.equal(slept.tell("heard").word, "connected");
     const ended = onEvents().tell("closed", { code: 1006 }).alarm().tell("closed", { code: 1000, reason: "ended" });
     assert.deepEqual([ended.word, ended.did], ["offline", []]);
   });
@@ -378,7 +419,7 @@ test("no history leaves a tab stuck, with two sockets, or asking for what it has
     () => ["system", { inMs: pick([undefined, 0, 50, 1e9]) }], () => ["again"], () => ["renamed"], () => ["start"], () => ["leave"],
     () => ["answer", { status: pick([0, 200, 400, 403, 404, 426, 429, 503]), elsewhere: pick([true, false]), foreign: pick([true, false]), retryAfterMs: pick([0, 2_000]) }],
     () => ["chosen", { mode: pick(["auto", "auto", "websocket", "sse", "poll"]) }], () => ["reopen"],
-    () => ["probed", { ok: pick([true, false]), heartbeatMs: 1_000 }],
+    () => ["probed", { ok: pick([true, false]), heartbeatMs: 1_000 }], () => ["checked", { ok: pick([true, false]) }],
   ];
   const used = new Set();
   for (let history = 0; history < 4_000; history += 1) {
@@ -396,7 +437,7 @@ test("no history leaves a tab stuck, with two sockets, or asking for what it has
       tab.random = lots();
       tab.after(lots() * 3_000).tell(type, more);
       for (const action of tab.actions) {
-        if (action.do === "ping") assert.ok(link);
+        if (action.do === "ping" || action.do === "check") assert.ok(link);
         if (action.do === "probe") assert.ok(listens && tab.state.probing, "only beside another transport");
         if (action.do === "drop") assert.ok(link, `a drop of nothing after ${type}`);
         if (action.do === "drop") link = false;
@@ -405,6 +446,7 @@ test("no history leaves a tab stuck, with two sockets, or asking for what it has
         if (action.do === "open") used.add(action.via);
       }
       const { phase, wakeAt, path, bereft } = tab.state;
+      assert.equal(tab.word === "connected", phase === "connected" && !tab.state.doubt);
       assert.ok(["connecting", "connected", "reconnecting", "offline"].includes(tab.word));
       assert.equal(link, ["opening", "greeting", "connected"].includes(phase) && !bereft);
       assert.equal(Number.isFinite(wakeAt), phase !== "idle" && phase !== "offline", phase);

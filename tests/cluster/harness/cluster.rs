@@ -3,7 +3,7 @@
 use super::http::{Connection, Request, Response, get, post, upgrade};
 use super::patience::{eventually, in_time, within};
 use super::process::{self, kill};
-use super::setup::{BINARY, binary, log_of, spawn};
+use super::setup::{BINARY, Output as Out, binary, log_of, spawn};
 use super::tab::Tab;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
@@ -294,7 +294,7 @@ impl Cluster {
     /// Starts the daemon of the same folder again, after its end.
     pub(crate) async fn start_again(mut self, workers: u16) -> Self {
         assert!(self.child.try_wait().unwrap().is_some(), "the daemon still runs");
-        self.child = spawn(self.folder.path(), &[], None, true);
+        self.child = spawn(self.folder.path(), &[], &[], Out::Log);
         self.pid = self.child.id().expect("a running process");
         self.until_listening().await;
         self.until_ready(workers.into(), true).await;

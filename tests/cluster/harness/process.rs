@@ -2,6 +2,7 @@
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 
 /// Sends a signal to one process.
 pub(crate) fn kill(pid: u32, signal: Signal) {
@@ -35,6 +36,20 @@ pub(crate) fn resident(pid: u32) -> u64 {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let pages: u64 = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
     pages * rustix::param::page_size() as u64
+}
+
+/// Bytes that the kernel holds of the server's end of a connection: to be sent or acknowledged, and to be read.
+/// `None`: the server's end is no more.
+pub(crate) fn kernel_holds(server: SocketAddr, client: SocketAddr) -> Option<(u64, u64)> {
+    let named = |at: SocketAddr| match at.ip() {
+        IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), at.port()),
+        IpAddr::V6(_) => panic!("the tests use IPv4"),
+    };
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.into_iter().find(|row| row[1] == named(server) && row[2] == named(client))?;
+    let (send, receive) = row[4].split_once(':')?;
+    Some((u64::from_str_radix(send, 16).ok()?, u64::from_str_radix(receive, 16).ok()?))
 }
 
 /// The fields of `/proc/PID/stat` from the state on (proc(5)): the name before them may hold spaces.

@@ -4,7 +4,7 @@ use super::http::{Connection, Request, Response, upgrade};
 use super::in_time;
 use btc_cluster_client::frame;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -56,8 +56,33 @@ impl Raw {
 
     /// A session whose kernel takes little that it does not read.
     pub(crate) async fn narrow(to: SocketAddr, path: &str) -> Self {
+        Self::narrow_to(to).await.upgraded(to, &upgrade(path)).await
+    }
+
+    /// A connection whose kernel takes little that it does not read.
+    pub(crate) async fn narrow_to(to: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
+        let stream = in_time("connect", socket.connect(to)).await.expect("a connection");
+        Self { stream, buffer: vec![] }
+    }
+
+    /// A connection that was made elsewhere.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self { stream, buffer: vec![] }
+    }
+
+    /// A session, or the refusal of its handshake.
+    pub(crate) async fn tried(mut self, to: SocketAddr, request: &Request) -> Result<Self, Response> {
+        self.write(&request.bytes(&to.to_string())).await;
+        let response = self.response().await.expect("an answer to the handshake");
+        if response.status == 101 { Ok(self) } else { Err(response) }
+    }
+
+    /// A session of a client at another address of this machine, 127.0.0.2 for instance.
+    pub(crate) async fn session_from(from: IpAddr, to: SocketAddr, path: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
         let stream = in_time("connect", socket.connect(to)).await.expect("a connection");
         Self { stream, buffer: vec![] }.upgraded(to, &upgrade(path)).await
     }
@@ -73,6 +98,11 @@ impl Raw {
     pub(crate) fn after(connection: Connection) -> Self {
         let (stream, buffer) = connection.into_parts();
         Self { stream, buffer }
+    }
+
+    /// The client's end.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
     }
 
     /// Sends bytes as they are.

@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::patience::{PATIENCE, within};
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
 use tempfile::TempDir;
@@ -35,19 +36,35 @@ pub(crate) struct Setup {
     folder: TempDir,
     workers: u16,
     variables: Vec<(String, String)>,
-    files: Option<u64>,
+    through: Vec<String>,
     until_ready: bool,
-    output: bool,
+    output: Output,
+}
+
+/// Where the daemon's output goes.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// To the file `log` of its folder.
+    Log,
+    /// Nowhere: the reader has gone.
+    Closed,
+    /// Standard error goes there.
+    To(OwnedFd),
 }
 
 /// A cluster with two workers and a price that stands still.
 pub(crate) fn cluster() -> Setup {
     let folder = TempDir::with_prefix("btc-").unwrap();
     std::fs::create_dir(folder.path().join("conf.d")).unwrap();
-    Setup { folder, workers: 2, variables: vec![], files: None, until_ready: true, output: true }
+    Setup { folder, workers: 2, variables: vec![], through: vec![], until_ready: true, output: Output::Log }
 }
 
 impl Setup {
+    /// The cluster's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Sets the number of workers.
     pub(crate) fn workers(mut self, workers: u16) -> Self {
         self.workers = workers;
@@ -73,8 +90,13 @@ impl Setup {
     }
 
     /// Lets each of its processes have so many files open.
-    pub(crate) fn files(mut self, most: u64) -> Self {
-        self.files = Some(most);
+    pub(crate) fn files(self, most: u64) -> Self {
+        self.through(&["sh", "-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")])
+    }
+
+    /// Starts it by another program, which becomes the daemon.
+    pub(crate) fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -86,7 +108,13 @@ impl Setup {
 
     /// Closes the daemon's output as soon as it runs.
     pub(crate) fn without_output(mut self) -> Self {
-        self.output = false;
+        self.output = Output::Closed;
+        self
+    }
+
+    /// Gives the daemon this standard error.
+    pub(crate) fn stderr(mut self, stderr: impl Into<OwnedFd>) -> Self {
+        self.output = Output::To(stderr.into());
         self
     }
 
@@ -117,7 +145,7 @@ impl Setup {
         if !main.exists() {
             std::fs::write(&main, self.filled(BASE)).unwrap();
         }
-        let child = spawn(self.folder.path(), &self.variables, self.files, self.output);
+        let child = spawn(self.folder.path(), &self.variables, &self.through, self.output);
         (self.folder, child)
     }
 }
@@ -142,26 +170,26 @@ fn clean(mut command: Command) -> Command {
 pub(super) fn spawn(
     folder: &Path,
     variables: &[(String, String)],
-    files: Option<u64>,
-    output: bool,
+    through: &[String],
+    output: Output,
 ) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = match files {
-        None => binary(),
-        Some(files) => {
-            let mut shell = clean(Command::new("sh"));
-            shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), BINARY]);
-            shell
+    let mut command = match through {
+        [] => binary(),
+        [program, words @ ..] => {
+            let mut command = clean(Command::new(program));
+            command.args(words).arg(BINARY);
+            command
         }
     };
     command.args(["--env", "test", "--config"]).arg(folder.join("btc-cluster.toml"));
     command.envs(variables.iter().cloned()).current_dir(folder).process_group(0).kill_on_drop(true);
     command.stdin(Stdio::null());
-    if output {
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-    } else {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    }
+    match output {
+        Output::Log => command.stdout(log.try_clone().unwrap()).stderr(log),
+        Output::Closed => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+        Output::To(stderr) => command.stdout(log).stderr(stderr),
+    };
     let mut child = command.spawn().expect("the binary under test");
     // The reading ends go with these.
     drop((child.stdout.take(), child.stderr.take()));

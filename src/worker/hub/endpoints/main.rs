@@ -70,6 +70,7 @@ impl State {
         let price = self.prices.object(&self.config.price.symbol, clock::boot());
         let price = price.and_then(|json| RawValue::from_string(json).ok());
         welcome.price = price.as_deref();
+        welcome.rules = self.config.price.rules().into();
         Some(client::welcome(&welcome))
     }
 

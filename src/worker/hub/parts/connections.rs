@@ -1,6 +1,8 @@
 //! Connections that are no sessions: not yet, or not any more.
 
 use super::sessions::SessionRef;
+use crate::access::Permit;
+use crate::model::give_back;
 use crate::transports::ws::Closing;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -13,6 +15,8 @@ pub struct Ended {
     /// The secret of a session that another connection has taken over. Its client must not come back once it has heard
     /// of that.
     pub replaced: Option<u128>,
+    /// Counts until the last bytes have left.
+    pub permit: Option<Permit>,
 }
 
 /// The connections beside the sessions.
@@ -29,6 +33,11 @@ pub(in crate::worker) struct Connections {
 }
 
 impl Connections {
+    /// Gives memory back after a peak.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.ended);
+    }
+
     pub fn came(&mut self) {
         self.arriving += 1;
     }

@@ -8,7 +8,7 @@
 mod history;
 
 use super::sessions::SessionRef;
-use crate::model::SessionId;
+use crate::model::{SessionId, give_back};
 use crate::session::ChannelKey;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -79,6 +79,11 @@ pub struct Entrances {
 }
 
 impl Entrances {
+    /// Gives memory back after a peak.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.waiting);
+    }
+
     /// A session wants a group; `is_in` says which rooms it is subscribed to.
     pub fn want(
         &mut self,

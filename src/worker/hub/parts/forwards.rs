@@ -1,6 +1,7 @@
 //! Polls between workers: ours that the homes of their sessions answer, and those of others that wait here. Pure: the
 //! hub carries what is decided here.
 
+use crate::model::give_back;
 use crate::protocol::cluster::Generation;
 use hashbrown::HashMap;
 
@@ -20,6 +21,12 @@ impl<W, T> Default for Forwards<W, T> {
 }
 
 impl<W, T> Forwards<W, T> {
+    /// Gives memory back after a peak.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.ours);
+        give_back(&mut self.theirs);
+    }
+
     /// A client waits for the answer of that worker.
     pub fn ask(&mut self, request: u64, home: Generation, waiter: W) {
         self.ours.insert(request, (home, waiter));

@@ -55,6 +55,6 @@ impl Policy {
     /// Which suspended sessions are kept, and what is remembered of ended ones.
     pub fn limits(&self) -> Limits {
         let (sessions, window) = (self.resume.sessions as usize, self.resume.window);
-        Limits { sessions, window, memory: window.max(self.poll.gap) }
+        Limits { sessions, bytes: self.resume.memory, window, memory: window.max(self.poll.gap) }
     }
 }

@@ -1,5 +1,6 @@
 //! The state of polls that a session has instead of a connection.
 
+use crate::config::PollSection;
 use crate::model::Mono;
 use bytes::Bytes;
 use std::time::Duration;
@@ -90,9 +91,31 @@ pub struct Polling {
     noted: bool,
     /// Whether a timer will allow states to be an answer again.
     paced: bool,
+    /// The client has come back with a cursor: it has heard an answer.
+    taken_up: bool,
 }
 
 impl Polling {
+    /// The client has come back with a cursor. True: for the first time.
+    pub fn take_up(&mut self) -> bool {
+        !std::mem::replace(&mut self.taken_up, true)
+    }
+
+    /// Whether the client has come back with a cursor.
+    pub fn is_taken_up(&self) -> bool {
+        self.taken_up
+    }
+
+    /// How long the session lives without a poll.
+    pub fn gap(&self, config: &PollSection) -> Duration {
+        if self.taken_up { config.gap } else { Self::least_gap(config) }
+    }
+
+    /// How long any session lives without a poll.
+    pub fn least_gap(config: &PollSection) -> Duration {
+        config.gap.min(config.take_up)
+    }
+
     /// Whether a poll has ever waited.
     pub fn has_begun(&self) -> bool {
         self.asked > 0
@@ -228,6 +251,21 @@ mod tests {
         assert_eq!(polling.take(), (vec![Bytes::new()], vec![]));
         assert_eq!(polling.news(false, false, second(10)), News::Wait);
         assert!(!polling.gone(first.number) && polling.gone(next.number) && !polling.waits());
+    }
+
+    #[test]
+    fn a_session_that_nobody_has_taken_up_lives_shorter() {
+        let secs = Duration::from_secs;
+        let config = |gap, take_up| PollSection {
+            wait: secs(25),
+            gap: secs(gap),
+            take_up: secs(take_up),
+            sessions: 1,
+        };
+        let mut polling = Polling::default();
+        assert_eq!((polling.gap(&config(10, 5)), polling.gap(&config(3, 5))), (secs(5), secs(3)));
+        assert_eq!((polling.take_up(), polling.take_up(), polling.is_taken_up()), (true, false, true));
+        assert_eq!((polling.gap(&config(10, 5)), polling.gap(&config(3, 5))), (secs(10), secs(3)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Questions to the master that wait for its answer.
 
 use super::sessions::SessionRef;
-use crate::model::SessionId;
+use crate::model::{SessionId, give_back};
 use crate::protocol::cluster::{Answer, Outcome, Verdict};
 use crate::session::Key;
 use foldhash::quality::RandomState;
@@ -46,6 +46,12 @@ pub(in crate::worker) struct Requests {
 }
 
 impl Requests {
+    /// Gives memory back after a peak.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.waiting);
+        give_back(&mut self.opens);
+    }
+
     /// Makes a number that no other request has.
     pub fn number(&mut self) -> u64 {
         self.last += 1;

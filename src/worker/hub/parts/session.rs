@@ -1,6 +1,8 @@
 //! One session: who it is, how it is connected, what waits for its client.
 
 use super::polling::Polling;
+use super::shares::{UNUSED, Use};
+use crate::access::Permit;
 use crate::model::{Device, Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::cluster::Endpoint;
@@ -8,6 +10,18 @@ use crate::session::{self, ChannelKey, Framing, Identity, Outbox, Places, Replay
 use crate::transports::ws::Wire;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+/// Uses are compared by how often this time doubles in them.
+const MOMENT: Duration = Duration::from_millis(32);
+/// Longer uses than 32 ms doubled so often (two minutes) are all the same.
+const LONG: Use = 12;
+/// A client that says something counts like one that stays 64 times as long.
+const SPOKEN: Use = 6;
+/// Places of a session in tables, and the allocator's own.
+const TABLES: usize = 512;
+/// A name beside its letters.
+const NAME: usize = 32;
 
 /// The state that a suspended session has instead of a connection.
 #[derive(Debug, Default)]
@@ -15,6 +29,8 @@ pub struct Away {
     /// The last numbered message that the client is known to have; `None`: it missed messages that are no longer kept.
     pub has: Option<u32>,
     pub since: Mono,
+    /// Bytes of memory beside the messages that are kept.
+    pub base: usize,
     /// Where the session was. It stays on the channels whose messages are numbered.
     pub places: Places,
 }
@@ -41,6 +57,8 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) stream: Option<Box<str>>,
     pub(in crate::worker) address: IpAddr,
     pub(in crate::worker) framing: Framing,
+    /// The connection; none of its own for polls.
+    pub(in crate::worker) permit: Option<Permit>,
 }
 
 /// One session of the table: a value that could be anywhere, and how it is connected here.
@@ -50,6 +68,12 @@ pub struct Session {
     /// Tells the session from others that had its place before, and from itself before it was suspended.
     pub turn: u32,
     pub link: Link,
+    /// Counts the connection for as long as the session has it.
+    pub permit: Option<Permit>,
+    /// When it was greeted on this connection.
+    pub begun: Mono,
+    /// Its client has come back to it, so has heard of it.
+    resumed: bool,
 }
 
 impl Deref for Session {
@@ -73,7 +97,7 @@ impl Session {
         replay: Option<Replay>,
         now: Mono,
     ) -> Self {
-        let Request { user, device, endpoint, stream, address, framing } = request;
+        let Request { user, device, endpoint, stream, address, framing, permit } = request;
         let id = before.map_or_else(SessionId::random, |before| before.identity.id());
         let since = before.map_or_else(|| clock::wall().0, |before| before.identity.since);
         let mut identity = Identity::new(id, user, endpoint, address, since);
@@ -85,7 +109,40 @@ impl Session {
         // States that wait for the next poll are noted there.
         value.outbox = polls.then(|| Box::new(Outbox::new(now)));
         let link = if polls { Link::Poll(Box::default()) } else { Link::Opening };
-        Self { value, turn: 0, link }
+        Self { value, turn: 0, link, permit, begun: now, resumed: before.is_some() }
+    }
+
+    /// How much the session was used over a link that has ended: how long, and whether its client ever said something.
+    /// Nothing, if no byte of it is known to have arrived.
+    pub fn used(&self, link: &Link, now: Mono) -> Use {
+        let (heard, spoke) = match link {
+            Link::Wire(wire) => (wire.acknowledged() > 0, self.last_in > self.begun),
+            Link::Poll(poll) => (poll.is_taken_up(), poll.is_taken_up()),
+            Link::Opening | Link::Away(_) => (false, false),
+        };
+        if !heard && !self.resumed {
+            return UNUSED;
+        }
+        let moments = now.since(self.begun).as_millis() / MOMENT.as_millis();
+        let lived = Use::try_from(moments.checked_ilog2().map_or(0, |log| log + 1)).unwrap_or(LONG).min(LONG);
+        1 + lived + if spoke || self.resumed { SPOKEN } else { 0 }
+    }
+
+    /// Bytes of memory of a suspended session beside the messages that are kept, some more or less.
+    pub fn base(&self, places: &Places) -> usize {
+        let names = [&places.channels, &places.owed, &places.entering];
+        let names: usize = names.into_iter().flatten().map(|name| name.len() + NAME).sum();
+        size_of::<Self>()
+            + size_of::<Away>()
+            + TABLES
+            + names
+            + self.subscriptions.capacity() * size_of::<Subscription>()
+    }
+
+    /// Bytes of memory of a suspended session.
+    pub fn memory(&self) -> usize {
+        let base = if let Link::Away(away) = &self.link { away.base } else { 0 };
+        base + self.replay.as_ref().map_or(0, Replay::memory)
     }
 
     /// The link and the value, each to be changed.

@@ -2,7 +2,7 @@
 //! *away*. All indices are kept here, so they cannot disagree with the table.
 
 use super::session::{Away, Link, Session};
-use crate::model::SessionId;
+use crate::model::{SessionId, give_back, is_roomy};
 use crate::protocol::cluster;
 use crate::session::{Key, Origin, Users};
 use foldhash::quality::RandomState;
@@ -32,7 +32,8 @@ impl SessionRef {
 /// The table.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    slab: Slab<Session>,
+    /// Boxed: a place costs little after its session has gone.
+    slab: Slab<Box<Session>>,
     /// Sessions and suspensions so far, from which turns are made.
     turns: u32,
     /// Present sessions by user: orders to deliver name a user.
@@ -58,7 +59,7 @@ impl Sessions {
         let (id, at) = (session.id(), SessionRef { key, turn: self.turns });
         let user = self.users.insert(session.user(), key);
         session.identity.intern(user);
-        self.slab.insert(session);
+        self.slab.insert(Box::new(session));
         self.digest ^= cluster::digest(id);
         let Self { ids, slab, .. } = self;
         ids.insert_unique(cluster::digest(id), key, |key| cluster::digest(slab[*key as usize].id()));
@@ -67,12 +68,15 @@ impl Sessions {
 
     /// The session, unless it has ended or was suspended since.
     pub fn get(&self, at: SessionRef) -> Option<&Session> {
-        self.slab.get(at.key as usize).filter(|session| session.turn == at.turn)
+        self.slab.get(at.key as usize).map(|session| &**session).filter(|session| session.turn == at.turn)
     }
 
     /// The session, unless it has ended or was suspended since.
     pub fn get_mut(&mut self, at: SessionRef) -> Option<&mut Session> {
-        self.slab.get_mut(at.key as usize).filter(|session| session.turn == at.turn)
+        self.slab
+            .get_mut(at.key as usize)
+            .map(|session| &mut **session)
+            .filter(|session| session.turn == at.turn)
     }
 
     pub fn contains(&self, at: SessionRef) -> bool {
@@ -110,13 +114,13 @@ impl Sessions {
     /// All sessions, those that are away among them.
     pub fn iter(&self) -> impl Iterator<Item = (SessionRef, &Session)> {
         self.slab.iter().filter_map(|(key, session)| {
-            Some((SessionRef { key: Key::try_from(key).ok()?, turn: session.turn }, session))
+            Some((SessionRef { key: Key::try_from(key).ok()?, turn: session.turn }, &**session))
         })
     }
 
     /// All sessions, those that are away among them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
-        self.slab.iter_mut().map(|(_, session)| session)
+        self.slab.iter_mut().map(|(_, session)| &mut **session)
     }
 
     /// The present sessions.
@@ -154,7 +158,18 @@ impl Sessions {
         if let Ok(entry) = self.ids.find_entry(cluster::digest(session.id()), |key| *key == at.key) {
             entry.remove();
         }
-        Some(session)
+        Some(*session)
+    }
+
+    /// Gives memory back after many sessions have gone.
+    pub fn tidy(&mut self) {
+        let Self { slab, users, ids, copies, .. } = self;
+        users.tidy();
+        give_back(copies);
+        if is_roomy(ids.capacity(), slab.len()) {
+            ids.shrink_to(slab.len() * 2, |key| cluster::digest(slab[*key as usize].id()));
+            slab.shrink_to_fit();
+        }
     }
 
     /// A session is present no more: what counts the present ones forgets it.
@@ -218,7 +233,8 @@ mod tests {
         let user = UserId::new(&format!("u{user}")).unwrap();
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (device, endpoint, stream) = (None, Endpoint::Ws, None);
-        let request = Request { user, device, endpoint, stream, address, framing: Framing::Websocket };
+        let (framing, permit) = (Framing::Websocket, None);
+        let request = Request { user, device, endpoint, stream, address, framing, permit };
         Session::new(request, before, None, Mono(0))
     }
 

@@ -7,7 +7,8 @@
 //! or the process that had it, the session is as if nobody had asked for it.
 
 use super::sessions::SessionRef;
-use crate::model::Mono;
+use super::shares::{Hold, Measure, Shares};
+use crate::model::{Mono, give_back, is_roomy};
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::Lease;
 use foldhash::quality::RandomState;
@@ -17,12 +18,16 @@ use std::time::Duration;
 
 /// Bytes that may be kept for clients before a pong is enough to let them go.
 const KEPT: usize = 32 << 20;
+/// Entries of sessions that have gone, beside as many as are here.
+const PASSED: usize = 64;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Suspended sessions, and endings that are remembered.
     pub sessions: usize,
+    /// Bytes of memory of all suspended sessions.
+    pub bytes: usize,
     /// How long a session is kept without its client.
     pub window: Duration,
     /// How long an ending is remembered.
@@ -45,6 +50,8 @@ pub struct Suspended {
     /// Each with the leases of its copies; of them, one at most is accepted.
     all: HashMap<SessionRef, Vec<Lease>, foldhash::fast::RandomState>,
     leases: HashMap<Lease, Lent, foldhash::fast::RandomState>,
+    /// Whose they are: who holds most of them gives way first.
+    shares: Shares<SessionRef>,
     /// The one suspended longest ago first. Those that are not suspended any more are passed by.
     order: VecDeque<(Mono, SessionRef)>,
     /// Close codes by the secrets of sessions that ended for good.
@@ -61,35 +68,75 @@ impl Suspended {
     }
 
     /// A session has lost its connection.
-    pub fn add(&mut self, session: SessionRef, now: Mono) {
+    pub fn add(&mut self, session: SessionRef, hold: Hold, now: Mono) {
         self.all.insert(session, Vec::new());
+        self.shares.add(session, hold);
         self.order.push_back((now, session));
-        if self.order.len() > 2 * self.all.len() + 64 {
-            let all = &self.all;
-            self.order.retain(|(_, session)| all.contains_key(session));
-        }
+    }
+
+    /// A session has so many bytes of memory now.
+    pub fn grew(&mut self, session: SessionRef, bytes: usize) {
+        self.shares.weigh(session, bytes);
+    }
+
+    /// Bytes of memory of all suspended sessions.
+    pub fn bytes(&self) -> usize {
+        self.shares.bytes()
     }
 
     /// A session is no longer here.
     pub fn remove(&mut self, session: SessionRef) {
+        self.shares.remove(session);
         for lease in self.all.remove(&session).unwrap_or_default() {
             self.leases.remove(&lease);
         }
     }
 
-    /// The sessions to be forgotten: their time is over, or there are too many.
+    /// The sessions to be forgotten: their time is over, or there is too much of them.
     pub fn overdue(&mut self, now: Mono, limits: Limits) -> Vec<SessionRef> {
         let mut over = Vec::new();
         while let Some((since, session)) = self.order.front().copied() {
             let is_here = self.all.contains_key(&session);
-            if is_here && self.all.len() <= limits.sessions && now.since(since) < limits.window {
+            if is_here && now.since(since) < limits.window {
                 break;
             }
             self.order.pop_front();
             self.remove(session);
             over.extend(is_here.then_some(session));
         }
+        while let Some(session) = self.too_much(limits) {
+            self.remove(session);
+            over.push(session);
+        }
+        if self.order.len() > 2 * self.all.len() + PASSED {
+            let all = &self.all;
+            self.order.retain(|(_, session)| all.contains_key(session));
+        }
         over
+    }
+
+    /// The session that gives way to the others.
+    fn too_much(&self, limits: Limits) -> Option<SessionRef> {
+        if self.shares.len() > limits.sessions {
+            self.shares.next(Measure::Things)
+        } else if self.shares.bytes() > limits.bytes {
+            self.shares.next(Measure::Bytes)
+        } else {
+            None
+        }
+    }
+
+    /// Gives memory back after many sessions have gone.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.all);
+        give_back(&mut self.leases);
+        give_back(&mut self.endings);
+        if is_roomy(self.order.capacity(), self.order.len()) {
+            self.order.shrink_to(self.order.len() * 2);
+        }
+        if is_roomy(self.ended.capacity(), self.ended.len()) {
+            self.ended.shrink_to(self.ended.len() * 2);
+        }
     }
 
     /// Whether the token of a session holds: no client that would know better has accepted a copy.
@@ -178,8 +225,16 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    const LIMITS: Limits =
-        Limits { sessions: 3, window: Duration::from_secs(10), memory: Duration::from_secs(20) };
+    const LIMITS: Limits = Limits {
+        sessions: 3,
+        bytes: 100_000,
+        window: Duration::from_secs(10),
+        memory: Duration::from_secs(20),
+    };
+
+    fn hold(owner: u8, bytes: usize) -> Hold {
+        Hold { owner: [192, 0, 2, owner].into(), used: 1, bytes }
+    }
 
     fn at(key: u32, turn: u32) -> SessionRef {
         SessionRef::invented(key, turn)
@@ -196,7 +251,7 @@ mod tests {
     #[test]
     fn the_longest_away_are_forgotten_first() {
         let mut suspended = Suspended::default();
-        (0..5).for_each(|n| suspended.add(at(n, 1), second(n.into())));
+        (0..5).for_each(|n| suspended.add(at(n, 1), hold(1, 1), second(n.into())));
         suspended.remove(at(1, 1));
         assert_eq!(suspended.overdue(second(5), LIMITS), [at(0, 1)]);
         assert_eq!(suspended.overdue(second(12), LIMITS), [at(2, 1)]);
@@ -204,10 +259,22 @@ mod tests {
     }
 
     #[test]
+    fn who_has_most_of_them_or_of_their_memory_loses_first() {
+        let mut suspended = Suspended::default();
+        suspended.add(at(0, 1), hold(1, 1), second(0));
+        (1..4).for_each(|n| suspended.add(at(n, 1), hold(2, 1), second(1)));
+        assert_eq!(suspended.overdue(second(1), LIMITS), [at(1, 1)], "the oldest of the one with three");
+        suspended.grew(at(3, 1), 150_000);
+        assert_eq!(suspended.overdue(second(1), LIMITS), [at(2, 1), at(3, 1)], "that has the memory");
+        suspended.grew(at(0, 1), 100_000);
+        assert_eq!((suspended.overdue(second(1), LIMITS), suspended.bytes()), (vec![], 100_000));
+    }
+
+    #[test]
     fn a_token_holds_until_a_client_has_a_copy_and_again_when_that_is_given_up() {
         let mut suspended = Suspended::default();
         let (session, first, second) = (at(1, 1), lease(2, 7), lease(3, 7));
-        suspended.add(session, Mono(0));
+        suspended.add(session, hold(1, 1), Mono(0));
         suspended.lend(session, first, false);
         suspended.lend(session, second, false);
         assert!(suspended.is_free(session), "nobody waits for the copies yet");
@@ -236,7 +303,7 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Act {
         Wait(u64),
-        Suspend,
+        Suspend(u8),
         Return(usize),
         Lend { session: usize, holder: Generation, polls: bool },
         Accept(usize),
@@ -247,7 +314,7 @@ mod tests {
     fn act() -> impl Strategy<Value = Act> {
         prop_oneof![
             3 => (0u64..4).prop_map(Act::Wait),
-            4 => Just(Act::Suspend),
+            4 => (0..3u8).prop_map(Act::Suspend),
             2 => any::<usize>().prop_map(Act::Return),
             4 => (any::<usize>(), 1u32..4, any::<bool>())
                 .prop_map(|(session, holder, polls)| Act::Lend { session, holder, polls }),
@@ -260,7 +327,7 @@ mod tests {
     /// The same, said plainly: who is here since when, and all that were ever lent.
     #[derive(Default)]
     struct Model {
-        here: BTreeMap<SessionRef, Mono>,
+        here: BTreeMap<SessionRef, (Mono, u8)>,
         lent: Vec<(Lease, SessionRef, bool, State)>,
     }
 
@@ -296,10 +363,10 @@ mod tests {
             for act in acts {
                 match act {
                     Act::Wait(seconds) => now = now.after(Duration::from_secs(seconds)),
-                    Act::Suspend => {
+                    Act::Suspend(owner) => {
                         turn += 1;
-                        suspended.add(at(turn % 4, turn), now);
-                        model.here.insert(at(turn % 4, turn), now);
+                        suspended.add(at(turn % 4, turn), hold(owner, 1), now);
+                        model.here.insert(at(turn % 4, turn), (now, owner));
                     }
                     Act::Return(which) => {
                         let Some(session) = model.pick(which) else { continue };
@@ -339,16 +406,23 @@ mod tests {
                     }
                 }
                 for session in suspended.overdue(now, LIMITS) {
-                    let since = model.here.remove(&session).unwrap();
+                    let (since, owner) = model.here[&session];
+                    let of = |owner| model.here.values().filter(|(_, own)| *own == owner).count();
+                    if now.since(since) >= LIMITS.window {
+                        prop_assert!(model.here.values().all(|(other, _)| *other >= since), "the longest away first");
+                    } else {
+                        prop_assert!(model.here.len() > LIMITS.sessions);
+                        prop_assert!((0..3).all(|other| of(other) <= of(owner)), "of the one that has most");
+                    }
+                    model.here.remove(&session);
                     model.end(|_, at| at == session);
-                    prop_assert!(model.here.values().all(|other| *other >= since), "the longest away first");
-                    prop_assert!(now.since(since) >= LIMITS.window || model.here.len() >= LIMITS.sessions);
                 }
                 let lent = model.lent.iter().filter(|(.., state)| *state != State::Over);
                 prop_assert_eq!((suspended.len(), suspended.leases.len()), (model.here.len(), lent.count()));
                 prop_assert_eq!(suspended.all.values().map(Vec::len).sum::<usize>(), suspended.leases.len());
-                prop_assert!(suspended.len() <= LIMITS.sessions && suspended.order.len() <= 2 * suspended.len() + 64);
-                for (session, since) in &model.here {
+                prop_assert!(suspended.len() <= LIMITS.sessions && suspended.order.len() <= 2 * suspended.len() + PASSED);
+                prop_assert_eq!(suspended.shares.len(), suspended.len());
+                for (session, (since, _)) in &model.here {
                     prop_assert!(now.since(*since) < LIMITS.window);
                     let taken = model.lent.iter().any(|(_, at, polls, state)| {
                         at == session && *state == State::Accepted && !polls

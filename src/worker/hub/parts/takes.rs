@@ -3,6 +3,7 @@
 //! The home of a session gives out a copy under a lease and keeps the session until the asker says what became of the
 //! copy. So a question needs no state here after its client has gone: a copy that comes for nobody is given back.
 
+use crate::model::give_back;
 use crate::protocol::cluster::Generation;
 use crate::ws::frame;
 use bytes::Bytes;
@@ -56,6 +57,11 @@ impl<W> Default for Takes<W> {
 }
 
 impl<W> Takes<W> {
+    /// Gives memory back after a peak.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.asked);
+    }
+
     /// A client waits for a session of that home.
     pub fn ask(&mut self, request: u64, home: Generation, waiter: W) {
         self.asked.insert(request, Asked { home, waiter, seen: Seen::Nothing });
@@ -70,14 +76,17 @@ impl<W> Takes<W> {
 
     /// Frames were published.
     pub fn published(&mut self, channel: &str, frames: &[u8]) {
+        // One copy for all that wait.
+        let mut each: Option<Vec<Bytes>> = None;
         for asked in self.asked.values_mut() {
             let Seen::Logged { log, bytes } = &mut asked.seen else { continue };
             *bytes += frames.len();
             if *bytes > LOGGED {
                 asked.seen = Seen::TooMuch;
             } else {
-                let each = frame::split(frames).map(|(frame, _)| Bytes::copy_from_slice(frame));
-                log.extend(each.map(|frame| (channel.into(), frame)));
+                let copy = |(frame, _): (&[u8], _)| Bytes::copy_from_slice(frame);
+                let each = each.get_or_insert_with(|| frame::split(frames).map(copy).collect());
+                log.extend(each.iter().map(|frame| (channel.into(), frame.clone())));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Orders to deliver that are on their way in this worker. Each is reported to the master exactly once: when no session
 //! has to get it any more, or when its time is over. Pure: the caller sends the reports.
 
+use crate::model::give_back;
 use crate::protocol::cluster::Tally;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -26,6 +27,11 @@ pub struct Tickets {
 }
 
 impl Tickets {
+    /// Gives memory back after a peak.
+    pub fn tidy(&mut self) {
+        give_back(&mut self.open);
+    }
+
     /// An order was handed to its sessions: `tally` counts those where it ended at once, `waiting` the others.
     pub fn open(&mut self, ticket: u64, tally: Tally, waiting: u32) -> Option<Report> {
         if waiting == 0 {

@@ -7,6 +7,7 @@ use crate::model::Mono;
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::Lease;
 use crate::worker::hub::parts::sessions::SessionRef;
+use crate::worker::hub::parts::shares::Hold;
 use crate::worker::hub::parts::suspended::Suspended;
 use crate::ws::frame;
 use proptest::prelude::*;
@@ -90,7 +91,8 @@ impl Worker {
     fn suspend(&mut self, at: SessionRef) -> SessionRef {
         let session = self.here.remove(&at).unwrap();
         let at = self.insert(Session { client: None, ..session });
-        self.suspended.add(at, Mono(0));
+        let hold = Hold { owner: [192, 0, 2, 1].into(), used: 1, bytes: 1 };
+        self.suspended.add(at, hold, Mono(0));
         at
     }
 }

@@ -1,0 +1,60 @@
+//! Lines that tell the operator who is turned away, each kind once a minute at most.
+
+use crate::model::{LogLimiter, Mono};
+use crate::protocol::client::ProblemKind;
+use std::net::IpAddr;
+
+/// The lines of this worker.
+#[derive(Debug, Default)]
+pub(in crate::worker) struct Notices {
+    gave_way: LogLimiter<()>,
+    session: LogLimiter<()>,
+    address: LogLimiter<()>,
+    full: LogLimiter<()>,
+}
+
+impl Notices {
+    /// A connection ends for a newcomer.
+    pub fn gave_way(&mut self, now: Mono) {
+        if let Some(before) = self.gave_way.change((), now) {
+            tracing::warn!(
+                event = "gave-way",
+                before,
+                "a connection without a request ends for a newcomer: its address has its share, or descriptors are short"
+            );
+        }
+    }
+
+    /// A session ends for another one.
+    pub fn session_gave_way(&mut self, now: Mono) {
+        if let Some(before) = self.session.change((), now) {
+            let why = "a session ends for another: it was never polled again, or its address has more than its share";
+            tracing::warn!(event = "gave-way", before, "{why}");
+        }
+    }
+
+    /// A newcomer is turned away.
+    pub fn turned(&mut self, kind: ProblemKind, address: IpAddr, now: Mono) {
+        match kind {
+            ProblemKind::AddressConnectionLimit => {
+                if let Some(before) = self.address.change((), now) {
+                    tracing::warn!(
+                        event = "address-connection-limit",
+                        %address,
+                        before,
+                        "limits.connections_per_address; is it a proxy that http.trusted_proxies should name?"
+                    );
+                }
+            }
+            _ => {
+                if let Some(before) = self.full.change((), now) {
+                    tracing::warn!(
+                        event = "full",
+                        before,
+                        "sessions have all descriptors of this worker: LimitNOFILE"
+                    );
+                }
+            }
+        }
+    }
+}
