@@ -58,9 +58,9 @@ pub(in crate::providers) struct Stamped<'a> {
 }
 
 impl Sink for Stamped<'_> {
-    fn tick(&mut self, tick: Tick) {
+    fn tick(&mut self, tick: Tick) -> bool {
         let time = tick.time.or(self.stamp);
-        self.out.tick(Tick { time, ..tick });
+        self.out.tick(Tick { time, ..tick })
     }
     fn bad(&mut self, why: String) {
         self.out.bad(why);
