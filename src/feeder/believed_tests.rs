@@ -182,9 +182,10 @@ async fn a_connection_that_gives_only_the_past_is_left_after_no_tick() {
 }
 
 type Says = fn(&str, u64, Wall) -> String;
+type Kind = fn(Exchange) -> ProviderKind;
 
 /// Each exchange: what its stream and its REST say.
-const EXCHANGES: [(&str, fn(Exchange) -> ProviderKind, Says, Says); 3] = [
+const EXCHANGES: [(&str, Kind, Says, Says); 3] = [
     (
         "bitstamp",
         ProviderKind::Bitstamp,

@@ -78,9 +78,10 @@ impl Content {
             (Coindesk { rest_url, market, .. }, Coindesk { rest_url: url, market: family, .. }) => {
                 (rest_url, market) == (url, family)
             }
-            (HttpJson { url, pointer, .. }, HttpJson { url: other, pointer: place, .. }) => {
-                (url, pointer) == (other, place)
-            }
+            (
+                HttpJson { url, pointer, time_pointer, .. },
+                HttpJson { url: other, pointer: place, time_pointer: time, .. },
+            ) => (url, pointer, time_pointer) == (other, place, time),
             (Command { program, .. }, Command { program: other, .. }) => program == other,
             _ => false,
         }

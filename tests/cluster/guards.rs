@@ -359,7 +359,7 @@ async fn a_network_of_ipv4_may_be_written_as_ipv6() {
 #[tokio::test]
 async fn links_do_not_lead_out_of_the_page_s_folder() {
     let setup = cluster().config("[http]\nstatic_dir = \"{dir}/static\"").file("secret.css", "secret");
-    let setup = setup.folder("static").file("static/a.css", "b{}");
+    let setup = setup.subfolder("static").file("static/a.css", "b{}");
     let cluster = setup.start().await;
     let at = |name: &str| cluster.folder().join("static").join(name);
     std::os::unix::fs::symlink("a.css", at("inside.css")).unwrap();

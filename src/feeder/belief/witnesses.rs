@@ -1,6 +1,7 @@
 //! The right time, by witnesses: each source that gives current stamps, our wall clock, and what they agreed on
 //! before. All are told as offsets to our boot clock, which nobody sets.
 //!
+//! - The first word of a source is no witness: its stamps must have kept pace with our clock for [`PROBATION`].
 //! - Two witnesses that agree have the right time. Larger groups win; of equal ones the one that is ahead, because
 //!   late messages are commoner than clocks that are wrong by the same amount.
 //! - What was agreed on is a witness, too: so a wall clock that is set, or a source that becomes late, changes nothing.
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 /// Time after which a later stamp of a source is worth less than its newest one.
 const BEST_OF: Duration = Duration::from_secs(5);
+/// Time for which a source's stamps must keep pace with our clock before it is a witness.
+const PROBATION: Duration = Duration::from_millis(500);
 /// Time that a source's last stamp counts.
 const VOTE_FOR: Duration = Duration::from_secs(60);
 /// Time that a group must hold against what was agreed on before.
@@ -28,10 +31,36 @@ const ALONE_FOR: Duration = Duration::from_secs(60);
 /// The witnesses of the right time.
 #[derive(Debug, Default)]
 pub(in crate::feeder) struct Witnesses {
-    votes: BTreeMap<Arc<str>, (i64, Mono)>,
+    votes: BTreeMap<Arc<str>, Vote>,
     agreed: Option<Agreed>,
     /// An offset that contradicts what holds, and since when.
     rival: Option<(i64, Mono)>,
+}
+
+/// What a source's stamps say.
+#[derive(Clone, Copy, Debug)]
+struct Vote {
+    /// The best offset of the last moments.
+    best: (i64, Mono),
+    /// The offset with which it kept pace, and since when.
+    steady: (i64, Mono),
+    witness: bool,
+}
+
+impl Vote {
+    fn new(said: i64, now: Mono) -> Self {
+        Self { best: (said, now), steady: (said, now), witness: false }
+    }
+
+    fn hear(&mut self, said: i64, now: Mono) {
+        if said >= self.best.0 || now.since(self.best.1) >= BEST_OF {
+            self.best = (said, now);
+        }
+        if said.abs_diff(self.steady.0) > AGREE.unsigned_abs() {
+            self.steady = (said, now);
+        }
+        self.witness |= now.since(self.steady.1) >= PROBATION;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,11 +73,9 @@ struct Agreed {
 impl Witnesses {
     /// Takes the offset of a source's stamp, read at `now`; returns that of the right time.
     pub(super) fn hear(&mut self, source: &Arc<str>, said: i64, now: Now) -> i64 {
-        let vote = self.votes.entry(source.clone()).or_insert((said, now.mono));
-        if said >= vote.0 || now.mono.since(vote.1) >= BEST_OF {
-            *vote = (said, now.mono);
-        }
-        self.votes.retain(|_, (_, at)| now.mono.since(*at) < VOTE_FOR);
+        self.votes.retain(|_, vote| now.mono.since(vote.best.1) < VOTE_FOR);
+        let vote = self.votes.entry(source.clone()).or_insert_with(|| Vote::new(said, now.mono));
+        vote.hear(said, now.mono);
         match self.group(now) {
             Some(group) => self.agree(group, now.mono),
             None if self.agreed.is_none() => self.stand_alone(now.mono),
@@ -71,7 +98,8 @@ impl Witnesses {
     /// The middle of the largest group that at least two witnesses belong to.
     fn group(&self, now: Now) -> Option<i64> {
         let proven = self.agreed.filter(|agreed| agreed.proven).map(|agreed| agreed.offset);
-        let mut all: Vec<i64> = self.votes.values().map(|(offset, _)| *offset).collect();
+        let mut all: Vec<i64> =
+            self.votes.values().filter(|vote| vote.witness).map(|vote| vote.best.0).collect();
         all.push(offset(now.wall, now.boot));
         all.sort_unstable();
         let within = |from: i64| all.iter().copied().filter(move |said| (from..=from + AGREE).contains(said));
@@ -95,7 +123,7 @@ impl Witnesses {
 
     /// Nobody agrees with anybody: the source that is least late may be right.
     fn stand_alone(&mut self, now: Mono) {
-        let Some(offset) = self.votes.values().map(|(offset, _)| *offset).max() else { return };
+        let Some(offset) = self.votes.values().map(|vote| vote.best.0).max() else { return };
         if self.lasts(offset, ALONE_FOR, now) {
             (self.agreed, self.rival) = (Some(Agreed { offset, proven: false }), None);
         }

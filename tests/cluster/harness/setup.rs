@@ -84,7 +84,7 @@ impl Setup {
     }
 
     /// A folder in the cluster's folder.
-    pub(crate) fn folder(self, name: &str) -> Self {
+    pub(crate) fn subfolder(self, name: &str) -> Self {
         std::fs::create_dir(self.folder.path().join(name)).unwrap();
         self
     }
