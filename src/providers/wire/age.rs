@@ -1,7 +1,7 @@
 //! How old an answer is that has no stamp of its own: caches on the way say so.
 
 use super::reply::date;
-use crate::model::Wall;
+use crate::model::{Symbol, Wall};
 use crate::providers::{Budget, Sink, Tick};
 use http::header::{AGE, DATE, HeaderMap};
 use std::time::Duration;
@@ -58,9 +58,12 @@ pub(in crate::providers) struct Stamped<'a> {
 }
 
 impl Sink for Stamped<'_> {
-    fn tick(&mut self, tick: Tick) {
+    fn tick(&mut self, tick: Tick) -> bool {
         let time = tick.time.or(self.stamp);
-        self.out.tick(Tick { time, ..tick });
+        self.out.tick(Tick { time, ..tick })
+    }
+    fn trading(&mut self, symbol: Option<&Symbol>, halt: Option<&str>) {
+        self.out.trading(symbol, halt);
     }
     fn bad(&mut self, why: String) {
         self.out.bad(why);
