@@ -20,6 +20,9 @@
 //! Which room may use which is in `ARCHITECTURE.md`, and kept by `tests/architecture.rs`. Rooms are private to the
 //! crate, so that the compiler names what nothing uses; `pub` inside a room means "for other rooms".
 
+// Commands print by `cli::out`, everything else logs.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub(crate) mod model;
 pub(crate) mod os;
 pub(crate) mod ws;

@@ -147,7 +147,8 @@ pub(super) enum What {
     Publish {
         /// Its name, one of `[[channels]]`
         channel: String,
-        /// JSON; anything else is sent as a string
+        /// JSON, kept byte by byte; anything else is sent as a string
+        #[arg(allow_negative_numbers = true)]
         data: String,
     },
     /// The workers, again each second until interrupted

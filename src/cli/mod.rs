@@ -8,8 +8,10 @@ mod exec;
 mod exit;
 #[cfg(test)]
 mod interface_tests;
+mod out;
 mod price;
 mod probe;
+mod shown;
 mod table;
 
 use crate::config::Reference;
@@ -25,8 +27,9 @@ pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Done });
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return out::ended(printed.map_err(Into::into), code);
         }
     };
     let code = obey(&arguments);
@@ -35,6 +38,10 @@ pub fn run() -> ExitCode {
 }
 
 fn obey(arguments: &Arguments) -> ExitCode {
+    let is_daemon = matches!(arguments.command, None | Some(Command::Run | Command::Internal { .. }));
+    if is_daemon {
+        crate::os::inherited::clean_up();
+    }
     let source = || arguments.source();
     match arguments.command {
         None | Some(Command::Run) => daemon::run(source()),
@@ -54,8 +61,7 @@ fn obey(arguments: &Arguments) -> ExitCode {
 fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "btc-cluster", &mut text);
-    let _ = std::io::stdout().write_all(&text);
-    ExitCode::from(Exit::Done)
+    out::end(&String::from_utf8_lossy(&text), Exit::Done)
 }
 
 /// The package ships the manual page, the tree the others.
@@ -65,6 +71,5 @@ fn reference(form: Form) -> ExitCode {
         Form::Markdown => Reference::Markdown,
         Form::Manual => Reference::Manual,
     };
-    let _ = std::io::stdout().write_all(reference.text().as_bytes());
-    ExitCode::from(Exit::Done)
+    out::end(&reference.text(), Exit::Done)
 }

@@ -2,6 +2,7 @@
 
 use super::arguments::Price;
 use super::exit::Exit;
+use super::out::{self, complain};
 use super::{check, ctl};
 use crate::config::{Faults, Loaded, Source, control_socket, load};
 use crate::feeder::{self, Clock, Plan, Retries};
@@ -23,11 +24,11 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
         Err(faults) => return check::refuse(&faults),
     };
     let socket = control_socket(&source);
-    let question = json!({ "command": "price", "symbol": price.symbol });
+    let question = json!({ "command": "price", "symbol": price.symbol }).to_string();
     let answer = match ctl::ask(&socket, &question) {
         Ok(answer) => answer,
         Err(error) if matches!(error.kind(), NotFound | ConnectionRefused | PermissionDenied) => {
-            eprintln!("{}: {error}; asking the sources", socket.display());
+            complain(&format!("{}: {error}; asking the sources", socket.display()));
             match load(&source).map(|loaded| ask_sources(price, loaded)) {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(code)) => return code,
@@ -38,7 +39,7 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("{}: {error}", socket.display());
+            complain(&format!("{}: {error}", socket.display()));
             return ExitCode::from(Exit::Failed);
         }
     };
@@ -47,20 +48,20 @@ pub(super) fn run(price: &Price, source: Result<Source, Faults>) -> ExitCode {
 
 fn show(price: &Price, answer: &Value) -> ExitCode {
     if let Some(error) = answer["error"].as_str() {
-        eprintln!("{error}");
+        complain(error);
         return ExitCode::from(Exit::Failed);
     }
     let quote = &answer["price"];
-    if price.json {
-        println!("{quote}");
-    } else if quote.is_object() {
-        println!("{}", words(quote));
-    }
+    let text = match price.json {
+        true => format!("{quote}\n"),
+        false if quote.is_object() => words(quote) + "\n",
+        false => String::new(),
+    };
     if quote.is_object() {
-        return ExitCode::from(Exit::Done);
+        return out::end(&text, Exit::Done);
     }
-    eprintln!("there is no price now; `btc-cluster probe` says what is in the way");
-    ExitCode::from(Exit::Failed)
+    complain("there is no price now; `btc-cluster probe` says what is in the way");
+    out::end(&text, Exit::Failed)
 }
 
 /// `BTC-USD 64250.12 from binance (BTC-USDT), 0.2 s old`
@@ -89,7 +90,7 @@ fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
             .ok()
             .filter(|symbol| config.price.symbols.contains(symbol))
             .ok_or_else(|| {
-                eprintln!("price.symbols does not have {name}");
+                complain(&format!("price.symbols does not have {name}"));
                 ExitCode::from(Exit::Usage)
             })?,
     };
@@ -102,7 +103,7 @@ fn ask_sources(price: &Price, loaded: Loaded) -> Result<Value, ExitCode> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
-        eprintln!("{error}");
+        complain(&error.to_string());
         ExitCode::from(Exit::Failed)
     })?;
     let quote = runtime.block_on(first(plan, symbol, Duration::from_secs(price.timeout)));

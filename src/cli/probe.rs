@@ -3,8 +3,10 @@
 use super::arguments::Probe;
 use super::check;
 use super::exit::Exit;
+use super::out;
 use crate::config::{Faults, PriceSection, Provider, Source, load};
 use crate::providers::{Content, Finding, Http, HttpLimits, ProbeStep, Proxies, build, probe};
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,20 +29,20 @@ pub(super) fn run(wanted: &Probe, source: Result<Source, Faults>) -> ExitCode {
         return ExitCode::from(Exit::Failed);
     };
     let findings = runtime.block_on(all(&providers, &config.price, Duration::from_secs(wanted.timeout)));
-    if wanted.json {
-        println!("{}", serde_json::to_string(&findings).unwrap_or_default());
-    } else {
-        show(&findings);
-    }
+    let text = match wanted.json {
+        true => serde_json::to_string(&findings).unwrap_or_default() + "\n",
+        false => words(&findings),
+    };
     // The lookup of a name may still hold a thread: do not wait for it.
     runtime.shutdown_background();
     // A source is as good as its best leg.
     let good = |provider: &Provider| findings.iter().any(|f| f.source == provider.name && f.good());
-    ExitCode::from(match providers.iter().all(good) {
+    let code = match providers.iter().all(good) {
         _ if providers.is_empty() => Exit::Usage,
         true => Exit::Done,
         false => Exit::Failed,
-    })
+    };
+    out::end(&text, code)
 }
 
 /// Probes all sources at the same time; findings in the order of the sources.
@@ -54,10 +56,11 @@ async fn all(providers: &[Provider], price: &PriceSection, patience: Duration) -
     futures_util::future::join_all(providers.iter().map(one)).await.into_iter().flatten().collect()
 }
 
-fn show(findings: &[Finding]) {
+fn words(findings: &[Finding]) -> String {
+    let mut text = String::new();
     for finding in findings {
         let host = if finding.host.is_empty() { String::new() } else { format!("  {}", finding.host) };
-        println!("{} {}{host}", finding.source, finding.leg);
+        let _ = writeln!(text, "{} {}{host}", finding.source, finding.leg);
         let steps = [
             ("name", &finding.dns),
             ("connection", &finding.tcp),
@@ -68,15 +71,20 @@ fn show(findings: &[Finding]) {
         ];
         for (what, step) in steps {
             match step {
-                ProbeStep::Ok { what: text, ms } => println!("  {what:<11} ok      {ms:>5} ms  {text}"),
-                ProbeStep::Failed { why, ms } => println!("  {what:<11} FAILED  {ms:>5} ms  {why}"),
+                ProbeStep::Ok { what: said, ms } => {
+                    let _ = writeln!(text, "  {what:<11} ok      {ms:>5} ms  {said}");
+                }
+                ProbeStep::Failed { why, ms } => {
+                    let _ = writeln!(text, "  {what:<11} FAILED  {ms:>5} ms  {why}");
+                }
                 ProbeStep::Skipped => {}
             }
         }
         if let Some(ms) = finding.clock_ms {
-            println!("  {:<11} {} against ours, to about a second", "its clock", seconds(ms));
+            let _ = writeln!(text, "  {:<11} {} against ours, to about a second", "its clock", seconds(ms));
         }
     }
+    text
 }
 
 /// `+0.3 s`: the host's clock is 0.3 s ahead.

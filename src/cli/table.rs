@@ -1,9 +1,7 @@
 //! Tables for a terminal.
 
-use std::io::{self, Write};
-
-/// Prints rows under headings, each column as wide as its longest cell; `bold` prints the headings bold.
-pub(super) fn print(headings: &[&str], rows: &[Vec<String>], bold: bool) {
+/// Rows under headings, each column as wide as its longest cell; `bold` makes the headings bold.
+pub(super) fn text(headings: &[&str], rows: &[Vec<String>], bold: bool) -> String {
     let mut widths: Vec<usize> = headings.iter().map(|h| h.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -23,7 +21,7 @@ pub(super) fn print(headings: &[&str], rows: &[Vec<String>], bold: bool) {
         text.push_str(&line(&mut row.iter().map(String::as_str)));
         text.push('\n');
     }
-    let _ = io::stdout().write_all(text.as_bytes());
+    text
 }
 
 /// `1d 2h`, `3h 4m`, `5m 6s`, `7s`.

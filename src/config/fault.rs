@@ -1,5 +1,6 @@
 //! Faults of a configuration, each with its place, in one line, all at once.
 
+use crate::model::visible;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -105,11 +106,7 @@ impl Faults {
 
 /// A text in one line that does nothing to a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
+    visible(text).into_owned()
 }
 
 /// Prints one line per fault.

@@ -60,6 +60,7 @@ fn prices(r: &mut Reader<'_>, config: &Config) {
         }
     }
     slow(r, config);
+    unstamped(r, config);
     median(r, config);
     let mock = |name: &String| {
         matches!(config.providers.get(name).map(|p| &p.kind), Some(ProviderKind::Mock { .. }))
@@ -83,6 +84,22 @@ fn slow(r: &mut Reader<'_>, config: &Config) {
                 &key,
                 format!("\"{name}\" is asked every {every}, its price is stale after {age} (price.max_age)"),
             );
+        }
+    }
+}
+
+/// Without a stamp of its own, a price that stands still is taken for a market that does.
+fn unstamped(r: &mut Reader<'_>, config: &Config) {
+    for name in &config.price.providers {
+        let kind = config.providers.get(name).map(|provider| &provider.kind);
+        if let Some(ProviderKind::HttpJson { time_pointer, url, .. }) = kind
+            && time_pointer.is_empty()
+            && !url.is_empty()
+        {
+            let text = format!(
+                "\"{name}\" tells no time stamp: if its server repeats an old price, nobody can see it; name the stamp's place"
+            );
+            r.warn(&format!("provider.{name}.time_pointer"), text);
         }
     }
 }

@@ -226,6 +226,7 @@ async fn any_address_is_a_source() {
     let kind = ProviderKind::HttpJson {
         url: format!("{}/{{base}}", server.http()),
         pointer: "/data/0/BTC/USD".to_owned(),
+        time_pointer: String::new(),
         every: Duration::from_millis(30),
         symbol_map: [(Symbol::new("BTC-USD").unwrap(), Symbol::new("BTC-USDC").unwrap())].into(),
     };

@@ -27,8 +27,14 @@ const LAST: Duration = Duration::from_secs(2);
 /// Runs the feeder until the master ends it.
 #[must_use]
 pub fn run() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
-    match runtime.and_then(|runtime| runtime.block_on(live())) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build();
+    let result = runtime.and_then(|runtime| {
+        let result = runtime.block_on(live());
+        // The lookup of a name may still hold a thread.
+        runtime.shutdown_background();
+        result
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(event = "feeder-failed", %error);

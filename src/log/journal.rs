@@ -5,6 +5,7 @@
 //! is dropped, and so is a line of a kind that came too often; the next line says how many were dropped.
 
 use super::kinds::LineKinds;
+use super::lines::seen;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -104,6 +105,9 @@ impl JournalLine {
         if text.len() > LONGEST {
             let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
             text.truncate(end);
+        }
+        if let Some(seen) = seen(text.as_bytes(), false).and_then(|bytes| String::from_utf8(bytes).ok()) {
+            text = seen;
         }
         match field.name() {
             "message" => self.message = text,

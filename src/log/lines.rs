@@ -2,6 +2,8 @@
 
 use super::kinds::LineKinds;
 use super::sink::Sink;
+use crate::model::is_mark;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::Metadata;
@@ -45,10 +47,13 @@ impl Write for Line<'_> {
             None => Some(0),
         };
         if let Some(left_out) = left_out {
-            let told = if left_out > 0 { Some(tell(bytes, left_out, self.lines.json)) } else { None };
+            let json = self.lines.json;
+            let seen = seen(bytes, json);
+            let line = seen.as_deref().unwrap_or(bytes);
+            let told = if left_out > 0 { Some(tell(line, left_out, json)) } else { None };
             let sink = self.lines.sink.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(sink) = &*sink {
-                sink.push(told.as_deref().unwrap_or(bytes));
+                sink.push(told.as_deref().unwrap_or(line));
             }
         }
         Ok(bytes.len())
@@ -57,6 +62,24 @@ impl Write for Line<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The line with its marks (of direction, say) as escapes. `None`: there are none.
+pub(super) fn seen(line: &[u8], json: bool) -> Option<Vec<u8>> {
+    if line.is_ascii() {
+        return None;
+    }
+    let text = std::str::from_utf8(line).ok().filter(|text| text.contains(is_mark))?;
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match u32::from(c) {
+            _ if !is_mark(c) => out.push(c),
+            code if !json => _ = write!(out, "\\u{{{code:x}}}"),
+            code if code <= 0xffff => _ = write!(out, "\\u{code:04x}"),
+            _ => out.push(char::REPLACEMENT_CHARACTER),
+        }
+    }
+    Some(out.into_bytes())
 }
 
 /// The line with the number of those of its kind that were left out before it.
@@ -73,6 +96,17 @@ fn tell(line: &[u8], left_out: u64, json: bool) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_are_seen_in_either_form() {
+        let text = "x=\u{202e}\u{e0041}ü\n";
+        let shown = |json| String::from_utf8(seen(text.as_bytes(), json).unwrap()).unwrap();
+        assert_eq!(
+            (shown(false).as_str(), shown(true).as_str()),
+            ("x=\\u{202e}\\u{e0041}ü\n", "x=\\u202e\u{fffd}ü\n")
+        );
+        assert_eq!((seen("ü\n".as_bytes(), false), seen(b"x\x1b[0m\n", false)), (None, None));
+    }
 
     #[test]
     fn what_was_left_out_is_told_in_either_form() {

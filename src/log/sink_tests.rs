@@ -1,3 +1,5 @@
+//! The sink against pipes and files.
+
 use super::*;
 use std::io::Read;
 use std::sync::mpsc;

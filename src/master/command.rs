@@ -50,9 +50,19 @@ pub(super) enum Command {
         channel: String,
         /// Any JSON. (No `RawValue`: serde cannot hand one to a variant with a tag inside.)
         data: Value,
+        /// The bytes of the data.
+        #[serde(skip)]
+        raw: String,
     },
     /// End the daemon.
     Stop,
+}
+
+impl Command {
+    /// A message whose data is JSON in these bytes.
+    pub(super) fn publish(channel: String, data: &str) -> Self {
+        Self::Publish { channel, data: Value::Null, raw: data.to_owned() }
+    }
 }
 
 /// A question and who waits for its answer.

@@ -11,11 +11,10 @@ use crate::os::clock;
 use crate::protocol::client;
 use crate::protocol::cluster::{Role, Slot, ToFeeder};
 use crate::ws::frame;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
@@ -30,39 +29,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Questions at one time.
 const AT_ONCE: usize = 32;
 
-/// Fails where a daemon answers already.
-pub(super) async fn refuse_second(path: &Path) -> io::Result<()> {
-    let Ok(other) = UnixStream::connect(path).await else { return Ok(()) };
-    let pid = other.peer_cred().ok().and_then(|peer| peer.pid()).map(|pid| format!(" (process {pid})"));
-    let text = format!("{}: another btc-cluster is running there{}", path.display(), pid.unwrap_or_default());
-    Err(io::Error::new(io::ErrorKind::AddrInUse, text))
-}
-
-/// Makes the socket. One that nobody answers is a leftover and is replaced.
-pub(super) async fn listen(path: &Path) -> io::Result<UnixListener> {
-    let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(told)?;
-    }
-    refuse_second(path).await?;
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
-            std::fs::remove_file(path).map_err(told)?;
-        }
-        Ok(_) => return Err(told(io::Error::new(io::ErrorKind::AlreadyExists, "is there and no socket"))),
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path).map_err(told)?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(told)?;
-    Ok(listener)
-}
-
-/// Serves the socket.
-pub(super) async fn serve(listener: UnixListener, events: mpsc::Sender<Event>) {
+/// Serves the socket, and the one that takes its place.
+pub(super) async fn serve(
+    mut listener: UnixListener,
+    mut renewed: mpsc::Receiver<UnixListener>,
+    events: mpsc::Sender<Event>,
+) {
     let places = std::sync::Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(other) = renewed.recv() => {
+                listener = other;
+                continue;
+            }
+        };
+        let Ok((stream, _)) = accepted else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
@@ -76,12 +59,27 @@ pub(super) async fn serve(listener: UnixListener, events: mpsc::Sender<Event>) {
     }
 }
 
+/// [`Command::Publish`] with the bytes of its data as they came.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Publication<'a> {
+    #[serde(borrow)]
+    command: std::borrow::Cow<'a, str>,
+    channel: String,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
 async fn converse(stream: UnixStream, events: mpsc::Sender<Event>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(LINE));
     timeout(PATIENCE, reader.read_line(&mut line)).await??;
-    let answer = match serde_json::from_str(&line) {
+    let answer = match serde_json::from_str::<Publication<'_>>(&line) {
+        Ok(it) if it.command == "publish" => Ok(Command::publish(it.channel, it.data.get())),
+        _ => serde_json::from_str(&line),
+    };
+    let answer = match answer {
         Err(error) => failed(error.to_string()),
         Ok(Command::Sessions { user, .. }) => return list(user, &events, &mut write).await,
         Ok(command) => ask(command, &events).await,
@@ -159,7 +157,10 @@ impl Master {
                 let found = SessionId::parse(&session).is_some_and(|session| self.disconnect(session));
                 if found { done() } else { failed("there is no such session") }
             }
-            Command::Publish { channel, data } => return self.publish_for(&channel, &data, answer),
+            Command::Publish { channel, data, raw } => {
+                let data = if raw.is_empty() { data.to_string() } else { raw };
+                return self.publish_for(&channel, &data, answer);
+            }
             Command::Stop => {
                 self.stop();
                 done()
@@ -207,13 +208,13 @@ impl Master {
         self.reload(Some(sender));
     }
 
-    fn publish_for(&mut self, channel: &str, data: &Value, answer: oneshot::Sender<Value>) {
+    fn publish_for(&mut self, channel: &str, data: &str, answer: oneshot::Sender<Value>) {
         let known = self.in_force.config().channels.iter().any(|known| known.name == channel);
         if !known && client::room(channel).is_none() {
             let _ = answer.send(failed("no [[channels]] of the configuration has this name"));
             return;
         }
-        let text = client::channel_message(channel, None, clock::wall(), &data.to_string());
+        let text = client::channel_message(channel, None, clock::wall(), data);
         let (request, receiver) = self.children.expect();
         self.say(request, channel, &frame::text(text), clock::mono());
         tokio::spawn(async move {

@@ -12,9 +12,9 @@ use super::router::Router;
 use super::service::Service;
 use crate::model::Mono;
 use crate::os::board::Board;
-use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::os::notify::{Notification, Notifier};
+use crate::os::{clock, inherited};
 use crate::protocol::cluster::{Port, ToWorker};
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, State};
@@ -86,9 +86,18 @@ impl Master {
         self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
         self.clear_board();
+        self.reap();
         self.tell_status();
         let limit = self.in_force.config().cluster.worker_timeout;
         self.notify(self.service.watchdog(limit, now));
+    }
+
+    /// Asks after the orphans of other processes, if they are given to this one.
+    fn reap(&self) {
+        if inherited::adopts() {
+            let ours: Vec<_> = self.fleet.rows().iter().filter_map(|row| row.pid).collect();
+            inherited::reap(|pid| ours.contains(&pid));
+        }
     }
 
     /// The latest moment at which the loop must wake.

@@ -60,7 +60,7 @@ pub(super) struct InForce {
     kept: Kept,
     pub(super) reloads: Reloads<Candidate>,
     /// Why changed files go unnoticed until they are read again, and how often they are.
-    watch_trouble: Option<String>,
+    watch_trouble: Option<(String, Duration)>,
 }
 
 impl InForce {
@@ -150,21 +150,27 @@ impl InForce {
 
     /// Notes whether the system tells of changed files, and logs each change of this once.
     pub(super) fn watched(&mut self, trouble: Option<(String, Duration)>) {
-        let trouble = trouble.map(|(why, every)| format!("{why}; they are read every {every:?} instead"));
         if trouble == self.watch_trouble {
             return;
         }
-        match &trouble {
+        self.watch_trouble = trouble;
+        match self.watch_trouble() {
             Some(why) => {
                 tracing::warn!(event = "watch-lost", why, "the kernel reports no changed files")
             }
             None => tracing::info!(event = "watch-restored", "the kernel reports changed files again"),
         }
-        self.watch_trouble = trouble;
     }
 
-    pub(super) fn watch_trouble(&self) -> Option<&str> {
-        self.watch_trouble.as_deref()
+    /// Why changed files go unnoticed, and what holds instead.
+    pub(super) fn watch_trouble(&self) -> Option<String> {
+        let (why, every) = self.watch_trouble.as_ref()?;
+        Some(format!("{why}; they are read every {every:?} instead"))
+    }
+
+    /// How often the files are read because the system does not tell of changes.
+    pub(super) fn polled(&self) -> Option<Duration> {
+        self.watch_trouble.as_ref().map(|(_, every)| *every)
     }
 
     /// Puts other sockets in force; systemd keeps them from now on.

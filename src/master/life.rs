@@ -2,7 +2,7 @@
 
 use super::announcer::Announcer;
 use super::children::Children;
-use super::control;
+use super::control_socket::{ControlSocket, refuse_second};
 use super::core::Master;
 use super::directory::Directory;
 use super::event::Event;
@@ -67,7 +67,11 @@ impl std::error::Error for Failure {}
 pub fn run(source: Source, loaded: Loaded) -> Result<(), Failure> {
     // Children are started by this thread: they die with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
-    runtime.map_err(Failure::Io)?.block_on(live(source, loaded))
+    let runtime = runtime.map_err(Failure::Io)?;
+    let result = runtime.block_on(live(source, loaded));
+    // A look at the control socket is not waited for: its file system may hang.
+    runtime.shutdown_background();
+    result
 }
 
 async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
@@ -75,11 +79,10 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let signals = Signals::master().map_err(Failure::Io)?;
     let socket = loaded.config.control.socket.clone();
     // Before the ports: that they are in use is true, too, but says less.
-    control::refuse_second(&socket).await.map_err(Failure::Control)?;
+    refuse_second(&socket).await.map_err(Failure::Control)?;
     let sockets = Listeners::bind(&loaded.config).await.map_err(Failure::Listen)?;
     let (events, inbox) = mpsc::channel(EVENTS);
-    let control = control::listen(&socket).await.map_err(Failure::Control)?;
-    tokio::spawn(control::serve(control, events.clone()));
+    let control = ControlSocket::start(&socket, events.clone()).await.map_err(Failure::Control)?;
     let watcher = Watching::start(source.clone(), loaded.clone()).map_err(Failure::Io)?;
     let board = Board::new().map_err(Failure::Io)?;
     let in_force = InForce::new(source, Next::new(loaded), sockets, files);
@@ -89,7 +92,7 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let actions = master.fleet.resize(clock::mono(), workers);
     master.act(actions);
     let result = master.work(inbox, signals, watcher).await;
-    let _ = std::fs::remove_file(&socket);
+    control.remove();
     result
 }
 

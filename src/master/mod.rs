@@ -15,6 +15,7 @@ mod announcer;
 mod children;
 mod command;
 mod control;
+mod control_socket;
 mod core;
 pub mod directory;
 mod event;

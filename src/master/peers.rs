@@ -2,7 +2,7 @@
 
 use super::children::MASTER;
 use super::core::Master;
-use super::rooms::{Entry, Presence};
+use super::rooms::{Entry, NOBODY, Presence, Visitor};
 use super::router::Publication;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
@@ -63,7 +63,11 @@ impl Master {
             Step::Leave => self.rooms.leave(room, from, session, now),
             Step::Enter { request, user } => {
                 let user = UserId::new(user).ok();
-                let entry = user.map(|user| self.rooms.enter(room, from, session, &user, now));
+                // The link is ordered: the session was announced before.
+                let address = self.directory.session(session).map_or(NOBODY, |listed| listed.address);
+                let entry = user
+                    .as_ref()
+                    .map(|user| self.rooms.enter(room, from, Visitor { session, user, address }, now));
                 if request == NO_RECEIPT {
                     return;
                 }

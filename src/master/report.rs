@@ -126,6 +126,7 @@ impl Master {
             dropped: self.children.dropped(),
             revision: self.in_force.revision(),
             reload_taken: self.in_force.reloads.last().is_none_or(|last| last.ok),
+            polled: self.in_force.polled(),
         }
         .text()
     }

@@ -27,7 +27,7 @@ pub use provenance::{Contribution, SourcePrice, SourceVerdict};
 pub use quote::Quote;
 pub use rate::{Gcra, Rate};
 pub use roomy::{give_back, is_roomy};
-pub use text::one_line;
+pub use text::{is_mark, one_line, visible};
 pub use time::{Boot, Mono, Wall};
 pub use wheel::Wheel;
 pub(crate) use words::words;

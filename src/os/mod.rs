@@ -3,9 +3,12 @@
 pub mod board;
 pub mod clock;
 pub mod descriptors;
+pub mod files;
+pub mod inherited;
 pub mod loops;
 pub mod memory;
 pub mod notify;
 pub mod process;
 pub mod signals;
 pub mod socket;
+pub mod trust;

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// The longest wait for systemd.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Shortest period of [`Notification::Watchdog`].
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// A message about the daemon's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notification {
@@ -73,11 +76,20 @@ impl Notifier {
         tell(&[NotifyState::Custom(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))]);
     }
 
-    /// The period of [`Notification::Watchdog`]: half of what systemd allows. `None`: nobody watches.
+    /// The period of [`Notification::Watchdog`]: half of what systemd allows. `None`: nobody watches (also if the limit
+    /// is 0, or if what the variables say is no number).
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
-        sd_notify::watchdog_enabled().map(|limit| limit / 2)
+        let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>());
+        let for_us = match number("WATCHDOG_PID") {
+            None => true,
+            Some(pid) => pid == Ok(std::process::id().into()),
+        };
+        let limit = number("WATCHDOG_USEC").and_then(Result::ok).filter(|limit| for_us && *limit > 0);
+        // No limit is so short that it could be kept.
+        limit.map(|limit| (Duration::from_micros(limit) / 2).max(SHORTEST))
     }
+
     /// Waits until systemd has handled all earlier messages, 5 s at most.
     pub fn barrier(&self) {
         let waited = StdUnixStream::pair().and_then(|(mut ours, theirs)| {

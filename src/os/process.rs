@@ -1,5 +1,6 @@
 //! This process and its relatives.
 
+use super::inherited;
 use rustix::process::{Pid, Resource, Signal};
 use std::io;
 
@@ -44,9 +45,10 @@ pub fn secret() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-/// Raises the limit of open files to the allowed maximum and returns it.
+/// Raises the limit of open files to the allowed maximum and returns it. Programs get the limit that was.
 #[must_use]
 pub fn raise_open_files() -> u64 {
+    inherited::program_files();
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;

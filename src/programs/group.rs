@@ -1,5 +1,6 @@
 //! A running program and all that it starts: one process group, which ends with its owner.
 
+use crate::os::inherited::program_files;
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::io;
@@ -54,7 +55,8 @@ fn command(program: &[String]) -> Command {
     let mut words = program.iter();
     let mut command = if GUARDED.load(Ordering::Relaxed) {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["internal", "exec", &std::process::id().to_string()]);
+        let (parent, files) = (std::process::id().to_string(), program_files().to_string());
+        command.args(["internal", "exec", &parent, &files]);
         command
     } else {
         Command::new(words.next().map(String::as_str).unwrap_or_default())

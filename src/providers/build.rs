@@ -75,7 +75,9 @@ pub fn build(content: &Content, http: &Arc<Http>) -> Result<Source, String> {
             exchange(&own, &pairs, in_turn, http, coinbase::Stream::new, coinbase::rest)
         }
         ProviderKind::Kraken(own) => exchange(&own, &pairs, in_turn, http, kraken::Stream::new, kraken::rest),
-        ProviderKind::HttpJson { url, pointer, every, .. } => http_json(url, pointer, pairs, every, http),
+        ProviderKind::HttpJson { url, pointer, time_pointer, every, .. } => {
+            http_json(url, (pointer, time_pointer), pairs, every, http)
+        }
         ProviderKind::Command { program, no_tick, .. } => {
             command(program, content.symbol.clone(), content.pairs(), no_tick)
         }
@@ -124,12 +126,12 @@ fn command(
 
 fn http_json(
     url: String,
-    pointer: String,
+    (pointer, time_pointer): (String, String),
     pairs: Vec<(Symbol, Symbol)>,
     every: Duration,
     http: Arc<Http>,
 ) -> Source {
-    let dialect = move || HttpJson::each(&url, &pointer, &pairs, every);
+    let dialect = move || HttpJson::each(&url, &pointer, &time_pointer, &pairs, every);
     let again = dialect.clone();
     let rest = move || -> Result<Box<dyn PriceProvider>, Fault> {
         Ok(Box::new(Polled::new(dialect(), http.clone())))

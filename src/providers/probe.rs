@@ -239,3 +239,21 @@ fn said(tick: &Tick) -> String {
         None => format!("{} {}", tick.pair, tick.price),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_does_not_fit_the_daemon_s_limit_is_named() {
+        let ms = Duration::from_millis;
+        let of = |took| match judged(Ok("certificate good".to_owned()), took, "tls_timeout", ms(2000)) {
+            ProbeStep::Failed { why, ms } => (why, ms),
+            step => (format!("{step:?}"), 0),
+        };
+        let (why, took) = of(ms(2200));
+        assert_eq!(why, "certificate good, but the daemon waits 2s only (price.tls_timeout)");
+        assert_eq!(took, 2200);
+        assert!(of(ms(2000)).0.starts_with("Ok"));
+    }
+}

@@ -69,6 +69,7 @@ mod tests {
         kinds.push(ProviderKind::HttpJson {
             url: "https://unused.invalid/{base}/{quote}".to_owned(),
             pointer: "/price".to_owned(),
+            time_pointer: String::new(),
             every: Duration::from_secs(1),
             symbol_map: BTreeMap::new(),
         });

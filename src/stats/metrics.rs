@@ -48,6 +48,8 @@ pub struct Metrics<'a> {
     pub revision: u64,
     /// Whether the last reload was taken; true when there was none.
     pub reload_taken: bool,
+    /// How often the configuration's files are read because the system does not tell of changes.
+    pub polled: Option<Duration>,
     /// Messages that the links to processes of a role did not take; none for a role that is missing.
     pub dropped: BTreeMap<Role, u64>,
 }
@@ -231,6 +233,13 @@ impl Metrics<'_> {
             "configuration_reload_successful",
             "Whether the last reload was taken (1) or refused (0).",
             taken,
+        );
+        let watched = gauge(u64::from(self.polled.is_none()));
+        to.one("configuration_watched", "Whether the kernel tells of changed files (1) or not (0).", watched);
+        to.one(
+            "configuration_poll_seconds",
+            "Interval at which the files are read, because the kernel does not tell of changes; else 0.",
+            Value::Gauge(self.polled.unwrap_or_default().as_secs_f64()),
         );
     }
 

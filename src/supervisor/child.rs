@@ -1,5 +1,6 @@
 //! Start and end of a child. How a child finds its master is in `protocol/link/attach.rs`.
 
+use crate::os::inherited;
 use crate::protocol::cluster::Role;
 use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, PARENT, link};
 use std::ffi::{OsStr, OsString};
@@ -63,6 +64,7 @@ fn spawn_program(role: Role, program: &OsStr, arguments: &[OsString]) -> io::Res
 fn command(role: Role, program: &OsStr, arguments: &[OsString]) -> Command {
     let mut command = Command::new(program);
     command.arg0(format!("btc-cluster: {role}")).args(arguments).env(PARENT, std::process::id().to_string());
+    command.env(inherited::PROGRAM_FILES, inherited::program_files().to_string());
     for name in MASTERS_OWN {
         command.env_remove(name);
     }

@@ -75,7 +75,12 @@ impl From<LinkError> for Failure {
 #[must_use]
 pub fn run() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
-    let result = runtime.map_err(Failure::Io).and_then(|runtime| runtime.block_on(live()));
+    let result = runtime.map_err(Failure::Io).and_then(|runtime| {
+        let result = runtime.block_on(live());
+        // A read of a disk that hangs is not waited for.
+        runtime.shutdown_background();
+        result
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

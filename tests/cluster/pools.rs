@@ -1,6 +1,8 @@
 //! What all clients share, the kernel's memory and the daemon's: one client may fill its part, and no more.
 
-use crate::harness::{Cluster, Raw, cluster, eventually, get, kernel_holds, kill, post, promised, within};
+use crate::harness::{
+    Cluster, Poller, Raw, Tab, cluster, eventually, get, kernel_holds, kill, post, promised, resident, within,
+};
 use rustix::process::Signal;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -151,4 +153,216 @@ async fn a_rate_of_bytes_follows_the_configuration() {
         loud.say_text(text.clone()).await;
     }
     loud.until_pong().await;
+}
+
+/// Sessions that are used a little, as anybody's, and whose connections are then lost.
+async fn lost_victims(cluster: &Cluster) -> Vec<(String, String)> {
+    let mut victims = vec![];
+    for n in 0..5 {
+        let user = format!("victim-{n}");
+        let mut tab = cluster.tab_with(&format!("user_id={user}&channels=news")).await;
+        tab.until_pong().await;
+        victims.push((user, tab.welcome["resume"].as_str().unwrap().to_owned()));
+    }
+    eventually("all are suspended", async || {
+        let suspended = suspended(cluster).await;
+        if suspended >= 5 { Ok(()) } else { Err(suspended.to_string()) }
+    })
+    .await;
+    victims
+}
+
+async fn suspended(cluster: &Cluster) -> u64 {
+    metric(cluster, "btc_cluster_suspended_sessions").await
+}
+
+async fn metric(cluster: &Cluster, name: &str) -> u64 {
+    let text = cluster.administer(&get("/metrics")).await.text().to_owned();
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_default().to_owned();
+    line.rsplit_once(' ').map_or(0, |(_, value)| value.parse::<f64>().unwrap() as u64)
+}
+
+async fn all_come_back(cluster: &Cluster, victims: Vec<(String, String)>) {
+    for (user, token) in victims {
+        let back: Tab = cluster.tab_with(&format!("user_id={user}&resume={token}")).await;
+        assert_eq!(back.welcome["resumed"], true, "{user}: {}", back.welcome);
+    }
+}
+
+const SMALL: &str = "[resume]\nsessions = 10\n[poll]\ngap = \"1s\"\n[limits]\nsessions_per_address = 0\n\
+                     [[channels]]\nname = \"news\"\n";
+
+#[tokio::test]
+async fn polls_that_are_never_taken_up_throw_nobody_out() {
+    let cluster = cluster().workers(1).config(SMALL).start().await;
+    let victims = lost_victims(&cluster).await;
+    for n in 0..60 {
+        let begun = Poller::new(cluster.http, &format!("user_id=flood-{n}&channels=none")).poll().await;
+        assert_eq!(begun[0]["type"], "welcome");
+    }
+    eventually("the polls have ended", async || {
+        let left = cluster.stats().await["totals"]["sessions"].as_u64().unwrap();
+        if left == 0 { Ok(()) } else { Err(left.to_string()) }
+    })
+    .await;
+    all_come_back(&cluster, victims).await;
+}
+
+#[tokio::test]
+async fn sessions_that_are_opened_and_cut_throw_nobody_out() {
+    let cluster = cluster().workers(1).config(SMALL).start().await;
+    let victims = lost_victims(&cluster).await;
+    // From another address, and used as well as anybody's.
+    for n in 0..60 {
+        let path = format!("/ws?user_id=flood-{n}&channels=news");
+        let mut one = Raw::session_from([127, 0, 0, 2].into(), cluster.ws, &path).await;
+        one.frame(0x81, br#"{"type":"ping","id":1}"#).await;
+        while one.next().await.unwrap().json()["type"] != "pong" {}
+    }
+    // From the same address, and cut at once.
+    for n in 0..60 {
+        let mut one = Raw::session(cluster.ws, &format!("/ws?user_id=cut-{n}&channels=news")).await;
+        one.next().await.unwrap();
+    }
+    eventually("all have been cut", async || {
+        let left = cluster.stats().await["totals"]["sessions"].as_u64().unwrap();
+        if left == 0 { Ok(()) } else { Err(left.to_string()) }
+    })
+    .await;
+    all_come_back(&cluster, victims).await;
+}
+
+#[tokio::test]
+async fn memory_of_suspended_sessions_is_bounded_and_goes_back() {
+    let config = "[resume]\nmemory = \"4MiB\"\nbytes = \"1MiB\"\n[limits]\nmessages_per_session = \"0\"\n[ws]\noutbox = \"1MiB\"";
+    let cluster = cluster().workers(1).config(config).start().await;
+    let pid = cluster.worker(1).await.pid.unwrap();
+    let before = resident(pid);
+    let echo = json!({"type": "echo", "data": "x".repeat(60_000)}).to_string();
+    let mut tabs = vec![];
+    for n in 0..100 {
+        let mut tab = cluster.quiet_tab(&format!("large-{n}")).await;
+        for _ in 0..12 {
+            tab.say_text(echo.clone()).await;
+            tab.next("echo").await;
+        }
+        tabs.push(tab);
+    }
+    let peak = resident(pid);
+    assert!(peak > before + (40 << 20), "{before}, then {peak}: nothing is kept, this shows nothing");
+    drop(tabs);
+    eventually("little is kept, and the rest goes back", async || {
+        let (kept, left) = (metric(&cluster, "btc_cluster_suspended_bytes").await, resident(pid));
+        let few = kept > 0 && kept <= 4 << 20;
+        if few && left < before + (20 << 20) {
+            Ok(())
+        } else {
+            Err(format!("{before}, {peak}, {left}, {kept}"))
+        }
+    })
+    .await;
+    assert!(suspended(&cluster).await < 10, "800 KB each");
+}
+
+#[tokio::test]
+async fn many_sessions_that_have_gone_leave_no_memory_behind() {
+    let config = "[resume]\nwindow = \"1s\"\n[poll]\ngap = \"1s\"\n[limits]\nsessions_per_address = 0\n";
+    let cluster = cluster().workers(1).config(config).start().await;
+    let pid = cluster.worker(1).await.pid.unwrap();
+    let before = (resident(pid), resident(cluster.pid));
+    let mut connection = crate::harness::Connection::open(cluster.http).await.unwrap();
+    for n in 0..6_000 {
+        let path = format!("/api/v1/poll?user_id=flood-{n}&channels=news");
+        let path = if n % 2 == 0 { path } else { path.replace("news", "chat:one") };
+        let status = connection.ask(&get(&path)).await.status;
+        assert!(matches!(status, 200 | 400), "{status}");
+    }
+    let peak = (resident(pid), resident(cluster.pid));
+    eventually("all is given back", async || {
+        let left = (resident(pid), resident(cluster.pid));
+        let few = left.0 < before.0 + (16 << 20) && left.1 < before.1 + (16 << 20);
+        let none = suspended(&cluster).await == 0;
+        if few && none { Ok(()) } else { Err(format!("{before:?}, {peak:?}, {left:?}")) }
+    })
+    .await;
+}
+
+/// Enters a room from another address and says so much in it.
+async fn speak_from(cluster: &Cluster, address: u8, room: &str, messages: usize) -> Raw {
+    let path = "/ws?user_id=loud&channels=none";
+    let mut one = Raw::session_from([127, 0, 0, address].into(), cluster.ws, path).await;
+    let enter = json!({"type": "subscribe", "channels": [room], "id": 1}).to_string();
+    let say = json!({"type": "publish", "channel": room, "data": "x".repeat(4_000), "id": 1}).to_string();
+    for text in std::iter::once(&enter).chain(std::iter::repeat_n(&say, messages)) {
+        one.frame(0x81, text.as_bytes()).await;
+        loop {
+            let message = one.next().await.unwrap().json();
+            assert_ne!(message["type"], "error", "{message}");
+            if message["type"] == "ack" {
+                break;
+            }
+        }
+    }
+    one
+}
+
+#[tokio::test]
+async fn loud_rooms_wipe_nobody_elses_history() {
+    let config = "[limits]\nmessages_per_session = \"0\"\n[chat]\nhistory_bytes = \"64KiB\"\n";
+    let cluster = cluster().workers(2).config(config).start().await;
+    let mut quiet = cluster.quiet_tab("quiet").await;
+    quiet.ask(&json!({"type": "subscribe", "channels": ["chat:quiet"], "id": 0}), "ack").await;
+    let say = json!({"type": "publish", "channel": "chat:quiet", "data": "remember", "id": 1});
+    quiet.ask(&say, "ack").await;
+    let mut loud = vec![];
+    for n in 0..15 {
+        // Of one other address, and of the same.
+        let address = if n < 8 { 2 } else { 1 };
+        loud.push(speak_from(&cluster, address, &format!("chat:loud-{n}"), 20).await);
+    }
+    assert!(metric(&cluster, "btc_cluster_chat_history_bytes").await > 40 << 10, "full, or it shows nothing");
+    let mut late = cluster.tab_with("user_id=late&channels=chat:quiet").await;
+    assert_eq!(late.next("message").await["data"], "remember");
+}
+
+#[tokio::test]
+async fn rooms_of_those_who_went_give_way_and_who_has_most_has_no_more() {
+    let config = "[limits]\nmessages_per_session = \"0\"\n[chat]\nrooms = 6\nhistory = 5\n";
+    let cluster = cluster().workers(1).config(config).start().await;
+    let mut gone = vec![];
+    for n in 0..6 {
+        gone.push(speak_from(&cluster, 2, &format!("chat:gone-{n}"), 1).await);
+    }
+    drop(gone);
+    eventually("they are away", async || {
+        let suspended = suspended(&cluster).await;
+        if suspended == 6 { Ok(()) } else { Err(suspended.to_string()) }
+    })
+    .await;
+    let mut tab = cluster.quiet_tab("alice").await;
+    let subscribe = |room: &str| json!({"type": "subscribe", "channels": [room], "id": 1});
+    tab.say(&subscribe("chat:mine")).await;
+    tab.next("ack").await;
+    // One whose sessions stay may have half of them; whoever has fewer still gets one.
+    let mut stay = vec![];
+    for n in 0..3 {
+        stay.push(speak_from(&cluster, 3, &format!("chat:stay-{n}"), 1).await);
+    }
+    tab.say(&subscribe("chat:mine-too")).await;
+    tab.next("ack").await;
+    let mut greedy =
+        Raw::session_from([127, 0, 0, 3].into(), cluster.ws, "/ws?user_id=g&channels=none").await;
+    greedy.frame(0x81, subscribe("chat:more").to_string().as_bytes()).await;
+    loop {
+        let message = greedy.next().await.expect("the session stays").json();
+        assert_ne!(message["type"], "ack");
+        if message["type"] == "error" {
+            assert_eq!(message["code"], "too-many-rooms");
+            break;
+        }
+    }
+    // What was said in a room that gave way still reaches those who are in it.
+    let say = json!({"type": "publish", "channel": "chat:mine", "data": "here", "id": 2});
+    tab.say(&say).await;
+    assert_eq!(tab.next("message").await["data"], "here");
 }

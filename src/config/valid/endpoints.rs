@@ -20,10 +20,12 @@ section! {
         max_length: u32 = row(Whole(1..=65_536), "50"),
         /// Messages of one room that are kept for newcomers; 0 keeps none.
         history: u32 = row(Whole(0..=1000), "50"),
-        /// Rooms at one time in the whole cluster. A new one takes the place of the empty one that was used longest ago;
-        /// while somebody is in each of them it is refused.
+        /// Rooms at one time in the whole cluster. A new one takes the place of one of the address that made most: first
+        /// of a room in which nobody is present, the one that was used longest ago. The address that has most itself gets
+        /// no more while somebody is in each of its own, except, up to a half, rooms of those who have all gone.
         rooms: u32 = row(Whole(1..=10_000), "1000"),
-        /// Bytes of the histories of all rooms together; beyond it the oldest messages go.
+        /// Bytes of the histories of all rooms together; beyond it the oldest message of the largest room goes, of the
+        /// address whose rooms have most.
         history_bytes: usize = row(Size(0..=1 << 30), "16MiB"),
     }
 }

@@ -34,6 +34,10 @@ kinds! {
             url: String = row(Own("a URL (https, http)", json_url), ""),
             /// Place of the price in the answer (RFC 6901), with the same marks.
             pointer: String = row(Own("a JSON pointer, empty for the answer itself", pointer), ""),
+            /// Place of the answer's own time stamp, with the same marks: RFC 3339, or a number of seconds, milliseconds,
+            /// microseconds or nanoseconds since 1970. Without it, a server that repeats an old price cannot be told from
+            /// one that is current, unless a cache says how old its answer is.
+            time_pointer: String = row(Own("a JSON pointer, empty for none", pointer), ""),
             /// Time from one question to the next.
             every: Duration = row(SOME, "10s"),
             /// As with an exchange.

@@ -7,10 +7,11 @@
 
 use super::history::{History, JournalEntry};
 use super::journal::{self, HEAD, Load};
+use crate::os::trust;
 use rustix::fs::{FlockOperation, OFlags, flock};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -154,8 +155,7 @@ fn said(what: &str, error: &io::Error) -> String {
 
 impl JournalWriter {
     fn open(folder: &Path, history: &mut History, about: Arc<FileStatus>) -> Result<Self, String> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|error| said("the folder cannot be made", &error))?;
+        trust::safe_folder(folder)?;
         let mut journal =
             Self { folder: folder.to_owned(), file: None, about, _lock: lock(&folder.join("history.lock"))? };
         let path = journal.path();

@@ -2,7 +2,7 @@
 //! worth measuring:
 //! `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo test --lib rooms::cost::one -- --ignored --nocapture`.
 
-use super::tests::{NOW, user};
+use super::tests::{NOW, user, visitor};
 use super::*;
 use crate::os::process::usage;
 
@@ -24,7 +24,7 @@ fn measure(count: usize, each: u32) {
     let members = || names.iter().flat_map(|name| (0..each).map(move |n| (name, n)));
     timed("  enter", all, || {
         for (name, n) in members() {
-            rooms.enter(name, n % 4 + 1, SessionId(u128::from(n)), &users[n as usize], NOW);
+            rooms.enter(name, n % 4 + 1, visitor(u128::from(n), &users[n as usize]), NOW);
         }
     });
     println!("  a member: {} bytes", (usage().rss.saturating_sub(before)) / all as u64);
@@ -45,7 +45,7 @@ fn measure(count: usize, each: u32) {
     });
     timed("  back", all, || {
         for (name, n) in members() {
-            rooms.enter(name, n % 4 + 1, SessionId(u128::from(n)), &users[n as usize], NOW);
+            rooms.enter(name, n % 4 + 1, visitor(u128::from(n), &users[n as usize]), NOW);
         }
     });
     timed("  death of a worker, for each member of all", all, || rooms.worker_gone(1, NOW));

@@ -3,6 +3,7 @@
 use super::tests::{LIMITS, NOW, user};
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 /// Events; numbers pick among the few rooms, workers, sessions.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ fn event() -> impl Strategy<Value = Event> {
         8 => who().prop_map(|(r, w, s)| Event::Leave(r, w, s)),
         2 => (1..4u32).prop_map(Event::Gone),
         10 => (0..NAMES.len(), 0..9usize).prop_map(|(r, bytes)| Event::Publish(r, bytes)),
-        1 => (0..5usize, 0..6usize, 0..40usize).prop_map(|(h, r, b)| Event::Limits(h, r, b)),
+        1 => (0..5usize, 1..6usize, 0..40usize).prop_map(|(h, r, b)| Event::Limits(h, r, b)),
         6 => (0..700u64).prop_map(Event::Time),
     ]
 }
@@ -37,10 +38,21 @@ fn owner(session: u8) -> UserId {
     user(&format!("u{}", session / 2))
 }
 
+/// Two sessions of two users are of one address; 0 is nobody's.
+fn address(session: u8) -> u8 {
+    session % 3 + 1
+}
+
+fn ip(address: u8) -> IpAddr {
+    if address == 0 { NOBODY } else { [192, 0, 2, address].into() }
+}
+
 /// A room, naively.
 #[derive(Clone, Debug)]
 struct Naive {
     name: &'static str,
+    /// The address that made it.
+    owner: u8,
     /// Session, worker, whether it is present.
     members: Vec<(u8, Generation, bool)>,
     history: Vec<(u64, Vec<u8>)>,
@@ -90,23 +102,76 @@ impl Model {
         self.rooms.iter_mut().find(|room| room.name == name)
     }
 
-    /// The memberless room that was used longest ago gives way.
-    fn evict(&mut self) -> bool {
-        let empty = self.rooms.iter().filter(|room| room.members.is_empty());
-        let Some(used) = empty.map(|room| room.used).min() else { return false };
+    fn of(&self, owner: u8) -> impl Iterator<Item = &Naive> {
+        self.rooms.iter().filter(move |room| room.owner == owner)
+    }
+
+    /// The room of an owner that gives way: an idle one before others, the one used longest ago.
+    fn first_of(&self, owner: u8) -> Option<(bool, u64)> {
+        self.of(owner).map(|room| (!room.present().is_empty(), room.used)).min()
+    }
+
+    fn remove(&mut self, used: u64) {
         self.rooms.retain(|room| room.used != used);
+    }
+
+    /// A room gives way to one that this owner makes.
+    fn evict_for(&mut self, maker: u8) -> bool {
+        let own = self.of(maker).count();
+        let most = (0..4).map(|owner| self.of(owner).count()).max().unwrap_or(0);
+        let has_most = own >= most;
+        let tops =
+            (0..4).filter(|owner| if has_most { *owner == maker } else { self.of(*owner).count() == most });
+        let all = tops.filter_map(|owner| self.first_of(owner).map(|(busy, used)| (busy, used, owner)));
+        let top = all.min();
+        let idle = top.filter(|(busy, ..)| !busy).map(|(_, used, _)| used);
+        let absent = |owner: &u8| self.of(*owner).all(|room| room.present().is_empty());
+        let half = (own + 1) * 2 <= self.limits.rooms;
+        let absent = self.first_idle(absent).filter(|_| half);
+        let busy = top.filter(|_| !has_most && maker != 0).map(|(_, used, _)| used);
+        let Some(used) = idle.or(absent).or(busy) else { return false };
+        let lost = self.rooms.iter().find(|room| room.used == used).map(|room| room.owner).unwrap();
+        let fair = lost == maker || self.of(lost).count() > own;
+        assert!(fair || (half && absent == Some(used)), "nobody who is there loses to one that has more");
+        self.remove(used);
         true
     }
 
-    fn provide(&mut self, name: &'static str) -> bool {
+    /// The idle room of the owner of such that has most, the one used longest ago.
+    fn first_idle(&self, is_such: impl Fn(&u8) -> bool) -> Option<u64> {
+        let idle = (0..4).filter(is_such).filter_map(|owner| match self.first_of(owner)? {
+            (true, _) => None,
+            (false, used) => Some((std::cmp::Reverse(self.of(owner).count()), used)),
+        });
+        idle.min().map(|(_, used)| used)
+    }
+
+    /// A room gives way because there may be fewer: nobody is present in it.
+    fn evict(&mut self) -> bool {
+        let idle = self.first_idle(|_| true);
+        idle.into_iter().for_each(|used| self.remove(used));
+        idle.is_some()
+    }
+
+    /// The room of most bytes of the owner of most.
+    fn heaviest(&self) -> &'static str {
+        let bytes = |room: &Naive| room.history.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        let all = (0..4).map(|owner| (self.of(owner).map(bytes).sum::<usize>(), owner));
+        let most = all.filter(|(_, owner)| self.of(*owner).next().is_some()).max();
+        let (_, owner) = most.unwrap();
+        self.of(owner).map(|room| (bytes(room), room.name)).max().unwrap().1
+    }
+
+    fn provide(&mut self, name: &'static str, owner: u8) -> bool {
         if self.get(name).is_some() {
             return true;
         }
-        if self.rooms.len() >= self.limits.rooms && !self.evict() {
+        let (rooms, most) = (self.rooms.len(), self.limits.rooms);
+        if rooms > most || (rooms == most && !self.evict_for(owner)) {
             return false;
         }
         let (members, history) = (vec![], vec![]);
-        self.rooms.push(Naive { name, members, history, used: 0, told: None, changed: None });
+        self.rooms.push(Naive { name, owner, members, history, used: 0, told: None, changed: None });
         true
     }
 
@@ -140,16 +205,16 @@ impl Model {
         self.rooms.retain(|room| !room.members.is_empty() || !room.history.is_empty());
         while self.rooms.len() > self.limits.rooms && self.evict() {}
         while self.counts().bytes > bytes {
-            let all = self.rooms.iter().flat_map(|room| room.history.iter().map(|(number, _)| *number));
-            let oldest = all.min().unwrap();
-            self.rooms.iter_mut().for_each(|room| room.history.retain(|(number, _)| *number != oldest));
+            let heaviest = self.heaviest();
+            self.get(heaviest).unwrap().history.remove(0);
+            self.rooms.retain(|room| !room.members.is_empty() || !room.history.is_empty());
         }
         self.rooms.retain(|room| !room.members.is_empty() || !room.history.is_empty());
     }
 
     fn publish(&mut self, name: &'static str, message: &[u8]) -> Entry {
         let keep = self.limits.history > 0 && message.len() <= self.limits.bytes;
-        if keep && !self.provide(name) {
+        if keep && !self.provide(name, 0) {
             return Entry::Full;
         }
         self.clock += 1;
@@ -188,8 +253,10 @@ fn step(rooms: &mut Rooms, model: &mut Model, event: &Event) -> Result<(), TestC
     match *event {
         Event::Enter(room, worker, session) => {
             let name = NAMES[room];
-            let entry = rooms.enter(name, worker, SessionId(session.into()), &owner(session), now);
-            prop_assert_eq!(entry == Entry::Accepted, model.provide(name));
+            let (user, of) = (owner(session), address(session));
+            let who = Visitor { session: SessionId(session.into()), user: &user, address: ip(of) };
+            let entry = rooms.enter(name, worker, who, now);
+            prop_assert_eq!(entry == Entry::Accepted, model.provide(name, of));
             model.members(name, true, |members| {
                 members.retain(|it| it.0 != session);
                 members.push((session, worker, true));
@@ -237,7 +304,7 @@ fn same(rooms: &Rooms, model: &mut Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(counts, model.counts());
     prop_assert!(counts.bytes <= model.limits.bytes);
     prop_assert!(counts.messages <= model.limits.history * counts.rooms);
-    let crowded = model.rooms.iter().filter(|room| !room.members.is_empty()).count();
+    let crowded = model.rooms.iter().filter(|room| !room.present().is_empty()).count();
     prop_assert!(counts.rooms <= model.limits.rooms.max(crowded));
     for name in NAMES {
         let history: Vec<_> = rooms.history(name).map(<[u8]>::to_vec).collect();
@@ -249,9 +316,8 @@ fn same(rooms: &Rooms, model: &mut Model) -> Result<(), TestCaseError> {
     }
     prop_assert_eq!(rooms.next(), model.rooms.iter().filter_map(Naive::due).min());
     let count = |holds: fn(&Naive) -> bool| model.rooms.iter().filter(|room| holds(room)).count();
-    prop_assert_eq!(rooms.empty.len(), count(|room| room.members.is_empty()));
+    prop_assert_eq!(rooms.owners.counts(), (count(|room| room.present().is_empty()), counts.rooms));
     prop_assert_eq!(rooms.owed.len(), count(|room| room.changed.is_some()));
-    prop_assert_eq!(rooms.ledger.rooms(), count(|room| !room.history.is_empty()));
     Ok(())
 }
 
@@ -274,6 +340,6 @@ proptest! {
         (1..4).for_each(|worker| rooms.worker_gone(worker, model.now));
         rooms.configure(Limits { history: 0, ..limits });
         prop_assert_eq!(rooms.counts(), Counts::default());
-        prop_assert!(rooms.empty.is_empty() && rooms.owed.is_empty() && rooms.ledger.rooms() == 0);
+        prop_assert!(rooms.owners.counts() == (0, 0) && rooms.owed.is_empty());
     }
 }

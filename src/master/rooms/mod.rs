@@ -1,7 +1,7 @@
 //! Chat rooms: their members, their last messages, and when members are told who is there. They live in the master,
 //! so that the death of a worker loses no history.
 //!
-//! A room exists while it has a *member* or history. A member is *present*, or *away*: its client is not connected,
+//! A room exists while it has a *member* or history, and may have to give way to another ([`owners`]). A member is *present*, or *away*: its client is not connected,
 //! and its worker collects for it. Names and messages come from strangers, so [`Limits`] bounds rooms, messages and
 //! bytes; members are sessions, which have limits of their own. A message is opaque bytes.
 
@@ -10,11 +10,12 @@ mod cost;
 #[cfg(test)]
 mod history;
 mod ledger;
+mod owners;
 mod room;
 #[cfg(test)]
 mod tests;
 
-pub use room::Presence;
+pub use room::{NOBODY, Presence};
 
 use crate::config::ChatSection;
 use crate::model::{Mono, SessionId, UserId};
@@ -22,14 +23,25 @@ use crate::protocol::cluster::Generation;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use ledger::Ledger;
+use owners::Owners;
 use room::{Change, Room, SMALL};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::iter;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The least time between two messages about who is in a room.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Who enters a room.
+#[derive(Clone, Copy, Debug)]
+pub struct Visitor<'a> {
+    pub session: SessionId,
+    pub user: &'a UserId,
+    /// The client's address: the owner of a room that is made for the session.
+    pub address: IpAddr,
+}
 
 /// Bounds of all rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +66,7 @@ impl Limits {
 pub enum Entry {
     /// The room exists.
     Accepted,
-    /// All allowed rooms exist and have members. Nothing has changed.
+    /// All allowed rooms exist and none of them gives way ([`owners`]). Nothing has changed.
     Full,
 }
 
@@ -73,8 +85,8 @@ pub struct Rooms {
     limits: Limits,
     /// Seeded, since names come from outside.
     rooms: HashMap<Arc<str>, Room, RandomState>,
-    /// Rooms without a member, by [`Room::used`]: the first gives way to a new room.
-    empty: BTreeMap<u64, Arc<str>>,
+    /// Which room gives way to a new one, and which loses a message.
+    owners: Owners,
     /// Rooms with something to tell, by its moment.
     owed: BTreeSet<(Mono, Arc<str>)>,
     ledger: Ledger,
@@ -89,15 +101,15 @@ impl Rooms {
         Self {
             limits,
             rooms: HashMap::default(),
-            empty: BTreeMap::new(),
+            owners: Owners::default(),
             owed: BTreeSet::new(),
             ledger: Ledger::default(),
             uses: 0,
         }
     }
 
-    /// Follows other limits. Smaller limits apply at once, except that no member is removed: while too many rooms
-    /// have members, no room is created, and a room ends with its last member.
+    /// Follows other limits. Smaller limits apply at once, except that nobody who is present is removed: while too many
+    /// rooms have such members, no room is created.
     pub fn configure(&mut self, limits: Limits) {
         self.limits = limits;
         let long = |room: &&Room| room.history.len() > limits.history;
@@ -110,22 +122,15 @@ impl Rooms {
         self.fit_bytes();
     }
 
-    /// Makes `session` of `user` at the process `worker` present, and creates the room if needed. A session that was
-    /// away is back, a session at another process has moved, a second call changes nothing.
+    /// Makes a session at the process `worker` present, and creates the room if needed. A session that was away is back,
+    /// a session at another process has moved, a second call changes nothing.
     ///
     /// The caller checks length and alphabet of the name; `user` is cloned.
-    pub fn enter(
-        &mut self,
-        room: &str,
-        worker: Generation,
-        session: SessionId,
-        user: &UserId,
-        now: Mono,
-    ) -> Entry {
-        if !self.provide(room) {
+    pub fn enter(&mut self, room: &str, worker: Generation, who: Visitor<'_>, now: Mono) -> Entry {
+        if !self.provide(room, who.address) {
             return Entry::Full;
         }
-        self.change(room, now, |room| room.enter(worker, session, user));
+        self.change(room, now, |room| room.enter(worker, who.session, who.user));
         Entry::Accepted
     }
 
@@ -158,18 +163,17 @@ impl Rooms {
     /// kept.
     pub fn publish(&mut self, room: &str, message: &[u8]) -> Entry {
         let keep = self.limits.history > 0 && message.len() <= self.limits.bytes;
-        if keep && !self.provide(room) {
+        if keep && !self.provide(room, NOBODY) {
             return Entry::Full;
         }
         let Some(found) = self.rooms.get_mut(room) else { return Entry::Accepted };
         self.uses += 1;
-        if found.is_empty() {
-            self.empty.remove(&found.used);
-            self.empty.insert(self.uses, found.name.clone());
-        }
         found.used = self.uses;
         if keep {
             self.ledger.push(found, message);
+        }
+        self.owners.file(found);
+        if keep {
             self.drop_oldest(room, self.limits.history);
             self.fit_bytes();
         }
@@ -178,7 +182,7 @@ impl Rooms {
 
     /// The kept messages, the oldest first.
     pub fn history<'a>(&'a self, room: &str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.rooms.get(room).into_iter().flat_map(|room| room.history.iter().map(|(_, bytes)| &**bytes))
+        self.rooms.get(room).into_iter().flat_map(|room| room.history.iter().map(|bytes| &**bytes))
     }
 
     /// The newest messages, joined, the oldest first: as many whole ones as fit into so many bytes.
@@ -224,36 +228,36 @@ impl Rooms {
     }
 
     /// Whether the room exists, if need be by creating it. The caller puts something into a new room.
-    fn provide(&mut self, name: &str) -> bool {
+    fn provide(&mut self, name: &str, owner: IpAddr) -> bool {
         if self.rooms.contains_key(name) {
             return true;
         }
-        if self.rooms.len() >= self.limits.rooms {
-            let Some((_, oldest)) = self.empty.pop_first() else { return false };
-            self.forget(&oldest);
+        if self.rooms.len() > self.limits.rooms {
+            return false;
+        }
+        if self.rooms.len() == self.limits.rooms {
+            let Some(least) = self.owners.gives_way_to(owner, self.limits.rooms) else { return false };
+            self.forget(&least);
         }
         let name: Arc<str> = name.into();
-        self.rooms.insert(name.clone(), Room::new(name));
+        self.rooms.insert(name.clone(), Room::new(name, owner));
         true
     }
 
     /// Changes the members of a room.
     fn change(&mut self, name: &str, now: Mono, change: impl FnOnce(&mut Room) -> Change) {
         let Some(room) = self.rooms.get_mut(name) else { return };
-        let (before, change) = (room.is_empty().then_some(room.used), change(room));
+        let change = change(room);
         if change == Change::None {
             return;
         }
         self.uses += 1;
         room.used = self.uses;
-        if let Some(before) = before {
-            self.empty.remove(&before);
-        }
         self.settle(name, change, now);
         self.fit_rooms();
     }
 
-    /// Files a room whose members have changed under `empty` and `owed`.
+    /// Files a room whose members have changed under `owners` and `owed`.
     fn settle(&mut self, name: &str, change: Change, now: Mono) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         if room.present() == 0 {
@@ -265,12 +269,9 @@ impl Rooms {
             room.owed = Some(at);
             self.owed.insert((at, room.name.clone()));
         }
-        if room.is_empty() {
-            if room.history.is_empty() {
-                self.forget(name);
-            } else {
-                self.empty.insert(room.used, room.name.clone());
-            }
+        self.owners.file(room);
+        if room.is_empty() && room.history.is_empty() {
+            self.forget(name);
         }
     }
 
@@ -278,15 +279,15 @@ impl Rooms {
     fn drop_oldest(&mut self, name: &str, keep: usize) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         self.ledger.trim(room, keep);
+        self.owners.file(room);
         if room.is_empty() && room.history.is_empty() {
-            self.empty.remove(&room.used);
             self.forget(name);
         }
     }
 
     fn fit_bytes(&mut self) {
         while self.ledger.bytes() > self.limits.bytes {
-            let Some(name) = self.ledger.oldest() else { return };
+            let Some(name) = self.owners.heaviest() else { return };
             let keep = self.rooms.get(&name).map_or(0, |room| room.history.len().saturating_sub(1));
             self.drop_oldest(&name, keep);
         }
@@ -294,15 +295,18 @@ impl Rooms {
 
     fn fit_rooms(&mut self) {
         while self.rooms.len() > self.limits.rooms {
-            let Some((_, oldest)) = self.empty.pop_first() else { return };
-            self.forget(&oldest);
+            let Some(least) = self.owners.gives_way() else { return };
+            self.forget(&least);
         }
     }
 
-    /// Removes a room without members that is neither in `empty` nor in `owed`.
+    /// Removes a room. Messages still reach those who are in it, for all workers hear of each; who comes finds nothing.
     fn forget(&mut self, name: &str) {
-        if let Some(mut room) = self.rooms.remove(name) {
-            self.ledger.trim(&mut room, 0);
+        let Some(mut room) = self.rooms.remove(name) else { return };
+        self.owners.forget(&mut room);
+        self.ledger.trim(&mut room, 0);
+        if let Some(at) = room.owed {
+            self.owed.remove(&(at, room.name));
         }
     }
 }

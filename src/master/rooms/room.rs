@@ -5,12 +5,24 @@ use crate::protocol::cluster::Generation;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// Most users named in one message.
 pub(super) const NAMED: usize = 50;
 /// Smaller tables are not worth shrinking.
 pub(super) const SMALL: usize = 64;
+
+/// Owner of a room that no client made.
+pub const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// How a room is filed: whether nobody is present, its last use, the bytes of its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Filed {
+    pub(super) idle: bool,
+    pub(super) used: u64,
+    pub(super) bytes: usize,
+}
 
 /// A message about who is in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +74,14 @@ pub(super) struct Room {
     /// In the order of the processes: so few that a table would be slower.
     places: Vec<Place>,
     present: usize,
-    /// Each message with its number among those of all rooms; the oldest first.
-    pub(super) history: VecDeque<(u64, Box<[u8]>)>,
+    /// The address of who made the room.
+    pub(super) owner: IpAddr,
+    /// The oldest message first.
+    pub(super) history: VecDeque<Box<[u8]>>,
+    /// Bytes of the history.
+    pub(super) bytes: usize,
+    /// How the room stands among those of its owner.
+    pub(super) filed: Option<Filed>,
     /// The last use, as a number that no other room has.
     pub(super) used: u64,
     /// The last message about presence.
@@ -73,9 +91,12 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(name: Arc<str>, owner: IpAddr) -> Self {
         Self {
             name,
+            owner,
+            bytes: 0,
+            filed: None,
             members: HashMap::default(),
             users: BTreeMap::new(),
             places: Vec::new(),

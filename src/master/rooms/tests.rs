@@ -10,9 +10,21 @@ pub(super) fn user(name: &str) -> UserId {
     UserId::new(name).unwrap()
 }
 
+/// A session of one address.
+pub(super) fn visitor(session: u128, user: &UserId) -> Visitor<'_> {
+    Visitor { session: SessionId(session), user, address: [192, 0, 2, 1].into() }
+}
+
+/// Somebody of the address of that number enters.
+fn enter_from(rooms: &mut Rooms, room: &str, session: u128, address: u8) -> Entry {
+    let user = user("somebody");
+    let who = Visitor { session: SessionId(session), user: &user, address: [192, 0, 2, address].into() };
+    rooms.enter(room, 1, who, NOW)
+}
+
 /// `session` is of the user of that number.
 pub(super) fn enter(rooms: &mut Rooms, room: &str, worker: Generation, session: u128) -> Entry {
-    rooms.enter(room, worker, SessionId(session), &user(&format!("u{session}")), NOW)
+    rooms.enter(room, worker, visitor(session, &user(&format!("u{session}"))), NOW)
 }
 
 fn leave(rooms: &mut Rooms, room: &str, worker: Generation, session: u128) {
@@ -57,17 +69,46 @@ fn a_history_that_is_too_long_for_a_message_is_cut_to_its_newest() {
 }
 
 #[test]
-fn the_oldest_message_of_all_rooms_goes_first() {
+fn the_room_that_has_most_bytes_loses_its_oldest_message_first() {
     let mut rooms = Rooms::new(Limits { bytes: 6, ..LIMITS });
-    for (room, text) in [("x", "11"), ("y", "22"), ("x", "33")] {
+    for (room, text) in [("x", "1"), ("y", "22"), ("y", "33")] {
         rooms.publish(room, text.as_bytes());
     }
-    rooms.publish("y", b"4");
-    assert_eq!((said(&rooms, "x"), said(&rooms, "y")), (vec!["33".into()], vec!["22".into(), "4".into()]));
+    rooms.publish("y", b"44");
+    assert_eq!((said(&rooms, "x"), said(&rooms, "y")), (vec!["1".into()], vec!["33".into(), "44".into()]));
     rooms.publish("y", b"longer than all of it");
     assert_eq!(rooms.counts(), Counts { rooms: 2, messages: 3, bytes: 5 });
-    rooms.publish("y", b"666666");
-    assert_eq!((said(&rooms, "y"), rooms.counts().rooms), (vec!["666666".into()], 1), "x has nothing left");
+    rooms.publish("y", b"555555");
+    assert_eq!((said(&rooms, "x").len(), said(&rooms, "y").len()), (1, 0), "it had too much alone");
+}
+
+#[test]
+fn who_has_most_rooms_or_bytes_gives_way_and_nobody_to_one_that_has_more() {
+    let mut rooms = Rooms::new(Limits { history: 50, rooms: 6, bytes: 100 });
+    assert_eq!(enter_from(&mut rooms, "quiet", 1, 1), Entry::Accepted);
+    rooms.publish("quiet", &[1; 20]);
+    for n in 0..9 {
+        let name = format!("loud-{n}");
+        let entry = enter_from(&mut rooms, &name, 100 + n, 2);
+        assert_eq!(entry == Entry::Accepted, n < 5, "{name}");
+        (0..9).filter(|_| n < 5).for_each(|_| _ = rooms.publish(&name, &[2; 9]));
+    }
+    assert_eq!((rooms.counts().rooms, said(&rooms, "quiet").len()), (6, 1), "nothing of it has gone");
+    // Somebody else comes: the loud one loses one of its rooms, first one in which nobody is present.
+    rooms.away("loud-3", 1, SessionId(103), NOW);
+    assert_eq!(enter_from(&mut rooms, "new", 2, 3), Entry::Accepted);
+    assert!(!rooms.rooms.contains_key("loud-3") && rooms.rooms.contains_key("quiet"));
+    assert_eq!(enter_from(&mut rooms, "new-2", 2, 3), Entry::Accepted);
+    assert!(!rooms.rooms.contains_key("loud-0"), "then the one that was used longest ago");
+    assert_eq!(enter_from(&mut rooms, "loud-3", 103, 2), Entry::Full, "who has most has no more");
+    rooms.away("quiet", 1, SessionId(1), NOW);
+    assert_eq!(
+        enter_from(&mut rooms, "loud-3", 103, 2),
+        Entry::Full,
+        "not even for one that is away: it has half"
+    );
+    leave(&mut rooms, "loud-0", 1, 100);
+    assert_eq!(due(&mut rooms, NOW.after(PAUSE)).len(), 5, "nobody is told of a room that is no more");
 }
 
 #[test]
@@ -135,7 +176,7 @@ fn a_dead_process_takes_its_members_and_no_history() {
 fn fifty_users_are_named_in_their_order_and_all_are_counted() {
     let mut rooms = Rooms::new(LIMITS);
     for n in (0..120u128).rev() {
-        rooms.enter("x", 1, SessionId(n), &user(&format!("u{:02}", n / 2)), NOW);
+        rooms.enter("x", 1, visitor(n, &user(&format!("u{:02}", n / 2))), NOW);
     }
     let told: Vec<_> = rooms.due(NOW).collect();
     assert_eq!((told.len(), told[0].users, told[0].sessions, told[0].first.len()), (1, 60, 120, NAMED));
@@ -161,7 +202,7 @@ fn smaller_limits_are_enforced_at_once_and_put_nobody_out() {
     enter(&mut rooms, "b", 1, 1);
     rooms.configure(Limits { history: 2, rooms: 3, bytes: 10 });
     assert_eq!(rooms.counts(), Counts { rooms: 3, messages: 5, bytes: 10 });
-    assert_eq!((said(&rooms, "a").len(), said(&rooms, "c").len(), said(&rooms, "d").len()), (1, 0, 2));
+    assert_eq!((said(&rooms, "a").len(), said(&rooms, "c").len(), said(&rooms, "d").len()), (2, 0, 1));
     rooms.configure(Limits { history: 0, rooms: 1, bytes: 10 });
     assert_eq!(rooms.counts(), Counts { rooms: 2, messages: 0, bytes: 0 });
     assert_eq!(enter(&mut rooms, "e", 1, 1), Entry::Full);

@@ -11,6 +11,7 @@ mod outbound;
 mod problem;
 mod resume;
 mod room;
+mod welcome;
 
 pub use broadcast::{broadcast_welcome, heartbeat, moved, relayed};
 pub use candles::{candle, history};
@@ -22,9 +23,10 @@ pub use inbound::ClientType;
 pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep};
 use outbound::MOCK;
 pub use outbound::{
-    EventText, PriceRules, QuoteText, ServerType, SystemEvent, Welcome, ack, channel_message, close, echo,
-    error, none_price, pair_changed, pong, price, price_rules, quote, quoted, system, welcome,
+    EventText, QuoteText, ServerType, SystemEvent, ack, channel_message, close, echo, error, none_price,
+    pair_changed, pong, price, quote, quoted, system,
 };
 pub use problem::{Problem, ProblemKind};
 pub use resume::Resume;
 pub use room::{presence, room};
+pub use welcome::{PriceRules, Welcome, price_rules, welcome};

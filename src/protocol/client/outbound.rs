@@ -6,7 +6,6 @@ use crate::model::{Boot, Contribution, Health, Quote, RequestId, Rules, Symbol, 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 words! {
     /// The `type` of a message to a client.
@@ -235,18 +234,6 @@ pub fn pair_changed(symbol: &Symbol, from: &Symbol, to: &Symbol, source: &str) -
     )
 }
 
-/// `system`, `price-rules`: from now on other ages hold than the welcome said.
-#[must_use]
-pub fn price_rules(rules: PriceRules) -> String {
-    #[derive(Serialize)]
-    struct Event {
-        event: &'static str,
-        #[serde(flatten)]
-        rules: PriceRules,
-    }
-    typed(ServerType::System, &Event { event: SystemEvent::PriceRules.as_str(), rules })
-}
-
 /// The start of a channel's message; `data` as JSON and a brace follow.
 #[must_use]
 pub fn message_prefix(channel: &str, from: Option<&str>, time: Wall) -> String {
@@ -263,61 +250,6 @@ pub fn channel_message(channel: &str, from: Option<&str>, time: Wall, data: &str
     out
 }
 
-/// The first message of every session.
-#[derive(Debug, Serialize)]
-pub struct Welcome<'a> {
-    pub session_id: &'a str,
-    pub user_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<&'a str>,
-    pub worker: WelcomeWorker,
-    pub server: WelcomeServer,
-    pub time: String,
-    pub heartbeat_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resume: Option<&'a str>,
-    pub resumed: bool,
-    pub channels: Vec<&'a str>,
-    pub price: Option<&'a RawValue>,
-    #[serde(flatten)]
-    pub rules: PriceRules,
-}
-
-/// The ages at which a client's own clock may call a price stale, or take it away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct PriceRules {
-    /// `price.fresh_for`
-    pub fresh_for_ms: u64,
-    /// `price.max_age`
-    pub max_age_ms: u64,
-    /// Past this age there is no price: `price.forget_after`, or `price.max_age` if stale prices are refused.
-    pub gone_after_ms: u64,
-}
-
-impl From<Rules> for PriceRules {
-    fn from(rules: Rules) -> Self {
-        let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            fresh_for_ms: ms(rules.fresh_for),
-            max_age_ms: ms(rules.max_age),
-            gone_after_ms: ms(rules.gone_after()),
-        }
-    }
-}
-
-/// The process that serves a session.
-#[derive(Debug, Serialize)]
-pub struct WelcomeWorker {
-    pub id: u16,
-    pub pid: u32,
-}
-
-#[derive(Debug, Serialize)]
-pub struct WelcomeServer {
-    pub name: &'static str,
-    pub version: &'static str,
-}
-
 #[derive(Serialize)]
 struct Typed<'a, T: Serialize> {
     r#type: &'a str,
@@ -325,35 +257,9 @@ struct Typed<'a, T: Serialize> {
     body: &'a T,
 }
 
-fn typed<T: Serialize>(kind: ServerType, body: &T) -> String {
+/// A message of that type with the members of `body`.
+pub(super) fn typed<T: Serialize>(kind: ServerType, body: &T) -> String {
     serde_json::to_string(&Typed { r#type: kind.as_str(), body }).unwrap_or_default()
-}
-
-impl<'a> Welcome<'a> {
-    /// The welcome of a session on a worker.
-    #[must_use]
-    pub fn new(session: &'a str, user: &'a str, (id, pid): (u16, u32), time: Wall) -> Self {
-        Self {
-            session_id: session,
-            user_id: user,
-            device: None,
-            worker: WelcomeWorker { id, pid },
-            server: WelcomeServer { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
-            time: time.to_string(),
-            heartbeat_ms: 0,
-            resume: None,
-            resumed: false,
-            channels: Vec::new(),
-            price: None,
-            rules: PriceRules::default(),
-        }
-    }
-}
-
-/// `welcome`
-#[must_use]
-pub fn welcome(body: &Welcome<'_>) -> String {
-    typed(ServerType::Welcome, body)
 }
 
 /// A `system` message that announces a close.
@@ -421,6 +327,7 @@ pub fn error(id: Option<&RawValue>, code: ErrorCode, message: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::{Price, SourcePrice, SourceVerdict};
+    use std::time::Duration;
 
     fn example() -> Quote {
         Quote {
@@ -519,18 +426,6 @@ mod tests {
     }
 
     #[test]
-    fn a_welcome_says_when_a_price_is_old() {
-        let told = |refuse_stale| {
-            let rules = PriceRules::from(Rules { refuse_stale, ..RULES });
-            let text = welcome(&Welcome { rules, ..Welcome::new("s", "u", (1, 2), Wall(0)) });
-            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-            ["fresh_for_ms", "max_age_ms", "gone_after_ms"].map(|key| value[key].as_u64().unwrap())
-        };
-        assert_eq!(told(false), [10_000, 20_000, 30_000]);
-        assert_eq!(told(true), [10_000, 20_000, 20_000]);
-    }
-
-    #[test]
     fn small_messages_are_json() {
         let id = RawValue::from_string("\"a\"".into()).unwrap();
         for text in [
@@ -540,11 +435,9 @@ mod tests {
             error(None, ErrorCode::Forbidden, "say \"no\""),
             channel_message("news", Some("a"), Wall(0), "[1]"),
             none_price("price:BTC-USD", "BTC-USD"),
-            price_rules(RULES.into()),
             pair_changed(&example().symbol, &example().pair, &example().symbol, "a\"b"),
             system(&EventText { close: Close::Shutdown, reason: "\"stop\"", reconnect_in_ms: Some(1) }),
             super::close(Close::Shutdown, Some(1)),
-            welcome(&Welcome::new("s", "u", (1, 2), Wall(0))),
         ] {
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert!(value["type"].is_string(), "{text}");

@@ -1,12 +1,13 @@
 //! Any address that answers with JSON: a source without code. The configuration gives the address, and where in the
 //! answer the price is.
 
-use crate::model::Symbol;
+use crate::model::{Symbol, Wall, one_line};
 use crate::providers::Fault;
 use crate::providers::wire::digits;
 use crate::providers::wire::each::{Ask, Each};
 use crate::providers::wire::pairs::{PairPrice, Wanted};
 use crate::providers::wire::reply::Reply;
+use crate::providers::wire::stamp;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use std::time::Duration;
 pub(in crate::providers) struct HttpJson {
     url: String,
     pointer: String,
+    /// Where the answer's stamp is, if it has one.
+    time_pointer: String,
 }
 
 impl HttpJson {
@@ -22,10 +25,24 @@ impl HttpJson {
     pub(in crate::providers) fn each(
         url: &str,
         pointer: &str,
+        time_pointer: &str,
         wanted: &Wanted,
         every: Duration,
     ) -> Each<Self> {
-        Each::new(Self { url: url.to_owned(), pointer: pointer.to_owned() }, wanted, every)
+        let [url, pointer, time_pointer] = [url, pointer, time_pointer].map(str::to_owned);
+        Each::new(Self { url, pointer, time_pointer }, wanted, every)
+    }
+
+    /// The answer's stamp. A price that should have one and has none is not taken: it may be of any time.
+    fn stamp(&self, body: &RawValue, pair: &Symbol) -> Result<Option<Wall>, Fault> {
+        if self.time_pointer.is_empty() {
+            return Ok(None);
+        }
+        let pointer = fill(&self.time_pointer, pair);
+        let value = find(body, &pointer).ok_or_else(|| Fault::Skip(format!("no time stamp at {pointer}")))?;
+        let text = value.get().trim_matches('"');
+        let wrong = || Fault::Skip(format!("no time stamp at {pointer}: {:.40}", one_line(text)));
+        stamp::any(text).map(Some).ok_or_else(wrong)
     }
 }
 
@@ -42,7 +59,8 @@ impl Ask for HttpJson {
         let body: &RawValue = reply.good()?;
         let pointer = fill(&self.pointer, pair);
         let value = find(body, &pointer).ok_or_else(|| Fault::Skip(format!("nothing at {pointer}")))?;
-        Ok(PairPrice { price: digits::price(value)?, bid: None, ask: None, time: None, seq: None })
+        let time = self.stamp(body, pair)?;
+        Ok(PairPrice { price: digits::price(value)?, bid: None, ask: None, time, seq: None })
     }
 }
 
@@ -96,7 +114,7 @@ mod tests {
         let symbols = ["BTC-USD", "ETH-EUR"].map(|text| Symbol::new(text).unwrap());
         let wanted = symbols.map(|symbol| (symbol.clone(), symbol));
         let url = "https://a.example/{base}?vs={quote}";
-        let mut each = HttpJson::each(url, "/{base}/{quote}", &wanted, Duration::from_secs(10));
+        let mut each = HttpJson::each(url, "/{base}/{quote}", "", &wanted, Duration::from_secs(10));
         let body = br#"{"BTC":{"USD":64250.10},"ETH":{"EUR":"3100.00"}}"#;
         for (url, price) in [("BTC?vs=USD", "64250.10"), ("ETH?vs=EUR", "3100.00")] {
             assert_eq!(each.url(), format!("https://a.example/{url}"));
@@ -104,5 +122,27 @@ mod tests {
             each.read(&Reply { status: 200, body, ..Reply::default() }, &mut heard).unwrap();
             assert_eq!(heard.ticks[0].price.to_string(), price);
         }
+    }
+
+    #[test]
+    fn the_answer_s_own_stamp_is_taken_and_must_be_there() {
+        let symbol = Symbol::new("BTC-USD").unwrap();
+        let wanted = [(symbol.clone(), symbol)];
+        let every = Duration::from_secs(10);
+        let mut each = HttpJson::each("https://a.example", "/price", "/{base}/at", &wanted, every);
+        let mut read = |body: &str| {
+            let mut heard = Heard::default();
+            let fault = each
+                .read(&Reply { status: 200, body: body.as_bytes(), ..Reply::default() }, &mut heard)
+                .err();
+            (heard.ticks.first().and_then(|tick| tick.time), fault)
+        };
+        let at = Some(Wall(1_795_000_000_000));
+        assert_eq!(read(r#"{"price":1,"BTC":{"at":"2026-11-18T11:06:40Z"}}"#), (at, None));
+        assert_eq!(read(r#"{"price":1,"BTC":{"at":1795000000}}"#), (at, None));
+        assert_eq!(read(r#"{"price":1,"BTC":{"at":"1795000000000"}}"#), (at, None));
+        let skip = |why: &str| (None, Some(Fault::Skip(why.to_owned())));
+        assert_eq!(read(r#"{"price":1}"#), skip("no time stamp at /BTC/at"));
+        assert_eq!(read(r#"{"price":1,"BTC":{"at":null}}"#), skip("no time stamp at /BTC/at: null"));
     }
 }

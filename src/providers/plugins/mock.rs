@@ -2,6 +2,7 @@
 
 use super::script::ScriptStep;
 use crate::model::{Price, Symbol};
+use crate::os::files::open_regular;
 use crate::providers::{Fault, PriceProvider, Script, Sink, Tick};
 use async_trait::async_trait;
 use rust_decimal::Decimal;
@@ -62,7 +63,8 @@ impl Mock {
     fn read_script(&mut self) -> Result<(), Fault> {
         if self.script.is_none() {
             let text = match &self.file {
-                Some(file) => std::fs::read_to_string(file)
+                Some(file) => open_regular(file)
+                    .and_then(std::io::read_to_string)
                     .map_err(|error| Fault::Refused(format!("{}: {error}", file.display())))?,
                 None => String::new(),
             };

@@ -3,6 +3,7 @@
 
 use super::tick_line;
 use crate::model::Symbol;
+use crate::os::files::open_regular;
 use crate::providers::dialect::Dialect;
 use crate::providers::readers::Readers;
 use crate::providers::recording::{self, RecordedEvent};
@@ -62,11 +63,7 @@ impl Replay {
 
     /// Only regular files: reading a pipe could block for ever, and with it the whole process.
     fn open(&self) -> Result<RecordingLines, Fault> {
-        let about = std::fs::metadata(&self.file).map_err(|error| self.refused(&error.to_string()))?;
-        if !about.is_file() {
-            return Err(self.refused("not a regular file"));
-        }
-        let file = File::open(&self.file).map_err(|error| self.refused(&error.to_string()))?;
+        let file = open_regular(&self.file).map_err(|error| self.refused(&error.to_string()))?;
         Ok(RecordingLines {
             reader: BufReader::with_capacity(64 << 10, file),
             line: Vec::new(),

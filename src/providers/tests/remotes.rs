@@ -40,7 +40,7 @@ fn coindesk(url: &str, wanted: &Wanted, every: Duration) -> Coindesk {
 }
 
 fn http_json(url: &str, wanted: &Wanted, every: Duration) -> crate::providers::wire::each::Each<HttpJson> {
-    HttpJson::each(&format!("{url}/{{base}}?vs={{quote}}"), "/data/0/{base}/{quote}", wanted, every)
+    HttpJson::each(&format!("{url}/{{base}}?vs={{quote}}"), "/data/0/{base}/{quote}", "", wanted, every)
 }
 
 /// A source that talks to a server, and how its server sends a price.

@@ -70,7 +70,7 @@ fn rest(provider: &str, symbols: &str) -> Box<dyn Poll> {
         "kraken" => Box::new(kraken::rest(url, &wanted, every)),
         _ => {
             let pointer = provider.strip_prefix("http_json ").unwrap();
-            Box::new(HttpJson::each(url, pointer, &wanted, every))
+            Box::new(HttpJson::each(url, pointer, "", &wanted, every))
         }
     }
 }

@@ -158,7 +158,10 @@ impl Dialer {
             tcp.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default()
         });
         let tcp = tcp.await;
-        self.names.tried(host, tcp.as_ref().ok().and_then(|tcp| tcp.peer_addr().ok()));
+        match &tcp {
+            Ok(tcp) => tcp.peer_addr().into_iter().for_each(|address| self.names.reached(host, address)),
+            Err(_) => self.names.failed(host),
+        }
         tcp
     }
 
@@ -171,7 +174,18 @@ impl Dialer {
     ) -> Result<Box<dyn Duplex>, Fault> {
         let made =
             step(Step::Tls, limits.tls, steps, self.tls.secure(host, io), |_| "certificate good".to_owned());
-        Ok(Box::new(made.await?))
+        let made = made.await;
+        if made.is_err() {
+            // Another host may have the address by now.
+            self.names.failed(host);
+        }
+        Ok(Box::new(made?))
+    }
+
+    /// Asks the resolver for `host`, and reads the root certificates, before the next connection.
+    pub(in crate::providers) fn forget(&self, url: &Url) {
+        self.names.failed(url.host_str().unwrap_or_default());
+        self.tls.forget();
     }
 }
 

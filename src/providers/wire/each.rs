@@ -69,6 +69,8 @@ impl<A: Ask> Poll for Each<A> {
             }
             Err(Fault::Refused(why)) => Err(self.fail(Fault::Refused(named(why)))),
             Err(Fault::Unknown(why)) => Err(self.fail(Fault::Unknown(named(why)))),
+            // Some symbols only may be kept from a country.
+            Err(Fault::Barred(why)) => Err(self.fail(Fault::Barred(named(why)))),
             Err(Fault::Retry(why)) => Err(self.fail(Fault::Retry(named(why)))),
             Err(fault) => Err(fault.about(pair.as_str())),
         }
@@ -129,5 +131,8 @@ mod tests {
         assert!(matches!(answer(&mut two, 500), Err(Fault::Retry(_))), "all of them");
         assert!(matches!(answer(&mut two, 429), Err(Fault::Wait(..))), "a limit is one of the host");
         assert!(matches!(answer(&mut each(&["BTC-USD"]), 451), Err(Fault::Barred(_))));
+        let mut two = each(&["BTC-USD", "ETH-USD"]);
+        assert!(answer(&mut two, 200).is_ok());
+        assert_eq!(answer(&mut two, 451).unwrap_err(), Fault::Skip("ETH-USD: HTTP 451".to_owned()));
     }
 }

@@ -164,9 +164,8 @@ impl Http {
     /// Sends a GET. A kept connection that turns out to have gone is no fault.
     async fn once(&self, url: &Url, headers: &HeaderMap) -> Result<Whole, Fault> {
         let HttpLimits { dial, answer, .. } = self.limits();
-        let late = || Fault::Retry(format!("answer: nothing whole within {answer:?}"));
         if let Some(kept) = self.pool.take(url) {
-            match timeout(answer, self.pool.get(kept, url, headers.clone())).await.map_err(|_| late())? {
+            match self.pool.get(kept, url, headers.clone(), answer).await {
                 // What some servers say to an idle connection before they close it.
                 Ok(whole) if whole.status == StatusCode::REQUEST_TIMEOUT => {}
                 Ok(whole) => return Ok(whole),
@@ -175,8 +174,7 @@ impl Http {
             }
         }
         let fresh = Connection::open(&self.dialer, url, dial, &mut Vec::new()).await?;
-        let asked = timeout(answer, self.pool.get(fresh, url, headers.clone())).await.map_err(|_| late())?;
-        asked.map_err(|(fault, _)| fault)
+        self.pool.get(fresh, url, headers.clone(), answer).await.map_err(|(fault, _)| fault)
     }
 
     /// Opens the stream at a `ws://` or `wss://` address.
@@ -240,9 +238,12 @@ impl Http {
         }
     }
 
-    /// Lifts the blocks of the hosts of these addresses.
+    /// Lifts the blocks of the hosts of these addresses, and looks their names up anew.
     pub fn lift(&self, urls: &[String]) {
-        urls.iter().filter_map(|url| Url::parse(url).ok()).for_each(|url| self.hosts.lift(&url));
+        for url in urls.iter().filter_map(|url| Url::parse(url).ok()) {
+            self.hosts.lift(&url);
+            self.dialer.forget(&url);
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// What a server does with the requests of one connection: an answer each, and then the end.
 #[derive(Clone, Copy)]
@@ -20,6 +20,8 @@ enum End {
     Half,
     /// Says 408 to the next request and closes, as if it had been idle.
     Timeout,
+    /// Says nothing more, on an open connection.
+    Silence,
     /// Closes at once, as told in the answer.
     Told,
 }
@@ -38,7 +40,7 @@ async fn once(end: End) -> (SocketAddr, Arc<AtomicUsize>) {
     (address, count)
 }
 
-async fn request(stream: &mut TcpStream) -> Option<Vec<u8>> {
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -62,6 +64,7 @@ async fn serve(mut stream: TcpStream, end: End) -> Option<()> {
             let text = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
             stream.write_all(text).await.ok()?;
         }
+        End::Silence => std::future::pending().await,
         End::Fin | End::Told => {}
     }
     None
@@ -74,13 +77,14 @@ async fn get(http: &Http, address: SocketAddr) -> Result<u16, Fault> {
 
 #[tokio::test]
 async fn a_kept_connection_that_has_gone_is_no_fault() {
-    for end in [End::Fin, End::Reset, End::Timeout, End::Told] {
+    for end in [End::Fin, End::Reset, End::Timeout, End::Silence, End::Told] {
         let (address, connections) = once(end).await;
-        let http = Http::within(Duration::from_secs(10));
-        for round in 0..5 {
+        let (rounds, patience) = if matches!(end, End::Silence) { (2, 2) } else { (5, 10) };
+        let http = Http::within(Duration::from_secs(patience));
+        for round in 0..rounds {
             assert_eq!(get(&http, address).await, Ok(200), "round {round}");
         }
-        assert_eq!(connections.load(Ordering::Relaxed), 5);
+        assert_eq!(connections.load(Ordering::Relaxed), rounds);
     }
 }
 
@@ -146,8 +150,7 @@ async fn late(pause: Duration) -> (SocketAddr, Tls) {
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
                 let mut stream = acceptor.accept(stream).await.ok()?;
-                let mut buffer = [0; 4096];
-                stream.read(&mut buffer).await.ok()?;
+                request(&mut stream).await?;
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.ok()?;
                 stream.shutdown().await.ok()
             });
@@ -179,9 +182,18 @@ async fn tls_has_a_limit_of_its_own_and_a_fault_names_it() {
 #[tokio::test]
 async fn a_black_hole_among_the_addresses_costs_a_quarter_of_a_second() {
     let (address, _) = once(End::Told).await;
-    // TEST-NET-1 answers nobody; a listener with a full queue would, in the end.
+    // A listener with a full queue answers nobody.
+    let hole = TcpSocket::new_v4().unwrap();
+    hole.bind(SocketAddr::from(([127, 0, 0, 2], address.port()))).unwrap();
+    let hole = hole.listen(1).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(Ok(stream)) =
+        timeout(Duration::from_millis(300), TcpStream::connect(hole.local_addr().unwrap())).await
+    {
+        queue.push(stream);
+    }
     let names = Names::new(|_| {
-        Box::pin(async { Ok(vec!["192.0.2.1".parse().unwrap(), "127.0.0.1".parse().unwrap()]) })
+        Box::pin(async { Ok(vec!["127.0.0.2".parse().unwrap(), "127.0.0.1".parse().unwrap()]) })
     });
     let http = Http::with(Dialer::new(names, Tls::default(), None));
     let url = format!("http://two.example:{}/", address.port());

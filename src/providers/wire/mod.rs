@@ -16,4 +16,5 @@ pub(super) mod pool;
 pub(super) mod push;
 pub(super) mod pushed;
 pub(super) mod reply;
+pub(super) mod stamp;
 pub(super) mod tls;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// Addresses of a connection that succeeded are used without another lookup for this time.
+/// Addresses are used without another lookup for this time, unless a connection fails.
 const FRESH: Duration = Duration::from_secs(60);
 /// Kept addresses are used if the resolver has not answered within this time.
 const HEAD_START: Duration = Duration::from_secs(1);
@@ -23,8 +23,8 @@ type Resolver = Box<dyn Fn(String) -> Looking + Send + Sync>;
 #[derive(Default)]
 struct Known {
     kept: Vec<IpAddr>,
-    /// When a connection to one of `kept` last succeeded, unless a later one failed.
-    good: Option<Instant>,
+    /// When the resolver gave them; `None` if a connection has failed since.
+    found: Option<Instant>,
     /// The lookup that is under way.
     running: Option<watch::Receiver<Option<Found>>>,
 }
@@ -72,9 +72,11 @@ impl Names {
         let (kept, mut running) = {
             let mut all = lock(&self.known);
             let known = all.entry(host.to_owned()).or_default();
-            if known.good.is_some_and(|at| at.elapsed() < FRESH) {
+            if known.found.is_some_and(|at| at.elapsed() < FRESH) {
                 return Ok(known.kept.clone());
             }
+            // A lookup that panicked has left its sender.
+            known.running.take_if(|running| running.has_changed().is_err());
             let running = known.running.get_or_insert_with(|| self.look_up(host)).clone();
             (known.kept.clone(), running)
         };
@@ -98,7 +100,7 @@ impl Names {
                 if let Ok(addresses) = &found {
                     // The address that was good stays first.
                     let first = entry.kept.first().copied().filter(|first| addresses.contains(first));
-                    entry.kept.clone_from(addresses);
+                    (entry.kept, entry.found) = (addresses.clone(), Some(Instant::now()));
                     put_first(&mut entry.kept, first);
                 }
             }
@@ -107,11 +109,17 @@ impl Names {
         receiver
     }
 
-    /// Takes the outcome of a connection: the address that was reached comes first from now on.
-    pub(in crate::providers) fn tried(&self, host: &str, reached: Option<SocketAddr>) {
+    /// Puts the address that was reached first from now on.
+    pub(in crate::providers) fn reached(&self, host: &str, address: SocketAddr) {
         if let Some(known) = lock(&self.known).get_mut(host) {
-            known.good = reached.map(|_| Instant::now());
-            put_first(&mut known.kept, reached.map(|address| address.ip()));
+            put_first(&mut known.kept, Some(address.ip()));
+        }
+    }
+
+    /// Looks the name up before the next connection: the last one failed.
+    pub(in crate::providers) fn failed(&self, host: &str) {
+        if let Some(known) = lock(&self.known).get_mut(host) {
+            known.found = None;
         }
     }
 }
@@ -170,18 +178,15 @@ mod tests {
             (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(2)), Arc::default());
         let names = slow(&seconds, &many, &asked);
         assert_eq!(names.resolve("a.example", 9 * S).await, Ok(vec![ip(1), ip(2)]));
-        names.tried("a.example", Some(SocketAddr::new(ip(2), 443)));
+        names.reached("a.example", SocketAddr::new(ip(2), 443));
         seconds.store(5, Ordering::Relaxed);
-        assert_eq!(
-            names.resolve("a.example", 9 * S).await,
-            Ok(vec![ip(2), ip(1)]),
-            "it was reached just now"
-        );
+        assert_eq!(names.resolve("a.example", 9 * S).await, Ok(vec![ip(2), ip(1)]), "it was found just now");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
-        names.tried("a.example", None);
+        names.failed("a.example");
         let begin = Instant::now();
         assert_eq!(names.resolve("a.example", 9 * S).await, Ok(vec![ip(2), ip(1)]));
         assert_eq!(begin.elapsed(), S);
+        names.failed("a.example");
         tokio::time::sleep(5 * S).await;
         many.store(0, Ordering::Relaxed);
         seconds.store(0, Ordering::Relaxed);

@@ -119,3 +119,22 @@ async fn an_outage_or_a_refusal_binds_nobody_else() {
         assert_eq!((second.ticks.len(), second.fault), (1, None));
     }
 }
+
+#[tokio::test]
+async fn a_cache_that_says_how_old_its_answer_is_stamps_the_price() {
+    use crate::providers::plugins::http_json::HttpJson;
+    let cached = |age: &str| Act::Answer {
+        status: 200,
+        headers: vec![("age", age.to_owned())],
+        body: br#"{"price":"64000.10"}"#.to_vec(),
+    };
+    let server = Standin::script(vec![cached("0"), cached("300")]).await.unwrap();
+    let symbol = crate::model::Symbol::new("BTC-USD").unwrap();
+    let every = Duration::from_millis(20);
+    let dialect = HttpJson::each(&server.http(), "/price", "", &[(symbol.clone(), symbol)], every);
+    let mut heard = crate::providers::tests::battery::Heard::default();
+    let _ =
+        tokio::time::timeout(Duration::from_secs(2), Polled::new(dialect, http()).session(&mut heard)).await;
+    let ages: Vec<_> = heard.ticks.iter().filter_map(|tick| Some(clock::wall().0 - tick.time?.0)).collect();
+    assert!((0..10_000).contains(&ages[0]) && (300_000..310_000).contains(&ages[1]), "{ages:?}");
+}

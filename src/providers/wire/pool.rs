@@ -1,8 +1,8 @@
 //! HTTP/1.1 requests on connections that are kept for the next one.
 //!
 //! A kept connection may be gone: servers close idle ones whenever they like, also at the moment of the next request.
-//! A GET that gets not a byte on a kept connection is sent once more, on a new one (RFC 9112, section 9.3.1), and no
-//! fault is seen.
+//! A GET that gets not a byte on a kept connection (closed, reset, or forgotten by a firewall) is sent once more, on a
+//! new one (RFC 9112, section 9.3.1), and no fault is seen.
 
 use super::dial::{DialLimits, Dialed, Dialer, Made};
 use crate::model::one_line;
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use url::{Position, Url};
 
@@ -163,7 +163,7 @@ impl Pool {
         }
     }
 
-    /// Sends a GET on `connection` and reads the whole answer.
+    /// Sends a GET on `connection` and reads the whole answer within `limit`.
     ///
     /// # Errors
     /// The fault, and whether not a byte of an answer came.
@@ -172,13 +172,15 @@ impl Pool {
         mut connection: Connection,
         url: &Url,
         headers: HeaderMap,
+        limit: Duration,
     ) -> Result<Whole, (Fault, bool)> {
         let before = connection.read.load(Ordering::Relaxed);
         let answer = async {
             let response = connection.send(Method::GET, url, headers).await?;
             whole(response).await
         };
-        match answer.await {
+        let late = |_| Err(Fault::Retry(format!("answer: nothing whole within {limit:?}")));
+        match timeout(limit, answer).await.unwrap_or_else(late) {
             Ok(whole) => {
                 self.keep(url, connection);
                 Ok(whole)

@@ -2,7 +2,7 @@
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -10,7 +10,7 @@ use tokio_rustls::client::TlsStream;
 /// Reads the root certificates when they are first needed. (rustls-platform-verifier does the same on Linux, and logs
 /// an error for each certificate that it refuses.)
 #[derive(Debug, Default)]
-pub(in crate::providers) struct Tls(OnceLock<Arc<ClientConfig>>);
+pub(in crate::providers) struct Tls(Mutex<Option<Arc<ClientConfig>>>);
 
 impl Tls {
     /// Begins TLS on a connection.
@@ -28,7 +28,7 @@ impl Tls {
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, String> {
-        if let Some(config) = self.0.get() {
+        if let Some(config) = &*self.lock() {
             return Ok(config.clone());
         }
         let mut roots = RootCertStore::empty();
@@ -43,7 +43,16 @@ impl Tls {
         let builder = builder.map_err(|error| error.to_string())?;
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(self.0.get_or_init(|| Arc::new(config)).clone())
+        Ok(self.lock().insert(Arc::new(config)).clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<ClientConfig>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the root certificates again when they are needed.
+    pub(in crate::providers) fn forget(&self) {
+        *self.lock() = None;
     }
 
     /// Trusts these certificates only.
@@ -55,6 +64,6 @@ impl Tls {
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = builder.with_root_certificates(roots).with_no_client_auth();
-        Self(OnceLock::from(Arc::new(config)))
+        Self(Mutex::new(Some(Arc::new(config))))
     }
 }

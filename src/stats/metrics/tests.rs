@@ -88,6 +88,7 @@ fn metrics<'a>(ledger: &'a Ledger, workers: &'a [WorkerRow]) -> Metrics<'a> {
         ],
         revision: 4,
         reload_taken: false,
+        polled: Some(Duration::from_secs(5)),
         dropped: BTreeMap::from([(Role::Worker(2), 3)]),
     }
 }
@@ -164,6 +165,8 @@ fn the_text_parses_and_says_it_all() {
         ("suspended_bytes", 16.0),
         ("configuration_revision", 4.0),
         ("configuration_reload_successful", 0.0),
+        ("configuration_watched", 0.0),
+        ("configuration_poll_seconds", 5.0),
     ] {
         let found =
             samples.get(&format!("btc_cluster_{key}")).unwrap_or_else(|| panic!("{key} in {samples:#?}"));

@@ -1,6 +1,7 @@
 //! The page: its files, compiled in or from `http.static_dir`.
 
 use super::{answer, upgrade};
+use crate::os::files::open_regular;
 use crate::protocol::client::ProblemKind;
 use crate::worker::hub::Hub;
 use axum::body::Body;
@@ -8,20 +9,23 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use rustix::fs::OFlags;
-use std::fs::OpenOptions;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 /// Largest file of `http.static_dir` in bytes.
 const LARGEST: u64 = 4 << 20;
 /// Reads of `http.static_dir` at one time: a disk that hangs must not take more threads.
 static READS: Semaphore = Semaphore::const_new(4);
+
+/// Longest wait for a file of `http.static_dir`: its file system may hang.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One file, and its `ETag`.
 #[derive(Clone, Debug)]
@@ -58,7 +62,8 @@ pub(super) async fn file(State(hub): State<Hub>, request: Request) -> Response {
     // Flat names only, so that no path leads out of the folder.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     let is_flat = !name.starts_with('.') && (1..=64).contains(&name.len()) && name.bytes().all(plain);
-    let found = if is_flat { find(&hub, name).await } else { None };
+    let found = if is_flat { find(&hub, name).await } else { Ok(None) };
+    let Ok(found) = found else { return answer::plain(ProblemKind::ClusterBusy) };
     let Some(file) = found else { return answer::plain(ProblemKind::NotFound) };
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return answer::method_not_allowed(request).await;
@@ -66,11 +71,11 @@ pub(super) async fn file(State(hub): State<Hub>, request: Request) -> Response {
     respond(name, file, request.headers())
 }
 
-async fn find(hub: &Hub, name: &str) -> Option<File> {
+async fn find(hub: &Hub, name: &str) -> Result<Option<File>, Elapsed> {
     let folder = hub.config().http.static_dir.as_ref().map(|folder| folder.join(name));
     match folder {
-        Some(path) => from_disk(path).await,
-        None => BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, file)| file.clone()),
+        Some(path) => timeout(PATIENCE, from_disk(path)).await,
+        None => Ok(BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, file)| file.clone())),
     }
 }
 
@@ -94,11 +99,8 @@ impl File {
 
     /// Reads a regular file of at most [`LARGEST`] bytes.
     fn read(path: &Path) -> io::Result<Self> {
-        // Without NONBLOCK, opening a FIFO waits for its writer.
-        let flags = OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() || metadata.len() > LARGEST {
+        let file = open_regular(path)?;
+        if file.metadata()?.len() > LARGEST {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut bytes = Vec::new();

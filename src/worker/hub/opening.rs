@@ -48,7 +48,9 @@ impl Opening {
         state.attached(at, greeting);
         state.flush(at);
         state.settle_when_heard(at);
-        state.input(at, &mut early.to_vec());
+        if !early.is_empty() {
+            state.input(at, &mut early.to_vec());
+        }
         state.settle();
         drop(state);
         tokio::spawn(super::inbound::drive(hub, at));

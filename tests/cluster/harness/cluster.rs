@@ -294,7 +294,7 @@ impl Cluster {
     /// Starts the daemon of the same folder again, after its end.
     pub(crate) async fn start_again(mut self, workers: u16) -> Self {
         assert!(self.child.try_wait().unwrap().is_some(), "the daemon still runs");
-        self.child = spawn(self.folder.path(), &[], None, Out::Log);
+        self.child = spawn(self.folder.path(), &[], &[], Out::Log);
         self.pid = self.child.id().expect("a running process");
         self.until_listening().await;
         self.until_ready(workers.into(), true).await;

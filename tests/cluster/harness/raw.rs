@@ -4,7 +4,7 @@ use super::http::{Connection, Request, Response, upgrade};
 use super::in_time;
 use btc_cluster_client::frame;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -77,6 +77,14 @@ impl Raw {
         self.write(&request.bytes(&to.to_string())).await;
         let response = self.response().await.expect("an answer to the handshake");
         if response.status == 101 { Ok(self) } else { Err(response) }
+    }
+
+    /// A session of a client at another address of this machine, 127.0.0.2 for instance.
+    pub(crate) async fn session_from(from: IpAddr, to: SocketAddr, path: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let stream = in_time("connect", socket.connect(to)).await.expect("a connection");
+        Self { stream, buffer: vec![] }.upgraded(to, &upgrade(path)).await
     }
 
     async fn upgraded(mut self, to: SocketAddr, request: &Request) -> Self {

@@ -36,7 +36,7 @@ pub(crate) struct Setup {
     folder: TempDir,
     workers: u16,
     variables: Vec<(String, String)>,
-    files: Option<u64>,
+    through: Vec<String>,
     until_ready: bool,
     output: Output,
 }
@@ -56,10 +56,15 @@ pub(super) enum Output {
 pub(crate) fn cluster() -> Setup {
     let folder = TempDir::with_prefix("btc-").unwrap();
     std::fs::create_dir(folder.path().join("conf.d")).unwrap();
-    Setup { folder, workers: 2, variables: vec![], files: None, until_ready: true, output: Output::Log }
+    Setup { folder, workers: 2, variables: vec![], through: vec![], until_ready: true, output: Output::Log }
 }
 
 impl Setup {
+    /// The cluster's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Sets the number of workers.
     pub(crate) fn workers(mut self, workers: u16) -> Self {
         self.workers = workers;
@@ -85,8 +90,13 @@ impl Setup {
     }
 
     /// Lets each of its processes have so many files open.
-    pub(crate) fn files(mut self, most: u64) -> Self {
-        self.files = Some(most);
+    pub(crate) fn files(self, most: u64) -> Self {
+        self.through(&["sh", "-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")])
+    }
+
+    /// Starts it by another program, which becomes the daemon.
+    pub(crate) fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -135,7 +145,7 @@ impl Setup {
         if !main.exists() {
             std::fs::write(&main, self.filled(BASE)).unwrap();
         }
-        let child = spawn(self.folder.path(), &self.variables, self.files, self.output);
+        let child = spawn(self.folder.path(), &self.variables, &self.through, self.output);
         (self.folder, child)
     }
 }
@@ -160,16 +170,16 @@ fn clean(mut command: Command) -> Command {
 pub(super) fn spawn(
     folder: &Path,
     variables: &[(String, String)],
-    files: Option<u64>,
+    through: &[String],
     output: Output,
 ) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = match files {
-        None => binary(),
-        Some(files) => {
-            let mut shell = clean(Command::new("sh"));
-            shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), BINARY]);
-            shell
+    let mut command = match through {
+        [] => binary(),
+        [program, words @ ..] => {
+            let mut command = clean(Command::new(program));
+            command.args(words).arg(BINARY);
+            command
         }
     };
     command.args(["--env", "test", "--config"]).arg(folder.join("btc-cluster.toml"));

@@ -122,6 +122,20 @@ impl Tab {
         }
     }
 
+    /// The next text, byte by byte.
+    pub(crate) async fn text(&mut self) -> String {
+        let next = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Text(text))) => return text.to_string(),
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    other => panic!("no text but {other:?}"),
+                }
+            }
+        };
+        in_time("the tab hears a text", next).await
+    }
+
     /// The next message of any type.
     pub(crate) async fn message(&mut self) -> Value {
         match self.hear().await {

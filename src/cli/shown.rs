@@ -1,0 +1,144 @@
+//! The answers of the control socket in words, for people.
+
+use super::arguments::What;
+use super::table;
+use crate::model::visible;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// What a person reads.
+pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
+    match what {
+        What::Status => status(answer),
+        What::Workers | What::Watch => workers(answer, bold),
+        What::Sessions { .. } => {
+            let fields = ["session_id", "user_id", "device", "endpoint", "worker", "address", "since"];
+            rows(answer, "sessions", &fields, bold)
+        }
+        What::Sources => sources(answer, bold),
+        What::Reload => {
+            let words = |key: &str| {
+                let list = answer[key].as_array().into_iter().flatten();
+                list.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+            };
+            let changed = words("changed");
+            let changed = if changed.is_empty() { "no change" } else { &changed };
+            let mut text = format!("revision {}: {changed}\n", answer["revision"]);
+            if !words("restart").is_empty() {
+                let _ = writeln!(text, "needs a restart of the daemon: {}", words("restart"));
+            }
+            text
+        }
+        What::Publish { .. } => format!("{} sessions\n", answer["sessions"]),
+        What::Retry { .. } => {
+            let names = answer["sources"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            format!("tried now: {}\n", names.collect::<Vec<_>>().join(", "))
+        }
+        What::RestartWorker { .. } | What::Kick { .. } | What::Stop => "done\n".to_owned(),
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => visible(text).into_owned(),
+        // A source's budget, the only object in a table.
+        Value::Object(budget) if budget.contains_key("limit") => {
+            format!("{}/{}", cell(&budget["used"]), cell(&budget["limit"]))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn rows(answer: &Value, list: &str, fields: &[&str], bold: bool) -> String {
+    let all = answer[list].as_array().into_iter().flatten();
+    let rows: Vec<_> = all.map(|row| fields.iter().map(|field| cell(&row[*field])).collect()).collect();
+    table::text(fields, &rows, bold)
+}
+
+fn sources(answer: &Value, bold: bool) -> String {
+    let mut fields = vec![
+        "name",
+        "state",
+        "serving",
+        "verdict",
+        "pair",
+        "price",
+        "mock",
+        "age_ms",
+        "ticks",
+        "rejected",
+        "reconnects",
+        "retry_in_ms",
+        "budget",
+        "error",
+    ];
+    let all = answer["sources"].as_array().into_iter().flatten();
+    // Leaves out empty columns: failover has no verdicts, few sources have a budget, and few prices are made up.
+    fields.retain(|field| {
+        let says = |row: &Value| !row[*field].is_null() && row[*field] != Value::Bool(false);
+        !["verdict", "retry_in_ms", "mock", "budget"].contains(field) || all.clone().any(says)
+    });
+    let mut text = rows(answer, "sources", &fields, bold);
+    if let Some(why) = answer["refused"].as_str() {
+        let _ = writeln!(text, "no new price of {}: {}", cell(&answer["symbol"]), visible(why));
+    }
+    text
+}
+
+fn workers(answer: &Value, bold: bool) -> String {
+    let headings = [
+        "id", "pid", "state", "uptime", "restarts", "sessions", "users", "cpu", "memory", "in", "out", "lag",
+    ];
+    let row = |worker: &Value| {
+        let plain = |field: &str| cell(&worker[field]);
+        vec![
+            plain("id"),
+            plain("pid"),
+            plain("state"),
+            table::time(worker["uptime_s"].as_u64().unwrap_or(0)),
+            plain("restarts"),
+            plain("sessions"),
+            plain("users"),
+            format!("{} %", plain("cpu_pct")),
+            table::size(worker["rss_bytes"].as_u64().unwrap_or(0)),
+            plain("messages_in"),
+            plain("messages_out"),
+            format!("{} ms", plain("lag_ms")),
+        ]
+    };
+    let rows: Vec<_> = answer["workers"].as_array().into_iter().flatten().map(row).collect();
+    table::text(&headings, &rows, bold)
+}
+
+fn status(answer: &Value) -> String {
+    let mut all = String::new();
+    let mut line = |name: &str, text: String| _ = writeln!(all, "{name:<14}{}", visible(&text));
+    line("version", cell(&answer["version"]));
+    line("pid", cell(&answer["pid"]));
+    line("environment", cell(&answer["environment"]));
+    line("uptime", table::time(answer["uptime_s"].as_u64().unwrap_or(0)));
+    for port in ["http", "ws", "admin"] {
+        let all = answer["listening"][port].as_array().into_iter().flatten();
+        let addresses: Vec<_> = all.filter_map(Value::as_str).collect();
+        if !addresses.is_empty() {
+            line(port, addresses.join(", "));
+        }
+    }
+    line("state", cell(&answer["state"]));
+    line("price", cell(&answer["price_text"]));
+    let totals = &answer["totals"];
+    line("workers", format!("{} ready", totals["workers"]));
+    line("sessions", format!("{} of {} users", totals["sessions"], totals["users"]));
+    line("feeder", format!("{}, pid {}", cell(&answer["feeder"]["state"]), cell(&answer["feeder"]["pid"])));
+    line("configuration", format!("revision {} of {}", answer["revision"], cell(&answer["config"])));
+    if let Some(trouble) = answer["watch_trouble"].as_str() {
+        line("not watched", trouble.to_owned());
+    }
+    let last = &answer["last_reload"];
+    if last["ok"] == Value::Bool(false) {
+        let faults = last["faults"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        faults.for_each(|fault| line("reload failed", fault.to_owned()));
+    }
+    all
+}
