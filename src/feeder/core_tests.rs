@@ -1,5 +1,6 @@
 //! The feeder as a whole, with mocks and recordings, under virtual time.
 
+use super::super::SourceState;
 use super::*;
 use crate::config::{OnStale, ProviderKind};
 use crate::model::Price;
