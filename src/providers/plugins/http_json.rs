@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(read(r#"{"price":1,"BTC":{"at":1795000000}}"#), (at, None));
         assert_eq!(read(r#"{"price":1,"BTC":{"at":"1795000000000"}}"#), (at, None));
         let skip = |why: &str| (None, Some(Fault::Skip(why.to_owned())));
-        assert_eq!(read(r#"{"price":1}"#), skip("no time stamp at /BTC/at"));
-        assert_eq!(read(r#"{"price":1,"BTC":{"at":null}}"#), skip("no time stamp at /BTC/at: null"));
+        assert_eq!(read(r#"{"price":1}"#), skip("BTC-USD: no time stamp at /BTC/at"));
+        assert_eq!(read(r#"{"price":1,"BTC":{"at":null}}"#), skip("BTC-USD: no time stamp at /BTC/at: null"));
     }
 }
