@@ -261,3 +261,16 @@ test("a price that is forgotten is none, in words", async (t) => {
   await tab.at("quote-button").click();
   await tab.at("quote-result").filter({ hasText: "price-unavailable, 503" }).waitFor();
 });
+
+test("a made-up price is marked in a tab that was there before it", async (t) => {
+  const nowhere = { rest_url: "http://127.0.0.1:9", stream_url: "ws://127.0.0.1:9" };
+  const price = { providers: ["binance", "mock"], start_wait: "4s" };
+  const cluster = await startCluster(t, { price, provider: { binance: nowhere } }, "healthz");
+  const context = await browser.newContext();
+  t.after(() => context.close());
+  const tab = await (await Tab.open(context, cluster.url)).is("connected");
+  await tab.at("price").filter({ hasText: /^\d+\.\d+$/ }).waitFor({ timeout: 20_000 });
+  assert.match(await tab.text("price-mock"), /MADE-UP PRICE \(mock\)/);
+  await eventually(async () => assert.match(await tab.page.title(), /\(made up\)$/));
+  await tab.at("chart-mock").waitFor();
+});

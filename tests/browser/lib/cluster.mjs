@@ -23,9 +23,12 @@ const CONFIG = {
   provider: { mock: { tick: "200ms" } },
 };
 
-/** Starts one with more configuration, `{section: {key: value}}`; it is stopped after the test `t`. */
-export async function startCluster(t, config = {}) {
-  const it = STANDIN ? new StandinCluster(merge(CONFIG, config)) : new RealCluster(merge(CONFIG, config));
+/**
+ * Starts one with more configuration, `{section: {key: value}}`; it is stopped after the test `t`. It is started when
+ * the route of that name answers: with `healthz` it may have no price yet.
+ */
+export async function startCluster(t, config = {}, route = "readyz") {
+  const it = STANDIN ? new StandinCluster(merge(CONFIG, config)) : new RealCluster(merge(CONFIG, config), route);
   t.after(() => it.end());
   await it.start();
   return it;
@@ -35,8 +38,9 @@ class RealCluster {
   #child = null;
   #log = "";
 
-  constructor(config) {
+  constructor(config, route) {
     this.config = config;
+    this.route = route;
   }
 
   async start() {
@@ -58,8 +62,8 @@ class RealCluster {
         const { http, ws } = await listening(this.socket);
         this.ports = { http: portOf(http), ws: portOf(ws) };
         this.url = `http://127.0.0.1:${this.ports.http}`;
-        const { status } = await fetch(`${this.url}/readyz`);
-        if (status !== 200) throw new Error(`/readyz answers ${status}`);
+        const { status } = await fetch(`${this.url}/${this.route}`);
+        if (status !== 200) throw new Error(`/${this.route} answers ${status}`);
       }, 15_000);
     } catch (error) {
       throw new Error(`the cluster is not ready: ${error.message}\n${this.#log}`);
