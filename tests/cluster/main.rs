@@ -15,6 +15,7 @@ mod chat;
 mod comebacks;
 mod commands;
 mod control;
+mod disks;
 mod edges;
 mod evenness;
 mod events;
