@@ -112,10 +112,15 @@ pub fn init(config: &LogSection, role: &str) {
     // The standard hook writes to standard error, and waits for its reader.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let why = panic.payload_as_str().unwrap_or("no message");
+        let why = panic_message(panic.payload());
         tracing::error!(event = "panic", place, why, "a defect, please report it");
     }));
     tracing::debug!(role, "logging");
+}
+
+fn panic_message(payload: &dyn std::any::Any) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// Applies a new configuration.

@@ -66,8 +66,9 @@ fn target(name: &str) -> Result<(), String> {
     }
     let known = if library.starts_with("btc") { MODULES } else { LIBRARIES };
     let near = unknown("module", name, known.iter().copied());
-    // Another library's name is no help.
-    let why = if near.contains("did you mean") { near } else { "unknown module or library".to_owned() };
+    // Another library's name is no help, and short names are all alike.
+    let is_near = name.len() > 4 && near.contains("did you mean");
+    let why = if is_near { near } else { "unknown module or library".to_owned() };
     Err(format!("{}: {why}", quoted(name)))
 }
 
