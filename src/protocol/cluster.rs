@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// The version of this language.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The number of a request that wants no receipt.
 pub const NO_RECEIPT: u64 = 0;
