@@ -1,5 +1,6 @@
 //! The feeder's main loop: carries the sources' notes, new configurations and time to the policy.
 
+use super::Clock;
 use super::agreement::{Agreement, LogLine};
 use super::belief::{Belief, WallWatch, Witnesses};
 use super::candles::{CandleRequest, CandleService};
@@ -7,9 +8,9 @@ use super::mailbox::{Delivered, Notes, mailbox};
 use super::note::{Note, What};
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
+use super::running::{RunningSource, tell};
 use super::source::{Orders, supervise};
 use super::table::{Row, SourceStatus};
-use super::{Clock, SourceState};
 use crate::config::{PriceSection, Provider, ProviderKind};
 use crate::model::{Health, LogLimiter, Mono, Rules, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
@@ -153,25 +154,6 @@ struct Core<F> {
     served: BTreeMap<Symbol, LogLimiter<Arc<str>>>,
     /// Limits log lines about sources that send more than is taken, and how much that was since the last one.
     flooding: (LogLimiter<()>, u64),
-}
-
-/// A source that runs, or that is off.
-struct RunningSource {
-    id: u32,
-    content: Content,
-    row: Row,
-    no_tick: Duration,
-    /// Limits log lines about its state.
-    limiter: LogLimiter<SourceState>,
-    /// Limits log lines about held prices.
-    held: LogLimiter<()>,
-    /// Limits log lines about unreadable messages.
-    bad: LogLimiter<()>,
-    belief: Belief,
-    orders: watch::Sender<Orders>,
-    /// Interval and liveness of each leg.
-    legs: Vec<(Duration, bool)>,
-    _task: AbortOnDropHandle<()>,
 }
 
 impl<F: FnMut(FromFeeder)> Core<F> {
@@ -489,46 +471,6 @@ fn settings(price: &PriceSection, members: Vec<Member>) -> Settings {
         min_sources: price.min_sources as usize,
         max_deviation: price.max_deviation,
         rules: price.rules(),
-    }
-}
-
-impl RunningSource {
-    /// Whether stamps and numbers of a source with that content may be compared with those of this one.
-    fn is_like(&self, name: &str, content: &Content) -> bool {
-        *self.row.status.name == *name && self.content.asks_like(content)
-    }
-
-    /// Passes orders on. Whoever wants a source tried now wants its hosts asked, too.
-    fn order(&self, orders: Orders, http: &Http) {
-        if self.orders.borrow().retries != orders.retries {
-            http.lift(&self.content.places());
-        }
-        self.orders.send_if_modified(|before| std::mem::replace(before, orders) != orders);
-    }
-
-    /// Logs a change of the state.
-    fn tell(&mut self, now: Mono) {
-        if let Some(hushed) = self.limiter.change(self.row.status.state, now) {
-            tell(&self.row.status, hushed);
-        }
-    }
-}
-
-/// Logs a change of a source's state, with the number of suppressed changes before it.
-fn tell(status: &SourceStatus, hushed: u64) {
-    let (source, state) = (&*status.name, status.state.as_str());
-    match status.state {
-        SourceState::Live => tracing::info!(event = "source", source, state, hushed),
-        SourceState::Connecting => tracing::debug!(event = "source", source, state, hushed),
-        _ => {
-            tracing::warn!(
-                event = "source",
-                source,
-                state,
-                hushed,
-                why = status.error.as_deref().unwrap_or_default()
-            )
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{OnStale, ProviderKind};
+use crate::feeder::SourceState;
 use crate::model::Price;
 use crate::providers::Proxies;
 use std::sync::Mutex;

@@ -23,6 +23,7 @@ mod mailbox;
 mod note;
 mod policy;
 mod recorder;
+mod running;
 mod source;
 mod table;
 
