@@ -3,6 +3,7 @@
 use super::super::SourceState;
 use super::*;
 use crate::config::{OnStale, ProviderKind};
+use crate::feeder::SourceState;
 use crate::model::Price;
 use crate::providers::Proxies;
 use std::sync::Mutex;
