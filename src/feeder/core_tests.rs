@@ -1,7 +1,7 @@
 //! The feeder as a whole, with mocks and recordings, under virtual time.
 
 use super::*;
-use crate::config::{OnStale, ProviderKind};
+use crate::config::{OnStale, Provider, ProviderKind};
 use crate::model::Price;
 use crate::providers::Proxies;
 use std::sync::Mutex;
@@ -50,7 +50,7 @@ pub(super) fn plan(providers: &[Provider]) -> Plan {
         },
         providers: providers.iter().map(|provider| (provider.name.clone(), provider.clone())).collect(),
         real_before: false,
-        retries: Retries::default(),
+        retries: crate::feeder::Retries::default(),
     }
 }
 

@@ -18,13 +18,15 @@ mod halt;
 mod life;
 mod lines;
 mod mailbox;
+mod plan;
 mod policy;
 mod recorder;
 mod source;
 mod table;
 
-pub use core::{Plan, Retries, run};
+pub use core::run;
 pub use life::run as run_process;
+pub use plan::{Plan, Retries};
 pub use table::SourceState;
 
 use crate::model::{Boot, Mono, Wall};
