@@ -3,6 +3,7 @@
 use super::super::{Now, SourceState};
 use super::exchange_tests::Feeder;
 use super::*;
+use crate::config::Provider;
 use crate::config::{Exchange, Policy as Mode, ProviderKind};
 use crate::model::{SourceVerdict, Wall};
 use crate::os::clock;

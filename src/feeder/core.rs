@@ -6,12 +6,13 @@ use super::belief::{Belief, WallWatch, Witnesses};
 use super::candles::{CandleRequest, CandleService};
 use super::mailbox::{Delivered, Notes, mailbox};
 use super::note::{Note, What};
+use super::plan::Plan;
 use super::policy::{Action, Member, Policy, Settings};
 use super::recorder::Recorder;
 use super::running::{RunningSource, tell};
 use super::source::{Orders, supervise};
 use super::table::{Row, SourceStatus};
-use crate::config::{PriceSection, Provider, ProviderKind};
+use crate::config::PriceSection;
 use crate::model::{Health, LogLimiter, Mono, Rules, SourceVerdict, Symbol};
 use crate::protocol::cluster::FromFeeder;
 use crate::providers::{Content, Fault, Http, HttpLimits, PauseLimits, Source, build};
@@ -29,57 +30,6 @@ const SLICE: Duration = Duration::from_micros(500);
 const BRIEF: Duration = Duration::from_millis(1500);
 /// Interval of the numbers of sources while nothing else changes.
 const TABLE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The feeder's part of the configuration, and what happened before.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// `[price]`.
-    pub price: PriceSection,
-    /// `[provider.NAME]`.
-    pub providers: BTreeMap<String, Provider>,
-    /// Whether this daemon has ever served a real price. Read once, at the start: a feeder that replaces a dead one
-    /// then serves no mock beside real sources.
-    pub real_before: bool,
-    /// What operators ordered.
-    pub retries: Retries,
-}
-
-/// Orders to try sources now, counted, so that none is lost or obeyed twice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Retries {
-    all: u64,
-    of: BTreeMap<String, u64>,
-    reloads: u64,
-}
-
-impl Retries {
-    /// Orders a try of one source, or of all.
-    pub fn order(&mut self, source: Option<&str>) {
-        match source {
-            Some(name) => *self.of.entry(name.to_owned()).or_default() += 1,
-            None => self.all += 1,
-        }
-    }
-
-    /// Counts a reload: whoever reloads may have mended what a source refused.
-    pub fn reloaded(mut self) -> Self {
-        self.reloads += 1;
-        self
-    }
-
-    fn of(&self, source: &str) -> u64 {
-        self.all + self.of.get(source).copied().unwrap_or(0)
-    }
-}
-
-impl Plan {
-    /// Whether no source has real prices.
-    #[must_use]
-    pub fn made_up_only(&self) -> bool {
-        let mut kinds = self.price.providers.iter().filter_map(|name| self.providers.get(name));
-        kinds.all(|provider| matches!(provider.kind, ProviderKind::Mock { .. }))
-    }
-}
 
 /// `serve` without requests and without a file.
 pub async fn run(
@@ -203,7 +153,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
             let orders = Orders {
                 pauses: PauseLimits::of(&plan.price),
                 retries: plan.retries.of(name),
-                reloads: plan.retries.reloads,
+                reloads: plan.retries.reloads(),
             };
             let running = match before.iter().position(|old| old.content == content) {
                 Some(same) => before.swap_remove(same),

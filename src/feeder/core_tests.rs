@@ -2,8 +2,7 @@
 
 use super::super::SourceState;
 use super::*;
-use crate::config::{OnStale, ProviderKind};
-use crate::feeder::SourceState;
+use crate::config::{OnStale, Provider, ProviderKind};
 use crate::model::Price;
 use crate::providers::Proxies;
 use std::sync::Mutex;
@@ -52,7 +51,7 @@ pub(super) fn plan(providers: &[Provider]) -> Plan {
         },
         providers: providers.iter().map(|provider| (provider.name.clone(), provider.clone())).collect(),
         real_before: false,
-        retries: Retries::default(),
+        retries: crate::feeder::Retries::default(),
     }
 }
 

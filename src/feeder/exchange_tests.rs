@@ -4,7 +4,7 @@ use super::super::table::SourceStatus;
 use super::super::{Clock, SourceState};
 use super::tests::plan;
 use super::*;
-use crate::config::ProviderKind;
+use crate::config::{Provider, ProviderKind};
 use crate::model::{Price, Quote};
 use crate::providers::tests::standin::exchange::Exchange;
 use crate::providers::tests::standin::{Act, Frame, eventually};

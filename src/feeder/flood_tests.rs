@@ -7,7 +7,7 @@ use super::super::SourceState;
 use super::super::table::SourceStatus;
 use super::tests::plan;
 use super::*;
-use crate::config::ProviderKind;
+use crate::config::{Provider, ProviderKind};
 use crate::providers::tests::standin::flood::{Flood, frame, text};
 use crate::providers::tests::standin::{Act, Frame, Standin, binance_trade, says};
 use std::sync::Mutex;

@@ -21,14 +21,16 @@ mod life;
 mod lines;
 mod mailbox;
 mod note;
+mod plan;
 mod policy;
 mod recorder;
 mod running;
 mod source;
 mod table;
 
-pub use core::{Plan, Retries, run};
+pub use core::run;
 pub use life::run as run_process;
+pub use plan::{Plan, Retries};
 pub use table::SourceState;
 
 use crate::model::{Boot, Mono, Wall};

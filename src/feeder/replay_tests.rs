@@ -2,7 +2,7 @@
 
 use super::super::Clock;
 use super::*;
-use crate::config::ProviderKind;
+use crate::config::{Provider, ProviderKind};
 use crate::model::{Price, Quote};
 use crate::providers::Proxies;
 use crate::providers::tests::standin::eventually;
