@@ -13,7 +13,7 @@
 //! over HTTP, and the payload. Captures of other programs have no name: `1763640000123456789 {...}`.
 //! `docs/recording.md` has all details.
 
-use super::wire::pool::LARGEST;
+use super::wire::body::LARGEST;
 use std::io::Write;
 
 /// The first line of every recording.

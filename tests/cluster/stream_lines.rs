@@ -236,3 +236,22 @@ async fn a_program_that_floods_is_read_slowly_and_one_that_ends_is_started_again
     assert!(begin.elapsed() > Duration::from_millis(600), "{:?}", begin.elapsed());
     assert_eq!(cluster.get("/api/v1/price").await.json()["stale"], false);
 }
+
+/// Ends differently each time: killed, failed, well, and with a child that holds its output.
+const HALVES: &str = "run=$(cat {dir}/run 2>/dev/null || echo 0); run=$((run+1)); echo $run > {dir}/run\n\
+                      while [ ! -e {dir}/go ]; do sleep 0.05; done\n\
+                      case $run in\n\
+                      1) printf 'one\\nhal'; kill -KILL $$;;\n\
+                      2) printf 'two\\nhal'; exit 3;;\n\
+                      3) printf 'three\\nfour';;\n\
+                      4) printf 'five\\nhal'; sleep 30 &;;\n\
+                      *) echo end; exec sleep 1000;;\n\
+                      esac\n";
+
+#[tokio::test]
+async fn half_a_line_of_a_program_is_none_unless_it_ended_well() {
+    let cluster = cluster().config(TICKS).file("ticks.sh", HALVES).start().await;
+    let mut tab = on(&cluster, "ticks", "u").await;
+    append(&cluster, "go", "");
+    lines(&mut tab, &["one", "two", "three", "four", "five", "end"]).await;
+}

@@ -13,8 +13,7 @@ use crate::providers::{Fault, PriceProvider, Sink};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// After this many lines, reading pauses until this time is over: some ten thousand lines a second. A program that
 /// prints more waits at its pipe; the feeder's other sources do not wait for it.
@@ -22,6 +21,8 @@ const BATCH: u32 = 100;
 const BATCH_TIME: Duration = Duration::from_millis(10);
 /// A program and its output usually end together; longest wait for the other one.
 const GRACE: Duration = Duration::from_secs(1);
+/// Pause after a batch of what was left in the pipe, which is not much.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A program that is a source.
 pub(in crate::providers) struct ProgramSource {
@@ -100,22 +101,27 @@ impl ProgramSource {
     async fn ended(&mut self, group: &mut Group, lines: &mut LineBuffer, out: &mut dyn Sink) -> Fault {
         let (until, mut count) = (Instant::now() + GRACE, 0);
         loop {
-            match timeout_at(until, group.rest()).await {
-                Ok(Outlet::Out(bytes)) => match lines.push(bytes, |line| self.line(line, out)) {
+            // A child that floods is never out of time by `timeout_at` alone: there is always something to read.
+            let outlet = match Instant::now() < until {
+                true => timeout_at(until, group.rest()).await.ok(),
+                false => None,
+            };
+            match outlet {
+                Some(Outlet::Out(bytes)) => match lines.push(bytes, |line| self.line(line, out)) {
                     Ok(read) => count += read.lines.max(1),
                     Err(fault) => return fault,
                 },
-                Ok(Outlet::Err(bytes)) => count += self.stderr.push(&self.program[0], bytes).max(1),
-                Ok(Outlet::End) => break,
+                Some(Outlet::Err(bytes)) => count += self.stderr.push(&self.program[0], bytes).max(1),
+                Some(Outlet::End) => break,
                 // A child of the program goes on writing: its last line is not whole.
-                Err(_) => {
+                None => {
                     lines.clear();
                     break;
                 }
             }
             if count >= BATCH {
                 count = 0;
-                yield_now().await;
+                sleep(PAUSE).await;
             }
         }
         Fault::Retry("the program closed its output".to_owned())

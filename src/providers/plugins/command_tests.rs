@@ -152,6 +152,12 @@ async fn without_a_price_it_is_killed_whatever_else_it_says() {
 }
 
 #[tokio::test]
+async fn a_child_that_floods_does_not_outlive_its_program_s_end() {
+    let heard = heard("yes 64000.00 & exit 0").await;
+    assert_eq!(heard.fault, retry("the program ended: exit status: 0"));
+}
+
+#[tokio::test]
 async fn a_program_that_ends_leaves_no_children_behind() {
     let (_folder, file) = file();
     // The first child keeps the output open, the second does not; both would stay.

@@ -1,15 +1,17 @@
 //! From a URL to a connection, step by step: name, TCP, the proxy's leave, TLS. Each step has a limit of its own, and a
 //! fault says which step it was.
 
+use super::body::{REFUSAL, causes, whole};
 use super::names::Names;
 use super::reply::Reply;
 use super::tls::Tls;
+use crate::os::clock;
 use crate::providers::Fault;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use http::{Method, Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
@@ -69,6 +71,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// A connection to a source.
 pub(in crate::providers) struct Dialed {
     pub io: Box<dyn Duplex>,
+    /// The host's address; `None` behind a proxy.
+    pub address: Option<IpAddr>,
     /// Whether a proxy reads the requests, with its authorisation. (It does not read what is in a tunnel.)
     pub proxy: Option<Option<HeaderValue>>,
 }
@@ -102,24 +106,43 @@ impl Dialer {
         let uri: Option<Uri> = url.as_str().parse().ok();
         let proxy = self.proxies.as_ref().zip(uri).and_then(|(proxies, uri)| proxies.intercept(&uri));
         let Some(proxy) = proxy else {
-            let tcp = self.tcp(&host, port, limits, steps).await?;
-            let io =
-                if secure { self.secure(&host, Box::new(tcp), limits, steps).await? } else { Box::new(tcp) };
-            return Ok(Dialed { io, proxy: None });
+            let (io, address) = self.reach((&host, port), secure, limits, steps).await?;
+            return Ok(Dialed { io, address, proxy: None });
         };
-        let io = self.reach(&proxy, limits, steps).await?;
+        let io = self.reach_proxy(&proxy, limits, steps).await?;
         if !secure {
-            return Ok(Dialed { io, proxy: Some(proxy.basic_auth().cloned()) });
+            return Ok(Dialed { io, address: None, proxy: Some(proxy.basic_auth().cloned()) });
         }
         let target = format!("{}:{port}", url.host_str().unwrap_or_default());
         let made =
             step(Step::Proxy, limits.tls, steps, tunnel(io, &target, &proxy), |_| "CONNECT".to_owned());
         let io = self.secure(&host, made.await?, limits, steps).await?;
-        Ok(Dialed { io, proxy: None })
+        Ok(Dialed { io, address: None, proxy: None })
+    }
+
+    /// Connects to a host, and begins TLS if `secure`.
+    async fn reach(
+        &self,
+        (host, port): (&str, u16),
+        secure: bool,
+        limits: DialLimits,
+        steps: &mut Vec<Made>,
+    ) -> Result<(Box<dyn Duplex>, Option<IpAddr>), Fault> {
+        let tcp = self.tcp(host, port, limits, steps).await?;
+        let address = tcp.peer_addr().ok().map(|peer| peer.ip());
+        let io: Box<dyn Duplex> = Box::new(tcp);
+        if !secure {
+            return Ok((io, address));
+        }
+        let made = self.secure(host, io, limits, steps).await;
+        if made.is_err() {
+            self.names.failed(host, address);
+        }
+        Ok((made?, address))
     }
 
     /// Connects to a proxy.
-    async fn reach(
+    async fn reach_proxy(
         &self,
         proxy: &Intercept,
         limits: DialLimits,
@@ -136,8 +159,7 @@ impl Dialer {
             }
         };
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let tcp = Box::new(self.tcp(host, port, limits, steps).await?);
-        if secure { self.secure(host, tcp, limits, steps).await } else { Ok(tcp) }
+        Ok(self.reach((host, port), secure, limits, steps).await?.0)
     }
 
     async fn tcp(
@@ -160,7 +182,7 @@ impl Dialer {
         let tcp = tcp.await;
         match &tcp {
             Ok(tcp) => tcp.peer_addr().into_iter().for_each(|address| self.names.reached(host, address)),
-            Err(_) => self.names.failed(host),
+            Err(_) => self.names.failed(host, None),
         }
         tcp
     }
@@ -174,17 +196,18 @@ impl Dialer {
     ) -> Result<Box<dyn Duplex>, Fault> {
         let made =
             step(Step::Tls, limits.tls, steps, self.tls.secure(host, io), |_| "certificate good".to_owned());
-        let made = made.await;
-        if made.is_err() {
-            // Another host may have the address by now.
-            self.names.failed(host);
-        }
-        Ok(Box::new(made?))
+        Ok(Box::new(made.await?))
     }
 
-    /// Asks the resolver for `host`, and reads the root certificates, before the next connection.
+    /// Asks the resolver for the host of `url` before the next connection, and tries `address` last: nothing good came
+    /// from there.
+    pub(in crate::providers) fn failed(&self, url: &Url, address: Option<IpAddr>) {
+        self.names.failed(url.host_str().unwrap_or_default(), address);
+    }
+
+    /// Asks the resolver for the host of `url`, and reads the root certificates, before the next connection.
     pub(in crate::providers) fn forget(&self, url: &Url) {
-        self.names.failed(url.host_str().unwrap_or_default());
+        self.failed(url, None);
         self.tls.forget();
     }
 }
@@ -246,23 +269,21 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, String> {
 
 /// Has a proxy connect to `target`.
 async fn tunnel(io: Box<dyn Duplex>, target: &str, proxy: &Intercept) -> Result<Box<dyn Duplex>, String> {
-    let told = |error: hyper::Error| format!("no answer to CONNECT: {error}");
+    let unanswered = |error: hyper::Error| format!("no answer to CONNECT: {}", causes(&error));
     let (mut sender, connection) =
-        http1::handshake::<_, Empty<Bytes>>(TokioIo::new(io)).await.map_err(told)?;
+        http1::handshake::<_, Empty<Bytes>>(TokioIo::new(io)).await.map_err(unanswered)?;
     let _task = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
     let mut request = Request::builder().method(Method::CONNECT).uri(target).header(HOST, target);
     if let Some(authorisation) = proxy.basic_auth() {
         request = request.header(PROXY_AUTHORIZATION, authorisation);
     }
     let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
-    let response = sender.send_request(request).await.map_err(told)?;
-    let status = response.status().as_u16();
+    let response = sender.send_request(request).await.map_err(unanswered)?;
     if !response.status().is_success() {
-        let body = Limited::new(response.into_body(), 4096).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        let reply = Reply { status, body: &body, ..Reply::default() };
+        let answer = whole(response, Instant::now() + REFUSAL).await.map_err(|fault| fault.to_string())?;
+        let reply = Reply::of(answer.status.as_u16(), &answer.headers, &answer.body, clock::wall());
         return Err(format!("CONNECT {target} was refused: {}", reply.excerpt()));
     }
-    let upgraded = hyper::upgrade::on(response).await.map_err(told)?;
+    let upgraded = hyper::upgrade::on(response).await.map_err(unanswered)?;
     Ok(Box::new(TokioIo::new(upgraded)))
 }

@@ -2,11 +2,12 @@
 //! checks of certificates are the same for both, because a stream begins as a request of this client.
 
 use super::age::Age;
+use super::body::{LARGEST, Whole, told, whole};
 use super::budget::Hosts;
 use super::dial::{DialLimits, Dialer, Made};
 use super::names::Names;
 use super::pace::Paced;
-use super::pool::{Connection, LARGEST, Pool, Whole, told, whole};
+use super::pool::{Connection, Pool};
 use super::reply::Reply;
 use super::tls::Tls;
 use crate::config::PriceSection;
@@ -21,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -174,7 +175,11 @@ impl Http {
             }
         }
         let fresh = Connection::open(&self.dialer, url, dial, &mut Vec::new()).await?;
-        self.pool.get(fresh, url, headers.clone(), answer).await.map_err(|(fault, _)| fault)
+        let address = fresh.address();
+        self.pool.get(fresh, url, headers.clone(), answer).await.map_err(|(fault, _)| {
+            self.dialer.failed(url, address);
+            fault
+        })
     }
 
     /// Opens the stream at a `ws://` or `wss://` address.
@@ -190,12 +195,17 @@ impl Http {
         let HttpLimits { dial, answer, .. } = self.limits();
         for followed in 0.. {
             let connection = Connection::open(&self.dialer, &url, dial, &mut Vec::new()).await?;
-            let shaken = timeout(answer, handshake(connection, &url)).await;
-            let answer =
-                match shaken.map_err(|_| Fault::Retry(format!("answer: no stream within {answer:?}")))?? {
-                    Shaken::Open(socket) => return Ok(*socket),
-                    Shaken::Answer(whole) => whole,
-                };
+            let address = connection.address();
+            let shaken = timeout(answer, handshake(connection, &url, Instant::now() + answer)).await;
+            let late = |_| Err(Fault::Retry(format!("answer: no stream within {answer:?}")));
+            let answer = match shaken.unwrap_or_else(late) {
+                Ok(Shaken::Open(socket)) => return Ok(*socket),
+                Ok(Shaken::Answer(whole)) => whole,
+                Err(fault) => {
+                    self.dialer.failed(&url, address);
+                    return Err(fault);
+                }
+            };
             match next(&url, answer.status, &answer.headers) {
                 Some(next) if followed < REDIRECTS => url = next,
                 _ => return Err(self.no_stream(&url, Answer { whole: answer, budget: None })),
@@ -238,10 +248,11 @@ impl Http {
         }
     }
 
-    /// Lifts the blocks of the hosts of these addresses, and looks their names up anew.
+    /// Lifts the blocks of the hosts of these addresses, and reaches them anew: name, connection, certificates.
     pub fn lift(&self, urls: &[String]) {
         for url in urls.iter().filter_map(|url| Url::parse(url).ok()) {
             self.hosts.lift(&url);
+            self.pool.forget(&url);
             self.dialer.forget(&url);
         }
     }
@@ -254,7 +265,7 @@ enum Shaken {
 }
 
 /// RFC 6455, section 4.1.
-async fn handshake(mut connection: Connection, url: &Url) -> Result<Shaken, Fault> {
+async fn handshake(mut connection: Connection, url: &Url, until: Instant) -> Result<Shaken, Fault> {
     let key = generate_key();
     let mut headers = HeaderMap::new();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -264,7 +275,7 @@ async fn handshake(mut connection: Connection, url: &Url) -> Result<Shaken, Faul
     headers.insert("sec-websocket-key", value);
     let response = connection.send(Method::GET, url, headers).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Shaken::Answer(whole(response).await?));
+        return Ok(Shaken::Answer(whole(response, until).await?));
     }
     let accept = response.headers().get("sec-websocket-accept");
     if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
@@ -365,3 +376,7 @@ pub(in crate::providers) mod tests {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod http_tests;
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod answer_tests;

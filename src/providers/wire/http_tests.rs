@@ -40,7 +40,7 @@ async fn once(end: End) -> (SocketAddr, Arc<AtomicUsize>) {
     (address, count)
 }
 
-async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+pub(super) async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -131,7 +131,7 @@ async fn a_connection_is_kept_for_the_next_request() {
 }
 
 /// TLS that begins late, with a certificate that the client trusts.
-async fn late(pause: Duration) -> (SocketAddr, Tls) {
+pub(super) async fn late(pause: Duration) -> (SocketAddr, Tls) {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     let certificate = include_bytes!("../../../tests/fixtures/tls/leaf.crt");

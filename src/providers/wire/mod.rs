@@ -2,6 +2,7 @@
 
 mod age;
 pub(super) mod batch;
+pub(super) mod body;
 pub(super) mod budget;
 pub(super) mod connection;
 pub(super) mod dial;

@@ -48,8 +48,7 @@ impl Default for Names {
             Box::pin(async move {
                 let found =
                     tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|error| error.to_string())?;
-                let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
-                addresses.dedup();
+                let addresses = mixed(found.map(|address| address.ip()).collect());
                 if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
             })
         })
@@ -94,14 +93,14 @@ impl Names {
         let (sender, receiver) = watch::channel(None);
         let (lookup, known, host) = ((self.resolver)(host.to_owned()), self.known.clone(), host.to_owned());
         tokio::spawn(async move {
-            let found = lookup.await;
+            let mut found = lookup.await;
             if let Some(entry) = lock(&known).get_mut(&host) {
                 entry.running = None;
-                if let Ok(addresses) = &found {
-                    // The address that was good stays first.
-                    let first = entry.kept.first().copied().filter(|first| addresses.contains(first));
+                if let Ok(addresses) = &mut found {
+                    // What was learnt of the addresses stays: the good one first, the bad ones last.
+                    let place = |address: &IpAddr| entry.kept.iter().position(|kept| kept == address);
+                    addresses.sort_by_key(|address| place(address).unwrap_or(usize::MAX));
                     (entry.kept, entry.found) = (addresses.clone(), Some(Instant::now()));
-                    put_first(&mut entry.kept, first);
                 }
             }
             sender.send_replace(Some(found));
@@ -112,23 +111,34 @@ impl Names {
     /// Puts the address that was reached first from now on.
     pub(in crate::providers) fn reached(&self, host: &str, address: SocketAddr) {
         if let Some(known) = lock(&self.known).get_mut(host) {
-            put_first(&mut known.kept, Some(address.ip()));
+            known.kept.sort_by_key(|kept| *kept != address.ip());
         }
     }
 
-    /// Looks the name up before the next connection: the last one failed.
-    pub(in crate::providers) fn failed(&self, host: &str) {
+    /// Looks the name up before the next connection, for the last one failed; the address that it had is tried last.
+    pub(in crate::providers) fn failed(&self, host: &str, address: Option<IpAddr>) {
         if let Some(known) = lock(&self.known).get_mut(host) {
             known.found = None;
+            known.kept.sort_by_key(|kept| Some(*kept) == address);
         }
     }
 }
 
-fn put_first(addresses: &mut Vec<IpAddr>, first: Option<IpAddr>) {
-    if let Some(first) = first {
-        addresses.retain(|address| *address != first);
-        addresses.insert(0, first);
-    }
+/// Both families in turn, the first one's first (RFC 8305, section 4): one that is dead must not be tried to its end.
+fn mixed(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let first = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let mut counts = [0, 0];
+    let mut placed: Vec<_> = addresses
+        .into_iter()
+        .map(|address| {
+            let second = address.is_ipv6() != first;
+            let count = &mut counts[usize::from(second)];
+            *count += 1;
+            (*count, second, address)
+        })
+        .collect();
+    placed.sort_by_key(|(count, second, _)| (*count, *second));
+    placed.into_iter().map(|(_, _, address)| address).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -182,11 +192,11 @@ mod tests {
         seconds.store(5, Ordering::Relaxed);
         assert_eq!(names.resolve("a.example", 9 * S).await, Ok(vec![ip(2), ip(1)]), "it was found just now");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
-        names.failed("a.example");
+        names.failed("a.example", None);
         let begin = Instant::now();
         assert_eq!(names.resolve("a.example", 9 * S).await, Ok(vec![ip(2), ip(1)]));
         assert_eq!(begin.elapsed(), S);
-        names.failed("a.example");
+        names.failed("a.example", None);
         tokio::time::sleep(5 * S).await;
         many.store(0, Ordering::Relaxed);
         seconds.store(0, Ordering::Relaxed);
@@ -198,5 +208,32 @@ mod tests {
             Ok(vec![ip(1), ip(2), ip(3)]),
             "a failure is not kept"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_learnt_of_the_addresses_outlives_a_lookup() {
+        let (many, asked) = (Arc::new(AtomicU64::new(3)), Arc::default());
+        let names = slow(&Arc::default(), &many, &asked);
+        let resolve = async || names.resolve("a.example", S).await.unwrap();
+        assert_eq!(resolve().await, [ip(1), ip(2), ip(3)]);
+        names.failed("a.example", Some(ip(1)));
+        assert_eq!(resolve().await, [ip(2), ip(3), ip(1)]);
+        names.failed("a.example", Some(ip(2)));
+        assert_eq!(resolve().await, [ip(3), ip(1), ip(2)], "every address has its turn");
+        names.reached("a.example", SocketAddr::new(ip(2), 443));
+        tokio::time::advance(FRESH).await;
+        many.store(4, Ordering::Relaxed);
+        assert_eq!(resolve().await, [ip(2), ip(3), ip(1), ip(4)]);
+        assert_eq!(asked.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let of = |texts: &[&str]| mixed(texts.iter().map(|text| text.parse().unwrap()).collect());
+        let six = of(&["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.2", "192.0.2.1"]);
+        let six: Vec<_> = six.iter().map(ToString::to_string).collect();
+        assert_eq!(six, ["2001:db8::1", "192.0.2.2", "2001:db8::2", "192.0.2.1", "2001:db8::3"]);
+        assert_eq!(of(&["192.0.2.2", "192.0.2.1"]), [ip(2), ip(1)], "in the resolver's order");
+        assert_eq!(of(&[]), [ip(0); 0]);
     }
 }

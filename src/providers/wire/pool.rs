@@ -4,29 +4,28 @@
 //! A GET that gets not a byte on a kept connection (closed, reset, or forgotten by a firewall) is sent once more, on a
 //! new one (RFC 9112, section 9.3.1), and no fault is seen.
 
+use super::body::{Whole, told, whole};
 use super::dial::{DialLimits, Dialed, Dialer, Made};
-use crate::model::one_line;
 use crate::providers::Fault;
 use bytes::Bytes;
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http::{Method, Request, Response};
+use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use url::{Position, Url};
 
-/// Largest body and largest message. No encoding is requested, so nothing is inflated.
-pub(in crate::providers) const LARGEST: usize = 256 * 1024;
 /// Connections that are kept for each host.
 const KEPT: usize = 2;
 /// A connection that was idle for longer is not used.
@@ -75,6 +74,7 @@ pub(in crate::providers) struct Connection {
     read: Arc<AtomicU64>,
     /// A proxy that reads the requests, with its authorisation.
     proxy: Option<Option<HeaderValue>>,
+    address: Option<IpAddr>,
     used: Instant,
     _task: AbortOnDropHandle<()>,
 }
@@ -86,12 +86,18 @@ impl Connection {
         limits: DialLimits,
         steps: &mut Vec<Made>,
     ) -> Result<Self, Fault> {
-        let Dialed { io, proxy } = dialer.dial(url, limits, steps).await?;
+        let Dialed { io, proxy, address } = dialer.dial(url, limits, steps).await?;
         let read = Arc::new(AtomicU64::new(0));
         let io = TokioIo::new(Counted { io, read: read.clone() });
         let (sender, connection) = http1::Builder::new().handshake(io).await.map_err(|error| told(&error))?;
         let task = tokio::spawn(async move { _ = connection.with_upgrades().await });
-        Ok(Self { sender, read, proxy, used: Instant::now(), _task: AbortOnDropHandle::new(task) })
+        let (used, _task) = (Instant::now(), AbortOnDropHandle::new(task));
+        Ok(Self { sender, read, proxy, address, used, _task })
+    }
+
+    /// The address at the other end, if the host's name has it.
+    pub(in crate::providers) fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Sends a request and returns the head of its answer.
@@ -137,13 +143,6 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// An answer with its body.
-pub(in crate::providers) struct Whole {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-}
-
 impl Pool {
     /// A kept connection to the host of `url`.
     pub(in crate::providers) fn take(&self, url: &Url) -> Option<Connection> {
@@ -163,6 +162,11 @@ impl Pool {
         }
     }
 
+    /// Drops the kept connections to the host of `url`.
+    pub(in crate::providers) fn forget(&self, url: &Url) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key(url));
+    }
+
     /// Sends a GET on `connection` and reads the whole answer within `limit`.
     ///
     /// # Errors
@@ -174,15 +178,17 @@ impl Pool {
         headers: HeaderMap,
         limit: Duration,
     ) -> Result<Whole, (Fault, bool)> {
-        let before = connection.read.load(Ordering::Relaxed);
+        let (before, until) = (connection.read.load(Ordering::Relaxed), Instant::now() + limit);
         let answer = async {
-            let response = connection.send(Method::GET, url, headers).await?;
-            whole(response).await
+            let response = timeout_at(until, connection.send(Method::GET, url, headers)).await;
+            let late = |_| Fault::Retry(format!("answer: nothing within {limit:?}"));
+            whole(response.map_err(late)??, until).await
         };
-        let late = |_| Err(Fault::Retry(format!("answer: nothing whole within {limit:?}")));
-        match timeout(limit, answer).await.unwrap_or_else(late) {
+        match answer.await {
             Ok(whole) => {
-                self.keep(url, connection);
+                if whole.complete {
+                    self.keep(url, connection);
+                }
                 Ok(whole)
             }
             Err(fault) => Err((fault, connection.read.load(Ordering::Relaxed) == before)),
@@ -193,30 +199,4 @@ impl Pool {
 /// `https://host:port`
 fn key(url: &Url) -> &str {
     &url[..Position::AfterPort]
-}
-
-/// Reads an answer's body.
-pub(in crate::providers) async fn whole(response: Response<Incoming>) -> Result<Whole, Fault> {
-    let (head, mut incoming) = response.into_parts();
-    let mut body = Vec::new();
-    while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|error| told(&error))?;
-        let chunk = frame.data_ref().map_or(&[][..], |chunk| chunk);
-        if body.len() + chunk.len() > LARGEST {
-            return Err(Fault::Retry(format!("an answer of more than {LARGEST} bytes")));
-        }
-        body.extend_from_slice(chunk);
-    }
-    Ok(Whole { status: head.status, headers: head.headers, body })
-}
-
-/// The error down to its first cause.
-pub(in crate::providers) fn told(error: &hyper::Error) -> Fault {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    Fault::Retry(format!("answer: {}", one_line(&text)))
 }

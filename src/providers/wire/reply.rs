@@ -76,16 +76,17 @@ impl<'a> Reply<'a> {
     pub(in crate::providers) fn fault(&self) -> Option<Fault> {
         let why = || self.excerpt();
         let or = |seconds| self.retry_after.unwrap_or(Duration::from_secs(seconds));
-        Some(match self.status {
+        let fault = match self.status {
             200..=299 => return None,
             429 => Fault::wait(or(10), why()),
             418 => Fault::wait(or(120), why()),
-            408 | 425 | 300..=399 => Fault::Retry(why()),
-            500.. => match self.retry_after {
-                Some(time) => Fault::wait(time, why()),
-                None => Fault::Retry(why()),
-            },
+            ..200 | 300..=399 | 408 | 425 | 500.. => Fault::Retry(why()),
             _ => Fault::refusal(why()),
+        };
+        Some(match (fault, self.retry_after) {
+            // Whatever the status: it says when to come again.
+            (Fault::Retry(why) | Fault::Refused(why), Some(time)) => Fault::wait(time, why),
+            (fault, _) => fault,
         })
     }
 
@@ -164,7 +165,8 @@ mod tests {
         for status in [400, 401, 403, 404] {
             assert_eq!(of(status, None), Some(Fault::Refused(why(status))));
         }
-        assert_eq!(of(451, None), Some(Fault::Barred(why(451))));
+        assert_eq!(of(403, Some(7)), Some(Fault::Wait(s(7), why(403))));
+        assert_eq!([of(451, None), of(451, Some(7))], [(); 2].map(|()| Some(Fault::Barred(why(451)))));
     }
 
     #[test]
