@@ -41,6 +41,7 @@ const connection = new Connection({
   wsUrl: () => info.wsUrl,
   channels,
   mode: chosenMode(),
+  isNews: (quote) => prices.isNews(quote),
   onState: showState,
   onMessage: hear,
   onGap: () => transport.gap(),

@@ -6,6 +6,8 @@ import { ageAt } from "./prices.js";
 // Of a server that does not tell its own.
 const RULES = { freshFor: 10_000, maxAge: 120_000, goneAfter: 600_000 };
 
+const SET_BACK = 5_000; // a price that came so much before the last one: somebody has set the server's clock back
+
 /** The ages that a welcome tells. */
 export function rulesOf({ fresh_for_ms: freshFor, max_age_ms: maxAge, gone_after_ms: goneAfter }, before = RULES) {
   const told = Object.entries({ freshFor, maxAge, goneAfter }).filter(([, ms]) => Number.isFinite(ms));
@@ -31,6 +33,7 @@ export class ServerClock {
   #clock;
   #ahead = null;
   #leaps = 0;
+  #received = -Infinity; // the stamp of the newest price
 
   constructor(clock) {
     this.#clock = clock;
@@ -39,7 +42,15 @@ export class ServerClock {
   /** The first stamp of a session, maybe of another server. */
   begin(stamp) {
     this.#ahead = null;
+    this.#received = -Infinity;
     this.hear(stamp);
+  }
+
+  /** The stamp of the newest price. Stamps of after a clock was set back say nothing beside those of before. */
+  price(stamp) {
+    const received = Date.parse(stamp);
+    if (received < this.#received - SET_BACK) this.#ahead = null;
+    if (Number.isFinite(received)) this.#received = received;
   }
 
   hear(stamp) {
@@ -111,6 +122,7 @@ export class ShownPrice {
   /** The newest quote, as `Prices` keeps it; null: the server has none. */
   take(quote) {
     this.#quote = quote;
+    this.#server.price(quote.received_at);
     this.#shown = "";
     this.look();
   }

@@ -88,6 +88,20 @@ describe("what is shown", () => {
     assert.deepEqual([told2.stale, told2.age_ms, told2.request_id], [true, 29_500, "x"]);
   });
 
+  test("a server's clock that was set back does not make each later price old", () => {
+    const { it, clock, told, after } = shown();
+    it.take(quote({ received_at: stamp(0) }));
+    it.time(stamp(0));
+    after(600);
+    const hour = 3_600_000;
+    it.take(quote({ received_at: stamp(600 - hour), arrivedAt: 600 }));
+    assert.deepEqual(told, ["fresh", "fresh"]);
+    after(400);
+    it.time(stamp(1_000 - hour));
+    clock.ms = 30_000;
+    assert.equal(it.age(quote({ received_at: stamp(1_100 - hour), arrivedAt: 30_000 })), 28_900, "by what is known since");
+  });
+
   test("an answer whose age the server knows better is not made younger", () => {
     const { it } = shown();
     assert.equal(it.age({ ...quote({ age_ms: 7_000, received_at: stamp(0) }), arrivedAt: 0 }), 7_000, "the feed's own lag counts");
