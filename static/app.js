@@ -157,6 +157,7 @@ const HEARD = {
 };
 
 function hear(message) {
+  shownPrice.heard();
   if (Object.hasOwn(HEARD, message.type)) HEARD[message.type](message);
 }
 
