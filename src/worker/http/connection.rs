@@ -3,12 +3,12 @@
 use super::answer;
 use super::health;
 use super::linger;
-use super::peer::{Io, Peer, SaidAll};
+use super::peer::{Io, Peer};
 use super::rest::{Asked, Rest};
 use super::socket::{Busy, Life, Socket};
 use super::takeover::Takeover;
 use crate::net::guard::Limits;
-use crate::net::phase::{Phase, Serving};
+use crate::net::phase::Serving;
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use crate::worker::hub::{Entrance, Hub, Leaving};
@@ -39,11 +39,11 @@ const HEADERS: usize = 100;
 struct Conversation {
     hub: Hub,
     router: Router,
-    peer: Peer,
-    entrance: Entrance,
+    peer: Arc<Peer>,
+    /// The answer to all requests but those for health: there is no room.
+    turned: Option<ProblemKind>,
     life: Life,
     leaving: Leaving,
-    phase: Phase,
     taken: OnceLock<Takeover>,
 }
 
@@ -55,13 +55,10 @@ impl Conversation {
     ) -> Result<Response, Infallible> {
         let asked = Asked::of(request.headers());
         let (head, body) = request.into_parts();
-        let (body, rest) = Rest::lend(body, &self.phase);
+        let (body, rest) = Rest::lend(body, &self.peer.phase);
         let mut request = Request::from_parts(head, body);
-        request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(SaidAll(self.life.said_all()));
-        request.extensions_mut().insert(self.entrance.permit.clone());
-        request.extensions_mut().insert(self.phase.clone());
-        let turned_away = self.entrance.turned.filter(|_| !health::is_asked(request.uri().path()));
+        request.extensions_mut().insert(self.peer.clone());
+        let turned_away = self.turned.filter(|_| !health::is_asked(request.uri().path()));
         let mut response = match turned_away {
             Some(kind) => turned(&self.hub, kind),
             None => respond(&self.hub, self.router.clone(), request).await,
@@ -74,7 +71,7 @@ impl Conversation {
                 drop(turn);
             });
         }
-        let ends = self.leaving.quiet().is_some() || self.entrance.turned.is_some();
+        let ends = self.leaving.quiet().is_some() || self.turned.is_some();
         if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -86,7 +83,7 @@ impl Conversation {
 
     /// Whether a session takes the connection over now: the kernel has the head of its response.
     fn is_taken(&self) -> bool {
-        self.taken.get().is_some_and(Takeover::has_begun) && self.phase.all_written()
+        self.taken.get().is_some_and(Takeover::has_begun) && self.peer.phase.all_written()
     }
 }
 
@@ -106,18 +103,18 @@ pub(in crate::worker) async fn serve(
     drop(config);
     let (life, leaving) = (Life::default(), hub.lock().connections.leaving());
     let (io, phase) = Io::new(Socket::new(stream, life.clone(), leaving.clone()), limits);
-    let peer = Peer { address, port };
     let key = hub.lock().let_in(&entrance, phase.clone());
     let counted = Counted { hub: hub.clone(), life: life.clone(), key };
-    let all = Conversation { hub, router, peer, entrance, life, leaving, phase, taken: OnceLock::new() };
-    let all = Arc::new(all);
+    let Entrance { permit, turned, .. } = entrance;
+    let peer = Arc::new(Peer { address, port, phase, permit, said_all: life.said_all() });
+    let all = Arc::new(Conversation { hub, router, peer, turned, life, leaving, taken: OnceLock::new() });
     let asked = all.clone();
     let service = service_fn(move |request| {
         let (busy, is_first) = asked.life.begin();
         if is_first {
             asked.hub.lock().arrived();
         }
-        asked.clone().answer(request, (asked.phase.begin(), busy))
+        asked.clone().answer(request, (asked.peer.phase.begin(), busy))
     });
     // Boxed, so that a connection frees this memory when it becomes a session.
     let mut connection = Box::pin(
@@ -137,7 +134,7 @@ pub(in crate::worker) async fn serve(
     // hyper's buffers go now, not at the end of the connection.
     let Some(io) = Pin::into_inner(connection).into_parts().map(|parts| parts.io) else { return };
     let socket = io.into_inner().into_inner();
-    let phase = all.phase.clone();
+    let phase = all.peer.phase.clone();
     if socket.was_quiet() || phase.yields() {
         return;
     }

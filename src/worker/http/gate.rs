@@ -41,7 +41,7 @@ impl Door {
 
 /// Checks a request, and leaves the client's address for its route.
 pub(super) async fn check(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    let Some(peer) = request.extensions().get::<Peer>().copied() else { return next.run(request).await };
+    let Some(peer) = Peer::of(&request) else { return next.run(request).await };
     let hub = &door.hub;
     let (gate, config) = {
         let state = hub.lock();

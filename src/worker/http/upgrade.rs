@@ -77,7 +77,7 @@ pub(super) async fn elsewhere(State(hub): State<Hub>, request: Request) -> Respo
     if stream.is_some() {
         return open_on(hub, (Endpoint::Stream, stream), request).await;
     }
-    let on_ws_port = request.extensions().get::<Peer>().is_some_and(|peer| peer.port == Port::Ws);
+    let on_ws_port = Peer::of(&request).is_some_and(|peer| peer.port == Port::Ws);
     if on_ws_port && !wants(request.headers()) {
         return upgrade_required();
     }
@@ -122,7 +122,7 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         let verdict = ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
         return wanted::permitted(verdict).map(|()| upgrade_required());
     };
-    let (framing, permit) = (Framing::Websocket, request.extensions().get().cloned());
+    let (framing, permit) = (Framing::Websocket, Peer::of(&request).map(|peer| peer.permit.clone()));
     let session = SessionRequest { user, device, endpoint, stream, address, framing, permit };
     let resume = resume.filter(|_| endpoint == Endpoint::Ws);
     let arrival = match arrive(hub, session.clone(), resume).await {
