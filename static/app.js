@@ -41,6 +41,7 @@ const connection = new Connection({
   wsUrl: () => info.wsUrl,
   channels,
   mode: chosenMode(),
+  isNews: (quote) => prices.isNews(quote),
   onState: showState,
   onMessage: hear,
   onGap: () => transport.gap(),
@@ -156,6 +157,7 @@ const HEARD = {
 };
 
 function hear(message) {
+  shownPrice.heard();
   if (Object.hasOwn(HEARD, message.type)) HEARD[message.type](message);
 }
 

@@ -3,7 +3,7 @@
 
 import { Resume, putAway, takeBack } from "./resume.js";
 import { RULES } from "./rules.js";
-import { answers, reasonOf } from "./server.js";
+import { newestPrice, reasonOf } from "./server.js";
 import { first, prefersOwn, speaks, step } from "./session.js";
 import * as poll from "./transport-poll.js";
 import * as sse from "./transport-sse.js";
@@ -28,10 +28,10 @@ export class Connection {
 
   /**
    * `wsUrl()` tells the address of the server's info (or null), `userId()` whose session it is, `channels(via)` what
-   * a session that cannot ask for more is opened with (or null).
+   * a session that cannot ask for more is opened with (or null), `isNews(quote)` whether a quote is still to come.
    */
-  constructor({ clock, userId, wsUrl, channels, mode, onState, onMessage, onGap, random = Math.random }) {
-    this.#with = { clock, userId, wsUrl, channels, onState, onMessage, onGap, random };
+  constructor({ clock, userId, wsUrl, channels, mode, isNews, onState, onMessage, onGap, random = Math.random }) {
+    this.#with = { clock, userId, wsUrl, channels, isNews, onState, onMessage, onGap, random };
     this.#state = first(mode);
   }
 
@@ -213,11 +213,11 @@ export class Connection {
     this.#probe = null;
   }
 
-  /** Any answer of the server is a sign of life of the path to it. */
+  /** Any answer of the server is a sign of life of the path to it. A newer price in it is missing on the stream. */
   async #check() {
     const link = this.#link;
-    const ok = await answers("healthz", RULES.pong);
-    if (link === this.#link) this.tell({ type: "checked", ok });
+    const answer = await newestPrice(RULES.pong);
+    if (link === this.#link) this.tell({ type: "checked", ok: answer.ok, behind: this.#with.isNews(answer.quote) });
   }
 
   async #ask() {

@@ -41,6 +41,11 @@ export class Prices {
     return kept;
   }
 
+  /** Whether a quote, or null, is newer than the newest of its symbol. Nothing is newer than what is not known. */
+  isNews(quote) {
+    return quote?.seq > this.#newest.get(quote?.symbol)?.seq;
+  }
+
   #isOlder(quote, before) {
     if (!(quote.seq < before.seq)) return false;
     // Numbers grow over the death of a feeder and over upgrades, but not over a new start of the whole server:

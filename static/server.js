@@ -32,13 +32,24 @@ export async function reasonOf(path, query) {
   }
 }
 
-/** Whether anything is answered at this path within so many milliseconds. */
-export async function answers(path, patience) {
+/** `{ok, quote}`: whether the server answers within so many milliseconds, and the default symbol's price or null. */
+export async function newestPrice(patience) {
   try {
-    await fetch(here(path), { cache: "no-store", signal: AbortSignal.timeout(patience) });
-    return true;
+    const response = await fetch(here("api/v1/price"), { cache: "no-store", signal: AbortSignal.timeout(patience) });
+    const body = await response.text();
+    return { ok: true, quote: response.ok ? parsed(body) : null };
   } catch {
-    return false;
+    return { ok: false, quote: null };
+  }
+}
+
+/** A message, or null where a text is none. */
+export function parsed(text) {
+  try {
+    const message = JSON.parse(text);
+    return message !== null && typeof message === "object" ? message : null;
+  } catch {
+    return null;
   }
 }
 

@@ -14,7 +14,8 @@
 // Actions: {do: "open", via, own}, {do: "drop", clean}, {do: "ask"}, {do: "ping"}, {do: "check"}, {do: "probe"}.
 //
 // A living session is never quiet for long: after `calm` a WebSocket is pinged. A stream of events cannot be asked; the
-// server is, beside it, and the stream's own comments must not be late. A poll is held for `calm` at most.
+// server is, beside it: what it has published must come over the stream, too, and the stream's own comments must not be
+// late. A poll is held for `calm` at most.
 
 import { begin, choose, failed, hasAnother, howFailed, probes, welcomed as welcomedBy } from "./fallback.js";
 import { RULES, backoff, verdict } from "./rules.js";
@@ -237,12 +238,15 @@ function ping(s, now, once) {
   return [wakened({ ...s, doubt, pinged: { once }, silentAt: now + RULES.pong }), ...question];
 }
 
-/** Whether the server answers beside a quiet stream. If so, the stream has time until its next comment is late. */
-function checked(s, { ok }, now, random) {
+/**
+ * Whether the server answers beside a quiet stream, and has published what the stream did not bring: that must come
+ * before the question's time is up. If there is nothing to bring, the next question is soon.
+ */
+function checked(s, { ok, behind }, now, random) {
   if (!s.pinged || s.bereft || via(s) !== "sse") return [s];
   if (!ok) return silent(s, now, random);
-  if (now >= overdueAt(s)) return [s];
-  return [wakened({ ...s, pinged: null, doubt: false, silentAt: Math.min(now + 2 * (now - s.heardAt), overdueAt(s)) })];
+  if (behind || now >= overdueAt(s)) return [s];
+  return [wakened({ ...s, pinged: null, doubt: false, silentAt: Math.min(now + RULES.calm, overdueAt(s)) })];
 }
 
 /** The back-off starts anew only after a session that lasted: welcome-and-close in a circle must not spin. */

@@ -6,6 +6,9 @@ import { ageAt } from "./prices.js";
 // Of a server that does not tell its own.
 const RULES = { freshFor: 10_000, maxAge: 120_000, goneAfter: 600_000 };
 
+const DRAINED = 2_000; // after a sleep: what lay unread has been read then
+const SET_BACK = 5_000; // a price that came so much before the last one: somebody has set the server's clock back
+
 /** The ages that a welcome tells. */
 export function rulesOf({ fresh_for_ms: freshFor, max_age_ms: maxAge, gone_after_ms: goneAfter }, before = RULES) {
   const told = Object.entries({ freshFor, maxAge, goneAfter }).filter(([, ms]) => Number.isFinite(ms));
@@ -30,7 +33,7 @@ export function judge(quote, age, rules, live) {
 export class ServerClock {
   #clock;
   #ahead = null;
-  #leaps = 0;
+  #received = -Infinity; // the stamp of the newest price
 
   constructor(clock) {
     this.#clock = clock;
@@ -39,13 +42,20 @@ export class ServerClock {
   /** The first stamp of a session, maybe of another server. */
   begin(stamp) {
     this.#ahead = null;
+    this.#received = -Infinity;
     this.hear(stamp);
+  }
+
+  /** The stamp of the newest price. Stamps of after a clock was set back say nothing beside those of before. */
+  price(stamp) {
+    const received = Date.parse(stamp);
+    if (received < this.#received - SET_BACK) this.#ahead = null;
+    if (Number.isFinite(received)) this.#received = received;
   }
 
   hear(stamp) {
     const at = Date.parse(stamp);
     if (!Number.isFinite(at)) return;
-    this.#settle();
     this.#ahead = Math.max(this.#ahead ?? -Infinity, at - this.#clock.now());
   }
 
@@ -55,16 +65,8 @@ export class ServerClock {
 
   /** Milliseconds since a stamp, at least. */
   since(stamp) {
-    this.#settle();
     const at = Date.parse(stamp);
     return this.#ahead === null || !Number.isFinite(at) ? 0 : Math.max(0, this.#ahead + this.#clock.now() - at);
-  }
-
-  /** After a jump of this page's clock nothing is known. */
-  #settle() {
-    const leaps = this.#clock.leaps();
-    if (leaps !== this.#leaps) this.#ahead = null;
-    this.#leaps = leaps;
   }
 }
 
@@ -75,6 +77,8 @@ export class ShownPrice {
   #show;
   #rules = RULES;
   #live = false;
+  #leaps = 0;
+  #woke = null; // since when this page's clock and the server's may differ
   #quote = null;
   #shown = "";
 
@@ -87,6 +91,8 @@ export class ShownPrice {
   /** A session began. */
   welcome(message) {
     this.#rules = rulesOf(message);
+    this.#leaps = this.#clock.leaps();
+    this.#woke = null;
     this.#server.begin(message.time);
   }
 
@@ -101,16 +107,32 @@ export class ShownPrice {
     this.#server.hear(stamp);
   }
 
-  /** Whether there is a session; `slept` if timers stood still meanwhile: this page's clock and the server's may differ. */
+  /** Whether there is a session; `slept` if timers stood still meanwhile. */
   live(yes, slept = false) {
     this.#live = yes;
-    if (slept) this.#server.forget();
+    if (slept) this.#woke = this.#clock.now();
+    this.look();
+  }
+
+  /**
+   * The server is heard. After a sleep of the machine the first messages may have lain unread: they are as old as the
+   * server's clock says, as it was known before. What comes later tells it anew: the jump may have been somebody's who
+   * has set this page's clock.
+   */
+  heard() {
+    const now = this.#clock.now();
+    const leaps = this.#clock.leaps();
+    if (leaps !== this.#leaps) [this.#leaps, this.#woke] = [leaps, now];
+    if (this.#woke === null || now - this.#woke < DRAINED) return;
+    this.#woke = null;
+    this.#server.forget();
     this.look();
   }
 
   /** The newest quote, as `Prices` keeps it; null: the server has none. */
   take(quote) {
     this.#quote = quote;
+    this.#server.price(quote.received_at);
     this.#shown = "";
     this.look();
   }

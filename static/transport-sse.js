@@ -4,8 +4,7 @@
 // logs see it.
 
 import { EventReader } from "./events.js";
-import { here, refusalOf } from "./server.js";
-import { parsed } from "./transport-websocket.js";
+import { here, parsed, refusalOf } from "./server.js";
 
 /** As transport-websocket.js tells. */
 export function open({ userId, channels, ticket }, on) {

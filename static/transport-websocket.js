@@ -12,7 +12,7 @@
 // and answers `{say(text), drop(clean), close()}`. After `drop` nothing is told any more; it is `clean` when nobody comes
 // back to the session. `close` lets go of what a drop has left open.
 
-import { socketUrl } from "./server.js";
+import { parsed, socketUrl } from "./server.js";
 
 export const SUBPROTOCOL = "btc-cluster.v1.json";
 
@@ -50,14 +50,4 @@ export function open({ userId, channels, ticket, wsUrl }, on) {
     },
     close: () => socket.close(),
   };
-}
-
-/** A message, or null where a text is none. */
-export function parsed(text) {
-  try {
-    const message = JSON.parse(text);
-    return message !== null && typeof message === "object" ? message : null;
-  } catch {
-    return null;
-  }
 }

@@ -18,8 +18,8 @@ export class View {
   #quote = null;
   #tooOld = false;
   #switchedAt = null;
-  #flash = { at: -Infinity, price: null, timer: 0 };
-  #titled = -Infinity;
+  #flash = { at: -Infinity, price: null, kind: "", timer: 0 };
+  #titled = { at: -Infinity, words: "" };
 
   /** `age(quote)` tells how old a quote is now, in milliseconds. */
   constructor(root, clock, age) {
@@ -95,7 +95,7 @@ export class View {
     write(shown.pair, quote.pair);
     mark(shown.staleMark, "price-stale", quote.stale && "STALE");
     this.#madeUp(quote.mock === true);
-    this.#moved(quote.price);
+    this.#moved(quote);
     this.#tick();
   }
 
@@ -130,19 +130,23 @@ export class View {
     if (icon.getAttribute("href") !== file) icon.setAttribute("href", file);
   }
 
-  #moved(price) {
+  /** Made-up and real prices, and those of two pairs, are no moves of each other. */
+  #moved({ price, pair, mock }) {
     const { card, move } = this.#at;
+    const kind = `${pair} ${mock === true}`;
+    if (this.#flash.price === null || this.#flash.kind !== kind) {
+      Object.assign(this.#flash, { price, kind });
+      write(move, "");
+      delete card.dataset.flash;
+      return;
+    }
     const now = this.#clock.now();
-    const { price: before, at, timer } = this.#flash;
-    if (before !== null && now - at < CALM) return;
-    const way = before === null ? 0 : compareDecimals(price, before);
-    if (before !== null && way === 0) return;
-    this.#flash = { at: way === 0 ? at : now, price, timer };
-    if (way === 0) return;
+    const way = compareDecimals(price, this.#flash.price);
+    if (way === 0 || now - this.#flash.at < CALM) return;
     write(move, way > 0 ? "\u25b2" : "\u25bc");
     card.dataset.move = card.dataset.flash = way > 0 ? "up" : "down";
-    clearTimeout(timer);
-    this.#flash.timer = setTimeout(() => delete card.dataset.flash, FLASH);
+    clearTimeout(this.#flash.timer);
+    this.#flash = { at: now, price, kind, timer: setTimeout(() => delete card.dataset.flash, FLASH) };
   }
 
   // ---- what changes by itself: ages, the next try, the tab's title
@@ -165,11 +169,13 @@ export class View {
     this.#entitle(now);
   }
 
+  /** Words change at once, the price beside them once in a while. */
   #entitle(now) {
+    const { price, words } = titleOf(this.#quote, this.#state);
     // A timer may be a little early.
-    if (now - this.#titled < CALM - 50) return;
-    this.#titled = now;
-    const title = titleOf(this.#quote, this.#state);
+    if (words === this.#titled.words && now - this.#titled.at < CALM - 50) return;
+    this.#titled = { at: now, words };
+    const title = price + words;
     if (document.title !== title) document.title = title;
   }
 
@@ -215,9 +221,9 @@ function remark(quote, connected) {
 }
 
 function titleOf(quote, state) {
-  if (!quote) return ["reconnecting", "offline"].includes(state && word(state)) ? "btc-cluster (not connected)" : "btc-cluster";
+  if (!quote) return { price: "", words: ["reconnecting", "offline"].includes(state && word(state)) ? "btc-cluster (not connected)" : "btc-cluster" };
   const marks = [quote.mock === true && "made up", quote.stale && "stale", !(state && isLive(state)) && "not connected"].filter(Boolean);
-  return `${significant(quote.price)[0]} ${quote.pair}${marks.length ? ` (${marks.join(", ")})` : ""}`;
+  return { price: significant(quote.price)[0], words: ` ${quote.pair}${marks.length ? ` (${marks.join(", ")})` : ""}` };
 }
 
 function accepted({ sessions, unconfirmed }) {

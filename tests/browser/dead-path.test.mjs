@@ -93,6 +93,23 @@ describe("by the page's own clock", { concurrency: true }, () => {
     });
   });
 
+  test("a stream of events that stands still while the server answers beside it is left for another", async (t) => {
+    const cluster = await startCluster(t);
+    const path = await deadPath(t, cluster.url);
+    const context = await browser.newContext();
+    t.after(() => context.close());
+    const tab = await (await Tab.open(context, path.url)).is("connected");
+    await tab.at("transport-select").selectOption("sse");
+    await tab.at("transport").filter({ hasText: /^sse$/ }).waitFor();
+    await tab.is("connected");
+    const [session, before] = [await tab.text("session-id"), (await tab.states()).length];
+    path.stopEvents();
+    await eventually(async () => assert.deepEqual((await tab.states()).slice(before), ["reconnecting", "connected"]), OVERDUE);
+    const first = await tab.text("price");
+    await eventually(async () => assert.notEqual(await tab.text("price"), first));
+    assert.equal(await tab.text("session-id"), session);
+  });
+
   test("a session that is taken up again is not connected before the server has said so", async (t) => {
     const cluster = await startCluster(t);
     const path = await deadPath(t, cluster.url);

@@ -101,16 +101,59 @@ describe("the price", () => {
 
   test("flashes up and down, once a second at most", async (t) => {
     const { server, tab } = await session(t, STILL);
-    const card = tab.page.locator("#price-card");
-    for (const [price, way] of [[80_000, "up"], [60_000, "down"]]) {
-      server.tick(price);
-      await tab.page.locator(`#price-card[data-flash="${way}"]`).waitFor();
-      await tab.page.locator("#price-card:not([data-flash])").waitFor();
-      server.tick(price + (way === "up" ? -1 : 1));
-      await tab.page.waitForTimeout(200);
-      assert.equal(await card.getAttribute("data-flash"), null);
-      await tab.page.waitForTimeout(700);
+    await tab.page.evaluate(() => {
+      globalThis.flashes = [];
+      const card = document.getElementById("price-card");
+      const note = () => card.dataset.flash && globalThis.flashes.push({ at: performance.now(), way: card.dataset.flash });
+      new MutationObserver(note).observe(card, { attributeFilter: ["data-flash"] });
+    });
+    let price = 70_000;
+    const flashes = await eventually(async () => {
+      server.tick((price = 140_001 - price));
+      const all = await tab.page.evaluate(() => globalThis.flashes);
+      assert.ok(["up", "down"].every((way) => all.some((one) => one.way === way)) && all.length > 3);
+      return all;
+    }, 30_000);
+    for (const [at, { at: moment }] of flashes.entries()) assert.ok(at === 0 || moment - flashes[at - 1].at > 990, JSON.stringify(flashes));
+    await tab.page.locator("#price-card:not([data-flash])").waitFor();
+  });
+
+  test("of another kind or pair is no move of the one before", async (t) => {
+    const { server, tab } = await session(t, { ...STILL, mock: true });
+    const move = tab.page.locator("#price-move");
+    for (const [change, price] of [[{ mock: false }, 60_000], [{ pair: "BTC-USDT" }, 61_000]]) {
+      await eventually(async () => {
+        server.tick(price + server.seq);
+        assert.equal(await move.textContent(), "\u25b2");
+      });
+      Object.assign(server.options, change);
+      server.tick(price - 1);
+      await tab.at("price").filter({ hasText: `${price - 1}.00` }).waitFor();
+      assert.equal(await move.textContent(), "", JSON.stringify(change));
+      assert.equal(await tab.page.locator("#price-card[data-flash]").count(), 0);
     }
+  });
+
+  test("has its marks in the title in the same moment", async (t) => {
+    const { server, tab } = await session(t, { ...STILL, tick: 100, freshFor: 1_500, maxAge: 3_000, refuseStale: true });
+    await tab.page.evaluate(() => {
+      globalThis.titles = {};
+      const price = document.querySelector('[data-testid="price"]');
+      const note = () => {
+        const is = ["stale", "mock"].find((mark) => document.querySelector(`[data-testid="price-${mark}"]`)) ?? (/^\d/.test(price.textContent) ? "plain" : "none");
+        globalThis.titles[is] ??= document.title;
+      };
+      new MutationObserver(note).observe(document.getElementById("price-card"), { childList: true, characterData: true, subtree: true });
+    });
+    const titleOf = (is) => eventually(async () => (await tab.page.evaluate((name) => globalThis.titles[name], is)) ?? assert.fail(`never ${is}`));
+    assert.match(await titleOf("plain"), /^\d+\.\d+ BTC-USD$/);
+    server.options.mock = true;
+    assert.match(await titleOf("mock"), /BTC-USD \(made up\)$/);
+    server.options.mock = false;
+    await tab.at("price-mock").waitFor({ state: "detached" });
+    server.silent = true;
+    assert.match(await titleOf("stale"), /BTC-USD \(stale\)$/);
+    assert.equal(await titleOf("none"), "btc-cluster");
   });
 
   test("is marked by its own message, whatever another answer says, or if none comes", async (t) => {

@@ -333,8 +333,10 @@ class Standin {
       const left = session.link.poll((answer) => json(response, 200, answer), () => response.destroy(), Math.min(wait, this.options.pollWait));
       response.on("close", left);
     },
-    "GET /healthz"(request, response) {
-      json(response, 200, { status: "ok" });
+    "GET /api/v1/price"(request, response) {
+      const quote = this.quote();
+      if (quote) return json(response, 200, quote);
+      problem(response, { status: 503, slug: "price-unavailable", detail: "there is no price at the moment", retryAfter: 1 });
     },
     "GET /api/v1/streams"(request, response) {
       json(response, 200, { streams: this.sides.streams, connections_per_user: this.options.streamsPerUser });

@@ -4,10 +4,11 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-/** Starts one before `target` (a URL) for the test `t`: `{url, stop(), go(), lag}`. */
+/** Starts one before `target` (a URL) for the test `t`: `{url, stop(), stopEvents(), go(), lag}`. */
 export async function deadPath(t, target) {
   const { hostname, port } = new URL(target);
   const ends = new Set();
+  const streams = new Set();
   const it = {
     stopped: false,
     /** Milliseconds that everything from the server takes. */
@@ -15,6 +16,10 @@ export async function deadPath(t, target) {
     stop() {
       it.stopped = true;
       for (const end of ends) end.pause();
+    },
+    /** Only streams of events that are open now, and only what the server says over them. */
+    stopEvents() {
+      for (const far of streams) far.pause();
     },
     /** What was held goes on. */
     go() {
@@ -29,6 +34,7 @@ export async function deadPath(t, target) {
       ends.add(end);
       if (it.stopped) end.pause();
       end.on("data", (data) => {
+        if (end === near && String(data).startsWith("GET /api/v1/events")) streams.add(far);
         const late = end === far ? it.lag : 0;
         if (late === 0) other.write(data);
         else setTimeout(() => other.destroyed || other.write(data), late);
@@ -36,6 +42,7 @@ export async function deadPath(t, target) {
       end.on("error", () => end.destroy());
       end.on("close", () => {
         ends.delete(end);
+        streams.delete(end);
         // A dead path tells nobody.
         if (!it.stopped) other.destroy();
       });

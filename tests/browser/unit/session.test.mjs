@@ -239,6 +239,12 @@ describe("silence", () => {
     assert.deepEqual([tab.alarm().did, tab.now - heard, tab.waits, tab.word], [["check"], RULES.calm, RULES.pong, "connected"]);
     const dead = over("sse").alarm().after(900).tell("checked", { ok: false });
     assert.deepEqual([dead.did, dead.word, dead.state.why.kind], [["drop"], "reconnecting", "silent"]);
+    const behind = over("sse").alarm().after(900).tell("checked", { ok: true, behind: true });
+    assert.deepEqual([behind.did, behind.word, behind.waits], [[], "connected", RULES.pong - 900], "what was published is on its way");
+    assert.equal(behind.after(50).tell("heard").waits, RULES.calm, "and comes");
+    const lost = over("sse").alarm().after(900).tell("checked", { ok: true, behind: true }).alarm();
+    assert.deepEqual([lost.did, lost.word, lost.state.why.kind], [["drop"], "reconnecting", "silent"], "or does not");
+    assert.deepEqual([tab.tell("checked", { ok: true, behind: false }).waits, tab.alarm().did], [RULES.calm, ["check"]]);
     while (tab.word === "connected") tab.tell("checked", { ok: true }).alarm();
     assert.deepEqual([tab.did, tab.now - heard], [["drop"], 25_000 + RULES.slack], "the server lives, the stream does not");
     const mute = over("sse").alarm().alarm();
@@ -419,7 +425,7 @@ test("no history leaves a tab stuck, with two sockets, or asking for what it has
     () => ["system", { inMs: pick([undefined, 0, 50, 1e9]) }], () => ["again"], () => ["renamed"], () => ["start"], () => ["leave"],
     () => ["answer", { status: pick([0, 200, 400, 403, 404, 426, 429, 503]), elsewhere: pick([true, false]), foreign: pick([true, false]), retryAfterMs: pick([0, 2_000]) }],
     () => ["chosen", { mode: pick(["auto", "auto", "websocket", "sse", "poll"]) }], () => ["reopen"],
-    () => ["probed", { ok: pick([true, false]), heartbeatMs: 1_000 }], () => ["checked", { ok: pick([true, false]) }],
+    () => ["probed", { ok: pick([true, false]), heartbeatMs: 1_000 }], () => ["checked", { ok: pick([true, false]), behind: pick([true, false]) }],
   ];
   const used = new Set();
   for (let history = 0; history < 4_000; history += 1) {
