@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// Interval of looks whether the socket is still at its path.
 const LOOK: Duration = Duration::from_secs(1);
-/// Longest wait, at the end, for the socket's removal.
+/// Longest wait, at the end, for the socket's removal. No key: whoever ended the daemon waits for it.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
