@@ -31,7 +31,7 @@ struct Logger {
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Longest wait, at the end of a process, for lines that nobody takes.
+/// Longest wait, at the end of a process, for lines that nobody takes. No key: whoever ended the process waits for it.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// The log file or standard error. What cannot be written is lost: it must not stop the daemon.
@@ -44,10 +44,11 @@ struct Output {
 }
 
 impl Output {
-    fn start(&self, path: Option<PathBuf>) {
+    fn start(&self, config: &LogSection) {
+        let path = config.file.clone();
         *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path.clone();
         let tell = |lines, why: &str| tracing::warn!(event = "log-lost", lines, why, "log lines were lost");
-        match Sink::start(path, Box::new(tell)) {
+        match Sink::start(path, config.queue, Box::new(tell)) {
             // Another thread: the old one may hang, and writes what it has when it goes on.
             Some(sink) => *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(sink)),
             None => tracing::error!(event = "log-stuck", "the log stays where it is: its writers hang"),
@@ -104,7 +105,7 @@ pub fn init(config: &LogSection, role: &str) {
         return;
     }
     let output = Output::default();
-    output.start(config.file.clone());
+    output.start(config);
     let (filtering, level) = reload::Layer::new(filter(config));
     let (writing, writer) = reload::Layer::new(writer(config, role, &output));
     let _ = tracing_subscriber::registry().with(filtering).with(writing).try_init();
@@ -127,7 +128,9 @@ fn panic_message(payload: &dyn std::any::Any) -> &str {
 pub fn adopt(config: &LogSection) {
     let Some(logger) = LOGGER.get() else { return };
     if logger.output.path() != config.file {
-        logger.output.start(config.file.clone());
+        logger.output.start(config);
+    } else if let Some(sink) = logger.output.sink() {
+        sink.resize(config.queue);
     }
     let _ = logger.writer.reload(writer(config, &logger.role, &logger.output));
     let _ = logger.level.reload(filter(config));

@@ -9,7 +9,9 @@ use crate::model::visible;
 use crate::os::trust;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,16 +36,28 @@ pub(super) fn run(ctl: &Ctl, source: Result<Source, Faults>) -> ExitCode {
 }
 
 fn fail(path: &Path, error: &io::Error) -> ExitCode {
-    use io::ErrorKind::{ConnectionRefused, NotFound};
+    use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
     match error.kind() {
         NotFound | ConnectionRefused if listens(path) => complain(&format!(
-            "serving, but its socket {} is gone; the daemon makes it again within seconds",
+            "serving, but its socket {} is gone; the daemon makes it again within seconds (if not, its file system is \
+             another one: a container)",
             path.display()
         )),
+        WouldBlock => {
+            complain(&format!(
+                "{}: the daemon does not answer within {PATIENCE:?}: it is stopped, or hangs",
+                path.display()
+            ));
+        }
+        ConnectionRefused if !is_socket(path) => complain(&format!("{} is no socket", path.display())),
         NotFound | ConnectionRefused => complain(&format!("not running at {}", path.display())),
         _ => complain(&format!("{}: {error}", path.display())),
     }
     ExitCode::from(Exit::Failed)
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Whether a socket that was made there is listened to, although it is at its path no more (proc(5), `/proc/net/unix`).
@@ -97,10 +111,18 @@ fn publication(channel: &str, data: &str) -> String {
     format!(r#"{{"command":"publish","channel":{channel},"data":{data}}}"#)
 }
 
+/// Connects, with [`PATIENCE`] for this and for all that follows: a daemon that is stopped accepts nobody.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
+}
+
 pub(super) fn ask(path: &Path, question: &str) -> io::Result<Value> {
-    let mut stream = UnixStream::connect(path)?;
+    let mut stream = connect(path)?;
     trusted(&stream, path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     writeln!(stream, "{question}")?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;

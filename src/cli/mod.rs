@@ -41,6 +41,8 @@ fn obey(arguments: &Arguments) -> ExitCode {
     let is_daemon = matches!(arguments.command, None | Some(Command::Run | Command::Internal { .. }));
     if is_daemon {
         crate::os::inherited::clean_up();
+        // Fails only for signals that cannot be handled.
+        let _ = crate::os::inherited::outlive_file_limit();
     }
     let source = || arguments.source();
     match arguments.command {

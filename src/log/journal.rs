@@ -39,8 +39,8 @@ impl Journal {
     }
 
     fn at(path: &Path, role: &str, kinds: Arc<LineKinds>) -> io::Result<Self> {
-        // Fails if there is no journal.
-        std::fs::metadata(path)?;
+        // Fails if there is no journal, or nobody who reads it.
+        UnixDatagram::unbound()?.connect(path)?;
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         let (role, worker) = match role.split_once(' ') {
@@ -235,6 +235,14 @@ mod tests {
             tracing::info!(event = "once");
         });
         assert!(lines.len() <= BURST as usize + 3, "{}", lines.len());
+    }
+
+    #[test]
+    fn a_socket_that_nobody_reads_is_no_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        drop(UnixDatagram::bind(&path).unwrap());
+        assert!(path.exists() && Journal::at(&path, "master", Arc::default()).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! written. When lines can be written again, the number is told.
 
 use super::target::{self, Target};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr, write};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -16,9 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes that may wait.
-pub(super) const QUEUE: usize = 256 << 10;
-/// Room beyond [`QUEUE`] for what the thread itself has to tell.
+/// Room beyond `log.queue` for what the thread itself has to tell.
 const OWN_ROOM: usize = 4 << 10;
 /// Threads of one process that may hang in the kernel, each in a place that is written to no more.
 const MOST_THREADS: usize = 4;
@@ -50,6 +48,8 @@ struct Shared {
 struct Queue {
     lines: VecDeque<Line>,
     bytes: usize,
+    /// Bytes that may wait, `log.queue`.
+    room: usize,
     /// The thread is writing, or telling.
     busy: bool,
     /// The place is opened again before the next line.
@@ -75,14 +75,14 @@ impl Queue {
 impl Sink {
     /// Starts writing to that file, or to standard error. `None`: too many threads hang already, or the system gives no
     /// other one.
-    pub(super) fn start(path: Option<PathBuf>, tell: Tell) -> Option<Self> {
+    pub(super) fn start(path: Option<PathBuf>, room: usize, tell: Tell) -> Option<Self> {
         if THREADS.fetch_add(1, Ordering::Relaxed) >= MOST_THREADS {
             THREADS.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let shared = Arc::new(Shared {
             // Busy until the place has been opened.
-            queue: Mutex::new(Queue { busy: true, ..Queue::default() }),
+            queue: Mutex::new(Queue { busy: true, room, ..Queue::default() }),
             work: Condvar::new(),
             idle: Condvar::new(),
         });
@@ -92,6 +92,7 @@ impl Sink {
             target: Target::Stderr(std::io::stderr()),
             tell,
             torn: false,
+            failing: false,
         };
         let started = thread::Builder::new().name("log".to_owned()).stack_size(STACK).spawn(move || {
             writer.run();
@@ -106,14 +107,19 @@ impl Sink {
     /// Puts a line into the queue, or counts it as lost.
     pub(super) fn push(&self, line: &[u8]) {
         let own = TELLS.get();
-        let room = if own.is_some() { QUEUE + OWN_ROOM } else { QUEUE };
         let mut queue = self.0.lock();
+        let room = queue.room + own.map_or(0, |_| OWN_ROOM);
         if queue.bytes + line.len() > room {
             return queue.lose(own.unwrap_or(1), "nobody takes them");
         }
         queue.bytes += line.len();
         queue.lines.push_back(Line { bytes: line.into(), tells: own.unwrap_or(0) });
         self.0.work.notify_one();
+    }
+
+    /// Lets so many bytes wait from now on.
+    pub(super) fn resize(&self, room: usize) {
+        self.0.lock().room = room;
     }
 
     /// Opens the place again, before the next line.
@@ -157,6 +163,8 @@ struct Writer {
     tell: Tell,
     /// The last line broke off.
     torn: bool,
+    /// The last line could not be written.
+    failing: bool,
 }
 
 impl Writer {
@@ -194,6 +202,12 @@ impl Writer {
     /// Writes a line, and tells of lost ones when it was the last that waited.
     fn write(&mut self, line: &Line) {
         let written = self.put(&line.bytes);
+        let failed = std::mem::replace(&mut self.failing, written.is_err());
+        if let Err(error) = written
+            && !failed
+        {
+            self.complain(error);
+        }
         let mut queue = self.shared.lock();
         match written {
             Err(error) => queue.lose(line.tells.max(1), error),
@@ -248,6 +262,17 @@ impl Writer {
         }
     }
 
+    /// Says on standard error, if it takes a line at once, that the file takes none.
+    fn complain(&self, error: &str) {
+        let (Some(path), Target::File(_)) = (&self.path, &self.target) else { return };
+        let stderr = std::io::stderr();
+        let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
+        if retry_on_intr(|| poll(&mut ready, Some(&Timespec::default()))) == Ok(1) {
+            let text = format!("log.file {}: lines are lost: {error}\n", path.display());
+            let _ = write(stderr.as_fd(), text.as_bytes());
+        }
+    }
+
     /// Opens the place. Where a file cannot be had, standard error takes the lines, with the reason first.
     fn open(&mut self) {
         let Some(path) = &self.path else { return };
@@ -265,6 +290,7 @@ impl Writer {
 fn words(error: Errno) -> &'static str {
     match error {
         Errno::NOSPC | Errno::DQUOT => "the disk is full",
+        Errno::FBIG => "the limit of the size of files is reached",
         Errno::PIPE => "the reader has gone",
         _ => "they cannot be written",
     }

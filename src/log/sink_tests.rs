@@ -4,6 +4,8 @@ use super::*;
 use std::io::Read;
 use std::sync::mpsc;
 
+/// The default of `log.queue`.
+const QUEUE: usize = 256 << 10;
 const SOON: Duration = Duration::from_secs(10);
 
 /// Lines that tell of lost ones, as the sink says them.
@@ -21,12 +23,19 @@ fn piped() -> (Arc<Mutex<Option<Sink>>>, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let sink = Arc::default();
     let shared = Arc::new(Shared {
-        queue: Mutex::new(Queue { busy: true, ..Queue::default() }),
+        queue: Mutex::new(Queue { busy: true, room: QUEUE, ..Queue::default() }),
         work: Condvar::new(),
         idle: Condvar::new(),
     });
     let target = Target::File(std::os::fd::OwnedFd::from(writer).into());
-    let writer = Writer { shared: shared.clone(), path: None, target, tell: telling(&sink), torn: false };
+    let writer = Writer {
+        shared: shared.clone(),
+        path: None,
+        target,
+        tell: telling(&sink),
+        torn: false,
+        failing: false,
+    };
     thread::spawn(move || writer.run());
     *sink.lock().unwrap() = Some(Sink(shared));
     (sink, reader)
@@ -94,7 +103,7 @@ fn a_reader_that_has_gone_is_no_end_and_no_flood() {
 fn a_file_that_is_moved_away_is_opened_again_and_the_last_lines_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let (log, moved) = (folder.path().join("x.log"), folder.path().join("x.log.1"));
-    let sink = Sink::start(Some(log.clone()), Box::new(|_, _| {})).unwrap();
+    let sink = Sink::start(Some(log.clone()), QUEUE, Box::new(|_, _| {})).unwrap();
     sink.push(b"one\n");
     sink.flush(SOON);
     std::fs::rename(&log, &moved).unwrap();

@@ -8,17 +8,19 @@ use rustix::fs::Mode;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// Interval of looks whether the socket is still at its path.
 const LOOK: Duration = Duration::from_secs(1);
+/// Longest wait, at the end, for the socket's removal. No key: whoever ended the daemon waits for it.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -55,10 +57,30 @@ pub(super) async fn refuse_second(path: &Path) -> io::Result<()> {
     if folder(path).exists() {
         trust::keepers(folder(path)).map_err(denied)?;
     }
-    let Ok(other) = UnixStream::connect(path).await else { return Ok(()) };
-    let pid = other.peer_cred().ok().and_then(|peer| peer.pid()).map(|pid| format!(" (process {pid})"));
-    let text = format!("{}: another btc-cluster is running there{}", path.display(), pid.unwrap_or_default());
+    let who = match UnixStream::connect(path).await {
+        Ok(other) => {
+            other.peer_cred().ok().and_then(|peer| peer.pid()).map(|pid| format!(" (process {pid})"))
+        }
+        Err(error) if is_busy(&error) => Some(", and does not answer".to_owned()),
+        Err(_) => return Ok(()),
+    };
+    let text = format!("{}: another btc-cluster is running there{}", path.display(), who.unwrap_or_default());
     Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+}
+
+/// Whether somebody listens, although too many wait already to be accepted: a daemon that is stopped, say.
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Whether somebody listens there. Does not wait for a place in the queue.
+fn answers(path: &Path) -> bool {
+    let connected = || {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&socket2::SockAddr::unix(path)?)
+    };
+    connected().map_or_else(|error| is_busy(&error), |()| true)
 }
 
 impl ControlSocket {
@@ -73,8 +95,13 @@ impl ControlSocket {
         Ok(socket)
     }
 
-    /// Removes the socket, unless another one has taken its place.
-    pub(super) fn remove(&self) {
+    /// Removes the socket, unless another one has taken its place. Its file system may hang: the end does not wait for
+    /// that.
+    pub(super) async fn remove(self) {
+        let _ = timeout(FAREWELL, spawn_blocking(move || self.take_away())).await;
+    }
+
+    fn take_away(&self) {
         if self.there() == There::Ours {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -89,8 +116,7 @@ impl ControlSocket {
         if found.is_some() && found == self.ours() {
             return There::Ours;
         }
-        let answers = found.is_some() && StdUnixStream::connect(&self.path).is_ok();
-        if answers { There::Another } else { There::Nothing }
+        if found.is_some() && answers(&self.path) { There::Another } else { There::Nothing }
     }
 
     fn bind(&self) -> io::Result<StdUnixListener> {
@@ -190,15 +216,28 @@ mod tests {
         let second = ControlSocket { path: path.clone(), ours: Arc::default() };
         let other = second.bind().unwrap();
         assert_eq!(first.there(), There::Another);
-        first.remove();
+        first.take_away();
         assert!(path.exists(), "the first removes the socket of the second");
-        drop(other);
+        // Nobody accepts: in the end no other connection fits.
+        let waits: Vec<_> = std::iter::repeat_with(|| {
+            let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket.connect(&socket2::SockAddr::unix(&path).unwrap()).is_ok().then_some(socket)
+        })
+        .map_while(|socket| socket)
+        .collect();
+        assert!(waits.len() > 100);
+        assert_eq!(first.there(), There::Another, "one that is stopped");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let refusal = runtime.block_on(refuse_second(&path)).unwrap_err().to_string();
+        assert!(refusal.ends_with("another btc-cluster is running there, and does not answer"), "{refusal}");
+        drop((other, waits));
         assert_eq!(first.there(), There::Nothing, "a leftover");
         std::fs::remove_dir_all(folder.path().join("deeper")).unwrap();
         let again = second.bind().unwrap();
         assert_eq!(second.there(), There::Ours, "with its folder");
         drop(again);
-        second.remove();
+        second.take_away();
         assert!(!path.exists());
         drop(listener);
     }

@@ -95,7 +95,7 @@ impl Master {
     /// Asks after the orphans of other processes, if they are given to this one.
     fn reap(&self) {
         if inherited::adopts() {
-            let ours: Vec<_> = self.fleet.rows().iter().filter_map(|row| row.pid).collect();
+            let ours: Vec<_> = self.fleet.pids().collect();
             inherited::reap(|pid| ours.contains(&pid));
         }
     }
@@ -111,9 +111,9 @@ impl Master {
     /// Begins the end.
     pub(super) fn stop(&mut self) {
         let again = self.service.is_stopping();
-        let shutdown = &self.in_force.config().shutdown;
-        let (now, delay, grace) = (clock::mono(), shutdown.delay, shutdown.grace);
-        let notice = self.service.stop(delay + grace + LAST_WORDS * 4);
+        let config = self.in_force.config();
+        let (now, delay, grace) = (clock::mono(), config.shutdown.delay, config.shutdown.grace);
+        let notice = self.service.stop(delay + grace + config.cluster.kill_timeout + LAST_WORDS * 4);
         self.notify(Some(notice));
         if !again {
             self.stop_reloads();

@@ -92,7 +92,7 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let actions = master.fleet.resize(clock::mono(), workers);
     master.act(actions);
     let result = master.work(inbox, signals, watcher).await;
-    control.remove();
+    control.remove().await;
     result
 }
 

@@ -23,6 +23,7 @@ impl Master {
                     tracing::warn!(event = "child-killed", generation, ?why);
                     self.kill(generation);
                 }
+                Action::LeftBehind { generation } => self.left_behind(generation),
                 Action::Died { role, pause, .. } => {
                     let (child, worker) = (role.as_str(), role.worker());
                     tracing::info!(event = "child-restart", child, worker, ?pause);
@@ -198,21 +199,45 @@ impl Master {
     /// A child has ended.
     pub(super) fn exited(&mut self, generation: Generation, how: &str) {
         let leaving = self.fleet.is_leaving(generation);
-        let Some(gone) = self.children.remove(generation) else { return };
-        let (child, worker, pid) = (gone.role.as_str(), gone.role.worker(), gone.pid);
-        if leaving {
-            tracing::info!(event = "child-gone", child, worker, pid, generation, how);
-        } else {
-            tracing::warn!(event = "child-died", child, worker, pid, generation, how);
-        }
-        self.ledger.gone(generation);
-        match gone.role {
-            Role::Feeder => {}
-            Role::Worker(slot) => self.worker_exited(slot, generation),
+        match self.children.remove(generation) {
+            Some(gone) => {
+                let (child, worker, pid) = (gone.role.as_str(), gone.role.worker(), gone.pid);
+                if leaving {
+                    tracing::info!(event = "child-gone", child, worker, pid, generation, how);
+                } else {
+                    tracing::warn!(event = "child-died", child, worker, pid, generation, how);
+                }
+                self.forget(generation, gone.role);
+            }
+            None => tracing::info!(event = "child-gone", generation, how, "it was left behind"),
         }
         let actions = self.fleet.exited(clock::mono(), generation);
         self.clear_board();
         self.act(actions);
+    }
+
+    /// A killed child does not end: nothing waits for it any more.
+    fn left_behind(&mut self, generation: Generation) {
+        let Some(gone) = self.children.remove(generation) else { return };
+        let (child, worker, pid) = (gone.role.as_str(), gone.role.worker(), gone.pid);
+        tracing::error!(
+            event = "child-left-behind",
+            child,
+            worker,
+            pid,
+            generation,
+            "was killed and does not end: it hangs in the kernel, or a debugger holds it"
+        );
+        self.forget(generation, gone.role);
+        self.clear_board();
+    }
+
+    fn forget(&mut self, generation: Generation, role: Role) {
+        self.ledger.gone(generation);
+        match role {
+            Role::Feeder => {}
+            Role::Worker(slot) => self.worker_exited(slot, generation),
+        }
     }
 
     fn worker_exited(&mut self, slot: Slot, generation: Generation) {

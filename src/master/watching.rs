@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 /// Longest wait for files that somebody asked to be read. (Files that are never quiet are given up earlier.)
+/// No key: it would stand in the files that cannot be read, and `ctl` and systemd wait longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why changed files go unnoticed until they are read again, and how often they are.

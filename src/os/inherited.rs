@@ -3,7 +3,9 @@
 
 use rustix::fs::Mode;
 use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, getrlimit, setrlimit, waitid};
-use std::sync::OnceLock;
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 /// Signals that Rust's runtime, the C library or a terminal set for good reasons.
 const KEPT: [i32; 6] =
@@ -16,6 +18,15 @@ pub fn clean_up() {
     close_on_exec();
     let mask = rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::process::umask(mask | Mode::from_raw_mode(0o022));
+}
+
+/// Makes a write beyond the limit of the size of files (`ulimit -f`) fail, instead of ending the process.
+///
+/// # Errors
+/// As `sigaction(2)`.
+pub fn outlive_file_limit() -> io::Result<()> {
+    // A handler, since programs would inherit an ignored signal.
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false))).map(|_| ())
 }
 
 /// Unblocks all signals, and lets the ignored ones do what they do by default.

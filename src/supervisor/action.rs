@@ -42,6 +42,11 @@ pub enum Action {
         generation: Generation,
         why: Why,
     },
+    /// Note that a killed process does not end, and is waited for no more. Its end may still come.
+    LeftBehind {
+        /// Number of the process.
+        generation: Generation,
+    },
     /// Log that a process died unasked and is started again.
     Died {
         /// Role of the process.

@@ -31,11 +31,21 @@ enum Life {
     Gone,
 }
 
+/// A process whose end is not waited for.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    role: Role,
+    generation: Generation,
+    pid: Option<u32>,
+}
+
 /// The state of all children.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     policy: ClusterSection,
     places: BTreeMap<Role, Place>,
+    /// Killed processes that do not end.
+    left: Vec<Left>,
     newest: Generation,
     rolling: Option<Rolling>,
     life: Life,
@@ -51,6 +61,7 @@ impl Fleet {
         Self {
             policy,
             places: BTreeMap::new(),
+            left: Vec::new(),
             newest: 0,
             rolling: None,
             life: Life::Serving { all_failed: false },
@@ -95,7 +106,7 @@ impl Fleet {
     /// Notes that a process is at work.
     pub fn ready(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.on(now, |fleet| {
-            let Some(unit) = fleet.unit_mut(generation).filter(|unit| !unit.doomed) else { return };
+            let Some(unit) = fleet.unit_mut(generation).filter(|unit| !unit.is_doomed()) else { return };
             if !matches!(unit.phase, Phase::Starting { .. }) {
                 return;
             }
@@ -119,19 +130,8 @@ impl Fleet {
     /// Notes that a process has ended.
     pub fn exited(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.on(now, |fleet| {
-            let Some(role) = fleet.role_of(generation) else { return };
-            let Some(place) = fleet.places.get_mut(&role) else { return };
-            if let Some(at) = place.draining.iter().position(|unit| unit.generation == generation) {
-                place.draining.swap_remove(at);
-            } else if place.replacement.as_ref().is_some_and(|unit| unit.generation == generation) {
-                place.replacement = None;
-                fleet.replacement_failed(role, generation);
-            } else if let Seat::Held(unit) = std::mem::replace(&mut place.seat, Seat::Retired)
-                && matches!(fleet.life, Life::Serving { .. })
-            {
-                fleet.died(role, &unit, now);
-            }
-            fleet.places.retain(|_, place| !place.is_over());
+            fleet.left.retain(|left| left.generation != generation);
+            fleet.gone(generation, now);
         })
     }
 
@@ -175,7 +175,7 @@ impl Fleet {
                 if matches!(place.seat, Seat::Backoff { .. } | Seat::Failed { .. }) {
                     place.seat = Seat::Retired;
                 }
-                for unit in place.units_mut().filter(|unit| !unit.doomed) {
+                for unit in place.units_mut().filter(|unit| !unit.is_doomed()) {
                     let (since, until) = match unit.phase {
                         Phase::Draining { since, until } => (since, until.min(by)),
                         _ => (now, by),
@@ -188,9 +188,10 @@ impl Fleet {
         })
     }
 
-    /// Kills processes that are overdue, starts those whose pause is over.
+    /// Kills processes that are overdue, leaves behind those that KILL does not end, starts those whose pause is over.
     pub fn tick(&mut self, now: Mono) -> Vec<Action> {
         self.on(now, |fleet| {
+            fleet.leave_behind(now);
             fleet.kill_overdue(now);
             let due = |place: &Place| matches!(place.seat, Seat::Backoff { until, .. } if until <= now);
             let waited: Vec<_> =
@@ -210,8 +211,7 @@ impl Fleet {
     /// The latest moment of the next [`Fleet::tick`].
     #[must_use]
     pub fn next_deadline(&self) -> Mono {
-        let units =
-            self.places.values().flat_map(Place::units).filter_map(|unit| unit.deadline(&self.policy));
+        let units = self.places.values().flat_map(Place::units).map(|unit| unit.deadline(&self.policy));
         let waits = self.places.values().filter_map(|place| match place.seat {
             Seat::Backoff { until, .. } => Some(until),
             _ => None,
@@ -231,7 +231,13 @@ impl Fleet {
         self.places.iter().flat_map(|(role, place)| place.rows(*role)).collect()
     }
 
-    /// The role of a living process.
+    /// Process ids of all processes whose end the kernel has not told.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        let known = self.places.values().flat_map(Place::units).map(|unit| unit.pid);
+        known.chain(self.left.iter().map(|left| left.pid)).flatten()
+    }
+
+    /// The role of a process that is not left behind.
     #[must_use]
     pub fn role_of(&self, generation: Generation) -> Option<Role> {
         let has = |place: &Place| place.units().any(|unit| unit.generation == generation);

@@ -48,8 +48,8 @@ pub(super) struct Unit {
     pub(super) pid: Option<u32>,
     pub(super) started: Mono,
     pub(super) phase: Phase,
-    /// Killed: only the exit is awaited.
-    pub(super) doomed: bool,
+    /// Killed: only the exit is awaited, until this moment.
+    pub(super) doomed: Option<Mono>,
 }
 
 /// The phase of a process.
@@ -66,22 +66,25 @@ pub(super) enum Phase {
 impl Unit {
     pub(super) fn new(generation: Generation, now: Mono) -> Self {
         let phase = Phase::Starting { from: now };
-        Self { generation, pid: None, started: now, phase, doomed: false }
+        Self { generation, pid: None, started: now, phase, doomed: None }
     }
 
-    /// The moment to kill the process if nothing is heard until then; `None` for a killed one.
-    pub(super) fn deadline(&self, policy: &ClusterSection) -> Option<Mono> {
-        let at = match self.phase {
+    /// The moment to kill the process if nothing is heard until then; for a killed one, to leave it behind.
+    pub(super) fn deadline(&self, policy: &ClusterSection) -> Mono {
+        self.doomed.unwrap_or(match self.phase {
             Phase::Starting { from } => from.after(policy.start_timeout),
             Phase::Ready { beat, .. } => beat.after(policy.worker_timeout),
             Phase::Draining { until, .. } => until,
-        };
-        (!self.doomed).then_some(at)
+        })
+    }
+
+    pub(super) fn is_doomed(&self) -> bool {
+        self.doomed.is_some()
     }
 
     /// Whether the process is at work, and not killed.
     pub(super) fn serves(&self) -> bool {
-        matches!(self.phase, Phase::Ready { .. }) && !self.doomed
+        matches!(self.phase, Phase::Ready { .. }) && !self.is_doomed()
     }
 
     pub(super) fn is_starting(&self) -> bool {
@@ -102,6 +105,7 @@ impl Unit {
                 *at = at.after(gap);
             }
         }
+        self.doomed = self.doomed.map(|at| at.after(gap));
     }
 
     fn state(&self) -> (State, Mono) {

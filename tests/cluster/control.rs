@@ -3,6 +3,7 @@
 use crate::harness::{Cluster, cluster, eventually, kill, skipped};
 use rustix::process::Signal;
 use std::fs::{File, Permissions};
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -73,6 +74,56 @@ async fn a_closed_pipe_is_a_quiet_end_and_a_full_disk_a_failure() {
         let code = command.status().await.unwrap().code();
         assert!(matches!(code, Some(1 | 2 | 78)), "{words:?}: {code:?}");
     }
+}
+
+#[tokio::test]
+async fn ctl_says_what_else_is_at_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    File::create(at("file")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    drop(UnixListener::bind(at("leftover")).unwrap());
+    for (name, why) in [
+        ("file", "file is no socket\n"),
+        ("fifo", "fifo is no socket\n"),
+        (".", ". is no socket\n"),
+        ("leftover", "not running at leftover\n"),
+        ("none", "not running at none\n"),
+    ] {
+        let mut command = tokio::process::Command::new(BINARY);
+        command.args(["ctl", "--socket", name, "status"]).current_dir(folder.path());
+        assert_eq!(said(&command.output().await.unwrap()), (Some(1), why.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn output_that_somebody_made_not_wait_is_written_whole() {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    let folder = tempfile::tempdir().unwrap();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    let mut full = 0;
+    while let Ok(written) = writer.write(&[b'.'; 4096]) {
+        full += written;
+    }
+    reader.read_exact(&mut [0; 4096]).unwrap();
+    let mut command = tokio::process::Command::new(BINARY);
+    let child = command.args(["reference", "markdown"]).current_dir(folder.path()).stdout(writer);
+    let child = child.stderr(Stdio::piped()).spawn().unwrap();
+    drop(command);
+    eventually("the pipe is full", async || {
+        let waits = rustix::io::ioctl_fionread(&reader).unwrap();
+        if waits == full as u64 { Ok(()) } else { Err(waits.to_string()) }
+    })
+    .await;
+    let text = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).map(|_| text)
+    });
+    assert_eq!(said(&child.wait_with_output().await.unwrap()), (Some(0), String::new()));
+    let text = text.await.unwrap().unwrap();
+    let whole = include_str!("../../docs/configuration.md");
+    assert!(text.trim_start_matches('.') == whole, "{} of {} bytes", text.len() + 4096 - full, whole.len());
 }
 
 #[tokio::test]

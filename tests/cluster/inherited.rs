@@ -79,6 +79,30 @@ async fn programs_get_neither_descriptors_nor_the_raised_limit() {
     }
 }
 
+#[tokio::test]
+async fn a_limit_of_the_size_of_files_loses_lines_and_ends_nobody() {
+    // In blocks of 512 bytes. The shell's own output, and the daemon's standard error, are below.
+    let start = "ulimit -f 40; exec \"$0\" \"$@\"";
+    let cluster = cluster()
+        .config("[log]\nfile = \"{dir}/x.log\"\nlevel = \"trace\"\n")
+        .through(&["sh", "-c", start])
+        .start()
+        .await;
+    eventually("the log is full", async || {
+        assert_eq!(cluster.ctl(&["reload"]).await.code, Some(0));
+        let size = std::fs::metadata(cluster.folder().join("x.log")).map_or(0, |meta| meta.len());
+        let told = cluster.log();
+        if size == 40 * 512 && told.contains("lines are lost") {
+            Ok(())
+        } else {
+            Err(format!("{size}: {told}"))
+        }
+    })
+    .await;
+    assert!(cluster.workers().await.iter().all(|worker| worker.restarts == 0));
+    assert_eq!(cluster.ctl(&["reload"]).await.code, Some(0));
+}
+
 /// Whether this system lets the user make a PID namespace.
 fn namespaces() -> bool {
     let able = Command::new("unshare").args(["-Urpf", "true"]).status().is_ok_and(|status| status.success());

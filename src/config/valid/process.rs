@@ -1,7 +1,8 @@
 //! Sections of processes: how many, how they are kept alive, how they end, what they log.
 
+use super::web::LARGEST;
 use crate::config::entry::LATER;
-use crate::config::kind::{ANY, At, Choice, Own, SOME, Whole, one, seconds};
+use crate::config::kind::{ANY, At, Choice, Own, SOME, Size, Whole, one, seconds};
 use crate::config::read::{Wrong, must_be, place, text, wrong};
 use crate::config::table::{row, section};
 use crate::config::value::{Item, Value};
@@ -21,6 +22,9 @@ section! {
         start_timeout: Duration = row(SOME, "10s"),
         /// Time in which a worker that is being replaced sends its sessions away.
         drain: Duration = row(ANY, "5s"),
+        /// A killed process that has not ended after this time (it hangs in a file system, or a debugger holds it) is left
+        /// behind: its slot gets another one, and the end of the daemon does not wait for it.
+        kill_timeout: Duration = row(SOME, "5s"),
         /// Pause before a dead child is started again. It doubles with each death, up to restart_max.
         restart_min: Duration = row(SOME, "100ms"),
         /// Longest pause before a dead child is started again.
@@ -106,6 +110,9 @@ section! {
         level: String = row(Own("a level or a filter", level), "info"),
         /// Regular file for the lines; none: standard error. SIGUSR1 opens it anew after a rotation.
         file: Option<PathBuf> = row(Own("a path, empty for none", log_file), ""),
+        /// Lines that wait in each process while nobody takes them (a pipe that nobody reads, a disk that hangs). Further
+        /// ones are lost, and counted.
+        queue: usize = row(Size(4096..=LARGEST), "256KiB"),
     }
 }
 

@@ -38,6 +38,8 @@ section! {
         body_timeout: Duration = row(SOME, "10s"),
         /// Time that an open connection may wait for its next request.
         idle_timeout: Duration = row(SOME, "75s"),
+        /// Time that reading a file of static_dir may take (a network file system may hang); beyond it 503.
+        file_timeout: Duration = row(SOME, "2s"),
         /// Folder of the page's files; none: the page that is compiled in. Links are followed inside of the folder only.
         static_dir: Option<PathBuf> = row(PATH, ""),
         /// Foreign origins that may use this server from a browser: `https://example.com`, or of pages that come with an

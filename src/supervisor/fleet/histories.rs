@@ -14,6 +14,7 @@ enum Op {
     Beat(usize),
     Ready(usize),
     Exit(usize),
+    LateExit(usize),
     Resize(Slot),
     Replace(Role),
     ReplaceAll,
@@ -33,6 +34,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => any::<usize>().prop_map(Op::Beat),
         8 => any::<usize>().prop_map(Op::Ready),
         6 => any::<usize>().prop_map(Op::Exit),
+        2 => any::<usize>().prop_map(Op::LateExit),
         1 => (1u16..6).prop_map(Op::Resize),
         2 => role().prop_map(Op::Replace),
         1 => Just(Op::ReplaceAll),
@@ -56,6 +58,7 @@ struct World {
     alive: BTreeMap<Generation, Role>,
     told: BTreeSet<Generation>,
     killed: BTreeSet<Generation>,
+    left: BTreeSet<Generation>,
     born: Generation,
     stopped: bool,
     gone: u32,
@@ -73,6 +76,7 @@ impl World {
             alive: BTreeMap::new(),
             told: BTreeSet::new(),
             killed: BTreeSet::new(),
+            left: BTreeSet::new(),
             born: 0,
             stopped: false,
             gone: 0,
@@ -97,6 +101,10 @@ impl World {
                 Action::Stop { generation } => assert!(self.alive.contains_key(&generation)),
                 Action::Kill { generation, .. } => {
                     assert!(self.alive.contains_key(&generation) && self.killed.insert(generation));
+                }
+                Action::LeftBehind { generation } => {
+                    assert!(self.killed.contains(&generation) && self.alive.remove(&generation).is_some());
+                    self.left.insert(generation);
                 }
                 Action::GivenUp { role, .. } => assert_ne!(role, Role::Feeder),
                 Action::Gone => self.gone += 1,
@@ -137,6 +145,9 @@ impl World {
                 *seats.entry(row.role).or_default() += 1;
             }
         }
+        let pids: BTreeSet<_> = self.fleet.pids().collect();
+        let awaited: BTreeSet<_> = self.alive.keys().chain(&self.left).copied().collect();
+        assert_eq!(pids, awaited, "nobody else may ask after their end");
         assert!(seats.values().all(|up| *up <= 2), "one that serves and one that is to");
     }
 
@@ -158,6 +169,15 @@ impl World {
             Op::Beat(n) => self.pick(n).map_or(vec![], |generation| self.fleet.beat(now, generation)),
             Op::Ready(n) => self.pick(n).map_or(vec![], |generation| self.fleet.ready(now, generation)),
             Op::Exit(n) => self.pick(n).map_or(vec![], |generation| self.exit(generation)),
+            Op::LateExit(n) => {
+                let late = self.left.iter().nth(n % self.left.len().max(1)).copied();
+                late.map_or(vec![], |generation| {
+                    self.left.remove(&generation);
+                    let actions = self.fleet.exited(now, generation);
+                    assert_eq!(actions, [], "nothing follows from a late end");
+                    actions
+                })
+            }
             Op::Resize(workers) => self.fleet.resize(now, workers),
             Op::Replace(role) => self.fleet.replace(now, role),
             Op::ReplaceAll => self.fleet.replace_all(now),
@@ -271,6 +291,19 @@ proptest! {
             }
         });
         world.wait(Duration::from_millis(10), World::behave);
+        prop_assert_eq!((world.gone, world.alive.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_stop_ends_in_time_although_kill_ends_nobody(
+        seed in any::<u64>(), workers in 1u16..6, ops in prop::collection::vec(op(), 0..100),
+    ) {
+        let mut world = World::new(seed, workers);
+        ops.into_iter().for_each(|op| world.act(op));
+        let stops = world.fleet.stop(world.now, Duration::from_secs(10));
+        world.stopped = true;
+        world.obey(stops);
+        world.wait(Duration::from_millis(16_500), |_, _| ());
         prop_assert_eq!((world.gone, world.alive.len()), (1, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! Steps that events of a fleet share: processes begin, take over, die and are drained.
 
-use super::{Fleet, Life, PULSE};
+use super::{Fleet, Left, Life, PULSE};
 use crate::config::ClusterSection;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Role};
@@ -8,6 +8,9 @@ use crate::supervisor::action::{Action, Why};
 use crate::supervisor::place::{LEAVING, Phase, Place, Seat, Unit, Verdict};
 use crate::supervisor::rolling::Rolling;
 use std::time::Duration;
+
+/// Most processes of a role that are left behind: what makes these hang will hang the next, too.
+const MOST_LEFT: usize = 3;
 
 impl Fleet {
     /// Runs an event: looks at the clock before, draws the consequences after.
@@ -57,6 +60,23 @@ impl Fleet {
         }
     }
 
+    /// Frees the place of a process that is no more.
+    pub(super) fn gone(&mut self, generation: Generation, now: Mono) {
+        let Some(role) = self.role_of(generation) else { return };
+        let Some(place) = self.places.get_mut(&role) else { return };
+        if let Some(at) = place.draining.iter().position(|unit| unit.generation == generation) {
+            place.draining.swap_remove(at);
+        } else if place.replacement.as_ref().is_some_and(|unit| unit.generation == generation) {
+            place.replacement = None;
+            self.replacement_failed(role, generation);
+        } else if let Seat::Held(unit) = std::mem::replace(&mut place.seat, Seat::Retired)
+            && matches!(self.life, Life::Serving { .. })
+        {
+            self.died(role, &unit, now);
+        }
+        self.places.retain(|_, place| !place.is_over());
+    }
+
     /// Judges the unasked end of a process that had the seat.
     pub(super) fn died(&mut self, role: Role, unit: &Unit, now: Mono) {
         let (generation, chance) = (unit.generation, self.chance.f64());
@@ -98,7 +118,7 @@ impl Fleet {
                 && let Seat::Held(old) = std::mem::replace(&mut place.seat, Seat::Held(next))
             {
                 // A process killed for silence has died, although nothing follows from it.
-                place.restarts = place.restarts.saturating_add(u32::from(old.doomed));
+                place.restarts = place.restarts.saturating_add(u32::from(old.is_doomed()));
                 send_off(place, old, &self.policy, now, &mut self.actions);
             }
         }
@@ -121,13 +141,39 @@ impl Fleet {
         self.places.retain(|_, place| !place.is_over());
     }
 
+    /// Goes on without processes that were killed long ago and have not ended.
+    pub(super) fn leave_behind(&mut self, now: Mono) {
+        let again = now.after(self.policy.kill_timeout);
+        let mut leaves = Vec::new();
+        for (role, place) in &mut self.places {
+            let mut room = match self.life {
+                Life::Serving { .. } => {
+                    MOST_LEFT.saturating_sub(self.left.iter().filter(|left| left.role == *role).count())
+                }
+                Life::Stopping | Life::Gone => usize::MAX,
+            };
+            for unit in place.units_mut().filter(|unit| unit.doomed.is_some_and(|until| until <= now)) {
+                unit.doomed = Some(again);
+                if room > 0 {
+                    room -= 1;
+                    leaves.push(Left { role: *role, generation: unit.generation, pid: unit.pid });
+                }
+            }
+        }
+        for left in leaves {
+            self.left.push(left);
+            self.actions.push(Action::LeftBehind { generation: left.generation });
+            self.gone(left.generation, now);
+        }
+    }
+
     pub(super) fn kill_overdue(&mut self, now: Mono) {
         let (policy, stopping) = (&self.policy, matches!(self.life, Life::Stopping));
         let mut failed = Vec::new();
         for (role, place) in &mut self.places {
             for unit in place.units_mut() {
-                if unit.deadline(policy).is_some_and(|at| at <= now) {
-                    unit.doomed = true;
+                if !unit.is_doomed() && unit.deadline(policy) <= now {
+                    unit.doomed = Some(now.after(policy.kill_timeout));
                     let why = match unit.phase {
                         _ if stopping => Why::Grace,
                         Phase::Starting { .. } => Why::NotReady,
@@ -138,7 +184,7 @@ impl Fleet {
                 }
             }
             // The seat is not concerned: only the exit is awaited.
-            if let Some(unit) = place.replacement.take_if(|unit| unit.doomed) {
+            if let Some(unit) = place.replacement.take_if(|unit| unit.is_doomed()) {
                 failed.push((*role, unit.generation));
                 send_off(place, unit, policy, now, &mut self.actions);
             }
@@ -214,7 +260,7 @@ fn send_off(
     now: Mono,
     actions: &mut Vec<Action>,
 ) {
-    if !unit.doomed {
+    if !unit.is_doomed() {
         actions.push(Action::Drain { generation: unit.generation });
     }
     unit.phase = Phase::Draining { since: now, until: now.after(policy.drain).after(LEAVING) };

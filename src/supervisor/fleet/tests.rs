@@ -18,6 +18,7 @@ pub(super) fn policy() -> ClusterSection {
         workers: WorkerCount::Auto,
         worker_timeout: secs(5),
         start_timeout: secs(10),
+        kill_timeout: secs(5),
         drain: secs(5),
         restart_min: millis(100),
         restart_max: secs(30),
@@ -139,6 +140,7 @@ fn one_that_dies_young_waits_longer_each_time_and_is_given_up() {
 #[test]
 fn deaths_far_apart_are_not_added_up() {
     let mut bench = Bench::ready(1);
+    bench.fleet.adopt(ClusterSection { kill_timeout: secs(3600), ..policy() });
     let mut generation = 2;
     for _ in 0..20 {
         let pause = bench.dies(generation).unwrap();
@@ -196,10 +198,62 @@ fn a_silent_one_is_killed_and_replaced() {
     assert_eq!(bench.pass(millis(4999), &[3]), []);
     let kill = Action::Kill { generation: 3, why: Why::Silent };
     assert_eq!(bench.pass(millis(1), &[3]), [kill]);
-    assert_eq!(bench.pass(secs(30), &[3]), [], "once is enough");
+    assert_eq!(bench.pass(millis(4999), &[3]), [], "once is enough");
     let actions = bench.fleet.exited(bench.now, 3);
     assert_eq!(start(&actions), 4);
     assert_eq!(bench.restarts(2), 1);
+}
+
+#[test]
+fn one_that_kill_does_not_end_is_left_behind_and_replaced() {
+    let mut bench = Bench::ready(2);
+    let kill = Action::Kill { generation: 3, why: Why::Silent };
+    assert_eq!(bench.pass(secs(5), &[3]), [kill]);
+    let actions = bench.pass(secs(5), &[3]);
+    assert_eq!(actions.first(), Some(&Action::LeftBehind { generation: 3 }));
+    assert_eq!((start(&actions), bench.restarts(2)), (4, 1));
+    assert_eq!(bench.states(2), [State::Starting]);
+    assert_eq!(bench.fleet.pids().collect::<Vec<_>>(), [1001, 1002, 1003], "4 is not started yet");
+    assert_eq!(bench.fleet.exited(bench.now, 3), [], "nothing follows from its late end");
+    assert_eq!(bench.fleet.pids().collect::<Vec<_>>(), [1001, 1002]);
+}
+
+#[test]
+fn only_some_are_left_behind() {
+    let mut bench = Bench::ready(1);
+    let mut left = Vec::new();
+    // Whatever the feeder is, it hangs.
+    let all: Vec<_> = (0..99).filter(|generation| *generation != 2).collect();
+    for action in bench.pass(secs(3600), &all) {
+        if let Action::LeftBehind { generation } = action {
+            left.push(generation);
+        }
+    }
+    assert_eq!((left.len(), bench.fleet.rows().len()), (3, 2));
+    bench.fleet.exited(bench.now, left[0]);
+    assert!(bench.pass(secs(5), &all).iter().any(|action| matches!(action, Action::LeftBehind { .. })));
+}
+
+#[test]
+fn a_rolling_does_not_wait_for_one_that_kill_does_not_end() {
+    let mut bench = Bench::ready(1);
+    bench.fleet.replace_all(bench.now);
+    assert_eq!(bench.fleet.ready(bench.now, 3), [Action::Drain { generation: 2 }, Action::RollingDone]);
+    assert_eq!(bench.fleet.replace_all(bench.now), [], "one old process is enough");
+    let kill = Action::Kill { generation: 2, why: Why::Lingering };
+    assert_eq!(bench.pass(secs(6), &[]), [kill]);
+    let next = [Action::LeftBehind { generation: 2 }, Action::Start { role: Role::Worker(1), generation: 4 }];
+    assert_eq!(bench.pass(secs(5), &[]), next);
+}
+
+#[test]
+fn a_stop_waits_for_nobody_whom_kill_does_not_end() {
+    let mut bench = Bench::ready(1);
+    bench.fleet.stop(bench.now, secs(10));
+    assert_eq!(bench.pass(secs(10), &[]).len(), 2);
+    bench.fleet.exited(bench.now, 1);
+    assert_eq!(bench.pass(millis(4999), &[]), []);
+    assert_eq!(bench.pass(millis(1), &[]), [Action::LeftBehind { generation: 2 }, Action::Gone]);
 }
 
 #[test]

@@ -14,7 +14,6 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::error::Elapsed;
@@ -24,9 +23,6 @@ use tokio::time::timeout;
 const LARGEST: u64 = 4 << 20;
 /// Reads of `http.static_dir` at one time: a disk that hangs must not take more threads.
 static READS: Semaphore = Semaphore::const_new(4);
-
-/// Longest wait for a file of `http.static_dir`: its file system may hang.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One file, and its `ETag`.
 #[derive(Clone, Debug)]
@@ -74,8 +70,9 @@ pub(super) async fn file(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn find(hub: &Hub, name: &str) -> Result<Option<File>, Elapsed> {
-    match hub.config().http.static_dir.clone() {
-        Some(folder) => timeout(PATIENCE, from_disk(folder, name.to_owned())).await,
+    let http = &hub.config().http;
+    match http.static_dir.clone() {
+        Some(folder) => timeout(http.file_timeout, from_disk(folder, name.to_owned())).await,
         None => Ok(BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, file)| file.clone())),
     }
 }
