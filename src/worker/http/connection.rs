@@ -3,18 +3,18 @@
 use super::answer;
 use super::health;
 use super::linger;
-use super::peer::{Io, Peer, SaidAll};
+use super::peer::{Io, Peer};
 use super::rest::{Asked, Rest};
 use super::socket::{Busy, Life, Socket};
 use super::takeover::Takeover;
 use crate::net::guard::Limits;
-use crate::net::phase::{Phase, Serving};
+use crate::net::phase::Serving;
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use crate::worker::hub::{Entrance, Hub, Leaving};
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -35,15 +35,18 @@ const HEAD: usize = 32 << 10;
 /// Most headers of a request.
 const HEADERS: usize = 100;
 
+/// The answer to the first bytes of HTTP/2.
+const HTTP_1_ONLY: &[u8] =
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// What the requests of one connection share.
 struct Conversation {
     hub: Hub,
     router: Router,
-    peer: Peer,
-    entrance: Entrance,
-    life: Life,
+    peer: Arc<Peer>,
+    /// There is no room for the connection: the answer to all but health.
+    turned: Option<ProblemKind>,
     leaving: Leaving,
-    phase: Phase,
     taken: OnceLock<Takeover>,
 }
 
@@ -55,13 +58,10 @@ impl Conversation {
     ) -> Result<Response, Infallible> {
         let asked = Asked::of(request.headers());
         let (head, body) = request.into_parts();
-        let (body, rest) = Rest::lend(body, &self.phase);
+        let (body, rest) = Rest::lend(body, &self.peer.phase);
         let mut request = Request::from_parts(head, body);
-        request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(SaidAll(self.life.said_all()));
-        request.extensions_mut().insert(self.entrance.permit.clone());
-        request.extensions_mut().insert(self.phase.clone());
-        let turned_away = self.entrance.turned.filter(|_| !health::is_asked(request.uri().path()));
+        request.extensions_mut().insert(self.peer.clone());
+        let turned_away = self.turned.filter(|_| !health::is_asked(request.uri().path()));
         let mut response = match turned_away {
             Some(kind) => turned(&self.hub, kind),
             None => respond(&self.hub, self.router.clone(), request).await,
@@ -74,9 +74,12 @@ impl Conversation {
                 drop(turn);
             });
         }
-        let ends = self.leaving.quiet().is_some() || self.entrance.turned.is_some();
-        if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let ends = self.leaving.quiet().is_some() || self.turned.is_some();
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            answer::shield(response.headers_mut());
+            if ends {
+                answer::ends(response.headers_mut());
+            }
         }
         if let Some(takeover) = response.extensions_mut().remove::<Takeover>() {
             let _ = self.taken.set(takeover);
@@ -86,7 +89,7 @@ impl Conversation {
 
     /// Whether a session takes the connection over now: the kernel has the head of its response.
     fn is_taken(&self) -> bool {
-        self.taken.get().is_some_and(Takeover::has_begun) && self.phase.all_written()
+        self.taken.get().is_some_and(Takeover::has_begun) && self.peer.phase.all_written()
     }
 }
 
@@ -106,18 +109,18 @@ pub(in crate::worker) async fn serve(
     drop(config);
     let (life, leaving) = (Life::default(), hub.lock().connections.leaving());
     let (io, phase) = Io::new(Socket::new(stream, life.clone(), leaving.clone()), limits);
-    let peer = Peer { address, port };
     let key = hub.lock().let_in(&entrance, phase.clone());
     let counted = Counted { hub: hub.clone(), life: life.clone(), key };
-    let all = Conversation { hub, router, peer, entrance, life, leaving, phase, taken: OnceLock::new() };
-    let all = Arc::new(all);
+    let Entrance { permit, turned, .. } = entrance;
+    let peer = Arc::new(Peer { address, port, permit, life, phase });
+    let all = Arc::new(Conversation { hub, router, peer, turned, leaving, taken: OnceLock::new() });
     let asked = all.clone();
     let service = service_fn(move |request| {
-        let (busy, is_first) = asked.life.begin();
+        let (busy, is_first) = asked.peer.life.begin();
         if is_first {
             asked.hub.lock().arrived();
         }
-        asked.clone().answer(request, (asked.phase.begin(), busy))
+        asked.clone().answer(request, (asked.peer.phase.begin(), busy))
     });
     // Boxed, so that a connection frees this memory when it becomes a session.
     let mut connection = Box::pin(
@@ -129,24 +132,25 @@ pub(in crate::worker) async fn serve(
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades(),
     );
-    let is_taken = tokio::select! {
-        is_taken = poll_fn(|cx| carry(connection.as_mut(), cx, &all)) => is_taken,
+    let end = tokio::select! {
+        end = poll_fn(|cx| carry(connection.as_mut(), cx, &all)) => end,
         // From now on `Socket` ends the connection when it is quiet; its clock starts with the next reading.
         () = all.leaving.begun() => poll_fn(|cx| carry(connection.as_mut(), cx, &all)).await,
     };
     // hyper's buffers go now, not at the end of the connection.
     let Some(io) = Pin::into_inner(connection).into_parts().map(|parts| parts.io) else { return };
     let socket = io.into_inner().into_inner();
-    let phase = all.phase.clone();
+    let phase = all.peer.phase.clone();
     if socket.was_quiet() || phase.yields() {
         return;
     }
     let stream = socket.into_inner();
-    if !is_taken {
+    if end != End::Taken {
+        let last = if end == End::Newer { HTTP_1_ONLY } else { b"" };
         let config = all.hub.config();
         let (most, time) = (config.http.max_discard, config.http.body_timeout);
         drop((config, all));
-        let lingering = Box::pin(linger::close(stream, most, time));
+        let lingering = Box::pin(linger::close(stream, last, most, time));
         tokio::select! {
             () = lingering => {}
             () = phase.is_told() => {}
@@ -187,15 +191,27 @@ fn turned(hub: &Hub, kind: ProblemKind) -> Response {
     response
 }
 
-/// Drives hyper. Ready with `true` when a session takes the connection over.
+/// How hyper's part of a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// A session takes the connection over.
+    Taken,
+    /// The client speaks HTTP/2 from the first byte on: hyper leaves that without an answer.
+    Newer,
+    /// In any other way.
+    Over,
+}
+
+/// Drives hyper until its part ends.
 fn carry(
     connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
     cx: &mut Context<'_>,
     all: &Conversation,
-) -> Poll<bool> {
+) -> Poll<End> {
     match connection.poll(cx) {
-        Poll::Ready(_) => Poll::Ready(false),
-        Poll::Pending if all.is_taken() => Poll::Ready(true),
+        Poll::Ready(Err(error)) if error.is_parse_version_h2() => Poll::Ready(End::Newer),
+        Poll::Ready(_) => Poll::Ready(End::Over),
+        Poll::Pending if all.is_taken() => Poll::Ready(End::Taken),
         Poll::Pending => Poll::Pending,
     }
 }

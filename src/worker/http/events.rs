@@ -1,6 +1,7 @@
 //! `GET /api/v1/events`: a session over Server-Sent Events.
 
 use super::answer;
+use super::peer::Peer;
 use super::takeover::Takeover;
 use super::wanted::{self, Wanted};
 use crate::protocol::client::{Problem, Resume};
@@ -31,7 +32,7 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
         stream: None,
         address,
         framing: Framing::Events(if chunks { Body::Chunked } else { Body::Plain }),
-        permit: request.extensions().get().cloned(),
+        permit: Peer::of(&request).map(|peer| peer.permit.clone()),
     };
     let arrival = match arrive(hub, session, resume).await {
         Ok(arrival) => arrival,

@@ -1,9 +1,8 @@
 //! `GET /api/v1/poll`: a session over long polling.
 
 use super::answer;
-use super::peer::SaidAll;
+use super::peer::Peer;
 use super::wanted::{self, Wanted};
-use crate::net::phase::Phase;
 use crate::protocol::client::{Close, Problem, ProblemKind};
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Poll, Polled};
@@ -11,6 +10,7 @@ use crate::worker::hub::{Hub, Refused, poll_anywhere};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -27,11 +27,10 @@ pub(super) async fn show(State(hub): State<Hub>, request: Request) -> Response {
 
 async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
     let Wanted { user, device, address, channels, resume, wait } = wanted::read(hub, Endpoint::Ws, &request)?;
-    let said_all = request.extensions().get::<SaidAll>().cloned();
-    let phase = request.extensions().get::<Phase>().cloned();
+    let peer = Peer::of(&request).cloned();
     let cursor = resume.as_ref().map(ToString::to_string);
     let poll = Poll { user, device, channels, address, resume, wait };
-    match held(hub, poll, said_all.zip(phase), cursor).await {
+    match held(hub, poll, peer.zip(cursor)).await {
         Polled::Answer(text) => Ok(answer::json(StatusCode::OK, text)),
         Polled::Ended(code) => Err(ProblemKind::SessionEnded(Close::from_code(code)).into()),
         Polled::Refused(verdict) => Err(wanted::refusal(Refused::Verdict(verdict))),
@@ -42,11 +41,11 @@ async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
 /// Serves a poll. A client that has shut down its side gets its answer, but is not waited with: whether anybody still
 /// reads cannot be seen, and what a closed connection takes would count as delivered. Nor is one whose connection is
 /// needed for a newcomer: it asks again from where it was.
-async fn held(hub: &Hub, poll: Poll, client: Option<(SaidAll, Phase)>, cursor: Option<String>) -> Polled {
+async fn held(hub: &Hub, poll: Poll, client: Option<(Arc<Peer>, String)>) -> Polled {
     let answer = poll_anywhere(hub, poll);
-    let (Some((SaidAll(said_all), phase)), Some(cursor)) = (client, cursor) else { return answer.await };
+    let Some((peer, cursor)) = client else { return answer.await };
     let ends = async {
-        said_all.cancelled().await;
+        peer.life.said_all().await;
         sleep(MOMENT).await;
     };
     let nothing = || Polled::Answer(format!(r#"{{"cursor":"{cursor}","messages":[]}}"#));
@@ -54,6 +53,6 @@ async fn held(hub: &Hub, poll: Poll, client: Option<(SaidAll, Phase)>, cursor: O
         biased;
         answer = answer => answer,
         () = ends => nothing(),
-        () = phase.holds() => nothing(),
+        () = peer.phase.holds() => nothing(),
     }
 }
