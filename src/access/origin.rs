@@ -185,8 +185,12 @@ impl Gate {
         if self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
             return Ok(Admitted::Foreign(value.clone()));
         }
-        let from =
-            origin.split_once("://").and_then(|(_, host)| Host::parse(host)).ok_or(Denied::ForeignOrigin)?;
+        let (scheme, host_of_page) = origin.split_once("://").ok_or(Denied::ForeignOrigin)?;
+        // The page of an app or an extension may call itself `localhost`: it is none of this server.
+        if !["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web)) {
+            return Err(Denied::ForeignOrigin);
+        }
+        let from = Host::parse(host_of_page).ok_or(Denied::ForeignOrigin)?;
         let is_own = host == Some(&from) || (client.proxied && forwarded(headers) == Some(from));
         if is_own { Ok(Admitted::Own) } else { Err(Denied::ForeignOrigin) }
     }
@@ -441,6 +445,24 @@ mod tests {
         for other in ["chrome-extension://abd", "capacitor://localhost:1", "null", "tauri://localhost"] {
             let lines = [("host", "btc.example.com"), ("origin", other)];
             assert_eq!(check(&gate, OPEN, false, &lines), Err(Denied::ForeignOrigin), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_an_app_is_no_own_page_whatever_it_calls_itself() {
+        let open = gate(&[]);
+        for (origin, own) in [
+            ("http://localhost", true),
+            ("HTTPS://localhost", true),
+            ("capacitor://localhost", false),
+            ("ionic://localhost", false),
+            ("tauri://localhost", false),
+            ("javascript://localhost", false),
+            ("://localhost", false),
+        ] {
+            let expected = if own { Ok(Admitted::Own) } else { Err(Denied::ForeignOrigin) };
+            let lines = [("host", "localhost:3000"), ("origin", origin)];
+            assert_eq!(check(&open, LOCAL, false, &lines), expected, "{origin}");
         }
     }
 

@@ -173,6 +173,68 @@ async fn a_client_that_asks_before_it_sends_is_spared_the_body() {
     assert_eq!(client.rest().await, b"");
 }
 
+/// A client that hung up while its handshake was on its way: a session for it would be suspended at once, for nobody.
+#[tokio::test]
+async fn a_handshake_of_a_client_that_has_said_all_opens_no_session() {
+    let cluster = cluster().start().await;
+    for path in ["/ws?user_id=alice&channels=none", "/broadcast", "/chat", "/stream1"] {
+        for port in [cluster.ws, cluster.http] {
+            let mut client = Raw::connect(port).await;
+            client.write_last(&upgrade(path).bytes("localhost")).await;
+            assert_eq!(client.response().await.unwrap().problem(), (400, "bad-handshake".into()), "{path}");
+            assert_eq!(client.rest().await, b"");
+        }
+    }
+    eventually("the refusals are counted, and no session", async || {
+        let metrics = cluster.administer(&get("/metrics")).await;
+        let value = |name: &str| {
+            let line = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.map(str::to_owned)
+        };
+        let refused = value("btc_cluster_refused_total{reason=\"bad-handshake\"}");
+        let opened = value("btc_cluster_sessions_opened_total");
+        if (refused.as_deref(), opened.as_deref()) == (Some("8"), Some("0")) {
+            Ok(())
+        } else {
+            Err(format!("{refused:?} {opened:?}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_first_bytes_of_http_2_are_answered() {
+    let cluster = cluster().start().await;
+    for port in [cluster.http, cluster.ws, cluster.admin] {
+        let mut client = Raw::connect(port).await;
+        client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let answer = client.response().await.unwrap();
+        assert_eq!((answer.status, answer.is_last()), (505, true), "{answer:?}");
+        client.say_no_more().await;
+        assert_eq!(client.rest().await, b"");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_after_which_the_connection_ends_says_so() {
+    let cluster = cluster().start().await;
+    let head = format!(
+        "POST {QUOTE} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n"
+    );
+    for chunks in ["zz\r\n", "2;a=\nb\r\n{}\r\n0\r\n\r\n", "2\n{}\n0\n\n", "fffffffffffffffff\r\n{}"] {
+        let mut client = Raw::connect(cluster.http).await;
+        client.write(format!("{head}{chunks}").as_bytes()).await;
+        let answer = client.response().await.unwrap();
+        assert_eq!((answer.status, answer.is_last()), (400, true), "{chunks:?} {answer:?}");
+    }
+    let mut client = Raw::connect(cluster.ws).await;
+    client.write(head.as_bytes()).await;
+    let answer = client.response().await.unwrap();
+    let said: Vec<_> = answer.header("Connection").unwrap_or_default().split(", ").collect();
+    assert_eq!((answer.status, said), (426, vec!["upgrade", "close"]), "{answer:?}");
+}
+
 #[tokio::test]
 async fn a_client_that_never_stops_is_left() {
     let cluster = cluster().config("[http]\nbody_timeout = \"1s\"\nmax_discard = \"1MiB\"").start().await;

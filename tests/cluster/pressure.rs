@@ -284,7 +284,9 @@ async fn an_address_has_so_many_connections() {
     }
     let refused = Tab::open_as(cluster.ws, &quiet("late")).await.unwrap_err();
     assert_eq!(refused.problem(), (429, "address-connection-limit".into()));
-    assert_eq!(send_to(cluster.http, &get("/api/v1/price")).await.status, 429);
+    let turned = send_to(cluster.http, &get("/api/v1/price")).await;
+    assert_eq!((turned.status, turned.header("X-Content-Type-Options")), (429, Some("nosniff")));
+    assert_eq!(turned.header("Cross-Origin-Resource-Policy"), Some("same-origin"));
     all_ports_answer(&cluster).await;
     tabs.pop();
     eventually("there is room again", async || {

@@ -4,8 +4,10 @@ use crate::protocol::client::{Problem, ProblemKind};
 use crate::worker::hub::Hub;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Lets a route answer `Result<Response, Problem>`.
 impl IntoResponse for Problem {
@@ -35,6 +37,20 @@ pub(super) fn takes_only(methods: &'static str, problem: impl Into<Problem>) -> 
     let mut response = problem.into().into_response();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
     response
+}
+
+/// Says that the connection ends with this answer.
+pub(super) fn ends(headers: &mut HeaderMap) {
+    let upgrade = headers.contains_key(header::UPGRADE);
+    let options = if upgrade { "upgrade, close" } else { "close" };
+    headers.insert(header::CONNECTION, HeaderValue::from_static(options));
+}
+
+/// Keeps an answer from pages of other origins, and from caches if it says nothing about them.
+pub(super) fn shield(headers: &mut HeaderMap) {
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
 }
 
 /// A method that a path does not take. The router adds those that it takes.

@@ -14,7 +14,7 @@ use crate::protocol::cluster::Port;
 use crate::worker::hub::{Entrance, Hub, Leaving};
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -35,14 +35,17 @@ const HEAD: usize = 32 << 10;
 /// Most headers of a request.
 const HEADERS: usize = 100;
 
+/// The answer to the first bytes of HTTP/2.
+const HTTP_1_ONLY: &[u8] =
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// What the requests of one connection share.
 struct Conversation {
     hub: Hub,
     router: Router,
     peer: Arc<Peer>,
-    /// The answer to all requests but those for health: there is no room.
+    /// There is no room for the connection: the answer to all but health.
     turned: Option<ProblemKind>,
-    life: Life,
     leaving: Leaving,
     taken: OnceLock<Takeover>,
 }
@@ -72,8 +75,11 @@ impl Conversation {
             });
         }
         let ends = self.leaving.quiet().is_some() || self.turned.is_some();
-        if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            answer::shield(response.headers_mut());
+            if ends {
+                answer::ends(response.headers_mut());
+            }
         }
         if let Some(takeover) = response.extensions_mut().remove::<Takeover>() {
             let _ = self.taken.set(takeover);
@@ -106,11 +112,11 @@ pub(in crate::worker) async fn serve(
     let key = hub.lock().let_in(&entrance, phase.clone());
     let counted = Counted { hub: hub.clone(), life: life.clone(), key };
     let Entrance { permit, turned, .. } = entrance;
-    let peer = Arc::new(Peer { address, port, phase, permit, said_all: life.said_all() });
-    let all = Arc::new(Conversation { hub, router, peer, turned, life, leaving, taken: OnceLock::new() });
+    let peer = Arc::new(Peer { address, port, permit, life, phase });
+    let all = Arc::new(Conversation { hub, router, peer, turned, leaving, taken: OnceLock::new() });
     let asked = all.clone();
     let service = service_fn(move |request| {
-        let (busy, is_first) = asked.life.begin();
+        let (busy, is_first) = asked.peer.life.begin();
         if is_first {
             asked.hub.lock().arrived();
         }
@@ -126,8 +132,8 @@ pub(in crate::worker) async fn serve(
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades(),
     );
-    let is_taken = tokio::select! {
-        is_taken = poll_fn(|cx| carry(connection.as_mut(), cx, &all)) => is_taken,
+    let end = tokio::select! {
+        end = poll_fn(|cx| carry(connection.as_mut(), cx, &all)) => end,
         // From now on `Socket` ends the connection when it is quiet; its clock starts with the next reading.
         () = all.leaving.begun() => poll_fn(|cx| carry(connection.as_mut(), cx, &all)).await,
     };
@@ -139,11 +145,12 @@ pub(in crate::worker) async fn serve(
         return;
     }
     let stream = socket.into_inner();
-    if !is_taken {
+    if end != End::Taken {
+        let last = if end == End::Newer { HTTP_1_ONLY } else { b"" };
         let config = all.hub.config();
         let (most, time) = (config.http.max_discard, config.http.body_timeout);
         drop((config, all));
-        let lingering = Box::pin(linger::close(stream, most, time));
+        let lingering = Box::pin(linger::close(stream, last, most, time));
         tokio::select! {
             () = lingering => {}
             () = phase.is_told() => {}
@@ -184,15 +191,27 @@ fn turned(hub: &Hub, kind: ProblemKind) -> Response {
     response
 }
 
-/// Drives hyper. Ready with `true` when a session takes the connection over.
+/// How hyper's part of a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// A session takes the connection over.
+    Taken,
+    /// The client speaks HTTP/2 from the first byte on: hyper leaves that without an answer.
+    Newer,
+    /// In any other way.
+    Over,
+}
+
+/// Drives hyper until its part ends.
 fn carry(
     connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
     cx: &mut Context<'_>,
     all: &Conversation,
-) -> Poll<bool> {
+) -> Poll<End> {
     match connection.poll(cx) {
-        Poll::Ready(_) => Poll::Ready(false),
-        Poll::Pending if all.is_taken() => Poll::Ready(true),
+        Poll::Ready(Err(error)) if error.is_parse_version_h2() => Poll::Ready(End::Newer),
+        Poll::Ready(_) => Poll::Ready(End::Over),
+        Poll::Pending if all.is_taken() => Poll::Ready(End::Taken),
         Poll::Pending => Poll::Pending,
     }
 }

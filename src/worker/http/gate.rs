@@ -1,5 +1,5 @@
 //! Checks that every request must pass first: how its body is framed, the host that it names, the origin of a browser.
-//! What every answer says to browsers and caches is added on the way back.
+//! What answers say to browsers about origins is added on the way back.
 
 use super::answer;
 use super::peer::Peer;
@@ -8,12 +8,10 @@ use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use crate::worker::hub::Hub;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
-
-const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Where requests come in: one port of this worker.
 #[derive(Clone)]
@@ -41,7 +39,7 @@ impl Door {
 
 /// Checks a request, and leaves the client's address for its route.
 pub(super) async fn check(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    let Some(peer) = Peer::of(&request) else { return next.run(request).await };
+    let Some(peer) = Peer::of(&request) else { return answer::plain(ProblemKind::InternalError) };
     let hub = &door.hub;
     let (gate, config) = {
         let state = hub.lock();
@@ -75,9 +73,6 @@ pub(super) async fn check(State(door): State<Door>, mut request: Request, next: 
     if gate.tells_origins_apart() {
         headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
 

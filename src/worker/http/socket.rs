@@ -10,19 +10,24 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 /// Set once a request has come.
 const ASKED: u32 = 1 << 31;
 
+/// Set once the client has shut down its side: nothing more comes from it.
+const SAID_ALL: u32 = 1 << 30;
+
 /// State of a connection, shared by its socket and its requests.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Life {
-    /// Requests that are being served, and [`ASKED`].
-    requests: Arc<AtomicU32>,
-    /// Cancelled when the client has shut down its side: nothing more comes from it.
-    said_all: CancellationToken,
+pub(super) struct Life(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Requests that are being served, [`ASKED`] and [`SAID_ALL`].
+    state: AtomicU32,
+    says_no_more: Notify,
 }
 
 /// Keeps a connection busy while it lives.
@@ -31,30 +36,43 @@ pub(super) struct Busy(Life);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, AcqRel);
+        self.0.0.state.fetch_sub(1, AcqRel);
     }
 }
 
 impl Life {
     /// Marks the beginning of a request; true for the first of the connection.
     pub(super) fn begin(&self) -> (Busy, bool) {
-        let before = self.requests.fetch_add(1, AcqRel);
-        self.requests.fetch_or(ASKED, AcqRel);
+        let before = self.0.state.fetch_add(1, AcqRel);
+        self.0.state.fetch_or(ASKED, AcqRel);
         (Busy(self.clone()), before & ASKED == 0)
     }
 
     /// Whether a request has come.
     pub(super) fn has_asked(&self) -> bool {
-        self.requests.load(Acquire) & ASKED != 0
+        self.0.state.load(Acquire) & ASKED != 0
     }
 
-    /// Cancelled when the client has shut down its side.
-    pub(super) fn said_all(&self) -> CancellationToken {
-        self.said_all.clone()
+    /// Whether the client has shut down its side.
+    pub(super) fn has_said_all(&self) -> bool {
+        self.0.state.load(Acquire) & SAID_ALL != 0
+    }
+
+    /// Waits until the client has shut down its side.
+    pub(super) async fn said_all(&self) {
+        let told = self.0.says_no_more.notified();
+        if !self.has_said_all() {
+            told.await;
+        }
+    }
+
+    fn says_no_more(&self) {
+        self.0.state.fetch_or(SAID_ALL, AcqRel);
+        self.0.says_no_more.notify_waiters();
     }
 
     fn is_busy(&self) -> bool {
-        self.requests.load(Acquire) & !ASKED != 0
+        self.0.state.load(Acquire) & !(ASKED | SAID_ALL) != 0
     }
 }
 
@@ -113,11 +131,11 @@ impl Socket {
     /// Looks whether the client is there while it waits for an answer; hyper does not read meanwhile. A client that has
     /// shut down its side is there, one that has reset the connection is not.
     fn look(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        if !self.life.is_busy() || self.life.said_all.is_cancelled() {
+        if !self.life.is_busy() || self.life.has_said_all() {
             return Ok(());
         }
         match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])) {
-            Poll::Ready(Ok(0)) => self.life.said_all.cancel(),
+            Poll::Ready(Ok(0)) => self.life.says_no_more(),
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Ready(Ok(_)) | Poll::Pending => {}
         }
@@ -137,7 +155,7 @@ impl AsyncRead for Socket {
                 self.heard = Instant::now();
                 self.has_spoken = true;
             }
-            Poll::Ready(Ok(())) => self.life.said_all.cancel(),
+            Poll::Ready(Ok(())) => self.life.says_no_more(),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             // The end of the client's requests, for hyper.
             Poll::Pending => return self.poll_quiet(cx).map(Ok),

@@ -16,6 +16,7 @@ use axum::response::Response;
 use http_body::Body as _;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
+use tokio::task::yield_now;
 
 /// Whether a request asks to become a WebSocket. Another protocol in `Upgrade` is an offer that a server may ignore, and
 /// so is the header without its name in `Connection` (RFC 9110, section 7.8).
@@ -122,7 +123,13 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         let verdict = ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
         return wanted::permitted(verdict).map(|()| upgrade_required());
     };
-    let (framing, permit) = (Framing::Websocket, Peer::of(&request).map(|peer| peer.permit.clone()));
+    let peer = Peer::of(&request).cloned();
+    // hyper looks for the end of the client's bytes between two polls of a request.
+    yield_now().await;
+    if peer.as_ref().is_some_and(|peer| peer.life.has_said_all()) {
+        return Err(ProblemKind::BadHandshake.with("a WebSocket needs both directions of its connection"));
+    }
+    let (framing, permit) = (Framing::Websocket, peer.map(|peer| peer.permit.clone()));
     let session = SessionRequest { user, device, endpoint, stream, address, framing, permit };
     let resume = resume.filter(|_| endpoint == Endpoint::Ws);
     let arrival = match arrive(hub, session.clone(), resume).await {

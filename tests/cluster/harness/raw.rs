@@ -115,6 +115,14 @@ impl Raw {
         in_time("write", self.stream.write_all(bytes)).await
     }
 
+    /// Sends bytes and the end of this side in one: the server has both before it reads.
+    pub(crate) async fn write_last(&mut self, bytes: &[u8]) {
+        // What is written while the socket is corked leaves with the end.
+        rustix::net::sockopt::set_tcp_cork(&self.stream, true).unwrap();
+        self.write(bytes).await;
+        self.say_no_more().await;
+    }
+
     /// Shuts down this side: the server hears the end of what is said, and may go on.
     pub(crate) async fn say_no_more(&mut self) {
         self.stream.shutdown().await.expect("a connection");
