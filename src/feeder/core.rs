@@ -7,7 +7,7 @@ use super::candles::{CandleRequest, CandleService};
 use super::mailbox::{Delivered, Notes, mailbox};
 use super::note::{Note, What};
 use super::plan::Plan;
-use super::policy::{Action, Member, Policy, Settings};
+use super::policy::{Action, Member, Policy, Settings, SourceTick};
 use super::recorder::Recorder;
 use super::running::{RunningSource, tell};
 use super::source::{Orders, supervise};
@@ -261,17 +261,17 @@ impl<F: FnMut(FromFeeder)> Core<F> {
         let due = if changed { now.mono } else { self.table_told.after(TABLE_INTERVAL) };
         self.table_due = Some(self.table_due.map_or(due, |before| before.min(due)));
         let elsewhere = running.row.live_elsewhere(note.leg);
+        let (interval, _) = running.legs.get(note.leg).copied().unwrap_or_default();
         let actions = match note.what {
             What::Tick(tick, lag, at) => {
-                let (interval, _) = running.legs.get(note.leg).copied().unwrap_or_default();
-                self.policy.tick(note.source, tick, interval, lag, at)
+                self.policy.take(note.source, SourceTick { tick, interval, lag, halted: false }, at)
             }
             What::Halted(tick, halted, at) => {
-                let (interval, _) = running.legs.get(note.leg).copied().unwrap_or_default();
                 // An unknown age is more than that of a fresh price.
                 let stale = self.rules.stale_after(interval) + Duration::from_secs(1);
                 let before = if halted.known { Duration::ZERO } else { stale };
-                self.policy.tick(note.source, tick, interval, halted.age + before, at)
+                let lag = halted.age + before;
+                self.policy.take(note.source, SourceTick { tick, interval, lag, halted: true }, at)
             }
             // While another leg gives prices the source has not ended.
             What::Ended(..) if elsewhere => Vec::new(),

@@ -76,6 +76,7 @@ fn replaces(note: &Note, old: &Note) -> bool {
                 new.symbol == old.symbol
             }
             (What::Repeated, What::Repeated)
+            | (What::Halt(_), What::Halt(_))
             | (What::Bad(_) | What::Old(_), What::Bad(_) | What::Old(_))
             | (What::Budget(_), What::Budget(_)) => true,
             _ => false,
@@ -245,6 +246,17 @@ mod tests {
         assert_eq!(all.len(), ROOM - 1);
         assert_eq!(seq(&all[ROOM - 3].note), 2 * room - 1, "the newest price is kept");
         assert!(matches!(all[ROOM - 2].note.what, What::Ended(_)));
+    }
+
+    #[test]
+    fn words_about_trading_replace_each_other() {
+        let mut queues = Story::new();
+        let halt = |word: Option<&str>| Note { source: 1, leg: 0, what: What::Halt(word.map(str::to_owned)) };
+        queues.0.push(Note { source: 1, leg: 0, what: What::Began });
+        (0..4 * ROOM).for_each(|at| queues.0.push(halt((at % 2 == 1).then_some("post_only"))));
+        assert!(matches!(queues.pop(10).unwrap().note.what, What::Began), "nothing else is lost for them");
+        let last = std::iter::from_fn(|| queues.pop(20 + 10_000)).last().unwrap();
+        assert!(matches!(last.note.what, What::Halt(_)));
     }
 
     proptest! {

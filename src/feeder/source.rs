@@ -1,7 +1,7 @@
 //! Supervises one source: session, fault, pause, next session, for ever.
 
 use super::Clock;
-use super::belief::{Belief, Verdict};
+use super::belief::{Belief, Said, Verdict};
 use super::halt::Halts;
 use super::mailbox::Notes;
 use super::note::{Note, What};
@@ -230,7 +230,8 @@ impl RunningLeg {
         let (live, counts) = (self.leg.live, self.leg.counts);
         // Stamps and numbers of a recording may begin anew with each session.
         let belief = if live { self.belief.clone() } else { self.belief.anew() };
-        let mut sink = SessionSink { sender, activity, first, belief, live, counts, recorder };
+        let said = Said { counts, age: None };
+        let mut sink = SessionSink { sender, activity, first, belief, live, said, recorder };
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let fault = provider.session(&mut sink).await;
             if let Some(recorder) = &mut sink.recorder {
@@ -283,8 +284,8 @@ struct SessionSink {
     belief: Belief,
     /// See [`Leg::live`].
     live: bool,
-    /// See [`Leg::counts`].
-    counts: &'static str,
+    /// What its numbers count ([`Leg::counts`]), and how old the answer is that is read.
+    said: Said,
     recorder: Option<SessionRecorder>,
 }
 
@@ -313,8 +314,8 @@ impl SessionSink {
             return What::Repeated;
         }
         let verdict = match self.live {
-            true => self.belief.take(&tick, self.counts, now),
-            false => self.belief.take_recorded(&tick, self.counts, now),
+            true => self.belief.take(&tick, self.said, now),
+            false => self.belief.take_recorded(&tick, self.said.counts, now),
         };
         match verdict {
             Verdict::Known => match self.sender.halts().judge(&tick, false, now) {
@@ -370,6 +371,10 @@ impl Sink for SessionSink {
         if let Some(recorder) = &self.recorder {
             recorder.raw(Some(status), body);
         }
+    }
+
+    fn age(&mut self, age: Option<Duration>) {
+        self.said.age = age;
     }
 
     fn budget(&mut self, budget: Budget) {

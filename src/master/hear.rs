@@ -93,7 +93,10 @@ impl Master {
     fn hear_feeder(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
         while let Some(message) = batch.next::<FromFeeder>() {
             match message? {
-                FromFeeder::Hello(hello) => self.hello(from, hello.version),
+                FromFeeder::Hello(hello) => {
+                    self.hello(from, hello.version);
+                    self.feed.renew();
+                }
                 FromFeeder::Ready => self.ready(from),
                 FromFeeder::Beat(counters) => {
                     let beat = Beat { counters: *counters, ..Beat::default() };

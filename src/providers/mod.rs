@@ -41,6 +41,7 @@ pub use wire::http::{Http, HttpLimits, Proxies};
 
 use crate::model::{Price, Symbol, Wall};
 use async_trait::async_trait;
+use std::time::Duration;
 
 /// A price as its source gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub trait Sink: Send {
     /// Takes what the source says about its trading in a symbol, or in all: a word while it does not trade
     /// (`post_only`), `None` while it does.
     fn trading(&mut self, _symbol: Option<&Symbol>, _halt: Option<&str>) {}
+    /// Takes how old the answer is that is read next, if its head says so.
+    fn age(&mut self, _age: Option<Duration>) {}
     /// Takes the used part of the source's limit, if the source tells it.
     fn budget(&mut self, _budget: Budget) {}
     /// Takes a received message before it is read (for a recorder).

@@ -190,6 +190,8 @@ fn judged(outcome: Result<String, String>, took: Duration, key: &str, limit: Dur
 #[derive(Default)]
 struct First {
     tick: Option<Tick>,
+    /// The age of the answer that is read.
+    age: Option<Duration>,
     bad: Option<String>,
     found: Arc<tokio::sync::Notify>,
 }
@@ -204,6 +206,11 @@ impl Sink for First {
     }
     fn bad(&mut self, why: String) {
         self.bad = Some(why);
+    }
+    fn age(&mut self, age: Option<Duration>) {
+        if self.tick.is_none() {
+            self.age = age;
+        }
     }
 }
 
@@ -223,7 +230,7 @@ async fn listen(leg: &Leg, patience: Duration) -> ProbeStep {
     };
     let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     match (first.tick, fault) {
-        (Some(tick), _) => ProbeStep::Ok { what: said(&tick), ms },
+        (Some(tick), _) => ProbeStep::Ok { what: said(&tick, first.age), ms },
         (None, fault) => ProbeStep::Failed {
             why: fault.map_or_else(|| "no price".to_owned(), |fault| fault.to_string()),
             ms,
@@ -231,13 +238,12 @@ async fn listen(leg: &Leg, patience: Duration) -> ProbeStep {
     }
 }
 
-/// `BTC-USDT 64250.12`, and the difference of its time stamp from our clock.
-fn said(tick: &Tick) -> String {
+/// `BTC-USDT 64250.12`, the difference of its time stamp from our clock, and its age in a cache.
+fn said(tick: &Tick, age: Option<Duration>) -> String {
     let stamp = tick.time.map(|Wall(stamp)| stamp - clock::wall().0);
-    match stamp {
-        Some(ms) => format!("{} {}, stamped {ms:+} ms from our clock", tick.pair, tick.price),
-        None => format!("{} {}", tick.pair, tick.price),
-    }
+    let stamp = stamp.map(|ms| format!(", stamped {ms:+} ms from our clock")).unwrap_or_default();
+    let age = age.map(|age| format!(", from a cache, {} s old", age.as_secs())).unwrap_or_default();
+    format!("{} {}{stamp}{age}", tick.pair, tick.price)
 }
 
 #[cfg(test)]

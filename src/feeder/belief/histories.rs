@@ -56,7 +56,7 @@ impl World {
             (Symbol::new("BTC-USD").unwrap(), Price::parse(&self.price.to_string()).unwrap());
         let time = Some(Wall(NOON + self.ms - behind));
         let tick = Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time, seq };
-        self.beliefs[who].take(&tick, "x", self.now())
+        self.beliefs[who].take(&tick, Said { counts: "x", age: None }, self.now())
     }
 
     fn step(&mut self, step: &Step) -> Option<Verdict> {

@@ -1,11 +1,11 @@
 //! The newest that is known of a source, and the handle that its sessions share.
 
 use super::numbers::{Numbers, Order};
-use super::offsets::offset;
+use super::offsets::{AGREE, offset};
 use super::own_clock::OwnClock;
 use super::witnesses::Witnesses;
 use crate::feeder::Now;
-use crate::model::{Price, Symbol, Wall};
+use crate::model::{Boot, Price, Symbol, Wall};
 use crate::providers::Tick;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +27,15 @@ pub(in crate::feeder) enum Verdict {
     Old(String),
 }
 
+/// What is told with a price.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::feeder) struct Said {
+    /// What its number counts.
+    pub counts: &'static str,
+    /// How old the answer is by its head.
+    pub age: Option<Duration>,
+}
+
 /// All that is known of one source.
 #[derive(Debug, Default)]
 pub(in crate::feeder) struct Memory {
@@ -41,6 +50,8 @@ struct Known {
     pair: Symbol,
     /// The newest stamp that was believed.
     stamp: Option<Wall>,
+    /// When the newest one was made, on our boot clock: for answers whose age is all that is known.
+    made: Option<Boot>,
     /// The last stamp, with its price.
     last: Option<(Wall, Price)>,
     /// By what the numbers count.
@@ -48,17 +59,23 @@ struct Known {
 }
 
 impl Memory {
-    /// Judges a price. `counts` names what its number counts; `reference` is the offset of the right time.
-    fn take(&mut self, tick: &Tick, counts: &'static str, reference: i64, now: Now) -> Verdict {
+    /// Judges a price. `reference` is the offset of the right time.
+    fn take(&mut self, tick: &Tick, said: Said, reference: i64, now: Now) -> Verdict {
+        let Said { counts, age } = said;
         let lag = tick.time.map(|stamp| self.clock.lag(offset(stamp, now.boot), reference, now.mono));
+        let lag = lag.max(age).unwrap_or_default();
+        let made = Boot(now.boot.0.saturating_sub(u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX)));
         let limit = self.clock.limit(reference);
         let sound = |stamp: Wall| offset(stamp, now.boot) <= limit;
         let known = self.known(tick);
         // A stamp that now proves to be one of the future.
         known.stamp = known.stamp.filter(|stamp| sound(*stamp));
-        let older = known.older_by(tick.time);
+        let older = match tick.time {
+            Some(stamp) => known.older_by(stamp),
+            None => known.made_before(made),
+        };
         if older > NUMBERED_JITTER || (older > JITTER && !known.is_above(tick.seq, counts)) {
-            return known.old(tick.time);
+            return known.old(tick.time, lag);
         }
         let order = tick.seq.map(|seq| known.numbers.entry(counts).or_default().take(seq, now.mono));
         let last = tick.time.map(|stamp| (stamp, tick.price));
@@ -68,14 +85,16 @@ impl Memory {
         }
         known.last = last;
         known.stamp = known.stamp.max(tick.time.filter(|stamp| sound(*stamp)));
-        Verdict::News(lag.unwrap_or_default())
+        known.made = known.made.max(Some(made));
+        Verdict::News(lag)
     }
 
     fn known(&mut self, tick: &Tick) -> &mut Known {
         let same = |known: &Known| known.symbol == tick.symbol && known.pair == tick.pair;
         let at = self.symbols.iter().position(same).unwrap_or_else(|| {
             let (symbol, pair) = (tick.symbol.clone(), tick.pair.clone());
-            self.symbols.push(Known { symbol, pair, stamp: None, last: None, numbers: BTreeMap::new() });
+            let (stamp, made, last, numbers) = (None, None, None, BTreeMap::new());
+            self.symbols.push(Known { symbol, pair, stamp, made, last, numbers });
             self.symbols.len() - 1
         });
         &mut self.symbols[at]
@@ -84,17 +103,26 @@ impl Memory {
 
 impl Known {
     /// By how many milliseconds a stamp is older than the newest one.
-    fn older_by(&self, stamp: Option<Wall>) -> i64 {
-        self.stamp.zip(stamp).map_or(0, |(newest, stamp)| newest.0.saturating_sub(stamp.0))
+    fn older_by(&self, stamp: Wall) -> i64 {
+        self.stamp.map_or(0, |newest| newest.0.saturating_sub(stamp.0))
+    }
+
+    /// By how many milliseconds a price was made before the newest one.
+    fn made_before(&self, made: Boot) -> i64 {
+        self.made.map_or(0, |newest| i64::try_from(newest.since(made).as_millis()).unwrap_or(i64::MAX))
     }
 
     fn is_above(&self, seq: Option<u64>, counts: &'static str) -> bool {
         self.numbers.get(counts).zip(seq).is_some_and(|(numbers, seq)| numbers.is_above(seq))
     }
 
-    fn old(&self, stamp: Option<Wall>) -> Verdict {
-        let (stamp, newest) = (stamp.unwrap_or_default(), self.stamp.unwrap_or_default());
-        Verdict::Old(format!("a price of {stamp} is older than that of {newest}, which is known"))
+    fn old(&self, stamp: Option<Wall>, age: Duration) -> Verdict {
+        Verdict::Old(match stamp.zip(self.stamp) {
+            Some((stamp, newest)) => {
+                format!("a price of {stamp} is older than that of {newest}, which is known")
+            }
+            None => format!("an answer of {} s ago is older than what is known", age.as_secs()),
+        })
     }
 }
 
@@ -117,20 +145,22 @@ impl Belief {
         Self::new(&self.name, self.witnesses.clone())
     }
 
-    /// Judges a price that was read at `now`.
-    pub(in crate::feeder) fn take(&self, tick: &Tick, counts: &'static str, now: Now) -> Verdict {
+    /// Judges a price that was read at `now`. What comes from a cache is no witness of the right time.
+    pub(in crate::feeder) fn take(&self, tick: &Tick, said: Said, now: Now) -> Verdict {
         let mut witnesses = self.witnesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = said.age.is_some_and(|age| age.as_millis() > u128::from(AGREE.unsigned_abs()));
         let reference = match tick.time {
-            Some(stamp) => witnesses.hear(&self.name, offset(stamp, now.boot), now),
-            None => witnesses.reference(now),
+            Some(stamp) if !cached => witnesses.hear(&self.name, offset(stamp, now.boot), now),
+            _ => witnesses.reference(now),
         };
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).take(tick, counts, reference, now)
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).take(tick, said, reference, now)
     }
 
     /// Judges a price of a recording: its stamps say nothing.
     pub(in crate::feeder) fn take_recorded(&self, tick: &Tick, counts: &'static str, now: Now) -> Verdict {
         let tick = Tick { time: None, ..tick.clone() };
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).take(&tick, counts, 0, now)
+        let said = Said { counts, age: None };
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).take(&tick, said, 0, now)
     }
 }
 

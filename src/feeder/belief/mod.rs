@@ -14,6 +14,6 @@ mod own_clock;
 mod wall;
 mod witnesses;
 
-pub(super) use memory::{Belief, Verdict};
+pub(super) use memory::{Belief, Said, Verdict};
 pub(super) use wall::WallWatch;
 pub(super) use witnesses::Witnesses;

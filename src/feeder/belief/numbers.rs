@@ -9,6 +9,9 @@ const ANEW: Duration = Duration::from_secs(5);
 /// The same for numbers that are not far below: more likely a replica that is behind, and catches up. By then the
 /// newest price is too old to lose much.
 const NEAR_ANEW: Duration = Duration::from_secs(120);
+/// The same for numbers above the newest one of some seconds ago: a few numbers that were too high came in between. A
+/// replica that is so little behind has caught up by then.
+const BACK: Duration = Duration::from_secs(12);
 
 /// The place of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,9 @@ pub(super) enum Order {
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     newest: Option<u64>,
+    /// The newest one of some seconds ago, [`ANEW`] or more apart: the later one, and the one before.
+    before: [Option<u64>; 2],
+    turned: Mono,
     below: Option<Below>,
 }
 
@@ -52,6 +58,9 @@ impl Numbers {
                 Order::Same
             }
             _ => {
+                if now.since(self.turned) >= ANEW {
+                    (self.before, self.turned) = ([newest, self.before[0]], now);
+                }
                 (self.newest, self.below) = (Some(seq), None);
                 Order::Above
             }
@@ -67,7 +76,11 @@ impl Numbers {
         } else if now.since(below.grown) >= ANEW {
             *below = begin;
         }
-        let patience = if seq < newest / 2 { ANEW } else { NEAR_ANEW };
+        let patience = match self.before[1] {
+            _ if seq < newest / 2 => ANEW,
+            Some(before) if below.first > before => BACK,
+            _ => NEAR_ANEW,
+        };
         seq == below.last && seq > below.first && now.since(below.since) >= patience
     }
 }
@@ -127,6 +140,32 @@ mod tests {
         assert!(take(&mut numbers, 1_000_000, 0));
         let first = (1..1_000).find(|second| take(&mut numbers, 900_000 + second, *second));
         assert_eq!(first, Some(121), "not for ever");
+    }
+
+    #[test]
+    fn two_numbers_that_are_ahead_cost_seconds() {
+        for ahead in [1_000, 1_000_000] {
+            let mut numbers = Numbers::default();
+            let start = 5_000_000;
+            assert!((0..100).all(|second| take(&mut numbers, start + second, second)));
+            assert!(take(&mut numbers, start + ahead, 100) && take(&mut numbers, start + ahead + 1, 100));
+            let first = (101..1_000).find(|second| take(&mut numbers, start + second, *second));
+            assert!(first.is_some_and(|second| second <= 115), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn a_replica_that_is_seconds_behind_never_goes_back() {
+        // 100 trades a second; the good replica goes, the other one is behind by some seconds.
+        for behind in [1, 3, 8, 30] {
+            let mut numbers = Numbers::default();
+            assert!((0..100).all(|second| take(&mut numbers, 10_000_000 + second * 100, second)));
+            let newest = 10_000_000 + 99 * 100;
+            let taken = (100..200)
+                .map(|second| (10_000_000 + (second - behind) * 100, second))
+                .find(|(seq, second)| take(&mut numbers, *seq, *second));
+            assert!(taken.is_some_and(|(seq, _)| seq > newest), "{behind}: {taken:?}");
+        }
     }
 
     proptest! {

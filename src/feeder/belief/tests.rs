@@ -36,6 +36,14 @@ impl World {
         self.say_as(belief, "x", price, behind, seq)
     }
 
+    /// An answer without a stamp from a cache that says how many seconds old it is.
+    fn cached(&self, belief: &Belief, price: u32, age: u64) -> Verdict {
+        let symbol = Symbol::new("BTC-USD").unwrap();
+        let price = Price::parse(&price.to_string()).unwrap();
+        let tick = Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time: None, seq: None };
+        belief.take(&tick, Said { counts: "x", age: Some(Duration::from_secs(age)) }, self.now())
+    }
+
     fn say_as(
         &self,
         belief: &Belief,
@@ -48,7 +56,7 @@ impl World {
         let price = Price::parse(&price.to_string()).unwrap();
         let time = Some(Wall(NOON + self.ms - behind));
         let tick = Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time, seq };
-        belief.take(&tick, counts, self.now())
+        belief.take(&tick, Said { counts, age: None }, self.now())
     }
 
     /// A second passes in which a source gives a price so many milliseconds behind; tells its lag.
@@ -255,13 +263,13 @@ fn a_lone_source_is_believed_against_a_wrong_clock_of_ours_after_a_minute() {
 fn first_words_of_several_sources_are_no_witnesses() {
     let mut world = World::new(0);
     let (a, b) = (world.source("a"), world.source("b"));
-    // Both begin with a snapshot of the same moment, again and again.
-    for second in 0..50 {
+    // Both begin with a snapshot of the same moment, again and again, with prices that change.
+    for step in 0..500 {
         for source in [&a, &b] {
-            let late = lag(world.say(source, 64, 3 * HOUR + second * 1_000, None));
-            assert!(late.is_none_or(|late| late >= 3 * HOUR), "{late:?}");
+            let late = lag(world.say(source, 64 + step, 3 * HOUR + i64::from(step) * 100, None));
+            assert!(late.is_some_and(|late| late >= 3 * HOUR), "{step}: {late:?}");
         }
-        world.ms += 1_000;
+        world.ms += 100;
     }
     assert_eq!(world.second(&a, 0), Some(0));
 }
@@ -304,4 +312,40 @@ fn a_machine_that_stood_still_finds_the_right_time_again() {
     }
     world.ms += 60_000;
     assert_eq!(world.second(&a, -HOUR + 30_000), Some(30_000));
+}
+
+#[test]
+fn an_age_is_lag_whatever_our_clock_says_and_no_vote() {
+    for wall in [0, HOUR, -HOUR] {
+        let mut world = World::new(wall);
+        let [a, right, other] = ["cached", "right", "other"].map(|name| world.source(name));
+        for second in 0..1_000 {
+            world.ms += 1_000;
+            assert_eq!(lag(world.cached(&a, 64, 300)), Some(5 * MINUTE), "alone, {wall} {second}");
+        }
+        assert_eq!(world.seconds(3, &[(&right, 0), (&other, 0)]), [Some(0); 2], "{wall}");
+        assert_eq!(lag(world.cached(&a, 64, 301)), Some(5 * MINUTE + 1_000), "{wall}");
+        // Of two caches the one that is behind gives no price.
+        world.ms += 1_000;
+        assert_eq!(lag(world.cached(&a, 65, 10)), Some(10_000));
+        assert!(is_old(&world.cached(&a, 64, 301)));
+        assert_eq!(lag(world.cached(&a, 65, 11)), Some(11_000), "and what is known may be told again");
+    }
+}
+
+#[test]
+fn a_stamp_from_a_cache_is_at_least_as_old_as_the_cache_says() {
+    for wall in [0, HOUR, -HOUR] {
+        let mut world = World::new(wall);
+        let a = world.source("a");
+        for second in 0..300 {
+            world.ms += 1_000;
+            let (symbol, price) = (Symbol::new("BTC-USD").unwrap(), Price::parse("64").unwrap());
+            let time = Some(Wall(NOON + world.ms - 5 * MINUTE));
+            let tick = Tick { pair: symbol.clone(), symbol, price, bid: None, ask: None, time, seq: None };
+            let said = Said { counts: "x", age: Some(Duration::from_secs(300)) };
+            let late = lag(a.take(&tick, said, world.now()));
+            assert!(late >= Some(5 * MINUTE), "{wall} {second}: {late:?}");
+        }
+    }
 }

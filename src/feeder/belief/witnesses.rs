@@ -1,7 +1,8 @@
 //! The right time, by witnesses: each source that gives current stamps, our wall clock, and what they agreed on
 //! before. All are told as offsets to our boot clock, which nobody sets.
 //!
-//! - The first word of a source is no witness: its stamps must have kept pace with our clock for [`PROBATION`].
+//! - The first word of a source is no witness, however often it is repeated: its stamps must have kept pace with our
+//!   clock for [`PROBATION`].
 //! - Two witnesses that agree have the right time. Larger groups win; of equal ones the one that is ahead, because
 //!   late messages are commoner than clocks that are wrong by the same amount.
 //! - What was agreed on is a witness, too: so a wall clock that is set, or a source that becomes late, changes nothing.
@@ -59,7 +60,10 @@ impl Vote {
         if said.abs_diff(self.steady.0) > AGREE.unsigned_abs() {
             self.steady = (said, now);
         }
-        self.witness |= now.since(self.steady.1) >= PROBATION;
+        let passed = now.since(self.steady.1);
+        let fell = Duration::from_millis(u64::try_from(self.steady.0.saturating_sub(said)).unwrap_or(0));
+        // The offset of a stamp that stands still falls by all the time that passes.
+        self.witness |= passed >= PROBATION && fell * 2 <= passed;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// An action for the feeder's core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::feeder) enum Action {
-    /// The price has become this one. Every accepted price is told; [`Action::Publish`] comes more rarely.
+    /// The price has become this one, and is traded. Every such price is told; [`Action::Publish`] comes more rarely.
     Accept(Quote),
     /// Send this price to everybody.
     Publish(Quote),

@@ -30,7 +30,8 @@ impl SymbolState {
             self.serving = Some(to.id);
             actions.extend(self.serve(symbol, &to.name));
         }
-        actions.extend(self.accept(&settings.rules, now).map(Action::Accept));
+        let halted = self.serving.and_then(|id| self.standings.get(&id)).is_some_and(|own| own.halted);
+        actions.extend(self.accept(&settings.rules, now).filter(|_| !halted).map(Action::Accept));
         actions
     }
 

@@ -189,7 +189,8 @@ impl World {
         self.said.push((NAMES[who as usize].into(), price));
         let tick =
             Tick { symbol: symbol(), pair: symbol(), price, bid: None, ask: None, time: None, seq: None };
-        let actions = self.policy.tick(who, tick, Duration::ZERO, Duration::from_millis(behind), self.now());
+        let (interval, lag) = (Duration::ZERO, Duration::from_millis(behind));
+        let actions = self.policy.take(who, SourceTick { tick, interval, lag, halted: false }, self.now());
         self.real |= self.policy.symbols[&symbol()].real;
         self.take(actions);
     }

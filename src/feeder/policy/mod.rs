@@ -40,6 +40,18 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// Time that the served source may take to come back after its session ended.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A price of a source.
+#[derive(Debug)]
+pub(super) struct SourceTick {
+    pub tick: Tick,
+    /// The pace of a polled source.
+    pub interval: Duration,
+    /// How late it is.
+    pub lag: Duration,
+    /// Whether it stands while nobody trades.
+    pub halted: bool,
+}
+
 /// A source's part in a symbol's price.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Part<'a> {
@@ -87,16 +99,9 @@ impl Policy {
         self.turn(now)
     }
 
-    /// Takes a tick of the source `from`, read at `now`. `interval` is the pace of a polled source, `lag` how late the
-    /// tick is.
-    pub(super) fn tick(
-        &mut self,
-        from: u32,
-        tick: Tick,
-        interval: Duration,
-        lag: Duration,
-        now: Now,
-    ) -> Vec<Action> {
+    /// Takes a price of the source `from`, read at `now`.
+    pub(super) fn take(&mut self, from: u32, price: SourceTick, now: Now) -> Vec<Action> {
+        let SourceTick { tick, interval, lag, halted } = price;
         let settings = &self.settings;
         let Some(member) = settings.members.iter().find(|member| member.id == from).cloned() else {
             return Vec::new();
@@ -108,6 +113,7 @@ impl Policy {
         });
         let out = out.map(|quote| quote.price);
         let standing = state.standings.entry(from).or_default();
+        standing.halted = halted;
         standing.jumps.begin(out);
         standing.doubtful = !standing.jumps.take(tick.price);
         if standing.doubtful && confirmed {

@@ -33,6 +33,8 @@ pub(super) struct Standing {
     pub newest: Option<(Mono, Quote)>,
     /// Whether the newest price is an unconfirmed jump (median; failover does not take it).
     pub doubtful: bool,
+    /// Whether its last price stands while nobody trades.
+    pub halted: bool,
     /// Whether the newest price has neither been published nor replaced.
     pub unsent: bool,
     /// Failover: an unconfirmed jump, and when it was read.

@@ -93,7 +93,8 @@ impl Run {
             time: None,
             seq: None,
         };
-        let actions = self.policy.tick(from, tick, Duration::ZERO, Duration::from_millis(ms), now(self.at));
+        let (interval, lag) = (Duration::ZERO, Duration::from_millis(ms));
+        let actions = self.policy.take(from, SourceTick { tick, interval, lag, halted: false }, now(self.at));
         self.take(actions);
         self
     }
@@ -378,4 +379,27 @@ proptest::proptest! {
         let state = &run.policy.symbols[&symbol()];
         proptest::prop_assert!(state.pending.is_none());
     }
+}
+
+#[test]
+fn a_price_that_nobody_trades_at_is_served_and_no_candle_s() {
+    let mut run = Run::new(&[A]);
+    let accepted = |run: &mut Run, second: u64, halted| {
+        let tick = Tick {
+            symbol: symbol(),
+            pair: symbol(),
+            price: Price::parse("100").unwrap(),
+            bid: None,
+            ask: None,
+            time: None,
+            seq: None,
+        };
+        let (interval, lag) = (Duration::ZERO, Duration::from_secs(if halted { 1 } else { 0 }));
+        let actions = run.policy.take(A, SourceTick { tick, interval, lag, halted }, now(second * 1_000));
+        let is = |what: fn(&Action) -> bool| actions.iter().any(what);
+        (is(|action| matches!(action, Action::Accept(_))), is(|action| matches!(action, Action::Publish(_))))
+    };
+    assert_eq!(accepted(&mut run, 1, false), (true, true));
+    assert_eq!([2, 3].map(|second| accepted(&mut run, second, true)), [(false, true); 2]);
+    assert_eq!(accepted(&mut run, 4, false), (true, true));
 }

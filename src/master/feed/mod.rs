@@ -76,9 +76,19 @@ impl Feed {
         self.refused.len() != before
     }
 
-    /// Numbers a price from the feeder and keeps it. `None`: no such symbol is configured.
+    /// Another feeder gives prices from now on. What is known stays until one of them is not older.
+    pub(super) fn renew(&mut self) {
+        self.pairs.values_mut().for_each(Pair::renew);
+    }
+
+    /// Numbers a price from the feeder and keeps it. `None`: no such symbol is configured, or the first price of another
+    /// feeder is older than the known one.
     pub(super) fn price(&mut self, mut quote: Quote, now: Mono) -> Option<(Quote, Option<News>)> {
+        let rules = self.config.rules();
         let pair = self.pairs.get_mut(&quote.symbol)?;
+        if pair.goes_back(&quote, &rules) {
+            return None;
+        }
         quote.seq = pair.next_number();
         self.newest = self.newest.max(quote.seq);
         self.real_before |= !quote.mock;

@@ -2,6 +2,10 @@
 
 use super::news::{News, Origin, What};
 use crate::model::{Boot, Candles, Health, LogLimiter, Mono, Quote, Rules, Symbol};
+use std::time::Duration;
+
+/// A price of a new feeder may be older than the known one by so much, as overtaken prices of the same one are.
+const JITTER: Duration = Duration::from_secs(2);
 
 /// A configured symbol, dropped as a whole when the symbol leaves the configuration.
 #[derive(Debug)]
@@ -9,6 +13,8 @@ pub(super) struct Pair {
     /// The number of the last price.
     number: u64,
     pub(super) quote: Option<Quote>,
+    /// Whether the feeder that gave it has died, and with it what it knew of its sources.
+    orphaned: bool,
     /// The newest candles, for newborn workers.
     pub(super) candles: Option<Candles>,
     /// Sources may take turns each second: the log is limited.
@@ -28,6 +34,7 @@ impl Pair {
         Self {
             number,
             quote: None,
+            orphaned: false,
             candles: None,
             origins: LogLimiter::default(),
             health: None,
@@ -38,6 +45,20 @@ impl Pair {
     pub(super) fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
+    }
+
+    /// Another feeder gives prices from now on.
+    pub(super) fn renew(&mut self) {
+        self.orphaned = true;
+    }
+
+    /// Whether the first price of a new feeder is older than the known one: a source may begin with the past.
+    pub(super) fn goes_back(&mut self, quote: &Quote, rules: &Rules) -> bool {
+        let now = quote.received;
+        let known = self.quote.as_ref().filter(|known| self.orphaned && known.mock == quote.mock);
+        let older = known.filter(|known| known.health(rules, now) != Health::Gone);
+        self.orphaned = older.is_some_and(|known| quote.age(now) > known.age(now) + JITTER);
+        self.orphaned
     }
 
     /// Keeps a new price. Some: it comes from elsewhere than the one before.

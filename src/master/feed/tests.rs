@@ -171,3 +171,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_new_feeder_s_first_price_does_not_go_back() {
+    let [btc, eth, _] = SYMBOLS.map(symbol);
+    let late = |second: u64, by_ms: u64, source: &str| {
+        let lag = Duration::from_millis(by_ms);
+        Quote { lag, ..quote(&btc, source, at(second).1) }
+    };
+    let taken = |feed: &mut Feed, quote: Quote| feed.price(quote, at(0).0).is_some();
+    let mut feed = Feed::new(&config(&SYMBOLS), WALL);
+    assert!(taken(&mut feed, late(0, 0, "a")));
+    assert!(taken(&mut feed, late(1, 60_000, "a")), "the same feeder knows what it does");
+    assert!(taken(&mut feed, late(1, 0, "a")));
+    feed.renew();
+    assert!(!taken(&mut feed, late(2, 1_200_000, "a")), "a snapshot of 20 minutes ago");
+    assert!(!taken(&mut feed, late(2, 3_500, "b")));
+    assert!(taken(&mut feed, quote(&eth, "a", at(2).1)), "each symbol for itself");
+    assert!(taken(&mut feed, late(3, 2_500, "a")), "overtaken at most");
+    assert!(taken(&mut feed, late(3, 60_000, "a")), "from then on it decides");
+    feed.renew();
+    assert!(taken(&mut feed, late(400, 0, "a")));
+    feed.renew();
+    assert!(taken(&mut feed, late(404, 60_000, "b")), "what is gone is no better");
+}

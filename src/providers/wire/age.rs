@@ -1,8 +1,8 @@
-//! How old an answer is that has no stamp of its own: caches on the way say so.
+//! How old an answer is by its head: caches on the way say so. A time, not a stamp: whether our wall clock is right does
+//! not matter.
 
 use super::reply::date;
-use crate::model::{Symbol, Wall};
-use crate::providers::{Budget, Sink, Tick};
+use crate::model::Wall;
 use http::header::{AGE, DATE, HeaderMap};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,9 +33,9 @@ pub(in crate::providers) struct Ages {
 }
 
 impl Ages {
-    /// When the answer was made, on our clock; `None`: just now, as far as its head says. An answer is as old as `Age`
-    /// says, and at least as old as the first one with the same `Date` or a later one.
-    pub(in crate::providers) fn stamp(&mut self, said: &Age, wall: Wall, now: Instant) -> Option<Wall> {
+    /// How old the answer is; `None`: made just now, as far as its head says. An answer is as old as `Age` says, and at
+    /// least as old as the first one with the same `Date` or a later one.
+    pub(in crate::providers) fn take(&mut self, said: &Age, now: Instant) -> Option<Duration> {
         let first = match (said.date, self.newest) {
             (Some(date), Some((newest, at))) if date <= newest => Some(now.saturating_duration_since(at)),
             (Some(date), _) => {
@@ -46,36 +46,7 @@ impl Ages {
         };
         // The header counts whole seconds.
         let since = first.filter(|since| *since >= Duration::from_secs(2));
-        let age = said.age.max(since)?;
-        Some(Wall(wall.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))))
-    }
-}
-
-/// Stamps prices that have no stamp.
-pub(in crate::providers) struct Stamped<'a> {
-    pub out: &'a mut dyn Sink,
-    pub stamp: Option<Wall>,
-}
-
-impl Sink for Stamped<'_> {
-    fn tick(&mut self, tick: Tick) -> bool {
-        let time = tick.time.or(self.stamp);
-        self.out.tick(Tick { time, ..tick })
-    }
-    fn trading(&mut self, symbol: Option<&Symbol>, halt: Option<&str>) {
-        self.out.trading(symbol, halt);
-    }
-    fn bad(&mut self, why: String) {
-        self.out.bad(why);
-    }
-    fn budget(&mut self, budget: Budget) {
-        self.out.budget(budget);
-    }
-    fn raw(&mut self, bytes: &[u8]) {
-        self.out.raw(bytes);
-    }
-    fn answer(&mut self, status: u16, body: &[u8]) {
-        self.out.answer(status, body);
+        said.age.max(since)
     }
 }
 
@@ -95,10 +66,7 @@ mod tests {
     fn an_answer_is_as_old_as_its_head_says() {
         let (mut ages, begin, s) = (Ages::default(), Instant::now(), Duration::from_secs);
         let (noon, later) = ("Wed, 18 Nov 2026 12:00:00 GMT", "Wed, 18 Nov 2026 12:00:30 GMT");
-        let mut of = |age, date, at| {
-            ages.stamp(&said(age, date), Wall(1_000_000), begin + s(at))
-                .map(|wall| (1_000_000 - wall.0) / 1000)
-        };
+        let mut of = |age, date, at| ages.take(&said(age, date), begin + s(at)).map(|age| age.as_secs());
         assert_eq!(of(None, None, 0), None);
         assert_eq!(of(Some("300"), None, 0), Some(300));
         assert_eq!(of(Some("0"), None, 0), Some(0));

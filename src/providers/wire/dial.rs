@@ -16,10 +16,11 @@ use hyper::client::conn::http1;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
@@ -33,6 +34,8 @@ pub(in crate::providers) struct DialLimits {
     pub resolve: Duration,
     pub connect: Duration,
     pub tls: Duration,
+    /// Bytes that the kernel may hold unread; `None`: as it likes.
+    pub unread: Option<u32>,
 }
 
 /// A step on the way to a source.
@@ -176,9 +179,10 @@ impl Dialer {
         let addresses =
             step(Step::Name, patience, steps, self.names.resolve(host, limits.resolve), shown).await?;
         let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-        let tcp = step(Step::Tcp, limits.connect, steps, race(addresses), |tcp: &TcpStream| {
-            tcp.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default()
-        });
+        let tcp =
+            step(Step::Tcp, limits.connect, steps, race(addresses, limits.unread), |tcp: &TcpStream| {
+                tcp.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default()
+            });
         let tcp = tcp.await;
         match &tcp {
             Ok(tcp) => tcp.peer_addr().into_iter().for_each(|address| self.names.reached(host, address)),
@@ -237,14 +241,14 @@ async fn step<T>(
 }
 
 /// Connects to the address that answers first; each is tried a little later than the one before, or when that failed.
-async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, String> {
+async fn race(addresses: Vec<SocketAddr>, unread: Option<u32>) -> Result<TcpStream, String> {
     let (mut waiting, mut trying) = (addresses.into_iter(), FuturesUnordered::new());
     let (mut next, mut failed) = (Instant::now(), Vec::new());
     loop {
         if Instant::now() >= next
             && let Some(address) = waiting.next()
         {
-            trying.push(async move { (address, TcpStream::connect(address).await) });
+            trying.push(async move { (address, connect(address, unread).await) });
             next = Instant::now() + APART;
         }
         if trying.is_empty() && waiting.len() == 0 {
@@ -265,6 +269,14 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, String> {
             () = sleep_until(next), if waiting.len() > 0 => {}
         }
     }
+}
+
+async fn connect(address: SocketAddr, unread: Option<u32>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(bytes) = unread {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.connect(address).await
 }
 
 /// Has a proxy connect to `target`.

@@ -44,6 +44,10 @@ pub enum Proxies {
     Ignored,
 }
 
+/// Bytes of a stream that the kernel may hold unread: what waits there is old before it is read. Enough for a megabyte a
+/// second over a long way.
+const STREAM_UNREAD: u32 = 128 * 1024;
+
 /// The limits that an operator sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
@@ -61,17 +65,19 @@ impl HttpLimits {
             resolve: price.resolve_timeout,
             connect: price.connect_timeout,
             tls: price.tls_timeout,
+            unread: None,
         };
         Self { dial, answer: price.answer_timeout, pauses: PauseLimits::of(price) }
     }
 
     /// The same, but no step has less than `patience`.
     pub(in crate::providers) fn at_least(self, patience: Duration) -> Self {
-        let DialLimits { resolve, connect, tls } = self.dial;
+        let DialLimits { resolve, connect, tls, unread } = self.dial;
         let dial = DialLimits {
             resolve: resolve.max(patience),
             connect: connect.max(patience),
             tls: tls.max(patience),
+            unread,
         };
         Self { dial, answer: self.answer.max(patience), ..self }
     }
@@ -80,7 +86,7 @@ impl HttpLimits {
 impl Default for HttpLimits {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        let dial = DialLimits { resolve: seconds(10), connect: seconds(4), tls: seconds(5) };
+        let dial = DialLimits { resolve: seconds(10), connect: seconds(4), tls: seconds(5), unread: None };
         Self { dial, answer: seconds(5), pauses: PauseLimits::default() }
     }
 }
@@ -128,7 +134,7 @@ impl Http {
     #[cfg(test)]
     pub(crate) fn within(time: Duration) -> Arc<Self> {
         let http = Self::new(Proxies::Ignored);
-        let dial = DialLimits { resolve: Duration::from_secs(10), connect: time, tls: time };
+        let dial = DialLimits { resolve: Duration::from_secs(10), connect: time, tls: time, unread: None };
         http.adopt(HttpLimits { dial, answer: time, ..HttpLimits::default() });
         Arc::new(http)
     }
@@ -193,6 +199,7 @@ impl Http {
         let mut url = parse(&url)?;
         self.hosts.check(&url)?;
         let HttpLimits { dial, answer, .. } = self.limits();
+        let dial = DialLimits { unread: Some(STREAM_UNREAD), ..dial };
         for followed in 0.. {
             let connection = Connection::open(&self.dialer, &url, dial, &mut Vec::new()).await?;
             let address = connection.address();

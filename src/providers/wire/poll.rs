@@ -1,8 +1,7 @@
 //! Polls a source: the driver of dialects that are asked.
 
-use super::age::{Ages, Stamped};
+use super::age::Ages;
 use super::reply::Reply;
-use crate::os::clock;
 use crate::providers::{Fault, Http, PriceProvider, Sink};
 use async_trait::async_trait;
 use http::header::HeaderMap;
@@ -61,14 +60,13 @@ impl<D: Poll> Polled<D> {
             out.budget(budget);
             budget.stretch(every)
         });
-        let stamp = self.ages.stamp(&answer.age(), clock::wall(), Instant::now());
-        let mut out = Stamped { out, stamp };
+        out.age(self.ages.take(&answer.age(), Instant::now()));
         let stranger = reply.stranger();
         self.strangers = stranger.as_ref().map_or(0, |_| self.strangers + 1);
         let read = match stranger {
             Some(why) if self.strangers >= STRANGERS => Err(Fault::Retry(why)),
             Some(why) => Err(Fault::Skip(why)),
-            None => self.dialect.read(&reply, &mut out),
+            None => self.dialect.read(&reply, out),
         };
         match read {
             Ok(()) => {}
