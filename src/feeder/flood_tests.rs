@@ -53,8 +53,9 @@ struct Findings {
     sources: Vec<SourceStatus>,
     /// Processor time of the feeder, as a part of the time.
     cpu: f64,
-    /// Longest time in which a timer of 5 ms did not get its turn.
-    late: Duration,
+    /// Most processor time that the feeder took before a timer of 5 ms got its turn. On the wall the load of others would
+    /// count, too.
+    late: f64,
     /// Seconds that the flood's newest price is behind what it sent.
     behind: f64,
     quotes: usize,
@@ -92,11 +93,11 @@ async fn look(flooding: Provider) -> Findings {
     });
     let _task = AbortOnDropHandle::new(tokio::spawn(task));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (begun, before, mut late) = (std::time::Instant::now(), cpu(), Duration::ZERO);
+    let (begun, before, mut late) = (std::time::Instant::now(), cpu(), 0.0_f64);
     while begun.elapsed() < LOOK {
-        let turn = std::time::Instant::now();
+        let turn = cpu();
         tokio::time::sleep(Duration::from_millis(5)).await;
-        late = late.max(turn.elapsed());
+        late = late.max(cpu() - turn);
     }
     let cpu = (cpu() - before) / begun.elapsed().as_secs_f64();
     let (quotes, behind) = *quotes.lock().unwrap();
@@ -104,7 +105,7 @@ async fn look(flooding: Provider) -> Findings {
     for source in &sources {
         println!("{} {} ticks {} {:?}", source.name, source.state.as_str(), source.ticks, source.error);
     }
-    println!("cpu {cpu:.2} late {late:?} behind {behind:.3} s, quotes {quotes}");
+    println!("cpu {cpu:.2} late {late:.3} s behind {behind:.3} s, quotes {quotes}");
     Findings { sources, cpu, late, behind, quotes }
 }
 
@@ -125,7 +126,7 @@ fn assert_calm(found: &Findings) {
         // One each 20 ms, by threads of a machine that may be busy.
         assert!(other.ticks >= 40, "{} has {} ticks", other.name, other.ticks);
     }
-    assert!(found.late < Duration::from_secs(1), "{:?}", found.late);
+    assert!(found.late < 0.5, "{}", found.late);
     assert!(found.cpu < 0.98, "{}", found.cpu);
 }
 

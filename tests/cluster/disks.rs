@@ -41,15 +41,20 @@ async fn a_page_on_a_file_system_that_hangs_is_503_and_holds_nobody_up() {
         if cluster.folder().join("hangs").exists() { Ok(()) } else { Err(cluster.log()) }
     })
     .await;
+    let reload = cluster.ctl(&["reload"]);
     // More than may read at one time.
     let asked: Vec<_> = (0..12).map(|_| cluster.http).collect();
     let answers = asked.into_iter().map(async |port| crate::harness::send_to(port, &get("/")).await);
-    let answers = in_time("each is answered", futures_util::future::join_all(answers)).await;
+    let (reload, answers) = futures_util::future::join(
+        tokio::time::timeout(Duration::from_secs(60), reload),
+        in_time("each is answered", futures_util::future::join_all(answers)),
+    )
+    .await;
+    let reload = reload.unwrap();
     assert!(answers.iter().all(|answer| answer.status == 503), "{answers:?}");
     assert_eq!(cluster.get("/healthz").await.status, 200);
     assert_eq!(cluster.get("/api/v1/price").await.status, 200);
     assert_eq!(cluster.get("/no/such/page").await.status, 404);
-    let reload = tokio::time::timeout(Duration::from_secs(60), cluster.ctl(&["reload"])).await.unwrap();
     assert!(reload.code == Some(1) && reload.out.contains("a file system does not answer"), "{reload:?}");
     assert_eq!(cluster.ctl(&["status"]).await.code, Some(0));
 }

@@ -167,9 +167,9 @@ async fn without_inotify_the_files_are_read_and_everybody_is_told() {
     if !namespaces() {
         return;
     }
-    for (limit, words) in
-        [("instances", "no inotify instance is left"), ("watches", "no inotify watch is left")]
-    {
+    let both = [("instances", "no inotify instance is left"), ("watches", "no inotify watch is left")];
+    // Each takes the five seconds between two looks at the files.
+    futures_util::future::join_all(both.map(async |(limit, words)| {
         let none = format!("echo 0 > /proc/sys/user/max_inotify_{limit} && exec \"$0\" \"$@\"");
         let cluster = cluster().through(&["unshare", "-Ur", "sh", "-c", &none]).start().await;
         let status = cluster.ctl(&["status"]).await.json();
@@ -188,5 +188,6 @@ async fn without_inotify_the_files_are_read_and_everybody_is_told() {
         })
         .await;
         assert_eq!(cluster.log().matches("watch-lost").count(), 1, "{}", cluster.log());
-    }
+    }))
+    .await;
 }

@@ -29,7 +29,7 @@ async fn most_held(at: (SocketAddr, SocketAddr), what: impl Future<Output = ()>)
     let look = async {
         loop {
             most = most.max(kernel_holds(at.0, at.1).map_or(0, |(send, _)| send));
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::select! { () = look => {}, () = what => {} }
@@ -157,13 +157,17 @@ async fn a_rate_of_bytes_follows_the_configuration() {
 
 /// Sessions that are used a little, as anybody's, and whose connections are then lost.
 async fn lost_victims(cluster: &Cluster) -> Vec<(String, String)> {
-    let mut victims = vec![];
+    let (mut victims, mut tabs) = (vec![], vec![]);
     for n in 0..5 {
         let user = format!("victim-{n}");
         let mut tab = cluster.tab_with(&format!("user_id={user}&channels=news")).await;
         tab.until_pong().await;
         victims.push((user, tab.welcome["resume"].as_str().unwrap().to_owned()));
+        tabs.push(tab);
     }
+    // How long a session was there counts, too. On a busy machine one that is cut at once may last for seconds.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    drop(tabs);
     eventually("all are suspended", async || {
         let suspended = suspended(cluster).await;
         if suspended >= 5 { Ok(()) } else { Err(suspended.to_string()) }
@@ -274,11 +278,11 @@ async fn many_sessions_that_have_gone_leave_no_memory_behind() {
     let mut connection = crate::harness::Connection::open(cluster.http).await.unwrap();
     let text = json!({"data": "x".repeat(100)}).to_string();
     let mut peak = 0;
-    for n in 0..8_000 {
+    for n in 0..3_000 {
         let status =
             connection.ask(&get(&format!("/api/v1/poll?user_id=flood-{n}&channels=news"))).await.status;
         assert_eq!(status, 200);
-        if n % 20 == 0 {
+        if n % 4 == 0 {
             cluster.administer(&post("/api/v1/channels/news/messages", &text)).await;
             peak = peak.max(resident(pid));
         }

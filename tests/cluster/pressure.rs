@@ -1,22 +1,23 @@
 //! What one client may take, and who gives way when there is little left.
 
 use crate::harness::{
-    Cluster, Connection, Listener, Poller, Raw, Tab, cluster, eventually, get, in_time, quiet, send_to,
-    upgrade,
+    Cluster, Connection, Listener, Poller, Raw, Tab, cluster, eventually, get, in_time, promptly, quiet,
+    send_to, upgrade,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::time::timeout;
+
+/// Whoever is answered later than this has been kept waiting for somebody else's descriptor.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Connections that were used once and are kept, as browsers and proxies do.
 async fn kept(to: SocketAddr, count: usize) -> Vec<Connection> {
     let mut all = vec![];
     for n in 0..count {
-        let opened = timeout(Duration::from_secs(5), Connection::open(to)).await;
-        let mut connection = opened.unwrap_or_else(|_| panic!("connection {n} hangs")).unwrap();
-        let asked = timeout(Duration::from_secs(5), connection.send(&get("/healthz"))).await;
-        let answer = asked.unwrap_or_else(|_| panic!("connection {n} is not answered"));
+        let what = format!("connection {n} is answered");
+        let mut connection = promptly(SOON, &what, Connection::open(to)).await.unwrap();
+        let answer = promptly(SOON, &what, connection.send(&get("/healthz"))).await;
         assert_eq!(answer.unwrap().status, 200, "connection {n}");
         all.push(connection);
     }
@@ -27,8 +28,7 @@ async fn kept(to: SocketAddr, count: usize) -> Vec<Connection> {
 async fn all_ports_answer(cluster: &Cluster) {
     for port in [cluster.http, cluster.ws, cluster.admin] {
         for path in ["/healthz", "/readyz"] {
-            let asked = timeout(Duration::from_secs(5), send_to(port, &get(path))).await;
-            let answer = asked.unwrap_or_else(|_| panic!("{path} at {port}: no answer"));
+            let answer = promptly(SOON, &format!("{path} at {port}"), send_to(port, &get(path))).await;
             assert_eq!(answer.status, 200, "{path} at {port}");
         }
     }
@@ -107,8 +107,8 @@ async fn sessions_that_have_ended_and_linger_give_way() {
     let mut crowd = vec![];
     for n in 0..250 {
         let path = format!("/ws?user_id=u{n}&channels=none");
-        let opened = timeout(Duration::from_secs(2), Raw::session(cluster.ws, &path)).await;
-        let mut one = opened.unwrap_or_else(|_| panic!("newcomer {n} hangs"));
+        let opened = Raw::session(cluster.ws, &path);
+        let mut one = promptly(Duration::from_secs(2), &format!("newcomer {n} comes in"), opened).await;
         // Not masked: the server says 1002 and waits for the client's own close, which never comes.
         one.write(&[0x81, 0x00]).await;
         crowd.push(one);
@@ -121,8 +121,8 @@ async fn where_sessions_have_all_descriptors_a_newcomer_is_told_so() {
     let cluster = cluster().workers(1).files(128).config("[limits]\nsessions = 10000").start().await;
     let mut inside = vec![];
     let refusal = loop {
-        let opened = timeout(Duration::from_secs(5), Tab::open_as(cluster.ws, &quiet("alice"))).await;
-        match opened.unwrap_or_else(|_| panic!("a newcomer hangs after {} sessions", inside.len())) {
+        let what = format!("a newcomer after {} sessions", inside.len());
+        match promptly(SOON, &what, Tab::open_as(cluster.ws, &quiet("alice"))).await {
             Ok(tab) => inside.push(tab),
             Err(refusal) => break refusal,
         }

@@ -292,6 +292,18 @@ check "and back to all addresses" systemctl restart $unit
 check "the daemon is ready" soon answers /readyz 200
 
 echo "== inside the sandbox"
+with log.toml <<<$'[log]\nfile = "/var/log/btc-cluster.log"'
+since=$(now)
+check "a log file where the sandbox forbids it fails the reload" not systemctl reload $unit
+check "and says what would help" soon journal_has "$since" 'log.file: /var/log/btc-cluster.log: cannot be written: .*ReadWritePaths='
+with log.toml <<<$'[log]\nfile = "/var/lib/btc-cluster/daemon.log"'
+check "one in the state directory is taken" systemctl reload $unit
+check "and has the lines" soon grep -q reloaded /var/lib/btc-cluster/daemon.log
+rm $config/conf.d/log.toml
+check "and back to the journal" systemctl reload $unit
+rm /run/btc-cluster/control.sock
+check "a control socket that was swept away is there again" soon btc-cluster ctl status
+check "for its user alone" test "$(stat -c '%U %a' /run/btc-cluster/control.sock)" = 'btc-cluster 600'
 check "no other program runs" not nsenter --target "$(main_pid)" --mount /usr/bin/true
 mkdir -p $drop /usr/local/lib/btc-cluster
 printf '#!/bin/sh\npython3 -c "print(64250.12)"\n' >/usr/local/lib/btc-cluster/plugin

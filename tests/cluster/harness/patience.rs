@@ -49,6 +49,14 @@ pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
     panic!("{what}: not within {PATIENCE:?} ({:?} more for the load)", watch.elapsed());
 }
 
+/// The value of a future that must not take longer than `limit`, the load of others left out.
+pub(crate) async fn promptly<F: Future>(limit: Duration, what: &str, future: F) -> F::Output {
+    let watch = Stopwatch::start();
+    let value = in_time(what, future).await;
+    assert!(watch.net() < limit, "{what}: not within {limit:?} ({:?})", watch.elapsed());
+    value
+}
+
 /// A time that docs/interface.md promises, longer by a factor on a machine that is slow for other reasons than load
 /// (`BTC_CLUSTER_TEST_SLACK`).
 pub(crate) fn promised(time: Duration) -> Duration {

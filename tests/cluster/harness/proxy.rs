@@ -84,7 +84,7 @@ impl Proxy {
     }
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on. Its ports are none that the kernel gives to other tests meanwhile.
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+    TcpListener::bind("127.0.0.7:0").and_then(|listener| listener.local_addr()).unwrap()
 }
