@@ -112,11 +112,15 @@ impl Directory {
             is_poll(wanted.transport) && polling + self.ceilings.polling / 16 >= self.ceilings.polling;
         let all = (limits.sessions > 0 || is_poll(wanted.transport)) && held + most / 16 >= most;
         // Those that nobody has taken up give way before.
-        let few = self.untaken.len() < (most / 16).max(1) as usize;
-        if few && polling > 0 && (polls || all) {
+        if self.are_few_untaken(most) && polling > 0 && (polls || all) {
             let fullest = self.workers.iter().max_by_key(|(_, process)| process.polls);
             self.relief.extend(fullest.map(|(worker, _)| Relief::Shed { worker: *worker }));
         }
+    }
+
+    /// Whether few polls are left that nobody has taken up: those give way first.
+    fn are_few_untaken(&self, most: u32) -> bool {
+        self.untaken.len() < (most / 16).max(1) as usize
     }
 
     /// Lets workers look for sessions whose clients were never heard if there is little room for another connection, of
@@ -126,6 +130,9 @@ impl Directory {
             return;
         }
         let Room { held, most, own } = self.measure(wanted, limits);
+        if limits.sessions > 0 && !self.are_few_untaken(most) {
+            return;
+        }
         let is_short = |held: u32, most: u32| held + most / 16 >= most;
         let share = limits.sessions_per_address.of(most, wanted.address);
         let of = share.is_some_and(|share| is_short(own, share)).then_some(wanted.address);
