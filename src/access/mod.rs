@@ -1,12 +1,14 @@
-//! Admission of requests: origin, host, the address behind proxies, rates.
+//! Admission of requests: origin, host, the address behind proxies, rates, and who gives way where there is no room.
 
 mod buckets;
 mod client;
 mod host;
 mod origin;
-mod shares;
+mod permits;
+mod pool;
 
 pub use buckets::Buckets;
 pub use client::{Client, counted};
 pub use origin::{Admitted, Denied, Gate, Head, Place, is_foreign, is_planted, preflight};
-pub use shares::{Permit, Shares};
+pub use permits::{Permit, Permits};
+pub use pool::{Hold, Measure, Pool, UNUSED, Use};

@@ -57,6 +57,7 @@ impl Master {
                             self.children.tell(worker, &ToWorker::GiveWay(session))
                         }
                         Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
+                        Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
                     };
                 }
                 // The others hear of it before it is there: nobody is told of its own coming.

@@ -372,6 +372,11 @@ pub enum ToWorker<'a> {
     GiveWay(SessionId),
     /// There is little room for polls: the polling session ends whose client has been away longest.
     Shed,
+    /// There is little room for connections: sessions end whose clients were never heard and do not answer a ping.
+    Silent {
+        /// Of that address only.
+        of: Option<IpAddr>,
+    },
 }
 
 /// The purpose of a listening socket.

@@ -269,6 +269,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Config { config } => configure(&mut state, config),
             ToWorker::GiveWay(session) => state.gives_way(session),
             ToWorker::Shed => state.shed_poll(),
+            ToWorker::Silent { of } => state.shed_silent(of),
             ToWorker::Resync => state.roster(),
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),

@@ -164,6 +164,7 @@ async fn open_polls(to: SocketAddr, count: usize) -> Vec<u16> {
 async fn polls_that_nobody_takes_up_give_way() {
     let cluster = cluster().workers(2).config("[limits]\nsessions = 40").start().await;
     let mut tab = cluster.quiet_tab("alice").await;
+    tab.until_pong().await;
     let mut taken = Poller::new(cluster.http, "user_id=carol&channels=none");
     let welcome = taken.poll().await.remove(0);
     let polls = tokio::spawn(async move {

@@ -22,10 +22,11 @@ section! {
         history: u32 = row(Whole(0..=1000), "50"),
         /// Rooms at one time in the whole cluster. A new one takes the place of one of the address that made most: first
         /// of a room in which nobody is present, the one that was used longest ago. The address that has most itself gets
-        /// no more while somebody is in each of its own, except, up to a half, rooms of those who have all gone.
+        /// no more while somebody is in each of its own, except, up to a half, rooms of those who have all gone, and in
+        /// place of a room of another of its sessions that made more.
         rooms: u32 = row(Whole(1..=10_000), "1000"),
-        /// Bytes of the histories of all rooms together; beyond it the oldest message of the largest room goes, of the
-        /// address whose rooms have most.
+        /// Bytes of the histories of all rooms together, without some 50 for each message; beyond it the oldest message
+        /// of the largest room goes, of the address whose rooms have most.
         history_bytes: usize = row(Size(0..=1 << 30), "16MiB"),
     }
 }
@@ -60,7 +61,8 @@ section! {
         /// says how long it is kept.
         gap: Duration = row(seconds(1, 3600), "10s"),
         /// Longest time from the first answer of a session to the poll that brings its cursor back, if that is less than
-        /// gap. Until then the session gives way to any other where there is no room.
+        /// gap. Until then the session gives way to any other where there is no room. Where there is little room for
+        /// connections, a WebSocket of which nothing has ever come has as long to answer a ping.
         take_up: Duration = row(seconds(1, 3600), "5s"),
         /// Polling sessions of the cluster, which use memory and, between two polls, no descriptor; beyond it 503. One
         /// address (not a loopback one) has a quarter where limits.sessions_per_address is "auto".

@@ -27,6 +27,8 @@ pub enum Relief {
     Evicted { worker: Generation, session: SessionId },
     /// The worker is to end the polling session whose client has been away longest.
     Shed { worker: Generation },
+    /// The worker is to end sessions whose clients were never heard, of one address or of all.
+    Silent { worker: Generation, of: Option<IpAddr> },
 }
 
 /// What a new session would use.

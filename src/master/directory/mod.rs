@@ -15,7 +15,6 @@ mod room;
 mod room_tests;
 #[cfg(test)]
 pub(super) mod tests;
-mod untaken;
 mod users;
 mod view;
 
@@ -24,7 +23,7 @@ pub use ceilings::{Ceilings, Relief};
 pub use users::Place;
 pub use view::PAGE;
 
-use crate::access::Buckets;
+use crate::access::{Buckets, Hold, Pool, UNUSED};
 use crate::config::LimitsSection;
 use crate::model::{Device, Mono, SessionId};
 use crate::protocol::cluster::{
@@ -39,7 +38,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
-use untaken::Untaken;
 use users::{NONE, Users};
 
 /// Smaller tables are not worth shrinking.
@@ -86,7 +84,8 @@ pub struct Directory {
     addresses: HashMap<IpAddr, Held, RandomState>,
     /// Of them, those of this machine.
     locals: BTreeSet<IpAddr>,
-    untaken: Untaken,
+    /// Polling sessions whose cursor has not come back yet: nobody may be there.
+    untaken: Pool<SessionId>,
     relief: Vec<Relief>,
     /// Where the last session was that ended for another.
     hand: u32,
@@ -112,7 +111,7 @@ impl Directory {
             workers: BTreeMap::new(),
             addresses: HashMap::default(),
             locals: BTreeSet::new(),
-            untaken: Untaken::default(),
+            untaken: Pool::default(),
             relief: Vec::new(),
             hand: 0,
             connects: Buckets::default(),
@@ -149,8 +148,9 @@ impl Directory {
         });
     }
 
-    /// Admits a session, or says why not; others may have ended for it ([`Directory::take_relief`]). A session that is already registered has moved: its worker is updated,
-    /// limits are not checked again. An unknown process gets `Full`.
+    /// Admits a session, or says why not; others may have ended for it ([`Directory::take_relief`]). A session that is
+    /// already registered has moved: its worker is updated, limits are not checked again. An unknown process gets
+    /// `Full`.
     pub fn open(
         &mut self,
         worker: Generation,
@@ -181,10 +181,13 @@ impl Directory {
         if matches!(verdict, Verdict::Accepted | Verdict::Full) {
             self.relieve(Use::of(open), limits);
         }
+        if matches!(verdict, Verdict::Accepted | Verdict::Full | Verdict::AddressLimit) {
+            self.look_for_silent(Use::of(open), limits);
+        }
         if verdict == Verdict::Accepted {
             self.came += 1;
             if open.transport == Transport::Poll {
-                self.untaken.add(open.session, open.address);
+                self.untaken.add(open.session, Hold { owner: open.address, used: UNUSED, bytes: 0 });
             }
             if open.endpoint == Endpoint::Broadcast {
                 self.moves.note(true, || client_name(open.user, open.address, open.session));
@@ -441,11 +444,10 @@ impl Directory {
 
     /// Gives memory back after many sessions have left at once.
     fn shrink(&mut self) {
-        let Self { sessions, index, hasher, users, addresses, untaken, .. } = self;
+        let Self { sessions, index, hasher, users, addresses, .. } = self;
         index.shrink_to(sessions.len() * 2, |at| hasher.hash_one(sessions[*at as usize].id));
         sessions.shrink_to_fit();
         users.shrink();
-        untaken.shrink();
         addresses.shrink_to(addresses.len() * 2);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::ceilings::{Held, Relief, Use};
 use super::{Directory, Entry};
+use crate::access::Measure;
 use crate::config::{LimitsSection, Share, is_local, quarter};
 use crate::model::SessionId;
 use crate::protocol::cluster::{Endpoint, Generation, Transport, Verdict};
@@ -9,7 +10,7 @@ use std::net::IpAddr;
 
 /// What is there of it, and how much of that one address has.
 #[derive(Clone, Copy, Debug)]
-struct Measure {
+struct Room {
     held: u32,
     most: u32,
     own: u32,
@@ -17,30 +18,30 @@ struct Measure {
 
 impl Directory {
     /// Measures what a session would use: a place of `limits.sessions`, else a descriptor or the memory of a poll.
-    fn measure(&self, wanted: Use, limits: &LimitsSection) -> Measure {
+    fn measure(&self, wanted: Use, limits: &LimitsSection) -> Room {
         let Use { transport, address } = wanted;
         let own = self.addresses.get(&address).copied().unwrap_or_default();
         let polling = self.transports[Transport::Poll as usize];
         let all = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         if limits.sessions > 0 {
-            return Measure { held: all, most: limits.sessions, own: own.all() };
+            return Room { held: all, most: limits.sessions, own: own.all() };
         }
         match transport {
-            Transport::Poll => Measure { held: polling, most: self.ceilings.polling, own: own.polling },
-            _ => Measure { held: all - polling, most: self.ceilings.connected, own: own.connected },
+            Transport::Poll => Room { held: polling, most: self.ceilings.polling, own: own.polling },
+            _ => Room { held: all - polling, most: self.ceilings.connected, own: own.connected },
         }
     }
 
     /// Whether there is no room for another one.
     pub(super) fn is_full(&self, wanted: Use, limits: &LimitsSection) -> bool {
-        let Measure { held, most, .. } = self.measure(wanted, limits);
+        let Room { held, most, .. } = self.measure(wanted, limits);
         let polls = wanted.transport == Transport::Poll;
         held >= most || (polls && self.transports[Transport::Poll as usize] >= self.ceilings.polling)
     }
 
     /// Whether the address has its share.
     pub(super) fn has_share(&self, wanted: Use, limits: &LimitsSection) -> bool {
-        let Measure { most, own, .. } = self.measure(wanted, limits);
+        let Room { most, own, .. } = self.measure(wanted, limits);
         let own = match limits.sessions_per_address {
             Share::Auto => own,
             Share::Most(_) => self.addresses.get(&wanted.address).map_or(0, |held| held.all()),
@@ -54,9 +55,9 @@ impl Directory {
         // A poll leaves no descriptor behind.
         let helps = limits.sessions > 0 || wanted.transport == Transport::Poll;
         let found = match self.count_own(who, wanted, limits) {
-            Verdict::Accepted if helps => self.untaken.first(),
+            Verdict::Accepted if helps => self.untaken.next(Measure::Things),
             Verdict::AddressLimit if helps || limits.sessions_per_address != Share::Auto => {
-                self.untaken.oldest_of(wanted.address)
+                self.untaken.next_of(wanted.address)
             }
             Verdict::Accepted => None,
             _ => return None,
@@ -69,7 +70,7 @@ impl Directory {
 
     /// A session of a local address that has more than a quarter, if the newcomer's has less.
     fn beyond_share(&self, wanted: Use, limits: &LimitsSection) -> Option<u32> {
-        let Measure { most, own, .. } = self.measure(wanted, limits);
+        let Room { most, own, .. } = self.measure(wanted, limits);
         if limits.sessions_per_address != Share::Auto || own >= quarter(most) {
             return None;
         }
@@ -102,20 +103,44 @@ impl Directory {
         self.relief.push(Relief::Evicted { worker, session: id });
     }
 
-    /// Lets the worker with most polls end one if there is little room, and few of those that nobody has taken up. A poll that is taken up gives way only
-    /// so: its worker knows how long its client has been away.
+    /// Lets the worker with most polls end one if there is little room, and few of those that nobody has taken up. A
+    /// poll that is taken up gives way only so: its worker knows how long its client has been away.
     pub(super) fn relieve(&mut self, wanted: Use, limits: &LimitsSection) {
         let polling = self.transports[Transport::Poll as usize];
-        let Measure { held, most, .. } = self.measure(wanted, limits);
+        let Room { held, most, .. } = self.measure(wanted, limits);
         let polls =
             is_poll(wanted.transport) && polling + self.ceilings.polling / 16 >= self.ceilings.polling;
         let all = (limits.sessions > 0 || is_poll(wanted.transport)) && held + most / 16 >= most;
         // Those that nobody has taken up give way before.
-        let few = self.untaken.len() < (most / 16).max(1) as usize;
-        if few && polling > 0 && (polls || all) {
+        if self.are_few_untaken(most) && polling > 0 && (polls || all) {
             let fullest = self.workers.iter().max_by_key(|(_, process)| process.polls);
             self.relief.extend(fullest.map(|(worker, _)| Relief::Shed { worker: *worker }));
         }
+    }
+
+    /// Whether few polls are left that nobody has taken up: those give way first.
+    fn are_few_untaken(&self, most: u32) -> bool {
+        self.untaken.len() < (most / 16).max(1) as usize
+    }
+
+    /// Lets workers look for sessions whose clients were never heard if there is little room for another connection, of
+    /// all or of one address. A worker asks a client before its session ends.
+    pub(super) fn look_for_silent(&mut self, wanted: Use, limits: &LimitsSection) {
+        if is_poll(wanted.transport) && limits.sessions == 0 {
+            return;
+        }
+        let Room { held, most, own } = self.measure(wanted, limits);
+        if limits.sessions > 0 && !self.are_few_untaken(most) {
+            return;
+        }
+        let is_short = |held: u32, most: u32| held + most / 16 >= most;
+        let share = limits.sessions_per_address.of(most, wanted.address);
+        let of = share.is_some_and(|share| is_short(own, share)).then_some(wanted.address);
+        if of.is_none() && !is_short(held, most) {
+            return;
+        }
+        let workers = self.workers.iter().filter(|(_, process)| process.sessions > process.polls);
+        self.relief.extend(workers.map(|(worker, _)| Relief::Silent { worker: *worker, of }));
     }
 
     /// What makes room since the last call: to be told to the workers.

@@ -24,7 +24,7 @@ fn local(id: u128, last: u8) -> Open<'static> {
 fn evicted(directory: &mut Directory) -> Vec<u128> {
     let session = |relief| match relief {
         Relief::Evicted { session, .. } => Some(session.0),
-        Relief::Shed { .. } => None,
+        Relief::Shed { .. } | Relief::Silent { .. } => None,
     };
     directory.take_relief().into_iter().filter_map(session).collect()
 }
@@ -141,7 +141,31 @@ fn where_there_is_little_room_for_polls_the_worker_with_most_sheds_one() {
     assert_eq!(directory.take_relief(), [], "a poll has no descriptor to give");
     let bounds = LimitsSection { sessions: 33, ..limits() };
     assert_eq!(directory.open(1, &socket(98, 1), &bounds, NOW), Verdict::Full);
-    assert_eq!(directory.take_relief(), [shed]);
+    let silent = Relief::Silent { worker: 1, of: None };
+    assert_eq!(directory.take_relief(), [shed, silent]);
+}
+
+#[test]
+fn where_there_is_little_room_for_connections_workers_look_for_silent_clients() {
+    let mut full = directory(2);
+    full.configure(false, Ceilings { connected: 32, polling: 100 });
+    let silent = |worker, of| Relief::Silent { worker, of };
+    for id in 1..=40u8 {
+        let verdict = full.open(1 + u32::from(id % 2), &socket(id.into(), id), &limits(), NOW);
+        assert_eq!(verdict == Verdict::Full, id > 32, "{id}");
+        let all = [silent(1, None), silent(2, None)];
+        assert_eq!(full.take_relief(), if id > 30 { &all[..] } else { &[] }, "{id}");
+    }
+    assert_eq!(full.open(1, &poll(99, 1), &limits(), NOW), Verdict::Accepted);
+    assert_eq!(full.take_relief(), [], "a connection's end is no room for a poll");
+    let (mut directory, bounds) =
+        (directory(2), LimitsSection { sessions_per_address: Share::Most(4), ..limits() });
+    for id in 1..=5 {
+        let verdict = directory.open(1, &socket(id, 7), &bounds, NOW);
+        assert_eq!(verdict == Verdict::AddressLimit, id > 4, "{id}");
+        let own = [silent(1, Some([10, 0, 0, 7].into()))];
+        assert_eq!(directory.take_relief(), if id > 4 { &own[..] } else { &[] }, "{id}");
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -214,6 +238,6 @@ proptest! {
         for id in here.into_keys() {
             directory.closed(1, SessionId(id.into()));
         }
-        prop_assert!(directory.addresses.is_empty() && directory.locals.is_empty() && directory.untaken.first().is_none());
+        prop_assert!(directory.addresses.is_empty() && directory.locals.is_empty() && directory.untaken.len() == 0);
     }
 }

@@ -51,8 +51,9 @@ fn ip(address: u8) -> IpAddr {
 #[derive(Clone, Debug)]
 struct Naive {
     name: &'static str,
-    /// The address that made it.
+    /// The address that made it, and the session.
     owner: u8,
+    maker: u8,
     /// Session, worker, whether it is present.
     members: Vec<(u8, Generation, bool)>,
     history: Vec<(u64, Vec<u8>)>,
@@ -116,7 +117,7 @@ impl Model {
     }
 
     /// A room gives way to one that this owner makes.
-    fn evict_for(&mut self, maker: u8) -> bool {
+    fn evict_for(&mut self, (maker, session): (u8, u8)) -> bool {
         let own = self.of(maker).count();
         let most = (0..4).map(|owner| self.of(owner).count()).max().unwrap_or(0);
         let has_most = own >= most;
@@ -128,13 +129,29 @@ impl Model {
         let absent = |owner: &u8| self.of(*owner).all(|room| room.present().is_empty());
         let half = (own + 1) * 2 <= self.limits.rooms;
         let absent = self.first_idle(absent).filter(|_| half);
-        let busy = top.filter(|_| !has_most && maker != 0).map(|(_, used, _)| used);
+        let least = if has_most { self.made(maker, session).count() + 1 } else { 0 };
+        let busy = top.filter(|_| maker != 0).and_then(|(.., owner)| self.busiest(owner, least));
         let Some(used) = idle.or(absent).or(busy) else { return false };
         let lost = self.rooms.iter().find(|room| room.used == used).map(|room| room.owner).unwrap();
         let fair = lost == maker || self.of(lost).count() > own;
         assert!(fair || (half && absent == Some(used)), "nobody who is there loses to one that has more");
         self.remove(used);
         true
+    }
+
+    /// Last uses of the rooms of an owner that a session made and somebody is in.
+    fn made(&self, owner: u8, session: u8) -> impl Iterator<Item = u64> {
+        let busy = self.of(owner).filter(move |room| room.maker == session && !room.present().is_empty());
+        busy.map(|room| room.used)
+    }
+
+    /// The busy room, used longest ago, of the session that made most of an owner's, more than so many.
+    fn busiest(&self, owner: u8, least: usize) -> Option<u64> {
+        let makers = (0..6).filter_map(|session| {
+            Some((self.made(owner, session).count(), self.made(owner, session).min()?))
+        });
+        let most = makers.max_by_key(|(count, used)| (*count, std::cmp::Reverse(*used)));
+        most.filter(|(count, _)| *count > least).map(|(_, used)| used)
     }
 
     /// The idle room of the owner of such that has most, the one used longest ago.
@@ -162,16 +179,16 @@ impl Model {
         self.of(owner).map(|room| (bytes(room), room.name)).max().unwrap().1
     }
 
-    fn provide(&mut self, name: &'static str, owner: u8) -> bool {
+    fn provide(&mut self, name: &'static str, (owner, maker): (u8, u8)) -> bool {
         if self.get(name).is_some() {
             return true;
         }
         let (rooms, most) = (self.rooms.len(), self.limits.rooms);
-        if rooms > most || (rooms == most && !self.evict_for(owner)) {
+        if rooms > most || (rooms == most && !self.evict_for((owner, maker))) {
             return false;
         }
         let (members, history) = (vec![], vec![]);
-        self.rooms.push(Naive { name, owner, members, history, used: 0, told: None, changed: None });
+        self.rooms.push(Naive { name, owner, maker, members, history, used: 0, told: None, changed: None });
         true
     }
 
@@ -214,7 +231,7 @@ impl Model {
 
     fn publish(&mut self, name: &'static str, message: &[u8]) -> Entry {
         let keep = self.limits.history > 0 && message.len() <= self.limits.bytes;
-        if keep && !self.provide(name, 0) {
+        if keep && !self.provide(name, (0, 0)) {
             return Entry::Full;
         }
         self.clock += 1;
@@ -256,7 +273,7 @@ fn step(rooms: &mut Rooms, model: &mut Model, event: &Event) -> Result<(), TestC
             let (user, of) = (owner(session), address(session));
             let who = Visitor { session: SessionId(session.into()), user: &user, address: ip(of) };
             let entry = rooms.enter(name, worker, who, now);
-            prop_assert_eq!(entry == Entry::Accepted, model.provide(name, of));
+            prop_assert_eq!(entry == Entry::Accepted, model.provide(name, (of, session)));
             model.members(name, true, |members| {
                 members.retain(|it| it.0 != session);
                 members.push((session, worker, true));

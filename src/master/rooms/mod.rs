@@ -1,8 +1,8 @@
 //! Chat rooms: their members, their last messages, and when members are told who is there. They live in the master,
 //! so that the death of a worker loses no history.
 //!
-//! A room exists while it has a *member* or history, and may have to give way to another ([`owners`]). A member is *present*, or *away*: its client is not connected,
-//! and its worker collects for it. Names and messages come from strangers, so [`Limits`] bounds rooms, messages and
+//! A room exists while it has a *member* or history, and may have to give way to another ([`owners`]). A member is
+//! *present*, or *away*: its client is not connected, and its worker collects for it. Names and messages come from strangers, so [`Limits`] bounds rooms, messages and
 //! bytes; members are sessions, which have limits of their own. A message is opaque bytes.
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ impl Rooms {
     ///
     /// The caller checks length and alphabet of the name; `user` is cloned.
     pub fn enter(&mut self, room: &str, worker: Generation, who: Visitor<'_>, now: Mono) -> Entry {
-        if !self.provide(room, who.address) {
+        if !self.provide(room, (who.address, who.session)) {
             return Entry::Full;
         }
         self.change(room, now, |room| room.enter(worker, who.session, who.user));
@@ -163,7 +163,7 @@ impl Rooms {
     /// kept.
     pub fn publish(&mut self, room: &str, message: &[u8]) -> Entry {
         let keep = self.limits.history > 0 && message.len() <= self.limits.bytes;
-        if keep && !self.provide(room, NOBODY) {
+        if keep && !self.provide(room, (NOBODY, SessionId(0))) {
             return Entry::Full;
         }
         let Some(found) = self.rooms.get_mut(room) else { return Entry::Accepted };
@@ -228,7 +228,7 @@ impl Rooms {
     }
 
     /// Whether the room exists, if need be by creating it. The caller puts something into a new room.
-    fn provide(&mut self, name: &str, owner: IpAddr) -> bool {
+    fn provide(&mut self, name: &str, maker: (IpAddr, SessionId)) -> bool {
         if self.rooms.contains_key(name) {
             return true;
         }
@@ -236,11 +236,11 @@ impl Rooms {
             return false;
         }
         if self.rooms.len() == self.limits.rooms {
-            let Some(least) = self.owners.gives_way_to(owner, self.limits.rooms) else { return false };
+            let Some(least) = self.owners.gives_way_to(maker, self.limits.rooms) else { return false };
             self.forget(&least);
         }
         let name: Arc<str> = name.into();
-        self.rooms.insert(name.clone(), Room::new(name, owner));
+        self.rooms.insert(name.clone(), Room::new(name, maker));
         true
     }
 

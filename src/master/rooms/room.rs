@@ -76,6 +76,8 @@ pub(super) struct Room {
     present: usize,
     /// The address of who made the room.
     pub(super) owner: IpAddr,
+    /// The session that made it.
+    pub(super) maker: SessionId,
     /// The oldest message first.
     pub(super) history: VecDeque<Box<[u8]>>,
     /// Bytes of the history.
@@ -91,10 +93,11 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(name: Arc<str>, owner: IpAddr) -> Self {
+    pub(super) fn new(name: Arc<str>, (owner, maker): (IpAddr, SessionId)) -> Self {
         Self {
             name,
             owner,
+            maker,
             bytes: 0,
             filed: None,
             members: HashMap::default(),

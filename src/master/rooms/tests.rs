@@ -112,6 +112,22 @@ fn who_has_most_rooms_or_bytes_gives_way_and_nobody_to_one_that_has_more() {
 }
 
 #[test]
+fn a_session_that_made_many_rooms_loses_one_to_another_of_its_address() {
+    let mut rooms = Rooms::new(Limits { rooms: 4, ..LIMITS });
+    for room in ["a", "b", "c", "d"] {
+        assert_eq!(enter(&mut rooms, room, 1, 1), Entry::Accepted);
+    }
+    assert_eq!(enter(&mut rooms, "mine", 1, 2), Entry::Accepted);
+    assert_eq!((at(&rooms, "a"), at(&rooms, "b")), (vec![], vec![1]), "the one used longest ago has gone");
+    assert_eq!(enter(&mut rooms, "a", 1, 1), Entry::Full, "who has most has no more");
+    assert_eq!(enter(&mut rooms, "mine-too", 1, 2), Entry::Accepted);
+    assert_eq!(enter(&mut rooms, "third", 1, 2), Entry::Full, "both have two");
+    assert_eq!(enter(&mut rooms, "other", 1, 3), Entry::Accepted, "a third one has none");
+    assert_eq!(enter_from(&mut rooms, "far", 4, 2), Entry::Accepted);
+    assert_eq!((at(&rooms, "mine"), at(&rooms, "d")), (vec![], vec![1]), "of who has most of that address");
+}
+
+#[test]
 fn a_new_room_takes_the_place_of_the_one_that_nobody_is_in_and_nobody_used() {
     let mut rooms = Rooms::new(LIMITS);
     rooms.publish("old", b"1");

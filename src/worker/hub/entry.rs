@@ -62,7 +62,12 @@ impl State {
         if over && !self.give_way(Some(address)) {
             return Some(ProblemKind::AddressConnectionLimit);
         }
-        self.crowd.is_short(room).then_some(ProblemKind::Full)
+        let is_short = self.crowd.is_short(room);
+        if is_short {
+            // Sessions have the descriptors.
+            self.shed_silent(None);
+        }
+        is_short.then_some(ProblemKind::Full)
     }
 
     /// A connection will be served; returns its name in the crowd.

@@ -2,7 +2,7 @@
 
 use super::parts::greeting::Greeting;
 use super::parts::session::{Link, Request, Session};
-use super::parts::sessions::SessionRef;
+use super::parts::sessions::{SessionRef, Sessions};
 use super::state::{Hub, State};
 use crate::model::SessionId;
 use crate::os::clock;
@@ -11,6 +11,7 @@ use crate::protocol::cluster::{Endpoint, RosterPage, ToMaster, roster_pages};
 use crate::session::{self, Framing, Replay};
 use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
+use std::net::IpAddr;
 use tokio::net::TcpStream;
 
 /// A session between its announcement and its connection. The session ends if this is dropped before it is attached.
@@ -66,7 +67,30 @@ impl Drop for Opening {
     }
 }
 
+/// Whether a session has a connection of which nothing has come since it was greeted.
+fn is_silent(sessions: &Sessions, at: SessionRef) -> bool {
+    let session = sessions.get(at).filter(|session| matches!(session.link, Link::Wire(_)));
+    session.is_some_and(|session| session.last_in <= session.begun)
+}
+
 impl State {
+    /// There is little room for connections, or an address has nearly its share: clients that were never heard are
+    /// asked, and sessions end of which the clients did not answer.
+    pub(in crate::worker) fn shed_silent(&mut self, of: Option<IpAddr>) {
+        let sessions = &self.sessions;
+        let is_wanted = |at| {
+            let address = sessions.get(at).map(|session| session.identity.address);
+            of.is_none() || address == of
+        };
+        let patience = self.config.poll.take_up;
+        let looked = self.silent.look(clock::mono(), patience, |at| is_silent(sessions, at), is_wanted);
+        looked.ask.into_iter().for_each(|at| self.ping(at));
+        for at in looked.end {
+            let id = self.sessions.get(at).map(Session::id);
+            id.into_iter().for_each(|id| self.gives_way(id));
+        }
+    }
+
     /// Makes a new session, or one that comes from elsewhere, and announces it to the master.
     pub(super) fn open(&mut self, request: Request, before: Option<&session::Session>) -> SessionRef {
         let polls = request.framing == Framing::Poll;
@@ -112,7 +136,11 @@ impl State {
                 wire.lose_after(heartbeat.timeout.saturating_sub(heartbeat.interval));
                 self.timers.watch(at, now.after(heartbeat.interval));
             }
-            (Link::Wire(_), _) => self.timers.watch(at, now.after(heartbeat.interval)),
+            (Link::Wire(_), _) => {
+                self.timers.watch(at, now.after(heartbeat.interval));
+                let sessions = &self.sessions;
+                self.silent.add(at, now, |at| is_silent(sessions, at));
+            }
             _ => {}
         }
         self.service(at).greet(self, at, greeting);

@@ -15,6 +15,7 @@ use super::parts::prices::Prices;
 use super::parts::requests::Requests;
 use super::parts::session::Link;
 use super::parts::sessions::Sessions;
+use super::parts::silent::Silent;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
@@ -70,6 +71,7 @@ impl Hub {
             notices: Notices::default(),
             sessions: Sessions::default(),
             absent: Absent::default(),
+            silent: Silent::default(),
             suspended: Suspended::default(),
             takes: Takes::default(),
             forwards: Forwards::default(),

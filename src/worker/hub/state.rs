@@ -14,6 +14,7 @@ use super::parts::policy::Policy;
 use super::parts::prices::Prices;
 use super::parts::requests::Requests;
 use super::parts::sessions::Sessions;
+use super::parts::silent::Silent;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
@@ -82,6 +83,8 @@ pub(in crate::worker) struct State {
     pub(super) sessions: Sessions,
     /// Polling sessions between two polls.
     pub(super) absent: Absent,
+    /// Sessions whose clients have said nothing yet.
+    pub(super) silent: Silent,
     /// The order of suspended sessions, the copies given out, and how others ended.
     pub(super) suspended: Suspended,
     /// Sessions of other workers that were asked for.

@@ -3,8 +3,8 @@
 
 use super::parts::session::{Away, Link, Session};
 use super::parts::sessions::SessionRef;
-use super::parts::shares::{Hold, Use};
 use super::state::State;
+use crate::access::{Hold, Use};
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{Close, EventText, Resume};

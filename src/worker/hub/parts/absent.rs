@@ -1,4 +1,4 @@
-//! Polling sessions between two polls, in the order in which their clients went. Pure.
+//! Sessions whose clients may not be there, in the order in which they were last heard. Pure.
 
 use super::sessions::SessionRef;
 use crate::model::Mono;
@@ -28,13 +28,22 @@ impl Absent {
 
     /// Takes the session whose client has been away longest, since `until` at least.
     pub fn take(&mut self, until: Mono, is_absent: impl Fn(SessionRef, Mono) -> bool) -> Option<SessionRef> {
-        while let Some((since, at)) = self.order.front().copied().filter(|(since, _)| *since <= until) {
+        self.take_wanted(until, is_absent, |_| true)
+    }
+
+    /// The same among those that are wanted; the others stay.
+    pub fn take_wanted(
+        &mut self,
+        until: Mono,
+        is_absent: impl Fn(SessionRef, Mono) -> bool,
+        is_wanted: impl Fn(SessionRef) -> bool,
+    ) -> Option<SessionRef> {
+        while self.order.front().is_some_and(|(since, at)| *since <= until && !is_absent(*at, *since)) {
             self.order.pop_front();
-            if is_absent(at, since) {
-                return Some(at);
-            }
         }
-        None
+        let mut long = self.order.iter().take_while(|(since, _)| *since <= until);
+        let found = long.position(|(since, at)| is_absent(*at, *since) && is_wanted(*at))?;
+        self.order.remove(found).map(|(_, at)| at)
     }
 }
 
@@ -47,7 +56,7 @@ mod tests {
     proptest! {
         /// Steps: a session's client goes, comes back, or the one away longest is wanted.
         #[test]
-        fn the_one_away_longest_is_first_and_the_list_is_bounded(steps in proptest::collection::vec((0..8u32, 0..3u8), 1..400)) {
+        fn the_one_away_longest_is_first_and_the_list_is_bounded(steps in proptest::collection::vec((0..8u32, 0..4u8), 1..400)) {
             let (mut absent, mut away) = (Absent::default(), BTreeMap::<u32, Mono>::new());
             for (now, (session, step)) in (1..).zip(steps) {
                 let (now, at) = (Mono(now), SessionRef::invented(session, 1));
@@ -59,9 +68,12 @@ mod tests {
                     1 => _ = away.remove(&session),
                     _ => {
                         let until = Mono(now.0.saturating_sub(3));
-                        let first = away.iter().min_by_key(|(_, since)| **since).filter(|(_, since)| **since <= until);
-                        let first = first.map(|(session, _)| *session);
-                        let taken = absent.take(until, |at, since| away.get(&at.key()) == Some(&since));
+                        // Of all, or of those with an odd number.
+                        let is_wanted = |session: u32| step == 2 || session % 2 == 1;
+                        let wanted = away.iter().filter(|(session, since)| is_wanted(**session) && **since <= until);
+                        let first = wanted.min_by_key(|(_, since)| **since).map(|(session, _)| *session);
+                        let is_absent = |at: SessionRef, since| away.get(&at.key()) == Some(&since);
+                        let taken = absent.take_wanted(until, is_absent, |at| is_wanted(at.key()));
                         prop_assert_eq!(taken.map(SessionRef::key), first);
                         first.into_iter().for_each(|session| _ = away.remove(&session));
                     }

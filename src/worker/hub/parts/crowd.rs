@@ -1,6 +1,6 @@
 //! Connections that are no sessions, and which of them end when descriptors are short or an address has its share. Pure.
 
-use crate::access::{Permit, Shares};
+use crate::access::{Permit, Permits};
 use crate::model::Mono;
 use crate::net::give_way::{Candidate, order};
 use crate::net::phase::Phase;
@@ -54,7 +54,7 @@ impl Room {
 #[derive(Debug)]
 pub(in crate::worker) struct Crowd {
     /// All connections, those of sessions among them.
-    shares: Shares,
+    permits: Permits,
     held: Slab<Held>,
     /// How many of the held ones were told to end.
     leaving: u32,
@@ -66,8 +66,8 @@ pub(in crate::worker) struct Crowd {
 
 impl Crowd {
     pub fn new(own: u32) -> Self {
-        let (shares, held, next) = (Shares::default(), Slab::new(), HashMap::default());
-        Self { shares, held, leaving: 0, next, own }
+        let (permits, held, next) = (Permits::default(), Slab::new(), HashMap::default());
+        Self { permits, held, leaving: 0, next, own }
     }
 
     /// Room for connections where the process may have so many descriptors.
@@ -77,17 +77,17 @@ impl Crowd {
 
     /// How many connections there are.
     pub fn all(&self) -> u32 {
-        self.shares.all()
+        self.permits.all()
     }
 
     /// How many connections an address has that do not end.
     pub fn of(&self, address: IpAddr) -> u32 {
-        self.shares.of(address)
+        self.permits.of(address)
     }
 
     /// Counts a connection that has been accepted.
     pub fn came(&self, address: IpAddr) -> Permit {
-        self.shares.take(address)
+        self.permits.take(address)
     }
 
     /// A connection will be served; returns its name here.
@@ -104,7 +104,7 @@ impl Crowd {
 
     /// Whether one more connection than those that stay would be too many.
     pub fn is_short(&self, room: Room) -> bool {
-        self.shares.all().saturating_sub(self.leaving) >= room.most
+        self.permits.all().saturating_sub(self.leaving) >= room.most
     }
 
     /// Ends the connection that loses the least by it, of all or of one address. False: there is none.

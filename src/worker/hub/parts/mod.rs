@@ -17,7 +17,7 @@ pub(super) mod prices;
 pub(super) mod requests;
 pub(super) mod session;
 pub(super) mod sessions;
-pub(super) mod shares;
+pub(super) mod silent;
 pub(super) mod suspended;
 pub(super) mod takes;
 pub(super) mod tickets;

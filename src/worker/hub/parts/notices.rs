@@ -28,7 +28,7 @@ impl Notices {
     /// A session ends for another one.
     pub fn session_gave_way(&mut self, now: Mono) {
         if let Some(before) = self.session.change((), now) {
-            let why = "a session ends for another: it was never polled again, or its address has more than its share";
+            let why = "a session ends for another: nobody polled again or answered a ping, or its address has more than its share";
             tracing::warn!(event = "gave-way", before, "{why}");
         }
     }

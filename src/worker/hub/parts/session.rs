@@ -1,8 +1,7 @@
 //! One session: who it is, how it is connected, what waits for its client.
 
 use super::polling::Polling;
-use super::shares::{UNUSED, Use};
-use crate::access::Permit;
+use crate::access::{Permit, UNUSED, Use};
 use crate::model::{Device, Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::cluster::Endpoint;

@@ -7,7 +7,7 @@
 //! or the process that had it, the session is as if nobody had asked for it.
 
 use super::sessions::SessionRef;
-use super::shares::{Hold, Measure, Shares};
+use crate::access::{Hold, Measure, Pool};
 use crate::model::{Mono, give_back, is_roomy};
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::Lease;
@@ -51,7 +51,7 @@ pub struct Suspended {
     all: HashMap<SessionRef, Vec<Lease>, foldhash::fast::RandomState>,
     leases: HashMap<Lease, Lent, foldhash::fast::RandomState>,
     /// Whose they are: who holds most of them gives way first.
-    shares: Shares<SessionRef>,
+    pool: Pool<SessionRef>,
     /// The one suspended longest ago first. Those that are not suspended any more are passed by.
     order: VecDeque<(Mono, SessionRef)>,
     /// Close codes by the secrets of sessions that ended for good.
@@ -70,23 +70,23 @@ impl Suspended {
     /// A session has lost its connection.
     pub fn add(&mut self, session: SessionRef, hold: Hold, now: Mono) {
         self.all.insert(session, Vec::new());
-        self.shares.add(session, hold);
+        self.pool.add(session, hold);
         self.order.push_back((now, session));
     }
 
     /// A session has so many bytes of memory now.
     pub fn grew(&mut self, session: SessionRef, bytes: usize) {
-        self.shares.weigh(session, bytes);
+        self.pool.weigh(session, bytes);
     }
 
     /// Bytes of memory of all suspended sessions.
     pub fn bytes(&self) -> usize {
-        self.shares.bytes()
+        self.pool.bytes()
     }
 
     /// A session is no longer here.
     pub fn remove(&mut self, session: SessionRef) {
-        self.shares.remove(session);
+        self.pool.remove(session);
         for lease in self.all.remove(&session).unwrap_or_default() {
             self.leases.remove(&lease);
         }
@@ -117,10 +117,10 @@ impl Suspended {
 
     /// The session that gives way to the others.
     fn too_much(&self, limits: Limits) -> Option<SessionRef> {
-        if self.shares.len() > limits.sessions {
-            self.shares.next(Measure::Things)
-        } else if self.shares.bytes() > limits.bytes {
-            self.shares.next(Measure::Bytes)
+        if self.pool.len() > limits.sessions {
+            self.pool.next(Measure::Things)
+        } else if self.pool.bytes() > limits.bytes {
+            self.pool.next(Measure::Bytes)
         } else {
             None
         }
@@ -421,7 +421,7 @@ mod tests {
                 prop_assert_eq!((suspended.len(), suspended.leases.len()), (model.here.len(), lent.count()));
                 prop_assert_eq!(suspended.all.values().map(Vec::len).sum::<usize>(), suspended.leases.len());
                 prop_assert!(suspended.len() <= LIMITS.sessions && suspended.order.len() <= 2 * suspended.len() + PASSED);
-                prop_assert_eq!(suspended.shares.len(), suspended.len());
+                prop_assert_eq!(suspended.pool.len(), suspended.len());
                 for (session, (since, _)) in &model.here {
                     prop_assert!(now.since(*since) < LIMITS.window);
                     let taken = model.lent.iter().any(|(_, at, polls, state)| {

@@ -3,11 +3,11 @@
 //! session, no message is lost or doubled, and no session stays given out.
 
 use super::{Answered, Takes};
+use crate::access::Hold;
 use crate::model::Mono;
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::Lease;
 use crate::worker::hub::parts::sessions::SessionRef;
-use crate::worker::hub::parts::shares::Hold;
 use crate::worker::hub::parts::suspended::Suspended;
 use crate::ws::frame;
 use proptest::prelude::*;

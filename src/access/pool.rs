@@ -57,7 +57,7 @@ struct Lane<K> {
 
 /// The pool.
 #[derive(Debug)]
-pub struct Shares<K> {
+pub struct Pool<K> {
     all: HashMap<K, (u64, Hold), RandomState>,
     /// Things that came so far: their order.
     came: u64,
@@ -72,7 +72,7 @@ impl<K> Default for Lane<K> {
     }
 }
 
-impl<K> Default for Shares<K> {
+impl<K> Default for Pool<K> {
     fn default() -> Self {
         Self { all: HashMap::default(), came: 0, unused: Lane::default(), used: Lane::default(), bytes: 0 }
     }
@@ -100,17 +100,20 @@ impl<K: Copy + Ord> Lane<K> {
         }
     }
 
+    fn first_of(&self, owner: IpAddr) -> Option<K> {
+        self.owners.get(&owner)?.things.first().map(|(.., thing)| *thing)
+    }
+
     fn first(&self, measure: Measure) -> Option<K> {
         let index = match measure {
             Measure::Things => &self.by_things,
             Measure::Bytes => &self.by_bytes,
         };
-        let (_, owner) = index.last()?;
-        self.owners.get(owner)?.things.first().map(|(.., thing)| *thing)
+        self.first_of(index.last()?.1)
     }
 }
 
-impl<K: Copy + Ord + Hash> Shares<K> {
+impl<K: Copy + Ord + Hash> Pool<K> {
     pub fn len(&self) -> usize {
         self.all.len()
     }
@@ -165,6 +168,11 @@ impl<K: Copy + Ord + Hash> Shares<K> {
         self.unused.first(measure).or_else(|| self.used.first(measure))
     }
 
+    /// The thing of an owner that gives way next.
+    pub fn next_of(&self, owner: IpAddr) -> Option<K> {
+        self.unused.first_of(owner).or_else(|| self.used.first_of(owner))
+    }
+
     /// How many things each owner holds.
     #[cfg(test)]
     pub fn owners(&self) -> BTreeMap<IpAddr, usize> {
@@ -188,19 +196,19 @@ mod tests {
 
     #[test]
     fn who_has_most_gives_way_first_and_what_was_never_used_before_all() {
-        let mut shares = Shares::default();
+        let mut pool = Pool::default();
         for thing in 0..5 {
-            shares.add(thing, hold(1, 3, 1));
+            pool.add(thing, hold(1, 3, 1));
         }
-        shares.add(10, hold(2, 3, 100));
-        shares.add(11, hold(2, UNUSED, 1));
-        assert_eq!((shares.next(Measure::Things), shares.next(Measure::Bytes)), (Some(11), Some(11)));
-        shares.remove(11);
-        assert_eq!((shares.next(Measure::Things), shares.next(Measure::Bytes)), (Some(0), Some(10)));
-        shares.add(5, hold(1, 2, 1));
-        assert_eq!(shares.next(Measure::Things), Some(5), "the least used of its own");
-        shares.weigh(5, 5_000);
-        assert_eq!((shares.next(Measure::Bytes), shares.bytes()), (Some(5), 5_105));
+        pool.add(10, hold(2, 3, 100));
+        pool.add(11, hold(2, UNUSED, 1));
+        assert_eq!((pool.next(Measure::Things), pool.next(Measure::Bytes)), (Some(11), Some(11)));
+        pool.remove(11);
+        assert_eq!((pool.next(Measure::Things), pool.next(Measure::Bytes)), (Some(0), Some(10)));
+        pool.add(5, hold(1, 2, 1));
+        assert_eq!(pool.next(Measure::Things), Some(5), "the least used of its own");
+        pool.weigh(5, 5_000);
+        assert_eq!((pool.next(Measure::Bytes), pool.bytes()), (Some(5), 5_105));
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -228,23 +236,23 @@ mod tests {
             most in 1..20usize,
             heavy in 4_000..60_000usize,
         ) {
-            let (mut shares, mut model, mut next) = (Shares::default(), BTreeMap::<u32, (u64, Hold)>::new(), 0);
+            let (mut pool, mut model, mut next) = (Pool::default(), BTreeMap::<u32, (u64, Hold)>::new(), 0);
             for act in acts {
                 let pick = |which: usize, model: &BTreeMap<u32, _>| model.keys().nth(which % model.len().max(1)).copied();
                 match act {
                     Act::Add { owner, used, bytes } => {
                         next += 1;
-                        shares.add(next, hold(owner, used, bytes));
+                        pool.add(next, hold(owner, used, bytes));
                         model.insert(next, (next.into(), hold(owner, used, bytes)));
                     }
                     Act::Remove(which) => {
                         let Some(thing) = pick(which, &model) else { continue };
-                        shares.remove(thing);
+                        pool.remove(thing);
                         model.remove(&thing);
                     }
                     Act::Weigh(which, bytes) => {
                         let Some(thing) = pick(which, &model) else { continue };
-                        shares.weigh(thing, bytes);
+                        pool.weigh(thing, bytes);
                         let (_, hold) = model.get_mut(&thing).unwrap();
                         if hold.bytes.abs_diff(bytes) >= GRAIN {
                             hold.bytes = bytes;
@@ -253,8 +261,8 @@ mod tests {
                 }
                 let sum = |model: &BTreeMap<u32, (u64, Hold)>| model.values().map(|(_, hold)| hold.bytes).sum::<usize>();
                 for measure in [Measure::Things, Measure::Bytes] {
-                    while if measure == Measure::Things { shares.len() > most } else { shares.bytes() > heavy } {
-                        let thing = shares.next(measure).unwrap();
+                    while if measure == Measure::Things { pool.len() > most } else { pool.bytes() > heavy } {
+                        let thing = pool.next(measure).unwrap();
                         let (came, lost) = model[&thing];
                         let holds = |owner| {
                             let own = model.values().map(|(_, it)| it).filter(|it| it.owner == owner && (it.used == UNUSED) == (lost.used == UNUSED));
@@ -266,20 +274,25 @@ mod tests {
                         prop_assert!(all_owners.iter().all(|other| holds(*other) <= holds(lost.owner)), "who has most");
                         let own = model.values().filter(|(_, it)| it.owner == lost.owner && (it.used == UNUSED) == (lost.used == UNUSED));
                         prop_assert!(own.map(|(came, it)| (it.used, *came)).min() == Some((lost.used, came)), "the least used, the oldest");
-                        shares.remove(thing);
+                        pool.remove(thing);
                         model.remove(&thing);
                     }
                 }
-                prop_assert_eq!((shares.len(), shares.bytes()), (model.len(), sum(&model)));
-                prop_assert_eq!(shares.owners().values().sum::<usize>(), model.len());
-                let indexed = shares.unused.by_things.len() + shares.used.by_things.len();
-                prop_assert_eq!(indexed, shares.unused.owners.len() + shares.used.owners.len());
-                prop_assert_eq!(shares.unused.by_bytes.len() + shares.used.by_bytes.len(), indexed);
+                prop_assert_eq!((pool.len(), pool.bytes()), (model.len(), sum(&model)));
+                prop_assert_eq!(pool.owners().values().sum::<usize>(), model.len());
+                for owner in pool.owners().into_keys() {
+                    let own = model.iter().filter(|(_, (_, it))| it.owner == owner);
+                    let first = own.min_by_key(|(_, (came, it))| (it.used, *came)).map(|(thing, _)| *thing);
+                    prop_assert_eq!(pool.next_of(owner), first);
+                }
+                let indexed = pool.unused.by_things.len() + pool.used.by_things.len();
+                prop_assert_eq!(indexed, pool.unused.owners.len() + pool.used.owners.len());
+                prop_assert_eq!(pool.unused.by_bytes.len() + pool.used.by_bytes.len(), indexed);
             }
             for thing in model.into_keys() {
-                shares.remove(thing);
+                pool.remove(thing);
             }
-            prop_assert!(shares.unused.owners.is_empty() && shares.used.owners.is_empty() && shares.bytes() == 0);
+            prop_assert!(pool.unused.owners.is_empty() && pool.used.owners.is_empty() && pool.bytes() == 0);
         }
     }
 }

@@ -13,7 +13,7 @@ struct Counts {
 
 /// Counts of all addresses.
 #[derive(Clone, Debug, Default)]
-pub struct Shares(Arc<Mutex<Counts>>);
+pub struct Permits(Arc<Mutex<Counts>>);
 
 /// One connection of an address. Copies count as one.
 #[derive(Clone, Debug)]
@@ -21,11 +21,11 @@ pub struct Permit(Arc<Counted>);
 
 #[derive(Debug)]
 struct Counted {
-    shares: Shares,
+    permits: Permits,
     address: IpAddr,
 }
 
-impl Shares {
+impl Permits {
     /// Counts a connection of an address, as limits count it.
     #[must_use]
     pub fn take(&self, address: IpAddr) -> Permit {
@@ -33,7 +33,7 @@ impl Shares {
         counts.all += 1;
         *counts.addresses.entry(address).or_default() += 1;
         drop(counts);
-        Permit(Arc::new(Counted { shares: self.clone(), address }))
+        Permit(Arc::new(Counted { permits: self.clone(), address }))
     }
 
     /// How many there are.
@@ -64,7 +64,7 @@ impl Permit {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut counts = self.shares.lock();
+        let mut counts = self.permits.lock();
         counts.all -= 1;
         if let Some(count) = counts.addresses.get_mut(&self.address) {
             *count -= 1;
@@ -103,14 +103,14 @@ mod tests {
     proptest! {
         #[test]
         fn counts_are_those_of_the_permits_that_live(events in proptest::collection::vec(event(), 1..100)) {
-            let shares = Shares::default();
+            let counts = Permits::default();
             // Each with the number of the connection that it stands for.
             let (mut permits, mut number) = (Vec::<(u32, Permit)>::new(), 0);
             for event in events {
                 match event {
                     Event::Take(last) => {
                         number += 1;
-                        permits.push((number, shares.take(address(last))));
+                        permits.push((number, counts.take(address(last))));
                     }
                     Event::Copy(at) if !permits.is_empty() => {
                         let copy = permits[at % permits.len()].clone();
@@ -121,14 +121,14 @@ mod tests {
                 }
                 let living: BTreeMap<u32, IpAddr> =
                     permits.iter().map(|(number, permit)| (*number, permit.address())).collect();
-                prop_assert_eq!(shares.all() as usize, living.len());
+                prop_assert_eq!(counts.all() as usize, living.len());
                 for last in 0..4 {
                     let expected = living.values().filter(|found| **found == address(last)).count();
-                    prop_assert_eq!(shares.of(address(last)) as usize, expected);
+                    prop_assert_eq!(counts.of(address(last)) as usize, expected);
                 }
             }
             permits.clear();
-            prop_assert_eq!((shares.all(), shares.lock().addresses.len()), (0, 0));
+            prop_assert_eq!((counts.all(), counts.lock().addresses.len()), (0, 0));
         }
     }
 }
