@@ -77,7 +77,7 @@ test("when bytes stop the price grows old by the page's own clock, is taken away
 });
 
 // Beside each other: what they wait for is time.
-describe("by the page's own clock", { concurrency: true }, () => {
+describe("by the page's own clock", { concurrency: 2 }, () => {
   test("a stale price that the server goes on to serve stays, and one that it refuses goes at max_age", async (t) => {
     const still = { provider: { mock: { tick: "10m" } } };
     const limits = { fresh_for: "1s", max_age: "3s", forget_after: "60s" };

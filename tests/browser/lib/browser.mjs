@@ -33,7 +33,7 @@ export class Tab {
 
   constructor(page) {
     this.page = page;
-    page.setDefaultTimeout(5_000);
+    page.setDefaultTimeout(20_000); // all cores of the machine may be busy
     page.on("console", (message) => message.type() === "error" && this.errors.push(message.text()));
     page.on("pageerror", (error) => this.errors.push(String(error)));
   }
@@ -57,7 +57,7 @@ export class Tab {
     return this.at(testid).count();
   }
 
-  async is(word, patience = 10_000) {
+  async is(word, patience = 20_000) {
     await this.at("connection").filter({ hasText: new RegExp(`^${word}$`) }).waitFor({ timeout: patience });
     return this;
   }
