@@ -274,7 +274,7 @@ async fn memory_of_suspended_sessions_is_bounded_and_goes_back() {
 
 #[tokio::test]
 async fn many_sessions_that_have_gone_leave_no_memory_behind() {
-    let config = "[resume]\nwindow = \"1s\"\n[poll]\ngap = \"3s\"\n[limits]\nsessions_per_address = 0\n\
+    let config = "[resume]\nwindow = \"1s\"\n[poll]\ngap = \"8s\"\ntake_up = \"8s\"\n[limits]\nsessions_per_address = 0\n\
                   [[channels]]\nname = \"news\"\n";
     let cluster = cluster().workers(1).config(config).start().await;
     let pid = cluster.worker(1).await.pid.unwrap();

@@ -77,7 +77,7 @@ async fn haproxy_finds_the_cluster_ready_whatever_hosts_it_serves() {
     let cluster = cluster().config("[http]\nhosts = [\"price.example.com\"]").start();
     let cluster = cluster.await;
     let backend = format!(
-        "  option httpchk GET /readyz\n  default-server check inter 100ms rise 1 fall 1\n  server a {}",
+        "  option httpchk GET /readyz\n  timeout check 10s\n  default-server check inter 100ms rise 1 fall 1\n  server a {}",
         cluster.http
     );
     let proxy = Proxy::haproxy(haproxy, &backend).await;
