@@ -186,6 +186,7 @@ async fn a_good_bye_that_crosses_a_request_is_no_fault() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (said, saying) = std::sync::mpsc::channel();
+    let (wrote, written) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         use std::io::{Read, Write};
         let mut head = [0; 4096];
@@ -197,6 +198,7 @@ async fn a_good_bye_that_crosses_a_request_is_no_fault() {
                 // After the client has read its answer.
                 saying.recv().unwrap();
                 stream.write_all(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n").unwrap();
+                wrote.send(()).unwrap();
             }
             drop(stream);
             saying.recv().unwrap_or(());
@@ -207,7 +209,7 @@ async fn a_good_bye_that_crosses_a_request_is_no_fault() {
     assert_eq!(http.get(&url, HeaderMap::new()).await.map(|got| got.reply().status), Ok(200));
     // The one thread of this test: nothing is read before the next request is on its way.
     said.send(()).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    written.recv().unwrap();
     said.send(()).unwrap();
     assert_eq!(http.get(&url, HeaderMap::new()).await.map(|got| got.reply().status), Ok(200));
 }

@@ -234,6 +234,6 @@ mod tests {
         let six: Vec<_> = six.iter().map(ToString::to_string).collect();
         assert_eq!(six, ["2001:db8::1", "192.0.2.2", "2001:db8::2", "192.0.2.1", "2001:db8::3"]);
         assert_eq!(of(&["192.0.2.2", "192.0.2.1"]), [ip(2), ip(1)], "in the resolver's order");
-        assert_eq!(of(&[]), [ip(0); 0]);
+        assert!(of(&[]).is_empty());
     }
 }
