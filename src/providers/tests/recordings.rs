@@ -297,7 +297,7 @@ What the sources make of every payload that we know of, recorded, documented or 
 
     COMMAND
 
-(`BTC_CLUSTER_SHARED` says where the payloads are, if not in `../shared`.) `tick` is a price, with its pair, what was
+(`BTC_CLUSTER_SHARED` says where the payloads are.) `tick` is a price, with its pair, what was
 shown of bid and ask, stamp and number; `nothing` is read and is no price; `skip` is counted and the session goes on;
 `reconnect` is at once; `retry` is after 0.25 s, later and later up to 30 s; `wait` is so many seconds, `price.wait_max`
 at most; `refused` is after `price.refused_min`, later and later up to `price.refused_max` (after 1 s, if there was a
