@@ -83,12 +83,15 @@ fn a_bad_value_of_an_index_costs_its_own_price_only() {
 fn a_refused_list_is_asked_for_without_the_bad_one() {
     let invalid = r#"{"code":-1121,"msg":"Invalid symbol."}"#;
     let mut dialect = binance("BTC-USDT XYZ-USDT ETH-USDT");
-    // The halves: BTC; XYZ and ETH, which are XYZ; ETH.
+    // The halves: BTC; XYZ and ETH, which are XYZ; ETH. What is good is asked in between.
     for (url, status) in [
         ("symbols=%5B%22BTCUSDT%22,%22XYZUSDT%22,%22ETHUSDT%22%5D", 400),
         ("symbol=BTCUSDT", 200),
+        ("symbol=BTCUSDT", 200),
         ("symbols=%5B%22XYZUSDT%22,%22ETHUSDT%22%5D", 400),
+        ("symbol=BTCUSDT", 200),
         ("symbol=XYZUSDT", 400),
+        ("symbol=BTCUSDT", 200),
         ("symbol=ETHUSDT", 200),
         ("symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D", 200),
         ("symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D", 200),
