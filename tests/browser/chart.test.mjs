@@ -77,7 +77,7 @@ describe("the chart", () => {
     const labels = await tab.at("chart").locator("text").allTextContents();
     assert.ok(labels.filter((label) => /^\d?\d:\d0$/.test(label)).length >= 5, labels.join());
     assert.ok(labels.filter((label) => /^\d\d\u202f\d\d0$/.test(label)).length >= 2, labels.join());
-    assert.equal(await tab.page.locator("#chart-card").getAttribute("data-live"), "true");
+    await tab.page.locator('#chart-card[data-live="true"]').waitFor();
     assert.equal(await tab.count("chart-mock"), 0);
     assert.deepEqual(tab.errors, []);
   });

@@ -50,7 +50,7 @@ test("when bytes stop the price grows old by the page's own clock, is taken away
     assert.ok(performance.now() - stopped >= 500, `${tab.mode}: not before its time`);
     assert.match(await tab.text("price"), /^\d+\.\d+$/);
     await eventually(async () => assert.match(await tab.page.title(), /stale/));
-    assert.equal(await tab.page.locator("#chart-card").getAttribute("data-live"), "false");
+    await tab.page.locator('#chart-card[data-live="false"]').waitFor();
   });
   await each(all, async (tab) => {
     await tab.is("reconnecting", OVERDUE);
