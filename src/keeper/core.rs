@@ -251,10 +251,11 @@ impl<D: Share> Keeper<D> {
             After::NeverServed => {
                 let status = match end {
                     End::Status(status) => u8::try_from(status).unwrap_or(FAILED),
-                    End::Signal { .. } | End::Unknown => {
+                    End::Signal { .. } => {
                         self.deeds.push(Deed::Complain(format!("the master ended at its start: {end}")));
                         FAILED
                     }
+                    End::Unknown => FAILED,
                 };
                 self.end(status, now);
             }
@@ -382,3 +383,9 @@ impl<D: Share> Keeper<D> {
         self.fetching.iter().map(|fetching| fetching.to).collect()
     }
 }
+
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;
