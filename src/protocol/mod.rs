@@ -6,6 +6,7 @@ pub mod client;
 pub mod cluster;
 mod endpoint;
 mod feeder;
+mod handover;
 pub mod link;
 pub mod peer;
 mod relay;
