@@ -7,6 +7,7 @@ pub mod cluster;
 mod endpoint;
 mod feeder;
 mod handover;
+pub mod keeper;
 pub mod link;
 pub mod peer;
 mod relay;
