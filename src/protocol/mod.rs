@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 mod endpoint;
 mod feeder;
+mod handover;
 pub mod keeper;
 pub mod line;
 pub mod link;
