@@ -7,6 +7,7 @@ pub mod cluster;
 mod endpoint;
 mod feeder;
 pub mod link;
+mod moves;
 pub mod peer;
 mod relay;
 mod role;
