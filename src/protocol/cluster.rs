@@ -8,7 +8,7 @@ pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
 pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
-pub use super::relay::Notice;
+pub use super::relay::{Notice, To, TokenName};
 pub use super::role::{Generation, Hello, Role, Slot};
 
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
@@ -197,7 +197,7 @@ pub enum ToMaster<'a> {
     Drained,
     /// Passes a message on to another worker, unread, as [`ToWorker::Relayed`].
     Relay {
-        to: Generation,
+        to: To,
         /// Notice of the master to the sender.
         notice: Notice,
         /// A [`super::peer::Peer`].
@@ -213,6 +213,11 @@ pub enum ToMaster<'a> {
     },
     /// The client of a polling session has come back with its cursor.
     TakenUp(SessionId),
+    /// The worker keeps a suspended session with that token, or remembers how the session ended: whoever brings the
+    /// token is to ask here. Said before [`ToMaster::Closed`], so that the token always leads somewhere.
+    Away(TokenName),
+    /// It keeps and remembers nothing of that token any more.
+    Gone(TokenName),
     /// Wants to hand sessions over; answered by [`ToWorker::Handed`]. From here on they are not in the worker's beats.
     Hand {
         /// The worker's number for the batch.
@@ -369,6 +374,8 @@ pub enum ToWorker<'a> {
     Taking {
         /// The sender's number for it.
         request: u64,
+        /// The process that it was passed on to.
+        home: Generation,
     },
     /// The answer to a [`Notice`] when there is no worker to pass the message on to.
     Unheard {
