@@ -8,6 +8,7 @@ pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
 pub use super::handover::{Handover, Handovers, Silences};
+pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
 pub use super::relay::{Notice, To, TokenName};
 pub use super::role::{Generation, Hello, Role, Slot};
 
@@ -218,6 +219,35 @@ pub enum ToMaster<'a> {
     Away(TokenName),
     /// It keeps and remembers nothing of that token any more.
     Gone(TokenName),
+    /// Wants to hand sessions over; answered by [`ToWorker::Handed`]. From here on they are not in the worker's beats.
+    Hand {
+        /// The worker's number for the batch.
+        batch: u32,
+        to: Generation,
+        #[serde(borrow)]
+        sessions: Vec<Leaver<'a>>,
+    },
+    /// The sessions of a batch are here; passed on as [`ToWorker::Arrived`].
+    Arrived {
+        batch: BatchId,
+        /// Those that came without a usable connection.
+        refused: Vec<SessionId>,
+        /// Those that did not come: they have ended.
+        gone: Vec<SessionId>,
+    },
+    /// The target of a batch has ended: its sessions are in the worker's beats again.
+    TakenBack {
+        /// The worker's number for the batch.
+        batch: u32,
+        /// Those that have ended meanwhile.
+        gone: Vec<SessionId>,
+    },
+    /// The end of a [`ToWorker::Offload`].
+    Offloaded {
+        /// The master's number for it.
+        order: u64,
+        moved: Moved,
+    },
 }
 
 /// A session's step in a chat room.
@@ -384,6 +414,32 @@ pub enum ToWorker<'a> {
     Silent {
         /// Of that address only.
         of: Option<IpAddr>,
+    },
+    /// Hands sessions over to another worker; answered by [`ToMaster::Offloaded`].
+    Offload {
+        /// The master's number for it.
+        order: u64,
+        to: Generation,
+        which: Which,
+    },
+    /// The answer to a [`ToMaster::Hand`]: these sessions belong to the other worker from here on. `None`: it takes none.
+    Handed {
+        /// The worker's number for the batch.
+        batch: u32,
+        taken: Option<Vec<SessionId>>,
+    },
+    /// Sessions of another worker belong to this one from here on, and will come in a [`super::peer::Peer::Arrive`].
+    Expect {
+        batch: BatchId,
+        #[serde(borrow)]
+        sessions: Vec<Open<'a>>,
+    },
+    /// The sessions of a batch have arrived.
+    Arrived {
+        /// The worker's number for the batch.
+        batch: u32,
+        /// Those whose connection the worker closes: they are suspended there.
+        refused: Vec<SessionId>,
     },
 }
 

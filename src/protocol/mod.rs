@@ -11,6 +11,7 @@ mod handover;
 pub mod keeper;
 pub mod line;
 pub mod link;
+mod moves;
 pub mod peer;
 mod relay;
 mod role;

@@ -284,6 +284,10 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::PeerGone(peer) => state.peer_gone(peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
+            ToWorker::Offload { .. }
+            | ToWorker::Handed { .. }
+            | ToWorker::Expect { .. }
+            | ToWorker::Arrived { .. } => {}
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
         }
     }
