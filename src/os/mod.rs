@@ -9,6 +9,7 @@ pub mod loops;
 pub mod memory;
 pub mod notify;
 pub mod process;
+pub mod shared;
 pub mod signals;
 pub mod socket;
 pub mod trust;
