@@ -7,6 +7,7 @@ pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
 pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
+pub use super::left::Left;
 pub use super::relay::Notice;
 pub use super::role::{Generation, Hello, Role, Slot};
 
@@ -212,6 +213,16 @@ pub enum ToMaster<'a> {
     },
     /// The client of a polling session has come back with its cursor.
     TakenUp(SessionId),
+    /// All orders up to this one ([`super::orders`]) have been handed to everybody they concern.
+    Done { order: u64 },
+    /// The sessions of a dead worker were adopted: so many go on here, so many were closed.
+    Adopted {
+        of: Generation,
+        /// Sessions that go on.
+        held: u32,
+        /// Sessions that were closed.
+        closed: u32,
+    },
 }
 
 /// A session's step in a chat room.
@@ -376,6 +387,12 @@ pub enum ToWorker<'a> {
     Silent {
         /// Of that address only.
         of: Option<IpAddr>,
+    },
+    /// A worker has died: this one adopts its sessions.
+    Adopt {
+        of: Generation,
+        #[serde(borrow)]
+        left: Left<'a>,
     },
 }
 

@@ -7,6 +7,7 @@ pub mod cluster;
 mod endpoint;
 mod feeder;
 pub mod keeper;
+mod left;
 pub mod link;
 pub mod orders;
 pub mod peer;

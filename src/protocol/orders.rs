@@ -9,13 +9,16 @@ use std::collections::VecDeque;
 /// do not survive its death.
 const MOST: usize = 16 << 20;
 
-/// Whether a message is an order. State is none: only the newest counts, and it is told anew.
+/// The bytes of a message, about, if it is an order. State is none: only the newest counts, and it is told anew.
 #[must_use]
-pub fn is_order(message: &ToWorker<'_>) -> bool {
-    matches!(
-        message,
-        ToWorker::Push { .. } | ToWorker::Publish { .. } | ToWorker::Kick { .. } | ToWorker::Line { .. }
-    )
+pub fn order(message: &ToWorker<'_>) -> Option<usize> {
+    let bytes = match message {
+        ToWorker::Push { frame, .. } | ToWorker::Publish { frame, .. } => frame.len(),
+        ToWorker::Line { text, .. } => text.len(),
+        ToWorker::Kick { .. } => 0,
+        _ => return None,
+    };
+    Some(size_of::<ToWorker<'_>>() + bytes)
 }
 
 /// The orders to one worker, from the oldest that may be needed.

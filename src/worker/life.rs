@@ -12,6 +12,7 @@ use crate::os::loops::{LoopEnded, Loops};
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
+use crate::protocol::orders;
 use axum::Router;
 use std::fmt;
 use std::io;
@@ -251,6 +252,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
+        let order = orders::order(&message);
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
                 state.push(&Push { ticket, id, user, symbol, frame, deadline });
@@ -282,9 +284,12 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
+            ToWorker::Adopt { .. } => {}
         }
+        order.into_iter().for_each(|bytes| state.took(bytes));
     }
     state.settle();
+    state.note_done();
     end.map(Ok)
 }
 

@@ -173,6 +173,12 @@ impl Cells {
         self.store(Self::cell(key) + SET_AND_LAST, u64::from(last) << 32 | u64::from(set));
     }
 
+    /// Writes another place of the set of channels.
+    pub fn move_set(&self, key: Key, set: u32) {
+        let both = self.load(Self::cell(key) + SET_AND_LAST);
+        self.store(Self::cell(key) + SET_AND_LAST, both >> 32 << 32 | u64::from(set));
+    }
+
     /// The place of a session's set of channels.
     pub fn set_of(&self, key: Key) -> u32 {
         (self.load(Self::cell(key) + SET_AND_LAST) & 0xffff_ffff) as u32

@@ -70,6 +70,17 @@ impl Cover {
         self.sets.intern(self.cells.as_ref()?, set)
     }
 
+    /// A session has its set at another place.
+    pub fn set_again(&mut self, key: Key, set: u32) {
+        let begun = self.begin(key);
+        if let Some(cells) = &self.cells {
+            cells.move_set(key, set);
+        }
+        if begun {
+            self.finish(key, None);
+        }
+    }
+
     /// Goes on with an empty list of sets: all sessions must be given theirs anew.
     pub fn turn(&mut self) {
         self.sets.turn();
@@ -178,18 +189,29 @@ impl Cover {
             return;
         }
         cells.set_last(key, set, last);
-        cells.set_word(key, HELD | under_way & DIRTY | taken.max(word & ORDER));
-        if under_way & UNSAID != 0 && !self.unsaid.contains(&key) {
+        cells.set_word(key, HELD | under_way & DIRTY | word & UNSAID | taken.max(word & ORDER));
+    }
+
+    /// Something was said for a session that must be on its way before the session is clean.
+    pub fn says(&mut self, key: Key) {
+        let Some(cells) = &self.cells else { return };
+        let word = cells.word(key);
+        if word & HELD != 0 && word & UNSAID == 0 {
+            cells.set_word(key, word | UNSAID);
             self.unsaid.push(key);
         }
     }
 
-    /// Everything that was said to the master is on its way. Returns whether anybody waited for that.
-    pub fn said(&mut self) -> bool {
-        let unsaid = std::mem::take(&mut self.unsaid);
-        let any = !unsaid.is_empty();
-        self.touched.extend(unsaid);
-        any
+    /// Everything that was said is on its way.
+    pub fn said(&mut self) {
+        for key in std::mem::take(&mut self.unsaid) {
+            let Some(cells) = &self.cells else { return };
+            let word = cells.word(key);
+            if word & HELD != 0 {
+                cells.set_word(key, word & !UNSAID | BUSY);
+                self.touched.push(key);
+            }
+        }
     }
 
     pub fn is_unsaid(&self) -> bool {

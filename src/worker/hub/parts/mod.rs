@@ -21,6 +21,7 @@ pub(super) mod requests;
 pub(super) mod session;
 pub(super) mod sessions;
 pub(super) mod silent;
+pub(super) mod survival;
 pub(super) mod suspended;
 pub(super) mod takes;
 pub(super) mod tickets;

@@ -5,7 +5,7 @@ use super::super::adoption::{Adoption, Fate, Known, Order};
 use super::*;
 use crate::model::{Mono, SessionId, UserId};
 use crate::protocol::cluster::{Endpoint, Skip, ToWorker, Transport};
-use crate::protocol::orders::{Retained, is_order};
+use crate::protocol::orders::{Retained, order};
 use crate::session::{Channels, Framing, Kind, Subscription};
 use crate::worker::hub::parts::cells::{Cell, Died};
 use proptest::collection::vec;
@@ -451,7 +451,7 @@ impl World {
                 _ => String::new(),
             };
             let message = self.message(number, frame, &user);
-            assert!(is_order(&message));
+            assert!(order(&message).is_some());
             adoption.order(number, &message);
         }
         adoption.end(self.retained.before(), Duration::ZERO);
