@@ -92,6 +92,7 @@ impl Master {
             | ToMaster::Arrived { .. }
             | ToMaster::TakenBack { .. }
             | ToMaster::Offloaded { .. } => {}
+            ToMaster::Done { .. } | ToMaster::Adopted { .. } => {}
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

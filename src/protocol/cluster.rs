@@ -8,6 +8,7 @@ pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
 pub use super::handover::{Handover, Handovers, Silences};
+pub use super::left::Left;
 pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
 pub use super::relay::{Notice, To, TokenName};
 pub use super::role::{Generation, Hello, Role, Slot};
@@ -248,6 +249,16 @@ pub enum ToMaster<'a> {
         order: u64,
         moved: Moved,
     },
+    /// All orders up to this one ([`super::orders`]) have been handed to everybody they concern.
+    Done { order: u64 },
+    /// The sessions of a dead worker were adopted: so many go on here, so many were closed.
+    Adopted {
+        of: Generation,
+        /// Sessions that go on.
+        held: u32,
+        /// Sessions that were closed.
+        closed: u32,
+    },
 }
 
 /// A session's step in a chat room.
@@ -440,6 +451,12 @@ pub enum ToWorker<'a> {
         batch: u32,
         /// Those whose connection the worker closes: they are suspended there.
         refused: Vec<SessionId>,
+    },
+    /// A worker has died: this one adopts its sessions.
+    Adopt {
+        of: Generation,
+        #[serde(borrow)]
+        left: Left<'a>,
     },
 }
 

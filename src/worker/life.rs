@@ -13,7 +13,7 @@ use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
-use crate::protocol::{Attached, attach};
+use crate::protocol::{Attached, attach, orders};
 use axum::Router;
 use std::fmt;
 use std::io;
@@ -153,7 +153,7 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
         all.push((port, listener(descriptor)?));
     }
-    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?);
+    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?)?;
     let hub = Hub::new(me, Arc::new(config), sender.clone(), board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
     hub.lock().note();
@@ -254,6 +254,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
+        let order = orders::order(&message);
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
                 state.push(&Push { ticket, id, user, symbol, frame, deadline });
@@ -289,9 +290,12 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             | ToWorker::Expect { .. }
             | ToWorker::Arrived { .. } => {}
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
+            ToWorker::Adopt { .. } => {}
         }
+        order.into_iter().for_each(|bytes| state.took(bytes));
     }
     state.settle();
+    state.note_done();
     end.map(Ok)
 }
 
