@@ -88,6 +88,11 @@ impl Master {
             ToMaster::Ready => self.ready(from),
             ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
+            ToMaster::Hand { .. }
+            | ToMaster::Arrived { .. }
+            | ToMaster::TakenBack { .. }
+            | ToMaster::Offloaded { .. } => {}
+            ToMaster::Done { .. } | ToMaster::Adopted { .. } => {}
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

@@ -4,7 +4,7 @@ use super::parts::greeting::Greeting;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
 use super::state::{Hub, State};
-use crate::model::SessionId;
+use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Endpoint, RosterPage, ToMaster, roster_pages};
@@ -46,11 +46,14 @@ impl Opening {
             return;
         };
         session.link = Link::Wire(Wire::new(stream));
+        state.cover(at, Mono(0));
         state.attached(at, greeting);
         state.flush(at);
         state.settle_when_heard(at);
         if !early.is_empty() {
+            let said = state.begin_read(at.key());
             state.input(at, &mut early.to_vec());
+            state.end_read(at.key(), said);
         }
         state.settle();
         drop(state);

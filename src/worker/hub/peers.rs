@@ -116,6 +116,7 @@ impl State {
             Peer::GiveUp { lease, settled } => self.given_up(lease, settled),
             Peer::Revoke { request } => self.revoke(request),
             Peer::Accept { lease } => self.lease_accepted(lease),
+            Peer::Arrive { .. } => {}
             Peer::Polled { request, polled } => {
                 if let Some(waiter) = self.forwards.answered(request) {
                     let _ = waiter.send(polled);

@@ -5,19 +5,35 @@ use crate::protocol::client::Token;
 use crate::protocol::cluster::{Generation, To, ToMaster};
 use crate::protocol::link::{LinkError, LinkSender};
 use crate::protocol::peer::Peer;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The link to the master, which relays to the other workers.
 #[derive(Debug)]
-pub(in crate::worker) struct Uplink(LinkSender);
+pub(in crate::worker) struct Uplink {
+    link: LinkSender,
+    /// Messages so far.
+    said: AtomicU64,
+}
 
 impl Uplink {
     pub fn new(sender: LinkSender) -> Self {
-        Self(sender)
+        Self { link: sender, said: AtomicU64::new(0) }
+    }
+
+    /// How many messages were said so far.
+    pub fn said(&self) -> u64 {
+        self.said.load(Relaxed)
+    }
+
+    /// Bytes that are not on their way to the master yet.
+    pub fn waiting(&self) -> usize {
+        self.link.waiting()
     }
 
     /// Says something to the master, or why that cannot be said.
     pub(in crate::worker) fn send(&self, message: &ToMaster<'_>) -> Result<(), LinkError> {
-        self.0.send(message)
+        self.said.fetch_add(1, Relaxed);
+        self.link.send(message)
     }
 
     /// Says something to the master. The master kills a worker whose link stays full.
