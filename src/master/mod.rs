@@ -24,6 +24,8 @@ mod headline;
 mod hear;
 mod in_force;
 mod life;
+mod moves;
+mod moving;
 mod peers;
 mod processes;
 mod refusals;

@@ -14,6 +14,7 @@ mod rank;
 mod room;
 #[cfg(test)]
 mod room_tests;
+mod switch;
 #[cfg(test)]
 pub(super) mod tests;
 mod users;
