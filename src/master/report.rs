@@ -121,6 +121,7 @@ impl Master {
             totals: self.totals(),
             ledger: &self.ledger,
             master: process::usage(),
+            master_restarts: 0,
             rooms: RoomGauges { rooms: rooms.rooms, messages: rooms.messages, bytes: rooms.bytes },
             prices: self.feed.gauges(clock::boot()),
             dropped: self.children.dropped(),

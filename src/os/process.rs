@@ -57,6 +57,16 @@ pub fn raise_open_files() -> u64 {
     open_files()
 }
 
+/// Lets this process leave a core dump when it crashes, or not. Its descriptors stay open while a dump is written.
+pub fn set_core_dumps(allowed: bool) {
+    let mut limit = rustix::process::getrlimit(Resource::Core);
+    // Too little for a file, and the one value that also keeps the kernel from a pipe (`kernel.core_pattern`): to a pipe
+    // it writes with 0, too.
+    limit.current =
+        if allowed { limit.maximum } else { limit.maximum.map_or(Some(1), |most| Some(most.min(1))) };
+    let _ = rustix::process::setrlimit(Resource::Core, limit);
+}
+
 /// The number of files that this process may have open.
 #[must_use]
 pub fn open_files() -> u64 {

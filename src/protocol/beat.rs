@@ -1,5 +1,6 @@
 //! A process's sign of life, each second: its counters, and a digest of its sessions.
 
+use super::handover::{Handovers, Silences};
 use super::link::LinkSender;
 use crate::model::SessionId;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,14 @@ pub struct Counters {
     pub gave_way: BTreeMap<String, u64>,
     /// Memory of suspended sessions, a gauge.
     pub suspended_bytes: u64,
+    /// Sessions by what became of them in handovers.
+    pub handovers: Handovers,
+    /// Times without a message that handovers caused.
+    pub silences: Silences,
+    /// Sessions that would survive the death of this process, if nothing is under way; a gauge.
+    pub covered: u64,
+    /// Sessions that would not, a gauge.
+    pub uncovered: u64,
 }
 
 /// A worker's sign of life.

@@ -6,6 +6,8 @@ pub mod client;
 pub mod cluster;
 mod endpoint;
 mod feeder;
+mod handover;
+pub mod keeper;
 pub mod link;
 mod moves;
 pub mod peer;

@@ -9,6 +9,7 @@ use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
+use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
@@ -143,6 +144,7 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
     let mut descriptors = descriptors.into_iter();
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
+    set_core_dumps(config.cluster.core_dumps);
     tracing::debug!(generation, "welcome");
     let me = Me { slot, generation, pid };
     let mut all = Vec::new();
@@ -296,6 +298,7 @@ fn configure(state: &mut super::hub::State, config: &str) {
     match serde_json::from_str::<Config>(config) {
         Ok(config) => {
             log::adopt(&config.log);
+            set_core_dumps(config.cluster.core_dumps);
             state.configure(Arc::new(config));
         }
         Err(error) => tracing::error!(%error, "a configuration that cannot be read is ignored"),
