@@ -77,6 +77,12 @@ impl Homes {
         }
     }
 
+    /// Whether a token leads to that worker.
+    pub(super) fn leads(&self, worker: Generation, token: TokenName) -> bool {
+        let home = Home::new(token, worker);
+        self.table.find(self.hasher.hash_one(token), |other| *other == home).is_some()
+    }
+
     /// The worker to which a token leads.
     pub(super) fn find(&self, token: TokenName) -> Option<Generation> {
         let all = self.table.iter_hash(self.hasher.hash_one(token)).filter(|home| home.token() == token);

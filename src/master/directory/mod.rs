@@ -14,6 +14,7 @@ mod rank;
 mod room;
 #[cfg(test)]
 mod room_tests;
+mod switch;
 #[cfg(test)]
 pub(super) mod tests;
 mod users;
@@ -28,7 +29,7 @@ use crate::access::{Buckets, Hold, Pool, UNUSED};
 use crate::config::LimitsSection;
 use crate::model::{Device, Mono, SessionId};
 use crate::protocol::cluster::{
-    Beat, Endpoint, Generation, Open, RosterPage, Slot, TokenName, Transport, Verdict, client_name, digest,
+    Beat, Endpoint, Generation, Open, RosterPage, Slot, Transport, Verdict, client_name, digest,
 };
 use ceilings::{Held, Use};
 use foldhash::fast::RandomState;
