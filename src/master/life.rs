@@ -8,6 +8,7 @@ use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
 use super::in_force::{InForce, Next};
+use super::moves::Moves;
 use super::predecessor;
 use super::refusals::Refusals;
 use super::rooms::{self, Rooms};
@@ -136,6 +137,7 @@ impl Master {
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now).after(begin.last_generation),
             children: Children::default(),
             directory,
+            moves: Moves::default(),
             router: Router::new(config.limits.quotes_per_user),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),

@@ -26,6 +26,8 @@ mod in_force;
 #[allow(dead_code)]
 mod journal;
 mod life;
+mod moves;
+mod moving;
 mod peers;
 mod predecessor;
 mod processes;

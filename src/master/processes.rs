@@ -57,6 +57,7 @@ impl Master {
 
     fn drain(&mut self, generation: Generation) {
         let within = self.in_force.config().cluster.drain;
+        self.offload_all(generation);
         let _ = self.children.tell(generation, &ToWorker::Drain(within));
         self.clear_board();
     }
@@ -247,6 +248,7 @@ impl Master {
     }
 
     fn worker_exited(&mut self, slot: Slot, generation: Generation) {
+        self.travellers_of(generation);
         let lost = self.directory.worker_gone(generation);
         self.router.worker_gone(generation, &mut self.children);
         self.peer_gone(generation, clock::mono());

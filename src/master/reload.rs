@@ -117,6 +117,7 @@ impl Master {
             fleet,
             children,
             // Nothing of these is configured.
+            moves: _,
             service: _,
             ledger: _,
             refusals: _,
