@@ -111,6 +111,23 @@ fn workers(answer: &Value, bold: bool) -> String {
     table::text(&headings, &rows, bold)
 }
 
+/// `death from worker 2: 4998 held, 2 closed, longest silence 87 ms, at 2026-11-30T17:14:38.000Z`
+fn handover(last: &Value) -> String {
+    let mut text = cell(&last["why"]);
+    for (word, key) in [("from", "from"), ("to", "to")] {
+        if let Some(name) = last[key].as_str() {
+            let _ = write!(text, " {word} {name}");
+        }
+    }
+    let (held, closed, silence) = (&last["held"], &last["closed"], &last["silence_ms"]);
+    let _ = write!(
+        text,
+        ": {held} held, {closed} closed, longest silence {silence} ms, at {}",
+        cell(&last["time"])
+    );
+    text
+}
+
 fn status(answer: &Value) -> String {
     let mut all = String::new();
     let mut line = |name: &str, text: String| _ = writeln!(all, "{name:<14}{}", visible(&text));
@@ -130,7 +147,22 @@ fn status(answer: &Value) -> String {
     let totals = &answer["totals"];
     line("workers", format!("{} ready", totals["workers"]));
     line("sessions", format!("{} of {} users", totals["sessions"], totals["users"]));
+    for name in ["keeper", "master"] {
+        if let Some(of) = answer[name].as_object() {
+            let (up, pid) = (table::time(of["uptime_s"].as_u64().unwrap_or(0)), cell(&of["pid"]));
+            let restarts = of.get("restarts").map(|n| format!(", restarts {n}")).unwrap_or_default();
+            line(name, format!("pid {pid}, up {up}, version {}{restarts}", cell(&of["version"])));
+        }
+    }
     line("feeder", format!("{}, pid {}", cell(&answer["feeder"]["state"]), cell(&answer["feeder"]["pid"])));
+    let cover = &answer["crash_cover"];
+    let count = |key: &str| cover[key].as_u64().unwrap_or(0);
+    if count("covered") + count("uncovered") > 0 {
+        line("crash cover", format!("{} covered, {} uncovered", count("covered"), count("uncovered")));
+    }
+    if let Some(last) = answer["handovers"].as_array().and_then(|all| all.last()) {
+        line("handover", handover(last));
+    }
     line("configuration", format!("revision {} of {}", answer["revision"], cell(&answer["config"])));
     if let Some(trouble) = answer["watch_trouble"].as_str() {
         line("not watched", trouble.to_owned());

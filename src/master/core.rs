@@ -5,6 +5,7 @@ use super::children::Children;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::refusals::Refusals;
 use super::rooms::Rooms;
@@ -45,6 +46,8 @@ pub(super) struct Master {
     pub(super) announcer: Announcer,
     /// Newest prices, candles and lines.
     pub(super) feed: Feed,
+    /// Changes of the process of sessions: those under way, and the last ones.
+    pub(super) handovers: Handovers,
     /// Counters of all processes.
     pub(super) ledger: Ledger,
     /// The moments of the `stats` message.

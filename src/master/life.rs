@@ -7,6 +7,7 @@ use super::core::Master;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
 use super::refusals::Refusals;
 use super::rooms::{self, Rooms};
@@ -111,6 +112,7 @@ impl Master {
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),
             feed: Feed::new(config, wall),
+            handovers: Handovers::default(),
             ledger: Ledger::default(),
             when: When::new(config.stats.interval),
             service: Service::new(now, wall),

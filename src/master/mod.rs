@@ -20,6 +20,7 @@ mod core;
 pub mod directory;
 mod event;
 mod feed;
+mod handovers;
 mod headline;
 mod hear;
 mod in_force;

@@ -118,6 +118,7 @@ impl Master {
             children,
             // Nothing of these is configured.
             service: _,
+            handovers: _,
             ledger: _,
             refusals: _,
             board: _,

@@ -139,10 +139,17 @@ impl Master {
     pub(super) fn status_json(&self) -> Value {
         let mut value: Value = serde_json::from_str(&self.stats_json()).unwrap_or_default();
         let (in_force, (done, refused)) = (&self.in_force, self.in_force.reloads.counts());
+        let total = self.ledger.total();
         let more = json!({
             "ok": true,
             "state": self.service.phase().as_str(),
             "pid": std::process::id(),
+            "master": {
+                "pid": std::process::id(),
+                "uptime_s": self.service.uptime(clock::mono()).as_secs(),
+                "version": env!("CARGO_PKG_VERSION"),
+                "restarts": 0,
+            },
             "environment": in_force.config().environment.as_str(),
             "config": in_force.file(),
             "revision": in_force.revision(),
@@ -153,6 +160,8 @@ impl Master {
             "watch_trouble": in_force.watch_trouble(),
             "price_text": self.feed.words(clock::boot()),
             "pending": self.router.pending(),
+            "crash_cover": { "covered": total.covered, "uncovered": total.uncovered },
+            "handovers": self.handovers.json(),
             "listening": {
                 "http": in_force.addresses(Port::Http),
                 "ws": in_force.addresses(Port::Ws),
