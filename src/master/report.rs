@@ -143,13 +143,10 @@ impl Master {
         let more = json!({
             "ok": true,
             "state": self.service.phase().as_str(),
-            "pid": std::process::id(),
-            "master": {
-                "pid": std::process::id(),
-                "uptime_s": self.service.uptime(clock::mono()).as_secs(),
-                "version": env!("CARGO_PKG_VERSION"),
-                "restarts": 0,
-            },
+            "pid": self.keeper,
+            "keeper": self.keeper,
+            "master": std::process::id(),
+            "processes": self.all_processes(),
             "environment": in_force.config().environment.as_str(),
             "config": in_force.file(),
             "revision": in_force.revision(),

@@ -13,6 +13,7 @@ pub const BEAT: Duration = Duration::from_secs(1);
 
 /// Counters of one process since its start, plain sums, and its gauges.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Messages from clients.
     pub messages_in: u64,
@@ -70,6 +71,8 @@ pub struct Beat {
     pub sessions: u32,
     /// Exclusive or of their ids, each folded by [`digest`].
     pub digest: u64,
+    /// Exclusive or of the digests of the tokens that are [`super::cluster::ToMaster::Away`] here.
+    pub kept: u64,
     /// Users with at least one session at this worker.
     pub users: u32,
     /// Sessions subscribed to `stats`.

@@ -12,7 +12,8 @@ use crate::os::loops::{LoopEnded, Loops};
 use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
-use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
+use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
+use crate::protocol::{Attached, attach, orders};
 use axum::Router;
 use std::fmt;
 use std::io;
@@ -94,8 +95,8 @@ pub fn run() -> ExitCode {
 
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
-    let (sender, mut receiver, writer) = attach()?;
     let mut loops = Loops::default();
+    let Attached { link: (sender, mut receiver, writer), .. } = attach(&mut loops).await?;
     loops.spawn("link", writer.run());
     let pid = std::process::id();
     sender.send(&ToMaster::Hello(Hello {
@@ -152,7 +153,7 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
         all.push((port, listener(descriptor)?));
     }
-    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?);
+    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?)?;
     let hub = Hub::new(me, Arc::new(config), sender.clone(), board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
     hub.lock().note();
@@ -253,6 +254,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
+        let order = orders::order(&message);
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
                 state.push(&Push { ticket, id, user, symbol, frame, deadline });
@@ -278,15 +280,22 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
             ToWorker::ReopenLog => log::reopen(),
             ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
-            ToWorker::Taking { request } => state.taking(request),
+            ToWorker::Taking { request, home } => state.taking(request, home),
             ToWorker::Unheard { request } => state.unheard(request),
             ToWorker::PeerGone(peer) => state.peer_gone(peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
+            ToWorker::Offload { .. }
+            | ToWorker::Handed { .. }
+            | ToWorker::Expect { .. }
+            | ToWorker::Arrived { .. } => {}
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
+            ToWorker::Adopt { .. } => {}
         }
+        order.into_iter().for_each(|bytes| state.took(bytes));
     }
     state.settle();
+    state.note_done();
     end.map(Ok)
 }
 
