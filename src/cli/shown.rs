@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// What a person reads.
 pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
     match what {
-        What::Status => status(answer),
+        What::Status => status(answer, bold),
         What::Workers | What::Watch => workers(answer, bold),
         What::Sessions { .. } => {
             let fields = ["session_id", "user_id", "device", "endpoint", "worker", "address", "since"];
@@ -111,6 +111,18 @@ fn workers(answer: &Value, bold: bool) -> String {
     table::text(&headings, &rows, bold)
 }
 
+fn processes(answer: &Value, bold: bool) -> String {
+    let headings = ["role", "pid", "state", "uptime", "restarts", "version"];
+    let row = |process: &Value| {
+        let uptime = table::time(process["uptime_s"].as_u64().unwrap_or(0));
+        let [role, pid, state, restarts, version] =
+            ["role", "pid", "state", "restarts", "version"].map(|field| cell(&process[field]));
+        vec![role, pid, state, uptime, restarts, version]
+    };
+    let rows: Vec<_> = answer["processes"].as_array().into_iter().flatten().map(row).collect();
+    table::text(&headings, &rows, bold)
+}
+
 /// `death from worker 2: 4998 held, 2 closed, longest silence 87 ms, at 2026-11-30T17:14:38.000Z`
 fn handover(last: &Value) -> String {
     let mut text = cell(&last["why"]);
@@ -128,7 +140,7 @@ fn handover(last: &Value) -> String {
     text
 }
 
-fn status(answer: &Value) -> String {
+fn status(answer: &Value, bold: bool) -> String {
     let mut all = String::new();
     let mut line = |name: &str, text: String| _ = writeln!(all, "{name:<14}{}", visible(&text));
     line("version", cell(&answer["version"]));
@@ -147,14 +159,6 @@ fn status(answer: &Value) -> String {
     let totals = &answer["totals"];
     line("workers", format!("{} ready", totals["workers"]));
     line("sessions", format!("{} of {} users", totals["sessions"], totals["users"]));
-    for name in ["keeper", "master"] {
-        if let Some(of) = answer[name].as_object() {
-            let (up, pid) = (table::time(of["uptime_s"].as_u64().unwrap_or(0)), cell(&of["pid"]));
-            let restarts = of.get("restarts").map(|n| format!(", restarts {n}")).unwrap_or_default();
-            line(name, format!("pid {pid}, up {up}, version {}{restarts}", cell(&of["version"])));
-        }
-    }
-    line("feeder", format!("{}, pid {}", cell(&answer["feeder"]["state"]), cell(&answer["feeder"]["pid"])));
     let cover = &answer["crash_cover"];
     let count = |key: &str| cover[key].as_u64().unwrap_or(0);
     if count("covered") + count("uncovered") > 0 {
@@ -172,5 +176,5 @@ fn status(answer: &Value) -> String {
         let faults = last["faults"].as_array().into_iter().flatten().filter_map(Value::as_str);
         faults.for_each(|fault| line("reload failed", fault.to_owned()));
     }
-    all
+    all + "\n" + &processes(answer, bold)
 }

@@ -8,6 +8,7 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::refusals::Refusals;
+use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
@@ -59,8 +60,8 @@ pub(super) struct Master {
     pub(super) board: Board,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
-    /// The keeper's process id: the daemon's for everybody outside.
-    pub(super) keeper: u32,
+    /// The keeper; its process id is the daemon's for everybody outside.
+    pub(super) keeper: Keeper,
     /// The way to the keeper.
     pub(super) line: Line,
     /// Starts and ends of processes.

@@ -11,6 +11,7 @@ use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
 use super::predecessor;
 use super::refusals::Refusals;
+use super::roles::Keeper;
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Service};
@@ -148,7 +149,7 @@ impl Master {
             service: Service::new(now, wall),
             board,
             spare: Spare::default(),
-            keeper: begin.pid,
+            keeper: Keeper::new(begin),
             spawner: Spawner::new(line.clone()),
             line,
             events,

@@ -34,6 +34,7 @@ mod refusals;
 mod reload;
 mod reloads;
 mod report;
+mod roles;
 pub mod rooms;
 pub mod router;
 mod service;

@@ -108,6 +108,12 @@ impl Master {
         }
     }
 
+    /// CPU of all masters so far, and memory of this one.
+    fn usage(&self) -> process::Usage {
+        let own = process::usage();
+        process::Usage { cpu_us: own.cpu_us + self.ledger.masters_cpu(), ..own }
+    }
+
     /// `GET /metrics`.
     pub(super) fn metrics_text(&self, form: Exposition) -> String {
         let now = clock::mono();
@@ -120,8 +126,9 @@ impl Master {
             feeder,
             totals: self.totals(),
             ledger: &self.ledger,
-            master: process::usage(),
-            master_restarts: 0,
+            keeper: process::usage_of(self.keeper.pid),
+            master: self.usage(),
+            master_restarts: self.keeper.deaths,
             rooms: RoomGauges { rooms: rooms.rooms, messages: rooms.messages, bytes: rooms.bytes },
             prices: self.feed.gauges(clock::boot()),
             dropped: self.children.dropped(),
@@ -143,8 +150,8 @@ impl Master {
         let more = json!({
             "ok": true,
             "state": self.service.phase().as_str(),
-            "pid": self.keeper,
-            "keeper": self.keeper,
+            "pid": self.keeper.pid,
+            "keeper": self.keeper.pid,
             "master": std::process::id(),
             "processes": self.all_processes(),
             "environment": in_force.config().environment.as_str(),
