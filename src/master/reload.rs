@@ -119,6 +119,7 @@ impl Master {
             // Nothing of these is configured.
             moves: _,
             service: _,
+            handovers: _,
             ledger: _,
             refusals: _,
             board: _,
