@@ -8,6 +8,7 @@ pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
 pub use super::relay::Notice;
+pub use super::renewal::{Again, fingerprint};
 pub use super::role::{Generation, Hello, Role, Slot};
 
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
@@ -212,6 +213,11 @@ pub enum ToMaster<'a> {
     },
     /// The client of a polling session has come back with its cursor.
     TakenUp(SessionId),
+    /// Follows [`ToMaster::Hello`] on every link but the first, which has another master at its end. `None`: the worker
+    /// was never welcomed. Its sessions, their rooms and [`ToMaster::Told`] follow.
+    Again(Option<Box<Again>>),
+    /// All is told that a master which takes the place of another must know.
+    Told,
 }
 
 /// A session's step in a chat room.
@@ -284,6 +290,9 @@ pub enum ToWorker<'a> {
         frame: &'a [u8],
         /// The session that does not get it.
         skip: Option<Skip>,
+        /// The worker that published it and its number there, which grows; one that is not greater is a repetition.
+        /// `None`: the master's own.
+        of: Option<(Generation, u64)>,
     },
     /// The answer to a `Publish`.
     PublishReceipt {
@@ -367,6 +376,8 @@ pub enum ToWorker<'a> {
         /// The channel of its lines.
         of: &'a str,
         text: &'a str,
+        /// Its number, which grows within the channel; one that is not greater is a repetition.
+        number: u64,
     },
     /// The directory has ended a session for another one.
     GiveWay(SessionId),

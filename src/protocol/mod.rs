@@ -10,4 +10,5 @@ pub mod keeper;
 pub mod link;
 pub mod peer;
 mod relay;
+pub mod renewal;
 mod role;

@@ -78,7 +78,7 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
         }
         let take = Peer::Take { request: number, resume, user: request.user.clone(), polls };
         let (waiter, answer) = oneshot::channel();
-        state.takes.ask(number, home, Waiting { request, waiter });
+        state.takes.ask(number, home, Waiting { request, resume, waiter });
         state.uplink.relay(home, &take);
         Question { hub, number, answer }
     };
@@ -228,7 +228,7 @@ impl State {
 
     /// Tells a client what has become of the session that it wants.
     fn hand(&mut self, waiting: Waiting, origin: Origin, taken: Taken, log: Option<Log>) {
-        let Waiting { request, waiter } = waiting;
+        let Waiting { request, waiter, .. } = waiting;
         let announced = self.received(request, origin, taken, log);
         if let Err(Ok(unwanted)) = waiter.send(announced) {
             // The client has gone in the meantime.
@@ -246,5 +246,6 @@ impl State {
         drop(clients);
         tasks.iter().for_each(AbortHandle::abort);
         self.suspended.holder_gone(peer);
+        self.uplink.heard.peer_gone(peer);
     }
 }

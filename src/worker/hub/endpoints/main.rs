@@ -210,13 +210,10 @@ impl State {
         let waiter = Waiter::Session { key: at.key(), id: session.id(), ack: id.map(|id| id.get().into()) };
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
-        self.uplink.tell(&ToMaster::Publish {
-            request,
-            channel: name,
-            frame: &frame::text(text),
-            deadline,
-            skip: None,
-        });
+        let frame = &frame::text(text);
+        let message = ToMaster::Publish { request, channel: name, frame, deadline, skip: None };
+        self.requests.repeatable(request, &message);
+        self.uplink.tell(&message);
         Ok(())
     }
 

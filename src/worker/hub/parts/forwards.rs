@@ -42,6 +42,11 @@ impl<W, T> Forwards<W, T> {
         self.ours.remove(&request).map(|(home, _)| home)
     }
 
+    /// The master is gone, and nobody knows what it has passed on: these clients are to be asked for anew.
+    pub fn take_ours(&mut self) -> Vec<W> {
+        self.ours.drain().map(|(_, (_, waiter))| waiter).collect()
+    }
+
     /// A poll of another worker is being answered.
     pub fn serve(&mut self, from: Generation, request: u64, task: T) {
         self.theirs.insert((from, request), task);

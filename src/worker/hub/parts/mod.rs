@@ -9,6 +9,7 @@ pub(super) mod crowd;
 pub(super) mod entrances;
 pub(super) mod forwards;
 pub(super) mod greeting;
+pub(super) mod heard;
 pub(super) mod later;
 pub(super) mod notices;
 pub(super) mod policy;
