@@ -11,8 +11,9 @@ use crate::os::clock;
 use crate::os::loops::Loops;
 use crate::os::process::usage;
 use crate::programs::guard_programs;
+use crate::protocol::attach_to_masters;
 use crate::protocol::cluster::{Counters, FromFeeder, ToFeeder, fingerprint, send_beats};
-use crate::protocol::link::{Batch, attach};
+use crate::protocol::link::Batch;
 use crate::protocol::renewal::{Heard, MasterLink};
 use crate::providers::{Http, Proxies};
 use std::collections::BTreeSet;
@@ -49,7 +50,8 @@ pub fn run() -> ExitCode {
 
 async fn live() -> io::Result<()> {
     let mut loops = Loops::default();
-    let mut master = attach_master().await?;
+    let mut master =
+        attach_to_masters(&mut loops, |message, _| tracing::debug!(?message, "unasked")).await?.1;
     let Heard::Master(link) = master.next().await else { return Ok(()) };
     // Above the numbers of all feeders before, which had no more lines than microseconds.
     let uplink = Uplink::new(link, clock::wall().0.unsigned_abs().saturating_mul(1000));
@@ -87,13 +89,6 @@ async fn live() -> io::Result<()> {
         let _ = timeout(LAST, feeding).await;
     }
     Ok(())
-}
-
-/// The links to the master, and to those that take its place.
-async fn attach_master() -> io::Result<MasterLink> {
-    let (give, links) = mpsc::channel(1);
-    let _ = give.send(attach()?).await;
-    Ok(MasterLink::new(links))
 }
 
 /// Turns the master's messages into plans, questions and read positions.

@@ -27,6 +27,7 @@ mod in_force;
 mod journal;
 mod life;
 mod peers;
+mod predecessor;
 mod processes;
 mod refusals;
 mod reload;

@@ -9,9 +9,10 @@ use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
+use crate::protocol::attach_to_masters;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
-use crate::protocol::link::{Batch, LinkError, LinkSender, attach};
+use crate::protocol::link::{Batch, LinkError, LinkSender};
 use crate::protocol::renewal::{Heard, MasterLink};
 use axum::Router;
 use std::fmt;
@@ -22,7 +23,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// Opens that the master may leave unanswered before this worker stops accepting.
@@ -96,7 +96,8 @@ pub fn run() -> ExitCode {
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
     let mut loops = Loops::default();
-    let mut master = attach_master().await?;
+    let mut master =
+        attach_to_masters(&mut loops, |message, _| tracing::debug!(?message, "unasked")).await?.1;
     let Some((hub, listeners, mut first)) = begin(&mut master).await? else { return Ok(()) };
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
@@ -124,13 +125,6 @@ async fn live() -> Result<(), Failure> {
     })
     .await;
     Ok(())
-}
-
-/// The links to the master, and to those that take its place.
-async fn attach_master() -> Result<MasterLink, Failure> {
-    let (give, links) = mpsc::channel(1);
-    let _ = give.send(attach()?).await;
-    Ok(MasterLink::new(links))
 }
 
 /// Waits for a welcome, of whichever master. `None`: none will come.
