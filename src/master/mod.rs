@@ -25,6 +25,7 @@ mod hear;
 mod in_force;
 mod life;
 mod peers;
+mod predecessor;
 mod processes;
 mod refusals;
 mod reload;

@@ -1,6 +1,7 @@
 //! Messages: to and from clients, and between the processes of the cluster.
 
 mod admission;
+mod attach;
 mod beat;
 pub mod client;
 pub mod cluster;
@@ -8,8 +9,11 @@ mod endpoint;
 mod feeder;
 pub mod keeper;
 mod left;
+pub mod line;
 pub mod link;
 pub mod orders;
 pub mod peer;
 mod relay;
 mod role;
+
+pub use attach::{Attached, as_link, attach, attach_line};
