@@ -1,7 +1,7 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
 use super::http;
-use super::hub::{Hub, Me, Phase, Push, TICK};
+use super::hub::{Hub, Me, Phase, Push, TICK, take_in_all};
 use crate::config::Config;
 use crate::log;
 use crate::net::accept::{Gate, Go, accept_loop};
@@ -11,6 +11,7 @@ use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
+use crate::protocol::line::Hearing;
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
 use crate::protocol::{Attached, attach, orders};
 use axum::Router;
@@ -95,7 +96,7 @@ pub fn run() -> ExitCode {
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
     let mut loops = Loops::default();
-    let Attached { link: (sender, mut receiver, writer), .. } = attach(&mut loops).await?;
+    let Attached { line, hearing, link: (sender, mut receiver, writer) } = attach(&mut loops).await?;
     loops.spawn("link", writer.run());
     let pid = std::process::id();
     sender.send(&ToMaster::Hello(Hello {
@@ -105,6 +106,9 @@ async fn live() -> Result<(), Failure> {
     }))?;
     let mut first = receiver.receive().await?;
     let (hub, listeners) = welcome(&mut first, &sender, pid)?;
+    hub.lock().begin_cover(line)?;
+    loops.spawn("keeper", hear_keeper(hub.clone(), hearing));
+    loops.spawn("said", look_said(hub.clone()));
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
     let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
@@ -204,7 +208,12 @@ async fn accept(hub: Hub, router: Router, port: Port, listener: TcpListener) {
 }
 
 async fn beat(hub: Hub, sender: LinkSender) {
-    send_beats(&sender, || ToMaster::Beat(Box::new(hub.lock().beat()))).await;
+    let beat = || {
+        let mut state = hub.lock();
+        state.tell_done(true);
+        ToMaster::Beat(Box::new(state.beat()))
+    };
+    send_beats(&sender, beat).await;
 }
 
 async fn tick(hub: Hub) {
@@ -223,6 +232,27 @@ async fn walk(hub: Hub) {
         walks.notified().await;
         while hub.lock().walk_on() {
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Hears what the keeper hands over.
+async fn hear_keeper(hub: Hub, mut hearing: Hearing) {
+    while let Ok((said, with)) = hearing.next().await {
+        let of = hub.lock().hear_keeper(said, with);
+        if let Some(of) = of {
+            tokio::spawn(take_in_all(hub.clone(), of));
+        }
+    }
+}
+
+/// Makes sessions clean again once what they said is on its way.
+async fn look_said(hub: Hub) {
+    let said = hub.lock().said();
+    loop {
+        said.notified().await;
+        while !hub.lock().look_said() {
+            sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -253,9 +283,10 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             Err(error) => return Some(Err(error)),
         };
         let order = orders::order(&message);
+        let elsewhere = if order.is_some() { state.order_for_wards(&message) } else { 0 };
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
-                state.push(&Push { ticket, id, user, symbol, frame, deadline });
+                state.push(&Push { ticket, id, user, symbol, frame, deadline }, elsewhere);
             }
             ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
             ToWorker::Opened { session, verdict } => state.opened(session, verdict),
@@ -284,7 +315,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
-            ToWorker::Adopt { .. } => {}
+            ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
         order.into_iter().for_each(|bytes| state.took(bytes));
     }

@@ -1,6 +1,6 @@
 //! The only way to the master.
 
-use super::tickets::Report;
+use super::tickets::{MISSED, Report};
 use crate::protocol::cluster::{Generation, ToMaster};
 use crate::protocol::link::{LinkError, LinkSender};
 use crate::protocol::peer::Peer;
@@ -45,7 +45,7 @@ impl Uplink {
     /// Tells the master how an order has ended.
     pub fn report(&self, report: Option<Report>) {
         if let Some(Report { ticket, tally }) = report {
-            self.tell(&ToMaster::Delivered { ticket, tally });
+            self.tell(&ToMaster::Delivered { ticket: ticket & !MISSED, tally });
         }
     }
 
