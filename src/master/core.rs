@@ -6,6 +6,7 @@ use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
 use super::in_force::InForce;
+use super::orphans::Orphans;
 use super::refusals::Refusals;
 use super::rooms::Rooms;
 use super::router::Router;
@@ -37,6 +38,8 @@ pub(super) struct Master {
     pub(super) children: Children,
     /// All sessions, their users and workers.
     pub(super) directory: Directory,
+    /// Workers that have died, and whose sessions go on elsewhere.
+    pub(super) orphans: Orphans,
     /// Orders on their way.
     pub(super) router: Router,
     /// Log lines about refused sessions.
@@ -79,6 +82,7 @@ impl Master {
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);
+        self.look_after_orphans(now);
         self.send_stats(now);
         self.announce(now);
         self.tell_presence(now);
@@ -102,7 +106,9 @@ impl Master {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);
         let told = self.when.next(now).min(self.next_announcement()).min(self.next_presence());
-        self.fleet.next_deadline().min(router).min(told).min(second)
+        let patience = self.in_force.config().cluster.start_timeout;
+        let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
+        self.fleet.next_deadline().min(router).min(orphans).min(told).min(second)
     }
 
     /// Begins the end.

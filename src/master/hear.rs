@@ -86,7 +86,10 @@ impl Master {
             ToMaster::Ready => self.ready(from),
             ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
-            ToMaster::Done { .. } | ToMaster::Adopted { .. } => {}
+            ToMaster::Done { order } => {
+                self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
+            }
+            ToMaster::Adopted { of, held, closed } => self.adopted(from, of, held, closed),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

@@ -136,6 +136,7 @@ impl Master {
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now).after(begin.last_generation),
             children: Children::default(),
             directory,
+            orphans: Default::default(),
             router: Router::new(config.limits.quotes_per_user),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),

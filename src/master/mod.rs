@@ -10,6 +10,7 @@
 //!
 //! The master parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
+mod adopt;
 mod announce;
 mod announcer;
 mod children;
@@ -24,6 +25,7 @@ mod headline;
 mod hear;
 mod in_force;
 mod life;
+mod orphans;
 mod peers;
 mod predecessor;
 mod processes;

@@ -118,6 +118,7 @@ impl Master {
             children,
             // Nothing of these is configured.
             service: _,
+            orphans: _,
             ledger: _,
             refusals: _,
             board: _,

@@ -9,6 +9,7 @@ mod arrivals;
 mod ceilings;
 #[cfg(test)]
 mod crowd;
+mod inherit;
 mod rank;
 mod room;
 #[cfg(test)]

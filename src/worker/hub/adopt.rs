@@ -2,7 +2,7 @@
 //! everything for them comes here from now on; the keeper has their sockets, and what was under way with them.
 
 use super::cover::Set;
-use super::parts::adoption::{Adoption, Fate, Known, Order};
+use super::parts::adoption::{Fate, Known, Order};
 use super::parts::cells::{Cell, Cells};
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::SessionRef;
@@ -18,7 +18,6 @@ use crate::protocol::keeper::FromKeeper;
 use crate::session::{self, Answer, Framing, Identity, Replay};
 use crate::transports::ws::Wire;
 use crate::ws::frame;
-use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;

@@ -7,7 +7,6 @@ use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
 use crate::model::Mono;
-use crate::os::clock;
 use crate::protocol::cluster::ToMaster;
 use crate::protocol::line::Line;
 use crate::session::{Key, Replay};
