@@ -215,7 +215,8 @@ impl Master {
             }
             FromKeeper::Exited { generation, end } => self.spawner.exited(generation, end),
             FromKeeper::Signal(number) => {
-                Signal::of(number).into_iter().for_each(|signal| self.signal(signal))
+                self.line.heard(number);
+                Signal::of(number).into_iter().for_each(|signal| self.signal(signal));
             }
             FromKeeper::Held { .. }
             | FromKeeper::Begin(_)

@@ -87,6 +87,10 @@ impl Master {
         self.settle_in(generation, pid, spawned);
         let actions = self.fleet.started(clock::mono(), generation, pid);
         self.act(actions);
+        if self.fleet.is_leaving(generation) {
+            // Decided while the keeper was starting it: there was no link yet to say it over.
+            if self.service.is_stopping() { self.stop_child(generation) } else { self.drain(generation) }
+        }
     }
 
     pub(super) fn not_started(&mut self, role: Role, generation: Generation, error: &str) {
