@@ -233,3 +233,7 @@ impl Loop {
         Ok(pid)
     }
 }
+
+#[cfg(test)]
+#[path = "life_tests.rs"]
+mod tests;
