@@ -3,6 +3,7 @@
 
 use crate::os::socket;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,6 +43,26 @@ impl Wire {
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
         Self { stream, waker: None, sent: 0, said_all: false }
+    }
+
+    /// The connection of a session that comes from another process, which has sent so many bytes over it.
+    #[must_use]
+    pub fn resumed(stream: TcpStream, sent: u64, said_all: bool) -> Self {
+        Self { stream, waker: None, sent, said_all }
+    }
+
+    /// Another descriptor of the connection, for another process.
+    ///
+    /// # Errors
+    /// As `fcntl(2)`: there may be no more.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.stream.as_fd().try_clone_to_owned()
+    }
+
+    /// Whether the client has shut down its side.
+    #[must_use]
+    pub fn has_said_all(&self) -> bool {
+        self.said_all
     }
 
     /// Writes once, without waiting.

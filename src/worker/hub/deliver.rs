@@ -58,7 +58,9 @@ impl State {
                 Sent::Never => tally.slow += u32::from(self.end_unsent(at)),
             }
         }
-        let report = self.tickets.open(push.ticket, tally, waiting);
+        let held = self.hold_push(push);
+        tally.slow += held.slow;
+        let report = self.tickets.open(push.ticket, tally, waiting + held.waiting);
         if report.is_none() {
             let early = Mono(push.deadline.0.saturating_sub(EARLY.as_nanos() as u64));
             self.timers.expect(push.ticket, early.max(now));
@@ -101,6 +103,7 @@ impl State {
     pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
         let mut sessions = 0;
         self.takes.published(name, bytes);
+        self.note_meanwhile(name, bytes);
         if let Some(key) = self.channels.find(name) {
             self.make_room(key, bytes);
             let but = skip.and_then(|skip| self.sessions.known(skip.key, skip.session));
@@ -131,6 +134,7 @@ impl State {
     pub(in crate::worker) fn line(&mut self, of: &str, text: &str) {
         let Some(key) = self.channels.find(of) else { return };
         let bytes = frame::text(text);
+        self.note_meanwhile(of, &bytes);
         self.make_room(key, &bytes);
         let channel = self.channels.get_mut(key);
         channel.keep(&bytes);

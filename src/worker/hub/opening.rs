@@ -4,7 +4,7 @@ use super::parts::greeting::Greeting;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
 use super::state::{Hub, State};
-use crate::model::SessionId;
+use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Endpoint, RosterPage, ToMaster, roster_pages};
@@ -113,12 +113,24 @@ impl State {
 
     /// Tells the master all sessions, and the tokens that lead here.
     pub(in crate::worker) fn roster(&self) {
-        let all = self.sessions.present().map(|(_, session)| session.announcement());
+        if !self.moving.expected.is_empty() {
+            // It would lack those that are expected: the master asks again.
+            return;
+        }
+        let all = self.sessions.own().map(|(_, session)| session.announcement());
         for page in roster_pages(all, self.kept(), RosterPage::LENGTH) {
             if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
                 // The next beat differs again, and the master asks again.
                 return tracing::warn!(event = "roster", %error, "the master did not hear all sessions");
             }
+        }
+    }
+
+    /// Notes that a client has said nothing yet.
+    pub(super) fn listen_for(&mut self, at: SessionRef, now: Mono) {
+        let sessions = &self.sessions;
+        if is_silent(sessions, at) {
+            self.silent.add(at, now, |at| is_silent(sessions, at));
         }
     }
 
@@ -138,8 +150,7 @@ impl State {
             }
             (Link::Wire(_), _) => {
                 self.timers.watch(at, now.after(heartbeat.interval));
-                let sessions = &self.sessions;
-                self.silent.add(at, now, |at| is_silent(sessions, at));
+                self.listen_for(at, now);
             }
             _ => {}
         }

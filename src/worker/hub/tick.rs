@@ -31,6 +31,7 @@ impl State {
             self.settle();
         }
         self.forget_overdue(now);
+        self.offload_next();
         let channels = self.prices.due(now, boot);
         self.publish_prices(channels);
     }

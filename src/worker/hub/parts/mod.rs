@@ -13,6 +13,7 @@ pub(super) mod greeting;
 pub(super) mod later;
 pub(super) mod leaving;
 pub(super) mod meanwhile;
+pub(super) mod moving;
 pub(super) mod notices;
 pub(super) mod policy;
 pub(super) mod polling;

@@ -5,6 +5,7 @@ use crate::protocol::client::Token;
 use crate::protocol::cluster::{Generation, To, ToMaster};
 use crate::protocol::link::{LinkError, LinkSender};
 use crate::protocol::peer::Peer;
+use std::os::fd::OwnedFd;
 
 /// The link to the master, which relays to the other workers.
 #[derive(Debug)]
@@ -42,6 +43,23 @@ impl Uplink {
     /// Says something to the worker to which a token leads.
     pub fn relay_home(&self, token: &Token, peer: &Peer) {
         self.relay_to(To::Home(token.name()), peer);
+    }
+
+    /// Says something to another worker with descriptors beside it.
+    pub fn relay_with(&self, to: Generation, peer: &Peer, with: Vec<OwnedFd>) {
+        let (to, notice) = (To::Process(to), peer.notice());
+        let sent = peer
+            .encode()
+            .map_err(LinkError::Garbage)
+            .and_then(|payload| self.0.send_with(&ToMaster::Relay { to, notice, payload: &payload }, with));
+        if let Err(error) = sent {
+            tracing::error!(event = "sessions-unsent", %error, "another worker does not get them");
+        }
+    }
+
+    /// Whether the kernel has all that was said.
+    pub fn is_written(&self) -> bool {
+        self.0.waiting() == 0
     }
 
     fn relay_to(&self, to: To, peer: &Peer) {
