@@ -32,6 +32,7 @@ mod life;
 mod limits;
 mod logs;
 mod made_up;
+mod moving;
 mod notify;
 mod page;
 mod polling;
