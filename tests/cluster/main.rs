@@ -39,6 +39,7 @@ mod pressure;
 mod prices;
 mod processes;
 mod programs;
+mod promise;
 mod proxies;
 mod quotes;
 mod recordings;

@@ -40,6 +40,8 @@ const JOINING: Duration = Duration::from_secs(180);
 const QUIET: Duration = Duration::from_secs(4);
 /// Until the last descriptor of a client that has left is closed.
 const LEAVING: Duration = Duration::from_secs(15);
+/// A number of descriptors that stands so long is the last one.
+const STILL: Duration = Duration::from_secs(3);
 /// Descriptors more than before that are no leak, for each process.
 const SPARE: usize = 6;
 
@@ -52,6 +54,7 @@ const SPARE: usize = 6;
 /// with something under way may); kill-master, stop-master, kill-feeder, stop-feeder, kill-both (none may be closed).
 /// Exit code 1: a promise is broken, and the last lines say which.
 #[derive(Clone, Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct Options {
     /// Clients.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..=19_000))]
@@ -122,6 +125,9 @@ pub(crate) struct Options {
     /// Handshakes at the same time, for each thread.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     open_inflight: u32,
+    /// Do not print a line after each event.
+    #[arg(long)]
+    quiet: bool,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -192,7 +198,7 @@ async fn attack(options: &Options, daemon: &Daemon) -> Result<Chaos, String> {
         }
         let (row, dirty) = actor.act(kind).await;
         let over = daemon.is_dead();
-        if !options.json {
+        if !options.json && !options.quiet {
             report::progress(&row, &world.noticed(world.epoch()));
         }
         rows.push((row, dirty));
@@ -280,12 +286,16 @@ async fn calm(actor: &Actor<'_>) -> (Row, BTreeSet<u32>) {
     (row, BTreeSet::new())
 }
 
-/// Waits until the daemon has as few descriptors as before, or not longer; its memory and descriptors then.
+/// Waits until the daemon has as few descriptors as before, or no fewer for a while; its memory and descriptors then.
 async fn until_left(daemon: &Daemon, descriptors: usize) -> (u64, usize) {
     let begun = Instant::now();
+    let (mut least, mut since) = (usize::MAX, begun);
     loop {
         let (memory, open) = usage(daemon.main);
-        if open <= descriptors || begun.elapsed() > LEAVING {
+        if open < least {
+            (least, since) = (open, Instant::now());
+        }
+        if open <= descriptors || since.elapsed() > STILL || begun.elapsed() > LEAVING {
             return (memory, open);
         }
         sleep(Duration::from_millis(200)).await;
@@ -298,7 +308,7 @@ fn blame(world: &World, users: &Users) {
     let clients = |user: u32| users.clients.get(user as usize).map_or(&[][..], Vec::as_slice);
     let owner = |client: u32| users.owners.get(client as usize).copied().flatten().unwrap_or(u32::MAX);
     for (moment, fault) in ledger.faults(clients, owner) {
-        world.tell(|| format!("a quote of {:.2} s: {fault:?}", (moment - world.start).as_secs_f64()));
+        world.tell("quote", || format!("of {:.2} s: {fault:?}", (moment - world.start).as_secs_f64()));
         world.notice_at(world.epoch_at(moment), |noticed| match fault {
             Fault::Lost { sessions, lie } => {
                 noticed.quotes.lost += sessions;

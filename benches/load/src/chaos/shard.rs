@@ -94,7 +94,7 @@ fn is_probe(client: u32, options: &Options) -> bool {
 
 fn habit(client: u32, options: &Options) -> Habit {
     use super::habit::Sort::{Chat, Echo, Main, Stream};
-    use crate::decoder::Transport::Ws;
+    use crate::decoder::Transport::{Sse, Ws};
     let sort = sort(client);
     let speaker = sort == Chat && (0..client).all(|before| super::habit::sort(before) != Chat);
     let talks = match sort {
@@ -102,10 +102,12 @@ fn habit(client: u32, options: &Options) -> Habit {
         Echo => true,
         _ => speaker,
     };
+    // A poll waits for company: what it hears is late by design.
+    let hears_at_once = matches!(sort, Main(Ws | Sse));
     let cuts = matches!(sort, Main(_)) && is_drawn(client, options.cutters, 2);
     Habit {
         sort,
-        probe: sort == Stream || is_probe(client, options) && matches!(sort, Main(_)) && !cuts,
+        probe: sort == Stream || is_probe(client, options) && hears_at_once && !cuts,
         speaker,
         cut: cuts.then_some(options.cut),
         away: options.away,
