@@ -65,6 +65,8 @@ impl Master {
                 let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
             }
             ToMaster::TakenUp(session) => self.directory.taken_up(from, session),
+            ToMaster::Away(token) => self.directory.away(from, token),
+            ToMaster::Gone(token) => self.directory.gone(from, token),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
                 let publication = Publication { request, channel, frame, deadline, skip };
@@ -86,6 +88,11 @@ impl Master {
             ToMaster::Ready => self.ready(from),
             ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
+            ToMaster::Hand { .. }
+            | ToMaster::Arrived { .. }
+            | ToMaster::TakenBack { .. }
+            | ToMaster::Offloaded { .. } => {}
+            ToMaster::Done { .. } | ToMaster::Adopted { .. } => {}
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

@@ -23,8 +23,11 @@ mod feed;
 mod headline;
 mod hear;
 mod in_force;
+#[allow(dead_code)]
+mod journal;
 mod life;
 mod peers;
+mod predecessor;
 mod processes;
 mod refusals;
 mod reload;

@@ -121,6 +121,7 @@ impl Master {
             totals: self.totals(),
             ledger: &self.ledger,
             master: process::usage(),
+            master_restarts: 0,
             rooms: RoomGauges { rooms: rooms.rooms, messages: rooms.messages, bytes: rooms.bytes },
             prices: self.feed.gauges(clock::boot()),
             dropped: self.children.dropped(),
@@ -141,7 +142,9 @@ impl Master {
         let more = json!({
             "ok": true,
             "state": self.service.phase().as_str(),
-            "pid": std::process::id(),
+            "pid": self.keeper,
+            "keeper": self.keeper,
+            "master": std::process::id(),
             "environment": in_force.config().environment.as_str(),
             "config": in_force.file(),
             "revision": in_force.revision(),

@@ -1,12 +1,21 @@
 //! Messages: to and from clients, and between the processes of the cluster.
 
 mod admission;
+mod attach;
 mod beat;
 pub mod client;
 pub mod cluster;
 mod endpoint;
 mod feeder;
+mod handover;
+pub mod keeper;
+mod left;
+pub mod line;
 pub mod link;
+mod moves;
+pub mod orders;
 pub mod peer;
 mod relay;
 mod role;
+
+pub use attach::{Attached, as_link, attach, attach_line};

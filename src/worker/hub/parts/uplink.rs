@@ -1,22 +1,39 @@
 //! The only way to the master.
 
 use super::tickets::Report;
-use crate::protocol::cluster::{Generation, ToMaster};
+use crate::protocol::client::Token;
+use crate::protocol::cluster::{Generation, To, ToMaster};
 use crate::protocol::link::{LinkError, LinkSender};
 use crate::protocol::peer::Peer;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The link to the master, which relays to the other workers.
 #[derive(Debug)]
-pub(in crate::worker) struct Uplink(LinkSender);
+pub(in crate::worker) struct Uplink {
+    link: LinkSender,
+    /// Messages so far.
+    said: AtomicU64,
+}
 
 impl Uplink {
     pub fn new(sender: LinkSender) -> Self {
-        Self(sender)
+        Self { link: sender, said: AtomicU64::new(0) }
+    }
+
+    /// How many messages were said so far.
+    pub fn said(&self) -> u64 {
+        self.said.load(Relaxed)
+    }
+
+    /// Bytes that are not on their way to the master yet.
+    pub fn waiting(&self) -> usize {
+        self.link.waiting()
     }
 
     /// Says something to the master, or why that cannot be said.
     pub(in crate::worker) fn send(&self, message: &ToMaster<'_>) -> Result<(), LinkError> {
-        self.0.send(message)
+        self.said.fetch_add(1, Relaxed);
+        self.link.send(message)
     }
 
     /// Says something to the master. The master kills a worker whose link stays full.
@@ -35,13 +52,22 @@ impl Uplink {
 
     /// Says something to another worker.
     pub fn relay(&self, to: Generation, peer: &Peer) {
+        self.relay_to(To::Process(to), peer);
+    }
+
+    /// Says something to the worker to which a token leads.
+    pub fn relay_home(&self, token: &Token, peer: &Peer) {
+        self.relay_to(To::Home(token.name()), peer);
+    }
+
+    fn relay_to(&self, to: To, peer: &Peer) {
         let sent = peer
             .encode()
             .map_err(LinkError::Garbage)
             .and_then(|payload| self.send(&ToMaster::Relay { to, notice: peer.notice(), payload: &payload }));
         match (sent, peer.shortened()) {
             (Ok(()), _) => {}
-            (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay(to, &shorter),
+            (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay_to(to, &shorter),
             (Err(error), _) => tracing::debug!(%error, "another worker does not hear this one"),
         }
     }
