@@ -19,6 +19,8 @@ pub(super) const MASTER: Generation = 0;
 pub(super) struct Child {
     pub(super) role: Role,
     pub(super) pid: u32,
+    /// Version of its program, once known.
+    pub(super) program: Box<str>,
     pub(super) ready: bool,
     pub(super) beat: Beat,
     /// Beats in a row that did not agree with the directory.
@@ -45,7 +47,16 @@ enum Drop {
 
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
-        Self { role, pid, ready: false, beat: Beat::default(), drift: 0, link, drops: Drops::default() }
+        Self {
+            role,
+            pid,
+            program: Box::default(),
+            ready: false,
+            beat: Beat::default(),
+            drift: 0,
+            link,
+            drops: Drops::default(),
+        }
     }
 
     fn is_worker(&self) -> bool {

@@ -8,10 +8,11 @@ use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, Hello, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
 };
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 /// The directory is made anew after so many beats, one after another, that differ from it.
 const DRIFT: u8 = 2;
@@ -32,13 +33,14 @@ impl Master {
 
     fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
         self.service.hear(clock::mono());
-        while let Some(message) = batch.next::<ToMaster<'_>>() {
-            self.worker_says(from, message?);
+        while let Some(message) = batch.next_with_some::<ToMaster<'_>>() {
+            let (message, descriptors) = message?;
+            self.worker_says(from, message, descriptors);
         }
         Ok(())
     }
 
-    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>) {
+    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
             ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
@@ -77,21 +79,15 @@ impl Master {
             }
             ToMaster::Ask { request, question } => self.answer(from, request, &question),
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
-            ToMaster::Roster(page) => {
-                self.directory.roster(from, &page);
-                if page.last {
-                    let sessions = self.directory.counts(from).0;
-                    tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
-                }
-            }
-            ToMaster::Hello(hello) => self.hello(from, hello.version),
+            ToMaster::Roster(page) => self.roster(from, &page),
+            ToMaster::Hello(hello) => self.hello(from, hello),
             ToMaster::Ready => self.ready(from),
-            ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
+            ToMaster::Relay { to, notice, payload } => self.relay((from, to), notice, payload, with),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
-            ToMaster::Hand { .. }
-            | ToMaster::Arrived { .. }
-            | ToMaster::TakenBack { .. }
-            | ToMaster::Offloaded { .. } => {}
+            ToMaster::Hand { batch, to, sessions } => self.hand(from, batch, to, &sessions),
+            ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
+            ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
+            ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
             ToMaster::Done { .. } | ToMaster::Adopted { .. } => {}
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
@@ -102,7 +98,7 @@ impl Master {
         while let Some(message) = batch.next::<FromFeeder>() {
             match message? {
                 FromFeeder::Hello(hello) => {
-                    self.hello(from, hello.version);
+                    self.hello(from, hello);
                     self.feed.renew();
                 }
                 FromFeeder::Ready => self.ready(from),
@@ -150,7 +146,11 @@ impl Master {
         }
     }
 
-    fn hello(&mut self, from: Generation, version: u32) {
+    fn hello(&mut self, from: Generation, hello: Hello) {
+        let Hello { version, program, .. } = hello;
+        if let Some(child) = self.children.get_mut(from) {
+            child.program = program;
+        }
         if version != VERSION {
             tracing::error!(
                 event = "child-version",
@@ -166,7 +166,7 @@ impl Master {
         let Some(child) = self.children.get_mut(from) else { return };
         let agrees = match child.role {
             Role::Feeder => true,
-            Role::Worker(_) => self.directory.agrees(from, &beat),
+            Role::Worker(_) => self.moves.is_under_way(from) || self.directory.agrees(from, &beat),
         };
         child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
         self.ledger.beat(from, &beat.counters, now);

@@ -442,8 +442,11 @@ pub enum ToWorker<'a> {
     /// Sessions of another worker belong to this one from here on, and will come in a [`super::peer::Peer::Arrive`].
     Expect {
         batch: BatchId,
+        /// Those that are present.
         #[serde(borrow)]
         sessions: Vec<Open<'a>>,
+        /// Tokens of those that are suspended.
+        away: Vec<TokenName>,
     },
     /// The sessions of a batch have arrived.
     Arrived {

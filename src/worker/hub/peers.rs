@@ -90,6 +90,12 @@ impl State {
         match peer {
             Peer::Take { request, resume, user, polls } => {
                 let taken = self.take(&resume, &user, Lease { holder: from, request }, polls);
+                if from == self.me.generation {
+                    // The session came here while the question was on its way. What is said of leases here is heard at
+                    // once, so this is, too.
+                    self.takes.passed_on(request, from);
+                    return self.taken(from, request, taken);
+                }
                 self.uplink.relay(from, &Peer::Taken { request, taken });
             }
             Peer::Taken { request, taken } => self.taken(from, request, taken),

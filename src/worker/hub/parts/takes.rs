@@ -76,6 +76,13 @@ impl<W> Takes<W> {
         }
     }
 
+    /// The session was on its way when it was asked for: the question is to be asked again. `None`: the client has gone.
+    pub fn again(&mut self, request: u64) -> Option<&W> {
+        let asked = self.asked.get_mut(&request)?;
+        (asked.home, asked.seen) = (None, Seen::Nothing);
+        Some(&asked.waiter)
+    }
+
     /// Frames were published.
     pub fn published(&mut self, channel: &str, frames: &[u8]) {
         // One copy for all that wait.
