@@ -57,3 +57,4 @@ mod streams;
 mod sweep;
 mod tools;
 mod truth;
+mod wss;
