@@ -188,24 +188,9 @@ async fn attack(options: &Options, daemon: &Daemon) -> Result<Chaos, String> {
     let shards = shard::start(&world, &users, options)?;
     until_joined(&world, options.clients, daemon).await?;
     let helpers = help(&world, &users, options);
-    let upgrade = options.upgrade.clone();
-    let settle = options.settle;
+    let (upgrade, settle) = (options.upgrade.clone(), options.settle);
     let mut actor = Actor { world: world.clone(), daemon, workers, now: workers, upgrade, settle };
-    let mut rows = vec![calm(&actor).await];
-    for kind in options.order() {
-        if options.shuffle {
-            actor.settle = settle.mul_f64(0.5 + fastrand::f64());
-        }
-        let (row, dirty) = actor.act(kind).await;
-        let over = daemon.is_dead();
-        if !options.json && !options.quiet {
-            report::progress(&row, &world.noticed(world.epoch()));
-        }
-        rows.push((row, dirty));
-        if over {
-            break;
-        }
-    }
+    let rows = do_all(&mut actor, options).await;
     world.phase.send_replace(Phase::Calm);
     actor.restore().await;
     sleep(QUIET).await;
@@ -237,6 +222,25 @@ async fn attack(options: &Options, daemon: &Daemon) -> Result<Chaos, String> {
         log: String::new(),
         folder: None,
     })
+}
+
+/// Does all events, until the daemon ends. The rows with their dirty clients.
+async fn do_all(actor: &mut Actor<'_>, options: &Options) -> Vec<(Row, BTreeSet<u32>)> {
+    let mut rows = vec![calm(actor).await];
+    for kind in options.order() {
+        if options.shuffle {
+            actor.settle = options.settle.mul_f64(0.5 + fastrand::f64());
+        }
+        let (row, dirty) = actor.act(kind).await;
+        if !options.json && !options.quiet {
+            report::progress(&row, &actor.world.noticed(actor.world.epoch()));
+        }
+        rows.push((row, dirty));
+        if actor.daemon.is_dead() {
+            break;
+        }
+    }
+    rows
 }
 
 async fn until_joined(world: &World, clients: u32, daemon: &Daemon) -> Result<(), String> {

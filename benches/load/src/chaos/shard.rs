@@ -89,7 +89,8 @@ fn is_drawn(client: u32, percent: u8, question: u32) -> bool {
 
 /// Whether the client is one by which silence is measured.
 fn is_probe(client: u32, options: &Options) -> bool {
-    client % (options.clients / options.probes.clamp(1, options.clients)).max(1) == 0 && options.probes > 0
+    let step = options.clients / options.probes.clamp(1, options.clients);
+    options.probes > 0 && client.is_multiple_of(step)
 }
 
 fn habit(client: u32, options: &Options) -> Habit {
@@ -125,7 +126,7 @@ fn who(client: u32, users: &Users, options: &Options) -> Who {
     if is_probe(client, options) {
         channels.push_str(",price:BTC-USD");
     }
-    if client % IN_A_ROOM == 0
+    if client.is_multiple_of(IN_A_ROOM)
         && let Some(room) = room(client / IN_A_ROOM, options.rooms)
     {
         channels.push(',');
@@ -149,7 +150,7 @@ mod tests {
             }
         }
         let shared = users.clients.iter().filter(|clients| clients.len() == TOGETHER as usize).count();
-        assert!(shared > 30 && users.clients.iter().all(|clients| matches!(clients.len(), 1 | 3 | 2)));
+        assert!(shared > 30 && users.clients.iter().all(|clients| matches!(clients.len(), 1..=3)));
     }
 
     #[test]

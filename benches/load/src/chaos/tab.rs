@@ -201,7 +201,7 @@ impl Tab {
     /// Does something that a worker may be in the middle of when it has to move, or dies.
     async fn act(&mut self, line: &mut Line) {
         match self.habit.next() {
-            Act::Speak => return self.speak(line),
+            Act::Speak => self.speak(line),
             Act::Deaf(time) => {
                 self.flag(flag::DEAF, true);
                 sleep(time).await;
