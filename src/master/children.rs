@@ -216,8 +216,8 @@ impl Sink for Children {
     }
 
     fn publish(&mut self, to: Generation, ticket: u64, publication: &Publication<'_>) -> Result<(), Lost> {
-        let Publication { channel, frame, skip, .. } = *publication;
-        self.tell(to, &ToWorker::Publish { ticket, channel, frame, skip })
+        let Publication { channel, frame, skip, of, .. } = *publication;
+        self.tell(to, &ToWorker::Publish { ticket, channel, frame, skip, of })
     }
 
     fn receipt(&mut self, to: Generation, request: u64, outcome: Outcome) {

@@ -119,6 +119,6 @@ impl Master {
     /// A message of the master's own.
     pub(super) fn say(&mut self, request: u64, channel: &str, frame: &[u8], now: Mono) {
         let deadline = now.after(self.in_force.config().quotes.timeout);
-        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None }, now);
+        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None, of: None }, now);
     }
 }

@@ -142,8 +142,8 @@ impl Master {
         // The new feeder has not refused anything yet.
         self.refused(Default::default());
         let Self { feed, children, in_force, .. } = self;
-        for (of, _, mark) in feed.newest_lines() {
-            if let Some(mark) = mark {
+        for (of, line) in feed.newest_lines() {
+            if let Some(mark) = line.mark {
                 let _ = children.tell(to, &ToFeeder::Resume { of, mark });
             }
         }
@@ -177,8 +177,9 @@ impl Master {
         for candles in feed.all_candles() {
             let _ = children.tell(generation, &ToWorker::Candles(candles.clone()));
         }
-        for (of, text, _) in feed.newest_lines() {
-            let _ = children.tell(generation, &ToWorker::Line { of, text });
+        for (of, line) in feed.newest_lines() {
+            let message = ToWorker::Line { of, text: &line.text, number: line.number };
+            let _ = children.tell(generation, &message);
         }
     }
 

@@ -91,7 +91,7 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
 
 impl Waiting {
     /// Asks wherever the session is.
-    fn ask(&self, number: u64, uplink: &Uplink) {
+    pub(super) fn ask(&self, number: u64, uplink: &Uplink) {
         let (user, polls) = (self.request.user.clone(), self.request.framing == Framing::Poll);
         let take = Peer::Take { request: number, resume: self.resume, user, polls };
         uplink.relay_home(&self.resume.token, &take);
@@ -262,5 +262,6 @@ impl State {
         drop(clients);
         tasks.iter().for_each(AbortHandle::abort);
         self.suspended.holder_gone(peer);
+        self.uplink.heard.peer_gone(peer);
     }
 }

@@ -7,7 +7,7 @@ use super::state::State;
 use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
-use crate::protocol::cluster::{Skip, Tally, ToMaster};
+use crate::protocol::cluster::{Generation, Skip, Tally, ToMaster};
 use crate::session::{Answer, ChannelKey, Frames, Kind, Step, Subscription};
 use crate::ws::frame;
 use bytes::Bytes;
@@ -100,8 +100,23 @@ impl State {
         }
     }
 
+    /// A message that another master may have sent before: its subscribers get it once.
+    pub(in crate::worker) fn publish_once(
+        &mut self,
+        of: Option<(Generation, u64)>,
+        (ticket, name, bytes): (u64, &str, &[u8]),
+        skip: Option<Skip>,
+    ) {
+        if of.is_none_or(|of| self.uplink.heard.is_new_publication(of)) {
+            return self.publish(ticket, name, bytes, skip);
+        }
+        let members = self.channels.find(name).map_or(0, |key| self.channels.get(key).members());
+        let sessions = u32::try_from(members).unwrap_or(u32::MAX);
+        self.uplink.tell(&ToMaster::Published { ticket, sessions });
+    }
+
     /// A message to a channel's subscribers but one. A walk brings it to them, joined with what is published meanwhile.
-    pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
+    fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
         let mut sessions = 0;
         self.takes.published(name, bytes);
         if let Some(key) = self.channels.find(name) {
@@ -141,7 +156,10 @@ impl State {
     }
 
     /// A line of a file or a program, for all sessions on it and for those who come.
-    pub(in crate::worker) fn line(&mut self, of: &str, text: &str) {
+    pub(in crate::worker) fn line(&mut self, of: &str, text: &str, number: u64) {
+        if !self.uplink.heard.is_new_line(of, number) {
+            return;
+        }
         let Some(key) = self.channels.find(of) else { return };
         let bytes = frame::text(text);
         self.make_room(key, &bytes);

@@ -116,7 +116,12 @@ impl State {
 
     /// Tells the master all sessions, and the tokens that lead here.
     pub(in crate::worker) fn roster(&self) {
-        let all = self.sessions.present().map(|(_, session)| session.announcement());
+        self.tell_all(self.sessions.present());
+    }
+
+    /// Tells the master these sessions, and that they are all.
+    pub(super) fn tell_all<'a>(&self, all: impl Iterator<Item = (SessionRef, &'a Session)>) {
+        let all = all.map(|(_, session)| session.announcement());
         for page in roster_pages(all, self.kept(), RosterPage::LENGTH) {
             if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
                 // The next beat differs again, and the master asks again.

@@ -91,7 +91,7 @@ pub(in crate::worker) struct State {
     /// Sessions of other workers that were asked for.
     pub(super) takes: Takes<Waiting>,
     /// Polls on their way from and to other workers.
-    pub(super) forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
+    pub(super) forwards: Forwards<oneshot::Sender<Option<Polled>>, AbortHandle>,
     /// Subscriptions that wait until the master lets a session into a room.
     pub(super) entrances: Entrances,
     /// Questions to the master that wait for its answer.

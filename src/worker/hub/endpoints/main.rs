@@ -209,13 +209,10 @@ impl State {
         self.asks(at);
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
-        self.uplink.tell(&ToMaster::Publish {
-            request,
-            channel: name,
-            frame: &frame::text(text),
-            deadline,
-            skip: None,
-        });
+        let frame = &frame::text(text);
+        let message = ToMaster::Publish { request, channel: name, frame, deadline, skip: None };
+        self.requests.repeatable(request, &message);
+        self.uplink.tell(&message);
         Ok(())
     }
 
