@@ -8,6 +8,7 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::moves::Moves;
+use super::orphans::Orphans;
 use super::refusals::Refusals;
 use super::roles::Keeper;
 use super::rooms::Rooms;
@@ -42,6 +43,8 @@ pub(super) struct Master {
     pub(super) directory: Directory,
     /// Sessions on their way from worker to worker.
     pub(super) moves: Moves<oneshot::Sender<Moved>>,
+    /// Workers that have died, and whose sessions go on elsewhere.
+    pub(super) orphans: Orphans,
     /// Orders on their way.
     pub(super) router: Router,
     /// Log lines about refused sessions.
@@ -86,6 +89,7 @@ impl Master {
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);
+        self.look_after_orphans(now);
         self.send_stats(now);
         self.announce(now);
         self.tell_presence(now);
@@ -109,7 +113,9 @@ impl Master {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);
         let told = self.when.next(now).min(self.next_announcement()).min(self.next_presence());
-        self.fleet.next_deadline().min(router).min(told).min(second)
+        let patience = self.in_force.config().cluster.start_timeout;
+        let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
+        self.fleet.next_deadline().min(router).min(orphans).min(told).min(second)
     }
 
     /// Begins the end.

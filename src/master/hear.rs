@@ -90,8 +90,11 @@ impl Master {
             ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
             ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
             ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
-            ToMaster::Done { .. } | ToMaster::Adopted { .. } => {}
             ToMaster::Again(_) | ToMaster::Told => {}
+            ToMaster::Done { order } => {
+                self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
+            }
+            ToMaster::Adopted { of, held, closed } => self.adopted(from, of, held, closed),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

@@ -140,6 +140,7 @@ impl Master {
             children: Children::default(),
             directory,
             moves: Moves::default(),
+            orphans: Default::default(),
             router: Router::new(config.limits.quotes_per_user),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),

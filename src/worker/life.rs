@@ -1,7 +1,7 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
 use super::http;
-use super::hub::{Hub, Me, Phase, Push, TICK, Uplink, hello};
+use super::hub::{Hub, Me, Phase, Push, TICK, Uplink, hello, take_in_all};
 use crate::config::Config;
 use crate::log;
 use crate::net::accept::{Gate, Go, accept_loop};
@@ -12,6 +12,7 @@ use crate::os::loops::{LoopEnded, Loops};
 use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
+use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::{Batch, LinkError, LinkSender};
 use crate::protocol::renewal::{Heard, MasterLink};
 use crate::protocol::{attach_to_masters, orders};
@@ -21,7 +22,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -97,9 +98,19 @@ pub fn run() -> ExitCode {
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
     let mut loops = Loops::default();
-    let mut master =
-        attach_to_masters(&mut loops, |message, _| tracing::debug!(?message, "unasked")).await?.1;
+    let told = Arc::<OnceLock<Hub>>::default();
+    let place = told.clone();
+    // The keeper answers only what the hub has asked.
+    let answered = move |said, with| {
+        if let Some(hub) = place.get() {
+            hear_keeper(hub, said, with);
+        }
+    };
+    let (line, mut master) = attach_to_masters(&mut loops, answered).await?;
     let Some((hub, listeners, mut first)) = begin(&mut master).await? else { return Ok(()) };
+    hub.lock().begin_cover(line)?;
+    let _ = told.set(hub.clone());
+    loops.spawn("said", look_said(hub.clone()));
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
     let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
@@ -228,6 +239,7 @@ async fn accept(hub: Hub, router: Router, port: Port, listener: TcpListener) {
 async fn beat(hub: Hub) {
     let send = || {
         let mut state = hub.lock();
+        state.tell_done(true);
         let beat = state.beat();
         state.uplink.tell(&ToMaster::Beat(Box::new(beat)));
     };
@@ -250,6 +262,25 @@ async fn walk(hub: Hub) {
         walks.notified().await;
         while hub.lock().walk_on() {
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Hears what the keeper hands over.
+fn hear_keeper(hub: &Hub, said: FromKeeper, with: Vec<OwnedFd>) {
+    let of = hub.lock().hear_keeper(said, with);
+    if let Some(of) = of {
+        tokio::spawn(take_in_all(hub.clone(), of));
+    }
+}
+
+/// Makes sessions clean again once what they said is on its way.
+async fn look_said(hub: Hub) {
+    let said = hub.lock().said();
+    loop {
+        said.notified().await;
+        while !hub.lock().look_said() {
+            sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -290,9 +321,10 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             Err(error) => return Some(Err(error)),
         };
         let order = orders::order(&message);
+        let elsewhere = if order.is_some() { state.order_for_wards(&message) } else { 0 };
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
-                state.push(&Push { ticket, id, user, symbol, frame, deadline });
+                state.push(&Push { ticket, id, user, symbol, frame, deadline }, elsewhere);
             }
             ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
             ToWorker::Opened { session, verdict } => state.opened(session, verdict),
@@ -327,7 +359,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             | ToWorker::Expect { .. }
             | ToWorker::Arrived { .. } => {}
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
-            ToWorker::Adopt { .. } => {}
+            ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
         order.into_iter().for_each(|bytes| state.took(bytes));
     }

@@ -7,6 +7,7 @@ mod parts;
 mod state;
 
 // Events of clients, the master and the clock: each tells the parts, and carries out what they say.
+mod adopt;
 mod answers;
 mod arrive;
 mod cover;
@@ -30,6 +31,7 @@ mod tick;
 mod tests;
 
 pub(super) use crate::session::Framing;
+pub(super) use adopt::take_in_all;
 pub(super) use arrive::{Arrival, arrive};
 pub(super) use deliver::Push;
 pub(super) use entry::Entrance;

@@ -90,7 +90,7 @@ impl State {
     }
 
     /// Makes a session a member of a room. False: there are no numbers left for more channels.
-    fn join_room(&mut self, at: SessionRef, room: &str) -> bool {
+    pub(super) fn join_room(&mut self, at: SessionRef, room: &str) -> bool {
         for (name, kind) in [(room.to_owned(), Kind::Room), (companion(room), Kind::Presence)] {
             let known = self.channels.find(&name);
             let Some(channel) = known.or_else(|| self.channels.add(name, kind)) else {

@@ -154,10 +154,11 @@ impl State {
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
+        let (expected, digest) = self.survival.expected();
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
-            sessions: short(self.population()),
-            digest: self.sessions.digest(),
+            sessions: short(self.population() + expected),
+            digest: self.sessions.digest() ^ digest,
             kept: self.suspended.kept(),
             users: short(self.sessions.users()),
             stats_watchers: short(watchers),

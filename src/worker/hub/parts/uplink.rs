@@ -1,7 +1,7 @@
 //! The only way to the master, and to the next one when it is gone.
 
 use super::heard::Heard;
-use super::tickets::Report;
+use super::tickets::{MISSED, Report};
 use crate::protocol::client::Token;
 use crate::protocol::cluster::{Generation, NO_RECEIPT, Step, To, ToMaster};
 use crate::protocol::link::{LinkError, LinkSender};
@@ -78,7 +78,7 @@ impl Uplink {
     /// Tells the master how an order has ended.
     pub fn report(&self, report: Option<Report>) {
         if let Some(Report { ticket, tally }) = report {
-            self.tell(&ToMaster::Delivered { ticket, tally });
+            self.tell(&ToMaster::Delivered { ticket: ticket & !MISSED, tally });
         }
     }
 
