@@ -23,6 +23,8 @@ pub(super) struct Child {
     pub(super) beat: Beat,
     /// Beats in a row that did not agree with the directory.
     pub(super) drift: u8,
+    /// The process was a child of the master before.
+    pub(super) inherited: bool,
     link: LinkSender,
     drops: Drops,
 }
@@ -45,7 +47,13 @@ enum Drop {
 
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
-        Self { role, pid, ready: false, beat: Beat::default(), drift: 0, link, drops: Drops::default() }
+        let (beat, drops) = (Beat::default(), Drops::default());
+        Self { role, pid, ready: false, beat, drift: 0, inherited: false, link, drops }
+    }
+
+    /// A child of the master before, with its new link.
+    pub(super) fn again(role: Role, link: LinkSender, pid: u32) -> Self {
+        Self { inherited: true, ..Self::new(role, link, pid) }
     }
 
     fn is_worker(&self) -> bool {
@@ -88,6 +96,11 @@ pub(super) struct Children {
 
 /// Questions about the children.
 impl Children {
+    /// No child yet; links did not take so many messages under masters before.
+    pub(super) fn after(dropped: &BTreeMap<Role, u64>) -> Self {
+        Self { dropped_before: dropped.clone(), ..Self::default() }
+    }
+
     /// A process has been started.
     pub(super) fn insert(&mut self, generation: Generation, child: Child) {
         self.by_generation.insert(generation, child);

@@ -20,10 +20,10 @@ mod core;
 pub mod directory;
 mod event;
 mod feed;
+mod gate;
 mod headline;
 mod hear;
 mod in_force;
-#[allow(dead_code)]
 mod journal;
 mod life;
 mod peers;
@@ -32,10 +32,11 @@ mod processes;
 mod refusals;
 mod reload;
 mod reloads;
+mod renewal;
 mod report;
 pub mod rooms;
 pub mod router;
 mod service;
 mod watching;
 
-pub use life::run;
+pub use life::{Failure, run};

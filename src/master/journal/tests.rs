@@ -145,7 +145,10 @@ fn write<M: Memory>(journal: &mut Journal<M>, step: &Step) {
             let mark = mark.map(|offset| Mark { device: 1, inode: 2, offset });
             journal.write(&Record::Line { of: symbol(*of), text, mark, number: 7 });
         }
-        Step::Message(room, frame) => journal.write(&Record::Message { room: symbol(*room), frame }),
+        Step::Message(room, frame) => {
+            let of = (frame.len() % 2 == 0).then_some((4, frame.len() as u64));
+            journal.write(&Record::Message { room: symbol(*room), frame, of });
+        }
         Step::Kept(room, keep) => journal.write(&Record::Kept { room: symbol(*room), messages: *keep }),
         Step::Beat(generation, slot, count) => {
             let counters = Counters { messages_out: *count, ..Counters::default() };
@@ -162,9 +165,22 @@ fn told(state: &State) -> String {
     let rooms: Vec<_> = state.rooms().into_iter().map(|(name, all)| format!("{name} {all:?}")).collect();
     let mut rest = state.clone();
     rest.rooms.clear();
-    let State { config, life, fleet, reloads, prices, real_before, lines, dead, alive, dropped, .. } = rest;
+    let State {
+        config,
+        life,
+        fleet,
+        reloads,
+        prices,
+        real_before,
+        lines,
+        dead,
+        alive,
+        dropped,
+        published,
+        ..
+    } = rest;
     format!(
-        "{config:?} {life:?} {fleet} {reloads} {prices:?} {real_before} {lines:?} {dead:?} {alive:?} {dropped:?} {rooms:?}"
+        "{config:?} {life:?} {fleet} {reloads} {prices:?} {real_before} {lines:?} {dead:?} {alive:?} {dropped:?} {published:?} {rooms:?}"
     )
 }
 
