@@ -19,6 +19,8 @@ pub(super) const MASTER: Generation = 0;
 pub(super) struct Child {
     pub(super) role: Role,
     pub(super) pid: u32,
+    /// Version of its program, once known.
+    pub(super) program: Box<str>,
     pub(super) ready: bool,
     pub(super) beat: Beat,
     /// Beats in a row that did not agree with the directory.
@@ -47,8 +49,8 @@ enum Drop {
 
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
-        let (beat, drops) = (Beat::default(), Drops::default());
-        Self { role, pid, ready: false, beat, drift: 0, inherited: false, link, drops }
+        let (program, beat, drops) = (Box::default(), Beat::default(), Drops::default());
+        Self { role, pid, program, ready: false, beat, drift: 0, inherited: false, link, drops }
     }
 
     /// A child of the master before, with its new link.

@@ -5,10 +5,13 @@ use super::children::Children;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::journal::Journal;
+use super::moves::Moves;
 use super::refusals::Refusals;
 use super::renewal::Renewal;
+use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
@@ -17,12 +20,12 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::os::notify::Notification;
-use crate::protocol::cluster::{Port, ToWorker};
+use crate::protocol::cluster::{Moved, Port, ToWorker};
 use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, Spawner, State};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The longest wait for the last words of a dead child.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -39,6 +42,8 @@ pub(super) struct Master {
     pub(super) children: Children,
     /// All sessions, their users and workers.
     pub(super) directory: Directory,
+    /// Sessions on their way from worker to worker.
+    pub(super) moves: Moves<oneshot::Sender<Moved>>,
     /// Orders on their way.
     pub(super) router: Router,
     /// Log lines about refused sessions.
@@ -48,6 +53,8 @@ pub(super) struct Master {
     pub(super) announcer: Announcer,
     /// Newest prices, candles and lines.
     pub(super) feed: Feed,
+    /// Changes of the process of sessions: those under way, and the last ones.
+    pub(super) handovers: Handovers,
     /// Counters of all processes.
     pub(super) ledger: Ledger,
     /// The moments of the `stats` message.
@@ -58,8 +65,8 @@ pub(super) struct Master {
     pub(super) board: Board,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
-    /// The keeper's process id: the daemon's for everybody outside.
-    pub(super) keeper: u32,
+    /// The keeper; its process id is the daemon's for everybody outside.
+    pub(super) keeper: Keeper,
     /// The way to the keeper.
     pub(super) line: Line,
     /// Starts and ends of processes.
@@ -105,6 +112,7 @@ impl Master {
         self.clear_board();
         self.note_fleet();
         self.note_dropped();
+        self.note_own();
         self.tell_status();
         let limit = self.in_force.config().cluster.worker_timeout;
         self.line.beat(limit, self.service.is_of_use(limit, now));

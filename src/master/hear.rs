@@ -9,10 +9,12 @@ use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, NO_RECEIPT, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Question, Role, ToFeeder, ToMaster, ToWorker,
+    VERSION,
 };
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 /// The directory is made anew after so many beats, one after another, that differ from it.
 const DRIFT: u8 = 2;
@@ -42,12 +44,13 @@ impl Master {
                 self.renewal.gate.hold(from, batch);
                 return Ok(());
             }
-            let Some(message) = batch.next::<ToMaster<'_>>() else { return Ok(()) };
-            self.worker_says(from, message?);
+            let Some(message) = batch.next_with_some::<ToMaster<'_>>() else { return Ok(()) };
+            let (message, descriptors) = message?;
+            self.worker_says(from, message, descriptors);
         }
     }
 
-    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>) {
+    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
             ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
@@ -74,6 +77,8 @@ impl Master {
                 let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
             }
             ToMaster::TakenUp(session) => self.directory.taken_up(from, session),
+            ToMaster::Away(token) => self.directory.away(from, token),
+            ToMaster::Gone(token) => self.directory.gone(from, token),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
                 let of = (request != NO_RECEIPT).then_some((from, request));
@@ -85,17 +90,16 @@ impl Master {
             }
             ToMaster::Ask { request, question } => self.answer(from, request, &question),
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
-            ToMaster::Roster(page) => {
-                self.directory.roster(from, &page);
-                if page.last && self.renewal.gate.is_open() {
-                    let sessions = self.directory.counts(from).0;
-                    tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
-                }
-            }
-            ToMaster::Hello(hello) => self.hello(from, hello.version),
+            ToMaster::Roster(page) => self.roster(from, &page),
+            ToMaster::Hello(hello) => self.hello(from, hello),
             ToMaster::Ready => self.ready(from),
-            ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
+            ToMaster::Relay { to, notice, payload } => self.relay((from, to), notice, payload, with),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
+            ToMaster::Hand { batch, to, sessions } => self.hand(from, batch, to, &sessions),
+            ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
+            ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
+            ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
+            ToMaster::Done { .. } | ToMaster::Adopted { .. } => {}
             ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
             ToMaster::Told => self.renewal.gate.told(from),
             // The exit follows; hanging up tells the child that it was heard.
@@ -107,7 +111,7 @@ impl Master {
         while let Some(message) = batch.next::<FromFeeder>() {
             match message? {
                 FromFeeder::Hello(hello) => {
-                    self.hello(from, hello.version);
+                    self.hello(from, hello);
                     if self.children.get(from).is_some_and(|child| !child.inherited) {
                         self.feed.renew();
                     }
@@ -167,7 +171,11 @@ impl Master {
         }
     }
 
-    fn hello(&mut self, from: Generation, version: u32) {
+    fn hello(&mut self, from: Generation, hello: Hello) {
+        let Hello { version, program, .. } = hello;
+        if let Some(child) = self.children.get_mut(from) {
+            child.program = program;
+        }
         if version != VERSION {
             tracing::error!(
                 event = "child-version",
@@ -183,7 +191,7 @@ impl Master {
         let Some(child) = self.children.get_mut(from) else { return };
         let agrees = match child.role {
             Role::Feeder => true,
-            Role::Worker(_) => self.directory.agrees(from, &beat),
+            Role::Worker(_) => self.moves.is_under_way(from) || self.directory.agrees(from, &beat),
         };
         child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
         self.ledger.beat(from, &beat.counters, now);

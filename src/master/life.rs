@@ -7,10 +7,13 @@ use super::core::Master;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
+use super::moves::Moves;
 use super::predecessor;
 use super::refusals::Refusals;
 use super::renewal::{Past, Renewal};
+use super::roles::Keeper;
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Service};
@@ -146,17 +149,19 @@ impl Master {
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now).after(begin.last_generation),
             children: Children::after(&state.dropped),
             directory,
+            moves: Moves::default(),
             router: Router::new(config.limits.quotes_per_user).after(wall),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),
             feed: Feed::new(config, wall),
+            handovers: Handovers::default(),
             ledger: Ledger::after(state.dead.clone(), state.alive.clone(), now),
             when: When::new(config.stats.interval),
             service,
             board,
             spare: Spare::default(),
-            keeper: begin.pid,
+            keeper: Keeper::new(begin),
             spawner: Spawner::new(line.clone()),
             line,
             journal,
@@ -164,6 +169,8 @@ impl Master {
             events,
             in_force,
         };
+        *master.ledger.own() = state.own.clone();
+        master.handovers = serde_json::from_str(&state.handovers).unwrap_or_default();
         master.begin(begin, state);
         master
     }
@@ -228,7 +235,8 @@ impl Master {
             }
             FromKeeper::Exited { generation, end } => self.spawner.exited(generation, end),
             FromKeeper::Signal(number) => {
-                Signal::of(number).into_iter().for_each(|signal| self.signal(signal))
+                self.line.heard(number);
+                Signal::of(number).into_iter().for_each(|signal| self.signal(signal));
             }
             FromKeeper::Held { .. }
             | FromKeeper::Begin(_)

@@ -62,6 +62,7 @@ impl Master {
 
     fn drain(&mut self, generation: Generation) {
         let within = self.in_force.config().cluster.drain;
+        self.offload_all(generation);
         let _ = self.children.tell(generation, &ToWorker::Drain(within));
         self.clear_board();
     }
@@ -92,6 +93,10 @@ impl Master {
         self.settle_in(generation, pid, spawned);
         let actions = self.fleet.started(clock::mono(), generation, pid);
         self.act(actions);
+        if self.fleet.is_leaving(generation) {
+            // Decided while the keeper was starting it: there was no link yet to say it over.
+            if self.service.is_stopping() { self.stop_child(generation) } else { self.drain(generation) }
+        }
     }
 
     pub(super) fn not_started(&mut self, role: Role, generation: Generation, error: &str) {
@@ -259,6 +264,7 @@ impl Master {
     }
 
     fn worker_exited(&mut self, slot: Slot, generation: Generation) {
+        self.travellers_of(generation);
         let lost = self.directory.worker_gone(generation);
         self.router.worker_gone(generation, &mut self.children);
         self.peer_gone(generation, clock::mono());

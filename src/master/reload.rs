@@ -122,7 +122,9 @@ impl Master {
             fleet,
             children,
             // Nothing of these is configured.
+            moves: _,
             service: _,
+            handovers: _,
             ledger: _,
             refusals: _,
             board: _,

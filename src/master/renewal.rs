@@ -3,13 +3,14 @@
 use super::children::Child;
 use super::core::Master;
 use super::gate::Gate;
+use super::handovers::{Ended, Why};
 use super::journal::{self, Journal, Record};
 use super::predecessor::Held;
 use crate::config::{Config, Faults, Loaded, Source, load};
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::os::clock;
-use crate::protocol::cluster::{Again, Generation, Role, ToFeeder, ToWorker, fingerprint};
+use crate::protocol::cluster::{Again, Generation, Handover, Role, ToFeeder, ToWorker, fingerprint};
 use crate::protocol::keeper::Begin;
 use crate::protocol::line::Line;
 use crate::protocol::link::Batch;
@@ -53,7 +54,7 @@ impl Past {
             }
         };
         let board = match board {
-            Some(board) => Board::from_descriptor(board),
+            Some(board) => Board::from_descriptor(board)?,
             None => {
                 let board = Board::new()?;
                 line.hold(BOARD, board.descriptor())?;
@@ -97,6 +98,8 @@ pub(super) struct Renewal {
     pub(super) gate: Gate<Batch>,
     /// What the supervisor knew when it was last written down.
     packed: String,
+    /// What the master counted when it was last written down: counters, handovers.
+    own: (String, String),
     /// The start of this master.
     born: Mono,
     /// Time without a master before that.
@@ -113,6 +116,7 @@ impl Renewal {
         Self {
             gate: Gate::open(),
             packed: String::new(),
+            own: Default::default(),
             born,
             pause,
             dropped: 0,
@@ -254,14 +258,12 @@ impl Master {
         children.tell_feeders(&ToFeeder::Heard { lines: Some(lines) });
         let (sessions, workers) = (self.directory.totals().sessions, self.children.ready_workers().count());
         let took = now.since(self.renewal.born);
-        tracing::warn!(
-            event = "master-renewed",
-            sessions,
-            workers,
-            without_master = ?(self.renewal.pause + took),
-            held = held.len(),
-            "no session was closed"
-        );
+        let without_master = self.renewal.pause + took;
+        tracing::warn!(event = "master-renewed", sessions, workers, ?without_master, held = held.len());
+        let event = self.handovers.begun(Why::Renewal, None, None, self.renewal.born);
+        self.handovers.came_to(event, Handover::Held, sessions as u64);
+        self.handovers.silence(event, without_master);
+        self.handovers.ended(event, now, clock::wall()).into_iter().for_each(Ended::log);
         for (from, batch) in held {
             self.hear(from, batch);
         }
@@ -286,6 +288,21 @@ impl Master {
     /// Writes down how far the daemon is.
     pub(super) fn note_life(&mut self) {
         self.journal.write(&Record::Life(self.service.life()));
+    }
+
+    /// Writes down what the master counts itself, if that has changed.
+    pub(super) fn note_own(&mut self) {
+        let mut own = self.ledger.own().clone();
+        own.cpu_us += crate::os::process::usage().cpu_us;
+        let texts = (
+            serde_json::to_string(&own).unwrap_or_default(),
+            serde_json::to_string(&self.handovers).unwrap_or_default(),
+        );
+        if texts != self.renewal.own {
+            self.journal.write(&Record::Own { counters: &texts.0 });
+            self.journal.write(&Record::Handovers(&texts.1));
+            self.renewal.own = texts;
+        }
     }
 
     /// Writes down how often links did not take a message.

@@ -108,6 +108,12 @@ impl Master {
         }
     }
 
+    /// CPU of all masters so far, and memory of this one.
+    fn usage(&self) -> process::Usage {
+        let own = process::usage();
+        process::Usage { cpu_us: own.cpu_us + self.ledger.masters_cpu(), ..own }
+    }
+
     /// `GET /metrics`.
     pub(super) fn metrics_text(&self, form: Exposition) -> String {
         let now = clock::mono();
@@ -120,7 +126,9 @@ impl Master {
             feeder,
             totals: self.totals(),
             ledger: &self.ledger,
-            master: process::usage(),
+            keeper: process::usage_of(self.keeper.pid),
+            master: self.usage(),
+            master_restarts: self.keeper.deaths,
             rooms: RoomGauges { rooms: rooms.rooms, messages: rooms.messages, bytes: rooms.bytes },
             prices: self.feed.gauges(clock::boot()),
             dropped: self.children.dropped(),
@@ -138,12 +146,14 @@ impl Master {
     pub(super) fn status_json(&self) -> Value {
         let mut value: Value = serde_json::from_str(&self.stats_json()).unwrap_or_default();
         let (in_force, (done, refused)) = (&self.in_force, self.in_force.reloads.counts());
+        let total = self.ledger.total();
         let more = json!({
             "ok": true,
             "state": self.service.phase().as_str(),
-            "pid": self.keeper,
-            "keeper": self.keeper,
+            "pid": self.keeper.pid,
+            "keeper": self.keeper.pid,
             "master": std::process::id(),
+            "processes": self.all_processes(),
             "environment": in_force.config().environment.as_str(),
             "config": in_force.file(),
             "revision": in_force.revision(),
@@ -154,6 +164,8 @@ impl Master {
             "watch_trouble": in_force.watch_trouble(),
             "price_text": self.feed.words(clock::boot()),
             "pending": self.router.pending(),
+            "crash_cover": { "covered": total.covered, "uncovered": total.uncovered },
+            "handovers": self.handovers.json(),
             "listening": {
                 "http": in_force.addresses(Port::Http),
                 "ws": in_force.addresses(Port::Ws),

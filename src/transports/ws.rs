@@ -3,6 +3,7 @@
 
 use crate::os::socket;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,6 +65,14 @@ impl Wire {
         let n = self.stream.try_write_vectored(slices)?;
         self.sent += n as u64;
         Ok(n)
+    }
+
+    /// Another descriptor of the connection.
+    ///
+    /// # Errors
+    /// As `fcntl(2)`: no descriptor is left.
+    pub fn spare(&self) -> io::Result<OwnedFd> {
+        self.stream.as_fd().try_clone_to_owned()
     }
 
     /// Bytes that the kernel has taken.

@@ -9,11 +9,12 @@ use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
-use crate::protocol::attach_to_masters;
+use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
 use crate::protocol::link::{Batch, LinkError, LinkSender};
 use crate::protocol::renewal::{Heard, MasterLink};
+use crate::protocol::{attach_to_masters, orders};
 use axum::Router;
 use std::fmt;
 use std::io;
@@ -164,6 +165,7 @@ fn welcome(batch: &mut Batch, sender: LinkSender, pid: u32) -> Result<(Hub, List
     let uplink = Uplink::new(sender, fingerprint(config));
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
+    set_core_dumps(config.cluster.core_dumps);
     tracing::debug!(generation, "welcome");
     let me = Me { slot, generation, pid };
     let mut all = Vec::new();
@@ -171,7 +173,7 @@ fn welcome(batch: &mut Batch, sender: LinkSender, pid: u32) -> Result<(Hub, List
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
         all.push((port, listener(descriptor)?));
     }
-    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?);
+    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?)?;
     let hub = Hub::new(me, Arc::new(config), uplink, board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
     hub.lock().note();
@@ -287,6 +289,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
+        let order = orders::order(&message);
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
                 state.push(&Push { ticket, id, user, symbol, frame, deadline });
@@ -314,15 +317,22 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
             ToWorker::ReopenLog => log::reopen(),
             ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
-            ToWorker::Taking { request } => state.taking(request),
+            ToWorker::Taking { request, home } => state.taking(request, home),
             ToWorker::Unheard { request } => state.unheard(request),
             ToWorker::PeerGone(peer) => state.peer_gone(peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
+            ToWorker::Offload { .. }
+            | ToWorker::Handed { .. }
+            | ToWorker::Expect { .. }
+            | ToWorker::Arrived { .. } => {}
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
+            ToWorker::Adopt { .. } => {}
         }
+        order.into_iter().for_each(|bytes| state.took(bytes));
     }
     state.settle();
+    state.note_done();
     end.map(Ok)
 }
 
@@ -331,6 +341,7 @@ fn configure(state: &mut super::hub::State, config: &str) {
     match serde_json::from_str::<Config>(config) {
         Ok(config) => {
             log::adopt(&config.log);
+            set_core_dumps(config.cluster.core_dumps);
             state.configure(Arc::new(config));
         }
         Err(error) => tracing::error!(%error, "a configuration that cannot be read is ignored"),

@@ -46,6 +46,10 @@ pub(in crate::master) enum Record<'a> {
     RealBefore,
     /// The newest message of a worker that a room keeps has this number.
     Published { of: Generation, number: u64 },
+    /// What the masters count themselves.
+    Own { counters: CountersText<'a> },
+    /// Handovers so far, as `Handovers` writes them.
+    Handovers(&'a str),
 }
 
 /// The daemon as a whole.
@@ -77,6 +81,9 @@ pub(in crate::master) struct State {
     pub(in crate::master) life: Life,
     pub(in crate::master) fleet: Box<str>,
     pub(in crate::master) reloads: Box<str>,
+    pub(in crate::master) handovers: Box<str>,
+    /// What the masters count themselves.
+    pub(in crate::master) own: Counters,
     /// The newest price of each symbol.
     pub(in crate::master) prices: BTreeMap<Symbol, Quote>,
     /// Whether one of them was real, ever.
@@ -132,6 +139,8 @@ impl State {
             }
             Record::Dropped { slot, count } => _ = self.dropped.insert(role(slot), count),
             Record::RealBefore => self.real_before = true,
+            Record::Own { counters } => self.own = serde_json::from_str(counters).unwrap_or_default(),
+            Record::Handovers(text) => self.handovers = text.into(),
         }
     }
 
@@ -158,6 +167,7 @@ impl State {
         write(&Record::Life(self.life));
         write(&Record::Fleet(&self.fleet));
         write(&Record::Reloads(&self.reloads));
+        write(&Record::Handovers(&self.handovers));
         for quote in self.prices.values() {
             write(&Record::Price(Box::new(quote.clone())));
         }
@@ -174,6 +184,7 @@ impl State {
             write(&Record::Published { of: *of, number: *number });
         }
         let text = |counters: &Counters| serde_json::to_string(counters).unwrap_or_default();
+        write(&Record::Own { counters: &text(&self.own) });
         for (role, counters) in &self.dead {
             write(&Record::Dead { slot: slot(*role), counters: &text(counters) });
         }

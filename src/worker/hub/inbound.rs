@@ -1,5 +1,6 @@
 //! Reads clients: bytes of a connection become messages to the session's endpoint.
 
+use super::cover::second;
 use super::parts::connections::Ended;
 use super::parts::sessions::SessionRef;
 use super::state::{Hub, State};
@@ -7,7 +8,7 @@ use crate::access::Permit;
 use crate::model::Mono;
 use crate::net::phase::Phase;
 use crate::os::clock;
-use crate::protocol::client::Close;
+use crate::protocol::client::{Close, Token};
 use crate::session::Framing;
 use crate::transports::ws::Closing;
 use crate::ws::{Event, frame};
@@ -90,11 +91,11 @@ async fn close(hub: &Hub, Ended { closing, replaced, permit }: Ended) {
     }
 }
 
-async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<u128>) {
-    if let Some(secret) = replaced
+async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
+    if let Some(token) = replaced
         && closing.is_heard().await
     {
-        hub.lock().bury(secret, Close::Replaced.code());
+        hub.lock().bury(token, Close::Replaced.code());
     }
     closing.send().await;
 }
@@ -125,9 +126,11 @@ impl State {
 
     /// Reads once. The buffer is lent to the session: one is enough for all.
     pub(super) fn read(&mut self, at: SessionRef) {
+        let said = self.begin_read(at.key());
         let mut buffer = std::mem::take(&mut self.buffer);
         self.read_into(at, &mut buffer);
         self.buffer = buffer;
+        self.end_read(at.key(), said);
         self.settle();
     }
 
@@ -161,6 +164,7 @@ impl State {
         let (now, most) = (clock::mono(), self.config.ws.max_message);
         let Some(session) = self.sessions.get_mut(at) else { return };
         session.last_in = now;
+        self.survival.cover.spoke(at.key(), second(now));
         if session.framing != Framing::Websocket {
             // A listener to events has said all with its request.
             return;

@@ -9,6 +9,7 @@ mod state;
 // Events of clients, the master and the clock: each tells the parts, and carries out what they say.
 mod answers;
 mod arrive;
+mod cover;
 mod deliver;
 mod ending;
 mod endpoints;

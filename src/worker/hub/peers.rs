@@ -3,6 +3,7 @@
 
 use super::poll;
 use super::state::{Hub, Phase, State};
+use crate::protocol::client::Token;
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
 use tokio::sync::oneshot;
@@ -46,9 +47,9 @@ impl Drop for Answering {
 
 /// Serves a poll, wherever its session is.
 pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled {
-    let here = hub.lock().me.generation;
-    if let Some(home) = request.resume.map(|resume| resume.home).filter(|home| *home != here) {
-        let polled = forward(hub, home, request.clone()).await;
+    let elsewhere = request.resume.filter(|resume| !hub.lock().knows(&resume.token, &request.user));
+    if let Some(resume) = elsewhere {
+        let polled = forward(hub, &resume.token, request.clone()).await;
         if polled != Polled::Gone {
             return polled;
         }
@@ -57,7 +58,7 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
     poll::poll(hub, request).await
 }
 
-async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
+async fn forward(hub: &Hub, token: &Token, poll: Poll) -> Polled {
     let patience = {
         let config = hub.config();
         config.poll.wait + config.ws.handshake_timeout
@@ -68,8 +69,8 @@ async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
         let request = {
             let mut state = hub.lock();
             let request = state.requests.number();
-            state.forwards.ask(request, home, sender);
-            state.uplink.relay(home, &Peer::Poll { request, poll: poll.clone() });
+            state.forwards.ask(request, sender);
+            state.uplink.relay_home(token, &Peer::Poll { request, poll: poll.clone() });
             request
         };
         let _forwarded = Forwarded(hub, request);
@@ -95,6 +96,12 @@ impl State {
         match peer {
             Peer::Take { request, resume, user, polls } => {
                 let taken = self.take(&resume, &user, Lease { holder: from, request }, polls);
+                if from == self.me.generation {
+                    // The session came here while the question was on its way. What is said of leases here is heard at
+                    // once, so this is, too.
+                    self.takes.passed_on(request, from);
+                    return self.taken(from, request, taken);
+                }
                 self.uplink.relay(from, &Peer::Taken { request, taken });
             }
             Peer::Taken { request, taken } => self.taken(from, request, taken),
@@ -115,6 +122,7 @@ impl State {
             Peer::GiveUp { lease, settled } => self.given_up(lease, settled),
             Peer::Revoke { request } => self.revoke(request),
             Peer::Accept { lease } => self.lease_accepted(lease),
+            Peer::Arrive { .. } => {}
             Peer::Polled { request, polled } => {
                 if let Some(waiter) = self.forwards.answered(request) {
                     let _ = waiter.send(Some(polled));
@@ -133,6 +141,6 @@ impl State {
 
     /// Whether a poll's session polls here.
     fn holds(&self, poll: &Poll) -> bool {
-        poll.resume.is_some_and(|resume| self.named(&resume, &poll.user).is_some())
+        poll.resume.is_some_and(|resume| self.named(&resume.token, &poll.user).is_some())
     }
 }

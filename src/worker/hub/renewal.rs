@@ -1,7 +1,6 @@
 //! One master goes, another comes. No session hears of it: what was asked is asked again where that cannot double, and
 //! answered truthfully where it could.
 
-use super::parts::announced::Waiting;
 use super::parts::session::Session;
 use super::parts::sessions::SessionRef;
 use super::state::{Phase, State};
@@ -9,7 +8,6 @@ use crate::protocol::client;
 use crate::protocol::cluster::{Again, Hello, NO_RECEIPT, Step, ToMaster, VERSION};
 use crate::protocol::link::LinkSender;
 use crate::protocol::peer::Peer;
-use crate::session::Framing;
 
 /// How a worker introduces itself.
 pub(in crate::worker) fn hello(pid: u32) -> ToMaster<'static> {
@@ -38,13 +36,10 @@ impl State {
             let step = Step::Enter { request, user: own.user().as_str() };
             self.uplink.tell(&ToMaster::Room { room: &room, session, step });
         }
-        for (home, waiting) in self.takes.take_all() {
+        for waiting in self.takes.take_all() {
             let number = self.requests.number();
-            let Waiting { request, resume, .. } = &waiting;
-            let (user, polls) = (request.user.clone(), request.framing == Framing::Poll);
-            let take = Peer::Take { request: number, resume: *resume, user, polls };
-            self.takes.ask(number, home, waiting);
-            self.uplink.relay(home, &take);
+            waiting.ask(number, &self.uplink);
+            self.takes.ask(number, waiting);
         }
         let copies = self.sessions.iter().filter_map(|(_, session)| session.origin.as_deref());
         for origin in copies.filter(|origin| origin.home != self.me.generation) {

@@ -16,6 +16,7 @@ use super::parts::requests::Requests;
 use super::parts::session::Link;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
+use super::parts::survival::Survival;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
@@ -84,6 +85,7 @@ impl Hub {
             charts: Charts::default(),
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
+            survival: Survival::default(),
             spare: Spare::default(),
             buffer: vec![0; READ],
             config: Policy::new(config),

@@ -15,6 +15,7 @@ use super::parts::prices::Prices;
 use super::parts::requests::Requests;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
+use super::parts::survival::Survival;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
@@ -110,6 +111,8 @@ pub(in crate::worker) struct State {
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.
     pub(super) commands: Commands,
+    /// Cells of sessions that survive this process, and sessions of processes that did not.
+    pub(super) survival: Survival,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
     /// Bytes just read: one buffer for all sessions, which keeps an idle one small.
@@ -155,6 +158,7 @@ impl State {
         Beat {
             sessions: short(self.population()),
             digest: self.sessions.digest(),
+            kept: self.suspended.kept(),
             users: short(self.sessions.users()),
             stats_watchers: short(watchers),
             counters: self.counters.clone(),

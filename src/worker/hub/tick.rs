@@ -33,6 +33,7 @@ impl State {
         self.forget_overdue(now);
         let channels = self.prices.due(now, boot);
         self.publish_prices(channels);
+        self.settle();
     }
 
     fn do_due(&mut self, due: Due, now: Mono) {

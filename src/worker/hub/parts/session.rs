@@ -73,6 +73,10 @@ pub struct Session {
     pub begun: Mono,
     /// Its client has come back to it, so has heard of it.
     resumed: bool,
+    /// Requests of the client that only the master or time answers.
+    pub asked: u32,
+    /// The place of its set of channels in the memory of crash cover; `None`: the set has changed.
+    pub set: Option<u32>,
 }
 
 impl Deref for Session {
@@ -108,7 +112,7 @@ impl Session {
         // States that wait for the next poll are noted there.
         value.outbox = polls.then(|| Box::new(Outbox::new(now)));
         let link = if polls { Link::Poll(Box::default()) } else { Link::Opening };
-        Self { value, turn: 0, link, permit, begun: now, resumed: before.is_some() }
+        Self { value, turn: 0, link, permit, begun: now, resumed: before.is_some(), asked: 0, set: None }
     }
 
     /// How much the session was used over a link that has ended: how long, and whether its client ever said something.

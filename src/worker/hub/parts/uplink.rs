@@ -2,10 +2,12 @@
 
 use super::heard::Heard;
 use super::tickets::Report;
-use crate::protocol::cluster::{Generation, NO_RECEIPT, Step, ToMaster};
+use crate::protocol::client::Token;
+use crate::protocol::cluster::{Generation, NO_RECEIPT, Step, To, ToMaster};
 use crate::protocol::link::{LinkError, LinkSender};
 use crate::protocol::peer::Peer;
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes of questions that may wait while there is no master; who asks more is told that the cluster is busy.
 const HELD: usize = 8 << 20;
@@ -14,6 +16,8 @@ const HELD: usize = 8 << 20;
 #[derive(Debug)]
 pub(in crate::worker) struct Uplink {
     link: LinkSender,
+    /// Messages so far.
+    said: AtomicU64,
     /// While there is no master: what the next one is asked.
     held: Option<RefCell<Held>>,
     /// What came once already.
@@ -45,11 +49,17 @@ fn waits(message: &ToMaster<'_>) -> bool {
 
 impl Uplink {
     pub fn new(link: LinkSender, config: u64) -> Self {
-        Self { link, held: None, heard: Heard::default(), config, ready: false }
+        Self { link, said: AtomicU64::new(0), held: None, heard: Heard::default(), config, ready: false }
+    }
+
+    /// How many messages were said so far.
+    pub fn said(&self) -> u64 {
+        self.said.load(Relaxed)
     }
 
     /// Says something to the master, or why that cannot be said.
     pub(in crate::worker) fn send(&self, message: &ToMaster<'_>) -> Result<(), LinkError> {
+        self.said.fetch_add(1, Relaxed);
         let Some(held) = &self.held else { return self.link.send(message) };
         if !waits(message) {
             return Ok(());
@@ -74,13 +84,22 @@ impl Uplink {
 
     /// Says something to another worker.
     pub fn relay(&self, to: Generation, peer: &Peer) {
+        self.relay_to(To::Process(to), peer);
+    }
+
+    /// Says something to the worker to which a token leads.
+    pub fn relay_home(&self, token: &Token, peer: &Peer) {
+        self.relay_to(To::Home(token.name()), peer);
+    }
+
+    fn relay_to(&self, to: To, peer: &Peer) {
         let sent = peer
             .encode()
             .map_err(LinkError::Garbage)
             .and_then(|payload| self.send(&ToMaster::Relay { to, notice: peer.notice(), payload: &payload }));
         match (sent, peer.shortened()) {
             (Ok(()), _) => {}
-            (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay(to, &shorter),
+            (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay_to(to, &shorter),
             (Err(error), _) => tracing::debug!(%error, "another worker does not hear this one"),
         }
     }
