@@ -158,7 +158,8 @@ mod tests {
             let (mut orphans, mut now, mut last) = (Orphans::default(), Mono(1 << 40), 3);
             let mut living: Vec<_> = (1..4).map(|n| ready(n, n as Slot, n)).collect();
             // The dead whose sessions nobody has yet, those on their way, and those that are settled.
-            let (mut waiting, mut on_the_way) = (BTreeSet::new(), BTreeSet::new());
+            let mut waiting = BTreeSet::<Generation>::new();
+            let mut on_the_way = BTreeSet::<(Generation, Generation)>::new();
             let mut settled = BTreeSet::new();
             for event in events {
                 match event {
