@@ -182,6 +182,7 @@ impl<D: Share> Keeper<D> {
             last_generation: self.last_generation,
             gone: self.gone.iter().copied().collect(),
             before,
+            program: env!("CARGO_PKG_VERSION").into(),
         };
         self.say(me, FromKeeper::Begin(begin), Vec::new());
         match self.stop {

@@ -20,6 +20,8 @@ pub(super) const MASTER: Generation = 0;
 pub(super) struct Child {
     pub(super) role: Role,
     pub(super) pid: u32,
+    /// Version of its program, once known.
+    pub(super) program: Box<str>,
     pub(super) ready: bool,
     pub(super) beat: Beat,
     /// Beats in a row that did not agree with the directory.
@@ -83,7 +85,7 @@ fn retain<M: Message>(retained: &mut Retained, message: &M) {
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
         let (beat, retained, drops) = Default::default();
-        Self { role, pid, ready: false, beat, drift: 0, retained, link, drops }
+        Self { role, pid, program: Box::default(), ready: false, beat, drift: 0, retained, link, drops }
     }
 
     /// The process has ended.

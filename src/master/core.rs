@@ -5,9 +5,11 @@ use super::children::Children;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::orphans::Orphans;
 use super::refusals::Refusals;
+use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
@@ -49,6 +51,8 @@ pub(super) struct Master {
     pub(super) announcer: Announcer,
     /// Newest prices, candles and lines.
     pub(super) feed: Feed,
+    /// Changes of the process of sessions: those under way, and the last ones.
+    pub(super) handovers: Handovers,
     /// Counters of all processes.
     pub(super) ledger: Ledger,
     /// The moments of the `stats` message.
@@ -59,8 +63,8 @@ pub(super) struct Master {
     pub(super) board: Board,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
-    /// The keeper's process id: the daemon's for everybody outside.
-    pub(super) keeper: u32,
+    /// The keeper; its process id is the daemon's for everybody outside.
+    pub(super) keeper: Keeper,
     /// The way to the keeper.
     pub(super) line: Line,
     /// Starts and ends of processes.

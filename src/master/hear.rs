@@ -8,7 +8,7 @@ use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, Hello, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
 };
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
@@ -65,6 +65,8 @@ impl Master {
                 let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
             }
             ToMaster::TakenUp(session) => self.directory.taken_up(from, session),
+            ToMaster::Away(token) => self.directory.away(from, token),
+            ToMaster::Gone(token) => self.directory.gone(from, token),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
                 let publication = Publication { request, channel, frame, deadline, skip };
@@ -82,14 +84,18 @@ impl Master {
                     tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
                 }
             }
-            ToMaster::Hello(hello) => self.hello(from, hello.version),
+            ToMaster::Hello(hello) => self.hello(from, hello),
             ToMaster::Ready => self.ready(from),
             ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
             ToMaster::Done { order } => {
                 self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
             }
-            ToMaster::Adopted { of, held, closed } => self.adopted(from, of, held, closed),
+            ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
+            ToMaster::Hand { .. }
+            | ToMaster::Arrived { .. }
+            | ToMaster::TakenBack { .. }
+            | ToMaster::Offloaded { .. } => {}
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }
@@ -99,7 +105,7 @@ impl Master {
         while let Some(message) = batch.next::<FromFeeder>() {
             match message? {
                 FromFeeder::Hello(hello) => {
-                    self.hello(from, hello.version);
+                    self.hello(from, hello);
                     self.feed.renew();
                 }
                 FromFeeder::Ready => self.ready(from),
@@ -147,7 +153,11 @@ impl Master {
         }
     }
 
-    fn hello(&mut self, from: Generation, version: u32) {
+    fn hello(&mut self, from: Generation, hello: Hello) {
+        let Hello { version, program, .. } = hello;
+        if let Some(child) = self.children.get_mut(from) {
+            child.program = program;
+        }
         if version != VERSION {
             tracing::error!(
                 event = "child-version",

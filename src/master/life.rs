@@ -7,9 +7,11 @@ use super::core::Master;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
 use super::predecessor;
 use super::refusals::Refusals;
+use super::roles::Keeper;
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Service};
@@ -142,12 +144,13 @@ impl Master {
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),
             feed: Feed::new(config, wall),
+            handovers: Handovers::default(),
             ledger: Ledger::default(),
             when: When::new(config.stats.interval),
             service: Service::new(now, wall),
             board,
             spare: Spare::default(),
-            keeper: begin.pid,
+            keeper: Keeper::new(begin),
             spawner: Spawner::new(line.clone()),
             line,
             events,

@@ -119,6 +119,7 @@ impl Master {
             // Nothing of these is configured.
             service: _,
             orphans: _,
+            handovers: _,
             ledger: _,
             refusals: _,
             board: _,

@@ -1,5 +1,6 @@
 //! A process's sign of life, each second: its counters, and a digest of its sessions.
 
+use super::handover::{Handovers, Silences};
 use super::link::LinkSender;
 use crate::model::SessionId;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ pub const BEAT: Duration = Duration::from_secs(1);
 
 /// Counters of one process since its start, plain sums, and its gauges.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Messages from clients.
     pub messages_in: u64,
@@ -52,6 +54,14 @@ pub struct Counters {
     pub gave_way: BTreeMap<String, u64>,
     /// Memory of suspended sessions, a gauge.
     pub suspended_bytes: u64,
+    /// Sessions by what became of them in handovers.
+    pub handovers: Handovers,
+    /// Times without a message that handovers caused.
+    pub silences: Silences,
+    /// Sessions that would survive the death of this process, if nothing is under way; a gauge.
+    pub covered: u64,
+    /// Sessions that would not, a gauge.
+    pub uncovered: u64,
 }
 
 /// A worker's sign of life.
@@ -61,6 +71,8 @@ pub struct Beat {
     pub sessions: u32,
     /// Exclusive or of their ids, each folded by [`digest`].
     pub digest: u64,
+    /// Exclusive or of the digests of the tokens that are [`super::cluster::ToMaster::Away`] here.
+    pub kept: u64,
     /// Users with at least one session at this worker.
     pub users: u32,
     /// Sessions subscribed to `stats`.

@@ -7,8 +7,10 @@ pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
 pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
+pub use super::handover::{Handover, Handovers, Silences};
 pub use super::left::Left;
-pub use super::relay::Notice;
+pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
+pub use super::relay::{Notice, To, TokenName};
 pub use super::role::{Generation, Hello, Role, Slot};
 
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
@@ -197,7 +199,7 @@ pub enum ToMaster<'a> {
     Drained,
     /// Passes a message on to another worker, unread, as [`ToWorker::Relayed`].
     Relay {
-        to: Generation,
+        to: To,
         /// Notice of the master to the sender.
         notice: Notice,
         /// A [`super::peer::Peer`].
@@ -213,15 +215,49 @@ pub enum ToMaster<'a> {
     },
     /// The client of a polling session has come back with its cursor.
     TakenUp(SessionId),
+    /// The worker keeps a suspended session with that token, or remembers how the session ended: whoever brings the
+    /// token is to ask here. Said before [`ToMaster::Closed`], so that the token always leads somewhere.
+    Away(TokenName),
+    /// It keeps and remembers nothing of that token any more.
+    Gone(TokenName),
+    /// Wants to hand sessions over; answered by [`ToWorker::Handed`]. From here on they are not in the worker's beats.
+    Hand {
+        /// The worker's number for the batch.
+        batch: u32,
+        to: Generation,
+        #[serde(borrow)]
+        sessions: Vec<Leaver<'a>>,
+    },
+    /// The sessions of a batch are here; passed on as [`ToWorker::Arrived`].
+    Arrived {
+        batch: BatchId,
+        /// Those that came without a usable connection.
+        refused: Vec<SessionId>,
+        /// Those that did not come: they have ended.
+        gone: Vec<SessionId>,
+    },
+    /// The target of a batch has ended: its sessions are in the worker's beats again.
+    TakenBack {
+        /// The worker's number for the batch.
+        batch: u32,
+        /// Those that have ended meanwhile.
+        gone: Vec<SessionId>,
+    },
+    /// The end of a [`ToWorker::Offload`].
+    Offloaded {
+        /// The master's number for it.
+        order: u64,
+        moved: Moved,
+    },
     /// All orders up to this one ([`super::orders`]) have been handed to everybody they concern.
     Done { order: u64 },
-    /// The sessions of a dead worker were adopted: so many go on here, so many were closed.
+    /// The sessions of a dead worker were adopted, or have ended.
     Adopted {
         of: Generation,
-        /// Sessions that go on.
-        held: u32,
-        /// Sessions that were closed.
-        closed: u32,
+        /// What became of them.
+        results: Handovers,
+        /// The longest time in which one that goes on heard nothing.
+        silence: Duration,
     },
 }
 
@@ -350,6 +386,8 @@ pub enum ToWorker<'a> {
     Taking {
         /// The sender's number for it.
         request: u64,
+        /// The process that it was passed on to.
+        home: Generation,
     },
     /// The answer to a [`Notice`] when there is no worker to pass the message on to.
     Unheard {
@@ -387,6 +425,32 @@ pub enum ToWorker<'a> {
     Silent {
         /// Of that address only.
         of: Option<IpAddr>,
+    },
+    /// Hands sessions over to another worker; answered by [`ToMaster::Offloaded`].
+    Offload {
+        /// The master's number for it.
+        order: u64,
+        to: Generation,
+        which: Which,
+    },
+    /// The answer to a [`ToMaster::Hand`]: these sessions belong to the other worker from here on. `None`: it takes none.
+    Handed {
+        /// The worker's number for the batch.
+        batch: u32,
+        taken: Option<Vec<SessionId>>,
+    },
+    /// Sessions of another worker belong to this one from here on, and will come in a [`super::peer::Peer::Arrive`].
+    Expect {
+        batch: BatchId,
+        #[serde(borrow)]
+        sessions: Vec<Open<'a>>,
+    },
+    /// The sessions of a batch have arrived.
+    Arrived {
+        /// The worker's number for the batch.
+        batch: u32,
+        /// Those whose connection the worker closes: they are suspended there.
+        refused: Vec<SessionId>,
     },
     /// A worker has died: this one adopts its sessions.
     Adopt {

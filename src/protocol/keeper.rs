@@ -101,6 +101,8 @@ pub struct Begin {
     pub gone: Vec<(Generation, End)>,
     /// The master before; `None`: this is the first.
     pub before: Option<Before>,
+    /// Version of the keeper's program.
+    pub program: Box<str>,
 }
 
 /// A process that lives.
@@ -212,6 +214,7 @@ mod tests {
             last_generation: 5,
             gone: vec![(5, End::Status(0))],
             before: Some(Before { pid: 8, end, silent: true, deaths: 2, pause: Duration::ZERO }),
+            program: "0.1.0".into(),
         };
         for message in [
             FromKeeper::Held { name: "journal".into() },

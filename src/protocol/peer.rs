@@ -5,7 +5,7 @@ use super::admission::Verdict;
 use super::client::Resume;
 use super::cluster::Generation;
 use super::relay::Notice;
-use crate::model::{Device, UserId};
+use crate::model::{Device, Mono, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -108,6 +108,29 @@ pub enum Peer {
     },
     /// Accepts a copy: a client waits for it. Its home revokes the others.
     Accept { lease: Lease },
+    /// Sessions of a batch that was announced by [`super::cluster::ToWorker::Expect`], in one or more of these
+    /// messages. The descriptors are the sockets of those that have one, in their order.
+    Arrive {
+        /// The sender's number for the batch.
+        batch: u32,
+        /// When the sender stopped reading them.
+        stopped: Mono,
+        items: Vec<Item>,
+        /// The batch ends here: sessions that have not come have ended.
+        last: bool,
+    },
+}
+
+/// A session on its way to another worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// As `session::Snapshot` writes it.
+    #[serde(with = "serde_bytes")]
+    pub value: Vec<u8>,
+    /// Whether a socket comes with it.
+    pub has_socket: bool,
+    /// Bytes that its client has acknowledged.
+    pub acknowledged: u64,
 }
 
 impl Peer {
@@ -141,19 +164,19 @@ impl Peer {
         }
     }
 
-    /// The master's notice to the sender: questions must not wait for a worker that is gone, and the taker of a
-    /// session must know which publications are in it.
+    /// The master's notice to the sender: questions must not wait for a worker that is gone, whoever asks must know whom
+    /// it has asked, and the taker of a session which publications are in it.
     #[must_use]
     pub fn notice(&self) -> Notice {
         match self {
-            Self::Take { request, .. } => Notice::Passed(*request),
-            Self::Poll { request, .. } => Notice::Unheard(*request),
+            Self::Take { request, .. } | Self::Poll { request, .. } => Notice::Passed(*request),
             Self::Taken { .. }
             | Self::PollGone { .. }
             | Self::Polled { .. }
             | Self::GiveUp { .. }
             | Self::Revoke { .. }
-            | Self::Accept { .. } => Notice::None,
+            | Self::Accept { .. }
+            | Self::Arrive { .. } => Notice::None,
         }
     }
 }
@@ -161,7 +184,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::cluster::ToMaster;
+    use crate::protocol::cluster::{To, ToMaster};
 
     #[test]
     fn what_is_said_instead_of_a_long_answer_is_short_and_has_nothing_instead() {
@@ -176,7 +199,8 @@ mod tests {
     #[test]
     fn a_relayed_message_is_passed_on_as_bytes_of_the_message_that_it_came_in() {
         let peer = Peer::Revoke { request: 7 };
-        let relay = ToMaster::Relay { to: 3, notice: peer.notice(), payload: &peer.encode().unwrap() };
+        let (to, notice) = (To::Process(3), peer.notice());
+        let relay = ToMaster::Relay { to, notice, payload: &peer.encode().unwrap() };
         let bytes = postcard::to_allocvec(&relay).unwrap();
         let Ok(ToMaster::Relay { payload, .. }) = postcard::from_bytes(&bytes) else { panic!("{bytes:?}") };
         assert!(bytes.as_ptr_range().contains(&payload.as_ptr()), "not copied");

@@ -9,6 +9,7 @@ use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
+use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
 use crate::protocol::line::Hearing;
@@ -148,6 +149,7 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
     let mut descriptors = descriptors.into_iter();
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
+    set_core_dumps(config.cluster.core_dumps);
     tracing::debug!(generation, "welcome");
     let me = Me { slot, generation, pid };
     let mut all = Vec::new();
@@ -309,11 +311,15 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
             ToWorker::ReopenLog => log::reopen(),
             ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
-            ToWorker::Taking { request } => state.taking(request),
+            ToWorker::Taking { request, home } => state.taking(request, home),
             ToWorker::Unheard { request } => state.unheard(request),
             ToWorker::PeerGone(peer) => state.peer_gone(peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
+            ToWorker::Offload { .. }
+            | ToWorker::Handed { .. }
+            | ToWorker::Expect { .. }
+            | ToWorker::Arrived { .. } => {}
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
             ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
@@ -328,6 +334,7 @@ fn configure(state: &mut super::hub::State, config: &str) {
     match serde_json::from_str::<Config>(config) {
         Ok(config) => {
             log::adopt(&config.log);
+            set_core_dumps(config.cluster.core_dumps);
             state.configure(Arc::new(config));
         }
         Err(error) => tracing::error!(%error, "a configuration that cannot be read is ignored"),

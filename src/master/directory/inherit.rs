@@ -15,6 +15,7 @@ struct Announced {
     transport: Transport,
     address: IpAddr,
     since: i64,
+    tag: u32,
 }
 
 impl Announced {
@@ -27,6 +28,7 @@ impl Announced {
             transport: self.transport,
             address: self.address,
             since: self.since,
+            tag: self.tag,
         }
     }
 }
@@ -52,12 +54,13 @@ impl Directory {
             }
         }
         self.workers.remove(&from);
+        self.homes.worker_gone(from);
     }
 
     fn announced_at(&self, at: u32) -> Option<Announced> {
         let entry = self.sessions.get(at as usize)?;
         let user = (entry.user != NONE).then(|| self.users.get(entry.user).id.as_str().into());
-        let Entry { id, device, endpoint, transport, address, since, .. } = entry;
+        let Entry { id, device, endpoint, transport, address, since, tag, .. } = entry;
         Some(Announced {
             session: *id,
             user: user.unwrap_or_default(),
@@ -66,6 +69,7 @@ impl Directory {
             transport: *transport,
             address: *address,
             since: *since,
+            tag: *tag,
         })
     }
 

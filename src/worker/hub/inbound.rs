@@ -8,7 +8,7 @@ use crate::access::Permit;
 use crate::model::Mono;
 use crate::net::phase::Phase;
 use crate::os::clock;
-use crate::protocol::client::Close;
+use crate::protocol::client::{Close, Token};
 use crate::session::Framing;
 use crate::transports::ws::Closing;
 use crate::ws::{Event, frame};
@@ -91,13 +91,23 @@ async fn close(hub: &Hub, Ended { closing, replaced, permit }: Ended) {
     }
 }
 
-async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<u128>) {
-    if let Some(secret) = replaced
+async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
+    if let Some(token) = replaced
         && closing.is_heard().await
     {
-        hub.lock().bury(secret, Close::Replaced.code());
+        hub.lock().bury(token, Close::Replaced.code());
     }
     closing.send().await;
+}
+
+/// In a build for tests a client may kill its worker, by a text that is named in the environment.
+#[cfg(debug_assertions)]
+fn poison(text: &str) {
+    static POISON: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("BTC_CLUSTER_TEST_POISON").ok());
+    if POISON.as_deref() == Some(text) {
+        std::process::abort();
+    }
 }
 
 impl State {
@@ -216,6 +226,8 @@ impl State {
 
     /// A text message from a client.
     fn text(&mut self, at: SessionRef, text: &str, now: Mono) {
+        #[cfg(debug_assertions)]
+        poison(text);
         if self.admit(at, now) {
             self.service(at).text(self, at, text);
         }

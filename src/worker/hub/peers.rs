@@ -3,6 +3,7 @@
 
 use super::poll;
 use super::state::{Hub, Phase, State};
+use crate::protocol::client::Token;
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
 use tokio::sync::oneshot;
@@ -45,9 +46,9 @@ impl Drop for Answering {
 
 /// Serves a poll, wherever its session is.
 pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled {
-    let here = hub.lock().me.generation;
-    if let Some(home) = request.resume.map(|resume| resume.home).filter(|home| *home != here) {
-        let polled = forward(hub, home, request.clone()).await;
+    let elsewhere = request.resume.filter(|resume| !hub.lock().knows(&resume.token, &request.user));
+    if let Some(resume) = elsewhere {
+        let polled = forward(hub, &resume.token, request.clone()).await;
         if polled != Polled::Gone {
             return polled;
         }
@@ -56,13 +57,13 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
     poll::poll(hub, request).await
 }
 
-async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
+async fn forward(hub: &Hub, token: &Token, poll: Poll) -> Polled {
     let (sender, answer) = oneshot::channel();
     let request = {
         let mut state = hub.lock();
         let request = state.requests.number();
-        state.forwards.ask(request, home, sender);
-        state.uplink.relay(home, &Peer::Poll { request, poll });
+        state.forwards.ask(request, sender);
+        state.uplink.relay_home(token, &Peer::Poll { request, poll });
         request
     };
     let _forwarded = Forwarded(hub, request);
@@ -109,6 +110,7 @@ impl State {
             Peer::GiveUp { lease, settled } => self.given_up(lease, settled),
             Peer::Revoke { request } => self.revoke(request),
             Peer::Accept { lease } => self.lease_accepted(lease),
+            Peer::Arrive { .. } => {}
             Peer::Polled { request, polled } => {
                 if let Some(waiter) = self.forwards.answered(request) {
                     let _ = waiter.send(polled);
@@ -127,6 +129,6 @@ impl State {
 
     /// Whether a poll's session polls here.
     fn holds(&self, poll: &Poll) -> bool {
-        poll.resume.is_some_and(|resume| self.named(&resume, &poll.user).is_some())
+        poll.resume.is_some_and(|resume| self.named(&resume.token, &poll.user).is_some())
     }
 }
