@@ -235,3 +235,7 @@ impl Loop {
         Ok(pid)
     }
 }
+
+#[cfg(test)]
+#[path = "life_tests.rs"]
+mod tests;

@@ -24,6 +24,7 @@ impl Master {
             let ended = event.and_then(|event| self.handovers.ended(event, now, clock::wall()));
             ended.into_iter().for_each(Ended::log);
         }
+        self.travellers_of(generation);
         self.children.tell_workers(&ToWorker::PeerGone(generation));
         let (sessions, _) = self.directory.counts(generation);
         if sessions == 0 || self.service.is_stopping() || !before.is_covered {

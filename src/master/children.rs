@@ -84,8 +84,8 @@ fn retain<M: Message>(retained: &mut Retained, message: &M) {
 
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
-        let (beat, retained, drops) = Default::default();
-        Self { role, pid, program: Box::default(), ready: false, beat, drift: 0, retained, link, drops }
+        let (program, beat, retained, drops) = Default::default();
+        Self { role, pid, program, ready: false, beat, drift: 0, retained, link, drops }
     }
 
     /// The process has ended.
@@ -286,8 +286,8 @@ impl Sink for Children {
     }
 
     fn publish(&mut self, to: Generation, ticket: u64, publication: &Publication<'_>) -> Result<(), Lost> {
-        let Publication { channel, frame, skip, .. } = *publication;
-        self.tell(to, &ToWorker::Publish { ticket, channel, frame, skip })
+        let Publication { channel, frame, skip, of, .. } = *publication;
+        self.tell(to, &ToWorker::Publish { ticket, channel, frame, skip, of })
     }
 
     fn receipt(&mut self, to: Generation, request: u64, outcome: Outcome) {

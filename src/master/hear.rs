@@ -2,16 +2,18 @@
 
 use super::core::Master;
 use super::directory::{self, Relief};
-use super::feed::News;
+use super::feed::{Kept, News};
 use super::router::{Order, Publication};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Hello, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Question, Role, ToFeeder, ToMaster, ToWorker,
+    VERSION,
 };
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 /// The directory is made anew after so many beats, one after another, that differ from it.
 const DRIFT: u8 = 2;
@@ -32,13 +34,14 @@ impl Master {
 
     fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
         self.service.hear(clock::mono());
-        while let Some(message) = batch.next::<ToMaster<'_>>() {
-            self.worker_says(from, message?);
+        while let Some(message) = batch.next_with_some::<ToMaster<'_>>() {
+            let (message, descriptors) = message?;
+            self.worker_says(from, message, descriptors);
         }
         Ok(())
     }
 
-    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>) {
+    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
             ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
@@ -69,7 +72,8 @@ impl Master {
             ToMaster::Gone(token) => self.directory.gone(from, token),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
-                let publication = Publication { request, channel, frame, deadline, skip };
+                let of = (request != NO_RECEIPT).then_some((from, request));
+                let publication = Publication { request, channel, frame, deadline, skip, of };
                 self.publish(from, &publication, now);
             }
             ToMaster::Published { ticket, sessions } => {
@@ -77,25 +81,20 @@ impl Master {
             }
             ToMaster::Ask { request, question } => self.answer(from, request, &question),
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
-            ToMaster::Roster(page) => {
-                self.directory.roster(from, &page);
-                if page.last {
-                    let sessions = self.directory.counts(from).0;
-                    tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
-                }
-            }
+            ToMaster::Roster(page) => self.roster(from, &page),
             ToMaster::Hello(hello) => self.hello(from, hello),
             ToMaster::Ready => self.ready(from),
-            ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
+            ToMaster::Relay { to, notice, payload } => self.relay((from, to), notice, payload, with),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
+            ToMaster::Hand { batch, to, sessions } => self.hand(from, batch, to, &sessions),
+            ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
+            ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
+            ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
+            ToMaster::Again(_) | ToMaster::Told => {}
             ToMaster::Done { order } => {
                 self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
             }
             ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
-            ToMaster::Hand { .. }
-            | ToMaster::Arrived { .. }
-            | ToMaster::TakenBack { .. }
-            | ToMaster::Offloaded { .. } => {}
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }
@@ -117,11 +116,12 @@ impl Master {
                 FromFeeder::Sources(table) => self.feed.table(table),
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
-                FromFeeder::Line { of, text, mark } => {
-                    if let Some(text) = self.feed.line(&of, text, mark) {
-                        self.children.tell_workers(&ToWorker::Line { of: &of, text });
+                FromFeeder::Line { of, text, mark, number } => {
+                    if let Some(text) = self.feed.line(&of, Kept { text, mark, number }) {
+                        self.children.tell_workers(&ToWorker::Line { of: &of, text, number });
                     }
                 }
+                FromFeeder::Again { .. } => {}
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
                     let _ = self.children.tell(to, &ToWorker::Answer { request, answer });
@@ -173,7 +173,7 @@ impl Master {
         let Some(child) = self.children.get_mut(from) else { return };
         let agrees = match child.role {
             Role::Feeder => true,
-            Role::Worker(_) => self.directory.agrees(from, &beat),
+            Role::Worker(_) => self.moves.is_under_way(from) || self.directory.agrees(from, &beat),
         };
         child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
         self.ledger.beat(from, &beat.counters, now);

@@ -9,6 +9,7 @@ use super::event::Event;
 use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
+use super::moves::Moves;
 use super::predecessor;
 use super::refusals::Refusals;
 use super::roles::Keeper;
@@ -138,6 +139,7 @@ impl Master {
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now).after(begin.last_generation),
             children: Children::default(),
             directory,
+            moves: Moves::default(),
             orphans: Default::default(),
             router: Router::new(config.limits.quotes_per_user),
             refusals: Refusals::default(),

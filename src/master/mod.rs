@@ -28,6 +28,8 @@ mod in_force;
 #[allow(dead_code)]
 mod journal;
 mod life;
+mod moves;
+mod moving;
 mod orphans;
 mod peers;
 mod predecessor;

@@ -57,6 +57,7 @@ impl Master {
 
     fn drain(&mut self, generation: Generation) {
         let within = self.in_force.config().cluster.drain;
+        self.offload_all(generation);
         let _ = self.children.tell(generation, &ToWorker::Drain(within));
         self.clear_board();
     }
@@ -141,8 +142,8 @@ impl Master {
         // The new feeder has not refused anything yet.
         self.refused(Default::default());
         let Self { feed, children, in_force, .. } = self;
-        for (of, _, mark) in feed.newest_lines() {
-            if let Some(mark) = mark {
+        for (of, line) in feed.newest_lines() {
+            if let Some(mark) = line.mark {
                 let _ = children.tell(to, &ToFeeder::Resume { of, mark });
             }
         }
@@ -176,8 +177,9 @@ impl Master {
         for candles in feed.all_candles() {
             let _ = children.tell(generation, &ToWorker::Candles(candles.clone()));
         }
-        for (of, text, _) in feed.newest_lines() {
-            let _ = children.tell(generation, &ToWorker::Line { of, text });
+        for (of, line) in feed.newest_lines() {
+            let message = ToWorker::Line { of, text: &line.text, number: line.number };
+            let _ = children.tell(generation, &message);
         }
     }
 

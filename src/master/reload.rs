@@ -117,9 +117,10 @@ impl Master {
             fleet,
             children,
             // Nothing of these is configured.
+            moves: _,
             service: _,
-            orphans: _,
             handovers: _,
+            orphans: _,
             ledger: _,
             refusals: _,
             board: _,

@@ -1,6 +1,7 @@
 //! Moves of sessions from one worker to another. The master says who owns a session: it switches its directory in one
 //! turn, and tells both workers between the same two orders.
 
+use super::relay::TokenName;
 use super::role::Generation;
 use crate::model::SessionId;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub struct Leaver<'a> {
     pub session: SessionId,
     #[serde(borrow)]
     pub rooms: Vec<&'a str>,
+    /// Set if the session is suspended: the name of its token.
+    pub away: Option<TokenName>,
 }
 
 /// How an order to hand over sessions has ended.

@@ -46,6 +46,8 @@ pub struct Publication<'a> {
     pub deadline: Mono,
     /// Sessions that must not get the message.
     pub skip: Option<Skip>,
+    /// Who published it and its number there; `None`: the master.
+    pub of: Option<(Generation, u64)>,
 }
 
 /// Why a link did not take an order, which certainly was not delivered there.

@@ -59,13 +59,13 @@ impl Order {
                 frame: Bytes::copy_from_slice(frame),
                 deadline,
             },
-            ToWorker::Publish { ticket, channel, frame, skip } => Self::Publish {
+            ToWorker::Publish { ticket, channel, frame, skip, .. } => Self::Publish {
                 ticket,
                 channel: channel.into(),
                 frame: Bytes::copy_from_slice(frame),
                 skip: skip.map(|skip| skip.session),
             },
-            ToWorker::Line { of, text } => Self::Line { of: of.into(), text: text.into() },
+            ToWorker::Line { of, text, .. } => Self::Line { of: of.into(), text: text.into() },
             ToWorker::Kick { session, code } => Self::Kick { session, code },
             _ => return None,
         })

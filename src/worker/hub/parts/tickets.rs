@@ -45,6 +45,11 @@ impl Tickets {
         None
     }
 
+    /// The master is gone: nobody waits for a report.
+    pub fn master_lost(&mut self) {
+        self.open.clear();
+    }
+
     /// A session has it.
     pub fn delivered(&mut self, ticket: u64) -> Option<Report> {
         self.done(ticket, |tally| tally.delivered += 1)
