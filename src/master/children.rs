@@ -112,6 +112,11 @@ impl Child {
             return Ok(());
         };
         let (drop, lost) = match &error {
+            // The exit follows, and then somebody adopts the sessions, or nobody has them.
+            LinkError::Closed | LinkError::Io(_) if message.is_order() => {
+                retain(&mut self.retained, message);
+                return Ok(());
+            }
             // The exit follows: nobody is left to miss the message.
             LinkError::Closed | LinkError::Io(_) => return Err(Lost::Gone),
             LinkError::Full => (Drop::Full, Lost::Full),

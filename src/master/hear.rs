@@ -102,7 +102,7 @@ impl Master {
             ToMaster::Done { order } => {
                 self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
             }
-            ToMaster::Adopted { of, held, closed } => self.adopted(from, of, held, closed),
+            ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
             ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
             ToMaster::Told => self.renewal.gate.told(from),
             // The exit follows; hanging up tells the child that it was heard.
