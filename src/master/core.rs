@@ -7,6 +7,7 @@ use super::event::Event;
 use super::feed::Feed;
 use super::in_force::InForce;
 use super::moves::Moves;
+use super::placing::Placing;
 use super::refusals::Refusals;
 use super::rooms::Rooms;
 use super::router::Router;
@@ -40,6 +41,8 @@ pub(super) struct Master {
     pub(super) directory: Directory,
     /// Sessions on their way from worker to worker.
     pub(super) moves: Moves<oneshot::Sender<Moved>>,
+    /// Which sessions are to be where.
+    pub(super) placing: Placing,
     /// Orders on their way.
     pub(super) router: Router,
     /// Log lines about refused sessions.
@@ -95,6 +98,7 @@ impl Master {
         self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
         self.clear_board();
+        self.place(now);
         self.tell_status();
         let limit = self.in_force.config().cluster.worker_timeout;
         self.line.beat(limit, self.service.is_of_use(limit, now));

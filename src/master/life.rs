@@ -9,6 +9,7 @@ use super::event::Event;
 use super::feed::Feed;
 use super::in_force::{InForce, Next};
 use super::moves::Moves;
+use super::placing::Placing;
 use super::predecessor;
 use super::refusals::Refusals;
 use super::rooms::{self, Rooms};
@@ -138,6 +139,7 @@ impl Master {
             children: Children::default(),
             directory,
             moves: Moves::default(),
+            placing: Placing::new(config),
             router: Router::new(config.limits.quotes_per_user),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
@@ -201,6 +203,7 @@ impl Master {
             Event::Asked(asked) => self.asked(asked),
             // Nothing that this master asks for is answered with descriptors.
             Event::Keeper(message, _) => self.told(message),
+            Event::Balanced(counts) => self.balanced(counts),
             Event::StopNow => self.stop(),
         }
     }

@@ -12,6 +12,7 @@
 
 mod announce;
 mod announcer;
+mod balance;
 mod children;
 mod command;
 mod control;
@@ -29,6 +30,7 @@ mod life;
 mod moves;
 mod moving;
 mod peers;
+mod placing;
 mod predecessor;
 mod processes;
 mod refusals;

@@ -116,6 +116,7 @@ impl Master {
             when,
             fleet,
             children,
+            placing,
             // Nothing of these is configured.
             moves: _,
             service: _,
@@ -143,9 +144,11 @@ impl Master {
         directory.configure(config.stats.users, in_force.ceilings());
         when.configure(config.stats.interval);
         fleet.adopt(config.cluster.clone());
+        placing.configure(config);
         let mut actions = fleet.resize(now, workers(&config.cluster));
         actions.extend(fleet.revive_all(now));
         self.act(actions);
+        self.take_back();
     }
 
     fn refuse(&mut self, faults: Vec<String>, waiters: Vec<Waiter>) {

@@ -33,6 +33,7 @@ mod logs;
 mod made_up;
 mod notify;
 mod page;
+mod placing;
 mod polling;
 mod pools;
 mod pressure;

@@ -50,6 +50,8 @@ pub(in crate::worker) enum Phase {
     Serving,
     /// Newcomers are welcome, but balancers are told to send no more.
     Unready,
+    /// An operator has drained the worker: it accepts nobody.
+    Aside,
     /// The worker is replaced: clients that got in before are served, and sent to the others.
     Draining,
     /// Newcomers are refused: the daemon stops.
@@ -159,6 +161,7 @@ impl State {
             sessions: short(self.population()),
             digest: self.sessions.digest(),
             kept: self.suspended.kept(),
+            aside: self.phase == Phase::Aside,
             users: short(self.sessions.users()),
             stats_watchers: short(watchers),
             counters: self.counters.clone(),
@@ -206,6 +209,19 @@ impl State {
     }
 
     /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.
+    /// An operator drains the worker, or takes it back. Others would wait for it while it is on the board.
+    pub(in crate::worker) fn set_aside(&mut self, aside: bool) {
+        self.phase = match self.phase {
+            Phase::Serving | Phase::Aside if aside => Phase::Aside,
+            Phase::Aside => Phase::Serving,
+            other => other,
+        };
+        if self.phase == Phase::Aside {
+            self.board.set(self.me.slot, None);
+        }
+        self.note();
+    }
+
     pub(in crate::worker) fn note(&self) {
         if matches!(self.phase, Phase::Serving | Phase::Unready) {
             self.board.set(self.me.slot, Some(self.occupancy()));
