@@ -5,10 +5,13 @@ use super::children::Children;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::moves::Moves;
+use super::orphans::Orphans;
 use super::placing::Placing;
 use super::refusals::Refusals;
+use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
@@ -43,6 +46,8 @@ pub(super) struct Master {
     pub(super) moves: Moves<oneshot::Sender<Moved>>,
     /// Which sessions are to be where.
     pub(super) placing: Placing,
+    /// Workers that have died, and whose sessions go on elsewhere.
+    pub(super) orphans: Orphans,
     /// Orders on their way.
     pub(super) router: Router,
     /// Log lines about refused sessions.
@@ -52,6 +57,8 @@ pub(super) struct Master {
     pub(super) announcer: Announcer,
     /// Newest prices, candles and lines.
     pub(super) feed: Feed,
+    /// Changes of the process of sessions: those under way, and the last ones.
+    pub(super) handovers: Handovers,
     /// Counters of all processes.
     pub(super) ledger: Ledger,
     /// The moments of the `stats` message.
@@ -62,8 +69,8 @@ pub(super) struct Master {
     pub(super) board: Board,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
-    /// The keeper's process id: the daemon's for everybody outside.
-    pub(super) keeper: u32,
+    /// The keeper; its process id is the daemon's for everybody outside.
+    pub(super) keeper: Keeper,
     /// The way to the keeper.
     pub(super) line: Line,
     /// Starts and ends of processes.
@@ -85,6 +92,7 @@ impl Master {
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);
+        self.look_after_orphans(now);
         self.send_stats(now);
         self.announce(now);
         self.tell_presence(now);
@@ -109,7 +117,9 @@ impl Master {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);
         let told = self.when.next(now).min(self.next_announcement()).min(self.next_presence());
-        self.fleet.next_deadline().min(router).min(told).min(second)
+        let patience = self.in_force.config().cluster.start_timeout;
+        let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
+        self.fleet.next_deadline().min(router).min(orphans).min(told).min(second)
     }
 
     /// Begins the end.

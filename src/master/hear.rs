@@ -2,13 +2,14 @@
 
 use super::core::Master;
 use super::directory::{self, Relief};
-use super::feed::News;
+use super::feed::{Kept, News};
 use super::router::{Order, Publication};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Question, Role, ToFeeder, ToMaster, ToWorker,
+    VERSION,
 };
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
@@ -71,7 +72,8 @@ impl Master {
             ToMaster::Gone(token) => self.directory.gone(from, token),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
-                let publication = Publication { request, channel, frame, deadline, skip };
+                let of = (request != NO_RECEIPT).then_some((from, request));
+                let publication = Publication { request, channel, frame, deadline, skip, of };
                 self.publish(from, &publication, now);
             }
             ToMaster::Published { ticket, sessions } => {
@@ -80,7 +82,7 @@ impl Master {
             ToMaster::Ask { request, question } => self.answer(from, request, &question),
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
             ToMaster::Roster(page) => self.roster(from, &page),
-            ToMaster::Hello(hello) => self.hello(from, hello.version),
+            ToMaster::Hello(hello) => self.hello(from, hello),
             ToMaster::Ready => self.ready(from),
             ToMaster::Relay { to, notice, payload } => self.relay((from, to), notice, payload, with),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
@@ -88,7 +90,11 @@ impl Master {
             ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
             ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
             ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
-            ToMaster::Done { .. } | ToMaster::Adopted { .. } => {}
+            ToMaster::Again(_) | ToMaster::Told => {}
+            ToMaster::Done { order } => {
+                self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
+            }
+            ToMaster::Adopted { of, held, closed } => self.adopted(from, of, held, closed),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }
@@ -98,7 +104,7 @@ impl Master {
         while let Some(message) = batch.next::<FromFeeder>() {
             match message? {
                 FromFeeder::Hello(hello) => {
-                    self.hello(from, hello.version);
+                    self.hello(from, hello);
                     self.feed.renew();
                 }
                 FromFeeder::Ready => self.ready(from),
@@ -110,11 +116,12 @@ impl Master {
                 FromFeeder::Sources(table) => self.feed.table(table),
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
-                FromFeeder::Line { of, text, mark } => {
-                    if let Some(text) = self.feed.line(&of, text, mark) {
-                        self.children.tell_workers(&ToWorker::Line { of: &of, text });
+                FromFeeder::Line { of, text, mark, number } => {
+                    if let Some(text) = self.feed.line(&of, Kept { text, mark, number }) {
+                        self.children.tell_workers(&ToWorker::Line { of: &of, text, number });
                     }
                 }
+                FromFeeder::Again { .. } => {}
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
                     let _ = self.children.tell(to, &ToWorker::Answer { request, answer });
@@ -146,7 +153,11 @@ impl Master {
         }
     }
 
-    fn hello(&mut self, from: Generation, version: u32) {
+    fn hello(&mut self, from: Generation, hello: Hello) {
+        let Hello { version, program, .. } = hello;
+        if let Some(child) = self.children.get_mut(from) {
+            child.program = program;
+        }
         if version != VERSION {
             tracing::error!(
                 event = "child-version",

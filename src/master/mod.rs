@@ -10,6 +10,7 @@
 //!
 //! The master parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
+mod adopt;
 mod announce;
 mod announcer;
 mod balance;
@@ -21,6 +22,7 @@ mod core;
 pub mod directory;
 mod event;
 mod feed;
+mod handovers;
 mod headline;
 mod hear;
 mod in_force;
@@ -29,6 +31,7 @@ mod journal;
 mod life;
 mod moves;
 mod moving;
+mod orphans;
 mod peers;
 mod placing;
 mod predecessor;
@@ -37,6 +40,7 @@ mod refusals;
 mod reload;
 mod reloads;
 mod report;
+mod roles;
 pub mod rooms;
 pub mod router;
 mod service;

@@ -42,12 +42,6 @@ impl Master {
         };
     }
 
-    /// A worker has ended: no other waits for it any more, and none of its sessions is in a room.
-    pub(super) fn peer_gone(&mut self, worker: Generation, now: Mono) {
-        self.children.tell_workers(&ToWorker::PeerGone(worker));
-        self.rooms.worker_gone(worker, now);
-    }
-
     /// A message for all subscribers of a channel. All workers hear of it, also where a room has no member: a session
     /// on its way there misses nothing.
     pub(super) fn publish(&mut self, from: Generation, publication: &Publication<'_>, now: Mono) {
@@ -119,6 +113,6 @@ impl Master {
     /// A message of the master's own.
     pub(super) fn say(&mut self, request: u64, channel: &str, frame: &[u8], now: Mono) {
         let deadline = now.after(self.in_force.config().quotes.timeout);
-        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None }, now);
+        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None, of: None }, now);
     }
 }

@@ -120,6 +120,8 @@ impl Master {
             // Nothing of these is configured.
             moves: _,
             service: _,
+            handovers: _,
+            orphans: _,
             ledger: _,
             refusals: _,
             board: _,

@@ -11,6 +11,7 @@ pub use super::handover::{Handover, Handovers, Silences};
 pub use super::left::Left;
 pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
 pub use super::relay::{Notice, To, TokenName};
+pub use super::renewal::{Again, fingerprint};
 pub use super::role::{Generation, Hello, Role, Slot};
 
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
@@ -259,6 +260,11 @@ pub enum ToMaster<'a> {
         /// Sessions that were closed.
         closed: u32,
     },
+    /// Follows [`ToMaster::Hello`] on every link but the first, which has another master at its end. `None`: the worker
+    /// was never welcomed. Its sessions, their rooms and [`ToMaster::Told`] follow.
+    Again(Option<Box<Again>>),
+    /// All is told that a master which takes the place of another must know.
+    Told,
 }
 
 /// A session's step in a chat room.
@@ -331,6 +337,9 @@ pub enum ToWorker<'a> {
         frame: &'a [u8],
         /// The session that does not get it.
         skip: Option<Skip>,
+        /// The worker that published it and its number there, which grows; one that is not greater is a repetition.
+        /// `None`: the master's own.
+        of: Option<(Generation, u64)>,
     },
     /// The answer to a `Publish`.
     PublishReceipt {
@@ -416,6 +425,8 @@ pub enum ToWorker<'a> {
         /// The channel of its lines.
         of: &'a str,
         text: &'a str,
+        /// Its number, which grows within the channel; one that is not greater is a repetition.
+        number: u64,
     },
     /// The directory has ended a session for another one.
     GiveWay(SessionId),
@@ -452,7 +463,7 @@ pub enum ToWorker<'a> {
     Arrived {
         /// The worker's number for the batch.
         batch: u32,
-        /// Those whose connection the worker closes: they are suspended there.
+        /// Those whose connection the worker closes, if it has it: they are suspended there, or could not be read.
         refused: Vec<SessionId>,
     },
     /// A worker has died: this one adopts its sessions.

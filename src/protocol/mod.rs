@@ -16,6 +16,7 @@ mod moves;
 pub mod orders;
 pub mod peer;
 mod relay;
+pub mod renewal;
 mod role;
 
-pub use attach::{Attached, as_link, attach, attach_line};
+pub use attach::{attach_line, attach_to_masters};

@@ -92,6 +92,12 @@ impl Ledger {
         &mut self.own
     }
 
+    /// CPU time of the masters before this one, in microseconds: `cpu_us` of what the master counts.
+    #[must_use]
+    pub fn masters_cpu(&self) -> u64 {
+        self.own.cpu_us
+    }
+
     /// All roles that ever had a process, in their order.
     pub fn roles(&self) -> impl Iterator<Item = Role> {
         self.dead.keys().copied()
@@ -101,7 +107,7 @@ impl Ledger {
     #[must_use]
     pub fn total(&self) -> Counters {
         let mut sum = Counters::default();
-        sum.add_sums(&self.own);
+        sum.add_sums(&Counters { cpu_us: 0, ..self.own.clone() });
         for role in self.roles().filter(|role| role.worker().is_some()) {
             let of_one = self.of(role);
             sum.add_sums(&of_one);

@@ -1,7 +1,7 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
 use super::http;
-use super::hub::{Hub, Me, Phase, Push, TICK};
+use super::hub::{Hub, Me, Phase, Push, TICK, Uplink, hello, take_in_all};
 use crate::config::Config;
 use crate::log;
 use crate::net::accept::{Gate, Go, accept_loop};
@@ -11,16 +11,18 @@ use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
 use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
-use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
-use crate::protocol::{Attached, attach, orders};
+use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
+use crate::protocol::keeper::FromKeeper;
+use crate::protocol::link::{Batch, LinkError, LinkSender};
+use crate::protocol::renewal::{Heard, MasterLink};
+use crate::protocol::{attach_to_masters, orders};
 use axum::Router;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -31,6 +33,8 @@ const UNANSWERED: usize = 256;
 const ASIDE: Duration = Duration::from_millis(100);
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
+/// The part of the time of a drain in which sessions are moved rather than sent away.
+const MOVING: f64 = 0.75;
 /// Interval at which an ending worker looks whether all have gone.
 const LAST: Duration = Duration::from_millis(20);
 
@@ -98,16 +102,19 @@ pub fn run() -> ExitCode {
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
     let mut loops = Loops::default();
-    let Attached { link: (sender, mut receiver, writer), .. } = attach(&mut loops).await?;
-    loops.spawn("link", writer.run());
-    let pid = std::process::id();
-    sender.send(&ToMaster::Hello(Hello {
-        version: VERSION,
-        program: env!("CARGO_PKG_VERSION").into(),
-        pid,
-    }))?;
-    let mut first = receiver.receive().await?;
-    let (hub, listeners) = welcome(&mut first, &sender, pid)?;
+    let told = Arc::<OnceLock<Hub>>::default();
+    let place = told.clone();
+    // The keeper answers only what the hub has asked.
+    let answered = move |said, with| {
+        if let Some(hub) = place.get() {
+            hear_keeper(hub, said, with);
+        }
+    };
+    let (line, mut master) = attach_to_masters(&mut loops, answered).await?;
+    let Some((hub, listeners, mut first)) = begin(&mut master).await? else { return Ok(()) };
+    hub.lock().begin_cover(line)?;
+    let _ = told.set(hub.clone());
+    loops.spawn("said", look_said(hub.clone()));
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
     let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
@@ -115,20 +122,20 @@ async fn live() -> Result<(), Failure> {
         let router = http::router(&hub, port, !outward.contains(&port));
         accepting.spawn("accept", accept(hub.clone(), router, port, listener));
     }
-    sender.send(&ToMaster::Ready)?;
-    loops.spawn("beat", beat(hub.clone(), sender.clone()));
+    hub.lock().say_ready();
+    loops.spawn("beat", beat(hub.clone()));
     loops.spawn("tick", tick(hub.clone()));
     loops.spawn("walk", walk(hub.clone()));
     if hear_all(&hub, &mut first).is_some() {
         return Ok(());
     }
-    let end = loops.during(accepting.during(hear(&hub, &mut receiver))).await???;
+    let end = loops.during(accepting.during(hear(&hub, &mut master))).await???;
     drop(accepting);
-    loops.during(leave(&hub, &mut receiver, end)).await?;
-    sender.send(&ToMaster::Drained)?;
+    loops.during(leave(&hub, &mut master, end)).await?;
+    hub.lock().uplink.tell(&ToMaster::Drained);
     // Bytes that the kernel has taken arrive, even after this process has ended.
     let _ = timeout(BEAT, async {
-        while sender.waiting() > 0 {
+        while hub.lock().uplink.waiting() > 0 {
             sleep(Duration::from_millis(1)).await;
         }
     })
@@ -136,15 +143,41 @@ async fn live() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Waits for a welcome, of whichever master. `None`: none will come.
+async fn begin(master: &mut MasterLink) -> Result<Option<(Hub, Listeners, Batch)>, Failure> {
+    let pid = std::process::id();
+    let (mut link, mut masters) = (None, 0);
+    loop {
+        match master.next().await {
+            Heard::Master(sender) => {
+                sender.send(&hello(pid))?;
+                if masters > 0 {
+                    sender.send(&ToMaster::Again(None))?;
+                    sender.send(&ToMaster::Told)?;
+                }
+                (link, masters) = (Some(sender), masters + 1);
+            }
+            Heard::Batch(mut first) => {
+                let Some(link) = link else { return Ok(None) };
+                let (hub, listeners) = welcome(&mut first, link, pid)?;
+                return Ok(Some((hub, listeners, first)));
+            }
+            Heard::Lost => link = None,
+            Heard::End => return Ok(None),
+        }
+    }
+}
+
 type Listeners = Vec<(Port, TcpListener)>;
 
-fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
+fn welcome(batch: &mut Batch, sender: LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
     let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
     let (message, descriptors) = first?;
     let ToWorker::Welcome { slot, generation, config, listeners, quotes } = message else {
         return Err(Failure::Strange("the first message is no welcome"));
     };
     let mut descriptors = descriptors.into_iter();
+    let uplink = Uplink::new(sender, fingerprint(config));
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
     set_core_dumps(config.cluster.core_dumps);
@@ -156,7 +189,7 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
         all.push((port, listener(descriptor)?));
     }
     let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?)?;
-    let hub = Hub::new(me, Arc::new(config), sender.clone(), board);
+    let hub = Hub::new(me, Arc::new(config), uplink, board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
     hub.lock().note();
     Ok((hub, all))
@@ -210,8 +243,14 @@ async fn accept(hub: Hub, router: Router, port: Port, listener: TcpListener) {
     accept_loop(listener, Admission(hub.clone(), Even::default()), serve).await;
 }
 
-async fn beat(hub: Hub, sender: LinkSender) {
-    send_beats(&sender, || ToMaster::Beat(Box::new(hub.lock().beat()))).await;
+async fn beat(hub: Hub) {
+    let send = || {
+        let mut state = hub.lock();
+        state.tell_done(true);
+        let beat = state.beat();
+        state.uplink.tell(&ToMaster::Beat(Box::new(beat)));
+    };
+    send_beats(send).await;
 }
 
 async fn tick(hub: Hub) {
@@ -234,6 +273,25 @@ async fn walk(hub: Hub) {
     }
 }
 
+/// Hears what the keeper hands over.
+fn hear_keeper(hub: &Hub, said: FromKeeper, with: Vec<OwnedFd>) {
+    let of = hub.lock().hear_keeper(said, with);
+    if let Some(of) = of {
+        tokio::spawn(take_in_all(hub.clone(), of));
+    }
+}
+
+/// Makes sessions clean again once what they said is on its way.
+async fn look_said(hub: Hub) {
+    let said = hub.lock().said();
+    loop {
+        said.notified().await;
+        while !hub.lock().look_said() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
 /// The close that all sessions get, and the time for it.
 #[derive(Clone, Copy, Debug)]
 struct End {
@@ -241,38 +299,51 @@ struct End {
     within: Duration,
 }
 
-async fn hear(hub: &Hub, receiver: &mut LinkReceiver) -> Result<End, Failure> {
+async fn hear(hub: &Hub, master: &mut MasterLink) -> Result<End, Failure> {
     loop {
-        let mut batch = receiver.receive().await?;
-        if let Some(end) = hear_all(hub, &mut batch) {
+        if let Some(end) = hear_next(hub, master.next().await) {
             return Ok(end?);
         }
     }
+}
+
+/// Hears what came; or that one master has gone, or another has come.
+fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
+    match heard {
+        Heard::Batch(mut batch) => return hear_all(hub, &mut batch),
+        Heard::Lost => hub.lock().master_lost(),
+        Heard::Master(link) => hub.lock().renew(link),
+        Heard::End => return Some(Err(LinkError::Closed)),
+    }
+    None
 }
 
 /// Everything that came together. What it publishes goes out by [`walk`], joined.
 fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
     let mut state = hub.lock();
     let mut end = None;
-    while let Some(message) = batch.next::<ToWorker<'_>>() {
-        let message = match message {
+    while let Some(message) = batch.next_with_some::<ToWorker<'_>>() {
+        let (message, with) = match message {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
         let order = orders::order(&message);
+        let elsewhere = if order.is_some() { state.order_for_wards(&message) } else { 0 };
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
-                state.push(&Push { ticket, id, user, symbol, frame, deadline });
+                state.push(&Push { ticket, id, user, symbol, frame, deadline }, elsewhere);
             }
             ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
             ToWorker::Opened { session, verdict } => state.opened(session, verdict),
-            ToWorker::Publish { ticket, channel, frame, skip } => state.publish(ticket, channel, frame, skip),
+            ToWorker::Publish { ticket, channel, frame, skip, of } => {
+                state.publish_once(of, (ticket, channel, frame), skip);
+            }
             ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
             ToWorker::Quote(quote) => state.quote(quote),
             ToWorker::Refused(refused) => state.prices.refuse(refused),
             ToWorker::Stats(json) => state.stats(json),
             ToWorker::Candles(candles) => state.candles(&candles),
-            ToWorker::Line { of, text } => state.line(of, text),
+            ToWorker::Line { of, text, number } => state.line(of, text, number),
             ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { config } => configure(&mut state, config),
@@ -280,23 +351,23 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Shed => state.shed_poll(),
             ToWorker::Silent { of } => state.shed_silent(of),
             ToWorker::Resync => state.roster(),
-            ToWorker::Aside(aside) => state.set_aside(aside),
+            ToWorker::Aside(aside) => state.rest(aside),
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
             ToWorker::ReopenLog => log::reopen(),
-            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
+            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload, with),
             ToWorker::Taking { request, home } => state.taking(request, home),
             ToWorker::Unheard { request } => state.unheard(request),
-            ToWorker::PeerGone(peer) => state.peer_gone(peer),
+            ToWorker::PeerGone(peer) => state.peer_gone(hub, peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
-            ToWorker::Offload { .. }
-            | ToWorker::Handed { .. }
-            | ToWorker::Expect { .. }
-            | ToWorker::Arrived { .. } => {}
+            ToWorker::Offload { order, to, which } => state.offload(order, to, which),
+            ToWorker::Handed { batch, taken } => state.handed(batch, taken.as_deref()),
+            ToWorker::Expect { batch, sessions, away } => state.expect(batch, &sessions, &away),
+            ToWorker::Arrived { batch, refused } => state.batch_arrived(hub, batch, &refused),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
-            ToWorker::Adopt { .. } => {}
+            ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
         order.into_iter().for_each(|bytes| state.took(bytes));
     }
@@ -306,6 +377,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
 }
 
 fn configure(state: &mut super::hub::State, config: &str) {
+    state.uplink.config = fingerprint(config);
     match serde_json::from_str::<Config>(config) {
         Ok(config) => {
             log::adopt(&config.log);
@@ -317,11 +389,11 @@ fn configure(state: &mut super::hub::State, config: &str) {
 }
 
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
-async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
+async fn leave(hub: &Hub, master: &mut MasterLink, end: End) {
     let over = clock::mono().after(end.within);
+    let stops = end.close == Close::Shutdown;
     let (batch, each, mut first) = {
         let mut state = hub.lock();
-        let stops = end.close == Close::Shutdown;
         state.phase = if stops { Phase::Stopping } else { Phase::Draining };
         state.connections.leaving().begin(end.within);
         let sessions = state.population();
@@ -329,11 +401,20 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
         let each = if sessions > 1 { 2 } else { 0 };
         (sessions.div_ceil(STEPS as usize).max(100), each, if stops { 1000 } else { 100 })
     };
+    // What can be moved is moved; the rest is sent away at last.
+    let moved = clock::mono().after(end.within.mul_f64(MOVING));
     while clock::mono() < over {
-        let dismissed = hub.lock().dismiss(end.close, batch, (first, each));
+        let dismissed = {
+            let mut state = hub.lock();
+            if stops {
+                state.stop_offloading();
+            }
+            state.offload_next();
+            if state.offloads(moved) { 0 } else { state.dismiss(end.close, batch, (first, each)) }
+        };
         first += each * dismissed as u64;
         let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };
-        if !wait(hub, receiver, pause).await {
+        if !wait(hub, master, pause).await {
             return;
         }
         let state = hub.lock();
@@ -344,16 +425,15 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
     }
 }
 
-/// Hears the master for that long: answers to what is on its way still come. False when it has gone.
-async fn wait(hub: &Hub, receiver: &mut LinkReceiver, time: Duration) -> bool {
+/// Hears the master for that long: answers to what is on its way still come. False when no master will come any more.
+async fn wait(hub: &Hub, master: &mut MasterLink, time: Duration) -> bool {
     let pause = sleep(time);
     tokio::pin!(pause);
     loop {
         tokio::select! {
             () = &mut pause => return true,
-            batch = receiver.receive() => match batch {
-                Ok(mut batch) => _ = hear_all(hub, &mut batch),
-                Err(_) => return false,
+            heard = master.next() => if let Some(Err(_)) = hear_next(hub, heard) {
+                return false;
             },
         }
     }

@@ -9,7 +9,6 @@ use crate::supervisor::action::Action;
 use crate::supervisor::place::{LEAVING, Unit};
 use crate::supervisor::rolling::Rolling;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// What one fleet writes down for the next.
 #[derive(Default, Serialize, Deserialize)]

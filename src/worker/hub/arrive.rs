@@ -91,7 +91,7 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
 
 impl Waiting {
     /// Asks wherever the session is.
-    fn ask(&self, number: u64, uplink: &Uplink) {
+    pub(super) fn ask(&self, number: u64, uplink: &Uplink) {
         let (user, polls) = (self.request.user.clone(), self.request.framing == Framing::Poll);
         let take = Peer::Take { request: number, resume: self.resume, user, polls };
         uplink.relay_home(&self.resume.token, &take);
@@ -253,7 +253,7 @@ impl State {
     }
 
     /// Ends what waits for a process that is gone, and what that process had.
-    pub(in crate::worker) fn peer_gone(&mut self, peer: Generation) {
+    pub(in crate::worker) fn peer_gone(&mut self, hub: &Hub, peer: Generation) {
         for waiting in self.takes.home_gone(peer) {
             let nothing = Origin { home: peer, lease: Lease { holder: self.me.generation, request: 0 } };
             self.hand(waiting, nothing, Taken::Gap, None);
@@ -262,5 +262,8 @@ impl State {
         drop(clients);
         tasks.iter().for_each(AbortHandle::abort);
         self.suspended.holder_gone(peer);
+        self.uplink.heard.peer_gone(peer);
+        self.source_gone(hub, peer);
+        self.target_gone(hub, peer);
     }
 }

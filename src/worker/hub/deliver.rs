@@ -7,7 +7,7 @@ use super::state::State;
 use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
-use crate::protocol::cluster::{Skip, Tally, ToMaster};
+use crate::protocol::cluster::{Generation, Skip, Tally, ToMaster};
 use crate::session::{Answer, ChannelKey, Frames, Kind, Step, Subscription};
 use crate::ws::frame;
 use bytes::Bytes;
@@ -33,7 +33,8 @@ pub(in crate::worker) struct Push<'a> {
 
 impl State {
     /// Delivers to all main sessions of a user, and reports once each has it or never will.
-    pub(in crate::worker) fn push(&mut self, push: &Push<'_>) {
+    /// `elsewhere`: sessions of the user that are on their way here.
+    pub(in crate::worker) fn push(&mut self, push: &Push<'_>, elsewhere: u32) {
         let (now, number) = (clock::mono(), self.survival.cover.next());
         if now > push.deadline {
             return;
@@ -61,12 +62,19 @@ impl State {
                 Sent::Never => tally.slow += u32::from(self.end_unsent(at)),
             }
         }
-        let report = self.tickets.open(push.ticket, tally, waiting);
+        let held = self.hold_push(push);
+        tally.slow += held.slow;
+        let report = self.tickets.open(push.ticket, tally, waiting + held.waiting + elsewhere);
         if report.is_none() {
-            let early = Mono(push.deadline.0.saturating_sub(EARLY.as_nanos() as u64));
-            self.timers.expect(push.ticket, early.max(now));
+            self.expect_report(push.ticket, push.deadline);
         }
         self.uplink.report(report);
+    }
+
+    /// A ticket is reported before the master gives it up.
+    pub(super) fn expect_report(&mut self, ticket: u64, deadline: Mono) {
+        let early = Mono(deadline.0.saturating_sub(EARLY.as_nanos() as u64));
+        self.timers.expect(ticket, early.max(clock::mono()));
     }
 
     /// Ends the session that a frame did not fit into. True when it was slow, false when it was gone.
@@ -100,10 +108,26 @@ impl State {
         }
     }
 
+    /// A message that another master may have sent before: its subscribers get it once.
+    pub(in crate::worker) fn publish_once(
+        &mut self,
+        of: Option<(Generation, u64)>,
+        (ticket, name, bytes): (u64, &str, &[u8]),
+        skip: Option<Skip>,
+    ) {
+        if of.is_none_or(|of| self.uplink.heard.is_new_publication(of)) {
+            return self.publish(ticket, name, bytes, skip);
+        }
+        let members = self.channels.find(name).map_or(0, |key| self.channels.get(key).members());
+        let sessions = u32::try_from(members).unwrap_or(u32::MAX);
+        self.uplink.tell(&ToMaster::Published { ticket, sessions });
+    }
+
     /// A message to a channel's subscribers but one. A walk brings it to them, joined with what is published meanwhile.
-    pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
+    fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
         let mut sessions = 0;
         self.takes.published(name, bytes);
+        self.note_meanwhile(name, bytes);
         if let Some(key) = self.channels.find(name) {
             self.make_room(key, bytes);
             let but = skip.and_then(|skip| self.sessions.known(skip.key, skip.session));
@@ -122,7 +146,9 @@ impl State {
                 self.fell_behind(key);
             }
         }
-        self.uplink.tell(&ToMaster::Published { ticket, sessions });
+        if !self.count_later(ticket, sessions) {
+            self.uplink.tell(&ToMaster::Published { ticket, sessions });
+        }
     }
 
     /// A channel has messages that a walk brings to its members.
@@ -141,9 +167,13 @@ impl State {
     }
 
     /// A line of a file or a program, for all sessions on it and for those who come.
-    pub(in crate::worker) fn line(&mut self, of: &str, text: &str) {
+    pub(in crate::worker) fn line(&mut self, of: &str, text: &str, number: u64) {
+        if !self.uplink.heard.is_new_line(of, number) {
+            return;
+        }
         let Some(key) = self.channels.find(of) else { return };
         let bytes = frame::text(text);
+        self.note_meanwhile(of, &bytes);
         self.make_room(key, &bytes);
         let channel = self.channels.get_mut(key);
         channel.keep(&bytes);

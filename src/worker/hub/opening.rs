@@ -116,12 +116,29 @@ impl State {
 
     /// Tells the master all sessions, and the tokens that lead here.
     pub(in crate::worker) fn roster(&self) {
-        let all = self.sessions.present().map(|(_, session)| session.announcement());
+        if !self.moving.expected.is_empty() {
+            // It would lack those that are expected: the master asks again.
+            return;
+        }
+        self.tell_all(self.sessions.own());
+    }
+
+    /// Tells the master these sessions, and that they are all.
+    pub(super) fn tell_all<'a>(&self, all: impl Iterator<Item = (SessionRef, &'a Session)>) {
+        let all = all.map(|(_, session)| session.announcement());
         for page in roster_pages(all, self.kept(), RosterPage::LENGTH) {
             if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
                 // The next beat differs again, and the master asks again.
                 return tracing::warn!(event = "roster", %error, "the master did not hear all sessions");
             }
+        }
+    }
+
+    /// Notes that a client has said nothing yet.
+    pub(super) fn listen_for(&mut self, at: SessionRef, now: Mono) {
+        let sessions = &self.sessions;
+        if is_silent(sessions, at) {
+            self.silent.add(at, now, |at| is_silent(sessions, at));
         }
     }
 
@@ -141,8 +158,7 @@ impl State {
             }
             (Link::Wire(_), _) => {
                 self.timers.watch(at, now.after(heartbeat.interval));
-                let sessions = &self.sessions;
-                self.silent.add(at, now, |at| is_silent(sessions, at));
+                self.listen_for(at, now);
             }
             _ => {}
         }

@@ -1,12 +1,16 @@
 //! Messages of other workers, over the master: questions for sessions and polls of sessions that are here, and answers to
 //! the questions of this worker.
 
+use super::parts::meanwhile::Came;
 use super::poll;
 use super::state::{Hub, Phase, State};
 use crate::protocol::client::Token;
-use crate::protocol::cluster::Generation;
+use crate::protocol::cluster::{BatchId, Generation};
 use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
+use bytes::Bytes;
+use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// A poll that another worker answers. Dropped, its client has gone.
 struct Forwarded<'a>(&'a Hub, u64);
@@ -58,28 +62,39 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
 }
 
 async fn forward(hub: &Hub, token: &Token, poll: Poll) -> Polled {
-    let (sender, answer) = oneshot::channel();
-    let request = {
-        let mut state = hub.lock();
-        let request = state.requests.number();
-        state.forwards.ask(request, sender);
-        state.uplink.relay_home(token, &Peer::Poll { request, poll });
-        request
-    };
-    let _forwarded = Forwarded(hub, request);
     let patience = {
         let config = hub.config();
         config.poll.wait + config.ws.handshake_timeout
     };
-    match tokio::time::timeout(patience, answer).await {
-        Ok(Ok(polled)) => polled,
-        _ => Polled::Gone,
+    let until = Instant::now() + patience;
+    loop {
+        let (sender, answer) = oneshot::channel();
+        let request = {
+            let mut state = hub.lock();
+            let request = state.requests.number();
+            state.forwards.ask(request, sender);
+            state.uplink.relay_home(token, &Peer::Poll { request, poll: poll.clone() });
+            request
+        };
+        let _forwarded = Forwarded(hub, request);
+        match tokio::time::timeout_at(until, answer).await {
+            Ok(Ok(Some(polled))) => return polled,
+            // The master is gone: the home may not have heard of it, and hears it twice otherwise.
+            Ok(Ok(None)) => {}
+            _ => return Polled::Gone,
+        }
     }
 }
 
 impl State {
     /// Hears another worker.
-    pub(in crate::worker) fn hear_peer(&mut self, hub: &Hub, from: Generation, payload: &[u8]) {
+    pub(in crate::worker) fn hear_peer(
+        &mut self,
+        hub: &Hub,
+        from: Generation,
+        payload: &[u8],
+        with: Vec<OwnedFd>,
+    ) {
         let peer = match Peer::decode(payload) {
             Ok(peer) => peer,
             Err(error) => {
@@ -87,6 +102,11 @@ impl State {
                 return;
             }
         };
+        if let Some(token) = peer.wanted()
+            && self.hold(token.session, Came::Asked { from, payload: Bytes::copy_from_slice(payload) })
+        {
+            return;
+        }
         match peer {
             Peer::Take { request, resume, user, polls } => {
                 let taken = self.take(&resume, &user, Lease { holder: from, request }, polls);
@@ -116,10 +136,12 @@ impl State {
             Peer::GiveUp { lease, settled } => self.given_up(lease, settled),
             Peer::Revoke { request } => self.revoke(request),
             Peer::Accept { lease } => self.lease_accepted(lease),
-            Peer::Arrive { .. } => {}
+            Peer::Arrive { batch, stopped, items, last } => {
+                self.come(hub, BatchId { from, number: batch }, (stopped, last), items, with);
+            }
             Peer::Polled { request, polled } => {
                 if let Some(waiter) = self.forwards.answered(request) {
-                    let _ = waiter.send(polled);
+                    let _ = waiter.send(Some(polled));
                 }
             }
         }

@@ -9,6 +9,7 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
@@ -30,7 +31,6 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::protocol::cluster::Counters;
-use crate::protocol::link::LinkSender;
 use crate::session::{Channels, Kind};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -59,12 +59,12 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
 
 impl Hub {
     /// An empty hub.
-    pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: LinkSender, board: Board) -> Self {
+    pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: Uplink, board: Board) -> Self {
         let channels = Channels::new(channels(&config));
         let state = State {
             me,
             phase: Phase::Serving,
-            uplink: Uplink::new(uplink),
+            uplink,
             counters: Counters::default(),
             board,
             connections: Connections::default(),
@@ -76,6 +76,7 @@ impl Hub {
             suspended: Suspended::default(),
             takes: Takes::default(),
             forwards: Forwards::default(),
+            moving: Moving::default(),
             entrances: Entrances::default(),
             requests: Requests::default(),
             prices: Prices::new(&config.price, &channels),

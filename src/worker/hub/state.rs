@@ -9,6 +9,7 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
@@ -93,7 +94,9 @@ pub(in crate::worker) struct State {
     /// Sessions of other workers that were asked for.
     pub(super) takes: Takes<Waiting>,
     /// Polls on their way from and to other workers.
-    pub(super) forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
+    pub(super) forwards: Forwards<oneshot::Sender<Option<Polled>>, AbortHandle>,
+    /// Sessions on their way to other workers and from them.
+    pub(super) moving: Moving,
     /// Subscriptions that wait until the master lets a session into a room.
     pub(super) entrances: Entrances,
     /// Questions to the master that wait for its answer.
@@ -156,10 +159,11 @@ impl State {
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
+        let (expected, digest) = self.survival.expected();
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
-            sessions: short(self.population()),
-            digest: self.sessions.digest(),
+            sessions: short(self.sessions.announced() + self.moving.expected.present() + expected),
+            digest: self.sessions.digest() ^ self.moving.expected.digest() ^ digest,
             kept: self.suspended.kept(),
             aside: self.phase == Phase::Aside,
             users: short(self.sessions.users()),
@@ -205,14 +209,15 @@ impl State {
 
     /// The count for evenness: sessions, and connections that may become sessions.
     pub(in crate::worker) fn occupancy(&self) -> u32 {
-        u32::try_from(self.population()).unwrap_or(u32::MAX).saturating_add(self.connections.arriving())
+        let sessions = self.population() + self.moving.expected.present();
+        u32::try_from(sessions).unwrap_or(u32::MAX).saturating_add(self.connections.arriving())
     }
 
     /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.
     /// An operator drains the worker, or takes it back. Others would wait for it while it is on the board.
-    pub(in crate::worker) fn set_aside(&mut self, aside: bool) {
+    pub(in crate::worker) fn rest(&mut self, rests: bool) {
         self.phase = match self.phase {
-            Phase::Serving | Phase::Aside if aside => Phase::Aside,
+            Phase::Serving | Phase::Aside if rests => Phase::Aside,
             Phase::Aside => Phase::Serving,
             other => other,
         };

@@ -25,7 +25,7 @@ pub(super) fn hub(overrides: &[(&str, &str)]) -> (Hub, LinkWriter, LinkReceiver)
     source.overrides = overrides.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let config = load(&source).unwrap().config;
     let me = Me { slot: 1, generation: 7, pid: 1 };
-    (Hub::new(me, Arc::new(config), uplink, Board::new().unwrap()), writer, receiver)
+    (Hub::new(me, Arc::new(config), Uplink::new(uplink, 0), Board::new().unwrap()), writer, receiver)
 }
 
 fn request() -> SessionRequest {
@@ -83,7 +83,7 @@ async fn a_session_that_was_announced_for_a_client_that_has_gone_ends() {
     let mut arriving = Box::pin(arrive(&hub, request(), Some(resume)));
     assert!(futures_util::poll!(&mut arriving).is_pending());
     let gap = Peer::Taken { request: 1, taken: Taken::Gap }.encode().unwrap();
-    hub.lock().hear_peer(&hub, 9, &gap);
+    hub.lock().hear_peer(&hub, 9, &gap, Vec::new());
     let counts = || {
         let state = hub.lock();
         (state.population(), state.requests.unanswered())
@@ -132,7 +132,7 @@ async fn of_copies_that_come_at_once_each_is_decided_on_and_the_master_knows_the
     let (hub, ..) = hub(&[]);
     {
         let mut state = hub.lock();
-        state.uplink = Uplink::new(uplink);
+        state.uplink = Uplink::new(uplink, 0);
         let first = state.open(request(), None);
         let before = crate::session::Session::clone(state.sessions.get(first).unwrap());
         let (second, id) = (state.open(request(), Some(&before)), before.identity.id());
@@ -167,7 +167,7 @@ async fn the_master_hears_which_tokens_lead_here() {
     tokio::spawn(writer.run());
     let (hub, ..) = hub(&[("resume.sessions", "2")]);
     let mut state = hub.lock();
-    state.uplink = Uplink::new(uplink);
+    state.uplink = Uplink::new(uplink, 0);
     let open = |state: &mut State, replay: bool| {
         let at = state.open(request(), None);
         let session = state.sessions.get_mut(at).unwrap();

@@ -64,6 +64,7 @@ impl State {
         let resume = token.map(|token| token.to_string());
         welcome.resume = resume.as_deref();
         welcome.resumed = greeting.resumed;
+        welcome.moves = session.moves;
         welcome.channels = greeting.channels.iter().map(String::as_str).collect();
         let price = self.prices.object(&self.config.price.symbol, clock::boot());
         let price = price.and_then(|json| RawValue::from_string(json).ok());
@@ -209,13 +210,10 @@ impl State {
         self.asks(at);
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
-        self.uplink.tell(&ToMaster::Publish {
-            request,
-            channel: name,
-            frame: &frame::text(text),
-            deadline,
-            skip: None,
-        });
+        let frame = &frame::text(text);
+        let message = ToMaster::Publish { request, channel: name, frame, deadline, skip: None };
+        self.requests.repeatable(request, &message);
+        self.uplink.tell(&message);
         Ok(())
     }
 

@@ -59,13 +59,13 @@ impl Order {
                 frame: Bytes::copy_from_slice(frame),
                 deadline,
             },
-            ToWorker::Publish { ticket, channel, frame, skip } => Self::Publish {
+            ToWorker::Publish { ticket, channel, frame, skip, .. } => Self::Publish {
                 ticket,
                 channel: channel.into(),
                 frame: Bytes::copy_from_slice(frame),
                 skip: skip.map(|skip| skip.session),
             },
-            ToWorker::Line { of, text } => Self::Line { of: of.into(), text: text.into() },
+            ToWorker::Line { of, text, .. } => Self::Line { of: of.into(), text: text.into() },
             ToWorker::Kick { session, code } => Self::Kick { session, code },
             _ => return None,
         })
@@ -184,6 +184,12 @@ impl Adoption {
     pub fn owed(&self, has: u64) -> impl Iterator<Item = &Order> {
         let from = self.missed.partition_point(|(number, _)| *number <= has);
         self.missed[from..].iter().map(|(_, order)| order).chain(&self.later)
+    }
+
+    /// Orders to the dead worker beyond this number.
+    pub fn missed_after(&self, has: u64) -> impl Iterator<Item = &Order> {
+        let from = self.missed.partition_point(|(number, _)| *number <= has);
+        self.missed[from..].iter().map(|(_, order)| order)
     }
 
     /// Orders that a session which has those up to this number has got.

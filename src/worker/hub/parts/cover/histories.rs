@@ -418,11 +418,11 @@ impl World {
         match self.sent[number as usize - 1].1 {
             Event::Push(_) => ToWorker::Push { ticket: number, id: id_, user, symbol, frame, deadline },
             Event::Publish(channel) => {
-                ToWorker::Publish { ticket: number, channel: CHANNELS[channel], frame, skip: None }
+                ToWorker::Publish { ticket: number, channel: CHANNELS[channel], frame, skip: None, of: None }
             }
             Event::PublishBut(channel, key) => {
                 let skip = Some(Skip { key: 99, session: id(key) });
-                ToWorker::Publish { ticket: number, channel: CHANNELS[channel], frame, skip }
+                ToWorker::Publish { ticket: number, channel: CHANNELS[channel], frame, skip, of: None }
             }
             Event::Kick(key) => ToWorker::Kick { session: id(key), code: 4006 },
             _ => unreachable!(),
