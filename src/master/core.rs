@@ -10,6 +10,7 @@ use super::in_force::InForce;
 use super::journal::Journal;
 use super::moves::Moves;
 use super::orphans::Orphans;
+use super::placing::Placing;
 use super::refusals::Refusals;
 use super::renewal::Renewal;
 use super::roles::Keeper;
@@ -45,6 +46,8 @@ pub(super) struct Master {
     pub(super) directory: Directory,
     /// Sessions on their way from worker to worker.
     pub(super) moves: Moves<oneshot::Sender<Moved>>,
+    /// Which sessions are to be where.
+    pub(super) placing: Placing,
     /// Workers that have died, and whose sessions go on elsewhere.
     pub(super) orphans: Orphans,
     /// Orders on their way.
@@ -117,6 +120,7 @@ impl Master {
         self.note_fleet();
         self.note_dropped();
         self.note_own();
+        self.place(now);
         self.tell_status();
         let limit = self.in_force.config().cluster.worker_timeout;
         self.line.beat(limit, self.service.is_of_use(limit, now));

@@ -10,6 +10,7 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
 use super::moves::Moves;
+use super::placing::Placing;
 use super::predecessor;
 use super::refusals::Refusals;
 use super::renewal::{Past, Renewal};
@@ -150,6 +151,7 @@ impl Master {
             children: Children::after(&state.dropped),
             directory,
             moves: Moves::default(),
+            placing: Placing::new(config),
             orphans: Default::default(),
             router: Router::new(config.limits.quotes_per_user).after(wall),
             refusals: Refusals::default(),
@@ -221,6 +223,7 @@ impl Master {
             Event::Asked(asked) => self.asked(asked),
             // Nothing that this master asks for is answered with descriptors.
             Event::Keeper(message, _) => self.told(message),
+            Event::Balanced(counts) => self.balanced(counts),
             Event::StopNow => self.stop(),
         }
     }

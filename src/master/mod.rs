@@ -13,6 +13,7 @@
 mod adopt;
 mod announce;
 mod announcer;
+mod balance;
 mod children;
 mod command;
 mod control;
@@ -32,6 +33,7 @@ mod moves;
 mod moving;
 mod orphans;
 mod peers;
+mod placing;
 mod predecessor;
 mod processes;
 mod refusals;

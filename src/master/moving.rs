@@ -39,17 +39,17 @@ impl Master {
         }
     }
 
-    fn slot_of(&self, worker: Generation) -> Option<Slot> {
+    pub(super) fn slot_of(&self, worker: Generation) -> Option<Slot> {
         self.children.get(worker).and_then(|child| child.role.worker())
     }
 
     /// Whether sessions may move to a process.
-    fn takes_sessions(&self, worker: Generation) -> bool {
+    pub(super) fn takes_sessions(&self, worker: Generation) -> bool {
         let serves = self
             .children
             .get(worker)
             .is_some_and(|child| child.ready && matches!(child.role, Role::Worker(_)));
-        serves && !self.fleet.is_leaving(worker)
+        serves && !self.fleet.is_leaving(worker) && !self.is_aside(worker)
     }
 
     /// A worker wants to hand sessions over: from here on they belong to the other one.
@@ -175,7 +175,7 @@ impl Master {
 
 /// What each of the others gets of so many sessions, so that all have the same in the end. The last takes whatever there
 /// is then.
-fn shares(
+pub(super) fn shares(
     sessions: u32,
     mut others: Vec<Generation>,
     has: impl Fn(Generation) -> u32,

@@ -121,6 +121,7 @@ impl Master {
             when,
             fleet,
             children,
+            placing,
             // Nothing of these is configured.
             moves: _,
             service: _,
@@ -152,10 +153,12 @@ impl Master {
         directory.configure(config.stats.users, in_force.ceilings());
         when.configure(config.stats.interval);
         fleet.adopt(config.cluster.clone());
+        placing.configure(config);
         let mut actions = fleet.resize(now, workers(&config.cluster));
         actions.extend(fleet.revive_all(now));
         self.note_trimmed();
         self.act(actions);
+        self.take_back();
     }
 
     fn refuse(&mut self, faults: Vec<String>, waiters: Vec<Waiter>) {

@@ -472,6 +472,8 @@ pub enum ToWorker<'a> {
         #[serde(borrow)]
         left: Left<'a>,
     },
+    /// An operator drains the worker: it accepts nobody, and goes on with those it has. False: it accepts again.
+    Aside(bool),
 }
 
 /// The purpose of a listening socket.

@@ -35,6 +35,7 @@ mod made_up;
 mod moving;
 mod notify;
 mod page;
+mod placing;
 mod polling;
 mod pools;
 mod pressure;
