@@ -8,7 +8,7 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::journal::Journal;
-use super::moves::Moves;
+use super::moves::{Moves, Waiter};
 use super::orphans::Orphans;
 use super::placing::Placing;
 use super::refusals::Refusals;
@@ -22,12 +22,12 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::os::notify::Notification;
-use crate::protocol::cluster::{Moved, Port, ToWorker};
+use crate::protocol::cluster::{Port, ToWorker};
 use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, Spawner, State};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// The longest wait for the last words of a dead child.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -45,7 +45,7 @@ pub(super) struct Master {
     /// All sessions, their users and workers.
     pub(super) directory: Directory,
     /// Sessions on their way from worker to worker.
-    pub(super) moves: Moves<oneshot::Sender<Moved>>,
+    pub(super) moves: Moves<Waiter>,
     /// Which sessions are to be where.
     pub(super) placing: Placing,
     /// Workers that have died, and whose sessions go on elsewhere.
