@@ -116,7 +116,8 @@ fn the_first_master_hears_what_systemd_passed_and_its_status_is_the_daemons_unti
     bench.keeper.master_started(100, bench.now);
     let deeds = bench.keeper.deeds();
     let held = FromKeeper::Held { name: "http".into() };
-    let first = FromKeeper::Begin(Begin { version: VERSION, pid: 1, beat: Some(LIMIT), ..Begin::default() });
+    let first =
+        FromKeeper::Begin(Begin { version: VERSION, pid: 1, beat: Some(LIMIT), ..begin(&deeds).clone() });
     assert_eq!(said(&deeds, Who::Master(1)), [(&held, 1), (&held, 1), (&first, 0)]);
     bench.start(1);
     let deeds = bench.ends(Who::Master(1), End::Status(78));
