@@ -126,6 +126,17 @@ fn the_first_master_hears_what_systemd_passed_and_its_status_is_the_daemons_unti
 }
 
 #[test]
+fn ctrl_c_that_ends_a_newborn_master_is_a_stop() {
+    for (ends, status) in [(2, 0), (11, 1)] {
+        let mut bench = Bench::new();
+        bench.keeper.master_started(100, bench.now);
+        bench.signal(2, true);
+        let deeds = bench.ends(Who::Master(1), End::Signal { signal: ends, core: false });
+        assert_eq!((ending(&deeds), deeds.len()), (Some(status), 1 + usize::from(status)));
+    }
+}
+
+#[test]
 fn a_master_that_cannot_be_started_is_complained_of() {
     let mut bench = Bench::new();
     bench.keeper.master_not_started("no memory", bench.now);
