@@ -10,6 +10,7 @@
 //!
 //! The master parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
+mod adopt;
 mod announce;
 mod announcer;
 mod children;
@@ -20,21 +21,23 @@ mod core;
 pub mod directory;
 mod event;
 mod feed;
+mod gate;
 mod handovers;
 mod headline;
 mod hear;
 mod in_force;
-#[allow(dead_code)]
 mod journal;
 mod life;
 mod moves;
 mod moving;
+mod orphans;
 mod peers;
 mod predecessor;
 mod processes;
 mod refusals;
 mod reload;
 mod reloads;
+mod renewal;
 mod report;
 mod roles;
 pub mod rooms;
@@ -42,4 +45,4 @@ pub mod router;
 mod service;
 mod watching;
 
-pub use life::run;
+pub use life::{Failure, run};

@@ -5,14 +5,19 @@ use super::children::Child;
 use super::core::{LAST_WORDS, Master};
 use super::event::Event;
 use super::in_force::Newborn;
+use super::journal::Record;
 use super::service::AllFailed;
 use crate::os::clock;
 use crate::protocol::cluster::{Generation, Role, Slot, ToFeeder, ToWorker};
+use crate::protocol::link::LinkSender;
 use crate::supervisor::{Action, Spawned};
 
 impl Master {
     /// Does what the supervisor wants.
     pub(super) fn act(&mut self, actions: Vec<Action>) {
+        if !actions.is_empty() {
+            self.note_fleet();
+        }
         for action in actions {
             match action {
                 Action::Start { role, generation } => self.start(role, generation),
@@ -103,7 +108,22 @@ impl Master {
 
     /// A process is there: its link is served, its exit awaited, and it is told what it must know.
     fn settle_in(&mut self, generation: Generation, pid: u32, spawned: Spawned) {
-        let Spawned { role, sender, mut receiver, writer, exit } = spawned;
+        let role = spawned.role;
+        let sender = self.serve_link(generation, spawned);
+        self.children.insert(generation, Child::new(role, sender, pid));
+        self.ledger.born(generation, role, clock::mono());
+        match role {
+            Role::Feeder => self.welcome_feeder(generation),
+            Role::Worker(slot) => {
+                self.directory.worker_born(generation, slot);
+                self.welcome(slot, generation);
+            }
+        }
+    }
+
+    /// Serves a link from now on, and awaits the exit of its process.
+    pub(super) fn serve_link(&self, generation: Generation, spawned: Spawned) -> LinkSender {
+        let Spawned { sender, mut receiver, writer, exit, .. } = spawned;
         let writing = tokio::spawn(writer.run());
         let events = self.events.clone();
         let hearing = tokio::spawn({
@@ -126,19 +146,11 @@ impl Master {
             // The loop has ended before.
             let _ = events.send(Event::Exited(generation, end.to_string())).await;
         });
-        self.children.insert(generation, Child::new(role, sender, pid));
-        self.ledger.born(generation, role, clock::mono());
-        match role {
-            Role::Feeder => self.welcome_feeder(generation),
-            Role::Worker(slot) => {
-                self.directory.worker_born(generation, slot);
-                self.welcome(slot, generation);
-            }
-        }
+        sender
     }
 
     /// Tells a newborn feeder how far the one before has read each file, then the configuration.
-    fn welcome_feeder(&mut self, to: Generation) {
+    pub(super) fn welcome_feeder(&mut self, to: Generation) {
         // The new feeder has not refused anything yet.
         self.refused(Default::default());
         let Self { feed, children, in_force, .. } = self;
@@ -151,7 +163,7 @@ impl Master {
         let _ = children.tell(to, &ToFeeder::Config { config, real_before });
     }
 
-    fn welcome(&mut self, slot: Slot, generation: Generation) {
+    pub(super) fn welcome(&mut self, slot: Slot, generation: Generation) {
         let Newborn { listeners, json } = self.in_force.for_newborn();
         let (mut ports, mut descriptors) = (Vec::new(), Vec::new());
         for (port, descriptor) in listeners.all() {
@@ -196,6 +208,7 @@ impl Master {
             generation = from
         );
         let actions = self.fleet.ready(clock::mono(), from);
+        self.note_fleet();
         self.act(actions);
         match role {
             Role::Feeder => {}
@@ -215,9 +228,13 @@ impl Master {
                 } else {
                     tracing::warn!(event = "child-died", child, worker, pid, generation, how);
                 }
-                self.forget(generation, gone.role);
+                let is_covered = self.in_force.covers();
+                self.forget(generation, gone, is_covered);
             }
-            None => tracing::info!(event = "child-gone", generation, how, "it was left behind"),
+            None => {
+                tracing::info!(event = "child-gone", generation, how, "it was left behind");
+                self.line.forget(generation, None);
+            }
         }
         let actions = self.fleet.exited(clock::mono(), generation);
         self.clear_board();
@@ -236,25 +253,17 @@ impl Master {
             generation,
             "was killed and does not end: it hangs in the kernel, or a debugger holds it"
         );
-        self.forget(generation, gone.role);
+        // Its sockets may not be used by anybody else while it may wake up.
+        self.forget(generation, gone, false);
         self.clear_board();
     }
 
-    fn forget(&mut self, generation: Generation, role: Role) {
+    fn forget(&mut self, generation: Generation, gone: Child, is_covered: bool) {
         self.ledger.gone(generation);
-        match role {
-            Role::Feeder => {}
-            Role::Worker(slot) => self.worker_exited(slot, generation),
-        }
-    }
-
-    fn worker_exited(&mut self, slot: Slot, generation: Generation) {
-        self.travellers_of(generation);
-        let lost = self.directory.worker_gone(generation);
-        self.router.worker_gone(generation, &mut self.children);
-        self.peer_gone(generation, clock::mono());
-        if lost > 0 {
-            tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
+        self.journal.write(&Record::Gone { generation });
+        self.renewal.gone(generation);
+        if let Role::Worker(slot) = gone.role {
+            self.worker_exited(slot, generation, gone.into_before(is_covered));
         }
     }
 

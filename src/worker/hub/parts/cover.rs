@@ -213,10 +213,6 @@ impl Cover {
             }
         }
     }
-
-    pub fn is_unsaid(&self) -> bool {
-        !self.unsaid.is_empty()
-    }
 }
 
 /// Orders.
