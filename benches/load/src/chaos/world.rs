@@ -12,6 +12,9 @@ use tokio::sync::watch;
 
 /// Events of one run at most.
 pub(crate) const EPOCHS: usize = 2000;
+/// So long after its coming a session may be a copy whose original is still kept elsewhere, in milliseconds: such a
+/// session is not adopted.
+const FRESH: u32 = 2000;
 /// Faults of one kind that are told in words; all are counted.
 const TOLD: usize = 6;
 
@@ -225,7 +228,9 @@ impl World {
     pub(crate) fn under_way(&self, worker: u32) -> BTreeSet<u32> {
         let clients = (0_u32..).zip(&self.seats);
         let here = clients.filter(|(_, seat)| matches!(seat.worker(), 0) || seat.worker() == worker);
-        here.filter(|(_, seat)| seat.is_busy()).map(|(client, _)| client).collect()
+        let fresh = self.now().saturating_sub(FRESH);
+        let busy = |seat: &Seat| seat.is_busy() || seat.since.load(Ordering::Acquire) > fresh;
+        here.filter(|(_, seat)| busy(seat)).map(|(client, _)| client).collect()
     }
 
     /// Clients that had something under way in that time, or after it.
