@@ -39,6 +39,7 @@ impl Master {
         let lost = self.directory.worker_gone(of);
         self.router.worker_gone(of, &mut self.children);
         self.rooms.worker_gone(of, clock::mono());
+        self.note_trimmed();
         self.line.forget(of, None);
         if lost > 0 {
             tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);

@@ -21,11 +21,11 @@ mod core;
 pub mod directory;
 mod event;
 mod feed;
+mod gate;
 mod handovers;
 mod headline;
 mod hear;
 mod in_force;
-#[allow(dead_code)]
 mod journal;
 mod life;
 mod moves;
@@ -37,6 +37,7 @@ mod processes;
 mod refusals;
 mod reload;
 mod reloads;
+mod renewal;
 mod report;
 mod roles;
 pub mod rooms;
@@ -44,4 +45,4 @@ pub mod router;
 mod service;
 mod watching;
 
-pub use life::run;
+pub use life::{Failure, run};

@@ -166,7 +166,7 @@ impl Master {
             return;
         }
         self.directory.roster(from, page);
-        if page.last {
+        if page.last && self.renewal.gate.is_open() {
             let sessions = self.directory.counts(from).0;
             tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
         }

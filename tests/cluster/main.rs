@@ -48,6 +48,7 @@ mod recordings;
 mod refusals;
 mod refused_sources;
 mod reload;
+mod renewal;
 mod resume;
 mod rolling;
 mod rooms;
