@@ -225,11 +225,10 @@ impl World {
 
     /// Clients that have something under way at a worker which dies now; `worker`: its process. Where the worker of a
     /// client is not known, it counts as this one.
-    pub(crate) fn under_way(&self, worker: u32) -> BTreeSet<u32> {
+    pub(crate) fn under_way(&self, worker: u32, now: u32) -> BTreeSet<u32> {
         let clients = (0_u32..).zip(&self.seats);
         let here = clients.filter(|(_, seat)| matches!(seat.worker(), 0) || seat.worker() == worker);
-        let fresh = self.now().saturating_sub(FRESH);
-        let busy = |seat: &Seat| seat.is_busy() || seat.since.load(Ordering::Acquire) > fresh;
+        let busy = |seat: &Seat| seat.is_busy() || seat.since.load(Ordering::Acquire) + FRESH > now;
         here.filter(|(_, seat)| busy(seat)).map(|(client, _)| client).collect()
     }
 
@@ -334,15 +333,22 @@ mod tests {
         world.seat(1).post(true, 10);
         world.seat(3).set(flag::ASKED, true, 10);
         world.seat(4).connect(0, 10);
-        assert_eq!(world.under_way(7), BTreeSet::from([0, 1]));
+        assert_eq!(world.under_way(7, 10 + FRESH), BTreeSet::from([0, 1]));
+        assert_eq!(
+            world.under_way(8, 9 + FRESH),
+            BTreeSet::from([3, 4]),
+            "who came a moment ago may be lent"
+        );
         world.seat(4).set(flag::ASKED, true, 20);
-        assert_eq!(world.under_way(7), BTreeSet::from([0, 1, 4]), "its worker is not known");
+        assert_eq!(world.under_way(7, 10 + FRESH), BTreeSet::from([0, 1, 4]), "its worker is not known");
         world.seat(0).set(flag::HALF, false, 30);
         world.seat(1).post(false, 40);
-        assert_eq!(world.under_way(7), BTreeSet::from([4]));
+        assert_eq!(world.under_way(7, 10 + FRESH), BTreeSet::from([4]));
         assert_eq!(world.active_within(25, 35), BTreeSet::from([0]));
         world.seat(0).sit(8);
-        assert!(world.seat(0).has(flag::CONNECTED) && world.under_way(8) == BTreeSet::from([3, 4]));
+        assert!(
+            world.seat(0).has(flag::CONNECTED) && world.under_way(8, 10 + FRESH) == BTreeSet::from([3, 4])
+        );
         world.seat(4).disconnect();
         assert_eq!(world.active_within(25, 60), BTreeSet::from([0, 1]), "only what it did counts");
         assert_eq!(
