@@ -9,6 +9,7 @@ use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::journal::Journal;
 use super::moves::Moves;
+use super::orphans::Orphans;
 use super::refusals::Refusals;
 use super::renewal::Renewal;
 use super::roles::Keeper;
@@ -44,6 +45,8 @@ pub(super) struct Master {
     pub(super) directory: Directory,
     /// Sessions on their way from worker to worker.
     pub(super) moves: Moves<oneshot::Sender<Moved>>,
+    /// Workers that have died, and whose sessions go on elsewhere.
+    pub(super) orphans: Orphans,
     /// Orders on their way.
     pub(super) router: Router,
     /// Log lines about refused sessions.
@@ -92,6 +95,7 @@ impl Master {
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);
+        self.look_after_orphans(now);
         self.look_at_gate(now);
         if !self.renewal.gate.is_open() {
             // Not all sessions are known: nobody is told how many there are.
@@ -126,7 +130,9 @@ impl Master {
             Some(opens) => opens,
             None => self.when.next(now).min(self.next_announcement()).min(self.next_presence()),
         };
-        self.fleet.next_deadline().min(router).min(told).min(second)
+        let patience = self.in_force.config().cluster.start_timeout;
+        let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
+        self.fleet.next_deadline().min(router).min(orphans).min(told).min(second)
     }
 
     /// Begins the end.

@@ -43,14 +43,14 @@ pub(super) struct EventId(u64);
 
 /// What is known of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Facts {
-    why: Why,
+pub(super) struct Facts {
+    pub(super) why: Why,
     /// `None`: several processes, or the daemon as a whole.
-    from: Option<Role>,
-    to: Option<Role>,
-    sessions: Counts,
+    pub(super) from: Option<Role>,
+    pub(super) to: Option<Role>,
+    pub(super) sessions: Counts,
     /// The longest time in which a session that was held heard nothing.
-    silence: Duration,
+    pub(super) silence: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,10 +108,15 @@ impl Handovers {
     pub(super) fn ended(&mut self, id: EventId, now: Mono, at: Wall) -> Option<&Ended> {
         let place = self.open.iter().position(|open| open.id == id)?;
         let Open { begun, facts, .. } = self.open.remove(place)?;
+        self.happened(facts, now.since(begun), at)
+    }
+
+    /// An event of which all is known has taken so long. The answer is to be logged.
+    pub(super) fn happened(&mut self, facts: Facts, took: Duration, at: Wall) -> Option<&Ended> {
         if self.ended.len() >= KEPT {
             self.ended.pop_front();
         }
-        self.ended.push_back(Ended { facts, took: now.since(begun), at });
+        self.ended.push_back(Ended { facts, took, at });
         self.ended.back()
     }
 

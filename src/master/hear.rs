@@ -99,7 +99,10 @@ impl Master {
             ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
             ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
             ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
-            ToMaster::Done { .. } | ToMaster::Adopted { .. } => {}
+            ToMaster::Done { order } => {
+                self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
+            }
+            ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
             ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
             ToMaster::Told => self.renewal.gate.told(from),
             // The exit follows; hanging up tells the child that it was heard.

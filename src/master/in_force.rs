@@ -2,7 +2,7 @@
 
 use super::directory::Ceilings;
 use super::reloads::{Outcome, Reloads};
-use crate::config::{Config, Effect, Fault, Loaded, Source, diff};
+use crate::config::{Config, CrashCover, Effect, Fault, Loaded, Source, diff};
 use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
 use crate::protocol::cluster::{Port, ToWorker};
@@ -66,6 +66,11 @@ pub(super) struct InForce {
 }
 
 impl InForce {
+    /// Whether sessions survive their worker.
+    pub(super) fn covers(&self) -> bool {
+        self.config().handover.crash_cover != CrashCover::Off
+    }
+
     /// The first configuration of this daemon.
     pub(super) fn new(source: Source, first: Next, (listeners, kept): (Listeners, Kept), files: u64) -> Self {
         Self {

@@ -150,6 +150,7 @@ impl Master {
             children: Children::after(&state.dropped),
             directory,
             moves: Moves::default(),
+            orphans: Default::default(),
             router: Router::new(config.limits.quotes_per_user).after(wall),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),

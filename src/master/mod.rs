@@ -10,6 +10,7 @@
 //!
 //! The master parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
+mod adopt;
 mod announce;
 mod announcer;
 mod children;
@@ -29,6 +30,7 @@ mod journal;
 mod life;
 mod moves;
 mod moving;
+mod orphans;
 mod peers;
 mod predecessor;
 mod processes;

@@ -43,13 +43,6 @@ impl Master {
         };
     }
 
-    /// A worker has ended: no other waits for it any more, and none of its sessions is in a room.
-    pub(super) fn peer_gone(&mut self, worker: Generation, now: Mono) {
-        self.children.tell_workers(&ToWorker::PeerGone(worker));
-        self.rooms.worker_gone(worker, now);
-        self.note_trimmed();
-    }
-
     /// A message for all subscribers of a channel. All workers hear of it, also where a room has no member: a session
     /// on its way there misses nothing.
     pub(super) fn publish(&mut self, from: Generation, publication: &Publication<'_>, now: Mono) {

@@ -228,9 +228,13 @@ impl Master {
                 } else {
                     tracing::warn!(event = "child-died", child, worker, pid, generation, how);
                 }
-                self.forget(generation, gone.role);
+                let is_covered = self.in_force.covers();
+                self.forget(generation, gone, is_covered);
             }
-            None => tracing::info!(event = "child-gone", generation, how, "it was left behind"),
+            None => {
+                tracing::info!(event = "child-gone", generation, how, "it was left behind");
+                self.line.forget(generation, None);
+            }
         }
         let actions = self.fleet.exited(clock::mono(), generation);
         self.clear_board();
@@ -249,27 +253,17 @@ impl Master {
             generation,
             "was killed and does not end: it hangs in the kernel, or a debugger holds it"
         );
-        self.forget(generation, gone.role);
+        // Its sockets may not be used by anybody else while it may wake up.
+        self.forget(generation, gone, false);
         self.clear_board();
     }
 
-    fn forget(&mut self, generation: Generation, role: Role) {
+    fn forget(&mut self, generation: Generation, gone: Child, is_covered: bool) {
         self.ledger.gone(generation);
         self.journal.write(&Record::Gone { generation });
         self.renewal.gone(generation);
-        match role {
-            Role::Feeder => {}
-            Role::Worker(slot) => self.worker_exited(slot, generation),
-        }
-    }
-
-    fn worker_exited(&mut self, slot: Slot, generation: Generation) {
-        self.travellers_of(generation);
-        let lost = self.directory.worker_gone(generation);
-        self.router.worker_gone(generation, &mut self.children);
-        self.peer_gone(generation, clock::mono());
-        if lost > 0 {
-            tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
+        if let Role::Worker(slot) = gone.role {
+            self.worker_exited(slot, generation, gone.into_before(is_covered));
         }
     }
 

@@ -125,6 +125,7 @@ impl Master {
             moves: _,
             service: _,
             handovers: _,
+            orphans: _,
             ledger: _,
             refusals: _,
             board: _,

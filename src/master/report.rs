@@ -2,6 +2,7 @@
 //! of one moment.
 
 use super::core::Master;
+use super::roles::ProcessRow;
 use crate::model::Mono;
 use crate::os::{clock, process};
 use crate::protocol::cluster::{Exposition, Port, Role, Slot, ToWorker};
@@ -176,6 +177,25 @@ impl Master {
             value.extend(more);
         }
         value
+    }
+
+    /// A row for the keeper, the master, and each process of a role.
+    fn all_processes(&self) -> Vec<ProcessRow> {
+        let now = clock::mono();
+        let mut all = self.keeper.rows();
+        all.extend(self.fleet.rows().into_iter().map(|row| {
+            let child = row.generation.and_then(|generation| self.children.get(generation));
+            let program = child.map(|child| child.program.clone());
+            ProcessRow {
+                role: row.role.to_string(),
+                pid: row.pid,
+                state: row.state.as_str(),
+                uptime_s: row.started.map_or(0, |started| now.since(started).as_secs()),
+                restarts: row.restarts,
+                version: program.filter(|program| !program.is_empty()),
+            }
+        }));
+        all
     }
 
     /// `btc-cluster price`: the quote, or null when there is none; `None` for an unknown symbol. Without a symbol

@@ -252,13 +252,13 @@ pub enum ToMaster<'a> {
     },
     /// All orders up to this one ([`super::orders`]) have been handed to everybody they concern.
     Done { order: u64 },
-    /// The sessions of a dead worker were adopted: so many go on here, so many were closed.
+    /// The sessions of a dead worker were adopted, or have ended.
     Adopted {
         of: Generation,
-        /// Sessions that go on.
-        held: u32,
-        /// Sessions that were closed.
-        closed: u32,
+        /// What became of them.
+        results: Handovers,
+        /// The longest time in which one that goes on heard nothing.
+        silence: Duration,
     },
     /// Follows [`ToMaster::Hello`] on every link but the first, which has another master at its end. `None`: the worker
     /// was never welcomed. Its sessions, their rooms and [`ToMaster::Told`] follow.
@@ -463,7 +463,7 @@ pub enum ToWorker<'a> {
     Arrived {
         /// The worker's number for the batch.
         batch: u32,
-        /// Those whose connection the worker closes: they are suspended there.
+        /// Those whose connection the worker closes, if it has it: they are suspended there, or could not be read.
         refused: Vec<SessionId>,
     },
     /// A worker has died: this one adopts its sessions.

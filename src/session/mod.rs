@@ -13,7 +13,7 @@ pub use channels::{Channel, Channels, Frames, Kind, Step, Subscription};
 pub use framing::{Body, Framing};
 pub use outbox::{Answer, Label, Outbox};
 pub use replay::{Bounds, Kept, Replay};
-pub use snapshot::{Connection, Snapshot};
+pub use snapshot::{Connection, More, Notice, Snapshot};
 pub use users::Users;
 pub use value::{Identity, Origin, Places, Session};
 

@@ -3,7 +3,7 @@
 
 use crate::os::socket;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,6 +45,18 @@ impl Wire {
         Self { stream, waker: None, sent: 0, said_all: false }
     }
 
+    /// The connection of a session that comes from another process, which has sent so many bytes over it.
+    #[must_use]
+    pub fn resumed(stream: TcpStream, sent: u64, said_all: bool) -> Self {
+        Self { stream, waker: None, sent, said_all }
+    }
+
+    /// Whether the client has shut down its side.
+    #[must_use]
+    pub fn has_said_all(&self) -> bool {
+        self.said_all
+    }
+
     /// Writes once, without waiting.
     pub fn write(&mut self, bytes: &[u8]) -> Written {
         match self.stream.try_write(bytes) {
@@ -67,12 +79,10 @@ impl Wire {
         Ok(n)
     }
 
-    /// Another descriptor of the connection.
-    ///
-    /// # Errors
-    /// As `fcntl(2)`: no descriptor is left.
-    pub fn spare(&self) -> io::Result<OwnedFd> {
-        self.stream.as_fd().try_clone_to_owned()
+    /// The descriptor of the connection.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Bytes that the kernel has taken.

@@ -1,7 +1,7 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
 use super::http;
-use super::hub::{Hub, Me, Phase, Push, TICK, Uplink, hello};
+use super::hub::{Hub, Me, Phase, Push, TICK, Uplink, hello, take_in_all};
 use crate::config::Config;
 use crate::log;
 use crate::net::accept::{Gate, Go, accept_loop};
@@ -12,6 +12,7 @@ use crate::os::loops::{LoopEnded, Loops};
 use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
+use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::{Batch, LinkError, LinkSender};
 use crate::protocol::renewal::{Heard, MasterLink};
 use crate::protocol::{attach_to_masters, orders};
@@ -21,7 +22,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -30,6 +31,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 const UNANSWERED: usize = 256;
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
+/// The part of the time of a drain in which sessions are moved rather than sent away.
+const MOVING: f64 = 0.75;
 /// Interval at which an ending worker looks whether all have gone.
 const LAST: Duration = Duration::from_millis(20);
 
@@ -97,9 +100,19 @@ pub fn run() -> ExitCode {
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
     let mut loops = Loops::default();
-    let mut master =
-        attach_to_masters(&mut loops, |message, _| tracing::debug!(?message, "unasked")).await?.1;
+    let told = Arc::<OnceLock<Hub>>::default();
+    let place = told.clone();
+    // The keeper answers only what the hub has asked.
+    let answered = move |said, with| {
+        if let Some(hub) = place.get() {
+            hear_keeper(hub, said, with);
+        }
+    };
+    let (line, mut master) = attach_to_masters(&mut loops, answered).await?;
     let Some((hub, listeners, mut first)) = begin(&mut master).await? else { return Ok(()) };
+    hub.lock().begin_cover(line)?;
+    let _ = told.set(hub.clone());
+    loops.spawn("said", look_said(hub.clone()));
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
     let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
@@ -228,6 +241,7 @@ async fn accept(hub: Hub, router: Router, port: Port, listener: TcpListener) {
 async fn beat(hub: Hub) {
     let send = || {
         let mut state = hub.lock();
+        state.tell_done(true);
         let beat = state.beat();
         state.uplink.tell(&ToMaster::Beat(Box::new(beat)));
     };
@@ -250,6 +264,25 @@ async fn walk(hub: Hub) {
         walks.notified().await;
         while hub.lock().walk_on() {
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Hears what the keeper hands over.
+fn hear_keeper(hub: &Hub, said: FromKeeper, with: Vec<OwnedFd>) {
+    let of = hub.lock().hear_keeper(said, with);
+    if let Some(of) = of {
+        tokio::spawn(take_in_all(hub.clone(), of));
+    }
+}
+
+/// Makes sessions clean again once what they said is on its way.
+async fn look_said(hub: Hub) {
+    let said = hub.lock().said();
+    loop {
+        said.notified().await;
+        while !hub.lock().look_said() {
+            sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -284,15 +317,16 @@ fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
 fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
     let mut state = hub.lock();
     let mut end = None;
-    while let Some(message) = batch.next::<ToWorker<'_>>() {
-        let message = match message {
+    while let Some(message) = batch.next_with_some::<ToWorker<'_>>() {
+        let (message, with) = match message {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
         let order = orders::order(&message);
+        let elsewhere = if order.is_some() { state.order_for_wards(&message) } else { 0 };
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
-                state.push(&Push { ticket, id, user, symbol, frame, deadline });
+                state.push(&Push { ticket, id, user, symbol, frame, deadline }, elsewhere);
             }
             ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
             ToWorker::Opened { session, verdict } => state.opened(session, verdict),
@@ -316,18 +350,18 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
             ToWorker::ReopenLog => log::reopen(),
-            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
+            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload, with),
             ToWorker::Taking { request, home } => state.taking(request, home),
             ToWorker::Unheard { request } => state.unheard(request),
-            ToWorker::PeerGone(peer) => state.peer_gone(peer),
+            ToWorker::PeerGone(peer) => state.peer_gone(hub, peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
-            ToWorker::Offload { .. }
-            | ToWorker::Handed { .. }
-            | ToWorker::Expect { .. }
-            | ToWorker::Arrived { .. } => {}
+            ToWorker::Offload { order, to, which } => state.offload(order, to, which),
+            ToWorker::Handed { batch, taken } => state.handed(batch, taken.as_deref()),
+            ToWorker::Expect { batch, sessions, away } => state.expect(batch, &sessions, &away),
+            ToWorker::Arrived { batch, refused } => state.batch_arrived(hub, batch, &refused),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
-            ToWorker::Adopt { .. } => {}
+            ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
         order.into_iter().for_each(|bytes| state.took(bytes));
     }
@@ -351,9 +385,9 @@ fn configure(state: &mut super::hub::State, config: &str) {
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
 async fn leave(hub: &Hub, master: &mut MasterLink, end: End) {
     let over = clock::mono().after(end.within);
+    let stops = end.close == Close::Shutdown;
     let (batch, each, mut first) = {
         let mut state = hub.lock();
-        let stops = end.close == Close::Shutdown;
         state.phase = if stops { Phase::Stopping } else { Phase::Draining };
         state.connections.leaving().begin(end.within);
         let sessions = state.population();
@@ -361,8 +395,17 @@ async fn leave(hub: &Hub, master: &mut MasterLink, end: End) {
         let each = if sessions > 1 { 2 } else { 0 };
         (sessions.div_ceil(STEPS as usize).max(100), each, if stops { 1000 } else { 100 })
     };
+    // What can be moved is moved; the rest is sent away at last.
+    let moved = clock::mono().after(end.within.mul_f64(MOVING));
     while clock::mono() < over {
-        let dismissed = hub.lock().dismiss(end.close, batch, (first, each));
+        let dismissed = {
+            let mut state = hub.lock();
+            if stops {
+                state.stop_offloading();
+            }
+            state.offload_next();
+            if state.offloads(moved) { 0 } else { state.dismiss(end.close, batch, (first, each)) }
+        };
         first += each * dismissed as u64;
         let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };
         if !wait(hub, master, pause).await {

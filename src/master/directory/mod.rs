@@ -10,6 +10,7 @@ mod ceilings;
 #[cfg(test)]
 mod crowd;
 mod homes;
+mod inherit;
 mod rank;
 mod room;
 #[cfg(test)]

@@ -186,6 +186,24 @@ impl Router {
         });
     }
 
+    /// Notes that a process has ended whose sessions go on elsewhere: its own requests need no answer.
+    pub fn asker_gone(&mut self, worker: Generation) {
+        self.tickets.retain(|ticket| ticket.from != worker);
+    }
+
+    /// The sessions of a process that has ended were given to another one, which answers for these tickets in its
+    /// place. The others are unknown.
+    pub fn hand_over<S: Sink>(&mut self, from: Generation, to: Generation, tickets: &[u64], sink: &mut S) {
+        for number in tickets {
+            if let Some(ticket) = self.tickets.get_mut(*number)
+                && let Some(part) = ticket.take(from)
+            {
+                ticket.wait_for(Part { worker: to, ..part });
+            }
+        }
+        self.worker_gone(from, sink);
+    }
+
     /// Answers requests that have reached their deadline.
     pub fn expire<S: Sink>(&mut self, now: Mono, sink: &mut S) {
         while let Some(mut ticket) = self.tickets.take_due(now) {

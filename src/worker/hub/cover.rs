@@ -6,14 +6,15 @@ use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
+use crate::config::CrashCover;
 use crate::model::Mono;
-use crate::os::clock;
 use crate::protocol::cluster::ToMaster;
-use crate::protocol::keeper::ToKeeper;
-use crate::protocol::link::LinkSender;
+use crate::protocol::line::Line;
 use crate::session::{Key, Replay};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// Sessions of one worker that can be covered, at most.
 const PLACES: u64 = 1 << 20;
@@ -32,11 +33,13 @@ pub(super) fn second(now: Mono) -> u32 {
 
 impl State {
     /// Covers sessions from now on.
-    pub(in crate::worker) fn begin_cover(&mut self, line: LinkSender) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub(in crate::worker) fn begin_cover(&mut self, line: Line) -> io::Result<()> {
         let places = crate::os::process::open_files().min(PLACES);
         let cells = Cells::new(usize::try_from(places).unwrap_or(0))?;
-        let file = cells.descriptor().try_clone_to_owned()?;
-        line.send_with(&ToKeeper::Cells, vec![file]).map_err(io::Error::other)?;
+        line.cells(cells.descriptor())?;
         self.survival.cover.cover(cells);
         self.survival.begin(line);
         Ok(())
@@ -45,7 +48,7 @@ impl State {
     /// A session has got its connection: from now on it survives this process.
     pub(super) fn cover(&mut self, at: SessionRef, adopted: Mono) {
         let key = at.key();
-        if !self.survival.cover.has_room(key) {
+        if self.config.handover.crash_cover == CrashCover::Off || !self.survival.cover.has_room(key) {
             return;
         }
         let set = self.set_of(at);
@@ -59,12 +62,9 @@ impl State {
             framing: session.framing,
             adopted,
         };
-        let kept = set.is_some() && wire.spare().is_ok_and(|spare| self.survival.keep(key, spare));
+        let kept = set.is_some() && self.survival.keep(key, wire.descriptor());
         if kept {
-            self.survival.cover.hold(key, &facts);
-            self.survival.says(key);
-        } else {
-            self.survival.uncovered += 1;
+            self.survival.hold(key, &facts);
         }
     }
 
@@ -195,9 +195,9 @@ impl State {
         self.survival.cover.took(bytes);
     }
 
-    /// Whether sessions wait until what they said is on its way.
-    pub(in crate::worker) fn is_unsaid(&self) -> bool {
-        self.survival.cover.is_unsaid()
+    /// Rings when sessions wait until what they said is on its way.
+    pub(in crate::worker) fn said(&self) -> Arc<Notify> {
+        self.survival.bell()
     }
 
     /// Makes sessions clean again if all that was said is on its way. False: some of it is not.

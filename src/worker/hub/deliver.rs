@@ -33,7 +33,8 @@ pub(in crate::worker) struct Push<'a> {
 
 impl State {
     /// Delivers to all main sessions of a user, and reports once each has it or never will.
-    pub(in crate::worker) fn push(&mut self, push: &Push<'_>) {
+    /// `elsewhere`: sessions of the user that are on their way here.
+    pub(in crate::worker) fn push(&mut self, push: &Push<'_>, elsewhere: u32) {
         let (now, number) = (clock::mono(), self.survival.cover.next());
         if now > push.deadline {
             return;
@@ -61,12 +62,19 @@ impl State {
                 Sent::Never => tally.slow += u32::from(self.end_unsent(at)),
             }
         }
-        let report = self.tickets.open(push.ticket, tally, waiting);
+        let held = self.hold_push(push);
+        tally.slow += held.slow;
+        let report = self.tickets.open(push.ticket, tally, waiting + held.waiting + elsewhere);
         if report.is_none() {
-            let early = Mono(push.deadline.0.saturating_sub(EARLY.as_nanos() as u64));
-            self.timers.expect(push.ticket, early.max(now));
+            self.expect_report(push.ticket, push.deadline);
         }
         self.uplink.report(report);
+    }
+
+    /// A ticket is reported before the master gives it up.
+    pub(super) fn expect_report(&mut self, ticket: u64, deadline: Mono) {
+        let early = Mono(deadline.0.saturating_sub(EARLY.as_nanos() as u64));
+        self.timers.expect(ticket, early.max(clock::mono()));
     }
 
     /// Ends the session that a frame did not fit into. True when it was slow, false when it was gone.
@@ -119,6 +127,7 @@ impl State {
     fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
         let mut sessions = 0;
         self.takes.published(name, bytes);
+        self.note_meanwhile(name, bytes);
         if let Some(key) = self.channels.find(name) {
             self.make_room(key, bytes);
             let but = skip.and_then(|skip| self.sessions.known(skip.key, skip.session));
@@ -137,7 +146,9 @@ impl State {
                 self.fell_behind(key);
             }
         }
-        self.uplink.tell(&ToMaster::Published { ticket, sessions });
+        if !self.count_later(ticket, sessions) {
+            self.uplink.tell(&ToMaster::Published { ticket, sessions });
+        }
     }
 
     /// A channel has messages that a walk brings to its members.
@@ -162,6 +173,7 @@ impl State {
         }
         let Some(key) = self.channels.find(of) else { return };
         let bytes = frame::text(text);
+        self.note_meanwhile(of, &bytes);
         self.make_room(key, &bytes);
         let channel = self.channels.get_mut(key);
         channel.keep(&bytes);

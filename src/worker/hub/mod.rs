@@ -7,6 +7,7 @@ mod parts;
 mod state;
 
 // Events of clients, the master and the clock: each tells the parts, and carries out what they say.
+mod adopt;
 mod answers;
 mod arrive;
 mod cover;
@@ -15,6 +16,8 @@ mod ending;
 mod endpoints;
 mod entry;
 mod inbound;
+mod land;
+mod offload;
 mod opening;
 mod peers;
 mod poll;
@@ -30,6 +33,7 @@ mod tick;
 mod tests;
 
 pub(super) use crate::session::Framing;
+pub(super) use adopt::take_in_all;
 pub(super) use arrive::{Arrival, arrive};
 pub(super) use deliver::Push;
 pub(super) use entry::Entrance;

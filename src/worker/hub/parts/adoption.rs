@@ -186,6 +186,12 @@ impl Adoption {
         self.missed[from..].iter().map(|(_, order)| order).chain(&self.later)
     }
 
+    /// Orders to the dead worker beyond this number.
+    pub fn missed_after(&self, has: u64) -> impl Iterator<Item = &Order> {
+        let from = self.missed.partition_point(|(number, _)| *number <= has);
+        self.missed[from..].iter().map(|(_, order)| order)
+    }
+
     /// Orders that a session which has those up to this number has got.
     pub fn had(&self, has: u64) -> impl Iterator<Item = &Order> {
         let to = self.missed.partition_point(|(number, _)| *number <= has);
