@@ -293,6 +293,42 @@ async fn a_rolling_replacement_and_a_reload_go_on_under_another_master() {
 }
 
 #[tokio::test]
+async fn sessions_that_are_on_their_way_between_workers_are_held_when_the_master_dies() {
+    let cluster = cluster().workers(2).config(FAST).start().await;
+    let mut tabs = Vec::new();
+    for n in 0..60 {
+        tabs.push(cluster.quiet_tab(&format!("u{n}")).await);
+    }
+    for round in 0..4u64 {
+        let before: Vec<_> = cluster.workers().await.iter().map(|worker| worker.pid).collect();
+        let (old, renewals) = (cluster.master().await, cluster.log().matches("master-renewed").count());
+        let ready = cluster.log().matches("child-ready").count();
+        cluster.signal(Signal::USR2);
+        within(promised(SECOND * 10), "a new worker is ready", async || {
+            let now = cluster.log().matches("child-ready").count();
+            if now > ready { Ok(()) } else { Err(cluster.log()) }
+        })
+        .await;
+        sleep(Duration::from_millis(round * 3)).await;
+        kill(old, Signal::KILL);
+        succeeded(&cluster, old, renewals).await;
+        within(promised(SECOND * 30), "all are replaced", async || {
+            let workers = cluster.try_workers().await?;
+            let new = workers.len() == 2
+                && workers.iter().all(|worker| worker.state == "ready" && !before.contains(&worker.pid));
+            if new { Ok(()) } else { Err(format!("{workers:?}\n{}", cluster.log())) }
+        })
+        .await;
+        for (n, tab) in tabs.iter_mut().enumerate() {
+            let receipt = cluster.quote(&format!("u{n}")).await;
+            assert_eq!((receipt.status, n), (202, n), "{}", cluster.log());
+            tab.next("quote").await;
+        }
+        assert_eq!(cluster.stats().await["totals"]["sessions"], tabs.len());
+    }
+}
+
+#[tokio::test]
 async fn a_stop_goes_on_under_another_master() {
     let mut cluster = cluster().workers(2).config(FAST).start().await;
     let mut tab = cluster.tab("alice").await;

@@ -100,11 +100,13 @@ pub struct Leaving<K> {
     orders: VecDeque<Order>,
     batch: Option<Batch<K>>,
     last: u32,
+    /// A target has ended before its order was done: the master may name another one.
+    hopes: bool,
 }
 
 impl<K> Default for Leaving<K> {
     fn default() -> Self {
-        Self { orders: VecDeque::new(), batch: None, last: 0 }
+        Self { orders: VecDeque::new(), batch: None, last: 0, hopes: false }
     }
 }
 
@@ -114,13 +116,14 @@ impl<K> Leaving<K> {
         if self.orders.len() >= ORDERS {
             return Some(Done { order: number, moved: Moved::default() });
         }
+        self.hopes = false;
         self.orders.push_back(Order { number, to, which, moved: Moved::default(), progress: now });
         None
     }
 
-    /// Whether sessions are to leave, or on their way.
+    /// Whether no session is to leave, or on its way, and no further order is expected.
     pub fn is_idle(&self) -> bool {
-        self.orders.is_empty() && self.batch.is_none()
+        self.orders.is_empty() && self.batch.is_none() && !self.hopes
     }
 
     /// Whether sessions are on their way.
@@ -239,12 +242,7 @@ impl<K> Leaving<K> {
     /// A process has ended. Its orders are over; a batch that was sent to it goes on here.
     pub fn target_gone(&mut self, target: Generation) -> (Option<Back<K>>, Vec<Done>) {
         let is_sent = |batch: &mut Batch<K>| batch.to == target && matches!(batch.stage, Stage::Sent { .. });
-        let back = self.batch.take_if(is_sent).and_then(|batch| match batch.stage {
-            Stage::Sent { kept, gone, meanwhile } => {
-                Some(Back { batch: batch.number, kept, gone, meanwhile })
-            }
-            Stage::Asked(_) => None,
-        });
+        let back = self.batch.take_if(is_sent).and_then(Self::back);
         (back, self.drop_orders(target))
     }
 
@@ -253,6 +251,7 @@ impl<K> Leaving<K> {
         let all = std::mem::take(&mut self.orders).into_iter();
         let (gone, rest): (Vec<_>, Vec<_>) = all.partition(|order| order.to == target);
         self.orders = rest.into();
+        self.hopes |= self.orders.is_empty() && !gone.is_empty();
         let done = gone.into_iter().map(|Order { number, moved, .. }| Done {
             order: number,
             moved: Moved { target_gone: true, ..moved },
@@ -260,9 +259,41 @@ impl<K> Leaving<K> {
         done.collect()
     }
 
+    /// The master is gone, and with it its orders; another one gives new ones. Returns the batch that it was asked for in
+    /// vain: its number.
+    pub fn master_lost(&mut self) -> Option<u32> {
+        self.hopes |= !self.orders.is_empty();
+        self.orders.clear();
+        let asked = |batch: &&Batch<K>| matches!(batch.stage, Stage::Asked(_));
+        self.batch.as_ref().filter(asked).map(|batch| batch.number)
+    }
+
+    /// The batch that was sent, and to whom.
+    pub fn sent(&self) -> Option<(u32, Generation)> {
+        let sent = |batch: &&Batch<K>| matches!(batch.stage, Stage::Sent { .. });
+        self.batch.as_ref().filter(sent).map(|batch| (batch.number, batch.to))
+    }
+
+    /// A batch that was sent has not come, and goes on here.
+    pub fn came_to_nothing(&mut self, number: u32) -> Option<Back<K>> {
+        let is_it =
+            |batch: &mut Batch<K>| batch.number == number && matches!(batch.stage, Stage::Sent { .. });
+        self.batch.take_if(is_it).and_then(Self::back)
+    }
+
+    fn back(batch: Batch<K>) -> Option<Back<K>> {
+        match batch.stage {
+            Stage::Sent { kept, gone, meanwhile } => {
+                Some(Back { batch: batch.number, kept, gone, meanwhile })
+            }
+            Stage::Asked(_) => None,
+        }
+    }
+
     /// The daemon stops: no further session leaves.
     pub fn stop(&mut self) {
         self.orders.clear();
+        self.hopes = false;
     }
 }
 
