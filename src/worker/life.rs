@@ -366,6 +366,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Handed { batch, taken } => state.handed(batch, taken.as_deref()),
             ToWorker::Expect { batch, sessions, away } => state.expect(batch, &sessions, &away),
             ToWorker::Arrived { batch, refused } => state.batch_arrived(hub, batch, &refused),
+            ToWorker::Unfinished { back, dropped } => state.unfinished(hub, back, &dropped),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
             ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
