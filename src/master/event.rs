@@ -1,5 +1,6 @@
 //! Events of the master's loop.
 
+use super::balance::Counts;
 use super::command::Asked;
 use crate::protocol::cluster::Generation;
 use crate::protocol::keeper::FromKeeper;
@@ -16,6 +17,8 @@ pub(super) enum Event {
     Asked(Asked),
     /// The keeper said something, with descriptors.
     Keeper(FromKeeper, Vec<OwnedFd>),
+    /// Sessions have moved, as `balance.rs` wanted it.
+    Balanced(Counts),
     /// `shutdown.delay` is over.
     StopNow,
 }

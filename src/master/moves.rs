@@ -133,6 +133,16 @@ impl<W> Moves<W> {
         self.batches.retain(|id, batch| id.from != source || batch.stage == Stage::Going);
     }
 
+    /// Whether nothing is to be moved.
+    pub fn is_quiet(&self) -> bool {
+        self.orders.is_empty()
+    }
+
+    /// Whether a worker has an order.
+    pub fn is_ordered(&self, worker: Generation) -> bool {
+        self.orders.values().any(|offload| offload.from == worker)
+    }
+
     /// Whether the beats of a worker may differ from the directory: a batch from or to it is under way.
     pub fn is_under_way(&self, worker: Generation) -> bool {
         self.batches.iter().any(|(id, batch)| id.from == worker || batch.to == worker)

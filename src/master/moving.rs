@@ -47,17 +47,17 @@ impl Master {
         }
     }
 
-    fn slot_of(&self, worker: Generation) -> Option<Slot> {
+    pub(super) fn slot_of(&self, worker: Generation) -> Option<Slot> {
         self.children.get(worker).and_then(|child| child.role.worker())
     }
 
     /// Whether sessions may move to a process.
-    fn takes_sessions(&self, worker: Generation) -> bool {
+    pub(super) fn takes_sessions(&self, worker: Generation) -> bool {
         let serves = self
             .children
             .get(worker)
             .is_some_and(|child| child.ready && matches!(child.role, Role::Worker(_)));
-        serves && !self.fleet.is_leaving(worker)
+        serves && !self.fleet.is_leaving(worker) && !self.is_aside(worker)
     }
 
     /// A worker wants to hand sessions over: from here on they belong to the other one.
@@ -193,7 +193,7 @@ impl Master {
             return;
         }
         self.directory.roster(from, page);
-        if page.last {
+        if page.last && self.renewal.gate.is_open() {
             let sessions = self.directory.counts(from).0;
             tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
         }
@@ -202,7 +202,7 @@ impl Master {
 
 /// What each of the others gets of so many sessions, so that all have the same in the end. The last takes whatever there
 /// is then.
-fn shares(
+pub(super) fn shares(
     sessions: u32,
     mut others: Vec<Generation>,
     has: impl Fn(Generation) -> u32,
