@@ -182,7 +182,9 @@ fn told(state: &State) -> String {
         alive,
         dropped,
         published,
-        own, handovers, ..
+        own,
+        handovers,
+        ..
     } = rest;
     format!(
         "{config:?} {life:?} {fleet} {reloads} {prices:?} {real_before} {lines:?} {dead:?} {alive:?} {dropped:?} {published:?} {own:?} {handovers} {rooms:?}"
