@@ -5,6 +5,7 @@ use super::check;
 use super::exit::Exit;
 use super::out;
 use crate::config::{Faults, Source};
+use crate::os::signals;
 use crate::{keeper, master};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ pub(super) fn run(configuration: Vec<OsString>) -> ExitCode {
 }
 
 pub(super) fn master(source: Result<Source, Faults>) -> ExitCode {
+    // Ctrl-C reaches the whole group, also while files are read. Fails only for signals that cannot be handled.
+    let _ = signals::leave_to_master();
     let source = match source {
         Ok(source) => source,
         Err(faults) => return check::refuse(&faults),

@@ -84,6 +84,11 @@ impl<W> Moves<W> {
         self.last
     }
 
+    /// Whether a worker has no order.
+    pub fn is_idle(&self, from: Generation) -> bool {
+        self.orders.values().all(|offload| offload.from != from)
+    }
+
     /// An order has ended.
     pub fn ended(&mut self, from: Generation, order: u64) -> Option<Offload<W>> {
         self.orders.get(&order).filter(|offload| offload.from == from)?;

@@ -47,6 +47,13 @@ impl Master {
         }
     }
 
+    /// A worker is there: those that are drained and had nobody to hand over to have one now.
+    pub(super) fn offload_leaving(&mut self) {
+        let leaving = |worker: &Generation| self.fleet.is_leaving(*worker) && self.moves.is_idle(*worker);
+        let leaving: Vec<_> = self.children.workers().filter(leaving).collect();
+        leaving.into_iter().for_each(|worker| self.offload_all(worker));
+    }
+
     pub(super) fn slot_of(&self, worker: Generation) -> Option<Slot> {
         self.children.get(worker).and_then(|child| child.role.worker())
     }

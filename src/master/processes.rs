@@ -212,7 +212,10 @@ impl Master {
         self.act(actions);
         match role {
             Role::Feeder => {}
-            Role::Worker(_) => self.candidate_ready(from),
+            Role::Worker(_) => {
+                self.candidate_ready(from);
+                self.offload_leaving();
+            }
         }
         self.tell_when_all_ready();
     }

@@ -16,6 +16,7 @@ mod comebacks;
 mod commands;
 mod connections;
 mod control;
+mod cover;
 mod disks;
 mod edges;
 mod evenness;
