@@ -132,6 +132,7 @@ async fn live() -> Result<(), Failure> {
     let end = loops.during(accepting.during(hear(&hub, &mut master))).await???;
     drop(accepting);
     loops.during(leave(&hub, &mut master, end)).await?;
+    hub.lock().end_offloading();
     hub.lock().uplink.tell(&ToMaster::Drained);
     // Bytes that the kernel has taken arrive, even after this process has ended.
     let _ = timeout(BEAT, async {

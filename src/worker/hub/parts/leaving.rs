@@ -164,6 +164,11 @@ impl<K> Leaving<K> {
         Ok(self.last)
     }
 
+    /// The worker ends, and with it all orders.
+    pub fn end_all(&mut self) -> Vec<Done> {
+        std::iter::from_fn(|| self.end()).collect()
+    }
+
     /// Ends the first order.
     fn end(&mut self) -> Option<Done> {
         self.orders.pop_front().map(|Order { number, moved, .. }| Done { order: number, moved })
