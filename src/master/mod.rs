@@ -22,11 +22,11 @@ mod core;
 pub mod directory;
 mod event;
 mod feed;
+mod gate;
 mod handovers;
 mod headline;
 mod hear;
 mod in_force;
-#[allow(dead_code)]
 mod journal;
 mod life;
 mod moves;
@@ -39,6 +39,7 @@ mod processes;
 mod refusals;
 mod reload;
 mod reloads;
+mod renewal;
 mod report;
 mod roles;
 pub mod rooms;
@@ -46,4 +47,4 @@ pub mod router;
 mod service;
 mod watching;
 
-pub use life::run;
+pub use life::{Failure, run};

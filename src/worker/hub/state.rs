@@ -14,6 +14,7 @@ use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
 use super::parts::requests::Requests;
+use super::parts::session::Link;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
 use super::parts::survival::Survival;
@@ -158,6 +159,9 @@ impl State {
         self.tidy(usage.rss);
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
+        let wires = self.sessions.iter().filter(|(_, session)| matches!(session.link, Link::Wire(_))).count();
+        self.counters.covered = self.survival.covered();
+        self.counters.uncovered = (wires as u64).saturating_sub(self.counters.covered);
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let (expected, digest) = self.survival.expected();
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
