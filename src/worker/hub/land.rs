@@ -150,7 +150,7 @@ impl State {
             match came {
                 Came::Kick(session, code) => self.kick(*session, Close::from_code(*code)),
                 Came::GiveWay(session) => self.gives_way(*session),
-                Came::Asked { from, payload } => self.hear_peer(hub, *from, payload, Vec::new()),
+                Came::Asked { from, payload } => self.asked_early(hub, *from, payload),
                 Came::Message { .. } | Came::Presence { .. } | Came::Push(_) => {}
             }
         }
