@@ -17,13 +17,14 @@ use super::renewal::{Past, Renewal};
 use super::roles::Keeper;
 use super::rooms::{self, Rooms};
 use super::router::Router;
-use super::service::{AllFailed, Service};
+use super::service::{AllFailed, Phase, Service};
 use super::watching::Watching;
 use crate::config::{Faults, Source};
 use crate::net::listen::Listeners;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
 use crate::os::memory::Spare;
+use crate::os::notify::Notification;
 use crate::os::signals::Signal;
 use crate::protocol::attach_line;
 use crate::protocol::cluster::{ToFeeder, ToWorker};
@@ -110,6 +111,10 @@ async fn live(source: Source) -> Result<(), Failure> {
     let mut in_force = InForce::new(source, Next::new(loaded), sockets, files);
     in_force.resume(revision, &past.state.reloads);
     let mut master = Master::new(in_force, events, past, (line.clone(), &begin));
+    if begin.before.is_some() && matches!(master.service.phase(), Phase::Ready { .. }) {
+        // A reload that the master before announced has ended with it: systemd would wait. Else it is nothing new.
+        line.notify(&Notification::Ready);
+    }
     loops.spawn("keeper", hear_keeper(hearing, master.events.clone()));
     let period = begin.beat.map_or(PULSE, |limit| limit.min(PULSE));
     let result = loops.during(master.work(inbox, watcher, period)).await.map_err(Failure::Loop);

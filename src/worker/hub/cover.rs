@@ -31,18 +31,25 @@ pub(super) fn second(now: Mono) -> u32 {
     u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
+/// Makes the worker's cells, of which the keeper holds a copy.
+fn new_cells(line: &Line) -> io::Result<Cells> {
+    let places = crate::os::process::open_files().min(PLACES);
+    let cells = Cells::new(usize::try_from(places).unwrap_or(0))?;
+    line.cells(cells.descriptor())?;
+    Ok(cells)
+}
+
 impl State {
-    /// Covers sessions from now on.
-    ///
-    /// # Errors
-    /// There is no memory for it.
-    pub(in crate::worker) fn begin_cover(&mut self, line: Line) -> io::Result<()> {
-        let places = crate::os::process::open_files().min(PLACES);
-        let cells = Cells::new(usize::try_from(places).unwrap_or(0))?;
-        line.cells(cells.descriptor())?;
-        self.survival.cover.cover(cells);
+    /// Covers sessions from now on, if there is memory for it: a limit of the size of files (`ulimit -f`) counts for
+    /// memory files, too.
+    pub(in crate::worker) fn begin_cover(&mut self, line: Line) {
+        match new_cells(&line) {
+            Ok(cells) => self.survival.cover.cover(cells),
+            Err(error) => {
+                tracing::warn!(event = "cover-missing", %error, "no session of this worker would survive its death");
+            }
+        }
         self.survival.begin(line);
-        Ok(())
     }
 
     /// A session has got its connection: from now on it survives this process.
