@@ -39,9 +39,10 @@ impl State {
         !self.moving.leaving.is_idle() && clock::mono() < until
     }
 
-    /// The daemon stops: no session leaves any more.
+    /// No session leaves any more.
     pub(in crate::worker) fn stop_offloading(&mut self) {
-        self.moving.leaving.stop();
+        let done = self.moving.leaving.stop(self.population());
+        self.tell_done(done);
     }
 
     /// Asks the master for the next batch, if none is under way.

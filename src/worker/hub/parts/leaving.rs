@@ -264,10 +264,14 @@ impl<K> Leaving<K> {
         done.collect()
     }
 
-    /// The daemon stops: no further session leaves.
-    pub fn stop(&mut self) {
-        self.orders.clear();
+    /// No further session leaves: `left` are those that stay.
+    pub fn stop(&mut self, left: usize) -> Vec<Done> {
         self.hopes = false;
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        let orders = std::mem::take(&mut self.orders).into_iter();
+        let done =
+            orders.map(|Order { number, moved, .. }| Done { order: number, moved: Moved { left, ..moved } });
+        done.collect()
     }
 }
 
