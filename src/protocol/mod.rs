@@ -6,6 +6,7 @@ pub mod client;
 pub mod cluster;
 mod endpoint;
 mod feeder;
+pub mod keeper;
 pub mod link;
 pub mod peer;
 mod relay;

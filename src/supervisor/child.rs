@@ -2,15 +2,14 @@
 
 use crate::os::inherited;
 use crate::protocol::cluster::Role;
+use crate::protocol::keeper::End;
 use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, PARENT, link};
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
@@ -81,49 +80,6 @@ impl IntoFuture for Exit {
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move { self.0.wait().await.map_or(End::Unknown, End::from) })
-    }
-}
-
-/// The end of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Exit with this status.
-    Status(i32),
-    /// Death by a signal.
-    Signal {
-        /// Number of the signal.
-        signal: i32,
-        /// Whether a core was written.
-        core: bool,
-    },
-    /// The kernel gave no answer.
-    Unknown,
-}
-
-impl From<ExitStatus> for End {
-    fn from(status: ExitStatus) -> Self {
-        match (status.code(), status.signal()) {
-            (Some(code), _) => Self::Status(code),
-            (None, Some(signal)) => Self::Signal { signal, core: status.core_dumped() },
-            (None, None) => Self::Unknown,
-        }
-    }
-}
-
-/// `status 1`, `SIGSEGV (core dumped)`
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Status(code) => write!(f, "status {code}"),
-            Self::Signal { signal, core } => {
-                match signal_hook::low_level::signal_name(signal) {
-                    Some(name) => f.write_str(name)?,
-                    None => write!(f, "signal {signal}")?,
-                }
-                f.write_str(if core { " (core dumped)" } else { "" })
-            }
-            Self::Unknown => f.write_str("unknown status"),
-        }
     }
 }
 
