@@ -24,6 +24,7 @@ mod headline;
 mod hear;
 mod in_force;
 mod life;
+mod packing;
 mod peers;
 mod processes;
 mod refusals;
@@ -33,6 +34,10 @@ mod report;
 pub mod rooms;
 pub mod router;
 mod service;
+mod trial;
+mod unpacking;
+mod upgrades;
 mod watching;
 
 pub use life::run;
+pub use trial::try_this;

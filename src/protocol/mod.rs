@@ -8,6 +8,7 @@ mod endpoint;
 mod feeder;
 pub mod keeper;
 pub mod link;
+pub mod manifest;
 pub mod peer;
 mod relay;
 mod role;

@@ -100,6 +100,9 @@ pub struct Pack<'a> {
 }
 
 impl<'a> Pack<'a> {
+    /// The oldest and the newest form that is read.
+    pub const FORMS: (u32, u32) = (OLDEST as u32, FORM as u32);
+
     /// Reads any bytes.
     #[must_use]
     pub fn read(bytes: &'a [u8]) -> Self {

@@ -103,6 +103,9 @@ impl Session {
 }
 
 impl Snapshot {
+    /// The oldest and the newest form that is read.
+    pub const FORMS: (u32, u32) = (OLDEST, NEWEST);
+
     /// The session, on no channel yet, and what it had beside its own values.
     #[must_use]
     pub fn thaw(self) -> (Session, Places, Connection) {

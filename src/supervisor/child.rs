@@ -18,7 +18,7 @@ const PROGRAM: &str = "/proc/self/exe";
 /// The hidden subcommand of children.
 pub const SUBCOMMAND: &str = "internal";
 /// Variables by which systemd speaks to the master alone.
-const MASTERS_OWN: [&str; 8] = [
+pub const MASTERS_OWN: [&str; 8] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",

@@ -10,7 +10,7 @@ mod place;
 mod rolling;
 
 pub use action::Action;
-pub use child::{Spawned, spawn};
+pub use child::{MASTERS_OWN, Spawned, spawn};
 pub use fleet::Fleet;
 pub use place::{Row, State};
 
