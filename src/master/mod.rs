@@ -23,6 +23,8 @@ mod feed;
 mod headline;
 mod hear;
 mod in_force;
+#[allow(dead_code)]
+mod journal;
 mod life;
 mod packing;
 mod peers;

@@ -8,6 +8,7 @@ pub mod files;
 pub mod inherited;
 pub mod loops;
 pub mod memory;
+pub mod memory_file;
 pub mod notify;
 pub mod process;
 pub mod signals;

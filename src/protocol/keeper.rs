@@ -58,18 +58,15 @@ pub enum ToKeeper<'a> {
 
 /// Said by the keeper.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromKeeper<'a> {
+pub enum FromKeeper {
     /// To a new master, before [`FromKeeper::Begin`], for each descriptor that is held. One descriptor.
-    Held {
-        #[serde(borrow)]
-        name: &'a str,
-    },
+    Held { name: Box<str> },
     /// To a new master.
     Begin(Begin),
     /// A process has been started.
     Started { generation: Generation, pid: u32 },
     /// A process could not be started, and why.
-    NotStarted { generation: Generation, error: &'a str },
+    NotStarted { generation: Generation, error: Box<str> },
     /// A process has ended.
     Exited { generation: Generation, end: End },
     /// The keeper was sent this signal, for the master.
@@ -98,6 +95,8 @@ pub struct Begin {
     pub left: Vec<Generation>,
     /// The highest generation that was ever started.
     pub last_generation: Generation,
+    /// The last processes that have ended, the newest last. The master before may have heard of them or not.
+    pub gone: Vec<(Generation, End)>,
     /// The master before; `None`: this is the first.
     pub before: Option<Before>,
 }
@@ -208,13 +207,14 @@ mod tests {
             children: vec![Running { generation: 4, role: Role::Feeder, pid: 9 }],
             left: vec![3],
             last_generation: 5,
+            gone: vec![(5, End::Status(0))],
             before: Some(Before { pid: 8, end, silent: true, deaths: 2, pause: Duration::ZERO }),
         };
         for message in [
-            FromKeeper::Held { name: "journal" },
+            FromKeeper::Held { name: "journal".into() },
             FromKeeper::Begin(begin),
             FromKeeper::Started { generation: 4, pid: 9 },
-            FromKeeper::NotStarted { generation: 4, error: "no memory" },
+            FromKeeper::NotStarted { generation: 4, error: "no memory".into() },
             FromKeeper::Exited { generation: 4, end: End::Status(1) },
             FromKeeper::Signal(15),
             FromKeeper::Link,
@@ -233,9 +233,9 @@ mod tests {
         let numbers =
             [start, ToKeeper::Serving, ToKeeper::Keep { key: 0 }, ToKeeper::Cells].map(|m| number(&m));
         assert_eq!(numbers, [0, 7, 9, 11]);
-        let number = |message: &FromKeeper<'_>| postcard::to_allocvec(message).unwrap()[0];
-        let numbers =
-            [FromKeeper::Held { name: "" }, FromKeeper::Signal(1), FromKeeper::Link].map(|m| number(&m));
+        let number = |message: &FromKeeper| postcard::to_allocvec(message).unwrap()[0];
+        let numbers = [FromKeeper::Held { name: "".into() }, FromKeeper::Signal(1), FromKeeper::Link]
+            .map(|m| number(&m));
         assert_eq!(numbers, [0, 5, 6]);
     }
 

@@ -6,6 +6,8 @@ mod attach;
 mod error;
 mod head;
 mod input;
+mod output;
+mod polled;
 mod receiver;
 mod sender;
 #[cfg(test)]
@@ -14,6 +16,7 @@ mod tests;
 pub use attach::{PARENT, attach};
 pub use error::LinkError;
 pub use input::Batch;
+pub use polled::PolledLink;
 pub use receiver::LinkReceiver;
 pub use sender::{LinkSender, LinkWriter};
 
