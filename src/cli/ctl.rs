@@ -102,7 +102,8 @@ fn question(what: &What) -> String {
         What::Kick { session } => json!({ "command": "kick", "session": session }),
         What::Publish { channel, data } => return publication(channel, data),
         What::Upgrade { binary } => {
-            let binary = binary.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+            let binary =
+                binary.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
             json!({ "command": "upgrade", "binary": binary })
         }
         What::Stop { keep_sessions } => json!({ "command": "stop", "keep_sessions": keep_sessions }),

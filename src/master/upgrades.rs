@@ -56,7 +56,11 @@ pub(super) struct Outcome {
 enum Stage<D> {
     Idle,
     Trying,
-    Packing { packing: Packing<D>, legacy: Legacy, image: Option<D> },
+    Packing {
+        packing: Packing<D>,
+        legacy: Legacy,
+        image: Option<D>,
+    },
     /// The next master is started, or the daemon ends.
     Gone,
 }
@@ -218,11 +222,17 @@ mod tests {
         assert!(upgrades.is_unpacking() && upgrades.try_out().is_err());
         assert_eq!(upgrades.unpacked().map(|outcome| outcome.counts.closed), Some(11));
         assert!(upgrades.unpacked().is_none() && !upgrades.is_unpacking());
-        assert_eq!((&upgrades.json()["outcome"], &upgrades.json()["closed"]), (&json!("upgraded"), &json!(11)));
+        assert_eq!(
+            (&upgrades.json()["outcome"], &upgrades.json()["closed"]),
+            (&json!("upgraded"), &json!(11))
+        );
         assert_eq!(upgrades.try_out(), Ok(8));
         upgrades.refused("no".into());
         upgrades.inherit(legacy(Goal::Upgrade), Some("it died".into()), Unpacking::default());
         upgrades.unpacked();
-        assert_eq!((&upgrades.json()["outcome"], &upgrades.json()["why"]), (&json!("refused"), &json!("it died")));
+        assert_eq!(
+            (&upgrades.json()["outcome"], &upgrades.json()["why"]),
+            (&json!("refused"), &json!("it died"))
+        );
     }
 }

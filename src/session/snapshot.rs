@@ -138,6 +138,12 @@ impl Snapshot {
         if rest.is_empty() && snapshot.is_sound() { Ok(snapshot) } else { Err(SnapshotError::Malformed) }
     }
 
+    /// Whether the session has a connection of its own, whose socket goes with the value.
+    #[must_use]
+    pub fn has_wire(&self) -> bool {
+        matches!(self.connection, Connection::Wire { .. })
+    }
+
     fn is_sound(&self) -> bool {
         self.decoder.is_sound()
             && self.outbox.as_ref().is_none_or(|outbox| outbox.is_sound())
