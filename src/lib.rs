@@ -42,6 +42,7 @@ pub(crate) mod supervisor;
 pub(crate) mod transports;
 
 pub(crate) mod feeder;
+pub(crate) mod keeper;
 pub(crate) mod master;
 pub(crate) mod worker;
 

@@ -70,6 +70,8 @@ pub(super) enum Role {
     Worker,
     /// Serves prices
     Feeder,
+    /// Leads the others
+    Master,
     /// Becomes another program
     Exec,
     /// Says what it could take over, and ends
@@ -169,6 +171,14 @@ pub(super) enum What {
 }
 
 impl Arguments {
+    /// The arguments that say which configuration is meant, for another process.
+    pub(super) fn configuration(&self) -> Vec<OsString> {
+        let path = self.config.iter().flat_map(|path| ["--config".into(), path.into()]);
+        let env = self.env.iter().flat_map(|name| ["--env".into(), name.into()]);
+        // One word: a value may begin with a dash.
+        path.chain(env).chain(self.set.iter().map(|set| format!("--set={set}").into())).collect()
+    }
+
     /// The layers of the configuration.
     pub(super) fn source(&self) -> Result<Source, Faults> {
         let mut source = Source::of_process(self.config.as_deref(), self.env.as_deref())?;

@@ -1,12 +1,26 @@
-//! `btc-cluster run`: validates the configuration, then runs the master.
+//! `btc-cluster run` is the keeper; it starts `btc-cluster internal master`, which validates the configuration and
+//! runs the master.
 
 use super::check;
 use super::exit::Exit;
+use super::out;
 use crate::config::{Faults, Source, load};
-use crate::{log, master};
+use crate::{keeper, log, master};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub(super) fn run(source: Result<Source, Faults>) -> ExitCode {
+/// Keeps the daemon; its status is the master's.
+pub(super) fn run(configuration: Vec<OsString>) -> ExitCode {
+    match keeper::run(configuration) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            out::complain(&error.to_string());
+            ExitCode::from(Exit::Failed)
+        }
+    }
+}
+
+pub(super) fn master(source: Result<Source, Faults>) -> ExitCode {
     let (source, loaded) = match source.and_then(|source| load(&source).map(|loaded| (source, loaded))) {
         Ok(both) => both,
         Err(faults) => return check::refuse(&faults),

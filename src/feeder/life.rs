@@ -10,7 +10,8 @@ use crate::os::loops::Loops;
 use crate::os::process::usage;
 use crate::programs::guard_programs;
 use crate::protocol::cluster::{Counters, FromFeeder, Hello, ToFeeder, VERSION, send_beats};
-use crate::protocol::link::{LinkReceiver, LinkSender, attach};
+use crate::protocol::link::{LinkReceiver, LinkSender};
+use crate::protocol::{Attached, attach};
 use crate::providers::{Http, Proxies};
 use std::io;
 use std::process::ExitCode;
@@ -44,8 +45,8 @@ pub fn run() -> ExitCode {
 }
 
 async fn live() -> io::Result<()> {
-    let (sender, mut receiver, writer) = attach()?;
     let mut loops = Loops::default();
+    let Attached { link: (sender, mut receiver, writer), .. } = attach(&mut loops).await?;
     loops.spawn("link", writer.run());
     let hello =
         Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() };

@@ -12,12 +12,13 @@ use super::router::Router;
 use super::service::Service;
 use crate::model::Mono;
 use crate::os::board::Board;
+use crate::os::clock;
 use crate::os::memory::Spare;
-use crate::os::notify::{Notification, Notifier};
-use crate::os::{clock, inherited};
+use crate::os::notify::Notification;
 use crate::protocol::cluster::{Port, ToWorker};
+use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
-use crate::supervisor::{Fleet, State};
+use crate::supervisor::{Fleet, Spawner, State};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -55,7 +56,12 @@ pub(super) struct Master {
     pub(super) board: Board,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
-    pub(super) notifier: Notifier,
+    /// The keeper's process id: the daemon's for everybody outside.
+    pub(super) keeper: u32,
+    /// The way to the keeper.
+    pub(super) line: Line,
+    /// Starts and ends of processes.
+    pub(super) spawner: Spawner,
     /// For tasks that tell the loop.
     pub(super) events: mpsc::Sender<Event>,
 }
@@ -63,7 +69,7 @@ pub(super) struct Master {
 impl Master {
     pub(super) fn notify(&self, notice: Option<Notification>) {
         if let Some(notice) = notice {
-            self.notifier.tell(&notice);
+            self.line.notify(&notice);
         }
     }
 
@@ -86,18 +92,9 @@ impl Master {
         self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
         self.clear_board();
-        self.reap();
         self.tell_status();
         let limit = self.in_force.config().cluster.worker_timeout;
-        self.notify(self.service.watchdog(limit, now));
-    }
-
-    /// Asks after the orphans of other processes, if they are given to this one.
-    fn reap(&self) {
-        if inherited::adopts() {
-            let ours: Vec<_> = self.fleet.pids().collect();
-            inherited::reap(|pid| ours.contains(&pid));
-        }
+        self.line.beat(limit, self.service.is_of_use(limit, now));
     }
 
     /// The latest moment at which the loop must wake.
@@ -154,6 +151,7 @@ impl Master {
         }
         let Some(notice) = self.service.all_ready() else { return };
         self.notify(Some(notice));
+        self.line.serving();
         let first = |port| self.in_force.addresses(port).into_iter().next();
         let http = first(Port::Http).map(|a| format!("http://{a}")).unwrap_or_default();
         tracing::info!(

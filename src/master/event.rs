@@ -2,7 +2,9 @@
 
 use super::command::Asked;
 use crate::protocol::cluster::Generation;
+use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::Batch;
+use std::os::fd::OwnedFd;
 
 /// Something that happened.
 pub(super) enum Event {
@@ -12,6 +14,8 @@ pub(super) enum Event {
     Exited(Generation, String),
     /// A question came over the control socket.
     Asked(Asked),
+    /// The keeper said something, with descriptors.
+    Keeper(FromKeeper, Vec<OwnedFd>),
     /// `shutdown.delay` is over.
     StopNow,
 }

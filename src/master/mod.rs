@@ -28,6 +28,7 @@ mod journal;
 mod life;
 mod packing;
 mod peers;
+mod predecessor;
 mod processes;
 mod refusals;
 mod reload;

@@ -6,10 +6,9 @@ use super::core::{LAST_WORDS, Master};
 use super::event::Event;
 use super::in_force::Newborn;
 use super::service::AllFailed;
-use crate::os::{clock, process};
+use crate::os::clock;
 use crate::protocol::cluster::{Generation, Role, Slot, ToFeeder, ToWorker};
-use crate::supervisor::{Action, Spawned, spawn};
-use rustix::process::Signal;
+use crate::supervisor::{Action, Spawned};
 
 impl Master {
     /// Does what the supervisor wants.
@@ -53,9 +52,7 @@ impl Master {
     }
 
     pub(super) fn kill(&self, generation: Generation) {
-        if let Some(child) = self.children.get(generation) {
-            process::kill(child.pid, Signal::KILL);
-        }
+        self.spawner.kill(generation);
     }
 
     fn drain(&mut self, generation: Generation) {
@@ -77,27 +74,31 @@ impl Master {
     }
 
     fn start(&mut self, role: Role, generation: Generation) {
-        let now = clock::mono();
-        let (child, worker) = (role.as_str(), role.worker());
-        match spawn(role) {
-            Ok(spawned) => {
-                let pid = spawned.pid;
-                tracing::info!(event = "child-started", child, worker, pid, generation);
-                self.settle_in(role, generation, spawned);
-                let actions = self.fleet.started(now, generation, pid);
-                self.act(actions);
-            }
-            Err(error) => {
-                tracing::error!(event = "child-not-started", child, worker, %error);
-                let actions = self.fleet.start_failed(now, generation);
-                self.act(actions);
-            }
+        if let Err(error) = self.spawner.order(role, generation) {
+            self.not_started(role, generation, &error.to_string());
         }
     }
 
+    /// The keeper has started a process.
+    pub(super) fn started(&mut self, generation: Generation, pid: u32) {
+        let Some(spawned) = self.spawner.started(generation) else { return };
+        let (child, worker) = (spawned.role.as_str(), spawned.role.worker());
+        tracing::info!(event = "child-started", child, worker, pid, generation);
+        self.settle_in(generation, pid, spawned);
+        let actions = self.fleet.started(clock::mono(), generation, pid);
+        self.act(actions);
+    }
+
+    pub(super) fn not_started(&mut self, role: Role, generation: Generation, error: &str) {
+        let (child, worker) = (role.as_str(), role.worker());
+        tracing::error!(event = "child-not-started", child, worker, error);
+        let actions = self.fleet.start_failed(clock::mono(), generation);
+        self.act(actions);
+    }
+
     /// A process is there: its link is served, its exit awaited, and it is told what it must know.
-    fn settle_in(&mut self, role: Role, generation: Generation, spawned: Spawned) {
-        let Spawned { pid, sender, mut receiver, writer, exit } = spawned;
+    fn settle_in(&mut self, generation: Generation, pid: u32, spawned: Spawned) {
+        let Spawned { role, sender, mut receiver, writer, exit } = spawned;
         let writing = tokio::spawn(writer.run());
         let events = self.events.clone();
         let hearing = tokio::spawn({
@@ -111,13 +112,14 @@ impl Master {
             }
         });
         tokio::spawn(async move {
-            let how = exit.await.to_string();
+            // The master has ended before.
+            let Ok(end) = exit.await else { return };
             // Last words of a child are heard before its end is told; but a program that it has left behind may hold
             // its end of the link open.
             let _ = tokio::time::timeout(LAST_WORDS, hearing).await;
             writing.abort();
             // The loop has ended before.
-            let _ = events.send(Event::Exited(generation, how)).await;
+            let _ = events.send(Event::Exited(generation, end.to_string())).await;
         });
         self.children.insert(generation, Child::new(role, sender, pid));
         self.ledger.born(generation, role, clock::mono());

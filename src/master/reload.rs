@@ -122,7 +122,9 @@ impl Master {
             refusals: _,
             board: _,
             spare: _,
-            notifier: _,
+            keeper: _,
+            line: _,
+            spawner: _,
             events: _,
         } = self;
         let config = in_force.config();

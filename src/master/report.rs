@@ -141,7 +141,9 @@ impl Master {
         let more = json!({
             "ok": true,
             "state": self.service.phase().as_str(),
-            "pid": std::process::id(),
+            "pid": self.keeper,
+            "keeper": self.keeper,
+            "master": std::process::id(),
             "environment": in_force.config().environment.as_str(),
             "config": in_force.file(),
             "revision": in_force.revision(),

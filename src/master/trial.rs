@@ -6,7 +6,7 @@ use crate::os::inherited;
 use crate::protocol::keeper::SUBCOMMAND;
 use crate::protocol::manifest::{Forms, Manifest};
 use crate::session::{Pack, Snapshot};
-use crate::supervisor::MASTERS_OWN;
+use crate::protocol::keeper::KEEPERS_OWN;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -67,7 +67,7 @@ pub(super) async fn attempt(
     command.arg0("btc-cluster: trial").args(arguments).args([SUBCOMMAND, TRIAL]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command.env(inherited::PROGRAM_FILES, inherited::program_files().to_string());
-    for name in MASTERS_OWN {
+    for name in KEEPERS_OWN {
         command.env_remove(name);
     }
     let child = command.spawn().map_err(told)?;

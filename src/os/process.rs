@@ -1,8 +1,10 @@
 //! This process and its relatives.
 
 use super::inherited;
-use rustix::process::{Pid, Resource, Signal};
+use rustix::process::{Pid, Resource, Signal, WaitOptions};
 use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 /// Makes this process die with its parent: the kernel sends KILL when the parent's thread that started it ends.
 ///
@@ -26,8 +28,15 @@ pub fn kill(pid: u32, signal: Signal) {
     }
 }
 
+/// Asks after a child that has ended, and takes its status.
+#[must_use]
+pub fn ended() -> Option<(u32, ExitStatus)> {
+    let (pid, status) = rustix::process::wait(WaitOptions::NOHANG).ok().flatten()?;
+    Some((u32::try_from(pid.as_raw_nonzero().get()).ok()?, ExitStatus::from_raw(status.as_raw())))
+}
+
 /// Resets the process's priority for the kernel's OOM killer. The unit makes the daemon a late victim, which is meant
-/// for the master only: all others end with it. (Only root could take a better one.)
+/// for the keeper only: all others end with it, and any of them can be replaced. (Only root could take a better one.)
 pub fn be_no_late_victim() {
     const SCORE: &str = "/proc/self/oom_score_adj";
     let late = std::fs::read_to_string(SCORE).is_ok_and(|text| text.starts_with('-'));

@@ -19,6 +19,18 @@ pub const SUBCOMMAND: &str = "internal";
 /// The variable in which a process reads the process id of its keeper.
 pub const PARENT: &str = "BTC_CLUSTER_PARENT";
 
+/// Variables by which systemd speaks to its main process, the keeper, alone.
+pub const KEEPERS_OWN: [&str; 8] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDNAMES",
+    "MAINPID",
+];
+
 /// Said to the keeper. Only the newest master may say what stands before [`ToKeeper::Keep`].
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToKeeper<'a> {

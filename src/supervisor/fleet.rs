@@ -71,6 +71,13 @@ impl Fleet {
         }
     }
 
+    /// Continues the numbers of processes after this one.
+    #[must_use]
+    pub fn after(mut self, last: Generation) -> Self {
+        self.newest = self.newest.max(last);
+        self
+    }
+
     /// Sets how many workers there are, beside one feeder. Surplus slots, the highest, are drained and disappear.
     pub fn resize(&mut self, now: Mono, workers: Slot) -> Vec<Action> {
         self.on(now, |fleet| {
@@ -232,6 +239,7 @@ impl Fleet {
     }
 
     /// Process ids of all processes whose end the kernel has not told.
+    #[cfg(test)]
     pub fn pids(&self) -> impl Iterator<Item = u32> {
         let known = self.places.values().flat_map(Place::units).map(|unit| unit.pid);
         known.chain(self.left.iter().map(|left| left.pid)).flatten()

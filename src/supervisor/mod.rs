@@ -1,6 +1,6 @@
 //! Children: started, watched, restarted, replaced.
 //!
-//! [`Fleet`] decides and touches nothing, [`spawn`] starts processes, and the master's loop carries events to the
+//! [`Fleet`] decides and touches nothing, [`Spawner`] has the keeper start processes, and the master's loop carries events to the
 //! first and orders to the second.
 
 mod action;
@@ -10,7 +10,7 @@ mod place;
 mod rolling;
 
 pub use action::Action;
-pub use child::{MASTERS_OWN, Spawned, spawn};
+pub use child::{Spawned, Spawner};
 pub use fleet::Fleet;
 pub use place::{Row, State};
 

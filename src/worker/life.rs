@@ -11,7 +11,8 @@ use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
-use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
+use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
+use crate::protocol::{Attached, attach};
 use axum::Router;
 use std::fmt;
 use std::io;
@@ -93,8 +94,8 @@ pub fn run() -> ExitCode {
 
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
-    let (sender, mut receiver, writer) = attach()?;
     let mut loops = Loops::default();
+    let Attached { link: (sender, mut receiver, writer), .. } = attach(&mut loops).await?;
     loops.spawn("link", writer.run());
     let pid = std::process::id();
     sender.send(&ToMaster::Hello(Hello {
