@@ -73,6 +73,11 @@ impl<D: Share> Images<D> {
         self.trial.is_some()
     }
 
+    /// Whether the newest program has not served since the start of its master.
+    pub(super) fn is_starting(&self) -> bool {
+        self.next_deadline().is_some()
+    }
+
     /// The master of the newest program has ended. True: the program before is in use again.
     pub(super) fn fall_back(&mut self) -> bool {
         let Some(Trial { before, .. }) = self.trial.take() else { return false };

@@ -6,21 +6,6 @@ use crate::protocol::cluster::Generation;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The name of a pack with the keeper, which holds it from one master to the next.
-const PREFIX: &str = "pack/";
-
-/// The name under which the keeper holds the pack of a worker.
-#[must_use]
-pub fn name(of: Generation) -> String {
-    format!("{PREFIX}{of}")
-}
-
-/// The worker whose pack has that name.
-#[must_use]
-pub fn worker(name: &str) -> Option<Generation> {
-    name.strip_prefix(PREFIX)?.parse().ok()
-}
-
 /// Workers that pack.
 #[derive(Debug)]
 pub struct Packing<D> {
@@ -119,13 +104,5 @@ mod tests {
         assert!(packing.is_over(packing.until()));
         assert_eq!(packing.end().without, [4]);
         assert!(Packing::<char>::new(vec![], SECOND, Mono(0)).is_over(Mono(0)));
-    }
-
-    #[test]
-    fn a_pack_is_known_by_its_name() {
-        assert_eq!(worker(&name(17)), Some(17));
-        for other in ["pack/", "pack/x", "pack/-1", "journal", "kept/http/1"] {
-            assert_eq!(worker(other), None);
-        }
     }
 }

@@ -3,10 +3,10 @@
 
 use crate::config::{Faults, Source, load};
 use crate::os::inherited;
+use crate::protocol::keeper::KEEPERS_OWN;
 use crate::protocol::keeper::SUBCOMMAND;
 use crate::protocol::manifest::{Forms, Manifest};
 use crate::session::{Pack, Snapshot};
-use crate::protocol::keeper::KEEPERS_OWN;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -116,6 +116,21 @@ impl Line {
         self.say(&ToKeeper::Done { status }, Vec::new());
     }
 
+    /// Lets another program take over. This process is killed. See [`ToKeeper::Switch`].
+    pub fn switch(&self, program: OwnedFd, within: Duration) {
+        self.say(&ToKeeper::Switch { within }, vec![program]);
+    }
+
+    /// The program in use has proven itself.
+    pub fn settled(&self) {
+        self.say(&ToKeeper::Settled, Vec::new());
+    }
+
+    /// Ends the daemon, for whose next start everything is left with systemd. This process is killed.
+    pub fn store_all(&self) {
+        self.say(&ToKeeper::Store, Vec::new());
+    }
+
     /// Sends systemd a message about the daemon's state.
     pub fn notify(&self, notice: &Notification) {
         self.say(&ToKeeper::Notify { text: &notice.text() }, Vec::new());
