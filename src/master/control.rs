@@ -161,10 +161,10 @@ impl Master {
                 let data = if raw.is_empty() { data.to_string() } else { raw };
                 return self.publish_for(&channel, &data, answer);
             }
-            Command::Upgrade { .. } => failed("not yet"),
+            Command::Upgrade { binary } => return self.upgrade_for(binary, answer),
             Command::Stop { keep_sessions } => {
                 if keep_sessions {
-                    return;
+                    return self.stop_keeping_for(answer);
                 }
                 self.stop();
                 done()

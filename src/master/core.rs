@@ -10,6 +10,7 @@ use super::refusals::Refusals;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
+use super::upgrades::Upgrades;
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -19,6 +20,7 @@ use crate::protocol::cluster::{Port, ToWorker};
 use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, Spawner, State};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -62,6 +64,8 @@ pub(super) struct Master {
     pub(super) line: Line,
     /// Starts and ends of processes.
     pub(super) spawner: Spawner,
+    /// Another program that takes over, and sessions that are taken over.
+    pub(super) upgrades: Upgrades<OwnedFd>,
     /// For tasks that tell the loop.
     pub(super) events: mpsc::Sender<Event>,
 }
@@ -82,6 +86,7 @@ impl Master {
         self.send_stats(now);
         self.announce(now);
         self.tell_presence(now);
+        self.tick_upgrade(now);
     }
 
     /// Does what is due each second.
@@ -102,7 +107,8 @@ impl Master {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);
         let told = self.when.next(now).min(self.next_announcement()).min(self.next_presence());
-        self.fleet.next_deadline().min(router).min(told).min(second)
+        let upgrade = self.upgrades.next_deadline().unwrap_or(second);
+        self.fleet.next_deadline().min(router).min(told).min(upgrade).min(second)
     }
 
     /// Begins the end.
@@ -140,6 +146,13 @@ impl Master {
         }
     }
 
+    /// Tells the keeper that this program serves: with all sessions that it takes over.
+    pub(super) fn tell_serving(&self) {
+        if self.service.is_ready() && !self.upgrades.is_unpacking() {
+            self.line.serving();
+        }
+    }
+
     /// Says once that the daemon serves, when every worker that will be there is there: to systemd, and to whoever
     /// reads the log.
     pub(super) fn tell_when_all_ready(&mut self) {
@@ -151,7 +164,7 @@ impl Master {
         }
         let Some(notice) = self.service.all_ready() else { return };
         self.notify(Some(notice));
-        self.line.serving();
+        self.tell_serving();
         let first = |port| self.in_force.addresses(port).into_iter().next();
         let http = first(Port::Http).map(|a| format!("http://{a}")).unwrap_or_default();
         tracing::info!(

@@ -1,6 +1,7 @@
 //! Events of the master's loop.
 
 use super::command::Asked;
+use super::upgrade::Tried;
 use crate::protocol::cluster::Generation;
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::Batch;
@@ -16,6 +17,8 @@ pub(super) enum Event {
     Asked(Asked),
     /// The keeper said something, with descriptors.
     Keeper(FromKeeper, Vec<OwnedFd>),
+    /// A program was tried.
+    Tried(Box<Tried>),
     /// `shutdown.delay` is over.
     StopNow,
 }

@@ -4,6 +4,7 @@ use super::core::Master;
 use super::directory::{self, Relief};
 use super::feed::News;
 use super::router::{Order, Publication};
+use super::unpacking::{Counts, Part};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
@@ -32,8 +33,14 @@ impl Master {
 
     fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
         self.service.hear(clock::mono());
-        while let Some(message) = batch.next::<ToMaster<'_>>() {
-            self.worker_says(from, message?);
+        while let Some(message) = batch.next_with::<ToMaster<'_>>() {
+            let (message, with) = message?;
+            match message {
+                ToMaster::Packed { sessions, closed } => {
+                    self.packed(from, (sessions, closed), with.into_iter().next());
+                }
+                message => self.worker_says(from, message),
+            }
         }
         Ok(())
     }
@@ -86,6 +93,11 @@ impl Master {
             ToMaster::Ready => self.ready(from),
             ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
+            ToMaster::Unpacked { of, part, parts, held, closed, silence } => {
+                let counts = Counts { held: held.into(), closed: closed.into(), silence };
+                self.unpacked(from, Part { of, part, parts }, counts);
+            }
+            ToMaster::Packed { .. } => {}
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

@@ -13,6 +13,8 @@ use super::refusals::Refusals;
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Service};
+use super::upgrade::Inheritance;
+use super::upgrades::Upgrades;
 use super::watching::Watching;
 use crate::config::{Loaded, Source};
 use crate::net::listen::Listeners;
@@ -85,7 +87,10 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let files = crate::os::process::raise_open_files();
     let lost = |error| Failure::Io(io::Error::other(error));
     let (begin, held) = predecessor::begin(&mut hearing).await.map_err(lost)?;
-    predecessor::log(begin.before.as_ref());
+    let (left, held) = Inheritance::of(held);
+    if !left.is_left() {
+        predecessor::log(begin.before.as_ref());
+    }
     let said = predecessor::clear(&begin, &line, &mut hearing).await.map_err(Failure::Io)?;
     let socket = loaded.config.control.socket.clone();
     // Before the ports: that they are in use is true, too, but says less.
@@ -97,6 +102,7 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let board = Board::new().map_err(Failure::Io)?;
     let in_force = InForce::new(source, Next::new(loaded), sockets, files);
     let mut master = Master::new(in_force, board, events, (line.clone(), &begin));
+    master.inherit(left, begin.before.map(|before| before.end.to_string()));
     master.log_listening();
     let workers = workers(&master.in_force.config().cluster);
     let actions = master.fleet.resize(clock::mono(), workers);
@@ -149,6 +155,7 @@ impl Master {
             keeper: begin.pid,
             spawner: Spawner::new(line.clone()),
             line,
+            upgrades: Upgrades::default(),
             events,
             in_force,
         }
@@ -199,6 +206,7 @@ impl Master {
             Event::Asked(asked) => self.asked(asked),
             // Nothing that this master asks for is answered with descriptors.
             Event::Keeper(message, _) => self.told(message),
+            Event::Tried(tried) => self.tried(*tried),
             Event::StopNow => self.stop(),
         }
     }

@@ -39,6 +39,7 @@ pub mod router;
 mod service;
 mod trial;
 mod unpacking;
+mod upgrade;
 mod upgrades;
 mod watching;
 

@@ -193,7 +193,10 @@ impl Master {
         self.act(actions);
         match role {
             Role::Feeder => {}
-            Role::Worker(_) => self.candidate_ready(from),
+            Role::Worker(_) => {
+                self.upgrades.unpacking.ready(from, clock::mono());
+                self.candidate_ready(from);
+            }
         }
         self.tell_when_all_ready();
     }
@@ -212,6 +215,11 @@ impl Master {
                 self.forget(generation, gone.role);
             }
             None => tracing::info!(event = "child-gone", generation, how, "it was left behind"),
+        }
+        self.upgrades.unpacking.gone(generation);
+        if self.upgrades.is_packing() {
+            self.upgrades.packing().into_iter().for_each(|packing| packing.gone(generation));
+            return;
         }
         let actions = self.fleet.exited(clock::mono(), generation);
         self.clear_board();

@@ -125,6 +125,7 @@ impl Master {
             keeper: _,
             line: _,
             spawner: _,
+            upgrades: _,
             events: _,
         } = self;
         let config = in_force.config();

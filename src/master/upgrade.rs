@@ -3,18 +3,20 @@
 use super::control::failed;
 use super::core::Master;
 use super::event::Event;
-use super::packing::{self, Packing};
+use super::packing::Packing;
+use super::predecessor::Held;
 use super::trial::{self, Candidate};
 use super::unpacking::{Counts, Part, Unpacking};
 use super::upgrades::{Goal, Identity, Legacy};
 use crate::model::Mono;
 use crate::os::clock;
-use crate::os::files::{memory, read_memory};
+use crate::os::memory_file::MemoryFile;
 use crate::protocol::cluster::{Generation, ToWorker};
+use crate::protocol::keeper::{STORE, pack_name, packed_by};
 use rustix::fs::fstat;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -23,6 +25,32 @@ use tokio::sync::oneshot;
 const LEGACY: &str = "legacy";
 /// Longest time for all workers to pack. No key: no message reaches a client meanwhile.
 const PACK: Duration = Duration::from_secs(2);
+
+/// What the master before has left.
+pub(super) struct Inheritance {
+    packs: BTreeMap<Generation, OwnedFd>,
+    legacy: Option<OwnedFd>,
+}
+
+impl Inheritance {
+    /// Takes it out of what the keeper holds.
+    pub(super) fn of(held: Held) -> (Self, Held) {
+        let (mut own, mut rest) = (Self { packs: BTreeMap::new(), legacy: None }, Held::new());
+        for (name, file) in held {
+            match packed_by(&name) {
+                Some(of) => _ = own.packs.insert(of, file),
+                None if *name == *LEGACY => own.legacy = Some(file),
+                None => rest.push((name, file)),
+            }
+        }
+        (own, rest)
+    }
+
+    /// Whether the master before gave way by itself.
+    pub(super) fn is_left(&self) -> bool {
+        self.legacy.is_some()
+    }
+}
 
 /// The result of a trial, and who waits for it.
 pub(super) struct Tried {
@@ -54,7 +82,10 @@ impl Master {
         let begun = begun.and_then(|path| self.upgrades.try_out().map(|_| path).map_err(str::to_owned));
         let path = match begun {
             Ok(path) => path,
-            Err(why) => return _ = answer.send(failed(why)),
+            Err(why) => {
+                let _ = answer.send(failed(why));
+                return;
+            }
         };
         tracing::info!(event = "upgrade-trial", path = %path.display());
         let (limit, events) = (self.in_force.config().cluster.start_timeout, self.events.clone());
@@ -86,10 +117,12 @@ impl Master {
     pub(super) fn stop_keeping_for(&mut self, answer: oneshot::Sender<Value>) {
         let possible = match hindrance(self) {
             Some(why) => Err(why),
+            None if std::env::var_os(STORE).is_none() => Err("nobody keeps descriptors: systemd has not started it"),
             None => self.upgrades.try_out().map(|_| ()),
         };
         if let Err(why) = possible {
-            return _ = answer.send(failed(why));
+            let _ = answer.send(failed(why));
+            return;
         }
         let _ = answer.send(super::control::done());
         let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -129,7 +162,7 @@ impl Master {
         }
         self.tell_outcome();
         if self.upgrades.is_settled(now) {
-            self.keeper.settled();
+            self.line.settled();
         }
     }
 
@@ -142,22 +175,23 @@ impl Master {
         }
         (legacy.packed, legacy.closed) = (all.sessions, all.closed);
         for (of, pack) in &all.packs {
-            self.hold(&packing::name(*of), pack);
+            self.hold(&pack_name(*of), pack.as_fd());
         }
-        match serde_json::to_vec(&legacy).map_err(Into::into).and_then(|bytes| memory("legacy", &bytes)) {
-            Ok(file) => self.hold(LEGACY, &file),
+        let bytes = serde_json::to_vec(&legacy).map_err(std::io::Error::from);
+        match bytes.and_then(|bytes| MemoryFile::with("btc-cluster-legacy", &bytes)) {
+            Ok(file) => self.hold(LEGACY, file.descriptor()),
             Err(error) => tracing::error!(event = "descriptor", %error),
         }
         tracing::info!(event = "packed", sessions = all.sessions, closed = all.closed);
         crate::log::flush();
         match image {
-            Some(image) => self.keeper.switch(self.in_force.config().cluster.start_timeout, image),
-            None => self.keeper.store_all(),
+            Some(image) => self.line.switch(image, self.in_force.config().cluster.start_timeout),
+            None => self.line.store_all(),
         }
     }
 
-    fn hold(&self, name: &str, descriptor: &OwnedFd) {
-        if let Err(error) = self.keeper.hold(name, descriptor.as_fd()) {
+    fn hold(&self, name: &str, descriptor: BorrowedFd<'_>) {
+        if let Err(error) = self.line.hold(name, descriptor) {
             tracing::error!(event = "descriptor", %error);
         }
     }
@@ -166,22 +200,15 @@ impl Master {
 /// The master that takes over.
 impl Master {
     /// Finds what the master before has left among the descriptors that the keeper holds. `end`: how it ended.
-    pub(super) fn inherit(&mut self, held: &mut BTreeMap<String, OwnedFd>, end: Option<String>) {
-        let mut packs = BTreeMap::new();
-        held.retain(|name, file| match (packing::worker(name), file.try_clone()) {
-            (Some(of), Ok(file)) => {
-                packs.insert(of, file);
-                false
-            }
-            _ => true,
-        });
-        let Some(legacy) = held.remove(LEGACY) else { return };
-        let legacy = read_memory(&legacy).and_then(|bytes| Ok(serde_json::from_slice::<Legacy>(&bytes)?));
+    pub(super) fn inherit(&mut self, Inheritance { packs, legacy }: Inheritance, end: Option<String>) {
+        let Some(legacy) = legacy else { return };
+        let bytes = MemoryFile::from_descriptor(legacy).whole();
+        let legacy = bytes.and_then(|bytes| Ok(serde_json::from_slice::<Legacy>(&bytes)?));
         let legacy = match legacy {
             Ok(legacy) => legacy,
             Err(error) => {
                 tracing::error!(event = "legacy", %error, "what the master before has left cannot be read");
-                return packs.keys().for_each(|of| self.forget(*of));
+                return packs.keys().for_each(|of| self.forget_pack(*of));
             }
         };
         let own = std::fs::File::open("/proc/self/exe").map_err(|error| error.to_string());
@@ -192,7 +219,7 @@ impl Master {
         });
         let wanted = usize::from(crate::supervisor::workers(&self.in_force.config().cluster));
         let unpacking = Unpacking::new(&packs.keys().copied().collect(), wanted);
-        self.upgrades.inherit(legacy, why, unpacking, packs);
+        self.upgrades.inherit(legacy, why, (unpacking, packs));
     }
 
     fn order_unpacking(&mut self, worker: Generation, part: Part) {
@@ -209,21 +236,22 @@ impl Master {
     /// A worker has unpacked a part.
     pub(super) fn unpacked(&mut self, by: Generation, part: Part, counts: Counts) {
         if let Some(of) = self.upgrades.unpacking.done(by, part, counts) {
-            self.forget(of);
+            self.forget_pack(of);
         }
         self.tell_outcome();
     }
 
     /// Nothing of a pack is wanted any more.
-    fn forget(&mut self, of: Generation) {
+    fn forget_pack(&mut self, of: Generation) {
         self.upgrades.drop_pack(of);
-        self.keeper.release(&packing::name(of));
-        self.keeper.forget(of, None);
+        self.line.release(&pack_name(of));
+        self.line.forget(of, None);
     }
 
     fn tell_outcome(&mut self) {
         let stable = self.in_force.config().cluster.stable_after;
-        let Some(outcome) = self.upgrades.unpacked(clock::mono(), stable) else { return };
+        let settles = clock::mono().after(stable);
+        let Some(outcome) = self.upgrades.unpacked(settles) else { return };
         let Counts { held, closed, silence } = outcome.counts;
         let (from, to) = (&*outcome.from, &*outcome.to);
         match (&outcome.why, outcome.goal) {
@@ -233,7 +261,8 @@ impl Master {
             (None, Goal::Upgrade) => tracing::info!(event = "upgraded", from, to, held, closed, ?silence),
             (None, Goal::Restart) => tracing::info!(event = "restarted", held, closed, ?silence),
         }
-        self.keeper.release(LEGACY);
+        self.line.release(LEGACY);
+        self.tell_serving();
     }
 }
 

@@ -3,8 +3,11 @@
 
 use super::packing::Packing;
 use super::unpacking::{Counts, Unpacking};
+use crate::model::Mono;
+use crate::protocol::cluster::Generation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Device and inode of a program.
 pub(super) type Identity = (u64, u64);
@@ -73,13 +76,17 @@ pub(super) struct Upgrades<D> {
     outcome: Option<Outcome>,
     /// What the master before has left, while it is unpacked.
     legacy: Option<(Legacy, Option<String>)>,
+    packs: BTreeMap<Generation, D>,
+    /// When this program has proven itself.
+    settles: Option<Mono>,
     pub(super) unpacking: Unpacking,
 }
 
 impl<D> Default for Upgrades<D> {
     fn default() -> Self {
         let unpacking = Unpacking::default();
-        Self { stage: Stage::Idle, last: 0, outcome: None, legacy: None, unpacking }
+        let (stage, packs) = (Stage::Idle, BTreeMap::new());
+        Self { stage, last: 0, outcome: None, legacy: None, packs, settles: None, unpacking }
     }
 }
 
@@ -137,9 +144,39 @@ impl<D> Upgrades<D> {
     }
 
     /// What the master before has left. `why`: its program did not take over.
-    pub(super) fn inherit(&mut self, legacy: Legacy, why: Option<String>, unpacking: Unpacking) {
+    pub(super) fn inherit(
+        &mut self,
+        legacy: Legacy,
+        why: Option<String>,
+        (unpacking, packs): (Unpacking, BTreeMap<Generation, D>),
+    ) {
         self.last = self.last.max(legacy.number);
-        (self.legacy, self.unpacking) = (Some((legacy, why)), unpacking);
+        (self.legacy, self.unpacking, self.packs) = (Some((legacy, why)), unpacking, packs);
+    }
+
+    /// The pack of a worker, while it is not unpacked whole.
+    pub(super) fn pack_of(&self, worker: Generation) -> Option<&D> {
+        self.packs.get(&worker)
+    }
+
+    pub(super) fn drop_pack(&mut self, worker: Generation) {
+        self.packs.remove(&worker);
+    }
+
+    /// The number of the last upgrade that was tried.
+    pub(super) fn number(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether the program that has taken over has proven itself by now; once.
+    pub(super) fn is_settled(&mut self, now: Mono) -> bool {
+        self.settles.take_if(|settles| *settles <= now).is_some()
+    }
+
+    /// When something is due, at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        let packing = if let Stage::Packing { packing, .. } = &self.stage { Some(packing.until()) } else { None };
+        [packing, self.unpacking.next_deadline(), self.settles].into_iter().flatten().min()
     }
 
     /// Whether sessions are still to be taken over.
@@ -147,12 +184,13 @@ impl<D> Upgrades<D> {
         self.legacy.is_some()
     }
 
-    /// The outcome, once everything is unpacked.
-    pub(super) fn unpacked(&mut self) -> Option<&Outcome> {
+    /// The outcome, once everything is unpacked. A program that has taken over has proven itself at `settles`.
+    pub(super) fn unpacked(&mut self, settles: Mono) -> Option<&Outcome> {
         if !self.unpacking.is_over() {
             return None;
         }
         let (legacy, why) = self.legacy.take()?;
+        self.settles = (legacy.goal == Goal::Upgrade && why.is_none()).then_some(settles);
         let mut counts = self.unpacking.counts();
         let all = legacy.packed + legacy.closed;
         // Sessions of which nothing could be read are in no count.
@@ -189,7 +227,6 @@ impl<D> Upgrades<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Mono;
     use std::time::Duration;
 
     fn legacy(goal: Goal) -> Legacy {
@@ -217,19 +254,21 @@ mod tests {
     fn an_outcome_is_told_once_and_shown_until_the_next() {
         let mut upgrades = Upgrades::<char>::default();
         assert_eq!(upgrades.json(), Value::Null);
-        assert!(upgrades.unpacked().is_none());
-        upgrades.inherit(legacy(Goal::Upgrade), None, Unpacking::default());
+        assert!(upgrades.unpacked(Mono(5)).is_none());
+        upgrades.inherit(legacy(Goal::Upgrade), None, (Unpacking::default(), BTreeMap::new()));
         assert!(upgrades.is_unpacking() && upgrades.try_out().is_err());
-        assert_eq!(upgrades.unpacked().map(|outcome| outcome.counts.closed), Some(11));
-        assert!(upgrades.unpacked().is_none() && !upgrades.is_unpacking());
+        assert_eq!(upgrades.unpacked(Mono(5)).map(|outcome| outcome.counts.closed), Some(11));
+        assert!(upgrades.unpacked(Mono(5)).is_none() && !upgrades.is_unpacking());
         assert_eq!(
             (&upgrades.json()["outcome"], &upgrades.json()["closed"]),
             (&json!("upgraded"), &json!(11))
         );
+        assert_eq!(upgrades.next_deadline(), Some(Mono(5)));
+        assert!(!upgrades.is_settled(Mono(4)) && upgrades.is_settled(Mono(5)) && !upgrades.is_settled(Mono(6)));
         assert_eq!(upgrades.try_out(), Ok(8));
         upgrades.refused("no".into());
-        upgrades.inherit(legacy(Goal::Upgrade), Some("it died".into()), Unpacking::default());
-        upgrades.unpacked();
+        upgrades.inherit(legacy(Goal::Upgrade), Some("it died".into()), (Unpacking::default(), BTreeMap::new()));
+        upgrades.unpacked(Mono(5));
         assert_eq!(
             (&upgrades.json()["outcome"], &upgrades.json()["why"]),
             (&json!("refused"), &json!("it died"))

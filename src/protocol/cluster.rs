@@ -212,6 +212,24 @@ pub enum ToMaster<'a> {
     },
     /// The client of a polling session has come back with its cursor.
     TakenUp(SessionId),
+    /// The answer to [`ToWorker::Pack`]: the process ends. One descriptor: the pack.
+    Packed {
+        /// Sessions in the pack.
+        sessions: u32,
+        /// Sessions that could not be packed.
+        closed: u32,
+    },
+    /// The end of a [`ToWorker::Unpack`], with its numbers.
+    Unpacked {
+        of: Generation,
+        part: u32,
+        parts: u32,
+        /// Sessions that go on here.
+        held: u32,
+        closed: u32,
+        /// The longest time in which one of them was with nobody.
+        silence: Duration,
+    },
 }
 
 /// A session's step in a chat room.
@@ -376,6 +394,16 @@ pub enum ToWorker<'a> {
     Silent {
         /// Of that address only.
         of: Option<IpAddr>,
+    },
+    /// Packs all sessions for the processes that come after this one, and ends. Answered by [`ToMaster::Packed`].
+    Pack,
+    /// Unpacks sessions that another process packed. One descriptor: the pack. Answered by [`ToMaster::Unpacked`].
+    Unpack {
+        /// The worker that packed, under whose number the keeper has the sockets.
+        of: Generation,
+        /// Only sessions whose key, divided by `parts`, leaves this.
+        part: u32,
+        parts: u32,
     },
 }
 
