@@ -72,6 +72,8 @@ impl Master {
                 let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
             }
             ToMaster::TakenUp(session) => self.directory.taken_up(from, session),
+            ToMaster::Away(token) => self.directory.away(from, token),
+            ToMaster::Gone(token) => self.directory.gone(from, token),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
                 let publication = Publication { request, channel, frame, deadline, skip };

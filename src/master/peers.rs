@@ -7,7 +7,7 @@ use super::router::Publication;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client;
-use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, ToWorker};
+use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, To, ToWorker};
 
 /// Longest history of a room, in bytes: it must fit into a message.
 const HISTORY: usize = 16 << 20;
@@ -16,18 +16,21 @@ const NAMED: usize = 50;
 
 impl Master {
     /// Passes a message on from one worker to another, unread.
-    pub(super) fn relay(&mut self, from: Generation, to: Generation, notice: Notice, payload: &[u8]) {
+    pub(super) fn relay(&mut self, from: Generation, to: To, notice: Notice, payload: &[u8]) {
         let children = &mut self.children;
-        let passed =
-            children.is_worker(to) && children.tell(to, &ToWorker::Relayed { from, payload }).is_ok();
-        let _ = match notice {
+        let to = match to {
+            To::Process(process) => Some(process),
+            To::Home(token) => self.directory.home(token),
+        };
+        let to = to.filter(|to| {
+            children.is_worker(*to) && children.tell(*to, &ToWorker::Relayed { from, payload }).is_ok()
+        });
+        let Notice::Passed(request) = notice else { return };
+        let _ = match to {
             // Both hear it between the same two publications: what the one has heard until now, the other hears from
             // now on.
-            Notice::Passed(request) if passed => children.tell(from, &ToWorker::Taking { request }),
-            Notice::Passed(request) | Notice::Unheard(request) if !passed => {
-                children.tell(from, &ToWorker::Unheard { request })
-            }
-            Notice::None | Notice::Passed(_) | Notice::Unheard(_) => Ok(()),
+            Some(home) => children.tell(from, &ToWorker::Taking { request, home }),
+            None => children.tell(from, &ToWorker::Unheard { request }),
         };
     }
 

@@ -62,6 +62,8 @@ pub struct Beat {
     pub sessions: u32,
     /// Exclusive or of their ids, each folded by [`digest`].
     pub digest: u64,
+    /// Exclusive or of the digests of the tokens that are [`super::cluster::ToMaster::Away`] here.
+    pub kept: u64,
     /// Users with at least one session at this worker.
     pub users: u32,
     /// Sessions subscribed to `stats`.

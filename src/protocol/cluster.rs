@@ -7,7 +7,7 @@ pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
 pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
-pub use super::relay::Notice;
+pub use super::relay::{Notice, To, TokenName};
 pub use super::role::{Generation, Hello, Role, Slot};
 
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
@@ -196,7 +196,7 @@ pub enum ToMaster<'a> {
     Drained,
     /// Passes a message on to another worker, unread, as [`ToWorker::Relayed`].
     Relay {
-        to: Generation,
+        to: To,
         /// Notice of the master to the sender.
         notice: Notice,
         /// A [`super::peer::Peer`].
@@ -212,6 +212,11 @@ pub enum ToMaster<'a> {
     },
     /// The client of a polling session has come back with its cursor.
     TakenUp(SessionId),
+    /// The worker keeps a suspended session with that token, or remembers how the session ended: whoever brings the
+    /// token is to ask here. Said before [`ToMaster::Closed`], so that the token always leads somewhere.
+    Away(TokenName),
+    /// It keeps and remembers nothing of that token any more.
+    Gone(TokenName),
     /// The answer to [`ToWorker::Pack`]: the process ends. One descriptor: the pack.
     Packed {
         /// Sessions in the pack.
@@ -357,6 +362,8 @@ pub enum ToWorker<'a> {
     Taking {
         /// The sender's number for it.
         request: u64,
+        /// The process that it was passed on to.
+        home: Generation,
     },
     /// The answer to a [`Notice`] when there is no worker to pass the message on to.
     Unheard {

@@ -141,13 +141,12 @@ impl Peer {
         }
     }
 
-    /// The master's notice to the sender: questions must not wait for a worker that is gone, and the taker of a
-    /// session must know which publications are in it.
+    /// The master's notice to the sender: questions must not wait for a worker that is gone, whoever asks must know whom
+    /// it has asked, and the taker of a session which publications are in it.
     #[must_use]
     pub fn notice(&self) -> Notice {
         match self {
-            Self::Take { request, .. } => Notice::Passed(*request),
-            Self::Poll { request, .. } => Notice::Unheard(*request),
+            Self::Take { request, .. } | Self::Poll { request, .. } => Notice::Passed(*request),
             Self::Taken { .. }
             | Self::PollGone { .. }
             | Self::Polled { .. }
@@ -161,7 +160,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::cluster::ToMaster;
+    use crate::protocol::cluster::{To, ToMaster};
 
     #[test]
     fn what_is_said_instead_of_a_long_answer_is_short_and_has_nothing_instead() {
@@ -176,7 +175,8 @@ mod tests {
     #[test]
     fn a_relayed_message_is_passed_on_as_bytes_of_the_message_that_it_came_in() {
         let peer = Peer::Revoke { request: 7 };
-        let relay = ToMaster::Relay { to: 3, notice: peer.notice(), payload: &peer.encode().unwrap() };
+        let (to, notice) = (To::Process(3), peer.notice());
+        let relay = ToMaster::Relay { to, notice, payload: &peer.encode().unwrap() };
         let bytes = postcard::to_allocvec(&relay).unwrap();
         let Ok(ToMaster::Relay { payload, .. }) = postcard::from_bytes(&bytes) else { panic!("{bytes:?}") };
         assert!(bytes.as_ptr_range().contains(&payload.as_ptr()), "not copied");

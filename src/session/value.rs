@@ -2,6 +2,7 @@
 
 use super::{Channels, Framing, Outbox, Replay, Subscription};
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
+use crate::protocol::client::Token;
 use crate::protocol::cluster::{Endpoint, Generation, Open};
 use crate::protocol::peer::Lease;
 use crate::ws::Decoder;
@@ -117,6 +118,12 @@ impl Session {
         }
     }
 
+    /// With what its client comes back; only main sessions have it.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        self.replay.as_ref().map(|replay| Token { session: self.identity.id, secret: replay.secret })
+    }
+
     #[must_use]
     pub fn announcement(&self) -> Open<'_> {
         let Identity { id, user, device, endpoint, address, since, .. } = &self.identity;
@@ -128,6 +135,7 @@ impl Session {
             transport: self.framing.transport(),
             address: *address,
             since: *since,
+            tag: self.token().map_or(0, |token| token.name().tag),
         }
     }
 

@@ -277,7 +277,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
             ToWorker::ReopenLog => log::reopen(),
             ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
-            ToWorker::Taking { request } => state.taking(request),
+            ToWorker::Taking { request, home } => state.taking(request, home),
             ToWorker::Unheard { request } => state.unheard(request),
             ToWorker::PeerGone(peer) => state.peer_gone(peer),
             ToWorker::Entered { request, history } => state.entered(request, history),

@@ -9,6 +9,7 @@ mod arrivals;
 mod ceilings;
 #[cfg(test)]
 mod crowd;
+mod homes;
 mod rank;
 mod room;
 #[cfg(test)]
@@ -27,11 +28,12 @@ use crate::access::{Buckets, Hold, Pool, UNUSED};
 use crate::config::LimitsSection;
 use crate::model::{Device, Mono, SessionId};
 use crate::protocol::cluster::{
-    Beat, Endpoint, Generation, Open, RosterPage, Slot, Transport, Verdict, client_name, digest,
+    Beat, Endpoint, Generation, Open, RosterPage, Slot, TokenName, Transport, Verdict, client_name, digest,
 };
 use ceilings::{Held, Use};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
+use homes::Homes;
 use rank::Rank;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +58,8 @@ struct Entry {
     /// Neighbours in the list of the user's sessions.
     newer: u32,
     older: u32,
+    /// Of its token's name.
+    tag: u32,
     endpoint: Endpoint,
     transport: Transport,
 }
@@ -81,6 +85,8 @@ pub struct Directory {
     index: HashTable<u32>,
     users: Users,
     workers: BTreeMap<Generation, Worker>,
+    /// Where tokens lead that are not those of present sessions.
+    homes: Homes,
     addresses: HashMap<IpAddr, Held, RandomState>,
     /// Of them, those of this machine.
     locals: BTreeSet<IpAddr>,
@@ -109,6 +115,7 @@ impl Directory {
             index: HashTable::new(),
             users: Users::default(),
             workers: BTreeMap::new(),
+            homes: Homes::default(),
             addresses: HashMap::default(),
             locals: BTreeSet::new(),
             untaken: Pool::default(),
@@ -220,10 +227,31 @@ impl Directory {
             self.end(u32::try_from(*at).unwrap_or(NONE));
         }
         self.workers.remove(&worker);
+        self.homes.worker_gone(worker);
         gone.len()
     }
 
-    /// Takes a page of a roster. The sessions of all its pages, and no others, are those of `worker`. No session is
+    /// The worker keeps something for the client that brings that token.
+    pub fn away(&mut self, worker: Generation, token: TokenName) {
+        if self.workers.contains_key(&worker) {
+            self.homes.add(worker, token);
+        }
+    }
+
+    /// The worker keeps nothing for that token any more.
+    pub fn gone(&mut self, worker: Generation, token: TokenName) {
+        self.homes.remove(worker, token);
+    }
+
+    /// The worker that has what a token leads to.
+    #[must_use]
+    pub fn home(&self, token: TokenName) -> Option<Generation> {
+        let present = self.find(token.session).map(|at| &self.sessions[at as usize]);
+        let present = present.filter(|entry| entry.tag == token.tag).map(|entry| entry.worker);
+        present.or_else(|| self.homes.find(token))
+    }
+
+    /// Takes a page of a roster. The sessions and tokens of all its pages, and no others, are those of `worker`. No session is
     /// refused here: they exist. A session that belongs to another process by now is left there.
     pub fn roster(&mut self, worker: Generation, page: &RosterPage<'_>) {
         if !self.workers.contains_key(&worker) {
@@ -232,6 +260,7 @@ impl Directory {
         if page.first {
             self.begin_roster(worker);
         }
+        page.away.iter().for_each(|token| self.homes.confirm(worker, *token));
         for open in &page.sessions {
             let found = self.find(open.session).map(|at| (at, self.sessions[at as usize].worker));
             let process = self.workers.get_mut(&worker);
@@ -253,6 +282,7 @@ impl Directory {
 
     /// Makes all sessions of `worker` doubtful until a page names them.
     fn begin_roster(&mut self, worker: Generation) {
+        self.homes.begin_roster(worker);
         let own = self.sessions.iter().filter(|(_, entry)| entry.worker == worker);
         let own: HashSet<_, RandomState> = own.map(|(_, entry)| entry.id).collect();
         if let Some(process) = self.workers.get_mut(&worker) {
@@ -263,6 +293,7 @@ impl Directory {
 
     /// Removes the sessions that no page has named.
     fn end_roster(&mut self, worker: Generation) {
+        self.homes.end_roster(worker);
         let left = self.workers.get_mut(&worker).map(|process| std::mem::take(&mut process.unconfirmed));
         for session in left.into_iter().flatten() {
             if let Some(at) = self.find(session).filter(|at| self.sessions[*at as usize].worker == worker) {
@@ -274,7 +305,7 @@ impl Directory {
     /// Whether a beat of `worker` agrees with the directory. If not, ask the worker for its roster.
     #[must_use]
     pub fn agrees(&self, worker: Generation, beat: &Beat) -> bool {
-        self.announced(worker) == Some((beat.sessions, beat.digest))
+        self.announced(worker) == Some((beat.sessions, beat.digest)) && self.homes.digest(worker) == beat.kept
     }
 
     /// Count and digest of the sessions that `worker` has announced and not yet ended.
@@ -287,6 +318,7 @@ impl Directory {
     /// Gives back memory that is not needed. Call it about once a second.
     pub fn tidy(&mut self, now: Mono) {
         self.connects.tidy(now);
+        self.homes.tidy();
         if self.index.capacity() > SMALL.max(self.sessions.len() * 8) {
             self.shrink();
         }
@@ -361,6 +393,7 @@ impl Directory {
             user,
             newer: NONE,
             older: joined.map_or(NONE, |(user, _)| self.users.get(user).head),
+            tag: open.tag,
             endpoint: open.endpoint,
             transport: open.transport,
         };

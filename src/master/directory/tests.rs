@@ -40,6 +40,7 @@ pub(super) fn open(session: u128, user: &str) -> Open<'_> {
         transport: Transport::Websocket,
         address: IpAddr::from([10, 0, 0, 1]),
         since: 0,
+        tag: 0,
     }
 }
 
@@ -83,7 +84,7 @@ fn streams_of_one_user_are_limited_on_all_workers_together() {
 
 /// A roster in pages of so many sessions.
 fn hear_roster(directory: &mut Directory, worker: Generation, roster: &[Open<'_>], most: usize) {
-    for page in roster_pages(roster.iter().cloned(), most) {
+    for page in roster_pages(roster.iter().cloned(), std::iter::empty(), most) {
         directory.roster(worker, &page);
     }
 }
@@ -107,7 +108,7 @@ fn lists_of_any_length_go_in_pages_that_fit_into_a_message() {
     let mut directory = directory(1);
     let names: Vec<_> = (0..SESSIONS).map(|n| format!("{n:0>64}")).collect();
     let all: Vec<_> = (0..).zip(&names).map(|(n, name)| open(n, name)).collect();
-    for page in roster_pages(all.iter().cloned(), RosterPage::SESSIONS) {
+    for page in roster_pages(all.iter().cloned(), std::iter::empty(), RosterPage::LENGTH) {
         assert!(postcard::to_allocvec(&page).unwrap().len() < 1 << 20);
         directory.roster(1, &page);
     }
@@ -123,7 +124,7 @@ fn sessions_are_found_while_their_roster_is_coming() {
     let mut directory = directory(1);
     let all: Vec<_> = (0..9).map(|session| open(session, "a")).collect();
     hear_roster(&mut directory, 1, &all, 9);
-    let mut pages = roster_pages(all[1..].iter().cloned(), 2);
+    let mut pages = roster_pages(all[1..].iter().cloned(), std::iter::empty(), 2);
     directory.roster(1, &pages.next().unwrap());
     assert_eq!(directory.counts(1), (9, 1), "no session is gone before the last page");
     pages.for_each(|page| directory.roster(1, &page));

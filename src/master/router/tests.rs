@@ -69,6 +69,7 @@ pub(super) fn join(
         transport: Transport::Websocket,
         address: IpAddr::from([127, 0, 0, 1]),
         since: 0,
+        tag: 0,
     };
     directory.open(worker, &open, &limits(), START);
 }

@@ -69,17 +69,18 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
         let mut state = hub.lock();
         let Some(resume) = resume else { return Ok(state.announce(request, None)) };
         let (holder, polls) = (state.me.generation, request.framing == Framing::Poll);
-        let (home, number) = (resume.home, state.requests.number());
-        if home == holder {
-            let lease = Lease { holder, request: number };
+        let number = state.requests.number();
+        if state.knows(&resume.token, &request.user) {
+            let (home, lease) = (holder, Lease { holder, request: number });
             let taken = state.take(&resume, &request.user, lease, polls);
             state.settle();
             return state.received(request, Origin { home, lease }, taken, Some(Log::new())).map_err(Some);
         }
+        let token = resume.token;
         let take = Peer::Take { request: number, resume, user: request.user.clone(), polls };
         let (waiter, answer) = oneshot::channel();
-        state.takes.ask(number, home, Waiting { request, waiter });
-        state.uplink.relay(home, &take);
+        state.takes.ask(number, Waiting { request, waiter });
+        state.uplink.relay_home(&token, &take);
         Question { hub, number, answer }
     };
     match (&mut question.answer).await {
@@ -211,9 +212,12 @@ impl State {
         }
     }
 
-    /// The master has passed a question of ours on.
-    pub(in crate::worker) fn taking(&mut self, request: u64) {
-        self.takes.passed_on(request);
+    /// The master has passed a question of ours on to that worker.
+    pub(in crate::worker) fn taking(&mut self, request: u64, home: Generation) {
+        self.takes.passed_on(request, home);
+        if self.forwards.passed_on(request, home) {
+            self.uplink.relay(home, &Peer::PollGone { request });
+        }
     }
 
     /// The answer to a question for a session.

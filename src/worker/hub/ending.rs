@@ -50,11 +50,11 @@ impl State {
                 last.extend(body.end(&client::close(close, wait)));
             }
             Framing::Poll => {
-                let secret = session.replay.as_ref().map(|replay| replay.secret);
+                let token = session.token();
                 let texts = text.into_iter().chain([client::close(close, wait)]);
                 let told = self.last_to_poll(at, texts.map(frame::text).collect());
-                if let (true, Close::Replaced, Some(secret)) = (told, close, secret) {
-                    self.bury(secret, close.code());
+                if let (true, Close::Replaced, Some(token)) = (told, close, token) {
+                    self.bury(token, close.code());
                 }
             }
         }
@@ -67,7 +67,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(at) else { return };
         debug_assert!(!session.is_away(), "it has ended before");
         let (id, user) = (session.id(), session.user().clone());
-        let secret = session.replay.as_ref().map(|replay| replay.secret);
+        let token = session.token();
         let link = std::mem::replace(&mut session.link, Link::Opening);
         let permit = session.permit.take();
         let quiet = close == Close::Full || matches!(&link, Link::Poll(poll) if !poll.is_taken_up());
@@ -84,7 +84,6 @@ impl State {
         }
         // The client may not have heard of this copy: the original is what it knows.
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, false));
-        self.tell_closed(id, at);
         let connected = !matches!(link, Link::Opening);
         let mut acknowledged = None;
         if let Link::Wire(wire) = link {
@@ -93,7 +92,7 @@ impl State {
             if close != Close::Lost {
                 let mut bytes = begun.map(Vec::from).unwrap_or_default();
                 bytes.extend_from_slice(&last);
-                let replaced = (close == Close::Replaced).then_some(secret).flatten();
+                let replaced = (close == Close::Replaced).then_some(token).flatten();
                 self.connections.close(at, Ended { closing: wire.finish(bytes), replaced, permit });
             }
         }
@@ -109,6 +108,8 @@ impl State {
             let told = connected && close.is_final() && close != Close::Replaced;
             self.discard(at, Some(close).filter(|_| told));
         }
+        // After the token leads to what is left of the session.
+        self.tell_closed(id, at);
         self.note();
     }
 

@@ -7,7 +7,7 @@ use crate::access::Permit;
 use crate::model::Mono;
 use crate::net::phase::Phase;
 use crate::os::clock;
-use crate::protocol::client::Close;
+use crate::protocol::client::{Close, Token};
 use crate::session::Framing;
 use crate::transports::ws::Closing;
 use crate::ws::{Event, frame};
@@ -90,11 +90,11 @@ async fn close(hub: &Hub, Ended { closing, replaced, permit }: Ended) {
     }
 }
 
-async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<u128>) {
-    if let Some(secret) = replaced
+async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
+    if let Some(token) = replaced
         && closing.is_heard().await
     {
-        hub.lock().bury(secret, Close::Replaced.code());
+        hub.lock().bury(token, Close::Replaced.code());
     }
     closing.send().await;
 }

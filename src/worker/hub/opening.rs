@@ -111,10 +111,10 @@ impl State {
         self.end(at, Close::Done);
     }
 
-    /// Tells the master all sessions.
+    /// Tells the master all sessions, and the tokens that lead here.
     pub(in crate::worker) fn roster(&self) {
         let all = self.sessions.present().map(|(_, session)| session.announcement());
-        for page in roster_pages(all, RosterPage::SESSIONS) {
+        for page in roster_pages(all, self.kept(), RosterPage::LENGTH) {
             if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
                 // The next beat differs again, and the master asks again.
                 return tracing::warn!(event = "roster", %error, "the master did not hear all sessions");

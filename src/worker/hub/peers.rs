@@ -3,6 +3,7 @@
 
 use super::poll;
 use super::state::{Hub, Phase, State};
+use crate::protocol::client::Token;
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
 use tokio::sync::oneshot;
@@ -45,9 +46,9 @@ impl Drop for Answering {
 
 /// Serves a poll, wherever its session is.
 pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled {
-    let here = hub.lock().me.generation;
-    if let Some(home) = request.resume.map(|resume| resume.home).filter(|home| *home != here) {
-        let polled = forward(hub, home, request.clone()).await;
+    let elsewhere = request.resume.filter(|resume| !hub.lock().knows(&resume.token, &request.user));
+    if let Some(resume) = elsewhere {
+        let polled = forward(hub, &resume.token, request.clone()).await;
         if polled != Polled::Gone {
             return polled;
         }
@@ -56,13 +57,13 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
     poll::poll(hub, request).await
 }
 
-async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
+async fn forward(hub: &Hub, token: &Token, poll: Poll) -> Polled {
     let (sender, answer) = oneshot::channel();
     let request = {
         let mut state = hub.lock();
         let request = state.requests.number();
-        state.forwards.ask(request, home, sender);
-        state.uplink.relay(home, &Peer::Poll { request, poll });
+        state.forwards.ask(request, sender);
+        state.uplink.relay_home(token, &Peer::Poll { request, poll });
         request
     };
     let _forwarded = Forwarded(hub, request);
@@ -89,6 +90,12 @@ impl State {
         match peer {
             Peer::Take { request, resume, user, polls } => {
                 let taken = self.take(&resume, &user, Lease { holder: from, request }, polls);
+                if from == self.me.generation {
+                    // The session came here while the question was on its way. What is said of leases here is heard at
+                    // once, so this is, too.
+                    self.takes.passed_on(request, from);
+                    return self.taken(from, request, taken);
+                }
                 self.uplink.relay(from, &Peer::Taken { request, taken });
             }
             Peer::Taken { request, taken } => self.taken(from, request, taken),
@@ -127,6 +134,6 @@ impl State {
 
     /// Whether a poll's session polls here.
     fn holds(&self, poll: &Poll) -> bool {
-        poll.resume.is_some_and(|resume| self.named(&resume, &poll.user).is_some())
+        poll.resume.is_some_and(|resume| self.named(&resume.token, &poll.user).is_some())
     }
 }

@@ -103,7 +103,7 @@ impl State {
     /// Serves another poll of a session. `None`: no such session polls here, or it missed messages that are no longer
     /// kept.
     fn poll_again(&mut self, hub: &Hub, resume: &Resume, poll: &Poll) -> Option<Waiting> {
-        let at = self.named(resume, &poll.user)?;
+        let at = self.named(&resume.token, &poll.user)?;
         let session = self.sessions.get_mut(at)?;
         let Link::Poll(_) = &session.link else { return None };
         let replay = session.replay.as_mut()?;
@@ -259,9 +259,9 @@ impl State {
     /// The JSON of an answer.
     fn poll_answer(&self, at: SessionRef, frames: Vec<Bytes>) -> String {
         let replay = self.sessions.get(at).and_then(|session| session.replay.as_ref());
-        let (home, secret) = (self.me.generation, replay.map_or(0, |replay| replay.secret));
         let seen = replay.map(crate::session::Replay::last);
-        let cursor = Resume { home, place: at.key(), secret, seen };
+        let token = self.sessions.get(at).and_then(|session| session.token());
+        let cursor = token.map(|token| Resume { token, seen }.to_string()).unwrap_or_default();
         let size: usize = frames.iter().map(Bytes::len).sum();
         let mut out = String::with_capacity(size + 96);
         out.push_str(&format!(r#"{{"cursor":"{cursor}","messages":["#));

@@ -34,10 +34,10 @@ pub(super) enum Sent {
 }
 
 /// The answers and messages that a session gets, as events: each has an id to come back with.
-fn events(session: &Session, at: SessionRef, home: u32, body: Body, frames: &[u8], first: u32) -> Vec<u8> {
-    let (mut number, secret) = (first, session.replay.as_ref().map(|replay| replay.secret));
+fn events(session: &Session, body: Body, frames: &[u8], first: u32) -> Vec<u8> {
+    let (mut number, token) = (first, session.token());
     body.events(frames, || {
-        let resume = Resume { home, place: at.key(), secret: secret?, seen: Some(number) };
+        let resume = Resume { token: token?, seen: Some(number) };
         number += 1;
         Some(resume)
     })
@@ -66,7 +66,7 @@ impl State {
         each: impl Iterator<Item = Bytes>,
         answer: Option<Answer>,
     ) -> Sent {
-        let (now, bounds, home) = (clock::mono(), self.config.bounds(), self.me.generation);
+        let (now, bounds) = (clock::mono(), self.config.bounds());
         let Some(session) = self.sessions.get_mut(at) else { return Sent::Never };
         let (polls, begun) = match &session.link {
             Link::Poll(poll) => (true, poll.has_begun()),
@@ -97,7 +97,7 @@ impl State {
                 return Sent::Waiting;
             }
             (_, Framing::Events(body)) => {
-                let framed = Bytes::from(events(session, at, home, body, bytes, first));
+                let framed = Bytes::from(events(session, body, bytes, first));
                 self.write(at, &framed, || framed.clone(), label)
             }
             (_, Framing::Websocket) => self.write(at, bytes, || Bytes::copy_from_slice(bytes), label),
@@ -197,7 +197,7 @@ impl State {
         let welcome = match session.framing {
             Framing::Events(body) => {
                 let mut bytes = body.start();
-                bytes.extend(events(session, at, self.me.generation, body, &welcome, 0));
+                bytes.extend(events(session, body, &welcome, 0));
                 bytes.into()
             }
             Framing::Websocket => welcome,
@@ -301,7 +301,6 @@ impl State {
 
     /// Turns the noted states into frames once nothing else waits, and makes old answers anew.
     fn encode_waiting(&mut self, at: SessionRef, now: Mono) {
-        let home = self.me.generation;
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Some(mut outbox) = session.outbox.take() else { return };
         let (prices, framing) = (&self.prices, session.framing);
@@ -309,7 +308,7 @@ impl State {
             let text = prices.answer(&answer.symbol, answer.id, clock::boot())?;
             let frame = frame::text(text);
             Some(match framing {
-                Framing::Events(body) => events(session, at, home, body, &frame, number).into(),
+                Framing::Events(body) => events(session, body, &frame, number).into(),
                 _ => frame,
             })
         });

@@ -155,6 +155,7 @@ impl State {
         Beat {
             sessions: short(self.population()),
             digest: self.sessions.digest(),
+            kept: self.suspended.kept(),
             users: short(self.sessions.users()),
             stats_watchers: short(watchers),
             counters: self.counters.clone(),

@@ -6,9 +6,9 @@ use super::parts::uplink::Uplink;
 use super::state::READ;
 use super::{Framing, Hub, Me, SessionRequest, arrive};
 use crate::config::{Source, Surroundings, load};
-use crate::model::UserId;
+use crate::model::{SessionId, UserId};
 use crate::os::board::Board;
-use crate::protocol::client::{Close, Resume};
+use crate::protocol::client::{Close, Resume, Token};
 use crate::protocol::cluster::{Endpoint, ToMaster, Verdict};
 use crate::protocol::link::{LinkReceiver, LinkWriter, link};
 use crate::protocol::peer::{Peer, Taken};
@@ -61,9 +61,8 @@ async fn a_session_of_another_form_is_given_back_and_its_client_begins_anew() {
     state.sessions.get_mut(first).unwrap().link = session::Link::Poll(Box::default());
     state.suspend(first, None, 1);
     let at = state.sessions.at(first.key()).unwrap();
-    let replay = state.sessions.get(at).and_then(|session| session.replay.as_ref());
-    let secret = replay.unwrap().secret;
-    let resume = Resume { home: 7, place: at.key(), secret, seen: None };
+    let token = state.sessions.get(at).and_then(|session| session.token()).unwrap();
+    let resume = Resume { token, seen: None };
     let lease = crate::protocol::peer::Lease { holder: 7, request: 1 };
     let Taken::Session(mut bytes) = state.take(&resume, &request.user, lease, false) else { panic!("a gap") };
     bytes[0] = 9;
@@ -78,7 +77,8 @@ async fn a_session_of_another_form_is_given_back_and_its_client_begins_anew() {
 #[tokio::test]
 async fn a_session_that_was_announced_for_a_client_that_has_gone_ends() {
     let (hub, ..) = hub(&[]);
-    let resume = Resume { home: 9, place: 0, secret: 1, seen: None };
+    let token = Token { session: SessionId(1), secret: 1 };
+    let resume = Resume { token, seen: None };
     let mut arriving = Box::pin(arrive(&hub, request(), Some(resume)));
     assert!(futures_util::poll!(&mut arriving).is_pending());
     let gap = Peer::Taken { request: 1, taken: Taken::Gap }.encode().unwrap();
@@ -107,8 +107,8 @@ async fn a_copy_has_the_acks_for_which_its_client_waits() {
         .collect();
     state.suspend(at, None, 1);
     let at = state.sessions.at(at.key()).unwrap();
-    let secret = state.sessions.get(at).and_then(|session| session.replay.as_ref()).unwrap().secret;
-    let resume = crate::protocol::client::Resume { home: 7, place: at.key(), secret, seen: None };
+    let token = state.sessions.get(at).and_then(|session| session.token()).unwrap();
+    let resume = Resume { token, seen: None };
     let lease = crate::protocol::peer::Lease { holder: 7, request: 1 };
     // One receipt comes before its client.
     state.publish_receipt(numbers[0], 1);

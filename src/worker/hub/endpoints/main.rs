@@ -3,7 +3,7 @@
 use super::service::Service;
 use crate::model::{Device, Mono, SessionId, Symbol};
 use crate::os::clock;
-use crate::protocol::client::{self, ClientMessage, ErrorCode, Refusal, Resume, Welcome, parse, room};
+use crate::protocol::client::{self, ClientMessage, ErrorCode, Refusal, Welcome, parse, room};
 use crate::protocol::cluster::ToMaster;
 use crate::session::{ChannelKey, Key, Kind, Subscription};
 use crate::worker::hub::parts::entrances::Group;
@@ -60,10 +60,8 @@ impl State {
         let mut welcome = Welcome::new(&id, session.user().as_str(), (self.me.slot, self.me.pid), time);
         welcome.device = session.identity.device.as_ref().map(Device::as_str);
         welcome.heartbeat_ms = u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
-        let resume = session.replay.as_ref().filter(|_| self.config.resumes()).map(|replay| {
-            let (home, secret) = (self.me.generation, replay.secret);
-            Resume { home, place: at.key(), secret, seen: None }.to_string()
-        });
+        let token = session.token().filter(|_| self.config.resumes());
+        let resume = token.map(|token| token.to_string());
         welcome.resume = resume.as_deref();
         welcome.resumed = greeting.resumed;
         welcome.channels = greeting.channels.iter().map(String::as_str).collect();

@@ -1,7 +1,8 @@
 //! The only way to the master.
 
 use super::tickets::Report;
-use crate::protocol::cluster::{Generation, ToMaster};
+use crate::protocol::client::Token;
+use crate::protocol::cluster::{Generation, To, ToMaster};
 use crate::protocol::link::{LinkError, LinkSender};
 use crate::protocol::peer::Peer;
 
@@ -35,13 +36,22 @@ impl Uplink {
 
     /// Says something to another worker.
     pub fn relay(&self, to: Generation, peer: &Peer) {
+        self.relay_to(To::Process(to), peer);
+    }
+
+    /// Says something to the worker to which a token leads.
+    pub fn relay_home(&self, token: &Token, peer: &Peer) {
+        self.relay_to(To::Home(token.name()), peer);
+    }
+
+    fn relay_to(&self, to: To, peer: &Peer) {
         let sent = peer
             .encode()
             .map_err(LinkError::Garbage)
             .and_then(|payload| self.send(&ToMaster::Relay { to, notice: peer.notice(), payload: &payload }));
         match (sent, peer.shortened()) {
             (Ok(()), _) => {}
-            (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay(to, &shorter),
+            (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay_to(to, &shorter),
             (Err(error), _) => tracing::debug!(%error, "another worker does not hear this one"),
         }
     }
