@@ -117,7 +117,9 @@ impl Master {
     pub(super) fn stop_keeping_for(&mut self, answer: oneshot::Sender<Value>) {
         let possible = match hindrance(self) {
             Some(why) => Err(why),
-            None if std::env::var_os(STORE).is_none() => Err("nobody keeps descriptors: systemd has not started it"),
+            None if std::env::var_os(STORE).is_none() => {
+                Err("nobody keeps descriptors: systemd has not started it")
+            }
             None => self.upgrades.try_out().map(|_| ()),
         };
         if let Err(why) = possible {
@@ -256,7 +258,16 @@ impl Master {
         let (from, to) = (&*outcome.from, &*outcome.to);
         match (&outcome.why, outcome.goal) {
             (Some(why), _) => {
-                tracing::error!(event = "upgrade-refused", from, to, why, held, closed, ?silence, "the old program serves on");
+                tracing::error!(
+                    event = "upgrade-refused",
+                    from,
+                    to,
+                    why,
+                    held,
+                    closed,
+                    ?silence,
+                    "the old program serves on"
+                );
             }
             (None, Goal::Upgrade) => tracing::info!(event = "upgraded", from, to, held, closed, ?silence),
             (None, Goal::Restart) => tracing::info!(event = "restarted", held, closed, ?silence),

@@ -175,7 +175,8 @@ impl<D> Upgrades<D> {
 
     /// When something is due, at the latest.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
-        let packing = if let Stage::Packing { packing, .. } = &self.stage { Some(packing.until()) } else { None };
+        let packing =
+            if let Stage::Packing { packing, .. } = &self.stage { Some(packing.until()) } else { None };
         [packing, self.unpacking.next_deadline(), self.settles].into_iter().flatten().min()
     }
 
@@ -264,10 +265,16 @@ mod tests {
             (&json!("upgraded"), &json!(11))
         );
         assert_eq!(upgrades.next_deadline(), Some(Mono(5)));
-        assert!(!upgrades.is_settled(Mono(4)) && upgrades.is_settled(Mono(5)) && !upgrades.is_settled(Mono(6)));
+        assert!(
+            !upgrades.is_settled(Mono(4)) && upgrades.is_settled(Mono(5)) && !upgrades.is_settled(Mono(6))
+        );
         assert_eq!(upgrades.try_out(), Ok(8));
         upgrades.refused("no".into());
-        upgrades.inherit(legacy(Goal::Upgrade), Some("it died".into()), (Unpacking::default(), BTreeMap::new()));
+        upgrades.inherit(
+            legacy(Goal::Upgrade),
+            Some("it died".into()),
+            (Unpacking::default(), BTreeMap::new()),
+        );
         upgrades.unpacked(Mono(5));
         assert_eq!(
             (&upgrades.json()["outcome"], &upgrades.json()["why"]),

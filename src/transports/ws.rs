@@ -3,6 +3,7 @@
 
 use crate::os::socket;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,6 +43,18 @@ impl Wire {
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
         Self { stream, waker: None, sent: 0, said_all: false }
+    }
+
+    /// The connection of a session that was in another process, where so many bytes were sent.
+    #[must_use]
+    pub fn resume(stream: TcpStream, sent: u64) -> Self {
+        Self { sent, ..Self::new(stream) }
+    }
+
+    /// The socket, for somebody who keeps a copy.
+    #[must_use]
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Writes once, without waiting.

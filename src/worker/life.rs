@@ -1,7 +1,7 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
 use super::http;
-use super::hub::{Hub, Me, Phase, Push, TICK};
+use super::hub::{Hub, Me, Part, Phase, Push, TICK};
 use crate::config::Config;
 use crate::log;
 use crate::net::accept::{Gate, Go, accept_loop};
@@ -9,8 +9,11 @@ use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
+use crate::os::memory_file::MemoryFile;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
+use crate::protocol::keeper::FromKeeper;
+use crate::protocol::line::{Hearing, Line};
 use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
 use crate::protocol::{Attached, attach};
 use axum::Router;
@@ -28,6 +31,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 const UNANSWERED: usize = 256;
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
+/// Time for requests that are under way when all sessions are packed. No key: nothing reaches a session meanwhile.
+const UNDER_WAY: Duration = Duration::from_millis(100);
+/// Pause between two looks whether they are answered.
+const GLANCE: Duration = Duration::from_millis(2);
 /// Interval at which an ending worker looks whether all have gone.
 const LAST: Duration = Duration::from_millis(20);
 
@@ -95,7 +102,7 @@ pub fn run() -> ExitCode {
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
     let mut loops = Loops::default();
-    let Attached { link: (sender, mut receiver, writer), .. } = attach(&mut loops).await?;
+    let Attached { line, hearing, link: (sender, mut receiver, writer) } = attach(&mut loops).await?;
     loops.spawn("link", writer.run());
     let pid = std::process::id();
     sender.send(&ToMaster::Hello(Hello {
@@ -104,7 +111,7 @@ async fn live() -> Result<(), Failure> {
         pid,
     }))?;
     let mut first = receiver.receive().await?;
-    let (hub, listeners) = welcome(&mut first, &sender, pid)?;
+    let (hub, listeners) = welcome(&mut first, (&sender, &line), pid)?;
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
     let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
@@ -116,13 +123,19 @@ async fn live() -> Result<(), Failure> {
     loops.spawn("beat", beat(hub.clone(), sender.clone()));
     loops.spawn("tick", tick(hub.clone()));
     loops.spawn("walk", walk(hub.clone()));
+    loops.spawn("keeper", hear_keeper(hub.clone(), hearing));
     if hear_all(&hub, &mut first).is_some() {
         return Ok(());
     }
     let end = loops.during(accepting.during(hear(&hub, &mut receiver))).await???;
     drop(accepting);
-    loops.during(leave(&hub, &mut receiver, end)).await?;
-    sender.send(&ToMaster::Drained)?;
+    match end {
+        End::Leave(leave) => {
+            loops.during(self::leave(&hub, &mut receiver, leave)).await?;
+            sender.send(&ToMaster::Drained)?;
+        }
+        End::Pack => loops.during(pack(&hub, &mut receiver, (&sender, &line))).await??,
+    }
     // Bytes that the kernel has taken arrive, even after this process has ended.
     let _ = timeout(BEAT, async {
         while sender.waiting() > 0 {
@@ -135,7 +148,11 @@ async fn live() -> Result<(), Failure> {
 
 type Listeners = Vec<(Port, TcpListener)>;
 
-fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
+fn welcome(
+    batch: &mut Batch,
+    (sender, line): (&LinkSender, &Line),
+    pid: u32,
+) -> Result<(Hub, Listeners), Failure> {
     let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
     let (message, descriptors) = first?;
     let ToWorker::Welcome { slot, generation, config, listeners, quotes } = message else {
@@ -152,7 +169,7 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
         all.push((port, listener(descriptor)?));
     }
     let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?);
-    let hub = Hub::new(me, Arc::new(config), sender.clone(), board);
+    let hub = Hub::new(me, Arc::new(config), (sender.clone(), line.clone()), board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
     hub.lock().note();
     Ok((hub, all))
@@ -227,9 +244,27 @@ async fn walk(hub: Hub) {
     }
 }
 
+/// Hears the keeper: sockets of sessions that other processes had.
+async fn hear_keeper(hub: Hub, mut hearing: Hearing) {
+    while let Ok((message, with)) = hearing.next().await {
+        if let FromKeeper::Sockets { request, keys, last, .. } = message {
+            hub.lock().sockets(&hub, (request, last), keys.into_iter().zip(with));
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The end of the worker.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Leave(Leave),
+    /// All sessions go on in other processes.
+    Pack,
+}
+
 /// The close that all sessions get, and the time for it.
 #[derive(Clone, Copy, Debug)]
-struct End {
+struct Leave {
     close: Close,
     within: Duration,
 }
@@ -247,8 +282,8 @@ async fn hear(hub: &Hub, receiver: &mut LinkReceiver) -> Result<End, Failure> {
 fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
     let mut state = hub.lock();
     let mut end = None;
-    while let Some(message) = batch.next::<ToWorker<'_>>() {
-        let message = match message {
+    while let Some(message) = batch.next_with::<ToWorker<'_>>() {
+        let (message, with) = match message {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
@@ -273,8 +308,15 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Silent { of } => state.shed_silent(of),
             ToWorker::Resync => state.roster(),
             ToWorker::Unready => state.phase = Phase::Unready,
-            ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
-            ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
+            ToWorker::Drain(within) => end = Some(End::Leave(Leave { close: Close::Restarting, within })),
+            ToWorker::Stop(within) => end = Some(End::Leave(Leave { close: Close::Shutdown, within })),
+            ToWorker::Pack => end = Some(End::Pack),
+            ToWorker::Unpack { of, part, parts } => {
+                with.into_iter()
+                    .next()
+                    .into_iter()
+                    .for_each(|pack| state.unpack_part(Part { of, part, parts }, pack));
+            }
             ToWorker::ReopenLog => log::reopen(),
             ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
             ToWorker::Taking { request, home } => state.taking(request, home),
@@ -300,7 +342,7 @@ fn configure(state: &mut super::hub::State, config: &str) {
 }
 
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
-async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
+async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: Leave) {
     let over = clock::mono().after(end.within);
     let (batch, each, mut first) = {
         let mut state = hub.lock();
@@ -325,6 +367,30 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
             return;
         }
     }
+}
+
+/// Gives what is under way a moment, then packs all sessions and tells the master.
+async fn pack(
+    hub: &Hub,
+    receiver: &mut LinkReceiver,
+    (sender, line): (&LinkSender, &Line),
+) -> Result<(), Failure> {
+    let over = clock::mono().after(UNDER_WAY);
+    {
+        let mut state = hub.lock();
+        state.phase = Phase::Draining;
+        state.connections.leaving().begin(UNDER_WAY);
+        state.release_polls();
+    }
+    while clock::mono() < over && !hub.lock().is_quiet() && wait(hub, receiver, GLANCE).await {}
+    let (packing, closed) = hub.lock().pack_all(line, clock::boot());
+    let sessions = packing.records();
+    let file = MemoryFile::with("btc-cluster-pack", &packing.bytes())?;
+    // The keeper has all sockets before the master hears of the pack.
+    line.flush().await;
+    sender.send_with(&ToMaster::Packed { sessions, closed }, vec![file.into_descriptor()])?;
+    tracing::debug!(event = "packed", sessions, closed);
+    Ok(())
 }
 
 /// Hears the master for that long: answers to what is on its way still come. False when it has gone.

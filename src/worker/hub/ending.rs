@@ -149,6 +149,11 @@ impl State {
         next.len()
     }
 
+    /// Whether no request is under way.
+    pub(in crate::worker) fn is_quiet(&self) -> bool {
+        self.connections.all_closed() && self.counters.connections == 0
+    }
+
     /// Whether nobody is here any more, and nothing on its way.
     pub(in crate::worker) fn empty(&self) -> bool {
         self.sessions.population() == 0 && self.connections.all_closed() && self.counters.connections == 0

@@ -20,6 +20,7 @@ use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
 use super::parts::timers::Timers;
+use super::parts::unpacking::Packs;
 use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use super::state::{Hub, Me, Phase, READ, State};
@@ -29,6 +30,7 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::protocol::cluster::Counters;
+use crate::protocol::line::Line;
 use crate::protocol::link::LinkSender;
 use crate::session::{Channels, Kind};
 use std::collections::BTreeSet;
@@ -58,7 +60,12 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
 
 impl Hub {
     /// An empty hub.
-    pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: LinkSender, board: Board) -> Self {
+    pub(in crate::worker) fn new(
+        me: Me,
+        config: Arc<Config>,
+        (uplink, line): (LinkSender, Line),
+        board: Board,
+    ) -> Self {
         let channels = Channels::new(channels(&config));
         let state = State {
             me,
@@ -83,6 +90,7 @@ impl Hub {
             later: Later::default(),
             tickets: Tickets::default(),
             charts: Charts::default(),
+            packs: Packs::new(line),
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
             spare: Spare::default(),

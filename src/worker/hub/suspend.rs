@@ -60,7 +60,7 @@ impl State {
     }
 
     /// Where a session is, without what comes along with a room.
-    fn places(&self, at: SessionRef) -> Places {
+    pub(super) fn places(&self, at: SessionRef) -> Places {
         let Some(session) = self.sessions.get(at) else { return Places::default() };
         let entering = self.entrances.rooms(session.id()).map(Box::from).collect();
         let mut places = session.places(&self.channels, entering);

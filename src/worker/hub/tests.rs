@@ -24,7 +24,11 @@ pub(super) fn hub(overrides: &[(&str, &str)]) -> (Hub, LinkWriter, LinkReceiver)
     source.overrides = overrides.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let config = load(&source).unwrap().config;
     let me = Me { slot: 1, generation: 7, pid: 1 };
-    (Hub::new(me, Arc::new(config), uplink, Board::new().unwrap()), writer, receiver)
+    (
+        Hub::new(me, Arc::new(config), (uplink, Line::pair().unwrap().0), Board::new().unwrap()),
+        writer,
+        receiver,
+    )
 }
 
 fn request() -> SessionRequest {

@@ -98,6 +98,11 @@ pub struct Polling {
 }
 
 impl Polling {
+    /// The state of a session that was with no process for a moment; these frames wait for its next poll.
+    pub fn resume(notices: impl Iterator<Item = Bytes>, now: Mono) -> Self {
+        Self { notices: notices.collect(), taken_up: true, since: now, ..Self::default() }
+    }
+
     /// The client has come back with a cursor. True: for the first time.
     pub fn take_up(&mut self) -> bool {
         !std::mem::replace(&mut self.taken_up, true)

@@ -111,6 +111,18 @@ impl Session {
         Self { value, turn: 0, link, permit, begun: now, resumed: before.is_some() }
     }
 
+    /// A session that was with no process for a moment, and how it is connected here.
+    pub fn resume(mut value: session::Session, link: Link, permit: Option<Permit>, now: Mono) -> Self {
+        // Nobody is blamed for the time that it was with nobody.
+        (value.last_in, value.origin) = (now, None);
+        Self { value, turn: 0, link, permit, begun: now, resumed: true }
+    }
+
+    /// The link and the value.
+    pub fn into_parts(self) -> (Link, session::Session) {
+        (self.link, self.value)
+    }
+
     /// How much the session was used over a link that has ended: how long, and whether its client ever said something.
     /// Nothing, if no byte of it is known to have arrived.
     pub fn used(&self, link: &Link, now: Mono) -> Use {

@@ -2,6 +2,7 @@
 
 use crate::model::Boot;
 use crate::protocol::cluster::Generation;
+use crate::protocol::line::Line;
 use crate::session::{Key, Pack, Packed, Snapshot};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,6 +55,26 @@ pub struct Begun {
     pub alone: Vec<Snapshot>,
     /// The sockets to be asked for.
     pub keys: Vec<Key>,
+}
+
+/// Packs, and the way to their sockets.
+#[derive(Debug)]
+pub struct Packs {
+    pub line: Line,
+    pub unpacking: Unpacking,
+    last: u64,
+}
+
+impl Packs {
+    pub fn new(line: Line) -> Self {
+        Self { line, unpacking: Unpacking::default(), last: 0 }
+    }
+
+    /// The number of the next question for sockets.
+    pub fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
 }
 
 /// All that is being unpacked, by the number of the question for its sockets.
