@@ -93,7 +93,12 @@ impl Loop {
             let writes = if process.link.waiting() > 0 { PollFlags::OUT } else { PollFlags::empty() };
             all.push(PollFd::from_borrowed_fd(process.link.socket(), PollFlags::IN | writes));
         }
-        let left = self.keeper.next_deadline().map(|at| at.since(clock::mono()));
+        // Whoever waits for sockets gets the next page as soon as the one before has left.
+        let pages = self.keeper.wanted_by().into_iter().any(|who| {
+            self.processes.get(&who).is_none_or(|process| process.broken || process.link.waiting() == 0)
+        });
+        let next = if pages { Some(clock::mono()) } else { self.keeper.next_deadline() };
+        let left = next.map(|at| at.since(clock::mono()));
         let left = left.and_then(|left| {
             let seconds = i64::try_from(left.as_secs()).ok()?;
             Some(Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() })

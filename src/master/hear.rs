@@ -86,7 +86,8 @@ impl Master {
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
             ToMaster::Roster(page) => {
                 self.directory.roster(from, &page);
-                if page.last {
+                // Sessions that are unpacked come so, too.
+                if page.last && !self.upgrades.is_unpacking() {
                     let sessions = self.directory.counts(from).0;
                     tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
                 }

@@ -203,6 +203,12 @@ impl Master {
 
     /// A child has ended.
     pub(super) fn exited(&mut self, generation: Generation, how: &str) {
+        if self.upgrades.is_packing() {
+            // All end, and nobody takes their places.
+            self.upgrades.packing().into_iter().for_each(|packing| packing.gone(generation));
+            return;
+        }
+        self.upgrades.unpacking.gone(generation);
         let leaving = self.fleet.is_leaving(generation);
         match self.children.remove(generation) {
             Some(gone) => {
@@ -215,11 +221,6 @@ impl Master {
                 self.forget(generation, gone.role);
             }
             None => tracing::info!(event = "child-gone", generation, how, "it was left behind"),
-        }
-        self.upgrades.unpacking.gone(generation);
-        if self.upgrades.is_packing() {
-            self.upgrades.packing().into_iter().for_each(|packing| packing.gone(generation));
-            return;
         }
         let actions = self.fleet.exited(clock::mono(), generation);
         self.clear_board();
