@@ -282,10 +282,11 @@ impl<D: Share> Keeper<D> {
             After::NeverServed => {
                 let status = match end {
                     End::Status(status) => u8::try_from(status).unwrap_or(FAILED),
-                    End::Signal { .. } | End::Unknown => {
+                    End::Signal { .. } => {
                         self.deeds.push(Deed::Complain(format!("the master ended at its start: {end}")));
                         FAILED
                     }
+                    End::Unknown => FAILED,
                 };
                 self.end(status, now);
             }
@@ -424,4 +425,9 @@ impl<D: Share> Keeper<D> {
     }
 }
 
+#[cfg(test)]
+mod histories;
 mod switch;
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

@@ -163,6 +163,13 @@ impl<D: Share> Vault<D> {
         self.by_generation.values().filter_map(|given| given.until).min()
     }
 
+    /// Everything that is open.
+    #[cfg(test)]
+    pub(super) fn descriptors(&self) -> usize {
+        let cells = self.by_generation.values().filter(|given| given.cells.is_some()).count();
+        cells + self.by_generation.values().map(|given| given.sockets.len()).sum::<usize>()
+    }
+
     /// Sockets that are kept.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

@@ -197,7 +197,7 @@ fn what_systemd_kept_serves_the_address_that_it_was_wanted_for_and_no_other() {
 #[ignore = "the child of another test"]
 fn act_as_daemon() {
     let listeners = Listeners::from_systemd(
-        notify::passed().into_iter().filter(|(name, _)| **name != *"other").collect(),
+        crate::os::notify::passed().into_iter().filter(|(name, _)| **name != *"other").collect(),
     )
     .unwrap();
     let of = |port| listeners.addresses(port).map(|at| at.port()).collect::<Vec<_>>();

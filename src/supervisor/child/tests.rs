@@ -34,8 +34,8 @@ async fn a_process_is_ordered_with_its_end_of_the_link_and_its_end_is_told() {
     spawned.sender.send(&ToWorker::Resync).unwrap();
     assert_eq!(hears.receive().await.unwrap().next::<ToWorker<'_>>().unwrap().unwrap(), ToWorker::Resync);
     child.send(&ToMaster::Drained).unwrap();
-    let heard = spawned.receiver.receive().await.unwrap().next::<ToMaster<'_>>().unwrap().unwrap();
-    assert_eq!(heard, ToMaster::Drained);
+    let mut batch = spawned.receiver.receive().await.unwrap();
+    assert_eq!(batch.next::<ToMaster<'_>>().unwrap().unwrap(), ToMaster::Drained);
 
     spawner.kill(7);
     assert_eq!(order(&mut keeper).await.0, "Kill { generation: 7 }");

@@ -25,7 +25,12 @@ pub(super) fn hub(overrides: &[(&str, &str)]) -> (Hub, LinkWriter, LinkReceiver)
     let config = load(&source).unwrap().config;
     let me = Me { slot: 1, generation: 7, pid: 1 };
     (
-        Hub::new(me, Arc::new(config), (uplink, Line::pair().unwrap().0), Board::new().unwrap()),
+        Hub::new(
+            me,
+            Arc::new(config),
+            (uplink, crate::protocol::line::Line::pair().unwrap().0),
+            Board::new().unwrap(),
+        ),
         writer,
         receiver,
     )
