@@ -62,7 +62,7 @@ impl Bench {
 
     fn start(&mut self, generation: Generation) {
         let deeds = self.order(ToKeeper::Start { generation, role: Role::Worker(1) }, 1);
-        let Some(Deed::Start(of, role, link, None)) = deeds.into_iter().next() else { panic!("no start") };
+        let Some(Deed::Start(of, role, link, _)) = deeds.into_iter().next() else { panic!("no start") };
         self.keeper.started(of, role, 200 + of, link);
         let deeds = self.keeper.deeds();
         let started = FromKeeper::Started { generation, pid: 200 + of };
