@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 
 /// The name under which the keeper holds what a master leaves to the next one.
 const LEGACY: &str = "legacy";
+/// Longest time for another program to start and to take over. No key: sessions that wait longer are closed.
+const START: Duration = Duration::from_secs(4);
 /// Longest time for all workers to pack. No key: no message reaches a client meanwhile.
 const PACK: Duration = Duration::from_secs(2);
 
@@ -187,7 +189,7 @@ impl Master {
         tracing::info!(event = "packed", sessions = all.sessions, closed = all.closed);
         crate::log::flush();
         match image {
-            Some(image) => self.line.switch(image, self.in_force.config().cluster.start_timeout),
+            Some(image) => self.line.switch(image, self.in_force.config().cluster.start_timeout.min(START)),
             None => self.line.store_all(),
         }
     }

@@ -67,13 +67,14 @@ impl<D: Share> Keeper<D> {
 
     /// The master has ended. True: all processes go, and no other one is started before they have.
     pub(super) fn turns(&mut self, end: End, now: Mono) -> bool {
-        if self.turn.is_none() && self.images.is_starting() && self.ending.is_none() && self.stop.is_none() {
-            self.fall_back(now);
-        }
-        if self.turn.is_none() {
+        let fails = self.images.is_starting() && self.ending.is_none() && self.stop.is_none();
+        if self.turn.is_none() && !fails {
             return false;
         }
         self.reign.replaced(end, now);
+        if self.turn.is_none() {
+            self.fall_back(now);
+        }
         self.look_at_turn(now);
         true
     }
