@@ -324,6 +324,9 @@ impl<D: Share> Keeper<D> {
             (Who::Child(of), ToKeeper::Keep { key }) => {
                 with.next().into_iter().for_each(|socket| self.vault.keep(of, key, socket));
             }
+            (Who::Child(of), ToKeeper::KeepAll { keys }) => {
+                keys.into_iter().zip(with).for_each(|(key, socket)| self.vault.keep(of, key, socket));
+            }
             (Who::Child(of), ToKeeper::Drop { key }) => self.vault.drop_one(of, key),
             (Who::Child(of), ToKeeper::Cells) => {
                 with.next().into_iter().for_each(|file| self.vault.cells(of, file));
@@ -375,6 +378,7 @@ impl<D: Share> Keeper<D> {
             ToKeeper::Store => self.store(now),
             // Not a master's: it has no sessions.
             ToKeeper::Keep { .. }
+            | ToKeeper::KeepAll { .. }
             | ToKeeper::Drop { .. }
             | ToKeeper::Cells
             | ToKeeper::Fetch { .. }

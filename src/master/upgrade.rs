@@ -26,7 +26,7 @@ const LEGACY: &str = "legacy";
 /// Longest time for another program to start and to take over. No key: sessions that wait longer are closed.
 const START: Duration = Duration::from_secs(4);
 /// Longest time for all workers to pack. No key: no message reaches a client meanwhile.
-const PACK: Duration = Duration::from_secs(2);
+const PACK: Duration = Duration::from_secs(5);
 
 /// What the master before has left.
 pub(super) struct Inheritance {

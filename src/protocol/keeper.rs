@@ -90,6 +90,8 @@ pub enum ToKeeper<'a> {
     Switch { within: Duration },
     /// The program in use has proven itself: the one before is forgotten. Only the newest master may say it.
     Settled,
+    /// Keep a spare of each of some sockets, as [`ToKeeper::Keep`] does: as many descriptors.
+    KeepAll { keys: Vec<u32> },
     /// All processes are killed, packs and sockets are left with systemd, and the daemon ends. Only the newest master
     /// may say it.
     Store,
@@ -233,6 +235,7 @@ mod tests {
             ToKeeper::Forget { of: 7, keys: None },
             ToKeeper::Switch { within },
             ToKeeper::Settled,
+            ToKeeper::KeepAll { keys: vec![3, 4] },
             ToKeeper::Store,
         ] {
             assert_eq!(both_ways(&message, &mut Vec::new()), message);

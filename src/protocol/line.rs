@@ -13,6 +13,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+/// Most descriptors of one message: fewer than the kernel allows.
+const PAGE: usize = 240;
 /// The longest wait for systemd.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -170,6 +172,15 @@ impl Line {
     /// This process may have no more descriptors.
     pub fn keep(&self, key: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
         self.say_copy(&ToKeeper::Keep { key }, socket)
+    }
+
+    /// Has some sockets kept, which are no longer this process's own.
+    pub fn keep_all(&self, mut sockets: Vec<(u32, OwnedFd)>) {
+        while !sockets.is_empty() {
+            let rest = sockets.split_off(sockets.len().min(PAGE));
+            let (keys, sockets_now) = std::mem::replace(&mut sockets, rest).into_iter().unzip();
+            self.say(&ToKeeper::KeepAll { keys }, sockets_now);
+        }
     }
 
     /// Has such a spare closed.

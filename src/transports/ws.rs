@@ -3,7 +3,7 @@
 
 use crate::os::socket;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,10 +51,12 @@ impl Wire {
         Self { sent, ..Self::new(stream) }
     }
 
-    /// The socket, for somebody who keeps a copy.
-    #[must_use]
-    pub fn socket(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+    /// The socket, which this process gives away.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn into_socket(self) -> io::Result<OwnedFd> {
+        self.stream.into_std().map(OwnedFd::from)
     }
 
     /// Writes once, without waiting.

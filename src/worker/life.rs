@@ -389,7 +389,7 @@ async fn pack(
     // The keeper has all sockets before the master hears of the pack.
     line.flush().await;
     sender.send_with(&ToMaster::Packed { sessions, closed }, vec![file.into_descriptor()])?;
-    tracing::debug!(event = "packed", sessions, closed);
+    tracing::debug!(sessions, closed, "packed");
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use crate::protocol::line::Line;
 use crate::session::{Connection, Framing, Key, Notice, Outbox, Packing, Places, Snapshot};
 use crate::transports::ws::Wire;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use tokio::net::TcpStream;
 
 impl State {
@@ -32,20 +32,25 @@ impl State {
     /// Takes all sessions out of the table into a pack; the keeper gets their sockets. Returns the pack, and how many
     /// could not be packed.
     pub(in crate::worker) fn pack_all(&mut self, line: &Line, now: Boot) -> (Packing, u32) {
-        let (mut packing, mut closed) = (Packing::new(now), 0);
+        let (mut packing, mut closed, mut sockets) = (Packing::new(now), 0, Vec::new());
         let all: Vec<_> = self.sessions.iter().map(|(at, _)| at).collect();
         for at in all {
-            match self.pack_one(at, line) {
+            match self.pack_one(at, &mut sockets) {
                 // A client in its handshake has no session yet.
                 None => {}
                 Some(Ok((key, bytes))) if packing.add(key, &bytes).is_ok() => {}
                 Some(_) => closed += 1,
             }
         }
+        line.keep_all(sockets);
         (packing, closed)
     }
 
-    fn pack_one(&mut self, at: SessionRef, line: &Line) -> Option<io::Result<(Key, Vec<u8>)>> {
+    fn pack_one(
+        &mut self,
+        at: SessionRef,
+        sockets: &mut Vec<(Key, OwnedFd)>,
+    ) -> Option<io::Result<(Key, Vec<u8>)>> {
         let subscriptions = self.sessions.get(at)?.subscriptions.clone();
         subscriptions.into_iter().for_each(|sub| self.catch_up(sub));
         self.settle_copy(at);
@@ -54,10 +59,12 @@ impl State {
         let (places, connection) = match link {
             Link::Opening => return None,
             Link::Wire(wire) => {
-                if let Err(error) = line.keep(at.key(), wire.socket()) {
-                    return Some(Err(error));
+                let sent = wire.sent();
+                match wire.into_socket() {
+                    Ok(socket) => sockets.push((at.key(), socket)),
+                    Err(error) => return Some(Err(error)),
                 }
-                (places, Connection::Wire { sent: wire.sent() })
+                (places, Connection::Wire { sent })
             }
             Link::Poll(mut poll) => {
                 (places, Connection::Poll { notices: poll.take().0.into_iter().map(Notice).collect() })
