@@ -33,6 +33,7 @@ pub(super) fn run(ctl: &Ctl, source: Result<Source, Faults>) -> ExitCode {
     }
     let answer = match ctl.what {
         What::Upgrade { .. } => upgrade(&path, &question(&ctl.what)),
+        What::Stop { keep_sessions: true } => stop(&path, &question(&ctl.what)),
         _ => ask(&path, &question(&ctl.what)),
     };
     match answer {
@@ -152,8 +153,7 @@ fn upgrade(path: &Path, question: &str) -> io::Result<Value> {
     }
     let since = Instant::now();
     while since.elapsed() < PATIENCE {
-        #[expect(clippy::disallowed_methods, reason = "this process has no runtime and nothing else to do")]
-        std::thread::sleep(LOOK);
+        pause();
         // Between the two masters nobody answers.
         let Ok(status) = ask(path, r#"{"command":"status"}"#) else { continue };
         let upgrade = &status["upgrade"];
@@ -163,6 +163,21 @@ fn upgrade(path: &Path, question: &str) -> io::Result<Value> {
         }
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, format!("no outcome within {PATIENCE:?}")))
+}
+
+/// Asks for an end and waits until nobody answers any more.
+fn stop(path: &Path, question: &str) -> io::Result<Value> {
+    let answer = ask(path, question)?;
+    let since = Instant::now();
+    while answer["ok"] == true && since.elapsed() < PATIENCE && ask(path, r#"{"command":"status"}"#).is_ok() {
+        pause();
+    }
+    Ok(answer)
+}
+
+fn pause() {
+    #[expect(clippy::disallowed_methods, reason = "this process has no runtime and nothing else to do")]
+    std::thread::sleep(LOOK);
 }
 
 fn show(ctl: &Ctl, answer: &Value) -> ExitCode {

@@ -237,6 +237,9 @@ impl Master {
     fn signal(&mut self, signal: Signal) {
         tracing::info!(event = "signal", ?signal);
         match signal {
+            // systemd sends TERM when the helper of a restart has ended: the daemon ends already, and the keeper tells the
+            // next master of a stop that comes while another program takes over.
+            Signal::Stop if self.upgrades.is_packing() => {}
             Signal::Stop => self.stop(),
             Signal::Reload => self.reload(None),
             Signal::Replace => {
