@@ -5,7 +5,7 @@ use super::arguments::Arguments;
 use super::exit::Exit;
 use crate::model::{Interval, Symbol};
 use crate::protocol::client::{ClientType, Close, ErrorCode, ProblemKind, ServerType, SystemEvent};
-use crate::protocol::cluster::{Endpoint, Port};
+use crate::protocol::cluster::{Endpoint, Handover, Port};
 use crate::session::Kind;
 use crate::stats::metrics_list;
 use crate::worker::{Method, ROUTES};
@@ -178,6 +178,14 @@ fn metrics() {
     let real = metrics_list().into_iter();
     let real: Vec<_> =
         real.map(|(name, kind, label)| (name, kind.to_owned(), label.unwrap_or("").to_owned())).collect();
+    assert_same(&named, &real);
+}
+
+#[test]
+fn results_of_handovers() {
+    let rows = table(&page(), "| result | connection | meaning |").into_iter();
+    let named: Vec<_> = rows.map(|row| (row[0].clone(), row[1] == "kept")).collect();
+    let real = Handover::ALL.map(|result| (result.as_str().to_owned(), result.keeps_connection()));
     assert_same(&named, &real);
 }
 

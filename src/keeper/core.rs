@@ -93,7 +93,7 @@ pub(super) struct Keeper<D> {
     held: Held<D>,
     vault: Vault<D>,
     fetching: VecDeque<Fetching>,
-    /// Signals that no master has heard.
+    /// Signals that no master has said to have heard.
     signals: BTreeSet<i32>,
     /// TERM or INT, once it came: each later master hears it, too.
     stop: Option<i32>,
@@ -184,11 +184,9 @@ impl<D: Share> Keeper<D> {
             self.reign.told_to_stop(now);
             self.reign.hurry(now);
         }
-        if self.reign.lives() {
-            self.tell_master(FromKeeper::Signal(signal));
-        } else {
-            self.signals.insert(signal);
-        }
+        // The master may be dying: until it has said otherwise, the next one hears it again.
+        self.signals.insert(signal);
+        self.tell_master(FromKeeper::Signal(signal));
     }
 
     pub(super) fn master_started(&mut self, pid: u32, now: Mono) {
@@ -211,12 +209,16 @@ impl<D: Share> Keeper<D> {
             last_generation: self.last_generation,
             gone: self.gone.iter().copied().collect(),
             before,
+            program: env!("CARGO_PKG_VERSION").into(),
         };
         self.say(me, FromKeeper::Begin(begin), Vec::new());
-        let signals = std::mem::take(&mut self.signals);
         match self.stop {
             Some(signal) => self.tell_master(FromKeeper::Signal(signal)),
-            None => signals.into_iter().for_each(|signal| self.tell_master(FromKeeper::Signal(signal))),
+            None => self
+                .signals
+                .clone()
+                .into_iter()
+                .for_each(|signal| self.tell_master(FromKeeper::Signal(signal))),
         }
         if self.reign.follows_silence() {
             // The silence has used up systemd's time, and this master deserves its own.
@@ -362,6 +364,7 @@ impl<D: Share> Keeper<D> {
             }
             ToKeeper::Release { name } => self.held.release(name),
             ToKeeper::Notify { text } => self.deeds.push(Deed::Notify(text.into(), with.collect())),
+            ToKeeper::Heard { signal } => _ = self.signals.remove(&signal),
             ToKeeper::Serving => {
                 self.reign.serves();
                 self.images.serves();

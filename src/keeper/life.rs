@@ -89,8 +89,10 @@ impl Loop {
     fn wait(&self) -> io::Result<()> {
         let mut all = vec![PollFd::from_borrowed_fd(self.signals.socket(), PollFlags::IN)];
         all.extend(self.systemd.socket().map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::OUT)));
-        for process in self.processes.values().filter(|process| !process.broken) {
-            let writes = if process.link.waiting() > 0 { PollFlags::OUT } else { PollFlags::empty() };
+        let wanted = self.keeper.wanted_by();
+        for (who, process) in self.processes.iter().filter(|(_, process)| !process.broken) {
+            let writes = process.link.waiting() > 0 || wanted.contains(who);
+            let writes = if writes { PollFlags::OUT } else { PollFlags::empty() };
             all.push(PollFd::from_borrowed_fd(process.link.socket(), PollFlags::IN | writes));
         }
         // Whoever waits for sockets gets the next page as soon as the one before has left.
@@ -241,3 +243,7 @@ impl Loop {
         Ok(pid)
     }
 }
+
+#[cfg(test)]
+#[path = "life_tests.rs"]
+mod tests;

@@ -5,8 +5,12 @@ use super::children::Children;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::InForce;
+use super::moves::Moves;
+use super::orphans::Orphans;
 use super::refusals::Refusals;
+use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
@@ -16,13 +20,13 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::os::notify::Notification;
-use crate::protocol::cluster::{Port, ToWorker};
+use crate::protocol::cluster::{Moved, Port, ToWorker};
 use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, Spawner, State};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The longest wait for the last words of a dead child.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -39,6 +43,10 @@ pub(super) struct Master {
     pub(super) children: Children,
     /// All sessions, their users and workers.
     pub(super) directory: Directory,
+    /// Sessions on their way from worker to worker.
+    pub(super) moves: Moves<oneshot::Sender<Moved>>,
+    /// Workers that have died, and whose sessions go on elsewhere.
+    pub(super) orphans: Orphans,
     /// Orders on their way.
     pub(super) router: Router,
     /// Log lines about refused sessions.
@@ -48,6 +56,8 @@ pub(super) struct Master {
     pub(super) announcer: Announcer,
     /// Newest prices, candles and lines.
     pub(super) feed: Feed,
+    /// Changes of the process of sessions: those under way, and the last ones.
+    pub(super) handovers: Handovers,
     /// Counters of all processes.
     pub(super) ledger: Ledger,
     /// The moments of the `stats` message.
@@ -58,8 +68,8 @@ pub(super) struct Master {
     pub(super) board: Board,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
-    /// The keeper's process id: the daemon's for everybody outside.
-    pub(super) keeper: u32,
+    /// The keeper; its process id is the daemon's for everybody outside.
+    pub(super) keeper: Keeper,
     /// The way to the keeper.
     pub(super) line: Line,
     /// Starts and ends of processes.
@@ -83,6 +93,7 @@ impl Master {
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);
+        self.look_after_orphans(now);
         self.send_stats(now);
         self.announce(now);
         self.tell_presence(now);
@@ -107,8 +118,10 @@ impl Master {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);
         let told = self.when.next(now).min(self.next_announcement()).min(self.next_presence());
+        let patience = self.in_force.config().cluster.start_timeout;
+        let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
         let upgrade = self.upgrades.next_deadline().unwrap_or(second);
-        self.fleet.next_deadline().min(router).min(told).min(upgrade).min(second)
+        self.fleet.next_deadline().min(router).min(orphans).min(told).min(upgrade).min(second)
     }
 
     /// Begins the end.

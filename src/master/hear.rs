@@ -2,17 +2,19 @@
 
 use super::core::Master;
 use super::directory::{self, Relief};
-use super::feed::News;
+use super::feed::{Kept, News};
 use super::router::{Order, Publication};
 use super::unpacking::{Counts, Part};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Question, Role, ToFeeder, ToMaster, ToWorker,
+    VERSION,
 };
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 /// The directory is made anew after so many beats, one after another, that differ from it.
 const DRIFT: u8 = 2;
@@ -33,19 +35,18 @@ impl Master {
 
     fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
         self.service.hear(clock::mono());
-        while let Some(message) = batch.next_with::<ToMaster<'_>>() {
-            let (message, with) = message?;
-            match message {
-                ToMaster::Packed { sessions, closed } => {
-                    self.packed(from, (sessions, closed), with.into_iter().next());
-                }
-                message => self.worker_says(from, message),
+        while let Some(message) = batch.next_with_some::<ToMaster<'_>>() {
+            let (message, descriptors) = message?;
+            if let ToMaster::Packed { sessions, closed } = message {
+                self.packed(from, (sessions, closed), descriptors.into_iter().next());
+                continue;
             }
+            self.worker_says(from, message, descriptors);
         }
         Ok(())
     }
 
-    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>) {
+    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
             ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
@@ -76,7 +77,8 @@ impl Master {
             ToMaster::Gone(token) => self.directory.gone(from, token),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
-                let publication = Publication { request, channel, frame, deadline, skip };
+                let of = (request != NO_RECEIPT).then_some((from, request));
+                let publication = Publication { request, channel, frame, deadline, skip, of };
                 self.publish(from, &publication, now);
             }
             ToMaster::Published { ticket, sessions } => {
@@ -84,18 +86,20 @@ impl Master {
             }
             ToMaster::Ask { request, question } => self.answer(from, request, &question),
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
-            ToMaster::Roster(page) => {
-                self.directory.roster(from, &page);
-                // Sessions that are unpacked come so, too.
-                if page.last && !self.upgrades.is_unpacking() {
-                    let sessions = self.directory.counts(from).0;
-                    tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
-                }
-            }
-            ToMaster::Hello(hello) => self.hello(from, hello.version),
+            ToMaster::Roster(page) => self.roster(from, &page),
+            ToMaster::Hello(hello) => self.hello(from, hello),
             ToMaster::Ready => self.ready(from),
-            ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
+            ToMaster::Relay { to, notice, payload } => self.relay((from, to), notice, payload, with),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
+            ToMaster::Hand { batch, to, sessions } => self.hand(from, batch, to, &sessions),
+            ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
+            ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
+            ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
+            ToMaster::Again(_) | ToMaster::Told => {}
+            ToMaster::Done { order } => {
+                self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
+            }
+            ToMaster::Adopted { of, held, closed } => self.adopted(from, of, held, closed),
             ToMaster::Unpacked { of, part, parts, held, closed, silence } => {
                 let counts = Counts { held: held.into(), closed: closed.into(), silence };
                 self.unpacked(from, Part { of, part, parts }, counts);
@@ -110,7 +114,7 @@ impl Master {
         while let Some(message) = batch.next::<FromFeeder>() {
             match message? {
                 FromFeeder::Hello(hello) => {
-                    self.hello(from, hello.version);
+                    self.hello(from, hello);
                     self.feed.renew();
                 }
                 FromFeeder::Ready => self.ready(from),
@@ -122,11 +126,12 @@ impl Master {
                 FromFeeder::Sources(table) => self.feed.table(table),
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
-                FromFeeder::Line { of, text, mark } => {
-                    if let Some(text) = self.feed.line(&of, text, mark) {
-                        self.children.tell_workers(&ToWorker::Line { of: &of, text });
+                FromFeeder::Line { of, text, mark, number } => {
+                    if let Some(text) = self.feed.line(&of, Kept { text, mark, number }) {
+                        self.children.tell_workers(&ToWorker::Line { of: &of, text, number });
                     }
                 }
+                FromFeeder::Again { .. } => {}
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
                     let _ = self.children.tell(to, &ToWorker::Answer { request, answer });
@@ -158,7 +163,11 @@ impl Master {
         }
     }
 
-    fn hello(&mut self, from: Generation, version: u32) {
+    fn hello(&mut self, from: Generation, hello: Hello) {
+        let Hello { version, program, .. } = hello;
+        if let Some(child) = self.children.get_mut(from) {
+            child.program = program;
+        }
         if version != VERSION {
             tracing::error!(
                 event = "child-version",
@@ -174,7 +183,7 @@ impl Master {
         let Some(child) = self.children.get_mut(from) else { return };
         let agrees = match child.role {
             Role::Feeder => true,
-            Role::Worker(_) => self.directory.agrees(from, &beat),
+            Role::Worker(_) => self.moves.is_under_way(from) || self.directory.agrees(from, &beat),
         };
         child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
         self.ledger.beat(from, &beat.counters, now);

@@ -64,6 +64,11 @@ pub(super) struct InForce {
 }
 
 impl InForce {
+    /// Whether sessions survive their worker.
+    pub(super) fn covers(&self) -> bool {
+        true
+    }
+
     /// The first configuration of this daemon.
     pub(super) fn new(source: Source, first: Next, (listeners, kept): (Listeners, Kept), files: u64) -> Self {
         Self {

@@ -7,9 +7,12 @@ use super::core::Master;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
+use super::moves::Moves;
 use super::predecessor;
 use super::refusals::Refusals;
+use super::roles::Keeper;
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Service};
@@ -142,17 +145,20 @@ impl Master {
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now).after(begin.last_generation),
             children: Children::default(),
             directory,
+            moves: Moves::default(),
+            orphans: Default::default(),
             router: Router::new(config.limits.quotes_per_user),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),
             feed: Feed::new(config, wall),
+            handovers: Handovers::default(),
             ledger: Ledger::default(),
             when: When::new(config.stats.interval),
             service: Service::new(now, wall),
             board,
             spare: Spare::default(),
-            keeper: begin.pid,
+            keeper: Keeper::new(begin),
             spawner: Spawner::new(line.clone()),
             line,
             upgrades: Upgrades::default(),
@@ -222,7 +228,8 @@ impl Master {
             }
             FromKeeper::Exited { generation, end } => self.spawner.exited(generation, end),
             FromKeeper::Signal(number) => {
-                Signal::of(number).into_iter().for_each(|signal| self.signal(signal))
+                self.line.heard(number);
+                Signal::of(number).into_iter().for_each(|signal| self.signal(signal));
             }
             FromKeeper::Held { .. }
             | FromKeeper::Begin(_)

@@ -10,6 +10,7 @@
 //!
 //! The master parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
+mod adopt;
 mod announce;
 mod announcer;
 mod children;
@@ -20,12 +21,16 @@ mod core;
 pub mod directory;
 mod event;
 mod feed;
+mod handovers;
 mod headline;
 mod hear;
 mod in_force;
 #[allow(dead_code)]
 mod journal;
 mod life;
+mod moves;
+mod moving;
+mod orphans;
 mod packing;
 mod peers;
 mod predecessor;
@@ -34,6 +39,7 @@ mod refusals;
 mod reload;
 mod reloads;
 mod report;
+mod roles;
 pub mod rooms;
 pub mod router;
 mod service;

@@ -8,6 +8,7 @@ use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client;
 use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, To, ToWorker};
+use std::os::fd::OwnedFd;
 
 /// Longest history of a room, in bytes: it must fit into a message.
 const HISTORY: usize = 16 << 20;
@@ -16,14 +17,21 @@ const NAMED: usize = 50;
 
 impl Master {
     /// Passes a message on from one worker to another, unread.
-    pub(super) fn relay(&mut self, from: Generation, to: To, notice: Notice, payload: &[u8]) {
+    pub(super) fn relay(
+        &mut self,
+        (from, to): (Generation, To),
+        notice: Notice,
+        payload: &[u8],
+        with: Vec<OwnedFd>,
+    ) {
         let children = &mut self.children;
         let to = match to {
             To::Process(process) => Some(process),
             To::Home(token) => self.directory.home(token),
         };
         let to = to.filter(|to| {
-            children.is_worker(*to) && children.tell(*to, &ToWorker::Relayed { from, payload }).is_ok()
+            children.is_worker(*to)
+                && children.tell_with(*to, &ToWorker::Relayed { from, payload }, with).is_ok()
         });
         let Notice::Passed(request) = notice else { return };
         let _ = match to {
@@ -32,12 +40,6 @@ impl Master {
             Some(home) => children.tell(from, &ToWorker::Taking { request, home }),
             None => children.tell(from, &ToWorker::Unheard { request }),
         };
-    }
-
-    /// A worker has ended: no other waits for it any more, and none of its sessions is in a room.
-    pub(super) fn peer_gone(&mut self, worker: Generation, now: Mono) {
-        self.children.tell_workers(&ToWorker::PeerGone(worker));
-        self.rooms.worker_gone(worker, now);
     }
 
     /// A message for all subscribers of a channel. All workers hear of it, also where a room has no member: a session
@@ -111,6 +113,6 @@ impl Master {
     /// A message of the master's own.
     pub(super) fn say(&mut self, request: u64, channel: &str, frame: &[u8], now: Mono) {
         let deadline = now.after(self.in_force.config().quotes.timeout);
-        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None }, now);
+        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None, of: None }, now);
     }
 }

@@ -57,6 +57,7 @@ impl Master {
 
     fn drain(&mut self, generation: Generation) {
         let within = self.in_force.config().cluster.drain;
+        self.offload_all(generation);
         let _ = self.children.tell(generation, &ToWorker::Drain(within));
         self.clear_board();
     }
@@ -87,6 +88,10 @@ impl Master {
         self.settle_in(generation, pid, spawned);
         let actions = self.fleet.started(clock::mono(), generation, pid);
         self.act(actions);
+        if self.fleet.is_leaving(generation) {
+            // Decided while the keeper was starting it: there was no link yet to say it over.
+            if self.service.is_stopping() { self.stop_child(generation) } else { self.drain(generation) }
+        }
     }
 
     pub(super) fn not_started(&mut self, role: Role, generation: Generation, error: &str) {
@@ -137,8 +142,8 @@ impl Master {
         // The new feeder has not refused anything yet.
         self.refused(Default::default());
         let Self { feed, children, in_force, .. } = self;
-        for (of, _, mark) in feed.newest_lines() {
-            if let Some(mark) = mark {
+        for (of, line) in feed.newest_lines() {
+            if let Some(mark) = line.mark {
                 let _ = children.tell(to, &ToFeeder::Resume { of, mark });
             }
         }
@@ -172,8 +177,9 @@ impl Master {
         for candles in feed.all_candles() {
             let _ = children.tell(generation, &ToWorker::Candles(candles.clone()));
         }
-        for (of, text, _) in feed.newest_lines() {
-            let _ = children.tell(generation, &ToWorker::Line { of, text });
+        for (of, line) in feed.newest_lines() {
+            let message = ToWorker::Line { of, text: &line.text, number: line.number };
+            let _ = children.tell(generation, &message);
         }
     }
 
@@ -218,9 +224,13 @@ impl Master {
                 } else {
                     tracing::warn!(event = "child-died", child, worker, pid, generation, how);
                 }
-                self.forget(generation, gone.role);
+                let is_covered = self.in_force.covers();
+                self.forget(generation, gone, is_covered);
             }
-            None => tracing::info!(event = "child-gone", generation, how, "it was left behind"),
+            None => {
+                tracing::info!(event = "child-gone", generation, how, "it was left behind");
+                self.line.forget(generation, None);
+            }
         }
         let actions = self.fleet.exited(clock::mono(), generation);
         self.clear_board();
@@ -239,24 +249,15 @@ impl Master {
             generation,
             "was killed and does not end: it hangs in the kernel, or a debugger holds it"
         );
-        self.forget(generation, gone.role);
+        // Its sockets may not be used by anybody else while it may wake up.
+        self.forget(generation, gone, false);
         self.clear_board();
     }
 
-    fn forget(&mut self, generation: Generation, role: Role) {
+    fn forget(&mut self, generation: Generation, gone: Child, is_covered: bool) {
         self.ledger.gone(generation);
-        match role {
-            Role::Feeder => {}
-            Role::Worker(slot) => self.worker_exited(slot, generation),
-        }
-    }
-
-    fn worker_exited(&mut self, slot: Slot, generation: Generation) {
-        let lost = self.directory.worker_gone(generation);
-        self.router.worker_gone(generation, &mut self.children);
-        self.peer_gone(generation, clock::mono());
-        if lost > 0 {
-            tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
+        if let Role::Worker(slot) = gone.role {
+            self.worker_exited(slot, generation, gone.into_before(is_covered));
         }
     }
 

@@ -117,7 +117,10 @@ impl Master {
             fleet,
             children,
             // Nothing of these is configured.
+            moves: _,
             service: _,
+            handovers: _,
+            orphans: _,
             ledger: _,
             refusals: _,
             board: _,

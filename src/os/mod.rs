@@ -11,6 +11,7 @@ pub mod memory;
 pub mod memory_file;
 pub mod notify;
 pub mod process;
+pub mod shared;
 pub mod signals;
 pub mod socket;
 pub mod trust;

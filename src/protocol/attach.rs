@@ -3,6 +3,7 @@
 use super::keeper::{FromKeeper, PARENT};
 use super::line::{Hearing, Line, of_stdin};
 use super::link::{LinkReceiver, LinkSender, LinkWriter, link};
+use super::renewal::MasterLink;
 use crate::os::loops::Loops;
 use crate::os::{process, signals};
 use std::io;
@@ -10,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 /// The longest wait for the first link: the keeper says it at once.
 const FIRST: Duration = Duration::from_secs(10);
@@ -50,6 +52,32 @@ pub async fn attach(loops: &mut Loops) -> io::Result<Attached> {
     let first = tokio::time::timeout(FIRST, hearing.next()).await?.map_err(io::Error::other)?;
     let link = as_link(first)?;
     Ok(Attached { line, hearing, link })
+}
+
+/// Does the same, for one master after another. What else the keeper says goes to `others`.
+///
+/// # Errors
+/// As [`attach`].
+pub async fn attach_to_masters(
+    loops: &mut Loops,
+    mut others: impl FnMut(FromKeeper, Vec<OwnedFd>) + Send + 'static,
+) -> io::Result<(Line, MasterLink)> {
+    let Attached { line, mut hearing, link } = attach(loops).await?;
+    let (give, links) = mpsc::channel(1);
+    loops.spawn("keeper", async move {
+        let _ = give.send(link).await;
+        while let Ok((message, with)) = hearing.next().await {
+            if message != FromKeeper::Link {
+                others(message, with);
+                continue;
+            }
+            match as_link((message, with)) {
+                Ok(link) => _ = give.send(link).await,
+                Err(error) => tracing::error!(event = "descriptor", %error),
+            }
+        }
+    });
+    Ok((line, MasterLink::new(links)))
 }
 
 /// Makes a link of a [`FromKeeper::Link`].

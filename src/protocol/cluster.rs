@@ -7,7 +7,11 @@ pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
 pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
+pub use super::handover::{Handover, Handovers, Silences};
+pub use super::left::Left;
+pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
 pub use super::relay::{Notice, To, TokenName};
+pub use super::renewal::{Again, fingerprint};
 pub use super::role::{Generation, Hello, Role, Slot};
 
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
@@ -217,6 +221,50 @@ pub enum ToMaster<'a> {
     Away(TokenName),
     /// It keeps and remembers nothing of that token any more.
     Gone(TokenName),
+    /// Wants to hand sessions over; answered by [`ToWorker::Handed`]. From here on they are not in the worker's beats.
+    Hand {
+        /// The worker's number for the batch.
+        batch: u32,
+        to: Generation,
+        #[serde(borrow)]
+        sessions: Vec<Leaver<'a>>,
+    },
+    /// The sessions of a batch are here; passed on as [`ToWorker::Arrived`].
+    Arrived {
+        batch: BatchId,
+        /// Those that came without a usable connection.
+        refused: Vec<SessionId>,
+        /// Those that did not come: they have ended.
+        gone: Vec<SessionId>,
+    },
+    /// The target of a batch has ended: its sessions are in the worker's beats again.
+    TakenBack {
+        /// The worker's number for the batch.
+        batch: u32,
+        /// Those that have ended meanwhile.
+        gone: Vec<SessionId>,
+    },
+    /// The end of a [`ToWorker::Offload`].
+    Offloaded {
+        /// The master's number for it.
+        order: u64,
+        moved: Moved,
+    },
+    /// All orders up to this one ([`super::orders`]) have been handed to everybody they concern.
+    Done { order: u64 },
+    /// The sessions of a dead worker were adopted: so many go on here, so many were closed.
+    Adopted {
+        of: Generation,
+        /// Sessions that go on.
+        held: u32,
+        /// Sessions that were closed.
+        closed: u32,
+    },
+    /// Follows [`ToMaster::Hello`] on every link but the first, which has another master at its end. `None`: the worker
+    /// was never welcomed. Its sessions, their rooms and [`ToMaster::Told`] follow.
+    Again(Option<Box<Again>>),
+    /// All is told that a master which takes the place of another must know.
+    Told,
     /// The answer to [`ToWorker::Pack`]: the process ends. One descriptor: the pack.
     Packed {
         /// Sessions in the pack.
@@ -307,6 +355,9 @@ pub enum ToWorker<'a> {
         frame: &'a [u8],
         /// The session that does not get it.
         skip: Option<Skip>,
+        /// The worker that published it and its number there, which grows; one that is not greater is a repetition.
+        /// `None`: the master's own.
+        of: Option<(Generation, u64)>,
     },
     /// The answer to a `Publish`.
     PublishReceipt {
@@ -392,6 +443,8 @@ pub enum ToWorker<'a> {
         /// The channel of its lines.
         of: &'a str,
         text: &'a str,
+        /// Its number, which grows within the channel; one that is not greater is a repetition.
+        number: u64,
     },
     /// The directory has ended a session for another one.
     GiveWay(SessionId),
@@ -401,6 +454,41 @@ pub enum ToWorker<'a> {
     Silent {
         /// Of that address only.
         of: Option<IpAddr>,
+    },
+    /// Hands sessions over to another worker; answered by [`ToMaster::Offloaded`].
+    Offload {
+        /// The master's number for it.
+        order: u64,
+        to: Generation,
+        which: Which,
+    },
+    /// The answer to a [`ToMaster::Hand`]: these sessions belong to the other worker from here on. `None`: it takes none.
+    Handed {
+        /// The worker's number for the batch.
+        batch: u32,
+        taken: Option<Vec<SessionId>>,
+    },
+    /// Sessions of another worker belong to this one from here on, and will come in a [`super::peer::Peer::Arrive`].
+    Expect {
+        batch: BatchId,
+        /// Those that are present.
+        #[serde(borrow)]
+        sessions: Vec<Open<'a>>,
+        /// Tokens of those that are suspended.
+        away: Vec<TokenName>,
+    },
+    /// The sessions of a batch have arrived.
+    Arrived {
+        /// The worker's number for the batch.
+        batch: u32,
+        /// Those whose connection the worker closes: they are suspended there.
+        refused: Vec<SessionId>,
+    },
+    /// A worker has died: this one adopts its sessions.
+    Adopt {
+        of: Generation,
+        #[serde(borrow)]
+        left: Left<'a>,
     },
     /// Packs all sessions for the processes that come after this one, and ends. Answered by [`ToMaster::Packed`].
     Pack,

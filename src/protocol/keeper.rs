@@ -49,7 +49,7 @@ pub const KEEPERS_OWN: [&str; 8] = [
     "MAINPID",
 ];
 
-/// Said to the keeper. Only the newest master may say what stands before [`ToKeeper::Keep`].
+/// Said to the keeper. Only the newest master may say what stands before [`ToKeeper::Keep`], and [`ToKeeper::Heard`].
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToKeeper<'a> {
     /// Start a process. One descriptor: its end of its link. Answered by [`FromKeeper::Started`] or
@@ -84,6 +84,8 @@ pub enum ToKeeper<'a> {
     Fetch { request: u64, of: Generation, keys: Option<Vec<u32>> },
     /// Close sockets that another process left (their copies elsewhere stay open); `None`: all, and the cells.
     Forget { of: Generation, keys: Option<Vec<u32>> },
+    /// The master has heard a signal: the next one need not hear it, too.
+    Heard { signal: i32 },
     /// Another program takes over; only the newest master may say it. One descriptor: the program. All processes are
     /// killed, the speaker too; then a master and all others are started from that program. If it does not say
     /// [`ToKeeper::Serving`] within this time after its start, or ends before, the one before it is in use again.
@@ -140,6 +142,8 @@ pub struct Begin {
     pub gone: Vec<(Generation, End)>,
     /// The master before; `None`: this is the first.
     pub before: Option<Before>,
+    /// Version of the keeper's program.
+    pub program: Box<str>,
 }
 
 /// A process that lives.
@@ -233,6 +237,7 @@ mod tests {
             ToKeeper::Cells,
             ToKeeper::Fetch { request: 9, of: 7, keys: Some(vec![1, 2]) },
             ToKeeper::Forget { of: 7, keys: None },
+            ToKeeper::Heard { signal: 15 },
             ToKeeper::Switch { within },
             ToKeeper::Settled,
             ToKeeper::KeepAll { keys: vec![3, 4] },
@@ -254,6 +259,7 @@ mod tests {
             last_generation: 5,
             gone: vec![(5, End::Status(0))],
             before: Some(Before { pid: 8, end, silent: true, deaths: 2, pause: Duration::ZERO }),
+            program: "0.1.0".into(),
         };
         for message in [
             FromKeeper::Held { name: "journal".into() },

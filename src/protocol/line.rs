@@ -108,6 +108,11 @@ impl Line {
         self.say(&ToKeeper::Release { name }, Vec::new());
     }
 
+    /// A signal was heard.
+    pub fn heard(&self, signal: i32) {
+        self.say(&ToKeeper::Heard { signal }, Vec::new());
+    }
+
     /// The daemon serves.
     pub fn serving(&self) {
         self.say(&ToKeeper::Serving, Vec::new());

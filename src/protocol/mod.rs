@@ -7,12 +7,17 @@ pub mod client;
 pub mod cluster;
 mod endpoint;
 mod feeder;
+mod handover;
 pub mod keeper;
+mod left;
 pub mod line;
 pub mod link;
 pub mod manifest;
+mod moves;
+pub mod orders;
 pub mod peer;
 mod relay;
+pub mod renewal;
 mod role;
 
-pub use attach::{Attached, as_link, attach, attach_line};
+pub use attach::{attach_line, attach_to_masters};

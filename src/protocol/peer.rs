@@ -5,7 +5,7 @@ use super::admission::Verdict;
 use super::client::Resume;
 use super::cluster::Generation;
 use super::relay::Notice;
-use crate::model::{Device, UserId};
+use crate::model::{Device, Mono, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -29,6 +29,9 @@ pub enum Taken {
     Gap,
     /// The session has ended with this close code, and its client was told not to come back.
     Ended(u16),
+    /// The session was on its way to the worker that was asked, and is there now, or stays where it was: the question is
+    /// to be asked again. An answer would have in it what the asker has noted since.
+    Again,
 }
 
 /// A poll, for the home of its session.
@@ -108,6 +111,29 @@ pub enum Peer {
     },
     /// Accepts a copy: a client waits for it. Its home revokes the others.
     Accept { lease: Lease },
+    /// Sessions of a batch that was announced by [`super::cluster::ToWorker::Expect`], in one or more of these
+    /// messages. The descriptors are the sockets of those that have one, in their order.
+    Arrive {
+        /// The sender's number for the batch.
+        batch: u32,
+        /// When the sender stopped reading them.
+        stopped: Mono,
+        items: Vec<Item>,
+        /// The batch ends here: sessions that have not come have ended.
+        last: bool,
+    },
+}
+
+/// A session on its way to another worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// As `session::Snapshot` writes it.
+    #[serde(with = "serde_bytes")]
+    pub value: Vec<u8>,
+    /// Whether a socket comes with it.
+    pub has_socket: bool,
+    /// Bytes that its client has acknowledged.
+    pub acknowledged: u64,
 }
 
 impl Peer {
@@ -152,7 +178,8 @@ impl Peer {
             | Self::Polled { .. }
             | Self::GiveUp { .. }
             | Self::Revoke { .. }
-            | Self::Accept { .. } => Notice::None,
+            | Self::Accept { .. }
+            | Self::Arrive { .. } => Notice::None,
         }
     }
 }

@@ -83,6 +83,15 @@ impl Replay {
         Self { secret, last: 0, ring: None }
     }
 
+    /// Of a session whose process has died after so many messages. Of those none is kept; all of them end within the
+    /// first so many bytes of the connection as it is counted from now on.
+    #[must_use]
+    pub fn adopted(secret: u128, last: u32, position: u64) -> Self {
+        let forgotten = (last > 0 && position > 0).then_some((last, position));
+        let ring = forgotten.map(|_| Box::new(Ring { forgotten, ..Ring::default() }));
+        Self { secret, last, ring }
+    }
+
     /// The number of the last message.
     #[must_use]
     pub fn last(&self) -> u32 {

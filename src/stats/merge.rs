@@ -40,6 +40,8 @@ pub struct Ledger {
     /// Sums of the dead processes of each role.
     dead: BTreeMap<Role, Counters>,
     alive: BTreeMap<Generation, Process>,
+    /// What the master counts itself.
+    own: Counters,
 }
 
 impl Ledger {
@@ -85,15 +87,27 @@ impl Ledger {
         sum
     }
 
+    /// What the master counts itself: results of handovers that no worker is left to count.
+    pub fn own(&mut self) -> &mut Counters {
+        &mut self.own
+    }
+
+    /// CPU time of the masters before this one, in microseconds: `cpu_us` of what the master counts.
+    #[must_use]
+    pub fn masters_cpu(&self) -> u64 {
+        self.own.cpu_us
+    }
+
     /// All roles that ever had a process, in their order.
     pub fn roles(&self) -> impl Iterator<Item = Role> {
         self.dead.keys().copied()
     }
 
-    /// Counters of all workers since the daemon's start.
+    /// Counters of all workers since the daemon's start, and what the master counts for them.
     #[must_use]
     pub fn total(&self) -> Counters {
         let mut sum = Counters::default();
+        sum.add_sums(&Counters { cpu_us: 0, ..self.own.clone() });
         for role in self.roles().filter(|role| role.worker().is_some()) {
             let of_one = self.of(role);
             sum.add_sums(&of_one);

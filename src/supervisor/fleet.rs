@@ -11,14 +11,18 @@ use super::rolling::Rolling;
 use crate::config::ClusterSection;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Role, Slot};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[cfg(test)]
 mod histories;
 mod moves;
+mod resume;
 #[cfg(test)]
 mod tests;
+
+pub use resume::Alive;
 
 /// The longest time between two ticks.
 const PULSE: Duration = Duration::from_secs(1);
@@ -32,7 +36,7 @@ enum Life {
 }
 
 /// A process whose end is not waited for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Left {
     role: Role,
     generation: Generation,

@@ -11,7 +11,7 @@ mod rolling;
 
 pub use action::Action;
 pub use child::{Spawned, Spawner};
-pub use fleet::Fleet;
+pub use fleet::{Alive, Fleet};
 pub use place::{Row, State};
 
 use crate::config::{ClusterSection, WorkerCount};

@@ -3,7 +3,7 @@
 
 use crate::os::socket;
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,6 +59,12 @@ impl Wire {
         self.stream.into_std().map(OwnedFd::from)
     }
 
+    /// Goes on with a connection that another process had, and of which so many bytes are not acknowledged.
+    #[must_use]
+    pub fn adopted(stream: TcpStream, unheard: u64) -> Self {
+        Self { sent: unheard, ..Self::new(stream) }
+    }
+
     /// Writes once, without waiting.
     pub fn write(&mut self, bytes: &[u8]) -> Written {
         match self.stream.try_write(bytes) {
@@ -79,6 +85,12 @@ impl Wire {
         let n = self.stream.try_write_vectored(slices)?;
         self.sent += n as u64;
         Ok(n)
+    }
+
+    /// The descriptor of the connection.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Bytes that the kernel has taken.

@@ -1,7 +1,8 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
 use super::http;
-use super::hub::{Hub, Me, Part, Phase, Push, TICK};
+use super::hub::{Hub, Me, Part, Phase, Push, TICK, Uplink, hello, take_in_all};
+use super::pack::pack;
 use crate::config::Config;
 use crate::log;
 use crate::net::accept::{Gate, Go, accept_loop};
@@ -9,20 +10,20 @@ use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
-use crate::os::memory_file::MemoryFile;
+use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
+use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
 use crate::protocol::keeper::FromKeeper;
-use crate::protocol::line::{Hearing, Line};
-use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender};
-use crate::protocol::{Attached, attach};
+use crate::protocol::link::{Batch, LinkError, LinkSender};
+use crate::protocol::renewal::{Heard, MasterLink};
+use crate::protocol::{attach_to_masters, orders};
 use axum::Router;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -31,16 +32,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 const UNANSWERED: usize = 256;
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
-/// Time for requests that are under way when all sessions are packed. No key: nothing reaches a session meanwhile.
-const UNDER_WAY: Duration = Duration::from_millis(100);
-/// Pause between two looks whether they are answered.
-const GLANCE: Duration = Duration::from_millis(2);
 /// Interval at which an ending worker looks whether all have gone.
 const LAST: Duration = Duration::from_millis(20);
 
 /// Why a worker could not live.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     Io(io::Error),
     Link(LinkError),
     Config(serde_json::Error),
@@ -102,16 +99,19 @@ pub fn run() -> ExitCode {
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
     let mut loops = Loops::default();
-    let Attached { line, hearing, link: (sender, mut receiver, writer) } = attach(&mut loops).await?;
-    loops.spawn("link", writer.run());
-    let pid = std::process::id();
-    sender.send(&ToMaster::Hello(Hello {
-        version: VERSION,
-        program: env!("CARGO_PKG_VERSION").into(),
-        pid,
-    }))?;
-    let mut first = receiver.receive().await?;
-    let (hub, listeners) = welcome(&mut first, (&sender, &line), pid)?;
+    let told = Arc::<OnceLock<Hub>>::default();
+    let place = told.clone();
+    // The keeper answers only what the hub has asked.
+    let answered = move |said, with| {
+        if let Some(hub) = place.get() {
+            hear_keeper(hub, said, with);
+        }
+    };
+    let (line, mut master) = attach_to_masters(&mut loops, answered).await?;
+    let Some((hub, listeners, mut first)) = begin(&mut master).await? else { return Ok(()) };
+    hub.lock().begin_cover(line)?;
+    let _ = told.set(hub.clone());
+    loops.spawn("said", look_said(hub.clone()));
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
     let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
@@ -119,26 +119,25 @@ async fn live() -> Result<(), Failure> {
         let router = http::router(&hub, port, !outward.contains(&port));
         accepting.spawn("accept", accept(hub.clone(), router, port, listener));
     }
-    sender.send(&ToMaster::Ready)?;
-    loops.spawn("beat", beat(hub.clone(), sender.clone()));
+    hub.lock().say_ready();
+    loops.spawn("beat", beat(hub.clone()));
     loops.spawn("tick", tick(hub.clone()));
     loops.spawn("walk", walk(hub.clone()));
-    loops.spawn("keeper", hear_keeper(hub.clone(), hearing));
     if hear_all(&hub, &mut first).is_some() {
         return Ok(());
     }
-    let end = loops.during(accepting.during(hear(&hub, &mut receiver))).await???;
+    let end = loops.during(accepting.during(hear(&hub, &mut master))).await???;
     drop(accepting);
     match end {
-        End::Leave(leave) => {
-            loops.during(self::leave(&hub, &mut receiver, leave)).await?;
-            sender.send(&ToMaster::Drained)?;
+        End::Leave(end) => {
+            loops.during(leave(&hub, &mut master, end)).await?;
+            hub.lock().uplink.tell(&ToMaster::Drained);
         }
-        End::Pack => loops.during(pack(&hub, &mut receiver, (&sender, &line))).await??,
+        End::Pack => loops.during(pack(&hub, &mut master)).await??,
     }
     // Bytes that the kernel has taken arrive, even after this process has ended.
     let _ = timeout(BEAT, async {
-        while sender.waiting() > 0 {
+        while hub.lock().uplink.waiting() > 0 {
             sleep(Duration::from_millis(1)).await;
         }
     })
@@ -146,21 +145,44 @@ async fn live() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Waits for a welcome, of whichever master. `None`: none will come.
+async fn begin(master: &mut MasterLink) -> Result<Option<(Hub, Listeners, Batch)>, Failure> {
+    let pid = std::process::id();
+    let (mut link, mut masters) = (None, 0);
+    loop {
+        match master.next().await {
+            Heard::Master(sender) => {
+                sender.send(&hello(pid))?;
+                if masters > 0 {
+                    sender.send(&ToMaster::Again(None))?;
+                    sender.send(&ToMaster::Told)?;
+                }
+                (link, masters) = (Some(sender), masters + 1);
+            }
+            Heard::Batch(mut first) => {
+                let Some(link) = link else { return Ok(None) };
+                let (hub, listeners) = welcome(&mut first, link, pid)?;
+                return Ok(Some((hub, listeners, first)));
+            }
+            Heard::Lost => link = None,
+            Heard::End => return Ok(None),
+        }
+    }
+}
+
 type Listeners = Vec<(Port, TcpListener)>;
 
-fn welcome(
-    batch: &mut Batch,
-    (sender, line): (&LinkSender, &Line),
-    pid: u32,
-) -> Result<(Hub, Listeners), Failure> {
+fn welcome(batch: &mut Batch, sender: LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
     let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
     let (message, descriptors) = first?;
     let ToWorker::Welcome { slot, generation, config, listeners, quotes } = message else {
         return Err(Failure::Strange("the first message is no welcome"));
     };
     let mut descriptors = descriptors.into_iter();
+    let uplink = Uplink::new(sender, fingerprint(config));
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
+    set_core_dumps(config.cluster.core_dumps);
     tracing::debug!(generation, "welcome");
     let me = Me { slot, generation, pid };
     let mut all = Vec::new();
@@ -168,8 +190,8 @@ fn welcome(
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
         all.push((port, listener(descriptor)?));
     }
-    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?);
-    let hub = Hub::new(me, Arc::new(config), (sender.clone(), line.clone()), board);
+    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?)?;
+    let hub = Hub::new(me, Arc::new(config), uplink, board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
     hub.lock().note();
     Ok((hub, all))
@@ -220,8 +242,14 @@ async fn accept(hub: Hub, router: Router, port: Port, listener: TcpListener) {
     accept_loop(listener, Admission(hub.clone(), Even::default()), serve).await;
 }
 
-async fn beat(hub: Hub, sender: LinkSender) {
-    send_beats(&sender, || ToMaster::Beat(Box::new(hub.lock().beat()))).await;
+async fn beat(hub: Hub) {
+    let send = || {
+        let mut state = hub.lock();
+        state.tell_done(true);
+        let beat = state.beat();
+        state.uplink.tell(&ToMaster::Beat(Box::new(beat)));
+    };
+    send_beats(send).await;
 }
 
 async fn tick(hub: Hub) {
@@ -244,12 +272,24 @@ async fn walk(hub: Hub) {
     }
 }
 
-/// Hears the keeper: sockets of sessions that other processes had.
-async fn hear_keeper(hub: Hub, mut hearing: Hearing) {
-    while let Ok((message, with)) = hearing.next().await {
-        if let FromKeeper::Sockets { request, keys, last, .. } = message {
-            hub.lock().sockets(&hub, (request, last), keys.into_iter().zip(with));
-            tokio::task::yield_now().await;
+/// Hears what the keeper hands over.
+fn hear_keeper(hub: &Hub, said: FromKeeper, with: Vec<OwnedFd>) {
+    let mut state = hub.lock();
+    let Some((said, with)) = state.take_sockets(hub, said, with) else { return };
+    let of = state.hear_keeper(said, with);
+    drop(state);
+    if let Some(of) = of {
+        tokio::spawn(take_in_all(hub.clone(), of));
+    }
+}
+
+/// Makes sessions clean again once what they said is on its way.
+async fn look_said(hub: Hub) {
+    let said = hub.lock().said();
+    loop {
+        said.notified().await;
+        while !hub.lock().look_said() {
+            sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -269,37 +309,51 @@ struct Leave {
     within: Duration,
 }
 
-async fn hear(hub: &Hub, receiver: &mut LinkReceiver) -> Result<End, Failure> {
+async fn hear(hub: &Hub, master: &mut MasterLink) -> Result<End, Failure> {
     loop {
-        let mut batch = receiver.receive().await?;
-        if let Some(end) = hear_all(hub, &mut batch) {
+        if let Some(end) = hear_next(hub, master.next().await) {
             return Ok(end?);
         }
     }
+}
+
+/// Hears what came; or that one master has gone, or another has come.
+fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
+    match heard {
+        Heard::Batch(mut batch) => return hear_all(hub, &mut batch),
+        Heard::Lost => hub.lock().master_lost(),
+        Heard::Master(link) => hub.lock().renew(link),
+        Heard::End => return Some(Err(LinkError::Closed)),
+    }
+    None
 }
 
 /// Everything that came together. What it publishes goes out by [`walk`], joined.
 fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
     let mut state = hub.lock();
     let mut end = None;
-    while let Some(message) = batch.next_with::<ToWorker<'_>>() {
+    while let Some(message) = batch.next_with_some::<ToWorker<'_>>() {
         let (message, with) = match message {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
+        let order = orders::order(&message);
+        let elsewhere = if order.is_some() { state.order_for_wards(&message) } else { 0 };
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
-                state.push(&Push { ticket, id, user, symbol, frame, deadline });
+                state.push(&Push { ticket, id, user, symbol, frame, deadline }, elsewhere);
             }
             ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
             ToWorker::Opened { session, verdict } => state.opened(session, verdict),
-            ToWorker::Publish { ticket, channel, frame, skip } => state.publish(ticket, channel, frame, skip),
+            ToWorker::Publish { ticket, channel, frame, skip, of } => {
+                state.publish_once(of, (ticket, channel, frame), skip);
+            }
             ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
             ToWorker::Quote(quote) => state.quote(quote),
             ToWorker::Refused(refused) => state.prices.refuse(refused),
             ToWorker::Stats(json) => state.stats(json),
             ToWorker::Candles(candles) => state.candles(&candles),
-            ToWorker::Line { of, text } => state.line(of, text),
+            ToWorker::Line { of, text, number } => state.line(of, text, number),
             ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { config } => configure(&mut state, config),
@@ -324,17 +378,26 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::PeerGone(peer) => state.peer_gone(peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
+            ToWorker::Offload { .. }
+            | ToWorker::Handed { .. }
+            | ToWorker::Expect { .. }
+            | ToWorker::Arrived { .. } => {}
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
+            ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
+        order.into_iter().for_each(|bytes| state.took(bytes));
     }
     state.settle();
+    state.note_done();
     end.map(Ok)
 }
 
 fn configure(state: &mut super::hub::State, config: &str) {
+    state.uplink.config = fingerprint(config);
     match serde_json::from_str::<Config>(config) {
         Ok(config) => {
             log::adopt(&config.log);
+            set_core_dumps(config.cluster.core_dumps);
             state.configure(Arc::new(config));
         }
         Err(error) => tracing::error!(%error, "a configuration that cannot be read is ignored"),
@@ -342,7 +405,7 @@ fn configure(state: &mut super::hub::State, config: &str) {
 }
 
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
-async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: Leave) {
+async fn leave(hub: &Hub, master: &mut MasterLink, end: Leave) {
     let over = clock::mono().after(end.within);
     let (batch, each, mut first) = {
         let mut state = hub.lock();
@@ -358,7 +421,7 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: Leave) {
         let dismissed = hub.lock().dismiss(end.close, batch, (first, each));
         first += each * dismissed as u64;
         let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };
-        if !wait(hub, receiver, pause).await {
+        if !wait(hub, master, pause).await {
             return;
         }
         let state = hub.lock();
@@ -369,40 +432,15 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: Leave) {
     }
 }
 
-/// Gives what is under way a moment, then packs all sessions and tells the master.
-async fn pack(
-    hub: &Hub,
-    receiver: &mut LinkReceiver,
-    (sender, line): (&LinkSender, &Line),
-) -> Result<(), Failure> {
-    let over = clock::mono().after(UNDER_WAY);
-    {
-        let mut state = hub.lock();
-        state.phase = Phase::Draining;
-        state.connections.leaving().begin(UNDER_WAY);
-        state.release_polls();
-    }
-    while clock::mono() < over && !hub.lock().is_quiet() && wait(hub, receiver, GLANCE).await {}
-    let (packing, closed) = hub.lock().pack_all(line, clock::boot());
-    let sessions = packing.records();
-    let file = MemoryFile::with("btc-cluster-pack", &packing.bytes())?;
-    // The keeper has all sockets before the master hears of the pack.
-    line.flush().await;
-    sender.send_with(&ToMaster::Packed { sessions, closed }, vec![file.into_descriptor()])?;
-    tracing::debug!(sessions, closed, "packed");
-    Ok(())
-}
-
-/// Hears the master for that long: answers to what is on its way still come. False when it has gone.
-async fn wait(hub: &Hub, receiver: &mut LinkReceiver, time: Duration) -> bool {
+/// Hears the master for that long: answers to what is on its way still come. False when no master will come any more.
+pub(super) async fn wait(hub: &Hub, master: &mut MasterLink, time: Duration) -> bool {
     let pause = sleep(time);
     tokio::pin!(pause);
     loop {
         tokio::select! {
             () = &mut pause => return true,
-            batch = receiver.receive() => match batch {
-                Ok(mut batch) => _ = hear_all(hub, &mut batch),
-                Err(_) => return false,
+            heard = master.next() => if let Some(Err(_)) = hear_next(hub, heard) {
+                return false;
             },
         }
     }

@@ -27,6 +27,7 @@ mod guards;
 mod handshakes;
 mod history;
 mod inherited;
+mod keeper;
 mod life;
 mod limits;
 mod logs;

@@ -4,6 +4,7 @@
 //! The tool opens real sessions over TCP on one thread, so its own work is part of the latencies it reports. It
 //! addresses loopback only; count and time are bounded.
 
+mod chaos;
 mod client;
 mod comeback;
 mod connect;
@@ -71,6 +72,7 @@ enum Mode {
     Jitter(jitter::Options),
     Mixed(mixed::Options),
     Hostile(hostile::Options),
+    Chaos(chaos::Options),
 }
 
 fn main() -> ExitCode {
@@ -110,6 +112,11 @@ async fn run(arguments: &Arguments) -> Result<(String, bool), String> {
             files(4096)?;
             let report = hostile::run(options, master(&options.ports)?).await?;
             (shown(&report, options.json), true)
+        }
+        Some(Mode::Chaos(options)) => {
+            files(options.clients() + 512)?;
+            let report = chaos::run(options).await?;
+            (shown(&report, options.json), report.good())
         }
     })
 }

@@ -221,6 +221,7 @@ enum Event {
     Dies(u32),
     Opens(u32, u8, u8, bool),
     Closed(u32, u8),
+    Switch(u8, u32, u32),
     Roster(u32, Vec<(u8, u8)>),
     Configured(bool, u32),
 }
@@ -232,6 +233,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => worker.clone().prop_map(Event::Dies),
         20 => (worker.clone(), 0..40u8, 0..8u8, any::<bool>()).prop_map(|(w, s, u, e)| Event::Opens(w, s, u, e)),
         10 => (worker.clone(), 0..40u8).prop_map(|(w, s)| Event::Closed(w, s)),
+        6 => (0..40u8, worker.clone(), worker.clone()).prop_map(|(s, from, to)| Event::Switch(s, from, to)),
         1 => (worker, proptest::collection::vec((0..40u8, 0..8u8), 0..10)).prop_map(|(w, r)| Event::Roster(w, r)),
         1 => (any::<bool>(), 6..2 * CEILING).prop_map(|(ranked, ceiling)| Event::Configured(ranked, ceiling)),
     ]
@@ -329,6 +331,19 @@ impl Model {
                     self.sessions.remove(session);
                 }
                 assert_eq!(directory.closed(*worker, SessionId(u128::from(*session))), there);
+            }
+            Event::Switch(session, from, to) => {
+                let there = self.sessions.get_mut(session).filter(|(owner, ..)| owner == from);
+                let there = there.filter(|_| self.alive.contains(to) && from != to);
+                let switched = there.is_some();
+                there.into_iter().for_each(|own| own.0 = *to);
+                if switched {
+                    self.tombstones.remove(&(*to, *session));
+                }
+                let id = SessionId(u128::from(*session));
+                assert_eq!(directory.switch(id, *from, *to), switched);
+                let announced = directory.announcement(id).map(|open| open.user.to_owned());
+                assert_eq!(announced, self.sessions.get(session).map(|(_, user, _)| user.clone()));
             }
             Event::Roster(worker, roster) => {
                 self.roster(*worker, roster);

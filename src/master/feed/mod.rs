@@ -15,8 +15,8 @@ pub(super) use news::News;
 use crate::config::{Config, PriceSection};
 use crate::model::{Boot, Candles, Health, Mono, Quote, Symbol, Wall};
 use crate::protocol::client::QuoteText;
-use crate::protocol::cluster::Mark;
 use crate::stats::PriceGauge;
+pub(super) use lines::Kept;
 use lines::Lines;
 use pair::Pair;
 use serde_json::Value;
@@ -103,8 +103,8 @@ impl Feed {
     }
 
     /// Keeps a line from the feeder and gives it back. `None`: no stream carries it.
-    pub(super) fn line(&mut self, of: &str, text: Box<str>, mark: Option<Mark>) -> Option<&str> {
-        self.lines.take(of, text, mark)
+    pub(super) fn line(&mut self, of: &str, line: Kept) -> Option<&str> {
+        self.lines.take(of, line)
     }
 
     /// Keeps for which symbols the sources do not agree. True: that has changed.
@@ -142,8 +142,8 @@ impl Feed {
         &self.refused
     }
 
-    /// The newest line of each stream, by channel, and where in its file it ends.
-    pub(super) fn newest_lines(&self) -> impl Iterator<Item = (&str, &str, Option<Mark>)> {
+    /// The newest line of each stream, by channel.
+    pub(super) fn newest_lines(&self) -> impl Iterator<Item = (&str, &Kept)> {
         self.lines.all()
     }
 

@@ -1,5 +1,6 @@
 //! What is written down, and the state that records lead to. New variants go to the end.
 
+use crate::master::feed::Kept;
 use crate::model::{Mono, Quote, Symbol, Wall};
 use crate::protocol::cluster::{Counters, Generation, Mark, Role, Slot};
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ pub(in crate::master) enum Record<'a> {
     /// A price that was numbered.
     Price(Box<Quote>),
     /// A line of a file or a program.
-    Line { of: &'a str, text: &'a str, mark: Option<Mark> },
+    Line { of: &'a str, text: &'a str, mark: Option<Mark>, number: u64 },
     /// A message that a room keeps.
     Message {
         room: &'a str,
@@ -76,8 +77,8 @@ pub(in crate::master) struct State {
     pub(in crate::master) prices: BTreeMap<Symbol, Quote>,
     /// Whether one of them was real, ever.
     pub(in crate::master) real_before: bool,
-    /// The newest line of each channel, and where it ends.
-    pub(in crate::master) lines: BTreeMap<Box<str>, (Box<str>, Option<Mark>)>,
+    /// The newest line of each channel.
+    pub(in crate::master) lines: BTreeMap<Box<str>, Kept>,
     /// The kept messages of each room, with a number that grows with each use.
     pub(in crate::master) rooms: BTreeMap<Box<str>, (u64, VecDeque<Box<[u8]>>)>,
     pub(in crate::master) dead: BTreeMap<Role, Counters>,
@@ -98,7 +99,9 @@ impl State {
                 self.real_before |= !quote.mock;
                 self.prices.insert(quote.symbol.clone(), (**quote).clone());
             }
-            Record::Line { of, text, mark } => _ = self.lines.insert(of.into(), (text.into(), mark)),
+            Record::Line { of, text, mark, number } => {
+                _ = self.lines.insert(of.into(), Kept { text: text.into(), mark, number });
+            }
             Record::Message { room, frame } => {
                 self.uses += 1;
                 let (used, messages) = self.rooms.entry(room.into()).or_default();
@@ -152,8 +155,8 @@ impl State {
         if self.real_before && self.prices.values().all(|quote| quote.mock) {
             write(&Record::RealBefore);
         }
-        for (of, (text, mark)) in &self.lines {
-            write(&Record::Line { of, text, mark: *mark });
+        for (of, Kept { text, mark, number }) in &self.lines {
+            write(&Record::Line { of, text, mark: *mark, number: *number });
         }
         for (room, messages) in self.rooms() {
             messages.iter().for_each(|frame| write(&Record::Message { room, frame }));

@@ -143,7 +143,7 @@ fn write<M: Memory>(journal: &mut Journal<M>, step: &Step) {
         }
         Step::Line(of, text, mark) => {
             let mark = mark.map(|offset| Mark { device: 1, inode: 2, offset });
-            journal.write(&Record::Line { of: symbol(*of), text, mark });
+            journal.write(&Record::Line { of: symbol(*of), text, mark, number: 7 });
         }
         Step::Message(room, frame) => journal.write(&Record::Message { room: symbol(*room), frame }),
         Step::Kept(room, keep) => journal.write(&Record::Kept { room: symbol(*room), messages: *keep }),

@@ -106,7 +106,8 @@ impl Tickets {
     pub(super) fn insert(&mut self, mut ticket: Ticket) {
         self.deadlines.push(Reverse((ticket.deadline, self.next())));
         ticket.turn = self.turn;
-        self.turn = self.turn.checked_add(1).unwrap_or(1);
+        // The highest bit of a number is the worker's own.
+        self.turn = if self.turn < u32::MAX / 2 { self.turn + 1 } else { 1 };
         self.table.insert(ticket);
     }
 

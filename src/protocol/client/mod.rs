@@ -29,4 +29,4 @@ pub use outbound::{
 pub use problem::{Problem, ProblemKind};
 pub use resume::{Resume, Token};
 pub use room::{presence, room};
-pub use welcome::{PriceRules, Welcome, price_rules, welcome};
+pub use welcome::{PriceRules, Welcome, price_rules, session_moved, welcome};

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::WorkerCount;
+use crate::model::Rate;
 use crate::supervisor::action::Why;
 
 fn secs(n: u64) -> Duration {
@@ -25,6 +26,8 @@ pub(super) fn policy() -> ClusterSection {
         stable_after: secs(5),
         give_up_after: 5,
         give_up_within: secs(60),
+        rebalance: Rate::OFF,
+        core_dumps: false,
     }
 }
 

@@ -14,10 +14,15 @@ use crate::ws::frame;
 impl State {
     /// Ends the marked sessions, and answers polls for which there is something.
     pub(in crate::worker) fn settle(&mut self) {
-        while let Some((at, close)) = self.later.doomed() {
-            self.end(at, close);
+        loop {
+            while let Some((at, close)) = self.later.doomed() {
+                self.end(at, close);
+            }
+            self.answer_polls();
+            if !self.settle_words() {
+                break;
+            }
         }
-        self.answer_polls();
     }
 
     /// Ends a session. One that has ended already is left alone.
@@ -66,6 +71,8 @@ impl State {
         let stays = close.leaves_open() && self.may_be_suspended(at);
         let Some(session) = self.sessions.get_mut(at) else { return };
         debug_assert!(!session.is_away(), "it has ended before");
+        self.survival.release(at.key());
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let (id, user) = (session.id(), session.user().clone());
         let token = session.token();
         let link = std::mem::replace(&mut session.link, Link::Opening);

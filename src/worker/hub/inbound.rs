@@ -1,5 +1,6 @@
 //! Reads clients: bytes of a connection become messages to the session's endpoint.
 
+use super::cover::second;
 use super::parts::connections::Ended;
 use super::parts::sessions::SessionRef;
 use super::state::{Hub, State};
@@ -125,9 +126,11 @@ impl State {
 
     /// Reads once. The buffer is lent to the session: one is enough for all.
     pub(super) fn read(&mut self, at: SessionRef) {
+        let said = self.begin_read(at.key());
         let mut buffer = std::mem::take(&mut self.buffer);
         self.read_into(at, &mut buffer);
         self.buffer = buffer;
+        self.end_read(at.key(), said);
         self.settle();
     }
 
@@ -161,6 +164,7 @@ impl State {
         let (now, most) = (clock::mono(), self.config.ws.max_message);
         let Some(session) = self.sessions.get_mut(at) else { return };
         session.last_in = now;
+        self.survival.cover.spoke(at.key(), second(now));
         if session.framing != Framing::Websocket {
             // A listener to events has said all with its request.
             return;

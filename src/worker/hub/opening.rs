@@ -4,7 +4,7 @@ use super::parts::greeting::Greeting;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
 use super::state::{Hub, State};
-use crate::model::SessionId;
+use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Endpoint, RosterPage, ToMaster, roster_pages};
@@ -46,11 +46,14 @@ impl Opening {
             return;
         };
         session.link = Link::Wire(Wire::new(stream));
+        state.cover(at, Mono(0));
         state.attached(at, greeting);
         state.flush(at);
         state.settle_when_heard(at);
         if !early.is_empty() {
+            let said = state.begin_read(at.key());
             state.input(at, &mut early.to_vec());
+            state.end_read(at.key(), said);
         }
         state.settle();
         drop(state);
@@ -113,7 +116,12 @@ impl State {
 
     /// Tells the master all sessions, and the tokens that lead here.
     pub(in crate::worker) fn roster(&self) {
-        let all = self.sessions.present().map(|(_, session)| session.announcement());
+        self.tell_all(self.sessions.present());
+    }
+
+    /// Tells the master these sessions, and that they are all.
+    pub(super) fn tell_all<'a>(&self, all: impl Iterator<Item = (SessionRef, &'a Session)>) {
+        let all = all.map(|(_, session)| session.announcement());
         for page in roster_pages(all, self.kept(), RosterPage::LENGTH) {
             if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
                 // The next beat differs again, and the master asks again.

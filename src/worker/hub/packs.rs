@@ -5,14 +5,15 @@ use super::parts::entrances::Group;
 use super::parts::polling::Polling;
 use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
-use super::parts::unpacking::{Came, Counts, Part};
+use super::parts::unpacking::{Came, Counts, Part, Unpacking};
 use super::state::{Hub, State};
 use crate::access::UNUSED;
-use crate::model::Boot;
+use crate::model::{Boot, Mono};
 use crate::os::clock;
 use crate::os::memory_file::MemoryFile;
 use crate::protocol::client::{Close, EventText};
 use crate::protocol::cluster::ToMaster;
+use crate::protocol::keeper::FromKeeper;
 use crate::protocol::line::Line;
 use crate::session::{Connection, Framing, Key, Notice, Outbox, Packing, Places, Snapshot};
 use crate::transports::ws::Wire;
@@ -21,6 +22,11 @@ use std::os::fd::OwnedFd;
 use tokio::net::TcpStream;
 
 impl State {
+    /// The line to the keeper.
+    pub(in crate::worker) fn keeper(&self) -> Option<Line> {
+        self.survival.line().cloned()
+    }
+
     /// Answers all polls that wait, with what there is: their clients ask again.
     pub(in crate::worker) fn release_polls(&mut self) {
         let polls = |session: &Session| matches!(session.link, Link::Poll(_));
@@ -31,7 +37,7 @@ impl State {
 
     /// Takes all sessions out of the table into a pack; the keeper gets their sockets. Returns the pack, and how many
     /// could not be packed.
-    pub(in crate::worker) fn pack_all(&mut self, line: &Line, now: Boot) -> (Packing, u32) {
+    pub(in crate::worker) fn pack_all(&mut self, now: Boot) -> (Packing, u32) {
         let (mut packing, mut closed, mut sockets) = (Packing::new(now), 0, Vec::new());
         let all: Vec<_> = self.sessions.iter().map(|(at, _)| at).collect();
         for at in all {
@@ -42,7 +48,9 @@ impl State {
                 Some(_) => closed += 1,
             }
         }
-        line.keep_all(sockets);
+        if let Some(line) = self.survival.line() {
+            line.keep_all(sockets);
+        }
         (packing, closed)
     }
 
@@ -61,6 +69,8 @@ impl State {
             Link::Wire(wire) => {
                 let sent = wire.sent();
                 match wire.into_socket() {
+                    // The keeper has a spare of each that is covered.
+                    Ok(_) if self.survival.cover.holds(at.key()) => {}
                     Ok(socket) => sockets.push((at.key(), socket)),
                     Err(error) => return Some(Err(error)),
                 }
@@ -81,45 +91,54 @@ impl State {
             tracing::error!(event = "pack-unreadable", of = part.of, %error);
             Vec::new()
         });
-        let request = self.packs.number();
-        let begun = self.packs.unpacking.begin(request, part, &bytes, clock::boot());
+        let request = self.unpacking.number();
+        let begun = self.unpacking.begin(request, part, &bytes, clock::boot());
         for snapshot in begun.alone {
             let goes_on = self.thaw(snapshot, None).is_some();
-            self.packs.unpacking.settled(request, goes_on);
+            self.unpacking.settled(request, goes_on);
         }
-        self.packs.line.fetch(request, part.of, Some(begun.keys));
+        if let Some(line) = self.survival.line() {
+            line.fetch(request, part.of, Some(begun.keys));
+        }
     }
 
-    /// Sockets of a pack have come: their sessions go on.
-    pub(in crate::worker) fn sockets(
+    /// Sockets of a pack have come: their sessions go on. Anything else that the keeper says is given back.
+    pub(in crate::worker) fn take_sockets(
         &mut self,
         hub: &Hub,
-        (request, last): (u64, bool),
-        sockets: impl Iterator<Item = (Key, OwnedFd)>,
-    ) {
-        for (key, socket) in sockets {
-            match self.packs.unpacking.came(request, key, socket) {
+        said: FromKeeper,
+        with: Vec<OwnedFd>,
+    ) -> Option<(FromKeeper, Vec<OwnedFd>)> {
+        let (request, keys, last) = match said {
+            FromKeeper::Sockets { request, keys, last, .. } if Unpacking::asked(request) => {
+                (request, keys, last)
+            }
+            other => return Some((other, with)),
+        };
+        for (key, socket) in keys.into_iter().zip(with) {
+            match self.unpacking.came(request, key, socket) {
                 Some(Came::Session(value, socket)) => {
                     let at = self.thaw(*value, Some(socket));
-                    self.packs.unpacking.settled(request, at.is_some());
+                    self.unpacking.settled(request, at.is_some());
                     at.into_iter().for_each(|at| _ = tokio::spawn(super::inbound::drive(hub.clone(), at)));
                 }
                 Some(Came::Late(value, socket)) => {
-                    self.packs.unpacking.settled(request, false);
+                    self.unpacking.settled(request, false);
                     let Some(at) = self.thaw(*value, Some(socket)) else { continue };
                     let reason = "the daemon was away for too long";
                     let event = EventText { close: Close::Restarting, reason, reconnect_in_ms: Some(100) };
                     self.end_saying(at, Close::Restarting, &event);
                     tokio::spawn(super::inbound::drive(hub.clone(), at));
                 }
-                // It is closed.
-                Some(Came::Stranger(_)) | None => {}
+                // The keeper has a copy: closing this one would not end the connection.
+                Some(Came::Stranger(socket)) => crate::os::socket::shutdown(socket),
+                None => {}
             }
         }
         self.settle();
         if last
             && let Some((part, Counts { held, closed }, silence)) =
-                self.packs.unpacking.over(request, clock::boot())
+                self.unpacking.over(request, clock::boot())
         {
             // The master knows none of them yet.
             self.roster();
@@ -127,6 +146,7 @@ impl State {
             let Part { of, part, parts } = part;
             self.uplink.tell(&ToMaster::Unpacked { of, part, parts, held, closed, silence });
         }
+        None
     }
 
     /// Makes a value a session of this worker. `None`: its socket is of no use.
@@ -149,7 +169,10 @@ impl State {
         let at = self.sessions.insert(Session::resume(value, link, permit, now));
         self.settle_in(at, &places);
         match connection {
-            Connection::Wire { .. } => self.watch(at),
+            Connection::Wire { .. } => {
+                self.watch(at);
+                self.cover(at, Mono(0));
+            }
             Connection::Poll { .. } => self.await_poll(at),
             Connection::Away { has: None, .. } => {
                 self.discard(at, None);

@@ -7,6 +7,7 @@ use crate::protocol::client::Token;
 use crate::protocol::cluster::Generation;
 use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// A poll that another worker answers. Dropped, its client has gone.
 struct Forwarded<'a>(&'a Hub, u64);
@@ -58,22 +59,27 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
 }
 
 async fn forward(hub: &Hub, token: &Token, poll: Poll) -> Polled {
-    let (sender, answer) = oneshot::channel();
-    let request = {
-        let mut state = hub.lock();
-        let request = state.requests.number();
-        state.forwards.ask(request, sender);
-        state.uplink.relay_home(token, &Peer::Poll { request, poll });
-        request
-    };
-    let _forwarded = Forwarded(hub, request);
     let patience = {
         let config = hub.config();
         config.poll.wait + config.ws.handshake_timeout
     };
-    match tokio::time::timeout(patience, answer).await {
-        Ok(Ok(polled)) => polled,
-        _ => Polled::Gone,
+    let until = Instant::now() + patience;
+    loop {
+        let (sender, answer) = oneshot::channel();
+        let request = {
+            let mut state = hub.lock();
+            let request = state.requests.number();
+            state.forwards.ask(request, sender);
+            state.uplink.relay_home(token, &Peer::Poll { request, poll: poll.clone() });
+            request
+        };
+        let _forwarded = Forwarded(hub, request);
+        match tokio::time::timeout_at(until, answer).await {
+            Ok(Ok(Some(polled))) => return polled,
+            // The master is gone: the home may not have heard of it, and hears it twice otherwise.
+            Ok(Ok(None)) => {}
+            _ => return Polled::Gone,
+        }
     }
 }
 
@@ -116,9 +122,10 @@ impl State {
             Peer::GiveUp { lease, settled } => self.given_up(lease, settled),
             Peer::Revoke { request } => self.revoke(request),
             Peer::Accept { lease } => self.lease_accepted(lease),
+            Peer::Arrive { .. } => {}
             Peer::Polled { request, polled } => {
                 if let Some(waiter) = self.forwards.answered(request) {
-                    let _ = waiter.send(polled);
+                    let _ = waiter.send(Some(polled));
                 }
             }
         }

@@ -16,11 +16,12 @@ use super::parts::requests::Requests;
 use super::parts::session::Link;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
+use super::parts::survival::Survival;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
 use super::parts::timers::Timers;
-use super::parts::unpacking::Packs;
+use super::parts::unpacking::Unpacking;
 use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use super::state::{Hub, Me, Phase, READ, State};
@@ -30,8 +31,6 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::protocol::cluster::Counters;
-use crate::protocol::line::Line;
-use crate::protocol::link::LinkSender;
 use crate::session::{Channels, Kind};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -60,17 +59,12 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
 
 impl Hub {
     /// An empty hub.
-    pub(in crate::worker) fn new(
-        me: Me,
-        config: Arc<Config>,
-        (uplink, line): (LinkSender, Line),
-        board: Board,
-    ) -> Self {
+    pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: Uplink, board: Board) -> Self {
         let channels = Channels::new(channels(&config));
         let state = State {
             me,
             phase: Phase::Serving,
-            uplink: Uplink::new(uplink),
+            uplink,
             counters: Counters::default(),
             board,
             connections: Connections::default(),
@@ -90,9 +84,10 @@ impl Hub {
             later: Later::default(),
             tickets: Tickets::default(),
             charts: Charts::default(),
-            packs: Packs::new(line),
+            unpacking: Unpacking::default(),
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
+            survival: Survival::default(),
             spare: Spare::default(),
             buffer: vec![0; READ],
             config: Policy::new(config),

@@ -15,11 +15,12 @@ use super::parts::prices::Prices;
 use super::parts::requests::Requests;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
+use super::parts::survival::Survival;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
 use super::parts::timers::Timers;
-use super::parts::unpacking::Packs;
+use super::parts::unpacking::Unpacking;
 use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use crate::config::Config;
@@ -91,7 +92,7 @@ pub(in crate::worker) struct State {
     /// Sessions of other workers that were asked for.
     pub(super) takes: Takes<Waiting>,
     /// Polls on their way from and to other workers.
-    pub(super) forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
+    pub(super) forwards: Forwards<oneshot::Sender<Option<Polled>>, AbortHandle>,
     /// Subscriptions that wait until the master lets a session into a room.
     pub(super) entrances: Entrances,
     /// Questions to the master that wait for its answer.
@@ -108,11 +109,13 @@ pub(in crate::worker) struct State {
     /// Answers to requests for candles, shared.
     pub(in crate::worker) charts: Charts,
     /// Sessions that come from processes that are no more.
-    pub(super) packs: Packs,
+    pub(super) unpacking: Unpacking,
     /// Deadlines of all sessions, on one wheel.
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.
     pub(super) commands: Commands,
+    /// Cells of sessions that survive this process, and sessions of processes that did not.
+    pub(super) survival: Survival,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
     /// Bytes just read: one buffer for all sessions, which keeps an idle one small.
@@ -154,10 +157,11 @@ impl State {
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
+        let (expected, digest) = self.survival.expected();
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
-            sessions: short(self.population()),
-            digest: self.sessions.digest(),
+            sessions: short(self.population() + expected),
+            digest: self.sessions.digest() ^ digest,
             kept: self.suspended.kept(),
             users: short(self.sessions.users()),
             stats_watchers: short(watchers),

@@ -31,8 +31,10 @@ impl State {
             self.settle();
         }
         self.forget_overdue(now);
+        self.look_after_wards(now);
         let channels = self.prices.due(now, boot);
         self.publish_prices(channels);
+        self.settle();
     }
 
     fn do_due(&mut self, due: Due, now: Mono) {

@@ -46,12 +46,14 @@ impl State {
         if delay.is_zero() || !self.commands.delay() {
             return self.say(at, PONG);
         }
+        self.asks(at);
         self.timers.pong(at, clock::mono().after(delay));
     }
 
     /// Sends a PONG whose time has come.
     pub(in crate::worker::hub) fn pong_due(&mut self, at: SessionRef) {
         self.commands.delayed();
+        self.answered(at);
         self.say(at, PONG);
     }
 

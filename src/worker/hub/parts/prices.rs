@@ -88,6 +88,11 @@ impl Prices {
         own.publish(clock::mono())
     }
 
+    /// The newest price of each symbol.
+    pub fn newest(&self) -> impl Iterator<Item = &Quote> {
+        self.all.iter().filter_map(|own| own.newest.as_ref().map(|(quote, _)| quote))
+    }
+
     /// The pair of the symbol's price so far, where this quote is of another one.
     pub fn pair_before(&self, quote: &Quote) -> Option<&Symbol> {
         let own = self.all.iter().find(|own| own.symbol == quote.symbol)?;

@@ -73,6 +73,10 @@ pub struct Session {
     pub begun: Mono,
     /// Its client has come back to it, so has heard of it.
     resumed: bool,
+    /// Requests of the client that only the master or time answers.
+    pub asked: u32,
+    /// The place of its set of channels in the memory of crash cover; `None`: the set has changed.
+    pub set: Option<u32>,
 }
 
 impl Deref for Session {
@@ -108,14 +112,14 @@ impl Session {
         // States that wait for the next poll are noted there.
         value.outbox = polls.then(|| Box::new(Outbox::new(now)));
         let link = if polls { Link::Poll(Box::default()) } else { Link::Opening };
-        Self { value, turn: 0, link, permit, begun: now, resumed: before.is_some() }
+        Self { value, turn: 0, link, permit, begun: now, resumed: before.is_some(), asked: 0, set: None }
     }
 
     /// A session that was with no process for a moment, and how it is connected here.
     pub fn resume(mut value: session::Session, link: Link, permit: Option<Permit>, now: Mono) -> Self {
         // Nobody is blamed for the time that it was with nobody.
         (value.last_in, value.origin) = (now, None);
-        Self { value, turn: 0, link, permit, begun: now, resumed: true }
+        Self { value, turn: 0, link, permit, begun: now, resumed: true, asked: 0, set: None }
     }
 
     /// The link and the value.

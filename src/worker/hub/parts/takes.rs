@@ -117,6 +117,14 @@ impl<W> Takes<W> {
         }
     }
 
+    /// The master is gone, and nobody knows what it has passed on. All who wait, to be asked for anew: an answer to the
+    /// question before is given back.
+    pub fn take_all(&mut self) -> Vec<W> {
+        let mut all: Vec<_> = self.asked.drain().collect();
+        all.sort_unstable_by_key(|(request, _)| *request);
+        all.into_iter().map(|(_, asked)| asked.waiter).collect()
+    }
+
     /// A process is gone: these clients wait for nothing.
     pub fn home_gone(&mut self, home: Generation) -> Vec<W> {
         self.asked.extract_if(|_, asked| asked.home == Some(home)).map(|(_, asked)| asked.waiter).collect()

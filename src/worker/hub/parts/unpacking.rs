@@ -2,13 +2,15 @@
 
 use crate::model::Boot;
 use crate::protocol::cluster::Generation;
-use crate::protocol::line::Line;
 use crate::session::{Key, Pack, Packed, Snapshot};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Sessions of an older pack are closed, and their clients come back by themselves.
 const OLDEST: Duration = Duration::from_secs(10);
+
+/// Set in the numbers of these questions for sockets, and in no other's.
+const FIRST: u64 = 1 << 63;
 
 /// The part of a pack that this worker unpacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,31 +59,25 @@ pub struct Begun {
     pub keys: Vec<Key>,
 }
 
-/// Packs, and the way to their sockets.
-#[derive(Debug)]
-pub struct Packs {
-    pub line: Line,
-    pub unpacking: Unpacking,
+/// All that is being unpacked, by the number of the question for its sockets.
+#[derive(Debug, Default)]
+pub struct Unpacking {
+    open: BTreeMap<u64, Open>,
     last: u64,
 }
 
-impl Packs {
-    pub fn new(line: Line) -> Self {
-        Self { line, unpacking: Unpacking::default(), last: 0 }
-    }
-
+impl Unpacking {
     /// The number of the next question for sockets.
     pub fn number(&mut self) -> u64 {
         self.last += 1;
-        self.last
+        FIRST | self.last
     }
-}
 
-/// All that is being unpacked, by the number of the question for its sockets.
-#[derive(Debug, Default)]
-pub struct Unpacking(BTreeMap<u64, Open>);
+    /// Whether a question is one of these.
+    pub fn asked(request: u64) -> bool {
+        request & FIRST != 0
+    }
 
-impl Unpacking {
     /// Begins with a part of a pack.
     pub fn begin(&mut self, request: u64, part: Part, bytes: &[u8], now: Boot) -> Begun {
         let pack = Pack::read(bytes);
@@ -111,13 +107,13 @@ impl Unpacking {
                 begun.alone.push(snapshot);
             }
         }
-        self.0.insert(request, open);
+        self.open.insert(request, open);
         begun
     }
 
     /// A socket has come. `None`: nobody has asked.
     pub fn came<D>(&mut self, request: u64, key: Key, socket: D) -> Option<Came<D>> {
-        let open = self.0.get_mut(&request)?;
+        let open = self.open.get_mut(&request)?;
         Some(match open.values.remove(&key) {
             Some(value) if open.is_late => Came::Late(value, socket),
             Some(value) => Came::Session(value, socket),
@@ -127,7 +123,7 @@ impl Unpacking {
 
     /// A session goes on, or cannot.
     pub fn settled(&mut self, request: u64, goes_on: bool) {
-        if let Some(Open { counts, .. }) = self.0.get_mut(&request) {
+        if let Some(Open { counts, .. }) = self.open.get_mut(&request) {
             counts.held += u32::from(goes_on);
             counts.closed += u32::from(!goes_on);
         }
@@ -135,7 +131,7 @@ impl Unpacking {
 
     /// No more sockets come. Sessions without theirs are gone.
     pub fn over(&mut self, request: u64, now: Boot) -> Option<(Part, Counts, Duration)> {
-        let Open { part, at, values, is_late: _, mut counts } = self.0.remove(&request)?;
+        let Open { part, at, values, is_late: _, mut counts } = self.open.remove(&request)?;
         counts.closed += u32::try_from(values.len()).unwrap_or(u32::MAX);
         Some((part, counts, at.map_or(Duration::ZERO, |at| now.since(at))))
     }
