@@ -104,11 +104,12 @@ impl Master {
         &mut self,
         from: Generation,
         batch: BatchId,
-        refused: Vec<SessionId>,
+        mut refused: Vec<SessionId>,
         gone: &[SessionId],
     ) {
         let Some(travellers) = self.moves.arrived(from, batch) else { return };
         self.end_travellers(from, &travellers, gone);
+        refused.extend_from_slice(gone);
         let _ = self.children.tell(batch.from, &ToWorker::Arrived { batch: batch.number, refused });
     }
 

@@ -481,7 +481,7 @@ pub enum ToWorker<'a> {
     Arrived {
         /// The worker's number for the batch.
         batch: u32,
-        /// Those whose connection the worker closes: they are suspended there.
+        /// Those whose connection the worker closes, if it has it: they are suspended there, or could not be read.
         refused: Vec<SessionId>,
     },
     /// A worker has died: this one adopts its sessions.

@@ -2,7 +2,7 @@
 //! knows another one only by the number of its process.
 
 use super::admission::Verdict;
-use super::client::Resume;
+use super::client::{Resume, Token};
 use super::cluster::Generation;
 use super::relay::Notice;
 use crate::model::{Device, Mono, UserId};
@@ -134,6 +134,8 @@ pub struct Item {
     pub has_socket: bool,
     /// Bytes that its client has acknowledged.
     pub acknowledged: u64,
+    /// The master knows the session as suspended.
+    pub was_away: bool,
 }
 
 impl Peer {
@@ -151,6 +153,16 @@ impl Peer {
     /// They are no such message.
     pub fn decode(bytes: &[u8]) -> postcard::Result<Self> {
         postcard::from_bytes(bytes)
+    }
+
+    /// The token of the session that is asked for.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Token> {
+        match self {
+            Self::Take { resume, .. } => Some(resume.token),
+            Self::Poll { poll, .. } => poll.resume.map(|resume| resume.token),
+            _ => None,
+        }
     }
 
     /// Replaces an answer that is longer than a message may be: the client begins anew.

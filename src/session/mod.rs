@@ -15,7 +15,7 @@ pub use framing::{Body, Framing};
 pub use outbox::{Answer, Label, Outbox};
 pub use pack::{Pack, Packed, Packing};
 pub use replay::{Bounds, Kept, Replay};
-pub use snapshot::{Connection, Notice, Snapshot};
+pub use snapshot::{Connection, More, Notice, Snapshot};
 pub use users::Users;
 pub use value::{Identity, Origin, Places, Session};
 

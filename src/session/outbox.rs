@@ -5,6 +5,7 @@
 //! an unsent older one by itself; it leaves after all answers.
 
 use super::ChannelKey;
+use super::replay::NO_TICKET;
 use crate::model::{Mono, RequestId, Symbol};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,13 @@ impl Outbox {
                 answer.made = now;
             }
         }
+    }
+
+    /// Takes out the worker's tickets that wait for frames.
+    pub fn take_tickets(&mut self) -> Vec<u64> {
+        let answers = self.queue.iter_mut().filter_map(|waiting| waiting.label.answer.as_mut());
+        let tickets = answers.map(|answer| std::mem::take(&mut answer.ticket));
+        tickets.filter(|ticket| *ticket != NO_TICKET).collect()
     }
 
     /// Fills `slices` with what to write next.

@@ -79,6 +79,8 @@ pub struct Session {
     pub subscriptions: Vec<Subscription>,
     /// Set until the client of a copy is known to have heard of the copy.
     pub origin: Option<Box<Origin>>,
+    /// How often its process has changed.
+    pub moves: u32,
 }
 
 /// The channels of a session by their names, which all workers know.
@@ -115,6 +117,7 @@ impl Session {
             replay,
             subscriptions: Vec::new(),
             origin: None,
+            moves: 0,
         }
     }
 

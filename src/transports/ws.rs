@@ -45,12 +45,6 @@ impl Wire {
         Self { stream, waker: None, sent: 0, said_all: false }
     }
 
-    /// The connection of a session that was in another process, where so many bytes were sent.
-    #[must_use]
-    pub fn resume(stream: TcpStream, sent: u64) -> Self {
-        Self { sent, ..Self::new(stream) }
-    }
-
     /// The socket, which this process gives away.
     ///
     /// # Errors
@@ -59,10 +53,16 @@ impl Wire {
         self.stream.into_std().map(OwnedFd::from)
     }
 
-    /// Goes on with a connection that another process had, and of which so many bytes are not acknowledged.
+    /// The connection of a session that comes from another process, which has sent so many bytes over it.
     #[must_use]
-    pub fn adopted(stream: TcpStream, unheard: u64) -> Self {
-        Self { sent: unheard, ..Self::new(stream) }
+    pub fn resumed(stream: TcpStream, sent: u64, said_all: bool) -> Self {
+        Self { stream, waker: None, sent, said_all }
+    }
+
+    /// Whether the client has shut down its side.
+    #[must_use]
+    pub fn has_said_all(&self) -> bool {
+        self.said_all
     }
 
     /// Writes once, without waiting.

@@ -32,6 +32,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 const UNANSWERED: usize = 256;
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
+/// The part of the time of a drain in which sessions are moved rather than sent away.
+const MOVING: f64 = 0.75;
 /// Interval at which an ending worker looks whether all have gone.
 const LAST: Duration = Duration::from_millis(20);
 
@@ -369,19 +371,19 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
                 with.into_iter()
                     .next()
                     .into_iter()
-                    .for_each(|pack| state.unpack_part(Part { of, part, parts }, pack));
+                    .for_each(|pack| state.unpack_part(hub, Part { of, part, parts }, pack));
             }
             ToWorker::ReopenLog => log::reopen(),
-            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
+            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload, with),
             ToWorker::Taking { request, home } => state.taking(request, home),
             ToWorker::Unheard { request } => state.unheard(request),
-            ToWorker::PeerGone(peer) => state.peer_gone(peer),
+            ToWorker::PeerGone(peer) => state.peer_gone(hub, peer),
             ToWorker::Entered { request, history } => state.entered(request, history),
             ToWorker::Presence { channel, text } => state.presence(channel, text),
-            ToWorker::Offload { .. }
-            | ToWorker::Handed { .. }
-            | ToWorker::Expect { .. }
-            | ToWorker::Arrived { .. } => {}
+            ToWorker::Offload { order, to, which } => state.offload(order, to, which),
+            ToWorker::Handed { batch, taken } => state.handed(batch, taken.as_deref()),
+            ToWorker::Expect { batch, sessions, away } => state.expect(batch, &sessions, &away),
+            ToWorker::Arrived { batch, refused } => state.batch_arrived(hub, batch, &refused),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
             ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
@@ -407,9 +409,9 @@ fn configure(state: &mut super::hub::State, config: &str) {
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
 async fn leave(hub: &Hub, master: &mut MasterLink, end: Leave) {
     let over = clock::mono().after(end.within);
+    let stops = end.close == Close::Shutdown;
     let (batch, each, mut first) = {
         let mut state = hub.lock();
-        let stops = end.close == Close::Shutdown;
         state.phase = if stops { Phase::Stopping } else { Phase::Draining };
         state.connections.leaving().begin(end.within);
         let sessions = state.population();
@@ -417,8 +419,17 @@ async fn leave(hub: &Hub, master: &mut MasterLink, end: Leave) {
         let each = if sessions > 1 { 2 } else { 0 };
         (sessions.div_ceil(STEPS as usize).max(100), each, if stops { 1000 } else { 100 })
     };
+    // What can be moved is moved; the rest is sent away at last.
+    let moved = clock::mono().after(end.within.mul_f64(MOVING));
     while clock::mono() < over {
-        let dismissed = hub.lock().dismiss(end.close, batch, (first, each));
+        let dismissed = {
+            let mut state = hub.lock();
+            if stops {
+                state.stop_offloading();
+            }
+            state.offload_next();
+            if state.offloads(moved) { 0 } else { state.dismiss(end.close, batch, (first, each)) }
+        };
         first += each * dismissed as u64;
         let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };
         if !wait(hub, master, pause).await {

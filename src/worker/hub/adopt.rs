@@ -251,7 +251,7 @@ impl State {
         let permit = Some(self.crowd.came(address));
         let request = Request { user, device, endpoint, stream, address, framing: facts.framing, permit };
         let mut own = Session::new(request, Some(&before), replay, now);
-        let wire = Wire::adopted(connection, unheard.unwrap_or(1));
+        let wire = Wire::resumed(connection, unheard.unwrap_or(1), false);
         let heartbeat = &self.config.heartbeat;
         if let Framing::Events(_) = facts.framing {
             wire.lose_after(heartbeat.timeout.saturating_sub(heartbeat.interval));

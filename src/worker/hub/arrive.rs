@@ -253,7 +253,7 @@ impl State {
     }
 
     /// Ends what waits for a process that is gone, and what that process had.
-    pub(in crate::worker) fn peer_gone(&mut self, peer: Generation) {
+    pub(in crate::worker) fn peer_gone(&mut self, hub: &Hub, peer: Generation) {
         for waiting in self.takes.home_gone(peer) {
             let nothing = Origin { home: peer, lease: Lease { holder: self.me.generation, request: 0 } };
             self.hand(waiting, nothing, Taken::Gap, None);
@@ -263,5 +263,7 @@ impl State {
         tasks.iter().for_each(AbortHandle::abort);
         self.suspended.holder_gone(peer);
         self.uplink.heard.peer_gone(peer);
+        self.source_gone(hub, peer);
+        self.target_gone(hub, peer);
     }
 }

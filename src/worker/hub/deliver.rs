@@ -62,8 +62,9 @@ impl State {
                 Sent::Never => tally.slow += u32::from(self.end_unsent(at)),
             }
         }
-        waiting += elsewhere;
-        let report = self.tickets.open(push.ticket, tally, waiting);
+        let held = self.hold_push(push);
+        tally.slow += held.slow;
+        let report = self.tickets.open(push.ticket, tally, waiting + held.waiting + elsewhere);
         if report.is_none() {
             self.expect_report(push.ticket, push.deadline);
         }
@@ -126,6 +127,7 @@ impl State {
     fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
         let mut sessions = 0;
         self.takes.published(name, bytes);
+        self.note_meanwhile(name, bytes);
         if let Some(key) = self.channels.find(name) {
             self.make_room(key, bytes);
             let but = skip.and_then(|skip| self.sessions.known(skip.key, skip.session));
@@ -171,6 +173,7 @@ impl State {
         }
         let Some(key) = self.channels.find(of) else { return };
         let bytes = frame::text(text);
+        self.note_meanwhile(of, &bytes);
         self.make_room(key, &bytes);
         let channel = self.channels.get_mut(key);
         channel.keep(&bytes);

@@ -1,6 +1,7 @@
 //! The end of a session: of itself, by a fault, by an administrator, or because its worker ends.
 
 use super::parts::connections::Ended;
+use super::parts::meanwhile::Came;
 use super::parts::session::Link;
 use super::parts::sessions::SessionRef;
 use super::state::State;
@@ -122,7 +123,7 @@ impl State {
 
     /// Tells the master that a session has ended. The master knows one session of each id: while another copy of it
     /// is present here, that is the one.
-    fn tell_closed(&self, id: SessionId, at: SessionRef) {
+    pub(super) fn tell_closed(&self, id: SessionId, at: SessionRef) {
         let mut all = self.sessions.all_of(id);
         match all.find(|(other, session)| *other != at && !session.is_away()) {
             Some((_, other)) => self.uplink.tell(&ToMaster::Open(other.announcement())),
@@ -132,6 +133,9 @@ impl State {
 
     /// Ends the session of an id, as an administrator wants it.
     pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
+        if self.hold(id, Came::Kick(id, close.code())) {
+            return;
+        }
         let event = EventText { close, reason: "by an administrator", reconnect_in_ms: None };
         self.sessions.find(id).into_iter().for_each(|at| self.end_saying(at, close, &event));
     }
@@ -163,7 +167,9 @@ impl State {
 
     /// Whether nobody is here any more, and nothing on its way.
     pub(in crate::worker) fn empty(&self) -> bool {
-        self.sessions.population() == 0 && self.connections.all_closed() && self.counters.connections == 0
+        let all_moved = self.moving.expected.is_empty() && !self.moving.leaving.is_under_way();
+        let nobody = self.sessions.population() == 0 && all_moved;
+        nobody && self.connections.all_closed() && self.counters.connections == 0
     }
 }
 

@@ -107,13 +107,16 @@ impl State {
             let Some(session) = self.sessions.get_mut(at) else {
                 return Poll::Ready(self.connections.fetch(at));
             };
-            let waits = session.outbox.is_some();
+            let (waits, is_aside) = (session.outbox.is_some(), session.aside);
             let Some(wire) = session.wire() else { return Poll::Ready(None) };
             wire.watch(cx);
             if waits && wire.poll_writable(cx).is_ready() {
                 self.flush(at);
                 self.settle();
                 continue;
+            }
+            if is_aside {
+                return Poll::Pending;
             }
             match wire.poll_readable(cx) {
                 Poll::Pending => return Poll::Pending,

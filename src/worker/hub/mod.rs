@@ -16,6 +16,8 @@ mod ending;
 mod endpoints;
 mod entry;
 mod inbound;
+mod land;
+mod offload;
 mod opening;
 mod packs;
 mod peers;

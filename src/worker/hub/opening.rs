@@ -116,7 +116,11 @@ impl State {
 
     /// Tells the master all sessions, and the tokens that lead here.
     pub(in crate::worker) fn roster(&self) {
-        self.tell_all(self.sessions.present());
+        if !self.moving.expected.is_empty() {
+            // It would lack those that are expected: the master asks again.
+            return;
+        }
+        self.tell_all(self.sessions.own());
     }
 
     /// Tells the master these sessions, and that they are all.
@@ -127,6 +131,14 @@ impl State {
                 // The next beat differs again, and the master asks again.
                 return tracing::warn!(event = "roster", %error, "the master did not hear all sessions");
             }
+        }
+    }
+
+    /// Notes that a client has said nothing yet.
+    pub(super) fn listen_for(&mut self, at: SessionRef, now: Mono) {
+        let sessions = &self.sessions;
+        if is_silent(sessions, at) {
+            self.silent.add(at, now, |at| is_silent(sessions, at));
         }
     }
 
@@ -146,8 +158,7 @@ impl State {
             }
             (Link::Wire(_), _) => {
                 self.timers.watch(at, now.after(heartbeat.interval));
-                let sessions = &self.sessions;
-                self.silent.add(at, now, |at| is_silent(sessions, at));
+                self.listen_for(at, now);
             }
             _ => {}
         }

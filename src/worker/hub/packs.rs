@@ -1,25 +1,22 @@
 //! All sessions at once: packed for the processes that come after this one, and unpacked from those before. They are
 //! values then, their sockets are with the keeper, and nobody reads or writes them.
 
-use super::parts::entrances::Group;
-use super::parts::polling::Polling;
+use super::parts::meanwhile::Meanwhile;
+use super::parts::moving::Traveller;
 use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::parts::unpacking::{Came, Counts, Part, Unpacking};
 use super::state::{Hub, State};
-use crate::access::UNUSED;
-use crate::model::{Boot, Mono};
-use crate::os::clock;
+use crate::model::{Boot, Mono, SessionId};
 use crate::os::memory_file::MemoryFile;
-use crate::protocol::client::{Close, EventText};
-use crate::protocol::cluster::ToMaster;
+use crate::os::{clock, socket};
+use crate::protocol::client::{Close, EventText, room};
+use crate::protocol::cluster::{NO_RECEIPT, Step, ToMaster};
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::line::Line;
-use crate::session::{Connection, Framing, Key, Notice, Outbox, Packing, Places, Snapshot};
-use crate::transports::ws::Wire;
+use crate::session::{Key, Packing, Snapshot};
 use std::io;
 use std::os::fd::OwnedFd;
-use tokio::net::TcpStream;
 
 impl State {
     /// The line to the keeper.
@@ -44,7 +41,7 @@ impl State {
             match self.pack_one(at, &mut sockets) {
                 // A client in its handshake has no session yet.
                 None => {}
-                Some(Ok((key, bytes))) if packing.add(key, &bytes).is_ok() => {}
+                Some(Ok(bytes)) if packing.add(at.key(), &bytes).is_ok() => {}
                 Some(_) => closed += 1,
             }
         }
@@ -54,39 +51,32 @@ impl State {
         (packing, closed)
     }
 
-    fn pack_one(
-        &mut self,
-        at: SessionRef,
-        sockets: &mut Vec<(Key, OwnedFd)>,
-    ) -> Option<io::Result<(Key, Vec<u8>)>> {
+    fn pack_one(&mut self, at: SessionRef, sockets: &mut Vec<(Key, OwnedFd)>) -> Option<io::Result<Vec<u8>>> {
         let subscriptions = self.sessions.get(at)?.subscriptions.clone();
         subscriptions.into_iter().for_each(|sub| self.catch_up(sub));
         self.settle_copy(at);
-        let places = self.places(at);
-        let (link, value) = self.sessions.remove(at)?.into_parts();
-        let (places, connection) = match link {
+        let places = match &self.sessions.get(at)?.link {
             Link::Opening => return None,
-            Link::Wire(wire) => {
-                let sent = wire.sent();
-                match wire.into_socket() {
-                    // The keeper has a spare of each that is covered.
-                    Ok(_) if self.survival.cover.holds(at.key()) => {}
-                    Ok(socket) => sockets.push((at.key(), socket)),
-                    Err(error) => return Some(Err(error)),
-                }
-                (places, Connection::Wire { sent })
-            }
-            Link::Poll(mut poll) => {
-                (places, Connection::Poll { notices: poll.take().0.into_iter().map(Notice).collect() })
-            }
-            Link::Away(away) => (away.places, Connection::Away { has: away.has, since: away.since }),
+            Link::Away(away) => away.places.clone(),
+            Link::Wire(_) | Link::Poll(_) => self.places(at),
         };
-        let encoded = value.freeze(places, connection).encode().map_err(io::Error::other);
-        Some(encoded.map(|bytes| (at.key(), bytes)))
+        let pongs = self.commands.take(at);
+        let mut session = self.sessions.remove(at)?;
+        self.lose_tickets(&mut session);
+        let value = super::offload::encode(&session, &places, &pongs);
+        if let Link::Wire(wire) = std::mem::replace(&mut session.link, Link::Opening) {
+            match wire.into_socket() {
+                // The keeper has a spare of each that is covered.
+                Ok(_) if self.survival.cover.holds(at.key()) => {}
+                Ok(socket) => sockets.push((at.key(), socket)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Some(value.ok_or_else(|| io::ErrorKind::InvalidData.into()))
     }
 
     /// Begins with a part of a pack: sessions without a socket go on at once, the keeper is asked for the sockets.
-    pub(in crate::worker) fn unpack_part(&mut self, part: Part, pack: OwnedFd) {
+    pub(in crate::worker) fn unpack_part(&mut self, hub: &Hub, part: Part, pack: OwnedFd) {
         let bytes = MemoryFile::from_descriptor(pack).whole().unwrap_or_else(|error| {
             tracing::error!(event = "pack-unreadable", of = part.of, %error);
             Vec::new()
@@ -94,7 +84,7 @@ impl State {
         let request = self.unpacking.number();
         let begun = self.unpacking.begin(request, part, &bytes, clock::boot());
         for snapshot in begun.alone {
-            let goes_on = self.thaw(snapshot, None).is_some();
+            let goes_on = self.go_on_from(hub, snapshot, None, request).is_some();
             self.unpacking.settled(request, goes_on);
         }
         if let Some(line) = self.survival.line() {
@@ -118,123 +108,66 @@ impl State {
         for (key, socket) in keys.into_iter().zip(with) {
             match self.unpacking.came(request, key, socket) {
                 Some(Came::Session(value, socket)) => {
-                    let at = self.thaw(*value, Some(socket));
-                    self.unpacking.settled(request, at.is_some());
-                    at.into_iter().for_each(|at| _ = tokio::spawn(super::inbound::drive(hub.clone(), at)));
+                    let goes_on = self.go_on_from(hub, *value, Some(socket), request).is_some();
+                    self.unpacking.settled(request, goes_on);
                 }
                 Some(Came::Late(value, socket)) => {
-                    self.unpacking.settled(request, false);
-                    let Some(at) = self.thaw(*value, Some(socket)) else { continue };
+                    let id = self.go_on_from(hub, *value, Some(socket), request);
                     let reason = "the daemon was away for too long";
                     let event = EventText { close: Close::Restarting, reason, reconnect_in_ms: Some(100) };
-                    self.end_saying(at, Close::Restarting, &event);
-                    tokio::spawn(super::inbound::drive(hub.clone(), at));
+                    let at = id.and_then(|id| self.sessions.find(id));
+                    at.into_iter().for_each(|at| self.end_saying(at, Close::Restarting, &event));
+                    self.unpacking.settled(request, false);
                 }
                 // The keeper has a copy: closing this one would not end the connection.
-                Some(Came::Stranger(socket)) => crate::os::socket::shutdown(socket),
+                Some(Came::Stranger(socket)) => socket::shutdown(socket),
                 None => {}
             }
         }
         self.settle();
-        if last
-            && let Some((part, Counts { held, closed }, silence)) =
-                self.unpacking.over(request, clock::boot())
-        {
-            // The master knows none of them yet.
-            self.roster();
-            self.note();
-            let Part { of, part, parts } = part;
-            self.uplink.tell(&ToMaster::Unpacked { of, part, parts, held, closed, silence });
+        if last {
+            self.end_unpacking(request);
         }
         None
     }
 
-    /// Makes a value a session of this worker. `None`: its socket is of no use.
-    fn thaw(&mut self, snapshot: Snapshot, socket: Option<OwnedFd>) -> Option<SessionRef> {
-        let (value, places, connection) = snapshot.thaw();
+    /// A part of a pack is unpacked: the master hears of its sessions, which it does not know yet.
+    fn end_unpacking(&mut self, request: u64) {
+        let Some((part, counts, silence)) = self.unpacking.over(request, clock::boot()) else { return };
+        self.roster();
+        self.note();
+        let (Part { of, part, parts }, Counts { held, closed }) = (part, counts);
+        self.uplink.tell(&ToMaster::Unpacked { of, part, parts, held, closed, silence });
+    }
+
+    /// Makes a value a session of this worker.
+    fn go_on_from(
+        &mut self,
+        hub: &Hub,
+        snapshot: Snapshot,
+        socket: Option<OwnedFd>,
+        request: u64,
+    ) -> Option<SessionId> {
         let now = clock::mono();
-        let address = value.identity.address;
-        let link = match (&connection, socket) {
-            (Connection::Wire { sent }, Some(socket)) => {
-                Link::Wire(Wire::resume(stream(socket).ok()?, *sent))
-            }
-            (Connection::Wire { .. }, None) => return None,
-            (Connection::Poll { notices }, _) => {
-                Link::Poll(Box::new(Polling::resume(notices.iter().map(|notice| notice.0.clone()), now)))
-            }
-            // Suspended in a moment.
-            (Connection::Away { .. }, _) => Link::Opening,
-        };
-        let permit = matches!(link, Link::Wire(_)).then(|| self.crowd.came(address));
-        let at = self.sessions.insert(Session::resume(value, link, permit, now));
-        self.settle_in(at, &places);
-        match connection {
-            Connection::Wire { .. } => {
-                self.watch(at);
-                self.cover(at, Mono(0));
-            }
-            Connection::Poll { .. } => self.await_poll(at),
-            Connection::Away { has: None, .. } => {
-                self.discard(at, None);
-                return None;
-            }
-            Connection::Away { has: Some(has), .. } => {
-                let replay = self.sessions.get_mut(at).and_then(|session| session.replay.as_mut());
-                replay.into_iter().for_each(|replay| replay.confirm(has));
-                self.suspend(at, None, UNUSED);
-            }
-        }
-        Some(at)
+        let silence = self.unpacking.silence(request, clock::boot());
+        let stopped = Mono(now.0.saturating_sub(u64::try_from(silence.as_nanos()).unwrap_or(0)));
+        let has_wire = snapshot.has_wire();
+        let mut traveller = self.thaw_value(snapshot, socket, stopped);
+        // Nobody is blamed for the time that it was with nobody.
+        (traveller.session.last_in, traveller.session.origin) = (now, None);
+        self.enter_rooms(&traveller);
+        let id = traveller.session.id();
+        let is_cut = has_wire && traveller.cut.is_some();
+        self.settle_in(hub, vec![traveller], &Meanwhile::default(), stopped);
+        (!is_cut).then_some(id)
     }
 
-    /// Puts a session on the channels that it was on. It is told nothing.
-    fn settle_in(&mut self, at: SessionRef, places: &Places) {
-        for name in &places.channels {
-            if crate::protocol::client::room(name).is_some() {
-                self.enter_again(at, name);
-            } else if let Some(channel) = self.channels.find(name) {
-                self.subscribe(at, channel);
-            }
-        }
-        for name in &places.owed {
-            let (channel, now) = (self.channels.find(name), clock::mono());
-            let (Some(channel), Some(session)) = (channel, self.sessions.get_mut(at)) else { continue };
-            session.outbox.get_or_insert_with(|| Box::new(Outbox::new(now))).push_state(channel);
-        }
-        for room in &places.entering {
-            self.enter_all(at, Group::new(std::iter::once(room.clone()), Vec::new(), None));
+    /// The master has forgotten who is in which room.
+    fn enter_rooms(&self, Traveller { session, places, .. }: &Traveller) {
+        let user = session.user().as_str();
+        for name in places.channels.iter().filter(|name| room(name).is_some()) {
+            let step = Step::Enter { request: NO_RECEIPT, user };
+            self.uplink.tell(&ToMaster::Room { room: name, session: session.id(), step });
         }
     }
-
-    /// A session has its connection again: what it must do and when is as at its beginning.
-    fn watch(&mut self, at: SessionRef) {
-        let (now, heartbeat) = (clock::mono(), &self.config.heartbeat);
-        let Some(session) = self.sessions.get_mut(at) else { return };
-        let waits = session.outbox.is_some();
-        if let (Link::Wire(wire), Framing::Events(_)) = (&session.link, session.framing) {
-            wire.lose_after(heartbeat.timeout.saturating_sub(heartbeat.interval));
-        }
-        self.timers.watch(at, now.after(heartbeat.interval));
-        if waits {
-            self.timers.suspect(at, now.after(self.config.ws.slow_timeout));
-        }
-    }
-
-    /// A polling session waits for its client's next poll.
-    fn await_poll(&mut self, at: SessionRef) {
-        let (now, least) = (clock::mono(), Polling::least_gap(&self.config.poll));
-        let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) else {
-            return;
-        };
-        let gap = now.after(poll.gap(&self.config.poll));
-        let look = poll.deadline.set(gap, now.after(least));
-        look.into_iter().for_each(|look| self.timers.poll(at, look));
-        self.note_absent(at, now);
-    }
-}
-
-fn stream(socket: OwnedFd) -> io::Result<TcpStream> {
-    let stream = std::net::TcpStream::from(socket);
-    stream.set_nonblocking(true)?;
-    TcpStream::from_std(stream)
 }

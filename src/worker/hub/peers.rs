@@ -1,11 +1,14 @@
 //! Messages of other workers, over the master: questions for sessions and polls of sessions that are here, and answers to
 //! the questions of this worker.
 
+use super::parts::meanwhile::Came;
 use super::poll;
 use super::state::{Hub, Phase, State};
 use crate::protocol::client::Token;
-use crate::protocol::cluster::Generation;
+use crate::protocol::cluster::{BatchId, Generation};
 use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
+use bytes::Bytes;
+use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -85,7 +88,13 @@ async fn forward(hub: &Hub, token: &Token, poll: Poll) -> Polled {
 
 impl State {
     /// Hears another worker.
-    pub(in crate::worker) fn hear_peer(&mut self, hub: &Hub, from: Generation, payload: &[u8]) {
+    pub(in crate::worker) fn hear_peer(
+        &mut self,
+        hub: &Hub,
+        from: Generation,
+        payload: &[u8],
+        with: Vec<OwnedFd>,
+    ) {
         let peer = match Peer::decode(payload) {
             Ok(peer) => peer,
             Err(error) => {
@@ -93,6 +102,11 @@ impl State {
                 return;
             }
         };
+        if let Some(token) = peer.wanted()
+            && self.hold(token.session, Came::Asked { from, payload: Bytes::copy_from_slice(payload) })
+        {
+            return;
+        }
         match peer {
             Peer::Take { request, resume, user, polls } => {
                 let taken = self.take(&resume, &user, Lease { holder: from, request }, polls);
@@ -122,7 +136,9 @@ impl State {
             Peer::GiveUp { lease, settled } => self.given_up(lease, settled),
             Peer::Revoke { request } => self.revoke(request),
             Peer::Accept { lease } => self.lease_accepted(lease),
-            Peer::Arrive { .. } => {}
+            Peer::Arrive { batch, stopped, items, last } => {
+                self.come(hub, BatchId { from, number: batch }, (stopped, last), items, with);
+            }
             Peer::Polled { request, polled } => {
                 if let Some(waiter) = self.forwards.answered(request) {
                     let _ = waiter.send(Some(polled));

@@ -5,6 +5,7 @@ use super::arrive::arrive;
 use super::opening::Opening;
 use super::parts::announced::Refused;
 use super::parts::greeting::Greeting;
+use super::parts::meanwhile::Came;
 use super::parts::polling::{Asked, Look, News, Polling};
 use super::parts::prices::OLD;
 use super::parts::session::{Link, Request, Session};
@@ -137,7 +138,10 @@ impl State {
     /// The directory has ended a session for another one.
     pub(in crate::worker) fn gives_way(&mut self, id: SessionId) {
         // It may have ended by itself: the master hears of that, too.
-        let Some(at) = self.sessions.find(id) else { return };
+        let Some(at) = self.sessions.find(id) else {
+            _ = self.hold(id, Came::GiveWay(id));
+            return;
+        };
         let polls = self.sessions.get(at).is_some_and(|session| matches!(session.link, Link::Poll(_)));
         self.counters.count_gave_way(if polls { "poll" } else { "session" });
         self.notices.session_gave_way(clock::mono());
@@ -282,6 +286,16 @@ impl State {
         if poll.gone(asked, now) {
             let gap = now.after(poll.gap(&self.config.poll));
             let look = poll.deadline.set(gap, now.after(Polling::least_gap(&self.config.poll)));
+            look.into_iter().for_each(|look| self.timers.poll(at, look));
+            self.note_absent(at, now);
+        }
+    }
+
+    /// A session that comes from another worker waits for a poll.
+    pub(super) fn await_poll(&mut self, at: SessionRef, now: Mono) {
+        if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
+            let (gap, least) = (poll.gap(&self.config.poll), Polling::least_gap(&self.config.poll));
+            let look = poll.deadline.set(now.after(gap), now.after(least));
             look.into_iter().for_each(|look| self.timers.poll(at, look));
             self.note_absent(at, now);
         }

@@ -164,8 +164,12 @@ impl State {
     /// Publishes who is in a room, or in the cluster.
     pub(in crate::worker) fn presence(&mut self, channel: &str, text: &str) {
         let name = if client::room(channel).is_some() { companion(channel) } else { channel.to_owned() };
+        let frame = frame::text(text);
+        if is_companion(&name) {
+            self.note_presence(&name, &frame);
+        }
         if let Some(key) = self.channels.find(&name) {
-            self.channels.get_mut(key).set(&frame::text(text), crate::os::clock::mono(), true);
+            self.channels.get_mut(key).set(&frame, crate::os::clock::mono(), true);
             self.walks.mark(key);
         }
     }

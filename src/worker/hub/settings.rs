@@ -9,6 +9,7 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
@@ -76,6 +77,7 @@ impl Hub {
             suspended: Suspended::default(),
             takes: Takes::default(),
             forwards: Forwards::default(),
+            moving: Moving::default(),
             entrances: Entrances::default(),
             requests: Requests::default(),
             prices: Prices::new(&config.price, &channels),

@@ -9,6 +9,7 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
@@ -93,6 +94,8 @@ pub(in crate::worker) struct State {
     pub(super) takes: Takes<Waiting>,
     /// Polls on their way from and to other workers.
     pub(super) forwards: Forwards<oneshot::Sender<Option<Polled>>, AbortHandle>,
+    /// Sessions on their way to other workers and from them.
+    pub(super) moving: Moving,
     /// Subscriptions that wait until the master lets a session into a room.
     pub(super) entrances: Entrances,
     /// Questions to the master that wait for its answer.
@@ -160,8 +163,8 @@ impl State {
         let (expected, digest) = self.survival.expected();
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
-            sessions: short(self.population() + expected),
-            digest: self.sessions.digest() ^ digest,
+            sessions: short(self.sessions.announced() + self.moving.expected.present() + expected),
+            digest: self.sessions.digest() ^ self.moving.expected.digest() ^ digest,
             kept: self.suspended.kept(),
             users: short(self.sessions.users()),
             stats_watchers: short(watchers),
@@ -206,7 +209,8 @@ impl State {
 
     /// The count for evenness: sessions, and connections that may become sessions.
     pub(in crate::worker) fn occupancy(&self) -> u32 {
-        u32::try_from(self.population()).unwrap_or(u32::MAX).saturating_add(self.connections.arriving())
+        let sessions = self.population() + self.moving.expected.present();
+        u32::try_from(sessions).unwrap_or(u32::MAX).saturating_add(self.connections.arriving())
     }
 
     /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.

@@ -77,8 +77,9 @@ impl State {
 
     /// Takes a session out of the table. `told`: its client is not to come back, and may not know it yet.
     pub(super) fn discard(&mut self, at: SessionRef, told: Option<Close>) {
+        let was_aside = self.sessions.get(at).is_some_and(|session| session.aside);
         let Some(mut session) = self.sessions.remove(at) else { return };
-        let (id, away) = (session.id(), session.is_away());
+        let (id, away, aside) = (session.id(), session.is_away(), was_aside);
         self.suspended.remove(at);
         for sub in std::mem::take(&mut session.subscriptions) {
             self.depart((id, at), sub, away);
@@ -86,7 +87,8 @@ impl State {
         let Some(token) = session.token() else { return };
         match told {
             Some(close) if !away => self.bury(token, close.code()),
-            _ if away && self.suspended.ending(&token).is_none() => self.forget(token),
+            // One that is aside leads to another worker already.
+            _ if away && !aside && self.suspended.ending(&token).is_none() => self.forget(token),
             _ => {}
         }
     }
@@ -105,20 +107,20 @@ impl State {
     }
 
     /// The master hears that a token leads here.
-    fn keep(&mut self, token: Token) {
+    pub(super) fn keep(&mut self, token: Token) {
         self.suspended.note(token.name());
         self.uplink.tell(&ToMaster::Away(token.name()));
     }
 
     /// The master hears that a token leads here no more.
-    fn forget(&mut self, token: Token) {
+    pub(super) fn forget(&mut self, token: Token) {
         self.suspended.note(token.name());
         self.uplink.tell(&ToMaster::Gone(token.name()));
     }
 
     /// The tokens that lead here, beside those of present sessions.
     pub(super) fn kept(&self) -> impl Iterator<Item = TokenName> {
-        let away = self.sessions.iter().filter(|(_, session)| session.is_away());
+        let away = self.sessions.iter().filter(|(_, session)| session.is_away() && !session.aside);
         let away = away.filter_map(|(_, session)| session.token());
         let away = away.filter(|token| self.suspended.ending(token).is_none());
         away.chain(self.suspended.endings()).map(|token| token.name())
@@ -285,7 +287,13 @@ impl State {
 
     /// Tells the master that a session left a room, or is away. The master knows one session of each id: here a copy
     /// and its original may be in the room.
-    fn tell_gone(&self, (id, at): (SessionId, SessionRef), channel: ChannelKey, room: &str, step: Step<'_>) {
+    pub(super) fn tell_gone(
+        &self,
+        (id, at): (SessionId, SessionRef),
+        channel: ChannelKey,
+        room: &str,
+        step: Step<'_>,
+    ) {
         let others = self.sessions.all_of(id).filter(|(other, own)| *other != at && own.is_on(channel));
         let step = match others.map(|(_, other)| other.is_away()).reduce(|all, one| all && one) {
             None => step,

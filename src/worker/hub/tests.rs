@@ -83,7 +83,7 @@ async fn a_session_that_was_announced_for_a_client_that_has_gone_ends() {
     let mut arriving = Box::pin(arrive(&hub, request(), Some(resume)));
     assert!(futures_util::poll!(&mut arriving).is_pending());
     let gap = Peer::Taken { request: 1, taken: Taken::Gap }.encode().unwrap();
-    hub.lock().hear_peer(&hub, 9, &gap);
+    hub.lock().hear_peer(&hub, 9, &gap, Vec::new());
     let counts = || {
         let state = hub.lock();
         (state.population(), state.requests.unanswered())

@@ -32,6 +32,7 @@ impl State {
         }
         self.forget_overdue(now);
         self.look_after_wards(now);
+        self.offload_next();
         let channels = self.prices.due(now, boot);
         self.publish_prices(channels);
         self.settle();

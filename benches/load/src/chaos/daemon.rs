@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -129,7 +130,9 @@ impl Daemon {
         more: Option<&str>,
     ) -> Result<Self, String> {
         let words = |error: io::Error| format!("{}: {error}", binary.display());
-        let folder = std::env::temp_dir().join(format!("btc-chaos-{}", std::process::id()));
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("btc-chaos-{}-{run}", std::process::id()));
         let dir = folder.to_string_lossy().into_owned();
         fs::create_dir_all(folder.join("conf.d")).map_err(words)?;
         let base = BASE.replace("{dir}", &dir).replace("{tick}", &tick.to_string());

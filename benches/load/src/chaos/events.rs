@@ -15,8 +15,10 @@ use tokio::time::{Instant, sleep};
 const READY: Duration = Duration::from_secs(60);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
-/// Before and after a death: what was under way then may have been caught.
-const MOMENT: u32 = 50;
+/// Before a death: what was under way then may have been caught.
+const BEFORE: u32 = 50;
+/// After it: this tool may see it late.
+const AFTER: u32 = 10;
 /// Sessions that one `move` event moves.
 const MOVES: usize = 10;
 
@@ -40,7 +42,7 @@ struct Done {
     detail: String,
     /// Processes that must end.
     old: Vec<u32>,
-    /// A worker that dies, and its clients that have something under way.
+    /// Clients of a dying worker that have something under way, and when that was seen.
     dying: Option<(u32, BTreeSet<u32>)>,
     /// It cannot be done here.
     skipped: Option<String>,
@@ -56,7 +58,7 @@ impl Actor<'_> {
         row.connected = self.world.connected();
         self.world.next_epoch();
         row.second = self.world.start.elapsed().as_secs_f64();
-        let (from, begun) = (self.world.now(), Instant::now());
+        let begun = Instant::now();
         let (feeders, masters) = (self.daemon.pids(Role::Feeder), self.daemon.pids(Role::Master));
         let done = match self.carry_out(kind).await {
             Ok(done) => done,
@@ -80,9 +82,9 @@ impl Actor<'_> {
         }
         sleep(self.settle).await;
         let mut dirty = BTreeSet::new();
-        if let Some((_, busy)) = done.dying {
+        if let Some((seen, busy)) = done.dying {
             dirty = busy;
-            dirty.extend(self.world.active_within(from.saturating_sub(MOMENT), from + MOMENT));
+            dirty.extend(self.world.active_within(seen.saturating_sub(BEFORE), seen + AFTER));
         }
         (row.rss_bytes, row.descriptors) = usage(self.daemon.main);
         (row, dirty)
@@ -103,12 +105,13 @@ impl Actor<'_> {
 
     async fn carry_out(&mut self, kind: Kind) -> Result<Done, String> {
         if kind.class() == Class::Worker {
-            return self.kill_worker(kind);
+            return self.kill_worker(kind).await;
         }
         match kind {
             Kind::Usr2 => {
+                let old = self.daemon.pids(Role::Worker);
                 signal(self.daemon.main, Signal::USR2)?;
-                Ok(Done { old: self.daemon.pids(Role::Worker), ..Done::default() })
+                Ok(Done { old, ..Done::default() })
             }
             Kind::ReloadWorkers => self.reload_workers().await,
             Kind::RestartWorker => {
@@ -151,22 +154,32 @@ impl Actor<'_> {
         Ok(Done { detail: format!("{old:?}"), old, ..Done::default() })
     }
 
-    fn kill_worker(&self, kind: Kind) -> Result<Done, String> {
+    async fn kill_worker(&self, kind: Kind) -> Result<Done, String> {
         let workers = self.daemon.pids(Role::Worker);
         let pid = *workers.get(fastrand::usize(0..workers.len().max(1))).ok_or("no worker")?;
-        let dying = Some((pid, self.world.under_way(pid)));
-        let mut done = Done { detail: format!("{pid}"), old: vec![pid], dying, skipped: None };
+        let mut seen = (self.world.now(), self.world.under_way(pid));
         match kind {
             Kind::KillWorker => signal(pid, Signal::KILL)?,
-            Kind::SegvWorker => signal(pid, Signal::SEGV)?,
             Kind::StopWorker => signal(pid, Signal::STOP)?,
+            Kind::SegvWorker => {
+                // The first one may be taken for a stack that is full.
+                signal(pid, Signal::SEGV)?;
+                sleep(Duration::from_millis(2)).await;
+                let _ = signal(pid, Signal::SEGV);
+            }
             _ => {
                 if let Err(error) = limit::out_of_memory(pid) {
-                    done = Done { skipped: Some(error), ..Done::default() };
+                    return Ok(Done { skipped: Some(error), ..Done::default() });
+                }
+                // It dies when it needs a page.
+                let begun = Instant::now();
+                while !is_gone(pid) && begun.elapsed() < READY {
+                    seen = (self.world.now(), self.world.under_way(pid));
+                    sleep(Duration::from_millis(5)).await;
                 }
             }
         }
-        Ok(done)
+        Ok(Done { detail: format!("{pid}"), old: vec![pid], dying: Some(seen), skipped: None })
     }
 
     /// A worker of this moment: slot and process.

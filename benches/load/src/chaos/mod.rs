@@ -40,6 +40,8 @@ const JOINING: Duration = Duration::from_secs(180);
 const QUIET: Duration = Duration::from_secs(4);
 /// Until the last descriptor of a client that has left is closed.
 const LEAVING: Duration = Duration::from_secs(15);
+/// A number of descriptors that stands so long is the last one.
+const STILL: Duration = Duration::from_secs(3);
 /// Descriptors more than before that are no leak, for each process.
 const SPARE: usize = 6;
 
@@ -52,6 +54,7 @@ const SPARE: usize = 6;
 /// with something under way may); kill-master, stop-master, kill-feeder, stop-feeder, kill-both (none may be closed).
 /// Exit code 1: a promise is broken, and the last lines say which.
 #[derive(Clone, Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct Options {
     /// Clients.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..=19_000))]
@@ -122,6 +125,9 @@ pub(crate) struct Options {
     /// Handshakes at the same time, for each thread.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     open_inflight: u32,
+    /// Do not print a line after each event.
+    #[arg(long)]
+    quiet: bool,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -182,24 +188,9 @@ async fn attack(options: &Options, daemon: &Daemon) -> Result<Chaos, String> {
     let shards = shard::start(&world, &users, options)?;
     until_joined(&world, options.clients, daemon).await?;
     let helpers = help(&world, &users, options);
-    let upgrade = options.upgrade.clone();
-    let settle = options.settle;
+    let (upgrade, settle) = (options.upgrade.clone(), options.settle);
     let mut actor = Actor { world: world.clone(), daemon, workers, now: workers, upgrade, settle };
-    let mut rows = vec![calm(&actor).await];
-    for kind in options.order() {
-        if options.shuffle {
-            actor.settle = settle.mul_f64(0.5 + fastrand::f64());
-        }
-        let (row, dirty) = actor.act(kind).await;
-        let over = daemon.is_dead();
-        if !options.json {
-            report::progress(&row, &world.noticed(world.epoch()));
-        }
-        rows.push((row, dirty));
-        if over {
-            break;
-        }
-    }
+    let rows = do_all(&mut actor, options).await;
     world.phase.send_replace(Phase::Calm);
     actor.restore().await;
     sleep(QUIET).await;
@@ -231,6 +222,25 @@ async fn attack(options: &Options, daemon: &Daemon) -> Result<Chaos, String> {
         log: String::new(),
         folder: None,
     })
+}
+
+/// Does all events, until the daemon ends. The rows with their dirty clients.
+async fn do_all(actor: &mut Actor<'_>, options: &Options) -> Vec<(Row, BTreeSet<u32>)> {
+    let mut rows = vec![calm(actor).await];
+    for kind in options.order() {
+        if options.shuffle {
+            actor.settle = options.settle.mul_f64(0.5 + fastrand::f64());
+        }
+        let (row, dirty) = actor.act(kind).await;
+        if !options.json && !options.quiet {
+            report::progress(&row, &actor.world.noticed(actor.world.epoch()));
+        }
+        rows.push((row, dirty));
+        if actor.daemon.is_dead() {
+            break;
+        }
+    }
+    rows
 }
 
 async fn until_joined(world: &World, clients: u32, daemon: &Daemon) -> Result<(), String> {
@@ -280,12 +290,16 @@ async fn calm(actor: &Actor<'_>) -> (Row, BTreeSet<u32>) {
     (row, BTreeSet::new())
 }
 
-/// Waits until the daemon has as few descriptors as before, or not longer; its memory and descriptors then.
+/// Waits until the daemon has as few descriptors as before, or no fewer for a while; its memory and descriptors then.
 async fn until_left(daemon: &Daemon, descriptors: usize) -> (u64, usize) {
     let begun = Instant::now();
+    let (mut least, mut since) = (usize::MAX, begun);
     loop {
         let (memory, open) = usage(daemon.main);
-        if open <= descriptors || begun.elapsed() > LEAVING {
+        if open < least {
+            (least, since) = (open, Instant::now());
+        }
+        if open <= descriptors || since.elapsed() > STILL || begun.elapsed() > LEAVING {
             return (memory, open);
         }
         sleep(Duration::from_millis(200)).await;
@@ -298,7 +312,7 @@ fn blame(world: &World, users: &Users) {
     let clients = |user: u32| users.clients.get(user as usize).map_or(&[][..], Vec::as_slice);
     let owner = |client: u32| users.owners.get(client as usize).copied().flatten().unwrap_or(u32::MAX);
     for (moment, fault) in ledger.faults(clients, owner) {
-        world.tell(|| format!("a quote of {:.2} s: {fault:?}", (moment - world.start).as_secs_f64()));
+        world.tell("quote", || format!("of {:.2} s: {fault:?}", (moment - world.start).as_secs_f64()));
         world.notice_at(world.epoch_at(moment), |noticed| match fault {
             Fault::Lost { sessions, lie } => {
                 noticed.quotes.lost += sessions;

@@ -14,7 +14,7 @@ impl Tab {
         }
         for asked in self.echoes.lost() {
             world.notice_at(world.epoch_at(asked), |noticed| noticed.answers.lost += 1);
-            world.tell(|| format!("{}: a question without an answer", self.who.user));
+            world.tell("no answer", || format!("{} asked at {:?}", self.who.user, asked - world.start));
         }
         for (topic, track) in &mut self.tracks {
             // Without a connection the client waits for nothing.
@@ -26,7 +26,7 @@ impl Tab {
                     noticed.messages.lost += 1;
                     noticed.lies += u32::from(resumed);
                 });
-                world.tell(|| format!("{}: {topic} {number} never came (resumed: {resumed})", self.who.user));
+                world.tell("lost", || format!("{}: {topic} {number}, resumed: {resumed}", self.who.user));
             }
         }
     }

@@ -99,7 +99,7 @@ async fn post(world: &Arc<World>, users: &Users, client: &mut Client, at: usize)
             };
             if clients.iter().zip(before).any(stayed) {
                 world.notice_at(world.epoch_at(posted), |noticed| noticed.denied += 1);
-                world.tell(|| format!("{name}: POST answered 404, and it is connected"));
+                world.tell("404", || format!("{name} is connected"));
             }
         });
     }

@@ -165,6 +165,7 @@ impl fmt::Display for Chaos {
         if broken.is_empty() {
             return writeln!(f, "kept         every promise");
         }
+        self.log.lines().try_for_each(|line| writeln!(f, "log          {line}"))?;
         if let Some(folder) = &self.folder {
             writeln!(f, "folder       {} is kept", folder.display())?;
         }

@@ -89,12 +89,13 @@ fn is_drawn(client: u32, percent: u8, question: u32) -> bool {
 
 /// Whether the client is one by which silence is measured.
 fn is_probe(client: u32, options: &Options) -> bool {
-    client % (options.clients / options.probes.clamp(1, options.clients)).max(1) == 0 && options.probes > 0
+    let step = options.clients / options.probes.clamp(1, options.clients);
+    options.probes > 0 && client.is_multiple_of(step)
 }
 
 fn habit(client: u32, options: &Options) -> Habit {
     use super::habit::Sort::{Chat, Echo, Main, Stream};
-    use crate::decoder::Transport::Ws;
+    use crate::decoder::Transport::{Sse, Ws};
     let sort = sort(client);
     let speaker = sort == Chat && (0..client).all(|before| super::habit::sort(before) != Chat);
     let talks = match sort {
@@ -102,10 +103,12 @@ fn habit(client: u32, options: &Options) -> Habit {
         Echo => true,
         _ => speaker,
     };
+    // A poll waits for company: what it hears is late by design.
+    let hears_at_once = matches!(sort, Main(Ws | Sse));
     let cuts = matches!(sort, Main(_)) && is_drawn(client, options.cutters, 2);
     Habit {
         sort,
-        probe: sort == Stream || is_probe(client, options) && matches!(sort, Main(_)) && !cuts,
+        probe: sort == Stream || is_probe(client, options) && hears_at_once && !cuts,
         speaker,
         cut: cuts.then_some(options.cut),
         away: options.away,
@@ -123,7 +126,7 @@ fn who(client: u32, users: &Users, options: &Options) -> Who {
     if is_probe(client, options) {
         channels.push_str(",price:BTC-USD");
     }
-    if client % IN_A_ROOM == 0
+    if client.is_multiple_of(IN_A_ROOM)
         && let Some(room) = room(client / IN_A_ROOM, options.rooms)
     {
         channels.push(',');
@@ -147,7 +150,7 @@ mod tests {
             }
         }
         let shared = users.clients.iter().filter(|clients| clients.len() == TOGETHER as usize).count();
-        assert!(shared > 30 && users.clients.iter().all(|clients| matches!(clients.len(), 1 | 3 | 2)));
+        assert!(shared > 30 && users.clients.iter().all(|clients| matches!(clients.len(), 1..=3)));
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Tab {
         if let Some((number, _)) = self.said.take() {
             self.spoken(number, false);
         }
-        self.world.seat(self.client).disconnect(self.world.now());
+        self.world.seat(self.client).disconnect();
         if self.joined && self.sort.is_main() {
             lock(&self.world.ledger).leave(self.client, Instant::now());
         }
@@ -201,7 +201,7 @@ impl Tab {
     /// Does something that a worker may be in the middle of when it has to move, or dies.
     async fn act(&mut self, line: &mut Line) {
         match self.habit.next() {
-            Act::Speak => return self.speak(line),
+            Act::Speak => self.speak(line),
             Act::Deaf(time) => {
                 self.flag(flag::DEAF, true);
                 sleep(time).await;
@@ -253,7 +253,7 @@ impl Tab {
     fn speak(&mut self, line: &mut Line) {
         if let Some((number, since)) = self.said {
             if since.elapsed() > HEARING {
-                self.world.tell(|| format!("{}: /chat {number} did not come back", self.who.user));
+                self.world.tell("lost", || format!("{}: /chat {number} did not come back", self.who.user));
                 self.world.notice(|noticed| noticed.messages.lost += 1);
                 self.spoken(number, false);
                 self.said = None;
@@ -315,7 +315,7 @@ impl Tab {
             return;
         }
         let Some(said) = Said::read(json) else {
-            return self.world.tell(|| format!("cannot read {}", String::from_utf8_lossy(json)));
+            return self.world.tell("strange", || format!("{}", String::from_utf8_lossy(json)));
         };
         match (kind, said.id(), said.number()) {
             ("welcome", ..) => self.welcome(&said),
@@ -331,7 +331,7 @@ impl Tab {
     fn price(&mut self, json: &[u8]) {
         let Some(seq) = after(json, br#""seq":"#) else { return };
         if seq < self.seq {
-            self.world.tell(|| format!("{}: price {seq} after {}", self.who.user, self.seq));
+            self.world.tell("price", || format!("{}: {seq} after {}", self.who.user, self.seq));
             self.world.notice(|noticed| noticed.prices_back += 1);
         }
         self.seq = seq;
@@ -340,7 +340,7 @@ impl Tab {
     fn quote(&self, said: &Said<'_>) {
         let Some(request) = said.request_id else { return };
         if lock(&self.world.ledger).hear(request.as_u128(), self.client, Instant::now()) {
-            self.world.tell(|| format!("{}: quote {request} came again", self.who.user));
+            self.world.tell("quote again", || format!("{}: {request}", self.who.user));
         }
     }
 
@@ -357,7 +357,7 @@ impl Tab {
             Answer::Due(asked) if self.whole => self.world.answered_after(asked.elapsed()),
             Answer::Due(_) => (),
             fault => {
-                self.world.tell(|| format!("{}: answer {number}: {fault:?}", self.who.user));
+                self.world.tell("answer", || format!("{}: {number}: {fault:?}", self.who.user));
                 self.world.notice(|noticed| match fault {
                     Answer::Early => noticed.answers.disorder += 1,
                     _ => noticed.answers.doubled += 1,
@@ -423,7 +423,7 @@ impl Tab {
         }
         self.admit();
         if asked {
-            self.world.tell(|| format!("{} ({:?}): not resumed", self.who.user, self.sort));
+            self.world.tell("not resumed", || format!("{} ({:?})", self.who.user, self.sort));
             self.world.notice(|noticed| noticed.not_resumed += 1);
         }
     }
@@ -448,7 +448,8 @@ impl Tab {
             Step::Late => self.world.notice(|noticed| noticed.messages.disorder += 1),
             Step::Again => self.world.notice(|noticed| noticed.messages.doubled += 1),
         }
-        self.world.tell(|| format!("{} ({:?}): {topic} {number}: {step:?}", self.who.user, self.sort));
+        self.world
+            .tell("message", || format!("{} ({:?}): {topic} {number}: {step:?}", self.who.user, self.sort));
     }
 }
 

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 
 /// Events of one run at most.
 pub(crate) const EPOCHS: usize = 2000;
-/// Faults that are told in words; all are counted.
-const TOLD: usize = 40;
+/// Faults of one kind that are told in words; all are counted.
+const TOLD: usize = 6;
 
 /// Something under way at a client, or its state.
 pub(crate) mod flag {
@@ -78,7 +78,7 @@ pub(crate) struct World {
     /// In milliseconds, by epoch.
     silence: Vec<AtomicU32>,
     answer: Vec<AtomicU32>,
-    told: Mutex<Vec<String>>,
+    told: Mutex<Vec<(&'static str, String)>>,
 }
 
 /// Nobody panics while it holds a lock of the world.
@@ -187,17 +187,17 @@ impl World {
         (self.silence[at].load(Ordering::Relaxed), self.answer[at].load(Ordering::Relaxed))
     }
 
-    /// Tells a fault in words, unless there are many already.
-    pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
+    /// Tells a fault of some kind in words, unless there are many of it already.
+    pub(crate) fn tell(&self, kind: &'static str, what: impl FnOnce() -> String) {
         let mut told = lock(&self.told);
-        if told.len() < TOLD {
+        if told.iter().filter(|(other, _)| *other == kind).count() < TOLD {
             let seconds = self.start.elapsed().as_secs_f64();
-            told.push(format!("{seconds:.2} s, event {}: {}", self.epoch(), what()));
+            told.push((kind, format!("{seconds:.2} s, event {}: {kind}: {}", self.epoch(), what())));
         }
     }
 
     pub(crate) fn told(&self) -> Vec<String> {
-        lock(&self.told).clone()
+        lock(&self.told).iter().map(|(_, text)| text.clone()).collect()
     }
 
     /// How many messages of a channel have been sent off.
@@ -264,8 +264,10 @@ impl Seat {
         self.state.store(u64::from(worker) << 32 | flags, Ordering::Release);
     }
 
-    pub(crate) fn disconnect(&self, now: u32) {
-        self.set(flag::CONNECTED | flag::HALF | flag::ASKED | flag::DEAF, false, now);
+    /// What was under way ends with the connection, which is no activity of the client's.
+    pub(crate) fn disconnect(&self) {
+        let flags = flag::CONNECTED | flag::HALF | flag::ASKED | flag::DEAF;
+        self.state.fetch_and(!flags, Ordering::AcqRel);
     }
 
     /// Only the client itself sets its flags.
@@ -336,7 +338,8 @@ mod tests {
         assert_eq!(world.active_within(25, 35), BTreeSet::from([0]));
         world.seat(0).sit(8);
         assert!(world.seat(0).has(flag::CONNECTED) && world.under_way(8) == BTreeSet::from([3, 4]));
-        world.seat(4).disconnect(50);
+        world.seat(4).disconnect();
+        assert_eq!(world.active_within(25, 60), BTreeSet::from([0, 1]), "only what it did counts");
         assert_eq!(
             (world.connected(), world.seat(4).present(), world.seat(0).present()),
             (4, None, Some(10))

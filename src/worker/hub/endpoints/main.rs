@@ -64,6 +64,7 @@ impl State {
         let resume = token.map(|token| token.to_string());
         welcome.resume = resume.as_deref();
         welcome.resumed = greeting.resumed;
+        welcome.moves = session.moves;
         welcome.channels = greeting.channels.iter().map(String::as_str).collect();
         let price = self.prices.object(&self.config.price.symbol, clock::boot());
         let price = price.and_then(|json| RawValue::from_string(json).ok());

@@ -68,6 +68,11 @@ impl Connections {
         self.ended.remove(&at)
     }
 
+    /// A connection takes its last bytes in a task of its own, which says [`Connections::closed`].
+    pub fn closes(&mut self) {
+        self.closing += 1;
+    }
+
     pub fn closed(&mut self) {
         self.closing -= 1;
     }

@@ -6,7 +6,7 @@
 
 use super::meanwhile::{Came, HeldPush, Meanwhile};
 use crate::model::{Mono, SessionId, UserId};
-use crate::protocol::cluster::{BatchId, Generation, digest};
+use crate::protocol::cluster::{BatchId, Generation, TokenName, digest};
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -19,6 +19,8 @@ pub struct Due {
     pub user: UserId,
     /// Whether answers to POSTs reach it.
     pub reached: bool,
+    /// Set if it is suspended: the name of its token.
+    pub away: Option<TokenName>,
 }
 
 /// A batch on its way; `V` is a session that has come.
@@ -57,20 +59,26 @@ pub struct Held {
 #[derive(Debug)]
 pub struct Expected<V> {
     batches: BTreeMap<BatchId, Batch<V>>,
-    count: usize,
+    /// How many are expected that are present.
+    present: usize,
     digest: u64,
 }
 
 impl<V> Default for Expected<V> {
     fn default() -> Self {
-        Self { batches: BTreeMap::new(), count: 0, digest: 0 }
+        Self { batches: BTreeMap::new(), present: 0, digest: 0 }
     }
 }
 
 impl<V> Expected<V> {
-    /// How many sessions are expected.
-    pub fn len(&self) -> usize {
-        self.count
+    /// Whether none is expected.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// How many are expected that are present.
+    pub fn present(&self) -> usize {
+        self.present
     }
 
     /// Exclusive or of their ids, as in a beat.
@@ -94,8 +102,8 @@ impl<V> Expected<V> {
             }
             batch.due.insert(due.session, due);
         }
-        self.count += batch.due.len();
-        batch.due.keys().for_each(|session| self.digest ^= digest(*session));
+        self.present += batch.due.values().filter(|due| due.away.is_none()).count();
+        self.digest ^= digests(&batch.due);
         self.batches.insert(id, batch);
     }
 
@@ -158,6 +166,11 @@ impl<V> Expected<V> {
         others
     }
 
+    /// The sessions of a batch that have come.
+    pub fn values(&self, id: BatchId) -> impl Iterator<Item = &(SessionId, V)> {
+        self.batches.get(&id).into_iter().flat_map(|batch| &batch.values)
+    }
+
     /// No more sessions of a batch will come. Returns those that have not; `None`: there is no such batch.
     pub fn complete(&mut self, id: BatchId) -> Option<Vec<SessionId>> {
         let batch = self.batches.get_mut(&id).filter(|batch| !batch.complete)?;
@@ -170,8 +183,8 @@ impl<V> Expected<V> {
     pub fn land(&mut self, id: BatchId) -> Option<Landed<V>> {
         self.batches.get(&id).filter(|batch| batch.complete)?;
         let Batch { mut due, since, meanwhile, values, .. } = self.batches.remove(&id)?;
-        self.count -= due.len();
-        due.keys().for_each(|session| self.digest ^= digest(*session));
+        self.present -= due.values().filter(|due| due.away.is_none()).count();
+        self.digest ^= digests(&due);
         values.iter().for_each(|(session, _)| _ = due.remove(session));
         Some(Landed { values, gone: due.into_values().collect(), since, meanwhile })
     }
@@ -187,6 +200,11 @@ impl<V> Expected<V> {
     }
 }
 
+/// The digests of those that are present.
+fn digests(due: &BTreeMap<SessionId, Due>) -> u64 {
+    due.values().filter(|due| due.away.is_none()).fold(0, |all, due| all ^ digest(due.session))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,7 +213,7 @@ mod tests {
     const ONE: BatchId = BatchId { from: 7, number: 1 };
 
     fn due(session: u128, user: &str, reached: bool) -> Due {
-        Due { session: SessionId(session), user: UserId::new(user).unwrap(), reached }
+        Due { session: SessionId(session), user: UserId::new(user).unwrap(), reached, away: None }
     }
 
     fn push(user: &str) -> HeldPush {
@@ -207,7 +225,7 @@ mod tests {
     fn orders_wait_for_those_that_they_are_for() {
         let mut expected = Expected::default();
         expected.expect(ONE, [due(1, "a", true), due(2, "a", true), due(3, "a", false)], Mono(5));
-        assert_eq!((expected.len(), expected.has_user("a"), expected.has_user("b")), (3, true, false));
+        assert_eq!((expected.present(), expected.has_user("a"), expected.has_user("b")), (3, true, false));
         assert_eq!(expected.digest(), (1..=3).fold(0, |all, id| all ^ digest(SessionId(id))));
         assert_eq!(expected.push(&push("a")), Held { waiting: 2, slow: 0 });
         assert_eq!(expected.push(&push("b")), Held::default());
@@ -225,7 +243,7 @@ mod tests {
         assert_eq!((landed.values, landed.since), (vec![(SessionId(1), "1")], Mono(5)));
         assert_eq!(landed.gone.iter().map(|due| due.session.0).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(landed.meanwhile.came().len(), 2);
-        assert_eq!((expected.len(), expected.digest()), (0, 0));
+        assert_eq!((expected.is_empty(), expected.digest()), (true, 0));
     }
 
     #[test]

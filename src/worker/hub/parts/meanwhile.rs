@@ -1,6 +1,7 @@
 //! What comes for sessions while they are on their way from one worker to another, in order. Pure.
 
 use crate::model::{Mono, RequestId, SessionId};
+use crate::protocol::cluster::Generation;
 use crate::ws::frame;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -35,6 +36,8 @@ pub enum Came {
     Kick(SessionId, u16),
     /// A session ends for another one.
     GiveWay(SessionId),
+    /// Another worker asks for a session.
+    Asked { from: Generation, payload: Bytes },
 }
 
 /// What came, the oldest first.

@@ -17,6 +17,7 @@ pub(super) mod heard;
 pub(super) mod later;
 pub(super) mod leaving;
 pub(super) mod meanwhile;
+pub(super) mod moving;
 pub(super) mod notices;
 pub(super) mod policy;
 pub(super) mod polling;

@@ -98,9 +98,14 @@ pub struct Polling {
 }
 
 impl Polling {
-    /// The state of a session that was with no process for a moment; these frames wait for its next poll.
-    pub fn resume(notices: impl Iterator<Item = Bytes>, now: Mono) -> Self {
-        Self { notices: notices.collect(), taken_up: true, since: now, ..Self::default() }
+    /// The polls of a session that comes from another worker.
+    pub fn arrived(notices: Vec<Bytes>, taken_up: bool, now: Mono) -> Self {
+        Self { notices, taken_up, asked: 1, since: now, ..Self::default() }
+    }
+
+    /// The frames that are not numbered and wait.
+    pub fn notices(&self) -> &[Bytes] {
+        &self.notices
     }
 
     /// The client has come back with a cursor. True: for the first time.

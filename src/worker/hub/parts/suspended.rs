@@ -159,7 +159,6 @@ impl Suspended {
     }
 
     /// Whether somebody has a copy, or may have it soon.
-    #[cfg(test)]
     pub fn is_lent(&self, session: SessionRef) -> bool {
         self.all.get(&session).is_some_and(|leases| !leases.is_empty())
     }

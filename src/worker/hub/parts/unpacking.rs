@@ -111,6 +111,12 @@ impl Unpacking {
         begun
     }
 
+    /// How long the sessions of a pack have been with nobody.
+    pub fn silence(&self, request: u64, now: Boot) -> Duration {
+        let at = self.open.get(&request).and_then(|open| open.at);
+        at.map_or(Duration::ZERO, |at| now.since(at))
+    }
+
     /// A socket has come. `None`: nobody has asked.
     pub fn came<D>(&mut self, request: u64, key: Key, socket: D) -> Option<Came<D>> {
         let open = self.open.get_mut(&request)?;

@@ -69,6 +69,15 @@ impl Uplink {
         held.borrow_mut().push(bytes.into())
     }
 
+    /// Says something with descriptors, which no other master could be told again.
+    fn send_with(&self, message: &ToMaster<'_>, with: Vec<OwnedFd>) -> Result<(), LinkError> {
+        if self.held.is_some() {
+            return Err(LinkError::Closed);
+        }
+        self.said.fetch_add(1, Relaxed);
+        self.link.send_with(message, with)
+    }
+
     /// Says something to the master. The master kills a worker whose link stays full.
     pub(in crate::worker) fn tell(&self, message: &ToMaster<'_>) {
         if let Err(error) = self.send(message) {
@@ -91,6 +100,23 @@ impl Uplink {
     /// Says something to the worker to which a token leads.
     pub fn relay_home(&self, token: &Token, peer: &Peer) {
         self.relay_to(To::Home(token.name()), peer);
+    }
+
+    /// Says something to another worker with descriptors beside it.
+    pub fn relay_with(&self, to: Generation, peer: &Peer, with: Vec<OwnedFd>) {
+        let (to, notice) = (To::Process(to), peer.notice());
+        let sent = peer
+            .encode()
+            .map_err(LinkError::Garbage)
+            .and_then(|payload| self.send_with(&ToMaster::Relay { to, notice, payload: &payload }, with));
+        if let Err(error) = sent {
+            tracing::error!(event = "sessions-unsent", %error, "another worker does not get them");
+        }
+    }
+
+    /// Whether the kernel has all that was said.
+    pub fn is_written(&self) -> bool {
+        self.link.waiting() == 0
     }
 
     fn relay_to(&self, to: To, peer: &Peer) {

@@ -265,7 +265,7 @@ impl World {
             Down::Offload(to, which) => _ = self.worker(at).leaving.order(1, to, which, Mono(0)),
             Down::Handed { batch, taken } => self.handed(at, batch, taken.as_deref()),
             Down::Expect { batch, sessions } => {
-                let due = |session| Due { session, user: user(user_of(session)), reached: true };
+                let due = |session| Due { session, user: user(user_of(session)), reached: true, away: None };
                 self.worker(at).expected.expect(batch, sessions.into_iter().map(due), Mono(0));
             }
             Down::Arrive { from, batch, values } => {
@@ -485,7 +485,7 @@ impl World {
             let of = self.owners.iter().filter(|(_, owner)| *owner == at).map(|(id, _)| *id);
             assert_eq!(fold(&mut { beat }) ^ worker.expected.digest(), fold(&mut { of }));
             assert!(
-                !worker.leaving.is_under_way() && worker.expected.len() == 0 && worker.tickets.is_empty()
+                !worker.leaving.is_under_way() && worker.expected.is_empty() && worker.tickets.is_empty()
             );
         }
         for (id, client) in self.clients.iter().filter(|(_, client)| !client.ended) {
