@@ -26,12 +26,6 @@ impl Carrier {
 
     /// Both ends.
     #[must_use]
-    pub fn ends(&self) -> [BorrowedFd<'_>; 2] {
-        [self.0[0].as_fd(), self.0[1].as_fd()]
-    }
-
-    /// Both ends.
-    #[must_use]
     pub fn into_ends(self) -> [OwnedFd; 2] {
         self.0
     }

@@ -58,4 +58,5 @@ mod streams;
 mod sweep;
 mod tools;
 mod truth;
+mod upgrade;
 mod wss;

@@ -83,10 +83,10 @@ impl State {
         });
         let request = self.unpacking.number();
         let begun = self.unpacking.begin(request, part, &bytes, clock::boot());
-        for snapshot in begun.alone {
-            let goes_on = self.go_on_from(hub, snapshot, None, request).is_some();
-            self.unpacking.settled(request, goes_on);
-        }
+        let (stopped, count) = (self.stopped(request), begun.alone.len());
+        let alone = begun.alone.into_iter().map(|snapshot| self.wake(snapshot, None, stopped)).collect();
+        self.settle_in(hub, alone, &Meanwhile::default(), stopped);
+        self.unpacking.settled(request, count, true);
         if let Some(line) = self.survival.line() {
             line.fetch(request, part.of, Some(begun.keys));
         }
@@ -105,25 +105,27 @@ impl State {
             }
             other => return Some((other, with)),
         };
+        let (stopped, mut travellers, mut late) = (self.stopped(request), Vec::new(), Vec::new());
         for (key, socket) in keys.into_iter().zip(with) {
             match self.unpacking.came(request, key, socket) {
                 Some(Came::Session(value, socket)) => {
-                    let goes_on = self.go_on_from(hub, *value, Some(socket), request).is_some();
-                    self.unpacking.settled(request, goes_on);
+                    let traveller = self.wake(*value, Some(socket), stopped);
+                    self.unpacking.settled(request, 1, traveller.cut.is_none());
+                    travellers.push(traveller);
                 }
                 Some(Came::Late(value, socket)) => {
-                    let id = self.go_on_from(hub, *value, Some(socket), request);
-                    let reason = "the daemon was away for too long";
-                    let event = EventText { close: Close::Restarting, reason, reconnect_in_ms: Some(100) };
-                    let at = id.and_then(|id| self.sessions.find(id));
-                    at.into_iter().for_each(|at| self.end_saying(at, Close::Restarting, &event));
-                    self.unpacking.settled(request, false);
+                    let traveller = self.wake(*value, Some(socket), stopped);
+                    self.unpacking.settled(request, 1, false);
+                    late.push(traveller.session.id());
+                    travellers.push(traveller);
                 }
                 // The keeper has a copy: closing this one would not end the connection.
                 Some(Came::Stranger(socket)) => socket::shutdown(socket),
                 None => {}
             }
         }
+        self.settle_in(hub, travellers, &Meanwhile::default(), stopped);
+        late.into_iter().for_each(|id| self.send_back(id));
         self.settle();
         if last {
             self.end_unpacking(request);
@@ -140,26 +142,27 @@ impl State {
         self.uplink.tell(&ToMaster::Unpacked { of, part, parts, held, closed, silence });
     }
 
-    /// Makes a value a session of this worker.
-    fn go_on_from(
-        &mut self,
-        hub: &Hub,
-        snapshot: Snapshot,
-        socket: Option<OwnedFd>,
-        request: u64,
-    ) -> Option<SessionId> {
-        let now = clock::mono();
+    /// Tells a client to come back: its session was with nobody for too long.
+    fn send_back(&mut self, id: SessionId) {
+        let reason = "the daemon was away for too long";
+        let event = EventText { close: Close::Restarting, reason, reconnect_in_ms: Some(100) };
+        let at = self.sessions.find(id);
+        at.into_iter().for_each(|at| self.end_saying(at, Close::Restarting, &event));
+    }
+
+    /// When the clients of a pack were last read.
+    fn stopped(&self, request: u64) -> Mono {
         let silence = self.unpacking.silence(request, clock::boot());
-        let stopped = Mono(now.0.saturating_sub(u64::try_from(silence.as_nanos()).unwrap_or(0)));
-        let has_wire = snapshot.has_wire();
+        Mono(clock::mono().0.saturating_sub(u64::try_from(silence.as_nanos()).unwrap_or(0)))
+    }
+
+    /// A session on its way into the table.
+    fn wake(&mut self, snapshot: Snapshot, socket: Option<OwnedFd>, stopped: Mono) -> Traveller {
         let mut traveller = self.thaw_value(snapshot, socket, stopped);
         // Nobody is blamed for the time that it was with nobody.
-        (traveller.session.last_in, traveller.session.origin) = (now, None);
+        (traveller.session.last_in, traveller.session.origin) = (clock::mono(), None);
         self.enter_rooms(&traveller);
-        let id = traveller.session.id();
-        let is_cut = has_wire && traveller.cut.is_some();
-        self.settle_in(hub, vec![traveller], &Meanwhile::default(), stopped);
-        (!is_cut).then_some(id)
+        traveller
     }
 
     /// The master has forgotten who is in which room.

@@ -127,11 +127,11 @@ impl Unpacking {
         })
     }
 
-    /// A session goes on, or cannot.
-    pub fn settled(&mut self, request: u64, goes_on: bool) {
+    /// So many sessions go on, or cannot.
+    pub fn settled(&mut self, request: u64, sessions: usize, go_on: bool) {
         if let Some(Open { counts, .. }) = self.open.get_mut(&request) {
-            counts.held += u32::from(goes_on);
-            counts.closed += u32::from(!goes_on);
+            let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+            *if go_on { &mut counts.held } else { &mut counts.closed } += sessions;
         }
     }
 
@@ -181,7 +181,7 @@ mod tests {
         for key in [2, 0, 1] {
             let Some(Came::Session(value, socket)) = unpacking.came(7, key, key) else { panic!("{key}") };
             assert_eq!((value.thaw().0.identity.id().0, socket), (key.into(), key));
-            unpacking.settled(7, key != 1);
+            unpacking.settled(7, 1, key != 1);
         }
         assert!(matches!(unpacking.came(7, 2, 'x'), Some(Came::Stranger('x'))), "once");
         let counts = Counts { held: 2, closed: 2 };
