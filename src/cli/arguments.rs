@@ -142,6 +142,20 @@ pub(super) enum What {
         /// Its id, as in `workers`
         id: u16,
     },
+    /// Move a session to another worker; its client notices nothing
+    Move {
+        /// Its id, as in `sessions`
+        session: String,
+        /// The worker's id, as in `workers`
+        worker: u16,
+    },
+    /// Move all sessions of a worker to the others; it takes no more until `restart-worker` or a reload
+    Drain {
+        /// Its id, as in `workers`
+        worker: u16,
+    },
+    /// Make all workers even, at `cluster.rebalance`; waits until they are
+    Rebalance,
     /// Disconnect a session
     Kick {
         /// Its id, as in `sessions`

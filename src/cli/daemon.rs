@@ -4,8 +4,9 @@
 use super::check;
 use super::exit::Exit;
 use super::out;
-use crate::config::{Faults, Source, load};
-use crate::{keeper, log, master};
+use crate::config::{Faults, Source};
+use crate::os::signals;
+use crate::{keeper, master};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -21,19 +22,18 @@ pub(super) fn run(configuration: Vec<OsString>) -> ExitCode {
 }
 
 pub(super) fn master(source: Result<Source, Faults>) -> ExitCode {
-    let (source, loaded) = match source.and_then(|source| load(&source).map(|loaded| (source, loaded))) {
-        Ok(both) => both,
+    // Ctrl-C reaches the whole group, also while files are read. Fails only for signals that cannot be handled.
+    let _ = signals::leave_to_master();
+    let source = match source {
+        Ok(source) => source,
         Err(faults) => return check::refuse(&faults),
     };
-    log::init(&loaded.config.log, "master");
-    for warning in &loaded.warnings {
-        tracing::warn!(event = "configuration", %warning);
-    }
-    match master::run(source, loaded) {
+    match master::run(source) {
         Ok(()) => {
             tracing::info!(event = "stopped");
             ExitCode::from(Exit::Done)
         }
+        Err(master::Failure::Configuration(faults)) => check::refuse(&faults),
         Err(failure) => {
             tracing::error!(event = "failed", "{failure}");
             ExitCode::from(Exit::Failed)

@@ -35,8 +35,20 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
             format!("tried now: {}\n", names.collect::<Vec<_>>().join(", "))
         }
         What::Upgrade { .. } => upgrade(&answer["upgrade"]),
+        What::Move { .. } | What::Drain { .. } | What::Rebalance => moved(answer),
         What::RestartWorker { .. } | What::Kick { .. } | What::Stop { .. } => "done\n".to_owned(),
     }
+}
+
+fn moved(answer: &Value) -> String {
+    let number = |field: &str| answer[field].as_u64().unwrap_or(0);
+    let (moved, refused, left) = (number("moved"), number("refused"), number("left"));
+    let mut text =
+        format!("{moved} moved, {refused} refused, longest silence {} ms\n", number("longest_silence_ms"));
+    if left > 0 {
+        let _ = writeln!(text, "{left} could not move in time and stay");
+    }
+    text
 }
 
 /// `0.1.0 to 0.2.0: 15000 sessions held, 0 closed, at most 84 ms silent`

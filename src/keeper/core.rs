@@ -260,13 +260,13 @@ impl<D: Share> Keeper<D> {
                 }
                 self.gone.push_back((generation, end));
                 self.tell_master(FromKeeper::Exited { generation, end });
+                let killed = self.ending.is_some_and(|ending| ending.until.is_some());
+                if killed && self.children.is_empty() {
+                    self.end_now();
+                }
             }
         }
         self.look_at_turn(now);
-        let left_out = self.ending.is_some_and(|ending| ending.until.is_some());
-        if left_out && self.children.is_empty() && !self.reign.lives() {
-            self.end_now();
-        }
     }
 
     fn master_ended(&mut self, end: End, now: Mono) {
@@ -284,6 +284,8 @@ impl<D: Share> Keeper<D> {
             After::NeverServed => {
                 let status = match end {
                     End::Status(status) => u8::try_from(status).unwrap_or(FAILED),
+                    // It had just been started, and the whole group was told to stop.
+                    End::Signal { signal, .. } if self.stop == Some(signal) => 0,
                     End::Signal { .. } => {
                         self.deeds.push(Deed::Complain(format!("the master ended at its start: {end}")));
                         FAILED

@@ -116,12 +116,24 @@ fn the_first_master_hears_what_systemd_passed_and_its_status_is_the_daemons_unti
     bench.keeper.master_started(100, bench.now);
     let deeds = bench.keeper.deeds();
     let held = FromKeeper::Held { name: "http".into() };
-    let first = FromKeeper::Begin(Begin { version: VERSION, pid: 1, beat: Some(LIMIT), ..Begin::default() });
+    let first =
+        FromKeeper::Begin(Begin { version: VERSION, pid: 1, beat: Some(LIMIT), ..begin(&deeds).clone() });
     assert_eq!(said(&deeds, Who::Master(1)), [(&held, 1), (&held, 1), (&first, 0)]);
     bench.start(1);
     let deeds = bench.ends(Who::Master(1), End::Status(78));
     assert!(matches!(deeds[..], [Deed::Kill(Who::Child(1))]), "{deeds:?}");
     assert_eq!(ending(&bench.ends(Who::Child(1), KILLED)), Some(78));
+}
+
+#[test]
+fn ctrl_c_that_ends_a_newborn_master_is_a_stop() {
+    for (ends, status) in [(2, 0), (11, 1)] {
+        let mut bench = Bench::new();
+        bench.keeper.master_started(100, bench.now);
+        bench.signal(2, true);
+        let deeds = bench.ends(Who::Master(1), End::Signal { signal: ends, core: false });
+        assert_eq!((ending(&deeds), deeds.len()), (Some(status), 1 + usize::from(status)));
+    }
 }
 
 #[test]

@@ -78,8 +78,9 @@ pub fn run(configuration: Vec<OsString>) -> io::Result<u8> {
         }
         all.wait()?;
         all.read();
-        all.reap();
+        // Before the exits: Ctrl-C reaches a master, too, and ends it if it has just been started.
         all.hear_signals();
+        all.reap();
         all.write();
     }
 }
@@ -229,9 +230,7 @@ impl Loop {
             }
             Deed::Notify(text, with) => self.systemd.tell(text, with),
             Deed::Store(all) => stores::leave(&mut self.systemd, &all),
-            Deed::Complain(text) => {
-                let _ = writeln!(io::stderr(), "btc-cluster: {text}");
-            }
+            Deed::Complain(text) => complain(&text),
             Deed::End(status) => self.end = Some(status),
         }
     }
@@ -241,6 +240,16 @@ impl Loop {
         let link = PolledLink::new(stream, WAITING)?;
         self.processes.insert(who, Process { pid, link, broken: false });
         Ok(pid)
+    }
+}
+
+/// Writes a line to standard error, unless it would have to wait: nobody may read there.
+fn complain(text: &str) {
+    let error = io::stderr();
+    let mut room = [PollFd::new(&error, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut room, Some(&now)).is_ok() && room[0].revents() == PollFlags::OUT {
+        let _ = writeln!(io::stderr(), "btc-cluster: {text}");
     }
 }
 

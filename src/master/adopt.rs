@@ -2,10 +2,12 @@
 //! another worker adopts them or nobody does.
 
 use super::core::Master;
+use super::handovers::{Ended, Why};
 use super::orphans::{Deed, Ready};
 use crate::model::Mono;
 use crate::os::clock;
-use crate::protocol::cluster::{Generation, Left, Role, RosterPage, Slot, ToWorker};
+use crate::protocol::cluster::{Generation, Handover, Handovers, Left, Role, RosterPage, Slot, ToWorker};
+use std::time::Duration;
 
 impl Master {
     /// A worker has ended. Its sessions are orphans now, unless nobody could adopt them.
@@ -16,9 +18,11 @@ impl Master {
         before: super::children::Before,
     ) {
         let now = clock::mono();
-        for lost in self.orphans.ended(generation) {
+        for (lost, event) in self.orphans.ended(generation) {
             // Their sessions are its own since: only what the keeper holds of them is left.
             self.line.forget(lost, None);
+            let ended = event.and_then(|event| self.handovers.ended(event, now, clock::wall()));
+            ended.into_iter().for_each(Ended::log);
         }
         self.travellers_of(generation);
         self.children.tell_workers(&ToWorker::PeerGone(generation));
@@ -39,6 +43,7 @@ impl Master {
         let lost = self.directory.worker_gone(of);
         self.router.worker_gone(of, &mut self.children);
         self.rooms.worker_gone(of, clock::mono());
+        self.note_trimmed();
         self.line.forget(of, None);
         if lost > 0 {
             tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
@@ -79,11 +84,12 @@ impl Master {
         let say = |master: &mut Self, left: Left<'_>| {
             let _ = master.children.tell(by, &ToWorker::Adopt { of, left });
         };
-        say(self, Left::Begin);
+        let (from, to) = (Some(Role::Worker(slot)), self.children.get(by).map(|child| child.role));
+        let event = self.handovers.begun(Why::Death, from, to, now);
+        let died = self.orphans.adopts(of, event).unwrap_or(now);
+        say(self, Left::Begin { died });
         let Self { directory, children, .. } = self;
-        let mut sessions = 0;
         directory.hand_over(of, by, RosterPage::LENGTH, |page| {
-            sessions += page.len();
             let _ = children.tell(by, &ToWorker::Adopt { of, left: Left::Sessions(page) });
         });
         let retained = self.children.forget_orphan(of).unwrap_or_default();
@@ -97,17 +103,16 @@ impl Master {
         self.router.hand_over(of, by, &tickets, &mut self.children);
         self.rooms.hand_over(of, by, now);
         self.announcer.tell_again();
-        tracing::info!(event = "sessions-orphaned", worker = slot, sessions, generation = of, adopter = by);
     }
 
     /// A worker has adopted sessions.
-    pub(super) fn adopted(&mut self, by: Generation, of: Generation, held: u32, closed: u32) {
-        self.orphans.adopted(of);
-        let worker = self.children.get(by).and_then(|child| match child.role {
-            Role::Worker(slot) => Some(slot),
-            Role::Feeder => None,
-        });
-        tracing::info!(event = "sessions-adopted", worker, held, closed, generation = of);
+    pub(super) fn adopted(&mut self, of: Generation, results: &Handovers, silence: Duration, now: Mono) {
+        let Some(event) = self.orphans.adopted(of) else { return };
+        for result in Handover::ALL {
+            self.handovers.came_to(event, result, results.of(result));
+        }
+        self.handovers.silence(event, silence);
+        self.handovers.ended(event, now, clock::wall()).into_iter().for_each(Ended::log);
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Child {
     pub(super) drift: u8,
     /// Orders that it may not have carried out.
     pub(super) retained: Retained,
+    /// The process was a child of the master before.
+    pub(super) inherited: bool,
     link: LinkSender,
     drops: Drops,
 }
@@ -85,12 +87,17 @@ fn retain<M: Message>(retained: &mut Retained, message: &M) {
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
         let (program, beat, retained, drops) = Default::default();
-        Self { role, pid, program, ready: false, beat, drift: 0, retained, link, drops }
+        Self { role, pid, program, ready: false, beat, drift: 0, retained, inherited: false, link, drops }
     }
 
     /// The process has ended.
     pub(super) fn into_before(self, is_covered: bool) -> Before {
         Before { is_covered, retained: self.retained }
+    }
+
+    /// A child of the master before, with its new link.
+    pub(super) fn again(role: Role, link: LinkSender, pid: u32) -> Self {
+        Self { inherited: true, ..Self::new(role, link, pid) }
     }
 
     fn is_worker(&self) -> bool {
@@ -105,6 +112,11 @@ impl Child {
             return Ok(());
         };
         let (drop, lost) = match &error {
+            // The exit follows, and then somebody adopts the sessions, or nobody has them.
+            LinkError::Closed | LinkError::Io(_) if message.is_order() => {
+                retain(&mut self.retained, message);
+                return Ok(());
+            }
             // The exit follows: nobody is left to miss the message.
             LinkError::Closed | LinkError::Io(_) => return Err(Lost::Gone),
             LinkError::Full => (Drop::Full, Lost::Full),
@@ -140,6 +152,11 @@ pub(super) struct Children {
 
 /// Questions about the children.
 impl Children {
+    /// No child yet; links did not take so many messages under masters before.
+    pub(super) fn after(dropped: &BTreeMap<Role, u64>) -> Self {
+        Self { dropped_before: dropped.clone(), ..Self::default() }
+    }
+
     /// A process has been started.
     pub(super) fn insert(&mut self, generation: Generation, child: Child) {
         self.by_generation.insert(generation, child);

@@ -7,9 +7,12 @@ use super::event::Event;
 use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::InForce;
-use super::moves::Moves;
+use super::journal::Journal;
+use super::moves::{Moves, Waiter};
 use super::orphans::Orphans;
+use super::placing::Placing;
 use super::refusals::Refusals;
+use super::renewal::Renewal;
 use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
@@ -20,13 +23,13 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::os::notify::Notification;
-use crate::protocol::cluster::{Moved, Port, ToWorker};
+use crate::protocol::cluster::{Port, ToWorker};
 use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, Spawner, State};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// The longest wait for the last words of a dead child.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -44,7 +47,9 @@ pub(super) struct Master {
     /// All sessions, their users and workers.
     pub(super) directory: Directory,
     /// Sessions on their way from worker to worker.
-    pub(super) moves: Moves<oneshot::Sender<Moved>>,
+    pub(super) moves: Moves<Waiter>,
+    /// Which sessions are to be where.
+    pub(super) placing: Placing,
     /// Workers that have died, and whose sessions go on elsewhere.
     pub(super) orphans: Orphans,
     /// Orders on their way.
@@ -76,6 +81,10 @@ pub(super) struct Master {
     pub(super) spawner: Spawner,
     /// Another program that takes over, and sessions that are taken over.
     pub(super) upgrades: Upgrades<OwnedFd>,
+    /// What the next master goes on with.
+    pub(super) journal: Journal,
+    /// The first moments after another master.
+    pub(super) renewal: Renewal,
     /// For tasks that tell the loop.
     pub(super) events: mpsc::Sender<Event>,
 }
@@ -94,6 +103,11 @@ impl Master {
         let actions = self.fleet.tick(now);
         self.act(actions);
         self.look_after_orphans(now);
+        self.look_at_gate(now);
+        if !self.renewal.gate.is_open() {
+            // Not all sessions are known: nobody is told how many there are.
+            return;
+        }
         self.send_stats(now);
         self.announce(now);
         self.tell_presence(now);
@@ -108,6 +122,10 @@ impl Master {
         self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
         self.clear_board();
+        self.note_fleet();
+        self.note_dropped();
+        self.note_own();
+        self.place(now);
         self.tell_status();
         let limit = self.in_force.config().cluster.worker_timeout;
         self.line.beat(limit, self.service.is_of_use(limit, now));
@@ -117,7 +135,10 @@ impl Master {
     pub(super) fn next_deadline(&mut self, now: Mono) -> Mono {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);
-        let told = self.when.next(now).min(self.next_announcement()).min(self.next_presence());
+        let told = match self.renewal.gate.next() {
+            Some(opens) => opens,
+            None => self.when.next(now).min(self.next_announcement()).min(self.next_presence()),
+        };
         let patience = self.in_force.config().cluster.start_timeout;
         let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
         let upgrade = self.upgrades.next_deadline().unwrap_or(second);
@@ -131,6 +152,7 @@ impl Master {
         let (now, delay, grace) = (clock::mono(), config.shutdown.delay, config.shutdown.grace);
         let notice = self.service.stop(delay + grace + config.cluster.kill_timeout + LAST_WORDS * 4);
         self.notify(Some(notice));
+        self.note_life();
         if !again {
             self.stop_reloads();
         }
@@ -177,6 +199,7 @@ impl Master {
         }
         let Some(notice) = self.service.all_ready() else { return };
         self.notify(Some(notice));
+        self.note_life();
         self.tell_serving();
         let first = |port| self.in_force.addresses(port).into_iter().next();
         let http = first(Port::Http).map(|a| format!("http://{a}")).unwrap_or_default();

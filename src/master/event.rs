@@ -1,5 +1,6 @@
 //! Events of the master's loop.
 
+use super::balance::Counts;
 use super::command::Asked;
 use super::upgrade::Tried;
 use crate::protocol::cluster::Generation;
@@ -19,6 +20,8 @@ pub(super) enum Event {
     Keeper(FromKeeper, Vec<OwnedFd>),
     /// A program was tried.
     Tried(Box<Tried>),
+    /// Sessions have moved, as `balance.rs` wanted it.
+    Balanced(Counts),
     /// `shutdown.delay` is over.
     StopNow,
 }

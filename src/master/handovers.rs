@@ -104,15 +104,18 @@ impl Handovers {
         }
     }
 
-    /// An event ends; `None` if it was not under way. The answer is to be logged.
+    /// An event ends. The answer is to be logged; `None`: it was not under way, or there were no sessions.
     pub(super) fn ended(&mut self, id: EventId, now: Mono, at: Wall) -> Option<&Ended> {
         let place = self.open.iter().position(|open| open.id == id)?;
         let Open { begun, facts, .. } = self.open.remove(place)?;
         self.happened(facts, now.since(begun), at)
     }
 
-    /// An event of which all is known has taken so long. The answer is to be logged.
+    /// An event of which all is known has taken so long. The answer is to be logged; `None`: there were no sessions.
     pub(super) fn happened(&mut self, facts: Facts, took: Duration, at: Wall) -> Option<&Ended> {
+        if facts.sessions == Counts::default() {
+            return None;
+        }
         if self.ended.len() >= KEPT {
             self.ended.pop_front();
         }
@@ -206,7 +209,10 @@ mod tests {
         all.came_to(one, Handover::Held, 1);
         let kept: Handovers = postcard::from_bytes(&postcard::to_allocvec(&all).unwrap()).unwrap();
         assert_eq!(kept, all, "the next master goes on with it");
+        all.came_to(other, Handover::Dirty, 1);
         assert_eq!(all.ended(other, at(60), Wall(0)).unwrap().json()["to"], Value::Null);
+        let nobody = all.begun(Why::Drain, None, None, at(0));
+        assert_eq!(all.ended(nobody, at(1), Wall(0)), None, "without sessions it is none");
     }
 
     #[test]
@@ -216,7 +222,10 @@ mod tests {
         let ids: Vec<_> = (0..OPEN).map(|_| all.begun(Why::Rebalance, None, None, at(0))).collect();
         assert_eq!(all.ended(first, at(1), Wall(0)), None, "forgotten");
         assert_eq!(all.open.len(), OPEN);
-        ids.into_iter().for_each(|id| _ = all.ended(id, at(1), Wall(0)));
+        for id in ids {
+            all.came_to(id, Handover::Held, 1);
+            assert!(all.ended(id, at(1), Wall(0)).is_some());
+        }
         assert_eq!((all.open.len(), all.json().as_array().unwrap().len()), (0, KEPT));
     }
 }

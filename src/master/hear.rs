@@ -3,6 +3,7 @@
 use super::core::Master;
 use super::directory::{self, Relief};
 use super::feed::{Kept, News};
+use super::journal::{Record, slot};
 use super::router::{Order, Publication};
 use super::unpacking::{Counts, Part};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
@@ -21,10 +22,10 @@ const DRIFT: u8 = 2;
 
 impl Master {
     /// Everything that came together from one child.
-    pub(super) fn hear(&mut self, from: Generation, batch: &mut Batch) {
+    pub(super) fn hear(&mut self, from: Generation, mut batch: Batch) {
         let Some(child) = self.children.get(from) else { return };
         let result = match child.role {
-            Role::Feeder => self.hear_feeder(from, batch),
+            Role::Feeder => self.hear_feeder(from, &mut batch),
             Role::Worker(_) => self.hear_worker(from, batch),
         };
         if let Err(error) = result {
@@ -33,9 +34,18 @@ impl Master {
         }
     }
 
-    fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
-        self.service.hear(clock::mono());
-        while let Some(message) = batch.next_with_some::<ToMaster<'_>>() {
+    fn hear_worker(&mut self, from: Generation, mut batch: Batch) -> Result<(), LinkError> {
+        let now = clock::mono();
+        self.service.hear(now);
+        loop {
+            if self.renewal.gate.holds(from) {
+                // A sign of life, all the same.
+                let actions = self.fleet.beat(now, from);
+                self.act(actions);
+                self.renewal.gate.hold(from, batch);
+                return Ok(());
+            }
+            let Some(message) = batch.next_with_some::<ToMaster<'_>>() else { return Ok(()) };
             let (message, descriptors) = message?;
             if let ToMaster::Packed { sessions, closed } = message {
                 self.packed(from, (sessions, closed), descriptors.into_iter().next());
@@ -43,7 +53,6 @@ impl Master {
             }
             self.worker_says(from, message, descriptors);
         }
-        Ok(())
     }
 
     fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
@@ -95,11 +104,12 @@ impl Master {
             ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
             ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
             ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
-            ToMaster::Again(_) | ToMaster::Told => {}
             ToMaster::Done { order } => {
                 self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
             }
-            ToMaster::Adopted { of, held, closed } => self.adopted(from, of, held, closed),
+            ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
+            ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
+            ToMaster::Told => self.renewal.gate.told(from),
             ToMaster::Unpacked { of, part, parts, held, closed, silence } => {
                 let counts = Counts { held: held.into(), closed: closed.into(), silence };
                 self.unpacked(from, Part { of, part, parts }, counts);
@@ -115,7 +125,9 @@ impl Master {
             match message? {
                 FromFeeder::Hello(hello) => {
                     self.hello(from, hello);
-                    self.feed.renew();
+                    if self.children.get(from).is_some_and(|child| !child.inherited) {
+                        self.feed.renew();
+                    }
                 }
                 FromFeeder::Ready => self.ready(from),
                 FromFeeder::Beat(counters) => {
@@ -126,12 +138,8 @@ impl Master {
                 FromFeeder::Sources(table) => self.feed.table(table),
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
-                FromFeeder::Line { of, text, mark, number } => {
-                    if let Some(text) = self.feed.line(&of, Kept { text, mark, number }) {
-                        self.children.tell_workers(&ToWorker::Line { of: &of, text, number });
-                    }
-                }
-                FromFeeder::Again { .. } => {}
+                FromFeeder::Line { of, text, mark, number } => self.line_of(&of, Kept { text, mark, number }),
+                FromFeeder::Again { config } => self.feeder_again(from, config),
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
                     let _ = self.children.tell(to, &ToWorker::Answer { request, answer });
@@ -145,7 +153,20 @@ impl Master {
     fn price(&mut self, quote: Quote) {
         if let Some((quote, news)) = self.feed.price(quote, clock::mono()) {
             news.iter().for_each(News::log);
+            self.journal.write(&Record::Price(Box::new(quote.clone())));
             self.children.tell_workers(&ToWorker::Quote(quote));
+        }
+    }
+
+    /// Keeps a line from the feeder and sends it to all.
+    fn line_of(&mut self, of: &str, line: Kept) {
+        let number = line.number;
+        if self.feed.is_older_line(of, number) {
+            return self.children.tell_workers(&ToWorker::Line { of, text: &line.text, number });
+        }
+        self.journal.write(&Record::Line { of, text: &line.text, mark: line.mark, number });
+        if let Some(text) = self.feed.line(of, line) {
+            self.children.tell_workers(&ToWorker::Line { of, text, number });
         }
     }
 
@@ -187,6 +208,10 @@ impl Master {
         };
         child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
         self.ledger.beat(from, &beat.counters, now);
+        if let Ok(counters) = serde_json::to_string(&beat.counters) {
+            let (generation, slot, counters) = (from, slot(child.role), &*counters);
+            self.journal.write(&Record::Beat { generation, slot, counters });
+        }
         child.beat = beat;
         if child.drift >= DRIFT {
             child.drift = 0;

@@ -10,8 +10,10 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
 use super::moves::Moves;
+use super::placing::Placing;
 use super::predecessor;
 use super::refusals::Refusals;
+use super::renewal::{Past, Renewal};
 use super::roles::Keeper;
 use super::rooms::{self, Rooms};
 use super::router::Router;
@@ -19,9 +21,8 @@ use super::service::{AllFailed, Service};
 use super::upgrade::Inheritance;
 use super::upgrades::Upgrades;
 use super::watching::Watching;
-use crate::config::{Loaded, Source};
+use crate::config::{Faults, Source};
 use crate::net::listen::Listeners;
-use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
 use crate::os::memory::Spare;
@@ -31,7 +32,7 @@ use crate::protocol::cluster::{ToFeeder, ToWorker};
 use crate::protocol::keeper::{Begin, FromKeeper};
 use crate::protocol::line::{Hearing, Line};
 use crate::stats::{Ledger, When};
-use crate::supervisor::{Fleet, Spawner, workers};
+use crate::supervisor::{Fleet, Spawner};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -46,6 +47,8 @@ const EVENTS: usize = 256;
 /// Why the daemon did not start, or ended.
 #[derive(Debug)]
 pub enum Failure {
+    /// Every fault of the configuration.
+    Configuration(Faults),
     /// A listening socket cannot be had.
     Listen(io::Error),
     /// The control socket cannot be had.
@@ -61,6 +64,7 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Configuration(faults) => faults.fmt(f),
             Self::Listen(error) | Self::Io(error) => error.fmt(f),
             Self::Control(error) => write!(f, "control.socket: {error}"),
             Self::Loop(ended) => ended.fmt(f),
@@ -75,26 +79,32 @@ impl std::error::Error for Failure {}
 ///
 /// # Errors
 /// The daemon could not start, or could not go on.
-pub fn run(source: Source, loaded: Loaded) -> Result<(), Failure> {
+pub fn run(source: Source) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     let runtime = runtime.map_err(Failure::Io)?;
-    let result = runtime.block_on(live(source, loaded));
+    let result = runtime.block_on(live(source));
     // A look at the control socket is not waited for: its file system may hang.
     runtime.shutdown_background();
     result
 }
 
-async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
+async fn live(source: Source) -> Result<(), Failure> {
     let mut loops = Loops::default();
     let (line, mut hearing) = attach_line(&mut loops).map_err(Failure::Io)?;
     let files = crate::os::process::raise_open_files();
     let lost = |error| Failure::Io(io::Error::other(error));
     let (begin, held) = predecessor::begin(&mut hearing).await.map_err(lost)?;
-    let (left, held) = Inheritance::of(held);
+    let (left, mut held) = Inheritance::of(held);
+    let past = Past::take(&mut held, &line).map_err(Failure::Io)?;
+    let (loaded, revision) = past.configuration(&source).map_err(Failure::Configuration)?;
+    crate::log::init(&loaded.config.log, "master");
+    past.log();
+    for warning in &loaded.warnings {
+        tracing::warn!(event = "configuration", %warning);
+    }
     if !left.is_left() {
         predecessor::log(begin.before.as_ref());
     }
-    let said = predecessor::clear(&begin, &line, &mut hearing).await.map_err(Failure::Io)?;
     let socket = loaded.config.control.socket.clone();
     // Before the ports: that they are in use is true, too, but says less.
     refuse_second(&socket).await.map_err(Failure::Control)?;
@@ -102,15 +112,10 @@ async fn live(source: Source, loaded: Loaded) -> Result<(), Failure> {
     let (events, inbox) = mpsc::channel(EVENTS);
     let control = ControlSocket::start(&socket, events.clone()).await.map_err(Failure::Control)?;
     let watcher = Watching::start(source.clone(), loaded.clone()).map_err(Failure::Io)?;
-    let board = Board::new().map_err(Failure::Io)?;
-    let in_force = InForce::new(source, Next::new(loaded), sockets, files);
-    let mut master = Master::new(in_force, board, events, (line.clone(), &begin));
+    let mut in_force = InForce::new(source, Next::new(loaded), sockets, files);
+    in_force.resume(revision, &past.state.reloads);
+    let mut master = Master::new(in_force, events, past, (line.clone(), &begin));
     master.inherit(left, begin.before.map(|before| before.end.to_string()));
-    master.log_listening();
-    let workers = workers(&master.in_force.config().cluster);
-    let actions = master.fleet.resize(clock::mono(), workers);
-    master.act(actions);
-    said.into_iter().for_each(|message| master.told(message));
     loops.spawn("keeper", hear_keeper(hearing, master.events.clone()));
     let period = begin.beat.map_or(PULSE, |limit| limit.min(PULSE));
     let result = loops.during(master.work(inbox, watcher, period)).await.map_err(Failure::Loop);
@@ -131,40 +136,53 @@ async fn hear_keeper(mut hearing: Hearing, events: mpsc::Sender<Event>) {
 }
 
 impl Master {
+    /// The master, whose processes have their orders.
     fn new(
         in_force: InForce,
-        board: Board,
         events: mpsc::Sender<Event>,
+        past: Past,
         (line, begin): (Line, &Begin),
     ) -> Self {
         let (now, wall) = (clock::mono(), clock::wall());
+        let Past { journal, state, board, .. } = past;
         let config = in_force.config();
         let mut directory = Directory::new(in_force.ceilings());
         directory.configure(config.stats.users, in_force.ceilings());
-        Self {
+        let service = match state.config {
+            Some(_) => Service::resume(state.life, now),
+            None => Service::new(now, wall),
+        };
+        let mut master = Self {
             fleet: Fleet::new(config.cluster.clone(), fastrand::u64(..), now).after(begin.last_generation),
-            children: Children::default(),
+            children: Children::after(&state.dropped),
             directory,
             moves: Moves::default(),
+            placing: Placing::new(config),
             orphans: Default::default(),
-            router: Router::new(config.limits.quotes_per_user),
+            router: Router::new(config.limits.quotes_per_user).after(wall),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),
             feed: Feed::new(config, wall),
             handovers: Handovers::default(),
-            ledger: Ledger::default(),
+            ledger: Ledger::after(state.dead.clone(), state.alive.clone(), now),
             when: When::new(config.stats.interval),
-            service: Service::new(now, wall),
+            service,
             board,
             spare: Spare::default(),
             keeper: Keeper::new(begin),
             spawner: Spawner::new(line.clone()),
             line,
             upgrades: Upgrades::default(),
+            journal,
+            renewal: Renewal::new(begin, now),
             events,
             in_force,
-        }
+        };
+        *master.ledger.own() = state.own.clone();
+        master.handovers = serde_json::from_str(&state.handovers).unwrap_or_default();
+        master.begin(begin, state);
+        master
     }
 
     async fn work(
@@ -207,12 +225,13 @@ impl Master {
 
     fn on(&mut self, event: Event) {
         match event {
-            Event::Heard(from, mut batch) => self.hear(from, &mut batch),
+            Event::Heard(from, batch) => self.hear(from, batch),
             Event::Exited(generation, how) => self.exited(generation, &how),
             Event::Asked(asked) => self.asked(asked),
             // Nothing that this master asks for is answered with descriptors.
             Event::Keeper(message, _) => self.told(message),
             Event::Tried(tried) => self.tried(*tried),
+            Event::Balanced(counts) => self.balanced(counts),
             Event::StopNow => self.stop(),
         }
     }
@@ -251,6 +270,7 @@ impl Master {
             Signal::Reload => self.reload(None),
             Signal::Replace => {
                 let actions = self.fleet.replace_all(clock::mono());
+                self.note_fleet();
                 self.act(actions);
             }
             Signal::Reopen => {

@@ -3,6 +3,7 @@
 //! The newborn of the dead worker's slot adopts, since the others have sessions of their own to serve; a survivor only
 //! if the newborn takes long. Sessions that were on their way to a worker when it died are given up.
 
+use super::handovers::EventId;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Slot};
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ struct Orphan {
     died: Mono,
     /// Who adopts them.
     by: Option<Generation>,
+    /// The handover to that one.
+    event: Option<EventId>,
 }
 
 /// The dead workers.
@@ -45,18 +48,25 @@ pub(super) struct Orphans {
 impl Orphans {
     /// A worker has died, and its sessions are to be adopted. Those that it was adopting itself are its own since.
     pub(super) fn died(&mut self, of: Generation, slot: Slot, now: Mono) {
-        self.dead.insert(of, Orphan { slot, died: now, by: None });
+        self.dead.insert(of, Orphan { slot, died: now, by: None, event: None });
     }
 
     /// A worker has ended. Returns those whose sessions it was adopting, which nobody takes any more.
-    pub(super) fn ended(&mut self, by: Generation) -> Vec<Generation> {
+    pub(super) fn ended(&mut self, by: Generation) -> Vec<(Generation, Option<EventId>)> {
         let lost = self.dead.extract_if(.., |_, orphan| orphan.by == Some(by));
-        lost.map(|(of, _)| of).collect()
+        lost.map(|(of, orphan)| (of, orphan.event)).collect()
+    }
+
+    /// The handover of the sessions has begun. Returns when their worker died.
+    pub(super) fn adopts(&mut self, of: Generation, event: EventId) -> Option<Mono> {
+        let orphan = self.dead.get_mut(&of)?;
+        orphan.event = Some(event);
+        Some(orphan.died)
     }
 
     /// The sessions have been adopted.
-    pub(super) fn adopted(&mut self, of: Generation) {
-        self.dead.remove(&of);
+    pub(super) fn adopted(&mut self, of: Generation) -> Option<EventId> {
+        self.dead.remove(&of)?.event
     }
 
     /// What is due; `ready` can adopt. After `patience` nobody does.
@@ -122,7 +132,7 @@ mod tests {
         let newborn = ready(8, 1, 0);
         assert_eq!(orphans.tick(now, &[other, newborn], PATIENCE), [Deed::Adopt { of: 7, by: 8 }]);
         assert_eq!((orphans.tick(now, &[newborn], PATIENCE), orphans.is_empty()), (vec![], true));
-        assert_eq!((orphans.ended(8), orphans.ended(8)), (vec![7], vec![]));
+        assert_eq!((orphans.ended(8), orphans.ended(8)), (vec![(7, None)], vec![]));
         orphans.died(8, 1, now);
         let late = now.after(NEWBORN);
         assert_eq!(orphans.next_deadline(PATIENCE), Some(late));
@@ -158,13 +168,14 @@ mod tests {
             let (mut orphans, mut now, mut last) = (Orphans::default(), Mono(1 << 40), 3);
             let mut living: Vec<_> = (1..4).map(|n| ready(n, n as Slot, n)).collect();
             // The dead whose sessions nobody has yet, those on their way, and those that are settled.
-            let (mut waiting, mut on_the_way) = (BTreeSet::new(), BTreeSet::<(u32, u32)>::new());
+            let mut waiting = BTreeSet::<Generation>::new();
+            let mut on_the_way = BTreeSet::<(Generation, Generation)>::new();
             let mut settled = BTreeSet::new();
             for event in events {
                 match event {
                     Event::Dies(n) if !living.is_empty() => {
                         let dead = living.swap_remove(n % living.len());
-                        for of in orphans.ended(dead.generation) {
+                        for (of, _) in orphans.ended(dead.generation) {
                             prop_assert!(on_the_way.remove(&(of, dead.generation)));
                             settled.insert(of);
                         }

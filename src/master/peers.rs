@@ -2,6 +2,7 @@
 
 use super::children::MASTER;
 use super::core::Master;
+use super::journal::Record;
 use super::rooms::{Entry, NOBODY, Presence, Visitor};
 use super::router::Publication;
 use crate::model::{Mono, SessionId, UserId};
@@ -45,13 +46,28 @@ impl Master {
     /// A message for all subscribers of a channel. All workers hear of it, also where a room has no member: a session
     /// on its way there misses nothing.
     pub(super) fn publish(&mut self, from: Generation, publication: &Publication<'_>, now: Mono) {
-        if client::room(publication.channel).is_some()
-            && self.rooms.publish(publication.channel, publication.frame) == Entry::Full
-        {
-            tracing::debug!(event = "too-many-rooms", channel = publication.channel);
+        if client::room(publication.channel).is_some() && self.renewal.is_new(publication.of) {
+            self.keep_message(publication);
         }
         let ready: Vec<_> = self.children.ready_workers().collect();
         self.router.publish(from, publication, ready, now, &mut self.children);
+    }
+
+    /// Keeps a message in its room. A master before may have kept it already: then it is not kept again.
+    fn keep_message(&mut self, &Publication { channel, frame, of, .. }: &Publication<'_>) {
+        self.journal.write(&Record::Message { room: channel, frame, of });
+        if self.rooms.publish(channel, frame) == Entry::Full {
+            tracing::debug!(event = "too-many-rooms", channel);
+            self.journal.write(&Record::Kept { room: channel, messages: 0 });
+        }
+        self.note_trimmed();
+    }
+
+    /// Writes down which rooms have lost messages.
+    pub(super) fn note_trimmed(&mut self) {
+        for (room, messages) in self.rooms.take_trimmed() {
+            self.journal.write(&Record::Kept { room: &room, messages });
+        }
     }
 
     /// A session enters a chat room, or does another thing there.
@@ -63,6 +79,11 @@ impl Master {
         step: Step<'_>,
         now: Mono,
     ) {
+        self.step(from, (room, session), step, now);
+        self.note_trimmed();
+    }
+
+    fn step(&mut self, from: Generation, (room, session): (&str, SessionId), step: Step<'_>, now: Mono) {
         match step {
             Step::Away => self.rooms.away(room, from, session, now),
             Step::Leave => self.rooms.leave(room, from, session, now),

@@ -5,14 +5,19 @@ use super::children::Child;
 use super::core::{LAST_WORDS, Master};
 use super::event::Event;
 use super::in_force::Newborn;
+use super::journal::Record;
 use super::service::AllFailed;
 use crate::os::clock;
 use crate::protocol::cluster::{Generation, Role, Slot, ToFeeder, ToWorker};
+use crate::protocol::link::LinkSender;
 use crate::supervisor::{Action, Spawned};
 
 impl Master {
     /// Does what the supervisor wants.
     pub(super) fn act(&mut self, actions: Vec<Action>) {
+        if !actions.is_empty() {
+            self.note_fleet();
+        }
         for action in actions {
             match action {
                 Action::Start { role, generation } => self.start(role, generation),
@@ -103,7 +108,22 @@ impl Master {
 
     /// A process is there: its link is served, its exit awaited, and it is told what it must know.
     fn settle_in(&mut self, generation: Generation, pid: u32, spawned: Spawned) {
-        let Spawned { role, sender, mut receiver, writer, exit } = spawned;
+        let role = spawned.role;
+        let sender = self.serve_link(generation, spawned);
+        self.children.insert(generation, Child::new(role, sender, pid));
+        self.ledger.born(generation, role, clock::mono());
+        match role {
+            Role::Feeder => self.welcome_feeder(generation),
+            Role::Worker(slot) => {
+                self.directory.worker_born(generation, slot);
+                self.welcome(slot, generation);
+            }
+        }
+    }
+
+    /// Serves a link from now on, and awaits the exit of its process.
+    pub(super) fn serve_link(&self, generation: Generation, spawned: Spawned) -> LinkSender {
+        let Spawned { sender, mut receiver, writer, exit, .. } = spawned;
         let writing = tokio::spawn(writer.run());
         let events = self.events.clone();
         let hearing = tokio::spawn({
@@ -126,19 +146,11 @@ impl Master {
             // The loop has ended before.
             let _ = events.send(Event::Exited(generation, end.to_string())).await;
         });
-        self.children.insert(generation, Child::new(role, sender, pid));
-        self.ledger.born(generation, role, clock::mono());
-        match role {
-            Role::Feeder => self.welcome_feeder(generation),
-            Role::Worker(slot) => {
-                self.directory.worker_born(generation, slot);
-                self.welcome(slot, generation);
-            }
-        }
+        sender
     }
 
     /// Tells a newborn feeder how far the one before has read each file, then the configuration.
-    fn welcome_feeder(&mut self, to: Generation) {
+    pub(super) fn welcome_feeder(&mut self, to: Generation) {
         // The new feeder has not refused anything yet.
         self.refused(Default::default());
         let Self { feed, children, in_force, .. } = self;
@@ -151,7 +163,7 @@ impl Master {
         let _ = children.tell(to, &ToFeeder::Config { config, real_before });
     }
 
-    fn welcome(&mut self, slot: Slot, generation: Generation) {
+    pub(super) fn welcome(&mut self, slot: Slot, generation: Generation) {
         let Newborn { listeners, json } = self.in_force.for_newborn();
         let (mut ports, mut descriptors) = (Vec::new(), Vec::new());
         for (port, descriptor) in listeners.all() {
@@ -196,12 +208,15 @@ impl Master {
             generation = from
         );
         let actions = self.fleet.ready(clock::mono(), from);
+        self.note_fleet();
         self.act(actions);
         match role {
             Role::Feeder => {}
             Role::Worker(_) => {
                 self.upgrades.unpacking.ready(from, clock::mono());
                 self.candidate_ready(from);
+                self.candidate_ready(from);
+                self.offload_leaving();
             }
         }
         self.tell_when_all_ready();
@@ -256,6 +271,8 @@ impl Master {
 
     fn forget(&mut self, generation: Generation, gone: Child, is_covered: bool) {
         self.ledger.gone(generation);
+        self.journal.write(&Record::Gone { generation });
+        self.renewal.gone(generation);
         if let Role::Worker(slot) = gone.role {
             self.worker_exited(slot, generation, gone.into_before(is_covered));
         }

@@ -19,10 +19,11 @@ impl Master {
         let pulse = row.generation.and_then(|generation| self.ledger.pulse(generation, now));
         let (sessions, users) = row.generation.map_or((0, 0), |generation| self.directory.counts(generation));
         let counters = self.ledger.of(row.role);
+        let drained = row.generation.is_some_and(|generation| self.is_aside(generation));
         WorkerRow {
             id: slot,
             pid: child.map(|child| child.pid),
-            state: row.state.as_str(),
+            state: if drained { State::Draining.as_str() } else { row.state.as_str() },
             uptime_s: row.started.map_or(0, |started| now.since(started).as_secs()),
             restarts: row.restarts,
             sessions,

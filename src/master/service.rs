@@ -4,6 +4,7 @@
 //! either while it starts (systemd would take it for the end of the start) and nothing after `STOPPING=1`
 //! (`sd_notify(3)`; `Type=notify-reload` waits for `RELOADING=1` with a moment after its signal, then for `READY=1`).
 
+use super::journal::Life;
 use crate::model::{Mono, Wall};
 use crate::os::notify::Notification;
 use std::time::Duration;
@@ -48,6 +49,18 @@ impl Service {
             heard: now,
             status: String::new(),
         }
+    }
+
+    /// A daemon that goes on under another master.
+    pub(super) fn resume(life: Life, now: Mono) -> Self {
+        let phase = if life.ready { Phase::Ready { announced: false } } else { Phase::Starting };
+        Self { phase, started: life.started, since: life.since, ..Self::new(now, life.since) }
+    }
+
+    /// What the next master goes on with.
+    pub(super) fn life(&self) -> Life {
+        let (ready, stopping) = (self.phase != Phase::Starting, self.is_stopping());
+        Life { since: self.since, started: self.started, ready, stopping }
     }
 
     /// Every worker that will be there is there. Said again it is nothing new.

@@ -253,6 +253,10 @@ impl Master {
     }
 
     fn tell_outcome(&mut self) {
+        // A program whose workers do not get ready has not taken over, also if there were no sessions.
+        if self.children.ready_workers().next().is_none() {
+            return;
+        }
         let stable = self.in_force.config().cluster.stable_after;
         let settles = clock::mono().after(stable);
         let Some(outcome) = self.upgrades.unpacked(settles) else { return };

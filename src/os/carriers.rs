@@ -7,7 +7,7 @@ use super::descriptors::{self, MOST};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Longest message in bytes: that many descriptors with names of a hundred bytes each.
 const LONGEST: usize = 32 << 10;
@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::{PipeReader, pipe};
+    use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
 
     fn inode(fd: impl AsFd) -> u64 {

@@ -72,6 +72,8 @@ pub struct Beat {
     pub digest: u64,
     /// Exclusive or of the digests of the tokens that are [`super::cluster::ToMaster::Away`] here.
     pub kept: u64,
+    /// The worker takes no sessions: an operator has drained it.
+    pub aside: bool,
     /// Users with at least one session at this worker.
     pub users: u32,
     /// Sessions subscribed to `stats`.

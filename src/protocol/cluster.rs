@@ -252,13 +252,13 @@ pub enum ToMaster<'a> {
     },
     /// All orders up to this one ([`super::orders`]) have been handed to everybody they concern.
     Done { order: u64 },
-    /// The sessions of a dead worker were adopted: so many go on here, so many were closed.
+    /// The sessions of a dead worker were adopted, or have ended.
     Adopted {
         of: Generation,
-        /// Sessions that go on.
-        held: u32,
-        /// Sessions that were closed.
-        closed: u32,
+        /// What became of them.
+        results: Handovers,
+        /// The longest time in which one that goes on heard nothing.
+        silence: Duration,
     },
     /// Follows [`ToMaster::Hello`] on every link but the first, which has another master at its end. `None`: the worker
     /// was never welcomed. Its sessions, their rooms and [`ToMaster::Told`] follow.
@@ -490,6 +490,8 @@ pub enum ToWorker<'a> {
         #[serde(borrow)]
         left: Left<'a>,
     },
+    /// An operator drains the worker: it accepts nobody, and goes on with those it has. False: it accepts again.
+    Aside(bool),
     /// Packs all sessions for the processes that come after this one, and ends. Answered by [`ToMaster::Packed`].
     Pack,
     /// Unpacks sessions that another process packed. One descriptor: the pack. Answered by [`ToMaster::Unpacked`].

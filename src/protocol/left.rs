@@ -1,6 +1,7 @@
 //! What a worker left when it died: the master tells it to the worker that adopts the sessions.
 
 use super::admission::Open;
+use crate::model::Mono;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Left<'a> {
     /// From now on the sessions are the adopter's: what comes for them, comes to it.
-    Begin,
+    Begin {
+        /// The end of the dead worker.
+        died: Mono,
+    },
     /// Sessions that the dead worker had announced.
     #[serde(borrow)]
     Sessions(Vec<Open<'a>>),

@@ -45,12 +45,34 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Goes on with what masters before have counted: of the dead, and of those that lived.
+    #[must_use]
+    pub fn after(
+        dead: BTreeMap<Role, Counters>,
+        alive: BTreeMap<Generation, (Role, Counters)>,
+        now: Mono,
+    ) -> Self {
+        let process = |(generation, (role, counters))| {
+            (generation, Process { role, counters, seen: now, measured: None, cpu_pct: 0.0 })
+        };
+        let alive = alive.into_iter().map(process).collect();
+        let mut ledger = Self { dead, alive, own: Counters::default() };
+        let roles: Vec<_> = ledger.alive.values().map(|process| process.role).collect();
+        roles.into_iter().for_each(|role| _ = ledger.dead.entry(role).or_default());
+        ledger
+    }
+
+    /// The processes that live.
+    pub fn living(&self) -> impl Iterator<Item = Generation> {
+        self.alive.keys().copied()
+    }
+
     /// Notes that a process was started.
     pub fn born(&mut self, generation: Generation, role: Role, now: Mono) {
         self.dead.entry(role).or_default();
-        let process =
-            Process { role, counters: Counters::default(), seen: now, measured: None, cpu_pct: 0.0 };
-        self.alive.insert(generation, process);
+        let counters = Counters::default();
+        let process = || Process { role, counters, seen: now, measured: None, cpu_pct: 0.0 };
+        self.alive.entry(generation).or_insert_with(process);
     }
 
     /// Takes the counters of a beat. Those of an unknown process are ignored.

@@ -30,6 +30,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// Opens that the master may leave unanswered before this worker stops accepting.
 const UNANSWERED: usize = 256;
+/// A drained worker looks so often whether it accepts again, while connections wait.
+const ASIDE: Duration = Duration::from_millis(100);
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
 /// The part of the time of a drain in which sessions are moved rather than sent away.
@@ -214,6 +216,9 @@ impl Gate for Admission {
         if matches!(state.phase, Phase::Draining | Phase::Stopping) {
             return Go::Stop;
         }
+        if state.phase == Phase::Aside {
+            return Go::Hold(ASIDE);
+        }
         if state.requests.unanswered() > UNANSWERED {
             return Go::Hold(Duration::from_millis(1));
         }
@@ -363,6 +368,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Shed => state.shed_poll(),
             ToWorker::Silent { of } => state.shed_silent(of),
             ToWorker::Resync => state.roster(),
+            ToWorker::Aside(aside) => state.rest(aside),
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End::Leave(Leave { close: Close::Restarting, within })),
             ToWorker::Stop(within) => end = Some(End::Leave(Leave { close: Close::Shutdown, within })),

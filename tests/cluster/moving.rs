@@ -1,8 +1,8 @@
 //! Sessions go on while their processes are replaced: no connection is closed, nothing is lost, nothing comes twice.
 
 use crate::harness::{
-    Cluster, Connection, Listener, Poller, Raw, Recorder, Stopwatch, Tab, alone, cluster, eventually, masked,
-    post, promised, quote_for, within,
+    Cluster, Connection, Heard, Listener, Poller, Raw, Recorder, Stopwatch, Tab, alone, cluster, eventually,
+    kill, masked, post, promised, quote_for, within,
 };
 use futures_util::future::join_all;
 use rustix::process::Signal;
@@ -212,23 +212,23 @@ async fn the_other_endpoints_move_in_silence() {
 #[tokio::test]
 async fn a_slow_reader_gets_all_that_waits_for_it() {
     let _alone = alone().await;
-    let cluster = cluster().workers(1).config(OPEN).start().await;
+    let cluster = cluster().workers(1).config(&format!("{OPEN}[ws]\noutbox = \"2MiB\"\n")).start().await;
     let mut slow = Raw::narrow(cluster.ws, "/ws?user_id=slow&channels=news").await;
     let long = "x".repeat(8_000);
     // More than the kernel takes, less than an outbox.
-    for n in 0..40 {
+    for n in 0..100 {
         let request = post("/api/v1/channels/news/messages", json!({ "data": [n, long] }).to_string());
         assert_eq!(cluster.administer(&request).await.status, 202);
     }
     replaced(&cluster, 1).await;
-    publish(&cluster, 40).await;
+    publish(&cluster, 100).await;
     let mut next = 0;
-    while next <= 40 {
+    while next <= 100 {
         let heard = slow.next().await.expect("no close");
         assert_ne!(heard.opcode, 8, "{:?}", heard.close());
         let heard = heard.json();
         if heard["type"] == "message" {
-            let n = if next < 40 { &heard["data"][0] } else { &heard["data"] };
+            let n = if next < 100 { &heard["data"][0] } else { &heard["data"] };
             assert_eq!(*n, next);
             next += 1;
         }
@@ -293,7 +293,7 @@ async fn posts_during_a_replacement_are_answered_once_and_truthfully() {
         let is_new = |row: &Value| {
             row["state"] == "ready" && !before.iter().any(|old| Some(u64::from(*old)) == row["pid"].as_u64())
         };
-        if rows.len() == 3 && rows.iter().all(is_new) {
+        if published > 20 && rows.len() == 3 && rows.iter().all(is_new) {
             break;
         }
         assert!(published < 2000, "not replaced: {rows:?}");
@@ -350,4 +350,76 @@ async fn a_thousand_sessions_move_and_none_is_closed() {
     assert_eq!(cluster.stats().await["totals"]["sessions"], 1000);
     let log = cluster.log();
     assert!(!log.contains("directory-resynchronised"), "{log}");
+}
+
+/// The sessions of each worker, as the master knows them.
+async fn sessions_at(cluster: &Cluster, worker: u64) -> usize {
+    let listed = cluster.ctl(&["sessions"]).await.json();
+    listed.as_array().unwrap().iter().filter(|session| session["worker"] == worker).count()
+}
+
+/// Two workers with sessions at both; the first does not run, and the master has given it what the second had.
+async fn stuck(cluster: &Cluster) -> (Vec<(String, Tab)>, u32, u32) {
+    let tabs = cluster.users_on_all("user", 2).await;
+    let (target, source) = (cluster.worker(1).await.pid.unwrap(), cluster.worker(2).await.pid.unwrap());
+    kill(target, Signal::STOP);
+    cluster.configure(&format!("[cluster]\nworkers = 1\n{OPEN}"));
+    cluster.signal(Signal::HUP);
+    eventually("the sessions belong to the first worker", async || match sessions_at(cluster, 2).await {
+        0 => Ok(()),
+        n => Err(n.to_string()),
+    })
+    .await;
+    (tabs, target, source)
+}
+
+#[tokio::test]
+async fn sessions_on_their_way_to_a_worker_that_dies_go_on_and_move_to_the_next() {
+    let _alone = alone().await;
+    let cluster = cluster().workers(2).config(&format!("[cluster]\nworkers = 2\n{OPEN}")).start().await;
+    let (tabs, target, source) = stuck(&cluster).await;
+    kill(target, Signal::KILL);
+    let (mut lost, mut stay) = (0, vec![]);
+    for (user, mut tab) in tabs {
+        if tab.worker() == 1 {
+            assert_eq!(tab.closed().await.0, 1006);
+            lost += 1;
+        } else {
+            stay.push((user, tab));
+        }
+    }
+    assert!(lost > 0 && !stay.is_empty());
+    settled(&cluster, 1, &[target, source].into()).await;
+    for (user, tab) in &mut stay {
+        assert_eq!(cluster.quote(user).await.json()["sessions"], 1, "{user}");
+        tab.quote().await;
+        tab.until_pong().await;
+    }
+    assert_eq!(cluster.stats().await["totals"]["sessions"], stay.len());
+}
+
+#[tokio::test]
+async fn sessions_on_their_way_from_a_worker_that_dies_have_one_owner_or_none() {
+    let _alone = alone().await;
+    let cluster = cluster().workers(2).config(&format!("[cluster]\nworkers = 2\n{OPEN}")).start().await;
+    let (mut tabs, target, source) = stuck(&cluster).await;
+    kill(source, Signal::KILL);
+    kill(target, Signal::CONT);
+    settled(&cluster, 1, &[source].into()).await;
+    let mut stay = 0;
+    for (user, tab) in &mut tabs {
+        tab.say(&json!({"type": "ping", "id": 1})).await;
+        let lives = loop {
+            match tab.hear().await {
+                Heard::Message(message) if message["type"] == "pong" => break true,
+                Heard::Closed(..) => break false,
+                _ => {}
+            }
+        };
+        assert!(lives || tab.worker() == 2, "{user}");
+        let sessions = if lives { json!(1) } else { Value::Null };
+        assert_eq!(cluster.quote(user).await.json()["sessions"], sessions, "{user}");
+        stay += usize::from(lives);
+    }
+    assert_eq!(cluster.stats().await["totals"]["sessions"], stay);
 }

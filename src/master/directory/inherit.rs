@@ -54,6 +54,7 @@ impl Directory {
             }
         }
         self.workers.remove(&from);
+        self.homes.worker_gone(from);
     }
 
     fn announced_at(&self, at: u32) -> Option<Announced> {

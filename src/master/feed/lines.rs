@@ -35,6 +35,12 @@ impl Lines {
         Some(&self.0.get_mut(of)?.insert(line).text)
     }
 
+    /// Whether a line is older than the newest: it is said again, for workers that do not know it.
+    pub(super) fn is_older(&self, of: &str, number: u64) -> bool {
+        let newest = self.0.get(of).and_then(Option::as_ref);
+        newest.is_some_and(|newest| number <= newest.number)
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Kept)> {
         self.0.iter().filter_map(|(of, kept)| Some((of.as_str(), kept.as_ref()?)))
     }

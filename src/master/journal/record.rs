@@ -29,6 +29,8 @@ pub(in crate::master) enum Record<'a> {
         room: &'a str,
         #[serde(with = "serde_bytes")]
         frame: &'a [u8],
+        /// The worker that published it, and its number there.
+        of: Option<(Generation, u64)>,
     },
     /// A room has only so many of its newest messages left.
     Kept { room: &'a str, messages: u32 },
@@ -42,6 +44,12 @@ pub(in crate::master) enum Record<'a> {
     Dropped { slot: Slot, count: u64 },
     /// A real price was served once, although none of the newest prices is real.
     RealBefore,
+    /// The newest message of a worker that a room keeps has this number.
+    Published { of: Generation, number: u64 },
+    /// What the masters count themselves.
+    Own { counters: CountersText<'a> },
+    /// Handovers so far, as `Handovers` writes them.
+    Handovers(&'a str),
 }
 
 /// The daemon as a whole.
@@ -73,6 +81,9 @@ pub(in crate::master) struct State {
     pub(in crate::master) life: Life,
     pub(in crate::master) fleet: Box<str>,
     pub(in crate::master) reloads: Box<str>,
+    pub(in crate::master) handovers: Box<str>,
+    /// What the masters count themselves.
+    pub(in crate::master) own: Counters,
     /// The newest price of each symbol.
     pub(in crate::master) prices: BTreeMap<Symbol, Quote>,
     /// Whether one of them was real, ever.
@@ -84,6 +95,8 @@ pub(in crate::master) struct State {
     pub(in crate::master) dead: BTreeMap<Role, Counters>,
     pub(in crate::master) alive: BTreeMap<Generation, (Role, Counters)>,
     pub(in crate::master) dropped: BTreeMap<Role, u64>,
+    /// The number of the newest message of each worker that a room keeps.
+    pub(in crate::master) published: BTreeMap<Generation, u64>,
     uses: u64,
 }
 
@@ -102,7 +115,8 @@ impl State {
             Record::Line { of, text, mark, number } => {
                 _ = self.lines.insert(of.into(), Kept { text: text.into(), mark, number });
             }
-            Record::Message { room, frame } => {
+            Record::Message { room, frame, of } => {
+                of.into_iter().for_each(|(of, number)| _ = self.published.insert(of, number));
                 self.uses += 1;
                 let (used, messages) = self.rooms.entry(room.into()).or_default();
                 *used = self.uses;
@@ -113,7 +127,9 @@ impl State {
                 let counters = serde_json::from_str(counters).unwrap_or_default();
                 self.alive.insert(generation, (role(slot), counters));
             }
+            Record::Published { of, number } => _ = self.published.insert(of, number),
             Record::Gone { generation } => {
+                self.published.remove(&generation);
                 if let Some((role, counters)) = self.alive.remove(&generation) {
                     self.dead.entry(role).or_default().add_sums(&counters);
                 }
@@ -123,6 +139,8 @@ impl State {
             }
             Record::Dropped { slot, count } => _ = self.dropped.insert(role(slot), count),
             Record::RealBefore => self.real_before = true,
+            Record::Own { counters } => self.own = serde_json::from_str(counters).unwrap_or_default(),
+            Record::Handovers(text) => self.handovers = text.into(),
         }
     }
 
@@ -149,6 +167,7 @@ impl State {
         write(&Record::Life(self.life));
         write(&Record::Fleet(&self.fleet));
         write(&Record::Reloads(&self.reloads));
+        write(&Record::Handovers(&self.handovers));
         for quote in self.prices.values() {
             write(&Record::Price(Box::new(quote.clone())));
         }
@@ -159,9 +178,13 @@ impl State {
             write(&Record::Line { of, text, mark: *mark, number: *number });
         }
         for (room, messages) in self.rooms() {
-            messages.iter().for_each(|frame| write(&Record::Message { room, frame }));
+            messages.iter().for_each(|frame| write(&Record::Message { room, frame, of: None }));
+        }
+        for (of, number) in &self.published {
+            write(&Record::Published { of: *of, number: *number });
         }
         let text = |counters: &Counters| serde_json::to_string(counters).unwrap_or_default();
+        write(&Record::Own { counters: &text(&self.own) });
         for (role, counters) in &self.dead {
             write(&Record::Dead { slot: slot(*role), counters: &text(counters) });
         }

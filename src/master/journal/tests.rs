@@ -117,7 +117,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => ("[a-z]{0,90}", 1..9u64).prop_map(|(json, n)| Step::Config(json, n)),
         1 => any::<(bool, bool)>().prop_map(|(ready, stopping)| Step::Ready(ready, stopping)),
-        1 => (0..2u8, "[a-z]{0,9}").prop_map(|(which, text)| Step::Text(which, text)),
+        2 => (0..3u8, "[a-z]{0,9}").prop_map(|(which, text)| Step::Text(which, text)),
         4 => (0..3u8, 1..99u64, any::<bool>()).prop_map(|(s, seq, mock)| Step::Price(s, seq, mock)),
         3 => (0..3u8, "[a-z]{0,9}", prop::option::of(0..99u64)).prop_map(|(of, t, m)| Step::Line(of, t, m)),
         4 => (0..3u8, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(room, frame)| Step::Message(room, frame)),
@@ -137,7 +137,12 @@ fn write<M: Memory>(journal: &mut Journal<M>, step: &Step) {
             journal.write(&Record::Life(Life { since, started, ready: *ready, stopping: *stopping }));
         }
         Step::Text(0, text) => journal.write(&Record::Fleet(text)),
-        Step::Text(_, text) => journal.write(&Record::Reloads(text)),
+        Step::Text(1, text) => journal.write(&Record::Reloads(text)),
+        Step::Text(_, text) => {
+            journal.write(&Record::Handovers(text));
+            let counters = Counters { opened: text.len() as u64, ..Counters::default() };
+            journal.write(&Record::Own { counters: &serde_json::to_string(&counters).unwrap() });
+        }
         Step::Price(of, seq, mock) => {
             journal.write(&Record::Price(Box::new(quote(symbol(*of), *seq, *mock))));
         }
@@ -145,7 +150,10 @@ fn write<M: Memory>(journal: &mut Journal<M>, step: &Step) {
             let mark = mark.map(|offset| Mark { device: 1, inode: 2, offset });
             journal.write(&Record::Line { of: symbol(*of), text, mark, number: 7 });
         }
-        Step::Message(room, frame) => journal.write(&Record::Message { room: symbol(*room), frame }),
+        Step::Message(room, frame) => {
+            let of = (frame.len() % 2 == 0).then_some((4, frame.len() as u64));
+            journal.write(&Record::Message { room: symbol(*room), frame, of });
+        }
         Step::Kept(room, keep) => journal.write(&Record::Kept { room: symbol(*room), messages: *keep }),
         Step::Beat(generation, slot, count) => {
             let counters = Counters { messages_out: *count, ..Counters::default() };
@@ -162,9 +170,24 @@ fn told(state: &State) -> String {
     let rooms: Vec<_> = state.rooms().into_iter().map(|(name, all)| format!("{name} {all:?}")).collect();
     let mut rest = state.clone();
     rest.rooms.clear();
-    let State { config, life, fleet, reloads, prices, real_before, lines, dead, alive, dropped, .. } = rest;
+    let State {
+        config,
+        life,
+        fleet,
+        reloads,
+        prices,
+        real_before,
+        lines,
+        dead,
+        alive,
+        dropped,
+        published,
+        own,
+        handovers,
+        ..
+    } = rest;
     format!(
-        "{config:?} {life:?} {fleet} {reloads} {prices:?} {real_before} {lines:?} {dead:?} {alive:?} {dropped:?} {rooms:?}"
+        "{config:?} {life:?} {fleet} {reloads} {prices:?} {real_before} {lines:?} {dead:?} {alive:?} {dropped:?} {published:?} {own:?} {handovers} {rooms:?}"
     )
 }
 

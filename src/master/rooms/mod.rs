@@ -198,6 +198,11 @@ impl Rooms {
         Entry::Accepted
     }
 
+    /// Rooms that have lost messages since the last call, and how many they have left. To be called after each change.
+    pub fn take_trimmed(&mut self) -> Vec<(Arc<str>, u32)> {
+        self.ledger.take_trimmed()
+    }
+
     /// The kept messages, the oldest first.
     pub fn history<'a>(&'a self, room: &str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.rooms.get(room).into_iter().flat_map(|room| room.history.iter().map(|bytes| &**bytes))

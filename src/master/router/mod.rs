@@ -14,7 +14,7 @@ mod ticket;
 
 use super::directory::Directory;
 use crate::access::Buckets;
-use crate::model::{Mono, Rate, RequestId};
+use crate::model::{Mono, Rate, RequestId, Wall};
 use crate::protocol::cluster::{Generation, Outcome, Skip, Tally};
 use ticket::{Kind, Part, Ticket, Tickets};
 
@@ -89,6 +89,13 @@ impl Router {
     #[must_use]
     pub fn new(rate: Rate) -> Self {
         Self { rate, users: Buckets::default(), tickets: Tickets::default() }
+    }
+
+    /// Begins with other numbers of tickets than the masters before: their tickets are not confused with these.
+    #[must_use]
+    pub fn after(mut self, wall: Wall) -> Self {
+        self.tickets.begin_at(wall.0.unsigned_abs());
+        self
     }
 
     /// Follows another `limits.quotes_per_user`. Earlier quotes of users stay counted.

@@ -97,6 +97,11 @@ impl Default for Tickets {
 }
 
 impl Tickets {
+    /// Turns begin there, whatever the size of the number.
+    pub(super) fn begin_at(&mut self, turn: u64) {
+        self.turn = u32::try_from(turn & u64::from(u32::MAX)).unwrap_or(1).max(1);
+    }
+
     /// The number of the next ticket.
     pub(super) fn next(&self) -> u64 {
         number(self.table.vacant_key(), self.turn)

@@ -107,7 +107,7 @@ impl World {
             match action {
                 Action::Start { .. } if self.lost > 0 && self.chance.u32(..self.lost) == 0 => {
                     // Nothing of what the old master wanted to do is done.
-                    actions = self.renew(&self.fleet.pack()).into();
+                    actions = self.renew(&self.fleet.pack(true)).into();
                 }
                 Action::Start { role, generation } => actions.extend(self.birth(role, generation)),
                 Action::Drain { generation } => {
@@ -208,7 +208,7 @@ impl World {
                 actions
             }
             Op::Renew(deaths) => {
-                let packed = self.fleet.pack();
+                let packed = self.fleet.pack(true);
                 for _ in 0..deaths {
                     let which = self.chance.usize(..);
                     let dies = self.pick(which);
@@ -247,8 +247,11 @@ impl World {
             .chain(self.left.iter().map(|generation| (*generation, Role::Worker(1))))
             .map(|(generation, role)| Running { generation, role, pid: generation })
             .collect();
-        let packed =
-            if self.left.is_empty() || !packed.is_empty() { packed.to_owned() } else { self.fleet.pack() };
+        let packed = if self.left.is_empty() || !packed.is_empty() {
+            packed.to_owned()
+        } else {
+            self.fleet.pack(true)
+        };
         let alive = Alive { children: &children, last: self.born };
         let policy = self.fleet.policy.clone();
         let (fleet, actions) = Fleet::resume(policy, (&packed, self.chance.u64(..)), alive, self.now);

@@ -35,14 +35,15 @@ impl Alive<'_> {
 }
 
 impl Fleet {
-    /// What [`Fleet::resume`] needs, as text. Write it down before the actions of an event are carried out.
+    /// What [`Fleet::resume`] needs, as text. Write it down before the actions of an event are carried out. `rolls`:
+    /// whether the next fleet goes on with the rolling.
     #[must_use]
-    pub fn pack(&self) -> String {
+    pub fn pack(&self, rolls: bool) -> String {
         let kept = Kept {
             places: self.places.iter().map(|(role, place)| (*role, place.clone())).collect(),
             left: self.left.clone(),
             newest: self.newest,
-            rolling: self.rolling.clone(),
+            rolling: self.rolling.clone().filter(|_| rolls),
             stopping: !matches!(self.life, Life::Serving { .. }),
         };
         serde_json::to_string(&kept).unwrap_or_default()

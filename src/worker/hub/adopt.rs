@@ -13,7 +13,7 @@ use super::state::{Hub, State};
 use crate::model::{Mono, SessionId};
 use crate::os::{clock, socket};
 use crate::protocol::client::{Close, room};
-use crate::protocol::cluster::{Generation, Left, ToMaster, ToWorker};
+use crate::protocol::cluster::{Generation, Handover, Left, ToMaster, ToWorker};
 use crate::protocol::keeper::FromKeeper;
 use crate::session::{self, Answer, Framing, Identity, Replay};
 use crate::transports::ws::Wire;
@@ -28,13 +28,13 @@ const SLICE: Duration = Duration::from_millis(1);
 impl State {
     /// The master says what a dead worker left.
     pub(in crate::worker) fn adopt(&mut self, of: Generation, left: Left<'_>) {
-        if let Left::Begin = left {
+        if let Left::Begin { died } = left {
             let until = clock::mono().after(self.config.cluster.worker_timeout);
-            return self.survival.wards.push(Ward::new(of, until));
+            return self.survival.wards.push(Ward::new(of, died, until));
         }
         let Some(ward) = self.survival.ward(of) else { return };
         match left {
-            Left::Begin => {}
+            Left::Begin { .. } => {}
             Left::Sessions(all) => {
                 for open in all {
                     if let Some(known) = Known::of(&open) {
@@ -155,23 +155,29 @@ impl State {
         let fate = cell.map_or(Fate::Unknown, |cell| ward.adoption.fate(&cell, clock::mono()));
         let id = cell.map_or(SessionId(0), |cell| cell.facts.id);
         let Some((cell, known)) = cell.zip(ward.adoption.met(&id)) else { return socket::shutdown(socket) };
+        let lost = if fate == Fate::Suspect { Handover::Suspect } else { Handover::Dirty };
         if fate != Fate::GoesOn {
             tracing::debug!(event = "session-not-adopted", session = %id, ?fate, bits = cell.under_way >> 48);
             socket::shutdown(socket);
-            return self.lose(ward, id, &known);
+            return self.lose(ward, id, &known, lost);
         }
         match self.go_on(ward, &cell, &known, socket) {
             Some(at) => {
-                ward.held += 1;
+                let silence = clock::mono().since(ward.died);
+                ward.silence = ward.silence.max(silence);
+                ward.results.add(Handover::Held, 1);
+                self.counters.handover(Handover::Held, 1);
+                self.counters.silence(silence);
                 tokio::spawn(super::inbound::drive(hub.clone(), at));
             }
-            None => self.lose(ward, id, &known),
+            None => self.lose(ward, id, &known, lost),
         }
     }
 
     /// A session of a dead worker has ended with it.
-    fn lose(&mut self, ward: &mut Ward, id: SessionId, known: &Known) {
-        ward.closed += 1;
+    fn lose(&mut self, ward: &mut Ward, id: SessionId, known: &Known, result: Handover) {
+        ward.results.add(result, 1);
+        self.counters.handover(result, 1);
         self.uplink.tell(&ToMaster::Closed(id));
         if known.endpoint.reached() {
             let missed = ward.adoption.missed().map(|order| (order, MISSED));
@@ -315,14 +321,14 @@ impl State {
     fn give_up_ward(&mut self, of: Generation) {
         let Some(mut ward) = self.survival.take_ward(of) else { return };
         for (id, known) in ward.adoption.rest() {
-            self.lose(&mut ward, id, &known);
+            self.lose(&mut ward, id, &known, Handover::Uncovered);
         }
         ward.found.drain(..).for_each(|(_, socket)| socket::shutdown(socket));
         for (ticket, sessions) in std::mem::take(&mut ward.counts) {
             self.uplink.tell(&ToMaster::Published { ticket, sessions });
         }
-        let (held, closed) = (ward.held, ward.closed);
-        self.uplink.tell(&ToMaster::Adopted { of, held, closed });
+        let (results, silence) = (ward.results, ward.silence);
+        self.uplink.tell(&ToMaster::Adopted { of, results, silence });
         if let Some(line) = self.survival.line() {
             line.forget(of, None);
         }

@@ -6,6 +6,7 @@ use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
+use crate::config::CrashCover;
 use crate::model::Mono;
 use crate::protocol::cluster::ToMaster;
 use crate::protocol::line::Line;
@@ -47,7 +48,7 @@ impl State {
     /// A session has got its connection: from now on it survives this process.
     pub(super) fn cover(&mut self, at: SessionRef, adopted: Mono) {
         let key = at.key();
-        if !self.survival.cover.has_room(key) {
+        if self.config.handover.crash_cover == CrashCover::Off || !self.survival.cover.has_room(key) {
             return;
         }
         let set = self.set_of(at);
@@ -63,10 +64,7 @@ impl State {
         };
         let kept = set.is_some() && self.survival.keep(key, wire.descriptor());
         if kept {
-            self.survival.cover.hold(key, &facts);
-            self.survival.says(key);
-        } else {
-            self.survival.uncovered += 1;
+            self.survival.hold(key, &facts);
         }
     }
 

@@ -8,7 +8,7 @@ use super::state::State;
 use crate::model::{SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
-use crate::protocol::cluster::{Slot, ToMaster};
+use crate::protocol::cluster::{Handover, Slot, ToMaster};
 use crate::session::{Framing, Replay};
 use crate::ws::frame;
 
@@ -155,6 +155,11 @@ impl State {
                 reason: if close == Close::Shutdown { "the daemon stops" } else { "the worker is replaced" },
                 reconnect_in_ms: Some(first + place * each),
             };
+            if close == Close::Restarting {
+                let session = self.sessions.get(*at);
+                let waits = session.is_some_and(|session| session.replay.is_some()) && self.config.resumes();
+                self.counters.handover(if waits { Handover::Suspended } else { Handover::Late }, 1);
+            }
             self.end_saying(*at, close, &event);
         }
         next.len()

@@ -100,6 +100,16 @@ async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
     closing.send().await;
 }
 
+/// In a build for tests a client may kill its worker, by a text that is named in the environment.
+#[cfg(debug_assertions)]
+fn poison(text: &str) {
+    static POISON: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("BTC_CLUSTER_TEST_POISON").ok());
+    if POISON.as_deref() == Some(text) {
+        std::process::abort();
+    }
+}
+
 impl State {
     /// Runs one round of a session's task. `Ready` if the session is over.
     fn poll(&mut self, at: SessionRef, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
@@ -219,6 +229,8 @@ impl State {
 
     /// A text message from a client.
     fn text(&mut self, at: SessionRef, text: &str, now: Mono) {
+        #[cfg(debug_assertions)]
+        poison(text);
         if self.admit(at, now) {
             self.service(at).text(self, at, text);
         }

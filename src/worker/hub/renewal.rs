@@ -53,6 +53,9 @@ impl State {
 
     /// There is another master: it hears what it must know, and what the one before was asked.
     pub(in crate::worker) fn renew(&mut self, link: LinkSender) {
+        // The next master counts its orders anew: everybody must have all that the one before has said.
+        while self.walk_on() {}
+        self.survival.cover.renew();
         let held = self.uplink.renew(link);
         self.uplink.tell(&hello(self.me.pid));
         let quotes = self.prices.newest().cloned().collect();

@@ -14,6 +14,7 @@ use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
 use super::parts::requests::Requests;
+use super::parts::session::Link;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
 use super::parts::survival::Survival;
@@ -52,6 +53,8 @@ pub(in crate::worker) enum Phase {
     Serving,
     /// Newcomers are welcome, but balancers are told to send no more.
     Unready,
+    /// An operator has drained the worker: it accepts nobody.
+    Aside,
     /// The worker is replaced: clients that got in before are served, and sent to the others.
     Draining,
     /// Newcomers are refused: the daemon stops.
@@ -159,6 +162,9 @@ impl State {
         self.tidy(usage.rss);
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
+        let wires = self.sessions.iter().filter(|(_, session)| matches!(session.link, Link::Wire(_))).count();
+        self.counters.covered = self.survival.covered();
+        self.counters.uncovered = (wires as u64).saturating_sub(self.counters.covered);
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let (expected, digest) = self.survival.expected();
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -166,6 +172,7 @@ impl State {
             sessions: short(self.sessions.announced() + self.moving.expected.present() + expected),
             digest: self.sessions.digest() ^ self.moving.expected.digest() ^ digest,
             kept: self.suspended.kept(),
+            aside: self.phase == Phase::Aside,
             users: short(self.sessions.users()),
             stats_watchers: short(watchers),
             counters: self.counters.clone(),
@@ -214,6 +221,19 @@ impl State {
     }
 
     /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.
+    /// An operator drains the worker, or takes it back. Others would wait for it while it is on the board.
+    pub(in crate::worker) fn rest(&mut self, rests: bool) {
+        self.phase = match self.phase {
+            Phase::Serving | Phase::Aside if rests => Phase::Aside,
+            Phase::Aside => Phase::Serving,
+            other => other,
+        };
+        if self.phase == Phase::Aside {
+            self.board.set(self.me.slot, None);
+        }
+        self.note();
+    }
+
     pub(in crate::worker) fn note(&self) {
         if matches!(self.phase, Phase::Serving | Phase::Unready) {
             self.board.set(self.me.slot, Some(self.occupancy()));

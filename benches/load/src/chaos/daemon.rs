@@ -29,6 +29,7 @@ const BASE: &str = r#"
 [cluster]
 worker_timeout = "2s"
 restart_min = "50ms"
+stable_after = "1s"
 give_up_after = 1000
 [http]
 listen = "127.0.0.1:0"

@@ -157,7 +157,11 @@ impl Actor<'_> {
     async fn kill_worker(&self, kind: Kind) -> Result<Done, String> {
         let workers = self.daemon.pids(Role::Worker);
         let pid = *workers.get(fastrand::usize(0..workers.len().max(1))).ok_or("no worker")?;
-        let mut seen = (self.world.now(), self.world.under_way(pid));
+        let look = || {
+            let now = self.world.now();
+            (now, self.world.under_way(pid, now))
+        };
+        let mut seen = look();
         match kind {
             Kind::KillWorker => signal(pid, Signal::KILL)?,
             Kind::StopWorker => signal(pid, Signal::STOP)?,
@@ -174,7 +178,7 @@ impl Actor<'_> {
                 // It dies when it needs a page.
                 let begun = Instant::now();
                 while !is_gone(pid) && begun.elapsed() < READY {
-                    seen = (self.world.now(), self.world.under_way(pid));
+                    seen = look();
                     sleep(Duration::from_millis(5)).await;
                 }
             }

@@ -19,7 +19,7 @@ mod world;
 use crate::units::{duration, rate};
 use daemon::{Daemon, Role, usage};
 use events::Actor;
-use kind::{Kind, Times};
+use kind::{Class, Kind, Times};
 use ledger::Fault;
 use posts::{Users, ask_all, publish_all};
 pub(crate) use report::Chaos;
@@ -331,6 +331,11 @@ fn finish(world: &World, at: usize, mut row: Row, dirty: &BTreeSet<u32>) -> Row 
     let closed = world.closed_in(epoch);
     row.dirty = u32::try_from(dirty.len()).unwrap_or(u32::MAX);
     row.noticed.under_way = u32::try_from(closed.intersection(dirty).count()).unwrap_or(u32::MAX);
+    for client in closed.difference(dirty).filter(|_| row.event.class() == Class::Worker) {
+        world.tell("closed with nothing under way", || {
+            format!("{at}. {} ({}): {} ({:?})", row.event, row.detail, client, habit::sort(*client))
+        });
+    }
     (row.silence_ms, row.answer_ms) = world.longest(epoch);
     let (from, to) = world.span(epoch);
     row.accepted = world::lock(&world.ledger).between(from, to).0;

@@ -12,6 +12,9 @@ use tokio::sync::watch;
 
 /// Events of one run at most.
 pub(crate) const EPOCHS: usize = 2000;
+/// So long after its coming a session may be a copy whose original is still kept elsewhere, in milliseconds: such a
+/// session is not adopted.
+const FRESH: u32 = 2000;
 /// Faults of one kind that are told in words; all are counted.
 const TOLD: usize = 6;
 
@@ -222,10 +225,11 @@ impl World {
 
     /// Clients that have something under way at a worker which dies now; `worker`: its process. Where the worker of a
     /// client is not known, it counts as this one.
-    pub(crate) fn under_way(&self, worker: u32) -> BTreeSet<u32> {
+    pub(crate) fn under_way(&self, worker: u32, now: u32) -> BTreeSet<u32> {
         let clients = (0_u32..).zip(&self.seats);
         let here = clients.filter(|(_, seat)| matches!(seat.worker(), 0) || seat.worker() == worker);
-        here.filter(|(_, seat)| seat.is_busy()).map(|(client, _)| client).collect()
+        let busy = |seat: &Seat| seat.is_busy() || seat.since.load(Ordering::Acquire) + FRESH > now;
+        here.filter(|(_, seat)| busy(seat)).map(|(client, _)| client).collect()
     }
 
     /// Clients that had something under way in that time, or after it.
@@ -329,15 +333,22 @@ mod tests {
         world.seat(1).post(true, 10);
         world.seat(3).set(flag::ASKED, true, 10);
         world.seat(4).connect(0, 10);
-        assert_eq!(world.under_way(7), BTreeSet::from([0, 1]));
+        assert_eq!(world.under_way(7, 10 + FRESH), BTreeSet::from([0, 1]));
+        assert_eq!(
+            world.under_way(8, 9 + FRESH),
+            BTreeSet::from([3, 4]),
+            "who came a moment ago may be lent"
+        );
         world.seat(4).set(flag::ASKED, true, 20);
-        assert_eq!(world.under_way(7), BTreeSet::from([0, 1, 4]), "its worker is not known");
+        assert_eq!(world.under_way(7, 10 + FRESH), BTreeSet::from([0, 1, 4]), "its worker is not known");
         world.seat(0).set(flag::HALF, false, 30);
         world.seat(1).post(false, 40);
-        assert_eq!(world.under_way(7), BTreeSet::from([4]));
+        assert_eq!(world.under_way(7, 10 + FRESH), BTreeSet::from([4]));
         assert_eq!(world.active_within(25, 35), BTreeSet::from([0]));
         world.seat(0).sit(8);
-        assert!(world.seat(0).has(flag::CONNECTED) && world.under_way(8) == BTreeSet::from([3, 4]));
+        assert!(
+            world.seat(0).has(flag::CONNECTED) && world.under_way(8, 10 + FRESH) == BTreeSet::from([3, 4])
+        );
         world.seat(4).disconnect();
         assert_eq!(world.active_within(25, 60), BTreeSet::from([0, 1]), "only what it did counts");
         assert_eq!(

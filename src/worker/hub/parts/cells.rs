@@ -19,6 +19,8 @@ const CELL: usize = 8;
 /// Words of the header: the number of the newest order that all have.
 const HEADER: usize = 8;
 const DONE: usize = 0;
+/// And the number of the last order of the master before: the one of now counts from the next.
+const BASE: usize = 1;
 /// Words for sets of channels, in two halves: when one is full, the sets in use move to the other.
 const HALF: usize = 1 << 19;
 const SETS: usize = 2 * HALF;
@@ -197,6 +199,10 @@ impl Cells {
         self.store(DONE, order);
     }
 
+    pub fn set_base(&self, order: u64) {
+        self.store(BASE, order);
+    }
+
     /// The number of the newest order that everybody has.
     pub fn done(&self) -> u64 {
         self.load(DONE)
@@ -221,7 +227,7 @@ impl Cells {
             framing,
             adopted: Mono(self.load(at + ADOPTED)),
         };
-        let order = (word & ORDER).max(self.done());
+        let order = (word & ORDER).max(self.done()).saturating_sub(self.load(BASE));
         (word & HELD != 0).then_some(Cell { key, facts, under_way: word & DIRTY, order })
     }
 
@@ -310,6 +316,8 @@ mod tests {
         assert_eq!(theirs.read(2), Some(Cell { key: 2, facts, under_way: 0, order: 12 }));
         cells.set_done(20);
         assert_eq!(theirs.read(2).map(|cell| cell.order), Some(20));
+        cells.set_base(15);
+        assert_eq!(theirs.read(2).map(|cell| cell.order), Some(5));
         assert_eq!((theirs.read(1), theirs.read(3), theirs.read(4)), (None, None, None));
         assert_eq!(theirs.set(set).as_deref(), Some(&b"price:BTC-USD, news"[..]));
         assert_eq!((theirs.set(other), theirs.set(0)), (Some(vec![]), None));

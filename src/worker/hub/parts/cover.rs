@@ -39,6 +39,8 @@ pub struct Cover {
     taken: u64,
     /// Everybody has the orders up to this one.
     done: u64,
+    /// The newest order of the master before: the one of now counts from the next.
+    base: u64,
     /// What the master was told of that, and bytes of orders since.
     told: u64,
     bytes: usize,
@@ -262,12 +264,18 @@ impl Cover {
         }
     }
 
+    /// There is another master, which counts its orders from 1. Everybody must have all of the one before.
+    pub fn renew(&mut self) {
+        self.base = self.taken;
+        self.cells.iter().for_each(|cells| cells.set_base(self.base));
+    }
+
     /// How far the orders are done, if the master should know: `always` when that is news, else after many bytes.
     pub fn tells(&mut self, always: bool) -> Option<u64> {
         if self.done == self.told || !(always || self.bytes >= TELL) {
             return None;
         }
         (self.told, self.bytes) = (self.done, 0);
-        Some(self.done)
+        Some(self.done.saturating_sub(self.base))
     }
 }

@@ -100,11 +100,13 @@ pub struct Leaving<K> {
     orders: VecDeque<Order>,
     batch: Option<Batch<K>>,
     last: u32,
+    /// A target has ended before its order was done: the master may name another one.
+    hopes: bool,
 }
 
 impl<K> Default for Leaving<K> {
     fn default() -> Self {
-        Self { orders: VecDeque::new(), batch: None, last: 0 }
+        Self { orders: VecDeque::new(), batch: None, last: 0, hopes: false }
     }
 }
 
@@ -114,13 +116,14 @@ impl<K> Leaving<K> {
         if self.orders.len() >= ORDERS {
             return Some(Done { order: number, moved: Moved::default() });
         }
+        self.hopes = false;
         self.orders.push_back(Order { number, to, which, moved: Moved::default(), progress: now });
         None
     }
 
-    /// Whether sessions are to leave, or on their way.
+    /// Whether no session is to leave, or on its way, and no further order is expected.
     pub fn is_idle(&self) -> bool {
-        self.orders.is_empty() && self.batch.is_none()
+        self.orders.is_empty() && self.batch.is_none() && !self.hopes
     }
 
     /// Whether sessions are on their way.
@@ -253,6 +256,7 @@ impl<K> Leaving<K> {
         let all = std::mem::take(&mut self.orders).into_iter();
         let (gone, rest): (Vec<_>, Vec<_>) = all.partition(|order| order.to == target);
         self.orders = rest.into();
+        self.hopes |= self.orders.is_empty() && !gone.is_empty();
         let done = gone.into_iter().map(|Order { number, moved, .. }| Done {
             order: number,
             moved: Moved { target_gone: true, ..moved },
@@ -263,6 +267,7 @@ impl<K> Leaving<K> {
     /// The daemon stops: no further session leaves.
     pub fn stop(&mut self) {
         self.orders.clear();
+        self.hopes = false;
     }
 }
 

@@ -79,7 +79,7 @@ impl Prices {
     /// Takes a price; the channels that carry it now are returned.
     pub fn take(&mut self, quote: Quote, now: Boot) -> Vec<ChannelKey> {
         let Some(own) = self.all.iter_mut().find(|own| own.symbol == quote.symbol) else { return Vec::new() };
-        if own.newest.as_ref().is_some_and(|(known, _)| known.seq > quote.seq) {
+        if own.newest.as_ref().is_some_and(|(known, _)| known.seq >= quote.seq) {
             return Vec::new();
         }
         own.said = quote.health(&self.rules, now);

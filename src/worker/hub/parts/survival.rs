@@ -1,14 +1,15 @@
 //! What makes sessions survive this worker, and what it does for those of others.
 
 use super::adoption::Adoption;
-use super::cells::{Cell, Cells};
+use super::cells::{Cell, Cells, Facts};
 use super::cover::Cover;
 use crate::model::Mono;
-use crate::protocol::cluster::Generation;
+use crate::protocol::cluster::{Generation, Handovers};
 use crate::protocol::line::Line;
 use crate::session::Key;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// The sessions of a dead worker, on their way here.
@@ -23,15 +24,19 @@ pub struct Ward {
     pub counts: Vec<(u64, u32)>,
     /// Nothing is waited for after this.
     pub until: Mono,
-    /// Sessions that go on, and those that have ended.
-    pub held: u32,
-    pub closed: u32,
+    /// The end of the dead worker.
+    pub died: Mono,
+    /// What became of its sessions.
+    pub results: Handovers,
+    /// The longest time in which one that goes on heard nothing.
+    pub silence: Duration,
 }
 
 impl Ward {
-    pub fn new(of: Generation, until: Mono) -> Self {
+    pub fn new(of: Generation, died: Mono, until: Mono) -> Self {
         let (adoption, found, counts) = (Adoption::new(of), Vec::new(), Vec::new());
-        Self { adoption, cells: None, found, counts, until, held: 0, closed: 0 }
+        let (results, silence) = Default::default();
+        Self { adoption, cells: None, found, counts, until, died, results, silence }
     }
 }
 
@@ -44,8 +49,8 @@ pub struct Survival {
     pub wards: Vec<Ward>,
     /// Rings when something was said that must be on its way before a session is clean.
     bell: Arc<Notify>,
-    /// Sessions with a connection that are not covered.
-    pub uncovered: u64,
+    /// Sessions that are covered.
+    covered: u64,
 }
 
 impl Survival {
@@ -64,12 +69,23 @@ impl Survival {
         self.line.as_ref().is_some_and(|line| line.keep(key, socket).is_ok())
     }
 
+    /// A session is covered from now on.
+    pub fn hold(&mut self, key: Key, facts: &Facts) {
+        self.covered += 1;
+        self.cover.hold(key, facts);
+        self.says(key);
+    }
+
+    /// How many sessions are covered.
+    pub fn covered(&self) -> u64 {
+        self.covered
+    }
+
     /// A session is not covered any more.
     pub fn release(&mut self, key: Key) {
-        if self.cover.release(key)
-            && let Some(line) = &self.line
-        {
-            line.drop_spare(key);
+        if self.cover.release(key) {
+            self.covered -= 1;
+            self.line.iter().for_each(|line| line.drop_spare(key));
         }
     }
 

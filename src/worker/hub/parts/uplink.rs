@@ -142,7 +142,7 @@ impl Uplink {
 
     /// Bytes that the kernel has not taken yet.
     pub(in crate::worker) fn waiting(&self) -> usize {
-        self.link.waiting()
+        self.link.waiting() + self.held.as_ref().map_or(0, |held| held.borrow().bytes)
     }
 
     /// The master is gone; `again`: what it has not answered, as it was asked.
