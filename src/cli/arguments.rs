@@ -74,6 +74,8 @@ pub(super) enum Role {
     Master,
     /// Becomes another program
     Exec,
+    /// Says what it could take over, and ends
+    Trial,
 }
 
 #[derive(Debug, Args)]
@@ -169,8 +171,17 @@ pub(super) enum What {
     },
     /// The workers, again each second until interrupted
     Watch,
+    /// Replace the program by another version, which every session outlives; waits for the outcome
+    Upgrade {
+        /// The program; without it the installed one
+        binary: Option<PathBuf>,
+    },
     /// End the daemon
-    Stop,
+    Stop {
+        /// Keep all sessions for the next start, by systemd's descriptor store
+        #[arg(long)]
+        keep_sessions: bool,
+    },
 }
 
 impl Arguments {

@@ -15,8 +15,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// Pause between two looks for the outcome of an upgrade.
+const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for an answer: a reload waits for new processes.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where many sessions move, at a rate.
@@ -33,7 +35,12 @@ pub(super) fn run(ctl: &Ctl, source: Result<Source, Faults>) -> ExitCode {
     }
     let moves = matches!(ctl.what, What::Move { .. } | What::Drain { .. } | What::Rebalance);
     let patience = if moves { MOVES } else { PATIENCE };
-    match ask_for(&path, &question(&ctl.what), patience) {
+    let answer = match ctl.what {
+        What::Upgrade { .. } => upgrade(&path, &question(&ctl.what)),
+        What::Stop { keep_sessions: true } => stop(&path, &question(&ctl.what)),
+        _ => ask_for(&path, &question(&ctl.what), patience),
+    };
+    match answer {
         Ok(answer) => show(ctl, &answer),
         Err(error) => fail(&path, &error, patience),
     }
@@ -102,7 +109,12 @@ fn question(what: &What) -> String {
         What::Rebalance => json!({ "command": "rebalance" }),
         What::Kick { session } => json!({ "command": "kick", "session": session }),
         What::Publish { channel, data } => return publication(channel, data),
-        What::Stop => json!({ "command": "stop" }),
+        What::Upgrade { binary } => {
+            let binary =
+                binary.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+            json!({ "command": "upgrade", "binary": binary })
+        }
+        What::Stop { keep_sessions } => json!({ "command": "stop", "keep_sessions": keep_sessions }),
     };
     question.to_string()
 }
@@ -141,6 +153,42 @@ fn ask_for(path: &Path, question: &str, patience: Duration) -> io::Result<Value>
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon hung up"));
     }
     Ok(serde_json::from_str(&line)?)
+}
+
+/// Asks for an upgrade and waits for its outcome, which another master tells.
+fn upgrade(path: &Path, question: &str) -> io::Result<Value> {
+    let begun = ask(path, question)?;
+    let number = &begun["upgrade"]["number"];
+    if begun["ok"] != true || !number.is_u64() {
+        return Ok(begun);
+    }
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        pause();
+        // Between the two masters nobody answers.
+        let Ok(status) = ask(path, r#"{"command":"status"}"#) else { continue };
+        let upgrade = &status["upgrade"];
+        if upgrade["number"] == *number && upgrade["outcome"].is_string() {
+            let ok = upgrade["outcome"] == "upgraded";
+            return Ok(json!({ "ok": ok, "error": upgrade["why"], "upgrade": upgrade }));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no outcome within {PATIENCE:?}")))
+}
+
+/// Asks for an end and waits until nobody answers any more.
+fn stop(path: &Path, question: &str) -> io::Result<Value> {
+    let answer = ask(path, question)?;
+    let since = Instant::now();
+    while answer["ok"] == true && since.elapsed() < PATIENCE && ask(path, r#"{"command":"status"}"#).is_ok() {
+        pause();
+    }
+    Ok(answer)
+}
+
+fn pause() {
+    #[expect(clippy::disallowed_methods, reason = "this process has no runtime and nothing else to do")]
+    std::thread::sleep(LOOK);
 }
 
 fn show(ctl: &Ctl, answer: &Value) -> ExitCode {

@@ -34,8 +34,9 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
             let names = answer["sources"].as_array().into_iter().flatten().filter_map(Value::as_str);
             format!("tried now: {}\n", names.collect::<Vec<_>>().join(", "))
         }
+        What::Upgrade { .. } => upgrade(&answer["upgrade"]),
         What::Move { .. } | What::Drain { .. } | What::Rebalance => moved(answer),
-        What::RestartWorker { .. } | What::Kick { .. } | What::Stop => "done\n".to_owned(),
+        What::RestartWorker { .. } | What::Kick { .. } | What::Stop { .. } => "done\n".to_owned(),
     }
 }
 
@@ -47,6 +48,23 @@ fn moved(answer: &Value) -> String {
         let _ = writeln!(text, "{returned} could not move in time and stay");
     }
     text
+}
+
+/// `0.1.0 to 0.2.0: 15000 sessions held, 0 closed, at most 84 ms silent`
+fn upgrade(upgrade: &Value) -> String {
+    let text = |name: &str| cell(&upgrade[name]);
+    let mut words = format!(
+        "{} to {}: {} sessions held, {} closed, at most {} ms silent\n",
+        text("from"),
+        text("to"),
+        text("held"),
+        text("closed"),
+        text("silence_ms")
+    );
+    for loss in upgrade["losses"].as_array().into_iter().flatten() {
+        let _ = writeln!(words, "not taken over: {}", cell(loss));
+    }
+    words
 }
 
 fn cell(value: &Value) -> String {

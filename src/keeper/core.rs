@@ -1,11 +1,12 @@
 //! The keeper's decisions. Pure: what happened and the moment in, deeds out. `D` is a descriptor.
 
+use super::images::Images;
 use super::reign::{After, Reign};
 use super::vault::{Held, Vault};
 use crate::model::Mono;
 use crate::os::descriptors::Share;
 use crate::protocol::cluster::{Generation, Role};
-use crate::protocol::keeper::{Begin, End, FromKeeper, Running, ToKeeper, VERSION};
+use crate::protocol::keeper::{Begin, End, FromKeeper, Running, ToKeeper, VERSION, pack_name};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -31,14 +32,18 @@ pub(super) enum Who {
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Deed<D> {
-    /// Start a master. Answered by [`Keeper::master_started`] or [`Keeper::master_not_started`].
-    StartMaster(u32),
-    /// Start a process with its end of its link. Answered by [`Keeper::started`] or [`Keeper::not_started`].
-    Start(Generation, Role, D),
+    /// Start a master of this program; `None` is the keeper's own. Answered by [`Keeper::master_started`] or
+    /// [`Keeper::master_not_started`].
+    StartMaster(u32, Option<D>),
+    /// Start a process of this program with its end of its link. Answered by [`Keeper::started`] or
+    /// [`Keeper::not_started`].
+    Start(Generation, Role, D, Option<D>),
     Say(Who, FromKeeper, Vec<D>),
     Kill(Who),
     /// Tell systemd.
     Notify(Box<str>, Vec<D>),
+    /// Leave this with systemd, and wait until it has it.
+    Store(Vec<(String, D)>),
     /// Write to standard error why the daemon ends: no master is there that could log it.
     Complain(String),
     /// End with this status.
@@ -72,6 +77,8 @@ pub(super) struct Settings<D> {
     pub(super) passed: Vec<(Box<str>, D)>,
     /// The most spares of sockets.
     pub(super) sockets: usize,
+    /// Sockets of processes of the daemon before.
+    pub(super) left: Vec<(Generation, u32, D)>,
 }
 
 pub(super) struct Keeper<D> {
@@ -91,26 +98,37 @@ pub(super) struct Keeper<D> {
     /// TERM or INT, once it came: each later master hears it, too.
     stop: Option<i32>,
     ending: Option<Ending>,
+    images: Images<D>,
+    /// All processes go, and what comes then.
+    turn: Option<switch::Turn>,
     deeds: Vec<Deed<D>>,
 }
 
 impl<D: Share> Keeper<D> {
     pub(super) fn new(settings: Settings<D>, now: Mono) -> Self {
-        let Settings { pid, watchdog, passed, sockets } = settings;
+        let Settings { pid, watchdog, passed, sockets, left } = settings;
+        let mut vault = Vault::new(sockets);
+        let last_generation = left.iter().map(|(of, ..)| *of).max().unwrap_or(0);
+        for (of, key, socket) in left {
+            vault.keep(of, key, socket);
+            vault.ended(of, now);
+        }
         Self {
             pid,
             watchdog,
             reign: Reign::new(watchdog, now),
             master: 0,
             children: BTreeMap::new(),
-            last_generation: 0,
+            last_generation,
             gone: VecDeque::new(),
             held: Held::new(passed),
-            vault: Vault::new(sockets),
+            vault,
             fetching: VecDeque::new(),
             signals: BTreeSet::new(),
             stop: None,
             ending: None,
+            images: Images::new(),
+            turn: None,
             deeds: Vec::new(),
         }
     }
@@ -139,15 +157,24 @@ impl<D: Share> Keeper<D> {
         if self.reign.is_silent(now) {
             self.deeds.push(Deed::Kill(Who::Master(self.master)));
         }
-        if self.ending.is_none() && self.reign.is_due(now) {
+        self.tick_turn(now);
+        if self.ending.is_none() && self.turn.is_none() && self.reign.is_due(now) {
             self.master += 1;
-            self.deeds.push(Deed::StartMaster(self.master));
+            self.images.started(now);
+            self.deeds.push(Deed::StartMaster(self.master, self.images.current()));
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         let until = self.ending.and_then(|ending| ending.until);
-        [self.reign.next_deadline(), self.vault.next_deadline(), until].into_iter().flatten().min()
+        let all = [
+            self.reign.next_deadline(),
+            self.vault.next_deadline(),
+            until,
+            self.images.next_deadline(),
+            self.turn_deadline(),
+        ];
+        all.into_iter().flatten().min()
     }
 
     /// A signal of those that are the master's.
@@ -178,7 +205,7 @@ impl<D: Share> Keeper<D> {
             pid: self.pid,
             beat: self.watchdog.map(|limit| limit / 2),
             children: self.children.iter().map(running).collect(),
-            left: self.vault.left(),
+            left: self.vault.left().into_iter().filter(|of| !self.held.has(&pack_name(*of))).collect(),
             last_generation: self.last_generation,
             gone: self.gone.iter().copied().collect(),
             before,
@@ -239,9 +266,13 @@ impl<D: Share> Keeper<D> {
                 }
             }
         }
+        self.look_at_turn(now);
     }
 
     fn master_ended(&mut self, end: End, now: Mono) {
+        if self.turns(end, now) {
+            return;
+        }
         let after = self.reign.ended(end, now);
         if let Some(Ending { status, .. }) = self.ending {
             self.end(status, now);
@@ -297,6 +328,9 @@ impl<D: Share> Keeper<D> {
             (Who::Child(of), ToKeeper::Keep { key }) => {
                 with.next().into_iter().for_each(|socket| self.vault.keep(of, key, socket));
             }
+            (Who::Child(of), ToKeeper::KeepAll { keys }) => {
+                keys.into_iter().zip(with).for_each(|(key, socket)| self.vault.keep(of, key, socket));
+            }
             (Who::Child(of), ToKeeper::Drop { key }) => self.vault.drop_one(of, key),
             (Who::Child(of), ToKeeper::Cells) => {
                 with.next().into_iter().for_each(|file| self.vault.cells(of, file));
@@ -333,12 +367,23 @@ impl<D: Share> Keeper<D> {
             ToKeeper::Release { name } => self.held.release(name),
             ToKeeper::Notify { text } => self.deeds.push(Deed::Notify(text.into(), with.collect())),
             ToKeeper::Heard { signal } => _ = self.signals.remove(&signal),
-            ToKeeper::Serving => self.reign.serves(),
+            ToKeeper::Serving => {
+                self.reign.serves();
+                self.images.serves();
+            }
+            // The program before goes on.
+            ToKeeper::Done { status } if status != 0 && self.images.is_starting() => {}
             ToKeeper::Done { status } => {
                 self.ending.get_or_insert(Ending { status, until: None });
             }
+            ToKeeper::Switch { within } => {
+                with.next().into_iter().for_each(|image| self.switch(image, within, now));
+            }
+            ToKeeper::Settled => self.images.settled(),
+            ToKeeper::Store => self.store(now),
             // Not a master's: it has no sessions.
             ToKeeper::Keep { .. }
+            | ToKeeper::KeepAll { .. }
             | ToKeeper::Drop { .. }
             | ToKeeper::Cells
             | ToKeeper::Fetch { .. }
@@ -353,7 +398,7 @@ impl<D: Share> Keeper<D> {
         }
         self.last_generation = generation;
         match link {
-            Some(link) => self.deeds.push(Deed::Start(generation, role, link)),
+            Some(link) => self.deeds.push(Deed::Start(generation, role, link, self.images.current())),
             None => self.not_started(generation, "its link did not come"),
         }
     }
@@ -391,6 +436,7 @@ impl<D: Share> Keeper<D> {
 
 #[cfg(test)]
 mod histories;
+mod switch;
 #[cfg(test)]
 #[path = "core_tests.rs"]
 mod tests;

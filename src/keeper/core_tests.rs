@@ -26,11 +26,11 @@ impl Bench {
     fn new() -> Self {
         let one = Rc::new(());
         let passed = vec![("http".into(), one.clone()), ("http".into(), one.clone())];
-        let settings = Settings { pid: 1, watchdog: Some(LIMIT * 2), passed, sockets: 300 };
+        let settings = Settings { pid: 1, watchdog: Some(LIMIT * 2), passed, sockets: 300, left: Vec::new() };
         let now = Mono(1_000_000_000_000);
         let mut bench = Self { keeper: Keeper::new(settings, now), now, one };
         let deeds = bench.tick(Duration::ZERO);
-        assert!(matches!(deeds[..], [Deed::StartMaster(1)]), "{deeds:?}");
+        assert!(matches!(deeds[..], [Deed::StartMaster(1, None)]), "{deeds:?}");
         bench
     }
 
@@ -62,7 +62,7 @@ impl Bench {
 
     fn start(&mut self, generation: Generation) {
         let deeds = self.order(ToKeeper::Start { generation, role: Role::Worker(1) }, 1);
-        let Some(Deed::Start(of, role, link)) = deeds.into_iter().next() else { panic!("no start") };
+        let Some(Deed::Start(of, role, link, _)) = deeds.into_iter().next() else { panic!("no start") };
         self.keeper.started(of, role, 200 + of, link);
         let deeds = self.keeper.deeds();
         let started = FromKeeper::Started { generation, pid: 200 + of };
@@ -83,7 +83,7 @@ impl Bench {
     /// Another master is started. Returns what it is told.
     fn succeeds(&mut self) -> Deeds {
         let deeds = self.tick(Duration::ZERO);
-        assert!(matches!(deeds[..], [Deed::StartMaster(_)]), "{deeds:?}");
+        assert!(matches!(deeds[..], [Deed::StartMaster(..)]), "{deeds:?}");
         self.keeper.master_started(101, self.now);
         self.keeper.deeds()
     }
@@ -305,4 +305,112 @@ fn whoever_says_what_is_not_its_to_say_is_killed() {
     }
     let deeds = bench.order(ToKeeper::Keep { key: 1 }, 1);
     assert!(matches!(deeds[..], [Deed::Kill(Who::Master(1))]), "{deeds:?}");
+}
+
+/// The master and the workers that are to be killed.
+fn killed(deeds: &Deeds) -> Vec<Who> {
+    deeds.iter().filter_map(|deed| if let Deed::Kill(who) = deed { Some(*who) } else { None }).collect()
+}
+
+/// Whether a master of another program than the keeper's own is started.
+fn starts_other(deeds: &Deeds) -> Option<bool> {
+    deeds
+        .iter()
+        .find_map(|deed| if let Deed::StartMaster(_, image) = deed { Some(image.is_some()) } else { None })
+}
+
+impl Bench {
+    /// Another program takes over from a serving master and its worker 7, whose pack and socket are held.
+    fn switched() -> Self {
+        let mut bench = Self::serving();
+        bench.order(ToKeeper::Hold { name: "pack/7" }, 1);
+        bench.says(Who::Child(7), ToKeeper::Keep { key: 3 }, 1);
+        let deeds = bench.order(ToKeeper::Switch { within: LIMIT }, 1);
+        assert_eq!(killed(&deeds), [Who::Child(7), Who::Master(1)]);
+        assert_eq!(starts_other(&bench.ends(Who::Master(1), KILLED)), None);
+        assert_eq!(starts_other(&bench.tick(Duration::ZERO)), None, "the worker lives");
+        bench.ends(Who::Child(7), KILLED);
+        assert_eq!(starts_other(&bench.tick(Duration::ZERO)), Some(true));
+        bench.keeper.master_started(102, bench.now);
+        let deeds = bench.keeper.deeds();
+        assert!(begin(&deeds).left.is_empty(), "what is in a pack is nobody's to adopt");
+        bench
+    }
+
+    /// The program before is in use again.
+    fn fell_back(&mut self, deeds: &Deeds) {
+        let starts = starts_other(deeds).or_else(|| starts_other(&self.tick(Duration::ZERO)));
+        assert_eq!(starts, Some(false));
+        self.keeper.master_started(103, self.now);
+        let deeds = self.keeper.deeds();
+        let held = said(&deeds, Who::Master(3));
+        assert!(held.contains(&(&FromKeeper::Held { name: "pack/7".into() }, 1)), "{held:?}");
+        assert_eq!(self.keeper.vault.contents(7).map(|(_, keys)| keys), Some(vec![3]));
+    }
+}
+
+#[test]
+fn another_program_takes_over_and_stays() {
+    let mut bench = Bench::switched();
+    bench.order(ToKeeper::Serving, 0);
+    bench.order(ToKeeper::Settled, 0);
+    bench.order(ToKeeper::Beat { within: LIMIT, well: true }, 0);
+    bench.ends(Who::Master(2), KILLED);
+    assert_eq!(starts_other(&bench.tick(Duration::from_secs(5))), Some(true));
+}
+
+#[test]
+fn a_program_that_ends_before_it_serves_is_taken_back() {
+    let mut bench = Bench::switched();
+    let deeds = bench.ends(Who::Master(2), End::Status(1));
+    bench.fell_back(&deeds);
+    let mut bench = Bench::switched();
+    bench.start(8);
+    assert_eq!(ending(&bench.order(ToKeeper::Done { status: 1 }, 0)), None);
+    let deeds = bench.ends(Who::Master(2), End::Status(1));
+    assert_eq!(killed(&deeds), [Who::Child(8)]);
+    let deeds = bench.ends(Who::Child(8), KILLED);
+    bench.fell_back(&deeds);
+}
+
+#[test]
+fn a_program_that_does_not_serve_in_time_is_taken_back() {
+    let mut bench = Bench::switched();
+    bench.order(ToKeeper::Beat { within: LIMIT * 9, well: true }, 0);
+    let deeds = bench.tick(LIMIT);
+    assert_eq!(killed(&deeds), [Who::Master(2)]);
+    let deeds = bench.ends(Who::Master(2), KILLED);
+    bench.fell_back(&deeds);
+}
+
+#[test]
+fn a_stop_while_a_program_takes_over_is_a_stop() {
+    let mut bench = Bench::switched();
+    bench.signal(15, true);
+    bench.order(ToKeeper::Done { status: 0 }, 0);
+    assert_eq!(ending(&bench.ends(Who::Master(2), End::Status(0))), Some(0));
+}
+
+#[test]
+fn what_is_left_with_systemd_is_packs_and_sockets() {
+    let mut bench = Bench::serving();
+    bench.order(ToKeeper::Hold { name: "pack/7" }, 1);
+    bench.order(ToKeeper::Hold { name: "legacy" }, 1);
+    bench.order(ToKeeper::Hold { name: "journal" }, 1);
+    bench.says(Who::Child(7), ToKeeper::Keep { key: 3 }, 1);
+    bench.order(ToKeeper::Store, 0);
+    bench.ends(Who::Child(7), KILLED);
+    bench.signal(15, true);
+    let deeds = bench.ends(Who::Master(1), KILLED);
+    let [Deed::Store(all), .., Deed::End(0)] = &deeds[..] else { panic!("{deeds:?}") };
+    let names: Vec<_> = all.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["pack/7", "legacy", "session/7/3"]);
+    let left = vec![(7, 3, bench.one.clone())];
+    let settings = Settings { pid: 1, watchdog: None, passed: Vec::new(), sockets: 300, left };
+    let mut next = Keeper::new(settings, bench.now);
+    next.tick(bench.now);
+    next.deeds();
+    next.master_started(9, bench.now);
+    let deeds = next.deeds();
+    assert_eq!((begin(&deeds).last_generation, &begin(&deeds).left), (7, &vec![7]));
 }

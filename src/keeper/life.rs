@@ -2,7 +2,7 @@
 //! `poll(2)`.
 
 use super::core::{Deed, Keeper, Settings, Who};
-use super::spawn;
+use super::{spawn, stores};
 use crate::model::Mono;
 use crate::os::notify::{self, Systemd};
 use crate::os::signals::Pending;
@@ -56,13 +56,15 @@ pub fn run(configuration: Vec<OsString>) -> io::Result<u8> {
     let passed = notify::passed();
     let files = process::raise_open_files();
     descriptors::make_room(files.min(ROOM));
+    let (mut systemd, (passed, left)) = (Systemd::default(), stores::take(passed));
+    stores::clear(&mut systemd);
     let signals = Pending::new()?;
     let sockets = usize::try_from(files.saturating_sub(OWN)).unwrap_or(usize::MAX);
-    let settings = Settings { pid: std::process::id(), watchdog: notify::watchdog(), passed, sockets };
+    let settings = Settings { pid: std::process::id(), watchdog: notify::watchdog(), passed, sockets, left };
     let mut all = Loop {
         keeper: Keeper::new(settings, clock::mono()),
         processes: BTreeMap::new(),
-        systemd: Systemd::default(),
+        systemd,
         signals,
         configuration,
         buffer: vec![0; READ].into(),
@@ -94,7 +96,12 @@ impl Loop {
             let writes = if writes { PollFlags::OUT } else { PollFlags::empty() };
             all.push(PollFd::from_borrowed_fd(process.link.socket(), PollFlags::IN | writes));
         }
-        let left = self.keeper.next_deadline().map(|at| at.since(clock::mono()));
+        // Whoever waits for sockets gets the next page as soon as the one before has left.
+        let pages = self.keeper.wanted_by().into_iter().any(|who| {
+            self.processes.get(&who).is_none_or(|process| process.broken || process.link.waiting() == 0)
+        });
+        let next = if pages { Some(clock::mono()) } else { self.keeper.next_deadline() };
+        let left = next.map(|at| at.since(clock::mono()));
         let left = left.and_then(|left| {
             let seconds = i64::try_from(left.as_secs()).ok()?;
             Some(Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() })
@@ -196,14 +203,14 @@ impl Loop {
 
     fn carry(&mut self, deed: Deed<OwnedFd>, now: Mono) {
         match deed {
-            Deed::StartMaster(number) => {
-                match self.settle(Who::Master(number), spawn::master(&self.configuration)) {
+            Deed::StartMaster(number, image) => {
+                match self.settle(Who::Master(number), spawn::master(&self.configuration, image.as_ref())) {
                     Ok(pid) => self.keeper.master_started(pid, now),
                     Err(error) => self.keeper.master_not_started(&error.to_string(), now),
                 }
             }
-            Deed::Start(generation, role, link) => {
-                match self.settle(Who::Child(generation), spawn::child(role)) {
+            Deed::Start(generation, role, link, image) => {
+                match self.settle(Who::Child(generation), spawn::child(role, image.as_ref())) {
                     Ok(pid) => self.keeper.started(generation, role, pid, link),
                     Err(error) => self.keeper.not_started(generation, &error.to_string()),
                 }
@@ -222,6 +229,7 @@ impl Loop {
                 }
             }
             Deed::Notify(text, with) => self.systemd.tell(text, with),
+            Deed::Store(all) => stores::leave(&mut self.systemd, &all),
             Deed::Complain(text) => complain(&text),
             Deed::End(status) => self.end = Some(status),
         }

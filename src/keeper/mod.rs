@@ -4,13 +4,16 @@
 //! ```text
 //! lines, exits, signals, clock ──▶ life (poll) ──▶ core (pure) ──▶ deeds: start, kill, say, notify, end
 //!                                                   ├─ reign: masters, one after another
+//!                                                   ├─ images: the programs that all are started from
 //!                                                   └─ vault: descriptors that are held for others
 //! ```
 
 mod core;
+mod images;
 mod life;
 mod reign;
 mod spawn;
+mod stores;
 mod vault;
 
 pub use life::run;

@@ -133,6 +133,16 @@ impl Reign {
         After::Another
     }
 
+    /// The master has ended so that another one can take over, which [`Reign::hurry`] starts.
+    pub(super) fn replaced(&mut self, end: End, now: Mono) {
+        if let Phase::Lives { pid, silent, .. } = self.phase {
+            let before = Before { pid, end, silent, deaths: self.deaths, pause: Duration::ZERO };
+            self.before = Some((before, now));
+        }
+        self.in_a_row = 0;
+        self.phase = Phase::Pause { until: Mono(u64::MAX) };
+    }
+
     /// There is to be no other master.
     pub(super) fn over(&mut self) {
         self.phase = Phase::Over;

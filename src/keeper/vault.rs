@@ -34,6 +34,10 @@ impl<D: Share> Held<D> {
         self.0.retain(|(known, _)| **known != *name);
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| **known == *name)
+    }
+
     /// Copies of all.
     pub(super) fn all(&self) -> impl Iterator<Item = (Box<str>, D)> {
         self.0.iter().filter_map(|(name, descriptor)| Some((name.clone(), descriptor.share()?)))
@@ -113,6 +117,14 @@ impl<D: Share> Vault<D> {
         let mut keys: Vec<_> = given.sockets.keys().copied().collect();
         keys.sort_unstable();
         Some((given.cells.as_ref().and_then(D::share), keys))
+    }
+
+    /// Copies of all sockets of processes that have ended.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (Generation, u32, D)> {
+        let ended = self.by_generation.iter().filter(|(_, given)| given.until.is_some());
+        ended.flat_map(|(of, given)| {
+            given.sockets.iter().filter_map(|(key, socket)| Some((*of, *key, socket.share()?)))
+        })
     }
 
     /// Copies of some sockets of a process that has ended, with their numbers.

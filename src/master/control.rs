@@ -120,11 +120,11 @@ async fn list(
     }
 }
 
-fn done() -> Value {
+pub(super) fn done() -> Value {
     json!({ "ok": true })
 }
 
-fn failed(error: impl Into<String>) -> Value {
+pub(super) fn failed(error: impl Into<String>) -> Value {
     json!({ "ok": false, "error": error.into() })
 }
 
@@ -164,7 +164,11 @@ impl Master {
                 let data = if raw.is_empty() { data.to_string() } else { raw };
                 return self.publish_for(&channel, &data, answer);
             }
-            Command::Stop => {
+            Command::Upgrade { binary } => return self.upgrade_for(binary, answer),
+            Command::Stop { keep_sessions } => {
+                if keep_sessions {
+                    return self.stop_keeping_for(answer);
+                }
                 self.stop();
                 done()
             }

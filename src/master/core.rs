@@ -17,6 +17,7 @@ use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
+use super::upgrades::Upgrades;
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -26,6 +27,7 @@ use crate::protocol::cluster::{Port, ToWorker};
 use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, Spawner, State};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -77,6 +79,8 @@ pub(super) struct Master {
     pub(super) line: Line,
     /// Starts and ends of processes.
     pub(super) spawner: Spawner,
+    /// Another program that takes over, and sessions that are taken over.
+    pub(super) upgrades: Upgrades<OwnedFd>,
     /// What the next master goes on with.
     pub(super) journal: Journal,
     /// The first moments after another master.
@@ -107,6 +111,7 @@ impl Master {
         self.send_stats(now);
         self.announce(now);
         self.tell_presence(now);
+        self.tick_upgrade(now);
     }
 
     /// Does what is due each second.
@@ -136,7 +141,8 @@ impl Master {
         };
         let patience = self.in_force.config().cluster.start_timeout;
         let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
-        self.fleet.next_deadline().min(router).min(orphans).min(told).min(second)
+        let upgrade = self.upgrades.next_deadline().unwrap_or(second);
+        self.fleet.next_deadline().min(router).min(orphans).min(told).min(upgrade).min(second)
     }
 
     /// Begins the end.
@@ -175,6 +181,13 @@ impl Master {
         }
     }
 
+    /// Tells the keeper that this program serves: with all sessions that it takes over.
+    pub(super) fn tell_serving(&self) {
+        if self.service.is_ready() && !self.upgrades.is_unpacking() {
+            self.line.serving();
+        }
+    }
+
     /// Says once that the daemon serves, when every worker that will be there is there: to systemd, and to whoever
     /// reads the log.
     pub(super) fn tell_when_all_ready(&mut self) {
@@ -187,7 +200,7 @@ impl Master {
         let Some(notice) = self.service.all_ready() else { return };
         self.notify(Some(notice));
         self.note_life();
-        self.line.serving();
+        self.tell_serving();
         let first = |port| self.in_force.addresses(port).into_iter().next();
         let http = first(Port::Http).map(|a| format!("http://{a}")).unwrap_or_default();
         tracing::info!(

@@ -2,6 +2,7 @@
 
 use super::balance::Counts;
 use super::command::Asked;
+use super::upgrade::Tried;
 use crate::protocol::cluster::Generation;
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::Batch;
@@ -17,6 +18,8 @@ pub(super) enum Event {
     Asked(Asked),
     /// The keeper said something, with descriptors.
     Keeper(FromKeeper, Vec<OwnedFd>),
+    /// A program was tried.
+    Tried(Box<Tried>),
     /// Sessions have moved, as `balance.rs` wanted it.
     Balanced(Counts),
     /// `shutdown.delay` is over.

@@ -5,6 +5,7 @@ use super::directory::{self, Relief};
 use super::feed::{Kept, News};
 use super::journal::{Record, slot};
 use super::router::{Order, Publication};
+use super::unpacking::{Counts, Part};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
@@ -46,6 +47,10 @@ impl Master {
             }
             let Some(message) = batch.next_with_some::<ToMaster<'_>>() else { return Ok(()) };
             let (message, descriptors) = message?;
+            if let ToMaster::Packed { sessions, closed } = message {
+                self.packed(from, (sessions, closed), descriptors.into_iter().next());
+                continue;
+            }
             self.worker_says(from, message, descriptors);
         }
     }
@@ -105,6 +110,11 @@ impl Master {
             ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
             ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
             ToMaster::Told => self.renewal.gate.told(from),
+            ToMaster::Unpacked { of, part, parts, held, closed, silence } => {
+                let counts = Counts { held: held.into(), closed: closed.into(), silence };
+                self.unpacked(from, Part { of, part, parts }, counts);
+            }
+            ToMaster::Packed { .. } => {}
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

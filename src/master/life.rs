@@ -18,6 +18,8 @@ use super::roles::Keeper;
 use super::rooms::{self, Rooms};
 use super::router::Router;
 use super::service::{AllFailed, Phase, Service};
+use super::upgrade::Inheritance;
+use super::upgrades::Upgrades;
 use super::watching::Watching;
 use crate::config::{Faults, Source};
 use crate::net::listen::Listeners;
@@ -92,7 +94,8 @@ async fn live(source: Source) -> Result<(), Failure> {
     let (line, mut hearing) = attach_line(&mut loops).map_err(Failure::Io)?;
     let files = crate::os::process::raise_open_files();
     let lost = |error| Failure::Io(io::Error::other(error));
-    let (begin, mut held) = predecessor::begin(&mut hearing).await.map_err(lost)?;
+    let (begin, held) = predecessor::begin(&mut hearing).await.map_err(lost)?;
+    let (left, mut held) = Inheritance::of(held);
     let past = Past::take(&mut held, &line).map_err(Failure::Io)?;
     let (loaded, revision) = past.configuration(&source).map_err(Failure::Configuration)?;
     crate::log::init(&loaded.config.log, "master");
@@ -100,7 +103,9 @@ async fn live(source: Source) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!(event = "configuration", %warning);
     }
-    predecessor::log(begin.before.as_ref());
+    if !left.is_left() {
+        predecessor::log(begin.before.as_ref());
+    }
     let socket = loaded.config.control.socket.clone();
     // Before the ports: that they are in use is true, too, but says less.
     refuse_second(&socket).await.map_err(Failure::Control)?;
@@ -115,6 +120,7 @@ async fn live(source: Source) -> Result<(), Failure> {
         // A reload that the master before announced has ended with it: systemd would wait. Else it is nothing new.
         line.notify(&Notification::Ready);
     }
+    master.inherit(left, begin.before.map(|before| before.end.to_string()));
     loops.spawn("keeper", hear_keeper(hearing, master.events.clone()));
     let period = begin.beat.map_or(PULSE, |limit| limit.min(PULSE));
     let result = loops.during(master.work(inbox, watcher, period)).await.map_err(Failure::Loop);
@@ -172,6 +178,7 @@ impl Master {
             keeper: Keeper::new(begin),
             spawner: Spawner::new(line.clone()),
             line,
+            upgrades: Upgrades::default(),
             journal,
             renewal: Renewal::new(begin, now),
             events,
@@ -228,6 +235,7 @@ impl Master {
             Event::Asked(asked) => self.asked(asked),
             // Nothing that this master asks for is answered with descriptors.
             Event::Keeper(message, _) => self.told(message),
+            Event::Tried(tried) => self.tried(*tried),
             Event::Balanced(counts) => self.balanced(counts),
             Event::StopNow => self.stop(),
         }
@@ -260,6 +268,9 @@ impl Master {
     fn signal(&mut self, signal: Signal) {
         tracing::info!(event = "signal", ?signal);
         match signal {
+            // systemd sends TERM when the helper of a restart has ended: the daemon ends already, and the keeper tells the
+            // next master of a stop that comes while another program takes over.
+            Signal::Stop if self.upgrades.is_packing() => {}
             Signal::Stop => self.stop(),
             Signal::Reload => self.reload(None),
             Signal::Replace => {

@@ -200,7 +200,8 @@ impl Master {
             return;
         }
         self.directory.roster(from, page);
-        if page.last && self.renewal.gate.is_open() {
+        // Sessions that are unpacked come so, too.
+        if page.last && self.renewal.gate.is_open() && !self.upgrades.is_unpacking() {
             let sessions = self.directory.counts(from).0;
             tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
         }

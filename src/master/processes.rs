@@ -217,6 +217,8 @@ impl Master {
         match role {
             Role::Feeder => {}
             Role::Worker(_) => {
+                self.upgrades.unpacking.ready(from, clock::mono());
+                self.candidate_ready(from);
                 self.candidate_ready(from);
                 self.offload_leaving();
             }
@@ -226,6 +228,12 @@ impl Master {
 
     /// A child has ended.
     pub(super) fn exited(&mut self, generation: Generation, how: &str) {
+        if self.upgrades.is_packing() {
+            // All end, and nobody takes their places.
+            self.upgrades.packing().into_iter().for_each(|packing| packing.gone(generation));
+            return;
+        }
+        self.upgrades.unpacking.gone(generation);
         let leaving = self.fleet.is_leaving(generation);
         match self.children.remove(generation) {
             Some(gone) => {

@@ -134,6 +134,7 @@ impl Master {
             keeper: _,
             line: _,
             spawner: _,
+            upgrades: _,
             journal: _,
             renewal: _,
             events: _,

@@ -163,6 +163,7 @@ impl Master {
             "last_reload": in_force.reloads.last(),
             "reloads": done,
             "reloads_refused": refused,
+            "upgrade": self.upgrades.json(),
             "watch_trouble": in_force.watch_trouble(),
             "price_text": self.feed.words(clock::boot()),
             "pending": self.router.pending(),

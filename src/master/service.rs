@@ -123,6 +123,10 @@ impl Service {
         self.phase
     }
 
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready { .. })
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.phase == Phase::Stopping
     }

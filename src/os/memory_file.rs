@@ -18,6 +18,30 @@ impl MemoryFile {
         Ok(Self(memfd_create(name, MemfdFlags::CLOEXEC)?))
     }
 
+    /// A file of these bytes.
+    ///
+    /// # Errors
+    /// As `memfd_create(2)` and `pwrite(2)`.
+    pub fn with(name: &str, bytes: &[u8]) -> io::Result<Self> {
+        let file = Self::new(name)?;
+        file.write(0, bytes)?;
+        Ok(file)
+    }
+
+    /// The whole file.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::read`].
+    pub fn whole(&self) -> io::Result<Vec<u8>> {
+        self.read(0, u64::try_from(fstat(&self.0)?.st_size).unwrap_or(0))
+    }
+
+    /// The descriptor, to be given away.
+    #[must_use]
+    pub fn into_descriptor(self) -> OwnedFd {
+        self.0
+    }
+
     /// The file of another process.
     #[must_use]
     pub fn from_descriptor(file: OwnedFd) -> Self {

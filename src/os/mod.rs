@@ -1,6 +1,7 @@
 //! The operating system: clocks, descriptors, limits, processes. The only unsafe code is here.
 
 pub mod board;
+pub mod carriers;
 pub mod clock;
 pub mod descriptors;
 pub mod files;

@@ -265,6 +265,24 @@ pub enum ToMaster<'a> {
     Again(Option<Box<Again>>),
     /// All is told that a master which takes the place of another must know.
     Told,
+    /// The answer to [`ToWorker::Pack`]: the process ends. One descriptor: the pack.
+    Packed {
+        /// Sessions in the pack.
+        sessions: u32,
+        /// Sessions that could not be packed.
+        closed: u32,
+    },
+    /// The end of a [`ToWorker::Unpack`], with its numbers.
+    Unpacked {
+        of: Generation,
+        part: u32,
+        parts: u32,
+        /// Sessions that go on here.
+        held: u32,
+        closed: u32,
+        /// The longest time in which one of them was with nobody.
+        silence: Duration,
+    },
 }
 
 /// A session's step in a chat room.
@@ -480,6 +498,16 @@ pub enum ToWorker<'a> {
         back: Option<u32>,
         /// Batches that will not come.
         dropped: Vec<BatchId>,
+    },
+    /// Packs all sessions for the processes that come after this one, and ends. Answered by [`ToMaster::Packed`].
+    Pack,
+    /// Unpacks sessions that another process packed. One descriptor: the pack. Answered by [`ToMaster::Unpacked`].
+    Unpack {
+        /// The worker that packed, under whose number the keeper has the sockets.
+        of: Generation,
+        /// Only sessions whose key, divided by `parts`, leaves this.
+        part: u32,
+        parts: u32,
     },
 }
 

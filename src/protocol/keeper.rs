@@ -19,6 +19,36 @@ pub const SUBCOMMAND: &str = "internal";
 /// The variable in which a process reads the process id of its keeper.
 pub const PARENT: &str = "BTC_CLUSTER_PARENT";
 
+/// The variable that says to a master that systemd stores descriptors.
+pub const STORE: &str = "BTC_CLUSTER_STORE";
+
+/// The name under which the keeper holds the pack of a worker that has ended, which the next master gets. Its sockets
+/// are nobody's to adopt: they belong to the pack.
+#[must_use]
+pub fn pack_name(of: Generation) -> String {
+    format!("{PACK}{of}")
+}
+
+/// The worker whose pack has that name.
+#[must_use]
+pub fn packed_by(name: &str) -> Option<Generation> {
+    name.strip_prefix(PACK)?.parse().ok()
+}
+
+const PACK: &str = "pack/";
+
+/// Variables by which systemd speaks to its main process, the keeper, alone.
+pub const KEEPERS_OWN: [&str; 8] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDNAMES",
+    "MAINPID",
+];
+
 /// Said to the keeper. Only the newest master may say what stands before [`ToKeeper::Keep`], and [`ToKeeper::Heard`].
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToKeeper<'a> {
@@ -56,6 +86,17 @@ pub enum ToKeeper<'a> {
     Forget { of: Generation, keys: Option<Vec<u32>> },
     /// The master has heard a signal: the next one need not hear it, too.
     Heard { signal: i32 },
+    /// Another program takes over; only the newest master may say it. One descriptor: the program. All processes are
+    /// killed, the speaker too; then a master and all others are started from that program. If it does not say
+    /// [`ToKeeper::Serving`] within this time after its start, or ends before, the one before it is in use again.
+    Switch { within: Duration },
+    /// The program in use has proven itself: the one before is forgotten. Only the newest master may say it.
+    Settled,
+    /// Keep a spare of each of some sockets, as [`ToKeeper::Keep`] does: as many descriptors.
+    KeepAll { keys: Vec<u32> },
+    /// All processes are killed, packs and sockets are left with systemd, and the daemon ends. Only the newest master
+    /// may say it.
+    Store,
 }
 
 /// Said by the keeper.
@@ -197,6 +238,10 @@ mod tests {
             ToKeeper::Fetch { request: 9, of: 7, keys: Some(vec![1, 2]) },
             ToKeeper::Forget { of: 7, keys: None },
             ToKeeper::Heard { signal: 15 },
+            ToKeeper::Switch { within },
+            ToKeeper::Settled,
+            ToKeeper::KeepAll { keys: vec![3, 4] },
+            ToKeeper::Store,
         ] {
             assert_eq!(both_ways(&message, &mut Vec::new()), message);
         }
@@ -243,6 +288,14 @@ mod tests {
         let numbers = [FromKeeper::Held { name: "".into() }, FromKeeper::Signal(1), FromKeeper::Link]
             .map(|m| number(&m));
         assert_eq!(numbers, [0, 5, 6]);
+    }
+
+    #[test]
+    fn a_pack_is_known_by_its_name() {
+        assert_eq!(packed_by(&pack_name(17)), Some(17));
+        for other in ["pack/", "pack/x", "pack/-1", "journal", "kept/http/1"] {
+            assert_eq!(packed_by(other), None);
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+/// Most descriptors of one message: fewer than the kernel allows.
+const PAGE: usize = 240;
 /// The longest wait for systemd.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -121,6 +123,21 @@ impl Line {
         self.say(&ToKeeper::Done { status }, Vec::new());
     }
 
+    /// Lets another program take over. This process is killed. See [`ToKeeper::Switch`].
+    pub fn switch(&self, program: OwnedFd, within: Duration) {
+        self.say(&ToKeeper::Switch { within }, vec![program]);
+    }
+
+    /// The program in use has proven itself.
+    pub fn settled(&self) {
+        self.say(&ToKeeper::Settled, Vec::new());
+    }
+
+    /// Ends the daemon, for whose next start everything is left with systemd. This process is killed.
+    pub fn store_all(&self) {
+        self.say(&ToKeeper::Store, Vec::new());
+    }
+
     /// Sends systemd a message about the daemon's state.
     pub fn notify(&self, notice: &Notification) {
         self.say(&ToKeeper::Notify { text: &notice.text() }, Vec::new());
@@ -160,6 +177,15 @@ impl Line {
     /// This process may have no more descriptors.
     pub fn keep(&self, key: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
         self.say_copy(&ToKeeper::Keep { key }, socket)
+    }
+
+    /// Has some sockets kept, which are no longer this process's own.
+    pub fn keep_all(&self, mut sockets: Vec<(u32, OwnedFd)>) {
+        while !sockets.is_empty() {
+            let rest = sockets.split_off(sockets.len().min(PAGE));
+            let (keys, sockets_now) = std::mem::replace(&mut sockets, rest).into_iter().unzip();
+            self.say(&ToKeeper::KeepAll { keys }, sockets_now);
+        }
     }
 
     /// Has such a spare closed.

@@ -12,6 +12,7 @@ pub mod keeper;
 mod left;
 pub mod line;
 pub mod link;
+pub mod manifest;
 mod moves;
 pub mod orders;
 pub mod peer;

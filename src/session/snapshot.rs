@@ -139,6 +139,9 @@ impl Session {
 }
 
 impl Snapshot {
+    /// The oldest and the newest form that is read.
+    pub const FORMS: (u32, u32) = (OLDEST, NEWEST);
+
     /// The same with what goes along when its connection moves, too.
     #[must_use]
     pub fn with(mut self, more: More) -> Self {
@@ -201,6 +204,12 @@ impl Snapshot {
             (snapshot.more, rest) = postcard::take_from_bytes(rest).map_err(|_| SnapshotError::Malformed)?;
         }
         if rest.is_empty() && snapshot.is_sound() { Ok(snapshot) } else { Err(SnapshotError::Malformed) }
+    }
+
+    /// Whether the session has a connection of its own, whose socket goes with the value.
+    #[must_use]
+    pub fn has_wire(&self) -> bool {
+        matches!(self.connection, Connection::Wire { .. })
     }
 
     fn is_sound(&self) -> bool {

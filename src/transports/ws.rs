@@ -3,7 +3,7 @@
 
 use crate::os::socket;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,6 +43,14 @@ impl Wire {
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
         Self { stream, waker: None, sent: 0, said_all: false }
+    }
+
+    /// The socket, which this process gives away.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn into_socket(self) -> io::Result<OwnedFd> {
+        self.stream.into_std().map(OwnedFd::from)
     }
 
     /// The connection of a session that comes from another process, which has sent so many bytes over it.

@@ -1,7 +1,8 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
 use super::http;
-use super::hub::{Hub, Me, Phase, Push, TICK, Uplink, hello, take_in_all};
+use super::hub::{Hub, Me, Part, Phase, Push, TICK, Uplink, hello, take_in_all};
+use super::pack::pack;
 use crate::config::Config;
 use crate::log;
 use crate::net::accept::{Gate, Go, accept_loop};
@@ -40,7 +41,7 @@ const LAST: Duration = Duration::from_millis(20);
 
 /// Why a worker could not live.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     Io(io::Error),
     Link(LinkError),
     Config(serde_json::Error),
@@ -131,8 +132,13 @@ async fn live() -> Result<(), Failure> {
     }
     let end = loops.during(accepting.during(hear(&hub, &mut master))).await???;
     drop(accepting);
-    loops.during(leave(&hub, &mut master, end)).await?;
-    hub.lock().uplink.tell(&ToMaster::Drained);
+    match end {
+        End::Leave(end) => {
+            loops.during(leave(&hub, &mut master, end)).await?;
+            hub.lock().uplink.tell(&ToMaster::Drained);
+        }
+        End::Pack => loops.during(pack(&hub, &mut master)).await??,
+    }
     // Bytes that the kernel has taken arrive, even after this process has ended.
     let _ = timeout(BEAT, async {
         while hub.lock().uplink.waiting() > 0 {
@@ -275,7 +281,10 @@ async fn walk(hub: Hub) {
 
 /// Hears what the keeper hands over.
 fn hear_keeper(hub: &Hub, said: FromKeeper, with: Vec<OwnedFd>) {
-    let of = hub.lock().hear_keeper(said, with);
+    let mut state = hub.lock();
+    let Some((said, with)) = state.take_sockets(hub, said, with) else { return };
+    let of = state.hear_keeper(said, with);
+    drop(state);
     if let Some(of) = of {
         tokio::spawn(take_in_all(hub.clone(), of));
     }
@@ -292,9 +301,17 @@ async fn look_said(hub: Hub) {
     }
 }
 
+/// The end of the worker.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Leave(Leave),
+    /// All sessions go on in other processes.
+    Pack,
+}
+
 /// The close that all sessions get, and the time for it.
 #[derive(Clone, Copy, Debug)]
-struct End {
+struct Leave {
     close: Close,
     within: Duration,
 }
@@ -353,8 +370,15 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Resync => state.roster(),
             ToWorker::Aside(aside) => state.rest(aside),
             ToWorker::Unready => state.phase = Phase::Unready,
-            ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
-            ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
+            ToWorker::Drain(within) => end = Some(End::Leave(Leave { close: Close::Restarting, within })),
+            ToWorker::Stop(within) => end = Some(End::Leave(Leave { close: Close::Shutdown, within })),
+            ToWorker::Pack => end = Some(End::Pack),
+            ToWorker::Unpack { of, part, parts } => {
+                with.into_iter()
+                    .next()
+                    .into_iter()
+                    .for_each(|pack| state.unpack_part(hub, Part { of, part, parts }, pack));
+            }
             ToWorker::ReopenLog => log::reopen(),
             ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload, with),
             ToWorker::Taking { request, home } => state.taking(request, home),
@@ -390,13 +414,13 @@ fn configure(state: &mut super::hub::State, config: &str) {
 }
 
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
-async fn leave(hub: &Hub, master: &mut MasterLink, end: End) {
+async fn leave(hub: &Hub, master: &mut MasterLink, end: Leave) {
     send_away(hub, master, end).await;
     // Orders that are not done end with what was moved.
     hub.lock().stop_offloading();
 }
 
-async fn send_away(hub: &Hub, master: &mut MasterLink, end: End) {
+async fn send_away(hub: &Hub, master: &mut MasterLink, end: Leave) {
     let over = clock::mono().after(end.within);
     let stops = end.close == Close::Shutdown;
     let (batch, each, mut first) = {
@@ -435,7 +459,7 @@ async fn send_away(hub: &Hub, master: &mut MasterLink, end: End) {
 }
 
 /// Hears the master for that long: answers to what is on its way still come. False when no master will come any more.
-async fn wait(hub: &Hub, master: &mut MasterLink, time: Duration) -> bool {
+pub(super) async fn wait(hub: &Hub, master: &mut MasterLink, time: Duration) -> bool {
     let pause = sleep(time);
     tokio::pin!(pause);
     loop {

@@ -4,6 +4,7 @@
 mod http;
 mod hub;
 mod life;
+mod pack;
 
 #[cfg(test)]
 pub(crate) use http::{Method, ROUTES};

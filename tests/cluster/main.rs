@@ -61,4 +61,5 @@ mod streams;
 mod sweep;
 mod tools;
 mod truth;
+mod upgrade;
 mod wss;

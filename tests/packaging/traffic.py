@@ -5,11 +5,14 @@
                                 the same through proxies, the tab from another address, which the daemon must see
     traffic.py storm STOP FILE  new connections to both ports, one after the other in each of four threads, and ten tabs
                                 that come back by themselves, until the file STOP is there; writes what happened to FILE
+    traffic.py hold COUNT STOP FILE
+                                so many sessions that do not come back; the same
 """
 
 import base64
 import json
 import os
+import selectors
 import socket
 import subprocess
 import sys
@@ -91,6 +94,18 @@ class Tab:
             # A pong, masked with nothing.
             self.stream.sendall(bytes([0x8A, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
         return opcode, payload
+
+    def whole(self):
+        """The next frame of what has come already; BlockingIOError when it is not whole."""
+        rest = self.rest
+        start, length = 2, rest[1] if len(rest) > 1 else 0
+        if length >= 126:
+            start = 4 if length == 126 else 10
+            length = int.from_bytes(rest[2:start], "big")
+        if len(rest) < start + length:
+            raise BlockingIOError
+        self.rest = rest[start + length :]
+        return rest[0] & 15, rest[start : start + length]
 
     def until(self, kind):
         while True:
@@ -211,5 +226,55 @@ def storm(stop, file):
     os.rename(file + ".new", file)
 
 
+def hold(count, stop, file):
+    """Sessions that only listen: how many are closed, how, and how long nothing is heard."""
+    tabs = []
+    for number in range(int(count)):
+        tab = Tab(f"held-{number}", (HTTP, WS)[number % 2])
+        tab.until("welcome")
+        tabs.append(tab)
+    chosen = selectors.DefaultSelector()
+    for tab in tabs:
+        tab.stream.setblocking(False)
+        tab.heard = time.monotonic()
+        chosen.register(tab.stream, selectors.EVENT_READ, tab)
+    values = {"sessions": len(tabs), "open": 0, "closed": {}, "moved": 0, "silence_ms": 0, "longest_ms": 0, "frames": 0}
+
+    def ended(tab, how):
+        values["closed"][how] = values["closed"].get(how, 0) + 1
+        chosen.unregister(tab.stream)
+        tab.stream.close()
+
+    def hear(tab):
+        now = time.monotonic()
+        values["longest_ms"] = max(values["longest_ms"], round((now - tab.heard) * 1000))
+        tab.heard = now
+        try:
+            tab.more()
+            while True:
+                opcode, payload = tab.whole()
+                values["frames"] += 1
+                if opcode == 8:
+                    return ended(tab, str(int.from_bytes(payload[:2], "big")))
+                if opcode == 9:
+                    tab.stream.sendall(bytes([0x8A, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
+                if opcode == 1 and (message := json.loads(payload)).get("event") == "moved":
+                    values["moved"] += 1
+                    values["silence_ms"] = max(values["silence_ms"], message["silence_ms"])
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            ended(tab, type(error).__name__)
+
+    open(file + ".ready", "w").close()
+    while not os.path.exists(stop):
+        for key, _ in chosen.select(0.2):
+            hear(key.data)
+    values["open"] = len(chosen.get_map())
+    with open(file + ".new", "w") as out:
+        json.dump(values, out)
+    os.rename(file + ".new", file)
+
+
 if __name__ == "__main__":
-    {"quote": quote, "proxied": proxied, "storm": storm}[sys.argv[1]](*sys.argv[2:])
+    {"quote": quote, "proxied": proxied, "storm": storm, "hold": hold}[sys.argv[1]](*sys.argv[2:])

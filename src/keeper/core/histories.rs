@@ -72,7 +72,7 @@ impl World {
     fn new() -> Self {
         let (one, now) = (Rc::new(()), Mono(1_000_000_000_000));
         let passed = vec![("http".into(), one.clone())];
-        let settings = Settings { pid: 1, watchdog: None, passed, sockets: 20 };
+        let settings = Settings { pid: 1, watchdog: None, passed, sockets: 20, left: Vec::new() };
         let (living, believed) = (BTreeSet::new(), BTreeSet::new());
         let keeper = Keeper::new(settings, now);
         Self {
@@ -124,7 +124,7 @@ impl World {
 
     fn carry(&mut self, deed: Deed<Rc<()>>) {
         match deed {
-            Deed::StartMaster(number) => {
+            Deed::StartMaster(number, _) => {
                 assert!(self.master.is_none(), "two masters");
                 if self.refuses {
                     return self.keeper.master_not_started("no", self.now);
@@ -132,13 +132,14 @@ impl World {
                 self.master = Some((number, false, false));
                 self.keeper.master_started(number, self.now);
             }
-            Deed::Start(generation, role, link) => {
+            Deed::Start(generation, role, link, _) => {
                 if self.refuses {
                     return self.keeper.not_started(generation, "no");
                 }
                 self.living.insert(generation);
                 self.keeper.started(generation, role, generation, link);
             }
+            Deed::Store(_) => {}
             Deed::Kill(who) => {
                 let lives = match who {
                     Who::Master(number) => self.master.is_some_and(|(living, ..)| living == number),

@@ -165,6 +165,11 @@ impl State {
         next.len()
     }
 
+    /// Whether no request is under way.
+    pub(in crate::worker) fn is_quiet(&self) -> bool {
+        self.connections.all_closed() && self.counters.connections == 0
+    }
+
     /// Whether nobody is here any more, and nothing on its way.
     pub(in crate::worker) fn empty(&self) -> bool {
         let all_moved = self.moving.expected.is_empty() && !self.moving.leaving.is_under_way();

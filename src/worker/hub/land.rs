@@ -83,6 +83,19 @@ impl State {
         let snapshot = Snapshot::decode(&item.value)
             .inspect_err(|error| tracing::warn!(event = "session-unreadable", %error))
             .ok()?;
+        let mut traveller = self.thaw_value(snapshot, socket, stopped);
+        traveller.cut = traveller.cut.map(|_| item.acknowledged);
+        traveller.was_away = item.was_away;
+        Some(traveller)
+    }
+
+    /// A session of its value, with its connection.
+    pub(super) fn thaw_value(
+        &mut self,
+        snapshot: Snapshot,
+        socket: Option<OwnedFd>,
+        stopped: Mono,
+    ) -> Traveller {
         let more = snapshot.more().clone();
         let (mut value, places, connection) = snapshot.thaw();
         let (mut permit, mut cut) = (None, None);
@@ -94,7 +107,7 @@ impl State {
                     Link::Wire(Wire::resumed(stream, sent, more.said_all))
                 }
                 None => {
-                    cut = Some(item.acknowledged);
+                    cut = Some(0);
                     Link::Opening
                 }
             },
@@ -110,8 +123,8 @@ impl State {
             }
         };
         let session = Session::arrived(value, link, permit, &more);
-        let (pongs, stopped, was_away) = (more.pongs, Some(stopped), item.was_away);
-        Some(Traveller { session, places, pongs, stopped, was_away, cut })
+        let (pongs, stopped, was_away) = (more.pongs, Some(stopped), false);
+        Traveller { session, places, pongs, stopped, was_away, cut }
     }
 
     /// A batch has come whole: that is confirmed. It lives once the kernel has the confirmation, so that the other worker

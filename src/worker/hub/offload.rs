@@ -260,7 +260,7 @@ impl State {
     }
 
     /// Answers to POSTs that wait for a session that leaves: whether they arrive, nobody will know here.
-    fn lose_tickets(&mut self, session: &mut Session) {
+    pub(super) fn lose_tickets(&mut self, session: &mut Session) {
         let mut lost = session.outbox.as_mut().map(|outbox| outbox.take_tickets()).unwrap_or_default();
         lost.extend(session.replay.iter_mut().flat_map(Replay::take_tickets));
         for ticket in lost {
@@ -379,7 +379,7 @@ impl State {
 }
 
 /// The value of a session, with what goes along with its connection.
-fn encode(session: &Session, places: &session::Places, pongs: &[Mono]) -> Option<Vec<u8>> {
+pub(super) fn encode(session: &Session, places: &session::Places, pongs: &[Mono]) -> Option<Vec<u8>> {
     let connection = match &session.link {
         Link::Wire(wire) => Connection::Wire { sent: wire.sent() },
         Link::Poll(poll) => {

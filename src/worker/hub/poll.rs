@@ -302,7 +302,7 @@ impl State {
     }
 
     /// Notes that the client of a polling session is away.
-    fn note_absent(&mut self, at: SessionRef, now: Mono) {
+    pub(super) fn note_absent(&mut self, at: SessionRef, now: Mono) {
         let sessions = &self.sessions;
         self.absent.add(at, now, |at, since| is_absent(sessions, at, since));
     }

@@ -22,6 +22,7 @@ use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
 use super::parts::timers::Timers;
+use super::parts::unpacking::Unpacking;
 use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use super::state::{Hub, Me, Phase, READ, State};
@@ -85,6 +86,7 @@ impl Hub {
             later: Later::default(),
             tickets: Tickets::default(),
             charts: Charts::default(),
+            unpacking: Unpacking::default(),
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
             survival: Survival::default(),

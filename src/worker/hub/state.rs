@@ -22,6 +22,7 @@ use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
 use super::parts::timers::Timers;
+use super::parts::unpacking::Unpacking;
 use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use crate::config::Config;
@@ -113,6 +114,8 @@ pub(in crate::worker) struct State {
     pub(in crate::worker) prices: Prices,
     /// Answers to requests for candles, shared.
     pub(in crate::worker) charts: Charts,
+    /// Sessions that come from processes that are no more.
+    pub(super) unpacking: Unpacking,
     /// Deadlines of all sessions, on one wheel.
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.

@@ -31,5 +31,6 @@ pub(super) mod suspended;
 pub(super) mod takes;
 pub(super) mod tickets;
 pub(super) mod timers;
+pub(super) mod unpacking;
 pub(super) mod uplink;
 pub(super) mod walks;

@@ -131,6 +131,15 @@ impl Uplink {
         }
     }
 
+    /// Gives the master a descriptor with a message.
+    ///
+    /// # Errors
+    /// The link is broken.
+    pub(in crate::worker) fn give(&self, message: &ToMaster<'_>, with: OwnedFd) -> Result<(), LinkError> {
+        self.said.fetch_add(1, Relaxed);
+        self.link.send_with(message, vec![with])
+    }
+
     /// Bytes that the kernel has not taken yet.
     pub(in crate::worker) fn waiting(&self) -> usize {
         self.link.waiting() + self.held.as_ref().map_or(0, |held| held.borrow().bytes)

@@ -1,0 +1,158 @@
+//! Another program takes over: no session notices, and one that is of no use is refused or taken back.
+
+use crate::harness::{Cluster, Listener, Poller, Raw, Tab, alone, cluster, masked, post, promised, within};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const OPEN: &str = "[[channels]]\nname = \"news\"\npublish = \"anyone\"\n\
+                    [limits]\nquotes_per_user = \"0\"\nmessages_per_session = \"0\"\nbytes_per_session = \"0\"\n";
+
+async fn publish(cluster: &Cluster, n: usize) {
+    let request = post("/api/v1/channels/news/messages", json!({ "data": n }).to_string());
+    assert_eq!(cluster.administer(&request).await.status, 202);
+}
+
+async fn moved(tab: &mut Tab) -> Value {
+    loop {
+        let message = tab.next("system").await;
+        if message["event"] == "moved" {
+            return message;
+        }
+    }
+}
+
+/// A copy of the program at another path, as another version would be.
+fn copy(cluster: &Cluster, name: &str) -> String {
+    let path = cluster.folder().join(name);
+    std::fs::copy(env!("CARGO_BIN_EXE_btc-cluster"), &path).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn three_upgrades_and_a_downgrade_close_nothing() {
+    let _alone = alone().await;
+    let cluster = cluster().workers(2).config(OPEN).start().await;
+    let mut tab = cluster.tab_with("user_id=alice&channels=news").await;
+    tab.say(&json!({"type": "subscribe", "channels": ["chat:lobby"], "id": 1})).await;
+    tab.next("ack").await;
+    let mut echo = Raw::session(cluster.ws, "/echo").await;
+    let frame = masked(0x81, "x".repeat(1000).as_bytes());
+    echo.write(&frame[..500]).await;
+    let mut listener =
+        Listener::ask(cluster.http, "/api/v1/events?user_id=bob&channels=news", "", "1.1").await;
+    listener.next("welcome").await;
+    let mut poller = Poller::new(cluster.http, "user_id=carol&channels=news");
+    poller.poll().await;
+    for n in 0..4usize {
+        let path = copy(&cluster, if n % 2 == 0 { "next" } else { "before" });
+        let done = cluster.ctl(&["upgrade", &path]).await;
+        assert_eq!(done.code, Some(0), "{} {}", done.out, done.err);
+        let done = &done.json()["upgrade"];
+        assert_eq!(
+            (&done["outcome"], &done["closed"], &done["held"]),
+            (&json!("upgraded"), &json!(0), &json!(4))
+        );
+        // The file of one that runs may be swapped.
+        std::fs::remove_file(&path).unwrap();
+        let told = moved(&mut tab).await;
+        assert_eq!(told["moves"], n + 1, "{told}");
+        publish(&cluster, n).await;
+        assert_eq!(tab.next("message").await["data"], n);
+        assert_eq!(listener.next("message").await.data["data"], n);
+        let heard = poller.until("message").await;
+        assert!(heard.iter().any(|message| message["data"] == n), "{heard:?}");
+        tab.say(&json!({"type": "publish", "channel": "chat:lobby", "data": n, "id": 2})).await;
+        assert_eq!(tab.next("message").await["channel"], "chat:lobby");
+        assert_eq!(cluster.quote("alice").await.status, 202);
+        tab.quote().await;
+        assert_eq!(cluster.stats().await["totals"]["sessions"], 4);
+    }
+    echo.write(&frame[500..]).await;
+    assert_eq!(echo.next().await.unwrap().payload, "x".repeat(1000).as_bytes());
+    let token = tab.welcome["resume"].as_str().unwrap().to_owned();
+    drop(tab);
+    let back = cluster.tab_with(&format!("user_id=alice&channels=none&resume={token}")).await;
+    assert_eq!((&back.welcome["resumed"], &back.welcome["moves"]), (&json!(true), &json!(4)));
+    let log = cluster.log();
+    for word in ["sessions-lost", "child-died", "master-died", "directory-resynchronised"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}
+
+/// A program that acts as the real one but for one thing. `None`: there is no compiler here.
+fn broken(cluster: &Cluster, name: &str, does: &str) -> Option<PathBuf> {
+    let (source, program) = (cluster.folder().join(format!("{name}.rs")), cluster.folder().join(name));
+    let text = format!(
+        "use std::os::unix::process::CommandExt;\nfn main() {{\n\
+         let all: Vec<String> = std::env::args().skip(1).collect();\n\
+         let is = |word: &str| all.iter().any(|one| one == word);\n{does}\n\
+         panic!(\"{{}}\", std::process::Command::new({:?}).args(&all).exec());\n}}\n",
+        env!("CARGO_BIN_EXE_btc-cluster")
+    );
+    std::fs::write(&source, text).unwrap();
+    let compiled = Command::new("rustc").arg("-o").arg(&program).arg(&source).output();
+    if compiled.as_ref().is_ok_and(|compiled| compiled.status.success()) {
+        return Some(program);
+    }
+    eprintln!("SKIPPED: no program was compiled: {compiled:?}");
+    None
+}
+
+async fn refuses(cluster: &Cluster, path: &Path, why: &str) {
+    let refused = cluster.ctl_plain(&["upgrade", path.to_str().unwrap()]).await;
+    assert_eq!(refused.code, Some(1), "{path:?}: {}", refused.out);
+    assert!(refused.err.contains(why), "{path:?}: {}", refused.err);
+    let upgrade = cluster.ctl(&["status"]).await.json()["upgrade"].clone();
+    assert!(upgrade["why"].as_str().unwrap().contains(why), "{upgrade}");
+    assert_eq!(upgrade["outcome"], "refused");
+    assert!(cluster.log().contains("upgrade-refused"));
+}
+
+#[tokio::test]
+async fn a_program_that_is_of_no_use_is_refused_and_the_old_one_serves_on() {
+    let _alone = alone().await;
+    let config = format!("{OPEN}[cluster]\nstart_timeout = \"2s\"\n");
+    let cluster = cluster().workers(1).config(&config).start().await;
+    let mut tab = cluster.tab_with("user_id=alice&channels=news").await;
+    let worker = cluster.worker(1).await.pid;
+    refuses(&cluster, Path::new("/no/such/program"), "No such file").await;
+    refuses(&cluster, Path::new("/bin/true"), "it is not btc-cluster").await;
+    refuses(&cluster, Path::new("/etc/passwd"), "ermission denied").await;
+    if let Some(program) = broken(&cluster, "crashes", "if is(\"trial\") { std::process::abort() }") {
+        refuses(&cluster, &program, "it ended with SIGABRT").await;
+    }
+    let hangs = "if is(\"trial\") { std::thread::park() }";
+    if let Some(program) = broken(&cluster, "hangs", hangs) {
+        refuses(&cluster, &program, "does not answer within 2s").await;
+    }
+    assert_eq!(cluster.worker(1).await.pid, worker, "nothing was touched");
+    // These are good on trial, and take over.
+    for (name, does) in [
+        ("master-crashes", "if is(\"master\") { std::process::abort() }"),
+        ("master-hangs", "if is(\"master\") { std::thread::park() }"),
+        ("worker-crashes", "if is(\"worker\") { std::process::abort() }"),
+    ] {
+        let Some(program) = broken(&cluster, name, does) else { return };
+        refuses(&cluster, &program, "was started and ended").await;
+        moved(&mut tab).await;
+        within(promised(Duration::from_secs(9)), "the old program serves", async || {
+            let status = cluster.ctl(&["status"]).await.json();
+            if status["state"] == "ready" { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+        publish(&cluster, 1).await;
+        assert_eq!(tab.next("message").await["data"], 1);
+    }
+    assert_eq!(cluster.stats().await["totals"]["sessions"], 1);
+}
+
+#[tokio::test]
+async fn without_systemd_sessions_cannot_be_kept_over_a_stop() {
+    let cluster = cluster().workers(1).start().await;
+    let refused = cluster.ctl_plain(&["stop", "--keep-sessions"]).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("systemd has not started it"), "{}", refused.err);
+    assert_eq!(cluster.quote("nobody").await.status, 404);
+}
