@@ -41,11 +41,10 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
 
 fn moved(answer: &Value) -> String {
     let number = |field: &str| answer[field].as_u64().unwrap_or(0);
-    let (moved, refused, left) = (number("moved"), number("refused"), number("left"));
-    let mut text =
-        format!("{moved} moved, {refused} refused, longest silence {} ms\n", number("longest_silence_ms"));
-    if left > 0 {
-        let _ = writeln!(text, "{left} could not move in time and stay");
+    let (held, returned, closed) = (number("held"), number("returned"), number("closed"));
+    let mut text = format!("{held} held, {closed} closed, longest silence {} ms\n", number("silence_ms"));
+    if returned > 0 {
+        let _ = writeln!(text, "{returned} could not move in time and stay");
     }
     text
 }

@@ -52,7 +52,7 @@ fn refused(error: impl Into<String>) -> Value {
 fn told(counts: Counts) -> Value {
     let Counts { moved, refused, left, silence } = counts;
     let silence = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
-    json!({ "ok": true, "moved": moved, "refused": refused, "left": left, "longest_silence_ms": silence })
+    json!({ "ok": true, "held": moved, "returned": left, "closed": refused, "silence_ms": silence })
 }
 
 /// Waits for all of these outcomes. `None`: a worker has ended in the meantime, or it takes too long.

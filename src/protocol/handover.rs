@@ -11,7 +11,7 @@ words! {
     pub enum Handover {
         /// Goes on at its new process, on the same connection. Counted by that process.
         Held = "held",
-        /// Goes on where it was: the process that should have taken it did not.
+        /// Goes on where it was: it could not move in time, or the process that should have taken it did not.
         Returned = "returned",
         /// Lost its connection (close 1012) and waits, whole, for its client to resume.
         Suspended = "suspended",

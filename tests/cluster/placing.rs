@@ -44,7 +44,7 @@ async fn a_moved_session_goes_on_and_its_token_of_before_holds() {
         assert_eq!(publish(&cluster, n).await, 1);
         at = at % 3 + 1;
         let moved = cluster.ctl(&["move", &session, &at.to_string()]).await;
-        assert_eq!(moved.json()["moved"], 1, "{moved:?}");
+        assert_eq!(moved.json()["held"], 1, "{moved:?}");
         assert_eq!(place(&cluster, "alice").await, at);
         assert_eq!(cluster.quote("alice").await.json()["sessions"], 1);
         assert_eq!(tab.next("message").await["data"], n);
@@ -79,7 +79,7 @@ async fn events_and_polls_move_as_well() {
         for (user, session) in ["erin", "pat"].iter().zip(&sessions) {
             let to = 3 - place(&cluster, user).await;
             let moved = cluster.ctl(&["move", session, &to.to_string()]).await;
-            assert_eq!(moved.json()["moved"], 1, "{user} {moved:?}");
+            assert_eq!(moved.json()["held"], 1, "{user} {moved:?}");
             assert_eq!(place(&cluster, user).await, to);
         }
         assert_eq!(publish(&cluster, n).await, 2);
@@ -126,7 +126,10 @@ async fn a_drained_worker_takes_nothing_until_it_is_replaced_or_a_reload() {
     }
     let before = loads(&cluster).await;
     let told = cluster.ctl(&["drain", "2"]).await.json();
-    assert_eq!((&told["moved"], &told["refused"], &told["left"]), (&json!(before[&2]), &json!(0), &json!(0)));
+    assert_eq!(
+        (&told["held"], &told["closed"], &told["returned"]),
+        (&json!(before[&2]), &json!(0), &json!(0))
+    );
     let state = async || cluster.ctl(&["workers"]).await.json()[1]["state"].clone();
     assert_eq!((state().await, loads(&cluster).await[&2]), (json!("draining"), 0));
     for n in 24..36 {
@@ -189,8 +192,8 @@ async fn a_worker_that_is_added_gets_its_share_and_nobody_is_closed() {
     .await;
     assert_eq!(loads(&cluster).await[&4], 0);
     let told = cluster.ctl(&["rebalance"]).await.json();
-    assert_eq!((&told["refused"], &told["left"]), (&json!(0), &json!(0)), "{told}");
-    assert!(told["moved"].as_u64().unwrap() >= 14, "{told}");
+    assert_eq!((&told["closed"], &told["returned"]), (&json!(0), &json!(0)), "{told}");
+    assert!(told["held"].as_u64().unwrap() >= 14, "{told}");
     is_even().await.unwrap();
     for tab in &mut tabs {
         tab.until_pong().await;

@@ -13,14 +13,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// `GET /api/v1/stats`, as far as it is needed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Stats {
     pub(crate) workers: Vec<Worker>,
     pub(crate) feeder: Feeder,
     pub(crate) totals: Totals,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Feeder {
     pub(crate) state: String,
 }
@@ -30,6 +30,7 @@ pub(crate) struct Worker {
     pub(crate) id: u32,
     pub(crate) pid: Option<u32>,
     pub(crate) state: String,
+    pub(crate) sessions: u32,
     pub(crate) lag_ms: f64,
 }
 
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn statistics_are_read() {
-        let json = r#"{"workers":[{"id":1,"pid":null,"state":"backoff","lag_ms":0.1}],
+        let json = r#"{"workers":[{"id":1,"pid":null,"state":"backoff","sessions":0,"lag_ms":0.1}],
             "feeder":{"pid":null,"state":"ready","restarts":0},
             "totals":{"workers":1,"sessions":0,"by_endpoint":{"ws":0},"by_transport":{"sse":1}}}"#;
         let stats: Stats = serde_json::from_str(json).unwrap();

@@ -39,15 +39,10 @@ impl State {
         !self.moving.leaving.is_idle() && clock::mono() < until
     }
 
-    /// The worker has nothing left to hand over: the master hears what became of its orders.
-    pub(in crate::worker) fn end_offloading(&mut self) {
-        let done = self.moving.leaving.end_all();
-        self.tell_offloaded(done);
-    }
-
-    /// The daemon stops: no session leaves any more.
+    /// No session leaves any more.
     pub(in crate::worker) fn stop_offloading(&mut self) {
-        self.moving.leaving.stop();
+        let done = self.moving.leaving.stop(self.population());
+        self.tell_offloaded(done);
     }
 
     /// Asks the master for the next batch, if none is under way.

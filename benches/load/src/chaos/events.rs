@@ -120,11 +120,7 @@ impl Actor<'_> {
                 Ok(Done { detail: format!("worker {id}"), old: vec![pid], ..Done::default() })
             }
             Kind::Move => self.move_some().await,
-            Kind::Drain => {
-                let (id, _) = self.worker().await?;
-                self.daemon.ctl(&["drain", &id.to_string()]).await?;
-                Ok(Done { detail: format!("worker {id}"), ..Done::default() })
-            }
+            Kind::Drain => self.drain().await,
             Kind::Rebalance => {
                 self.daemon.ctl(&["rebalance"]).await?;
                 Ok(Done::default())
@@ -192,6 +188,25 @@ impl Actor<'_> {
         let ready: Vec<_> =
             stats.workers.iter().filter_map(|worker| Some((worker.id, worker.pid?))).collect();
         ready.get(fastrand::usize(0..ready.len().max(1))).copied().ok_or_else(|| "no worker".to_owned())
+    }
+
+    /// A drained worker has no sessions, and serves again when it is restarted.
+    async fn drain(&self) -> Result<Done, String> {
+        let (id, pid) = self.worker().await?;
+        self.daemon.ctl(&["drain", &id.to_string()]).await?;
+        let begun = Instant::now();
+        loop {
+            let stats = self.daemon.stats().await.unwrap_or_default();
+            let left = stats.workers.iter().find(|worker| worker.pid == Some(pid)).map(|own| own.sessions);
+            match left {
+                Some(0) => break,
+                Some(left) if begun.elapsed() > READY => return Err(format!("{left} sessions left")),
+                _ if begun.elapsed() > READY => return Err("no such worker any more".to_owned()),
+                _ => sleep(LOOK).await,
+            }
+        }
+        self.daemon.ctl(&["restart-worker", &id.to_string()]).await?;
+        Ok(Done { detail: format!("worker {id}"), old: vec![pid], ..Done::default() })
     }
 
     /// One worker, or as many as at first.

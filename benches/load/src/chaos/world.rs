@@ -224,11 +224,13 @@ impl World {
         u32::try_from(connected).unwrap_or(u32::MAX)
     }
 
-    /// Clients that have something under way at a worker which dies now; `worker`: its process. Where the worker of a
-    /// client is not known, it counts as this one.
+    /// Clients that have something under way at a worker which dies now; `worker`: its process. A client whose worker is
+    /// not known counts as one of this worker's.
     pub(crate) fn under_way(&self, worker: u32, now: u32) -> BTreeSet<u32> {
         let clients = (0_u32..).zip(&self.seats);
-        let here = clients.filter(|(_, seat)| matches!(seat.worker(), 0) || seat.worker() == worker);
+        // The worker that answers a poll need not be the home of its session.
+        let at = |seat: &Seat| seat.worker() == worker || seat.worker() == 0 || seat.has(flag::POLLS);
+        let here = clients.filter(|(_, seat)| at(seat));
         let busy = |seat: &Seat| seat.is_busy() || seat.since.load(Ordering::Acquire) + FRESH > now;
         here.filter(|(_, seat)| busy(seat)).map(|(client, _)| client).collect()
     }

@@ -164,11 +164,6 @@ impl<K> Leaving<K> {
         Ok(self.last)
     }
 
-    /// The worker ends, and with it all orders.
-    pub fn end_all(&mut self) -> Vec<Done> {
-        std::iter::from_fn(|| self.end()).collect()
-    }
-
     /// Ends the first order.
     fn end(&mut self) -> Option<Done> {
         self.orders.pop_front().map(|Order { number, moved, .. }| Done { order: number, moved })
@@ -295,10 +290,14 @@ impl<K> Leaving<K> {
         }
     }
 
-    /// The daemon stops: no further session leaves.
-    pub fn stop(&mut self) {
-        self.orders.clear();
+    /// No further session leaves: `left` are those that stay.
+    pub fn stop(&mut self, left: usize) -> Vec<Done> {
         self.hopes = false;
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        let orders = std::mem::take(&mut self.orders).into_iter();
+        let done =
+            orders.map(|Order { number, moved, .. }| Done { order: number, moved: Moved { left, ..moved } });
+        done.collect()
     }
 }
 
