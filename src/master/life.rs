@@ -123,9 +123,9 @@ async fn live(source: Source) -> Result<(), Failure> {
     master.inherit(left, begin.before.map(|before| before.end.to_string()));
     loops.spawn("keeper", hear_keeper(hearing, master.events.clone()));
     let period = begin.beat.map_or(PULSE, |limit| limit.min(PULSE));
-    let result = loops.during(master.work(inbox, watcher, period)).await.map_err(Failure::Loop);
+    // A master that has lost a loop is replaced; without the keeper there is nothing left to do.
+    let result = loops.during(master.work(inbox, watcher, period)).await.map_err(Failure::Loop)?;
     control.remove().await;
-    let result = result.flatten();
     line.done(u8::from(result.is_err()));
     line.flush().await;
     result
