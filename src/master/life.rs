@@ -107,7 +107,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     let control = ControlSocket::start(&socket, events.clone()).await.map_err(Failure::Control)?;
     let watcher = Watching::start(source.clone(), loaded.clone()).map_err(Failure::Io)?;
     let mut in_force = InForce::new(source, Next::new(loaded), sockets, files);
-    in_force.resume(revision, &past.state.reloads);
+    in_force.resume(revision, &past.state.reloads, past.state.life.reloading);
     let mut master = Master::new(in_force, events, past, (line.clone(), &begin));
     loops.spawn("keeper", hear_keeper(hearing, master.events.clone()));
     let period = begin.beat.map_or(PULSE, |limit| limit.min(PULSE));

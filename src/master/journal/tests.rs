@@ -134,7 +134,14 @@ fn write<M: Memory>(journal: &mut Journal<M>, step: &Step) {
         Step::Config(json, revision) => journal.write(&Record::Config { json, revision: *revision }),
         Step::Ready(ready, stopping) => {
             let (since, started) = (Wall(3), crate::model::Mono(4));
-            journal.write(&Record::Life(Life { since, started, ready: *ready, stopping: *stopping }));
+            let (ready, stopping) = (*ready, *stopping);
+            journal.write(&Record::Life(Life {
+                since,
+                started,
+                ready,
+                reloading: ready ^ stopping,
+                stopping,
+            }));
         }
         Step::Text(0, text) => journal.write(&Record::Fleet(text)),
         Step::Text(1, text) => journal.write(&Record::Reloads(text)),
