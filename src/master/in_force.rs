@@ -1,7 +1,7 @@
 //! The configuration in force: immutable, numbered, replaced whole; and the sockets that belong to it.
 
 use super::directory::Ceilings;
-use super::reloads::{Outcome, Reloads};
+use super::reloads::{Outcome, Reloads, Waiter};
 use crate::config::{Config, CrashCover, Effect, Fault, Loaded, Source, diff};
 use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
@@ -87,19 +87,26 @@ impl InForce {
         }
     }
 
-    /// Goes on under another master; `revision`: the number of the configuration that was in force.
-    pub(super) fn resume(&mut self, revision: Option<u64>, reloads: &str) {
+    /// Goes on under another master; `revision`: the number of the configuration that was in force; `is_awaited`: somebody
+    /// waits for the end of a reload.
+    pub(super) fn resume(&mut self, revision: Option<u64>, reloads: &str, is_awaited: bool) {
         let Some(revision) = revision else { return };
         self.revision = revision;
-        self.unread = true;
+        self.unread = !is_awaited;
         self.reloads.resume(reloads);
         // The files may have changed meanwhile.
         self.reloads.ask(None);
     }
 
+    /// Somebody asks for a reload, and is told what comes of it.
+    pub(super) fn ask(&mut self, waiter: Option<Waiter>) {
+        self.unread = false;
+        self.reloads.ask(waiter);
+    }
+
     /// The files were read for the first time since this master began; true if nothing follows from that.
     pub(super) fn is_known(&mut self, read: &Next) -> bool {
-        std::mem::take(&mut self.unread) && read.config == self.config && !self.reloads.is_awaited()
+        std::mem::take(&mut self.unread) && read.config == self.config
     }
 
     pub(super) fn config(&self) -> &Config {

@@ -114,7 +114,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     let control = ControlSocket::start(&socket, events.clone()).await.map_err(Failure::Control)?;
     let watcher = Watching::start(source.clone(), loaded.clone()).map_err(Failure::Io)?;
     let mut in_force = InForce::new(source, Next::new(loaded), sockets, files);
-    in_force.resume(revision, &past.state.reloads);
+    in_force.resume(revision, &past.state.reloads, past.state.life.reloading);
     let mut master = Master::new(in_force, events, past, (line.clone(), &begin));
     if begin.before.is_some() && matches!(master.service.phase(), Phase::Ready { .. }) {
         // A reload that the master before announced has ended with it: systemd would wait. Else it is nothing new.

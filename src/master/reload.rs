@@ -21,9 +21,10 @@ impl Master {
         if self.service.is_stopping() {
             return self.refuse(vec![STOPPING.to_owned()], waiter.into_iter().collect());
         }
-        self.in_force.reloads.ask(waiter);
+        self.in_force.ask(waiter);
         let notice = self.service.reload_begins();
         self.notify(notice);
+        self.note_life();
     }
 
     /// The files have been read.
@@ -178,6 +179,7 @@ impl Master {
         if !self.in_force.reloads.is_pending() {
             let notice = self.service.reloads_over();
             self.notify(notice);
+            self.note_life();
         }
         self.in_force.reloads.conclude(outcome, waiters);
         self.journal.write(&Record::Reloads(&self.in_force.reloads.pack()));

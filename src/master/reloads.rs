@@ -125,11 +125,6 @@ impl<C> Reloads<C> {
         self.wished || self.reading || self.trial.is_some()
     }
 
-    /// Whether somebody waits for an answer.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.waiters.is_empty()
-    }
-
     /// What [`Reloads::resume`] needs, as text.
     pub(super) fn pack(&self) -> String {
         serde_json::to_string(&(self.done, self.refused, &self.last)).unwrap_or_default()

@@ -53,14 +53,16 @@ impl Service {
 
     /// A daemon that goes on under another master.
     pub(super) fn resume(life: Life, now: Mono) -> Self {
-        let phase = if life.ready { Phase::Ready { announced: false } } else { Phase::Starting };
+        let ready = Phase::Ready { announced: life.reloading };
+        let phase = if life.ready { ready } else { Phase::Starting };
         Self { phase, started: life.started, since: life.since, ..Self::new(now, life.since) }
     }
 
     /// What the next master goes on with.
     pub(super) fn life(&self) -> Life {
         let (ready, stopping) = (self.phase != Phase::Starting, self.is_stopping());
-        Life { since: self.since, started: self.started, ready, stopping }
+        let reloading = self.phase == Phase::Ready { announced: true };
+        Life { since: self.since, started: self.started, ready, reloading, stopping }
     }
 
     /// Every worker that will be there is there. Said again it is nothing new.

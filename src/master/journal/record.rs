@@ -60,6 +60,8 @@ pub(in crate::master) struct Life {
     pub(in crate::master) started: Mono,
     /// `READY=1` was said.
     pub(in crate::master) ready: bool,
+    /// systemd waits for the end of a reload.
+    pub(in crate::master) reloading: bool,
     /// The daemon was told to stop.
     pub(in crate::master) stopping: bool,
 }

@@ -117,7 +117,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => ("[a-z]{0,90}", 1..9u64).prop_map(|(json, n)| Step::Config(json, n)),
         1 => any::<(bool, bool)>().prop_map(|(ready, stopping)| Step::Ready(ready, stopping)),
-        2 => (0..3u8, "[a-z]{0,9}").prop_map(|(which, text)| Step::Text(which, text)),
+        2 => (0..4u8, "[a-z]{0,9}").prop_map(|(which, text)| Step::Text(which, text)),
         4 => (0..3u8, 1..99u64, any::<bool>()).prop_map(|(s, seq, mock)| Step::Price(s, seq, mock)),
         3 => (0..3u8, "[a-z]{0,9}", prop::option::of(0..99u64)).prop_map(|(of, t, m)| Step::Line(of, t, m)),
         4 => (0..3u8, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(room, frame)| Step::Message(room, frame)),
@@ -134,12 +134,19 @@ fn write<M: Memory>(journal: &mut Journal<M>, step: &Step) {
         Step::Config(json, revision) => journal.write(&Record::Config { json, revision: *revision }),
         Step::Ready(ready, stopping) => {
             let (since, started) = (Wall(3), crate::model::Mono(4));
-            journal.write(&Record::Life(Life { since, started, ready: *ready, stopping: *stopping }));
+            let (ready, stopping) = (*ready, *stopping);
+            journal.write(&Record::Life(Life {
+                since,
+                started,
+                ready,
+                reloading: ready ^ stopping,
+                stopping,
+            }));
         }
         Step::Text(0, text) => journal.write(&Record::Fleet(text)),
         Step::Text(1, text) => journal.write(&Record::Reloads(text)),
+        Step::Text(2, text) => journal.write(&Record::Handovers(text)),
         Step::Text(_, text) => {
-            journal.write(&Record::Handovers(text));
             let counters = Counters { opened: text.len() as u64, ..Counters::default() };
             journal.write(&Record::Own { counters: &serde_json::to_string(&counters).unwrap() });
         }

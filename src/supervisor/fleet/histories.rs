@@ -106,7 +106,13 @@ impl World {
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Start { .. } if self.lost > 0 && self.chance.u32(..self.lost) == 0 => {
-                    // Nothing of what the old master wanted to do is done.
+                    // Nothing of what the old master wanted to do is done; whom it has left behind, it has.
+                    for action in &actions {
+                        if let Action::LeftBehind { generation } = action {
+                            self.alive.remove(generation);
+                            self.left.insert(*generation);
+                        }
+                    }
                     actions = self.renew(&self.fleet.pack(true)).into();
                 }
                 Action::Start { role, generation } => actions.extend(self.birth(role, generation)),
