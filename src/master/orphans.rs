@@ -53,8 +53,10 @@ impl Orphans {
 
     /// A worker has ended. Returns those whose sessions it was adopting, which nobody takes any more.
     pub(super) fn ended(&mut self, by: Generation) -> Vec<(Generation, Option<EventId>)> {
-        let lost = self.dead.extract_if(.., |_, orphan| orphan.by == Some(by));
-        lost.map(|(of, orphan)| (of, orphan.event)).collect()
+        let lost = self.dead.iter().filter(|(_, orphan)| orphan.by == Some(by));
+        let lost: Vec<_> = lost.map(|(of, orphan)| (*of, orphan.event)).collect();
+        self.dead.retain(|_, orphan| orphan.by != Some(by));
+        lost
     }
 
     /// The handover of the sessions has begun. Returns when their worker died.
@@ -94,8 +96,10 @@ impl Orphans {
 
     /// The daemon ends: nobody adopts any more.
     pub(super) fn give_up_all(&mut self) -> Vec<Generation> {
-        let waiting = self.dead.extract_if(.., |_, orphan| orphan.by.is_none());
-        waiting.map(|(of, _)| of).collect()
+        let waiting = self.dead.iter().filter(|(_, orphan)| orphan.by.is_none());
+        let waiting = waiting.map(|(of, _)| *of).collect();
+        self.dead.retain(|_, orphan| orphan.by.is_some());
+        waiting
     }
 
     /// The next moment at which [`Orphans::tick`] may have something to do.

@@ -174,7 +174,7 @@ async fn what_a_client_says_while_nobody_reads_is_heard_by_the_next_process() {
 
 #[tokio::test]
 async fn a_worker_that_hangs_is_killed_and_its_sessions_go_on() {
-    let config = format!("{CONFIG}worker_timeout = \"1s\"\n");
+    let config = format!("{CONFIG}worker_timeout = \"2s\"\n");
     let cluster = cluster().workers(2).config(&config).start().await;
     let mut all = tabs(&cluster, 20).await;
     calm().await;

@@ -285,9 +285,8 @@ impl State {
                 }
             }
             Order::Line { of, text } if is_its(of) => {
-                if self.send_numbered(at, &frame::text(&**text), std::iter::empty(), None) == Sent::Never {
-                    self.end_unsent(at);
-                }
+                let sent = self.send_numbered(at, &frame::text(&**text), std::iter::empty(), None);
+                _ = sent == Sent::Never && self.end_unsent(at);
             }
             Order::Kick { session, code } if *session == id => self.kick(id, Close::from_code(*code)),
             _ => {}

@@ -103,8 +103,9 @@ async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
 /// In a build for tests a client may kill its worker, by a text that is named in the environment.
 #[cfg(debug_assertions)]
 fn poison(text: &str) {
+    const VARIABLE: &str = "BTC_CLUSTER_TEST_POISON";
     static POISON: std::sync::LazyLock<Option<String>> =
-        std::sync::LazyLock::new(|| std::env::var("BTC_CLUSTER_TEST_POISON").ok());
+        std::sync::LazyLock::new(|| std::env::var(VARIABLE).ok());
     if POISON.as_deref() == Some(text) {
         std::process::abort();
     }
