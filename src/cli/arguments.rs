@@ -70,6 +70,8 @@ pub(super) enum Role {
     Worker,
     /// Serves prices
     Feeder,
+    /// Leads the others
+    Master,
     /// Becomes another program
     Exec,
 }
@@ -138,6 +140,20 @@ pub(super) enum What {
         /// Its id, as in `workers`
         id: u16,
     },
+    /// Move a session to another worker; its client notices nothing
+    Move {
+        /// Its id, as in `sessions`
+        session: String,
+        /// The worker's id, as in `workers`
+        worker: u16,
+    },
+    /// Move all sessions of a worker to the others; it takes no more until `restart-worker` or a reload
+    Drain {
+        /// Its id, as in `workers`
+        worker: u16,
+    },
+    /// Make all workers even, at `cluster.rebalance`; waits until they are
+    Rebalance,
     /// Disconnect a session
     Kick {
         /// Its id, as in `sessions`
@@ -158,6 +174,14 @@ pub(super) enum What {
 }
 
 impl Arguments {
+    /// The arguments that say which configuration is meant, for another process.
+    pub(super) fn configuration(&self) -> Vec<OsString> {
+        let path = self.config.iter().flat_map(|path| ["--config".into(), path.into()]);
+        let env = self.env.iter().flat_map(|name| ["--env".into(), name.into()]);
+        // One word: a value may begin with a dash.
+        path.chain(env).chain(self.set.iter().map(|set| format!("--set={set}").into())).collect()
+    }
+
     /// The layers of the configuration.
     pub(super) fn source(&self) -> Result<Source, Faults> {
         let mut source = Source::of_process(self.config.as_deref(), self.env.as_deref())?;

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Longest wait for an answer: a reload waits for new processes.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where many sessions move, at a rate.
+const MOVES: Duration = Duration::from_secs(600);
 
 pub(super) fn run(ctl: &Ctl, source: Result<Source, Faults>) -> ExitCode {
     let path = match (&ctl.socket, source) {
@@ -29,13 +31,15 @@ pub(super) fn run(ctl: &Ctl, source: Result<Source, Faults>) -> ExitCode {
     if matches!(ctl.what, What::Watch) {
         return watch(&path, ctl.json);
     }
-    match ask(&path, &question(&ctl.what)) {
+    let moves = matches!(ctl.what, What::Move { .. } | What::Drain { .. } | What::Rebalance);
+    let patience = if moves { MOVES } else { PATIENCE };
+    match ask_for(&path, &question(&ctl.what), patience) {
         Ok(answer) => show(ctl, &answer),
-        Err(error) => fail(&path, &error),
+        Err(error) => fail(&path, &error, patience),
     }
 }
 
-fn fail(path: &Path, error: &io::Error) -> ExitCode {
+fn fail(path: &Path, error: &io::Error, patience: Duration) -> ExitCode {
     use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
     match error.kind() {
         NotFound | ConnectionRefused if listens(path) => complain(&format!(
@@ -45,7 +49,7 @@ fn fail(path: &Path, error: &io::Error) -> ExitCode {
         )),
         WouldBlock => {
             complain(&format!(
-                "{}: the daemon does not answer within {PATIENCE:?}: it is stopped, or hangs",
+                "{}: the daemon does not answer within {patience:?}: it is stopped, or hangs",
                 path.display()
             ));
         }
@@ -93,6 +97,9 @@ fn question(what: &What) -> String {
         What::Reload => json!({ "command": "reload" }),
         What::Retry { source } => json!({ "command": "retry", "source": source }),
         What::RestartWorker { id } => json!({ "command": "restart-worker", "id": id }),
+        What::Move { session, worker } => json!({ "command": "move", "session": session, "worker": worker }),
+        What::Drain { worker } => json!({ "command": "drain", "worker": worker }),
+        What::Rebalance => json!({ "command": "rebalance" }),
         What::Kick { session } => json!({ "command": "kick", "session": session }),
         What::Publish { channel, data } => return publication(channel, data),
         What::Stop => json!({ "command": "stop" }),
@@ -111,17 +118,21 @@ fn publication(channel: &str, data: &str) -> String {
     format!(r#"{{"command":"publish","channel":{channel},"data":{data}}}"#)
 }
 
-/// Connects, with [`PATIENCE`] for this and for all that follows: a daemon that is stopped accepts nobody.
-fn connect(path: &Path) -> io::Result<UnixStream> {
+/// Connects, with that patience for this and for all that follows: a daemon that is stopped accepts nobody.
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(patience))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.connect(&SockAddr::unix(path)?)?;
     Ok(socket.into())
 }
 
 pub(super) fn ask(path: &Path, question: &str) -> io::Result<Value> {
-    let mut stream = connect(path)?;
+    ask_for(path, question, PATIENCE)
+}
+
+fn ask_for(path: &Path, question: &str, patience: Duration) -> io::Result<Value> {
+    let mut stream = connect(path, patience)?;
     trusted(&stream, path)?;
     writeln!(stream, "{question}")?;
     let mut line = String::new();
@@ -159,7 +170,7 @@ fn watch(path: &Path, json: bool) -> ExitCode {
     let terminal = io::stdout().is_terminal();
     loop {
         let text = match ask(path, &question(&What::Watch)) {
-            Err(error) => return fail(path, &error),
+            Err(error) => return fail(path, &error, PATIENCE),
             Ok(answer) if json => format!("{}\n", answer["workers"]),
             Ok(answer) => {
                 let clear = if terminal { "\x1b[2J\x1b[H" } else { "" };

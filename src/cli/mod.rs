@@ -46,7 +46,8 @@ fn obey(arguments: &Arguments) -> ExitCode {
     }
     let source = || arguments.source();
     match arguments.command {
-        None | Some(Command::Run) => daemon::run(source()),
+        None | Some(Command::Run) => daemon::run(arguments.configuration()),
+        Some(Command::Internal { role: Role::Master, .. }) => daemon::master(source()),
         Some(Command::Check) => check::run(source()),
         Some(Command::Price(ref price)) => price::run(price, source()),
         Some(Command::Probe(ref probe)) => probe::run(probe, source()),

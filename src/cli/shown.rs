@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// What a person reads.
 pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
     match what {
-        What::Status => status(answer),
+        What::Status => status(answer, bold),
         What::Workers | What::Watch => workers(answer, bold),
         What::Sessions { .. } => {
             let fields = ["session_id", "user_id", "device", "endpoint", "worker", "address", "since"];
@@ -34,8 +34,20 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
             let names = answer["sources"].as_array().into_iter().flatten().filter_map(Value::as_str);
             format!("tried now: {}\n", names.collect::<Vec<_>>().join(", "))
         }
+        What::Move { .. } | What::Drain { .. } | What::Rebalance => moved(answer),
         What::RestartWorker { .. } | What::Kick { .. } | What::Stop => "done\n".to_owned(),
     }
+}
+
+fn moved(answer: &Value) -> String {
+    let number = |field: &str| answer[field].as_u64().unwrap_or(0);
+    let (moved, refused, left) = (number("moved"), number("refused"), number("left"));
+    let mut text =
+        format!("{moved} moved, {refused} refused, longest silence {} ms\n", number("longest_silence_ms"));
+    if left > 0 {
+        let _ = writeln!(text, "{left} could not move in time and stay");
+    }
+    text
 }
 
 fn cell(value: &Value) -> String {
@@ -111,7 +123,36 @@ fn workers(answer: &Value, bold: bool) -> String {
     table::text(&headings, &rows, bold)
 }
 
-fn status(answer: &Value) -> String {
+fn processes(answer: &Value, bold: bool) -> String {
+    let headings = ["role", "pid", "state", "uptime", "restarts", "version"];
+    let row = |process: &Value| {
+        let uptime = table::time(process["uptime_s"].as_u64().unwrap_or(0));
+        let [role, pid, state, restarts, version] =
+            ["role", "pid", "state", "restarts", "version"].map(|field| cell(&process[field]));
+        vec![role, pid, state, uptime, restarts, version]
+    };
+    let rows: Vec<_> = answer["processes"].as_array().into_iter().flatten().map(row).collect();
+    table::text(&headings, &rows, bold)
+}
+
+/// `death from worker 2: 4998 held, 2 closed, longest silence 87 ms, at 2026-11-30T17:14:38.000Z`
+fn handover(last: &Value) -> String {
+    let mut text = cell(&last["why"]);
+    for (word, key) in [("from", "from"), ("to", "to")] {
+        if let Some(name) = last[key].as_str() {
+            let _ = write!(text, " {word} {name}");
+        }
+    }
+    let (held, closed, silence) = (&last["held"], &last["closed"], &last["silence_ms"]);
+    let _ = write!(
+        text,
+        ": {held} held, {closed} closed, longest silence {silence} ms, at {}",
+        cell(&last["time"])
+    );
+    text
+}
+
+fn status(answer: &Value, bold: bool) -> String {
     let mut all = String::new();
     let mut line = |name: &str, text: String| _ = writeln!(all, "{name:<14}{}", visible(&text));
     line("version", cell(&answer["version"]));
@@ -130,7 +171,14 @@ fn status(answer: &Value) -> String {
     let totals = &answer["totals"];
     line("workers", format!("{} ready", totals["workers"]));
     line("sessions", format!("{} of {} users", totals["sessions"], totals["users"]));
-    line("feeder", format!("{}, pid {}", cell(&answer["feeder"]["state"]), cell(&answer["feeder"]["pid"])));
+    let cover = &answer["crash_cover"];
+    let count = |key: &str| cover[key].as_u64().unwrap_or(0);
+    if count("covered") + count("uncovered") > 0 {
+        line("crash cover", format!("{} covered, {} uncovered", count("covered"), count("uncovered")));
+    }
+    if let Some(last) = answer["handovers"].as_array().and_then(|all| all.last()) {
+        line("handover", handover(last));
+    }
     line("configuration", format!("revision {} of {}", answer["revision"], cell(&answer["config"])));
     if let Some(trouble) = answer["watch_trouble"].as_str() {
         line("not watched", trouble.to_owned());
@@ -140,5 +188,5 @@ fn status(answer: &Value) -> String {
         let faults = last["faults"].as_array().into_iter().flatten().filter_map(Value::as_str);
         faults.for_each(|fault| line("reload failed", fault.to_owned()));
     }
-    all
+    all + "\n" + &processes(answer, bold)
 }

@@ -39,6 +39,18 @@ pub(super) enum Command {
     RestartWorker {
         id: Slot,
     },
+    /// Move a session to a worker.
+    Move {
+        /// Id of the session.
+        session: String,
+        worker: Slot,
+    },
+    /// Move all sessions of a worker to the others; it takes no more.
+    Drain {
+        worker: Slot,
+    },
+    /// Make all workers even; the answer waits for that.
+    Rebalance,
     /// Disconnect a session.
     Kick {
         /// Id of the session.

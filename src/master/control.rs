@@ -153,6 +153,9 @@ impl Master {
             Command::Reload => return self.reload_for(answer),
             Command::Retry { source } => self.retry(source.as_deref()),
             Command::RestartWorker { id } => self.restart_worker(id),
+            Command::Move { session, worker } => return self.move_for(&session, worker, answer),
+            Command::Drain { worker } => return self.drain_for(worker, answer),
+            Command::Rebalance => return self.rebalance_for(answer),
             Command::Kick { session } => {
                 let found = SessionId::parse(&session).is_some_and(|session| self.disconnect(session));
                 if found { done() } else { failed("there is no such session") }

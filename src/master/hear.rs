@@ -2,13 +2,15 @@
 
 use super::core::Master;
 use super::directory::{self, Relief};
-use super::feed::News;
+use super::feed::{Kept, News};
+use super::journal::{Record, slot};
 use super::router::{Order, Publication};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Question, Role, ToFeeder, ToMaster, ToWorker,
+    VERSION,
 };
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
@@ -19,10 +21,10 @@ const DRIFT: u8 = 2;
 
 impl Master {
     /// Everything that came together from one child.
-    pub(super) fn hear(&mut self, from: Generation, batch: &mut Batch) {
+    pub(super) fn hear(&mut self, from: Generation, mut batch: Batch) {
         let Some(child) = self.children.get(from) else { return };
         let result = match child.role {
-            Role::Feeder => self.hear_feeder(from, batch),
+            Role::Feeder => self.hear_feeder(from, &mut batch),
             Role::Worker(_) => self.hear_worker(from, batch),
         };
         if let Err(error) = result {
@@ -31,13 +33,21 @@ impl Master {
         }
     }
 
-    fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
-        self.service.hear(clock::mono());
-        while let Some(message) = batch.next_with_some::<ToMaster<'_>>() {
+    fn hear_worker(&mut self, from: Generation, mut batch: Batch) -> Result<(), LinkError> {
+        let now = clock::mono();
+        self.service.hear(now);
+        loop {
+            if self.renewal.gate.holds(from) {
+                // A sign of life, all the same.
+                let actions = self.fleet.beat(now, from);
+                self.act(actions);
+                self.renewal.gate.hold(from, batch);
+                return Ok(());
+            }
+            let Some(message) = batch.next_with_some::<ToMaster<'_>>() else { return Ok(()) };
             let (message, descriptors) = message?;
             self.worker_says(from, message, descriptors);
         }
-        Ok(())
     }
 
     fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
@@ -71,7 +81,8 @@ impl Master {
             ToMaster::Gone(token) => self.directory.gone(from, token),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
-                let publication = Publication { request, channel, frame, deadline, skip };
+                let of = (request != NO_RECEIPT).then_some((from, request));
+                let publication = Publication { request, channel, frame, deadline, skip, of };
                 self.publish(from, &publication, now);
             }
             ToMaster::Published { ticket, sessions } => {
@@ -80,7 +91,7 @@ impl Master {
             ToMaster::Ask { request, question } => self.answer(from, request, &question),
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
             ToMaster::Roster(page) => self.roster(from, &page),
-            ToMaster::Hello(hello) => self.hello(from, hello.version),
+            ToMaster::Hello(hello) => self.hello(from, hello),
             ToMaster::Ready => self.ready(from),
             ToMaster::Relay { to, notice, payload } => self.relay((from, to), notice, payload, with),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
@@ -88,6 +99,12 @@ impl Master {
             ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
             ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
             ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
+            ToMaster::Done { order } => {
+                self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
+            }
+            ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
+            ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
+            ToMaster::Told => self.renewal.gate.told(from),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }
@@ -97,8 +114,10 @@ impl Master {
         while let Some(message) = batch.next::<FromFeeder>() {
             match message? {
                 FromFeeder::Hello(hello) => {
-                    self.hello(from, hello.version);
-                    self.feed.renew();
+                    self.hello(from, hello);
+                    if self.children.get(from).is_some_and(|child| !child.inherited) {
+                        self.feed.renew();
+                    }
                 }
                 FromFeeder::Ready => self.ready(from),
                 FromFeeder::Beat(counters) => {
@@ -109,11 +128,8 @@ impl Master {
                 FromFeeder::Sources(table) => self.feed.table(table),
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
-                FromFeeder::Line { of, text, mark } => {
-                    if let Some(text) = self.feed.line(&of, text, mark) {
-                        self.children.tell_workers(&ToWorker::Line { of: &of, text });
-                    }
-                }
+                FromFeeder::Line { of, text, mark, number } => self.line_of(&of, Kept { text, mark, number }),
+                FromFeeder::Again { config } => self.feeder_again(from, config),
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
                     let _ = self.children.tell(to, &ToWorker::Answer { request, answer });
@@ -127,7 +143,20 @@ impl Master {
     fn price(&mut self, quote: Quote) {
         if let Some((quote, news)) = self.feed.price(quote, clock::mono()) {
             news.iter().for_each(News::log);
+            self.journal.write(&Record::Price(Box::new(quote.clone())));
             self.children.tell_workers(&ToWorker::Quote(quote));
+        }
+    }
+
+    /// Keeps a line from the feeder and sends it to all.
+    fn line_of(&mut self, of: &str, line: Kept) {
+        let number = line.number;
+        if self.feed.is_older_line(of, number) {
+            return self.children.tell_workers(&ToWorker::Line { of, text: &line.text, number });
+        }
+        self.journal.write(&Record::Line { of, text: &line.text, mark: line.mark, number });
+        if let Some(text) = self.feed.line(of, line) {
+            self.children.tell_workers(&ToWorker::Line { of, text, number });
         }
     }
 
@@ -145,7 +174,11 @@ impl Master {
         }
     }
 
-    fn hello(&mut self, from: Generation, version: u32) {
+    fn hello(&mut self, from: Generation, hello: Hello) {
+        let Hello { version, program, .. } = hello;
+        if let Some(child) = self.children.get_mut(from) {
+            child.program = program;
+        }
         if version != VERSION {
             tracing::error!(
                 event = "child-version",
@@ -165,6 +198,10 @@ impl Master {
         };
         child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
         self.ledger.beat(from, &beat.counters, now);
+        if let Ok(counters) = serde_json::to_string(&beat.counters) {
+            let (generation, slot, counters) = (from, slot(child.role), &*counters);
+            self.journal.write(&Record::Beat { generation, slot, counters });
+        }
         child.beat = beat;
         if child.drift >= DRIFT {
             child.drift = 0;

@@ -10,8 +10,10 @@
 //!
 //! The master parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
+mod adopt;
 mod announce;
 mod announcer;
+mod balance;
 mod children;
 mod command;
 mod control;
@@ -20,21 +22,29 @@ mod core;
 pub mod directory;
 mod event;
 mod feed;
+mod gate;
+mod handovers;
 mod headline;
 mod hear;
 mod in_force;
+mod journal;
 mod life;
 mod moves;
 mod moving;
+mod orphans;
 mod peers;
+mod placing;
+mod predecessor;
 mod processes;
 mod refusals;
 mod reload;
 mod reloads;
+mod renewal;
 mod report;
+mod roles;
 pub mod rooms;
 pub mod router;
 mod service;
 mod watching;
 
-pub use life::run;
+pub use life::{Failure, run};

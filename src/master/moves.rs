@@ -4,9 +4,11 @@
 //! A batch belongs to its target from the moment at which the source asked for it. It ends when the target confirms it. If
 //! the target ends before, it is the source's again, and ends when the source says so.
 
+use super::handovers::EventId;
 use crate::model::SessionId;
-use crate::protocol::cluster::{BatchId, Generation, TokenName, Which};
+use crate::protocol::cluster::{BatchId, Generation, Moved, TokenName, Which};
 use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::oneshot;
 
 /// A session under way, and where else the master knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,13 @@ pub struct Offload<W> {
     pub to: Generation,
     pub which: Which,
     pub waiter: Option<W>,
+}
+
+/// Who waits for the outcome of an order.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) event: EventId,
+    pub(super) asker: Option<oneshot::Sender<Moved>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +138,16 @@ impl<W> Moves<W> {
     /// A batch whose source has ended, too, comes back to nobody.
     pub fn forget(&mut self, source: Generation) {
         self.batches.retain(|id, batch| id.from != source || batch.stage == Stage::Going);
+    }
+
+    /// Whether nothing is to be moved.
+    pub fn is_quiet(&self) -> bool {
+        self.orders.is_empty()
+    }
+
+    /// Whether a worker has an order.
+    pub fn is_ordered(&self, worker: Generation) -> bool {
+        self.orders.values().any(|offload| offload.from == worker)
     }
 
     /// Whether the beats of a worker may differ from the directory: a batch from or to it is under way.

@@ -2,11 +2,12 @@
 //! one turn, between the same two orders.
 
 use super::core::Master;
-use super::moves::{Offload, Traveller};
+use super::handovers::{Ended, EventId, Why};
+use super::moves::{Gone, Offload, Traveller, Waiter};
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::cluster::{
-    BatchId, Generation, Leaver, Moved, Open, Role, RosterPage, Slot, ToWorker, TokenName, Which,
+    BatchId, Generation, Handover, Leaver, Moved, Open, Role, RosterPage, Slot, ToWorker, TokenName, Which,
 };
 use tokio::sync::oneshot;
 
@@ -19,6 +20,13 @@ impl Master {
         which: Which,
         waiter: Option<oneshot::Sender<Moved>>,
     ) {
+        let event = self.handovers.begun(
+            self.why(from, to, which),
+            self.slot_of(from).map(Role::Worker),
+            self.slot_of(to).map(Role::Worker),
+            clock::mono(),
+        );
+        let waiter = Some(Waiter { event, asker: waiter });
         let order = self.moves.order(Offload { from, to, which, waiter });
         if self.children.tell(from, &ToWorker::Offload { order, to, which }).is_err() {
             self.offloaded(from, order, Moved { target_gone: true, ..Moved::default() });
@@ -46,17 +54,17 @@ impl Master {
         leaving.into_iter().for_each(|worker| self.offload_all(worker));
     }
 
-    fn slot_of(&self, worker: Generation) -> Option<Slot> {
+    pub(super) fn slot_of(&self, worker: Generation) -> Option<Slot> {
         self.children.get(worker).and_then(|child| child.role.worker())
     }
 
     /// Whether sessions may move to a process.
-    fn takes_sessions(&self, worker: Generation) -> bool {
+    pub(super) fn takes_sessions(&self, worker: Generation) -> bool {
         let serves = self
             .children
             .get(worker)
             .is_some_and(|child| child.ready && matches!(child.role, Role::Worker(_)));
-        serves && !self.fleet.is_leaving(worker)
+        serves && !self.fleet.is_leaving(worker) && !self.is_aside(worker)
     }
 
     /// A worker wants to hand sessions over: from here on they belong to the other one.
@@ -140,25 +148,44 @@ impl Master {
 
     /// An order has ended. What a drained worker could not hand over goes to another one.
     pub(super) fn offloaded(&mut self, from: Generation, order: u64, moved: Moved) {
-        let Some(Offload { to, waiter, .. }) = self.moves.ended(from, order) else { return };
+        let Some(Offload { waiter: Some(waiter), .. }) = self.moves.ended(from, order) else { return };
+        let Waiter { event, asker } = waiter;
         let Moved { held, closed, left, silence, target_gone } = moved;
-        let (worker, target) = (self.slot_of(from), self.slot_of(to));
-        let silence_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
-        if held + closed + left > 0 {
-            tracing::info!(event = "sessions-moved", worker, to = target, held, closed, left, silence_ms);
+        for (result, sessions) in
+            [(Handover::Held, held), (Handover::Suspended, closed), (Handover::Returned, left)]
+        {
+            self.handovers.came_to(event, result, sessions.into());
         }
-        if let Some(waiter) = waiter {
+        self.handovers.silence(event, silence);
+        self.end_event(event);
+        if let Some(asker) = asker {
             // Whoever asked may have gone.
-            let _ = waiter.send(moved);
+            let _ = asker.send(moved);
         }
         if target_gone && self.fleet.is_leaving(from) && self.children.get(from).is_some() {
             self.offload_all(from);
         }
     }
 
+    /// Why sessions of one worker go to another.
+    fn why(&self, from: Generation, to: Generation, which: Which) -> Why {
+        match which {
+            Which::One(_) => Why::Move,
+            Which::All if self.slot_of(from) == self.slot_of(to) => Why::Replacement,
+            Which::Count(_) if !self.fleet.is_leaving(from) => Why::Rebalance,
+            Which::All | Which::Count(_) => Why::Drain,
+        }
+    }
+
+    fn end_event(&mut self, event: EventId) {
+        self.handovers.ended(event, clock::mono(), clock::wall()).into_iter().for_each(Ended::log);
+    }
+
     /// A worker has ended: batches on their way to it belong to their source again.
     pub(super) fn travellers_of(&mut self, gone: Generation) {
-        for (source, travellers) in self.moves.gone(gone).back {
+        let Gone { back, orders } = self.moves.gone(gone);
+        orders.into_iter().filter_map(|order| order.waiter).for_each(|waiter| self.end_event(waiter.event));
+        for (source, travellers) in back {
             if self.children.get(source).is_none() {
                 self.moves.forget(source);
                 continue;
@@ -173,7 +200,7 @@ impl Master {
             return;
         }
         self.directory.roster(from, page);
-        if page.last {
+        if page.last && self.renewal.gate.is_open() {
             let sessions = self.directory.counts(from).0;
             tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
         }
@@ -182,7 +209,7 @@ impl Master {
 
 /// What each of the others gets of so many sessions, so that all have the same in the end. The last takes whatever there
 /// is then.
-fn shares(
+pub(super) fn shares(
     sessions: u32,
     mut others: Vec<Generation>,
     has: impl Fn(Generation) -> u32,

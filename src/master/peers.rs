@@ -2,6 +2,7 @@
 
 use super::children::MASTER;
 use super::core::Master;
+use super::journal::Record;
 use super::rooms::{Entry, NOBODY, Presence, Visitor};
 use super::router::Publication;
 use crate::model::{Mono, SessionId, UserId};
@@ -42,22 +43,31 @@ impl Master {
         };
     }
 
-    /// A worker has ended: no other waits for it any more, and none of its sessions is in a room.
-    pub(super) fn peer_gone(&mut self, worker: Generation, now: Mono) {
-        self.children.tell_workers(&ToWorker::PeerGone(worker));
-        self.rooms.worker_gone(worker, now);
-    }
-
     /// A message for all subscribers of a channel. All workers hear of it, also where a room has no member: a session
     /// on its way there misses nothing.
     pub(super) fn publish(&mut self, from: Generation, publication: &Publication<'_>, now: Mono) {
-        if client::room(publication.channel).is_some()
-            && self.rooms.publish(publication.channel, publication.frame) == Entry::Full
-        {
-            tracing::debug!(event = "too-many-rooms", channel = publication.channel);
+        if client::room(publication.channel).is_some() && self.renewal.is_new(publication.of) {
+            self.keep_message(publication);
         }
         let ready: Vec<_> = self.children.ready_workers().collect();
         self.router.publish(from, publication, ready, now, &mut self.children);
+    }
+
+    /// Keeps a message in its room. A master before may have kept it already: then it is not kept again.
+    fn keep_message(&mut self, &Publication { channel, frame, of, .. }: &Publication<'_>) {
+        self.journal.write(&Record::Message { room: channel, frame, of });
+        if self.rooms.publish(channel, frame) == Entry::Full {
+            tracing::debug!(event = "too-many-rooms", channel);
+            self.journal.write(&Record::Kept { room: channel, messages: 0 });
+        }
+        self.note_trimmed();
+    }
+
+    /// Writes down which rooms have lost messages.
+    pub(super) fn note_trimmed(&mut self) {
+        for (room, messages) in self.rooms.take_trimmed() {
+            self.journal.write(&Record::Kept { room: &room, messages });
+        }
     }
 
     /// A session enters a chat room, or does another thing there.
@@ -69,6 +79,11 @@ impl Master {
         step: Step<'_>,
         now: Mono,
     ) {
+        self.step(from, (room, session), step, now);
+        self.note_trimmed();
+    }
+
+    fn step(&mut self, from: Generation, (room, session): (&str, SessionId), step: Step<'_>, now: Mono) {
         match step {
             Step::Away => self.rooms.away(room, from, session, now),
             Step::Leave => self.rooms.leave(room, from, session, now),
@@ -119,6 +134,6 @@ impl Master {
     /// A message of the master's own.
     pub(super) fn say(&mut self, request: u64, channel: &str, frame: &[u8], now: Mono) {
         let deadline = now.after(self.in_force.config().quotes.timeout);
-        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None }, now);
+        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None, of: None }, now);
     }
 }

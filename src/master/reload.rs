@@ -3,6 +3,7 @@
 
 use super::core::Master;
 use super::in_force::{Candidate, Next};
+use super::journal::Record;
 use super::reloads::{Outcome, Waiter};
 use super::rooms;
 use crate::config::{Faults, Loaded};
@@ -42,6 +43,9 @@ impl Master {
 
     fn consider(&mut self, loaded: Loaded) {
         let next = Next::new(loaded);
+        if self.in_force.is_known(&next) {
+            return;
+        }
         let (outcome, needs_workers) = self.in_force.compare(&next);
         if !needs_workers {
             let waiters = self.in_force.reloads.take_waiters();
@@ -106,6 +110,7 @@ impl Master {
     fn put_in_force(&mut self, next: Next) {
         let now = clock::mono();
         self.in_force.replace(next);
+        self.note_config();
         let Self {
             in_force,
             feed,
@@ -116,14 +121,21 @@ impl Master {
             when,
             fleet,
             children,
+            placing,
             // Nothing of these is configured.
             moves: _,
             service: _,
+            handovers: _,
+            orphans: _,
             ledger: _,
             refusals: _,
             board: _,
             spare: _,
-            notifier: _,
+            keeper: _,
+            line: _,
+            spawner: _,
+            journal: _,
+            renewal: _,
             events: _,
         } = self;
         let config = in_force.config();
@@ -141,9 +153,12 @@ impl Master {
         directory.configure(config.stats.users, in_force.ceilings());
         when.configure(config.stats.interval);
         fleet.adopt(config.cluster.clone());
+        placing.configure(config);
         let mut actions = fleet.resize(now, workers(&config.cluster));
         actions.extend(fleet.revive_all(now));
+        self.note_trimmed();
         self.act(actions);
+        self.take_back();
     }
 
     fn refuse(&mut self, faults: Vec<String>, waiters: Vec<Waiter>) {
@@ -164,5 +179,6 @@ impl Master {
             self.notify(notice);
         }
         self.in_force.reloads.conclude(outcome, waiters);
+        self.journal.write(&Record::Reloads(&self.in_force.reloads.pack()));
     }
 }

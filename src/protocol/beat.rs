@@ -1,7 +1,6 @@
 //! A process's sign of life, each second: its counters, and a digest of its sessions.
 
 use super::handover::{Handovers, Silences};
-use super::link::LinkSender;
 use crate::model::SessionId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,6 +12,7 @@ pub const BEAT: Duration = Duration::from_secs(1);
 
 /// Counters of one process since its start, plain sums, and its gauges.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Messages from clients.
     pub messages_in: u64,
@@ -72,6 +72,8 @@ pub struct Beat {
     pub digest: u64,
     /// Exclusive or of the digests of the tokens that are [`super::cluster::ToMaster::Away`] here.
     pub kept: u64,
+    /// The worker takes no sessions: an operator has drained it.
+    pub aside: bool,
     /// Users with at least one session at this worker.
     pub users: u32,
     /// Sessions subscribed to `stats`.
@@ -88,14 +90,13 @@ pub fn digest(session: SessionId) -> u64 {
     half(0) ^ half(8).rotate_left(17)
 }
 
-/// Sends a beat each second, for ever. A full link costs the beats that it does not take; a broken one ends the process
-/// where it is read.
-pub async fn send_beats<M: Serialize>(link: &LinkSender, mut beat: impl FnMut() -> M) {
+/// Sends a beat each second, for ever. A full or broken link costs the beats that it does not take.
+pub async fn send_beats(mut send: impl FnMut()) {
     let mut every = interval(BEAT);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let _ = link.send(&beat());
+        send();
     }
 }
 
@@ -114,7 +115,7 @@ mod tests {
         while sender.send(&long).is_ok() {}
         let beats = tokio::spawn({
             let sender = sender.clone();
-            async move { send_beats(&sender, || "beat").await }
+            async move { send_beats(|| _ = sender.send(&"beat")).await }
         });
         tokio::time::sleep(BEAT * 10).await;
         assert!(!beats.is_finished(), "the loop ended: a busy child would be killed for silence");

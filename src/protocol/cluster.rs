@@ -8,8 +8,10 @@ pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
 pub use super::handover::{Handover, Handovers, Silences};
+pub use super::left::Left;
 pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
 pub use super::relay::{Notice, To, TokenName};
+pub use super::renewal::{Again, MovesAgain, fingerprint};
 pub use super::role::{Generation, Hello, Role, Slot};
 
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
@@ -248,6 +250,21 @@ pub enum ToMaster<'a> {
         order: u64,
         moved: Moved,
     },
+    /// All orders up to this one ([`super::orders`]) have been handed to everybody they concern.
+    Done { order: u64 },
+    /// The sessions of a dead worker were adopted, or have ended.
+    Adopted {
+        of: Generation,
+        /// What became of them.
+        results: Handovers,
+        /// The longest time in which one that goes on heard nothing.
+        silence: Duration,
+    },
+    /// Follows [`ToMaster::Hello`] on every link but the first, which has another master at its end. `None`: the worker
+    /// was never welcomed. Its sessions, their rooms and [`ToMaster::Told`] follow.
+    Again(Option<Box<Again>>),
+    /// All is told that a master which takes the place of another must know.
+    Told,
 }
 
 /// A session's step in a chat room.
@@ -320,6 +337,9 @@ pub enum ToWorker<'a> {
         frame: &'a [u8],
         /// The session that does not get it.
         skip: Option<Skip>,
+        /// The worker that published it and its number there, which grows; one that is not greater is a repetition.
+        /// `None`: the master's own.
+        of: Option<(Generation, u64)>,
     },
     /// The answer to a `Publish`.
     PublishReceipt {
@@ -405,6 +425,8 @@ pub enum ToWorker<'a> {
         /// The channel of its lines.
         of: &'a str,
         text: &'a str,
+        /// Its number, which grows within the channel; one that is not greater is a repetition.
+        number: u64,
     },
     /// The directory has ended a session for another one.
     GiveWay(SessionId),
@@ -443,6 +465,21 @@ pub enum ToWorker<'a> {
         batch: u32,
         /// Those whose connection the worker closes, if it has it: they are suspended there, or could not be read.
         refused: Vec<SessionId>,
+    },
+    /// A worker has died: this one adopts its sessions.
+    Adopt {
+        of: Generation,
+        #[serde(borrow)]
+        left: Left<'a>,
+    },
+    /// An operator drains the worker: it accepts nobody, and goes on with those it has. False: it accepts again.
+    Aside(bool),
+    /// From a master that takes the place of another: what becomes of batches that were on their way.
+    Unfinished {
+        /// The own batch goes on here: it has not come to the other worker.
+        back: Option<u32>,
+        /// Batches that will not come.
+        dropped: Vec<BatchId>,
     },
 }
 

@@ -21,7 +21,7 @@ words! {
         Uncovered = "uncovered",
         /// Closed (1011): two processes that held it have died.
         Suspect = "suspect-session",
-        /// Closed (1012): its new process came too late.
+        /// Closed (1012): it could not go to a new process in time.
         Late = "late",
     }
 }

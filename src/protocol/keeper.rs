@@ -19,7 +19,7 @@ pub const SUBCOMMAND: &str = "internal";
 /// The variable in which a process reads the process id of its keeper.
 pub const PARENT: &str = "BTC_CLUSTER_PARENT";
 
-/// Said to the keeper. Only the newest master may say what stands before [`ToKeeper::Keep`].
+/// Said to the keeper. Only the newest master may say what stands before [`ToKeeper::Keep`], and [`ToKeeper::Heard`].
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToKeeper<'a> {
     /// Start a process. One descriptor: its end of its link. Answered by [`FromKeeper::Started`] or
@@ -54,6 +54,8 @@ pub enum ToKeeper<'a> {
     Fetch { request: u64, of: Generation, keys: Option<Vec<u32>> },
     /// Close sockets that another process left (their copies elsewhere stay open); `None`: all, and the cells.
     Forget { of: Generation, keys: Option<Vec<u32>> },
+    /// The master has heard a signal: the next one need not hear it, too.
+    Heard { signal: i32 },
 }
 
 /// Said by the keeper.
@@ -99,6 +101,8 @@ pub struct Begin {
     pub gone: Vec<(Generation, End)>,
     /// The master before; `None`: this is the first.
     pub before: Option<Before>,
+    /// Version of the keeper's program.
+    pub program: Box<str>,
 }
 
 /// A process that lives.
@@ -192,6 +196,7 @@ mod tests {
             ToKeeper::Cells,
             ToKeeper::Fetch { request: 9, of: 7, keys: Some(vec![1, 2]) },
             ToKeeper::Forget { of: 7, keys: None },
+            ToKeeper::Heard { signal: 15 },
         ] {
             assert_eq!(both_ways(&message, &mut Vec::new()), message);
         }
@@ -209,6 +214,7 @@ mod tests {
             last_generation: 5,
             gone: vec![(5, End::Status(0))],
             before: Some(Before { pid: 8, end, silent: true, deaths: 2, pause: Duration::ZERO }),
+            program: "0.1.0".into(),
         };
         for message in [
             FromKeeper::Held { name: "journal".into() },

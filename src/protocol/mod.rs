@@ -1,6 +1,7 @@
 //! Messages: to and from clients, and between the processes of the cluster.
 
 mod admission;
+mod attach;
 mod beat;
 pub mod client;
 pub mod cluster;
@@ -8,8 +9,14 @@ mod endpoint;
 mod feeder;
 mod handover;
 pub mod keeper;
+mod left;
+pub mod line;
 pub mod link;
 mod moves;
+pub mod orders;
 pub mod peer;
 mod relay;
+pub mod renewal;
 mod role;
+
+pub use attach::{attach_line, attach_to_masters};

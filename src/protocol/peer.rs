@@ -29,6 +29,9 @@ pub enum Taken {
     Gap,
     /// The session has ended with this close code, and its client was told not to come back.
     Ended(u16),
+    /// The session was on its way to the worker that was asked, and is there now, or stays where it was: the question is
+    /// to be asked again. An answer would have in it what the asker has noted since.
+    Again,
 }
 
 /// A poll, for the home of its session.

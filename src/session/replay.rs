@@ -6,14 +6,12 @@
 //! kept, for only the newest counts.
 
 use super::Answer;
+use super::outbox::NO_TICKET;
 use crate::model::Mono;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// The ticket of an answer for which nobody waits.
-pub const NO_TICKET: u64 = 0;
 
 /// A ping goes out after so many messages, besides those of the heartbeat.
 const ASK: u32 = 8;
@@ -81,6 +79,15 @@ impl Replay {
     #[must_use]
     pub fn new(secret: u128) -> Self {
         Self { secret, last: 0, ring: None }
+    }
+
+    /// Of a session whose process has died after so many messages. Of those none is kept; all of them end within the
+    /// first so many bytes of the connection as it is counted from now on.
+    #[must_use]
+    pub fn adopted(secret: u128, last: u32, position: u64) -> Self {
+        let forgotten = (last > 0 && position > 0).then_some((last, position));
+        let ring = forgotten.map(|_| Box::new(Ring { forgotten, ..Ring::default() }));
+        Self { secret, last, ring }
     }
 
     /// The number of the last message.

@@ -45,12 +45,34 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Goes on with what masters before have counted: of the dead, and of those that lived.
+    #[must_use]
+    pub fn after(
+        dead: BTreeMap<Role, Counters>,
+        alive: BTreeMap<Generation, (Role, Counters)>,
+        now: Mono,
+    ) -> Self {
+        let process = |(generation, (role, counters))| {
+            (generation, Process { role, counters, seen: now, measured: None, cpu_pct: 0.0 })
+        };
+        let alive = alive.into_iter().map(process).collect();
+        let mut ledger = Self { dead, alive, own: Counters::default() };
+        let roles: Vec<_> = ledger.alive.values().map(|process| process.role).collect();
+        roles.into_iter().for_each(|role| _ = ledger.dead.entry(role).or_default());
+        ledger
+    }
+
+    /// The processes that live.
+    pub fn living(&self) -> impl Iterator<Item = Generation> {
+        self.alive.keys().copied()
+    }
+
     /// Notes that a process was started.
     pub fn born(&mut self, generation: Generation, role: Role, now: Mono) {
         self.dead.entry(role).or_default();
-        let process =
-            Process { role, counters: Counters::default(), seen: now, measured: None, cpu_pct: 0.0 };
-        self.alive.insert(generation, process);
+        let counters = Counters::default();
+        let process = || Process { role, counters, seen: now, measured: None, cpu_pct: 0.0 };
+        self.alive.entry(generation).or_insert_with(process);
     }
 
     /// Takes the counters of a beat. Those of an unknown process are ignored.
@@ -92,6 +114,12 @@ impl Ledger {
         &mut self.own
     }
 
+    /// CPU time of the masters before this one, in microseconds: `cpu_us` of what the master counts.
+    #[must_use]
+    pub fn masters_cpu(&self) -> u64 {
+        self.own.cpu_us
+    }
+
     /// All roles that ever had a process, in their order.
     pub fn roles(&self) -> impl Iterator<Item = Role> {
         self.dead.keys().copied()
@@ -101,7 +129,7 @@ impl Ledger {
     #[must_use]
     pub fn total(&self) -> Counters {
         let mut sum = Counters::default();
-        sum.add_sums(&self.own);
+        sum.add_sums(&Counters { cpu_us: 0, ..self.own.clone() });
         for role in self.roles().filter(|role| role.worker().is_some()) {
             let of_one = self.of(role);
             sum.add_sums(&of_one);

@@ -39,7 +39,8 @@ pub struct Metrics<'a> {
     pub totals: Totals,
     /// Counters of all processes.
     pub ledger: &'a Ledger,
-    /// CPU and memory of the master.
+    /// CPU and memory of the keeper, and of the master.
+    pub keeper: Usage,
     pub master: Usage,
     /// Deaths of the master.
     pub master_restarts: u32,
@@ -264,13 +265,14 @@ impl Metrics<'_> {
             "process",
             workers.chain([feeder, ("master".to_owned(), Value::Count(self.master_restarts.into()))]),
         );
-        let all = |of: fn(&Counters) -> Value, own: Value| {
+        let all = |of: fn(&Counters) -> Value, above: fn(Usage) -> Value| {
             let children = roles.iter().map(move |(role, counters)| (process(*role), of(counters)));
-            children.chain([("master".to_owned(), own)])
+            let own = [("master", self.master), ("keeper", self.keeper)];
+            children.chain(own.map(|(name, usage)| (name.to_owned(), above(usage))))
         };
-        let cpu = all(|counters| seconds(counters.cpu_us), seconds(self.master.cpu_us));
+        let cpu = all(|counters| seconds(counters.cpu_us), |usage| seconds(usage.cpu_us));
         to.many("process_cpu_seconds", "CPU time used.", "process", cpu);
-        let rss = all(|counters| gauge(counters.rss), gauge(self.master.rss));
+        let rss = all(|counters| gauge(counters.rss), |usage| gauge(usage.rss));
         to.many("process_resident_memory_bytes", "Resident memory.", "process", rss);
         let dropped = |role| Value::Count(self.dropped.get(role).copied().unwrap_or(0));
         let dropped = roles.iter().map(|(role, _)| (process(*role), dropped(role)));

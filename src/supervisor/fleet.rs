@@ -11,14 +11,18 @@ use super::rolling::Rolling;
 use crate::config::ClusterSection;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Role, Slot};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[cfg(test)]
 mod histories;
 mod moves;
+mod resume;
 #[cfg(test)]
 mod tests;
+
+pub use resume::Alive;
 
 /// The longest time between two ticks.
 const PULSE: Duration = Duration::from_secs(1);
@@ -32,7 +36,7 @@ enum Life {
 }
 
 /// A process whose end is not waited for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Left {
     role: Role,
     generation: Generation,
@@ -69,6 +73,13 @@ impl Fleet {
             chance: fastrand::Rng::with_seed(seed),
             actions: Vec::new(),
         }
+    }
+
+    /// Continues the numbers of processes after this one.
+    #[must_use]
+    pub fn after(mut self, last: Generation) -> Self {
+        self.newest = self.newest.max(last);
+        self
     }
 
     /// Sets how many workers there are, beside one feeder. Surplus slots, the highest, are drained and disappear.
@@ -232,6 +243,7 @@ impl Fleet {
     }
 
     /// Process ids of all processes whose end the kernel has not told.
+    #[cfg(test)]
     pub fn pids(&self) -> impl Iterator<Item = u32> {
         let known = self.places.values().flat_map(Place::units).map(|unit| unit.pid);
         known.chain(self.left.iter().map(|left| left.pid)).flatten()

@@ -4,6 +4,7 @@ use crate::config::ClusterSection;
 use crate::model::words;
 use crate::model::{Backoff, Mono};
 use crate::protocol::cluster::{Generation, Role};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ pub struct Row {
     pub restarts: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unit {
     pub(super) generation: Generation,
     pub(super) pid: Option<u32>,
@@ -53,7 +54,7 @@ pub(super) struct Unit {
 }
 
 /// The phase of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// `cluster.start_timeout` runs since `from`.
     Starting { from: Mono },
@@ -118,7 +119,7 @@ impl Unit {
 }
 
 /// The seat of the serving process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Seat {
     /// Taken by this process.
     Held(Unit),
@@ -131,7 +132,7 @@ pub(super) enum Seat {
 }
 
 /// The processes of one role.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) seat: Seat,
     /// Takes the seat when it is ready.

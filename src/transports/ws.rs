@@ -3,7 +3,7 @@
 
 use crate::os::socket;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,14 +51,6 @@ impl Wire {
         Self { stream, waker: None, sent, said_all }
     }
 
-    /// Another descriptor of the connection, for another process.
-    ///
-    /// # Errors
-    /// As `fcntl(2)`: there may be no more.
-    pub fn descriptor(&self) -> io::Result<OwnedFd> {
-        self.stream.as_fd().try_clone_to_owned()
-    }
-
     /// Whether the client has shut down its side.
     #[must_use]
     pub fn has_said_all(&self) -> bool {
@@ -85,6 +77,12 @@ impl Wire {
         let n = self.stream.try_write_vectored(slices)?;
         self.sent += n as u64;
         Ok(n)
+    }
+
+    /// The descriptor of the connection.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Bytes that the kernel has taken.

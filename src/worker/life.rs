@@ -1,7 +1,7 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
 use super::http;
-use super::hub::{Hub, Me, Phase, Push, TICK};
+use super::hub::{Hub, Me, Phase, Push, TICK, Uplink, hello, take_in_all};
 use crate::config::Config;
 use crate::log;
 use crate::net::accept::{Gate, Go, accept_loop};
@@ -11,21 +11,26 @@ use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
 use crate::os::process::set_core_dumps;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
-use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
+use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
+use crate::protocol::keeper::FromKeeper;
+use crate::protocol::link::{Batch, LinkError, LinkSender};
+use crate::protocol::renewal::{Heard, MasterLink};
+use crate::protocol::{attach_to_masters, orders};
 use axum::Router;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// Opens that the master may leave unanswered before this worker stops accepting.
 const UNANSWERED: usize = 256;
+/// A drained worker looks so often whether it accepts again, while connections wait.
+const ASIDE: Duration = Duration::from_millis(100);
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
 /// The part of the time of a drain in which sessions are moved rather than sent away.
@@ -96,17 +101,20 @@ pub fn run() -> ExitCode {
 
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
-    let (sender, mut receiver, writer) = attach()?;
     let mut loops = Loops::default();
-    loops.spawn("link", writer.run());
-    let pid = std::process::id();
-    sender.send(&ToMaster::Hello(Hello {
-        version: VERSION,
-        program: env!("CARGO_PKG_VERSION").into(),
-        pid,
-    }))?;
-    let mut first = receiver.receive().await?;
-    let (hub, listeners) = welcome(&mut first, &sender, pid)?;
+    let told = Arc::<OnceLock<Hub>>::default();
+    let place = told.clone();
+    // The keeper answers only what the hub has asked.
+    let answered = move |said, with| {
+        if let Some(hub) = place.get() {
+            hear_keeper(hub, said, with);
+        }
+    };
+    let (line, mut master) = attach_to_masters(&mut loops, answered).await?;
+    let Some((hub, listeners, mut first)) = begin(&mut master).await? else { return Ok(()) };
+    hub.lock().begin_cover(line)?;
+    let _ = told.set(hub.clone());
+    loops.spawn("said", look_said(hub.clone()));
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
     let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
@@ -114,20 +122,21 @@ async fn live() -> Result<(), Failure> {
         let router = http::router(&hub, port, !outward.contains(&port));
         accepting.spawn("accept", accept(hub.clone(), router, port, listener));
     }
-    sender.send(&ToMaster::Ready)?;
-    loops.spawn("beat", beat(hub.clone(), sender.clone()));
+    hub.lock().say_ready();
+    loops.spawn("beat", beat(hub.clone()));
     loops.spawn("tick", tick(hub.clone()));
     loops.spawn("walk", walk(hub.clone()));
     if hear_all(&hub, &mut first).is_some() {
         return Ok(());
     }
-    let end = loops.during(accepting.during(hear(&hub, &mut receiver))).await???;
+    let end = loops.during(accepting.during(hear(&hub, &mut master))).await???;
     drop(accepting);
-    loops.during(leave(&hub, &mut receiver, end)).await?;
-    sender.send(&ToMaster::Drained)?;
+    loops.during(leave(&hub, &mut master, end)).await?;
+    hub.lock().end_offloading();
+    hub.lock().uplink.tell(&ToMaster::Drained);
     // Bytes that the kernel has taken arrive, even after this process has ended.
     let _ = timeout(BEAT, async {
-        while sender.waiting() > 0 {
+        while hub.lock().uplink.waiting() > 0 {
             sleep(Duration::from_millis(1)).await;
         }
     })
@@ -135,15 +144,41 @@ async fn live() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Waits for a welcome, of whichever master. `None`: none will come.
+async fn begin(master: &mut MasterLink) -> Result<Option<(Hub, Listeners, Batch)>, Failure> {
+    let pid = std::process::id();
+    let (mut link, mut masters) = (None, 0);
+    loop {
+        match master.next().await {
+            Heard::Master(sender) => {
+                sender.send(&hello(pid))?;
+                if masters > 0 {
+                    sender.send(&ToMaster::Again(None))?;
+                    sender.send(&ToMaster::Told)?;
+                }
+                (link, masters) = (Some(sender), masters + 1);
+            }
+            Heard::Batch(mut first) => {
+                let Some(link) = link else { return Ok(None) };
+                let (hub, listeners) = welcome(&mut first, link, pid)?;
+                return Ok(Some((hub, listeners, first)));
+            }
+            Heard::Lost => link = None,
+            Heard::End => return Ok(None),
+        }
+    }
+}
+
 type Listeners = Vec<(Port, TcpListener)>;
 
-fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
+fn welcome(batch: &mut Batch, sender: LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
     let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
     let (message, descriptors) = first?;
     let ToWorker::Welcome { slot, generation, config, listeners, quotes } = message else {
         return Err(Failure::Strange("the first message is no welcome"));
     };
     let mut descriptors = descriptors.into_iter();
+    let uplink = Uplink::new(sender, fingerprint(config));
     let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
     log::init(&config.log, &format!("worker {slot}"));
     set_core_dumps(config.cluster.core_dumps);
@@ -154,8 +189,8 @@ fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Lis
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
         all.push((port, listener(descriptor)?));
     }
-    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?);
-    let hub = Hub::new(me, Arc::new(config), sender.clone(), board);
+    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?)?;
+    let hub = Hub::new(me, Arc::new(config), uplink, board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
     hub.lock().note();
     Ok((hub, all))
@@ -175,6 +210,9 @@ impl Gate for Admission {
         let mut state = self.0.lock();
         if matches!(state.phase, Phase::Draining | Phase::Stopping) {
             return Go::Stop;
+        }
+        if state.phase == Phase::Aside {
+            return Go::Hold(ASIDE);
         }
         if state.requests.unanswered() > UNANSWERED {
             return Go::Hold(Duration::from_millis(1));
@@ -206,8 +244,14 @@ async fn accept(hub: Hub, router: Router, port: Port, listener: TcpListener) {
     accept_loop(listener, Admission(hub.clone(), Even::default()), serve).await;
 }
 
-async fn beat(hub: Hub, sender: LinkSender) {
-    send_beats(&sender, || ToMaster::Beat(Box::new(hub.lock().beat()))).await;
+async fn beat(hub: Hub) {
+    let send = || {
+        let mut state = hub.lock();
+        state.tell_done(true);
+        let beat = state.beat();
+        state.uplink.tell(&ToMaster::Beat(Box::new(beat)));
+    };
+    send_beats(send).await;
 }
 
 async fn tick(hub: Hub) {
@@ -230,6 +274,25 @@ async fn walk(hub: Hub) {
     }
 }
 
+/// Hears what the keeper hands over.
+fn hear_keeper(hub: &Hub, said: FromKeeper, with: Vec<OwnedFd>) {
+    let of = hub.lock().hear_keeper(said, with);
+    if let Some(of) = of {
+        tokio::spawn(take_in_all(hub.clone(), of));
+    }
+}
+
+/// Makes sessions clean again once what they said is on its way.
+async fn look_said(hub: Hub) {
+    let said = hub.lock().said();
+    loop {
+        said.notified().await;
+        while !hub.lock().look_said() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
 /// The close that all sessions get, and the time for it.
 #[derive(Clone, Copy, Debug)]
 struct End {
@@ -237,13 +300,23 @@ struct End {
     within: Duration,
 }
 
-async fn hear(hub: &Hub, receiver: &mut LinkReceiver) -> Result<End, Failure> {
+async fn hear(hub: &Hub, master: &mut MasterLink) -> Result<End, Failure> {
     loop {
-        let mut batch = receiver.receive().await?;
-        if let Some(end) = hear_all(hub, &mut batch) {
+        if let Some(end) = hear_next(hub, master.next().await) {
             return Ok(end?);
         }
     }
+}
+
+/// Hears what came; or that one master has gone, or another has come.
+fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
+    match heard {
+        Heard::Batch(mut batch) => return hear_all(hub, &mut batch),
+        Heard::Lost => hub.lock().master_lost(),
+        Heard::Master(link) => hub.lock().renew(link),
+        Heard::End => return Some(Err(LinkError::Closed)),
+    }
+    None
 }
 
 /// Everything that came together. What it publishes goes out by [`walk`], joined.
@@ -255,19 +328,23 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
+        let order = orders::order(&message);
+        let elsewhere = if order.is_some() { state.order_for_wards(&message) } else { 0 };
         match message {
             ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
-                state.push(&Push { ticket, id, user, symbol, frame, deadline });
+                state.push(&Push { ticket, id, user, symbol, frame, deadline }, elsewhere);
             }
             ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
             ToWorker::Opened { session, verdict } => state.opened(session, verdict),
-            ToWorker::Publish { ticket, channel, frame, skip } => state.publish(ticket, channel, frame, skip),
+            ToWorker::Publish { ticket, channel, frame, skip, of } => {
+                state.publish_once(of, (ticket, channel, frame), skip);
+            }
             ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
             ToWorker::Quote(quote) => state.quote(quote),
             ToWorker::Refused(refused) => state.prices.refuse(refused),
             ToWorker::Stats(json) => state.stats(json),
             ToWorker::Candles(candles) => state.candles(&candles),
-            ToWorker::Line { of, text } => state.line(of, text),
+            ToWorker::Line { of, text, number } => state.line(of, text, number),
             ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { config } => configure(&mut state, config),
@@ -275,6 +352,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Shed => state.shed_poll(),
             ToWorker::Silent { of } => state.shed_silent(of),
             ToWorker::Resync => state.roster(),
+            ToWorker::Aside(aside) => state.rest(aside),
             ToWorker::Unready => state.phase = Phase::Unready,
             ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
             ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
@@ -289,14 +367,19 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Handed { batch, taken } => state.handed(batch, taken.as_deref()),
             ToWorker::Expect { batch, sessions, away } => state.expect(batch, &sessions, &away),
             ToWorker::Arrived { batch, refused } => state.batch_arrived(hub, batch, &refused),
+            ToWorker::Unfinished { back, dropped } => state.unfinished(hub, back, &dropped),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
+            ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
+        order.into_iter().for_each(|bytes| state.took(bytes));
     }
     state.settle();
+    state.note_done();
     end.map(Ok)
 }
 
 fn configure(state: &mut super::hub::State, config: &str) {
+    state.uplink.config = fingerprint(config);
     match serde_json::from_str::<Config>(config) {
         Ok(config) => {
             log::adopt(&config.log);
@@ -308,13 +391,7 @@ fn configure(state: &mut super::hub::State, config: &str) {
 }
 
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
-async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
-    send_away(hub, receiver, end).await;
-    // Orders that are not done end with what was moved.
-    hub.lock().stop_offloading();
-}
-
-async fn send_away(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
+async fn leave(hub: &Hub, master: &mut MasterLink, end: End) {
     let over = clock::mono().after(end.within);
     let stops = end.close == Close::Shutdown;
     let (batch, each, mut first) = {
@@ -331,17 +408,15 @@ async fn send_away(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
     while clock::mono() < over {
         let dismissed = {
             let mut state = hub.lock();
-            if !stops && state.offloads(moved) {
-                state.offload_next();
-                0
-            } else {
+            if stops {
                 state.stop_offloading();
-                state.dismiss(end.close, batch, (first, each))
             }
+            state.offload_next();
+            if state.offloads(moved) { 0 } else { state.dismiss(end.close, batch, (first, each)) }
         };
         first += each * dismissed as u64;
         let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };
-        if !wait(hub, receiver, pause).await {
+        if !wait(hub, master, pause).await {
             return;
         }
         let state = hub.lock();
@@ -352,16 +427,15 @@ async fn send_away(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
     }
 }
 
-/// Hears the master for that long: answers to what is on its way still come. False when it has gone.
-async fn wait(hub: &Hub, receiver: &mut LinkReceiver, time: Duration) -> bool {
+/// Hears the master for that long: answers to what is on its way still come. False when no master will come any more.
+async fn wait(hub: &Hub, master: &mut MasterLink, time: Duration) -> bool {
     let pause = sleep(time);
     tokio::pin!(pause);
     loop {
         tokio::select! {
             () = &mut pause => return true,
-            batch = receiver.receive() => match batch {
-                Ok(mut batch) => _ = hear_all(hub, &mut batch),
-                Err(_) => return false,
+            heard = master.next() => if let Some(Err(_)) = hear_next(hub, heard) {
+                return false;
             },
         }
     }

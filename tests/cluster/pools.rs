@@ -278,7 +278,8 @@ async fn many_sessions_that_have_gone_leave_no_memory_behind() {
                   [[channels]]\nname = \"news\"\n";
     let cluster = cluster().workers(1).config(config).start().await;
     let pid = cluster.worker(1).await.pid.unwrap();
-    let before = (resident(pid), resident(cluster.pid));
+    let master = cluster.master().await;
+    let before = (resident(pid), resident(master));
     let text = json!({"data": "x".repeat(100)}).to_string();
     let flood = async |of: u32| {
         let mut connection = Connection::open(cluster.http).await.unwrap();
@@ -295,7 +296,7 @@ async fn many_sessions_that_have_gone_leave_no_memory_behind() {
     }
     assert!(peak > before.0 + (16 << 20), "{before:?}, then {peak}: this shows nothing");
     eventually("all is given back", async || {
-        let left = (resident(pid), resident(cluster.pid));
+        let left = (resident(pid), resident(master));
         let few = left.0 < before.0 + (12 << 20) && left.1 < before.1 + (12 << 20);
         let none = suspended(&cluster).await == 0;
         if few && none { Ok(()) } else { Err(format!("{before:?}, {peak:?}, {left:?}")) }

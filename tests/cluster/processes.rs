@@ -54,7 +54,7 @@ async fn a_killed_worker_takes_only_its_own_sessions_and_is_back_within_a_second
     }
     let others: u64 = cluster.workers().await.iter().filter(|w| w.id != victim).map(|w| w.restarts).sum();
     assert_eq!(others, 0);
-    assert_eq!(zombies_of(cluster.pid), [] as [u32; 0], "the master asks after its dead");
+    assert_eq!(zombies_of(cluster.pid), [] as [u32; 0], "the keeper asks after its dead");
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn all_workers_killed_at_once_are_back_within_two_seconds() {
     for worker in &before {
         kill(worker.pid.unwrap(), Signal::KILL);
     }
-    // Nobody listens now but the master, who holds the sockets: whoever comes, waits.
+    // Nobody accepts now, but keeper and master hold the sockets: whoever comes, waits.
     let waiting = Connection::open(cluster.http).await;
     let mut waiting = waiting.expect("the ports stay open");
     assert_eq!(waiting.ask(&get("/healthz")).await.status, 200);
@@ -196,13 +196,14 @@ async fn a_dead_feeder_costs_nobody_a_session() {
 }
 
 #[tokio::test]
-async fn a_killed_master_leaves_nobody_behind() {
+async fn a_killed_keeper_leaves_nobody_behind() {
     let cluster = cluster().workers(3).start().await;
     let mut tab = cluster.quiet_tab("alice").await;
-    let children = cluster.children().await;
+    let mut children = cluster.children().await;
     assert_eq!(children.len(), 4, "three workers and the feeder");
+    children.push(cluster.master().await);
     cluster.signal(Signal::KILL);
-    within(promised(SECOND), "no child outlives the master", async || {
+    within(promised(SECOND), "no process outlives the keeper", async || {
         let left: Vec<_> = children.iter().filter(|pid| !is_gone(**pid)).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
@@ -228,11 +229,12 @@ async fn a_daemon_starts_again_over_what_a_killed_one_left() {
 
 #[tokio::test]
 async fn while_the_master_stands_still_quotes_are_refused_and_none_comes_late() {
-    let config = "[quotes]\ntimeout = \"500ms\"\n[ws]\nhandshake_timeout = \"1s\"";
+    let config = "[quotes]\ntimeout = \"500ms\"\n[ws]\nhandshake_timeout = \"1s\"\n\
+                  [cluster]\nworker_timeout = \"60s\"";
     let cluster = cluster().workers(2).config(config).start().await;
     let tab = cluster.quiet_tab("alice").await;
-    let recorder = Recorder::of(tab);
-    cluster.signal(Signal::STOP);
+    let (recorder, master) = (Recorder::of(tab), cluster.master().await);
+    kill(master, Signal::STOP);
     for _ in 0..3 {
         let begin = Stopwatch::start();
         let answer = cluster.quote("alice").await;
@@ -244,7 +246,7 @@ async fn while_the_master_stands_still_quotes_are_refused_and_none_comes_late() 
     assert_eq!(cluster.get("/api/v1/stats").await.problem(), (503, "cluster-busy".into()));
     let newcomer = cluster.open("/ws?user_id=bob").await;
     assert_eq!(newcomer.unwrap_err().problem(), (503, "cluster-busy".into()));
-    cluster.signal(Signal::CONT);
+    kill(master, Signal::CONT);
     let receipt = eventually("the master works again", async || match cluster.quote("alice").await {
         receipt if receipt.status == 202 => Ok(receipt.json()),
         other => Err(format!("{other:?}")),

@@ -395,3 +395,30 @@ async fn the_end_comes_before_a_reload() {
     let status = cluster.ended(promised(SECOND * 5)).await;
     assert_eq!(status.code(), Some(0), "{}", cluster.log());
 }
+
+/// The soft and the hard limit of a process's core dumps (proc(5)).
+fn core_limit(pid: u32) -> (String, String) {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    let mut words = line.split_whitespace().map(str::to_owned);
+    (words.next().unwrap(), words.next().unwrap())
+}
+
+#[tokio::test]
+async fn a_worker_leaves_a_core_only_where_the_operator_wants_it() {
+    let cluster = cluster().workers(2).start().await;
+    let all: Vec<u32> = pids(&cluster).await.into_iter().flatten().collect();
+    let limits = || all.iter().map(|pid| core_limit(*pid)).collect::<Vec<_>>();
+    let none =
+        |limits: &[(String, String)]| limits.iter().all(|(soft, _)| ["0", "1"].contains(&soft.as_str()));
+    assert!(none(&limits()), "{:?}", limits());
+    cluster.reconfigure("[cluster]\ncore_dumps = true").await;
+    eventually("the workers may leave a core", async || {
+        let now = limits();
+        if now.iter().all(|(soft, hard)| soft == hard) { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    cluster.reconfigure("[cluster]\ncore_dumps = false").await;
+    eventually("and no more", async || if none(&limits()) { Ok(()) } else { Err(format!("{:?}", limits())) })
+        .await;
+}

@@ -16,11 +16,18 @@ use tokio::time::{Instant, sleep, sleep_until};
 #[derive(Debug, Deserialize)]
 pub(crate) struct Stats {
     pub(crate) workers: Vec<Worker>,
+    pub(crate) feeder: Feeder,
     pub(crate) totals: Totals,
 }
 
 #[derive(Debug, Deserialize)]
+pub(crate) struct Feeder {
+    pub(crate) state: String,
+}
+
+#[derive(Debug, Deserialize)]
 pub(crate) struct Worker {
+    pub(crate) id: u32,
     pub(crate) pid: Option<u32>,
     pub(crate) state: String,
     pub(crate) lag_ms: f64,
@@ -154,6 +161,7 @@ mod tests {
     #[test]
     fn statistics_are_read() {
         let json = r#"{"workers":[{"id":1,"pid":null,"state":"backoff","lag_ms":0.1}],
+            "feeder":{"pid":null,"state":"ready","restarts":0},
             "totals":{"workers":1,"sessions":0,"by_endpoint":{"ws":0},"by_transport":{"sse":1}}}"#;
         let stats: Stats = serde_json::from_str(json).unwrap();
         assert!(!stats.totals.zero() && stats.workers[0].pid.is_none());

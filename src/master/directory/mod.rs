@@ -10,6 +10,7 @@ mod ceilings;
 #[cfg(test)]
 mod crowd;
 mod homes;
+mod inherit;
 mod rank;
 mod room;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use crate::access::{Buckets, Hold, Pool, UNUSED};
 use crate::config::LimitsSection;
 use crate::model::{Device, Mono, SessionId};
 use crate::protocol::cluster::{
-    Beat, Endpoint, Generation, Open, RosterPage, Slot, TokenName, Transport, Verdict, client_name, digest,
+    Beat, Endpoint, Generation, Open, RosterPage, Slot, Transport, Verdict, client_name, digest,
 };
 use ceilings::{Held, Use};
 use foldhash::fast::RandomState;
@@ -230,26 +231,6 @@ impl Directory {
         self.workers.remove(&worker);
         self.homes.worker_gone(worker);
         gone.len()
-    }
-
-    /// The worker keeps something for the client that brings that token.
-    pub fn away(&mut self, worker: Generation, token: TokenName) {
-        if self.workers.contains_key(&worker) {
-            self.homes.add(worker, token);
-        }
-    }
-
-    /// The worker keeps nothing for that token any more.
-    pub fn gone(&mut self, worker: Generation, token: TokenName) {
-        self.homes.remove(worker, token);
-    }
-
-    /// The worker that has what a token leads to.
-    #[must_use]
-    pub fn home(&self, token: TokenName) -> Option<Generation> {
-        let present = self.find(token.session).map(|at| &self.sessions[at as usize]);
-        let present = present.filter(|entry| entry.tag == token.tag).map(|entry| entry.worker);
-        present.or_else(|| self.homes.find(token))
     }
 
     /// Takes a page of a roster. The sessions and tokens of all its pages, and no others, are those of `worker`. No session is

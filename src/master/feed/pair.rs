@@ -47,6 +47,24 @@ impl Pair {
         self.number
     }
 
+    /// Keeps a price that has its number, if it is newer.
+    pub(super) fn at_least(&mut self, quote: &Quote) -> bool {
+        let is_newer = self.quote.as_ref().is_none_or(|known| known.seq < quote.seq);
+        if is_newer {
+            self.number = self.number.max(quote.seq);
+            self.quote = Some(quote.clone());
+        }
+        is_newer
+    }
+
+    /// Whether this very price is the newest: a feeder says it again to a master that takes the place of another.
+    pub(super) fn has(&self, quote: &mut Quote) -> bool {
+        self.quote.as_ref().is_some_and(|known| {
+            quote.seq = known.seq;
+            quote == known
+        })
+    }
+
     /// Another feeder gives prices from now on.
     pub(super) fn renew(&mut self) {
         self.orphaned = true;

@@ -166,6 +166,17 @@ impl Rooms {
         self.fit_rooms();
     }
 
+    /// The sessions of a process that has ended were given to another one. Those that were away there are no members
+    /// any more.
+    pub fn hand_over(&mut self, from: Generation, to: Generation, now: Mono) {
+        let of = |room: &mut Room| (room.hand_over(from, to), room.name.clone());
+        let changed: Vec<_> = self.rooms.values_mut().map(of).filter(|(it, _)| *it != Change::None).collect();
+        for (change, name) in changed {
+            self.settle(&name, change, now);
+        }
+        self.fit_rooms();
+    }
+
     /// Keeps a message, and creates the room if needed. A message longer than all histories may be together is not
     /// kept.
     pub fn publish(&mut self, room: &str, message: &[u8]) -> Entry {
@@ -185,6 +196,11 @@ impl Rooms {
             self.fit_bytes();
         }
         Entry::Accepted
+    }
+
+    /// Rooms that have lost messages since the last call, and how many they have left. To be called after each change.
+    pub fn take_trimmed(&mut self) -> Vec<(Arc<str>, u32)> {
+        self.ledger.take_trimmed()
     }
 
     /// The kept messages, the oldest first.

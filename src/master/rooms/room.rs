@@ -210,6 +210,14 @@ impl Room {
         if present > 0 { Change::Presence } else { Change::Members }
     }
 
+    /// The present members at a process are at another one from now on, which must hear who is here.
+    pub(super) fn hand_over(&mut self, from: Generation, to: Generation) -> Change {
+        let own = self.members.iter().filter(|(_, member)| member.worker == from && member.present);
+        let own: Vec<_> = own.map(|(session, member)| (*session, member.user.clone())).collect();
+        let gone = self.worker_gone(from);
+        own.iter().map(|(session, user)| self.enter(to, *session, user)).last().unwrap_or(gone)
+    }
+
     /// The message about who is present.
     pub(super) fn tell(&mut self, now: Mono) -> Presence {
         self.told = Some(now);

@@ -51,7 +51,14 @@ pub(super) fn order(request: u64, user: &str) -> Order<'_> {
 }
 
 pub(super) fn publication(request: u64) -> Publication<'static> {
-    Publication { request, channel: "news", frame: b"frame", deadline: START.after(TIMEOUT), skip: None }
+    Publication {
+        request,
+        channel: "news",
+        frame: b"frame",
+        deadline: START.after(TIMEOUT),
+        skip: None,
+        of: None,
+    }
 }
 
 pub(super) fn join(

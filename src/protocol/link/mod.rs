@@ -2,7 +2,6 @@
 //! Messages that are sent within one turn of the loop leave in one write. Descriptors belong to a message, which says
 //! how many: whoever receives the message gets all of them with it, or an error.
 
-mod attach;
 mod error;
 mod head;
 mod input;
@@ -13,7 +12,6 @@ mod sender;
 #[cfg(test)]
 mod tests;
 
-pub use attach::{PARENT, attach};
 pub use error::LinkError;
 pub use input::Batch;
 pub use polled::PolledLink;

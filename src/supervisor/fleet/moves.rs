@@ -253,7 +253,7 @@ impl Fleet {
 }
 
 /// Drains a process; its end is awaited beside the seat.
-fn send_off(
+pub(super) fn send_off(
     place: &mut Place,
     mut unit: Unit,
     policy: &ClusterSection,

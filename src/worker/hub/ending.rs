@@ -8,17 +8,22 @@ use super::state::State;
 use crate::model::{SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
-use crate::protocol::cluster::{Slot, ToMaster};
+use crate::protocol::cluster::{Handover, Slot, ToMaster};
 use crate::session::{Framing, Replay};
 use crate::ws::frame;
 
 impl State {
     /// Ends the marked sessions, and answers polls for which there is something.
     pub(in crate::worker) fn settle(&mut self) {
-        while let Some((at, close)) = self.later.doomed() {
-            self.end(at, close);
+        loop {
+            while let Some((at, close)) = self.later.doomed() {
+                self.end(at, close);
+            }
+            self.answer_polls();
+            if !self.settle_words() {
+                break;
+            }
         }
-        self.answer_polls();
     }
 
     /// Ends a session. One that has ended already is left alone.
@@ -67,6 +72,8 @@ impl State {
         let stays = close.leaves_open() && self.may_be_suspended(at);
         let Some(session) = self.sessions.get_mut(at) else { return };
         debug_assert!(!session.is_away(), "it has ended before");
+        self.survival.release(at.key());
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let (id, user) = (session.id(), session.user().clone());
         let token = session.token();
         let link = std::mem::replace(&mut session.link, Link::Opening);
@@ -148,6 +155,11 @@ impl State {
                 reason: if close == Close::Shutdown { "the daemon stops" } else { "the worker is replaced" },
                 reconnect_in_ms: Some(first + place * each),
             };
+            if close == Close::Restarting {
+                let session = self.sessions.get(*at);
+                let waits = session.is_some_and(|session| session.replay.is_some()) && self.config.resumes();
+                self.counters.handover(if waits { Handover::Suspended } else { Handover::Late }, 1);
+            }
             self.end_saying(*at, close, &event);
         }
         next.len()

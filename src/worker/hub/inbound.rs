@@ -1,5 +1,6 @@
 //! Reads clients: bytes of a connection become messages to the session's endpoint.
 
+use super::cover::second;
 use super::parts::connections::Ended;
 use super::parts::sessions::SessionRef;
 use super::state::{Hub, State};
@@ -99,6 +100,16 @@ async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
     closing.send().await;
 }
 
+/// In a build for tests a client may kill its worker, by a text that is named in the environment.
+#[cfg(debug_assertions)]
+fn poison(text: &str) {
+    static POISON: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("BTC_CLUSTER_TEST_POISON").ok());
+    if POISON.as_deref() == Some(text) {
+        std::process::abort();
+    }
+}
+
 impl State {
     /// Runs one round of a session's task. `Ready` if the session is over.
     fn poll(&mut self, at: SessionRef, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
@@ -128,9 +139,11 @@ impl State {
 
     /// Reads once. The buffer is lent to the session: one is enough for all.
     pub(super) fn read(&mut self, at: SessionRef) {
+        let said = self.begin_read(at.key());
         let mut buffer = std::mem::take(&mut self.buffer);
         self.read_into(at, &mut buffer);
         self.buffer = buffer;
+        self.end_read(at.key(), said);
         self.settle();
     }
 
@@ -164,6 +177,7 @@ impl State {
         let (now, most) = (clock::mono(), self.config.ws.max_message);
         let Some(session) = self.sessions.get_mut(at) else { return };
         session.last_in = now;
+        self.survival.cover.spoke(at.key(), second(now));
         if session.framing != Framing::Websocket {
             // A listener to events has said all with its request.
             return;
@@ -215,6 +229,8 @@ impl State {
 
     /// A text message from a client.
     fn text(&mut self, at: SessionRef, text: &str, now: Mono) {
+        #[cfg(debug_assertions)]
+        poison(text);
         if self.admit(at, now) {
             self.service(at).text(self, at, text);
         }

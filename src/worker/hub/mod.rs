@@ -7,8 +7,10 @@ mod parts;
 mod state;
 
 // Events of clients, the master and the clock: each tells the parts, and carries out what they say.
+mod adopt;
 mod answers;
 mod arrive;
+mod cover;
 mod deliver;
 mod ending;
 mod endpoints;
@@ -20,6 +22,7 @@ mod opening;
 mod peers;
 mod poll;
 mod quotes;
+mod renewal;
 mod rooms;
 mod send;
 mod settings;
@@ -30,6 +33,7 @@ mod tick;
 mod tests;
 
 pub(super) use crate::session::Framing;
+pub(super) use adopt::take_in_all;
 pub(super) use arrive::{Arrival, arrive};
 pub(super) use deliver::Push;
 pub(super) use entry::Entrance;
@@ -41,5 +45,7 @@ pub(super) use parts::greeting::Greeting;
 pub(super) use parts::requests::Reply;
 pub(super) use parts::session::Request as SessionRequest;
 pub(super) use parts::timers::TICK;
+pub(super) use parts::uplink::Uplink;
 pub(super) use peers::poll_anywhere;
+pub(super) use renewal::hello;
 pub(super) use state::{Hub, Me, Phase, State};

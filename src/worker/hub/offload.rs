@@ -11,7 +11,7 @@ use super::state::{Hub, Phase, State};
 use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
-use crate::protocol::cluster::{Generation, Handover, Leaver, ToMaster, Which};
+use crate::protocol::cluster::{BatchId, Generation, Handover, Leaver, ToMaster, Which};
 use crate::protocol::peer::{Item, Peer};
 use crate::session::{self, Connection, Framing, Kind, Notice, Replay};
 use crate::ws::frame;
@@ -24,11 +24,11 @@ impl State {
     /// Takes an order of the master to hand sessions over.
     pub(in crate::worker) fn offload(&mut self, order: u64, to: Generation, which: Which) {
         let done = self.moving.leaving.order(order, to, which, clock::mono());
-        self.tell_done(done);
+        self.tell_offloaded(done);
         self.offload_next();
     }
 
-    fn tell_done(&self, done: impl IntoIterator<Item = Done>) {
+    fn tell_offloaded(&self, done: impl IntoIterator<Item = Done>) {
         for Done { order, moved } in done {
             self.uplink.tell(&ToMaster::Offloaded { order, moved });
         }
@@ -39,10 +39,15 @@ impl State {
         !self.moving.leaving.is_idle() && clock::mono() < until
     }
 
-    /// No session leaves any more.
+    /// The worker has nothing left to hand over: the master hears what became of its orders.
+    pub(in crate::worker) fn end_offloading(&mut self) {
+        let done = self.moving.leaving.end_all();
+        self.tell_offloaded(done);
+    }
+
+    /// The daemon stops: no session leaves any more.
     pub(in crate::worker) fn stop_offloading(&mut self) {
-        let done = self.moving.leaving.stop(self.population());
-        self.tell_done(done);
+        self.moving.leaving.stop();
     }
 
     /// Asks the master for the next batch, if none is under way.
@@ -53,7 +58,7 @@ impl State {
             let drains = self.phase == Phase::Draining;
             match self.moving.leaving.begin(ids, (rest, drains), clock::mono()) {
                 Ok(batch) => return self.ask_for(batch, task.to, &sessions),
-                Err(Some(done)) => self.tell_done([done]),
+                Err(Some(done)) => self.tell_offloaded([done]),
                 Err(None) => return,
             }
         }
@@ -137,7 +142,7 @@ impl State {
         let Some(handed) = self.moving.leaving.handed(batch, taken) else { return };
         if taken.is_none() {
             let done = self.moving.leaving.drop_orders(handed.to);
-            self.tell_done(done);
+            self.tell_offloaded(done);
         }
         for id in handed.back {
             self.all_aside(id).into_iter().for_each(|at| self.put_back(at));
@@ -146,7 +151,7 @@ impl State {
             return self.offload_next();
         }
         for id in &handed.taken {
-            self.all_aside(*id).into_iter().for_each(|at| self.catch_up_all(at));
+            self.all_aside(*id).into_iter().for_each(|at| self.catch_up_leaver(at));
         }
         // Some may have ended by that.
         self.settle();
@@ -170,7 +175,7 @@ impl State {
     }
 
     /// Sends a session all that was published on its channels, and what it waits for of its own.
-    fn catch_up_all(&mut self, at: SessionRef) {
+    fn catch_up_leaver(&mut self, at: SessionRef) {
         let Some(session) = self.sessions.get(at) else { return };
         let (subscriptions, polls) = (session.subscriptions.clone(), matches!(session.link, Link::Poll(_)));
         subscriptions.iter().for_each(|sub| self.catch_up(*sub));
@@ -199,6 +204,7 @@ impl State {
             _ => self.places(at),
         };
         let was_aside = self.sessions.get(at).is_some_and(|session| session.aside);
+        self.survival.release(at.key());
         let mut session = self.sessions.remove(at)?;
         self.suspended.remove(at);
         let token = session.token().filter(|_| is_away && !was_aside);
@@ -213,7 +219,11 @@ impl State {
         let (mut acknowledged, mut socket) = (0, None);
         if let Link::Wire(wire) = &session.link {
             acknowledged = wire.acknowledged();
-            socket = wire.descriptor().inspect_err(|error| tracing::warn!(event = "descriptor", %error)).ok();
+            socket = wire
+                .descriptor()
+                .try_clone_to_owned()
+                .inspect_err(|error| tracing::warn!(event = "descriptor", %error))
+                .ok();
             // The task of the connection ends.
             wire.wake();
         }
@@ -296,7 +306,7 @@ impl State {
             self.cut_off(hub, traveller);
         }
         drop(settled.held);
-        self.tell_done(done);
+        self.tell_offloaded(done);
         self.offload_next();
         self.note();
     }
@@ -331,16 +341,44 @@ impl State {
         }));
     }
 
+    /// Sessions that were on their way go on here.
+    fn go_on_with(&mut self, hub: &Hub, Back { batch, kept, gone, meanwhile }: Back<Traveller>) {
+        self.counters.handover(Handover::Returned, kept.len() as u64);
+        self.uplink.tell(&ToMaster::TakenBack { batch, gone });
+        let travellers = kept.into_iter().map(|(_, traveller)| traveller).collect();
+        self.settle_in(hub, travellers, &meanwhile, clock::mono());
+    }
+
+    /// The master is gone. A batch that it was asked for stays; of one that was sent, the next master knows what has
+    /// become.
+    pub(super) fn lose_moves(&mut self) {
+        if let Some(asked) = self.moving.leaving.master_lost() {
+            self.handed(asked, None);
+        }
+    }
+
+    /// Batches that were on their way when a master died come to nothing. The master hears all sessions again.
+    pub(in crate::worker) fn unfinished(&mut self, hub: &Hub, back: Option<u32>, dropped: &[BatchId]) {
+        for batch in dropped {
+            if self.moving.expected.drop_batch(*batch) {
+                self.complete(hub, *batch);
+            }
+        }
+        if let Some(back) = back.and_then(|number| self.moving.leaving.came_to_nothing(number)) {
+            self.go_on_with(hub, back);
+        }
+        self.roster();
+        self.tell_rooms();
+        self.offload_next();
+    }
+
     /// A process has ended: what was on its way to it goes on here.
     pub(super) fn target_gone(&mut self, hub: &Hub, target: Generation) {
         let (back, done) = self.moving.leaving.target_gone(target);
-        if let Some(Back { batch, kept, gone, meanwhile }) = back {
-            self.counters.handover(Handover::Returned, kept.len() as u64);
-            self.uplink.tell(&ToMaster::TakenBack { batch, gone });
-            let travellers = kept.into_iter().map(|(_, traveller)| traveller).collect();
-            self.settle_in(hub, travellers, &meanwhile, clock::mono());
+        if let Some(back) = back {
+            self.go_on_with(hub, back);
         }
-        self.tell_done(done);
+        self.tell_offloaded(done);
         self.offload_next();
     }
 }

@@ -46,11 +46,14 @@ impl Opening {
             return;
         };
         session.link = Link::Wire(Wire::new(stream));
+        state.cover(at, Mono(0));
         state.attached(at, greeting);
         state.flush(at);
         state.settle_when_heard(at);
         if !early.is_empty() {
+            let said = state.begin_read(at.key());
             state.input(at, &mut early.to_vec());
+            state.end_read(at.key(), said);
         }
         state.settle();
         drop(state);
@@ -117,7 +120,12 @@ impl State {
             // It would lack those that are expected: the master asks again.
             return;
         }
-        let all = self.sessions.own().map(|(_, session)| session.announcement());
+        self.tell_all(self.sessions.own());
+    }
+
+    /// Tells the master these sessions, and that they are all.
+    pub(super) fn tell_all<'a>(&self, all: impl Iterator<Item = (SessionRef, &'a Session)>) {
+        let all = all.map(|(_, session)| session.announcement());
         for page in roster_pages(all, self.kept(), RosterPage::LENGTH) {
             if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
                 // The next beat differs again, and the master asks again.

@@ -10,6 +10,7 @@ use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
 use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// A poll that another worker answers. Dropped, its client has gone.
 struct Forwarded<'a>(&'a Hub, u64);
@@ -61,22 +62,27 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
 }
 
 async fn forward(hub: &Hub, token: &Token, poll: Poll) -> Polled {
-    let (sender, answer) = oneshot::channel();
-    let request = {
-        let mut state = hub.lock();
-        let request = state.requests.number();
-        state.forwards.ask(request, sender);
-        state.uplink.relay_home(token, &Peer::Poll { request, poll });
-        request
-    };
-    let _forwarded = Forwarded(hub, request);
     let patience = {
         let config = hub.config();
         config.poll.wait + config.ws.handshake_timeout
     };
-    match tokio::time::timeout(patience, answer).await {
-        Ok(Ok(polled)) => polled,
-        _ => Polled::Gone,
+    let until = Instant::now() + patience;
+    loop {
+        let (sender, answer) = oneshot::channel();
+        let request = {
+            let mut state = hub.lock();
+            let request = state.requests.number();
+            state.forwards.ask(request, sender);
+            state.uplink.relay_home(token, &Peer::Poll { request, poll: poll.clone() });
+            request
+        };
+        let _forwarded = Forwarded(hub, request);
+        match tokio::time::timeout_at(until, answer).await {
+            Ok(Ok(Some(polled))) => return polled,
+            // The master is gone: the home may not have heard of it, and hears it twice otherwise.
+            Ok(Ok(None)) => {}
+            _ => return Polled::Gone,
+        }
     }
 }
 
@@ -104,6 +110,12 @@ impl State {
         match peer {
             Peer::Take { request, resume, user, polls } => {
                 let taken = self.take(&resume, &user, Lease { holder: from, request }, polls);
+                if from == self.me.generation {
+                    // The session came here while the question was on its way. What is said of leases here is heard at
+                    // once, so this is, too.
+                    self.takes.passed_on(request, from);
+                    return self.taken(from, request, taken);
+                }
                 self.uplink.relay(from, &Peer::Taken { request, taken });
             }
             Peer::Taken { request, taken } => self.taken(from, request, taken),
@@ -129,10 +141,22 @@ impl State {
             }
             Peer::Polled { request, polled } => {
                 if let Some(waiter) = self.forwards.answered(request) {
-                    let _ = waiter.send(polled);
+                    let _ = waiter.send(Some(polled));
                 }
             }
         }
+    }
+
+    /// Hears a question for a session that was on its way. What was published since is in the session now, and in what the
+    /// asker of a copy has noted: it asks again, and notes anew.
+    pub(super) fn asked_early(&mut self, hub: &Hub, from: Generation, payload: &[u8]) {
+        let Ok(Peer::Take { request, .. }) = Peer::decode(payload) else {
+            return self.hear_peer(hub, from, payload, Vec::new());
+        };
+        if from == self.me.generation {
+            return self.taken(from, request, Taken::Again);
+        }
+        self.uplink.relay(from, &Peer::Taken { request, taken: Taken::Again });
     }
 
     /// The worker that was asked is not there: the question is answered in its place.

@@ -116,6 +116,7 @@ impl State {
             self.tell_history(at, history.unwrap_or_default());
         }
         self.carry_out((session, at), deeds);
+        self.touch(at);
     }
 
     /// The last messages of a room, as many as one queue holds.
@@ -147,6 +148,7 @@ impl State {
             if let Some(channel) = self.channels.find(&name).filter(|key| self.channels.get(*key).is_empty())
             {
                 self.walks.forget(channel);
+                self.survival.cover.caught_up(channel);
                 self.channels.remove(channel);
             }
         }

@@ -1,6 +1,7 @@
 //! Frames to one session: written at once where nothing waits, else left in its outbox for its task, framed for its
 //! transport. What is numbered is kept until the client is known to have it.
 
+use super::parts::cover::UNSENT;
 use super::parts::prices::OLD;
 use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
@@ -60,6 +61,21 @@ impl State {
 
     /// Sends numbered messages, joined in `bytes` and one by one in `each`; or one `answer` to a POST.
     pub(super) fn send_numbered(
+        &mut self,
+        at: SessionRef,
+        bytes: &[u8],
+        each: impl Iterator<Item = Bytes>,
+        answer: Option<Answer>,
+    ) -> Sent {
+        let begun = self.survival.cover.begin(at.key());
+        let sent = self.number_and_send(at, bytes, each, answer);
+        if begun {
+            self.survival.cover.finish(at.key(), self.last_of(at));
+        }
+        sent
+    }
+
+    fn number_and_send(
         &mut self,
         at: SessionRef,
         bytes: &[u8],
@@ -150,7 +166,14 @@ impl State {
             outbox.push(shared(), label());
             return Sent::Waiting;
         }
+        let begun = self.survival.cover.begin(at.key());
         let written = session.wire().map_or(Written::Part(0), |wire| wire.write(bytes));
+        if written != Written::Whole {
+            self.survival.cover.touch(at.key(), UNSENT);
+        }
+        if begun {
+            self.survival.cover.finish(at.key(), None);
+        }
         match written {
             Written::Whole => {
                 self.counters.messages_out += 1;
@@ -273,6 +296,7 @@ impl State {
             let (Some(outbox), Link::Wire(wire)) = (&mut *waiting, link) else { break };
             if outbox.is_empty() {
                 *waiting = None;
+                self.survival.cover.touch(at.key(), UNSENT);
                 break;
             }
             let mut slices = [IoSlice::new(&[]); JOIN];

@@ -17,6 +17,7 @@ use super::parts::requests::Requests;
 use super::parts::session::Link;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
+use super::parts::survival::Survival;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
@@ -30,7 +31,6 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::protocol::cluster::Counters;
-use crate::protocol::link::LinkSender;
 use crate::session::{Channels, Kind};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -59,12 +59,12 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
 
 impl Hub {
     /// An empty hub.
-    pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: LinkSender, board: Board) -> Self {
+    pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: Uplink, board: Board) -> Self {
         let channels = Channels::new(channels(&config));
         let state = State {
             me,
             phase: Phase::Serving,
-            uplink: Uplink::new(uplink),
+            uplink,
             counters: Counters::default(),
             board,
             connections: Connections::default(),
@@ -87,6 +87,7 @@ impl Hub {
             charts: Charts::default(),
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
+            survival: Survival::default(),
             spare: Spare::default(),
             buffer: vec![0; READ],
             config: Policy::new(config),

@@ -14,8 +14,10 @@ use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
 use super::parts::requests::Requests;
+use super::parts::session::Link;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
+use super::parts::survival::Survival;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
@@ -50,6 +52,8 @@ pub(in crate::worker) enum Phase {
     Serving,
     /// Newcomers are welcome, but balancers are told to send no more.
     Unready,
+    /// An operator has drained the worker: it accepts nobody.
+    Aside,
     /// The worker is replaced: clients that got in before are served, and sent to the others.
     Draining,
     /// Newcomers are refused: the daemon stops.
@@ -91,7 +95,7 @@ pub(in crate::worker) struct State {
     /// Sessions of other workers that were asked for.
     pub(super) takes: Takes<Waiting>,
     /// Polls on their way from and to other workers.
-    pub(super) forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
+    pub(super) forwards: Forwards<oneshot::Sender<Option<Polled>>, AbortHandle>,
     /// Sessions on their way to other workers and from them.
     pub(super) moving: Moving,
     /// Subscriptions that wait until the master lets a session into a room.
@@ -113,6 +117,8 @@ pub(in crate::worker) struct State {
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.
     pub(super) commands: Commands,
+    /// Cells of sessions that survive this process, and sessions of processes that did not.
+    pub(super) survival: Survival,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
     /// Bytes just read: one buffer for all sessions, which keeps an idle one small.
@@ -153,12 +159,17 @@ impl State {
         self.tidy(usage.rss);
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
+        let wires = self.sessions.iter().filter(|(_, session)| matches!(session.link, Link::Wire(_))).count();
+        self.counters.covered = self.survival.covered();
+        self.counters.uncovered = (wires as u64).saturating_sub(self.counters.covered);
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
+        let (expected, digest) = self.survival.expected();
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
-            sessions: short(self.sessions.announced() + self.moving.expected.present()),
-            digest: self.sessions.digest() ^ self.moving.expected.digest(),
+            sessions: short(self.sessions.announced() + self.moving.expected.present() + expected),
+            digest: self.sessions.digest() ^ self.moving.expected.digest() ^ digest,
             kept: self.suspended.kept(),
+            aside: self.phase == Phase::Aside,
             users: short(self.sessions.users()),
             stats_watchers: short(watchers),
             counters: self.counters.clone(),
@@ -207,6 +218,19 @@ impl State {
     }
 
     /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.
+    /// An operator drains the worker, or takes it back. Others would wait for it while it is on the board.
+    pub(in crate::worker) fn rest(&mut self, rests: bool) {
+        self.phase = match self.phase {
+            Phase::Serving | Phase::Aside if rests => Phase::Aside,
+            Phase::Aside => Phase::Serving,
+            other => other,
+        };
+        if self.phase == Phase::Aside {
+            self.board.set(self.me.slot, None);
+        }
+        self.note();
+    }
+
     pub(in crate::worker) fn note(&self) {
         if matches!(self.phase, Phase::Serving | Phase::Unready) {
             self.board.set(self.me.slot, Some(self.occupancy()));

@@ -252,6 +252,7 @@ impl State {
     /// Settles a copy: its client has heard of it.
     pub(super) fn settle_copy(&mut self, at: SessionRef) {
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, true));
+        self.touch(at);
     }
 
     /// Encodes a copy of a session without the messages that its client has `seen`. `None`: it missed messages that are

@@ -23,7 +23,7 @@ const SHOWN: usize = 60;
 pub(crate) struct Cluster {
     folder: TempDir,
     child: Child,
-    /// The master.
+    /// The keeper: systemd's main process.
     pub(crate) pid: u32,
     pub(crate) http: SocketAddr,
     pub(crate) ws: SocketAddr,
@@ -244,13 +244,19 @@ impl Cluster {
         all.into_iter().find(|worker| worker.id == id).unwrap_or_else(|| panic!("no worker {id}"))
     }
 
-    /// The processes of this cluster but the master: workers and feeder.
+    /// The process of the master.
+    pub(crate) async fn master(&self) -> u32 {
+        let status = self.ctl(&["status"]).await.json();
+        status["master"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a master")
+    }
+
+    /// The processes of this cluster but keeper and master: workers and feeder.
     pub(crate) async fn children(&self) -> Vec<u32> {
         let feeder = self.stats().await["feeder"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         self.workers().await.iter().filter_map(|worker| worker.pid).chain(feeder).collect()
     }
 
-    /// Sends a signal to the master.
+    /// Sends a signal to the daemon's main process.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid, signal);
     }
@@ -281,7 +287,7 @@ impl Cluster {
         self.ctl(&["status"]).await.json()["revision"].as_u64().expect("a revision")
     }
 
-    /// Waits for the master's end. The kernel may report it later than it happens: closing inotify waits for a worker
+    /// Waits for the keeper's end. The kernel may report it later than it happens: closing inotify waits for a worker
     /// of the kernel's, for seconds on a busy machine.
     pub(crate) async fn ended(&mut self, patience: Duration) -> ExitStatus {
         within(patience, "the daemon ends", async || {
@@ -315,7 +321,7 @@ impl Drop for Cluster {
             );
         }
         match i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            // As long as nobody has asked after the master, its number and its group's are nobody else's.
+            // As long as nobody has asked after the keeper, its number and its group's are nobody else's.
             Some(group) if self.child.id().is_some() => {
                 let _ = rustix::process::kill_process_group(group, Signal::KILL);
             }

@@ -8,6 +8,7 @@ mod process;
 mod proxy;
 mod raw;
 mod recorder;
+mod secure;
 mod setup;
 mod tab;
 
@@ -20,7 +21,8 @@ pub(crate) use process::{is_gone, kernel_holds, kill, limit_files, resident, zom
 pub(crate) use proxy::{Proxy, which};
 pub(crate) use raw::{Raw, masked};
 pub(crate) use recorder::Recorder;
-pub(crate) use setup::{Setup, cluster};
+pub(crate) use secure::{Listener as SecureListener, Wss};
+pub(crate) use setup::{BINARY, Setup, cluster};
 pub(crate) use tab::{Heard, Tab};
 
 /// Whether a text is a `UUIDv7` in its usual form.

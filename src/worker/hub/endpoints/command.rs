@@ -53,6 +53,7 @@ impl State {
     pub(in crate::worker::hub) fn delay_pong(&mut self, at: SessionRef, until: Mono) -> bool {
         let delayed = self.commands.delay(at, until);
         if delayed {
+            self.asks(at);
             self.timers.pong(at, until);
         }
         delayed
@@ -61,6 +62,7 @@ impl State {
     /// Sends a PONG whose time has come.
     pub(in crate::worker::hub) fn pong_due(&mut self, at: SessionRef) {
         if self.commands.delayed(at) {
+            self.answered(at);
             self.say(at, PONG);
         }
     }

@@ -207,15 +207,13 @@ impl State {
         let Some(session) = self.sessions.get(at) else { return Ok(()) };
         let text = client::channel_message(name, Some(session.user().as_str()), clock::wall(), data.get());
         let waiter = Waiter::Session { key: at.key(), id: session.id(), ack: id.map(|id| id.get().into()) };
+        self.asks(at);
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
-        self.uplink.tell(&ToMaster::Publish {
-            request,
-            channel: name,
-            frame: &frame::text(text),
-            deadline,
-            skip: None,
-        });
+        let frame = &frame::text(text);
+        let message = ToMaster::Publish { request, channel: name, frame, deadline, skip: None };
+        self.requests.repeatable(request, &message);
+        self.uplink.tell(&message);
         Ok(())
     }
 
@@ -246,6 +244,7 @@ impl State {
     pub(in crate::worker::hub) fn published(&mut self, key: Key, id: SessionId, ack: Option<&str>) {
         let ack = ack.and_then(|text| RawValue::from_string(text.to_owned()).ok());
         if let Some(at) = self.sessions.known(key, id) {
+            self.answered(at);
             self.acknowledge(at, ack.as_deref());
         }
     }

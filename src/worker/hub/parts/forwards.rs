@@ -66,6 +66,11 @@ impl<W, T> Forwards<W, T> {
         Some(home)
     }
 
+    /// The master is gone, and nobody knows what it has passed on: these clients are to be asked for anew.
+    pub fn take_ours(&mut self) -> Vec<W> {
+        self.ours.drain().filter_map(|(_, asked)| asked.waiter).collect()
+    }
+
     /// A poll of another worker is being answered.
     pub fn serve(&mut self, from: Generation, request: u64, task: T) {
         self.theirs.insert((from, request), task);

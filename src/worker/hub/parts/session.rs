@@ -75,6 +75,10 @@ pub struct Session {
     pub aside: bool,
     /// Its client has come back to it, so has heard of it.
     resumed: bool,
+    /// Requests of the client that only the master or time answers.
+    pub asked: u32,
+    /// The place of its set of channels in the memory of crash cover; `None`: the set has changed.
+    pub set: Option<u32>,
 }
 
 impl Deref for Session {
@@ -111,12 +115,32 @@ impl Session {
         // States that wait for the next poll are noted there.
         value.outbox = polls.then(|| Box::new(Outbox::new(now)));
         let link = if polls { Link::Poll(Box::default()) } else { Link::Opening };
-        Self { value, turn: 0, link, permit, begun: now, aside: false, resumed: before.is_some() }
+        Self {
+            value,
+            turn: 0,
+            link,
+            permit,
+            begun: now,
+            aside: false,
+            resumed: before.is_some(),
+            asked: 0,
+            set: None,
+        }
     }
 
     /// A session that comes from another worker.
     pub fn arrived(value: session::Session, link: Link, permit: Option<Permit>, more: &More) -> Self {
-        Self { value, turn: 0, link, permit, begun: more.begun, aside: false, resumed: more.resumed }
+        Self {
+            value,
+            turn: 0,
+            link,
+            permit,
+            begun: more.begun,
+            aside: false,
+            resumed: more.resumed,
+            asked: 0,
+            set: None,
+        }
     }
 
     /// What goes with the session to another worker beside its value.

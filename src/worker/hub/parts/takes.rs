@@ -76,6 +76,13 @@ impl<W> Takes<W> {
         }
     }
 
+    /// The session was on its way when it was asked for: the question is to be asked again. `None`: the client has gone.
+    pub fn again(&mut self, request: u64) -> Option<&W> {
+        let asked = self.asked.get_mut(&request)?;
+        (asked.home, asked.seen) = (None, Seen::Nothing);
+        Some(&asked.waiter)
+    }
+
     /// Frames were published.
     pub fn published(&mut self, channel: &str, frames: &[u8]) {
         // One copy for all that wait.
@@ -108,6 +115,14 @@ impl<W> Takes<W> {
             None if is_copy => Answered::GiveBack,
             None => Answered::Nothing,
         }
+    }
+
+    /// The master is gone, and nobody knows what it has passed on. All who wait, to be asked for anew: an answer to the
+    /// question before is given back.
+    pub fn take_all(&mut self) -> Vec<W> {
+        let mut all: Vec<_> = self.asked.drain().collect();
+        all.sort_unstable_by_key(|(request, _)| *request);
+        all.into_iter().map(|(_, asked)| asked.waiter).collect()
     }
 
     /// A process is gone: these clients wait for nothing.

@@ -1,28 +1,85 @@
-//! The only way to the master.
+//! The only way to the master, and to the next one when it is gone.
 
-use super::tickets::Report;
+use super::heard::Heard;
+use super::tickets::{MISSED, Report};
 use crate::protocol::client::Token;
-use crate::protocol::cluster::{Generation, To, ToMaster};
+use crate::protocol::cluster::{Generation, NO_RECEIPT, Step, To, ToMaster};
 use crate::protocol::link::{LinkError, LinkSender};
 use crate::protocol::peer::Peer;
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Bytes of questions that may wait while there is no master; who asks more is told that the cluster is busy.
+const HELD: usize = 8 << 20;
 
 /// The link to the master, which relays to the other workers.
 #[derive(Debug)]
-pub(in crate::worker) struct Uplink(LinkSender);
+pub(in crate::worker) struct Uplink {
+    link: LinkSender,
+    /// Messages so far.
+    said: AtomicU64,
+    /// While there is no master: what the next one is asked.
+    held: Option<RefCell<Held>>,
+    /// What came once already.
+    pub(in crate::worker) heard: Heard,
+    /// Fingerprint of the configuration.
+    pub(in crate::worker) config: u64,
+    /// The worker has said that it is ready.
+    pub(in crate::worker) ready: bool,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    messages: Vec<Box<[u8]>>,
+    bytes: usize,
+}
+
+/// Whether a message waits for the next master. The others tell what that one hears anyway.
+fn waits(message: &ToMaster<'_>) -> bool {
+    match message {
+        ToMaster::Deliver { .. }
+        | ToMaster::Publish { .. }
+        | ToMaster::Ask { .. }
+        | ToMaster::Relay { .. }
+        | ToMaster::Drained => true,
+        ToMaster::Room { step: Step::Enter { request, .. }, .. } => *request != NO_RECEIPT,
+        _ => false,
+    }
+}
 
 impl Uplink {
-    pub fn new(sender: LinkSender) -> Self {
-        Self(sender)
+    pub fn new(link: LinkSender, config: u64) -> Self {
+        Self { link, said: AtomicU64::new(0), held: None, heard: Heard::default(), config, ready: false }
+    }
+
+    /// How many messages were said so far.
+    pub fn said(&self) -> u64 {
+        self.said.load(Relaxed)
     }
 
     /// Says something to the master, or why that cannot be said.
     pub(in crate::worker) fn send(&self, message: &ToMaster<'_>) -> Result<(), LinkError> {
-        self.0.send(message)
+        self.said.fetch_add(1, Relaxed);
+        let Some(held) = &self.held else { return self.link.send(message) };
+        if !waits(message) {
+            return Ok(());
+        }
+        let bytes = postcard::to_allocvec(message).map_err(LinkError::Garbage)?;
+        held.borrow_mut().push(bytes.into())
+    }
+
+    /// Says something with descriptors, which no other master could be told again.
+    fn send_with(&self, message: &ToMaster<'_>, with: Vec<OwnedFd>) -> Result<(), LinkError> {
+        if self.held.is_some() {
+            return Err(LinkError::Closed);
+        }
+        self.said.fetch_add(1, Relaxed);
+        self.link.send_with(message, with)
     }
 
     /// Says something to the master. The master kills a worker whose link stays full.
-    pub fn tell(&self, message: &ToMaster<'_>) {
+    pub(in crate::worker) fn tell(&self, message: &ToMaster<'_>) {
         if let Err(error) = self.send(message) {
             tracing::debug!(%error, "the master did not hear");
         }
@@ -31,7 +88,7 @@ impl Uplink {
     /// Tells the master how an order has ended.
     pub fn report(&self, report: Option<Report>) {
         if let Some(Report { ticket, tally }) = report {
-            self.tell(&ToMaster::Delivered { ticket, tally });
+            self.tell(&ToMaster::Delivered { ticket: ticket & !MISSED, tally });
         }
     }
 
@@ -51,7 +108,7 @@ impl Uplink {
         let sent = peer
             .encode()
             .map_err(LinkError::Garbage)
-            .and_then(|payload| self.0.send_with(&ToMaster::Relay { to, notice, payload: &payload }, with));
+            .and_then(|payload| self.send_with(&ToMaster::Relay { to, notice, payload: &payload }, with));
         if let Err(error) = sent {
             tracing::error!(event = "sessions-unsent", %error, "another worker does not get them");
         }
@@ -59,7 +116,7 @@ impl Uplink {
 
     /// Whether the kernel has all that was said.
     pub fn is_written(&self) -> bool {
-        self.0.waiting() == 0
+        self.link.waiting() == 0
     }
 
     fn relay_to(&self, to: To, peer: &Peer) {
@@ -72,5 +129,34 @@ impl Uplink {
             (Err(LinkError::Oversized(_)), Some(shorter)) => self.relay_to(to, &shorter),
             (Err(error), _) => tracing::debug!(%error, "another worker does not hear this one"),
         }
+    }
+
+    /// Bytes that the kernel has not taken yet.
+    pub(in crate::worker) fn waiting(&self) -> usize {
+        self.link.waiting() + self.held.as_ref().map_or(0, |held| held.borrow().bytes)
+    }
+
+    /// The master is gone; `again`: what it has not answered, as it was asked.
+    pub fn lose(&mut self, again: Vec<(u64, Box<[u8]>)>) {
+        let bytes = again.iter().map(|(_, bytes)| bytes.len()).sum();
+        let messages = again.into_iter().map(|(_, bytes)| bytes).collect();
+        self.held = Some(RefCell::new(Held { messages, bytes }));
+    }
+
+    /// There is another master. Returns what it is to be asked once it has been told what it must know.
+    pub fn renew(&mut self, link: LinkSender) -> Vec<Box<[u8]>> {
+        self.link = link;
+        self.held.take().map(|held| held.into_inner().messages).unwrap_or_default()
+    }
+}
+
+impl Held {
+    fn push(&mut self, message: Box<[u8]>) -> Result<(), LinkError> {
+        if self.bytes + message.len() > HELD {
+            return Err(LinkError::Full);
+        }
+        self.bytes += message.len();
+        self.messages.push(message);
+        Ok(())
     }
 }

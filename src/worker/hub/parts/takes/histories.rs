@@ -67,7 +67,7 @@ enum Said {
         request: u64,
         copy: Option<Vec<u64>>,
     },
-    /// The session did not come here, as was said: the question is asked again.
+    /// The session was on its way: the question is asked again.
     Again(Take),
     Accept(Lease),
     GiveUp(Lease, bool),
@@ -152,6 +152,8 @@ struct Client {
     polls: bool,
     /// Another client has had the same token: each may take the session from the other.
     shared: bool,
+    /// Its token is that of its last welcome, and nobody else has come with it since.
+    fresh: bool,
     /// Nothing stands against its getting the session.
     sure: bool,
 }
@@ -234,7 +236,11 @@ impl World {
                 Some(expected) => expected.takes.push((from, take)),
                 None => self.answer(at, from, take),
             },
-            Said::Again(take) => self.ask(at, take),
+            Said::Again(take) => {
+                if self.worker(at).takes.again(take.request).is_some() {
+                    self.ask(at, take);
+                }
+            }
             Said::Taken { request, copy } => self.taken(at, from, request, copy),
             Said::Accept(lease) => {
                 for lease in self.worker(at).suspended.accept(lease) {
@@ -279,6 +285,10 @@ impl World {
 
     fn answer(&mut self, at: Generation, from: Generation, take: Take) {
         let copy = self.take(at, from, take);
+        if from == at {
+            // The session came here while the question was on its way.
+            self.worker(at).takes.passed_on(take.request, at);
+        }
         self.tell(at, from, Said::Taken { request: take.request, copy });
     }
 
@@ -404,7 +414,9 @@ impl World {
             return;
         }
         let Client { token, next, polls, shared, .. } = self.clients[who];
-        self.clients[who].sure = self.is_calm() && !shared && self.is_there(token);
+        let alone = self.clients[who].fresh || self.is_calm();
+        self.clients[who].sure = alone && !shared && self.is_there(token);
+        self.clients[who].fresh = false;
         let request = self.number();
         self.clients[who].place = Place::Asking(at, request);
         self.worker(at).takes.ask(request, who);
@@ -414,8 +426,7 @@ impl World {
     /// A worker asks itself first, then whoever is the home when the master passes the question on.
     fn ask(&mut self, at: Generation, take: Take) {
         if self.worker(at).find(|session| session.token == take.token).is_some() {
-            self.worker(at).takes.passed_on(take.request, at);
-            self.hear(at, at, Said::Take(take));
+            self.answer(at, at, take);
         } else {
             self.up.get_mut(&at).unwrap().push_back((To::Home(take.token), Said::Take(take)));
         }
@@ -440,9 +451,14 @@ impl World {
     fn welcome(&mut self, who: usize) {
         let Place::Attached(at, token, false) = self.clients[who].place else { return };
         let Some(session) = self.worker(at).find(|session| session.token == token) else { return };
+        // A session is greeted once the master has admitted it.
+        if self.up[&at].iter().any(|(_, said)| matches!(said, Said::Open(own) if *own == token)) {
+            return;
+        }
         let collected = self.worker(at).here[&session].collected.clone();
         let client = &mut self.clients[who];
         (client.place, client.token) = (Place::Attached(at, token, true), token);
+        client.fresh = true;
         collected.into_iter().for_each(|n| client.hear(n));
     }
 
@@ -511,7 +527,7 @@ proptest! {
         (0..3).for_each(|_| world.birth());
         for n in 0..3 {
             world.clients.push(Client {
-                token: (0, 0), place: Place::Away, next: 0, polls: n == 2, shared: false, sure: false,
+                token: (0, 0), place: Place::Away, next: 0, polls: n == 2, shared: false, fresh: false, sure: false,
             });
             world.come(n, u32::try_from(n).unwrap() + 1);
         }

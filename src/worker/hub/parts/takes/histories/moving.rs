@@ -53,6 +53,7 @@ impl World {
         let worker = self.worker(at);
         worker.suspended.remove(found);
         let session = worker.here.remove(&found);
+        self.located.remove(&token);
         if session.as_ref().is_some_and(|session| session.client.is_none()) {
             self.tell_master(at, Said::Gone(token));
         }
@@ -82,23 +83,30 @@ impl World {
                 self.tell_closed(at, token);
             }
         }
-        for (from, take) in expected.takes {
-            self.answer(at, from, take);
-        }
+        self.ask_again(at, expected.takes);
     }
 
-    /// A session does not come: whoever asked for it asks again.
-    fn dropped(&mut self, at: Generation, token: Token, expected: Expected) {
-        self.tell_master(at, Said::Closed(token.0));
-        self.tell_master(at, Said::Gone(token));
-        for (from, take) in expected.takes {
+    /// Whoever has asked for a session on its way asks again: what was published since is in the session, and in what
+    /// the asker has noted.
+    fn ask_again(&mut self, at: Generation, takes: Vec<(Generation, Take)>) {
+        for (from, take) in takes {
             self.tell(at, from, Said::Again(take));
         }
     }
 
-    /// The worker is gone from which sessions were to come.
+    /// A session does not come.
+    fn dropped(&mut self, at: Generation, token: Token, expected: Expected) {
+        // A copy of it may have opened here in the meantime, with the same id.
+        self.tell_closed(at, token);
+        self.tell_master(at, Said::Gone(token));
+        self.ask_again(at, expected.takes);
+    }
+
+    /// A worker is gone: what was to come from there does not, and what it asked gets no answer, for that would be
+    /// given out for ever.
     pub(super) fn source_gone(&mut self, at: Generation, peer: Generation) {
         let worker = self.workers.get_mut(&at).unwrap();
+        worker.expected.values_mut().for_each(|expected| expected.takes.retain(|(from, _)| *from != peer));
         let gone: Vec<_> = worker.expected.extract_if(.., |_, expected| expected.from == peer).collect();
         for (token, expected) in gone {
             self.dropped(at, token, expected);

@@ -1,0 +1,401 @@
+//! A master that takes the place of another: what it finds, and what living processes tell it.
+
+use super::children::Child;
+use super::core::Master;
+use super::gate::Gate;
+use super::handovers::{Ended, Why};
+use super::journal::{self, Journal, Record};
+use super::predecessor::Held;
+use crate::config::{Config, Faults, Loaded, Source, load};
+use crate::model::{Mono, SessionId};
+use crate::os::board::Board;
+use crate::os::clock;
+use crate::protocol::cluster::{
+    Again, BatchId, Generation, Handover, MovesAgain, Role, ToFeeder, ToWorker, fingerprint,
+};
+use crate::protocol::keeper::Begin;
+use crate::protocol::line::Line;
+use crate::protocol::link::Batch;
+use crate::supervisor::{Alive, Fleet, Row, State, workers};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// The name under which the keeper holds the board.
+const BOARD: &str = "board";
+
+/// What the master before has left, or the beginning of a daemon.
+pub(super) struct Past {
+    pub(super) journal: Journal,
+    pub(super) state: journal::State,
+    pub(super) board: Board,
+    /// Why the journal is not believed.
+    refused: Option<String>,
+}
+
+impl Past {
+    /// Takes over journal and board, or begins them.
+    pub(super) fn take(held: &mut Held, line: &Line) -> io::Result<Self> {
+        let mut of = |name: &str| {
+            let at = held.iter().position(|(known, _)| **known == *name)?;
+            Some(held.swap_remove(at).1)
+        };
+        let (file, board) = (of(journal::NAME), of(BOARD));
+        let (found, refused) = match file.map(|file| Journal::take_over(file.as_fd())) {
+            Some(Ok(found)) => (Some(found), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
+        let (journal, state) = match found {
+            Some(found) => found,
+            None => {
+                let (journal, file) = Journal::create()?;
+                line.hold(journal::NAME, file.as_fd())?;
+                (journal, journal::State::default())
+            }
+        };
+        let board = match board {
+            Some(board) => Board::from_descriptor(board)?,
+            None => {
+                let board = Board::new()?;
+                line.hold(BOARD, board.descriptor())?;
+                board
+            }
+        };
+        Ok(Self { journal, state, board, refused })
+    }
+
+    /// The configuration that was in force with its number, or else what the files say.
+    ///
+    /// # Errors
+    /// Every fault of the files.
+    pub(super) fn configuration(&self, source: &Source) -> Result<(Loaded, Option<u64>), Faults> {
+        let kept = self.state.config.as_ref();
+        let config = kept.and_then(|(json, number)| {
+            let config = serde_json::from_str::<Config>(json);
+            let config = config.inspect_err(|error| tracing::error!(event = "journal-refused", %error));
+            Some((config.ok()?, *number))
+        });
+        match config {
+            Some((config, revision)) => Ok((Loaded::in_force(source, config), Some(revision))),
+            None => Ok((load(source)?, None)),
+        }
+    }
+
+    /// Logs a journal that makes no sense.
+    pub(super) fn log(&self) {
+        if let Some(why) = &self.refused {
+            tracing::error!(
+                event = "journal-refused",
+                why,
+                "the master begins anew: numbers of prices, chat messages and counters are lost"
+            );
+        }
+    }
+}
+
+/// The first moments of a master after another.
+pub(super) struct Renewal {
+    pub(super) gate: Gate<Batch>,
+    /// What the supervisor knew when it was last written down.
+    packed: String,
+    /// What the master counted when it was last written down: counters, handovers.
+    own: (String, String),
+    /// The start of this master.
+    born: Mono,
+    /// Time without a master before that.
+    pause: Duration,
+    /// How often links had not taken a message when that was last written down.
+    dropped: u64,
+    /// The number of the newest message of each worker that a room keeps.
+    published: BTreeMap<Generation, u64>,
+    /// Sessions that were on their way when the master before died, as each worker knows it.
+    moves: BTreeMap<Generation, MovesAgain>,
+    /// Workers to be drained once all is known.
+    drains: Vec<Generation>,
+}
+
+impl Renewal {
+    pub(super) fn new(begin: &Begin, born: Mono) -> Self {
+        let pause = begin.before.map(|before| before.pause).unwrap_or_default();
+        Self {
+            gate: Gate::open(),
+            packed: String::new(),
+            own: Default::default(),
+            born,
+            pause,
+            dropped: 0,
+            published: BTreeMap::new(),
+            moves: BTreeMap::new(),
+            drains: Vec::new(),
+        }
+    }
+
+    /// A worker is to be drained once all is known.
+    pub(super) fn drain_later(&mut self, worker: Generation) {
+        self.drains.push(worker);
+    }
+
+    /// A process has ended.
+    pub(super) fn gone(&mut self, generation: Generation) {
+        self.gate.gone(generation);
+        self.published.remove(&generation);
+    }
+
+    /// Whether no room keeps a publication yet.
+    pub(super) fn is_new(&mut self, of: Option<(Generation, u64)>) -> bool {
+        let Some((from, number)) = of else { return true };
+        let newest = self.published.entry(from).or_default();
+        let is_new = number > *newest;
+        *newest = number.max(*newest);
+        is_new
+    }
+}
+
+impl Master {
+    /// Starts the daemon, or goes on with it.
+    pub(super) fn begin(&mut self, begin: &Begin, state: journal::State) {
+        let now = clock::mono();
+        self.feed.resume(&state.prices, state.real_before, &state.lines);
+        for (room, messages) in state.rooms() {
+            messages.iter().for_each(|message| _ = self.rooms.publish(room, message));
+        }
+        self.rooms.take_trimmed();
+        self.renewal.published = state.published.clone();
+        self.note_config();
+        self.note_life();
+        if begin.before.is_some() {
+            self.resume(begin, &state.fleet);
+        } else {
+            self.log_listening();
+        }
+        let actions = self.fleet.resize(now, workers(&self.in_force.config().cluster));
+        self.act(actions);
+        if state.life.stopping {
+            self.stop();
+        }
+    }
+
+    /// Goes on with the processes that live.
+    fn resume(&mut self, begin: &Begin, packed: &str) {
+        let now = clock::mono();
+        let alive = Alive { children: &begin.children, last: begin.last_generation };
+        let policy = self.in_force.config().cluster.clone();
+        let (fleet, actions) = Fleet::resume(policy, (packed, fastrand::u64(..)), alive, now);
+        self.fleet = fleet;
+        for running in &begin.children {
+            let (generation, role) = (running.generation, running.role);
+            match self.spawner.relink(role, generation) {
+                Ok(spawned) => {
+                    let sender = self.serve_link(generation, spawned);
+                    self.children.insert(generation, Child::again(role, sender, running.pid));
+                    self.ledger.born(generation, role, now);
+                    if let Role::Worker(slot) = role {
+                        self.directory.worker_born(generation, slot);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(event = "descriptor", %error);
+                    self.line.kill(generation);
+                }
+            }
+        }
+        let lives = |generation| begin.children.iter().any(|child| child.generation == generation);
+        for gone in self.ledger.living().filter(|generation| !lives(*generation)).collect::<Vec<_>>() {
+            self.ledger.gone(gone);
+            self.journal.write(&Record::Gone { generation: gone });
+        }
+        for (gone, end) in begin.gone.iter().filter(|(generation, _)| !lives(*generation)) {
+            tracing::debug!(generation = gone, %end, "ended before this master");
+            self.children.tell_workers(&ToWorker::PeerGone(*gone));
+        }
+        let limits = &self.in_force.config().cluster;
+        let until = now.after(limits.worker_timeout.min(limits.start_timeout));
+        self.renewal.gate = Gate::closed(self.children.workers().collect(), until);
+        self.act(actions);
+    }
+
+    /// A worker of the master before introduces itself. `None`: it was not welcomed yet.
+    pub(super) fn again(&mut self, from: Generation, again: Option<Again>) {
+        let Some(slot) = self.children.get(from).and_then(|child| child.role.worker()) else { return };
+        let Some(Again { config, quotes, lines, moves }) = again else { return self.welcome(slot, from) };
+        self.renewal.moves.insert(from, moves);
+        for quote in quotes {
+            if self.feed.at_least(&quote) {
+                self.journal.write(&Record::Price(Box::new(quote)));
+            }
+        }
+        lines.iter().for_each(|(of, number)| self.renewal.gate.knows_line(of, *number));
+        if config == fingerprint(self.in_force.json()) {
+            return;
+        }
+        let is_new = |row: &Row| row.generation == Some(from) && row.state == State::Starting;
+        if self.fleet.rows().iter().any(is_new) {
+            tracing::warn!(
+                event = "candidate-withdrawn",
+                worker = slot,
+                generation = from,
+                "the master died while a configuration was on trial: it begins again if the files still say so"
+            );
+            return self.kill(from);
+        }
+        let _ = self.children.tell(from, &self.in_force.message());
+    }
+
+    /// The feeder of the master before introduces itself.
+    pub(super) fn feeder_again(&mut self, from: Generation, config: Option<u64>) {
+        if config.is_none() {
+            self.welcome_feeder(from);
+        } else if config != Some(fingerprint(self.in_force.json())) {
+            let (config, real_before) = (self.in_force.json(), self.feed.real_before());
+            let _ = self.children.tell(from, &ToFeeder::Config { config, real_before });
+        }
+        if self.renewal.gate.is_open() {
+            let lines = self.feed.newest_lines().map(|(of, line)| (of, line.number)).collect();
+            let _ = self.children.tell(from, &ToFeeder::Heard { lines: Some(lines) });
+        }
+    }
+
+    /// Opens the gate, if all living workers have told who is there.
+    pub(super) fn look_at_gate(&mut self, now: Mono) {
+        let Some((held, mut known)) = self.renewal.gate.opens(now) else { return };
+        for (of, line) in self.feed.newest_lines() {
+            known.entry(of.into()).or_insert(line.number);
+        }
+        let Self { feed, children, .. } = self;
+        children.tell_workers(&ToWorker::Refused(feed.refused().clone()));
+        for quote in feed.quotes() {
+            children.tell_workers(&ToWorker::Quote(quote.clone()));
+        }
+        let lines = known.iter().map(|(of, number)| (&**of, *number)).collect();
+        children.tell_feeders(&ToFeeder::Heard { lines: Some(lines) });
+        let (sessions, workers) = (self.directory.totals().sessions, self.children.ready_workers().count());
+        let took = now.since(self.renewal.born);
+        let without_master = self.renewal.pause + took;
+        tracing::warn!(event = "master-renewed", sessions, workers, ?without_master, held = held.len());
+        let event = self.handovers.begun(Why::Renewal, None, None, self.renewal.born);
+        self.handovers.came_to(event, Handover::Held, sessions as u64);
+        self.handovers.silence(event, without_master);
+        self.handovers.ended(event, now, clock::wall()).into_iter().for_each(Ended::log);
+        self.finish_moves();
+        for (from, batch) in held {
+            self.hear(from, batch);
+        }
+        for worker in std::mem::take(&mut self.renewal.drains) {
+            self.drain(worker);
+        }
+    }
+
+    /// Says what has become of sessions that were on their way: those that have come are their target's, the others go on
+    /// at their source.
+    fn finish_moves(&mut self) {
+        for Finished { worker, arrived, back, dropped } in finished(&std::mem::take(&mut self.renewal.moves))
+        {
+            if let Some((batch, refused)) = arrived {
+                let _ = self.children.tell(worker, &ToWorker::Arrived { batch, refused });
+            }
+            if back.is_some() || !dropped.is_empty() {
+                let _ = self.children.tell(worker, &ToWorker::Unfinished { back, dropped });
+            }
+        }
+    }
+
+    /// Writes down what the supervisor knows, if that has changed. A configuration on trial is forgotten with the
+    /// master, and so is the rolling that is for it.
+    pub(super) fn note_fleet(&mut self) {
+        let packed = self.fleet.pack(self.in_force.reloads.candidate().is_none());
+        if packed != self.renewal.packed {
+            self.journal.write(&Record::Fleet(&packed));
+            self.renewal.packed = packed;
+        }
+    }
+
+    /// Writes down the configuration in force.
+    pub(super) fn note_config(&mut self) {
+        let (json, revision) = (self.in_force.json(), self.in_force.revision());
+        self.journal.write(&Record::Config { json, revision });
+    }
+
+    /// Writes down how far the daemon is.
+    pub(super) fn note_life(&mut self) {
+        self.journal.write(&Record::Life(self.service.life()));
+    }
+
+    /// Writes down what the master counts itself, if that has changed.
+    pub(super) fn note_own(&mut self) {
+        let mut own = self.ledger.own().clone();
+        own.cpu_us += crate::os::process::usage().cpu_us;
+        let texts = (
+            serde_json::to_string(&own).unwrap_or_default(),
+            serde_json::to_string(&self.handovers).unwrap_or_default(),
+        );
+        if texts != self.renewal.own {
+            self.journal.write(&Record::Own { counters: &texts.0 });
+            self.journal.write(&Record::Handovers(&texts.1));
+            self.renewal.own = texts;
+        }
+    }
+
+    /// Writes down how often links did not take a message.
+    pub(super) fn note_dropped(&mut self) {
+        let dropped = self.children.dropped();
+        let sum = dropped.values().sum();
+        if sum != self.renewal.dropped {
+            self.renewal.dropped = sum;
+            for (role, count) in dropped {
+                self.journal.write(&Record::Dropped { slot: journal::slot(role), count });
+            }
+        }
+    }
+}
+
+/// What a worker must hear of batches that were on their way.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Finished {
+    worker: Generation,
+    arrived: Option<(u32, Vec<SessionId>)>,
+    back: Option<u32>,
+    dropped: Vec<BatchId>,
+}
+
+/// Decides for each batch by what both of its workers know. One owner comes out: the target, if the batch has come whole
+/// there, else the source.
+fn finished(all: &BTreeMap<Generation, MovesAgain>) -> Vec<Finished> {
+    let of = |worker: &Generation, moves: &MovesAgain| {
+        let mut said = Finished { worker: *worker, dropped: moves.expected.clone(), ..Finished::default() };
+        if let Some((number, to)) = moves.sent {
+            let batch = BatchId { from: *worker, number };
+            let there = all.get(&to).and_then(|target| target.came.iter().find(|(came, _)| *came == batch));
+            match there {
+                Some((_, refused)) => said.arrived = Some((number, refused.clone())),
+                None => said.back = Some(number),
+            }
+        }
+        said
+    };
+    all.iter().map(|(worker, moves)| of(worker, moves)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_has_come_is_its_targets_and_any_other_its_sources() {
+        let batch = |from, number| BatchId { from, number };
+        let sent = |number, to| MovesAgain { sent: Some((number, to)), ..MovesAgain::default() };
+        let refused = vec![SessionId(5)];
+        let target = MovesAgain {
+            expected: vec![batch(2, 8)],
+            came: vec![(batch(1, 4), refused.clone()), (batch(3, 1), vec![])],
+            ..MovesAgain::default()
+        };
+        let all = [(1, sent(4, 9)), (2, sent(8, 9)), (3, sent(2, 9)), (4, sent(1, 7)), (9, target)];
+        let said = finished(&all.into_iter().collect());
+        let back = |worker, number| Finished { worker, back: Some(number), ..Finished::default() };
+        let arrived = Finished { worker: 1, arrived: Some((4, refused)), ..Finished::default() };
+        let dropped = Finished { worker: 9, dropped: vec![batch(2, 8)], ..Finished::default() };
+        assert_eq!(said, [arrived, back(2, 8), back(3, 2), back(4, 1), dropped]);
+    }
+}
