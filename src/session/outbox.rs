@@ -5,13 +5,15 @@
 //! an unsent older one by itself; it leaves after all answers.
 
 use super::ChannelKey;
-use super::replay::NO_TICKET;
 use crate::model::{Mono, RequestId, Symbol};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
+
+/// The ticket of an answer for which nobody waits.
+pub const NO_TICKET: u64 = 0;
 
 /// An answer to a POST that has not left yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

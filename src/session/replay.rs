@@ -6,14 +6,12 @@
 //! kept, for only the newest counts.
 
 use super::Answer;
+use super::outbox::NO_TICKET;
 use crate::model::Mono;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// The ticket of an answer for which nobody waits.
-pub const NO_TICKET: u64 = 0;
 
 /// A ping goes out after so many messages, besides those of the heartbeat.
 const ASK: u32 = 8;
