@@ -42,7 +42,7 @@ impl State {
     /// No session leaves any more.
     pub(in crate::worker) fn stop_offloading(&mut self) {
         let done = self.moving.leaving.stop(self.population());
-        self.tell_done(done);
+        self.tell_offloaded(done);
     }
 
     /// Asks the master for the next batch, if none is under way.
