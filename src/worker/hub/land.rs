@@ -130,7 +130,9 @@ impl State {
     /// A batch has come whole: that is confirmed. It lives once the kernel has the confirmation, so that the other worker
     /// can go on with it if this one ends before.
     pub(super) fn complete(&mut self, hub: &Hub, batch: BatchId) {
-        let Some(gone) = self.moving.expected.complete(batch) else { return };
+        let Some(mut gone) = self.moving.expected.complete(batch) else { return };
+        // A copy may have opened here that was given out before: the id goes on, and its rooms.
+        gone.retain(|session| self.sessions.find(*session).is_none());
         let refused = self.moving.expected.values(batch).filter(|(_, traveller)| traveller.cut.is_some());
         let refused: Vec<_> = refused.map(|(id, _)| *id).collect();
         self.uplink.heard.came(batch, refused.clone());
@@ -175,6 +177,7 @@ impl State {
     fn not_come(&mut self, due: &Due, meanwhile: &Meanwhile) {
         if let Some(token) = due.away {
             self.suspended.note(token);
+            self.uplink.tell(&ToMaster::Gone(token));
         }
         for came in meanwhile.came() {
             if let Came::Push(push) = came
