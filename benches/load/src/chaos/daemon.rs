@@ -27,7 +27,7 @@ const WORKERS: &str = "conf.d/50-workers.toml";
 /// Configuration of a daemon that this tool starts.
 const BASE: &str = r#"
 [cluster]
-worker_timeout = "2s"
+worker_timeout = "5s"
 restart_min = "50ms"
 stable_after = "1s"
 give_up_after = 1000

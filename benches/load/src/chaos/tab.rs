@@ -158,7 +158,10 @@ impl Tab {
                 biased;
                 changed = phase.changed() => {
                     if changed.is_err() || *phase.borrow() == Phase::Over {
-                        line.leave();
+                        // Other connections are just closed: more bytes would hide that from the server.
+                        if !matches!(self.sort, Sort::Main(Transport::Sse | Transport::Poll)) {
+                            line.leave();
+                        }
                         return Why::Leaves;
                     }
                 }
