@@ -117,8 +117,10 @@ impl<W> Moves<W> {
 
     /// A worker has ended. A batch that it has sent goes on: its target says what has come.
     pub fn gone(&mut self, worker: Generation) -> Gone<W> {
-        let orders = self.orders.extract_if(.., |_, offload| offload.from == worker);
-        let orders = orders.map(|(_, offload)| offload).collect();
+        let (own, others) =
+            std::mem::take(&mut self.orders).into_iter().partition(|(_, offload)| offload.from == worker);
+        self.orders = others;
+        let orders = BTreeMap::into_values(own).collect();
         self.unheard.remove(&worker);
         // What was on its way back is lost with its worker.
         self.batches

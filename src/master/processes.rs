@@ -60,7 +60,11 @@ impl Master {
         self.spawner.kill(generation);
     }
 
-    fn drain(&mut self, generation: Generation) {
+    pub(super) fn drain(&mut self, generation: Generation) {
+        if !self.renewal.gate.is_open() {
+            // Nobody is known to take its sessions.
+            return self.renewal.drain_later(generation);
+        }
         let within = self.in_force.config().cluster.drain;
         self.offload_all(generation);
         let _ = self.children.tell(generation, &ToWorker::Drain(within));

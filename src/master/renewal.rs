@@ -7,10 +7,12 @@ use super::handovers::{Ended, Why};
 use super::journal::{self, Journal, Record};
 use super::predecessor::Held;
 use crate::config::{Config, Faults, Loaded, Source, load};
-use crate::model::Mono;
+use crate::model::{Mono, SessionId};
 use crate::os::board::Board;
 use crate::os::clock;
-use crate::protocol::cluster::{Again, Generation, Handover, Role, ToFeeder, ToWorker, fingerprint};
+use crate::protocol::cluster::{
+    Again, BatchId, Generation, Handover, MovesAgain, Role, ToFeeder, ToWorker, fingerprint,
+};
 use crate::protocol::keeper::Begin;
 use crate::protocol::line::Line;
 use crate::protocol::link::Batch;
@@ -108,6 +110,10 @@ pub(super) struct Renewal {
     dropped: u64,
     /// The number of the newest message of each worker that a room keeps.
     published: BTreeMap<Generation, u64>,
+    /// Sessions that were on their way when the master before died, as each worker knows it.
+    moves: BTreeMap<Generation, MovesAgain>,
+    /// Workers to be drained once all is known.
+    drains: Vec<Generation>,
 }
 
 impl Renewal {
@@ -121,7 +127,14 @@ impl Renewal {
             pause,
             dropped: 0,
             published: BTreeMap::new(),
+            moves: BTreeMap::new(),
+            drains: Vec::new(),
         }
+    }
+
+    /// A worker is to be drained once all is known.
+    pub(super) fn drain_later(&mut self, worker: Generation) {
+        self.drains.push(worker);
     }
 
     /// A process has ended.
@@ -206,7 +219,8 @@ impl Master {
     /// A worker of the master before introduces itself. `None`: it was not welcomed yet.
     pub(super) fn again(&mut self, from: Generation, again: Option<Again>) {
         let Some(slot) = self.children.get(from).and_then(|child| child.role.worker()) else { return };
-        let Some(Again { config, quotes, lines }) = again else { return self.welcome(slot, from) };
+        let Some(Again { config, quotes, lines, moves }) = again else { return self.welcome(slot, from) };
+        self.renewal.moves.insert(from, moves);
         for quote in quotes {
             if self.feed.at_least(&quote) {
                 self.journal.write(&Record::Price(Box::new(quote)));
@@ -264,8 +278,26 @@ impl Master {
         self.handovers.came_to(event, Handover::Held, sessions as u64);
         self.handovers.silence(event, without_master);
         self.handovers.ended(event, now, clock::wall()).into_iter().for_each(Ended::log);
+        self.finish_moves();
         for (from, batch) in held {
             self.hear(from, batch);
+        }
+        for worker in std::mem::take(&mut self.renewal.drains) {
+            self.drain(worker);
+        }
+    }
+
+    /// Says what has become of sessions that were on their way: those that have come are their target's, the others go on
+    /// at their source.
+    fn finish_moves(&mut self) {
+        for Finished { worker, arrived, back, dropped } in finished(&std::mem::take(&mut self.renewal.moves))
+        {
+            if let Some((batch, refused)) = arrived {
+                let _ = self.children.tell(worker, &ToWorker::Arrived { batch, refused });
+            }
+            if back.is_some() || !dropped.is_empty() {
+                let _ = self.children.tell(worker, &ToWorker::Unfinished { back, dropped });
+            }
         }
     }
 
@@ -315,5 +347,55 @@ impl Master {
                 self.journal.write(&Record::Dropped { slot: journal::slot(role), count });
             }
         }
+    }
+}
+
+/// What a worker must hear of batches that were on their way.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Finished {
+    worker: Generation,
+    arrived: Option<(u32, Vec<SessionId>)>,
+    back: Option<u32>,
+    dropped: Vec<BatchId>,
+}
+
+/// Decides for each batch by what both of its workers know. One owner comes out: the target, if the batch has come whole
+/// there, else the source.
+fn finished(all: &BTreeMap<Generation, MovesAgain>) -> Vec<Finished> {
+    let of = |worker: &Generation, moves: &MovesAgain| {
+        let mut said = Finished { worker: *worker, dropped: moves.expected.clone(), ..Finished::default() };
+        if let Some((number, to)) = moves.sent {
+            let batch = BatchId { from: *worker, number };
+            let there = all.get(&to).and_then(|target| target.came.iter().find(|(came, _)| *came == batch));
+            match there {
+                Some((_, refused)) => said.arrived = Some((number, refused.clone())),
+                None => said.back = Some(number),
+            }
+        }
+        said
+    };
+    all.iter().map(|(worker, moves)| of(worker, moves)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_has_come_is_its_targets_and_any_other_its_sources() {
+        let batch = |from, number| BatchId { from, number };
+        let sent = |number, to| MovesAgain { sent: Some((number, to)), ..MovesAgain::default() };
+        let refused = vec![SessionId(5)];
+        let target = MovesAgain {
+            expected: vec![batch(2, 8)],
+            came: vec![(batch(1, 4), refused.clone()), (batch(3, 1), vec![])],
+            ..MovesAgain::default()
+        };
+        let all = [(1, sent(4, 9)), (2, sent(8, 9)), (3, sent(2, 9)), (4, sent(1, 7)), (9, target)];
+        let said = finished(&all.into_iter().collect());
+        let back = |worker, number| Finished { worker, back: Some(number), ..Finished::default() };
+        let arrived = Finished { worker: 1, arrived: Some((4, refused)), ..Finished::default() };
+        let dropped = Finished { worker: 9, dropped: vec![batch(2, 8)], ..Finished::default() };
+        assert_eq!(said, [arrived, back(2, 8), back(3, 2), back(4, 1), dropped]);
     }
 }

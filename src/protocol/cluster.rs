@@ -11,7 +11,7 @@ pub use super::handover::{Handover, Handovers, Silences};
 pub use super::left::Left;
 pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
 pub use super::relay::{Notice, To, TokenName};
-pub use super::renewal::{Again, fingerprint};
+pub use super::renewal::{Again, MovesAgain, fingerprint};
 pub use super::role::{Generation, Hello, Role, Slot};
 
 use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
@@ -474,6 +474,13 @@ pub enum ToWorker<'a> {
     },
     /// An operator drains the worker: it accepts nobody, and goes on with those it has. False: it accepts again.
     Aside(bool),
+    /// From a master that takes the place of another: what becomes of batches that were on their way.
+    Unfinished {
+        /// The own batch goes on here: it has not come to the other worker.
+        back: Option<u32>,
+        /// Batches that will not come.
+        dropped: Vec<BatchId>,
+    },
 }
 
 /// The purpose of a listening socket.

@@ -1,7 +1,8 @@
 //! What a child tells a master that takes the place of another, and the link over which it does.
 
+use super::cluster::{BatchId, Generation};
 use super::link::{Batch, LinkReceiver, LinkSender, LinkWriter};
-use crate::model::Quote;
+use crate::model::{Quote, SessionId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,6 +22,19 @@ pub struct Again {
     pub quotes: Vec<Quote>,
     /// The number of the newest line of each channel.
     pub lines: Vec<(Box<str>, u64)>,
+    /// Sessions on their way from or to it.
+    pub moves: MovesAgain,
+}
+
+/// Batches of sessions that were on their way between workers when their master died.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovesAgain {
+    /// The own batch that was sent, and to whom: it is not known whether it came.
+    pub sent: Option<(u32, Generation)>,
+    /// Batches that were announced and have not come.
+    pub expected: Vec<BatchId>,
+    /// The last batch of each worker that has come, and of which sessions the connections did not.
+    pub came: Vec<(BatchId, Vec<SessionId>)>,
 }
 
 /// Tells two texts apart. The same for all processes of one program.

@@ -132,7 +132,6 @@ async fn live() -> Result<(), Failure> {
     let end = loops.during(accepting.during(hear(&hub, &mut master))).await???;
     drop(accepting);
     loops.during(leave(&hub, &mut master, end)).await?;
-    hub.lock().end_offloading();
     hub.lock().uplink.tell(&ToMaster::Drained);
     // Bytes that the kernel has taken arrive, even after this process has ended.
     let _ = timeout(BEAT, async {
@@ -367,6 +366,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Handed { batch, taken } => state.handed(batch, taken.as_deref()),
             ToWorker::Expect { batch, sessions, away } => state.expect(batch, &sessions, &away),
             ToWorker::Arrived { batch, refused } => state.batch_arrived(hub, batch, &refused),
+            ToWorker::Unfinished { back, dropped } => state.unfinished(hub, back, &dropped),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
             ToWorker::Adopt { of, left } => state.adopt(of, left),
         }
@@ -391,6 +391,12 @@ fn configure(state: &mut super::hub::State, config: &str) {
 
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
 async fn leave(hub: &Hub, master: &mut MasterLink, end: End) {
+    send_away(hub, master, end).await;
+    // Orders that are not done end with what was moved.
+    hub.lock().stop_offloading();
+}
+
+async fn send_away(hub: &Hub, master: &mut MasterLink, end: End) {
     let over = clock::mono().after(end.within);
     let stops = end.close == Close::Shutdown;
     let (batch, each, mut first) = {
@@ -407,11 +413,13 @@ async fn leave(hub: &Hub, master: &mut MasterLink, end: End) {
     while clock::mono() < over {
         let dismissed = {
             let mut state = hub.lock();
-            if stops {
+            if !stops && state.offloads(moved) {
+                state.offload_next();
+                0
+            } else {
                 state.stop_offloading();
+                state.dismiss(end.close, batch, (first, each))
             }
-            state.offload_next();
-            if state.offloads(moved) { 0 } else { state.dismiss(end.close, batch, (first, each)) }
         };
         first += each * dismissed as u64;
         let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };

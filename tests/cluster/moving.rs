@@ -305,7 +305,8 @@ async fn posts_during_a_replacement_are_answered_once_and_truthfully() {
             let mut got: Vec<_> = story.of("quote").map(|quote| quote["request_id"].to_string()).collect();
             let mut wanted: Vec<_> =
                 accepted.iter().filter(|(of, _)| *of == n).map(|(_, id)| id.clone()).collect();
-            (got.sort(), wanted.sort());
+            got.sort();
+            wanted.sort();
             let news: Vec<_> = story.of("message").map(|message| message["data"].as_u64().unwrap()).collect();
             if got != wanted || news != (0..published as u64).collect::<Vec<_>>() {
                 return Err(format!(

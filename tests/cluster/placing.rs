@@ -186,12 +186,11 @@ async fn a_worker_that_is_added_gets_its_share_and_nobody_is_closed() {
     .await;
     cluster.reconfigure(&config(4, "0")).await;
     within(promised(Duration::from_secs(20)), "there are four", async || {
-        match loads(&cluster).await.get(&4) {
-            Some(0) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
+        let rows = cluster.ctl(&["workers"]).await.json();
+        if rows[3]["state"] == "ready" { Ok(()) } else { Err(rows.to_string()) }
     })
     .await;
+    assert_eq!(loads(&cluster).await[&4], 0);
     let told = cluster.ctl(&["rebalance"]).await.json();
     assert_eq!((&told["closed"], &told["returned"]), (&json!(0), &json!(0)), "{told}");
     assert!(told["held"].as_u64().unwrap() >= 14, "{told}");
@@ -199,4 +198,57 @@ async fn a_worker_that_is_added_gets_its_share_and_nobody_is_closed() {
     for tab in &mut tabs {
         tab.until_pong().await;
     }
+}
+
+#[tokio::test]
+async fn nothing_is_lost_while_sessions_move_and_their_clients_come_back() {
+    const CLIENTS: usize = 24;
+    const MESSAGES: usize = 200;
+    let cluster = cluster().workers(3).config(NEWS).start().await;
+    let all_there = tokio::sync::Barrier::new(CLIENTS + 1);
+    let clients = (0..CLIENTS).map(async |me| {
+        let user = format!("u{me}");
+        let mut tab = open(&cluster, &user).await;
+        all_there.wait().await;
+        let (mut heard, mut since, mut comebacks) = (0, 0, 0);
+        while heard < MESSAGES {
+            let message = tab.next("message").await;
+            assert_eq!(message["data"], heard, "{user}: neither lost nor twice, after {comebacks} comebacks");
+            (heard, since) = (heard + 1, since + 1);
+            if fastrand::usize(..12) == 0 {
+                // Some are cut with what is on its way unread, some are taken over while they live.
+                let resume = format!("{}.{since}", token(&tab.welcome));
+                let old = (fastrand::bool()).then_some(tab);
+                tab = cluster.tab_with(&format!("user_id={user}&channels=none&resume={resume}")).await;
+                drop(old);
+                assert_eq!(tab.welcome["resumed"], true, "{user}");
+                (since, comebacks) = (0, comebacks + 1);
+            }
+        }
+    });
+    let (over, speaks) = (std::cell::Cell::new(false), async {
+        all_there.wait().await;
+        for n in 0..MESSAGES {
+            publish(&cluster, n).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let moves = async {
+        let mut moved = 0;
+        for worker in (1..=3).cycle() {
+            let told = cluster.ctl(&["drain", &worker.to_string()]).await.json();
+            moved += told["moved"].as_u64().unwrap_or_else(|| panic!("{told}"));
+            cluster.ctl(&["reload"]).await;
+            if over.get() {
+                return moved;
+            }
+        }
+        unreachable!()
+    };
+    let talk = async {
+        tokio::join!(futures_util::future::join_all(clients), speaks);
+        over.set(true);
+    };
+    let (moved, ()) = tokio::join!(moves, talk);
+    assert!(moved > CLIENTS as u64, "{moved}");
 }

@@ -119,7 +119,8 @@ impl State {
     pub(super) fn complete(&mut self, hub: &Hub, batch: BatchId) {
         let Some(gone) = self.moving.expected.complete(batch) else { return };
         let refused = self.moving.expected.values(batch).filter(|(_, traveller)| traveller.cut.is_some());
-        let refused = refused.map(|(id, _)| *id).collect();
+        let refused: Vec<_> = refused.map(|(id, _)| *id).collect();
+        self.uplink.heard.came(batch, refused.clone());
         self.uplink.tell(&ToMaster::Arrived { batch, refused, gone });
         let hub = hub.clone();
         tokio::spawn(async move {
@@ -149,7 +150,7 @@ impl State {
             match came {
                 Came::Kick(session, code) => self.kick(*session, Close::from_code(*code)),
                 Came::GiveWay(session) => self.gives_way(*session),
-                Came::Asked { from, payload } => self.hear_peer(hub, *from, payload, Vec::new()),
+                Came::Asked { from, payload } => self.asked_early(hub, *from, payload),
                 Came::Message { .. } | Came::Presence { .. } | Came::Push(_) => {}
             }
         }

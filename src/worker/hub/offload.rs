@@ -11,7 +11,7 @@ use super::state::{Hub, Phase, State};
 use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
-use crate::protocol::cluster::{Generation, Handover, Leaver, ToMaster, Which};
+use crate::protocol::cluster::{BatchId, Generation, Handover, Leaver, ToMaster, Which};
 use crate::protocol::peer::{Item, Peer};
 use crate::session::{self, Connection, Framing, Kind, Notice, Replay};
 use crate::ws::frame;
@@ -39,15 +39,10 @@ impl State {
         !self.moving.leaving.is_idle() && clock::mono() < until
     }
 
-    /// The worker has nothing left to hand over: the master hears what became of its orders.
-    pub(in crate::worker) fn end_offloading(&mut self) {
-        let done = self.moving.leaving.end_all();
-        self.tell_offloaded(done);
-    }
-
-    /// The daemon stops: no session leaves any more.
+    /// No session leaves any more.
     pub(in crate::worker) fn stop_offloading(&mut self) {
-        self.moving.leaving.stop();
+        let done = self.moving.leaving.stop(self.population());
+        self.tell_offloaded(done);
     }
 
     /// Asks the master for the next batch, if none is under way.
@@ -341,14 +336,42 @@ impl State {
         }));
     }
 
+    /// Sessions that were on their way go on here.
+    fn go_on_with(&mut self, hub: &Hub, Back { batch, kept, gone, meanwhile }: Back<Traveller>) {
+        self.counters.handover(Handover::Returned, kept.len() as u64);
+        self.uplink.tell(&ToMaster::TakenBack { batch, gone });
+        let travellers = kept.into_iter().map(|(_, traveller)| traveller).collect();
+        self.settle_in(hub, travellers, &meanwhile, clock::mono());
+    }
+
+    /// The master is gone. A batch that it was asked for stays; of one that was sent, the next master knows what has
+    /// become.
+    pub(super) fn lose_moves(&mut self) {
+        if let Some(asked) = self.moving.leaving.master_lost() {
+            self.handed(asked, None);
+        }
+    }
+
+    /// Batches that were on their way when a master died come to nothing. The master hears all sessions again.
+    pub(in crate::worker) fn unfinished(&mut self, hub: &Hub, back: Option<u32>, dropped: &[BatchId]) {
+        for batch in dropped {
+            if self.moving.expected.drop_batch(*batch) {
+                self.complete(hub, *batch);
+            }
+        }
+        if let Some(back) = back.and_then(|number| self.moving.leaving.came_to_nothing(number)) {
+            self.go_on_with(hub, back);
+        }
+        self.roster();
+        self.tell_rooms();
+        self.offload_next();
+    }
+
     /// A process has ended: what was on its way to it goes on here.
     pub(super) fn target_gone(&mut self, hub: &Hub, target: Generation) {
         let (back, done) = self.moving.leaving.target_gone(target);
-        if let Some(Back { batch, kept, gone, meanwhile }) = back {
-            self.counters.handover(Handover::Returned, kept.len() as u64);
-            self.uplink.tell(&ToMaster::TakenBack { batch, gone });
-            let travellers = kept.into_iter().map(|(_, traveller)| traveller).collect();
-            self.settle_in(hub, travellers, &meanwhile, clock::mono());
+        if let Some(back) = back {
+            self.go_on_with(hub, back);
         }
         self.tell_offloaded(done);
         self.offload_next();

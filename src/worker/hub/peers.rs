@@ -147,6 +147,18 @@ impl State {
         }
     }
 
+    /// Hears a question for a session that was on its way. What was published since is in the session now, and in what the
+    /// asker of a copy has noted: it asks again, and notes anew.
+    pub(super) fn asked_early(&mut self, hub: &Hub, from: Generation, payload: &[u8]) {
+        let Ok(Peer::Take { request, .. }) = Peer::decode(payload) else {
+            return self.hear_peer(hub, from, payload, Vec::new());
+        };
+        if from == self.me.generation {
+            return self.taken(from, request, Taken::Again);
+        }
+        self.uplink.relay(from, &Peer::Taken { request, taken: Taken::Again });
+    }
+
     /// The worker that was asked is not there: the question is answered in its place.
     pub(in crate::worker) fn unheard(&mut self, request: u64) {
         // No copy was made, so it does not matter who was asked.

@@ -5,7 +5,7 @@ use super::parts::session::Session;
 use super::parts::sessions::SessionRef;
 use super::state::{Phase, State};
 use crate::protocol::client;
-use crate::protocol::cluster::{Again, Hello, NO_RECEIPT, Step, ToMaster, VERSION};
+use crate::protocol::cluster::{Again, Hello, MovesAgain, NO_RECEIPT, Step, ToMaster, VERSION};
 use crate::protocol::link::LinkSender;
 use crate::protocol::peer::Peer;
 
@@ -27,6 +27,7 @@ impl State {
         self.tickets.master_lost();
         let unanswered = self.requests.master_lost();
         self.uplink.lose(unanswered.again);
+        self.lose_moves();
         for (request, session, room) in unanswered.rooms {
             let at = self.entrances.session(session).and_then(|at| self.sessions.get(at));
             let Some(own) = at else {
@@ -60,7 +61,12 @@ impl State {
         self.uplink.tell(&hello(self.me.pid));
         let quotes = self.prices.newest().cloned().collect();
         let lines = self.uplink.heard.lines().map(|(of, number)| (of.into(), number)).collect();
-        let again = Again { config: self.uplink.config, quotes, lines };
+        let moves = MovesAgain {
+            sent: self.moving.leaving.sent(),
+            expected: self.moving.expected.waiting().collect(),
+            came: self.uplink.heard.batches().cloned().collect(),
+        };
+        let again = Again { config: self.uplink.config, quotes, lines, moves };
         self.uplink.tell(&ToMaster::Again(Some(Box::new(again))));
         let decided = |(at, own): &(SessionRef, &Session)| !self.requests.is_undecided(own.id(), *at);
         self.tell_all(self.sessions.present().filter(decided));
@@ -84,7 +90,7 @@ impl State {
 
     /// Tells the master which session is in which room. The master knows one session of each id: here a copy and its
     /// original may be in a room.
-    fn tell_rooms(&self) {
+    pub(super) fn tell_rooms(&self) {
         for (at, session) in self.sessions.iter() {
             let id = session.id();
             let others = self.sessions.all_of(id).filter(|(other, own)| *other != at && !own.is_away());

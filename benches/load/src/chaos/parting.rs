@@ -12,6 +12,9 @@ impl Tab {
         if !self.opened {
             world.absent.fetch_add(1, Ordering::AcqRel);
         }
+        if let Some((number, since)) = self.said {
+            self.unheard(number, since);
+        }
         for asked in self.echoes.lost() {
             world.notice_at(world.epoch_at(asked), |noticed| noticed.answers.lost += 1);
             world.tell("no answer", || format!("{} asked at {:?}", self.who.user, asked - world.start));

@@ -253,8 +253,7 @@ impl Tab {
     fn speak(&mut self, line: &mut Line) {
         if let Some((number, since)) = self.said {
             if since.elapsed() > HEARING {
-                self.world.tell("lost", || format!("{}: /chat {number} did not come back", self.who.user));
-                self.world.notice(|noticed| noticed.messages.lost += 1);
+                self.unheard(number, since);
                 self.spoken(number, false);
                 self.said = None;
             }
@@ -265,6 +264,12 @@ impl Tab {
         self.said = Some((number, Instant::now()));
         self.flag(flag::ASKED, true);
         line.say(&text);
+    }
+
+    /// A speaker's message that nobody has heard, not even itself.
+    pub(super) fn unheard(&self, number: u32, since: Instant) {
+        self.world.tell("unheard", || format!("{}: /chat {number} did not come back", self.who.user));
+        self.world.notice_at(self.world.epoch_at(since), |noticed| noticed.unheard += 1);
     }
 
     /// The answer to a speaker's last message.

@@ -33,6 +33,8 @@ pub(crate) struct Noticed {
     pub(crate) answers: Flow,
     /// Messages of a channel, of a room and of /chat.
     pub(crate) messages: Flow,
+    /// Messages to /chat that nobody heard, not even their speaker, so that it knows.
+    pub(crate) unheard: u32,
     /// Accepted POSTs.
     pub(crate) quotes: Flow,
     /// Prices older than one that was heard before.
@@ -71,6 +73,7 @@ impl AddAssign<&Self> for Noticed {
         self.under_way += other.under_way;
         self.answers += other.answers;
         self.messages += other.messages;
+        self.unheard += other.unheard;
         self.quotes += other.quotes;
         self.prices_back += other.prices_back;
         self.denied += other.denied;
@@ -168,6 +171,7 @@ impl Row {
             let of = |status: &str| noticed.posts.get(status).copied().unwrap_or(0);
             check(of("503") + of("504"), "POSTs refused");
             check(noticed.refused.values().sum(), "connections refused");
+            check(noticed.unheard, "messages to /chat unheard");
         }
         for (flow, name) in
             [(noticed.answers, "answers"), (noticed.messages, "messages"), (noticed.quotes, "quotes")]
@@ -247,13 +251,13 @@ mod tests {
             }
         }
         let change = |n: &mut Noticed| {
-            (n.not_resumed, n.denied) = (1, 2);
+            (n.not_resumed, n.denied, n.unheard) = (1, 2, 4);
             (n.posts, n.refused) = ([("503".to_owned(), 3), ("202".to_owned(), 9)].into(), [(429, 1)].into());
         };
         let [not, denied] = ["1 not resumed", "2 POSTs answered 404 for a connected user"];
         assert_eq!(
             row(Kind::Usr2, change).broken(None),
-            [not, denied, "3 POSTs refused", "1 connections refused"]
+            [not, denied, "3 POSTs refused", "1 connections refused", "4 messages to /chat unheard"]
         );
         assert_eq!(row(Kind::KillMaster, change).broken(None), [not, denied]);
         assert_eq!(row(Kind::KillWorker, change).broken(None), [] as [&str; 0]);

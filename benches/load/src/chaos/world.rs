@@ -210,7 +210,8 @@ impl World {
 
     /// Whether it is unknown that this message was published.
     pub(crate) fn unsure(&self, channel: &str, number: u32) -> bool {
-        lock(&self.courses).get(channel).is_some_and(|course| course.unsure.contains(&number))
+        let unsure = |course: &Course| course.unsure.contains(&number) || course.done(number).is_none();
+        lock(&self.courses).get(channel).is_some_and(unsure)
     }
 
     /// When a message was answered; `None`: not yet.

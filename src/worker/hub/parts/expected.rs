@@ -107,11 +107,6 @@ impl<V> Expected<V> {
         self.batches.insert(id, batch);
     }
 
-    /// Whether a session is expected.
-    pub fn contains(&self, session: SessionId) -> bool {
-        self.batches.values().any(|batch| batch.due.contains_key(&session))
-    }
-
     /// An answer to a POST for sessions of a user.
     pub fn push(&mut self, push: &HeldPush) -> Held {
         let mut held = Held::default();
@@ -189,6 +184,19 @@ impl<V> Expected<V> {
         Some(Landed { values, gone: due.into_values().collect(), since, meanwhile })
     }
 
+    /// Batches that have not come whole.
+    pub fn waiting(&self) -> impl Iterator<Item = BatchId> {
+        self.batches.iter().filter(|(_, batch)| !batch.complete).map(|(id, _)| *id)
+    }
+
+    /// A batch will not come. False: it has come, or was not announced.
+    pub fn drop_batch(&mut self, id: BatchId) -> bool {
+        let batch = self.batches.get_mut(&id).filter(|batch| !batch.complete);
+        let is_waiting = batch.is_some();
+        batch.into_iter().for_each(|batch| batch.values.clear());
+        is_waiting
+    }
+
     /// A process has ended. What it has not sent whole never comes: these batches are complete now, without sessions.
     pub fn source_gone(&mut self, source: Generation) -> Vec<BatchId> {
         let own = self.batches.iter_mut().filter(|(id, batch)| id.from == source && !batch.complete);
@@ -256,6 +264,7 @@ mod tests {
         assert_eq!(expected.source_gone(7), [ONE]);
         assert_eq!(expected.complete(ONE), Some(vec![SessionId(1)]));
         assert_eq!(expected.source_gone(7), [], "it is complete");
-        assert!(expected.land(ONE).unwrap().values.is_empty() && expected.contains(SessionId(2)));
+        assert!(expected.land(ONE).unwrap().values.is_empty());
+        assert_eq!(expected.present(), 1, "the other worker lives");
     }
 }

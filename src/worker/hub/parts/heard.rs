@@ -1,6 +1,7 @@
 //! What this worker has heard already: a master that takes the place of another may say it again. Pure.
 
-use crate::protocol::cluster::Generation;
+use crate::model::SessionId;
+use crate::protocol::cluster::{BatchId, Generation};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -11,6 +12,8 @@ pub struct Heard {
     publications: HashMap<Generation, u64, RandomState>,
     /// Of the lines of each channel.
     lines: HashMap<Box<str>, u64, RandomState>,
+    /// The last batch of sessions of each worker that has come, and which of them came without a connection.
+    batches: HashMap<Generation, (BatchId, Vec<SessionId>), RandomState>,
 }
 
 impl Heard {
@@ -38,8 +41,19 @@ impl Heard {
         self.lines.iter().map(|(of, number)| (&**of, *number))
     }
 
+    /// A batch of sessions has come.
+    pub fn came(&mut self, batch: BatchId, refused: Vec<SessionId>) {
+        self.batches.insert(batch.from, (batch, refused));
+    }
+
+    /// The last batch of each worker that has come.
+    pub fn batches(&self) -> impl Iterator<Item = &(BatchId, Vec<SessionId>)> {
+        self.batches.values()
+    }
+
     /// A worker is gone, and publishes nothing any more.
     pub fn peer_gone(&mut self, peer: Generation) {
         self.publications.remove(&peer);
+        self.batches.remove(&peer);
     }
 }

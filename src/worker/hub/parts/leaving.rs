@@ -164,11 +164,6 @@ impl<K> Leaving<K> {
         Ok(self.last)
     }
 
-    /// The worker ends, and with it all orders.
-    pub fn end_all(&mut self) -> Vec<Done> {
-        std::iter::from_fn(|| self.end()).collect()
-    }
-
     /// Ends the first order.
     fn end(&mut self) -> Option<Done> {
         self.orders.pop_front().map(|Order { number, moved, .. }| Done { order: number, moved })
@@ -247,12 +242,7 @@ impl<K> Leaving<K> {
     /// A process has ended. Its orders are over; a batch that was sent to it goes on here.
     pub fn target_gone(&mut self, target: Generation) -> (Option<Back<K>>, Vec<Done>) {
         let is_sent = |batch: &mut Batch<K>| batch.to == target && matches!(batch.stage, Stage::Sent { .. });
-        let back = self.batch.take_if(is_sent).and_then(|batch| match batch.stage {
-            Stage::Sent { kept, gone, meanwhile } => {
-                Some(Back { batch: batch.number, kept, gone, meanwhile })
-            }
-            Stage::Asked(_) => None,
-        });
+        let back = self.batch.take_if(is_sent).and_then(Self::back);
         (back, self.drop_orders(target))
     }
 
@@ -269,10 +259,45 @@ impl<K> Leaving<K> {
         done.collect()
     }
 
-    /// The daemon stops: no further session leaves.
-    pub fn stop(&mut self) {
+    /// The master is gone, and with it its orders; another one gives new ones. Returns the batch that it was asked for in
+    /// vain: its number.
+    pub fn master_lost(&mut self) -> Option<u32> {
+        self.hopes |= !self.orders.is_empty();
         self.orders.clear();
+        let asked = |batch: &&Batch<K>| matches!(batch.stage, Stage::Asked(_));
+        self.batch.as_ref().filter(asked).map(|batch| batch.number)
+    }
+
+    /// The batch that was sent, and to whom.
+    pub fn sent(&self) -> Option<(u32, Generation)> {
+        let sent = |batch: &&Batch<K>| matches!(batch.stage, Stage::Sent { .. });
+        self.batch.as_ref().filter(sent).map(|batch| (batch.number, batch.to))
+    }
+
+    /// A batch that was sent has not come, and goes on here.
+    pub fn came_to_nothing(&mut self, number: u32) -> Option<Back<K>> {
+        let is_it =
+            |batch: &mut Batch<K>| batch.number == number && matches!(batch.stage, Stage::Sent { .. });
+        self.batch.take_if(is_it).and_then(Self::back)
+    }
+
+    fn back(batch: Batch<K>) -> Option<Back<K>> {
+        match batch.stage {
+            Stage::Sent { kept, gone, meanwhile } => {
+                Some(Back { batch: batch.number, kept, gone, meanwhile })
+            }
+            Stage::Asked(_) => None,
+        }
+    }
+
+    /// No further session leaves: `left` are those that stay.
+    pub fn stop(&mut self, left: usize) -> Vec<Done> {
         self.hopes = false;
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        let orders = std::mem::take(&mut self.orders).into_iter();
+        let done =
+            orders.map(|Order { number, moved, .. }| Done { order: number, moved: Moved { left, ..moved } });
+        done.collect()
     }
 }
 
