@@ -156,8 +156,8 @@ impl Ended {
     fn json(&self) -> Value {
         let Facts { why, from, to, sessions, silence } = &self.facts;
         let name = |role: &Option<Role>| role.map(|role| role.to_string());
-        let results = Handover::ALL.map(|result| (result.to_string(), sessions.of(result).into()));
-        let results: Map<_, _> = results.into_iter().filter(|(_, n)| *n != Value::from(0)).collect();
+        let results = Handover::ALL.map(|result| (result.to_string(), Value::from(sessions.of(result))));
+        let results: Map<_, _> = results.into_iter().filter(|(_, n)| n.as_u64() != Some(0)).collect();
         json!({
             "time": self.at.to_string(),
             "why": why,

@@ -19,7 +19,7 @@ words! {
         Dirty = "dirty",
         /// Closed: it had no crash cover when its worker died.
         Uncovered = "uncovered",
-        /// Closed (1011): two processes that held it have died.
+        /// Closed: two workers died while it was in use.
         Suspect = "suspect-session",
         /// Closed (1012): it could not go to a new process in time.
         Late = "late",

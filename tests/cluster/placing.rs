@@ -238,7 +238,7 @@ async fn nothing_is_lost_while_sessions_move_and_their_clients_come_back() {
         let mut moved = 0;
         for worker in (1..=3).cycle() {
             let told = cluster.ctl(&["drain", &worker.to_string()]).await.json();
-            moved += told["moved"].as_u64().unwrap_or_else(|| panic!("{told}"));
+            moved += told["held"].as_u64().unwrap_or_else(|| panic!("{told}"));
             cluster.ctl(&["reload"]).await;
             if over.get() {
                 return moved;
