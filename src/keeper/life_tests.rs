@@ -12,7 +12,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let settings = Settings { pid: 1, watchdog: None, passed: Vec::new(), sockets: 5_000, left: Vec::new() };
+        let settings =
+            Settings { pid: 1, watchdog: None, passed: Vec::new(), sockets: 5_000, left: Vec::new() };
         let mut keeper = Keeper::new(settings, clock::mono());
         // A first master has no deadline: the loop waits for nothing but sockets.
         keeper.master_started(0, clock::mono());

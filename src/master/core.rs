@@ -108,10 +108,13 @@ impl Master {
             // Not all sessions are known: nobody is told how many there are.
             return;
         }
+        self.tick_upgrade(now);
+        if self.upgrades.is_unpacking() {
+            return;
+        }
         self.send_stats(now);
         self.announce(now);
         self.tell_presence(now);
-        self.tick_upgrade(now);
     }
 
     /// Does what is due each second.

@@ -273,7 +273,10 @@ impl Master {
         let (sessions, workers) = (self.directory.totals().sessions, self.children.ready_workers().count());
         let took = now.since(self.renewal.born);
         let without_master = self.renewal.pause + took;
-        tracing::warn!(event = "master-renewed", sessions, workers, ?without_master, held = held.len());
+        // One that takes over from a master that gave way says more when all sessions are here.
+        if !self.upgrades.is_unpacking() {
+            tracing::warn!(event = "master-renewed", sessions, workers, ?without_master, held = held.len());
+        }
         let event = self.handovers.begun(Why::Renewal, None, None, self.renewal.born);
         self.handovers.came_to(event, Handover::Held, sessions as u64);
         self.handovers.silence(event, without_master);

@@ -3,6 +3,7 @@
 use super::control::failed;
 use super::core::Master;
 use super::event::Event;
+use super::handovers::{Facts, Why};
 use super::packing::Packing;
 use super::predecessor::Held;
 use super::trial::{self, Candidate};
@@ -11,7 +12,7 @@ use super::upgrades::{Goal, Identity, Legacy};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::os::memory_file::MemoryFile;
-use crate::protocol::cluster::{Generation, ToWorker};
+use crate::protocol::cluster::{Generation, Handover, Handovers as Sessions, ToWorker};
 use crate::protocol::keeper::{STORE, pack_name, packed_by};
 use rustix::fs::fstat;
 use serde_json::{Value, json};
@@ -278,6 +279,13 @@ impl Master {
             (None, Goal::Upgrade) => tracing::info!(event = "upgraded", from, to, held, closed, ?silence),
             (None, Goal::Restart) => tracing::info!(event = "restarted", held, closed, ?silence),
         }
+        let why = if outcome.goal == Goal::Upgrade { Why::Upgrade } else { Why::Restart };
+        let mut sessions = Sessions::default();
+        sessions.add(Handover::Held, held);
+        sessions.add(Handover::Late, closed);
+        // Its own line was written above.
+        let facts = Facts { why, from: None, to: None, sessions, silence };
+        self.handovers.happened(facts, silence, clock::wall());
         self.line.release(LEGACY);
         self.tell_serving();
     }

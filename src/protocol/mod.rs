@@ -16,6 +16,7 @@ pub mod manifest;
 mod moves;
 pub mod orders;
 pub mod peer;
+mod question;
 mod relay;
 pub mod renewal;
 mod role;

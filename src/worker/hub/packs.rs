@@ -11,7 +11,7 @@ use crate::model::{Boot, Mono, SessionId};
 use crate::os::memory_file::MemoryFile;
 use crate::os::{clock, socket};
 use crate::protocol::client::{Close, EventText, room};
-use crate::protocol::cluster::{NO_RECEIPT, Step, ToMaster};
+use crate::protocol::cluster::{Handover, NO_RECEIPT, Step, ToMaster};
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::line::Line;
 use crate::session::{Key, Packing, Snapshot};
@@ -125,6 +125,7 @@ impl State {
             }
         }
         self.settle_in(hub, travellers, &Meanwhile::default(), stopped);
+        self.counters.handover(Handover::Late, late.len() as u64);
         late.into_iter().for_each(|id| self.send_back(id));
         self.settle();
         if last {
