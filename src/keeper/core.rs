@@ -2,6 +2,7 @@
 
 use super::images::Images;
 use super::reign::{After, Reign};
+use super::turn::Turn;
 use super::vault::{Held, Vault};
 use crate::model::Mono;
 use crate::os::descriptors::Share;
@@ -100,7 +101,7 @@ pub(super) struct Keeper<D> {
     ending: Option<Ending>,
     images: Images<D>,
     /// All processes go, and what comes then.
-    turn: Option<switch::Turn>,
+    turn: Option<Turn>,
     deeds: Vec<Deed<D>>,
 }
 

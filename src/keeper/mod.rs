@@ -14,6 +14,7 @@ mod life;
 mod reign;
 mod spawn;
 mod stores;
+mod turn;
 mod vault;
 
 pub use life::run;

@@ -2,11 +2,21 @@
 
 use super::balance::Counts;
 use super::command::Asked;
-use super::upgrade::Tried;
+use super::trial::Candidate;
 use crate::protocol::cluster::Generation;
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::Batch;
+use serde_json::Value;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use tokio::sync::oneshot;
+
+/// The result of a trial, and who waits for it.
+pub(super) struct Tried {
+    pub(super) path: PathBuf,
+    pub(super) result: Result<Candidate, String>,
+    pub(super) answer: oneshot::Sender<Value>,
+}
 
 /// Something that happened.
 pub(super) enum Event {

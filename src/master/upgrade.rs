@@ -2,7 +2,7 @@
 
 use super::control::failed;
 use super::core::Master;
-use super::event::Event;
+use super::event::{Event, Tried};
 use super::handovers::{Facts, Why};
 use super::packing::Packing;
 use super::predecessor::Held;
@@ -53,13 +53,6 @@ impl Inheritance {
     pub(super) fn is_left(&self) -> bool {
         self.legacy.is_some()
     }
-}
-
-/// The result of a trial, and who waits for it.
-pub(super) struct Tried {
-    path: PathBuf,
-    result: Result<Candidate, String>,
-    answer: oneshot::Sender<Value>,
 }
 
 /// Why nothing can be packed now.

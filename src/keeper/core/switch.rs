@@ -2,6 +2,7 @@
 //! with systemd.
 
 use super::{Deed, Ending, GOING, Keeper, Who};
+use crate::keeper::turn::{Next, Turn};
 use crate::model::Mono;
 use crate::os::descriptors::Share;
 use crate::protocol::keeper::{End, packed_by};
@@ -9,21 +10,6 @@ use std::time::Duration;
 
 /// What a master leaves to the next one beside the packs.
 const LEGACY: &str = "legacy";
-
-/// What comes when all processes have gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Master,
-    Store,
-}
-
-/// All processes go.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Turn {
-    next: Next,
-    /// When nobody is waited for any more.
-    until: Mono,
-}
 
 impl<D: Share> Keeper<D> {
     /// Another program takes over.

@@ -4,7 +4,6 @@
 //! A session and its copies have one id and a token each, so a token is known by its session and a tag. Two workers may
 //! claim the same token for a moment, when its session moves: the younger process is asked.
 
-use super::Directory;
 use crate::model::{SessionId, is_roomy};
 use crate::protocol::cluster::{Generation, TokenName};
 use foldhash::fast::RandomState;
@@ -127,28 +126,6 @@ impl Homes {
             let hasher = &self.hasher;
             self.table.shrink_to(self.table.len() * 2, |home| hasher.hash_one(home.token()));
         }
-    }
-}
-
-impl Directory {
-    /// The worker keeps something for the client that brings that token.
-    pub fn away(&mut self, worker: Generation, token: TokenName) {
-        if self.workers.contains_key(&worker) {
-            self.homes.add(worker, token);
-        }
-    }
-
-    /// The worker keeps nothing for that token any more.
-    pub fn gone(&mut self, worker: Generation, token: TokenName) {
-        self.homes.remove(worker, token);
-    }
-
-    /// The worker that has what a token leads to.
-    #[must_use]
-    pub fn home(&self, token: TokenName) -> Option<Generation> {
-        let present = self.find(token.session).map(|at| &self.sessions[at as usize]);
-        let present = present.filter(|entry| entry.tag == token.tag).map(|entry| entry.worker);
-        present.or_else(|| self.homes.find(token))
     }
 }
 

@@ -18,6 +18,7 @@ mod room_tests;
 mod switch;
 #[cfg(test)]
 pub(super) mod tests;
+mod tokens;
 mod users;
 mod view;
 
