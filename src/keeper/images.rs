@@ -69,7 +69,8 @@ impl<D: Share> Images<D> {
         self.trial = None;
     }
 
-    pub(super) fn is_on_trial(&self) -> bool {
+    #[cfg(test)]
+    fn is_on_trial(&self) -> bool {
         self.trial.is_some()
     }
 

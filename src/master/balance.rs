@@ -120,8 +120,8 @@ impl Balance {
     }
 
     /// Whether an operator waits for the workers to be even.
-    #[must_use]
-    pub fn is_asked(&self) -> bool {
+    #[cfg(test)]
+    fn is_asked(&self) -> bool {
         self.mood == (Mood::Active { asked: true }) || self.under_way > 0
     }
 

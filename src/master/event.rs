@@ -7,7 +7,6 @@ use crate::protocol::cluster::Generation;
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::Batch;
 use serde_json::Value;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 
@@ -26,8 +25,8 @@ pub(super) enum Event {
     Exited(Generation, String),
     /// A question came over the control socket.
     Asked(Asked),
-    /// The keeper said something, with descriptors.
-    Keeper(FromKeeper, Vec<OwnedFd>),
+    /// The keeper said something.
+    Keeper(FromKeeper),
     /// A program was tried.
     Tried(Box<Tried>),
     /// Sessions have moved, as `balance.rs` wanted it.

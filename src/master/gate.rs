@@ -5,6 +5,9 @@ use crate::model::Mono;
 use crate::protocol::cluster::Generation;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What was held, by process, and the number of the newest line of each channel.
+pub(super) type Opened<B> = (Vec<(Generation, B)>, BTreeMap<Box<str>, u64>);
+
 #[derive(Debug)]
 pub(super) struct Gate<B> {
     /// Workers that have not told everything.
@@ -59,7 +62,7 @@ impl<B> Gate<B> {
     }
 
     /// Opens, if that is due. Returns what was held, and what is known of lines.
-    pub(super) fn opens(&mut self, now: Mono) -> Option<(Vec<(Generation, B)>, BTreeMap<Box<str>, u64>)> {
+    pub(super) fn opens(&mut self, now: Mono) -> Option<Opened<B>> {
         if self.open || (!self.awaited.is_empty() && now < self.until) {
             return None;
         }

@@ -133,8 +133,8 @@ async fn live(source: Source) -> Result<(), Failure> {
 
 /// Brings what the keeper says to the loop, until the keeper has gone.
 async fn hear_keeper(mut hearing: Hearing, events: mpsc::Sender<Event>) {
-    while let Ok((message, with)) = hearing.next().await {
-        if events.send(Event::Keeper(message, with)).await.is_err() {
+    while let Ok((message, _)) = hearing.next().await {
+        if events.send(Event::Keeper(message)).await.is_err() {
             return;
         }
     }
@@ -234,7 +234,7 @@ impl Master {
             Event::Exited(generation, how) => self.exited(generation, &how),
             Event::Asked(asked) => self.asked(asked),
             // Nothing that this master asks for is answered with descriptors.
-            Event::Keeper(message, _) => self.told(message),
+            Event::Keeper(message) => self.told(message),
             Event::Tried(tried) => self.tried(*tried),
             Event::Balanced(counts) => self.balanced(counts),
             Event::StopNow => self.stop(),

@@ -55,15 +55,14 @@ pub(super) struct Outcome {
     pub(super) counts: Counts,
 }
 
+/// What the workers have packed so far, what the master leaves, and the program that takes over.
+type Packed<D> = (Packing<D>, Legacy, Option<D>);
+
 #[derive(Debug)]
 enum Stage<D> {
     Idle,
     Trying,
-    Packing {
-        packing: Packing<D>,
-        legacy: Legacy,
-        image: Option<D>,
-    },
+    Packing(Box<Packed<D>>),
     /// The next master is started, or the daemon ends.
     Gone,
 }
@@ -104,7 +103,7 @@ impl<D> Upgrades<D> {
                 Ok(self.last)
             }
             Stage::Trying => Err("another program is on trial"),
-            Stage::Packing { .. } | Stage::Gone => Err("the daemon gives way to another program"),
+            Stage::Packing(_) | Stage::Gone => Err("the daemon gives way to another program"),
         }
     }
 
@@ -120,22 +119,22 @@ impl<D> Upgrades<D> {
 
     /// Whether nothing else may begin.
     pub(super) fn is_packing(&self) -> bool {
-        matches!(self.stage, Stage::Packing { .. } | Stage::Gone)
+        matches!(self.stage, Stage::Packing(_) | Stage::Gone)
     }
 
     /// All workers pack from now on.
     pub(super) fn pack(&mut self, packing: Packing<D>, legacy: Legacy, image: Option<D>) {
-        self.stage = Stage::Packing { packing, legacy, image };
+        self.stage = Stage::Packing(Box::new((packing, legacy, image)));
     }
 
     pub(super) fn packing(&mut self) -> Option<&mut Packing<D>> {
-        if let Stage::Packing { packing, .. } = &mut self.stage { Some(packing) } else { None }
+        if let Stage::Packing(packed) = &mut self.stage { Some(&mut packed.0) } else { None }
     }
 
     /// The packing is over: all of it, once.
     pub(super) fn end(&mut self) -> Option<(Packing<D>, Legacy, Option<D>)> {
         match std::mem::replace(&mut self.stage, Stage::Gone) {
-            Stage::Packing { packing, legacy, image } => Some((packing, legacy, image)),
+            Stage::Packing(packed) => Some(*packed),
             other => {
                 self.stage = other;
                 None
@@ -175,8 +174,7 @@ impl<D> Upgrades<D> {
 
     /// When something is due, at the latest.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
-        let packing =
-            if let Stage::Packing { packing, .. } = &self.stage { Some(packing.until()) } else { None };
+        let packing = if let Stage::Packing(packed) = &self.stage { Some(packed.0.until()) } else { None };
         [packing, self.unpacking.next_deadline(), self.settles].into_iter().flatten().min()
     }
 

@@ -212,7 +212,7 @@ mod tests {
             systemd.tell(text.into(), Vec::new());
         }
         assert!(systemd.socket().is_some());
-        println!("said all");
+        std::fs::write(std::env::var("SAID").unwrap(), "").unwrap();
         while let Some(socket) = systemd.socket() {
             let mut wanted = [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::OUT)];
             rustix::event::poll(&mut wanted, None).unwrap();
@@ -225,8 +225,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let child = child("act_unheard", &[("NOTIFY_SOCKET", path.as_os_str())]).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        let said = folder.path().join("said");
+        let variables = [("NOTIFY_SOCKET", path.as_os_str()), ("SAID", said.as_os_str())];
+        let child = child("act_unheard", &variables).spawn().unwrap();
+        let begun = std::time::Instant::now();
+        while !said.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it waits for systemd");
+            std::thread::yield_now();
+        }
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let (mut buffer, mut numbers, mut last) = ([0; 64], Vec::new(), String::new());
         while last != "STATUS=1998" {

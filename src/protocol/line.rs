@@ -34,6 +34,7 @@ impl Line {
     ///
     /// # Errors
     /// As `socketpair(2)`.
+    #[cfg(test)]
     pub fn pair() -> io::Result<(Self, LinkReceiver)> {
         let (ours, theirs) = UnixStream::pair()?;
         let (sender, _, writer) = link(ours);

@@ -373,12 +373,7 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
             ToWorker::Drain(within) => end = Some(End::Leave(Leave { close: Close::Restarting, within })),
             ToWorker::Stop(within) => end = Some(End::Leave(Leave { close: Close::Shutdown, within })),
             ToWorker::Pack => end = Some(End::Pack),
-            ToWorker::Unpack { of, part, parts } => {
-                with.into_iter()
-                    .next()
-                    .into_iter()
-                    .for_each(|pack| state.unpack_part(hub, Part { of, part, parts }, pack));
-            }
+            ToWorker::Unpack { of, part, parts } => unpack(&mut state, hub, Part { of, part, parts }, with),
             ToWorker::ReopenLog => log::reopen(),
             ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload, with),
             ToWorker::Taking { request, home } => state.taking(request, home),
@@ -399,6 +394,12 @@ fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
     state.settle();
     state.note_done();
     end.map(Ok)
+}
+
+fn unpack(state: &mut super::hub::State, hub: &Hub, part: Part, with: Vec<OwnedFd>) {
+    if let Some(pack) = with.into_iter().next() {
+        state.unpack_part(hub, part, pack);
+    }
 }
 
 fn configure(state: &mut super::hub::State, config: &str) {

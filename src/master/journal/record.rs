@@ -75,6 +75,9 @@ fn role(slot: Slot) -> Role {
     if slot == 0 { Role::Feeder } else { Role::Worker(slot) }
 }
 
+/// The kept messages of a room, with a number that grows with each use.
+type Room = (u64, VecDeque<Box<[u8]>>);
+
 /// What the records say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::master) struct State {
@@ -93,7 +96,7 @@ pub(in crate::master) struct State {
     /// The newest line of each channel.
     pub(in crate::master) lines: BTreeMap<Box<str>, Kept>,
     /// The kept messages of each room, with a number that grows with each use.
-    pub(in crate::master) rooms: BTreeMap<Box<str>, (u64, VecDeque<Box<[u8]>>)>,
+    pub(in crate::master) rooms: BTreeMap<Box<str>, Room>,
     pub(in crate::master) dead: BTreeMap<Role, Counters>,
     pub(in crate::master) alive: BTreeMap<Generation, (Role, Counters)>,
     pub(in crate::master) dropped: BTreeMap<Role, u64>,

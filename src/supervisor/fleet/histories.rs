@@ -213,23 +213,8 @@ impl World {
                 assert!(starts(&actions).all(|generation| generation > before));
                 actions
             }
-            Op::Renew(deaths) => {
-                let packed = self.fleet.pack(true);
-                for _ in 0..deaths {
-                    let which = self.chance.usize(..);
-                    let dies = self.pick(which);
-                    dies.into_iter().for_each(|generation| _ = self.alive.remove(&generation));
-                }
-                self.renew(&packed)
-            }
-            Op::RenewBlind => {
-                let actions = self.renew("");
-                let seats: BTreeSet<_> = self.alive.values().collect();
-                assert_eq!(starts(&actions).count(), 0, "each that lives has a place: {seats:?}");
-                let size = self.size;
-                self.obey(actions);
-                self.fleet.resize(now, size)
-            }
+            Op::Renew(deaths) => self.renew_after(deaths),
+            Op::RenewBlind => self.renew_blind(),
             Op::Adopt(secs) => {
                 let time = Duration::from_secs(secs);
                 self.fleet.adopt(ClusterSection {
@@ -242,6 +227,27 @@ impl World {
             }
         };
         self.obey(actions);
+    }
+
+    /// So many die while there is no master.
+    fn renew_after(&mut self, deaths: usize) -> Vec<Action> {
+        let packed = self.fleet.pack(true);
+        for _ in 0..deaths {
+            let which = self.chance.usize(..);
+            let dies = self.pick(which);
+            dies.into_iter().for_each(|generation| _ = self.alive.remove(&generation));
+        }
+        self.renew(&packed)
+    }
+
+    /// Another master that knows nothing of the one before.
+    fn renew_blind(&mut self) -> Vec<Action> {
+        let actions = self.renew("");
+        let seats: BTreeSet<_> = self.alive.values().collect();
+        assert_eq!(starts(&actions).count(), 0, "each that lives has a place: {seats:?}");
+        let size = self.size;
+        self.obey(actions);
+        self.fleet.resize(self.now, size)
     }
 
     /// Another master goes on with the children that live.

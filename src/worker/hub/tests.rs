@@ -2,6 +2,7 @@
 
 use super::parts::requests::Waiter;
 use super::parts::session;
+use super::parts::sessions::SessionRef;
 use super::parts::uplink::Uplink;
 use super::state::{READ, State};
 use super::{Framing, Hub, Me, SessionRequest, arrive};
@@ -9,7 +10,7 @@ use crate::config::{Source, Surroundings, load};
 use crate::model::{SessionId, UserId};
 use crate::os::board::Board;
 use crate::protocol::client::{Close, Resume, Token};
-use crate::protocol::cluster::{Endpoint, ToMaster, Verdict};
+use crate::protocol::cluster::{Endpoint, ToMaster, TokenName, Verdict};
 use crate::protocol::link::{LinkReceiver, LinkWriter, link};
 use crate::protocol::peer::{Peer, Taken};
 use std::collections::BTreeSet;
@@ -160,52 +161,11 @@ async fn of_copies_that_come_at_once_each_is_decided_on_and_the_master_knows_the
     assert_eq!(told, ["open", "open", "open", "closed"]);
 }
 
-#[tokio::test]
-async fn the_master_hears_which_tokens_lead_here() {
-    let (here, there) = tokio::net::UnixStream::pair().unwrap();
-    let ((uplink, _, writer), (_, mut receiver, _)) = (link(here), link(there));
-    tokio::spawn(writer.run());
-    let (hub, ..) = hub(&[("resume.sessions", "2")]);
-    let mut state = hub.lock();
-    state.uplink = Uplink::new(uplink, 0);
-    let open = |state: &mut State, replay: bool| {
-        let at = state.open(request(), None);
-        let session = state.sessions.get_mut(at).unwrap();
-        session.link = session::Link::Poll(Box::default());
-        session.replay = session.replay.take().filter(|_| replay);
-        (at, session.token())
-    };
-    let all: Vec<_> = (0..5).map(|n| open(&mut state, n < 4)).collect();
-    let names = |all: &[usize], list: &[(_, Option<Token>)]| {
-        let mut names: Vec<_> = all.iter().map(|n| list[*n].1.unwrap().name()).collect();
-        names.sort_unstable();
-        names
-    };
-    let kept = |state: &State| {
-        let mut names: Vec<_> = state.kept().collect();
-        names.sort_unstable();
-        assert_eq!(state.suspended.kept(), names.iter().fold(0, |sum, name| sum ^ name.digest()));
-        names
-    };
-    // A token is known for its suspended session and for its ending: it leads here until both are over.
-    state.bury(all[0].1.unwrap(), 4005);
-    state.end(all[0].0, Close::Lost);
-    assert_eq!(kept(&state), names(&[0], &all));
-    let first = state.sessions.at(all[0].0.key()).unwrap();
-    state.discard(first, None);
-    assert_eq!(kept(&state), names(&[0], &all));
-    // The third is one too many, and so is the third ending.
-    (1..4).for_each(|n| state.end(all[n].0, Close::Lost));
-    assert_eq!(kept(&state), names(&[0, 2, 3], &all));
-    state.bury(all[1].1.unwrap(), 4005);
-    state.bury(all[3].1.unwrap(), 4005);
-    assert_eq!(kept(&state), names(&[1, 2, 3], &all));
-    // One that is told how it ends, and one without a token.
-    state.end(all[4].0, Close::Disconnected);
-    assert_eq!(kept(&state), names(&[1, 2, 3], &all));
-    let expected = kept(&state);
-    state.uplink.tell(&ToMaster::Drained);
-    drop(state);
+/// The tokens that lead to a worker in the end, as the master hears it.
+async fn tokens_told(
+    receiver: &mut LinkReceiver,
+    all: &[(SessionRef, Option<Token>)],
+) -> BTreeSet<TokenName> {
     let (mut told, mut present, mut over) = (BTreeSet::new(), BTreeSet::new(), false);
     while !over {
         let mut batch = receiver.receive().await.unwrap();
@@ -226,6 +186,58 @@ async fn the_master_hears_which_tokens_lead_here() {
             }
         }
     }
+    told
+}
+
+#[tokio::test]
+async fn the_master_hears_which_tokens_lead_here() {
+    let (here, there) = tokio::net::UnixStream::pair().unwrap();
+    let ((uplink, _, writer), (_, mut receiver, _)) = (link(here), link(there));
+    tokio::spawn(writer.run());
+    let (hub, ..) = hub(&[("resume.sessions", "2")]);
+    let (all, expected) = {
+        let mut state = hub.lock();
+        state.uplink = Uplink::new(uplink, 0);
+        let open = |state: &mut State, replay: bool| {
+            let at = state.open(request(), None);
+            let session = state.sessions.get_mut(at).unwrap();
+            session.link = session::Link::Poll(Box::default());
+            session.replay = session.replay.take().filter(|_| replay);
+            (at, session.token())
+        };
+        let all: Vec<_> = (0..5).map(|n| open(&mut state, n < 4)).collect();
+        let names = |all: &[usize], list: &[(_, Option<Token>)]| {
+            let mut names: Vec<_> = all.iter().map(|n| list[*n].1.unwrap().name()).collect();
+            names.sort_unstable();
+            names
+        };
+        let kept = |state: &State| {
+            let mut names: Vec<_> = state.kept().collect();
+            names.sort_unstable();
+            assert_eq!(state.suspended.kept(), names.iter().fold(0, |sum, name| sum ^ name.digest()));
+            names
+        };
+        // A token is known for its suspended session and for its ending: it leads here until both are over.
+        state.bury(all[0].1.unwrap(), 4005);
+        state.end(all[0].0, Close::Lost);
+        assert_eq!(kept(&state), names(&[0], &all));
+        let first = state.sessions.at(all[0].0.key()).unwrap();
+        state.discard(first, None);
+        assert_eq!(kept(&state), names(&[0], &all));
+        // The third is one too many, and so is the third ending.
+        (1..4).for_each(|n| state.end(all[n].0, Close::Lost));
+        assert_eq!(kept(&state), names(&[0, 2, 3], &all));
+        state.bury(all[1].1.unwrap(), 4005);
+        state.bury(all[3].1.unwrap(), 4005);
+        assert_eq!(kept(&state), names(&[1, 2, 3], &all));
+        // One that is told how it ends, and one without a token.
+        state.end(all[4].0, Close::Disconnected);
+        assert_eq!(kept(&state), names(&[1, 2, 3], &all));
+        let expected = kept(&state);
+        state.uplink.tell(&ToMaster::Drained);
+        (all, expected)
+    };
+    let told = tokens_told(&mut receiver, &all).await;
     assert_eq!(told.into_iter().collect::<Vec<_>>(), expected);
 }
 
