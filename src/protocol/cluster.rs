@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// The version of this language.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The number of a request that wants no receipt.
 pub const NO_RECEIPT: u64 = 0;

@@ -1,7 +1,9 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
+use super::failure::Failure;
+use super::hearing::{End, Leave, hear, hear_all, wait};
 use super::http;
-use super::hub::{Hub, Me, Part, Phase, Push, TICK, Uplink, hello, take_in_all};
+use super::hub::{Hub, Me, Phase, TICK, Uplink, hello, take_in_all};
 use super::pack::pack;
 use crate::config::Config;
 use crate::log;
@@ -9,16 +11,15 @@ use crate::net::accept::{Gate, Go, accept_loop};
 use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
-use crate::os::loops::{LoopEnded, Loops};
+use crate::os::loops::Loops;
 use crate::os::process::set_core_dumps;
+use crate::protocol::attach_to_masters;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
 use crate::protocol::keeper::FromKeeper;
-use crate::protocol::link::{Batch, LinkError, LinkSender};
+use crate::protocol::link::{Batch, LinkSender};
 use crate::protocol::renewal::{Heard, MasterLink};
-use crate::protocol::{attach_to_masters, orders};
 use axum::Router;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -38,48 +39,6 @@ const STEPS: u32 = 20;
 const MOVING: f64 = 0.75;
 /// Interval at which an ending worker looks whether all have gone.
 const LAST: Duration = Duration::from_millis(20);
-
-/// Why a worker could not live.
-#[derive(Debug)]
-pub(super) enum Failure {
-    Io(io::Error),
-    Link(LinkError),
-    Config(serde_json::Error),
-    /// The master spoke otherwise than agreed.
-    Strange(&'static str),
-    /// Something that must run for as long as the worker lives does not.
-    Loop(LoopEnded),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Link(error) => write!(f, "link to the master: {error}"),
-            Self::Config(error) => write!(f, "configuration from the master: {error}"),
-            Self::Strange(what) => f.write_str(what),
-            Self::Loop(ended) => ended.fmt(f),
-        }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<LoopEnded> for Failure {
-    fn from(ended: LoopEnded) -> Self {
-        Self::Loop(ended)
-    }
-}
-
-impl From<LinkError> for Failure {
-    fn from(error: LinkError) -> Self {
-        Self::Link(error)
-    }
-}
 
 /// Runs a worker until the master ends it.
 #[must_use]
@@ -301,119 +260,6 @@ async fn look_said(hub: Hub) {
     }
 }
 
-/// The end of the worker.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Leave(Leave),
-    /// All sessions go on in other processes.
-    Pack,
-}
-
-/// The close that all sessions get, and the time for it.
-#[derive(Clone, Copy, Debug)]
-struct Leave {
-    close: Close,
-    within: Duration,
-}
-
-async fn hear(hub: &Hub, master: &mut MasterLink) -> Result<End, Failure> {
-    loop {
-        if let Some(end) = hear_next(hub, master.next().await) {
-            return Ok(end?);
-        }
-    }
-}
-
-/// Hears what came; or that one master has gone, or another has come.
-fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
-    match heard {
-        Heard::Batch(mut batch) => return hear_all(hub, &mut batch),
-        Heard::Lost => hub.lock().master_lost(),
-        Heard::Master(link) => hub.lock().renew(link),
-        Heard::End => return Some(Err(LinkError::Closed)),
-    }
-    None
-}
-
-/// Everything that came together. What it publishes goes out by [`walk`], joined.
-fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
-    let mut state = hub.lock();
-    let mut end = None;
-    while let Some(message) = batch.next_with_some::<ToWorker<'_>>() {
-        let (message, with) = match message {
-            Ok(message) => message,
-            Err(error) => return Some(Err(error)),
-        };
-        let order = orders::order(&message);
-        let elsewhere = if order.is_some() { state.order_for_wards(&message) } else { 0 };
-        match message {
-            ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
-                state.push(&Push { ticket, id, user, symbol, frame, deadline }, elsewhere);
-            }
-            ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
-            ToWorker::Opened { session, verdict } => state.opened(session, verdict),
-            ToWorker::Publish { ticket, channel, frame, skip, of } => {
-                state.publish_once(of, (ticket, channel, frame), skip);
-            }
-            ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
-            ToWorker::Quote(quote) => state.quote(quote),
-            ToWorker::Refused(refused) => state.prices.refuse(refused),
-            ToWorker::Stats(json) => state.stats(json),
-            ToWorker::Candles(candles) => state.candles(&candles),
-            ToWorker::Line { of, text, number } => state.line(of, text, number),
-            ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
-            ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
-            ToWorker::Config { config } => configure(&mut state, config),
-            ToWorker::GiveWay(session) => state.gives_way(session),
-            ToWorker::Shed => state.shed_poll(),
-            ToWorker::Silent { of } => state.shed_silent(of),
-            ToWorker::Resync => state.roster(),
-            ToWorker::Aside(aside) => state.rest(aside),
-            ToWorker::Unready => state.phase = Phase::Unready,
-            ToWorker::Drain(within) => end = Some(End::Leave(Leave { close: Close::Restarting, within })),
-            ToWorker::Stop(within) => end = Some(End::Leave(Leave { close: Close::Shutdown, within })),
-            ToWorker::Pack => end = Some(End::Pack),
-            ToWorker::Unpack { of, part, parts } => unpack(&mut state, hub, Part { of, part, parts }, with),
-            ToWorker::ReopenLog => log::reopen(),
-            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload, with),
-            ToWorker::Taking { request, home } => state.taking(request, home),
-            ToWorker::Unheard { request } => state.unheard(request),
-            ToWorker::PeerGone(peer) => state.peer_gone(hub, peer),
-            ToWorker::Entered { request, history } => state.entered(request, history),
-            ToWorker::Presence { channel, text } => state.presence(channel, text),
-            ToWorker::Offload { order, to, which } => state.offload(order, to, which),
-            ToWorker::Handed { batch, taken } => state.handed(batch, taken.as_deref()),
-            ToWorker::Expect { batch, sessions, away } => state.expect(batch, &sessions, &away),
-            ToWorker::Arrived { batch, refused } => state.batch_arrived(hub, batch, &refused),
-            ToWorker::Unfinished { back, dropped } => state.unfinished(hub, back, &dropped),
-            ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
-            ToWorker::Adopt { of, left } => state.adopt(of, left),
-        }
-        order.into_iter().for_each(|bytes| state.took(bytes));
-    }
-    state.settle();
-    state.note_done();
-    end.map(Ok)
-}
-
-fn unpack(state: &mut super::hub::State, hub: &Hub, part: Part, with: Vec<OwnedFd>) {
-    if let Some(pack) = with.into_iter().next() {
-        state.unpack_part(hub, part, pack);
-    }
-}
-
-fn configure(state: &mut super::hub::State, config: &str) {
-    state.uplink.config = fingerprint(config);
-    match serde_json::from_str::<Config>(config) {
-        Ok(config) => {
-            log::adopt(&config.log);
-            set_core_dumps(config.cluster.core_dumps);
-            state.configure(Arc::new(config));
-        }
-        Err(error) => tracing::error!(%error, "a configuration that cannot be read is ignored"),
-    }
-}
-
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
 async fn leave(hub: &Hub, master: &mut MasterLink, end: Leave) {
     send_away(hub, master, end).await;
@@ -455,20 +301,6 @@ async fn send_away(hub: &Hub, master: &mut MasterLink, end: Leave) {
         // A client that is sent to another worker gets its session from here.
         if state.empty() && (end.close == Close::Shutdown || state.nobody_waits()) {
             return;
-        }
-    }
-}
-
-/// Hears the master for that long: answers to what is on its way still come. False when no master will come any more.
-pub(super) async fn wait(hub: &Hub, master: &mut MasterLink, time: Duration) -> bool {
-    let pause = sleep(time);
-    tokio::pin!(pause);
-    loop {
-        tokio::select! {
-            () = &mut pause => return true,
-            heard = master.next() => if let Some(Err(_)) = hear_next(hub, heard) {
-                return false;
-            },
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The end of a worker whose sessions go on in other processes.
 
+use super::failure::Failure;
+use super::hearing::wait;
 use super::hub::{Hub, Phase};
-use super::life::{Failure, wait};
 use crate::os::clock;
 use crate::os::memory_file::MemoryFile;
 use crate::protocol::cluster::ToMaster;
