@@ -1,8 +1,7 @@
 //! Workers come and go as planned, and nobody who connects meanwhile is refused.
 
 use crate::harness::{
-    Cluster, Connection, Recorder, Tab, alone, cluster, eventually, get, promised, quiet, quiet_tab_of,
-    quote_for, within,
+    Cluster, Connection, Recorder, Tab, alone, cluster, eventually, get, promised, quiet, quote_for, within,
 };
 use rustix::process::Signal;
 use std::collections::BTreeSet;
