@@ -244,6 +244,28 @@ impl Cluster {
         all.into_iter().find(|worker| worker.id == id).unwrap_or_else(|| panic!("no worker {id}"))
     }
 
+    /// Waits until that many sessions would survive the death of their worker.
+    pub(crate) async fn until_covered(&self, sessions: usize) {
+        let wanted = format!("btc_cluster_crash_cover_sessions{{cover=\"covered\"}} {sessions}.0");
+        eventually("all sessions are covered", async || {
+            let text = self.administer(&get("/metrics")).await.text().to_owned();
+            let is = |line: &&str| line.starts_with("btc_cluster_crash_cover_sessions");
+            let told: Vec<_> = text.lines().filter(is).collect();
+            if told.contains(&wanted.as_str()) { Ok(()) } else { Err(format!("{told:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until that many deaths are settled: sessions adopted, or lost.
+    pub(crate) async fn until_settled(&self, deaths: usize) {
+        eventually("the sessions of the dead are settled", async || {
+            let log = self.log();
+            let now = log.matches("sessions-adopted").count() + log.matches("sessions-lost").count();
+            if now >= deaths { Ok(()) } else { Err(format!("{now} of {deaths}: {log}")) }
+        })
+        .await;
+    }
+
     /// The process of the master.
     pub(crate) async fn master(&self) -> u32 {
         let status = self.ctl(&["status"]).await.json();

@@ -92,7 +92,7 @@ impl Proxy {
         let address = free();
         let [certificate, key] = certificate().map(|path| path.display().to_string());
         let text = format!(
-            "{{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n\tstorage file_system {{dir}}/storage\n}}\n\
+            "{{\n\tadmin off\n\tauto_https off\n\tstorage file_system {{dir}}/storage\n}}\n\
              https://localhost:{} {{\n\tbind {}\n\ttls {certificate} {key}\n\
              \treverse_proxy {upstream} {{\n\t\tflush_interval -1\n\t}}\n}}\n",
             address.port(),
@@ -118,6 +118,8 @@ impl Proxy {
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(program);
         command.args(words.iter().map(|word| word.replace("{dir}", dir))).kill_on_drop(true);
+        // Caddy keeps its configuration there.
+        command.env("XDG_CONFIG_HOME", dir).env("XDG_DATA_HOME", dir);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.spawn().unwrap();
         eventually("the proxy listens", async || {
