@@ -58,9 +58,11 @@ pub(super) async fn refuse_second(path: &Path) -> io::Result<()> {
         trust::keepers(folder(path)).map_err(denied)?;
     }
     let who = match UnixStream::connect(path).await {
-        Ok(other) => {
-            other.peer_cred().ok().and_then(|peer| peer.pid()).map(|pid| format!(" (process {pid})"))
-        }
+        Ok(other) => other
+            .peer_cred()
+            .ok()
+            .and_then(|peer| peer.pid())
+            .map(|pid| format!(" (its master is process {pid})")),
         Err(error) if is_busy(&error) => Some(", and does not answer".to_owned()),
         Err(_) => return Ok(()),
     };
