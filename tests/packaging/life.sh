@@ -28,7 +28,7 @@ body_has() { local body; body=$(curl -s --max-time 10 "http://127.0.0.1:3000$1")
 refused() { curl -s --max-time 5 -o /dev/null "http://127.0.0.1:$1/healthz"; [[ $? == 7 ]]; }
 worker() { btc-cluster ctl workers --json | python3 -c "import json, sys; print(json.load(sys.stdin)[$1 - 1]['pid'])"; }
 runs_new_file() { cmp "/proc/$(worker 1)/exe" /usr/libexec/btc-cluster/btc-cluster; }
-master() { btc-cluster ctl status --json | python3 -c "import json, sys; print(json.load(sys.stdin)['pids']['master'])"; }
+master() { btc-cluster ctl status --json | python3 -c "import json, sys; print(json.load(sys.stdin)['master'])"; }
 another_worker() { local pid; pid=$(worker 1); [[ $pid =~ ^[0-9]+$ && $pid != "$1" ]]; }
 with() { mkdir -p $config/conf.d && cat >"$config/conf.d/$1"; }
 installed() { dpkg-query -W -f '${Version}' btc-cluster; }
