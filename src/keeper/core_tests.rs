@@ -392,7 +392,7 @@ fn a_stop_while_a_program_takes_over_is_a_stop() {
 }
 
 #[test]
-fn what_is_left_with_systemd_is_packs_and_sockets() {
+fn what_is_left_with_systemd_is_packs_sockets_and_the_journal() {
     let mut bench = Bench::serving();
     bench.order(ToKeeper::Hold { name: "pack/7" }, 1);
     bench.order(ToKeeper::Hold { name: "legacy" }, 1);
@@ -404,7 +404,7 @@ fn what_is_left_with_systemd_is_packs_and_sockets() {
     let deeds = bench.ends(Who::Master(1), KILLED);
     let [Deed::Store(all), .., Deed::End(0)] = &deeds[..] else { panic!("{deeds:?}") };
     let names: Vec<_> = all.iter().map(|(name, _)| &**name).collect();
-    assert_eq!(names, ["pack/7", "legacy", "session/7/3"]);
+    assert_eq!(names, ["pack/7", "legacy", "journal", "session/7/3"]);
     let left = vec![(7, 3, bench.one.clone())];
     let settings = Settings { pid: 1, watchdog: None, passed: Vec::new(), sockets: 300, left };
     let mut next = Keeper::new(settings, bench.now);

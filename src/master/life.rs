@@ -96,7 +96,12 @@ async fn live(source: Source) -> Result<(), Failure> {
     let lost = |error| Failure::Io(io::Error::other(error));
     let (begin, held) = predecessor::begin(&mut hearing).await.map_err(lost)?;
     let (left, mut held) = Inheritance::of(held);
-    let past = Past::take(&mut held, &line).map_err(Failure::Io)?;
+    let mut past = Past::take(&mut held, &line).map_err(Failure::Io)?;
+    if begin.before.is_none() {
+        past.restart();
+    } else if left.is_left() {
+        past.replace_processes();
+    }
     let (loaded, revision) = past.configuration(&source).map_err(Failure::Configuration)?;
     crate::log::init(&loaded.config.log, "master");
     past.log();

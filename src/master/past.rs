@@ -76,6 +76,17 @@ impl Past {
         }
     }
 
+    /// The daemon before has left its journal to this one, which reads its files and begins with processes of its own.
+    pub(super) fn restart(&mut self) {
+        self.state = std::mem::take(&mut self.state).of_clients();
+        self.journal.compact(&self.state);
+    }
+
+    /// All processes are new ones: what the supervisor knew of those before does not count.
+    pub(super) fn replace_processes(&mut self) {
+        self.state.fleet = Box::default();
+    }
+
     /// Logs a journal that makes no sense.
     pub(super) fn log(&self) {
         if let Some(why) = &self.refused {

@@ -185,7 +185,8 @@ impl Master {
         }
         let Self { feed, children, .. } = self;
         let quotes = feed.quotes().cloned().collect();
-        let message = ToWorker::Welcome { slot, generation, config: &json, listeners: ports, quotes };
+        let waits = self.upgrades.is_unpacking();
+        let message = ToWorker::Welcome { slot, generation, config: &json, listeners: ports, quotes, waits };
         let _ = children.tell_with(generation, &message, descriptors);
         if !feed.refused().is_empty() {
             let _ = children.tell(generation, &ToWorker::Refused(feed.refused().clone()));

@@ -1,10 +1,10 @@
 //! Tries a program that is to take over, beside the daemon: it must start, read the configuration, and read what would
 //! be handed over to it. It touches nothing.
 
+use super::journal::Journal;
 use crate::config::{Faults, Source, load};
 use crate::os::inherited;
-use crate::protocol::keeper::KEEPERS_OWN;
-use crate::protocol::keeper::SUBCOMMAND;
+use crate::protocol::keeper::{KEEPERS_OWN, SUBCOMMAND, VERSION};
 use crate::protocol::manifest::{Forms, Manifest};
 use crate::session::{Pack, Snapshot};
 use std::ffi::OsString;
@@ -25,7 +25,12 @@ const REASON: usize = 600;
 #[must_use]
 pub fn manifest() -> Manifest {
     let forms = |(oldest, newest)| Forms { oldest, newest };
-    Manifest::own([("sessions", forms(Snapshot::FORMS)), ("packs", forms(Pack::FORMS))])
+    Manifest::own([
+        ("sessions", forms(Snapshot::FORMS)),
+        ("packs", forms(Pack::FORMS)),
+        ("journal", forms(Journal::FORMS)),
+        ("keeper", forms((VERSION, VERSION))),
+    ])
 }
 
 /// The trial of this program: its manifest as JSON.

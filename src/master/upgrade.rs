@@ -280,6 +280,7 @@ impl Master {
         let facts = Facts { why, from: None, to: None, sessions, silence };
         self.handovers.happened(facts, silence, clock::wall());
         self.line.release(LEGACY);
+        self.children.tell_workers(&ToWorker::LetIn);
         self.tell_serving();
     }
 }

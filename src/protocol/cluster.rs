@@ -260,7 +260,11 @@ pub enum ToWorker<'a> {
         listeners: Vec<Port>,
         /// The newest price of each symbol.
         quotes: Vec<Quote>,
+        /// Nobody is let in before [`ToWorker::LetIn`]: sessions of the processes before are still on their way.
+        waits: bool,
     },
+    /// All sessions of the processes before are there: new connections are accepted.
+    LetIn,
     /// The answer to an `Open`.
     Opened {
         /// The announced session.

@@ -33,6 +33,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 const UNANSWERED: usize = 256;
 /// A drained worker looks so often whether it accepts again, while connections wait.
 const ASIDE: Duration = Duration::from_millis(100);
+/// A worker whose sessions are still on their way looks so often whether all have come, while connections wait.
+const UNPACKING: Duration = Duration::from_millis(2);
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
 /// The part of the time of a drain in which sessions are moved rather than sent away.
@@ -138,7 +140,7 @@ type Listeners = Vec<(Port, TcpListener)>;
 fn welcome(batch: &mut Batch, sender: LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
     let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
     let (message, descriptors) = first?;
-    let ToWorker::Welcome { slot, generation, config, listeners, quotes } = message else {
+    let ToWorker::Welcome { slot, generation, config, listeners, quotes, waits } = message else {
         return Err(Failure::Strange("the first message is no welcome"));
     };
     let mut descriptors = descriptors.into_iter();
@@ -156,6 +158,9 @@ fn welcome(batch: &mut Batch, sender: LinkSender, pid: u32) -> Result<(Hub, List
     let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?)?;
     let hub = Hub::new(me, Arc::new(config), uplink, board);
     quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
+    if waits {
+        hub.lock().unpacking.keep_out(clock::mono());
+    }
     hub.lock().note();
     Ok((hub, all))
 }
@@ -174,6 +179,9 @@ impl Gate for Admission {
         let mut state = self.0.lock();
         if matches!(state.phase, Phase::Draining | Phase::Stopping) {
             return Go::Stop;
+        }
+        if state.unpacking.keeps_out(clock::mono()) {
+            return Go::Hold(UNPACKING);
         }
         if state.phase == Phase::Aside {
             return Go::Hold(ASIDE);

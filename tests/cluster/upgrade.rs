@@ -1,6 +1,8 @@
 //! Another program takes over: no session notices, and one that is of no use is refused or taken back.
 
-use crate::harness::{Cluster, Listener, Poller, Raw, Tab, alone, cluster, masked, post, promised, within};
+use crate::harness::{
+    Cluster, Listener, Poller, Raw, Tab, alone, cluster, kill, masked, post, promised, within,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -155,4 +157,101 @@ async fn without_systemd_sessions_cannot_be_kept_over_a_stop() {
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("systemd has not started it"), "{}", refused.err);
     assert_eq!(cluster.quote("nobody").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_started_is_what_was_tried() {
+    let _alone = alone().await;
+    let cluster = cluster().workers(1).config(OPEN).start().await;
+    let mut tab = cluster.tab_with("user_id=alice&channels=news").await;
+    let path = copy(&cluster, "next");
+    let words = ["upgrade", &path];
+    let swapping = async {
+        within(promised(Duration::from_secs(4)), "the trial", async || {
+            if cluster.log().contains("upgrade-trial") { Ok(()) } else { Err(cluster.log()) }
+        })
+        .await;
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "no program").unwrap();
+    };
+    let (done, ()) = tokio::join!(cluster.ctl(&words), swapping);
+    assert_eq!(done.json()["upgrade"]["outcome"], "upgraded", "{} {}", done.out, done.err);
+    moved(&mut tab).await;
+}
+
+#[tokio::test]
+async fn a_program_that_lacks_a_library_is_refused() {
+    let cluster = cluster().workers(1).config(OPEN).start().await;
+    let folder = cluster.folder();
+    let (library, source) = (folder.join("libgone.so"), folder.join("gone.rs"));
+    std::fs::write(&source, "#[unsafe(no_mangle)] pub extern \"C\" fn gone() {}\n").unwrap();
+    let made = Command::new("rustc")
+        .args(["--edition", "2024", "--crate-type", "cdylib", "-o"])
+        .arg(&library)
+        .arg(&source)
+        .output();
+    let source = folder.join("needs.rs");
+    let needs =
+        "#[link(name = \"gone\")] unsafe extern \"C\" { fn gone(); }\nfn main() { unsafe { gone() } }\n";
+    std::fs::write(&source, needs).unwrap();
+    let program = folder.join("needs");
+    let mut compiler = Command::new("rustc");
+    compiler.args(["--edition", "2024", "-L"]).arg(folder).arg("-o").arg(&program).arg(&source);
+    let compiled = made.and_then(|_| compiler.output());
+    if !compiled.as_ref().is_ok_and(|compiled| compiled.status.success()) {
+        return eprintln!("SKIPPED: no program was compiled: {compiled:?}");
+    }
+    std::fs::remove_file(&library).unwrap();
+    refuses(&cluster, &program, "libgone.so").await;
+}
+
+#[tokio::test]
+async fn a_session_whose_client_is_away_is_there_after_an_upgrade() {
+    let _alone = alone().await;
+    let cluster = cluster().workers(2).config(OPEN).start().await;
+    let tab = cluster.tab_with("user_id=alice&channels=news").await;
+    let token = tab.welcome["resume"].as_str().unwrap().to_owned();
+    drop(tab);
+    publish(&cluster, 7).await;
+    let done = cluster.ctl(&["upgrade", &copy(&cluster, "next")]).await;
+    assert_eq!(done.json()["upgrade"]["outcome"], "upgraded", "{} {}", done.out, done.err);
+    let mut back = cluster.tab_with(&format!("user_id=alice&channels=none&resume={token}")).await;
+    assert_eq!(back.welcome["resumed"], true, "{}", back.welcome);
+    publish(&cluster, 8).await;
+    while back.next("message").await["data"] != 8 {}
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_while_all_pack_takes_no_other_session_along() {
+    let _alone = alone().await;
+    let cluster = cluster().workers(2).config(OPEN).start().await;
+    let mut tabs = Vec::new();
+    for n in 0..8 {
+        tabs.push(cluster.tab_with(&format!("user_id=user-{n}&channels=news")).await);
+    }
+    let dies = cluster.worker(1).await.pid.unwrap();
+    let path = copy(&cluster, "next");
+    kill(dies, rustix::process::Signal::STOP);
+    let dying = async {
+        within(promised(Duration::from_secs(4)), "packing", async || {
+            if cluster.log().contains("\"packing\"") { Ok(()) } else { Err(cluster.log()) }
+        })
+        .await;
+        kill(dies, rustix::process::Signal::KILL);
+    };
+    let words = ["upgrade", &path];
+    let (done, ()) = tokio::join!(cluster.ctl(&words), dying);
+    assert_eq!(done.json()["upgrade"]["outcome"], "upgraded", "{} {}", done.out, done.err);
+    publish(&cluster, 1).await;
+    let mut heard = 0;
+    for tab in &mut tabs {
+        if tab.welcome["worker"]["pid"] != json!(dies) {
+            moved(tab).await;
+            assert_eq!(tab.next("message").await["data"], 1);
+            heard += 1;
+        }
+    }
+    assert!(heard > 0, "no session was elsewhere");
+    let log = cluster.log();
+    assert!(log.contains("not-packed"), "{log}");
 }

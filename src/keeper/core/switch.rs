@@ -9,7 +9,7 @@ use crate::protocol::keeper::{End, packed_by};
 use std::time::Duration;
 
 /// What a master leaves to the next one beside the packs.
-const LEGACY: &str = "legacy";
+const LEFT: [&str; 2] = ["legacy", "journal"];
 
 impl<D: Share> Keeper<D> {
     /// Another program takes over.
@@ -83,7 +83,7 @@ impl<D: Share> Keeper<D> {
         match self.turn.take().map(|turn| turn.next) {
             Some(Next::Master) => self.reign.hurry(now),
             Some(Next::Store) => {
-                let is_left = |name: &str| packed_by(name).is_some() || name == LEGACY;
+                let is_left = |name: &str| packed_by(name).is_some() || LEFT.contains(&name);
                 let held = self.held.all().filter(|(name, _)| is_left(name));
                 let mut all: Vec<_> = held.map(|(name, file)| (String::from(name), file)).collect();
                 let sockets = self.vault.sockets();

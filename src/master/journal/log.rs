@@ -12,6 +12,8 @@ use crate::os::memory_file::MemoryFile;
 use std::fmt;
 use std::io;
 
+/// The form of a journal.
+pub(super) const FORM: u32 = 1;
 /// The first bytes of a journal; the last one is the number of its form.
 const MAGIC: [u8; 8] = *b"btc-jrn\x01";
 /// Where the word is.

@@ -33,6 +33,9 @@ pub(super) struct Journal<M = MemoryFile> {
 }
 
 impl Journal {
+    /// The oldest and the newest form that is read.
+    pub(super) const FORMS: (u32, u32) = (log::FORM, log::FORM);
+
     /// Begins an empty journal.
     pub(super) fn create() -> io::Result<(Self, OwnedFd)> {
         let file = MemoryFile::new("btc-cluster-journal")?;
@@ -83,7 +86,8 @@ impl<M: Memory> Journal<M> {
     }
 
     /// Puts the fewest records in the place of all.
-    fn compact(&mut self, state: &State) {
+    /// Writes all anew.
+    pub(super) fn compact(&mut self, state: &State) {
         let mut all = Vec::new();
         state.records(|record| all.push(postcard::to_allocvec(record)));
         let all: Result<Vec<_>, _> = all.into_iter().collect();

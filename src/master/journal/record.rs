@@ -106,6 +106,12 @@ pub(in crate::master) struct State {
 }
 
 impl State {
+    /// What clients know of: rooms, and numbers of prices and lines.
+    pub(in crate::master) fn of_clients(self) -> Self {
+        let Self { prices, real_before, lines, rooms, uses, .. } = self;
+        Self { prices, real_before, lines, rooms, uses, ..Self::default() }
+    }
+
     /// Takes the next record.
     pub(super) fn apply(&mut self, record: &Record<'_>) {
         match *record {

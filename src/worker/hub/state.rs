@@ -115,7 +115,7 @@ pub(in crate::worker) struct State {
     /// Answers to requests for candles, shared.
     pub(in crate::worker) charts: Charts,
     /// Sessions that come from processes that are no more.
-    pub(super) unpacking: Unpacking,
+    pub(in crate::worker) unpacking: Unpacking,
     /// Deadlines of all sessions, on one wheel.
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.

@@ -1,6 +1,6 @@
 //! Packs on their way back into sessions: which sockets are asked for, and what is counted. Pure: `D` is a socket.
 
-use crate::model::Boot;
+use crate::model::{Boot, Mono};
 use crate::protocol::cluster::Generation;
 use crate::session::{Key, Pack, Packed, Snapshot};
 use std::collections::BTreeMap;
@@ -8,6 +8,9 @@ use std::time::Duration;
 
 /// Sessions of an older pack are closed, and their clients come back by themselves.
 const OLDEST: Duration = Duration::from_secs(10);
+
+/// Longest time in which nobody is let in. No key: more than all sessions of a machine take to come.
+const CLOSED: Duration = Duration::from_secs(10);
 
 /// Set in the numbers of these questions for sockets, and in no other's.
 const FIRST: u64 = 1 << 63;
@@ -64,9 +67,26 @@ pub struct Begun {
 pub struct Unpacking {
     open: BTreeMap<u64, Open>,
     last: u64,
+    /// Until when nobody is let in at the latest: whoever comes may ask for a session that is still on its way.
+    closed_until: Option<Mono>,
 }
 
 impl Unpacking {
+    /// Nobody is let in before the sessions of all workers have come.
+    pub fn keep_out(&mut self, now: Mono) {
+        self.closed_until = Some(now.after(CLOSED));
+    }
+
+    /// All have come.
+    pub fn let_in(&mut self) {
+        self.closed_until = None;
+    }
+
+    /// Whether nobody is let in yet.
+    pub fn keeps_out(&self, now: Mono) -> bool {
+        self.closed_until.is_some_and(|until| now < until)
+    }
+
     /// The number of the next question for sockets.
     pub fn number(&mut self) -> u64 {
         self.last += 1;
@@ -146,7 +166,7 @@ impl Unpacking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Mono, SessionId, UserId};
+    use crate::model::{SessionId, UserId};
     use crate::protocol::cluster::Endpoint;
     use crate::session::{Connection, Framing, Identity, Packing, Places, Session};
 
@@ -218,5 +238,15 @@ mod tests {
         assert_eq!(unpacking.over(7, SOON).unwrap().1, Counts { held: 0, closed: 4 });
         unpacking.begin(8, WHOLE, b"nothing", SOON);
         assert_eq!(unpacking.over(8, SOON).unwrap().2, Duration::ZERO);
+    }
+
+    #[test]
+    fn nobody_is_let_in_until_all_have_come_or_it_takes_too_long() {
+        let mut unpacking = Unpacking::default();
+        assert!(!unpacking.keeps_out(Mono(5)));
+        unpacking.keep_out(Mono(5));
+        assert!(unpacking.keeps_out(Mono(6)) && !unpacking.keeps_out(Mono(5).after(CLOSED)));
+        unpacking.let_in();
+        assert!(!unpacking.keeps_out(Mono(6)));
     }
 }
