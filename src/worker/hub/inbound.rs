@@ -31,6 +31,10 @@ struct Guard<'a>(&'a Hub, SessionRef);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
+        // At the end of the runtime tasks are dropped, too.
+        if !std::thread::panicking() {
+            return;
+        }
         let mut state = self.0.lock();
         if state.sessions.contains(self.1) {
             state.panicked("session");

@@ -92,7 +92,7 @@ impl Proxy {
         let address = free();
         let [certificate, key] = certificate().map(|path| path.display().to_string());
         let text = format!(
-            "{{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n\tstorage file_system {{dir}}/storage\n}}\n\
+            "{{\n\tadmin off\n\tauto_https off\n\tstorage file_system {{dir}}/storage\n}}\n\
              https://localhost:{} {{\n\tbind {}\n\ttls {certificate} {key}\n\
              \treverse_proxy {upstream} {{\n\t\tflush_interval -1\n\t}}\n}}\n",
             address.port(),
