@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Most sessions of one batch.
-pub const BATCH: usize = 128;
+pub const BATCH: usize = 32;
 
 /// The sessions that a worker hands over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,6 +41,8 @@ const STEPS: u32 = 20;
 const MOVING: f64 = 0.75;
 /// Interval at which an ending worker looks whether all have gone.
 const LAST: Duration = Duration::from_millis(20);
+/// Time in which those that were here to the end are told of it.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs a worker until the master ends it.
 #[must_use]
@@ -271,8 +273,22 @@ async fn look_said(hub: Hub) {
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
 async fn leave(hub: &Hub, master: &mut MasterLink, end: Leave) {
     send_away(hub, master, end).await;
-    // Orders that are not done end with what was moved.
-    hub.lock().stop_offloading();
+    let dismissed = {
+        let mut state = hub.lock();
+        // Orders that are not done end with what was moved.
+        state.stop_offloading();
+        // Whoever is still here hears of the end, and is no session of a dead worker.
+        let all = state.population();
+        let dismissed = state.dismiss(end.close, all, (100, 2));
+        state.settle();
+        dismissed
+    };
+    let until = clock::mono().after(LAST_WORDS);
+    while dismissed > 0 && clock::mono() < until && !hub.lock().is_quiet() {
+        if !wait(hub, master, LAST).await {
+            return;
+        }
+    }
 }
 
 async fn send_away(hub: &Hub, master: &mut MasterLink, end: Leave) {
@@ -301,7 +317,9 @@ async fn send_away(hub: &Hub, master: &mut MasterLink, end: Leave) {
             }
         };
         first += each * dismissed as u64;
-        let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };
+        // Half of what is left of the time: there may be little after the moves.
+        let left = over.since(clock::mono());
+        let pause = if dismissed == batch { left / 2 / STEPS } else { LAST };
         if !wait(hub, master, pause).await {
             return;
         }

@@ -12,8 +12,8 @@ use super::send::Sent;
 use super::state::{Hub, State};
 use crate::model::{Mono, SessionId};
 use crate::os::{clock, socket};
-use crate::protocol::client::{Close, room};
-use crate::protocol::cluster::{Generation, Handover, Left, ToMaster, ToWorker};
+use crate::protocol::client::{Close, room, session_moved};
+use crate::protocol::cluster::{Endpoint, Generation, Handover, Left, ToMaster, ToWorker};
 use crate::protocol::keeper::FromKeeper;
 use crate::session::{self, Answer, Framing, Identity, Replay};
 use crate::transports::ws::Wire;
@@ -125,9 +125,12 @@ impl State {
                     let cell = ward.cells.as_ref().and_then(|cells| cells.read(key));
                     ward.found.push((cell, socket));
                 }
+                if !last {
+                    return None;
+                }
                 // Those who spoke last come first: they are taken from the end.
                 ward.found.sort_by_key(|(cell, _)| cell.map_or(0, |cell| cell.facts.spoke));
-                last.then_some(of)
+                Some(of)
             }
             _ => None,
         }
@@ -168,9 +171,20 @@ impl State {
                 ward.results.add(Handover::Held, 1);
                 self.counters.handover(Handover::Held, 1);
                 self.counters.silence(silence);
+                self.tell_adopted(at, silence);
                 tokio::spawn(super::inbound::drive(hub.clone(), at));
             }
             None => self.lose(ward, id, &known, lost),
+        }
+    }
+
+    /// The client of a main session hears that it has moved.
+    fn tell_adopted(&mut self, at: SessionRef, silence: Duration) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        session.moves = session.moves.saturating_add(1);
+        if session.identity.endpoint == Endpoint::Ws {
+            let (me, moves) = ((self.me.slot, self.me.pid), session.moves);
+            self.say_if_it_fits(at, &session_moved(me, silence, moves));
         }
     }
 

@@ -424,7 +424,7 @@ impl State {
     }
 
     /// Says what a client can do without: a slow one is not ended for it.
-    fn say_if_it_fits(&mut self, at: SessionRef, text: &str) {
+    pub(super) fn say_if_it_fits(&mut self, at: SessionRef, text: &str) {
         let frame = crate::ws::frame::text(text);
         let limit = self.config.ws.outbox;
         let waits = self.sessions.get(at).and_then(|session| session.outbox.as_ref());

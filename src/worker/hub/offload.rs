@@ -59,23 +59,21 @@ impl State {
         }
     }
 
-    /// Sessions for a batch, and how many others are meant that cannot be moved at the moment.
+    /// Sessions for a batch; if there are none, how many are meant that cannot be moved at the moment.
     fn movable(&self, Task { only, most, .. }: Task) -> (Vec<SessionRef>, usize) {
         let (mut found, mut rest) = (Vec::new(), 0);
         let mut look = |(at, session): (SessionRef, &Session)| {
-            if found.len() < most && self.is_movable(at, session) {
+            if self.is_movable(at, session) {
                 found.push(at);
             } else {
                 rest += 1;
             }
+            // The whole table is not looked through for each batch.
+            found.len() < most
         };
         match only {
-            Some(id) => self.sessions.all_of(id).for_each(look),
-            None => {
-                for each in self.sessions.iter() {
-                    look(each);
-                }
-            }
+            Some(id) => _ = self.sessions.all_of(id).all(look),
+            None => _ = self.sessions.iter().all(&mut look),
         }
         (found, rest)
     }
