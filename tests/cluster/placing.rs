@@ -201,7 +201,6 @@ async fn a_worker_that_is_added_gets_its_share_and_nobody_is_closed() {
 }
 
 #[tokio::test]
-#[ignore = "in one run of five a token finds no home while its session moves: `resumed: false`"]
 async fn nothing_is_lost_while_sessions_move_and_their_clients_come_back() {
     const CLIENTS: usize = 24;
     const MESSAGES: usize = 200;

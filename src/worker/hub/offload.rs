@@ -15,6 +15,7 @@ use crate::protocol::cluster::{BatchId, Generation, Handover, Leaver, ToMaster, 
 use crate::protocol::peer::{Item, Peer};
 use crate::session::{self, Connection, Framing, Kind, Notice, Replay};
 use crate::ws::frame;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 /// Bytes of one message of a batch: a batch of sessions with much to send goes in several.
@@ -62,8 +63,10 @@ impl State {
     /// Sessions for a batch; if there are none, how many are meant that cannot be moved at the moment.
     fn movable(&self, Task { only, most, .. }: Task) -> (Vec<SessionRef>, usize) {
         let (mut found, mut rest) = (Vec::new(), 0);
+        let mut ids = BTreeSet::new();
         let mut look = |(at, session): (SessionRef, &Session)| {
-            if self.is_movable(at, session) {
+            // A batch names sessions by their ids: of a copy and its original it takes one.
+            if self.is_movable(at, session) && ids.insert(session.id()) {
                 found.push(at);
             } else {
                 rest += 1;
@@ -87,7 +90,9 @@ impl State {
         };
         // A room that is about to be entered, and a copy of which the client may not have heard, are waited for.
         let waits = session.origin.is_some() || self.entrances.session(session.id()).is_some();
-        is_quiet && !waits && !session.aside
+        // A twin of the same id goes first: once both were suspended, nobody could tell which one was meant.
+        let has_twin = || self.sessions.all_of(session.id()).any(|(other, _)| other != at);
+        is_quiet && !waits && !session.aside && (session.is_away() || !has_twin())
     }
 
     fn ask_for(&mut self, batch: u32, to: Generation, sessions: &[SessionRef]) {
@@ -230,7 +235,10 @@ impl State {
 
     /// Finds the session of an id that may go. One that may not is the worker's own again.
     fn leaver(&mut self, id: SessionId) -> Option<(SessionRef, bool)> {
-        for at in self.all_aside(id) {
+        let mut all = self.all_aside(id);
+        // The one that was announced, before one that has its id.
+        all.sort_by_key(|at| !self.sessions.get(*at).is_some_and(|session| session.aside));
+        for at in all {
             let Some(session) = self.sessions.get(at) else { continue };
             let may_go = match &session.link {
                 Link::Opening => false,
