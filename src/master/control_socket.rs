@@ -68,7 +68,11 @@ pub(super) async fn refuse_second(path: &Path) -> io::Result<()> {
             Ok(other) => {
                 // Nothing is said before a request: what comes is the end.
                 let _ = timeout_at(until, other.readable()).await;
-                other.peer_cred().ok().and_then(|peer| peer.pid()).map(|pid| format!(" (its master is process {pid})"))
+                other
+                    .peer_cred()
+                    .ok()
+                    .and_then(|peer| peer.pid())
+                    .map(|pid| format!(" (its master is process {pid})"))
             }
             Err(error) if is_busy(&error) => Some(", and does not answer".to_owned()),
             Err(_) => return Ok(()),

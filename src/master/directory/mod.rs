@@ -10,7 +10,6 @@ mod ceilings;
 #[cfg(test)]
 mod crowd;
 mod homes;
-mod inherit;
 mod rank;
 mod room;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::users::NONE;
 use super::{Directory, Entry};
 use crate::model::{Device, SessionId};
-use crate::protocol::cluster::{Generation, Open, TokenName, Transport, digest};
+use crate::protocol::cluster::{Generation, Open, Slot, TokenName, Transport, digest};
 
 impl Directory {
     /// Gives a session of one process to another. False: it is not registered there, or there is no such process.
@@ -55,5 +55,30 @@ impl Directory {
             since: entry.since,
             tag: entry.tag,
         })
+    }
+
+    /// The sessions of a process that has ended go to another one; `page` hears of them, at most so many at once. Those
+    /// of which it had not said yet that they were gone are forgotten.
+    pub fn hand_over(
+        &mut self,
+        from: Generation,
+        to: Generation,
+        most: usize,
+        mut page: impl FnMut(Vec<Open<'_>>),
+    ) {
+        let own = self.sessions.iter().filter(|(_, entry)| entry.worker == from);
+        let own: Vec<_> = own.map(|(_, entry)| entry.id).collect();
+        for some in own.chunks(most) {
+            page(some.iter().filter_map(|id| self.announcement(*id)).collect());
+            some.iter().for_each(|id| _ = self.switch(*id, from, to));
+        }
+        self.workers.remove(&from);
+        self.homes.worker_gone(from);
+    }
+
+    /// The slot of a process.
+    #[must_use]
+    pub fn slot(&self, worker: Generation) -> Slot {
+        self.workers.get(&worker).map_or(0, |process| process.slot)
     }
 }
