@@ -173,6 +173,17 @@ impl World {
         assert!(seats.values().all(|up| *up <= 2), "one that serves and one that is to");
     }
 
+    /// A world after these events, told to stop within ten seconds.
+    fn stopped_after(seed: u64, workers: Slot, ops: Vec<Op>) -> Self {
+        let mut world = Self::new(seed, workers);
+        ops.into_iter().for_each(|op| world.act(op));
+        world.lost = 0;
+        let stops = world.fleet.stop(world.now, Duration::from_secs(10));
+        world.stopped = true;
+        world.obey(stops);
+        world
+    }
+
     fn pick(&self, n: usize) -> Option<Generation> {
         self.alive.keys().nth(n % self.alive.len().max(1)).copied()
     }
@@ -355,12 +366,7 @@ proptest! {
     fn a_stop_ends_in_time_whatever_came_before(
         seed in any::<u64>(), workers in 1u16..6, ops in prop::collection::vec(op(), 0..100),
     ) {
-        let mut world = World::new(seed, workers);
-        ops.into_iter().for_each(|op| world.act(op));
-        world.lost = 0;
-        let stops = world.fleet.stop(world.now, Duration::from_secs(10));
-        world.stopped = true;
-        world.obey(stops);
+        let mut world = World::stopped_after(seed, workers, ops);
         // Nobody obeys; only KILL helps.
         world.wait(Duration::from_millis(10_500), |world, generation| {
             if world.killed.contains(&generation) {
@@ -376,12 +382,7 @@ proptest! {
     fn a_stop_ends_in_time_although_kill_ends_nobody(
         seed in any::<u64>(), workers in 1u16..6, ops in prop::collection::vec(op(), 0..100),
     ) {
-        let mut world = World::new(seed, workers);
-        ops.into_iter().for_each(|op| world.act(op));
-        world.lost = 0;
-        let stops = world.fleet.stop(world.now, Duration::from_secs(10));
-        world.stopped = true;
-        world.obey(stops);
+        let mut world = World::stopped_after(seed, workers, ops);
         world.wait(Duration::from_millis(16_500), |_, _| ());
         prop_assert_eq!((world.gone, world.alive.len()), (1, 0));
     }
