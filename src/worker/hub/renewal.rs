@@ -86,6 +86,7 @@ impl State {
                 Err(error) => tracing::error!(event = "held-message", %error),
             }
         }
+        self.says_again();
     }
 
     /// Tells the master which session is in which room. The master knows one session of each id: here a copy and its

@@ -2,7 +2,7 @@
 
 use super::adoption::Adoption;
 use super::cells::{Cell, Cells, Facts};
-use super::cover::Cover;
+use super::cover::{Cover, Said};
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Handovers};
 use crate::protocol::line::Line;
@@ -73,7 +73,6 @@ impl Survival {
     pub fn hold(&mut self, key: Key, facts: &Facts) {
         self.covered += 1;
         self.cover.hold(key, facts);
-        self.says(key);
     }
 
     /// How many sessions are covered.
@@ -89,9 +88,9 @@ impl Survival {
         }
     }
 
-    /// A session is clean only when all that was said is on its way.
-    pub fn says(&mut self, key: Key) {
-        self.cover.says(key);
+    /// A session is clean only when all that was said so far is on its way.
+    pub fn says(&mut self, key: Key, said: Said) {
+        self.cover.says(key, said);
         self.bell.notify_one();
     }
 
@@ -110,11 +109,6 @@ impl Survival {
     pub fn expected(&self) -> (usize, u64) {
         let all = self.wards.iter().map(|ward| ward.adoption.expected());
         all.fold((0, 0), |(count, digest), (more, other)| (count + more, digest ^ other))
-    }
-
-    /// Bytes that the keeper has not been sent yet.
-    pub fn waiting(&self) -> usize {
-        self.line.as_ref().map_or(0, Line::waiting)
     }
 
     pub fn bell(&self) -> Arc<Notify> {
