@@ -191,6 +191,10 @@ impl Children {
         self.by_generation.iter().filter(|(_, child)| child.is_worker()).map(|(generation, _)| *generation)
     }
 
+    pub(super) fn feeders(&self) -> impl Iterator<Item = Generation> {
+        self.by_generation.iter().filter(|(_, child)| !child.is_worker()).map(|(generation, _)| *generation)
+    }
+
     /// The processes that take orders, and those that have ended and whose sessions are to be adopted.
     pub(super) fn ready_workers(&self) -> impl Iterator<Item = Generation> {
         self.ready_with_slots().map(|(generation, _)| generation).chain(self.orphans.keys().copied())
