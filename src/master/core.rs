@@ -200,10 +200,11 @@ impl Master {
         if workers.peek().is_none() || workers.any(|row| pending(row.state)) {
             return;
         }
-        let Some(notice) = self.service.all_ready() else { return };
+        let notice = self.service.all_ready();
+        self.tell_serving();
+        let Some(notice) = notice else { return };
         self.notify(Some(notice));
         self.note_life();
-        self.tell_serving();
         let first = |port| self.in_force.addresses(port).into_iter().next();
         let http = first(Port::Http).map(|a| format!("http://{a}")).unwrap_or_default();
         tracing::info!(

@@ -142,6 +142,9 @@ impl Master {
         self.handovers.came_to(event, Handover::Held, sessions as u64);
         self.handovers.silence(event, without_master);
         self.handovers.ended(event, now, clock::wall()).into_iter().for_each(Ended::log);
+        if workers > 0 {
+            self.tell_serving();
+        }
         self.finish_moves();
         for (from, batch) in held {
             self.hear(from, batch);
