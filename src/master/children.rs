@@ -211,6 +211,15 @@ impl Children {
         self.orphans.insert(of, retained);
     }
 
+    /// A worker of the master before has ended, and its sessions wait for another one. `heard`: it had heard of this
+    /// master. Else it counted the orders of the one before, and lacks all of this one.
+    pub(super) fn inherit(&mut self, of: Generation, heard: bool) {
+        let retained = self.orphans.entry(of).or_default();
+        if !heard {
+            retained.lacks_all();
+        }
+    }
+
     /// Orders to a worker that has ended are not retained any more.
     pub(super) fn forget_orphan(&mut self, of: Generation) -> Option<Retained> {
         self.orphans.remove(&of)

@@ -109,7 +109,10 @@ impl Master {
             }
             ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
             ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
-            ToMaster::Told => self.renewal.gate.told(from),
+            ToMaster::Told => {
+                self.renewal.untold.remove(&from);
+                self.renewal.gate.told(from);
+            }
             ToMaster::Unpacked { of, part, parts, held, closed, silence } => {
                 let counts = Counts { held: held.into(), closed: closed.into(), silence };
                 self.unpacked(from, Part { of, part, parts }, counts);

@@ -1,9 +1,7 @@
 //! Adopts the sessions of a worker that has died. The master says whose they are, what they have to get, and that
 //! everything for them comes here from now on; the keeper has their sockets, and what was under way with them.
 
-use super::cover::Set;
 use super::parts::adoption::{Fate, Known, Order};
-use super::parts::cells::{Cell, Cells};
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::SessionRef;
 use super::parts::survival::Ward;
@@ -15,6 +13,7 @@ use crate::os::{clock, socket};
 use crate::protocol::client::{self, Close, room, session_moved};
 use crate::protocol::cluster::{Endpoint, Generation, Handover, Left, ToMaster, ToWorker};
 use crate::protocol::keeper::FromKeeper;
+use crate::session::cells::{Cell, Cells, Set};
 use crate::session::{self, Answer, Framing, Identity, Replay};
 use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
@@ -48,6 +47,7 @@ impl State {
             },
             Left::End { before, stable } => {
                 ward.adoption.end(before, stable);
+                ward.is_whole = true;
                 self.open_missed(of);
                 match self.survival.line() {
                     Some(line) => line.fetch(u64::from(of), of, None),
@@ -357,6 +357,7 @@ impl State {
             self.uplink.tell(&ToMaster::Published { ticket, sessions });
         }
         let (results, silence) = (ward.results, ward.silence);
+        self.survival.adopted(of);
         self.uplink.tell(&ToMaster::Adopted { of, results, silence });
         if let Some(line) = self.survival.line() {
             line.forget(of, None);

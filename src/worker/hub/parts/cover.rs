@@ -8,7 +8,9 @@
 #[cfg(test)]
 mod histories;
 
-use super::cells::{Cells, DIRTY, Facts, HELD, ORDER, Sets};
+use crate::model::Mono;
+use crate::protocol::cluster::Open;
+use crate::session::cells::{Cells, DIRTY, Facts, HELD, ORDER, Sets};
 use crate::session::{ChannelKey, Key};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -112,6 +114,13 @@ impl Cover {
         cells.set_word(key, HELD | BUSY);
         cells.set_facts(key, facts);
         self.touched.push(key);
+    }
+
+    /// Who that new session is.
+    pub fn introduce(&self, key: Key, open: &Open<'_>) {
+        if let Some(cells) = self.cells.as_ref().filter(|_| self.has_room(key)) {
+            cells.set_names(key, open);
+        }
     }
 
     /// The session at that place is not covered any more. True if it was.
@@ -294,9 +303,12 @@ impl Cover {
     }
 
     /// There is another master, which counts its orders from 1. Everybody must have all of the one before.
-    pub fn renew(&mut self) {
+    pub fn renew(&mut self, now: Mono) {
         self.base = self.taken;
-        self.cells.iter().for_each(|cells| cells.set_base(self.base));
+        self.cells.iter().for_each(|cells| {
+            cells.set_base(self.base);
+            cells.set_renewed(now);
+        });
     }
 
     /// How far the orders are done, if the master should know: `always` when that is news, else after many bytes.

@@ -7,8 +7,8 @@ mod talk;
 use super::*;
 use crate::model::{Mono, SessionId};
 use crate::protocol::orders::Retained;
+use crate::session::cells::Died;
 use crate::session::{Channels, Framing, Kind, Subscription};
-use crate::worker::hub::parts::cells::Died;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ fn id(key: u32) -> SessionId {
 impl World {
     fn new() -> Self {
         let mut cover = Cover::default();
-        cover.cover(Cells::new(SESSIONS as usize).unwrap());
+        cover.cover(Cells::new(SESSIONS as usize, 1).unwrap());
         let names = CHANNELS.map(|name| (name.to_owned(), Kind::Messages { anyone: true }));
         let mut world = Self {
             retained: Retained::default(),

@@ -4,8 +4,8 @@ use super::*;
 use crate::model::UserId;
 use crate::protocol::cluster::{Endpoint, Skip, ToWorker, Transport};
 use crate::protocol::orders::order;
+use crate::session::cells::Cell;
 use crate::worker::hub::parts::adoption::{Adoption, Fate, Known, Order};
-use crate::worker::hub::parts::cells::Cell;
 use std::time::Duration;
 
 impl World {
@@ -39,6 +39,7 @@ impl World {
                 transport: Transport::Websocket,
                 address: [127, 0, 0, 1].into(),
                 since: 0,
+                tag: 0,
             };
             adoption.expect(id(key), known);
         }
