@@ -337,10 +337,7 @@ impl State {
         let report = match sent {
             Some(Sent::Whole) => self.tickets.delivered(ticket),
             Some(Sent::Waiting | Sent::Kept) => None,
-            Some(Sent::Never) => {
-                self.end_unsent(at);
-                self.tickets.lost(ticket, false)
-            }
+            Some(Sent::Never) => self.lose_unanswered(at, ticket),
             None => self.tickets.lost(ticket, false),
         };
         self.uplink.report(report);
