@@ -43,7 +43,7 @@ impl Line {
     }
 
     fn say(&self, message: &ToKeeper<'_>, with: Vec<OwnedFd>) {
-        if let Err(error) = self.0.send_with(message, with) {
+        if let Err(error) = self.0.send_at_once(message, with) {
             tracing::debug!(%error, ?message, "the keeper did not take it");
         }
     }

@@ -3,7 +3,7 @@
 use crate::harness::{Cluster, Listener, Raw, Recorder, Tab, cluster, eventually, kill, masked, post};
 use rustix::process::Signal;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Sessions may be adopted twice within a moment here.
@@ -92,7 +92,7 @@ async fn under_quotes_and_messages_nothing_is_lost_and_nothing_comes_twice() {
     let all = tabs(&cluster, 60).await;
     calm().await;
     let all: Vec<_> = all.into_iter().map(|(user, tab)| (user, Recorder::of(tab))).collect();
-    let (mut said, mut acked) = (vec![], BTreeMap::new());
+    let (mut said, mut acked, mut absent) = (vec![], BTreeMap::new(), BTreeSet::new());
     let mut n = 0;
     for round in 0..6 {
         let dies = death(&cluster, 1 + round % 2, Signal::KILL);
@@ -105,9 +105,11 @@ async fn under_quotes_and_messages_nothing_is_lost_and_nothing_comes_twice() {
                 if let Ok(mut to) = crate::harness::Connection::open(cluster.http).await
                     && let Ok(answer) = to.send(&quote).await
                 {
-                    assert!([202, 503, 504].contains(&answer.status), "{}", answer.text());
+                    assert!([202, 404, 503, 504].contains(&answer.status), "{}", answer.text());
                     if answer.status == 202 {
                         acked.insert(answer.json()["request_id"].as_str().unwrap().to_owned(), user.clone());
+                    } else if answer.status == 404 {
+                        absent.insert(user.clone());
                     }
                 }
                 let message = post("/api/v1/channels/news/messages", json!({ "data": n }).to_string());
@@ -131,6 +133,7 @@ async fn under_quotes_and_messages_nothing_is_lost_and_nothing_comes_twice() {
         }
         if story.closed.is_some() {
             acked.retain(|_, of| of != user);
+            absent.remove(user);
             continue;
         }
         open += 1;
@@ -140,6 +143,7 @@ async fn under_quotes_and_messages_nothing_is_lost_and_nothing_comes_twice() {
         assert_eq!(missing, Vec::<&usize>::new(), "{user}");
     }
     assert!(open + 6 >= all.len(), "a death closes at most the one that was being written to: {open}");
+    assert_eq!(absent, BTreeSet::new(), "only who was closed is not connected");
     assert!(got.values().all(|times| *times == 1), "no quote comes twice");
     let lost: Vec<_> = acked.keys().filter(|id| !got.contains_key(*id)).collect();
     assert_eq!(lost, Vec::<&String>::new());

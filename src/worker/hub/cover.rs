@@ -64,7 +64,7 @@ impl State {
         let kept = set.is_some() && self.survival.keep(key, wire.descriptor());
         if kept {
             self.survival.hold(key, (&facts, &session.announcement()));
-            self.says(key);
+            self.says(key, Said { master: 0, ..self.said_so_far() });
         }
     }
 
@@ -203,9 +203,8 @@ impl State {
 
     /// Makes sessions clean again if what they said is on its way. False: some of it is not.
     pub(in crate::worker) fn look_said(&mut self) -> bool {
-        let Some(master) = self.uplink.written() else { return false };
-        let keeper = self.survival.line().map_or(0, Line::written);
-        let all = self.survival.cover.wrote(Said { master, keeper });
+        let Some(written) = self.written() else { return false };
+        let all = self.survival.cover.wrote(written);
         self.settle();
         all
     }
@@ -216,8 +215,16 @@ impl State {
     }
 
     /// Something was said for a session that must be on its way before it is clean.
-    fn says(&mut self, key: Key) {
-        self.survival.says(key, self.said_so_far());
+    fn says(&mut self, key: Key, said: Said) {
+        if self.written().is_none_or(|written| !said.is_written(written)) {
+            self.survival.says(key, said);
+        }
+    }
+
+    /// How much of what was said is on its way; `None`: there is no master.
+    fn written(&self) -> Option<Said> {
+        let master = self.uplink.written()?;
+        Some(Said { master, keeper: self.survival.line().map_or(0, Line::written) })
     }
 
     /// All that waited for a master has been said to this one.
@@ -234,7 +241,7 @@ impl State {
     /// It has ended.
     pub(super) fn end_read(&mut self, key: Key, said: u64) {
         if self.uplink.messages() != said {
-            self.says(key);
+            self.says(key, self.said_so_far());
         }
         self.survival.cover.has_read();
     }

@@ -42,7 +42,7 @@ pub struct Said {
 
 impl Said {
     /// Whether all of it is written, if the kernel has so much.
-    const fn is_written(self, written: Self) -> bool {
+    pub const fn is_written(self, written: Self) -> bool {
         self.master <= written.master && self.keeper <= written.keeper
     }
 }
