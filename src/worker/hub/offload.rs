@@ -76,7 +76,12 @@ impl State {
         };
         match only {
             Some(id) => _ = self.sessions.all_of(id).all(look),
-            None => _ = self.sessions.iter().all(&mut look),
+            None => {
+                // Suspended ones can wait: their clients find them here until this worker ends.
+                let mut pass =
+                    |away| self.sessions.iter().filter(|(_, one)| one.is_away() == away).all(&mut look);
+                _ = pass(false) && pass(true);
+            }
         }
         (found, rest)
     }
