@@ -81,6 +81,8 @@ impl State {
                 let mut pass =
                     |away| self.sessions.iter().filter(|(_, one)| one.is_away() == away).all(&mut look);
                 _ = pass(false) && pass(true);
+                // Sessions that are about to arrive leave again.
+                rest += usize::from(!self.moving.expected.is_empty());
             }
         }
         (found, rest)

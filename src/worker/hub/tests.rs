@@ -183,6 +183,20 @@ async fn sessions_whose_clients_are_there_leave_before_suspended_ones() {
     assert_eq!(leave(&state), [at]);
 }
 
+#[tokio::test]
+async fn a_worker_that_is_to_leave_waits_for_sessions_that_are_on_their_way_to_it() {
+    use crate::protocol::cluster::{BatchId, Which};
+    for expects in [true, false] {
+        let (hub, ..) = hub(&[]);
+        let mut state = hub.lock();
+        if expects {
+            state.expect(BatchId { from: 3, number: 1 }, &[], &[]);
+        }
+        state.offload(1, 8, Which::All);
+        assert_eq!(state.offloads(crate::model::Mono(u64::MAX)), expects, "the order is not over");
+    }
+}
+
 async fn tokens_told(
     receiver: &mut LinkReceiver,
     all: &[(SessionRef, Option<Token>)],
