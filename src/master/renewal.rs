@@ -135,7 +135,7 @@ impl Master {
         let took = now.since(self.renewal.born);
         let without_master = self.renewal.pause + took;
         // One that takes over from a master that gave way says more when all sessions are here.
-        if !self.upgrades.is_unpacking() {
+        if !self.upgrades.is_unpacking() && self.upgrades.succession().is_none() {
             tracing::warn!(event = "master-renewed", sessions, workers, ?without_master, held = held.len());
         }
         let event = self.handovers.begun(Why::Renewal, None, None, self.renewal.born);
@@ -149,6 +149,7 @@ impl Master {
         for worker in std::mem::take(&mut self.renewal.drains) {
             self.drain(worker);
         }
+        self.succession_opens(without_master);
     }
 
     /// Says what has become of sessions that were on their way: those that have come are their target's, the others go on
