@@ -194,6 +194,11 @@ impl Children {
         self.by_generation.iter().filter(|(_, child)| child.is_worker()).map(|(generation, _)| *generation)
     }
 
+    /// All of them, and whether they are at work.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Generation, Role, bool)> {
+        self.by_generation.iter().map(|(generation, child)| (*generation, child.role, child.ready))
+    }
+
     pub(super) fn feeders(&self) -> impl Iterator<Item = Generation> {
         self.by_generation.iter().filter(|(_, child)| !child.is_worker()).map(|(generation, _)| *generation)
     }

@@ -129,6 +129,7 @@ impl Master {
                 self.unpacked(from, Part { of, part, parts }, counts);
             }
             ToMaster::Packed { .. } => {}
+            ToMaster::Held => self.held(from),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

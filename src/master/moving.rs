@@ -159,6 +159,9 @@ impl Master {
             self.handovers.came_to(event, result, sessions.into());
         }
         self.handovers.silence(event, silence);
+        if let Some(succession) = self.upgrades.succession() {
+            succession.moved(closed.into(), silence);
+        }
         self.end_event(event);
         if let Some(asker) = asker {
             // Whoever asked may have gone.

@@ -141,6 +141,16 @@ impl Line {
         self.say(&ToKeeper::Switch { within }, vec![program]);
     }
 
+    /// Lets another program take over from living processes. This process is killed. See [`ToKeeper::Succeed`].
+    pub fn succeed(&self, program: OwnedFd, within: Duration) {
+        self.say(&ToKeeper::Succeed { within }, vec![program]);
+    }
+
+    /// Gives way to the program before. This process is killed. See [`ToKeeper::GiveBack`].
+    pub fn give_back(&self) {
+        self.say(&ToKeeper::GiveBack, Vec::new());
+    }
+
     /// The program in use has proven itself.
     pub fn settled(&self) {
         self.say(&ToKeeper::Settled, Vec::new());

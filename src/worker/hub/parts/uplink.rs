@@ -19,8 +19,10 @@ pub(in crate::worker) struct Uplink {
     link: LinkSender,
     /// Messages so far.
     messages: AtomicU64,
-    /// While there is no master: what the next one is asked.
+    /// While there is no master, or it gives way: what the next one is asked.
     held: Option<RefCell<Held>>,
+    /// Whether there is no master.
+    lost: bool,
     /// What came once already.
     pub(in crate::worker) heard: Heard,
     /// Fingerprint of the configuration.
@@ -50,7 +52,15 @@ fn waits(message: &ToMaster<'_>) -> bool {
 
 impl Uplink {
     pub fn new(link: LinkSender, config: u64) -> Self {
-        Self { link, messages: AtomicU64::new(0), held: None, heard: Heard::default(), config, ready: false }
+        Self {
+            link,
+            messages: AtomicU64::new(0),
+            held: None,
+            lost: false,
+            heard: Heard::default(),
+            config,
+            ready: false,
+        }
     }
 
     /// How many messages were said so far.
@@ -72,6 +82,10 @@ impl Uplink {
     pub(in crate::worker) fn send(&self, message: &ToMaster<'_>) -> Result<(), LinkError> {
         self.messages.fetch_add(1, Relaxed);
         let Some(held) = &self.held else { return self.link.send(message) };
+        let gives_way = !self.lost;
+        if gives_way && !matches!(message, ToMaster::Deliver { .. }) {
+            return self.link.send(message);
+        }
         if !waits(message) {
             return Ok(());
         }
@@ -81,7 +95,7 @@ impl Uplink {
 
     /// Says something with descriptors, which no other master could be told again.
     fn send_with(&self, message: &ToMaster<'_>, with: Vec<OwnedFd>) -> Result<(), LinkError> {
-        if self.held.is_some() {
+        if self.lost {
             return Err(LinkError::Closed);
         }
         self.messages.fetch_add(1, Relaxed);
@@ -155,16 +169,34 @@ impl Uplink {
         self.link.waiting() + self.held.as_ref().map_or(0, |held| held.borrow().bytes)
     }
 
+    /// The master gives way: deliveries wait for the next one. Anything else may be asked twice.
+    pub fn hold(&mut self) {
+        self.tell(&ToMaster::Held);
+        self.held.get_or_insert_default();
+    }
+
+    /// The master stays: it is asked what has waited.
+    pub fn go_on(&mut self) {
+        let held = self.held.take_if(|_| !self.lost).map(RefCell::into_inner).unwrap_or_default();
+        for message in held.messages {
+            match postcard::from_bytes::<ToMaster<'_>>(&message) {
+                Ok(message) => self.tell(&message),
+                Err(error) => tracing::error!(event = "held-message", %error),
+            }
+        }
+    }
+
     /// The master is gone; `again`: what it has not answered, as it was asked.
     pub fn lose(&mut self, again: Vec<(u64, Box<[u8]>)>) {
-        let bytes = again.iter().map(|(_, bytes)| bytes.len()).sum();
-        let messages = again.into_iter().map(|(_, bytes)| bytes).collect();
-        self.held = Some(RefCell::new(Held { messages, bytes }));
+        let mut messages: Vec<_> = again.into_iter().map(|(_, bytes)| bytes).collect();
+        messages.extend(self.held.take().into_iter().flat_map(|held| held.into_inner().messages));
+        let bytes = messages.iter().map(|message| message.len()).sum();
+        (self.held, self.lost) = (Some(RefCell::new(Held { messages, bytes })), true);
     }
 
     /// There is another master. Returns what it is to be asked once it has been told what it must know.
     pub fn renew(&mut self, link: LinkSender) -> Vec<Box<[u8]>> {
-        self.link = link;
+        (self.link, self.lost) = (link, false);
         self.held.take().map(|held| held.into_inner().messages).unwrap_or_default()
     }
 }
