@@ -248,7 +248,12 @@ fn what_a_dead_process_gave_is_fetched_in_pages_and_kept_until_it_is_forgotten()
     bench.start(8);
     let (dead, heir) = (Who::Child(7), Who::Child(8));
     bench.says(dead, ToKeeper::Cells, 1);
-    (0..320).for_each(|key| _ = bench.says(dead, ToKeeper::Keep { key }, 1));
+    for key in 0..320 {
+        let deeds = bench.says(dead, ToKeeper::Keep { key }, 1);
+        let unkept = FromKeeper::Unkept { key };
+        let told = if key < 300 { vec![] } else { vec![(&unkept, 0)] };
+        assert_eq!(said(&deeds, dead), told);
+    }
     assert_eq!(bench.keeper.vault.len(), 300, "the rest has no cover");
     (0..50).for_each(|key| _ = bench.says(dead, ToKeeper::Drop { key }, 0));
     let fetch = |keys| ToKeeper::Fetch { request: 5, of: 7, keys };

@@ -265,7 +265,8 @@ impl Master {
             FromKeeper::Held { .. }
             | FromKeeper::Begin(_)
             | FromKeeper::Link
-            | FromKeeper::Sockets { .. } => {
+            | FromKeeper::Sockets { .. }
+            | FromKeeper::Unkept { .. } => {
                 tracing::debug!(?message, "the keeper said what nobody asked for")
             }
         }

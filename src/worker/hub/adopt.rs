@@ -132,6 +132,11 @@ impl State {
                 ward.found.sort_by_key(|(cell, _)| cell.map_or(0, |cell| cell.facts.spoke));
                 Some(of)
             }
+            FromKeeper::Unkept { key } => {
+                self.survival.release(key);
+                self.note();
+                None
+            }
             _ => None,
         }
     }
