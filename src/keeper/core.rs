@@ -359,6 +359,7 @@ impl<D: Share> Keeper<D> {
             }
             ToKeeper::Beat { within, well } => {
                 self.reign.beat(within, now);
+                self.images.beat();
                 if well {
                     self.feed_watchdog();
                 }
@@ -383,6 +384,10 @@ impl<D: Share> Keeper<D> {
             }
             ToKeeper::Settled => self.images.settled(),
             ToKeeper::Store => self.store(now),
+            ToKeeper::Succeed { within } => {
+                with.next().into_iter().for_each(|image| self.succeed(image, within));
+            }
+            ToKeeper::GiveBack => self.give_back(),
             // Not a master's: it has no sessions.
             ToKeeper::Keep { .. }
             | ToKeeper::KeepAll { .. }

@@ -24,6 +24,8 @@ pub(super) struct Child {
     pub(super) program: Box<str>,
     pub(super) ready: bool,
     pub(super) beat: Beat,
+    /// When it was heard last.
+    pub(super) heard: Mono,
     /// Beats in a row that did not agree with the directory.
     pub(super) drift: u8,
     /// Orders that it may not have carried out.
@@ -87,7 +89,8 @@ fn retain<M: Message>(retained: &mut Retained, message: &M) {
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
         let (program, beat, retained, drops) = Default::default();
-        Self { role, pid, program, ready: false, beat, drift: 0, retained, inherited: false, link, drops }
+        let (ready, heard, drift, inherited) = (false, Mono(0), 0, false);
+        Self { role, pid, program, ready, beat, heard, drift, retained, inherited, link, drops }
     }
 
     /// The process has ended.
@@ -189,6 +192,15 @@ impl Children {
 
     pub(super) fn workers(&self) -> impl Iterator<Item = Generation> {
         self.by_generation.iter().filter(|(_, child)| child.is_worker()).map(|(generation, _)| *generation)
+    }
+
+    /// All of them, and whether they are at work.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Generation, Role, bool)> {
+        self.by_generation.iter().map(|(generation, child)| (*generation, child.role, child.ready))
+    }
+
+    pub(super) fn feeders(&self) -> impl Iterator<Item = Generation> {
+        self.by_generation.iter().filter(|(_, child)| !child.is_worker()).map(|(generation, _)| *generation)
     }
 
     /// The processes that take orders, and those that have ended and whose sessions are to be adopted.

@@ -109,7 +109,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!(event = "configuration", %warning);
     }
-    if !left.is_left() {
+    if !left.is_given() {
         predecessor::log(begin.before.as_ref());
     }
     let socket = loaded.config.control.socket.clone();

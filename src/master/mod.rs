@@ -49,6 +49,7 @@ mod roles;
 pub mod rooms;
 pub mod router;
 mod service;
+mod succession;
 mod trial;
 mod unpacking;
 mod upgrade;

@@ -140,7 +140,7 @@ impl Master {
         let (sessions, workers) = (self.directory.totals().sessions, self.children.ready_workers().count());
         let without_master = now.since(self.renewal.before);
         // One that takes over from a master that gave way says more when all sessions are here.
-        if !self.upgrades.is_unpacking() {
+        if !self.upgrades.is_unpacking() && self.upgrades.succession().is_none() {
             tracing::warn!(event = "master-renewed", sessions, workers, ?without_master, held = held.len());
         }
         let event = self.handovers.begun(Why::Renewal, None, None, self.renewal.born);
@@ -157,6 +157,7 @@ impl Master {
         for worker in std::mem::take(&mut self.renewal.drains) {
             self.drain(worker);
         }
+        self.succession_opens(without_master);
     }
 
     /// Says what has become of sessions that were on their way: those that have come are their target's, the others go on

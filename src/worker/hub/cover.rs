@@ -1,6 +1,6 @@
 //! Crash cover: after everything that touches a session, its cell says what must be known if this process dies.
 
-use super::parts::cover::{ASKED, BUSY, LENT, PARTIAL, UNSENT};
+use super::parts::cover::{ASKED, BUSY, LENT, PARTIAL, Said, UNSENT};
 use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
@@ -64,6 +64,7 @@ impl State {
         let kept = set.is_some() && self.survival.keep(key, wire.descriptor());
         if kept {
             self.survival.hold(key, (&facts, &session.announcement()));
+            self.says(key, Said { master: 0, ..self.said_so_far() });
         }
     }
 
@@ -196,30 +197,51 @@ impl State {
     }
 
     /// Rings when sessions wait until what they said is on its way.
-    pub(in crate::worker) fn said(&self) -> Arc<Notify> {
+    pub(in crate::worker) fn unsaid(&self) -> Arc<Notify> {
         self.survival.bell()
     }
 
-    /// Makes sessions clean again if all that was said is on its way. False: some of it is not.
+    /// Makes sessions clean again if what they said is on its way. False: some of it is not.
     pub(in crate::worker) fn look_said(&mut self) -> bool {
-        if self.uplink.waiting() + self.survival.waiting() > 0 {
-            return false;
-        }
-        self.survival.cover.said();
+        let Some(written) = self.written() else { return false };
+        let all = self.survival.cover.wrote(written);
         self.settle();
-        true
+        all
     }
 
-    /// A read of a session begins; returns how much had been said.
+    /// How much was said so far.
+    fn said_so_far(&self) -> Said {
+        Said { master: self.uplink.said(), keeper: self.survival.line().map_or(0, Line::said) }
+    }
+
+    /// Something was said for a session that must be on its way before it is clean.
+    fn says(&mut self, key: Key, said: Said) {
+        if self.written().is_none_or(|written| !said.is_written(written)) {
+            self.survival.says(key, said);
+        }
+    }
+
+    /// How much of what was said is on its way; `None`: there is no master.
+    fn written(&self) -> Option<Said> {
+        let master = self.uplink.written()?;
+        Some(Said { master, keeper: self.survival.line().map_or(0, Line::written) })
+    }
+
+    /// All that waited for a master has been said to this one.
+    pub(super) fn says_again(&mut self) {
+        self.survival.cover.says_again(self.uplink.said());
+    }
+
+    /// A read of a session begins; returns how many messages had been said.
     pub(super) fn begin_read(&mut self, key: Key) -> u64 {
         self.survival.cover.read(key);
-        self.uplink.said()
+        self.uplink.messages()
     }
 
     /// It has ended.
     pub(super) fn end_read(&mut self, key: Key, said: u64) {
-        if self.uplink.said() != said {
-            self.survival.says(key);
+        if self.uplink.messages() != said {
+            self.says(key, self.said_so_far());
         }
         self.survival.cover.has_read();
     }

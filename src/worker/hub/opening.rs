@@ -46,15 +46,15 @@ impl Opening {
             return;
         };
         session.link = Link::Wire(Wire::new(stream));
+        let said = state.begin_read(at.key());
         state.cover(at, Mono(0));
         state.attached(at, greeting);
         state.flush(at);
         state.settle_when_heard(at);
         if !early.is_empty() {
-            let said = state.begin_read(at.key());
             state.input(at, &mut early.to_vec());
-            state.end_read(at.key(), said);
         }
+        state.end_read(at.key(), said);
         state.settle();
         drop(state);
         tokio::spawn(super::inbound::drive(hub, at));

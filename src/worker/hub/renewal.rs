@@ -22,6 +22,16 @@ impl State {
         self.uplink.tell(&ToMaster::Ready);
     }
 
+    /// The master gives way to another one, which is asked for the next deliveries; or stays after all.
+    pub(in crate::worker) fn hold_deliveries(&mut self, waits: bool) {
+        if waits {
+            self.uplink.hold()
+        } else {
+            self.uplink.go_on()
+        }
+        self.requests.hold(waits);
+    }
+
     /// The master is gone. All that it said was heard before.
     pub(in crate::worker) fn master_lost(&mut self) {
         tracing::debug!("the master is gone");
@@ -90,6 +100,7 @@ impl State {
                 Err(error) => tracing::error!(event = "held-message", %error),
             }
         }
+        self.says_again();
     }
 
     /// Tells the master which session is in which room. The master knows one session of each id: here a copy and its

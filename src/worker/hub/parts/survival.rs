@@ -1,7 +1,7 @@
 //! What makes sessions survive this worker, and what it does for those of others.
 
 use super::adoption::Adoption;
-use super::cover::Cover;
+use super::cover::{Cover, Said};
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Handovers, Open};
 use crate::protocol::line::Line;
@@ -96,7 +96,6 @@ impl Survival {
         self.covered += 1;
         self.cover.hold(key, facts);
         self.cover.introduce(key, open);
-        self.says(key);
     }
 
     /// How many sessions are covered.
@@ -112,9 +111,9 @@ impl Survival {
         }
     }
 
-    /// A session is clean only when all that was said is on its way.
-    pub fn says(&mut self, key: Key) {
-        self.cover.says(key);
+    /// A session is clean only when all that was said so far is on its way.
+    pub fn says(&mut self, key: Key, said: Said) {
+        self.cover.says(key, said);
         self.bell.notify_one();
     }
 
@@ -156,11 +155,6 @@ impl Survival {
     pub fn expected(&self) -> (usize, u64) {
         let all = self.wards.iter().map(|ward| ward.adoption.expected());
         all.fold((0, 0), |(count, digest), (more, other)| (count + more, digest ^ other))
-    }
-
-    /// Bytes that the keeper has not been sent yet.
-    pub fn waiting(&self) -> usize {
-        self.line.as_ref().map_or(0, Line::waiting)
     }
 
     pub fn bell(&self) -> Arc<Notify> {

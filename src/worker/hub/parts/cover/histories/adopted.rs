@@ -111,6 +111,7 @@ impl World {
     pub(super) fn check(&self, key: u32) {
         let client = &self.clients[key as usize];
         assert!(!client.torn, "half of a frame, and it goes on");
+        assert!(client.said.is_written(self.written), "what it said is lost, and it goes on");
         for channel in [None, Some(0), Some(1), Some(2)] {
             let of = |all: &[Number]| {
                 all.iter().copied().filter(|n| self.channel_of(*n) == channel).collect::<Vec<_>>()
