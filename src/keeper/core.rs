@@ -328,10 +328,10 @@ impl<D: Share> Keeper<D> {
         let mut with = with.into_iter();
         match (who, message) {
             (Who::Child(of), ToKeeper::Keep { key }) => {
-                with.next().into_iter().for_each(|socket| self.vault.keep(of, key, socket));
+                with.next().into_iter().for_each(|socket| self.keep(of, key, socket));
             }
             (Who::Child(of), ToKeeper::KeepAll { keys }) => {
-                keys.into_iter().zip(with).for_each(|(key, socket)| self.vault.keep(of, key, socket));
+                keys.into_iter().zip(with).for_each(|(key, socket)| self.keep(of, key, socket));
             }
             (Who::Child(of), ToKeeper::Drop { key }) => self.vault.drop_one(of, key),
             (Who::Child(of), ToKeeper::Cells) => {
@@ -341,6 +341,12 @@ impl<D: Share> Keeper<D> {
             (_, ToKeeper::Forget { of, keys }) => self.vault.forget(of, keys.as_deref()),
             (Who::Master(number), message) if number == self.master => self.order(message, with, now),
             (_, _) => self.deeds.push(Deed::Kill(who)),
+        }
+    }
+
+    fn keep(&mut self, of: Generation, key: u32, socket: D) {
+        if !self.vault.keep(of, key, socket) {
+            self.say(Who::Child(of), FromKeeper::Refused { key }, Vec::new());
         }
     }
 

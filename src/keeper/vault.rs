@@ -77,16 +77,17 @@ impl<D: Share> Vault<D> {
         self.given(of).cells = Some(file);
     }
 
-    /// Keeps a spare of a socket; beyond the bound it is closed.
-    pub(super) fn keep(&mut self, of: Generation, key: u32, socket: D) {
+    /// Keeps a spare of a socket. False: beyond the bound it is closed.
+    pub(super) fn keep(&mut self, of: Generation, key: u32, socket: D) -> bool {
         let full = self.count >= self.most;
         let given = self.given(of);
-        if given.sockets.remove(&key).is_some() {
-            given.sockets.insert(key, socket);
-        } else if !full {
-            given.sockets.insert(key, socket);
-            self.count += 1;
+        let known = given.sockets.contains_key(&key);
+        if full && !known {
+            return false;
         }
+        given.sockets.insert(key, socket);
+        self.count += usize::from(!known);
+        true
     }
 
     pub(super) fn drop_one(&mut self, of: Generation, key: u32) {

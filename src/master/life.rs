@@ -265,6 +265,7 @@ impl Master {
             FromKeeper::Held { .. }
             | FromKeeper::Begin(_)
             | FromKeeper::Link
+            | FromKeeper::Refused { .. }
             | FromKeeper::Sockets { .. } => {
                 tracing::debug!(?message, "the keeper said what nobody asked for")
             }

@@ -129,6 +129,8 @@ pub enum FromKeeper {
     /// Sockets that a process left, in the order of `keys`: as many descriptors. What was asked for and is in no
     /// message of the answer is not there.
     Sockets { request: u64, of: Generation, keys: Vec<u32>, last: bool },
+    /// There is no room for the spare of that socket: its session does not survive its process.
+    Refused { key: u32 },
 }
 
 /// All that a new master must know.
@@ -281,6 +283,7 @@ mod tests {
             FromKeeper::Link,
             FromKeeper::Cells { request: 1, of: 4 },
             FromKeeper::Sockets { request: 1, of: 4, keys: vec![5, 6], last: true },
+            FromKeeper::Refused { key: 5 },
         ] {
             assert_eq!(both_ways(&message, &mut Vec::new()), message);
         }

@@ -136,6 +136,10 @@ impl State {
                 ward.found.sort_by_key(|(cell, _)| cell.map_or(0, |cell| cell.facts.spoke));
                 Some(of)
             }
+            FromKeeper::Refused { key } => {
+                self.survival.release(key);
+                None
+            }
             _ => None,
         }
     }
