@@ -365,6 +365,20 @@ fn another_program_takes_over_and_stays() {
 }
 
 #[test]
+fn a_spare_beyond_the_bound_is_refused_aloud() {
+    let mut bench = Bench::serving();
+    let me = Who::Child(7);
+    for key in (0..300).chain([7]) {
+        assert!(bench.says(me, ToKeeper::Keep { key }, 1).is_empty(), "{key}");
+    }
+    let deeds = bench.says(me, ToKeeper::Keep { key: 300 }, 1);
+    assert_eq!(said(&deeds, me), [(&FromKeeper::Unkept { key: 300 }, 0)]);
+    bench.says(me, ToKeeper::Drop { key: 7 }, 0);
+    let deeds = bench.says(me, ToKeeper::KeepAll { keys: vec![301, 302] }, 2);
+    assert_eq!(said(&deeds, me), [(&FromKeeper::Unkept { key: 302 }, 0)]);
+}
+
+#[test]
 fn a_program_that_ends_before_it_serves_is_taken_back() {
     let mut bench = Bench::switched();
     let deeds = bench.ends(Who::Master(2), End::Status(1));

@@ -9,7 +9,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The longest one after a master that did not serve.
 const LONGEST: Duration = Duration::from_millis(3_200);
 /// The longest one after a master that served: all that it lets wait are clients.
-const LONGEST_SERVED: Duration = Duration::from_millis(400);
+const LONGEST_SERVED: Duration = PAUSE;
 /// A master that has served and lived so long did not die early.
 const STABLE: Duration = Duration::from_secs(5);
 /// Masters in a row that die before they serve, after which the daemon ends: systemd starts it anew, with nothing that
@@ -248,8 +248,8 @@ mod tests {
     fn masters_that_serve_are_replaced_however_often_they_die_and_soon() {
         let (mut reign, mut now) = (serving(), moment(0));
         let pauses = die(&mut reign, &mut now, 60, true);
-        assert_eq!((&pauses[..5], pauses.len()), (&[0, 100, 200, 400, 400][..], 60));
-        assert!(pauses[5..].iter().all(|pause| *pause == 400));
+        assert_eq!((&pauses[..3], pauses.len()), (&[0, 100, 100][..], 60));
+        assert!(pauses[3..].iter().all(|pause| *pause == 100));
         // Nine in a row that do not serve, then one that does.
         for _ in 0..5 {
             assert_eq!(die(&mut reign, &mut now, 9, false).len(), 9);

@@ -239,7 +239,12 @@ impl Master {
     fn answer(&mut self, from: Generation, request: u64, question: &Question<'_>) {
         let text = match question {
             Question::Stats => self.stats_json(),
-            Question::Metrics(form) => self.metrics_text(*form),
+            Question::Metrics(form) => {
+                let text = self.metrics_text(*form);
+                // No counter may fall when another master answers next.
+                self.note_own();
+                text
+            }
             Question::Sources => self.feed.sources_json(clock::boot()).to_string(),
             Question::Sessions { user, from: begin } => {
                 let (text, next) = self.directory.page(*user, *begin, directory::PAGE);

@@ -6,6 +6,7 @@
 //! change only while its word says that something is under way.
 
 mod names;
+pub mod recent;
 
 pub use names::{Named, Set, long_names};
 
@@ -23,7 +24,7 @@ use std::sync::atomic::compiler_fence;
 /// Words of a cell.
 const CELL: usize = 16;
 /// Words of the header: the number of the newest order that all have.
-const HEADER: usize = 8;
+const HEADER: usize = RECENT + RECENTS * 2;
 const DONE: usize = 0;
 /// And the number of the last order of the master before: the one of now counts from the next.
 const BASE: usize = 1;
@@ -33,6 +34,10 @@ const FORM_AND_SLOT: usize = 2;
 const RENEWED: usize = 3;
 /// No place from this one on was ever used.
 const TOP: usize = 4;
+/// How many publications and lines were taken in, and the last of them.
+const COUNT: usize = 5;
+const RECENT: usize = 8;
+const RECENTS: usize = 512;
 /// The form that is written and read.
 const FORM: u64 = 2;
 /// Words for sets of channels, in two halves: when one is full, the sets in use move to the other.
@@ -62,6 +67,8 @@ pub struct Cell {
     pub under_way: u64,
     /// The session has all orders up to this one.
     pub order: u64,
+    /// The same, counted from the first one of all masters.
+    pub absolute: u64,
 }
 
 /// Facts of a session beside its word.
@@ -265,8 +272,9 @@ impl Cells {
             framing,
             adopted: Mono(self.load(at + ADOPTED)),
         };
-        let order = (word & ORDER).max(self.done()).saturating_sub(self.load(BASE));
-        (word & HELD != 0).then_some(Cell { key, facts, under_way: word & DIRTY, order })
+        let absolute = (word & ORDER).max(self.done()).max(self.load(BASE));
+        let order = absolute - self.load(BASE);
+        (word & HELD != 0).then_some(Cell { key, facts, under_way: word & DIRTY, order, absolute })
     }
 
     /// The encoded set of channels at a place.
@@ -351,7 +359,7 @@ mod tests {
         cells.set_spoke(2, 78);
         let theirs = Cells::from_descriptor(cells.descriptor().try_clone_to_owned().unwrap()).unwrap();
         let facts = Facts { spoke: 78, ..facts };
-        assert_eq!(theirs.read(2), Some(Cell { key: 2, facts, under_way: 0, order: 12 }));
+        assert_eq!(theirs.read(2), Some(Cell { key: 2, facts, under_way: 0, order: 12, absolute: 12 }));
         cells.set_done(20);
         assert_eq!(theirs.read(2).map(|cell| cell.order), Some(20));
         cells.set_base(15);

@@ -71,6 +71,16 @@ fn feeders_that_die_and_hang_and_calm_keep_every_promise() {
 }
 
 #[test]
+fn a_worker_and_then_the_master_killed_keep_every_promise() {
+    kept("kill-worker-master", &["--news", "60"]);
+}
+
+#[test]
+fn the_master_and_then_a_worker_killed_keep_every_promise() {
+    kept("kill-master-worker", &["--news", "60"]);
+}
+
+#[test]
 fn master_and_feeder_killed_together_keep_every_promise() {
     kept("kill-both", &[]);
 }

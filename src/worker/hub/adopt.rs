@@ -13,7 +13,7 @@ use crate::os::{clock, socket};
 use crate::protocol::client::{self, Close, room, session_moved};
 use crate::protocol::cluster::{Endpoint, Generation, Handover, Left, ToMaster, ToWorker};
 use crate::protocol::keeper::FromKeeper;
-use crate::session::cells::{Cell, Cells, Set};
+use crate::session::cells::{Cell, Cells, Set, recent};
 use crate::session::{self, Answer, Framing, Identity, Replay};
 use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
@@ -117,6 +117,10 @@ impl State {
                 let cells = with.into_iter().next().map(Cells::from_descriptor)?;
                 ward.cells =
                     cells.inspect_err(|error| tracing::error!(%error, "cells of a dead worker")).ok();
+                ward.taken = ward.cells.iter().flat_map(Cells::taken).collect();
+                let missed = ward.adoption.missed().filter_map(Order::mark);
+                let marks = ward.taken.keys().copied().chain(missed);
+                self.uplink.heard.adopt(marks.filter_map(recent::published));
                 None
             }
             FromKeeper::Sockets { of, keys, last, .. } => {
@@ -263,7 +267,13 @@ impl State {
                 counts.iter_mut().filter(|(of, _)| of == ticket).for_each(|(_, count)| *count += 1);
             }
         }
-        for (order, bit) in missed.chain(later) {
+        let taken = &ward.taken;
+        // Another master may say again what the session has.
+        let has = |order: &Order| {
+            let taken = order.mark().and_then(|mark| taken.get(&mark));
+            taken.is_some_and(|taken| *taken <= cell.absolute)
+        };
+        for (order, bit) in missed.chain(later).filter(|(order, _)| !has(order)) {
             self.hand_on(at, order, bit, &set.channels);
         }
         let states = self.sessions.get(at).map(|own| own.subscriptions.clone()).unwrap_or_default();
@@ -319,7 +329,7 @@ impl State {
                     self.end_unsent(at);
                 }
             }
-            Order::Line { of, text } if is_its(of) => {
+            Order::Line { of, text, .. } if is_its(of) => {
                 let sent = self.send_numbered(at, &frame::text(&**text), std::iter::empty(), None);
                 _ = sent == Sent::Never && self.end_unsent(at);
             }

@@ -9,6 +9,7 @@ use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Generation, Skip, Tally, ToMaster};
+use crate::session::cells::recent;
 use crate::session::{Answer, ChannelKey, Frames, Kind, Step, Subscription};
 use crate::ws::frame;
 use bytes::Bytes;
@@ -146,6 +147,7 @@ impl State {
         skip: Option<Skip>,
     ) {
         if of.is_none_or(|of| self.uplink.heard.is_new_publication(of)) {
+            of.into_iter().for_each(|of| self.survival.cover.takes(recent::publication(of)));
             return self.publish(ticket, name, bytes, skip);
         }
         let members = self.channels.find(name).map_or(0, |key| self.channels.get(key).members());
@@ -202,6 +204,7 @@ impl State {
             return;
         }
         let Some(key) = self.channels.find(of) else { return };
+        self.survival.cover.takes(recent::line(of, number));
         let bytes = frame::text(text);
         self.note_meanwhile(of, &bytes);
         self.make_room(key, &bytes);

@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const BEFORE: u32 = 50;
 /// After it: this tool may see it late.
 const AFTER: u32 = 10;
+/// Milliseconds between two deaths of one event, at most.
+const APART: u64 = 300;
 /// Sessions that one `move` event moves.
 const MOVES: usize = 10;
 
@@ -72,7 +74,7 @@ impl Actor<'_> {
         let ends: &[u32] = match kind {
             Kind::KillFeeder | Kind::StopFeeder => &feeders,
             Kind::KillMaster | Kind::StopMaster => &masters,
-            Kind::KillBoth => &[feeders, masters].concat(),
+            Kind::KillBoth | Kind::StopBoth => &[feeders, masters].concat(),
             _ => &[],
         };
         if self.until_ready(&done.old, ends).await {
@@ -137,6 +139,7 @@ impl Actor<'_> {
             Kind::KillFeeder => self.end(&[Role::Feeder], Signal::KILL),
             Kind::StopFeeder => self.end(&[Role::Feeder], Signal::STOP),
             Kind::KillBoth => self.end(&[Role::Master, Role::Feeder], Signal::KILL),
+            Kind::StopBoth => self.end(&[Role::Master, Role::Feeder], Signal::STOP),
             _ => Ok(Done::default()),
         }
     }
@@ -157,8 +160,19 @@ impl Actor<'_> {
             let now = self.world.now();
             (now, self.world.under_way(pid, now))
         };
+        let pause = Duration::from_millis(fastrand::u64(0..=APART));
+        if kind == Kind::KillMasterWorker {
+            self.end(&[Role::Master], Signal::KILL)?;
+            sleep(pause).await;
+        }
         let mut seen = look();
         match kind {
+            Kind::KillMasterWorker => signal(pid, Signal::KILL)?,
+            Kind::KillWorkerMaster => {
+                signal(pid, Signal::KILL)?;
+                sleep(pause).await;
+                self.end(&[Role::Master], Signal::KILL)?;
+            }
             Kind::KillWorker => signal(pid, Signal::KILL)?,
             Kind::StopWorker => signal(pid, Signal::STOP)?,
             Kind::SegvWorker => {

@@ -24,6 +24,11 @@ pub(crate) enum Kind {
     KillFeeder,
     StopFeeder,
     KillBoth,
+    StopBoth,
+    /// A worker, and within a moment the master.
+    KillWorkerMaster,
+    /// The other way round.
+    KillMasterWorker,
 }
 
 /// What is promised for an event.
@@ -36,7 +41,7 @@ pub(crate) enum Class {
     Worker,
 }
 
-const NAMES: [(Kind, &str); 17] = [
+const NAMES: [(Kind, &str); 20] = [
     (Kind::Calm, "calm"),
     (Kind::Usr2, "usr2"),
     (Kind::ReloadWorkers, "reload-workers"),
@@ -54,15 +59,18 @@ const NAMES: [(Kind, &str); 17] = [
     (Kind::KillFeeder, "kill-feeder"),
     (Kind::StopFeeder, "stop-feeder"),
     (Kind::KillBoth, "kill-both"),
+    (Kind::StopBoth, "stop-both"),
+    (Kind::KillWorkerMaster, "kill-worker-master"),
+    (Kind::KillMasterWorker, "kill-master-worker"),
 ];
 
 impl Kind {
     pub(crate) fn class(self) -> Class {
         match self {
             Self::KillWorker | Self::SegvWorker | Self::StopWorker | Self::OomWorker => Class::Worker,
-            Self::KillMaster | Self::StopMaster | Self::KillFeeder | Self::StopFeeder | Self::KillBoth => {
-                Class::Middle
-            }
+            Self::KillWorkerMaster | Self::KillMasterWorker => Class::Worker,
+            Self::KillMaster | Self::StopMaster | Self::KillFeeder | Self::StopFeeder => Class::Middle,
+            Self::KillBoth | Self::StopBoth => Class::Middle,
             _ => Class::Planned,
         }
     }

@@ -51,7 +51,8 @@ const SPARE: usize = 6;
 /// 5 % polls, 5 % streams, 4 % each at /chat and /echo; a share of them talks, in whole, half and split frames, another
 /// is cut now and then and comes back. Everything is numbered. Events: calm, usr2, reload-workers, restart-worker, move,
 /// drain, rebalance, upgrade (no client may notice); kill-worker, segv-worker, stop-worker, oom-worker (only clients
-/// with something under way may); kill-master, stop-master, kill-feeder, stop-feeder, kill-both (none may be closed).
+/// with something under way may), kill-worker-master, kill-master-worker (the same, with the master up to 300 ms before
+/// or after); kill-master, stop-master, kill-feeder, stop-feeder, kill-both, stop-both (none may be closed).
 /// Exit code 1: a promise is broken, and the last lines say which.
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_override_self = true)]

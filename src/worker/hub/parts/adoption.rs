@@ -3,7 +3,7 @@
 
 use crate::model::{Device, Mono, RequestId, SessionId, UserId};
 use crate::protocol::cluster::{Endpoint, Generation, Open, ToWorker, Transport, digest};
-use crate::session::cells::Cell;
+use crate::session::cells::{Cell, recent};
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -57,8 +57,8 @@ impl Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     Push { ticket: u64, id: RequestId, user: Box<str>, symbol: Box<str>, frame: Bytes, deadline: Mono },
-    Publish { ticket: u64, channel: Box<str>, frame: Bytes, skip: Option<SessionId> },
-    Line { of: Box<str>, text: Box<str> },
+    Publish { ticket: u64, channel: Box<str>, frame: Bytes, skip: Option<SessionId>, mark: Option<u64> },
+    Line { of: Box<str>, text: Box<str>, mark: u64 },
     Kick { session: SessionId, code: u16 },
 }
 
@@ -74,16 +74,28 @@ impl Order {
                 frame: Bytes::copy_from_slice(frame),
                 deadline,
             },
-            ToWorker::Publish { ticket, channel, frame, skip, .. } => Self::Publish {
+            ToWorker::Publish { ticket, channel, frame, skip, of } => Self::Publish {
                 ticket,
                 channel: channel.into(),
                 frame: Bytes::copy_from_slice(frame),
                 skip: skip.map(|skip| skip.session),
+                mark: of.map(recent::publication),
             },
-            ToWorker::Line { of, text, .. } => Self::Line { of: of.into(), text: text.into() },
+            ToWorker::Line { of, text, number } => {
+                Self::Line { of: of.into(), text: text.into(), mark: recent::line(of, number) }
+            }
             ToWorker::Kick { session, code } => Self::Kick { session, code },
             _ => return None,
         })
+    }
+
+    /// What another master may say again under another number.
+    pub fn mark(&self) -> Option<u64> {
+        match self {
+            Self::Publish { mark, .. } => *mark,
+            Self::Line { mark, .. } => Some(*mark),
+            Self::Push { .. } | Self::Kick { .. } => None,
+        }
     }
 
     fn size(&self) -> usize {

@@ -273,6 +273,11 @@ impl Cover {
         self.bytes += bytes;
     }
 
+    /// A publication or a line is taken in, with the order of now.
+    pub fn takes(&self, mark: u64) {
+        self.cells.iter().for_each(|cells| cells.takes(mark, self.next()));
+    }
+
     /// A walk has to bring something to the members of a channel.
     pub fn fell_behind(&mut self, channel: ChannelKey) {
         if !self.behind.contains(&channel) {

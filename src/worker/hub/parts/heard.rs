@@ -25,6 +25,19 @@ impl Heard {
         is_new
     }
 
+    /// Sessions that come from a dead worker have these publications. Who has heard of the same worker before has heard
+    /// of them, too: links are ordered. Who has been born since has not, and must know them when they are repeated.
+    pub fn adopt(&mut self, publications: impl Iterator<Item = (Generation, u64)>) {
+        let mut newest = HashMap::<_, _, RandomState>::default();
+        for (from, number) in publications {
+            let known: &mut u64 = newest.entry(from).or_default();
+            *known = number.max(*known);
+        }
+        for (from, number) in newest {
+            self.publications.entry(from).or_insert(number);
+        }
+    }
+
     /// A line of a channel, with its number. False: it is a repetition.
     pub fn is_new_line(&mut self, of: &str, number: u64) -> bool {
         let Some(newest) = self.lines.get_mut(of) else {
@@ -55,5 +68,19 @@ impl Heard {
     pub fn peer_gone(&mut self, peer: Generation) {
         self.publications.remove(&peer);
         self.batches.remove(&peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_adopted_sessions_have_is_no_news_for_one_that_was_born_later() {
+        let mut heard = Heard::default();
+        assert!(heard.is_new_publication((4, 2)));
+        heard.adopt([(3, 7), (3, 9), (3, 8), (4, 5)].into_iter());
+        assert!(!heard.is_new_publication((3, 9)) && heard.is_new_publication((3, 10)));
+        assert!(heard.is_new_publication((4, 3)), "it may not have come here, where it was sent, too");
     }
 }

@@ -7,6 +7,8 @@ use crate::protocol::cluster::{Generation, Handovers, Open};
 use crate::protocol::line::Line;
 use crate::session::Key;
 use crate::session::cells::{Cell, Cells, Facts};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub struct Ward {
     pub adoption: Adoption,
     /// The memory of the dead worker.
     pub cells: Option<Cells>,
+    /// What it had taken in last, and as which orders.
+    pub taken: HashMap<u64, u64, RandomState>,
     /// Sockets that were not looked at, and their cells.
     pub found: Vec<(Option<Cell>, OwnedFd)>,
     /// Channel messages whose count is to be told, and the subscribers so far.
@@ -41,7 +45,18 @@ impl Ward {
     pub fn new(of: Generation, died: Mono, until: Mono) -> Self {
         let (adoption, found, counts) = (Adoption::new(of), Vec::new(), Vec::new());
         let (results, silence) = Default::default();
-        Self { adoption, cells: None, found, counts, until, died, is_whole: false, results, silence }
+        Self {
+            adoption,
+            cells: None,
+            taken: HashMap::default(),
+            found,
+            counts,
+            until,
+            died,
+            is_whole: false,
+            results,
+            silence,
+        }
     }
 }
 
