@@ -170,7 +170,8 @@ fn upgrade(path: &Path, question: &str) -> io::Result<Value> {
         let upgrade = &status["upgrade"];
         if upgrade["number"] == *number && upgrade["outcome"].is_string() {
             let ok = upgrade["outcome"] == "upgraded";
-            return Ok(json!({ "ok": ok, "error": upgrade["why"], "upgrade": upgrade }));
+            let told = json!({ "version": status["version"], "processes": status["processes"] });
+            return Ok(json!({ "ok": ok, "error": upgrade["why"], "upgrade": upgrade, "status": told }));
         }
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, format!("no outcome within {PATIENCE:?}")))

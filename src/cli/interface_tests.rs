@@ -197,7 +197,17 @@ fn commands_and_exit_codes() {
         shown.map(|command| command.get_name().to_owned()).collect()
     };
     assert_same(&first(&page, "| command | does |"), &names(&program));
-    assert_same(&first(&page, "| ctl command | does |"), &names(program.find_subcommand("ctl").unwrap()));
+    let told = names(program.find_subcommand("ctl").unwrap());
+    assert_same(&first(&page, "| ctl command | does |"), &told);
+    let manual = include_str!("../../packaging/man/btc-cluster.8").replace('\\', "");
+    let heads: Vec<_> = manual.lines().filter(|line| line.starts_with(".B")).collect();
+    let lacks =
+        |name: &&String| !heads.iter().any(|head| head.split([' ', '"', ',']).any(|word| word == **name));
+    assert_eq!(
+        told.iter().filter(lacks).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "not in the manual page"
+    );
     let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::BadConfiguration, Exit::NotStarted];
     assert_same(&first(&page, "| exit code | meaning |"), &codes.map(|code| (code as u8).to_string()));
 }

@@ -34,7 +34,10 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
             let names = answer["sources"].as_array().into_iter().flatten().filter_map(Value::as_str);
             format!("tried now: {}\n", names.collect::<Vec<_>>().join(", "))
         }
-        What::Upgrade { .. } => upgrade(&answer["upgrade"]),
+        What::Upgrade { .. } => {
+            let keeper = older_keeper(&answer["status"]).map(|text| format!("keeper: {text}\n"));
+            upgrade(&answer["upgrade"]) + &keeper.unwrap_or_default()
+        }
         What::Move { .. } | What::Drain { .. } | What::Rebalance => moved(answer),
         What::RestartWorker { .. } | What::Kick { .. } | What::Stop { .. } => "done\n".to_owned(),
     }
@@ -169,10 +172,18 @@ fn handover(last: &Value) -> String {
     text
 }
 
+/// What is to be known of a keeper of another version than that of the rest.
+fn older_keeper(status: &Value) -> Option<String> {
+    let keeper = &status["processes"][0];
+    let differs = keeper["role"] == "keeper" && keeper["version"] != status["version"];
+    differs.then(|| format!("version {}, until the daemon is restarted", cell(&keeper["version"])))
+}
+
 fn status(answer: &Value, bold: bool) -> String {
     let mut all = String::new();
     let mut line = |name: &str, text: String| _ = writeln!(all, "{name:<14}{}", visible(&text));
     line("version", cell(&answer["version"]));
+    older_keeper(answer).into_iter().for_each(|text| line("keeper", text));
     line("pid", cell(&answer["pid"]));
     line("environment", cell(&answer["environment"]));
     line("uptime", table::time(answer["uptime_s"].as_u64().unwrap_or(0)));
@@ -196,6 +207,9 @@ fn status(answer: &Value, bold: bool) -> String {
     if let Some(last) = answer["handovers"].as_array().and_then(|all| all.last()) {
         line("handover", handover(last));
     }
+    if let Some(why) = answer["upgrade"]["why"].as_str() {
+        line("not upgraded", why.to_owned());
+    }
     line("configuration", format!("revision {} of {}", answer["revision"], cell(&answer["config"])));
     if let Some(trouble) = answer["watch_trouble"].as_str() {
         line("not watched", trouble.to_owned());
@@ -206,4 +220,26 @@ fn status(answer: &Value, bold: bool) -> String {
         faults.for_each(|fault| line("reload failed", fault.to_owned()));
     }
     all + "\n" + &processes(answer, bold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_keeper_of_another_version_is_told() {
+        let status =
+            |keeper: &str| json!({ "version": "2", "processes": [{ "role": "keeper", "version": keeper }] });
+        assert_eq!(older_keeper(&status("2")), None);
+        assert_eq!(older_keeper(&status("1")).unwrap(), "version 1, until the daemon is restarted");
+        assert_eq!(older_keeper(&Value::Null), None);
+        let mut refused = status("1");
+        refused["upgrade"] = json!({ "why": "it ended with SIGABRT" });
+        let text = super::status(&refused, false);
+        assert!(
+            text.contains("keeper        version 1,") && text.contains("not upgraded  it ended"),
+            "{text}"
+        );
+    }
 }

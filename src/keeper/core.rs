@@ -296,7 +296,8 @@ impl<D: Share> Keeper<D> {
                 self.end(status, now);
             }
             After::GivenUp => {
-                self.deeds.push(Deed::Complain(format!("the master died too often, the last time: {end}")));
+                self.deeds
+                    .push(Deed::Complain(format!("masters end before they serve, the last one: {end}")));
                 self.end(FAILED, now);
             }
         }
@@ -358,6 +359,7 @@ impl<D: Share> Keeper<D> {
             }
             ToKeeper::Beat { within, well } => {
                 self.reign.beat(within, now);
+                self.images.beat();
                 if well {
                     self.feed_watchdog();
                 }
@@ -382,6 +384,10 @@ impl<D: Share> Keeper<D> {
             }
             ToKeeper::Settled => self.images.settled(),
             ToKeeper::Store => self.store(now),
+            ToKeeper::Succeed { within } => {
+                with.next().into_iter().for_each(|image| self.succeed(image, within));
+            }
+            ToKeeper::GiveBack => self.give_back(),
             // Not a master's: it has no sessions.
             ToKeeper::Keep { .. }
             | ToKeeper::KeepAll { .. }

@@ -383,6 +383,62 @@ fn a_program_that_does_not_serve_in_time_is_taken_back() {
     bench.fell_back(&deeds);
 }
 
+impl Bench {
+    /// Another program takes over from a master, whose worker 7 lives on.
+    fn succeeded() -> Self {
+        let mut bench = Self::serving();
+        let deeds = bench.order(ToKeeper::Succeed { within: LIMIT }, 1);
+        assert_eq!(killed(&deeds), [Who::Master(1)]);
+        let deeds = bench.ends(Who::Master(1), KILLED);
+        assert_eq!(starts_other(&deeds).or_else(|| starts_other(&bench.tick(Duration::ZERO))), Some(true));
+        bench.keeper.master_started(102, bench.now);
+        let deeds = bench.keeper.deeds();
+        let begin = begin(&deeds);
+        assert_eq!((begin.children.len(), begin.before.map(|before| before.deaths)), (1, Some(0)));
+        bench
+    }
+
+    /// The program before goes on with worker 7.
+    fn goes_on(&mut self, deeds: &Deeds) {
+        let starts = starts_other(deeds).or_else(|| starts_other(&self.tick(Duration::ZERO)));
+        assert_eq!(starts, Some(false));
+        self.keeper.master_started(103, self.now);
+        assert_eq!(begin(&self.keeper.deeds()).children.len(), 1);
+    }
+}
+
+#[test]
+fn a_program_that_takes_over_from_living_processes_stays_once_it_serves() {
+    let mut bench = Bench::succeeded();
+    bench.order(ToKeeper::Beat { within: LIMIT * 9, well: true }, 0);
+    assert!(killed(&bench.tick(LIMIT * 2)).is_empty(), "replacing processes takes its time");
+    bench.order(ToKeeper::Serving, 0);
+    bench.ends(Who::Master(2), KILLED);
+    assert_eq!(starts_other(&bench.tick(Duration::from_secs(5))), Some(true));
+    bench.keeper.master_started(103, bench.now);
+    assert!(killed(&bench.tick(LIMIT)).is_empty(), "it need not say so again");
+}
+
+#[test]
+fn one_that_fails_before_leaves_the_living_processes_to_the_program_before() {
+    let mut bench = Bench::succeeded();
+    let deeds = bench.ends(Who::Master(2), End::Status(1));
+    assert!(killed(&deeds).is_empty());
+    bench.goes_on(&deeds);
+    let mut bench = Bench::succeeded();
+    let deeds = bench.tick(LIMIT);
+    assert_eq!(killed(&deeds), [Who::Master(2)], "it hangs");
+    let deeds = bench.ends(Who::Master(2), KILLED);
+    bench.goes_on(&deeds);
+    let mut bench = Bench::succeeded();
+    bench.order(ToKeeper::Beat { within: LIMIT, well: true }, 0);
+    let deeds = bench.order(ToKeeper::GiveBack, 0);
+    assert_eq!(killed(&deeds), [Who::Master(2)]);
+    let deeds = bench.ends(Who::Master(2), KILLED);
+    bench.goes_on(&deeds);
+    assert!(killed(&bench.order(ToKeeper::GiveBack, 0)).is_empty(), "there is nothing to give back");
+}
+
 #[test]
 fn a_stop_while_a_program_takes_over_is_a_stop() {
     let mut bench = Bench::switched();

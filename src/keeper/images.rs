@@ -18,9 +18,20 @@ pub(super) struct Images<D> {
 #[derive(Debug)]
 struct Trial<D> {
     before: Image<D>,
-    /// When it must serve; `None`: it does.
-    until: Option<Mono>,
     within: Duration,
+    /// It takes over from living processes, which go on if it fails.
+    succeeds: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its master is not started yet.
+    Ordered,
+    /// Its master has been started, and must give a sign until then; `None`: it has.
+    Starts { until: Option<Mono> },
+    /// The daemon serves.
+    Serves,
 }
 
 impl<D: Share> Images<D> {
@@ -33,25 +44,33 @@ impl<D: Share> Images<D> {
         self.current.as_ref().and_then(D::share)
     }
 
-    /// Another program takes over; once started it must serve within that time.
-    pub(super) fn switch(&mut self, image: D, within: Duration) {
+    /// Another program takes over; once started it must serve within that time. `succeeds`: it must give a beat by then,
+    /// and takes over from living processes.
+    pub(super) fn switch(&mut self, image: D, within: Duration, succeeds: bool) {
         let before = self.current.replace(image);
         // While one is on trial the one before it stays the way back.
         let before = self.trial.take().map_or(before, |trial| trial.before);
-        self.trial = Some(Trial { before, until: None, within });
+        self.trial = Some(Trial { before, within, succeeds, stage: Stage::Ordered });
     }
 
     /// A master has been started.
     pub(super) fn started(&mut self, now: Mono) {
-        if let Some(trial) = &mut self.trial {
-            trial.until = Some(now.after(trial.within));
+        if let Some(trial) = self.trial.as_mut().filter(|trial| trial.stage != Stage::Serves) {
+            trial.stage = Stage::Starts { until: Some(now.after(trial.within)) };
+        }
+    }
+
+    /// The master gives a sign of life.
+    pub(super) fn beat(&mut self) {
+        if let Some(Trial { succeeds: true, stage: Stage::Starts { until }, .. }) = &mut self.trial {
+            *until = None;
         }
     }
 
     /// The daemon serves.
     pub(super) fn serves(&mut self) {
         if let Some(trial) = &mut self.trial {
-            trial.until = None;
+            trial.stage = Stage::Serves;
         }
     }
 
@@ -61,12 +80,32 @@ impl<D: Share> Images<D> {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Mono> {
-        self.trial.as_ref().and_then(|trial| trial.until)
+        match self.trial.as_ref()?.stage {
+            Stage::Starts { until } => until,
+            Stage::Ordered | Stage::Serves => None,
+        }
+    }
+
+    /// Whether the newest program takes over from living processes, and is not done with that.
+    pub(super) fn succeeds(&self) -> bool {
+        self.trial.as_ref().is_some_and(|trial| trial.succeeds && trial.stage != Stage::Serves)
+    }
+
+    /// Whether the master of the newest program is still to be started.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.trial.as_ref().is_some_and(|trial| trial.stage == Stage::Ordered)
     }
 
     /// The newest program has proven itself.
     pub(super) fn settled(&mut self) {
         self.trial = None;
+    }
+
+    /// Programs that are open.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.current.is_some())
+            + usize::from(self.trial.as_ref().is_some_and(|trial| trial.before.is_some()))
     }
 
     #[cfg(test)]
@@ -76,7 +115,7 @@ impl<D: Share> Images<D> {
 
     /// Whether the newest program has not served since the start of its master.
     pub(super) fn is_starting(&self) -> bool {
-        self.next_deadline().is_some()
+        self.trial.as_ref().is_some_and(|trial| matches!(trial.stage, Stage::Starts { .. }))
     }
 
     /// The master of the newest program has ended. True: the program before is in use again.
@@ -106,7 +145,7 @@ mod tests {
     fn a_program_that_proves_itself_stays() {
         let mut images = Images::new();
         assert_eq!((images.current(), images.fall_back(), images.is_on_trial()), (None, false, false));
-        images.switch(Program(1), LIMIT);
+        images.switch(Program(1), LIMIT, false);
         assert_eq!((images.current(), images.next_deadline()), (Some(Program(1)), None));
         images.started(Mono(5));
         assert_eq!(images.next_deadline(), Some(Mono(5).after(LIMIT)));
@@ -120,14 +159,37 @@ mod tests {
     #[test]
     fn the_way_back_leads_to_the_last_that_had_proven_itself() {
         let mut images = Images::new();
-        images.switch(Program(1), LIMIT);
+        images.switch(Program(1), LIMIT, false);
         images.settled();
-        images.switch(Program(2), LIMIT);
-        images.switch(Program(3), LIMIT);
+        images.switch(Program(2), LIMIT, false);
+        images.switch(Program(3), LIMIT, false);
         assert!(images.fall_back() && images.current() == Some(Program(1)));
         assert!(!images.fall_back());
         let mut images = Images::new();
-        images.switch(Program(1), LIMIT);
+        images.switch(Program(1), LIMIT, false);
         assert!(images.fall_back() && images.current().is_none());
+    }
+
+    #[test]
+    fn a_program_that_has_served_is_not_late_again() {
+        let mut images = Images::new();
+        images.switch(Program(1), LIMIT, false);
+        images.started(Mono(5));
+        images.serves();
+        images.started(Mono(6));
+        assert!(!images.is_starting() && images.next_deadline().is_none());
+    }
+
+    #[test]
+    fn one_that_takes_over_from_living_processes_has_time_once_it_beats() {
+        let mut images = Images::new();
+        images.switch(Program(1), LIMIT, true);
+        assert!(images.is_ordered() && images.succeeds() && !images.is_starting());
+        images.started(Mono(5));
+        assert!(images.is_late(Mono(5).after(LIMIT)));
+        images.beat();
+        assert!(images.is_starting() && images.succeeds() && !images.is_late(Mono(5).after(LIMIT * 99)));
+        images.serves();
+        assert!(!images.is_starting() && !images.succeeds() && images.is_on_trial());
     }
 }

@@ -194,6 +194,15 @@ impl Children {
         self.by_generation.iter().filter(|(_, child)| child.is_worker()).map(|(generation, _)| *generation)
     }
 
+    /// All of them, and whether they are at work.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Generation, Role, bool)> {
+        self.by_generation.iter().map(|(generation, child)| (*generation, child.role, child.ready))
+    }
+
+    pub(super) fn feeders(&self) -> impl Iterator<Item = Generation> {
+        self.by_generation.iter().filter(|(_, child)| !child.is_worker()).map(|(generation, _)| *generation)
+    }
+
     /// The processes that take orders, and those that have ended and whose sessions are to be adopted.
     pub(super) fn ready_workers(&self) -> impl Iterator<Item = Generation> {
         self.ready_with_slots().map(|(generation, _)| generation).chain(self.orphans.keys().copied())
@@ -208,6 +217,15 @@ impl Children {
     /// A worker has ended, and its sessions wait for another one: orders to it are retained.
     pub(super) fn bequeath(&mut self, of: Generation, retained: Retained) {
         self.orphans.insert(of, retained);
+    }
+
+    /// A worker of the master before has ended, and its sessions wait for another one. `heard`: it had heard of this
+    /// master. Else it counted the orders of the one before, and lacks all of this one.
+    pub(super) fn inherit(&mut self, of: Generation, heard: bool) {
+        let retained = self.orphans.entry(of).or_default();
+        if !heard {
+            retained.lacks_all();
+        }
     }
 
     /// Orders to a worker that has ended are not retained any more.

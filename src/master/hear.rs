@@ -120,12 +120,16 @@ impl Master {
             }
             ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
             ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
-            ToMaster::Told => self.renewal.gate.told(from),
+            ToMaster::Told => {
+                self.renewal.untold.remove(&from);
+                self.renewal.gate.told(from);
+            }
             ToMaster::Unpacked { of, part, parts, held, closed, silence } => {
                 let counts = Counts { held: held.into(), closed: closed.into(), silence };
                 self.unpacked(from, Part { of, part, parts }, counts);
             }
             ToMaster::Packed { .. } => {}
+            ToMaster::Held => self.held(from),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

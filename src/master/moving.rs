@@ -29,7 +29,8 @@ impl Master {
         let waiter = Some(Waiter { event, asker: waiter });
         let order = self.moves.order(Offload { from, to, which, waiter });
         if self.children.tell(from, &ToWorker::Offload { order, to, which }).is_err() {
-            self.offloaded(from, order, Moved { target_gone: true, ..Moved::default() });
+            // Its exit follows: nobody is left to ask for the next target.
+            self.offloaded(from, order, Moved::default());
         }
     }
 
@@ -160,6 +161,9 @@ impl Master {
             self.handovers.came_to(event, result, sessions.into());
         }
         self.handovers.silence(event, silence);
+        if let Some(succession) = self.upgrades.succession() {
+            succession.moved(closed.into(), silence);
+        }
         self.end_event(event);
         if let Some(asker) = asker {
             // Whoever asked may have gone.

@@ -28,29 +28,35 @@ impl Master {
                     self.kill(generation);
                 }
                 Action::LeftBehind { generation } => self.left_behind(generation),
-                Action::Died { role, pause, .. } => {
+                Action::Died { role, pause, generation } => {
                     let (child, worker) = (role.as_str(), role.worker());
                     tracing::info!(event = "child-restart", child, worker, ?pause);
+                    self.succession_fails(role, generation);
                 }
-                Action::GivenUp { role, .. } => {
+                Action::GivenUp { role, generation } => {
                     let worker = role.worker().unwrap_or_default();
                     tracing::error!(
                         event = "worker-given-up",
                         worker,
                         "died too often; the others serve on; `btc-cluster ctl restart-worker {worker}` tries again"
                     );
+                    self.succession_fails(role, generation);
                     self.tell_when_all_ready();
                 }
                 Action::AllFailed => {
                     tracing::error!(event = "all-workers-failed");
                     self.service.end(Err(AllFailed));
                 }
-                Action::ReplacementFailed { role, .. } => {
+                Action::ReplacementFailed { role, generation } => {
                     let (child, worker) = (role.as_str(), role.worker());
                     tracing::error!(event = "replacement-failed", child, worker, "the old process serves on");
                     self.candidate_failed();
+                    self.succession_fails(role, generation);
                 }
-                Action::RollingDone => tracing::info!(event = "workers-replaced"),
+                Action::RollingDone => {
+                    tracing::info!(event = "workers-replaced");
+                    self.succession_rolled();
+                }
                 Action::Gone => self.service.end(Ok(())),
             }
         }
@@ -61,6 +67,9 @@ impl Master {
     }
 
     pub(super) fn drain(&mut self, generation: Generation) {
+        if !self.children.is_worker(generation) {
+            return self.stop_child(generation);
+        }
         if !self.renewal.gate.is_open() {
             // Nobody is known to take its sessions.
             return self.renewal.drain_later(generation);
@@ -231,10 +240,12 @@ impl Master {
     pub(super) fn exited(&mut self, generation: Generation, how: &str) {
         if self.upgrades.is_packing() {
             // All end, and nobody takes their places.
-            self.upgrades.packing().into_iter().for_each(|packing| packing.gone(generation));
+            let now = clock::mono();
+            self.upgrades.packing().into_iter().for_each(|packing| packing.gone(generation, now));
             return;
         }
         self.upgrades.unpacking.gone(generation);
+        self.held(generation);
         let leaving = self.fleet.is_leaving(generation);
         match self.children.remove(generation) {
             Some(gone) => {

@@ -49,6 +49,8 @@ pub(super) struct Candidate {
     pub(super) version: String,
     /// What it cannot take over.
     pub(super) losses: Vec<String>,
+    /// It can work together with processes of this program.
+    pub(super) works_with_this: bool,
 }
 
 /// Opens a program once and tries it. Whatever is at its path later, this is what is started.
@@ -81,7 +83,8 @@ pub(super) async fn attempt(
     };
     let next = judge(&output.map_err(told)?).map_err(|why| format!("{}: {why}", path.display()))?;
     let losses = manifest().may_give_way_to(&next)?;
-    Ok(Candidate { image, version: next.version, losses })
+    let works_with_this = manifest().works_with(&next);
+    Ok(Candidate { image, version: next.version, losses, works_with_this })
 }
 
 fn judge(output: &Output) -> Result<Manifest, String> {

@@ -6,13 +6,14 @@ use super::event::{Event, Tried};
 use super::handovers::{Facts, Why};
 use super::packing::Packing;
 use super::predecessor::Held;
+use super::succession::{Moment, Succession, UnderWay, Yielding};
 use super::trial::{self, Candidate};
 use super::unpacking::{Counts, Part, Unpacking};
-use super::upgrades::{Goal, Identity, Legacy};
+use super::upgrades::{Goal, Identity, Legacy, Outcome};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::os::memory_file::MemoryFile;
-use crate::protocol::cluster::{Generation, Handover, Handovers as Sessions, ToWorker};
+use crate::protocol::cluster::{Generation, Handover, Handovers as Sessions, Role, ToFeeder, ToWorker};
 use crate::protocol::keeper::{STORE, pack_name, packed_by};
 use rustix::fs::fstat;
 use serde_json::{Value, json};
@@ -24,8 +25,12 @@ use tokio::sync::oneshot;
 
 /// The name under which the keeper holds what a master leaves to the next one.
 const LEGACY: &str = "legacy";
+/// The same of one whose processes live on.
+const SUCCESSION: &str = "succession";
 /// Longest time for another program to start and to take over. No key: sessions that wait longer are closed.
 const START: Duration = Duration::from_secs(4);
+/// Longest time for a master of another program until its first sign of life. No key: nothing is delivered meanwhile.
+const FIRST_BEAT: Duration = Duration::from_millis(1500);
 /// Longest time for all workers to pack. No key: no message reaches a client meanwhile.
 const PACK: Duration = Duration::from_secs(5);
 
@@ -33,25 +38,34 @@ const PACK: Duration = Duration::from_secs(5);
 pub(super) struct Inheritance {
     packs: BTreeMap<Generation, OwnedFd>,
     legacy: Option<OwnedFd>,
+    /// It has left all processes, too.
+    succession: Option<OwnedFd>,
 }
 
 impl Inheritance {
     /// Takes it out of what the keeper holds.
     pub(super) fn of(held: Held) -> (Self, Held) {
-        let (mut own, mut rest) = (Self { packs: BTreeMap::new(), legacy: None }, Held::new());
+        let nothing = Self { packs: BTreeMap::new(), legacy: None, succession: None };
+        let (mut own, mut rest) = (nothing, Held::new());
         for (name, file) in held {
             match packed_by(&name) {
                 Some(of) => _ = own.packs.insert(of, file),
                 None if *name == *LEGACY => own.legacy = Some(file),
+                None if *name == *SUCCESSION => own.succession = Some(file),
                 None => rest.push((name, file)),
             }
         }
         (own, rest)
     }
 
-    /// Whether the master before gave way by itself.
+    /// Whether all processes are new.
     pub(super) fn is_left(&self) -> bool {
         self.legacy.is_some()
+    }
+
+    /// Whether the master before gave way by itself.
+    pub(super) fn is_given(&self) -> bool {
+        self.is_left() || self.succession.is_some()
     }
 }
 
@@ -102,9 +116,13 @@ impl Master {
                 self.upgrades.refused(why.clone());
                 let _ = answer.send(failed(why));
             }
-            Ok((Candidate { image, version, losses }, program)) => {
+            Ok((Candidate { image, version, losses, works_with_this }, program)) => {
                 let _ = answer.send(json!({ "ok": true, "upgrade": { "number": self.upgrades.number() } }));
-                self.pack(Goal::Upgrade, (version, program, losses), Some(image));
+                if works_with_this {
+                    self.give_way_to((version, program, losses), image);
+                } else {
+                    self.pack(Goal::Upgrade, (version, program, losses), Some(image));
+                }
             }
         }
     }
@@ -137,21 +155,67 @@ impl Master {
         tracing::info!(event = "packing", ?goal, to, sessions = self.directory.totals().sessions);
         let workers: Vec<Generation> = self.children.workers().collect();
         self.children.tell_workers(&ToWorker::Pack);
-        let from = env!("CARGO_PKG_VERSION").to_owned();
-        let number = self.upgrades.number();
-        let legacy = Legacy { goal, number, from, to, program, losses, packed: 0, closed: 0 };
-        self.upgrades.pack(Packing::new(workers, PACK, now), legacy, image);
+        let legacy = self.legacy(goal, (to, program, losses));
+        let others = self.children.feeders().collect();
+        self.upgrades.pack(Packing::new(workers, others, PACK, now), legacy, image);
+    }
+
+    fn legacy(&self, goal: Goal, (to, program, losses): (String, Identity, Vec<String>)) -> Legacy {
+        let (from, number) = (env!("CARGO_PKG_VERSION").to_owned(), self.upgrades.number());
+        let (packed, closed, last, why) = (0, 0, None, None);
+        Legacy { goal, number, from, to, program, losses, packed, closed, last, why }
+    }
+
+    /// Lets a master of another program take the place of this one, and then replace all processes.
+    fn give_way_to(&mut self, next: (String, Identity, Vec<String>), image: OwnedFd) {
+        tracing::info!(event = "giving-way", to = next.0, sessions = self.directory.totals().sessions);
+        let legacy = self.legacy(Goal::Upgrade, next);
+        let workers = self.children.workers().collect();
+        self.children.tell_workers(&ToWorker::Hold(true));
+        self.upgrades.give_way(Yielding::new(workers, clock::mono()), legacy, image);
+    }
+
+    /// A worker keeps its orders for the next master.
+    pub(super) fn held(&mut self, worker: Generation) {
+        self.upgrades.yielding().into_iter().for_each(|yielding| yielding.held(worker));
+    }
+
+    /// Gives way, if it is the moment.
+    fn tick_yielding(&mut self, now: Mono) {
+        let under_way = UnderWay { orders: !self.router.is_idle(), orphans: !self.orphans.is_empty() };
+        match self.upgrades.yielding().map(|yielding| yielding.moment(under_way, now)) {
+            None | Some(Moment::Wait) => return,
+            Some(Moment::Now) => {}
+            Some(Moment::Never) => {
+                let why = "not all workers answer";
+                tracing::warn!(event = "upgrade-refused", why, "this program serves on");
+                self.upgrades.refused(why.to_owned());
+                return self.children.tell_workers(&ToWorker::Hold(false));
+            }
+        }
+        let Some((legacy, image)) = self.upgrades.gives_way() else { return };
+        self.note_own();
+        self.note_dropped();
+        self.leave(SUCCESSION, &Legacy { last: Some(self.fleet.newest()), ..legacy });
+        crate::log::flush();
+        self.line.succeed(image, self.in_force.config().cluster.start_timeout.min(FIRST_BEAT));
     }
 
     /// A worker has packed its sessions.
     pub(super) fn packed(&mut self, by: Generation, counts: (u32, u32), pack: Option<OwnedFd>) {
         if let (Some(packing), Some(pack)) = (self.upgrades.packing(), pack) {
-            packing.packed(by, counts, pack);
+            packing.packed(by, counts, pack, clock::mono());
         }
     }
 
     /// Does what is due for an upgrade.
     pub(super) fn tick_upgrade(&mut self, now: Mono) {
+        for other in self.upgrades.packing().map(Packing::lets_go).unwrap_or_default() {
+            // What it has not written dies with it.
+            let _ = self.children.tell(other, &ToFeeder::Stop);
+        }
+        self.tick_yielding(now);
+        self.look_at_succession();
         if self.upgrades.packing().is_some_and(|packing| packing.is_over(now)) {
             self.give_way();
         }
@@ -175,16 +239,20 @@ impl Master {
         for (of, pack) in &all.packs {
             self.hold(&pack_name(*of), pack.as_fd());
         }
-        let bytes = serde_json::to_vec(&legacy).map_err(std::io::Error::from);
-        match bytes.and_then(|bytes| MemoryFile::with("btc-cluster-legacy", &bytes)) {
-            Ok(file) => self.hold(LEGACY, file.descriptor()),
-            Err(error) => tracing::error!(event = "descriptor", %error),
-        }
+        self.leave(LEGACY, &legacy);
         tracing::info!(event = "packed", sessions = all.sessions, closed = all.closed);
         crate::log::flush();
         match image {
             Some(image) => self.line.switch(image, self.in_force.config().cluster.start_timeout.min(START)),
             None => self.line.store_all(),
+        }
+    }
+
+    fn leave(&self, name: &str, legacy: &Legacy) {
+        let bytes = serde_json::to_vec(legacy).map_err(std::io::Error::from);
+        match bytes.and_then(|bytes| MemoryFile::with("btc-cluster-legacy", &bytes)) {
+            Ok(file) => self.hold(name, file.descriptor()),
+            Err(error) => tracing::error!(event = "descriptor", %error),
         }
     }
 
@@ -198,23 +266,17 @@ impl Master {
 /// The master that takes over.
 impl Master {
     /// Finds what the master before has left among the descriptors that the keeper holds. `end`: how it ended.
-    pub(super) fn inherit(&mut self, Inheritance { packs, legacy }: Inheritance, end: Option<String>) {
+    pub(super) fn inherit(&mut self, inheritance: Inheritance, end: Option<String>) {
+        let Inheritance { packs, legacy, succession } = inheritance;
+        if let Some(legacy) = succession.and_then(read) {
+            let why = refusal(&legacy, end);
+            return self.upgrades.succeed(Legacy { why, ..legacy });
+        }
         let Some(legacy) = legacy else { return };
-        let bytes = MemoryFile::from_descriptor(legacy).whole();
-        let legacy = bytes.and_then(|bytes| Ok(serde_json::from_slice::<Legacy>(&bytes)?));
-        let legacy = match legacy {
-            Ok(legacy) => legacy,
-            Err(error) => {
-                tracing::error!(event = "legacy", %error, "what the master before has left cannot be read");
-                return packs.keys().for_each(|of| self.forget_pack(*of));
-            }
+        let Some(legacy) = read(legacy) else {
+            return packs.keys().for_each(|of| self.forget_pack(*of));
         };
-        let own = std::fs::File::open("/proc/self/exe").map_err(|error| error.to_string());
-        let is_other = legacy.goal == Goal::Upgrade && own.and_then(identity) != Ok(legacy.program);
-        let why = is_other.then(|| {
-            let end = end.unwrap_or_else(|| "nobody knows how".to_owned());
-            format!("version {} was started and ended: {end}", legacy.to)
-        });
+        let why = refusal(&legacy, end);
         let wanted = usize::from(crate::supervisor::workers(&self.in_force.config().cluster));
         let unpacking = Unpacking::new(&packs.keys().copied().collect(), wanted);
         self.upgrades.inherit(legacy, why, (unpacking, packs));
@@ -253,7 +315,14 @@ impl Master {
         }
         let stable = self.in_force.config().cluster.stable_after;
         let settles = clock::mono().after(stable);
-        let Some(outcome) = self.upgrades.unpacked(settles) else { return };
+        let Some(outcome) = self.upgrades.unpacked(settles).cloned() else { return };
+        self.log_outcome(&outcome);
+        self.line.release(LEGACY);
+        self.children.tell_workers(&ToWorker::LetIn);
+        self.tell_serving();
+    }
+
+    fn log_outcome(&mut self, outcome: &Outcome) {
         let Counts { held, closed, silence } = outcome.counts;
         let (from, to) = (&*outcome.from, &*outcome.to);
         match (&outcome.why, outcome.goal) {
@@ -279,10 +348,87 @@ impl Master {
         // Its own line was written above.
         let facts = Facts { why, from: None, to: None, sessions, silence };
         self.handovers.happened(facts, silence, clock::wall());
-        self.line.release(LEGACY);
-        self.children.tell_workers(&ToWorker::LetIn);
+    }
+}
+
+/// The master that takes over from one whose processes live.
+impl Master {
+    /// All living workers are heard, after so long a time without a master.
+    pub(super) fn succession_opens(&mut self, silence: Duration) {
+        let now = clock::mono();
+        if self.upgrades.succession().is_some_and(|succession| succession.opens(silence)) {
+            let actions = self.fleet.replace_all(now);
+            return self.act(actions);
+        }
+        let Some(back) = self.upgrades.refused_succession() else { return };
+        let last = back.last.unwrap_or_default();
+        let held = self.directory.totals().sessions as u64;
+        let outcome = self.upgrades.goes_on(back, held, silence).clone();
+        self.log_outcome(&outcome);
+        self.line.release(SUCCESSION);
+        self.tell_serving();
+        let mut actions = self.fleet.replace_newer(now, last);
+        if self.children.feeders().any(|feeder| feeder > last) {
+            actions.extend(self.fleet.restart_feeder(now));
+        }
+        self.act(actions);
+    }
+
+    /// All workers that serve are new.
+    pub(super) fn succession_rolled(&mut self) {
+        if self.upgrades.succession().is_some_and(Succession::rolled) {
+            let actions = self.fleet.restart_feeder(clock::mono());
+            self.act(actions);
+        }
+    }
+
+    /// A process has died, or did not get ready.
+    pub(super) fn succession_fails(&mut self, role: Role, generation: Generation) {
+        if !self.upgrades.succession().is_some_and(|succession| succession.fails(generation)) {
+            return;
+        }
+        let own = env!("CARGO_PKG_VERSION");
+        let why = format!("version {own} was started and ended: its {role} died");
+        tracing::error!(event = "giving-back", why, "the program before goes on");
+        let Some(legacy) = self.upgrades.gives_back(why) else { return };
+        self.note_fleet();
+        self.leave(SUCCESSION, &legacy);
+        crate::log::flush();
+        self.line.give_back();
+    }
+
+    fn look_at_succession(&mut self) {
+        let all = self.children.all();
+        if !self.upgrades.succession().is_some_and(|succession| succession.is_done(all)) {
+            return;
+        }
+        let settles = clock::mono().after(self.in_force.config().cluster.stable_after);
+        let held = self.directory.totals().sessions as u64;
+        let Some(outcome) = self.upgrades.succeeded(held, settles).cloned() else { return };
+        self.log_outcome(&outcome);
+        self.line.release(SUCCESSION);
         self.tell_serving();
     }
+}
+
+/// What the master before has left.
+fn read(legacy: OwnedFd) -> Option<Legacy> {
+    let bytes = MemoryFile::from_descriptor(legacy).whole();
+    let legacy = bytes.and_then(|bytes| Ok(serde_json::from_slice::<Legacy>(&bytes)?));
+    let told = |error: &std::io::Error| {
+        tracing::error!(event = "legacy", %error, "what the master before has left cannot be read");
+    };
+    legacy.inspect_err(told).ok()
+}
+
+/// Why this is not the program that was to take over. `end`: how the master before ended.
+fn refusal(legacy: &Legacy, end: Option<String>) -> Option<String> {
+    let own = std::fs::File::open("/proc/self/exe").map_err(|error| error.to_string());
+    let is_other = legacy.goal == Goal::Upgrade && own.and_then(identity) != Ok(legacy.program);
+    legacy.why.clone().or_else(|| {
+        let end = end.unwrap_or_else(|| "nobody knows how".to_owned());
+        is_other.then(|| format!("version {} was started and ended: {end}", legacy.to))
+    })
 }
 
 /// Device and inode of a program.

@@ -2,12 +2,14 @@
 //! it. Pure: `D` is a descriptor.
 
 use super::packing::Packing;
+use super::succession::{Succession, Yielding};
 use super::unpacking::{Counts, Unpacking};
 use crate::model::Mono;
 use crate::protocol::cluster::Generation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Device and inode of a program.
 pub(super) type Identity = (u64, u64);
@@ -40,6 +42,12 @@ pub(super) struct Legacy {
     pub(super) packed: u64,
     /// Sessions that could not be packed.
     pub(super) closed: u64,
+    /// Processes up to this one live on, and are to be replaced; `None`: all were packed.
+    #[serde(default)]
+    pub(super) last: Option<Generation>,
+    /// Why its program gives way again.
+    #[serde(default)]
+    pub(super) why: Option<String>,
 }
 
 /// How the last upgrade or restart went.
@@ -63,6 +71,7 @@ enum Stage<D> {
     Idle,
     Trying,
     Packing(Box<Packed<D>>),
+    Yielding(Box<(Yielding, Legacy, D)>),
     /// The next master is started, or the daemon ends.
     Gone,
 }
@@ -79,13 +88,16 @@ pub(super) struct Upgrades<D> {
     /// When this program has proven itself.
     settles: Option<Mono>,
     pub(super) unpacking: Unpacking,
+    /// This program takes over from living processes.
+    succession: Option<(Succession, Legacy)>,
 }
 
 impl<D> Default for Upgrades<D> {
     fn default() -> Self {
         let unpacking = Unpacking::default();
         let (stage, packs) = (Stage::Idle, BTreeMap::new());
-        Self { stage, last: 0, outcome: None, legacy: None, packs, settles: None, unpacking }
+        let (outcome, legacy, settles, succession) = (None, None, None, None);
+        Self { stage, last: 0, outcome, legacy, packs, settles, unpacking, succession }
     }
 }
 
@@ -97,19 +109,22 @@ impl<D> Upgrades<D> {
     pub(super) fn try_out(&mut self) -> Result<u64, &'static str> {
         match self.stage {
             _ if self.legacy.is_some() => Err("sessions of the last upgrade are still taken over"),
+            _ if self.succession.is_some() => Err("processes are still replaced after the last upgrade"),
             Stage::Idle => {
                 self.stage = Stage::Trying;
                 self.last += 1;
                 Ok(self.last)
             }
             Stage::Trying => Err("another program is on trial"),
-            Stage::Packing(_) | Stage::Gone => Err("the daemon gives way to another program"),
+            Stage::Packing(_) | Stage::Yielding(_) | Stage::Gone => {
+                Err("the daemon gives way to another program")
+            }
         }
     }
 
     /// The program on trial is refused. Nothing was touched.
     pub(super) fn refused(&mut self, why: String) {
-        if matches!(self.stage, Stage::Trying) {
+        if matches!(self.stage, Stage::Trying | Stage::Yielding(_)) {
             self.stage = Stage::Idle;
             let (from, to) = (env!("CARGO_PKG_VERSION").to_owned(), String::new());
             let (goal, number, losses, counts) = (Goal::Upgrade, self.last, Vec::new(), Counts::default());
@@ -125,6 +140,26 @@ impl<D> Upgrades<D> {
     /// All workers pack from now on.
     pub(super) fn pack(&mut self, packing: Packing<D>, legacy: Legacy, image: Option<D>) {
         self.stage = Stage::Packing(Box::new((packing, legacy, image)));
+    }
+
+    /// This master gives way to one of the program `image`.
+    pub(super) fn give_way(&mut self, yielding: Yielding, legacy: Legacy, image: D) {
+        self.stage = Stage::Yielding(Box::new((yielding, legacy, image)));
+    }
+
+    pub(super) fn yielding(&mut self) -> Option<&mut Yielding> {
+        if let Stage::Yielding(all) = &mut self.stage { Some(&mut all.0) } else { None }
+    }
+
+    /// It is the moment to give way: once.
+    pub(super) fn gives_way(&mut self) -> Option<(Legacy, D)> {
+        match std::mem::replace(&mut self.stage, Stage::Gone) {
+            Stage::Yielding(all) => Some((all.1, all.2)),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
     }
 
     pub(super) fn packing(&mut self) -> Option<&mut Packing<D>> {
@@ -153,6 +188,48 @@ impl<D> Upgrades<D> {
         (self.legacy, self.unpacking, self.packs) = (Some((legacy, why)), unpacking, packs);
     }
 
+    /// The master before has given way to this program.
+    pub(super) fn succeed(&mut self, legacy: Legacy) {
+        self.last = self.last.max(legacy.number);
+        let succession = Succession::new(legacy.last.unwrap_or_default());
+        self.succession = Some((succession, legacy));
+    }
+
+    pub(super) fn succession(&mut self) -> Option<&mut Succession> {
+        self.succession.as_mut().filter(|(_, legacy)| legacy.why.is_none()).map(|(succession, _)| succession)
+    }
+
+    /// What was left for a program that has failed: this is the one before.
+    pub(super) fn refused_succession(&mut self) -> Option<Legacy> {
+        let refused = self.succession.take_if(|(_, legacy)| legacy.why.is_some())?;
+        Some(refused.1)
+    }
+
+    /// This program is refused: what is told to the one before.
+    pub(super) fn gives_back(&mut self, why: String) -> Option<Legacy> {
+        let (_, legacy) = self.succession.take()?;
+        self.stage = Stage::Gone;
+        Some(Legacy { why: Some(why), ..legacy })
+    }
+
+    /// All processes are of this program, which has `held` sessions and has proven itself at `settles`.
+    pub(super) fn succeeded(&mut self, held: u64, settles: Mono) -> Option<&Outcome> {
+        let (succession, legacy) = self.succession.take()?;
+        self.settles = Some(settles);
+        Some(self.came_out(legacy, Counts { held, ..succession.counts() }))
+    }
+
+    /// The program that took over from living processes has failed: this one goes on with `held` sessions.
+    pub(super) fn goes_on(&mut self, legacy: Legacy, held: u64, silence: Duration) -> &Outcome {
+        self.last = self.last.max(legacy.number);
+        self.came_out(legacy, Counts { held, closed: 0, silence })
+    }
+
+    fn came_out(&mut self, legacy: Legacy, counts: Counts) -> &Outcome {
+        let Legacy { goal, number, from, to, losses, why, .. } = legacy;
+        self.outcome.insert(Outcome { goal, number, from, to, losses, why, counts })
+    }
+
     /// The pack of a worker, while it is not unpacked whole.
     pub(super) fn pack_of(&self, worker: Generation) -> Option<&D> {
         self.packs.get(&worker)
@@ -174,7 +251,11 @@ impl<D> Upgrades<D> {
 
     /// When something is due, at the latest.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
-        let packing = if let Stage::Packing(packed) = &self.stage { Some(packed.0.until()) } else { None };
+        let packing = match &self.stage {
+            Stage::Packing(packed) => Some(packed.0.until()),
+            Stage::Yielding(all) => Some(all.0.next_deadline()),
+            Stage::Idle | Stage::Trying | Stage::Gone => None,
+        };
         [packing, self.unpacking.next_deadline(), self.settles].into_iter().flatten().min()
     }
 
@@ -226,11 +307,21 @@ impl<D> Upgrades<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn legacy(goal: Goal) -> Legacy {
         let (from, to) = ("1".to_owned(), "2".to_owned());
-        Legacy { goal, number: 7, from, to, program: (1, 2), losses: vec![], packed: 10, closed: 1 }
+        Legacy {
+            goal,
+            number: 7,
+            from,
+            to,
+            program: (1, 2),
+            losses: vec![],
+            packed: 10,
+            closed: 1,
+            last: None,
+            why: None,
+        }
     }
 
     #[test]
@@ -242,7 +333,7 @@ mod tests {
         assert_eq!((&upgrades.json()["outcome"], &upgrades.json()["why"]), (&json!("refused"), &json!("no")));
         assert_eq!(upgrades.try_out(), Ok(2));
         assert!(!upgrades.is_packing() && upgrades.packing().is_none() && upgrades.end().is_none());
-        let packing = Packing::new(vec![1], Duration::from_secs(1), Mono(0));
+        let packing = Packing::new(vec![1], vec![], Duration::from_secs(1), Mono(0));
         upgrades.pack(packing, legacy(Goal::Upgrade), Some('i'));
         assert!(upgrades.is_packing() && upgrades.packing().is_some() && upgrades.try_out().is_err());
         assert!(matches!(upgrades.end(), Some((_, _, Some('i')))));
@@ -278,5 +369,30 @@ mod tests {
             (&upgrades.json()["outcome"], &upgrades.json()["why"]),
             (&json!("refused"), &json!("it died"))
         );
+    }
+
+    #[test]
+    fn a_program_that_takes_over_from_living_processes_is_upgraded_or_refused() {
+        let living = Legacy { last: Some(5), ..legacy(Goal::Upgrade) };
+        let mut upgrades = Upgrades::<char>::default();
+        upgrades.give_way(Yielding::new(vec![], Mono(0)), living.clone(), 'i');
+        assert!(upgrades.try_out().is_err() && !upgrades.is_packing() && upgrades.yielding().is_some());
+        assert_eq!(upgrades.gives_way(), Some((living.clone(), 'i')));
+        assert!(upgrades.gives_way().is_none() && upgrades.is_packing());
+        let mut next = Upgrades::<char>::default();
+        next.succeed(living.clone());
+        assert!(next.try_out().is_err());
+        next.succession().unwrap().moved(1, Duration::ZERO);
+        assert_eq!(next.succeeded(9, Mono(5)).map(|outcome| outcome.counts.closed), Some(1));
+        assert!(next.is_settled(Mono(5)) && next.succeeded(9, Mono(5)).is_none());
+        assert_eq!((next.try_out(), &next.json()["outcome"]), (Ok(8), &json!("upgraded")));
+        let mut next = Upgrades::<char>::default();
+        next.succeed(living);
+        let back = next.gives_back("no".into()).unwrap();
+        assert!(next.is_packing() && next.gives_back("no".into()).is_none());
+        let mut before = Upgrades::<char>::default();
+        before.goes_on(back, 9, Duration::ZERO);
+        assert_eq!((&before.json()["outcome"], &before.json()["held"]), (&json!("refused"), &json!(9)));
+        assert_eq!(before.try_out(), Ok(8));
     }
 }

@@ -227,6 +227,8 @@ pub enum ToMaster<'a> {
         /// The longest time in which one of them was with nobody.
         silence: Duration,
     },
+    /// The answer to [`ToWorker::Hold`].
+    Held,
 }
 
 /// A session's step in a chat room.
@@ -457,6 +459,9 @@ pub enum ToWorker<'a> {
         part: u32,
         parts: u32,
     },
+    /// Another master takes over in a moment: deliveries wait for that one, since nobody may repeat what this one was
+    /// asked. Answered by [`ToMaster::Held`]. False: this one stays.
+    Hold(bool),
 }
 
 /// The purpose of a listening socket.

@@ -68,7 +68,8 @@ pub enum ToKeeper<'a> {
     Release { name: &'a str },
     /// Pass a message on to systemd, with its descriptors.
     Notify { text: &'a str },
-    /// The daemon serves: from now on it survives the death of its master.
+    /// The daemon serves: from now on it survives the death of its master. A later master says it, too, once it leads:
+    /// the daemon ends when many in a row do not get as far.
     Serving,
     /// The daemon ends with this status when all processes have gone.
     Done { status: u8 },
@@ -97,6 +98,13 @@ pub enum ToKeeper<'a> {
     /// All processes are killed, packs and sockets are left with systemd, and the daemon ends. Only the newest master
     /// may say it.
     Store,
+    /// Another program takes over from living processes; only the newest master may say it. One descriptor: the program.
+    /// The speaker is killed, and a master of that program is started, as are all processes from then on. If it gives no
+    /// beat within this time, or ends before it says [`ToKeeper::Serving`], the one before it is in use again.
+    Succeed { within: Duration },
+    /// The program in use gives way to the one before it, which goes on with the living processes. The speaker, a master
+    /// that follows [`ToKeeper::Succeed`] and has not said [`ToKeeper::Serving`], is killed.
+    GiveBack,
 }
 
 /// Said by the keeper.
@@ -242,6 +250,8 @@ mod tests {
             ToKeeper::Settled,
             ToKeeper::KeepAll { keys: vec![3, 4] },
             ToKeeper::Store,
+            ToKeeper::Succeed { within },
+            ToKeeper::GiveBack,
         ] {
             assert_eq!(both_ways(&message, &mut Vec::new()), message);
         }

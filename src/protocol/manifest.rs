@@ -1,6 +1,7 @@
 //! What a program says of itself before it takes over from another one: which forms of the things that are handed over
 //! it reads.
 
+use super::cluster::VERSION;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -21,6 +22,9 @@ pub struct Manifest {
     pub version: String,
     /// By the name of the thing.
     reads: BTreeMap<String, Forms>,
+    /// The version of the language of its links.
+    #[serde(default)]
+    link_language: u32,
 }
 
 impl Manifest {
@@ -28,7 +32,8 @@ impl Manifest {
     #[must_use]
     pub fn own(reads: impl IntoIterator<Item = (&'static str, Forms)>) -> Self {
         let reads = reads.into_iter().map(|(name, forms)| (name.to_owned(), forms)).collect();
-        Self { program: PROGRAM.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), reads }
+        let (program, version) = (PROGRAM.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        Self { program, version, reads, link_language: VERSION }
     }
 
     /// Reads what a program has printed.
@@ -38,6 +43,11 @@ impl Manifest {
     pub fn read(printed: &str) -> Result<Self, String> {
         let said = printed.lines().rev().find_map(|line| serde_json::from_str::<Self>(line).ok());
         said.filter(|said| said.program == PROGRAM).ok_or_else(|| "it is not btc-cluster".to_owned())
+    }
+
+    /// Whether processes of both programs can work together: they say and write the same.
+    pub fn works_with(&self, next: &Self) -> bool {
+        (self.link_language, &self.reads) == (next.link_language, &next.reads)
     }
 
     /// Whether `next` can take over from the program of this manifest. `Ok` says what it cannot take, if anything.
@@ -78,6 +88,9 @@ mod tests {
     fn what_both_know_is_handed_over() {
         let ours = manifest(&[("journal", 1, 1), ("sessions", 1, 2)]);
         assert_eq!(ours.may_give_way_to(&ours), Ok(vec![]));
+        assert!(ours.works_with(&ours));
+        assert!(!ours.works_with(&manifest(&[("journal", 1, 2), ("sessions", 1, 2)])));
+        assert!(!ours.works_with(&Manifest { link_language: VERSION + 1, ..ours.clone() }));
         let newer = manifest(&[("journal", 1, 3), ("sessions", 2, 3), ("more", 1, 1)]);
         assert_eq!(ours.may_give_way_to(&newer), Ok(vec![]));
         let older = manifest(&[("journal", 1, 1), ("sessions", 1, 1)]);

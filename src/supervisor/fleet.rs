@@ -6,7 +6,7 @@
 //! time.
 
 use super::action::Action;
-use super::place::{Phase, Place, Row, Seat, State};
+use super::place::{LEAVING, Phase, Place, Row, Seat, State};
 use super::rolling::Rolling;
 use crate::config::ClusterSection;
 use crate::model::Mono;
@@ -166,6 +166,34 @@ impl Fleet {
     /// Replaces all workers, one after another.
     pub fn replace_all(&mut self, now: Mono) -> Vec<Action> {
         self.on(now, |fleet| fleet.ask(|role| role.worker().is_some()))
+    }
+
+    /// Replaces the workers that are younger than this.
+    pub fn replace_newer(&mut self, now: Mono, than: Generation) -> Vec<Action> {
+        let newer = |(role, place): (&Role, &Place)| {
+            let is_newer = place.held().is_some_and(|unit| unit.generation > than);
+            (is_newer && role.worker().is_some()).then_some(*role)
+        };
+        let newer: Vec<_> = self.places.iter().filter_map(newer).collect();
+        self.on(now, |fleet| fleet.ask(|role| newer.contains(&role)))
+    }
+
+    /// Ends the feeder, of which there is one at a time, and starts the next one when it has gone.
+    pub fn restart_feeder(&mut self, now: Mono) -> Vec<Action> {
+        self.on(now, |fleet| {
+            let until = now.after(LEAVING).after(fleet.policy.kill_timeout);
+            let Some(place) = fleet.places.get_mut(&Role::Feeder) else { return };
+            if place.held().is_some_and(|unit| !unit.is_doomed())
+                && let Seat::Held(unit) =
+                    std::mem::replace(&mut place.seat, Seat::Backoff { since: now, until })
+            {
+                moves::send_off(place, unit, &fleet.policy, now, &mut fleet.actions);
+                place
+                    .draining
+                    .iter_mut()
+                    .for_each(|unit| unit.phase = Phase::Draining { since: now, until: now.after(LEAVING) });
+            }
+        })
     }
 
     /// Starts, with a clean record, a process that was given up or waits in its back-off.

@@ -18,6 +18,7 @@ use crate::protocol::client::Close;
 use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::{Batch, LinkSender};
+use crate::protocol::orders;
 use crate::protocol::renewal::{Heard, MasterLink};
 use axum::Router;
 use std::io;
@@ -115,7 +116,7 @@ async fn live() -> Result<(), Failure> {
 /// Waits for a welcome, of whichever master. `None`: none will come.
 async fn begin(master: &mut MasterLink) -> Result<Option<(Hub, Listeners, Batch)>, Failure> {
     let pid = std::process::id();
-    let (mut link, mut masters) = (None, 0);
+    let (mut link, mut masters, mut before) = (None, 0, Vec::new());
     loop {
         match master.next().await {
             Heard::Master(sender) => {
@@ -125,11 +126,13 @@ async fn begin(master: &mut MasterLink) -> Result<Option<(Hub, Listeners, Batch)
                     sender.send(&ToMaster::Told)?;
                 }
                 (link, masters) = (Some(sender), masters + 1);
+                before.clear();
             }
             Heard::Batch(mut first) => {
-                let Some(link) = link else { return Ok(None) };
-                let (hub, listeners) = welcome(&mut first, link, pid)?;
-                return Ok(Some((hub, listeners, first)));
+                let Some(link) = &link else { return Ok(None) };
+                if let Some((hub, listeners)) = welcome(&mut first, link, pid, &mut before)? {
+                    return Ok(Some((hub, listeners, first)));
+                }
             }
             Heard::Lost => link = None,
             Heard::End => return Ok(None),
@@ -139,32 +142,53 @@ async fn begin(master: &mut MasterLink) -> Result<Option<(Hub, Listeners, Batch)
 
 type Listeners = Vec<(Port, TcpListener)>;
 
-fn welcome(batch: &mut Batch, sender: LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
-    let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
-    let (message, descriptors) = first?;
-    let ToWorker::Welcome { slot, generation, config, listeners, quotes, waits } = message else {
-        return Err(Failure::Strange("the first message is no welcome"));
-    };
+/// Looks for the welcome. A master that took the place of another speaks to all workers, before it has heard which of
+/// them was not welcomed: what it said is in the welcome, and orders `before` that are counted.
+fn welcome(
+    batch: &mut Batch,
+    sender: &LinkSender,
+    pid: u32,
+    before: &mut Vec<usize>,
+) -> Result<Option<(Hub, Listeners)>, Failure> {
+    while let Some(next) = batch.next_with::<ToWorker<'_>>() {
+        match next? {
+            (ToWorker::Welcome { slot, generation, config, listeners, quotes, waits }, descriptors) => {
+                let uplink = Uplink::new(sender.clone(), fingerprint(config));
+                let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
+                log::init(&config.log, &format!("worker {slot}"));
+                set_core_dumps(config.cluster.core_dumps);
+                tracing::debug!(generation, "welcome");
+                let (all, board) = sockets(listeners, descriptors)?;
+                let hub = Hub::new(Me { slot, generation, pid }, Arc::new(config), uplink, board);
+                let mut state = hub.lock();
+                quotes.into_iter().for_each(|quote| state.quote(quote));
+                if waits {
+                    state.unpacking.keep_out(clock::mono());
+                }
+                before.drain(..).for_each(|bytes| state.took(bytes));
+                state.note();
+                drop(state);
+                return Ok(Some((hub, all)));
+            }
+            (ToWorker::Stop(_) | ToWorker::Drain(_) | ToWorker::Pack, _) => {
+                return Err(Failure::Strange("the end came before the welcome"));
+            }
+            (message, _) => before.extend(orders::order(&message)),
+        }
+    }
+    Ok(None)
+}
+
+/// The listening sockets and the board that come with a welcome.
+fn sockets(ports: Vec<Port>, descriptors: Vec<OwnedFd>) -> Result<(Listeners, Board), Failure> {
     let mut descriptors = descriptors.into_iter();
-    let uplink = Uplink::new(sender, fingerprint(config));
-    let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
-    log::init(&config.log, &format!("worker {slot}"));
-    set_core_dumps(config.cluster.core_dumps);
-    tracing::debug!(generation, "welcome");
-    let me = Me { slot, generation, pid };
     let mut all = Vec::new();
-    for port in listeners {
+    for port in ports {
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
         all.push((port, listener(descriptor)?));
     }
-    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?)?;
-    let hub = Hub::new(me, Arc::new(config), uplink, board);
-    quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
-    if waits {
-        hub.lock().unpacking.keep_out(clock::mono());
-    }
-    hub.lock().note();
-    Ok((hub, all))
+    let board = descriptors.next().ok_or(Failure::Strange("the board is missing"))?;
+    Ok((all, Board::from_descriptor(board)?))
 }
 
 fn listener(descriptor: OwnedFd) -> io::Result<TcpListener> {
@@ -261,7 +285,7 @@ fn hear_keeper(hub: &Hub, said: FromKeeper, with: Vec<OwnedFd>) {
 
 /// Makes sessions clean again once what they said is on its way.
 async fn look_said(hub: Hub) {
-    let said = hub.lock().said();
+    let said = hub.lock().unsaid();
     loop {
         said.notified().await;
         while !hub.lock().look_said() {

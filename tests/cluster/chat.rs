@@ -129,7 +129,7 @@ async fn a_killed_worker_takes_nobody_along_and_one_that_does_not_read_holds_up_
         }
     }
     assert_eq!(cluster.stats().await["totals"]["by_endpoint"]["chat"], 2, "the slow one is gone");
-    assert!(cluster.log().contains("slow-consumer"));
+    cluster.logged(&["slow-consumer"]).await;
     drop(slow);
     cluster.until_covered(2).await;
     let victim = cluster.workers().await.into_iter().find(|worker| worker.sessions > 0).unwrap();

@@ -173,6 +173,8 @@ async fn a_worker_that_is_added_gets_its_share_and_nobody_is_closed() {
         if now.len() == 4 && most - least <= 2 { Ok(()) } else { Err(format!("{now:?}")) }
     };
     within(promised(Duration::from_secs(20)), "all have the same", is_even).await;
+    // Sessions on their way are counted where they will be, and hear what is published there.
+    cluster.logged(&["rebalanced"]).await;
     assert_eq!(publish(&cluster, 1).await, 60);
     for tab in &mut tabs {
         assert_eq!(tab.next("message").await["data"], 1);

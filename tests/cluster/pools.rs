@@ -274,7 +274,8 @@ async fn memory_of_suspended_sessions_is_bounded_and_goes_back() {
 
 #[tokio::test]
 async fn many_sessions_that_have_gone_leave_no_memory_behind() {
-    let config = "[resume]\nwindow = \"1s\"\n[poll]\ngap = \"8s\"\ntake_up = \"8s\"\n[limits]\nsessions_per_address = 0\n\
+    // On a busy machine the last come long after the first, which must not have gone.
+    let config = "[resume]\nwindow = \"1s\"\n[poll]\ngap = \"15s\"\ntake_up = \"15s\"\n[limits]\nsessions_per_address = 0\n\
                   [[channels]]\nname = \"news\"\n";
     let cluster = cluster().workers(1).config(config).start().await;
     let pid = cluster.worker(1).await.pid.unwrap();
@@ -295,7 +296,7 @@ async fn many_sessions_that_have_gone_leave_no_memory_behind() {
         peak = peak.max(resident(pid));
     }
     assert!(peak > before.0 + (16 << 20), "{before:?}, then {peak}: this shows nothing");
-    eventually("all is given back", async || {
+    within(Duration::from_secs(40), "all is given back", async || {
         let left = (resident(pid), resident(master));
         let few = left.0 < before.0 + (12 << 20) && left.1 < before.1 + (12 << 20);
         let none = suspended(&cluster).await == 0;

@@ -1,7 +1,8 @@
 //! Workers come and go as planned, and nobody who connects meanwhile is refused.
 
 use crate::harness::{
-    Cluster, Connection, Recorder, Tab, alone, cluster, eventually, get, promised, quiet, quote_for, within,
+    Cluster, Connection, Recorder, Tab, alone, cluster, eventually, get, is_gone, kill, promised, quiet,
+    quote_for, within,
 };
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -141,6 +142,36 @@ async fn one_worker_is_replaced_on_request() {
         tab.until_pong().await;
     }
     assert_eq!(cluster.ctl(&["restart-worker", "7"]).await.code, Some(1));
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_and_has_ended_unheard_is_asked_for_nothing() {
+    let config = "[cluster]\nworker_timeout = \"30s\"\ndrain = \"30s\"";
+    let cluster = cluster().workers(2).config(config).start().await;
+    let mut tabs = cluster.users_on_all("user", 2).await;
+    cluster.until_covered(tabs.len()).await;
+    let (master, old) = (cluster.master().await, cluster.worker(1).await.pid.unwrap());
+    let left =
+        tabs.iter().find(|(_, tab)| tab.worker() == 1).map(|(_, tab)| tab.session().to_owned()).unwrap();
+    kill(old, Signal::STOP);
+    cluster.signal(Signal::USR2);
+    cluster.logged(&["workers-replaced"]).await;
+    // The keeper stands still, so the master does not hear of the exit; that the link is closed it sees as it writes.
+    kill(cluster.pid, Signal::STOP);
+    kill(old, Signal::KILL);
+    eventually("it has ended", async || if is_gone(old) { Ok(()) } else { Err(String::new()) }).await;
+    let mut witness = cluster.tab("witness").await;
+    for _ in 0..5 {
+        witness.next("price").await;
+    }
+    let told = cluster.ctl(&["move", &left, "2"]).await;
+    kill(cluster.pid, Signal::CONT);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    cluster.until_settled(1).await;
+    for (_, tab) in &mut tabs {
+        tab.until_pong().await;
+    }
+    assert_eq!(cluster.master().await, master, "{}", cluster.log());
 }
 
 #[tokio::test]

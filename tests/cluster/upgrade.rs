@@ -32,8 +32,34 @@ fn copy(cluster: &Cluster, name: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// The same, as a version whose processes do not understand those of this one.
+fn stranger(cluster: &Cluster, name: &str) -> String {
+    let path = copy(cluster, name);
+    let (known, other) = (b"link_language", b"link_dialects");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let all: Vec<_> = (0..bytes.len() - known.len()).filter(|at| bytes[*at..].starts_with(known)).collect();
+    assert!(!all.is_empty());
+    all.into_iter().for_each(|at| bytes[at..at + other.len()].copy_from_slice(other));
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
 #[tokio::test]
 async fn three_upgrades_and_a_downgrade_close_nothing() {
+    upgrades(copy).await;
+}
+
+#[tokio::test]
+async fn three_upgrades_to_versions_of_another_language_close_nothing() {
+    let turns = std::sync::atomic::AtomicUsize::new(0);
+    upgrades(|cluster, name| {
+        let turn = turns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if turn % 2 == 0 { stranger(cluster, name) } else { copy(cluster, name) }
+    })
+    .await;
+}
+
+async fn upgrades(make: impl Fn(&Cluster, &str) -> String) {
     let _alone = alone().await;
     let cluster = cluster().workers(2).config(OPEN).start().await;
     let mut tab = cluster.tab_with("user_id=alice&channels=news").await;
@@ -48,7 +74,7 @@ async fn three_upgrades_and_a_downgrade_close_nothing() {
     let mut poller = Poller::new(cluster.http, "user_id=carol&channels=news");
     poller.poll().await;
     for n in 0..4usize {
-        let path = copy(&cluster, if n % 2 == 0 { "next" } else { "before" });
+        let path = make(&cluster, if n % 2 == 0 { "next" } else { "before" });
         let done = cluster.ctl(&["upgrade", &path]).await;
         assert_eq!(done.code, Some(0), "{} {}", done.out, done.err);
         let done = &done.json()["upgrade"];
@@ -131,14 +157,23 @@ async fn a_program_that_is_of_no_use_is_refused_and_the_old_one_serves_on() {
     }
     assert_eq!(cluster.worker(1).await.pid, worker, "nothing was touched");
     // These are good on trial, and take over.
-    for (name, does) in [
+    let faults = [
         ("master-crashes", "if is(\"master\") { std::process::abort() }"),
         ("master-hangs", "if is(\"master\") { std::thread::park() }"),
         ("worker-crashes", "if is(\"worker\") { std::process::abort() }"),
-    ] {
-        let Some(program) = broken(&cluster, name, does) else { return };
+        ("worker-hangs", "if is(\"worker\") { std::thread::park() }"),
+        ("feeder-crashes", "if is(\"feeder\") { std::process::abort() }"),
+    ];
+    let other = "if is(\"trial\") { return println!(\"{}\", MANIFEST) }";
+    let manifest =
+        Command::new(env!("CARGO_BIN_EXE_btc-cluster")).args(["internal", "trial"]).output().unwrap();
+    let manifest = String::from_utf8(manifest.stdout).unwrap().replace("link_language", "link_dialects");
+    let other = other.replace("MANIFEST", &format!("{:?}", manifest.trim()));
+    let living = faults.iter().map(|(name, does)| (format!("living-{name}"), (*does).to_owned()));
+    let packed = faults.iter().map(|(name, does)| (format!("packed-{name}"), format!("{other}\n{does}")));
+    for (name, does) in living.chain(packed.take(3)) {
+        let Some(program) = broken(&cluster, &name, &does) else { return };
         refuses(&cluster, &program, "was started and ended").await;
-        moved(&mut tab).await;
         within(promised(Duration::from_secs(9)), "the old program serves", async || {
             let status = cluster.ctl(&["status"]).await.json();
             if status["state"] == "ready" { Ok(()) } else { Err(status.to_string()) }
@@ -146,8 +181,9 @@ async fn a_program_that_is_of_no_use_is_refused_and_the_old_one_serves_on() {
         .await;
         publish(&cluster, 1).await;
         assert_eq!(tab.next("message").await["data"], 1);
+        assert_eq!(cluster.stats().await["totals"]["sessions"], 1);
     }
-    assert_eq!(cluster.stats().await["totals"]["sessions"], 1);
+    assert!(!cluster.log().contains("sessions-lost"), "{}", cluster.log());
 }
 
 #[tokio::test]
@@ -230,7 +266,7 @@ async fn a_worker_that_dies_while_all_pack_takes_no_other_session_along() {
         tabs.push(cluster.tab_with(&format!("user_id=user-{n}&channels=news")).await);
     }
     let dies = cluster.worker(1).await.pid.unwrap();
-    let path = copy(&cluster, "next");
+    let path = stranger(&cluster, "next");
     kill(dies, rustix::process::Signal::STOP);
     let dying = async {
         within(promised(Duration::from_secs(4)), "packing", async || {
@@ -254,4 +290,52 @@ async fn a_worker_that_dies_while_all_pack_takes_no_other_session_along() {
     assert!(heard > 0, "no session was elsewhere");
     let log = cluster.log();
     assert!(log.contains("not-packed"), "{log}");
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_is_known_before_anything_is_touched() {
+    let _alone = alone().await;
+    let config = format!("{OPEN}[cluster]\nworker_timeout = \"60s\"\n");
+    let cluster = cluster().workers(2).config(&config).start().await;
+    let mut tab = cluster.tab_with("user_id=alice&channels=news").await;
+    let hangs = cluster.worker(1).await.pid.unwrap();
+    let master = |status: &Value| status["processes"][1]["pid"].clone();
+    let before = master(&cluster.ctl(&["status"]).await.json());
+    kill(hangs, rustix::process::Signal::STOP);
+    refuses(&cluster, Path::new(&copy(&cluster, "next")), "not all workers answer").await;
+    assert_eq!(master(&cluster.ctl(&["status"]).await.json()), before);
+    kill(hangs, rustix::process::Signal::CONT);
+    publish(&cluster, 1).await;
+    assert_eq!(tab.next("message").await["data"], 1);
+    assert_eq!(cluster.quote("alice").await.status, 202);
+    tab.quote().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_while_its_master_gives_way_loses_no_quiet_session() {
+    let _alone = alone().await;
+    let cluster = cluster().workers(2).config(OPEN).start().await;
+    let mut tabs = Vec::new();
+    for n in 0..8 {
+        tabs.push(cluster.tab_with(&format!("user_id=user-{n}&channels=news")).await);
+    }
+    let dies = cluster.worker(1).await.pid.unwrap();
+    let path = copy(&cluster, "next");
+    kill(dies, rustix::process::Signal::STOP);
+    let dying = async {
+        within(promised(Duration::from_secs(4)), "giving way", async || {
+            if cluster.log().contains("\"giving-way\"") { Ok(()) } else { Err(cluster.log()) }
+        })
+        .await;
+        kill(dies, rustix::process::Signal::KILL);
+    };
+    let words = ["upgrade", &path];
+    let (done, ()) = tokio::join!(cluster.ctl(&words), dying);
+    assert_eq!(done.json()["upgrade"]["outcome"], "upgraded", "{} {}", done.out, done.err);
+    publish(&cluster, 1).await;
+    for tab in &mut tabs {
+        moved(tab).await;
+        assert_eq!(tab.next("message").await["data"], 1);
+    }
+    assert_eq!(cluster.stats().await["totals"]["sessions"], 8);
 }

@@ -54,6 +54,7 @@ no_refusal() {
         storm_says 'count["connections"] > 300 and count["refused"] == count["tab_refused"] == count["timed_out"] == 0'
     check "$1: all tabs have come back by themselves" storm_says 'count["tabs"] == 10'
 }
+nobody_closed() { check "$1: no tab was closed" storm_says 'count["tab_opened"] == 10 and count["tab_cut"] == count["tab_closed_1001"] == 0'; }
 
 echo "== install, with sources that cannot be reached"
 check "the older version is installed" install /test/OLD.deb
@@ -168,8 +169,23 @@ check "is another process" another_main "$main"
 check "restarts again" systemctl restart $unit
 storm_over
 no_refusal restart
+nobody_closed restart
 
 echo "== death and hang of the master"
+another_master() { local pid; pid=$(master); [[ $pid =~ ^[0-9]+$ && $pid != "$1" ]]; }
+for signal in KILL STOP; do
+    storm
+    main=$(main_pid) one=$(master)
+    kill "-$signal" "$one"
+    check "another one leads after $signal" soon another_master "$one"
+    check "and the cluster is ready" soon answers /readyz 200
+    check "under the same keeper" is MainPID "$main"
+    storm_over
+    no_refusal "$signal of the master"
+    nobody_closed "$signal of the master"
+done
+
+echo "== death and hang of the keeper"
 storm
 main=$(main_pid)
 kill -KILL "$main"
@@ -249,6 +265,7 @@ note "from $old to $(installed)"
 check "systemd has the same main process" is MainPID "$main"
 check "the workers run the new file" soon runs_new_file
 no_refusal upgrade
+nobody_closed upgrade
 check "keeps what the administrator wrote" grep -q 'the administrator was here' $config/production.toml
 one=$(worker 1)
 cp -a /usr/libexec/btc-cluster/btc-cluster /usr/libexec/btc-cluster/.new

@@ -5,14 +5,11 @@
                                 the same through proxies, the tab from another address, which the daemon must see
     traffic.py storm STOP FILE  new connections to both ports, one after the other in each of four threads, and ten tabs
                                 that come back by themselves, until the file STOP is there; writes what happened to FILE
-    traffic.py hold COUNT STOP FILE
-                                so many sessions that do not come back; the same
 """
 
 import base64
 import json
 import os
-import selectors
 import socket
 import subprocess
 import sys
@@ -54,11 +51,12 @@ def post(path, value, host="localhost"):
 class Tab:
     """A WebSocket session, just enough of one."""
 
-    def __init__(self, user, port=HTTP, timeout=30, host="localhost", source="127.0.0.1"):
+    def __init__(self, user, port=HTTP, timeout=30, host="localhost", source="127.0.0.1", channels=None):
         self.stream = connect(port, timeout, source)
         key = base64.b64encode(os.urandom(16)).decode()
+        query = user if channels is None else f"{user}&channels={channels}"
         self.stream.sendall(
-            f"GET /ws?user_id={user} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /ws?user_id={query} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         self.rest = b""
@@ -106,6 +104,12 @@ class Tab:
             raise BlockingIOError
         self.rest = rest[start + length :]
         return rest[0] & 15, rest[start : start + length]
+
+    def say(self, value):
+        """A text of a few words."""
+        text = json.dumps(value).encode()
+        assert len(text) < 126
+        self.stream.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)
 
     def until(self, kind):
         while True:
@@ -226,55 +230,5 @@ def storm(stop, file):
     os.rename(file + ".new", file)
 
 
-def hold(count, stop, file):
-    """Sessions that only listen: how many are closed, how, and how long nothing is heard."""
-    tabs = []
-    for number in range(int(count)):
-        tab = Tab(f"held-{number}", (HTTP, WS)[number % 2])
-        tab.until("welcome")
-        tabs.append(tab)
-    chosen = selectors.DefaultSelector()
-    for tab in tabs:
-        tab.stream.setblocking(False)
-        tab.heard = time.monotonic()
-        chosen.register(tab.stream, selectors.EVENT_READ, tab)
-    values = {"sessions": len(tabs), "open": 0, "closed": {}, "moved": 0, "silence_ms": 0, "longest_ms": 0, "frames": 0}
-
-    def ended(tab, how):
-        values["closed"][how] = values["closed"].get(how, 0) + 1
-        chosen.unregister(tab.stream)
-        tab.stream.close()
-
-    def hear(tab):
-        now = time.monotonic()
-        values["longest_ms"] = max(values["longest_ms"], round((now - tab.heard) * 1000))
-        tab.heard = now
-        try:
-            tab.more()
-            while True:
-                opcode, payload = tab.whole()
-                values["frames"] += 1
-                if opcode == 8:
-                    return ended(tab, str(int.from_bytes(payload[:2], "big")))
-                if opcode == 9:
-                    tab.stream.sendall(bytes([0x8A, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
-                if opcode == 1 and (message := json.loads(payload)).get("event") == "moved":
-                    values["moved"] += 1
-                    values["silence_ms"] = max(values["silence_ms"], message["silence_ms"])
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            ended(tab, type(error).__name__)
-
-    open(file + ".ready", "w").close()
-    while not os.path.exists(stop):
-        for key, _ in chosen.select(0.2):
-            hear(key.data)
-    values["open"] = len(chosen.get_map())
-    with open(file + ".new", "w") as out:
-        json.dump(values, out)
-    os.rename(file + ".new", file)
-
-
 if __name__ == "__main__":
-    {"quote": quote, "proxied": proxied, "storm": storm, "hold": hold}[sys.argv[1]](*sys.argv[2:])
+    {"quote": quote, "proxied": proxied, "storm": storm}[sys.argv[1]](*sys.argv[2:])

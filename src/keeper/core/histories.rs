@@ -25,6 +25,8 @@ enum Step {
     Forget(u8),
     Drained,
     Signal(bool),
+    Succeed,
+    GiveBack,
     Done,
 }
 
@@ -48,6 +50,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::Forget),
         3 => Just(Step::Drained),
         2 => any::<bool>().prop_map(Step::Signal),
+        1 => Just(Step::Succeed),
+        1 => Just(Step::GiveBack),
         1 => Just(Step::Done),
     ]
 }
@@ -237,6 +241,8 @@ impl World {
                 self.stopped |= stops;
                 self.keeper.signal(if stops { 15 } else { 1 }, stops, self.now);
             }
+            Step::Succeed => self.order(ToKeeper::Succeed { within: Duration::from_secs(3) }, 1),
+            Step::GiveBack => self.order(ToKeeper::GiveBack, 0),
             Step::Done => self.order(ToKeeper::Done { status: 0 }, 0),
         }
         self.keeper.tick(self.now);
@@ -252,7 +258,8 @@ impl World {
             assert!(!self.stopped || stops, "a stop was lost");
             assert_eq!(self.believed, self.living, "the master knows who lives");
         }
-        let held = self.keeper.held.all().count() + self.keeper.vault.descriptors();
+        let held =
+            self.keeper.held.all().count() + self.keeper.vault.descriptors() + self.keeper.images.len();
         assert_eq!(Rc::strong_count(&self.one), 1 + held, "nothing but what is held is open");
         assert!(self.keeper.vault.len() <= 20);
     }

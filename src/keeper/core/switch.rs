@@ -15,8 +15,23 @@ impl<D: Share> Keeper<D> {
     /// Another program takes over.
     pub(super) fn switch(&mut self, image: D, within: Duration, now: Mono) {
         if self.ending.is_none() && self.turn.is_none() {
-            self.images.switch(image, within);
+            self.images.switch(image, within, false);
             self.turn(Next::Master, now);
+        }
+    }
+
+    /// Another program takes over from living processes.
+    pub(super) fn succeed(&mut self, image: D, within: Duration) {
+        if self.ending.is_none() && self.turn.is_none() && self.stop.is_none() {
+            self.images.switch(image, within, true);
+            self.deeds.push(Deed::Kill(Who::Master(self.master)));
+        }
+    }
+
+    /// The program that was to take over gives way to the one before.
+    pub(super) fn give_back(&mut self) {
+        if self.images.succeeds() && self.images.fall_back() {
+            self.deeds.push(Deed::Kill(Who::Master(self.master)));
         }
     }
 
@@ -47,17 +62,26 @@ impl<D: Share> Keeper<D> {
         }
         if self.turn.is_none() && self.images.is_late(now) && self.reign.lives() {
             self.deeds.push(Deed::Complain("the new program does not get ready in time".to_owned()));
-            self.fall_back(now);
+            if self.images.succeeds() { self.give_back() } else { self.fall_back(now) }
         }
     }
 
     /// The master has ended. True: all processes go, and no other one is started before they have.
     pub(super) fn turns(&mut self, end: End, now: Mono) -> bool {
-        let fails = self.images.is_starting() && self.ending.is_none() && self.stop.is_none();
-        if self.turn.is_none() && !fails {
+        let goes_on = self.ending.is_none() && self.stop.is_none();
+        let fails = self.images.is_starting() && goes_on;
+        let succeeds = self.images.succeeds() && goes_on && (fails || self.images.is_ordered());
+        if self.turn.is_none() && !fails && !succeeds {
             return false;
         }
         self.reign.replaced(end, now);
+        if self.turn.is_none() && succeeds {
+            if fails {
+                self.images.fall_back();
+            }
+            self.reign.hurry(now);
+            return true;
+        }
         if self.turn.is_none() {
             self.fall_back(now);
         }

@@ -173,6 +173,11 @@ impl Router {
         self.told(worker, ticket, Kind::Message, tally, sink);
     }
 
+    /// Whether no order is under way.
+    pub fn is_idle(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
     /// Notes that a process has ended: its deliveries are unknown, its own requests need no answer.
     pub fn worker_gone<S: Sink>(&mut self, worker: Generation, sink: &mut S) {
         self.tickets.retain(|ticket| {

@@ -126,6 +126,10 @@ impl Tickets {
         self.table.get(at).is_some_and(|ticket| ticket.turn == turn).then(|| self.table.remove(at))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut Ticket) -> bool) {
         self.table.retain(|_, ticket| keep(ticket));
     }

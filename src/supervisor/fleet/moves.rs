@@ -66,6 +66,13 @@ impl Fleet {
         let Some(place) = self.places.get_mut(&role) else { return };
         if let Some(at) = place.draining.iter().position(|unit| unit.generation == generation) {
             place.draining.swap_remove(at);
+            let is_awaited = role == Role::Feeder && place.draining.is_empty();
+            if is_awaited
+                && matches!(place.seat, Seat::Backoff { .. })
+                && matches!(self.life, Life::Serving { .. })
+            {
+                self.start(role, now);
+            }
         } else if place.replacement.as_ref().is_some_and(|unit| unit.generation == generation) {
             place.replacement = None;
             self.replacement_failed(role, generation);

@@ -82,7 +82,14 @@ impl State {
         match only {
             // Of twins those go first that are suspended.
             Some(id) => _ = self.sessions.all_of(id).all(look),
-            None => _ = self.sessions.iter().all(&mut look),
+            None => {
+                // Suspended ones can wait: their clients find them here until this worker ends.
+                let mut pass =
+                    |away| self.sessions.iter().filter(|(_, one)| one.is_away() == away).all(&mut look);
+                _ = pass(false) && pass(true);
+                // Sessions that are about to arrive leave again.
+                rest += usize::from(!self.moving.expected.is_empty());
+            }
         }
         (found, rest)
     }

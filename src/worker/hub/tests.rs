@@ -163,6 +163,41 @@ async fn of_copies_that_come_at_once_each_is_decided_on_and_the_master_knows_the
 }
 
 /// The tokens that lead to a worker in the end, as the master hears it.
+#[tokio::test]
+async fn sessions_whose_clients_are_there_leave_before_suspended_ones() {
+    let (hub, ..) = hub(&[]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let wire = crate::transports::ws::Wire::new(listener.accept().await.unwrap().0);
+    let mut state = hub.lock();
+    for _ in 0..3 {
+        let at = state.open(request(), None);
+        state.sessions.get_mut(at).unwrap().link = session::Link::Poll(Box::default());
+        state.suspend(at, None, 1);
+    }
+    let at = state.open(request(), None);
+    state.sessions.get_mut(at).unwrap().link = session::Link::Wire(wire);
+    let leave = |state: &State| {
+        state.sessions.iter().filter(|(_, one)| one.aside).map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    state.offload(1, 8, crate::protocol::cluster::Which::Count(1));
+    assert_eq!(leave(&state), [at]);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_to_leave_waits_for_sessions_that_are_on_their_way_to_it() {
+    use crate::protocol::cluster::{BatchId, Which};
+    for expects in [true, false] {
+        let (hub, ..) = hub(&[]);
+        let mut state = hub.lock();
+        if expects {
+            state.expect(BatchId { from: 3, number: 1 }, &[], &[]);
+        }
+        state.offload(1, 8, Which::All);
+        assert_eq!(state.offloads(crate::model::Mono(u64::MAX)), expects, "the order is not over");
+    }
+}
+
 async fn tokens_told(
     receiver: &mut LinkReceiver,
     all: &[(SessionRef, Option<Token>)],

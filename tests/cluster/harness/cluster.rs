@@ -111,6 +111,17 @@ impl Cluster {
         log_of(self.folder.path())
     }
 
+    /// Waits for a line of the log that has all these words. Lines are written by a thread of their own: one may come
+    /// later than what it tells of.
+    pub(crate) async fn logged(&self, words: &[&str]) -> String {
+        eventually("it is logged", async || {
+            let log = self.log();
+            let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            line.map(str::to_owned).ok_or_else(|| format!("no line with {words:?}: {log}"))
+        })
+        .await
+    }
+
     /// Runs `btc-cluster ctl ... --json`.
     pub(crate) async fn ctl(&self, words: &[&str]) -> Ctl {
         let mut words = words.to_vec();

@@ -49,6 +49,8 @@ pub struct Unanswered {
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Requests {
     last: u64,
+    /// The master gives way: later quotes wait for the next one.
+    held_after: Option<u64>,
     waiting: HashMap<u64, Waiter, foldhash::fast::RandomState>,
     /// Of them, those that may be asked again, as they were asked.
     repeatable: HashMap<u64, Box<[u8]>, foldhash::fast::RandomState>,
@@ -90,9 +92,15 @@ impl Requests {
         }
     }
 
-    /// The master is gone. Nobody knows what has become of quotes: who waits for one is told so.
+    /// The next quotes wait for another master, or do not any more.
+    pub fn hold(&mut self, waits: bool) {
+        self.held_after = waits.then(|| self.held_after.unwrap_or(self.last));
+    }
+
+    /// The master is gone. Nobody knows what has become of quotes that it was asked for: who waits for one is told so.
     pub fn master_lost(&mut self) -> Unanswered {
-        self.waiting.retain(|_, waiter| !matches!(waiter, Waiter::Quote(_)));
+        let asked = self.held_after.take().unwrap_or(u64::MAX);
+        self.waiting.retain(|request, waiter| *request > asked || !matches!(waiter, Waiter::Quote(_)));
         let mut again: Vec<_> =
             self.repeatable.iter().map(|(request, bytes)| (*request, bytes.clone())).collect();
         again.sort_unstable_by_key(|(request, _)| *request);

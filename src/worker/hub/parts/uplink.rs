@@ -18,9 +18,11 @@ const HELD: usize = 8 << 20;
 pub(in crate::worker) struct Uplink {
     link: LinkSender,
     /// Messages so far.
-    said: AtomicU64,
-    /// While there is no master: what the next one is asked.
+    messages: AtomicU64,
+    /// While there is no master, or it gives way: what the next one is asked.
     held: Option<RefCell<Held>>,
+    /// Whether there is no master.
+    lost: bool,
     /// What came once already.
     pub(in crate::worker) heard: Heard,
     /// Fingerprint of the configuration.
@@ -50,18 +52,40 @@ fn waits(message: &ToMaster<'_>) -> bool {
 
 impl Uplink {
     pub fn new(link: LinkSender, config: u64) -> Self {
-        Self { link, said: AtomicU64::new(0), held: None, heard: Heard::default(), config, ready: false }
+        Self {
+            link,
+            messages: AtomicU64::new(0),
+            held: None,
+            lost: false,
+            heard: Heard::default(),
+            config,
+            ready: false,
+        }
     }
 
     /// How many messages were said so far.
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Relaxed)
+    }
+
+    /// Bytes that were said to this master.
     pub fn said(&self) -> u64 {
-        self.said.load(Relaxed)
+        self.link.said()
+    }
+
+    /// Bytes of those that the kernel has. `None`: there is no master; what was said is repeated to the next.
+    pub fn written(&self) -> Option<u64> {
+        self.held.is_none().then(|| self.link.written())
     }
 
     /// Says something to the master, or why that cannot be said.
     pub(in crate::worker) fn send(&self, message: &ToMaster<'_>) -> Result<(), LinkError> {
-        self.said.fetch_add(1, Relaxed);
+        self.messages.fetch_add(1, Relaxed);
         let Some(held) = &self.held else { return self.link.send(message) };
+        let gives_way = !self.lost;
+        if gives_way && !matches!(message, ToMaster::Deliver { .. }) {
+            return self.link.send(message);
+        }
         if !waits(message) {
             return Ok(());
         }
@@ -71,10 +95,10 @@ impl Uplink {
 
     /// Says something with descriptors, which no other master could be told again.
     fn send_with(&self, message: &ToMaster<'_>, with: Vec<OwnedFd>) -> Result<(), LinkError> {
-        if self.held.is_some() {
+        if self.lost {
             return Err(LinkError::Closed);
         }
-        self.said.fetch_add(1, Relaxed);
+        self.messages.fetch_add(1, Relaxed);
         self.link.send_with(message, with)
     }
 
@@ -136,7 +160,7 @@ impl Uplink {
     /// # Errors
     /// The link is broken.
     pub(in crate::worker) fn give(&self, message: &ToMaster<'_>, with: OwnedFd) -> Result<(), LinkError> {
-        self.said.fetch_add(1, Relaxed);
+        self.messages.fetch_add(1, Relaxed);
         self.link.send_with(message, vec![with])
     }
 
@@ -145,16 +169,34 @@ impl Uplink {
         self.link.waiting() + self.held.as_ref().map_or(0, |held| held.borrow().bytes)
     }
 
+    /// The master gives way: deliveries wait for the next one. Anything else may be asked twice.
+    pub fn hold(&mut self) {
+        self.tell(&ToMaster::Held);
+        self.held.get_or_insert_default();
+    }
+
+    /// The master stays: it is asked what has waited.
+    pub fn go_on(&mut self) {
+        let held = self.held.take_if(|_| !self.lost).map(RefCell::into_inner).unwrap_or_default();
+        for message in held.messages {
+            match postcard::from_bytes::<ToMaster<'_>>(&message) {
+                Ok(message) => self.tell(&message),
+                Err(error) => tracing::error!(event = "held-message", %error),
+            }
+        }
+    }
+
     /// The master is gone; `again`: what it has not answered, as it was asked.
     pub fn lose(&mut self, again: Vec<(u64, Box<[u8]>)>) {
-        let bytes = again.iter().map(|(_, bytes)| bytes.len()).sum();
-        let messages = again.into_iter().map(|(_, bytes)| bytes).collect();
-        self.held = Some(RefCell::new(Held { messages, bytes }));
+        let mut messages: Vec<_> = again.into_iter().map(|(_, bytes)| bytes).collect();
+        messages.extend(self.held.take().into_iter().flat_map(|held| held.into_inner().messages));
+        let bytes = messages.iter().map(|message| message.len()).sum();
+        (self.held, self.lost) = (Some(RefCell::new(Held { messages, bytes })), true);
     }
 
     /// There is another master. Returns what it is to be asked once it has been told what it must know.
     pub fn renew(&mut self, link: LinkSender) -> Vec<Box<[u8]>> {
-        self.link = link;
+        (self.link, self.lost) = (link, false);
         self.held.take().map(|held| held.into_inner().messages).unwrap_or_default()
     }
 }
