@@ -125,6 +125,8 @@ impl Master {
         gone: &[SessionId],
     ) {
         let Some(travellers) = self.moves.arrived(from, batch) else { return };
+        let actions = self.fleet.moves(clock::mono(), batch.from);
+        self.act(actions);
         self.end_travellers(from, &travellers, gone);
         refused.extend_from_slice(gone);
         let _ = self.children.tell(batch.from, &ToWorker::Arrived { batch: batch.number, refused });

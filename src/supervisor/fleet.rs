@@ -138,6 +138,18 @@ impl Fleet {
         })
     }
 
+    /// Notes that sessions of a process have moved to another one: if it is drained, its time begins anew.
+    pub fn moves(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
+        self.on(now, |fleet| {
+            let over = moves::drained_by(&fleet.policy, now);
+            if let Some(Phase::Draining { until, .. }) =
+                fleet.unit_mut(generation).map(|unit| &mut unit.phase)
+            {
+                *until = over.max(*until);
+            }
+        })
+    }
+
     /// Notes that a process has ended.
     pub fn exited(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.on(now, |fleet| {

@@ -316,7 +316,7 @@ async fn leave(hub: &Hub, master: &mut MasterLink, end: Leave) {
 }
 
 async fn send_away(hub: &Hub, master: &mut MasterLink, end: Leave) {
-    let over = clock::mono().after(end.within);
+    let begun = clock::mono();
     let stops = end.close == Close::Shutdown;
     let (batch, each, mut first) = {
         let mut state = hub.lock();
@@ -327,12 +327,17 @@ async fn send_away(hub: &Hub, master: &mut MasterLink, end: Leave) {
         let each = if sessions > 1 { 2 } else { 0 };
         (sessions.div_ceil(STEPS as usize).max(100), each, if stops { 1000 } else { 100 })
     };
-    // What can be moved is moved; the rest is sent away at last.
-    let moved = clock::mono().after(end.within.mul_f64(MOVING));
-    while clock::mono() < over {
+    loop {
+        // What can be moved is moved, and the time begins anew with each that is; the rest is sent away at last.
+        let from = begun.max(hub.lock().last_move());
+        let (now, over) = (clock::mono(), from.after(end.within));
+        if now >= over {
+            return;
+        }
+        let moves = now < from.after(end.within.mul_f64(MOVING));
         let dismissed = {
             let mut state = hub.lock();
-            if !stops && state.offloads(moved) {
+            if !stops && moves && state.offloads() {
                 state.offload_next();
                 0
             } else {

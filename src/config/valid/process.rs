@@ -20,8 +20,9 @@ section! {
         worker_timeout: Duration = row(seconds(2, 365 * 86_400), "5s"),
         /// A child that is not ready after this time is killed.
         start_timeout: Duration = row(SOME, "10s"),
-        /// Time in which a worker that is being replaced hands its sessions over to others. Their clients keep their
-        /// connections; what cannot be moved in three quarters of this time is closed (1012) in the rest.
+        /// Time in which a worker that is being replaced hands its sessions over to others, counted anew with each that
+        /// goes. Their clients keep their connections; what cannot be moved in three quarters of this time is closed
+        /// (1012) in the rest.
         drain: Duration = row(ANY, "5s"),
         /// A killed process that has not ended after this time (it hangs in a file system, or a debugger holds it) is left
         /// behind: its slot gets another one, and the end of the daemon does not wait for it.

@@ -13,6 +13,7 @@ enum Op {
     Wait(u64),
     Absent(u64),
     Beat(usize),
+    Moves(usize),
     Ready(usize),
     Exit(usize),
     LateExit(usize),
@@ -37,6 +38,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (1u64..3000).prop_map(Op::Wait),
         1 => (6000u64..100_000).prop_map(Op::Absent),
         6 => any::<usize>().prop_map(Op::Beat),
+        2 => any::<usize>().prop_map(Op::Moves),
         8 => any::<usize>().prop_map(Op::Ready),
         6 => any::<usize>().prop_map(Op::Exit),
         2 => any::<usize>().prop_map(Op::LateExit),
@@ -200,6 +202,7 @@ impl World {
                 actions
             }
             Op::Beat(n) => self.pick(n).map_or(vec![], |generation| self.fleet.beat(now, generation)),
+            Op::Moves(n) => self.pick(n).map_or(vec![], |generation| self.fleet.moves(now, generation)),
             Op::Ready(n) => self.pick(n).map_or(vec![], |generation| self.fleet.ready(now, generation)),
             Op::Exit(n) => self.pick(n).map_or(vec![], |generation| self.exit(generation)),
             Op::LateExit(n) => {

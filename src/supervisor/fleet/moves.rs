@@ -259,6 +259,11 @@ impl Fleet {
     }
 }
 
+/// When a process is killed whose drain begins now.
+pub(super) fn drained_by(policy: &ClusterSection, now: Mono) -> Mono {
+    now.after(policy.drain).after(LEAVING)
+}
+
 /// Drains a process; its end is awaited beside the seat.
 pub(super) fn send_off(
     place: &mut Place,
@@ -270,6 +275,6 @@ pub(super) fn send_off(
     if !unit.is_doomed() {
         actions.push(Action::Drain { generation: unit.generation });
     }
-    unit.phase = Phase::Draining { since: now, until: now.after(policy.drain).after(LEAVING) };
+    unit.phase = Phase::Draining { since: now, until: drained_by(policy, now) };
     place.draining.push(unit);
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::WorkerCount;
 use crate::model::Rate;
 use crate::supervisor::action::Why;
+use crate::supervisor::place::LEAVING;
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -392,6 +393,19 @@ fn fewer_workers_drain_the_highest_and_more_start_them() {
     assert_eq!(bench.fleet.resize(bench.now, 2), [Action::Start { role: Role::Worker(2), generation: 5 }]);
     assert_eq!(bench.states(2), [State::Starting, State::Draining]);
     assert_eq!(bench.fleet.resize(bench.now, 2), [], "nothing to do");
+}
+
+#[test]
+fn a_drained_process_is_killed_when_no_session_has_moved_for_its_time() {
+    let mut bench = Bench::ready(2);
+    bench.fleet.resize(bench.now, 1);
+    let drain = bench.fleet.policy.drain;
+    for _ in 0..5 {
+        assert_eq!(bench.pass(drain, &[]), []);
+        assert_eq!(bench.fleet.moves(bench.now, 3), []);
+    }
+    let killed = bench.pass(drain + LEAVING, &[]);
+    assert!(matches!(killed[..], [Action::Kill { generation: 3, .. }]), "{killed:?}");
 }
 
 #[test]

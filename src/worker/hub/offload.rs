@@ -35,9 +35,14 @@ impl State {
         }
     }
 
-    /// Whether sessions are to be moved until then, rather than sent away.
-    pub(in crate::worker) fn offloads(&self, until: Mono) -> bool {
-        !self.moving.leaving.is_idle() && clock::mono() < until
+    /// Whether sessions are to be moved, rather than sent away.
+    pub(in crate::worker) fn offloads(&self) -> bool {
+        !self.moving.leaving.is_idle()
+    }
+
+    /// When a session was last moved from here.
+    pub(in crate::worker) fn last_move(&self) -> Mono {
+        self.moving.leaving.last_arrival()
     }
 
     /// No session leaves any more.

@@ -100,13 +100,15 @@ pub struct Leaving<K> {
     orders: VecDeque<Order>,
     batch: Option<Batch<K>>,
     last: u32,
+    /// When a batch last arrived.
+    arrived: Mono,
     /// A target has ended before its order was done: the master may name another one.
     hopes: bool,
 }
 
 impl<K> Default for Leaving<K> {
     fn default() -> Self {
-        Self { orders: VecDeque::new(), batch: None, last: 0, hopes: false }
+        Self { orders: VecDeque::new(), batch: None, last: 0, arrived: Mono(0), hopes: false }
     }
 }
 
@@ -124,6 +126,11 @@ impl<K> Leaving<K> {
     /// Whether no session is to leave, or on its way, and no further order is expected.
     pub fn is_idle(&self) -> bool {
         self.orders.is_empty() && self.batch.is_none() && !self.hopes
+    }
+
+    /// When sessions last arrived at another worker.
+    pub fn last_arrival(&self) -> Mono {
+        self.arrived
     }
 
     /// Whether sessions are on their way.
@@ -214,6 +221,7 @@ impl<K> Leaving<K> {
         let Batch { to, stopped, stage: Stage::Sent { kept, .. }, .. } = self.batch.take()? else {
             return None;
         };
+        self.arrived = now;
         let silence = now.since(stopped);
         let (refused, held): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(id, _)| refused.contains(id));
         let values = |all: Vec<(SessionId, K)>| all.into_iter().map(|(_, value)| value).collect::<Vec<_>>();
