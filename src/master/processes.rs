@@ -231,7 +231,8 @@ impl Master {
     pub(super) fn exited(&mut self, generation: Generation, how: &str) {
         if self.upgrades.is_packing() {
             // All end, and nobody takes their places.
-            self.upgrades.packing().into_iter().for_each(|packing| packing.gone(generation));
+            let now = clock::mono();
+            self.upgrades.packing().into_iter().for_each(|packing| packing.gone(generation, now));
             return;
         }
         self.upgrades.unpacking.gone(generation);

@@ -12,7 +12,7 @@ use super::upgrades::{Goal, Identity, Legacy};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::os::memory_file::MemoryFile;
-use crate::protocol::cluster::{Generation, Handover, Handovers as Sessions, ToWorker};
+use crate::protocol::cluster::{Generation, Handover, Handovers as Sessions, ToFeeder, ToWorker};
 use crate::protocol::keeper::{STORE, pack_name, packed_by};
 use rustix::fs::fstat;
 use serde_json::{Value, json};
@@ -140,18 +140,23 @@ impl Master {
         let from = env!("CARGO_PKG_VERSION").to_owned();
         let number = self.upgrades.number();
         let legacy = Legacy { goal, number, from, to, program, losses, packed: 0, closed: 0 };
-        self.upgrades.pack(Packing::new(workers, PACK, now), legacy, image);
+        let others = self.children.feeders().collect();
+        self.upgrades.pack(Packing::new(workers, others, PACK, now), legacy, image);
     }
 
     /// A worker has packed its sessions.
     pub(super) fn packed(&mut self, by: Generation, counts: (u32, u32), pack: Option<OwnedFd>) {
         if let (Some(packing), Some(pack)) = (self.upgrades.packing(), pack) {
-            packing.packed(by, counts, pack);
+            packing.packed(by, counts, pack, clock::mono());
         }
     }
 
     /// Does what is due for an upgrade.
     pub(super) fn tick_upgrade(&mut self, now: Mono) {
+        for other in self.upgrades.packing().map(Packing::lets_go).unwrap_or_default() {
+            // What it has not written dies with it.
+            let _ = self.children.tell(other, &ToFeeder::Stop);
+        }
         if self.upgrades.packing().is_some_and(|packing| packing.is_over(now)) {
             self.give_way();
         }

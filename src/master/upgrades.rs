@@ -242,7 +242,7 @@ mod tests {
         assert_eq!((&upgrades.json()["outcome"], &upgrades.json()["why"]), (&json!("refused"), &json!("no")));
         assert_eq!(upgrades.try_out(), Ok(2));
         assert!(!upgrades.is_packing() && upgrades.packing().is_none() && upgrades.end().is_none());
-        let packing = Packing::new(vec![1], Duration::from_secs(1), Mono(0));
+        let packing = Packing::new(vec![1], vec![], Duration::from_secs(1), Mono(0));
         upgrades.pack(packing, legacy(Goal::Upgrade), Some('i'));
         assert!(upgrades.is_packing() && upgrades.packing().is_some() && upgrades.try_out().is_err());
         assert!(matches!(upgrades.end(), Some((_, _, Some('i')))));

@@ -43,7 +43,7 @@ impl Line {
     }
 
     fn say(&self, message: &ToKeeper<'_>, with: Vec<OwnedFd>) {
-        if let Err(error) = self.0.send_with(message, with) {
+        if let Err(error) = self.0.send_at_once(message, with) {
             tracing::debug!(%error, ?message, "the keeper did not take it");
         }
     }
@@ -57,6 +57,18 @@ impl Line {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.waiting()
+    }
+
+    /// Bytes that were ever said. See [`LinkSender::said`].
+    #[must_use]
+    pub fn said(&self) -> u64 {
+        self.0.said()
+    }
+
+    /// Bytes that the kernel has taken.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.0.written()
     }
 
     /// Waits until the kernel has taken all that was said, for a moment at most: what it has taken is heard even after

@@ -2,29 +2,41 @@
 
 use super::failure::Failure;
 use super::hearing::wait;
-use super::hub::{Hub, Phase};
+use super::hub::Hub;
 use crate::os::clock;
 use crate::os::memory_file::MemoryFile;
 use crate::protocol::cluster::ToMaster;
 use crate::protocol::renewal::MasterLink;
 use std::time::Duration;
 
-/// Time for requests that are under way when all sessions are packed. No key: nothing reaches a session meanwhile.
+/// Time for requests that are under way. No key: they are answered at once, and sessions go on meanwhile.
 const UNDER_WAY: Duration = Duration::from_millis(100);
+/// Time for sessions that are about to begin: their clients have been promised one.
+const BEGINNING: Duration = Duration::from_secs(1);
 /// Pause between two looks whether they are answered.
 const GLANCE: Duration = Duration::from_millis(2);
 
-/// Gives what is under way a moment, then packs all sessions and tells the master.
+/// Gives what is under way a moment, in which nobody is accepted, then packs all sessions and tells the master.
 pub(super) async fn pack(hub: &Hub, master: &mut MasterLink) -> Result<(), Failure> {
-    let over = clock::mono().after(UNDER_WAY);
+    let begun = clock::mono();
     let line = {
-        let mut state = hub.lock();
-        state.phase = Phase::Draining;
+        let state = hub.lock();
         state.connections.leaving().begin(UNDER_WAY);
-        state.release_polls();
         state.keeper()
     };
-    while clock::mono() < over && !hub.lock().is_quiet() && wait(hub, master, GLANCE).await {}
+    loop {
+        {
+            let mut state = hub.lock();
+            state.release_polls();
+            let patience = if state.has_openings() { BEGINNING } else { UNDER_WAY };
+            if (state.is_quiet() && !state.has_openings()) || clock::mono() >= begun.after(patience) {
+                break;
+            }
+        }
+        if !wait(hub, master, GLANCE).await {
+            break;
+        }
+    }
     let (packing, closed) = hub.lock().pack_all(clock::boot());
     let sessions = packing.records();
     let file = MemoryFile::with("btc-cluster-pack", &packing.bytes())?;

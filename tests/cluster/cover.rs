@@ -3,7 +3,7 @@
 use crate::harness::{Cluster, Listener, Raw, Recorder, Tab, cluster, eventually, kill, masked, post};
 use rustix::process::Signal;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Sessions may be adopted twice within a moment here.
@@ -92,7 +92,7 @@ async fn under_quotes_and_messages_nothing_is_lost_and_nothing_comes_twice() {
     let all = tabs(&cluster, 60).await;
     calm().await;
     let all: Vec<_> = all.into_iter().map(|(user, tab)| (user, Recorder::of(tab))).collect();
-    let (mut said, mut acked) = (vec![], BTreeMap::new());
+    let (mut said, mut acked, mut absent) = (vec![], BTreeMap::new(), BTreeSet::new());
     let mut n = 0;
     for round in 0..6 {
         let dies = death(&cluster, 1 + round % 2, Signal::KILL);
@@ -105,9 +105,11 @@ async fn under_quotes_and_messages_nothing_is_lost_and_nothing_comes_twice() {
                 if let Ok(mut to) = crate::harness::Connection::open(cluster.http).await
                     && let Ok(answer) = to.send(&quote).await
                 {
-                    assert!([202, 503, 504].contains(&answer.status), "{}", answer.text());
+                    assert!([202, 404, 503, 504].contains(&answer.status), "{}", answer.text());
                     if answer.status == 202 {
                         acked.insert(answer.json()["request_id"].as_str().unwrap().to_owned(), user.clone());
+                    } else if answer.status == 404 {
+                        absent.insert(user.clone());
                     }
                 }
                 let message = post("/api/v1/channels/news/messages", json!({ "data": n }).to_string());
@@ -131,6 +133,7 @@ async fn under_quotes_and_messages_nothing_is_lost_and_nothing_comes_twice() {
         }
         if story.closed.is_some() {
             acked.retain(|_, of| of != user);
+            absent.remove(user);
             continue;
         }
         open += 1;
@@ -140,6 +143,7 @@ async fn under_quotes_and_messages_nothing_is_lost_and_nothing_comes_twice() {
         assert_eq!(missing, Vec::<&usize>::new(), "{user}");
     }
     assert!(open + 6 >= all.len(), "a death closes at most the one that was being written to: {open}");
+    assert_eq!(absent, BTreeSet::new(), "only who was closed is not connected");
     assert!(got.values().all(|times| *times == 1), "no quote comes twice");
     let lost: Vec<_> = acked.keys().filter(|id| !got.contains_key(*id)).collect();
     assert_eq!(lost, Vec::<&String>::new());
@@ -201,17 +205,54 @@ async fn a_frame_that_kills_closes_its_own_session_and_kills_once() {
 }
 
 #[tokio::test]
+async fn a_message_that_kills_whoever_hands_it_on_does_not_kill_for_ever() {
+    const POISON: &str = "kill all of you";
+    let config = CONFIG.replace("1ms", "30s").replace("1000", "5");
+    let cluster =
+        cluster().workers(2).config(&config).variable("BTC_CLUSTER_TEST_POISON", POISON).start().await;
+    let all = tabs(&cluster, 30).await;
+    let mut other = cluster.tab_with("user_id=other&channels=none").await;
+    calm().await;
+    let poison = post("/api/v1/channels/news/messages", json!({ "data": POISON }).to_string());
+    // The worker that is asked dies, too.
+    let mut asked = crate::harness::Connection::open(cluster.admin).await.unwrap();
+    let _ = asked.send(&poison).await;
+    for (_, mut tab) in all {
+        let (code, _) = tab.closed().await;
+        assert!([1006, 1011].contains(&code), "{code}");
+    }
+    eventually("the workers serve", async || {
+        let all = [cluster.worker(1).await, cluster.worker(2).await];
+        let serve = all.iter().all(|worker| worker.state == "ready" && worker.restarts > 0);
+        if serve { Ok(()) } else { Err(format!("{all:?}")) }
+    })
+    .await;
+    for id in [1, 2] {
+        let deaths = cluster.worker(id).await.restarts;
+        assert!((1..=2).contains(&deaths), "{deaths} deaths of worker {id}");
+    }
+    let code = other.closed().await.0;
+    assert!([1006, 1011].contains(&code), "its worker died twice within a moment: {code}");
+    let mut tab = cluster.tab_with("user_id=new&channels=news").await;
+    assert_eq!(publish(&cluster, 1).await, 202);
+    assert_eq!(tab.next("message").await["data"], 1);
+}
+
+#[tokio::test]
 async fn a_session_that_its_worker_has_just_adopted_is_closed_when_that_dies_too() {
     let config = CONFIG.replace("1ms", "30s");
     let cluster = cluster().workers(1).config(&config).start().await;
     let mut tab = cluster.tab_with("user_id=alice&channels=none").await;
+    let token = tab.welcome["resume"].as_str().unwrap().to_owned();
     calm().await;
     death(&cluster, 1, Signal::KILL).await;
     assert_eq!(tab.ask(&json!({ "type": "ping" }), "pong").await["type"], "pong");
     calm().await;
     death(&cluster, 1, Signal::KILL).await;
-    assert_eq!(tab.closed().await.0, 1006);
+    assert_eq!(tab.closed().await, (1011, "suspect-session".to_owned()));
     assert!(cluster.log().contains("sessions-adopted"), "{}", cluster.log());
+    let tab = cluster.tab_with(&format!("user_id=alice&channels=none&resume={token}")).await;
+    assert_eq!(tab.welcome["resumed"], false, "what may kill does not come back");
 }
 
 #[tokio::test]

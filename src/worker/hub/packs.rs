@@ -32,6 +32,11 @@ impl State {
         self.settle();
     }
 
+    /// Whether sessions are about to get their connections.
+    pub(in crate::worker) fn has_openings(&self) -> bool {
+        self.sessions.iter().any(|(_, session)| matches!(session.link, Link::Opening))
+    }
+
     /// Takes all sessions out of the table into a pack; the keeper gets their sockets. Returns the pack, and how many
     /// could not be packed.
     pub(in crate::worker) fn pack_all(&mut self, now: Boot) -> (Packing, u32) {
