@@ -46,8 +46,7 @@ async fn a_killed_master_is_replaced_and_the_ports_stay() {
     assert_eq!((&status["listening"], &status["keeper"]), (&listening, &cluster.pid.into()));
     let _tab = cluster.quiet_tab("alice").await;
     assert_eq!(cluster.quote("alice").await.status, 202);
-    let log = cluster.log();
-    let died = log.lines().find(|line| line.contains("master-died")).expect("it is logged");
+    let died = cluster.logged(&["master-died"]).await;
     for words in [format!("pid={master}"), "SIGKILL".into(), "deaths=1".into()] {
         assert!(died.contains(&words), "{words}: {died}");
     }
@@ -69,11 +68,7 @@ async fn a_master_that_stands_still_is_replaced_after_worker_timeout() {
     .await;
     assert!(begin.elapsed() > SECOND, "a moment is no hang: {:?}", begin.elapsed());
     succeeded(&cluster, master, SECOND * 3).await;
-    let log = cluster.log();
-    assert!(
-        log.lines().any(|line| line.contains("master-died") && line.contains("no sign of life")),
-        "{log}"
-    );
+    cluster.logged(&["master-died", "no sign of life"]).await;
     assert_eq!(cluster.quote("nobody").await.status, 404);
 }
 

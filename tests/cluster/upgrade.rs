@@ -135,7 +135,7 @@ async fn refuses(cluster: &Cluster, path: &Path, why: &str) {
     let upgrade = cluster.ctl(&["status"]).await.json()["upgrade"].clone();
     assert!(upgrade["why"].as_str().unwrap().contains(why), "{upgrade}");
     assert_eq!(upgrade["outcome"], "refused");
-    assert!(cluster.log().contains("upgrade-refused"));
+    cluster.logged(&["upgrade-refused", why]).await;
 }
 
 #[tokio::test]
@@ -288,8 +288,7 @@ async fn a_worker_that_dies_while_all_pack_takes_no_other_session_along() {
         }
     }
     assert!(heard > 0, "no session was elsewhere");
-    let log = cluster.log();
-    assert!(log.contains("not-packed"), "{log}");
+    cluster.logged(&["not-packed"]).await;
 }
 
 #[tokio::test]

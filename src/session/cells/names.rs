@@ -137,7 +137,7 @@ mod tests {
             let device = [None, Some("d")][n % 2].filter(|_| user.len() != SHORT);
             let framing = [Framing::Websocket, Framing::Events(Body::Chunked)][n % 2];
             let (key, id, since) = (n as Key + 2, SessionId(n as u128), i64::try_from(n).unwrap() - 1);
-            let secret = 5u128 << 100 | 0xffff_fff0 + n as u128;
+            let secret = (5u128 << 100) | (0xffff_fff0 + n as u128);
             let names = long_names(user, device);
             let set = postcard::to_stdvec(&Set { names, ..Set::default() }).unwrap();
             let set = sets.intern(&cells, &set).unwrap();
