@@ -296,7 +296,8 @@ impl<D: Share> Keeper<D> {
                 self.end(status, now);
             }
             After::GivenUp => {
-                self.deeds.push(Deed::Complain(format!("the master died too often, the last time: {end}")));
+                self.deeds
+                    .push(Deed::Complain(format!("masters end before they serve, the last one: {end}")));
                 self.end(FAILED, now);
             }
         }

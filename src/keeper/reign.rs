@@ -4,11 +4,16 @@ use crate::model::Mono;
 use crate::protocol::keeper::{Before, End};
 use std::time::Duration;
 
-/// Pauses before a new master: none after the first death in a row, then from the first to the second.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(3_200)];
-/// A master that has lived so long was well: the next death is the first in a row.
+/// The pause before a new master: none after the first early death, this one after the second, then it doubles.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The longest one after a master that did not serve.
+const LONGEST: Duration = Duration::from_millis(3_200);
+/// The longest one after a master that served: all that it lets wait are clients.
+const LONGEST_SERVED: Duration = Duration::from_millis(400);
+/// A master that has served and lived so long did not die early.
 const STABLE: Duration = Duration::from_secs(5);
-/// Deaths in a row after which the daemon ends: systemd starts it anew, with nothing that could be broken.
+/// Masters in a row that die before they serve, after which the daemon ends: systemd starts it anew, with nothing that
+/// could be broken. One that serves is replaced however often it dies: sessions live on meanwhile.
 const GIVEN_UP: u32 = 10;
 /// Time for a master that takes the place of another until its first beat, and for the first one when it is to stop.
 const START: Duration = Duration::from_secs(15);
@@ -27,6 +32,7 @@ enum Phase {
         within: Option<Duration>,
         late: Option<Mono>,
         silent: bool,
+        serves: bool,
     },
     /// There will be no other.
     Over,
@@ -52,7 +58,10 @@ pub(super) struct Reign {
     /// Whether a master has served.
     served: bool,
     deaths: u32,
-    in_a_row: u32,
+    /// Early deaths in a row.
+    early: u32,
+    /// Of masters in a row that did not serve.
+    failed: u32,
     /// The master before and the moment of its end.
     before: Option<(Before, Mono)>,
 }
@@ -61,7 +70,8 @@ impl Reign {
     /// `watchdog`: the limit of systemd.
     pub(super) fn new(watchdog: Option<Duration>, now: Mono) -> Self {
         let cap = watchdog.map(|limit| (limit * 3 / 4).max(Duration::from_secs(2)));
-        Self { phase: Phase::Pause { until: now }, cap, served: false, deaths: 0, in_a_row: 0, before: None }
+        let phase = Phase::Pause { until: now };
+        Self { phase, cap, served: false, deaths: 0, early: 0, failed: 0, before: None }
     }
 
     /// Whether a master is to be started now.
@@ -73,7 +83,7 @@ impl Reign {
     pub(super) fn started(&mut self, pid: u32, now: Mono) -> Option<Before> {
         let before = self.before.map(|(before, ended)| Before { pause: now.since(ended), ..before });
         let late = before.map(|_| now.after(START));
-        self.phase = Phase::Lives { pid, since: now, within: None, late, silent: false };
+        self.phase = Phase::Lives { pid, since: now, within: None, late, silent: false, serves: false };
         before
     }
 
@@ -85,8 +95,12 @@ impl Reign {
         }
     }
 
+    /// The master serves.
     pub(super) fn serves(&mut self) {
         self.served = true;
+        if let Phase::Lives { serves, .. } = &mut self.phase {
+            *serves = true;
+        }
     }
 
     /// The master was told to stop: one that has not beaten yet has some time for it.
@@ -113,24 +127,26 @@ impl Reign {
 
     /// The master has ended, or could not be started.
     pub(super) fn ended(&mut self, end: End, now: Mono) -> After {
-        let (pid, since, silent) = match self.phase {
-            Phase::Lives { pid, since, silent, .. } => (pid, since, silent),
-            Phase::Pause { .. } | Phase::Over => (0, now, false),
+        let (pid, since, silent, serves) = match self.phase {
+            Phase::Lives { pid, since, silent, serves, .. } => (pid, since, silent, serves),
+            Phase::Pause { .. } | Phase::Over => (0, now, false, false),
         };
         self.deaths += 1;
-        self.in_a_row = if now.since(since) >= STABLE { 1 } else { self.in_a_row + 1 };
+        self.early = if serves && now.since(since) >= STABLE { 1 } else { self.early.saturating_add(1) };
+        self.failed = if serves { 0 } else { self.failed + 1 };
         self.before = Some((Before { pid, end, silent, deaths: self.deaths, pause: Duration::ZERO }, now));
-        if !self.served || self.in_a_row > GIVEN_UP {
+        if !self.served || self.failed >= GIVEN_UP {
             self.phase = Phase::Over;
             return if self.served { After::GivenUp } else { After::NeverServed };
         }
-        let [shortest, longest] = PAUSES;
-        let pause = match self.in_a_row {
-            0 | 1 => Duration::ZERO,
-            n => shortest.saturating_mul(1 << (n - 2).min(16)).min(longest),
-        };
-        self.phase = Phase::Pause { until: now.after(pause) };
+        self.phase = Phase::Pause { until: now.after(self.pause(serves)) };
         After::Another
+    }
+
+    fn pause(&self, served: bool) -> Duration {
+        let longest = if served { LONGEST_SERVED } else { LONGEST };
+        let doubled = |n: u32| PAUSE.saturating_mul(1 << n.min(16)).min(longest);
+        self.early.checked_sub(2).map_or(Duration::ZERO, doubled)
     }
 
     /// The master has ended so that another one can take over, which [`Reign::hurry`] starts.
@@ -139,7 +155,7 @@ impl Reign {
             let before = Before { pid, end, silent, deaths: self.deaths, pause: Duration::ZERO };
             self.before = Some((before, now));
         }
-        self.in_a_row = 0;
+        (self.early, self.failed) = (0, 0);
         self.phase = Phase::Pause { until: Mono(u64::MAX) };
     }
 
@@ -202,35 +218,56 @@ mod tests {
         assert_eq!((reign.is_due(moment(99_999)), reign.next_deadline()), (false, None));
     }
 
-    #[test]
-    fn pauses_double_and_ten_deaths_in_a_row_are_the_end() {
-        let (mut reign, mut now, mut pauses) = (serving(), moment(0), Vec::new());
-        loop {
-            if reign.ended(KILLED, now) == After::GivenUp {
-                break;
-            }
+    /// Lets masters die at once, each of which serves or not, until the daemon ends or so many have. Returns the pauses
+    /// in milliseconds.
+    fn die(reign: &mut Reign, now: &mut Mono, most: usize, serves: bool) -> Vec<u128> {
+        let mut pauses = Vec::new();
+        while pauses.len() < most && reign.ended(KILLED, *now) == After::Another {
             let at = reign.next_deadline().unwrap();
-            pauses.push(at.since(now).as_millis());
-            now = at;
-            assert!(reign.is_due(now));
-            let before = reign.started(2, now).unwrap();
-            assert_eq!(
-                (before.deaths as usize, before.pause.as_millis()),
-                (pauses.len(), *pauses.last().unwrap())
-            );
+            pauses.push(at.since(*now).as_millis());
+            *now = at;
+            assert!(reign.is_due(*now));
+            let before = reign.started(2, *now).unwrap();
+            assert_eq!(before.pause.as_millis(), *pauses.last().unwrap());
+            if serves {
+                reign.serves();
+            }
         }
+        pauses
+    }
+
+    #[test]
+    fn pauses_double_and_ten_that_do_not_serve_are_the_end() {
+        let (mut reign, mut now) = (serving(), moment(0));
+        let pauses = die(&mut reign, &mut now, 99, false);
         assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 3200, 3200, 3200]);
         assert!(!reign.is_due(now.after(SECOND * 99)));
     }
 
     #[test]
-    fn deaths_with_a_stable_time_between_them_are_never_too_many() {
+    fn masters_that_serve_are_replaced_however_often_they_die_and_soon() {
+        let (mut reign, mut now) = (serving(), moment(0));
+        let pauses = die(&mut reign, &mut now, 60, true);
+        assert_eq!((&pauses[..5], pauses.len()), (&[0, 100, 200, 400, 400][..], 60));
+        assert!(pauses[5..].iter().all(|pause| *pause == 400));
+        // Nine in a row that do not serve, then one that does.
+        for _ in 0..5 {
+            assert_eq!(die(&mut reign, &mut now, 9, false).len(), 9);
+            reign.serves();
+        }
+        now = now.after(STABLE);
+        assert_eq!(die(&mut reign, &mut now, 1, true), [0], "one that lived long");
+    }
+
+    #[test]
+    fn deaths_with_a_stable_time_between_them_have_no_pause() {
         let (mut reign, mut now) = (serving(), moment(0));
         for _ in 0..50 {
             now = now.after(STABLE);
             assert_eq!(reign.ended(KILLED, now), After::Another);
             assert!(reign.is_due(now), "at once");
             reign.started(3, now);
+            reign.serves();
         }
     }
 

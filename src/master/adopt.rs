@@ -26,6 +26,12 @@ impl Master {
         }
         self.travellers_of(generation);
         self.children.tell_workers(&ToWorker::PeerGone(generation));
+        if self.renewal.untold.remove(&generation) && before.is_covered && !self.service.is_stopping() {
+            // It has died with what only it could tell, but for its cells.
+            self.router.asker_gone(generation);
+            self.children.bequeath(generation, before.retained);
+            return self.ask_for_estate(generation);
+        }
         let (sessions, _) = self.directory.counts(generation);
         if sessions == 0 || self.service.is_stopping() || !before.is_covered {
             return self.sessions_end(generation);
@@ -37,7 +43,7 @@ impl Master {
     }
 
     /// The sessions of a dead worker end with it.
-    fn sessions_end(&mut self, of: Generation) {
+    pub(super) fn sessions_end(&mut self, of: Generation) {
         let slot = self.directory.slot(of);
         self.children.forget_orphan(of);
         let lost = self.directory.worker_gone(of);
@@ -52,7 +58,7 @@ impl Master {
 
     /// Finds somebody for sessions that nobody has.
     pub(super) fn look_after_orphans(&mut self, now: Mono) {
-        if self.orphans.is_empty() {
+        if self.orphans.is_empty() || !self.renewal.gate.is_open() {
             return;
         }
         if self.service.is_stopping() {

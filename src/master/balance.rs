@@ -82,6 +82,8 @@ pub struct Balance {
     newcomer: Option<Mono>,
     /// Moves of the round that have not ended.
     under_way: u32,
+    /// That round leaves nothing to move.
+    evened: bool,
     /// Of that round.
     round: Counts,
     /// Of all rounds since the workers were even.
@@ -100,6 +102,7 @@ impl Balance {
             known: BTreeSet::new(),
             newcomer: None,
             under_way: 0,
+            evened: false,
             round: Counts::default(),
             sum: Counts::default(),
             spent: VecDeque::new(),
@@ -116,7 +119,7 @@ impl Balance {
 
     /// An operator wants the workers even now.
     pub fn ask(&mut self) {
-        self.mood = Mood::Active { asked: true };
+        (self.mood, self.evened) = (Mood::Active { asked: true }, false);
     }
 
     /// Whether an operator waits for the workers to be even.
@@ -158,6 +161,7 @@ impl Balance {
         if sessions > 0 {
             self.spent.push_back((now, sessions));
             self.under_way = u32::try_from(moves.len()).unwrap_or(u32::MAX);
+            self.evened = sessions < allowed;
         } else if allowed > 0 {
             self.mood = Mood::Calm;
         }
@@ -183,7 +187,9 @@ impl Balance {
         let patience = if is_new { SETTLE } else { PATIENCE };
         match self.mood {
             Mood::Active { asked } => {
-                if differ(loads) <= if asked { 1 } else { slack(loads) } {
+                // Clients come and go: after a round that made all even, they need not be so to the last session.
+                let exact = asked && !self.evened;
+                if differ(loads) <= if exact { 1 } else { slack(loads) } {
                     (self.mood, self.newcomer) = (Mood::Calm, None);
                 }
             }

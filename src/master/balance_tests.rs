@@ -107,6 +107,25 @@ fn a_round_that_moves_nothing_is_followed_by_a_rest() {
     assert_eq!(rounds, [10, 80], "patience, a rest of a minute, patience");
 }
 
+#[test]
+fn what_an_operator_asks_for_has_an_end_though_clients_come_and_go() {
+    let (mut balance, mut all) = (Balance::new(RATE), vec![1000, 700]);
+    balance.ask();
+    let mut rounds = 0;
+    for n in 0..8 {
+        let moves = balance.plan(&loads(&all), true, second(n));
+        rounds += usize::from(!moves.is_empty());
+        for Move { from, to, sessions } in moves {
+            all[from as usize - 1] -= sessions;
+            all[to as usize - 1] += sessions;
+            balance.ended(whole(sessions), second(n));
+        }
+        all[0] += 10;
+    }
+    assert_eq!((rounds, balance.is_asked()), (2, false));
+    assert_eq!(balance.take_outcome(), Some(whole(155)));
+}
+
 fn rate() -> impl Strategy<Value = Rate> {
     (1..300u32, 1..90u64).prop_map(|(count, secs)| Rate { count, per: Duration::from_millis(secs * 100) })
 }

@@ -24,6 +24,8 @@ pub(super) struct Child {
     pub(super) program: Box<str>,
     pub(super) ready: bool,
     pub(super) beat: Beat,
+    /// When it was heard last.
+    pub(super) heard: Mono,
     /// Beats in a row that did not agree with the directory.
     pub(super) drift: u8,
     /// Orders that it may not have carried out.
@@ -87,7 +89,8 @@ fn retain<M: Message>(retained: &mut Retained, message: &M) {
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
         let (program, beat, retained, drops) = Default::default();
-        Self { role, pid, program, ready: false, beat, drift: 0, retained, inherited: false, link, drops }
+        let (ready, heard, drift, inherited) = (false, Mono(0), 0, false);
+        Self { role, pid, program, ready, beat, heard, drift, retained, inherited, link, drops }
     }
 
     /// The process has ended.
@@ -214,6 +217,15 @@ impl Children {
     /// A worker has ended, and its sessions wait for another one: orders to it are retained.
     pub(super) fn bequeath(&mut self, of: Generation, retained: Retained) {
         self.orphans.insert(of, retained);
+    }
+
+    /// A worker of the master before has ended, and its sessions wait for another one. `heard`: it had heard of this
+    /// master. Else it counted the orders of the one before, and lacks all of this one.
+    pub(super) fn inherit(&mut self, of: Generation, heard: bool) {
+        let retained = self.orphans.entry(of).or_default();
+        if !heard {
+            retained.lacks_all();
+        }
     }
 
     /// Orders to a worker that has ended are not retained any more.

@@ -102,12 +102,13 @@ impl Master {
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);
-        self.look_after_orphans(now);
         self.look_at_gate(now);
         if !self.renewal.gate.is_open() {
-            // Not all sessions are known: nobody is told how many there are.
+            // Not all sessions are known: nobody is told how many there are, and nobody adopts any.
             return;
         }
+        self.settle_estates(now);
+        self.look_after_orphans(now);
         self.tick_upgrade(now);
         if self.upgrades.is_unpacking() {
             return;
@@ -140,12 +141,14 @@ impl Master {
         let router = self.router.next_deadline().unwrap_or(second);
         let told = match self.renewal.gate.next() {
             Some(opens) => opens,
-            None => self.when.next(now).min(self.next_announcement()).min(self.next_presence()),
+            None => {
+                let patience = self.in_force.config().cluster.start_timeout;
+                let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
+                self.when.next(now).min(self.next_announcement()).min(self.next_presence()).min(orphans)
+            }
         };
-        let patience = self.in_force.config().cluster.start_timeout;
-        let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
         let upgrade = self.upgrades.next_deadline().unwrap_or(second);
-        self.fleet.next_deadline().min(router).min(orphans).min(told).min(upgrade).min(second)
+        self.fleet.next_deadline().min(router).min(told).min(upgrade).min(second)
     }
 
     /// Begins the end.
@@ -200,10 +203,11 @@ impl Master {
         if workers.peek().is_none() || workers.any(|row| pending(row.state)) {
             return;
         }
-        let Some(notice) = self.service.all_ready() else { return };
+        let notice = self.service.all_ready();
+        self.tell_serving();
+        let Some(notice) = notice else { return };
         self.notify(Some(notice));
         self.note_life();
-        self.tell_serving();
         let first = |port| self.in_force.addresses(port).into_iter().next();
         let http = first(Port::Http).map(|a| format!("http://{a}")).unwrap_or_default();
         tracing::info!(

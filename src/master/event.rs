@@ -7,6 +7,7 @@ use crate::protocol::cluster::Generation;
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::Batch;
 use serde_json::Value;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 
@@ -26,7 +27,7 @@ pub(super) enum Event {
     /// A question came over the control socket.
     Asked(Asked),
     /// The keeper said something.
-    Keeper(FromKeeper),
+    Keeper(FromKeeper, Vec<OwnedFd>),
     /// A program was tried.
     Tried(Box<Tried>),
     /// Sessions have moved, as `balance.rs` wanted it.

@@ -51,6 +51,13 @@ impl<B> Gate<B> {
         *least = number.min(*least);
     }
 
+    /// This worker is awaited, too, if anybody still is.
+    pub(super) fn awaits(&mut self, worker: Generation) {
+        if !self.open {
+            self.awaited.insert(worker);
+        }
+    }
+
     /// A worker has told everything.
     pub(super) fn told(&mut self, worker: Generation) {
         self.awaited.remove(&worker);

@@ -16,9 +16,12 @@ use crate::protocol::cluster::{
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// The directory is made anew after so many beats, one after another, that differ from it.
 const DRIFT: u8 = 2;
+/// A worker that says much is noted to live so often.
+const SIGN: Duration = Duration::from_millis(250);
 
 impl Master {
     /// Everything that came together from one child.
@@ -37,11 +40,9 @@ impl Master {
     fn hear_worker(&mut self, from: Generation, mut batch: Batch) -> Result<(), LinkError> {
         let now = clock::mono();
         self.service.hear(now);
+        self.lives(from, now);
         loop {
             if self.renewal.gate.holds(from) {
-                // A sign of life, all the same.
-                let actions = self.fleet.beat(now, from);
-                self.act(actions);
                 self.renewal.gate.hold(from, batch);
                 return Ok(());
             }
@@ -53,6 +54,16 @@ impl Master {
             }
             self.worker_says(from, message, descriptors);
         }
+    }
+
+    /// Whatever a worker says is a sign of life: where many sessions arrive at once, its beats wait their turn.
+    fn lives(&mut self, worker: Generation, now: Mono) {
+        let Some(child) = self.children.get_mut(worker).filter(|child| now.since(child.heard) >= SIGN) else {
+            return;
+        };
+        child.heard = now;
+        let actions = self.fleet.beat(now, worker);
+        self.act(actions);
     }
 
     fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
@@ -109,7 +120,10 @@ impl Master {
             }
             ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
             ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
-            ToMaster::Told => self.renewal.gate.told(from),
+            ToMaster::Told => {
+                self.renewal.untold.remove(&from);
+                self.renewal.gate.told(from);
+            }
             ToMaster::Unpacked { of, part, parts, held, closed, silence } => {
                 let counts = Counts { held: held.into(), closed: closed.into(), silence };
                 self.unpacked(from, Part { of, part, parts }, counts);

@@ -36,6 +36,7 @@ use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, Spawner};
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -138,8 +139,8 @@ async fn live(source: Source) -> Result<(), Failure> {
 
 /// Brings what the keeper says to the loop, until the keeper has gone.
 async fn hear_keeper(mut hearing: Hearing, events: mpsc::Sender<Event>) {
-    while let Ok((message, _)) = hearing.next().await {
-        if events.send(Event::Keeper(message)).await.is_err() {
+    while let Ok((message, with)) = hearing.next().await {
+        if events.send(Event::Keeper(message, with)).await.is_err() {
             return;
         }
     }
@@ -238,8 +239,7 @@ impl Master {
             Event::Heard(from, batch) => self.hear(from, batch),
             Event::Exited(generation, how) => self.exited(generation, &how),
             Event::Asked(asked) => self.asked(asked),
-            // Nothing that this master asks for is answered with descriptors.
-            Event::Keeper(message) => self.told(message),
+            Event::Keeper(message, with) => self.told(message, with),
             Event::Tried(tried) => self.tried(*tried),
             Event::Balanced(counts) => self.balanced(counts),
             Event::StopNow => self.stop(),
@@ -247,7 +247,7 @@ impl Master {
     }
 
     /// The keeper said something.
-    fn told(&mut self, message: FromKeeper) {
+    fn told(&mut self, message: FromKeeper, with: Vec<OwnedFd>) {
         match message {
             FromKeeper::Started { generation, pid } => self.started(generation, pid),
             FromKeeper::NotStarted { generation, error } => {
@@ -260,10 +260,11 @@ impl Master {
                 self.line.heard(number);
                 Signal::of(number).into_iter().for_each(|signal| self.signal(signal));
             }
+            FromKeeper::Cells { of, .. } => self.found_cells(of, with),
+            FromKeeper::Sockets { of, last, .. } if last => self.found_all(of),
             FromKeeper::Held { .. }
             | FromKeeper::Begin(_)
             | FromKeeper::Link
-            | FromKeeper::Cells { .. }
             | FromKeeper::Sockets { .. } => {
                 tracing::debug!(?message, "the keeper said what nobody asked for")
             }

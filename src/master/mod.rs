@@ -20,6 +20,7 @@ mod control;
 mod control_socket;
 mod core;
 pub mod directory;
+mod estates;
 mod event;
 mod feed;
 mod gate;

@@ -109,7 +109,8 @@ impl Master {
             Some(token) => self.directory.switch_home(token, from, to),
         };
         if switched {
-            traveller.rooms.iter().for_each(|room| self.rooms.switch(room, session, from, to));
+            let is_it = (session, traveller.away.is_some());
+            traveller.rooms.iter().for_each(|room| self.rooms.switch(room, is_it, from, to));
         }
         switched
     }

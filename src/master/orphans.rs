@@ -51,6 +51,11 @@ impl Orphans {
         self.dead.insert(of, Orphan { slot, died: now, by: None, event: None });
     }
 
+    /// A worker adopts them since before this master's time, or has done so.
+    pub(super) fn goes_on(&mut self, of: Generation, by: Generation, now: Mono) {
+        self.dead.insert(of, Orphan { slot: 0, died: now, by: Some(by), event: None });
+    }
+
     /// A worker has ended. Returns those whose sessions it was adopting, which nobody takes any more.
     pub(super) fn ended(&mut self, by: Generation) -> Vec<(Generation, Option<EventId>)> {
         let lost = self.dead.iter().filter(|(_, orphan)| orphan.by == Some(by));

@@ -1,5 +1,6 @@
 //! What a master finds that takes the place of another, and what it has to know until all living processes are heard.
 
+use super::estates::Estates;
 use super::gate::Gate;
 use super::journal::{self, Journal};
 use super::predecessor::Held;
@@ -10,10 +11,9 @@ use crate::protocol::cluster::{Generation, MovesAgain};
 use crate::protocol::keeper::Begin;
 use crate::protocol::line::Line;
 use crate::protocol::link::Batch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 /// The name under which the keeper holds the board.
 const BOARD: &str = "board";
@@ -108,8 +108,8 @@ pub(super) struct Renewal {
     pub(super) own: (String, String),
     /// The start of this master.
     pub(super) born: Mono,
-    /// Time without a master before that.
-    pub(super) pause: Duration,
+    /// The end of the one before.
+    pub(super) before: Mono,
     /// How often links had not taken a message when that was last written down.
     pub(super) dropped: u64,
     /// The number of the newest message of each worker that a room keeps.
@@ -118,21 +118,28 @@ pub(super) struct Renewal {
     pub(super) moves: BTreeMap<Generation, MovesAgain>,
     /// Workers to be drained once all is known.
     pub(super) drains: Vec<Generation>,
+    /// Living workers of the master before that have not told who their sessions are.
+    pub(super) untold: BTreeSet<Generation>,
+    /// What workers left that never can.
+    pub(super) estates: Estates,
 }
 
 impl Renewal {
     pub(super) fn new(begin: &Begin, born: Mono) -> Self {
         let pause = begin.before.map(|before| before.pause).unwrap_or_default();
+        let before = Mono(born.0.saturating_sub(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)));
         Self {
             gate: Gate::open(),
             packed: String::new(),
             own: Default::default(),
             born,
-            pause,
+            before,
             dropped: 0,
             published: BTreeMap::new(),
             moves: BTreeMap::new(),
             drains: Vec::new(),
+            untold: BTreeSet::new(),
+            estates: Estates::default(),
         }
     }
 

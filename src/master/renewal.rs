@@ -73,15 +73,20 @@ impl Master {
         }
         let limits = &self.in_force.config().cluster;
         let until = now.after(limits.worker_timeout.min(limits.start_timeout));
-        self.renewal.gate = Gate::closed(self.children.workers().collect(), until);
+        self.renewal.untold = self.children.workers().collect();
+        self.renewal.gate = Gate::closed(self.renewal.untold.clone(), until);
+        begin.left.iter().for_each(|of| self.ask_for_estate(*of));
         self.act(actions);
     }
 
     /// A worker of the master before introduces itself. `None`: it was not welcomed yet.
     pub(super) fn again(&mut self, from: Generation, again: Option<Again>) {
         let Some(slot) = self.children.get(from).and_then(|child| child.role.worker()) else { return };
-        let Some(Again { config, quotes, lines, moves }) = again else { return self.welcome(slot, from) };
+        let Some(Again { config, quotes, lines, moves, adopts }) = again else {
+            return self.welcome(slot, from);
+        };
         self.renewal.moves.insert(from, moves);
+        adopts.into_iter().for_each(|of| self.renewal.estates.claim(of, from));
         for quote in quotes {
             if self.feed.at_least(&quote) {
                 self.journal.write(&Record::Price(Box::new(quote)));
@@ -121,6 +126,7 @@ impl Master {
     /// Opens the gate, if all living workers have told who is there.
     pub(super) fn look_at_gate(&mut self, now: Mono) {
         let Some((held, mut known)) = self.renewal.gate.opens(now) else { return };
+        self.settle_estates(now);
         for (of, line) in self.feed.newest_lines() {
             known.entry(of.into()).or_insert(line.number);
         }
@@ -132,8 +138,7 @@ impl Master {
         let lines = known.iter().map(|(of, number)| (&**of, *number)).collect();
         children.tell_feeders(&ToFeeder::Heard { lines: Some(lines) });
         let (sessions, workers) = (self.directory.totals().sessions, self.children.ready_workers().count());
-        let took = now.since(self.renewal.born);
-        let without_master = self.renewal.pause + took;
+        let without_master = now.since(self.renewal.before);
         // One that takes over from a master that gave way says more when all sessions are here.
         if !self.upgrades.is_unpacking() && self.upgrades.succession().is_none() {
             tracing::warn!(event = "master-renewed", sessions, workers, ?without_master, held = held.len());
@@ -142,6 +147,9 @@ impl Master {
         self.handovers.came_to(event, Handover::Held, sessions as u64);
         self.handovers.silence(event, without_master);
         self.handovers.ended(event, now, clock::wall()).into_iter().for_each(Ended::log);
+        if workers > 0 {
+            self.tell_serving();
+        }
         self.finish_moves();
         for (from, batch) in held {
             self.hear(from, batch);

@@ -68,7 +68,8 @@ pub enum ToKeeper<'a> {
     Release { name: &'a str },
     /// Pass a message on to systemd, with its descriptors.
     Notify { text: &'a str },
-    /// The daemon serves: from now on it survives the death of its master.
+    /// The daemon serves: from now on it survives the death of its master. A later master says it, too, once it leads:
+    /// the daemon ends when many in a row do not get as far.
     Serving,
     /// The daemon ends with this status when all processes have gone.
     Done { status: u8 },

@@ -59,6 +59,18 @@ impl Line {
         self.0.waiting()
     }
 
+    /// Bytes that were ever said. See [`LinkSender::said`].
+    #[must_use]
+    pub fn said(&self) -> u64 {
+        self.0.said()
+    }
+
+    /// Bytes that the kernel has taken.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.0.written()
+    }
+
     /// Waits until the kernel has taken all that was said, for a moment at most: what it has taken is heard even after
     /// this process has ended.
     pub async fn flush(&self) {

@@ -5,6 +5,8 @@
 use super::cluster::ToWorker;
 use std::collections::VecDeque;
 
+/// A greater number than any order of one master has.
+const BEYOND: u64 = 1 << 47;
 /// Bytes of orders that are retained for one worker. Beyond, the oldest are let go: sessions that lack one of them
 /// do not survive its death.
 const MOST: usize = 16 << 20;
@@ -28,6 +30,8 @@ pub struct Retained {
     /// The number of the newest order; 1 is the first.
     last: u64,
     bytes: usize,
+    /// The worker had orders of another master, and none of these.
+    none_heard: bool,
 }
 
 impl Retained {
@@ -43,9 +47,14 @@ impl Retained {
 
     /// The worker has handed all orders up to this one to everybody they concern.
     pub fn done(&mut self, number: u64) {
-        while self.before() < number.min(self.last) {
+        while self.let_go_until() < number.min(self.last) {
             self.let_go();
         }
+    }
+
+    /// The worker counted the orders of another master, and has none of these.
+    pub fn lacks_all(&mut self) {
+        self.none_heard = true;
     }
 
     fn let_go(&mut self) {
@@ -55,12 +64,17 @@ impl Retained {
     /// The number of the newest order that is not retained: a session must have got it.
     #[must_use]
     pub fn before(&self) -> u64 {
+        if self.none_heard { 0 } else { self.let_go_until() }
+    }
+
+    fn let_go_until(&self) -> u64 {
         self.last - self.orders.len() as u64
     }
 
     /// The retained orders with their numbers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        (self.before() + 1..).zip(self.orders.iter().map(|order| &**order))
+        let first = self.let_go_until() + 1 + if self.none_heard { BEYOND } else { 0 };
+        (first..).zip(self.orders.iter().map(|order| &**order))
     }
 }
 
@@ -81,5 +95,8 @@ mod tests {
         assert_eq!((retained.before(), numbers(&retained)), (5, vec![(6, 6)]));
         retained.done(99);
         assert_eq!((retained.before(), retained.iter().count(), retained.bytes), (6, 0, 0));
+        retained.push(Box::new([7]));
+        retained.lacks_all();
+        assert_eq!((retained.before(), numbers(&retained)), (0, vec![(BEYOND + 7, 7)]));
     }
 }

@@ -24,6 +24,8 @@ pub struct Again {
     pub lines: Vec<(Box<str>, u64)>,
     /// Sessions on their way from or to it.
     pub moves: MovesAgain,
+    /// Dead workers whose sessions it adopts, or has adopted a moment ago.
+    pub adopts: Vec<Generation>,
 }
 
 /// Batches of sessions that were on their way between workers when their master died.

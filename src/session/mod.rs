@@ -1,5 +1,6 @@
 //! A session as a value, and the channels and users of a worker. Pure.
 
+pub mod cells;
 mod channels;
 mod framing;
 mod octets;

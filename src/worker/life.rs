@@ -261,7 +261,7 @@ fn hear_keeper(hub: &Hub, said: FromKeeper, with: Vec<OwnedFd>) {
 
 /// Makes sessions clean again once what they said is on its way.
 async fn look_said(hub: Hub) {
-    let said = hub.lock().said();
+    let said = hub.lock().unsaid();
     loop {
         said.notified().await;
         while !hub.lock().look_said() {

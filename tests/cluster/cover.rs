@@ -201,17 +201,54 @@ async fn a_frame_that_kills_closes_its_own_session_and_kills_once() {
 }
 
 #[tokio::test]
+async fn a_message_that_kills_whoever_hands_it_on_does_not_kill_for_ever() {
+    const POISON: &str = "kill all of you";
+    let config = CONFIG.replace("1ms", "30s").replace("1000", "5");
+    let cluster =
+        cluster().workers(2).config(&config).variable("BTC_CLUSTER_TEST_POISON", POISON).start().await;
+    let all = tabs(&cluster, 30).await;
+    let mut other = cluster.tab_with("user_id=other&channels=none").await;
+    calm().await;
+    let poison = post("/api/v1/channels/news/messages", json!({ "data": POISON }).to_string());
+    // The worker that is asked dies, too.
+    let mut asked = crate::harness::Connection::open(cluster.admin).await.unwrap();
+    let _ = asked.send(&poison).await;
+    for (_, mut tab) in all {
+        let (code, _) = tab.closed().await;
+        assert!([1006, 1011].contains(&code), "{code}");
+    }
+    eventually("the workers serve", async || {
+        let all = [cluster.worker(1).await, cluster.worker(2).await];
+        let serve = all.iter().all(|worker| worker.state == "ready" && worker.restarts > 0);
+        if serve { Ok(()) } else { Err(format!("{all:?}")) }
+    })
+    .await;
+    for id in [1, 2] {
+        let deaths = cluster.worker(id).await.restarts;
+        assert!((1..=2).contains(&deaths), "{deaths} deaths of worker {id}");
+    }
+    let code = other.closed().await.0;
+    assert!([1006, 1011].contains(&code), "its worker died twice within a moment: {code}");
+    let mut tab = cluster.tab_with("user_id=new&channels=news").await;
+    assert_eq!(publish(&cluster, 1).await, 202);
+    assert_eq!(tab.next("message").await["data"], 1);
+}
+
+#[tokio::test]
 async fn a_session_that_its_worker_has_just_adopted_is_closed_when_that_dies_too() {
     let config = CONFIG.replace("1ms", "30s");
     let cluster = cluster().workers(1).config(&config).start().await;
     let mut tab = cluster.tab_with("user_id=alice&channels=none").await;
+    let token = tab.welcome["resume"].as_str().unwrap().to_owned();
     calm().await;
     death(&cluster, 1, Signal::KILL).await;
     assert_eq!(tab.ask(&json!({ "type": "ping" }), "pong").await["type"], "pong");
     calm().await;
     death(&cluster, 1, Signal::KILL).await;
-    assert_eq!(tab.closed().await.0, 1006);
+    assert_eq!(tab.closed().await, (1011, "suspect-session".to_owned()));
     assert!(cluster.log().contains("sessions-adopted"), "{}", cluster.log());
+    let tab = cluster.tab_with(&format!("user_id=alice&channels=none&resume={token}")).await;
+    assert_eq!(tab.welcome["resumed"], false, "what may kill does not come back");
 }
 
 #[tokio::test]

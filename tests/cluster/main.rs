@@ -17,6 +17,7 @@ mod commands;
 mod connections;
 mod control;
 mod cover;
+mod deaths;
 mod disks;
 mod edges;
 mod evenness;

@@ -3,7 +3,8 @@
 //!
 //! Links are ordered, so the count of a worker at its beat and what the master has heard up to that beat are equal. A
 //! session that was refused, or has moved to another worker, counts for its worker until that worker says `Closed`: a
-//! *tombstone*.
+//! *tombstone*. Two clients may come back with one token: the tombstone of a session that has *moved* keeps what was
+//! announced, and is a session again if the other one ends first.
 
 mod arrivals;
 mod ceilings;
@@ -18,6 +19,7 @@ mod switch;
 #[cfg(test)]
 pub(super) mod tests;
 mod tokens;
+mod tombstones;
 mod users;
 mod view;
 
@@ -42,6 +44,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
+use tombstones::encoded;
 use users::{NONE, Users};
 
 /// Smaller tables are not worth shrinking.
@@ -73,7 +76,8 @@ struct Worker {
     /// Of them, those that poll.
     polls: u32,
     users: u32,
-    tombstones: HashSet<SessionId, RandomState>,
+    /// With what was announced of those that have moved.
+    tombstones: HashMap<SessionId, Option<Box<[u8]>>, RandomState>,
     /// Digest of sessions and tombstones.
     digest: u64,
     /// Sessions that no page of an unfinished roster has named so far.
@@ -151,7 +155,7 @@ impl Directory {
             sessions: 0,
             polls: 0,
             users: 0,
-            tombstones: HashSet::default(),
+            tombstones: HashMap::default(),
             digest: 0,
             unconfirmed: HashSet::default(),
         });
@@ -170,11 +174,12 @@ impl Directory {
         let Some(process) = self.workers.get_mut(&worker) else { return Verdict::Full };
         process.remove_tombstone(open.session);
         if let Some(at) = self.find(open.session) {
+            let other = self.announcement(open.session).map(|other| encoded(&other));
             let before = self.remove(at);
             if before != worker
                 && let Some(process) = self.workers.get_mut(&before)
             {
-                process.add_tombstone(open.session);
+                process.add_tombstone(open.session, other);
             }
             self.insert(worker, open);
             return Verdict::Accepted;
@@ -203,7 +208,7 @@ impl Directory {
             }
             self.insert(worker, open);
         } else if let Some(process) = self.workers.get_mut(&worker) {
-            process.add_tombstone(open.session);
+            process.add_tombstone(open.session, None);
         }
         verdict
     }
@@ -225,10 +230,10 @@ impl Directory {
         // Scans all sessions, 5 ns each.
         let of = |entry: &Entry| entry.worker == worker;
         let gone: Vec<_> = self.sessions.iter().filter(|(_, entry)| of(entry)).map(|(at, _)| at).collect();
+        self.workers.remove(&worker);
         for at in &gone {
             self.end(u32::try_from(*at).unwrap_or(NONE));
         }
-        self.workers.remove(&worker);
         self.homes.worker_gone(worker);
         gone.len()
     }
@@ -254,7 +259,9 @@ impl Directory {
                         self.insert(worker, open);
                     }
                 }
-                Some(_) => process.into_iter().for_each(|process| process.add_tombstone(open.session)),
+                Some(_) => {
+                    process.into_iter().for_each(|it| it.add_tombstone(open.session, Some(encoded(open))));
+                }
             }
         }
         if page.last {
@@ -269,7 +276,7 @@ impl Directory {
         let own: HashSet<_, RandomState> = own.map(|(_, entry)| entry.id).collect();
         if let Some(process) = self.workers.get_mut(&worker) {
             process.unconfirmed = own;
-            std::mem::take(&mut process.tombstones).iter().for_each(|gone| process.digest ^= digest(*gone));
+            std::mem::take(&mut process.tombstones).keys().for_each(|gone| process.digest ^= digest(*gone));
         }
     }
 
@@ -280,6 +287,7 @@ impl Directory {
         for session in left.into_iter().flatten() {
             if let Some(at) = self.find(session).filter(|at| self.sessions[*at as usize].worker == worker) {
                 self.remove(at);
+                self.revive(session);
             }
         }
     }
@@ -414,7 +422,9 @@ impl Directory {
             let name = || client_name(user.unwrap_or_default(), entry.address, entry.id);
             self.moves.note(false, name);
         }
+        let id = entry.id;
         self.remove(at);
+        self.revive(id);
     }
 
     /// Removes a session and returns its worker.
@@ -464,23 +474,5 @@ impl Directory {
         sessions.shrink_to_fit();
         users.shrink();
         addresses.shrink_to(addresses.len() * 2);
-    }
-}
-
-impl Worker {
-    /// Counts an announced session that is not registered for this worker.
-    fn add_tombstone(&mut self, session: SessionId) {
-        if self.tombstones.insert(session) {
-            self.digest ^= digest(session);
-        }
-    }
-
-    /// Ends that. True: the session had a tombstone.
-    fn remove_tombstone(&mut self, session: SessionId) -> bool {
-        let was = self.tombstones.remove(&session);
-        if was {
-            self.digest ^= digest(session);
-        }
-        was
     }
 }

@@ -246,7 +246,8 @@ struct Model {
     born: u32,
     alive: BTreeSet<Generation>,
     sessions: BTreeMap<u8, (Generation, String, Endpoint)>,
-    tombstones: BTreeSet<(Generation, u8)>,
+    /// With what was announced of those that have moved.
+    tombstones: BTreeMap<(Generation, u8), Option<(String, Endpoint)>>,
     ranked: bool,
 }
 
@@ -269,15 +270,16 @@ impl Model {
         self.tombstones.remove(&(worker, session));
         let known = self.sessions.get(&session).map(|(owner, ..)| *owner);
         if known.is_some_and(|owner| owner != worker) {
-            self.tombstones.insert((known.unwrap(), session));
+            let (owner, user, endpoint) = self.sessions[&session].clone();
+            self.tombstones.insert((owner, session), Some((user, endpoint)));
         }
         let of_user = |(_, name, _): &&(Generation, String, Endpoint)| *name == self::name(user);
         if known.is_none() && self.sessions.len() >= self.ceiling as usize {
-            self.tombstones.insert((worker, session));
+            self.tombstones.insert((worker, session), None);
             return Verdict::Full;
         }
         if known.is_none() && user > 0 && self.sessions.values().filter(of_user).count() >= 4 {
-            self.tombstones.insert((worker, session));
+            self.tombstones.insert((worker, session), None);
             return Verdict::UserLimit;
         }
         self.sessions.insert(session, (worker, name(user), endpoint(echo)));
@@ -288,19 +290,35 @@ impl Model {
         if !self.alive.contains(&worker) {
             return;
         }
+        let mut before: BTreeSet<_> = self.sessions.keys().copied().collect();
         self.forget(worker);
+        before.retain(|session| !self.sessions.contains_key(session));
         for (session, user) in roster {
             match self.sessions.get(session) {
                 None => drop(self.sessions.insert(*session, (worker, name(*user), Endpoint::Ws))),
                 Some((owner, ..)) if *owner == worker => {}
-                Some(_) => drop(self.tombstones.insert((worker, *session))),
+                Some(_) => {
+                    let announced = Some((name(*user), Endpoint::Ws));
+                    self.tombstones.insert((worker, *session), announced);
+                }
             }
+        }
+        before.into_iter().for_each(|session| self.revive(session));
+    }
+
+    /// A session has ended: one that had moved away from another worker may still be there.
+    fn revive(&mut self, session: u8) {
+        let is_it = |(of, moved): &(&(Generation, u8), &Option<_>)| of.1 == session && moved.is_some();
+        let other = self.tombstones.iter().rev().find(is_it).map(|(of, _)| *of);
+        if let (Some(of), false) = (other, self.sessions.contains_key(&session)) {
+            let (user, endpoint) = self.tombstones.remove(&of).flatten().unwrap();
+            self.sessions.insert(session, (of.0, user, endpoint));
         }
     }
 
     fn forget(&mut self, worker: Generation) {
         self.sessions.retain(|_, (owner, ..)| *owner != worker);
-        self.tombstones.retain(|(owner, _)| *owner != worker);
+        self.tombstones.retain(|(owner, _), _| *owner != worker);
     }
 
     fn apply(&mut self, event: &Event, directory: &mut Directory) {
@@ -313,7 +331,10 @@ impl Model {
                 directory.worker_born(self.born, u16::try_from(self.born / 2).unwrap());
             }
             Event::Dies(worker) => {
+                let mut gone = std::mem::take(&mut self.sessions);
+                self.sessions = gone.extract_if(.., |_, (owner, ..)| owner != worker).collect();
                 self.forget(*worker);
+                gone.into_keys().for_each(|session| self.revive(session));
                 self.alive.remove(worker);
                 directory.worker_gone(*worker);
             }
@@ -325,10 +346,11 @@ impl Model {
             }
             Event::Closed(worker, session) => {
                 let there = self.sessions.get(session).is_some_and(|(owner, ..)| owner == worker);
-                let tombstone = self.tombstones.remove(&(*worker, *session));
+                let tombstone = self.tombstones.remove(&(*worker, *session)).is_some();
                 assert!(!(there && tombstone));
                 if there {
                     self.sessions.remove(session);
+                    self.revive(*session);
                 }
                 assert_eq!(directory.closed(*worker, SessionId(u128::from(*session))), there);
             }
@@ -388,7 +410,7 @@ impl Model {
     fn check_worker(&self, worker: Generation, directory: &Directory) {
         let there: Vec<_> = self.sessions.iter().filter(|(_, (owner, ..))| *owner == worker).collect();
         let tombstones =
-            self.tombstones.iter().filter(|(owner, _)| *owner == worker).map(|(_, session)| session);
+            self.tombstones.keys().filter(|(owner, _)| *owner == worker).map(|(_, session)| session);
         let announced: Vec<_> = there.iter().map(|(session, _)| *session).chain(tombstones).collect();
         let sum = announced.iter().fold(0, |sum, session| sum ^ digest(SessionId(u128::from(**session))));
         let expected = (u32::try_from(announced.len()).unwrap(), sum);

@@ -11,7 +11,7 @@ enum Event {
     Enter(usize, Generation, u8),
     Away(usize, Generation, u8),
     Leave(usize, Generation, u8),
-    Switch(usize, u8, Generation, Generation),
+    Switch(usize, (u8, bool), Generation, Generation),
     Gone(Generation),
     Publish(usize, usize),
     Limits(usize, usize, usize),
@@ -27,7 +27,8 @@ fn event() -> impl Strategy<Value = Event> {
         10 => who().prop_map(|(r, w, s)| Event::Enter(r, w, s)),
         4 => who().prop_map(|(r, w, s)| Event::Away(r, w, s)),
         8 => who().prop_map(|(r, w, s)| Event::Leave(r, w, s)),
-        4 => (who(), 1..4u32).prop_map(|((r, from, s), to)| Event::Switch(r, s, from, to)),
+        4 => (who(), any::<bool>(), 1..4u32)
+            .prop_map(|((r, from, s), away, to)| Event::Switch(r, (s, away), from, to)),
         2 => (1..4u32).prop_map(Event::Gone),
         10 => (0..NAMES.len(), 0..9usize).prop_map(|(r, bytes)| Event::Publish(r, bytes)),
         1 => (0..5usize, 1..6usize, 0..40usize).prop_map(|(h, r, b)| Event::Limits(h, r, b)),
@@ -293,10 +294,10 @@ fn step(rooms: &mut Rooms, model: &mut Model, event: &Event) -> Result<(), TestC
                 members.retain(|it| (it.0, it.1) != (session, worker));
             });
         }
-        Event::Switch(room, session, from, to) => {
-            rooms.switch(NAMES[room], SessionId(session.into()), from, to);
+        Event::Switch(room, (session, away), from, to) => {
+            rooms.switch(NAMES[room], (SessionId(session.into()), away), from, to);
             let members = model.get(NAMES[room]).into_iter().flat_map(|room| &mut room.members);
-            members.filter(|it| (it.0, it.1) == (session, from)).for_each(|it| it.1 = to);
+            members.filter(|it| (it.0, it.1) == (session, from) && !(away && it.2)).for_each(|it| it.1 = to);
         }
         Event::Gone(worker) => {
             rooms.worker_gone(worker, now);

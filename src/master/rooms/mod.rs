@@ -145,10 +145,17 @@ impl Rooms {
         self.change(room, now, |room| room.leave(worker, session));
     }
 
-    /// A member is at another process from now on. Nothing changes for a member at any other process.
-    pub fn switch(&mut self, room: &str, session: SessionId, from: Generation, to: Generation) {
+    /// A member is at another process from now on. Nothing changes for a member at any other process, nor for one that
+    /// is present when a suspended session with its id moves: that is a copy of it.
+    pub fn switch(
+        &mut self,
+        room: &str,
+        (session, is_away): (SessionId, bool),
+        from: Generation,
+        to: Generation,
+    ) {
         if let Some(room) = self.rooms.get_mut(room) {
-            room.switch(session, from, to);
+            room.switch(session, is_away, from, to);
         }
     }
 

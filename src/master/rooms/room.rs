@@ -167,8 +167,9 @@ impl Room {
     }
 
     /// A member is at another process from now on. Who is present does not change.
-    pub(super) fn switch(&mut self, session: SessionId, from: Generation, to: Generation) {
-        let Some(member) = self.members.get_mut(&session).filter(|it| it.worker == from) else { return };
+    pub(super) fn switch(&mut self, session: SessionId, is_away: bool, from: Generation, to: Generation) {
+        let is_it = |it: &&mut Member| it.worker == from && !(is_away && it.present);
+        let Some(member) = self.members.get_mut(&session).filter(is_it) else { return };
         member.worker = to;
         let present = u32::from(member.present);
         let place = self.place(to);

@@ -28,8 +28,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     output: Output,
-    /// Bytes that the writer has taken and the kernel has not.
-    leaving: usize,
+    /// Bytes that were ever queued, and those of them that the kernel has taken.
+    said: u64,
+    written: u64,
     closed: bool,
 }
 
@@ -63,7 +64,9 @@ impl LinkSender {
         if queue.output.bytes.len() > WAITING {
             return Err(LinkError::Full);
         }
+        let before = queue.output.bytes.len();
         queue.output.push(message, with)?;
+        queue.said += (queue.output.bytes.len() - before) as u64;
         drop(queue);
         self.shared.filled.notify_one();
         Ok(())
@@ -73,7 +76,19 @@ impl LinkSender {
     #[must_use]
     pub fn waiting(&self) -> usize {
         let queue = self.shared.queue();
-        queue.output.bytes.len() + queue.leaving
+        if queue.closed { 0 } else { usize::try_from(queue.said - queue.written).unwrap_or(usize::MAX) }
+    }
+
+    /// Bytes that were ever queued: what was said so far is written when [`LinkSender::written`] has reached this.
+    #[must_use]
+    pub fn said(&self) -> u64 {
+        self.shared.queue().said
+    }
+
+    /// Bytes that the kernel has taken.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.shared.queue().written
     }
 }
 
@@ -94,7 +109,6 @@ impl LinkWriter {
                 at = 0;
                 let mut queue = self.shared.queue();
                 std::mem::swap(&mut writing, &mut queue.output);
-                queue.leaving = writing.bytes.len();
             }
             if writing.bytes.is_empty() {
                 self.shared.filled.notified().await;
@@ -108,12 +122,10 @@ impl LinkWriter {
                 writing.sets.pop_front();
             }
             at += written;
-            if at == writing.bytes.len() {
-                self.shared.queue().leaving = 0;
-            }
+            self.shared.queue().written += written as u64;
         }
         let mut queue = self.shared.queue();
-        (queue.closed, queue.leaving) = (true, 0);
+        queue.closed = true;
         queue.output = Output::default();
     }
 }

@@ -59,6 +59,29 @@ async fn messages_arrive_in_order_with_their_own_descriptors() {
 }
 
 #[tokio::test]
+async fn a_message_is_written_while_later_ones_wait() {
+    let (left, right) = UnixStream::pair().unwrap();
+    let (sender, _, writer) = link(left);
+    tokio::spawn(writer.run());
+    let mut receiver = link(right).1;
+    sender.send(&message(1)).unwrap();
+    let first = sender.said();
+    assert_eq!((sender.written(), sender.waiting() as u64), (0, first));
+    sender.send(&"x".repeat(4 << 20)).unwrap();
+    let both = sender.said();
+    while sender.written() < first {
+        tokio::task::yield_now().await;
+    }
+    assert!(sender.written() < both && sender.waiting() > 0, "the socket is full");
+    let mut got = 0;
+    while got < 2 {
+        let mut batch = receiver.receive().await.unwrap();
+        got += std::iter::from_fn(|| batch.next_with::<()>()).count();
+    }
+    assert_eq!((sender.written(), sender.waiting(), sender.said()), (both, 0, both));
+}
+
+#[tokio::test]
 async fn more_descriptors_than_one_write_may_carry_go_with_several_messages() {
     let (sender, mut receiver) = pair();
     let (reader, _) = ends(0);

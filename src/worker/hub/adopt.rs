@@ -1,9 +1,7 @@
 //! Adopts the sessions of a worker that has died. The master says whose they are, what they have to get, and that
 //! everything for them comes here from now on; the keeper has their sockets, and what was under way with them.
 
-use super::cover::Set;
 use super::parts::adoption::{Fate, Known, Order};
-use super::parts::cells::{Cell, Cells};
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::SessionRef;
 use super::parts::survival::Ward;
@@ -12,11 +10,12 @@ use super::send::Sent;
 use super::state::{Hub, State};
 use crate::model::{Mono, SessionId};
 use crate::os::{clock, socket};
-use crate::protocol::client::{Close, room, session_moved};
+use crate::protocol::client::{self, Close, room, session_moved};
 use crate::protocol::cluster::{Endpoint, Generation, Handover, Left, ToMaster, ToWorker};
 use crate::protocol::keeper::FromKeeper;
+use crate::session::cells::{Cell, Cells, Set};
 use crate::session::{self, Answer, Framing, Identity, Replay};
-use crate::transports::ws::Wire;
+use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -48,6 +47,7 @@ impl State {
             },
             Left::End { before, stable } => {
                 ward.adoption.end(before, stable);
+                ward.is_whole = true;
                 self.open_missed(of);
                 match self.survival.line() {
                     Some(line) => line.fetch(u64::from(of), of, None),
@@ -161,7 +161,11 @@ impl State {
         let lost = if fate == Fate::Suspect { Handover::Suspect } else { Handover::Dirty };
         if fate != Fate::GoesOn {
             tracing::debug!(event = "session-not-adopted", session = %id, ?fate, bits = cell.under_way >> 48);
-            socket::shutdown(socket);
+            match fate {
+                // Nothing is half written: its client can be told.
+                Fate::Suspect => self.close_suspect(cell.facts.framing, socket),
+                _ => socket::shutdown(socket),
+            }
             return self.lose(ward, id, &known, lost);
         }
         match self.go_on(ward, &cell, &known, socket) {
@@ -186,6 +190,18 @@ impl State {
             let (me, moves) = ((self.me.slot, self.me.pid), session.moves);
             self.say_if_it_fits(at, &session_moved(me, silence, moves));
         }
+    }
+
+    /// The client of a session that may be what kills workers is told so. Nothing of the session is touched.
+    fn close_suspect(&mut self, framing: Framing, socket: OwnedFd) {
+        let close = Close::Suspect;
+        let Ok(stream) = TcpStream::from_std(socket.into()) else { return };
+        let last = match framing {
+            Framing::Events(body) => body.end(&client::close(close, None)),
+            _ => frame::close(close.code(), close.slug()).into(),
+        };
+        self.counters.count_closed(close.code());
+        tokio::spawn(Closing::new(stream, last).send());
     }
 
     /// A session of a dead worker has ended with it.
@@ -321,10 +337,7 @@ impl State {
         let report = match sent {
             Some(Sent::Whole) => self.tickets.delivered(ticket),
             Some(Sent::Waiting | Sent::Kept) => None,
-            Some(Sent::Never) => {
-                self.end_unsent(at);
-                self.tickets.lost(ticket, false)
-            }
+            Some(Sent::Never) => self.lose_unanswered(at, ticket),
             None => self.tickets.lost(ticket, false),
         };
         self.uplink.report(report);
@@ -341,6 +354,7 @@ impl State {
             self.uplink.tell(&ToMaster::Published { ticket, sessions });
         }
         let (results, silence) = (ward.results, ward.silence);
+        self.survival.adopted(of);
         self.uplink.tell(&ToMaster::Adopted { of, results, silence });
         if let Some(line) = self.survival.line() {
             line.forget(of, None);

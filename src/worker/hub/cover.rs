@@ -1,17 +1,16 @@
 //! Crash cover: after everything that touches a session, its cell says what must be known if this process dies.
 
-use super::parts::cells::{Cells, Facts};
-use super::parts::cover::{ASKED, BUSY, LENT, PARTIAL, UNSENT};
+use super::parts::cover::{ASKED, BUSY, LENT, PARTIAL, Said, UNSENT};
 use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
 use crate::config::CrashCover;
 use crate::model::Mono;
-use crate::protocol::cluster::ToMaster;
+use crate::protocol::cluster::{Slot, ToMaster};
 use crate::protocol::line::Line;
+use crate::session::cells::{Cells, Facts, Set, long_names};
 use crate::session::{Key, Replay};
-use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -19,22 +18,15 @@ use tokio::sync::Notify;
 /// Sessions of one worker that can be covered, at most.
 const PLACES: u64 = 1 << 20;
 
-/// The channels of a session, and its stream, as they are written for the process after.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Set {
-    pub(super) channels: Vec<Box<str>>,
-    pub(super) stream: Option<Box<str>>,
-}
-
 /// A moment in seconds.
 pub(super) fn second(now: Mono) -> u32 {
     u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
 /// Makes the worker's cells, of which the keeper holds a copy.
-fn new_cells(line: &Line) -> io::Result<Cells> {
+fn new_cells(line: &Line, slot: Slot) -> io::Result<Cells> {
     let places = crate::os::process::open_files().min(PLACES);
-    let cells = Cells::new(usize::try_from(places).unwrap_or(0))?;
+    let cells = Cells::new(usize::try_from(places).unwrap_or(0), slot)?;
     line.cells(cells.descriptor())?;
     Ok(cells)
 }
@@ -43,7 +35,7 @@ impl State {
     /// Covers sessions from now on, if there is memory for it: a limit of the size of files (`ulimit -f`) counts for
     /// memory files, too.
     pub(in crate::worker) fn begin_cover(&mut self, line: Line) {
-        match new_cells(&line) {
+        match new_cells(&line, self.me.slot) {
             Ok(cells) => self.survival.cover.cover(cells),
             Err(error) => {
                 tracing::warn!(event = "cover-missing", %error, "no session of this worker would survive its death");
@@ -71,7 +63,8 @@ impl State {
         };
         let kept = set.is_some() && self.survival.keep(key, wire.descriptor());
         if kept {
-            self.survival.hold(key, &facts);
+            self.survival.hold(key, (&facts, &session.announcement()));
+            self.says(key);
         }
     }
 
@@ -112,7 +105,8 @@ impl State {
         let names = session.subscriptions.iter().map(|own| &self.channels.get(own.channel).name);
         let mut channels: Vec<_> = names.filter(|name| !is_companion(name)).cloned().collect();
         channels.sort_unstable();
-        postcard::to_stdvec(&Set { channels, stream: session.identity.stream.clone() }).ok()
+        let (stream, open) = (session.identity.stream.clone(), session.announcement());
+        postcard::to_stdvec(&Set { channels, stream, names: long_names(open.user, open.device) }).ok()
     }
 
     /// Something has changed in a session that its cell must say.
@@ -203,30 +197,44 @@ impl State {
     }
 
     /// Rings when sessions wait until what they said is on its way.
-    pub(in crate::worker) fn said(&self) -> Arc<Notify> {
+    pub(in crate::worker) fn unsaid(&self) -> Arc<Notify> {
         self.survival.bell()
     }
 
-    /// Makes sessions clean again if all that was said is on its way. False: some of it is not.
+    /// Makes sessions clean again if what they said is on its way. False: some of it is not.
     pub(in crate::worker) fn look_said(&mut self) -> bool {
-        if self.uplink.waiting() + self.survival.waiting() > 0 {
-            return false;
-        }
-        self.survival.cover.said();
+        let Some(master) = self.uplink.written() else { return false };
+        let keeper = self.survival.line().map_or(0, Line::written);
+        let all = self.survival.cover.wrote(Said { master, keeper });
         self.settle();
-        true
+        all
     }
 
-    /// A read of a session begins; returns how much had been said.
+    /// How much was said so far.
+    fn said_so_far(&self) -> Said {
+        Said { master: self.uplink.said(), keeper: self.survival.line().map_or(0, Line::said) }
+    }
+
+    /// Something was said for a session that must be on its way before it is clean.
+    fn says(&mut self, key: Key) {
+        self.survival.says(key, self.said_so_far());
+    }
+
+    /// All that waited for a master has been said to this one.
+    pub(super) fn says_again(&mut self) {
+        self.survival.cover.says_again(self.uplink.said());
+    }
+
+    /// A read of a session begins; returns how many messages had been said.
     pub(super) fn begin_read(&mut self, key: Key) -> u64 {
         self.survival.cover.read(key);
-        self.uplink.said()
+        self.uplink.messages()
     }
 
     /// It has ended.
     pub(super) fn end_read(&mut self, key: Key, said: u64) {
-        if self.uplink.said() != said {
-            self.survival.says(key);
+        if self.uplink.messages() != said {
+            self.says(key);
         }
         self.survival.cover.has_read();
     }

@@ -2,6 +2,7 @@
 
 use super::parts::cover::BUSY;
 use super::parts::sessions::SessionRef;
+use super::parts::tickets::Report;
 use super::send::Sent;
 use super::state::State;
 use crate::model::{Candles, Interval, Mono, RequestId};
@@ -29,6 +30,15 @@ pub(in crate::worker) struct Push<'a> {
     pub(in crate::worker) symbol: &'a str,
     pub(in crate::worker) frame: &'a [u8],
     pub(in crate::worker) deadline: Mono,
+}
+
+/// Why the answer to a POST has not left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unanswered {
+    Slow,
+    /// The connection is gone. The client hears the answer if it comes back.
+    Kept,
+    Gone,
 }
 
 impl State {
@@ -59,7 +69,11 @@ impl State {
                 Sent::Whole => tally.delivered += 1,
                 Sent::Waiting => waiting += 1,
                 Sent::Kept => {}
-                Sent::Never => tally.slow += u32::from(self.end_unsent(at)),
+                Sent::Never => match self.end_unanswered(at) {
+                    Unanswered::Slow => tally.slow += 1,
+                    Unanswered::Kept => tally.waiting += 1,
+                    Unanswered::Gone => {}
+                },
             }
         }
         let held = self.hold_push(push);
@@ -75,6 +89,22 @@ impl State {
     pub(super) fn expect_report(&mut self, ticket: u64, deadline: Mono) {
         let early = Mono(deadline.0.saturating_sub(EARLY.as_nanos() as u64));
         self.timers.expect(ticket, early.max(clock::mono()));
+    }
+
+    /// Ends the session that the answer to a POST did not fit into, or whose connection is gone.
+    fn end_unanswered(&mut self, at: SessionRef) -> Unanswered {
+        let kept = self.may_be_suspended(at);
+        match self.end_unsent(at) {
+            true => Unanswered::Slow,
+            false if kept => Unanswered::Kept,
+            false => Unanswered::Gone,
+        }
+    }
+
+    /// The same of an answer that was on its way before; reports it.
+    pub(super) fn lose_unanswered(&mut self, at: SessionRef, ticket: u64) -> Option<Report> {
+        let kept = self.end_unanswered(at) == Unanswered::Kept;
+        self.tickets.lost(ticket, kept)
     }
 
     /// Ends the session that a frame did not fit into. True when it was slow, false when it was gone.

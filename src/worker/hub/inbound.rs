@@ -104,13 +104,16 @@ async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
     closing.send().await;
 }
 
-/// In a build for tests a client may kill its worker, by a text that is named in the environment.
+/// In a build for tests a text that is named in the environment kills the worker that reads it from a client, or has
+/// to write it to one.
 #[cfg(debug_assertions)]
-fn poison(text: &str) {
+pub(super) fn poison(bytes: &[u8]) {
     const VARIABLE: &str = "BTC_CLUSTER_TEST_POISON";
     static POISON: std::sync::LazyLock<Option<String>> =
-        std::sync::LazyLock::new(|| std::env::var(VARIABLE).ok());
-    if POISON.as_deref() == Some(text) {
+        std::sync::LazyLock::new(|| std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()));
+    if let Some(text) = &*POISON
+        && bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    {
         std::process::abort();
     }
 }
@@ -235,7 +238,7 @@ impl State {
     /// A text message from a client.
     fn text(&mut self, at: SessionRef, text: &str, now: Mono) {
         #[cfg(debug_assertions)]
-        poison(text);
+        poison(text.as_bytes());
         if self.admit(at, now) {
             self.service(at).text(self, at, text);
         }

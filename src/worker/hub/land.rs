@@ -365,10 +365,7 @@ impl State {
             Sent::Whole => self.tickets.delivered(push.ticket),
             Sent::Waiting => None,
             Sent::Kept => self.tickets.lost(push.ticket, true),
-            Sent::Never => {
-                self.end_unsent(at);
-                self.tickets.lost(push.ticket, false)
-            }
+            Sent::Never => self.lose_unanswered(at, push.ticket),
         };
         self.uplink.report(report);
     }

@@ -72,9 +72,10 @@ impl State {
                 rest += 1;
             }
             // The whole table is not looked through for each batch.
-            found.len() < most
+            only.is_some() || found.len() < most
         };
         match only {
+            // Of twins those go first that are suspended.
             Some(id) => _ = self.sessions.all_of(id).all(look),
             None => _ = self.sessions.iter().all(&mut look),
         }

@@ -7,7 +7,7 @@ use super::state::{Hub, State};
 use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
-use crate::protocol::cluster::{Endpoint, RosterPage, ToMaster, roster_pages};
+use crate::protocol::cluster::{Endpoint, Open, RosterPage, ToMaster, roster_pages};
 use crate::session::{self, Framing, Replay};
 use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
@@ -120,12 +120,12 @@ impl State {
             // It would lack those that are expected: the master asks again.
             return;
         }
-        self.tell_all(self.sessions.own());
+        let all = self.sessions.own().map(|(_, session)| session.announcement());
+        self.tell_all(all.chain(self.survival.announcements()));
     }
 
     /// Tells the master these sessions, and that they are all.
-    pub(super) fn tell_all<'a>(&self, all: impl Iterator<Item = (SessionRef, &'a Session)>) {
-        let all = all.map(|(_, session)| session.announcement());
+    pub(super) fn tell_all<'a>(&self, all: impl Iterator<Item = Open<'a>>) {
         for page in roster_pages(all, self.kept(), RosterPage::LENGTH) {
             if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
                 // The next beat differs again, and the master asks again.

@@ -4,6 +4,7 @@
 use super::parts::session::Session;
 use super::parts::sessions::SessionRef;
 use super::state::{Phase, State};
+use crate::os::clock;
 use crate::protocol::client;
 use crate::protocol::cluster::{Again, Hello, MovesAgain, NO_RECEIPT, Step, ToMaster, VERSION};
 use crate::protocol::link::LinkSender;
@@ -38,6 +39,7 @@ impl State {
         let unanswered = self.requests.master_lost();
         self.uplink.lose(unanswered.again);
         self.lose_moves();
+        self.survival.master_lost();
         for (request, session, room) in unanswered.rooms {
             let at = self.entrances.session(session).and_then(|at| self.sessions.get(at));
             let Some(own) = at else {
@@ -66,7 +68,7 @@ impl State {
     pub(in crate::worker) fn renew(&mut self, link: LinkSender) {
         // The next master counts its orders anew: everybody must have all that the one before has said.
         while self.walk_on() {}
-        self.survival.cover.renew();
+        self.survival.cover.renew(clock::mono());
         let held = self.uplink.renew(link);
         self.uplink.tell(&hello(self.me.pid));
         let quotes = self.prices.newest().cloned().collect();
@@ -76,10 +78,12 @@ impl State {
             expected: self.moving.expected.waiting().collect(),
             came: self.uplink.heard.batches().cloned().collect(),
         };
-        let again = Again { config: self.uplink.config, quotes, lines, moves };
+        let adopts = self.survival.adopts();
+        let again = Again { config: self.uplink.config, quotes, lines, moves, adopts };
         self.uplink.tell(&ToMaster::Again(Some(Box::new(again))));
         let decided = |(at, own): &(SessionRef, &Session)| !self.requests.is_undecided(own.id(), *at);
-        self.tell_all(self.sessions.present().filter(decided));
+        let all = self.sessions.present().filter(decided).map(|(_, session)| session.announcement());
+        self.tell_all(all.chain(self.survival.announcements()));
         self.tell_rooms();
         if self.uplink.ready && matches!(self.phase, Phase::Serving | Phase::Unready) {
             self.uplink.tell(&ToMaster::Ready);
@@ -96,6 +100,7 @@ impl State {
                 Err(error) => tracing::error!(event = "held-message", %error),
             }
         }
+        self.says_again();
     }
 
     /// Tells the master which session is in which room. The master knows one session of each id: here a copy and its

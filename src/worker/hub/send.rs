@@ -68,6 +68,8 @@ impl State {
         answer: Option<Answer>,
     ) -> Sent {
         let begun = self.survival.cover.begin(at.key());
+        #[cfg(debug_assertions)]
+        super::inbound::poison(bytes);
         let sent = self.number_and_send(at, bytes, each, answer);
         if begun {
             self.survival.cover.finish(at.key(), self.last_of(at));

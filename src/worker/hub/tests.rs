@@ -5,14 +5,15 @@ use super::parts::session;
 use super::parts::sessions::SessionRef;
 use super::parts::uplink::Uplink;
 use super::state::{READ, State};
-use super::{Framing, Hub, Me, SessionRequest, arrive};
+use super::{Framing, Hub, Me, Push, SessionRequest, arrive};
 use crate::config::{Source, Surroundings, load};
 use crate::model::{SessionId, UserId};
 use crate::os::board::Board;
 use crate::protocol::client::{Close, Resume, Token};
-use crate::protocol::cluster::{Endpoint, ToMaster, TokenName, Verdict};
+use crate::protocol::cluster::{Endpoint, Tally, ToMaster, TokenName, Verdict};
 use crate::protocol::link::{LinkReceiver, LinkWriter, link};
 use crate::protocol::peer::{Peer, Taken};
+use crate::transports::ws::Wire;
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
@@ -239,6 +240,50 @@ async fn the_master_hears_which_tokens_lead_here() {
     };
     let told = tokens_told(&mut receiver, &all).await;
     assert_eq!(told.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_client_that_may_come_back_is_not_denied() {
+    for resumes in [true, false] {
+        let (here, there) = tokio::net::UnixStream::pair().unwrap();
+        let ((uplink, _, writer), (_, mut receiver, _)) = (link(here), link(there));
+        tokio::spawn(writer.run());
+        let (hub, ..) = hub(&[("resume.window", if resumes { "1m" } else { "0s" })]);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = listener.accept().await.unwrap().0;
+        socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        let begun = std::time::Instant::now();
+        while stream.take_error().unwrap().is_none() {
+            assert!(begun.elapsed().as_secs() < 10, "no reset");
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let mut state = hub.lock();
+        state.uplink = Uplink::new(uplink, 0);
+        let at = state.open(request(), None);
+        state.sessions.get_mut(at).unwrap().link = session::Link::Wire(Wire::new(stream));
+        let (frame, deadline) = (crate::ws::frame::text("{}"), crate::model::Mono(u64::MAX));
+        let id = crate::model::RequestId(1);
+        let push = Push { ticket: 3, id, user: "alice", symbol: "BTC-USD", frame: &frame, deadline };
+        state.push(&push, 0);
+        state.settle();
+        assert_eq!(state.sessions.iter().count(), usize::from(resumes));
+        drop(state);
+        let told = loop {
+            let mut batch = receiver.receive().await.unwrap();
+            let mut told = None;
+            while let Some(message) = batch.next::<ToMaster<'_>>() {
+                if let ToMaster::Delivered { ticket: 3, tally } = message.unwrap() {
+                    told = Some(tally);
+                }
+            }
+            if let Some(tally) = told {
+                break tally;
+            }
+        };
+        assert_eq!(told, Tally { waiting: u32::from(resumes), ..Tally::default() });
+    }
 }
 
 /// The process of this test runs the test once more as a child, which must not live on.

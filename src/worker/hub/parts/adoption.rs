@@ -1,9 +1,9 @@
 //! Crash cover, the side of the worker that takes over: which sessions of a dead worker go on here, and what each of
 //! them has to get. Pure.
 
-use super::cells::Cell;
 use crate::model::{Device, Mono, RequestId, SessionId, UserId};
 use crate::protocol::cluster::{Endpoint, Generation, Open, ToWorker, Transport, digest};
+use crate::session::cells::Cell;
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -22,6 +22,7 @@ pub struct Known {
     pub transport: Transport,
     pub address: IpAddr,
     pub since: i64,
+    pub tag: u32,
 }
 
 impl Known {
@@ -34,7 +35,21 @@ impl Known {
             transport: open.transport,
             address: open.address,
             since: open.since,
+            tag: open.tag,
         })
+    }
+
+    fn announcement(&self, session: SessionId) -> Open<'_> {
+        Open {
+            session,
+            user: self.user.as_str(),
+            device: self.device.as_ref().map(Device::as_str),
+            endpoint: self.endpoint,
+            transport: self.transport,
+            address: self.address,
+            since: self.since,
+            tag: self.tag,
+        }
     }
 }
 
@@ -207,6 +222,11 @@ impl Adoption {
     pub fn reached(&self, user: &str) -> u32 {
         let reached = |known: &&Known| known.user.as_str() == user && known.endpoint.reached();
         u32::try_from(self.expected.values().filter(reached).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The sessions that may still come, as they were announced.
+    pub fn announcements(&self) -> impl Iterator<Item = Open<'_>> {
+        self.expected.iter().map(|(id, known)| known.announcement(*id))
     }
 
     /// How many sessions may still come, and the digest of their ids.

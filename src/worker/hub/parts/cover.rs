@@ -8,8 +8,12 @@
 #[cfg(test)]
 mod histories;
 
-use super::cells::{Cells, DIRTY, Facts, HELD, ORDER, Sets};
+use crate::model::Mono;
+use crate::protocol::cluster::Open;
+use crate::session::cells::{Cells, DIRTY, Facts, HELD, ORDER, Sets};
 use crate::session::{ChannelKey, Key};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 /// Bytes of orders after which the master is told how far they are done.
 const TELL: usize = 64 << 10;
@@ -28,6 +32,20 @@ pub const ASKED: u64 = 1 << 52;
 pub const UNSAID: u64 = 1 << 53;
 /// The session is a copy of which its client may not have heard.
 pub const LENT: u64 = 1 << 54;
+
+/// Bytes that were said to the master and to the keeper, or how many of those the kernel has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    pub master: u64,
+    pub keeper: u64,
+}
+
+impl Said {
+    /// Whether all of it is written, if the kernel has so much.
+    const fn is_written(self, written: Self) -> bool {
+        self.master <= written.master && self.keeper <= written.keeper
+    }
+}
 
 /// The words of this worker's sessions, and the orders.
 #[derive(Debug, Default)]
@@ -50,8 +68,10 @@ pub struct Cover {
     touched: Vec<Key>,
     /// The session whose bytes are being read.
     reading: Option<Key>,
-    /// Sessions that said something that may not be on its way to the master.
-    unsaid: Vec<Key>,
+    /// Sessions that said something that may not be on its way, and how much had been said then.
+    unsaid: HashMap<Key, Said, RandomState>,
+    /// How much was on its way at the last look; `None`: more has been said since.
+    written: Option<Said>,
 }
 
 /// The memory and the sets.
@@ -94,6 +114,13 @@ impl Cover {
         cells.set_word(key, HELD | BUSY);
         cells.set_facts(key, facts);
         self.touched.push(key);
+    }
+
+    /// Who that new session is.
+    pub fn introduce(&self, key: Key, open: &Open<'_>) {
+        if let Some(cells) = self.cells.as_ref().filter(|_| self.has_room(key)) {
+            cells.set_names(key, open);
+        }
     }
 
     /// The session at that place is not covered any more. True if it was.
@@ -194,26 +221,37 @@ impl Cover {
         cells.set_word(key, HELD | under_way & DIRTY | word & UNSAID | taken.max(word & ORDER));
     }
 
-    /// Something was said for a session that must be on its way before the session is clean.
-    pub fn says(&mut self, key: Key) {
+    /// Something was said for a session that must be on its way before the session is clean; with it so much was said.
+    pub fn says(&mut self, key: Key, said: Said) {
         let Some(cells) = &self.cells else { return };
         let word = cells.word(key);
-        if word & HELD != 0 && word & UNSAID == 0 {
+        if word & HELD != 0 {
             cells.set_word(key, word | UNSAID);
-            self.unsaid.push(key);
+            self.unsaid.insert(key, said);
+            self.written = None;
         }
     }
 
-    /// Everything that was said is on its way.
-    pub fn said(&mut self) {
-        for key in std::mem::take(&mut self.unsaid) {
-            let Some(cells) = &self.cells else { return };
+    /// There is another master, to which all was said again that was not on its way to the one before.
+    pub fn says_again(&mut self, master: u64) {
+        self.unsaid.values_mut().for_each(|said| said.master = master);
+        self.written = None;
+    }
+
+    /// So much is on its way: sessions that said nothing later are clean. False: some have.
+    pub fn wrote(&mut self, written: Said) -> bool {
+        if self.written.replace(written) == Some(written) {
+            return self.unsaid.is_empty();
+        }
+        let Some(cells) = &self.cells else { return true };
+        for (key, _) in self.unsaid.extract_if(|_, said| said.is_written(written)) {
             let word = cells.word(key);
             if word & HELD != 0 {
                 cells.set_word(key, word & !UNSAID | BUSY);
                 self.touched.push(key);
             }
         }
+        self.unsaid.is_empty()
     }
 }
 
@@ -265,9 +303,12 @@ impl Cover {
     }
 
     /// There is another master, which counts its orders from 1. Everybody must have all of the one before.
-    pub fn renew(&mut self) {
+    pub fn renew(&mut self, now: Mono) {
         self.base = self.taken;
-        self.cells.iter().for_each(|cells| cells.set_base(self.base));
+        self.cells.iter().for_each(|cells| {
+            cells.set_base(self.base);
+            cells.set_renewed(now);
+        });
     }
 
     /// How far the orders are done, if the master should know: `always` when that is news, else after many bytes.

@@ -157,7 +157,9 @@ impl<K> Leaving<K> {
             order.moved.left = u32::try_from(rest).unwrap_or(u32::MAX);
             return Err(if over { self.end() } else { None });
         }
-        order.moved.left = 0;
+        // Of the sessions of one id each is moved.
+        order.moved.left =
+            if let Which::One(_) = order.which { u32::try_from(rest).unwrap_or(u32::MAX) } else { 0 };
         self.last = self.last.wrapping_add(1);
         let stage = Stage::Asked(sessions.into_iter().collect());
         self.batch = Some(Batch { number: self.last, to: order.to, stopped: now, stage });
@@ -234,7 +236,7 @@ impl<K> Leaving<K> {
                 *count = count.saturating_sub(held + closed);
                 *count == 0
             }
-            Which::One(_) => true,
+            Which::One(_) => order.moved.left == 0,
         };
         if over { self.end() } else { None }
     }
@@ -332,6 +334,22 @@ mod tests {
         let moved = Moved { held: 1, closed: 1, left: 0, silence, target_gone: false };
         assert_eq!(done, Some(Done { order: 9, moved }));
         assert!(leaving.is_idle());
+    }
+
+    #[test]
+    fn an_order_for_one_session_moves_its_suspended_twin_and_then_itself() {
+        let mut leaving = Leaving::default();
+        leaving.order(1, 5, Which::One(A), Mono(0));
+        let mut done = None;
+        for rest in [1, 0] {
+            assert_eq!(done, None);
+            let batch = leaving.begin(vec![A], (rest, false), Mono(0)).unwrap();
+            leaving.handed(batch, Some(&[A])).unwrap();
+            leaving.keep(vec![(A, "a")], vec![]);
+            done = leaving.arrived(batch, &[], Mono(1)).unwrap().1;
+        }
+        let moved = Moved { held: 2, silence: Duration::from_nanos(1), ..Moved::default() };
+        assert_eq!(done, Some(Done { order: 1, moved }));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 pub(super) mod absent;
 pub(super) mod adoption;
 pub(super) mod announced;
-pub(super) mod cells;
 pub(super) mod charts;
 pub(super) mod commands;
 pub(super) mod connections;

@@ -1,16 +1,19 @@
 //! What makes sessions survive this worker, and what it does for those of others.
 
 use super::adoption::Adoption;
-use super::cells::{Cell, Cells, Facts};
-use super::cover::Cover;
+use super::cover::{Cover, Said};
 use crate::model::Mono;
-use crate::protocol::cluster::{Generation, Handovers};
+use crate::protocol::cluster::{Generation, Handovers, Open};
 use crate::protocol::line::Line;
 use crate::session::Key;
+use crate::session::cells::{Cell, Cells, Facts};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+
+/// Dead workers that are remembered, for the next master.
+const ADOPTED: usize = 64;
 
 /// The sessions of a dead worker, on their way here.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Ward {
     pub until: Mono,
     /// The end of the dead worker.
     pub died: Mono,
+    /// The master has said all of it.
+    pub is_whole: bool,
     /// What became of its sessions.
     pub results: Handovers,
     /// The longest time in which one that goes on heard nothing.
@@ -36,7 +41,7 @@ impl Ward {
     pub fn new(of: Generation, died: Mono, until: Mono) -> Self {
         let (adoption, found, counts) = (Adoption::new(of), Vec::new(), Vec::new());
         let (results, silence) = Default::default();
-        Self { adoption, cells: None, found, counts, until, died, results, silence }
+        Self { adoption, cells: None, found, counts, until, died, is_whole: false, results, silence }
     }
 }
 
@@ -47,6 +52,8 @@ pub struct Survival {
     line: Option<Line>,
     /// Sessions of dead workers.
     pub wards: Vec<Ward>,
+    /// Dead workers whose sessions were adopted, the last one last.
+    adopted: Vec<Generation>,
     /// Rings when something was said that must be on its way before a session is clean.
     bell: Arc<Notify>,
     /// Sessions that are covered.
@@ -70,10 +77,10 @@ impl Survival {
     }
 
     /// A session is covered from now on.
-    pub fn hold(&mut self, key: Key, facts: &Facts) {
+    pub fn hold(&mut self, key: Key, (facts, open): (&Facts, &Open<'_>)) {
         self.covered += 1;
         self.cover.hold(key, facts);
-        self.says(key);
+        self.cover.introduce(key, open);
     }
 
     /// How many sessions are covered.
@@ -89,9 +96,9 @@ impl Survival {
         }
     }
 
-    /// A session is clean only when all that was said is on its way.
-    pub fn says(&mut self, key: Key) {
-        self.cover.says(key);
+    /// A session is clean only when all that was said so far is on its way.
+    pub fn says(&mut self, key: Key, said: Said) {
+        self.cover.says(key, said);
         self.bell.notify_one();
     }
 
@@ -106,15 +113,33 @@ impl Survival {
         Some(self.wards.swap_remove(at))
     }
 
+    /// The sessions of a dead worker are here or lost.
+    pub fn adopted(&mut self, of: Generation) {
+        if self.adopted.len() >= ADOPTED {
+            self.adopted.remove(0);
+        }
+        self.adopted.push(of);
+    }
+
+    /// Dead workers whose sessions are adopted here, or were a moment ago.
+    pub fn adopts(&self) -> Vec<Generation> {
+        self.wards.iter().map(|ward| ward.adoption.of).chain(self.adopted.iter().copied()).collect()
+    }
+
+    /// Sessions that are on their way here.
+    pub fn announcements(&self) -> impl Iterator<Item = Open<'_>> {
+        self.wards.iter().flat_map(|ward| ward.adoption.announcements())
+    }
+
+    /// The master is gone. Those of whom it had not said all are not this worker's.
+    pub fn master_lost(&mut self) {
+        self.wards.retain(|ward| ward.is_whole);
+    }
+
     /// How many sessions of dead workers may still come, and the digest of their ids.
     pub fn expected(&self) -> (usize, u64) {
         let all = self.wards.iter().map(|ward| ward.adoption.expected());
         all.fold((0, 0), |(count, digest), (more, other)| (count + more, digest ^ other))
-    }
-
-    /// Bytes that the keeper has not been sent yet.
-    pub fn waiting(&self) -> usize {
-        self.line.as_ref().map_or(0, Line::waiting)
     }
 
     pub fn bell(&self) -> Arc<Notify> {

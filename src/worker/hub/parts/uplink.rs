@@ -18,7 +18,7 @@ const HELD: usize = 8 << 20;
 pub(in crate::worker) struct Uplink {
     link: LinkSender,
     /// Messages so far.
-    said: AtomicU64,
+    messages: AtomicU64,
     /// While there is no master, or it gives way: what the next one is asked.
     held: Option<RefCell<Held>>,
     /// Whether there is no master.
@@ -52,25 +52,28 @@ fn waits(message: &ToMaster<'_>) -> bool {
 
 impl Uplink {
     pub fn new(link: LinkSender, config: u64) -> Self {
-        Self {
-            link,
-            said: AtomicU64::new(0),
-            held: None,
-            lost: false,
-            heard: Heard::default(),
-            config,
-            ready: false,
-        }
+        let (messages, heard) = (AtomicU64::new(0), Heard::default());
+        Self { link, messages, held: None, lost: false, heard, config, ready: false }
     }
 
     /// How many messages were said so far.
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Relaxed)
+    }
+
+    /// Bytes that were said to this master.
     pub fn said(&self) -> u64 {
-        self.said.load(Relaxed)
+        self.link.said()
+    }
+
+    /// Bytes of those that the kernel has. `None`: there is no master; what was said is repeated to the next.
+    pub fn written(&self) -> Option<u64> {
+        (!self.lost).then(|| self.link.written())
     }
 
     /// Says something to the master, or why that cannot be said.
     pub(in crate::worker) fn send(&self, message: &ToMaster<'_>) -> Result<(), LinkError> {
-        self.said.fetch_add(1, Relaxed);
+        self.messages.fetch_add(1, Relaxed);
         let Some(held) = &self.held else { return self.link.send(message) };
         let gives_way = !self.lost;
         if gives_way && !matches!(message, ToMaster::Deliver { .. }) {
@@ -88,7 +91,7 @@ impl Uplink {
         if self.lost {
             return Err(LinkError::Closed);
         }
-        self.said.fetch_add(1, Relaxed);
+        self.messages.fetch_add(1, Relaxed);
         self.link.send_with(message, with)
     }
 
@@ -150,7 +153,7 @@ impl Uplink {
     /// # Errors
     /// The link is broken.
     pub(in crate::worker) fn give(&self, message: &ToMaster<'_>, with: OwnedFd) -> Result<(), LinkError> {
-        self.said.fetch_add(1, Relaxed);
+        self.messages.fetch_add(1, Relaxed);
         self.link.send_with(message, vec![with])
     }
 

@@ -2,12 +2,13 @@
 //! sessions: who goes on has each quote and each message once and in order, who had something under way is closed.
 
 mod adopted;
+mod talk;
 
 use super::*;
 use crate::model::{Mono, SessionId};
 use crate::protocol::orders::Retained;
+use crate::session::cells::Died;
 use crate::session::{Channels, Framing, Kind, Subscription};
-use crate::worker::hub::parts::cells::Died;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -33,6 +34,11 @@ enum Event {
     /// A client asks what the master must answer; the answer.
     Ask(u32),
     Answer(u32),
+    /// A client says something that nobody answers; the kernel takes so much of what was said.
+    Say(u32),
+    Write(u64, u64),
+    /// There is another master.
+    Renew,
     /// The socket is full; it takes bytes again.
     Full(u32),
     Room(u32),
@@ -54,6 +60,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => session.clone().prop_map(Event::Rest),
         1 => session.clone().prop_map(Event::Ask),
         1 => session.clone().prop_map(Event::Answer),
+        3 => session.clone().prop_map(Event::Say),
+        4 => (0..40u64, 0..40u64).prop_map(|(m, k)| Event::Write(m, k)),
+        1 => Just(Event::Renew),
         1 => session.clone().prop_map(Event::Full),
         2 => session.prop_map(Event::Room),
         2 => Just(Event::Tell),
@@ -74,6 +83,8 @@ struct Client {
     /// Something that it said or is to hear is under way, so that it may be closed.
     on: Vec<usize>,
     full: bool,
+    /// How much had been said when something was said for it.
+    said: Said,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +105,11 @@ struct World {
     channels: Channels,
     own: Vec<Option<Own>>,
     heard: usize,
+    said: Said,
     // The kernel.
+    written: Said,
+    /// What the worker has seen of it.
+    looked: Said,
     clients: Vec<Client>,
     /// Orders to push that the worker has reported: how many sessions have it.
     reported: BTreeMap<Number, u32>,
@@ -115,7 +130,7 @@ fn id(key: u32) -> SessionId {
 impl World {
     fn new() -> Self {
         let mut cover = Cover::default();
-        cover.cover(Cells::new(SESSIONS as usize).unwrap());
+        cover.cover(Cells::new(SESSIONS as usize, 1).unwrap());
         let names = CHANNELS.map(|name| (name.to_owned(), Kind::Messages { anyone: true }));
         let mut world = Self {
             retained: Retained::default(),
@@ -124,6 +139,9 @@ impl World {
             channels: Channels::new(names),
             own: (0..SESSIONS).map(|_| Some(Own::default())).collect(),
             heard: 0,
+            said: Said::default(),
+            written: Said::default(),
+            looked: Said::default(),
             clients: (0..SESSIONS).map(|_| Client::default()).collect(),
             reported: BTreeMap::new(),
         };
@@ -137,7 +155,9 @@ impl World {
                 framing: Framing::Websocket,
                 adopted: Mono(0),
             };
+            world.said.keeper += 10;
             world.cover.hold(key, &facts);
+            world.says(key);
         }
         world.settle();
         world
@@ -320,11 +340,15 @@ impl World {
         if self.own[key as usize].is_none() {
             return;
         }
+        let said = self.said;
         self.cover.read(key);
         self.cells().burn();
         act(self);
         self.cells().burn();
         self.settle();
+        if self.said != said {
+            self.says(key);
+        }
         self.cover.has_read();
         self.settle();
     }
@@ -383,13 +407,8 @@ impl World {
             }),
             Event::Half(key) => self.read(key, |w| w.own[key as usize].as_mut().unwrap().partial = true),
             Event::Rest(key) => self.read(key, |w| w.own[key as usize].as_mut().unwrap().partial = false),
-            Event::Ask(key) => self.read(key, |w| w.own[key as usize].as_mut().unwrap().asked = true),
-            Event::Answer(key) => {
-                if let Some(own) = &mut self.own[key as usize] {
-                    own.asked = false;
-                    self.cover.touch(key, BUSY);
-                }
-                self.settle();
+            Event::Ask(_) | Event::Answer(_) | Event::Say(_) | Event::Write(..) | Event::Renew => {
+                self.talk(event);
             }
             Event::Full(key) => self.clients[key as usize].full = true,
             Event::Room(key) => {
@@ -422,8 +441,11 @@ fn is_idle(own: &Own) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn who_goes_on_has_each_order_once(events in vec(event(), 1..80), fuse in 0..600u64) {
+    fn who_goes_on_has_each_order_once(events in vec(event(), 1..80), fuse in 0..600u64, open in any::<bool>()) {
         let mut world = World::new();
+        if open {
+            world.wrote(0, u64::MAX);
+        }
         world.cells().fuse.set(fuse);
         let died = catch_unwind(AssertUnwindSafe(|| events.iter().for_each(|event| world.step(event))));
         if let Err(died) = &died
@@ -432,7 +454,7 @@ proptest! {
             panic!("the model is wrong: {:?}", died.downcast_ref::<String>());
         }
         world.cells().fuse.set(u64::MAX);
-        let idle: Vec<_> = (0..SESSIONS).filter(|key| world.own[*key as usize].as_ref().is_some_and(is_idle)).collect();
+        let idle = world.idle();
         let on = world.adopt();
         on.iter().for_each(|key| world.check(*key));
         if died.is_ok() {

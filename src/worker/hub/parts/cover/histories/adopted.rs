@@ -4,8 +4,8 @@ use super::*;
 use crate::model::UserId;
 use crate::protocol::cluster::{Endpoint, Skip, ToWorker, Transport};
 use crate::protocol::orders::order;
+use crate::session::cells::Cell;
 use crate::worker::hub::parts::adoption::{Adoption, Fate, Known, Order};
-use crate::worker::hub::parts::cells::Cell;
 use std::time::Duration;
 
 impl World {
@@ -39,6 +39,7 @@ impl World {
                 transport: Transport::Websocket,
                 address: [127, 0, 0, 1].into(),
                 since: 0,
+                tag: 0,
             };
             adoption.expect(id(key), known);
         }
@@ -110,6 +111,7 @@ impl World {
     pub(super) fn check(&self, key: u32) {
         let client = &self.clients[key as usize];
         assert!(!client.torn, "half of a frame, and it goes on");
+        assert!(client.said.is_written(self.written), "what it said is lost, and it goes on");
         for channel in [None, Some(0), Some(1), Some(2)] {
             let of = |all: &[Number]| {
                 all.iter().copied().filter(|n| self.channel_of(*n) == channel).collect::<Vec<_>>()

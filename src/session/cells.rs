@@ -1,12 +1,18 @@
 //! The memory of crash cover: what must be known of each session if this process dies. A memory file that the keeper
-//! holds, too: a header, the sets of channels that sessions are on, and 64 bytes a session by its place in the table.
+//! holds, too: a header, the sets of channels that sessions are on, and 128 bytes a session by its place in the table:
+//! one half says how far the session is, the other who it is, which only matters if the master dies, too.
 //!
 //! The reader comes after the writer's exit, so what counts is the order of the stores in the program. Facts of a cell
 //! change only while its word says that something is under way.
 
+mod names;
+
+pub use names::{Named, Set, long_names};
+
+use super::{Body, Framing, Key};
 use crate::model::{Mono, SessionId};
 use crate::os::shared::Shared;
-use crate::session::{Body, Framing, Key};
+use crate::protocol::cluster::Slot;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::io;
@@ -15,12 +21,20 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::compiler_fence;
 
 /// Words of a cell.
-const CELL: usize = 8;
+const CELL: usize = 16;
 /// Words of the header: the number of the newest order that all have.
 const HEADER: usize = 8;
 const DONE: usize = 0;
 /// And the number of the last order of the master before: the one of now counts from the next.
 const BASE: usize = 1;
+/// The form of the file, and the slot of the worker.
+const FORM_AND_SLOT: usize = 2;
+/// When the worker got its last master.
+const RENEWED: usize = 3;
+/// No place from this one on was ever used.
+const TOP: usize = 4;
+/// The form that is written and read.
+const FORM: u64 = 2;
 /// Words for sets of channels, in two halves: when one is full, the sets in use move to the other.
 const HALF: usize = 1 << 19;
 const SETS: usize = 2 * HALF;
@@ -29,6 +43,8 @@ const SET_AND_LAST: usize = 4;
 const SPOKE: usize = 5;
 const WORD: usize = 6;
 const ADOPTED: usize = 7;
+/// The rest is names.
+const NAMES: usize = 8;
 
 /// The word of a cell that describes a session.
 pub const HELD: u64 = 1 << 63;
@@ -81,8 +97,10 @@ impl Cells {
     ///
     /// # Errors
     /// As `memfd_create(2)` and `mmap(2)`.
-    pub fn new(places: usize) -> io::Result<Self> {
-        Ok(Self::of(Shared::new("btc-cluster-cells", HEADER + SETS + places * CELL)?))
+    pub fn new(places: usize, slot: Slot) -> io::Result<Self> {
+        let cells = Self::of(Shared::new("btc-cluster-cells", HEADER + SETS + places * CELL)?);
+        cells.store(FORM_AND_SLOT, FORM << 32 | u64::from(slot));
+        Ok(cells)
     }
 
     /// What another process left.
@@ -94,7 +112,12 @@ impl Cells {
         if shared.words().len() < HEADER + SETS {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(Self::of(shared))
+        let cells = Self::of(shared);
+        if cells.load(FORM_AND_SLOT) >> 32 != FORM {
+            Err(io::ErrorKind::InvalidData.into())
+        } else {
+            Ok(cells)
+        }
     }
 
     fn of(shared: Shared) -> Self {
@@ -168,6 +191,21 @@ impl Cells {
         };
         let replays = u64::from(facts.replay.is_some()) << 8;
         self.store(at + SPOKE, u64::from(facts.spoke) << 32 | replays | form);
+    }
+
+    /// The slot of the worker.
+    pub fn slot(&self) -> Slot {
+        (self.load(FORM_AND_SLOT) & 0xffff) as Slot
+    }
+
+    /// There is another master.
+    pub fn set_renewed(&self, now: Mono) {
+        self.store(RENEWED, now.0);
+    }
+
+    /// When the worker got its last master, if that was not its first.
+    pub fn renewed(&self) -> Mono {
+        Mono(self.load(RENEWED))
     }
 
     /// Writes the set of channels and the number of the last message.
@@ -294,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_by_the_process_after_and_sets_are_written_once() {
-        let cells = Cells::new(4).unwrap();
+        let cells = Cells::new(4, 3).unwrap();
         let mut sets = Sets::default();
         let set = sets.intern(&cells, b"price:BTC-USD, news").unwrap();
         assert_eq!(sets.intern(&cells, b"price:BTC-USD, news"), Some(set));
@@ -326,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_full_half_is_left_for_the_other() {
-        let (cells, mut sets) = (Cells::new(1).unwrap(), Sets::default());
+        let (cells, mut sets) = (Cells::new(1, 3).unwrap(), Sets::default());
         let long = vec![1; HALF * 8 - 8];
         let first = sets.intern(&cells, &long).unwrap();
         assert_eq!(sets.intern(&cells, b"x"), None);
