@@ -66,6 +66,19 @@ impl Master {
         self.act(actions);
     }
 
+    /// Has those end that give way to a newcomer.
+    fn relieve(&mut self) {
+        for relief in self.directory.take_relief() {
+            let _ = match relief {
+                Relief::Evicted { worker, session } => {
+                    self.children.tell(worker, &ToWorker::GiveWay(session))
+                }
+                Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
+                Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
+            };
+        }
+    }
+
     fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
@@ -79,15 +92,7 @@ impl Master {
             ToMaster::Open(open) => {
                 let verdict = self.directory.open(from, &open, &self.in_force.config().limits, now);
                 self.refusals.note(verdict, open.address, now);
-                for relief in self.directory.take_relief() {
-                    let _ = match relief {
-                        Relief::Evicted { worker, session } => {
-                            self.children.tell(worker, &ToWorker::GiveWay(session))
-                        }
-                        Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
-                        Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
-                    };
-                }
+                self.relieve();
                 // The others hear of it before it is there: nobody is told of its own coming.
                 self.announce(now);
                 let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });

@@ -338,3 +338,39 @@ async fn a_worker_that_dies_while_its_master_gives_way_loses_no_quiet_session() 
     }
     assert_eq!(cluster.stats().await["totals"]["sessions"], 8);
 }
+
+#[tokio::test]
+async fn sessions_that_were_with_nobody_for_more_than_ten_seconds_are_told_to_come_again() {
+    let _alone = alone().await;
+    let cluster = cluster().workers(1).config(OPEN).start().await;
+    let mut tab = cluster.tab_with("user_id=alice&channels=news").await;
+    let status = cluster.ctl(&["status"]).await.json();
+    let keeper = u32::try_from(status["keeper"].as_u64().unwrap()).unwrap();
+    let worker = cluster.worker(1).await.pid.unwrap();
+    let path = stranger(&cluster, "next");
+    // All is packed while the keeper, which is to start the others, sleeps.
+    kill(worker, rustix::process::Signal::STOP);
+    let logged = async |event: &str| {
+        within(promised(Duration::from_secs(4)), event, async || {
+            if cluster.log().contains(&format!("\"{event}\"")) { Ok(()) } else { Err(cluster.log()) }
+        })
+        .await;
+    };
+    let sleeping = async {
+        logged("packing").await;
+        kill(keeper, rustix::process::Signal::STOP);
+        kill(worker, rustix::process::Signal::CONT);
+        logged("packed").await;
+        tokio::time::sleep(Duration::from_millis(10_500)).await;
+        kill(keeper, rustix::process::Signal::CONT);
+    };
+    let words = ["upgrade", &path];
+    let (done, ()) = tokio::join!(cluster.ctl(&words), sleeping);
+    assert_eq!(done.json()["upgrade"]["closed"], 1, "{} {}", done.out, done.err);
+    let token = tab.welcome["resume"].as_str().unwrap().to_owned();
+    let (before, (code, _)) = tab.farewell().await;
+    assert_eq!(code, 1012);
+    assert!(before.iter().any(|message| message["reconnect_in_ms"].is_u64()), "{before:?}");
+    let back = cluster.tab_with(&format!("user_id=alice&channels=none&resume={token}")).await;
+    assert_eq!(back.welcome["resumed"], true, "{}", back.welcome);
+}

@@ -52,15 +52,8 @@ fn waits(message: &ToMaster<'_>) -> bool {
 
 impl Uplink {
     pub fn new(link: LinkSender, config: u64) -> Self {
-        Self {
-            link,
-            messages: AtomicU64::new(0),
-            held: None,
-            lost: false,
-            heard: Heard::default(),
-            config,
-            ready: false,
-        }
+        let (messages, heard) = (AtomicU64::new(0), Heard::default());
+        Self { link, messages, held: None, lost: false, heard, config, ready: false }
     }
 
     /// How many messages were said so far.
@@ -75,7 +68,7 @@ impl Uplink {
 
     /// Bytes of those that the kernel has. `None`: there is no master; what was said is repeated to the next.
     pub fn written(&self) -> Option<u64> {
-        self.held.is_none().then(|| self.link.written())
+        (!self.lost).then(|| self.link.written())
     }
 
     /// Says something to the master, or why that cannot be said.
