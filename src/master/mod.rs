@@ -52,6 +52,7 @@ mod service;
 mod succession;
 mod trial;
 mod unpacking;
+mod untold;
 mod upgrade;
 mod upgrades;
 mod watching;

@@ -46,6 +46,11 @@ impl Master {
     /// A message for all subscribers of a channel. All workers hear of it, also where a room has no member: a session
     /// on its way there misses nothing.
     pub(super) fn publish(&mut self, from: Generation, publication: &Publication<'_>, now: Mono) {
+        let timeout = self.in_force.config().quotes.timeout;
+        // What was said to a master that hung has waited for this one: its room keeps it, so its members get it.
+        let waited = publication.deadline <= now && publication.deadline <= self.renewal.born.after(timeout);
+        let deadline = if waited { now.after(timeout) } else { publication.deadline };
+        let publication = &Publication { deadline, ..*publication };
         if client::room(publication.channel).is_some() && self.renewal.is_new(publication.of) {
             self.keep_message(publication);
         }

@@ -5,10 +5,8 @@
 //! The reader comes after the writer's exit, so what counts is the order of the stores in the program. Facts of a cell
 //! change only while its word says that something is under way.
 
-mod names;
+pub mod names;
 pub mod recent;
-
-pub use names::{Named, Set, long_names};
 
 use super::{Body, Framing, Key};
 use crate::model::{Mono, SessionId};
