@@ -136,11 +136,15 @@ impl State {
         let refused = self.moving.expected.values(batch).filter(|(_, traveller)| traveller.cut.is_some());
         let refused: Vec<_> = refused.map(|(id, _)| *id).collect();
         self.uplink.heard.came(batch, refused.clone());
-        self.uplink.tell(&ToMaster::Arrived { batch, refused, gone });
+        self.uplink.tell_at_once(&ToMaster::Arrived { batch, refused, gone });
+        let said = self.uplink.said();
+        if self.uplink.is_written(said) {
+            return self.land(hub, batch);
+        }
         let hub = hub.clone();
         tokio::spawn(async move {
             for look in 0u32.. {
-                if hub.lock().uplink.is_written() {
+                if hub.lock().uplink.is_written(said) {
                     break;
                 }
                 if look < AT_ONCE {

@@ -131,9 +131,20 @@ impl Uplink {
         }
     }
 
-    /// Whether the kernel has all that was said.
-    pub fn is_written(&self) -> bool {
-        self.link.waiting() == 0
+    /// Whether the kernel has so many bytes of what was said; behind a new master, all.
+    pub fn is_written(&self, said: u64) -> bool {
+        self.link.written() >= said || self.link.waiting() == 0
+    }
+
+    /// Says something that the kernel is to have at once, if it takes it.
+    pub fn tell_at_once(&self, message: &ToMaster<'_>) {
+        if self.held.is_some() {
+            return self.tell(message);
+        }
+        self.messages.fetch_add(1, Relaxed);
+        if let Err(error) = self.link.send_at_once(message, Vec::new()) {
+            tracing::debug!(%error, "the master did not hear");
+        }
     }
 
     fn relay_to(&self, to: To, peer: &Peer) {
