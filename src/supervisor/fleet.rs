@@ -6,7 +6,7 @@
 //! time.
 
 use super::action::Action;
-use super::place::{LEAVING, Phase, Place, Row, Seat, State};
+use super::place::{LEAVING, Phase, Place, Row, Seat, State, Unit};
 use super::rolling::Rolling;
 use crate::config::ClusterSection;
 use crate::model::Mono;
@@ -183,15 +183,19 @@ impl Fleet {
         self.on(now, |fleet| {
             let until = now.after(LEAVING).after(fleet.policy.kill_timeout);
             let Some(place) = fleet.places.get_mut(&Role::Feeder) else { return };
-            if place.held().is_some_and(|unit| !unit.is_doomed())
-                && let Seat::Held(unit) =
-                    std::mem::replace(&mut place.seat, Seat::Backoff { since: now, until })
-            {
+            if place.held().is_none_or(Unit::is_doomed) {
+                return;
+            }
+            let before = std::mem::replace(&mut place.seat, Seat::Backoff { since: now, until });
+            let before = if let Seat::Held(unit) = before { Some(unit) } else { None };
+            for unit in before.into_iter().chain(place.replacement.take()) {
                 moves::send_off(place, unit, &fleet.policy, now, &mut fleet.actions);
-                place
-                    .draining
-                    .iter_mut()
-                    .for_each(|unit| unit.phase = Phase::Draining { since: now, until: now.after(LEAVING) });
+            }
+            for unit in place.draining.iter_mut().filter(|unit| !unit.is_doomed()) {
+                unit.phase = Phase::Draining { since: now, until: now.after(LEAVING) };
+            }
+            if let Some(rolling) = &mut fleet.rolling {
+                rolling.forget(Role::Feeder);
             }
         })
     }

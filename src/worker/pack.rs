@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Time for requests that are under way. No key: they are answered at once, and sessions go on meanwhile.
 const UNDER_WAY: Duration = Duration::from_millis(100);
-/// Time for sessions that are about to begin: their clients have been promised one.
+/// Time for sessions that are about to begin, and for those on their way between workers.
 const BEGINNING: Duration = Duration::from_secs(1);
 /// Pause between two looks whether they are answered.
 const GLANCE: Duration = Duration::from_millis(2);
@@ -20,7 +20,8 @@ const GLANCE: Duration = Duration::from_millis(2);
 pub(super) async fn pack(hub: &Hub, master: &mut MasterLink) -> Result<(), Failure> {
     let begun = clock::mono();
     let line = {
-        let state = hub.lock();
+        let mut state = hub.lock();
+        state.stop_offloading();
         state.connections.leaving().begin(UNDER_WAY);
         state.keeper()
     };
@@ -28,8 +29,9 @@ pub(super) async fn pack(hub: &Hub, master: &mut MasterLink) -> Result<(), Failu
         {
             let mut state = hub.lock();
             state.release_polls();
-            let patience = if state.has_openings() { BEGINNING } else { UNDER_WAY };
-            if (state.is_quiet() && !state.has_openings()) || clock::mono() >= begun.after(patience) {
+            let must_wait = state.has_openings() || state.has_travellers();
+            let patience = if must_wait { BEGINNING } else { UNDER_WAY };
+            if (state.is_quiet() && !must_wait) || clock::mono() >= begun.after(patience) {
                 break;
             }
         }

@@ -61,7 +61,8 @@ async fn three_upgrades_to_versions_of_another_language_close_nothing() {
 
 async fn upgrades(make: impl Fn(&Cluster, &str) -> String) {
     let _alone = alone().await;
-    let cluster = cluster().workers(2).config(OPEN).start().await;
+    let config = format!("{OPEN}[cluster]\nrebalance = \"0\"\n");
+    let cluster = cluster().workers(2).config(&config).start().await;
     let mut tab = cluster.tab_with("user_id=alice&channels=news").await;
     tab.say(&json!({"type": "subscribe", "channels": ["chat:lobby"], "id": 1})).await;
     tab.next("ack").await;

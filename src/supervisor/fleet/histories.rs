@@ -20,6 +20,8 @@ enum Op {
     Resize(Slot),
     Replace(Role),
     ReplaceAll,
+    ReplaceNewer(Generation),
+    RestartFeeder,
     Revive(Role),
     ReviveAll,
     Adopt(u64),
@@ -45,6 +47,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1u16..6).prop_map(Op::Resize),
         2 => role().prop_map(Op::Replace),
         1 => Just(Op::ReplaceAll),
+        1 => (0u32..20).prop_map(Op::ReplaceNewer),
+        2 => Just(Op::RestartFeeder),
         1 => role().prop_map(Op::Revive),
         1 => Just(Op::ReviveAll),
         1 => (0u64..9).prop_map(Op::Adopt),
@@ -220,6 +224,8 @@ impl World {
             }
             Op::Replace(role) => self.fleet.replace(now, role),
             Op::ReplaceAll => self.fleet.replace_all(now),
+            Op::ReplaceNewer(than) => self.fleet.replace_newer(now, than),
+            Op::RestartFeeder => self.fleet.restart_feeder(now),
             Op::Revive(role) => self.fleet.revive(now, role),
             Op::ReviveAll => {
                 let before = self.born;

@@ -314,6 +314,33 @@ fn a_rolling_goes_slot_by_slot_new_before_old() {
 }
 
 #[test]
+fn those_that_are_younger_are_replaced() {
+    let mut bench = Bench::ready(2);
+    assert_eq!(
+        bench.fleet.replace_newer(bench.now, 2),
+        [Action::Start { role: Role::Worker(2), generation: 4 }]
+    );
+    assert_eq!(bench.fleet.ready(bench.now, 4), [Action::Drain { generation: 3 }, Action::RollingDone]);
+    assert_eq!(bench.fleet.replace_newer(bench.now, 4), []);
+}
+
+#[test]
+fn a_feeder_is_started_when_the_one_before_has_gone() {
+    let mut bench = Bench::ready(1);
+    assert_eq!(bench.fleet.restart_feeder(bench.now), [Action::Drain { generation: 1 }]);
+    assert!(bench.fleet.is_leaving(1));
+    assert_eq!(bench.fleet.restart_feeder(bench.now), [], "it goes already");
+    assert_eq!(bench.fleet.exited(bench.now, 1), [Action::Start { role: Role::Feeder, generation: 3 }]);
+    bench.fleet.ready(bench.now, 3);
+    assert!(bench.fleet.rows().iter().all(|row| row.restarts == 0), "planned");
+    assert_eq!(bench.fleet.restart_feeder(bench.now), [Action::Drain { generation: 3 }]);
+    let kill = Action::Kill { generation: 3, why: Why::Lingering };
+    assert_eq!(bench.pass(secs(2), &[]), [kill], "it hangs");
+    let next = Action::Start { role: Role::Feeder, generation: 4 };
+    assert!(bench.pass(secs(5), &[]).contains(&next), "and is not waited for");
+}
+
+#[test]
 fn a_replacement_that_fails_leaves_the_old_one_at_work() {
     for death in [true, false] {
         let mut bench = Bench::ready(2);

@@ -37,6 +37,11 @@ impl State {
         self.sessions.iter().any(|(_, session)| matches!(session.link, Link::Opening))
     }
 
+    /// Whether sessions are on their way from or to another worker.
+    pub(in crate::worker) fn has_travellers(&self) -> bool {
+        !self.moving.expected.is_empty() || self.moving.leaving.is_under_way()
+    }
+
     /// Takes all sessions out of the table into a pack; the keeper gets their sockets. Returns the pack, and how many
     /// could not be packed.
     pub(in crate::worker) fn pack_all(&mut self, now: Boot) -> (Packing, u32) {
