@@ -29,7 +29,8 @@ impl Master {
         let waiter = Some(Waiter { event, asker: waiter });
         let order = self.moves.order(Offload { from, to, which, waiter });
         if self.children.tell(from, &ToWorker::Offload { order, to, which }).is_err() {
-            self.offloaded(from, order, Moved { target_gone: true, ..Moved::default() });
+            // Its exit follows: another target would be told as little.
+            self.offloaded(from, order, Moved::default());
         }
     }
 
