@@ -10,8 +10,8 @@ use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Question, Role, ToFeeder, ToMaster, ToWorker,
-    VERSION,
+    Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Open, Question, Role, ToFeeder, ToMaster,
+    ToWorker, VERSION,
 };
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
@@ -79,6 +79,15 @@ impl Master {
         }
     }
 
+    fn open(&mut self, from: Generation, open: &Open<'_>, now: Mono) {
+        let verdict = self.directory.open(from, open, &self.in_force.config().limits, now);
+        self.refusals.note(verdict, open.address, now);
+        self.relieve();
+        // The others hear of it before it is there: nobody is told of its own coming.
+        self.announce(now);
+        let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
+    }
+
     fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
@@ -89,14 +98,7 @@ impl Master {
             ToMaster::Delivered { ticket, tally } => {
                 self.router.delivered(from, ticket, tally, &mut self.children)
             }
-            ToMaster::Open(open) => {
-                let verdict = self.directory.open(from, &open, &self.in_force.config().limits, now);
-                self.refusals.note(verdict, open.address, now);
-                self.relieve();
-                // The others hear of it before it is there: nobody is told of its own coming.
-                self.announce(now);
-                let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
-            }
+            ToMaster::Open(open) => self.open(from, &open, now),
             ToMaster::TakenUp(session) => self.directory.taken_up(from, session),
             ToMaster::Away(token) => self.directory.away(from, token),
             ToMaster::Gone(token) => self.directory.gone(from, token),

@@ -141,7 +141,7 @@ impl Fleet {
     /// Notes that sessions of a process have moved to another one: if it is drained, its time begins anew.
     pub fn moves(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.on(now, |fleet| {
-            let over = moves::drained_by(&fleet.policy, now);
+            let over = drained_by(&fleet.policy, now);
             if let Some(Phase::Draining { until, .. }) =
                 fleet.unit_mut(generation).map(|unit| &mut unit.phase)
             {
@@ -189,7 +189,7 @@ impl Fleet {
             let before = std::mem::replace(&mut place.seat, Seat::Backoff { since: now, until });
             let before = if let Seat::Held(unit) = before { Some(unit) } else { None };
             for unit in before.into_iter().chain(place.replacement.take()) {
-                moves::send_off(place, unit, &fleet.policy, now, &mut fleet.actions);
+                place.send_off(unit, &fleet.policy, now, &mut fleet.actions);
             }
             for unit in place.draining.iter_mut().filter(|unit| !unit.is_doomed()) {
                 unit.phase = Phase::Draining { since: now, until: now.after(LEAVING) };

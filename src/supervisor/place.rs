@@ -1,5 +1,6 @@
 //! A role and its processes: the serving one, its replacement, and those that drain.
 
+use super::action::Action;
 use crate::config::ClusterSection;
 use crate::model::words;
 use crate::model::{Backoff, Mono};
@@ -10,6 +11,11 @@ use std::time::Duration;
 
 /// Time beyond its drain that a process has to end by itself before it is killed.
 pub(super) const LEAVING: Duration = Duration::from_secs(1);
+
+/// When a process is killed whose drain begins now.
+pub(super) fn drained_by(policy: &ClusterSection, now: Mono) -> Mono {
+    now.after(policy.drain).after(LEAVING)
+}
 
 words! {
     /// The state of a process, or of a role without one, as people see it.
@@ -152,6 +158,21 @@ pub(super) enum Verdict {
 }
 
 impl Place {
+    /// Drains a process; its end is awaited beside the seat.
+    pub(super) fn send_off(
+        &mut self,
+        mut unit: Unit,
+        policy: &ClusterSection,
+        now: Mono,
+        actions: &mut Vec<Action>,
+    ) {
+        if !unit.is_doomed() {
+            actions.push(Action::Drain { generation: unit.generation });
+        }
+        unit.phase = Phase::Draining { since: now, until: drained_by(policy, now) };
+        self.draining.push(unit);
+    }
+
     pub(super) fn new(policy: &ClusterSection, role: Role) -> Self {
         let kept = match role {
             Role::Feeder => true,

@@ -54,7 +54,7 @@ async fn three_upgrades_to_versions_of_another_language_close_nothing() {
     let turns = std::sync::atomic::AtomicUsize::new(0);
     upgrades(|cluster, name| {
         let turn = turns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if turn % 2 == 0 { stranger(cluster, name) } else { copy(cluster, name) }
+        if turn.is_multiple_of(2) { stranger(cluster, name) } else { copy(cluster, name) }
     })
     .await;
 }

@@ -44,7 +44,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
-use tombstones::encoded;
 use users::{NONE, Users};
 
 /// Smaller tables are not worth shrinking.
@@ -174,7 +173,7 @@ impl Directory {
         let Some(process) = self.workers.get_mut(&worker) else { return Verdict::Full };
         process.remove_tombstone(open.session);
         if let Some(at) = self.find(open.session) {
-            let other = self.announcement(open.session).map(|other| encoded(&other));
+            let other = self.announcement(open.session).map(|other| Worker::encoded(&other));
             let before = self.remove(at);
             if before != worker
                 && let Some(process) = self.workers.get_mut(&before)
@@ -260,7 +259,9 @@ impl Directory {
                     }
                 }
                 Some(_) => {
-                    process.into_iter().for_each(|it| it.add_tombstone(open.session, Some(encoded(open))));
+                    process
+                        .into_iter()
+                        .for_each(|it| it.add_tombstone(open.session, Some(Worker::encoded(open))));
                 }
             }
         }

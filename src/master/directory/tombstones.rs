@@ -4,11 +4,6 @@ use super::{Directory, Worker};
 use crate::model::SessionId;
 use crate::protocol::cluster::{Open, digest};
 
-/// An announcement that is kept. Nothing in it can fail to be written.
-pub(super) fn encoded(open: &Open<'_>) -> Box<[u8]> {
-    postcard::to_allocvec(open).unwrap_or_default().into()
-}
-
 impl Directory {
     /// A session has ended that may have moved from another worker, where it has not: it lives on there.
     pub(super) fn revive(&mut self, id: SessionId) {
@@ -23,6 +18,11 @@ impl Directory {
 }
 
 impl Worker {
+    /// An announcement that is kept. Nothing in it can fail to be written.
+    pub(super) fn encoded(open: &Open<'_>) -> Box<[u8]> {
+        postcard::to_allocvec(open).unwrap_or_default().into()
+    }
+
     /// Counts an announced session that is not registered for this worker.
     pub(super) fn add_tombstone(&mut self, session: SessionId, announced: Option<Box<[u8]>>) {
         if self.tombstones.insert(session, announced).is_none() {

@@ -126,7 +126,7 @@ impl Fleet {
             {
                 // A process killed for silence has died, although nothing follows from it.
                 place.restarts = place.restarts.saturating_add(u32::from(old.is_doomed()));
-                send_off(place, old, &self.policy, now, &mut self.actions);
+                place.send_off(old, &self.policy, now, &mut self.actions);
             }
         }
     }
@@ -142,7 +142,7 @@ impl Fleet {
                 _ => None,
             };
             for unit in held.into_iter().chain(place.replacement.take()) {
-                send_off(place, unit, &self.policy, now, &mut self.actions);
+                place.send_off(unit, &self.policy, now, &mut self.actions);
             }
         }
         self.places.retain(|_, place| !place.is_over());
@@ -193,7 +193,7 @@ impl Fleet {
             // The seat is not concerned: only the exit is awaited.
             if let Some(unit) = place.replacement.take_if(|unit| unit.is_doomed()) {
                 failed.push((*role, unit.generation));
-                send_off(place, unit, policy, now, &mut self.actions);
+                place.send_off(unit, policy, now, &mut self.actions);
             }
         }
         failed.into_iter().for_each(|(role, generation)| self.replacement_failed(role, generation));
@@ -257,24 +257,4 @@ impl Fleet {
         }
         self.life = Life::Serving { all_failed };
     }
-}
-
-/// When a process is killed whose drain begins now.
-pub(super) fn drained_by(policy: &ClusterSection, now: Mono) -> Mono {
-    now.after(policy.drain).after(LEAVING)
-}
-
-/// Drains a process; its end is awaited beside the seat.
-pub(super) fn send_off(
-    place: &mut Place,
-    mut unit: Unit,
-    policy: &ClusterSection,
-    now: Mono,
-    actions: &mut Vec<Action>,
-) {
-    if !unit.is_doomed() {
-        actions.push(Action::Drain { generation: unit.generation });
-    }
-    unit.phase = Phase::Draining { since: now, until: drained_by(policy, now) };
-    place.draining.push(unit);
 }

@@ -112,7 +112,7 @@ impl Fleet {
             let mut unit = Unit::new(child.generation, now);
             unit.pid = Some(child.pid);
             if let Seat::Held(before) = std::mem::replace(&mut place.seat, Seat::Held(unit)) {
-                super::moves::send_off(place, before, &self.policy, now, &mut self.actions);
+                place.send_off(before, &self.policy, now, &mut self.actions);
             }
         }
     }

@@ -19,11 +19,6 @@ use tokio::sync::Notify;
 /// Sessions of one worker that can be covered, at most.
 const PLACES: u64 = 1 << 20;
 
-/// A moment in seconds.
-pub(super) fn second(now: Mono) -> u32 {
-    u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX)
-}
-
 /// Makes the worker's cells, of which the keeper holds a copy.
 fn new_cells(line: &Line, slot: Slot) -> io::Result<Cells> {
     let places = crate::os::process::open_files().min(PLACES);
@@ -58,7 +53,7 @@ impl State {
             id: session.id(),
             replay: session.replay.as_ref().map(|replay| (replay.secret, replay.last())),
             set: set.unwrap_or(0),
-            spoke: second(session.last_in),
+            spoke: session.last_in.second(),
             framing: session.framing,
             adopted,
         };

@@ -1,6 +1,5 @@
 //! Reads clients: bytes of a connection become messages to the session's endpoint.
 
-use super::cover::second;
 use super::parts::connections::Ended;
 use super::parts::sessions::SessionRef;
 use super::state::{Hub, State};
@@ -104,20 +103,6 @@ async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
     closing.send().await;
 }
 
-/// In a build for tests a text that is named in the environment kills the worker that reads it from a client, or has
-/// to write it to one.
-#[cfg(debug_assertions)]
-pub(super) fn poison(bytes: &[u8]) {
-    const VARIABLE: &str = "BTC_CLUSTER_TEST_POISON";
-    static POISON: std::sync::LazyLock<Option<String>> =
-        std::sync::LazyLock::new(|| std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()));
-    if let Some(text) = &*POISON
-        && bytes.windows(text.len()).any(|part| part == text.as_bytes())
-    {
-        std::process::abort();
-    }
-}
-
 impl State {
     /// Runs one round of a session's task. `Ready` if the session is over.
     fn poll(&mut self, at: SessionRef, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
@@ -185,7 +170,7 @@ impl State {
         let (now, most) = (clock::mono(), self.config.ws.max_message);
         let Some(session) = self.sessions.get_mut(at) else { return };
         session.last_in = now;
-        self.survival.cover.spoke(at.key(), second(now));
+        self.survival.cover.spoke(at.key(), now.second());
         if session.framing != Framing::Websocket {
             // A listener to events has said all with its request.
             return;
@@ -238,7 +223,7 @@ impl State {
     /// A text message from a client.
     fn text(&mut self, at: SessionRef, text: &str, now: Mono) {
         #[cfg(debug_assertions)]
-        poison(text.as_bytes());
+        super::poison::look(text.as_bytes());
         if self.admit(at, now) {
             self.service(at).text(self, at, text);
         }

@@ -21,6 +21,8 @@ mod offload;
 mod opening;
 mod packs;
 mod peers;
+#[cfg(debug_assertions)]
+mod poison;
 mod poll;
 mod quotes;
 mod renewal;

@@ -69,7 +69,7 @@ impl State {
     ) -> Sent {
         let begun = self.survival.cover.begin(at.key());
         #[cfg(debug_assertions)]
-        super::inbound::poison(bytes);
+        super::poison::look(bytes);
         let sent = self.number_and_send(at, bytes, each, answer);
         if begun {
             self.survival.cover.finish(at.key(), self.last_of(at));

@@ -294,17 +294,18 @@ async fn an_answer_to_a_client_that_may_come_back_is_not_denied() {
             assert!(begun.elapsed().as_secs() < 10, "no reset");
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
-        let mut state = hub.lock();
-        state.uplink = Uplink::new(uplink, 0);
-        let at = state.open(request(), None);
-        state.sessions.get_mut(at).unwrap().link = session::Link::Wire(Wire::new(stream));
-        let (frame, deadline) = (crate::ws::frame::text("{}"), crate::model::Mono(u64::MAX));
-        let id = crate::model::RequestId(1);
-        let push = Push { ticket: 3, id, user: "alice", symbol: "BTC-USD", frame: &frame, deadline };
-        state.push(&push, 0);
-        state.settle();
-        assert_eq!(state.sessions.iter().count(), usize::from(resumes));
-        drop(state);
+        {
+            let mut state = hub.lock();
+            state.uplink = Uplink::new(uplink, 0);
+            let at = state.open(request(), None);
+            state.sessions.get_mut(at).unwrap().link = session::Link::Wire(Wire::new(stream));
+            let (frame, deadline) = (crate::ws::frame::text("{}"), crate::model::Mono(u64::MAX));
+            let id = crate::model::RequestId(1);
+            let push = Push { ticket: 3, id, user: "alice", symbol: "BTC-USD", frame: &frame, deadline };
+            state.push(&push, 0);
+            state.settle();
+            assert_eq!(state.sessions.iter().count(), usize::from(resumes));
+        }
         let told = loop {
             let mut batch = receiver.receive().await.unwrap();
             let mut told = None;
