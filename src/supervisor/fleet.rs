@@ -6,7 +6,7 @@
 //! time.
 
 use super::action::Action;
-use super::place::{LEAVING, Phase, Place, Row, Seat, State, Unit};
+use super::place::{LEAVING, Phase, Place, Row, Seat, State, Unit, drained_by};
 use super::rolling::Rolling;
 use crate::config::ClusterSection;
 use crate::model::Mono;

@@ -1,11 +1,10 @@
 //! Steps that events of a fleet share: processes begin, take over, die and are drained.
 
 use super::{Fleet, Left, Life, PULSE};
-use crate::config::ClusterSection;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Role};
 use crate::supervisor::action::{Action, Why};
-use crate::supervisor::place::{LEAVING, Phase, Place, Seat, Unit, Verdict};
+use crate::supervisor::place::{Phase, Place, Seat, Unit, Verdict};
 use crate::supervisor::rolling::Rolling;
 use std::time::Duration;
 
