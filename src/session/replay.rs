@@ -9,6 +9,8 @@ use super::Answer;
 use super::outbox::NO_TICKET;
 use crate::model::Mono;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -132,6 +134,14 @@ impl Replay {
                 + ring.messages.capacity() * size_of::<Kept>()
                 + ring.messages.len() * FRAME
         })
+    }
+
+    /// Keeps messages in common with others that came here with it: of each frame one is enough.
+    pub fn share(&mut self, frames: &mut HashSet<Bytes, RandomState>) {
+        let kept = self.ring.iter_mut().flat_map(|ring| &mut ring.messages);
+        for kept in kept.filter(|kept| kept.answer.is_none()) {
+            kept.frame = frames.get_or_insert_with(&kept.frame, Bytes::clone).clone();
+        }
     }
 
     /// Numbers a message and keeps it. What is over the bounds then is forgotten, the oldest first.
@@ -258,6 +268,21 @@ mod tests {
 
     fn push(replay: &mut Replay, byte: u8, len: usize) -> u32 {
         replay.push(Bytes::from(vec![byte; len]), None, Mono(u64::from(byte)), BOUNDS)
+    }
+
+    #[test]
+    fn messages_of_sessions_that_come_together_are_in_memory_once() {
+        let mut shared = HashSet::default();
+        let mut all = [Replay::new(1), Replay::new(2)];
+        for replay in &mut all {
+            (1..=3).for_each(|n| _ = push(replay, n, 2));
+            replay.share(&mut shared);
+        }
+        let places = |replay: &Replay| -> Vec<_> {
+            replay.after(0).unwrap().map(|kept| (kept.frame.as_ptr(), kept.frame.len())).collect()
+        };
+        assert_eq!(places(&all[0]), places(&all[1]));
+        assert_eq!((frames(&all[1], 0), all[1].is_sound()), (Some(vec![1, 2, 3]), true));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::protocol::peer::Item;
 use crate::session::{Answer, Connection, Framing, Kind, Outbox, Places, Snapshot};
 use crate::transports::ws::Wire;
 use bytes::Bytes;
+use hashbrown::HashSet;
 use std::net::TcpStream as StdTcpStream;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -198,10 +199,13 @@ impl State {
     pub(super) fn settle_in(
         &mut self,
         hub: &Hub,
-        travellers: Vec<Traveller>,
+        mut travellers: Vec<Traveller>,
         meanwhile: &Meanwhile,
         since: Mono,
     ) {
+        let mut frames = HashSet::default();
+        let replays = travellers.iter_mut().filter_map(|traveller| traveller.session.replay.as_mut());
+        replays.for_each(|replay| replay.share(&mut frames));
         for traveller in travellers {
             let (stopped, is_away) = (traveller.stopped, matches!(traveller.session.link, Link::Away(_)));
             let Some(at) = self.put(traveller) else { continue };
