@@ -220,7 +220,6 @@ impl State {
         u32::try_from(sessions).unwrap_or(u32::MAX).saturating_add(self.connections.arriving())
     }
 
-    /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.
     /// An operator drains the worker, or takes it back. Others would wait for it while it is on the board.
     pub(in crate::worker) fn rest(&mut self, rests: bool) {
         self.phase = match self.phase {
@@ -234,6 +233,7 @@ impl State {
         self.note();
     }
 
+    /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.
     pub(in crate::worker) fn note(&self) {
         if matches!(self.phase, Phase::Serving | Phase::Unready) {
             self.board.set(self.me.slot, Some(self.occupancy()));
