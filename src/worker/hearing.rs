@@ -49,7 +49,7 @@ fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
     None
 }
 
-/// Everything that came together. What it publishes goes out by [`walk`], joined.
+/// Everything that came together. What it publishes goes out by walks, joined.
 pub(super) fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
     let mut state = hub.lock();
     let mut end = None;
