@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 /// Longest time that an accepted quote is on its way, beside the time of the events.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
+/// So long a session of which the client knows nothing any more may count: its worker hangs, and does not see that its
+/// connection has ended.
+const HANGING: Duration = Duration::from_secs(6);
 
 /// A POST that was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,9 @@ struct Absence {
 
 impl Absence {
     fn touches(&self, accepted: &Accepted) -> bool {
-        let late = self.to.is_some_and(|to| accepted.posted > to);
+        // One that was resumed is no session of its old worker any more.
+        let left = if self.resumed { Duration::ZERO } else { HANGING };
+        let late = self.to.is_some_and(|to| accepted.posted > to + left);
         self.from <= accepted.answered + ON_ITS_WAY && !late
     }
 }
@@ -107,13 +112,19 @@ impl Ledger {
         absences.find(at).map(|absence| absence.resumed)
     }
 
-    /// Faults, each with the moment of its POST (or of its hearing, where that is unknown). `clients`: those of a user;
-    /// `owner`: the user of a client.
+    /// The last absence of a client, for people: how long ago it began and ended, and whether it was resumed.
+    pub(crate) fn last(&self, client: u32) -> Option<(Duration, Option<Duration>, bool)> {
+        let last = self.absences.get(&client)?.last()?;
+        Some((last.from.elapsed(), last.to.map(|to| to.elapsed()), last.resumed))
+    }
+
+    /// Faults, each with the moment of its POST (or of its hearing, where that is unknown) and its user. `clients`: those
+    /// of a user; `owner`: the user of a client.
     pub(crate) fn faults<'a>(
         &self,
         clients: impl Fn(u32) -> &'a [u32],
         owner: impl Fn(u32) -> u32,
-    ) -> Vec<(Instant, Fault)> {
+    ) -> Vec<(Instant, u32, Fault)> {
         let (mut faults, mut unasked) = (Vec::new(), HashMap::<u32, Vec<Instant>>::new());
         for entry in self.entries.values() {
             let mut distinct: Vec<u32> = entry.heard.iter().map(|(client, _)| *client).collect();
@@ -122,23 +133,27 @@ impl Ledger {
             let first = entry.heard.first();
             let moment = entry.accepted.map(|accepted| accepted.posted).or(first.map(|(_, at)| *at));
             let Some(moment) = moment else { continue };
-            faults.extend((distinct.len()..entry.heard.len()).map(|_| (moment, Fault::Doubled)));
+            let user =
+                entry.accepted.map_or_else(|| first.map(|(client, _)| owner(*client)), |it| Some(it.user));
+            let Some(user) = user else { continue };
+            faults.extend((distinct.len()..entry.heard.len()).map(|_| (moment, user, Fault::Doubled)));
             match (entry.accepted, first) {
                 (Some(accepted), _) => {
-                    faults.extend(self.missing(&accepted, clients(accepted.user), &distinct));
+                    let missing = self.missing(&accepted, clients(accepted.user), &distinct);
+                    faults.extend(missing.map(|fault| (accepted.posted, user, fault)));
                 }
-                (None, Some((client, at))) => unasked.entry(owner(*client)).or_default().push(*at),
+                (None, Some((_, at))) => unasked.entry(user).or_default().push(*at),
                 (None, None) => (),
             }
         }
         for (user, moments) in unasked {
             let known = self.unknown.get(&user).copied().unwrap_or(0) as usize;
-            faults.extend(moments.iter().skip(known).map(|at| (*at, Fault::Denied)));
+            faults.extend(moments.iter().skip(known).map(|at| (*at, user, Fault::Denied)));
         }
         faults
     }
 
-    fn missing(&self, accepted: &Accepted, clients: &[u32], heard: &[u32]) -> Option<(Instant, Fault)> {
+    fn missing(&self, accepted: &Accepted, clients: &[u32], heard: &[u32]) -> Option<Fault> {
         let (mut excused, mut lie) = (0, false);
         for client in clients.iter().filter(|client| !heard.contains(client)) {
             let absences = self.absences.get(client).into_iter().flatten();
@@ -151,7 +166,7 @@ impl Ledger {
         }
         let lost = (accepted.sessions as usize).saturating_sub(heard.len() + excused);
         let sessions = u32::try_from(lost).unwrap_or(u32::MAX);
-        (lost > 0).then_some((accepted.posted, Fault::Lost { sessions, lie }))
+        (lost > 0).then_some(Fault::Lost { sessions, lie })
     }
 
     /// Quotes that were accepted, and their deliveries, since one moment and before another.
@@ -199,7 +214,7 @@ mod tests {
         fn faults(&self) -> Vec<Fault> {
             let owner = |client| u32::from(client >= 10);
             let faults = self.ledger.faults(|user| OF_USER[user as usize], owner);
-            faults.into_iter().map(|(_, fault)| fault).collect()
+            faults.into_iter().map(|(.., fault)| fault).collect()
         }
     }
 
@@ -227,20 +242,22 @@ mod tests {
 
     #[test]
     fn who_was_away_is_excused_unless_it_was_told_that_nothing_is_missing() {
-        for (resumed, back, faults) in [
-            (false, Some(12), vec![]),
-            (true, Some(12), vec![Fault::Lost { sessions: 1, lie: true }]),
-            (false, None, vec![]),
-            (false, Some(8), vec![Fault::Lost { sessions: 1, lie: false }]),
+        for (posted, resumed, back, faults) in [
+            (10, false, Some(12), vec![]),
+            (10, true, Some(12), vec![Fault::Lost { sessions: 1, lie: true }]),
+            (10, false, None, vec![]),
+            // Its session of before may live on at a worker that hangs.
+            (10, false, Some(8), vec![]),
+            (15, false, Some(8), vec![Fault::Lost { sessions: 1, lie: false }]),
         ] {
             let mut story = Story::new();
-            story.post(1, 1, 1, 10);
+            story.post(1, 1, 1, posted);
             story.ledger.leave(10, story.at(7));
             story.ledger.leave(10, story.at(11));
             if let Some(back) = back {
                 story.ledger.come_back(10, story.at(back), resumed);
             }
-            assert_eq!(story.faults(), faults, "{resumed} {back:?}");
+            assert_eq!(story.faults(), faults, "{posted} {resumed} {back:?}");
         }
     }
 

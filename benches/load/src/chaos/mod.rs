@@ -312,8 +312,13 @@ fn blame(world: &World, users: &Users) {
     let ledger = world::lock(&world.ledger);
     let clients = |user: u32| users.clients.get(user as usize).map_or(&[][..], Vec::as_slice);
     let owner = |client: u32| users.owners.get(client as usize).copied().flatten().unwrap_or(u32::MAX);
-    for (moment, fault) in ledger.faults(clients, owner) {
-        world.tell("quote", || format!("of {:.2} s: {fault:?}", (moment - world.start).as_secs_f64()));
+    for (moment, user, fault) in ledger.faults(clients, owner) {
+        world.tell("quote", || {
+            let sorts =
+                clients(user).iter().map(|client| (client, habit::sort(*client), ledger.last(*client)));
+            let second = (moment - world.start).as_secs_f64();
+            format!("of {second:.2} s, user {user}: {fault:?}; {:?}", sorts.collect::<Vec<_>>())
+        });
         world.notice_at(world.epoch_at(moment), |noticed| match fault {
             Fault::Lost { sessions, lie } => {
                 noticed.quotes.lost += sessions;

@@ -87,17 +87,24 @@ async fn post(world: &Arc<World>, users: &Users, client: &mut Client, at: usize)
             error.kind().to_string()
         }
     };
+    let stayed = {
+        let (world, clients) = (world.clone(), clients.clone());
+        move || {
+            let stayed = |(client, before): (&u32, &Option<u32>)| {
+                before.is_some() && world.seat(*client).present() == *before
+            };
+            clients.iter().zip(&before).any(stayed)
+        }
+    };
+    // Nobody knows whether a frame reached a client that was just cut.
+    let status = if status == "504" && !stayed() { "504 for a cut client".to_owned() } else { status };
     let denied = status == "404";
     world.notice_at(world.epoch_at(posted), |noticed| *noticed.posts.entry(status).or_default() += 1);
-    if denied && before.iter().any(Option::is_some) {
-        let (world, clients) = (world.clone(), clients.clone());
-        let name = users.names[at].clone();
+    if denied {
+        let (world, name) = (world.clone(), users.names[at].clone());
         spawn_local(async move {
             sleep(READING).await;
-            let stayed = |(client, before): (&u32, Option<u32>)| {
-                before.is_some() && world.seat(*client).present() == before
-            };
-            if clients.iter().zip(before).any(stayed) {
+            if stayed() {
                 world.notice_at(world.epoch_at(posted), |noticed| noticed.denied += 1);
                 world.tell("404", || format!("{name} is connected"));
             }
