@@ -37,7 +37,7 @@ const COUNT: usize = 5;
 const RECENT: usize = 8;
 const RECENTS: usize = 512;
 /// The form that is written and read.
-const FORM: u64 = 2;
+const FORM: u64 = 3;
 /// Words for sets of channels, in two halves: when one is full, the sets in use move to the other.
 const HALF: usize = 1 << 19;
 const SETS: usize = 2 * HALF;
@@ -80,6 +80,8 @@ pub struct Facts {
     /// When its client last said something, in seconds of the machine's clock.
     pub spoke: u32,
     pub framing: Framing,
+    /// How often its process has changed; more than 65,535 times are as many.
+    pub moves: u16,
     /// When this process took it over from one that had died; 0: it did not.
     pub adopted: Mono,
 }
@@ -195,7 +197,8 @@ impl Cells {
             Framing::Poll => 3,
         };
         let replays = u64::from(facts.replay.is_some()) << 8;
-        self.store(at + SPOKE, u64::from(facts.spoke) << 32 | replays | form);
+        let moves = u64::from(facts.moves) << 16;
+        self.store(at + SPOKE, u64::from(facts.spoke) << 32 | moves | replays | form);
     }
 
     /// The slot of the worker.
@@ -268,6 +271,7 @@ impl Cells {
             set: (both & 0xffff_ffff) as u32,
             spoke: (form >> 32) as u32,
             framing,
+            moves: (form >> 16 & 0xffff) as u16,
             adopted: Mono(self.load(at + ADOPTED)),
         };
         let absolute = (word & ORDER).max(self.done()).max(self.load(BASE));
@@ -349,6 +353,7 @@ mod tests {
             set,
             spoke: 77,
             framing: Framing::Events(Body::Plain),
+            moves: 0xfffe,
             adopted: Mono(11),
         };
         cells.set_word(2, HELD | 1 << 48);

@@ -279,11 +279,13 @@ async fn killed_adopted_cut_and_back_is_the_truth() {
     let cluster = cluster().workers(2).config(CONFIG).start().await;
     let mut tab = cluster.tab_with("user_id=alice&channels=news").await;
     let token = tab.welcome["resume"].as_str().unwrap().to_owned();
-    let (id, session) = (tab.worker(), tab.session().to_owned());
+    let (other, session) = (3 - tab.worker(), tab.session().to_owned());
+    let to = cluster.ctl(&["move", &session, &other.to_string()]).await;
+    assert_eq!(to.json()["held"], 1, "{to:?}");
     assert_eq!(publish(&cluster, 1).await, 202);
     tab.next("message").await;
     calm().await;
-    death(&cluster, id, Signal::KILL).await;
+    death(&cluster, other, Signal::KILL).await;
     assert_eq!(publish(&cluster, 2).await, 202);
     tab.next("message").await;
     calm().await;
@@ -296,6 +298,7 @@ async fn killed_adopted_cut_and_back_is_the_truth() {
     assert_eq!(publish(&cluster, 3).await, 202);
     let mut tab = cluster.tab_with(&format!("user_id=alice&channels=none&resume={token}")).await;
     assert_eq!((&tab.welcome["resumed"], tab.session()), (&json!(true), session.as_str()));
+    assert_eq!(tab.welcome["moves"], 2, "a move and a death");
     assert_eq!(tab.next("message").await["data"], 3, "it has the others");
 }
 

@@ -143,7 +143,7 @@ mod tests {
             let set = sets.intern(&cells, &set).unwrap();
             let replay = Some((secret, 1));
             cells.set_word(key, HELD | 1 << 48);
-            cells.set_facts(key, &Facts { id, replay, set, spoke: 1, framing, adopted: Mono(0) });
+            cells.set_facts(key, &Facts { id, replay, set, spoke: 1, framing, moves: 0, adopted: Mono(0) });
             let (tag, transport, endpoint) =
                 (TokenName::new(id, secret).tag, framing.transport(), Endpoint::ALL[n]);
             let address = addresses[n % 2];

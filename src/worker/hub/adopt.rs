@@ -194,8 +194,7 @@ impl State {
 
     /// The client of a main session hears that it has moved.
     fn tell_adopted(&mut self, at: SessionRef, silence: Duration) {
-        let Some(session) = self.sessions.get_mut(at) else { return };
-        session.moves = session.moves.saturating_add(1);
+        let Some(session) = self.sessions.get(at) else { return };
         if session.identity.endpoint == Endpoint::Ws {
             let (me, moves) = ((self.me.slot, self.me.pid), session.moves);
             self.say_if_it_fits(at, &session_moved(me, silence, moves));
@@ -299,7 +298,8 @@ impl State {
         let Known { user, device, endpoint, address, since, .. } = known.clone();
         let mut identity = Identity::new(facts.id, user.clone(), endpoint, address, since);
         (identity.device, identity.stream) = (device.clone(), stream.clone());
-        let before = session::Session::new(identity, facts.framing, None, now);
+        let mut before = session::Session::new(identity, facts.framing, None, now);
+        before.moves = u32::from(facts.moves).saturating_add(1);
         let permit = Some(self.crowd.came(address));
         let request = Request { user, device, endpoint, stream, address, framing: facts.framing, permit };
         let mut own = Session::new(request, Some(&before), replay, now);

@@ -55,6 +55,7 @@ impl State {
             set: set.unwrap_or(0),
             spoke: session.last_in.second(),
             framing: session.framing,
+            moves: u16::try_from(session.moves).unwrap_or(u16::MAX),
             adopted,
         };
         let kept = set.is_some() && self.survival.keep(key, wire.descriptor());

@@ -153,6 +153,7 @@ impl World {
                 set,
                 spoke: 0,
                 framing: Framing::Websocket,
+                moves: 0,
                 adopted: Mono(0),
             };
             world.said.keeper += 10;
