@@ -165,9 +165,10 @@ impl State {
 
     /// One session of a dead worker goes on, or is closed.
     fn meet(&mut self, hub: &Hub, ward: &mut Ward, cell: Option<Cell>, socket: OwnedFd) {
-        let fate = cell.map_or(Fate::Unknown, |cell| ward.adoption.fate(&cell, clock::mono()));
-        let id = cell.map_or(SessionId(0), |cell| cell.facts.id);
-        let Some((cell, known)) = cell.zip(ward.adoption.met(&id)) else { return socket::shutdown(socket) };
+        // A cell that holds no session: it has ended, which closes the last copy of its socket, or another worker has it.
+        let Some(cell) = cell else { return };
+        let (fate, id) = (ward.adoption.fate(&cell, clock::mono()), cell.facts.id);
+        let Some(known) = ward.adoption.met(&id) else { return socket::shutdown(socket) };
         let lost = if fate == Fate::Suspect { Handover::Suspect } else { Handover::Dirty };
         if fate != Fate::GoesOn {
             tracing::debug!(event = "session-not-adopted", session = %id, ?fate, bits = cell.under_way >> 48);
