@@ -158,9 +158,12 @@ impl Tab {
                 biased;
                 changed = phase.changed() => {
                     if changed.is_err() || *phase.borrow() == Phase::Over {
-                        // Other connections are just closed: more bytes would hide that from the server.
-                        if !matches!(self.sort, Sort::Main(Transport::Sse | Transport::Poll)) {
-                            line.leave();
+                        match self.sort {
+                            // One that has come back waits for news: it would have been refused at once.
+                            Sort::Main(Transport::Poll) => self.opened |= resume.is_some(),
+                            // It is just closed: more bytes would hide that from the server.
+                            Sort::Main(Transport::Sse) => {}
+                            _ => line.leave(),
                         }
                         return Why::Leaves;
                     }
