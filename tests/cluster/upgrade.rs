@@ -27,21 +27,29 @@ async fn moved(tab: &mut Tab) -> Value {
 
 /// A copy of the program at another path, as another version would be.
 fn copy(cluster: &Cluster, name: &str) -> String {
+    copy_of(Path::new(env!("CARGO_BIN_EXE_btc-cluster")), cluster, name)
+}
+
+/// Another process writes it: a file that this one has open for writing would be so in each child that another thread
+/// starts meanwhile, and cannot be executed then (ETXTBSY).
+fn copy_of(program: &Path, cluster: &Cluster, name: &str) -> String {
     let path = cluster.folder().join(name);
-    std::fs::copy(env!("CARGO_BIN_EXE_btc-cluster"), &path).unwrap();
+    assert!(Command::new("cp").arg(program).arg(&path).status().unwrap().success());
     path.to_str().unwrap().to_owned()
 }
 
 /// The same, as a version whose processes do not understand those of this one.
 fn stranger(cluster: &Cluster, name: &str) -> String {
-    let path = copy(cluster, name);
     let (known, other) = (b"link_language", b"link_dialects");
-    let mut bytes = std::fs::read(&path).unwrap();
+    let mut bytes = std::fs::read(env!("CARGO_BIN_EXE_btc-cluster")).unwrap();
     let all: Vec<_> = (0..bytes.len() - known.len()).filter(|at| bytes[*at..].starts_with(known)).collect();
     assert!(!all.is_empty());
     all.into_iter().for_each(|at| bytes[at..at + other.len()].copy_from_slice(other));
-    std::fs::write(&path, bytes).unwrap();
-    path
+    let changed = cluster.folder().join(format!("{name}.changed"));
+    std::fs::write(&changed, bytes).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&changed, mode).unwrap();
+    copy_of(&changed, cluster, name)
 }
 
 #[tokio::test]

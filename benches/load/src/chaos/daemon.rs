@@ -249,11 +249,14 @@ impl Daemon {
         Ok(true)
     }
 
-    /// A copy of the binary, for an upgrade to it.
+    /// A copy of the binary, for an upgrade to it. Another process writes it: a file that is open for writing here, and so
+    /// in each child that another thread starts meanwhile, cannot be executed.
     pub(crate) fn copy(&self) -> io::Result<PathBuf> {
         let folder = self.own.as_ref().map_or_else(std::env::temp_dir, |(folder, _)| folder.clone());
         let copy = folder.join("next");
-        fs::copy(&self.binary, folder.join("beside"))?;
+        if !Command::new("cp").arg(&self.binary).arg(folder.join("beside")).status()?.success() {
+            return Err(io::Error::other("cp has failed"));
+        }
         fs::rename(folder.join("beside"), &copy)?;
         Ok(copy)
     }
