@@ -1,8 +1,9 @@
 //! Rules over several keys.
 
+use super::entry::LATER;
 use super::reader::Reader;
 use super::units::{Environment, human};
-use super::valid::{Carries, Config, Policy, ProviderKind, is_state};
+use super::valid::{AuthMode, Carries, Config, Policy, ProviderKind, is_state};
 use std::net::{IpAddr, SocketAddr};
 
 /// Checks them all; each is told only where its keys are good in themselves.
@@ -12,11 +13,24 @@ pub(crate) fn check(r: &mut Reader<'_>, config: &Config) {
     addresses(r, config);
     places(r, config);
     streams(r, config);
+    tokens(r, config);
     r.rule(
         &["ws.root", "ws.echo"],
         config.ws.root != "echo" || config.ws.echo,
         "ws.root = \"echo\" needs ws.echo = true",
     );
+}
+
+/// A server that asks for tokens and can check none refuses everybody.
+fn tokens(r: &mut Reader<'_>, config: &Config) {
+    let is_open = config.auth.mode == AuthMode::Open;
+    r.rule(
+        &["auth.mode", "auth.secret_file", "auth.public_key_file", "auth.jwks_url"],
+        is_open || config.auth.has_keys(),
+        "auth.mode = \"token\" needs auth.secret_file, auth.public_key_file or auth.jwks_url",
+    );
+    // To go with the change that makes workers ask for tokens.
+    r.rule(&["auth.mode"], is_open, &format!("\"token\" is {LATER}"));
 }
 
 fn times(r: &mut Reader<'_>, config: &Config) {

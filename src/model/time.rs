@@ -48,7 +48,8 @@ clock!(
     Boot
 );
 
-/// A moment of the wall clock in milliseconds since 1970 (UTC): only for display, never for a decision.
+/// A moment of the wall clock in milliseconds since 1970 (UTC): for display, and to judge what others date by it, as the
+/// end of a token; never for a time that passes here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Wall(pub i64);
 

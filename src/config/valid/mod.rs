@@ -1,6 +1,7 @@
 //! The valid configuration: every value checked, every default filled in. It is immutable, replaced whole, and goes to
 //! the children as JSON, in which each value stands under its key.
 
+mod auth;
 mod config;
 mod endpoints;
 mod price;
@@ -8,6 +9,7 @@ mod process;
 mod provider;
 mod web;
 
+pub use auth::{AnonymousKind, AuthMode, AuthSection};
 pub use config::{Config, effect_of};
 pub(crate) use config::{kinds, sections};
 pub use endpoints::{
@@ -22,6 +24,6 @@ pub use process::{
 };
 pub use provider::{Exchange, Provider, ProviderKind, Secret};
 pub use web::{
-    AdminSection, AuthMode, AuthSection, ByteRate, HeartbeatSection, HttpSection, LimitsSection,
-    QuotesSection, Share, StatsSection, WsSection, is_local, quarter,
+    AdminSection, ByteRate, HeartbeatSection, HttpSection, LimitsSection, QuotesSection, Share, StatsSection,
+    WsSection, is_local, quarter,
 };

@@ -1,8 +1,8 @@
 //! Sections of what clients reach: ports, limits, signs of life.
 
 use crate::config::kind::{
-    At, BaseUrl, COUNT, Choice, Distinct, FLAG, Kind, LISTEN, List, Listen, Own, PATH, PORT, RATE, SOME,
-    Size, TEXT, Whole,
+    At, BaseUrl, COUNT, Distinct, FLAG, Kind, LISTEN, List, Listen, Own, PATH, PORT, RATE, SOME, Size, TEXT,
+    Whole,
 };
 use crate::config::read::{Wrong, must_be, text, wrong};
 use crate::config::table::{row, section};
@@ -253,18 +253,3 @@ const SHARE: Own<Share> = Own("\"auto\" or a number, 0 for no limit", |item, _| 
         .map_err(|_| wrong(item, format!("must be between 0 and {}, not {number}", u32::MAX))),
     _ => Err(must_be(item, "\"auto\" or a number, 0 for no limit")),
 });
-
-section! {
-    /// Identity of clients.
-    pub struct AuthSection {
-        /// "open": the id is what the client says, so ids should be unguessable (the page's are).
-        mode: AuthMode = row(Choice { words: &[("open", AuthMode::Open)], later: &["token"] }, "open"),
-    }
-}
-
-/// `auth.mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AuthMode {
-    /// The id is what the client says.
-    Open,
-}

@@ -1,0 +1,38 @@
+//! Tokens: which are trusted, and what they allow. Pure: keys, token, rules and moment in; claims or a refusal out.
+//!
+//! `carried` finds a token in a request; `verify` checks it (`encoding`, `json`, `key`, `keys`, `jwks`, `claims`), with a
+//! `refusal` where it is not good; `rights` and `permission` say what its bearer may do; `life` and `revocations` when it
+//! ends; `plan` when keys are fetched, `kept` which of them stay; `sign` makes one.
+
+mod carried;
+mod claims;
+mod encoding;
+mod json;
+mod jwks;
+mod kept;
+mod key;
+mod keys;
+mod life;
+mod permission;
+mod plan;
+mod refusal;
+mod revocations;
+mod rights;
+mod sign;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use carried::{Ways, carried, masked};
+pub use claims::{Claims, Rules};
+pub use jwks::{Jwks, JwksFault, LONGEST_JWKS};
+pub use kept::KeptJwks;
+pub use keys::Keys;
+pub use life::{Due, Life};
+pub use permission::{Action, Bearer, Channel, Door, Hearers, Policy};
+pub use plan::{Asked, JwksPlan, KeyQuestions};
+pub use refusal::{Reason, Refusal};
+pub use revocations::{Full, Revocation, Revocations};
+pub use rights::{Rights, Scope};
+pub use sign::sign;
+pub use verify::{LONGEST_TOKEN, verify};

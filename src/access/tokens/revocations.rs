@@ -1,0 +1,270 @@
+//! Tokens that are refused although they are signed and not past their end.
+
+use super::claims::Claims;
+use crate::model::{UserId, Wall};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Most revocations at one time, some 100 bytes each. Beyond it a new one is refused: to forget one in its place would
+/// let its token in again.
+const MOST: usize = 65_536;
+
+/// One revocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Revocation {
+    /// The token of this `jti`.
+    Token(Box<str>),
+    /// All tokens of a user that were issued before a moment, or do not say when.
+    User(UserId, Wall),
+}
+
+/// There are as many revocations as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Revocation {
+    /// Tells whether a token is revoked by it.
+    #[must_use]
+    pub fn covers(&self, claims: &Claims) -> bool {
+        match self {
+            Self::Token(id) => claims.id.as_deref() == Some(&**id),
+            Self::User(user, before) => *user == claims.user && is_older(claims, *before),
+        }
+    }
+}
+
+fn is_older(claims: &Claims, before: Wall) -> bool {
+    claims.issued.is_none_or(|issued| issued < before)
+}
+
+/// Why a stored value is no [`Revocations`].
+const TOO_MANY: &str = "too many revocations";
+
+/// All revocations. The master's are those that count; workers hold copies, its journal a stored one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
+pub struct Revocations {
+    /// By `jti`, with the end of the token if it is known. Past it there is nothing to refuse.
+    tokens: BTreeMap<Box<str>, Option<Wall>>,
+    /// By user: tokens issued before this moment, and the latest end of such a token if it is known.
+    users: BTreeMap<UserId, (Wall, Option<Wall>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    tokens: Vec<(Box<str>, Option<Wall>)>,
+    users: Vec<(UserId, Wall, Option<Wall>)>,
+}
+
+impl Revocations {
+    /// Adds one. `until`: the latest end of the tokens that it covers, if that is known; else it is kept.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn add(&mut self, revocation: Revocation, until: Option<Wall>) -> Result<(), Full> {
+        let is_full = self.len() >= MOST;
+        match revocation {
+            Revocation::Token(id) => match self.tokens.get_mut(&id) {
+                Some(known) => *known = later(*known, until),
+                None if is_full => return Err(Full),
+                None => _ = self.tokens.insert(id, until),
+            },
+            Revocation::User(user, before) => match self.users.get_mut(&user) {
+                Some(known) => *known = (known.0.max(before), later(known.1, until)),
+                None if is_full => return Err(Full),
+                None => _ = self.users.insert(user, (before, until)),
+            },
+        }
+        Ok(())
+    }
+
+    /// Tells whether a token is revoked.
+    #[must_use]
+    pub fn cover(&self, claims: &Claims) -> bool {
+        let by_id = claims.id.as_deref().is_some_and(|id| self.tokens.contains_key(id));
+        by_id || self.users.get(&claims.user).is_some_and(|(before, _)| is_older(claims, *before))
+    }
+
+    /// Notes the end of a revoked token, now that it was shown: its `jti` is of no other (RFC 7519, section 4.1.7). It
+    /// is refused up to there, and forgotten then.
+    pub fn learn(&mut self, claims: &Claims) {
+        if let Some(until) = claims.id.as_deref().and_then(|id| self.tokens.get_mut(id)) {
+            *until = Some(until.map_or(claims.ends, |until| until.max(claims.ends)));
+        }
+    }
+
+    /// Forgets what can cover no token any more.
+    pub fn tidy(&mut self, now: Wall) {
+        let is_needed = |until: Option<Wall>| until.is_none_or(|until| until > now);
+        self.tokens.retain(|_, until| is_needed(*until));
+        self.users.retain(|_, (_, until)| is_needed(*until));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len() + self.users.len()
+    }
+}
+
+/// The later of two ends; an unknown one is later than all.
+fn later(one: Option<Wall>, other: Option<Wall>) -> Option<Wall> {
+    Some(one?.max(other?))
+}
+
+impl From<Revocations> for Stored {
+    fn from(all: Revocations) -> Self {
+        Self {
+            tokens: all.tokens.into_iter().collect(),
+            users: all.users.into_iter().map(|(user, (before, until))| (user, before, until)).collect(),
+        }
+    }
+}
+
+impl TryFrom<Stored> for Revocations {
+    type Error = &'static str;
+
+    fn try_from(stored: Stored) -> Result<Self, Self::Error> {
+        let mut all = Self::default();
+        for (id, until) in stored.tokens {
+            all.add(Revocation::Token(id), until).map_err(|_| TOO_MANY)?;
+        }
+        for (user, before, until) in stored.users {
+            all.add(Revocation::User(user, before), until).map_err(|_| TOO_MANY)?;
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rights::Rights;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn claims(user: u8, id: Option<u8>, issued: Option<i64>, ends: i64) -> Claims {
+        Claims {
+            user: UserId::new(&format!("user-{user}")).unwrap(),
+            ends: Wall(ends),
+            issued: issued.map(Wall),
+            id: id.map(|id| id.to_string().into()),
+            device: None,
+            rights: Rights::read(None, None).unwrap(),
+        }
+    }
+
+    fn user(number: u8) -> UserId {
+        UserId::new(&format!("user-{number}")).unwrap()
+    }
+
+    #[test]
+    fn a_user_is_revoked_up_to_a_moment() {
+        let mut all = Revocations::default();
+        all.add(Revocation::User(user(1), Wall(1000)), None).unwrap();
+        assert!(all.cover(&claims(1, None, Some(999), 5000)));
+        assert!(all.cover(&claims(1, None, None, 5000)), "who does not say when may be old");
+        assert!(!all.cover(&claims(1, None, Some(1000), 5000)));
+        assert!(!all.cover(&claims(2, None, Some(0), 5000)));
+        // A second one never takes back the first.
+        all.add(Revocation::User(user(1), Wall(500)), Some(Wall(9000))).unwrap();
+        assert!(all.cover(&claims(1, None, Some(999), 5000)));
+        all.tidy(Wall(i64::MAX));
+        assert_eq!(all.len(), 1, "nobody knows when the last of them ends");
+    }
+
+    #[test]
+    fn a_token_is_forgotten_once_its_end_is_known_and_past() {
+        let mut all = Revocations::default();
+        all.add(Revocation::Token("7".into()), None).unwrap();
+        let token = claims(1, Some(7), Some(0), 5000);
+        all.learn(&token);
+        all.learn(&claims(1, Some(8), Some(0), 9000));
+        all.learn(&claims(1, None, Some(0), 9000));
+        all.tidy(Wall(4999));
+        assert!(all.cover(&token));
+        all.tidy(Wall(5000));
+        assert_eq!(all.len(), 0);
+    }
+
+    #[test]
+    fn full_is_said_and_nothing_is_forgotten_for_it() {
+        let mut all = Revocations::default();
+        for id in 0..MOST {
+            all.add(Revocation::Token(id.to_string().into()), Some(Wall(10))).unwrap();
+        }
+        assert_eq!(all.add(Revocation::Token("one more".into()), None), Err(Full));
+        assert_eq!(all.add(Revocation::User(user(1), Wall(1)), None), Err(Full));
+        // What is known already has its place.
+        assert_eq!(all.add(Revocation::Token("7".into()), None), Ok(()));
+        let bytes = postcard::to_stdvec(&all).unwrap();
+        assert_eq!(postcard::from_bytes::<Revocations>(&bytes).unwrap(), all);
+        all.tidy(Wall(10));
+        assert_eq!(all.len(), 1);
+        let tokens = (0..=MOST).map(|id| (id.to_string().into(), None)).collect();
+        let stored = Stored { tokens, users: vec![] };
+        assert!(postcard::from_bytes::<Revocations>(&postcard::to_stdvec(&stored).unwrap()).is_err());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Revoke(Revocation, Option<i64>),
+        Shown(Claims),
+        Tidy(i64),
+        Store,
+    }
+
+    fn token() -> impl Strategy<Value = Claims> {
+        // One jti is that of one token: its end follows from it.
+        (0..3u8, proptest::option::of(0..4u8), proptest::option::of(0..50i64), 0..100i64).prop_map(
+            |(user, id, issued, ends)| {
+                claims(user, id, issued, id.map_or(ends, |id| 20 + i64::from(id) * 20))
+            },
+        )
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        // An end that a caller knows is not before that of any token that is covered.
+        let until = || proptest::option::of(100..120i64);
+        prop_oneof![
+            2 => (0..4u8, until()).prop_map(|(id, until)| Event::Revoke(Revocation::Token(id.to_string().into()), until)),
+            2 => (0..3u8, 0..50i64, until())
+                .prop_map(|(id, before, until)| Event::Revoke(Revocation::User(user(id), Wall(before)), until)),
+            3 => token().prop_map(Event::Shown),
+            2 => (0..10i64).prop_map(Event::Tidy),
+            1 => Just(Event::Store),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_living_token_that_was_revoked_is_let_in(events in proptest::collection::vec(event(), 1..80)) {
+            let (mut all, mut ever, mut now) = (Revocations::default(), Vec::<Revocation>::new(), Wall(0));
+            for event in events {
+                match event {
+                    Event::Revoke(one, until) => {
+                        all.add(one.clone(), until.map(Wall)).unwrap();
+                        ever.push(one);
+                    }
+                    Event::Shown(claims) => {
+                        let expected = ever.iter().any(|one| one.covers(&claims));
+                        if claims.ends > now {
+                            prop_assert_eq!(all.cover(&claims), expected);
+                        }
+                        if all.cover(&claims) {
+                            all.learn(&claims);
+                        }
+                    }
+                    Event::Tidy(later) => {
+                        now = Wall(now.0 + later);
+                        all.tidy(now);
+                    }
+                    Event::Store => {
+                        let bytes = postcard::to_stdvec(&all).unwrap();
+                        all = postcard::from_bytes(&bytes).unwrap();
+                    }
+                }
+                prop_assert!(all.len() <= ever.len());
+            }
+        }
+    }
+}
