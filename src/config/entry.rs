@@ -68,11 +68,7 @@ pub(crate) struct Table {
 pub(crate) const LATER: &str = "not supported in this version";
 
 /// Keys and sections of later versions, with the capability that brings each. A key of this version has a row instead.
-pub(crate) const LATER_KEYS: [(&str, &str); 10] = [
-    ("http.listen_tls", "access"),
-    ("ws.listen_tls", "access"),
-    ("admin.listen_tls", "access"),
-    ("tls", "access"),
+pub(crate) const LATER_KEYS: [(&str, &str); 6] = [
     ("channels.subscribe", "access"),
     ("channels.history", "backends"),
     ("quotes.idempotency", "backends"),

@@ -157,12 +157,21 @@ log.format = json
 log.level = debug
 log.file = x.log
 log.queue = 257KiB
+tls.cert = tests/fixtures/tls/listening/renewed.crt
+tls.key = tests/fixtures/tls/listening/renewed.key
+tls.certificates = [{ cert = "tests/fixtures/tls/listening/wild.crt", key = "tests/fixtures/tls/listening/wild.key" }]
+tls.client_ca = tests/fixtures/tls/listening/client-ca.crt
+tls.min_version = 1.3
+tls.handshakes_at_once = 5
 shutdown.delay = 1s
 shutdown.grace = 11s
 "#;
 
-/// Keys with one meaning in this version, and such as others follow.
-const NOT_ALONE: [&str; 11] = [
+/// Keys with one meaning or none in this version, and such as others follow.
+const NOT_ALONE: [&str; 14] = [
+    "http.listen_tls",
+    "ws.listen_tls",
+    "admin.listen_tls",
     "price.symbol",
     "auth.mode",
     "provider.asked.kind",
@@ -191,6 +200,8 @@ fn with(sets: &[(&str, &str)]) -> Loaded {
         ("provider.program.program", "/bin/true"),
         ("provider.recorded.kind", "replay"),
         ("provider.recorded.file", "Cargo.toml"),
+        ("tls.cert", "tests/fixtures/tls/listening/first.crt"),
+        ("tls.key", "tests/fixtures/tls/listening/first.key"),
     ];
     source.overrides = base.iter().chain(sets).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     load(&source).unwrap()

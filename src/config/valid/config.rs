@@ -2,7 +2,7 @@
 
 use super::endpoints::{CHANNELS, Carries, Channel, Lines, STREAMS, Stream, is_state};
 use super::provider::{self, Provider, ProviderKind};
-use super::{auth, endpoints, price, process, web};
+use super::{auth, endpoints, price, process, tls, web};
 use crate::config::entry::{Effect, Table};
 use crate::config::reader::Reader;
 use crate::config::table::{Built, Layered, Section};
@@ -71,6 +71,7 @@ config! {
     resume: endpoints::ResumeSection,
     handover: process::HandoverSection,
     auth: auth::AuthSection,
+    tls: tls::TlsSection,
     log: process::LogSection,
     shutdown: process::ShutdownSection,
 }

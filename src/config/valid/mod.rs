@@ -7,6 +7,7 @@ mod endpoints;
 mod price;
 mod process;
 mod provider;
+mod tls;
 mod web;
 
 pub use auth::{AnonymousKind, AuthMode, AuthSection};
@@ -23,6 +24,7 @@ pub use process::{
     WorkerCount,
 };
 pub use provider::{Exchange, Provider, ProviderKind, Secret};
+pub use tls::{CertificateSection, TlsSection, TlsVersion};
 pub use web::{
     AdminSection, ByteRate, HeartbeatSection, HttpSection, LimitsSection, QuotesSection, Share, StatsSection,
     WsSection, is_local, quarter,

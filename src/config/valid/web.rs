@@ -27,6 +27,8 @@ section! {
             .development(r#"["127.0.0.1:3000", "[::1]:3000"]"#)
             .test(r#"["127.0.0.1:3000", "[::1]:3000"]"#)
             .workers(),
+        /// Addresses for TLS (https, wss), beside the others; none: no such port. They need tls.cert.
+        listen_tls: Option<Listen> = row(LISTEN, "[]").workers(),
         /// Largest body of a request; a larger one is answered with 413.
         max_body: usize = row(Size(1..=LARGEST), "16KiB"),
         /// How much of a refused body, or of what follows a closing answer, is read and dropped, within body_timeout, so
@@ -80,6 +82,8 @@ section! {
             .development(r#"["127.0.0.1:8080", "[::1]:8080"]"#)
             .test(r#"["127.0.0.1:8080", "[::1]:8080"]"#)
             .workers(),
+        /// Addresses for TLS (wss), as http.listen_tls.
+        listen_tls: Option<Listen> = row(LISTEN, "[]").workers(),
         /// Endpoint that answers at "/", for clients that name no path: "broadcast", "command", "chat", "ws", "echo" or a
         /// stream.
         root: String = row(TEXT, "broadcast"),
@@ -109,6 +113,8 @@ section! {
     pub struct AdminSection {
         /// Addresses; none: no such port.
         listen: Option<Listen> = row(LISTEN, "[]").development(r#"["127.0.0.1:3001"]"#).workers(),
+        /// Addresses for TLS, as http.listen_tls. With tls.client_ca each client needs a certificate.
+        listen_tls: Option<Listen> = row(LISTEN, "[]").workers(),
     }
 }
 
