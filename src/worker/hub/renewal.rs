@@ -109,9 +109,9 @@ impl State {
 
     /// The batch that was sent to another worker, with what the next master must know if it has not come there.
     fn sent(&self) -> Option<Sent> {
-        let (number, to, kept) = self.moving.leaving.sent()?;
-        let (away, present): (Vec<_>, Vec<_>) =
-            kept.iter().map(|(_, traveller)| &traveller.session).partition(|session| session.is_away());
+        let (number, to) = self.moving.leaving.sent()?;
+        let all = self.moving.leaving.kept().map(|traveller| &traveller.session);
+        let (away, present): (Vec<_>, Vec<_>) = all.partition(|session| session.is_away());
         let page = RosterPage {
             first: false,
             last: false,

@@ -278,12 +278,19 @@ impl<K> Leaving<K> {
         self.batch.as_ref().filter(asked).map(|batch| batch.number)
     }
 
-    /// The batch that was sent, to whom, and its values.
-    pub fn sent(&self) -> Option<(u32, Generation, &[(SessionId, K)])> {
-        let Batch { number, to, stage: Stage::Sent { kept, .. }, .. } = self.batch.as_ref()? else {
-            return None;
-        };
-        Some((*number, *to, kept))
+    /// The batch that was sent, and to whom.
+    pub fn sent(&self) -> Option<(u32, Generation)> {
+        let sent = |batch: &&Batch<K>| matches!(batch.stage, Stage::Sent { .. });
+        self.batch.as_ref().filter(sent).map(|batch| (batch.number, batch.to))
+    }
+
+    /// The values that were sent.
+    pub fn kept(&self) -> impl Iterator<Item = &K> {
+        let kept = self.batch.iter().filter_map(|batch| match &batch.stage {
+            Stage::Sent { kept, .. } => Some(kept),
+            Stage::Asked(_) => None,
+        });
+        kept.flatten().map(|(_, value)| value)
     }
 
     /// A batch that was sent has not come, and goes on here.
