@@ -118,14 +118,15 @@ impl Ledger {
         Some((last.from.elapsed(), last.to.map(|to| to.elapsed()), last.resumed))
     }
 
-    /// The quote of a user that was posted at that moment, for people: the sessions of its receipt, after how long that
-    /// came, and which clients heard it when.
-    pub(crate) fn quote(&self, user: u32, posted: Instant) -> Option<(u32, Duration, Vec<(u32, Duration)>)> {
+    /// The quote of a user that was posted at that moment, for people: its receipt, and which clients heard it when.
+    pub(crate) fn quote(&self, user: u32, posted: Instant) -> Option<String> {
         let is_it = |accepted: &Accepted| (accepted.user, accepted.posted) == (user, posted);
         let found = |entry: &&Entry| entry.accepted.as_ref().is_some_and(is_it);
         let Entry { accepted, heard } = self.entries.values().find(found)?;
-        let heard = heard.iter().map(|(client, at)| (*client, at.saturating_duration_since(posted)));
-        accepted.map(|accepted| (accepted.sessions, accepted.answered - posted, heard.collect()))
+        let Accepted { sessions, answered, .. } = accepted.as_ref()?;
+        let after = *answered - posted;
+        let heard = heard.iter().map(|(client, at)| (client, at.saturating_duration_since(posted)));
+        Some(format!("{sessions} sessions after {after:?}, heard: {:?}", heard.collect::<Vec<_>>()))
     }
 
     /// Faults, each with the moment of its POST (or of its hearing, where that is unknown) and its user. `clients`: those
