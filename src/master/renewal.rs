@@ -8,7 +8,7 @@ use super::journal::{self, Record};
 use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::cluster::{
-    Again, BatchId, Generation, Handover, MovesAgain, Role, ToFeeder, ToWorker, fingerprint,
+    Again, BatchId, Generation, Handover, MovesAgain, Role, RosterPage, Sent, ToFeeder, ToWorker, fingerprint,
 };
 use crate::protocol::keeper::Begin;
 use crate::supervisor::{Alive, Fleet, Row, State, workers};
@@ -127,6 +127,7 @@ impl Master {
     pub(super) fn look_at_gate(&mut self, now: Mono) {
         let Some((held, mut known)) = self.renewal.gate.opens(now) else { return };
         self.settle_estates(now);
+        self.finish_moves();
         for (of, line) in self.feed.newest_lines() {
             known.entry(of.into()).or_insert(line.number);
         }
@@ -150,7 +151,6 @@ impl Master {
         if workers > 0 {
             self.tell_serving();
         }
-        self.finish_moves();
         for (from, batch) in held {
             self.hear(from, batch);
         }
@@ -163,12 +163,18 @@ impl Master {
     /// Says what has become of sessions that were on their way: those that have come are their target's, the others go on
     /// at their source.
     fn finish_moves(&mut self) {
-        for Finished { worker, arrived, back, dropped } in finished(&std::mem::take(&mut self.renewal.moves))
-        {
+        for Finished { worker, arrived, back, dropped } in finished(std::mem::take(&mut self.renewal.moves)) {
             if let Some((batch, refused)) = arrived {
                 let _ = self.children.tell(worker, &ToWorker::Arrived { batch, refused });
             }
+            if let Some(sent) = &back {
+                match postcard::from_bytes::<RosterPage<'_>>(&sent.page) {
+                    Ok(page) => self.directory.roster(worker, &page),
+                    Err(error) => tracing::error!(event = "roster", generation = worker, %error),
+                }
+            }
             if back.is_some() || !dropped.is_empty() {
+                let back = back.map(|sent| sent.number);
                 let _ = self.children.tell(worker, &ToWorker::Unfinished { back, dropped });
             }
         }
@@ -228,26 +234,27 @@ impl Master {
 struct Finished {
     worker: Generation,
     arrived: Option<(u32, Vec<SessionId>)>,
-    back: Option<u32>,
+    back: Option<Sent>,
     dropped: Vec<BatchId>,
 }
 
 /// Decides for each batch by what both of its workers know. One owner comes out: the target, if the batch has come whole
 /// there, else the source.
-fn finished(all: &BTreeMap<Generation, MovesAgain>) -> Vec<Finished> {
-    let of = |worker: &Generation, moves: &MovesAgain| {
-        let mut said = Finished { worker: *worker, dropped: moves.expected.clone(), ..Finished::default() };
-        if let Some((number, to)) = moves.sent {
-            let batch = BatchId { from: *worker, number };
-            let there = all.get(&to).and_then(|target| target.came.iter().find(|(came, _)| *came == batch));
-            match there {
-                Some((_, refused)) => said.arrived = Some((number, refused.clone())),
-                None => said.back = Some(number),
+fn finished(all: BTreeMap<Generation, MovesAgain>) -> Vec<Finished> {
+    let came: Vec<_> =
+        all.iter().flat_map(|(at, moves)| moves.came.iter().map(|came| (*at, came.clone()))).collect();
+    let of = |(worker, moves): (Generation, MovesAgain)| {
+        let mut said = Finished { worker, dropped: moves.expected, ..Finished::default() };
+        if let Some(sent) = moves.sent {
+            let batch = BatchId { from: worker, number: sent.number };
+            match came.iter().find(|(at, (came, _))| (*at, *came) == (sent.to, batch)) {
+                Some((_, (_, refused))) => said.arrived = Some((sent.number, refused.clone())),
+                None => said.back = Some(sent),
             }
         }
         said
     };
-    all.iter().map(|(worker, moves)| of(worker, moves)).collect()
+    all.into_iter().map(of).collect()
 }
 
 #[cfg(test)]
@@ -257,7 +264,8 @@ mod tests {
     #[test]
     fn a_batch_that_has_come_is_its_targets_and_any_other_its_sources() {
         let batch = |from, number| BatchId { from, number };
-        let sent = |number, to| MovesAgain { sent: Some((number, to)), ..MovesAgain::default() };
+        let own = |number, to| Sent { number, to, page: vec![] };
+        let sent = |number, to| MovesAgain { sent: Some(own(number, to)), ..MovesAgain::default() };
         let refused = vec![SessionId(5)];
         let target = MovesAgain {
             expected: vec![batch(2, 8)],
@@ -265,8 +273,12 @@ mod tests {
             ..MovesAgain::default()
         };
         let all = [(1, sent(4, 9)), (2, sent(8, 9)), (3, sent(2, 9)), (4, sent(1, 7)), (9, target)];
-        let said = finished(&all.into_iter().collect());
-        let back = |worker, number| Finished { worker, back: Some(number), ..Finished::default() };
+        let said = finished(all.into_iter().collect());
+        let back = |worker, number| Finished {
+            worker,
+            back: Some(own(number, if worker == 4 { 7 } else { 9 })),
+            ..Finished::default()
+        };
         let arrived = Finished { worker: 1, arrived: Some((4, refused)), ..Finished::default() };
         let dropped = Finished { worker: 9, dropped: vec![batch(2, 8)], ..Finished::default() };
         assert_eq!(said, [arrived, back(2, 8), back(3, 2), back(4, 1), dropped]);

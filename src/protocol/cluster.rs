@@ -12,7 +12,7 @@ pub use super::left::Left;
 pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
 pub use super::question::{Answer, Exposition, Question};
 pub use super::relay::{Notice, To, TokenName};
-pub use super::renewal::{Again, MovesAgain, fingerprint};
+pub use super::renewal::{Again, MovesAgain, Sent, fingerprint};
 pub use super::role::{Generation, Hello, Role, Slot};
 
 use crate::model::{Candles, Mono, Quote, RequestId, SessionId, Symbol};

@@ -31,12 +31,21 @@ pub struct Again {
 /// Batches of sessions that were on their way between workers when their master died.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovesAgain {
-    /// The own batch that was sent, and to whom: it is not known whether it came.
-    pub sent: Option<(u32, Generation)>,
+    /// The own batch that was sent: it is not known whether it came.
+    pub sent: Option<Sent>,
     /// Batches that were announced and have not come.
     pub expected: Vec<BatchId>,
     /// The last batch of each worker that has come, and of which sessions the connections did not.
     pub came: Vec<(BatchId, Vec<SessionId>)>,
+}
+
+/// A batch of sessions that is the source's again if it has not come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    pub number: u32,
+    pub to: Generation,
+    /// Its sessions: a [`RosterPage`](super::cluster::RosterPage), encoded.
+    pub page: Vec<u8>,
 }
 
 /// Tells two texts apart. The same for all processes of one program.

@@ -43,7 +43,7 @@ fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
     match heard {
         Heard::Batch(mut batch) => return hear_all(hub, &mut batch),
         Heard::Lost => hub.lock().master_lost(),
-        Heard::Master(link) => hub.lock().renew(link),
+        Heard::Master(link) => hub.lock().renew(hub, link),
         Heard::End => return Some(Err(LinkError::Closed)),
     }
     None

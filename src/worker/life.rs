@@ -103,11 +103,10 @@ async fn live() -> Result<(), Failure> {
         }
         End::Pack => loops.during(pack(&hub, &mut master)).await??,
     }
-    // Bytes that the kernel has taken arrive, even after this process has ended.
+    // Bytes that the kernel has taken arrive, even after this process has ended. If the master goes meanwhile, the next one
+    // waits for what this worker tells.
     let _ = timeout(BEAT, async {
-        while hub.lock().uplink.waiting() > 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
+        while hub.lock().uplink.waiting() > 0 && wait(&hub, &mut master, Duration::from_millis(1)).await {}
     })
     .await;
     Ok(())

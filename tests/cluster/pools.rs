@@ -295,10 +295,12 @@ async fn many_sessions_that_have_gone_leave_no_memory_behind() {
         cluster.administer(&post("/api/v1/channels/news/messages", &text)).await;
         peak = peak.max(resident(pid));
     }
-    assert!(peak > before.0 + (16 << 20), "{before:?}, then {peak}: this shows nothing");
+    // 8 MiB that are free are not worth a walk, and 4 MiB are held from then on.
+    let rest = 16 << 20;
+    assert!(peak > before.0 + rest + (8 << 20), "{before:?}, then {peak}: this shows nothing");
     within(Duration::from_secs(40), "all is given back", async || {
         let left = (resident(pid), resident(master));
-        let few = left.0 < before.0 + (12 << 20) && left.1 < before.1 + (12 << 20);
+        let few = left.0 < before.0 + rest && left.1 < before.1 + rest;
         let none = suspended(&cluster).await == 0;
         if few && none { Ok(()) } else { Err(format!("{before:?}, {peak:?}, {left:?}")) }
     })

@@ -165,10 +165,11 @@ impl State {
 
     /// One session of a dead worker goes on, or is closed.
     fn meet(&mut self, hub: &Hub, ward: &mut Ward, cell: Option<Cell>, socket: OwnedFd) {
-        // A cell that holds no session: it has ended, which closes the last copy of its socket, or another worker has it.
+        // No session in its cell, or one that the dead worker has no more: it has ended, which closes the last copy of its
+        // socket, or another worker has it.
         let Some(cell) = cell else { return };
         let (fate, id) = (ward.adoption.fate(&cell, clock::mono()), cell.facts.id);
-        let Some(known) = ward.adoption.met(&id) else { return socket::shutdown(socket) };
+        let Some(known) = ward.adoption.met(&id) else { return };
         let lost = if fate == Fate::Suspect { Handover::Suspect } else { Handover::Dirty };
         if fate != Fate::GoesOn {
             tracing::debug!(event = "session-not-adopted", session = %id, ?fate, bits = cell.under_way >> 48);
@@ -366,7 +367,6 @@ impl State {
         for (id, known) in ward.adoption.rest() {
             self.lose(&mut ward, id, &known, Handover::Uncovered);
         }
-        ward.found.drain(..).for_each(|(_, socket)| socket::shutdown(socket));
         for (ticket, sessions) in std::mem::take(&mut ward.counts) {
             self.uplink.tell(&ToMaster::Published { ticket, sessions });
         }

@@ -178,6 +178,13 @@ impl State {
         self.note();
     }
 
+    /// The sessions of all batches that have come whole begin to live.
+    pub(super) fn land_all(&mut self, hub: &Hub) {
+        for batch in self.moving.expected.whole() {
+            self.land(hub, batch);
+        }
+    }
+
     /// A session that was expected has ended: answers to POSTs do not reach it.
     fn not_come(&mut self, due: &Due, meanwhile: &Meanwhile) {
         if let Some(token) = due.away {

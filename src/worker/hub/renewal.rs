@@ -3,10 +3,12 @@
 
 use super::parts::session::Session;
 use super::parts::sessions::SessionRef;
-use super::state::{Phase, State};
+use super::state::{Hub, Phase, State};
 use crate::os::clock;
 use crate::protocol::client;
-use crate::protocol::cluster::{Again, Hello, MovesAgain, NO_RECEIPT, Step, ToMaster, VERSION};
+use crate::protocol::cluster::{
+    Again, Hello, MovesAgain, NO_RECEIPT, RosterPage, Sent, Step, ToMaster, VERSION,
+};
 use crate::protocol::link::LinkSender;
 use crate::protocol::peer::Peer;
 
@@ -65,7 +67,7 @@ impl State {
     }
 
     /// There is another master: it hears what it must know, and what the one before was asked.
-    pub(in crate::worker) fn renew(&mut self, link: LinkSender) {
+    pub(in crate::worker) fn renew(&mut self, hub: &Hub, link: LinkSender) {
         // The next master counts its orders anew: everybody must have all that the one before has said.
         while self.walk_on() {}
         self.survival.cover.renew(clock::mono());
@@ -74,13 +76,15 @@ impl State {
         let quotes = self.prices.newest().cloned().collect();
         let lines = self.uplink.heard.lines().map(|(of, number)| (of.into(), number)).collect();
         let moves = MovesAgain {
-            sent: self.moving.leaving.sent(),
+            sent: self.sent(),
             expected: self.moving.expected.waiting().collect(),
             came: self.uplink.heard.batches().cloned().collect(),
         };
         let adopts = self.survival.adopts();
         let again = Again { config: self.uplink.config, quotes, lines, moves, adopts };
         self.uplink.tell(&ToMaster::Again(Some(Box::new(again))));
+        // The next master knows now that they came: they are among those that are told.
+        self.land_all(hub);
         let decided = |(at, own): &(SessionRef, &Session)| !self.requests.is_undecided(own.id(), *at);
         let all = self.sessions.present().filter(decided).map(|(_, session)| session.announcement());
         self.tell_all(all.chain(self.survival.announcements()));
@@ -101,6 +105,23 @@ impl State {
             }
         }
         self.says_again();
+    }
+
+    /// The batch that was sent to another worker, with what the next master must know if it has not come there.
+    fn sent(&self) -> Option<Sent> {
+        let (number, to) = self.moving.leaving.sent()?;
+        let all = self.moving.leaving.kept().map(|traveller| &traveller.session);
+        let (away, present): (Vec<_>, Vec<_>) = all.partition(|session| session.is_away());
+        let page = RosterPage {
+            first: false,
+            last: false,
+            sessions: present.into_iter().map(|session| session.announcement()).collect(),
+            away: away.into_iter().filter_map(|session| Some(session.token()?.name())).collect(),
+        };
+        let page = postcard::to_allocvec(&page)
+            .inspect_err(|error| tracing::error!(event = "roster", %error))
+            .ok()?;
+        Some(Sent { number, to, page })
     }
 
     /// Tells the master which session is in which room. The master knows one session of each id: here a copy and its

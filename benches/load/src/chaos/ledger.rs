@@ -118,6 +118,17 @@ impl Ledger {
         Some((last.from.elapsed(), last.to.map(|to| to.elapsed()), last.resumed))
     }
 
+    /// The quote of a user that was posted at that moment, for people: its receipt, and which clients heard it when.
+    pub(crate) fn quote(&self, user: u32, posted: Instant) -> Option<String> {
+        let is_it = |accepted: &Accepted| (accepted.user, accepted.posted) == (user, posted);
+        let found = |entry: &&Entry| entry.accepted.as_ref().is_some_and(is_it);
+        let Entry { accepted, heard } = self.entries.values().find(found)?;
+        let Accepted { sessions, answered, .. } = accepted.as_ref()?;
+        let after = *answered - posted;
+        let heard = heard.iter().map(|(client, at)| (client, at.saturating_duration_since(posted)));
+        Some(format!("{sessions} sessions after {after:?}, heard: {:?}", heard.collect::<Vec<_>>()))
+    }
+
     /// Faults, each with the moment of its POST (or of its hearing, where that is unknown) and its user. `clients`: those
     /// of a user; `owner`: the user of a client.
     pub(crate) fn faults<'a>(
@@ -155,14 +166,14 @@ impl Ledger {
 
     fn missing(&self, accepted: &Accepted, clients: &[u32], heard: &[u32]) -> Option<Fault> {
         let (mut excused, mut lie) = (0, false);
-        for client in clients.iter().filter(|client| !heard.contains(client)) {
+        for client in clients {
             let absences = self.absences.get(client).into_iter().flatten();
-            let mut touching = absences.filter(|absence| absence.touches(accepted)).peekable();
-            let absent = touching.peek().is_some();
-            // Nothing may be missing over a resume; without one it was told.
-            let told = touching.any(|absence| !absence.resumed);
-            excused += usize::from(absent && told);
-            lie |= absent && !told;
+            let touching: Vec<_> = absences.filter(|absence| absence.touches(accepted)).collect();
+            // Nothing may be missing over a resume; without one it was told. A client that hears it in its new session may
+            // have another one at a worker that hangs.
+            let told = touching.iter().filter(|absence| !absence.resumed).count();
+            excused += told;
+            lie |= told == 0 && !touching.is_empty() && !heard.contains(client);
         }
         let lost = (accepted.sessions as usize).saturating_sub(heard.len() + excused);
         let sessions = u32::try_from(lost).unwrap_or(u32::MAX);
@@ -258,6 +269,22 @@ mod tests {
                 story.ledger.come_back(10, story.at(back), resumed);
             }
             assert_eq!(story.faults(), faults, "{posted} {resumed} {back:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_come_back_may_be_counted_twice_for_a_while() {
+        for (posted, resumed, faults) in [
+            (10, false, vec![]),
+            (10, true, vec![Fault::Lost { sessions: 1, lie: false }]),
+            (15, false, vec![Fault::Lost { sessions: 1, lie: false }]),
+        ] {
+            let mut story = Story::new();
+            story.ledger.leave(10, story.at(7));
+            story.ledger.come_back(10, story.at(8), resumed);
+            story.post(1, 1, 2, posted);
+            story.hear(1, &[10]);
+            assert_eq!(story.faults(), faults, "{posted} {resumed}");
         }
     }
 

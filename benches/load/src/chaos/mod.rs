@@ -317,7 +317,8 @@ fn blame(world: &World, users: &Users) {
             let sorts =
                 clients(user).iter().map(|client| (client, habit::sort(*client), ledger.last(*client)));
             let second = (moment - world.start).as_secs_f64();
-            format!("of {second:.2} s, user {user}: {fault:?}; {:?}", sorts.collect::<Vec<_>>())
+            let (sorts, quote) = (sorts.collect::<Vec<_>>(), ledger.quote(user, moment));
+            format!("of {second:.2} s, user {user}: {fault:?}; {}; {sorts:?}", quote.unwrap_or_default())
         });
         world.notice_at(world.epoch_at(moment), |noticed| match fault {
             Fault::Lost { sessions, lie } => {

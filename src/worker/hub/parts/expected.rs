@@ -189,6 +189,11 @@ impl<V> Expected<V> {
         self.batches.iter().filter(|(_, batch)| !batch.complete).map(|(id, _)| *id)
     }
 
+    /// Batches that have come whole and do not live yet.
+    pub fn whole(&self) -> Vec<BatchId> {
+        self.batches.iter().filter(|(_, batch)| batch.complete).map(|(id, _)| *id).collect()
+    }
+
     /// A batch will not come. False: it has come, or was not announced.
     pub fn drop_batch(&mut self, id: BatchId) -> bool {
         let batch = self.batches.get_mut(&id).filter(|batch| !batch.complete);

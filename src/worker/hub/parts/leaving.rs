@@ -284,6 +284,15 @@ impl<K> Leaving<K> {
         self.batch.as_ref().filter(sent).map(|batch| (batch.number, batch.to))
     }
 
+    /// The values that were sent.
+    pub fn kept(&self) -> impl Iterator<Item = &K> {
+        let kept = self.batch.iter().filter_map(|batch| match &batch.stage {
+            Stage::Sent { kept, .. } => Some(kept),
+            Stage::Asked(_) => None,
+        });
+        kept.flatten().map(|(_, value)| value)
+    }
+
     /// A batch that was sent has not come, and goes on here.
     pub fn came_to_nothing(&mut self, number: u32) -> Option<Back<K>> {
         let is_it =

@@ -4,6 +4,7 @@
 //! is calm, the master and the beats agree.
 
 mod master;
+mod renewal;
 
 use super::{Leaving, Task};
 use crate::model::{Mono, RequestId, SessionId, UserId};
@@ -35,6 +36,8 @@ enum Act {
     Land(usize),
     Calm,
     Die(usize),
+    /// Another master takes the place of this one.
+    Renew,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -52,6 +55,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => some().prop_map(Act::Land),
         1 => Just(Act::Calm),
         1 => some().prop_map(Act::Die),
+        1 => Just(Act::Renew),
     ]
 }
 
@@ -74,6 +78,7 @@ enum Down {
     Expect { batch: BatchId, sessions: Vec<SessionId> },
     Arrive { from: Generation, batch: u32, values: Vec<Value> },
     Arrived { batch: u32 },
+    Unfinished { back: Option<u32>, dropped: Vec<BatchId> },
     Published(u64),
     Push { ticket: u64, user: u8 },
     Gone(Generation),
@@ -96,6 +101,8 @@ struct Worker {
     /// Answers that wait for sessions that are expected: missing, and that have it.
     tickets: BTreeMap<u64, (u32, u32)>,
     complete: VecDeque<BatchId>,
+    /// The last batch of each worker that has come.
+    came: BTreeMap<Generation, BatchId>,
     /// Said, and not in the kernel.
     said: VecDeque<Up>,
 }
@@ -181,12 +188,14 @@ impl World {
                 let batch = BatchId { from, number: batch };
                 let values = values.into_iter().map(|value| (value.id, value)).collect();
                 assert!(self.worker(at).expected.come(batch, values).is_empty());
+                self.worker(at).came.insert(from, batch);
                 self.complete(at, batch);
             }
             Down::Arrived { batch } => {
                 // The values are forgotten.
                 assert!(self.worker(at).leaving.arrived(batch, &[], Mono(0)).is_some());
             }
+            Down::Unfinished { back, dropped } => self.unfinished(at, back, &dropped),
             Down::Published(n) => self.publish(at, n),
             Down::Push { ticket, user } => self.push(at, ticket, user),
             Down::Gone(gone) => self.gone(at, gone),
@@ -444,6 +453,7 @@ impl World {
             Act::Land(at) => self.land(worker(at)),
             Act::Calm => self.calm(),
             Act::Die(which) => self.die(worker(which)),
+            Act::Renew => self.renew(),
         }
     }
 }
