@@ -1,4 +1,4 @@
-//! Live bitcoin prices for browser tabs: a master, a feeder and workers, all of them this program.
+//! Live bitcoin prices for browser tabs: a keeper, a master, a feeder and workers, all of them this program.
 //!
 //! ```text
 //! a price:   exchange ─▶ feeder ─▶ master ─▶ every worker ─▶ the tabs that are subscribed
@@ -12,10 +12,10 @@
 //! sessions, whose channels and outboxes are in [`session`]. An order to deliver goes from one worker through the
 //! master's directory and router to another, and its receipt the same way back.
 //!
-//! Around that: [`config`] turns files into one valid value, of which every process gets all; the [`supervisor`]
-//! decides which processes there are, and starts them; [`stats`] adds up what they count; [`log`] writes lines; [`os`]
-//! is what Linux gives; [`programs`] runs the user's own; [`model`] has the words that all of them use; [`cli`] is
-//! where it begins.
+//! Around that: the [`keeper`] starts all processes and holds what must outlive them; [`config`] turns files into one
+//! valid value, of which every process gets all; the [`supervisor`] decides which processes there are; [`stats`] adds
+//! up what they count; [`log`] writes lines; [`os`] is what Linux gives; [`programs`] runs the user's own; [`model`]
+//! has the words that all of them use; [`cli`] is where it begins.
 //!
 //! Which room may use which is in `ARCHITECTURE.md`, and kept by `tests/architecture.rs`. Rooms are private to the
 //! crate, so that the compiler names what nothing uses; `pub` inside a room means "for other rooms".
@@ -42,6 +42,7 @@ pub(crate) mod supervisor;
 pub(crate) mod transports;
 
 pub(crate) mod feeder;
+pub(crate) mod keeper;
 pub(crate) mod master;
 pub(crate) mod worker;
 

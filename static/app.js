@@ -139,6 +139,10 @@ const HEARD = {
   system(message) {
     if (message.event === "pair-changed" && message.symbol === symbol) view.pairChanged(message);
     if (message.event === "price-rules") shownPrice.ruled(message);
+    if (message.event === "moved") {
+      view.moved(message);
+      cluster.worker(message.worker);
+    }
   },
   message(message) {
     chat.message(message);

@@ -50,9 +50,11 @@ export class ClusterView {
     if (this.#stats) this.#users(this.#stats);
   }
 
-  /** The worker that holds this tab's session; its id is null where there is none. */
-  worker({ id }) {
+  /** The worker that holds this tab's session; its id is null where there is none. Newer than what the statistics say. */
+  worker({ id, pid }) {
     this.#worker = id;
+    const row = this.#stats?.workers.find((worker) => worker.id === id);
+    if (row && pid) row.pid = pid;
     this.#tick();
   }
 

@@ -171,6 +171,7 @@ export class Connection {
     if (type !== "welcome" && !this.#resume.heard(message)) return;
     if (type === "system") {
       const { reconnect_in_ms: inMs, event, reason } = message;
+      if (event === "moved") this.#resume.moved(message);
       this.tell({ type: "system", inMs, event, reason });
     }
     this.#with.onMessage(message);

@@ -42,6 +42,11 @@ export class Resume {
     return offer.ticket !== null && !resumed;
   }
 
+  /** The session goes on at another process: what its welcome said of the one before is over. */
+  moved({ worker, moves, silence_ms }) {
+    if (this.#welcome) this.#welcome = { ...this.#welcome, worker, moves, silence_ms };
+  }
+
   /** Any other message: whether it is news. */
   heard({ type }) {
     if (!isNumbered(type)) return true;

@@ -3,7 +3,7 @@
 import { digits, figure, handle, make, mark, whileVisible, write } from "./dom.js";
 import { compareDecimals } from "./prices.js";
 import { isLive, word } from "./session.js";
-import { age, currency, duration, many, milliseconds, opinion, refusal, significant, why } from "./words.js";
+import { age, currency, duration, many, milliseconds, opinion, refusal, significant, survived, why } from "./words.js";
 
 const NONE = "\u2013";
 const FLASH = 350; // how long a change is coloured
@@ -33,7 +33,7 @@ export class View {
       card: id("price-card"), mockMark: id("mock-mark"), staleMark: id("stale-mark"), title: id("price-title"),
       price: test("price"), unit: id("price-unit"), other: id("other-pair"), move: id("price-move"), source: test("price-source"), pair: id("price-pair"),
       age: test("price-age"), remark: id("price-remark"), switched: test("pair-changed"),
-      user: test("user-id"), session: test("session-id"), worker: id("own-worker"), server: id("server"),
+      user: test("user-id"), session: test("session-id"), worker: id("own-worker"), moves: test("moves"), server: id("server"),
       icon: root.querySelector("link[rel=icon]"), ask: test("quote-button"), result: test("quote-result"), rtt: test("quote-rtt"),
       sources: test("quote-sources"),
     };
@@ -57,10 +57,16 @@ export class View {
     this.#at.user.title = fixed ? "fixed by the address of this page" : "made for this tab";
   }
 
-  session({ session_id: session, worker, server }) {
+  session({ session_id: session, worker, server, moves = 0, silence_ms: silence }) {
     write(this.#at.session, session);
-    write(this.#at.worker, `${worker.id} (process ${worker.pid})`);
     write(this.#at.server, `${server.name} ${server.version}`);
+    this.moved({ worker, moves, silence_ms: silence });
+  }
+
+  /** The session is at another process, on the same connection. */
+  moved({ worker, moves, silence_ms: silence }) {
+    write(this.#at.worker, `${worker.id} (process ${worker.pid})`);
+    write(this.#at.moves, survived(moves, silence));
   }
 
   connection(state) {
@@ -76,7 +82,7 @@ export class View {
     write(shown.reason, text);
     shown.again.hidden = !button;
     write(shown.again, button);
-    if (state.phase !== "connected") for (const part of [shown.session, shown.worker]) write(part, "\u2013");
+    if (state.phase !== "connected") for (const part of [shown.session, shown.worker, shown.moves]) write(part, "\u2013");
     this.#tick();
   }
 

@@ -48,6 +48,15 @@ export function many(n, one, more = `${one}s`) {
   return `${n} ${n === 1 ? one : more}`;
 }
 
+/** How many changes of its process a session has survived, and how long the last one kept it waiting, if that is known. */
+export function survived(moves, silenceMs) {
+  if (!(moves > 0)) return "no move or restart so far";
+  const times = many(moves, "move or restart", "moves and restarts");
+  if (!Number.isFinite(silenceMs)) return times;
+  const silence = silenceMs < 1 ? "less than 1 ms" : silenceMs < 10_000 ? `${Math.round(silenceMs)} ms` : duration(silenceMs / 1_000);
+  return `${times}; ${moves === 1 ? "" : "last "}silence ${silence}`;
+}
+
 /** What a price is quoted in: the second half of the pair. */
 export function currency(pair) {
   return pair.slice(pair.indexOf("-") + 1);

@@ -30,7 +30,7 @@ const ROWS: [&[&str]; 7] = [
     &["config", "protocol"],
     &["session", "stats", "access", "net", "log", "programs"],
     &["supervisor", "providers", "transports"],
-    &["master", "worker", "feeder"],
+    &["keeper", "master", "worker", "feeder"],
     &["cli"],
 ];
 /// Programs of their own beside the daemon: their `crate` is another, and they know the daemon from outside.

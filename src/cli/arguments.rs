@@ -70,8 +70,12 @@ pub(super) enum Role {
     Worker,
     /// Serves prices
     Feeder,
+    /// Leads the others
+    Master,
     /// Becomes another program
     Exec,
+    /// Says what it could take over, and ends
+    Trial,
 }
 
 #[derive(Debug, Args)]
@@ -138,6 +142,20 @@ pub(super) enum What {
         /// Its id, as in `workers`
         id: u16,
     },
+    /// Move a session to another worker; its client notices nothing
+    Move {
+        /// Its id, as in `sessions`
+        session: String,
+        /// The worker's id, as in `workers`
+        worker: u16,
+    },
+    /// Move all sessions of a worker to the others; it takes no more until `restart-worker` or a reload
+    Drain {
+        /// Its id, as in `workers`
+        worker: u16,
+    },
+    /// Make all workers even, at `cluster.rebalance`; waits until they are
+    Rebalance,
     /// Disconnect a session
     Kick {
         /// Its id, as in `sessions`
@@ -153,11 +171,28 @@ pub(super) enum What {
     },
     /// The workers, again each second until interrupted
     Watch,
+    /// Replace the program by another version, which every session outlives; waits for the outcome
+    Upgrade {
+        /// The program; without it the installed one
+        binary: Option<PathBuf>,
+    },
     /// End the daemon
-    Stop,
+    Stop {
+        /// Keep all sessions for the next start, by systemd's descriptor store
+        #[arg(long)]
+        keep_sessions: bool,
+    },
 }
 
 impl Arguments {
+    /// The arguments that say which configuration is meant, for another process.
+    pub(super) fn configuration(&self) -> Vec<OsString> {
+        let path = self.config.iter().flat_map(|path| ["--config".into(), path.into()]);
+        let env = self.env.iter().flat_map(|name| ["--env".into(), name.into()]);
+        // One word: a value may begin with a dash.
+        path.chain(env).chain(self.set.iter().map(|set| format!("--set={set}").into())).collect()
+    }
+
     /// The layers of the configuration.
     pub(super) fn source(&self) -> Result<Source, Faults> {
         let mut source = Source::of_process(self.config.as_deref(), self.env.as_deref())?;

@@ -15,10 +15,14 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// Pause between two looks for the outcome of an upgrade.
+const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for an answer: a reload waits for new processes.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where many sessions move, at a rate.
+const MOVES: Duration = Duration::from_secs(600);
 
 pub(super) fn run(ctl: &Ctl, source: Result<Source, Faults>) -> ExitCode {
     let path = match (&ctl.socket, source) {
@@ -29,13 +33,20 @@ pub(super) fn run(ctl: &Ctl, source: Result<Source, Faults>) -> ExitCode {
     if matches!(ctl.what, What::Watch) {
         return watch(&path, ctl.json);
     }
-    match ask(&path, &question(&ctl.what)) {
+    let moves = matches!(ctl.what, What::Move { .. } | What::Drain { .. } | What::Rebalance);
+    let patience = if moves { MOVES } else { PATIENCE };
+    let answer = match ctl.what {
+        What::Upgrade { .. } => upgrade(&path, &question(&ctl.what)),
+        What::Stop { keep_sessions: true } => stop(&path, &question(&ctl.what)),
+        _ => ask_for(&path, &question(&ctl.what), patience),
+    };
+    match answer {
         Ok(answer) => show(ctl, &answer),
-        Err(error) => fail(&path, &error),
+        Err(error) => fail(&path, &error, patience),
     }
 }
 
-fn fail(path: &Path, error: &io::Error) -> ExitCode {
+fn fail(path: &Path, error: &io::Error, patience: Duration) -> ExitCode {
     use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
     match error.kind() {
         NotFound | ConnectionRefused if listens(path) => complain(&format!(
@@ -45,7 +56,7 @@ fn fail(path: &Path, error: &io::Error) -> ExitCode {
         )),
         WouldBlock => {
             complain(&format!(
-                "{}: the daemon does not answer within {PATIENCE:?}: it is stopped, or hangs",
+                "{}: the daemon does not answer within {patience:?}: it is stopped, or hangs",
                 path.display()
             ));
         }
@@ -93,9 +104,17 @@ fn question(what: &What) -> String {
         What::Reload => json!({ "command": "reload" }),
         What::Retry { source } => json!({ "command": "retry", "source": source }),
         What::RestartWorker { id } => json!({ "command": "restart-worker", "id": id }),
+        What::Move { session, worker } => json!({ "command": "move", "session": session, "worker": worker }),
+        What::Drain { worker } => json!({ "command": "drain", "worker": worker }),
+        What::Rebalance => json!({ "command": "rebalance" }),
         What::Kick { session } => json!({ "command": "kick", "session": session }),
         What::Publish { channel, data } => return publication(channel, data),
-        What::Stop => json!({ "command": "stop" }),
+        What::Upgrade { binary } => {
+            let binary =
+                binary.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+            json!({ "command": "upgrade", "binary": binary })
+        }
+        What::Stop { keep_sessions } => json!({ "command": "stop", "keep_sessions": keep_sessions }),
     };
     question.to_string()
 }
@@ -111,17 +130,21 @@ fn publication(channel: &str, data: &str) -> String {
     format!(r#"{{"command":"publish","channel":{channel},"data":{data}}}"#)
 }
 
-/// Connects, with [`PATIENCE`] for this and for all that follows: a daemon that is stopped accepts nobody.
-fn connect(path: &Path) -> io::Result<UnixStream> {
+/// Connects, with that patience for this and for all that follows: a daemon that is stopped accepts nobody.
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(patience))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.connect(&SockAddr::unix(path)?)?;
     Ok(socket.into())
 }
 
 pub(super) fn ask(path: &Path, question: &str) -> io::Result<Value> {
-    let mut stream = connect(path)?;
+    ask_for(path, question, PATIENCE)
+}
+
+fn ask_for(path: &Path, question: &str, patience: Duration) -> io::Result<Value> {
+    let mut stream = connect(path, patience)?;
     trusted(&stream, path)?;
     writeln!(stream, "{question}")?;
     let mut line = String::new();
@@ -130,6 +153,43 @@ pub(super) fn ask(path: &Path, question: &str) -> io::Result<Value> {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon hung up"));
     }
     Ok(serde_json::from_str(&line)?)
+}
+
+/// Asks for an upgrade and waits for its outcome, which another master tells.
+fn upgrade(path: &Path, question: &str) -> io::Result<Value> {
+    let begun = ask(path, question)?;
+    let number = &begun["upgrade"]["number"];
+    if begun["ok"] != true || !number.is_u64() {
+        return Ok(begun);
+    }
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        pause();
+        // Between the two masters nobody answers.
+        let Ok(status) = ask(path, r#"{"command":"status"}"#) else { continue };
+        let upgrade = &status["upgrade"];
+        if upgrade["number"] == *number && upgrade["outcome"].is_string() {
+            let ok = upgrade["outcome"] == "upgraded";
+            let told = json!({ "version": status["version"], "processes": status["processes"] });
+            return Ok(json!({ "ok": ok, "error": upgrade["why"], "upgrade": upgrade, "status": told }));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no outcome within {PATIENCE:?}")))
+}
+
+/// Asks for an end and waits until nobody answers any more.
+fn stop(path: &Path, question: &str) -> io::Result<Value> {
+    let answer = ask(path, question)?;
+    let since = Instant::now();
+    while answer["ok"] == true && since.elapsed() < PATIENCE && ask(path, r#"{"command":"status"}"#).is_ok() {
+        pause();
+    }
+    Ok(answer)
+}
+
+fn pause() {
+    #[expect(clippy::disallowed_methods, reason = "this process has no runtime and nothing else to do")]
+    std::thread::sleep(LOOK);
 }
 
 fn show(ctl: &Ctl, answer: &Value) -> ExitCode {
@@ -159,7 +219,7 @@ fn watch(path: &Path, json: bool) -> ExitCode {
     let terminal = io::stdout().is_terminal();
     loop {
         let text = match ask(path, &question(&What::Watch)) {
-            Err(error) => return fail(path, &error),
+            Err(error) => return fail(path, &error, PATIENCE),
             Ok(answer) if json => format!("{}\n", answer["workers"]),
             Ok(answer) => {
                 let clear = if terminal { "\x1b[2J\x1b[H" } else { "" };

@@ -5,7 +5,7 @@ use super::arguments::Arguments;
 use super::exit::Exit;
 use crate::model::{Interval, Symbol};
 use crate::protocol::client::{ClientType, Close, ErrorCode, ProblemKind, ServerType, SystemEvent};
-use crate::protocol::cluster::{Endpoint, Port};
+use crate::protocol::cluster::{Endpoint, Handover, Port};
 use crate::session::Kind;
 use crate::stats::metrics_list;
 use crate::worker::{Method, ROUTES};
@@ -182,6 +182,14 @@ fn metrics() {
 }
 
 #[test]
+fn results_of_handovers() {
+    let rows = table(&page(), "| result | connection | meaning |").into_iter();
+    let named: Vec<_> = rows.map(|row| (row[0].clone(), row[1] == "kept")).collect();
+    let real = Handover::ALL.map(|result| (result.as_str().to_owned(), result.keeps_connection()));
+    assert_same(&named, &real);
+}
+
+#[test]
 fn commands_and_exit_codes() {
     let (page, program) = (page(), Arguments::command());
     let names = |command: &clap::Command| -> Vec<_> {
@@ -189,7 +197,17 @@ fn commands_and_exit_codes() {
         shown.map(|command| command.get_name().to_owned()).collect()
     };
     assert_same(&first(&page, "| command | does |"), &names(&program));
-    assert_same(&first(&page, "| ctl command | does |"), &names(program.find_subcommand("ctl").unwrap()));
+    let told = names(program.find_subcommand("ctl").unwrap());
+    assert_same(&first(&page, "| ctl command | does |"), &told);
+    let manual = include_str!("../../packaging/man/btc-cluster.8").replace('\\', "");
+    let heads: Vec<_> = manual.lines().filter(|line| line.starts_with(".B")).collect();
+    let lacks =
+        |name: &&String| !heads.iter().any(|head| head.split([' ', '"', ',']).any(|word| word == **name));
+    assert_eq!(
+        told.iter().filter(lacks).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "not in the manual page"
+    );
     let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::BadConfiguration, Exit::NotStarted];
     assert_same(&first(&page, "| exit code | meaning |"), &codes.map(|code| (code as u8).to_string()));
 }

@@ -14,7 +14,7 @@ mod probe;
 mod shown;
 mod table;
 
-use crate::config::Reference;
+use crate::config::{Faults, Reference, Source};
 use arguments::{Arguments, Command, Form, Role};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
@@ -46,7 +46,8 @@ fn obey(arguments: &Arguments) -> ExitCode {
     }
     let source = || arguments.source();
     match arguments.command {
-        None | Some(Command::Run) => daemon::run(source()),
+        None | Some(Command::Run) => daemon::run(arguments.configuration()),
+        Some(Command::Internal { role: Role::Master, .. }) => daemon::master(source()),
         Some(Command::Check) => check::run(source()),
         Some(Command::Price(ref price)) => price::run(price, source()),
         Some(Command::Probe(ref probe)) => probe::run(probe, source()),
@@ -55,7 +56,16 @@ fn obey(arguments: &Arguments) -> ExitCode {
         Some(Command::Reference { form }) => reference(form),
         Some(Command::Internal { role: Role::Worker, .. }) => crate::worker::run(),
         Some(Command::Internal { role: Role::Feeder, .. }) => crate::feeder::run_process(),
+        Some(Command::Internal { role: Role::Trial, .. }) => trial(source()),
         Some(Command::Internal { role: Role::Exec, ref words }) => exec::run(words),
+    }
+}
+
+/// Says what this program could take over from a running daemon.
+fn trial(source: Result<Source, Faults>) -> ExitCode {
+    match source.and_then(|source| crate::master::try_this(&source)) {
+        Ok(text) => out::end(&text, Exit::Done),
+        Err(faults) => check::refuse(&faults),
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// What a person reads.
 pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
     match what {
-        What::Status => status(answer),
+        What::Status => status(answer, bold),
         What::Workers | What::Watch => workers(answer, bold),
         What::Sessions { .. } => {
             let fields = ["session_id", "user_id", "device", "endpoint", "worker", "address", "since"];
@@ -34,8 +34,40 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
             let names = answer["sources"].as_array().into_iter().flatten().filter_map(Value::as_str);
             format!("tried now: {}\n", names.collect::<Vec<_>>().join(", "))
         }
-        What::RestartWorker { .. } | What::Kick { .. } | What::Stop => "done\n".to_owned(),
+        What::Upgrade { .. } => {
+            let keeper = older_keeper(&answer["status"]).map(|text| format!("keeper: {text}\n"));
+            upgrade(&answer["upgrade"]) + &keeper.unwrap_or_default()
+        }
+        What::Move { .. } | What::Drain { .. } | What::Rebalance => moved(answer),
+        What::RestartWorker { .. } | What::Kick { .. } | What::Stop { .. } => "done\n".to_owned(),
     }
+}
+
+fn moved(answer: &Value) -> String {
+    let number = |field: &str| answer[field].as_u64().unwrap_or(0);
+    let (held, returned, closed) = (number("held"), number("returned"), number("closed"));
+    let mut text = format!("{held} held, {closed} closed, longest silence {} ms\n", number("silence_ms"));
+    if returned > 0 {
+        let _ = writeln!(text, "{returned} could not move in time and stay");
+    }
+    text
+}
+
+/// `0.1.0 to 0.2.0: 15000 sessions held, 0 closed, at most 84 ms silent`
+fn upgrade(upgrade: &Value) -> String {
+    let text = |name: &str| cell(&upgrade[name]);
+    let mut words = format!(
+        "{} to {}: {} sessions held, {} closed, at most {} ms silent\n",
+        text("from"),
+        text("to"),
+        text("held"),
+        text("closed"),
+        text("silence_ms")
+    );
+    for loss in upgrade["losses"].as_array().into_iter().flatten() {
+        let _ = writeln!(words, "not taken over: {}", cell(loss));
+    }
+    words
 }
 
 fn cell(value: &Value) -> String {
@@ -111,10 +143,47 @@ fn workers(answer: &Value, bold: bool) -> String {
     table::text(&headings, &rows, bold)
 }
 
-fn status(answer: &Value) -> String {
+fn processes(answer: &Value, bold: bool) -> String {
+    let headings = ["role", "pid", "state", "uptime", "restarts", "version"];
+    let row = |process: &Value| {
+        let uptime = table::time(process["uptime_s"].as_u64().unwrap_or(0));
+        let [role, pid, state, restarts, version] =
+            ["role", "pid", "state", "restarts", "version"].map(|field| cell(&process[field]));
+        vec![role, pid, state, uptime, restarts, version]
+    };
+    let rows: Vec<_> = answer["processes"].as_array().into_iter().flatten().map(row).collect();
+    table::text(&headings, &rows, bold)
+}
+
+/// `death from worker 2: 4998 held, 2 closed, longest silence 87 ms, at 2026-11-30T17:14:38.000Z`
+fn handover(last: &Value) -> String {
+    let mut text = cell(&last["why"]);
+    for (word, key) in [("from", "from"), ("to", "to")] {
+        if let Some(name) = last[key].as_str() {
+            let _ = write!(text, " {word} {name}");
+        }
+    }
+    let (held, closed, silence) = (&last["held"], &last["closed"], &last["silence_ms"]);
+    let _ = write!(
+        text,
+        ": {held} held, {closed} closed, longest silence {silence} ms, at {}",
+        cell(&last["time"])
+    );
+    text
+}
+
+/// What is to be known of a keeper of another version than that of the rest.
+fn older_keeper(status: &Value) -> Option<String> {
+    let keeper = &status["processes"][0];
+    let differs = keeper["role"] == "keeper" && keeper["version"] != status["version"];
+    differs.then(|| format!("version {}, until the daemon is restarted", cell(&keeper["version"])))
+}
+
+fn status(answer: &Value, bold: bool) -> String {
     let mut all = String::new();
     let mut line = |name: &str, text: String| _ = writeln!(all, "{name:<14}{}", visible(&text));
     line("version", cell(&answer["version"]));
+    older_keeper(answer).into_iter().for_each(|text| line("keeper", text));
     line("pid", cell(&answer["pid"]));
     line("environment", cell(&answer["environment"]));
     line("uptime", table::time(answer["uptime_s"].as_u64().unwrap_or(0)));
@@ -130,7 +199,17 @@ fn status(answer: &Value) -> String {
     let totals = &answer["totals"];
     line("workers", format!("{} ready", totals["workers"]));
     line("sessions", format!("{} of {} users", totals["sessions"], totals["users"]));
-    line("feeder", format!("{}, pid {}", cell(&answer["feeder"]["state"]), cell(&answer["feeder"]["pid"])));
+    let cover = &answer["crash_cover"];
+    let count = |key: &str| cover[key].as_u64().unwrap_or(0);
+    if count("covered") + count("uncovered") > 0 {
+        line("crash cover", format!("{} covered, {} uncovered", count("covered"), count("uncovered")));
+    }
+    if let Some(last) = answer["handovers"].as_array().and_then(|all| all.last()) {
+        line("handover", handover(last));
+    }
+    if let Some(why) = answer["upgrade"]["why"].as_str() {
+        line("not upgraded", why.to_owned());
+    }
     line("configuration", format!("revision {} of {}", answer["revision"], cell(&answer["config"])));
     if let Some(trouble) = answer["watch_trouble"].as_str() {
         line("not watched", trouble.to_owned());
@@ -140,5 +219,27 @@ fn status(answer: &Value) -> String {
         let faults = last["faults"].as_array().into_iter().flatten().filter_map(Value::as_str);
         faults.for_each(|fault| line("reload failed", fault.to_owned()));
     }
-    all
+    all + "\n" + &processes(answer, bold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_keeper_of_another_version_is_told() {
+        let status =
+            |keeper: &str| json!({ "version": "2", "processes": [{ "role": "keeper", "version": keeper }] });
+        assert_eq!(older_keeper(&status("2")), None);
+        assert_eq!(older_keeper(&status("1")).unwrap(), "version 1, until the daemon is restarted");
+        assert_eq!(older_keeper(&Value::Null), None);
+        let mut refused = status("1");
+        refused["upgrade"] = json!({ "why": "it ended with SIGABRT" });
+        let text = super::status(&refused, false);
+        assert!(
+            text.contains("keeper        version 1,") && text.contains("not upgraded  it ended"),
+            "{text}"
+        );
+    }
 }

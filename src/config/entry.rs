@@ -68,7 +68,7 @@ pub(crate) struct Table {
 pub(crate) const LATER: &str = "not supported in this version";
 
 /// Keys and sections of later versions, with the capability that brings each. A key of this version has a row instead.
-pub(crate) const LATER_KEYS: [(&str, &str); 21] = [
+pub(crate) const LATER_KEYS: [(&str, &str); 20] = [
     ("http.listen_tls", "access"),
     ("ws.listen_tls", "access"),
     ("admin.listen_tls", "access"),
@@ -88,7 +88,6 @@ pub(crate) const LATER_KEYS: [(&str, &str); 21] = [
     ("quotes.idempotency", "backends"),
     ("presence", "backends"),
     ("webhooks", "backends"),
-    ("cluster.core_dumps", "sessions"),
     ("bridge", "hosts"),
 ];
 

@@ -54,6 +54,21 @@ impl std::fmt::Debug for Loaded {
 }
 
 impl Loaded {
+    /// A configuration that is in force already. Its files have not been read.
+    #[must_use]
+    pub fn in_force(source: &Source, config: Config) -> Self {
+        Self {
+            config,
+            environment: source.environment_origin.clone(),
+            settings: Vec::new(),
+            files: Vec::new(),
+            secrets: Vec::new(),
+            warnings: Vec::new(),
+            snapshot: Snapshot { readings: Vec::new() },
+            secret_readings: Vec::new(),
+        }
+    }
+
     /// A fault of a key's value that only a try could find.
     #[must_use]
     pub fn fault(&self, key: &str, text: String) -> Faults {

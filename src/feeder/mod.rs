@@ -27,6 +27,8 @@ mod recorder;
 mod running;
 mod source;
 mod table;
+mod tails;
+mod uplink;
 
 pub use core::run;
 pub use life::run as run_process;

@@ -45,6 +45,11 @@ impl Announcer {
         self.heartbeat.after(self.every)
     }
 
+    /// A worker has no word of presence in the cluster that sessions there must hear.
+    pub(super) fn tell_again(&mut self) {
+        self.present = (usize::MAX, 0, 0);
+    }
+
     /// Whether it is to be said now that `present` are in the cluster.
     pub(super) fn tells(&mut self, present: Present, now: Mono) -> bool {
         let due = present != self.present && now.since(self.told) >= PAUSE;

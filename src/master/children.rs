@@ -2,8 +2,9 @@
 
 use super::router::{Lost, Order, Publication, Sink};
 use crate::model::{LogLimiter, Mono};
-use crate::protocol::cluster::{Beat, Generation, NO_RECEIPT, Outcome, Role, ToFeeder, ToWorker};
+use crate::protocol::cluster::{Beat, Generation, NO_RECEIPT, Outcome, Role, Slot, ToFeeder, ToWorker};
 use crate::protocol::link::{LinkError, LinkSender};
+use crate::protocol::orders::{self, Retained};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -19,10 +20,18 @@ pub(super) const MASTER: Generation = 0;
 pub(super) struct Child {
     pub(super) role: Role,
     pub(super) pid: u32,
+    /// Version of its program, once known.
+    pub(super) program: Box<str>,
     pub(super) ready: bool,
     pub(super) beat: Beat,
+    /// When it was heard last.
+    pub(super) heard: Mono,
     /// Beats in a row that did not agree with the directory.
     pub(super) drift: u8,
+    /// Orders that it may not have carried out.
+    pub(super) retained: Retained,
+    /// The process was a child of the master before.
+    pub(super) inherited: bool,
     link: LinkSender,
     drops: Drops,
 }
@@ -43,18 +52,74 @@ enum Drop {
     Unfit,
 }
 
+/// What is left of a worker that has ended.
+#[derive(Debug)]
+pub(super) struct Before {
+    /// Its sessions can go on elsewhere.
+    pub(super) is_covered: bool,
+    pub(super) retained: Retained,
+}
+
+/// A message to a child.
+pub(super) trait Message: Serialize {
+    /// Whether it must not be lost with the child.
+    fn is_order(&self) -> bool;
+}
+
+impl Message for ToWorker<'_> {
+    fn is_order(&self) -> bool {
+        orders::order(self).is_some()
+    }
+}
+
+impl Message for ToFeeder<'_> {
+    fn is_order(&self) -> bool {
+        false
+    }
+}
+
+/// Retains an order.
+fn retain<M: Message>(retained: &mut Retained, message: &M) {
+    match postcard::to_stdvec(message) {
+        Ok(encoded) => retained.push(encoded.into()),
+        Err(error) => tracing::error!(%error, "an order that cannot be written"),
+    }
+}
+
 impl Child {
     pub(super) fn new(role: Role, link: LinkSender, pid: u32) -> Self {
-        Self { role, pid, ready: false, beat: Beat::default(), drift: 0, link, drops: Drops::default() }
+        let (program, beat, retained, drops) = Default::default();
+        let (ready, heard, drift, inherited) = (false, Mono(0), 0, false);
+        Self { role, pid, program, ready, beat, heard, drift, retained, inherited, link, drops }
+    }
+
+    /// The process has ended.
+    pub(super) fn into_before(self, is_covered: bool) -> Before {
+        Before { is_covered, retained: self.retained }
+    }
+
+    /// A child of the master before, with its new link.
+    pub(super) fn again(role: Role, link: LinkSender, pid: u32) -> Self {
+        Self { inherited: true, ..Self::new(role, link, pid) }
     }
 
     fn is_worker(&self) -> bool {
         self.role.worker().is_some()
     }
 
-    fn say<M: Serialize>(&mut self, message: &M, with: Vec<OwnedFd>, now: Mono) -> Result<(), Lost> {
-        let Err(error) = self.link.send_with(message, with) else { return Ok(()) };
+    fn say<M: Message>(&mut self, message: &M, with: Vec<OwnedFd>, now: Mono) -> Result<(), Lost> {
+        let Err(error) = self.link.send_with(message, with) else {
+            if message.is_order() {
+                retain(&mut self.retained, message);
+            }
+            return Ok(());
+        };
         let (drop, lost) = match &error {
+            // The exit follows, and then somebody adopts the sessions, or nobody has them.
+            LinkError::Closed | LinkError::Io(_) if message.is_order() => {
+                retain(&mut self.retained, message);
+                return Ok(());
+            }
             // The exit follows: nobody is left to miss the message.
             LinkError::Closed | LinkError::Io(_) => return Err(Lost::Gone),
             LinkError::Full => (Drop::Full, Lost::Full),
@@ -76,6 +141,8 @@ impl Child {
 #[derive(Debug, Default)]
 pub(super) struct Children {
     by_generation: HashMap<Generation, Child, RandomState>,
+    /// Orders to workers that have ended, for whoever adopts their sessions.
+    orphans: BTreeMap<Generation, Retained>,
     /// Questions of the master itself that are not answered yet, by their number.
     waiters: HashMap<u64, oneshot::Sender<u32>, RandomState>,
     /// The number of the last of them.
@@ -88,6 +155,11 @@ pub(super) struct Children {
 
 /// Questions about the children.
 impl Children {
+    /// No child yet; links did not take so many messages under masters before.
+    pub(super) fn after(dropped: &BTreeMap<Role, u64>) -> Self {
+        Self { dropped_before: dropped.clone(), ..Self::default() }
+    }
+
     /// A process has been started.
     pub(super) fn insert(&mut self, generation: Generation, child: Child) {
         self.by_generation.insert(generation, child);
@@ -122,10 +194,43 @@ impl Children {
         self.by_generation.iter().filter(|(_, child)| child.is_worker()).map(|(generation, _)| *generation)
     }
 
-    /// The processes that take orders.
+    /// All of them, and whether they are at work.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Generation, Role, bool)> {
+        self.by_generation.iter().map(|(generation, child)| (*generation, child.role, child.ready))
+    }
+
+    pub(super) fn feeders(&self) -> impl Iterator<Item = Generation> {
+        self.by_generation.iter().filter(|(_, child)| !child.is_worker()).map(|(generation, _)| *generation)
+    }
+
+    /// The processes that take orders, and those that have ended and whose sessions are to be adopted.
     pub(super) fn ready_workers(&self) -> impl Iterator<Item = Generation> {
-        let ready = |child: &Child| child.is_worker() && child.ready;
-        self.by_generation.iter().filter(move |(_, child)| ready(child)).map(|(generation, _)| *generation)
+        self.ready_with_slots().map(|(generation, _)| generation).chain(self.orphans.keys().copied())
+    }
+
+    /// The workers that are at work.
+    pub(super) fn ready_with_slots(&self) -> impl Iterator<Item = (Generation, Slot)> {
+        let ready = self.by_generation.iter().filter(|(_, child)| child.ready);
+        ready.filter_map(|(generation, child)| Some((*generation, child.role.worker()?)))
+    }
+
+    /// A worker has ended, and its sessions wait for another one: orders to it are retained.
+    pub(super) fn bequeath(&mut self, of: Generation, retained: Retained) {
+        self.orphans.insert(of, retained);
+    }
+
+    /// A worker of the master before has ended, and its sessions wait for another one. `heard`: it had heard of this
+    /// master. Else it counted the orders of the one before, and lacks all of this one.
+    pub(super) fn inherit(&mut self, of: Generation, heard: bool) {
+        let retained = self.orphans.entry(of).or_default();
+        if !heard {
+            retained.lacks_all();
+        }
+    }
+
+    /// Orders to a worker that has ended are not retained any more.
+    pub(super) fn forget_orphan(&mut self, of: Generation) -> Option<Retained> {
+        self.orphans.remove(&of)
     }
 
     /// Messages that links did not take since the daemon's start, by role.
@@ -142,25 +247,34 @@ impl Children {
 /// nothing else can be done.
 impl Children {
     /// Says something to one of them.
-    pub(super) fn tell<M: Serialize>(&mut self, to: Generation, message: &M) -> Result<(), Lost> {
+    pub(super) fn tell<M: Message>(&mut self, to: Generation, message: &M) -> Result<(), Lost> {
         self.tell_with(to, message, Vec::new())
     }
 
     /// Says something with descriptors beside it.
-    pub(super) fn tell_with<M: Serialize>(
+    pub(super) fn tell_with<M: Message>(
         &mut self,
         to: Generation,
         message: &M,
         with: Vec<OwnedFd>,
     ) -> Result<(), Lost> {
-        let child = self.by_generation.get_mut(&to).ok_or(Lost::Gone)?;
-        child.say(message, with, self.now)
+        match (self.by_generation.get_mut(&to), self.orphans.get_mut(&to)) {
+            (Some(child), _) => child.say(message, with, self.now),
+            (None, Some(retained)) if message.is_order() => {
+                retain(retained, message);
+                Ok(())
+            }
+            (None, _) => Err(Lost::Gone),
+        }
     }
 
     /// Says something to all workers.
     pub(super) fn tell_workers(&mut self, message: &ToWorker<'_>) {
         for child in self.by_generation.values_mut().filter(|child| child.is_worker()) {
             let _ = child.say(message, Vec::new(), self.now);
+        }
+        if message.is_order() {
+            self.orphans.values_mut().for_each(|retained| retain(retained, message));
         }
     }
 
@@ -205,8 +319,8 @@ impl Sink for Children {
     }
 
     fn publish(&mut self, to: Generation, ticket: u64, publication: &Publication<'_>) -> Result<(), Lost> {
-        let Publication { channel, frame, skip, .. } = *publication;
-        self.tell(to, &ToWorker::Publish { ticket, channel, frame, skip })
+        let Publication { channel, frame, skip, of, .. } = *publication;
+        self.tell(to, &ToWorker::Publish { ticket, channel, frame, skip, of })
     }
 
     fn receipt(&mut self, to: Generation, request: u64, outcome: Outcome) {

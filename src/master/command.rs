@@ -3,6 +3,7 @@
 use crate::protocol::cluster::Slot;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 /// A question or order.
@@ -39,6 +40,18 @@ pub(super) enum Command {
     RestartWorker {
         id: Slot,
     },
+    /// Move a session to a worker.
+    Move {
+        /// Id of the session.
+        session: String,
+        worker: Slot,
+    },
+    /// Move all sessions of a worker to the others; it takes no more.
+    Drain {
+        worker: Slot,
+    },
+    /// Make all workers even; the answer waits for that.
+    Rebalance,
     /// Disconnect a session.
     Kick {
         /// Id of the session.
@@ -54,8 +67,18 @@ pub(super) enum Command {
         #[serde(skip)]
         raw: String,
     },
+    /// Try another program and give way to it.
+    Upgrade {
+        /// Its path; the installed one without it.
+        #[serde(default)]
+        binary: Option<PathBuf>,
+    },
     /// End the daemon.
-    Stop,
+    Stop {
+        /// Sessions are kept for the next start.
+        #[serde(default)]
+        keep_sessions: bool,
+    },
 }
 
 impl Command {

@@ -120,11 +120,11 @@ async fn list(
     }
 }
 
-fn done() -> Value {
+pub(super) fn done() -> Value {
     json!({ "ok": true })
 }
 
-fn failed(error: impl Into<String>) -> Value {
+pub(super) fn failed(error: impl Into<String>) -> Value {
     json!({ "ok": false, "error": error.into() })
 }
 
@@ -153,6 +153,9 @@ impl Master {
             Command::Reload => return self.reload_for(answer),
             Command::Retry { source } => self.retry(source.as_deref()),
             Command::RestartWorker { id } => self.restart_worker(id),
+            Command::Move { session, worker } => return self.move_for(&session, worker, answer),
+            Command::Drain { worker } => return self.drain_for(worker, answer),
+            Command::Rebalance => return self.rebalance_for(answer),
             Command::Kick { session } => {
                 let found = SessionId::parse(&session).is_some_and(|session| self.disconnect(session));
                 if found { done() } else { failed("there is no such session") }
@@ -161,7 +164,11 @@ impl Master {
                 let data = if raw.is_empty() { data.to_string() } else { raw };
                 return self.publish_for(&channel, &data, answer);
             }
-            Command::Stop => {
+            Command::Upgrade { binary } => return self.upgrade_for(binary, answer),
+            Command::Stop { keep_sessions } => {
+                if keep_sessions {
+                    return self.stop_keeping_for(answer);
+                }
                 self.stop();
                 done()
             }

@@ -15,12 +15,16 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 /// Interval of looks whether the socket is still at its path.
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest wait, at the end, for the socket's removal. No key: whoever ended the daemon waits for it.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Longest wait, at the start, for the death of a daemon whose keeper was killed. No key: the kernel is killing it.
+const DEATH: Duration = Duration::from_secs(1);
+/// Interval of looks whether it has died.
+const MOMENT: Duration = Duration::from_millis(20);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -52,20 +56,34 @@ fn denied(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
-/// Fails where a daemon answers already, or a stranger could.
+/// Fails where a daemon answers already, or a stranger could. One whose keeper was killed gets the time to die: its
+/// master lives some moments longer.
 pub(super) async fn refuse_second(path: &Path) -> io::Result<()> {
     if folder(path).exists() {
         trust::keepers(folder(path)).map_err(denied)?;
     }
-    let who = match UnixStream::connect(path).await {
-        Ok(other) => {
-            other.peer_cred().ok().and_then(|peer| peer.pid()).map(|pid| format!(" (process {pid})"))
+    let until = Instant::now() + DEATH;
+    loop {
+        let who = match UnixStream::connect(path).await {
+            Ok(other) => {
+                // Nothing is said before a request: what comes is the end.
+                let _ = timeout_at(until, other.readable()).await;
+                other
+                    .peer_cred()
+                    .ok()
+                    .and_then(|peer| peer.pid())
+                    .map(|pid| format!(" (its master is process {pid})"))
+            }
+            Err(error) if is_busy(&error) => Some(", and does not answer".to_owned()),
+            Err(_) => return Ok(()),
+        };
+        if Instant::now() >= until {
+            let path = path.display();
+            let text = format!("{path}: another btc-cluster is running there{}", who.unwrap_or_default());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
         }
-        Err(error) if is_busy(&error) => Some(", and does not answer".to_owned()),
-        Err(_) => return Ok(()),
-    };
-    let text = format!("{}: another btc-cluster is running there{}", path.display(), who.unwrap_or_default());
-    Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+        sleep(MOMENT).await;
+    }
 }
 
 /// Whether somebody listens, although too many wait already to be accepted: a daemon that is stopped, say.

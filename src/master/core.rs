@@ -5,19 +5,29 @@ use super::children::Children;
 use super::directory::Directory;
 use super::event::Event;
 use super::feed::Feed;
+use super::handovers::Handovers;
 use super::in_force::InForce;
+use super::journal::Journal;
+use super::moves::{Moves, Waiter};
+use super::orphans::Orphans;
+use super::past::Renewal;
+use super::placing::Placing;
 use super::refusals::Refusals;
+use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
+use super::upgrades::Upgrades;
 use crate::model::Mono;
 use crate::os::board::Board;
+use crate::os::clock;
 use crate::os::memory::Spare;
-use crate::os::notify::{Notification, Notifier};
-use crate::os::{clock, inherited};
+use crate::os::notify::Notification;
 use crate::protocol::cluster::{Port, ToWorker};
+use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
-use crate::supervisor::{Fleet, State};
+use crate::supervisor::{Fleet, Spawner, State};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -36,6 +46,12 @@ pub(super) struct Master {
     pub(super) children: Children,
     /// All sessions, their users and workers.
     pub(super) directory: Directory,
+    /// Sessions on their way from worker to worker.
+    pub(super) moves: Moves<Waiter>,
+    /// Which sessions are to be where.
+    pub(super) placing: Placing,
+    /// Workers that have died, and whose sessions go on elsewhere.
+    pub(super) orphans: Orphans,
     /// Orders on their way.
     pub(super) router: Router,
     /// Log lines about refused sessions.
@@ -45,6 +61,8 @@ pub(super) struct Master {
     pub(super) announcer: Announcer,
     /// Newest prices, candles and lines.
     pub(super) feed: Feed,
+    /// Changes of the process of sessions: those under way, and the last ones.
+    pub(super) handovers: Handovers,
     /// Counters of all processes.
     pub(super) ledger: Ledger,
     /// The moments of the `stats` message.
@@ -55,7 +73,18 @@ pub(super) struct Master {
     pub(super) board: Board,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
-    pub(super) notifier: Notifier,
+    /// The keeper; its process id is the daemon's for everybody outside.
+    pub(super) keeper: Keeper,
+    /// The way to the keeper.
+    pub(super) line: Line,
+    /// Starts and ends of processes.
+    pub(super) spawner: Spawner,
+    /// Another program that takes over, and sessions that are taken over.
+    pub(super) upgrades: Upgrades<OwnedFd>,
+    /// What the next master goes on with.
+    pub(super) journal: Journal,
+    /// The first moments after another master.
+    pub(super) renewal: Renewal,
     /// For tasks that tell the loop.
     pub(super) events: mpsc::Sender<Event>,
 }
@@ -63,7 +92,7 @@ pub(super) struct Master {
 impl Master {
     pub(super) fn notify(&self, notice: Option<Notification>) {
         if let Some(notice) = notice {
-            self.notifier.tell(&notice);
+            self.line.notify(&notice);
         }
     }
 
@@ -73,6 +102,17 @@ impl Master {
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);
+        self.look_at_gate(now);
+        if !self.renewal.gate.is_open() {
+            // Not all sessions are known: nobody is told how many there are, and nobody adopts any.
+            return;
+        }
+        self.settle_estates(now);
+        self.look_after_orphans(now);
+        self.tick_upgrade(now);
+        if self.upgrades.is_unpacking() {
+            return;
+        }
         self.send_stats(now);
         self.announce(now);
         self.tell_presence(now);
@@ -86,26 +126,29 @@ impl Master {
         self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
         self.clear_board();
-        self.reap();
+        self.note_fleet();
+        self.note_dropped();
+        self.note_own();
+        self.place(now);
         self.tell_status();
         let limit = self.in_force.config().cluster.worker_timeout;
-        self.notify(self.service.watchdog(limit, now));
-    }
-
-    /// Asks after the orphans of other processes, if they are given to this one.
-    fn reap(&self) {
-        if inherited::adopts() {
-            let ours: Vec<_> = self.fleet.pids().collect();
-            inherited::reap(|pid| ours.contains(&pid));
-        }
+        self.line.beat(limit, self.service.is_of_use(limit, now));
     }
 
     /// The latest moment at which the loop must wake.
     pub(super) fn next_deadline(&mut self, now: Mono) -> Mono {
         let second = now.after(Duration::from_secs(1));
         let router = self.router.next_deadline().unwrap_or(second);
-        let told = self.when.next(now).min(self.next_announcement()).min(self.next_presence());
-        self.fleet.next_deadline().min(router).min(told).min(second)
+        let told = match self.renewal.gate.next() {
+            Some(opens) => opens,
+            None => {
+                let patience = self.in_force.config().cluster.start_timeout;
+                let orphans = self.orphans.next_deadline(patience).unwrap_or(second);
+                self.when.next(now).min(self.next_announcement()).min(self.next_presence()).min(orphans)
+            }
+        };
+        let upgrade = self.upgrades.next_deadline().unwrap_or(second);
+        self.fleet.next_deadline().min(router).min(told).min(upgrade).min(second)
     }
 
     /// Begins the end.
@@ -115,6 +158,7 @@ impl Master {
         let (now, delay, grace) = (clock::mono(), config.shutdown.delay, config.shutdown.grace);
         let notice = self.service.stop(delay + grace + config.cluster.kill_timeout + LAST_WORDS * 4);
         self.notify(Some(notice));
+        self.note_life();
         if !again {
             self.stop_reloads();
         }
@@ -143,6 +187,13 @@ impl Master {
         }
     }
 
+    /// Tells the keeper that this program serves: with all sessions that it takes over.
+    pub(super) fn tell_serving(&self) {
+        if self.service.is_ready() && !self.upgrades.is_unpacking() {
+            self.line.serving();
+        }
+    }
+
     /// Says once that the daemon serves, when every worker that will be there is there: to systemd, and to whoever
     /// reads the log.
     pub(super) fn tell_when_all_ready(&mut self) {
@@ -152,8 +203,11 @@ impl Master {
         if workers.peek().is_none() || workers.any(|row| pending(row.state)) {
             return;
         }
-        let Some(notice) = self.service.all_ready() else { return };
+        let notice = self.service.all_ready();
+        self.tell_serving();
+        let Some(notice) = notice else { return };
         self.notify(Some(notice));
+        self.note_life();
         let first = |port| self.in_force.addresses(port).into_iter().next();
         let http = first(Port::Http).map(|a| format!("http://{a}")).unwrap_or_default();
         tracing::info!(

@@ -2,26 +2,33 @@
 
 use super::core::Master;
 use super::directory::{self, Relief};
-use super::feed::News;
+use super::feed::{Kept, News};
+use super::journal::{Record, slot};
 use super::router::{Order, Publication};
+use super::unpacking::{Counts, Part};
 use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::Close;
 use crate::protocol::cluster::{
-    Answer, Beat, FromFeeder, Generation, Question, Role, ToFeeder, ToMaster, ToWorker, VERSION,
+    Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Open, Question, Role, ToFeeder, ToMaster,
+    ToWorker, VERSION,
 };
 use crate::protocol::link::{Batch, LinkError};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// The directory is made anew after so many beats, one after another, that differ from it.
 const DRIFT: u8 = 2;
+/// A worker that says much is noted to live so often.
+const SIGN: Duration = Duration::from_millis(250);
 
 impl Master {
     /// Everything that came together from one child.
-    pub(super) fn hear(&mut self, from: Generation, batch: &mut Batch) {
+    pub(super) fn hear(&mut self, from: Generation, mut batch: Batch) {
         let Some(child) = self.children.get(from) else { return };
         let result = match child.role {
-            Role::Feeder => self.hear_feeder(from, batch),
+            Role::Feeder => self.hear_feeder(from, &mut batch),
             Role::Worker(_) => self.hear_worker(from, batch),
         };
         if let Err(error) = result {
@@ -30,15 +37,58 @@ impl Master {
         }
     }
 
-    fn hear_worker(&mut self, from: Generation, batch: &mut Batch) -> Result<(), LinkError> {
-        self.service.hear(clock::mono());
-        while let Some(message) = batch.next::<ToMaster<'_>>() {
-            self.worker_says(from, message?);
+    fn hear_worker(&mut self, from: Generation, mut batch: Batch) -> Result<(), LinkError> {
+        let now = clock::mono();
+        self.service.hear(now);
+        self.lives(from, now);
+        loop {
+            if self.renewal.gate.holds(from) {
+                self.renewal.gate.hold(from, batch);
+                return Ok(());
+            }
+            let Some(message) = batch.next_with_some::<ToMaster<'_>>() else { return Ok(()) };
+            let (message, descriptors) = message?;
+            if let ToMaster::Packed { sessions, closed } = message {
+                self.packed(from, (sessions, closed), descriptors.into_iter().next());
+                continue;
+            }
+            self.worker_says(from, message, descriptors);
         }
-        Ok(())
     }
 
-    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>) {
+    /// Whatever a worker says is a sign of life: where many sessions arrive at once, its beats wait their turn.
+    fn lives(&mut self, worker: Generation, now: Mono) {
+        let Some(child) = self.children.get_mut(worker).filter(|child| now.since(child.heard) >= SIGN) else {
+            return;
+        };
+        child.heard = now;
+        let actions = self.fleet.beat(now, worker);
+        self.act(actions);
+    }
+
+    /// Has those end that give way to a newcomer.
+    fn relieve(&mut self) {
+        for relief in self.directory.take_relief() {
+            let _ = match relief {
+                Relief::Evicted { worker, session } => {
+                    self.children.tell(worker, &ToWorker::GiveWay(session))
+                }
+                Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
+                Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
+            };
+        }
+    }
+
+    fn open(&mut self, from: Generation, open: &Open<'_>, now: Mono) {
+        let verdict = self.directory.open(from, open, &self.in_force.config().limits, now);
+        self.refusals.note(verdict, open.address, now);
+        self.relieve();
+        // The others hear of it before it is there: nobody is told of its own coming.
+        self.announce(now);
+        let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
+    }
+
+    fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
             ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
@@ -48,26 +98,14 @@ impl Master {
             ToMaster::Delivered { ticket, tally } => {
                 self.router.delivered(from, ticket, tally, &mut self.children)
             }
-            ToMaster::Open(open) => {
-                let verdict = self.directory.open(from, &open, &self.in_force.config().limits, now);
-                self.refusals.note(verdict, open.address, now);
-                for relief in self.directory.take_relief() {
-                    let _ = match relief {
-                        Relief::Evicted { worker, session } => {
-                            self.children.tell(worker, &ToWorker::GiveWay(session))
-                        }
-                        Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
-                        Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
-                    };
-                }
-                // The others hear of it before it is there: nobody is told of its own coming.
-                self.announce(now);
-                let _ = self.children.tell(from, &ToWorker::Opened { session: open.session, verdict });
-            }
+            ToMaster::Open(open) => self.open(from, &open, now),
             ToMaster::TakenUp(session) => self.directory.taken_up(from, session),
+            ToMaster::Away(token) => self.directory.away(from, token),
+            ToMaster::Gone(token) => self.directory.gone(from, token),
             ToMaster::Closed(session) => _ = self.directory.closed(from, session),
             ToMaster::Publish { request, channel, frame, deadline, skip } => {
-                let publication = Publication { request, channel, frame, deadline, skip };
+                let of = (request != NO_RECEIPT).then_some((from, request));
+                let publication = Publication { request, channel, frame, deadline, skip, of };
                 self.publish(from, &publication, now);
             }
             ToMaster::Published { ticket, sessions } => {
@@ -75,17 +113,30 @@ impl Master {
             }
             ToMaster::Ask { request, question } => self.answer(from, request, &question),
             ToMaster::Beat(beat) => self.beat(from, *beat, now),
-            ToMaster::Roster(page) => {
-                self.directory.roster(from, &page);
-                if page.last {
-                    let sessions = self.directory.counts(from).0;
-                    tracing::warn!(event = "directory-resynchronised", generation = from, sessions);
-                }
-            }
-            ToMaster::Hello(hello) => self.hello(from, hello.version),
+            ToMaster::Roster(page) => self.roster(from, &page),
+            ToMaster::Hello(hello) => self.hello(from, hello),
             ToMaster::Ready => self.ready(from),
-            ToMaster::Relay { to, notice, payload } => self.relay(from, to, notice, payload),
+            ToMaster::Relay { to, notice, payload } => self.relay((from, to), notice, payload, with),
             ToMaster::Room { room, session, step } => self.room(from, room, session, step, now),
+            ToMaster::Hand { batch, to, sessions } => self.hand(from, batch, to, &sessions),
+            ToMaster::Arrived { batch, refused, gone } => self.arrived(from, batch, refused, &gone),
+            ToMaster::TakenBack { batch, gone } => self.taken_back(from, batch, &gone),
+            ToMaster::Offloaded { order, moved } => self.offloaded(from, order, moved),
+            ToMaster::Done { order } => {
+                self.children.get_mut(from).into_iter().for_each(|child| child.retained.done(order));
+            }
+            ToMaster::Adopted { of, results, silence } => self.adopted(of, &results, silence, now),
+            ToMaster::Again(again) => self.again(from, again.map(|again| *again)),
+            ToMaster::Told => {
+                self.renewal.untold.remove(&from);
+                self.renewal.gate.told(from);
+            }
+            ToMaster::Unpacked { of, part, parts, held, closed, silence } => {
+                let counts = Counts { held: held.into(), closed: closed.into(), silence };
+                self.unpacked(from, Part { of, part, parts }, counts);
+            }
+            ToMaster::Packed { .. } => {}
+            ToMaster::Held => self.held(from),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }
@@ -95,8 +146,10 @@ impl Master {
         while let Some(message) = batch.next::<FromFeeder>() {
             match message? {
                 FromFeeder::Hello(hello) => {
-                    self.hello(from, hello.version);
-                    self.feed.renew();
+                    self.hello(from, hello);
+                    if self.children.get(from).is_some_and(|child| !child.inherited) {
+                        self.feed.renew();
+                    }
                 }
                 FromFeeder::Ready => self.ready(from),
                 FromFeeder::Beat(counters) => {
@@ -107,11 +160,8 @@ impl Master {
                 FromFeeder::Sources(table) => self.feed.table(table),
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
-                FromFeeder::Line { of, text, mark } => {
-                    if let Some(text) = self.feed.line(&of, text, mark) {
-                        self.children.tell_workers(&ToWorker::Line { of: &of, text });
-                    }
-                }
+                FromFeeder::Line { of, text, mark, number } => self.line_of(&of, Kept { text, mark, number }),
+                FromFeeder::Again { config } => self.feeder_again(from, config),
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
                     let _ = self.children.tell(to, &ToWorker::Answer { request, answer });
@@ -125,7 +175,20 @@ impl Master {
     fn price(&mut self, quote: Quote) {
         if let Some((quote, news)) = self.feed.price(quote, clock::mono()) {
             news.iter().for_each(News::log);
+            self.journal.write(&Record::Price(Box::new(quote.clone())));
             self.children.tell_workers(&ToWorker::Quote(quote));
+        }
+    }
+
+    /// Keeps a line from the feeder and sends it to all.
+    fn line_of(&mut self, of: &str, line: Kept) {
+        let number = line.number;
+        if self.feed.is_older_line(of, number) {
+            return self.children.tell_workers(&ToWorker::Line { of, text: &line.text, number });
+        }
+        self.journal.write(&Record::Line { of, text: &line.text, mark: line.mark, number });
+        if let Some(text) = self.feed.line(of, line) {
+            self.children.tell_workers(&ToWorker::Line { of, text, number });
         }
     }
 
@@ -143,7 +206,11 @@ impl Master {
         }
     }
 
-    fn hello(&mut self, from: Generation, version: u32) {
+    fn hello(&mut self, from: Generation, hello: Hello) {
+        let Hello { version, program, .. } = hello;
+        if let Some(child) = self.children.get_mut(from) {
+            child.program = program;
+        }
         if version != VERSION {
             tracing::error!(
                 event = "child-version",
@@ -159,10 +226,14 @@ impl Master {
         let Some(child) = self.children.get_mut(from) else { return };
         let agrees = match child.role {
             Role::Feeder => true,
-            Role::Worker(_) => self.directory.agrees(from, &beat),
+            Role::Worker(_) => self.moves.is_under_way(from) || self.directory.agrees(from, &beat),
         };
         child.drift = if agrees { 0 } else { child.drift.saturating_add(1) };
         self.ledger.beat(from, &beat.counters, now);
+        if let Ok(counters) = serde_json::to_string(&beat.counters) {
+            let (generation, slot, counters) = (from, slot(child.role), &*counters);
+            self.journal.write(&Record::Beat { generation, slot, counters });
+        }
         child.beat = beat;
         if child.drift >= DRIFT {
             child.drift = 0;
@@ -175,7 +246,12 @@ impl Master {
     fn answer(&mut self, from: Generation, request: u64, question: &Question<'_>) {
         let text = match question {
             Question::Stats => self.stats_json(),
-            Question::Metrics(form) => self.metrics_text(*form),
+            Question::Metrics(form) => {
+                let text = self.metrics_text(*form);
+                // No counter may fall when another master answers next.
+                self.note_own();
+                text
+            }
             Question::Sources => self.feed.sources_json(clock::boot()).to_string(),
             Question::Sessions { user, from: begin } => {
                 let (text, next) = self.directory.page(*user, *begin, directory::PAGE);

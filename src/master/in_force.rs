@@ -1,8 +1,8 @@
 //! The configuration in force: immutable, numbered, replaced whole; and the sockets that belong to it.
 
 use super::directory::Ceilings;
-use super::reloads::{Outcome, Reloads};
-use crate::config::{Config, Effect, Fault, Loaded, Source, diff};
+use super::reloads::{Outcome, Reloads, Waiter};
+use crate::config::{Config, CrashCover, Effect, Fault, Loaded, Source, diff};
 use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
 use crate::protocol::cluster::{Port, ToWorker};
@@ -61,9 +61,16 @@ pub(super) struct InForce {
     pub(super) reloads: Reloads<Candidate>,
     /// Why changed files go unnoticed until they are read again, and how often they are.
     watch_trouble: Option<(String, Duration)>,
+    /// The configuration is that of a master before: this one has not read the files.
+    unread: bool,
 }
 
 impl InForce {
+    /// Whether sessions survive their worker.
+    pub(super) fn covers(&self) -> bool {
+        self.config().handover.crash_cover != CrashCover::Off
+    }
+
     /// The first configuration of this daemon.
     pub(super) fn new(source: Source, first: Next, (listeners, kept): (Listeners, Kept), files: u64) -> Self {
         Self {
@@ -76,7 +83,30 @@ impl InForce {
             kept,
             reloads: Reloads::default(),
             watch_trouble: None,
+            unread: false,
         }
+    }
+
+    /// Goes on under another master; `revision`: the number of the configuration that was in force; `is_awaited`: somebody
+    /// waits for the end of a reload.
+    pub(super) fn resume(&mut self, revision: Option<u64>, reloads: &str, is_awaited: bool) {
+        let Some(revision) = revision else { return };
+        self.revision = revision;
+        self.unread = !is_awaited;
+        self.reloads.resume(reloads);
+        // The files may have changed meanwhile.
+        self.reloads.ask(None);
+    }
+
+    /// Somebody asks for a reload, and is told what comes of it.
+    pub(super) fn ask(&mut self, waiter: Option<Waiter>) {
+        self.unread = false;
+        self.reloads.ask(waiter);
+    }
+
+    /// The files were read for the first time since this master began; true if nothing follows from that.
+    pub(super) fn is_known(&mut self, read: &Next) -> bool {
+        std::mem::take(&mut self.unread) && read.config == self.config
     }
 
     pub(super) fn config(&self) -> &Config {

@@ -10,29 +10,52 @@
 //!
 //! The master parses no byte that came from a client or an exchange, and waits for nothing but the next event.
 
+mod adopt;
 mod announce;
 mod announcer;
+mod balance;
 mod children;
 mod command;
 mod control;
 mod control_socket;
 mod core;
 pub mod directory;
+mod estates;
 mod event;
 mod feed;
+mod gate;
+mod handovers;
 mod headline;
 mod hear;
 mod in_force;
+mod journal;
 mod life;
+mod moves;
+mod moving;
+mod orphans;
+mod packing;
+mod past;
 mod peers;
+mod place;
+mod placing;
+mod predecessor;
 mod processes;
 mod refusals;
 mod reload;
 mod reloads;
+mod renewal;
 mod report;
+mod roles;
 pub mod rooms;
 pub mod router;
 mod service;
+mod succession;
+mod trial;
+mod unpacking;
+mod untold;
+mod upgrade;
+mod upgrades;
 mod watching;
 
-pub use life::run;
+pub use life::{Failure, run};
+pub use trial::try_this;

@@ -2,12 +2,14 @@
 
 use super::children::MASTER;
 use super::core::Master;
+use super::journal::Record;
 use super::rooms::{Entry, NOBODY, Presence, Visitor};
 use super::router::Publication;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client;
-use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, ToWorker};
+use crate::protocol::cluster::{Generation, NO_RECEIPT, Notice, Step, To, ToWorker};
+use std::os::fd::OwnedFd;
 
 /// Longest history of a room, in bytes: it must fit into a message.
 const HISTORY: usize = 16 << 20;
@@ -16,37 +18,61 @@ const NAMED: usize = 50;
 
 impl Master {
     /// Passes a message on from one worker to another, unread.
-    pub(super) fn relay(&mut self, from: Generation, to: Generation, notice: Notice, payload: &[u8]) {
+    pub(super) fn relay(
+        &mut self,
+        (from, to): (Generation, To),
+        notice: Notice,
+        payload: &[u8],
+        with: Vec<OwnedFd>,
+    ) {
         let children = &mut self.children;
-        let passed =
-            children.is_worker(to) && children.tell(to, &ToWorker::Relayed { from, payload }).is_ok();
-        let _ = match notice {
+        let to = match to {
+            To::Process(process) => Some(process),
+            To::Home(token) => self.directory.home(token),
+        };
+        let to = to.filter(|to| {
+            children.is_worker(*to)
+                && children.tell_with(*to, &ToWorker::Relayed { from, payload }, with).is_ok()
+        });
+        let Notice::Passed(request) = notice else { return };
+        let _ = match to {
             // Both hear it between the same two publications: what the one has heard until now, the other hears from
             // now on.
-            Notice::Passed(request) if passed => children.tell(from, &ToWorker::Taking { request }),
-            Notice::Passed(request) | Notice::Unheard(request) if !passed => {
-                children.tell(from, &ToWorker::Unheard { request })
-            }
-            Notice::None | Notice::Passed(_) | Notice::Unheard(_) => Ok(()),
+            Some(home) => children.tell(from, &ToWorker::Taking { request, home }),
+            None => children.tell(from, &ToWorker::Unheard { request }),
         };
-    }
-
-    /// A worker has ended: no other waits for it any more, and none of its sessions is in a room.
-    pub(super) fn peer_gone(&mut self, worker: Generation, now: Mono) {
-        self.children.tell_workers(&ToWorker::PeerGone(worker));
-        self.rooms.worker_gone(worker, now);
     }
 
     /// A message for all subscribers of a channel. All workers hear of it, also where a room has no member: a session
     /// on its way there misses nothing.
     pub(super) fn publish(&mut self, from: Generation, publication: &Publication<'_>, now: Mono) {
-        if client::room(publication.channel).is_some()
-            && self.rooms.publish(publication.channel, publication.frame) == Entry::Full
-        {
-            tracing::debug!(event = "too-many-rooms", channel = publication.channel);
+        let timeout = self.in_force.config().quotes.timeout;
+        // What was said to a master that hung has waited for this one: its room keeps it, so its members get it.
+        let waited = publication.deadline <= now && publication.deadline <= self.renewal.born.after(timeout);
+        let deadline = if waited { now.after(timeout) } else { publication.deadline };
+        let publication = &Publication { deadline, ..*publication };
+        if client::room(publication.channel).is_some() && self.renewal.is_new(publication.of) {
+            self.keep_message(publication);
         }
         let ready: Vec<_> = self.children.ready_workers().collect();
         self.router.publish(from, publication, ready, now, &mut self.children);
+    }
+
+    /// Keeps a message in its room. A master before may have kept it already: then it is not kept again.
+    fn keep_message(&mut self, &Publication { channel, frame, of, .. }: &Publication<'_>) {
+        self.journal.write(&Record::Message { room: channel, frame, of });
+        if self.rooms.publish(channel, frame) == Entry::Full {
+            tracing::debug!(event = "too-many-rooms", channel);
+            self.journal.write(&Record::Kept { room: channel, messages: 0 });
+        }
+        self.note_trimmed();
+    }
+
+    /// Writes down which rooms have lost messages.
+    pub(super) fn note_trimmed(&mut self) {
+        for (room, messages) in self.rooms.take_trimmed() {
+            self.journal.write(&Record::Kept { room: &room, messages });
+        }
     }
 
     /// A session enters a chat room, or does another thing there.
@@ -58,6 +84,11 @@ impl Master {
         step: Step<'_>,
         now: Mono,
     ) {
+        self.step(from, (room, session), step, now);
+        self.note_trimmed();
+    }
+
+    fn step(&mut self, from: Generation, (room, session): (&str, SessionId), step: Step<'_>, now: Mono) {
         match step {
             Step::Away => self.rooms.away(room, from, session, now),
             Step::Leave => self.rooms.leave(room, from, session, now),
@@ -108,6 +139,6 @@ impl Master {
     /// A message of the master's own.
     pub(super) fn say(&mut self, request: u64, channel: &str, frame: &[u8], now: Mono) {
         let deadline = now.after(self.in_force.config().quotes.timeout);
-        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None }, now);
+        self.publish(MASTER, &Publication { request, channel, frame, deadline, skip: None, of: None }, now);
     }
 }

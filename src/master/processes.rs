@@ -5,15 +5,19 @@ use super::children::Child;
 use super::core::{LAST_WORDS, Master};
 use super::event::Event;
 use super::in_force::Newborn;
+use super::journal::Record;
 use super::service::AllFailed;
-use crate::os::{clock, process};
+use crate::os::clock;
 use crate::protocol::cluster::{Generation, Role, Slot, ToFeeder, ToWorker};
-use crate::supervisor::{Action, Spawned, spawn};
-use rustix::process::Signal;
+use crate::protocol::link::LinkSender;
+use crate::supervisor::{Action, Spawned};
 
 impl Master {
     /// Does what the supervisor wants.
     pub(super) fn act(&mut self, actions: Vec<Action>) {
+        if !actions.is_empty() {
+            self.note_fleet();
+        }
         for action in actions {
             match action {
                 Action::Start { role, generation } => self.start(role, generation),
@@ -24,42 +28,54 @@ impl Master {
                     self.kill(generation);
                 }
                 Action::LeftBehind { generation } => self.left_behind(generation),
-                Action::Died { role, pause, .. } => {
+                Action::Died { role, pause, generation } => {
                     let (child, worker) = (role.as_str(), role.worker());
                     tracing::info!(event = "child-restart", child, worker, ?pause);
+                    self.succession_fails(role, generation);
                 }
-                Action::GivenUp { role, .. } => {
+                Action::GivenUp { role, generation } => {
                     let worker = role.worker().unwrap_or_default();
                     tracing::error!(
                         event = "worker-given-up",
                         worker,
                         "died too often; the others serve on; `btc-cluster ctl restart-worker {worker}` tries again"
                     );
+                    self.succession_fails(role, generation);
                     self.tell_when_all_ready();
                 }
                 Action::AllFailed => {
                     tracing::error!(event = "all-workers-failed");
                     self.service.end(Err(AllFailed));
                 }
-                Action::ReplacementFailed { role, .. } => {
+                Action::ReplacementFailed { role, generation } => {
                     let (child, worker) = (role.as_str(), role.worker());
                     tracing::error!(event = "replacement-failed", child, worker, "the old process serves on");
                     self.candidate_failed();
+                    self.succession_fails(role, generation);
                 }
-                Action::RollingDone => tracing::info!(event = "workers-replaced"),
+                Action::RollingDone => {
+                    tracing::info!(event = "workers-replaced");
+                    self.succession_rolled();
+                }
                 Action::Gone => self.service.end(Ok(())),
             }
         }
     }
 
     pub(super) fn kill(&self, generation: Generation) {
-        if let Some(child) = self.children.get(generation) {
-            process::kill(child.pid, Signal::KILL);
-        }
+        self.spawner.kill(generation);
     }
 
-    fn drain(&mut self, generation: Generation) {
+    pub(super) fn drain(&mut self, generation: Generation) {
+        if !self.children.is_worker(generation) {
+            return self.stop_child(generation);
+        }
+        if !self.renewal.gate.is_open() {
+            // Nobody is known to take its sessions.
+            return self.renewal.drain_later(generation);
+        }
         let within = self.in_force.config().cluster.drain;
+        self.offload_all(generation);
         let _ = self.children.tell(generation, &ToWorker::Drain(within));
         self.clear_board();
     }
@@ -77,27 +93,50 @@ impl Master {
     }
 
     fn start(&mut self, role: Role, generation: Generation) {
-        let now = clock::mono();
+        if let Err(error) = self.spawner.order(role, generation) {
+            self.not_started(role, generation, &error.to_string());
+        }
+    }
+
+    /// The keeper has started a process.
+    pub(super) fn started(&mut self, generation: Generation, pid: u32) {
+        let Some(spawned) = self.spawner.started(generation) else { return };
+        let (child, worker) = (spawned.role.as_str(), spawned.role.worker());
+        tracing::info!(event = "child-started", child, worker, pid, generation);
+        self.settle_in(generation, pid, spawned);
+        let actions = self.fleet.started(clock::mono(), generation, pid);
+        self.act(actions);
+        if self.fleet.is_leaving(generation) {
+            // Decided while the keeper was starting it: there was no link yet to say it over.
+            if self.service.is_stopping() { self.stop_child(generation) } else { self.drain(generation) }
+        }
+    }
+
+    pub(super) fn not_started(&mut self, role: Role, generation: Generation, error: &str) {
         let (child, worker) = (role.as_str(), role.worker());
-        match spawn(role) {
-            Ok(spawned) => {
-                let pid = spawned.pid;
-                tracing::info!(event = "child-started", child, worker, pid, generation);
-                self.settle_in(role, generation, spawned);
-                let actions = self.fleet.started(now, generation, pid);
-                self.act(actions);
-            }
-            Err(error) => {
-                tracing::error!(event = "child-not-started", child, worker, %error);
-                let actions = self.fleet.start_failed(now, generation);
-                self.act(actions);
+        tracing::error!(event = "child-not-started", child, worker, error);
+        let actions = self.fleet.start_failed(clock::mono(), generation);
+        self.act(actions);
+    }
+
+    /// A process is there: its link is served, its exit awaited, and it is told what it must know.
+    fn settle_in(&mut self, generation: Generation, pid: u32, spawned: Spawned) {
+        let role = spawned.role;
+        let sender = self.serve_link(generation, spawned);
+        self.children.insert(generation, Child::new(role, sender, pid));
+        self.ledger.born(generation, role, clock::mono());
+        match role {
+            Role::Feeder => self.welcome_feeder(generation),
+            Role::Worker(slot) => {
+                self.directory.worker_born(generation, slot);
+                self.welcome(slot, generation);
             }
         }
     }
 
-    /// A process is there: its link is served, its exit awaited, and it is told what it must know.
-    fn settle_in(&mut self, role: Role, generation: Generation, spawned: Spawned) {
-        let Spawned { pid, sender, mut receiver, writer, exit } = spawned;
+    /// Serves a link from now on, and awaits the exit of its process.
+    pub(super) fn serve_link(&self, generation: Generation, spawned: Spawned) -> LinkSender {
+        let Spawned { sender, mut receiver, writer, exit, .. } = spawned;
         let writing = tokio::spawn(writer.run());
         let events = self.events.clone();
         let hearing = tokio::spawn({
@@ -111,32 +150,25 @@ impl Master {
             }
         });
         tokio::spawn(async move {
-            let how = exit.await.to_string();
+            // The master has ended before.
+            let Ok(end) = exit.await else { return };
             // Last words of a child are heard before its end is told; but a program that it has left behind may hold
             // its end of the link open.
             let _ = tokio::time::timeout(LAST_WORDS, hearing).await;
             writing.abort();
             // The loop has ended before.
-            let _ = events.send(Event::Exited(generation, how)).await;
+            let _ = events.send(Event::Exited(generation, end.to_string())).await;
         });
-        self.children.insert(generation, Child::new(role, sender, pid));
-        self.ledger.born(generation, role, clock::mono());
-        match role {
-            Role::Feeder => self.welcome_feeder(generation),
-            Role::Worker(slot) => {
-                self.directory.worker_born(generation, slot);
-                self.welcome(slot, generation);
-            }
-        }
+        sender
     }
 
     /// Tells a newborn feeder how far the one before has read each file, then the configuration.
-    fn welcome_feeder(&mut self, to: Generation) {
+    pub(super) fn welcome_feeder(&mut self, to: Generation) {
         // The new feeder has not refused anything yet.
         self.refused(Default::default());
         let Self { feed, children, in_force, .. } = self;
-        for (of, _, mark) in feed.newest_lines() {
-            if let Some(mark) = mark {
+        for (of, line) in feed.newest_lines() {
+            if let Some(mark) = line.mark {
                 let _ = children.tell(to, &ToFeeder::Resume { of, mark });
             }
         }
@@ -144,7 +176,7 @@ impl Master {
         let _ = children.tell(to, &ToFeeder::Config { config, real_before });
     }
 
-    fn welcome(&mut self, slot: Slot, generation: Generation) {
+    pub(super) fn welcome(&mut self, slot: Slot, generation: Generation) {
         let Newborn { listeners, json } = self.in_force.for_newborn();
         let (mut ports, mut descriptors) = (Vec::new(), Vec::new());
         for (port, descriptor) in listeners.all() {
@@ -162,7 +194,8 @@ impl Master {
         }
         let Self { feed, children, .. } = self;
         let quotes = feed.quotes().cloned().collect();
-        let message = ToWorker::Welcome { slot, generation, config: &json, listeners: ports, quotes };
+        let waits = self.upgrades.is_unpacking();
+        let message = ToWorker::Welcome { slot, generation, config: &json, listeners: ports, quotes, waits };
         let _ = children.tell_with(generation, &message, descriptors);
         if !feed.refused().is_empty() {
             let _ = children.tell(generation, &ToWorker::Refused(feed.refused().clone()));
@@ -170,8 +203,9 @@ impl Master {
         for candles in feed.all_candles() {
             let _ = children.tell(generation, &ToWorker::Candles(candles.clone()));
         }
-        for (of, text, _) in feed.newest_lines() {
-            let _ = children.tell(generation, &ToWorker::Line { of, text });
+        for (of, line) in feed.newest_lines() {
+            let message = ToWorker::Line { of, text: &line.text, number: line.number };
+            let _ = children.tell(generation, &message);
         }
     }
 
@@ -188,16 +222,30 @@ impl Master {
             generation = from
         );
         let actions = self.fleet.ready(clock::mono(), from);
+        self.note_fleet();
         self.act(actions);
         match role {
             Role::Feeder => {}
-            Role::Worker(_) => self.candidate_ready(from),
+            Role::Worker(_) => {
+                self.upgrades.unpacking.ready(from, clock::mono());
+                self.candidate_ready(from);
+                self.candidate_ready(from);
+                self.offload_leaving();
+            }
         }
         self.tell_when_all_ready();
     }
 
     /// A child has ended.
     pub(super) fn exited(&mut self, generation: Generation, how: &str) {
+        if self.upgrades.is_packing() {
+            // All end, and nobody takes their places.
+            let now = clock::mono();
+            self.upgrades.packing().into_iter().for_each(|packing| packing.gone(generation, now));
+            return;
+        }
+        self.upgrades.unpacking.gone(generation);
+        self.held(generation);
         let leaving = self.fleet.is_leaving(generation);
         match self.children.remove(generation) {
             Some(gone) => {
@@ -207,9 +255,13 @@ impl Master {
                 } else {
                     tracing::warn!(event = "child-died", child, worker, pid, generation, how);
                 }
-                self.forget(generation, gone.role);
+                let is_covered = self.in_force.covers();
+                self.forget(generation, gone, is_covered);
             }
-            None => tracing::info!(event = "child-gone", generation, how, "it was left behind"),
+            None => {
+                tracing::info!(event = "child-gone", generation, how, "it was left behind");
+                self.line.forget(generation, None);
+            }
         }
         let actions = self.fleet.exited(clock::mono(), generation);
         self.clear_board();
@@ -228,24 +280,17 @@ impl Master {
             generation,
             "was killed and does not end: it hangs in the kernel, or a debugger holds it"
         );
-        self.forget(generation, gone.role);
+        // Its sockets may not be used by anybody else while it may wake up.
+        self.forget(generation, gone, false);
         self.clear_board();
     }
 
-    fn forget(&mut self, generation: Generation, role: Role) {
+    fn forget(&mut self, generation: Generation, gone: Child, is_covered: bool) {
         self.ledger.gone(generation);
-        match role {
-            Role::Feeder => {}
-            Role::Worker(slot) => self.worker_exited(slot, generation),
-        }
-    }
-
-    fn worker_exited(&mut self, slot: Slot, generation: Generation) {
-        let lost = self.directory.worker_gone(generation);
-        self.router.worker_gone(generation, &mut self.children);
-        self.peer_gone(generation, clock::mono());
-        if lost > 0 {
-            tracing::warn!(event = "sessions-lost", worker = slot, sessions = lost);
+        self.journal.write(&Record::Gone { generation });
+        self.renewal.gone(generation);
+        if let Role::Worker(slot) = gone.role {
+            self.worker_exited(slot, generation, gone.into_before(is_covered));
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::core::Master;
 use super::in_force::{Candidate, Next};
+use super::journal::Record;
 use super::reloads::{Outcome, Waiter};
 use super::rooms;
 use crate::config::{Faults, Loaded};
@@ -20,9 +21,10 @@ impl Master {
         if self.service.is_stopping() {
             return self.refuse(vec![STOPPING.to_owned()], waiter.into_iter().collect());
         }
-        self.in_force.reloads.ask(waiter);
+        self.in_force.ask(waiter);
         let notice = self.service.reload_begins();
         self.notify(notice);
+        self.note_life();
     }
 
     /// The files have been read.
@@ -42,6 +44,9 @@ impl Master {
 
     fn consider(&mut self, loaded: Loaded) {
         let next = Next::new(loaded);
+        if self.in_force.is_known(&next) {
+            return;
+        }
         let (outcome, needs_workers) = self.in_force.compare(&next);
         if !needs_workers {
             let waiters = self.in_force.reloads.take_waiters();
@@ -106,6 +111,7 @@ impl Master {
     fn put_in_force(&mut self, next: Next) {
         let now = clock::mono();
         self.in_force.replace(next);
+        self.note_config();
         let Self {
             in_force,
             feed,
@@ -116,13 +122,22 @@ impl Master {
             when,
             fleet,
             children,
+            placing,
             // Nothing of these is configured.
+            moves: _,
             service: _,
+            handovers: _,
+            orphans: _,
             ledger: _,
             refusals: _,
             board: _,
             spare: _,
-            notifier: _,
+            keeper: _,
+            line: _,
+            spawner: _,
+            upgrades: _,
+            journal: _,
+            renewal: _,
             events: _,
         } = self;
         let config = in_force.config();
@@ -140,9 +155,12 @@ impl Master {
         directory.configure(config.stats.users, in_force.ceilings());
         when.configure(config.stats.interval);
         fleet.adopt(config.cluster.clone());
+        placing.configure(config);
         let mut actions = fleet.resize(now, workers(&config.cluster));
         actions.extend(fleet.revive_all(now));
+        self.note_trimmed();
         self.act(actions);
+        self.take_back();
     }
 
     fn refuse(&mut self, faults: Vec<String>, waiters: Vec<Waiter>) {
@@ -161,7 +179,9 @@ impl Master {
         if !self.in_force.reloads.is_pending() {
             let notice = self.service.reloads_over();
             self.notify(notice);
+            self.note_life();
         }
         self.in_force.reloads.conclude(outcome, waiters);
+        self.journal.write(&Record::Reloads(&self.in_force.reloads.pack()));
     }
 }

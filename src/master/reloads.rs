@@ -4,11 +4,11 @@
 //! is ready, and withdrawn when none gets ready. Whoever asks during a trial waits for the next reading of the files.
 
 use crate::protocol::cluster::Generation;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 /// The outcome of one reload, in the words of `ctl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Outcome {
     pub(super) ok: bool,
     /// Number of the configuration in force now.
@@ -123,6 +123,18 @@ impl<C> Reloads<C> {
     /// Whether a reload that somebody asked for is not concluded yet.
     pub(super) fn is_pending(&self) -> bool {
         self.wished || self.reading || self.trial.is_some()
+    }
+
+    /// What [`Reloads::resume`] needs, as text.
+    pub(super) fn pack(&self) -> String {
+        serde_json::to_string(&(self.done, self.refused, &self.last)).unwrap_or_default()
+    }
+
+    /// Goes on counting.
+    pub(super) fn resume(&mut self, packed: &str) {
+        if let Ok((done, refused, last)) = serde_json::from_str(packed) {
+            (self.done, self.refused, self.last) = (done, refused, last);
+        }
     }
 
     /// The last outcome.

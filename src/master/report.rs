@@ -2,6 +2,7 @@
 //! of one moment.
 
 use super::core::Master;
+use super::roles::ProcessRow;
 use crate::model::Mono;
 use crate::os::{clock, process};
 use crate::protocol::cluster::{Exposition, Port, Role, Slot, ToWorker};
@@ -18,10 +19,11 @@ impl Master {
         let pulse = row.generation.and_then(|generation| self.ledger.pulse(generation, now));
         let (sessions, users) = row.generation.map_or((0, 0), |generation| self.directory.counts(generation));
         let counters = self.ledger.of(row.role);
+        let drained = row.generation.is_some_and(|generation| self.is_aside(generation));
         WorkerRow {
             id: slot,
             pid: child.map(|child| child.pid),
-            state: row.state.as_str(),
+            state: if drained { State::Draining.as_str() } else { row.state.as_str() },
             uptime_s: row.started.map_or(0, |started| now.since(started).as_secs()),
             restarts: row.restarts,
             sessions,
@@ -108,6 +110,12 @@ impl Master {
         }
     }
 
+    /// CPU of all masters so far, and memory of this one.
+    fn usage(&self) -> process::Usage {
+        let own = process::usage();
+        process::Usage { cpu_us: own.cpu_us + self.ledger.masters_cpu(), ..own }
+    }
+
     /// `GET /metrics`.
     pub(super) fn metrics_text(&self, form: Exposition) -> String {
         let now = clock::mono();
@@ -120,7 +128,9 @@ impl Master {
             feeder,
             totals: self.totals(),
             ledger: &self.ledger,
-            master: process::usage(),
+            keeper: process::usage_of(self.keeper.pid),
+            master: self.usage(),
+            master_restarts: self.keeper.deaths,
             rooms: RoomGauges { rooms: rooms.rooms, messages: rooms.messages, bytes: rooms.bytes },
             prices: self.feed.gauges(clock::boot()),
             dropped: self.children.dropped(),
@@ -138,10 +148,14 @@ impl Master {
     pub(super) fn status_json(&self) -> Value {
         let mut value: Value = serde_json::from_str(&self.stats_json()).unwrap_or_default();
         let (in_force, (done, refused)) = (&self.in_force, self.in_force.reloads.counts());
+        let total = self.ledger.total();
         let more = json!({
             "ok": true,
             "state": self.service.phase().as_str(),
-            "pid": std::process::id(),
+            "pid": self.keeper.pid,
+            "keeper": self.keeper.pid,
+            "master": std::process::id(),
+            "processes": self.all_processes(),
             "environment": in_force.config().environment.as_str(),
             "config": in_force.file(),
             "revision": in_force.revision(),
@@ -149,9 +163,12 @@ impl Master {
             "last_reload": in_force.reloads.last(),
             "reloads": done,
             "reloads_refused": refused,
+            "upgrade": self.upgrades.json(),
             "watch_trouble": in_force.watch_trouble(),
             "price_text": self.feed.words(clock::boot()),
             "pending": self.router.pending(),
+            "crash_cover": { "covered": total.covered, "uncovered": total.uncovered },
+            "handovers": self.handovers.json(),
             "listening": {
                 "http": in_force.addresses(Port::Http),
                 "ws": in_force.addresses(Port::Ws),
@@ -162,6 +179,25 @@ impl Master {
             value.extend(more);
         }
         value
+    }
+
+    /// A row for the keeper, the master, and each process of a role.
+    fn all_processes(&self) -> Vec<ProcessRow> {
+        let now = clock::mono();
+        let mut all = self.keeper.rows();
+        all.extend(self.fleet.rows().into_iter().map(|row| {
+            let child = row.generation.and_then(|generation| self.children.get(generation));
+            let program = child.map(|child| child.program.clone());
+            ProcessRow {
+                role: row.role.to_string(),
+                pid: row.pid,
+                state: row.state.as_str(),
+                uptime_s: row.started.map_or(0, |started| now.since(started).as_secs()),
+                restarts: row.restarts,
+                version: program.filter(|program| !program.is_empty()),
+            }
+        }));
+        all
     }
 
     /// `btc-cluster price`: the quote, or null when there is none; `None` for an unknown symbol. Without a symbol

@@ -4,6 +4,7 @@
 //! either while it starts (systemd would take it for the end of the start) and nothing after `STOPPING=1`
 //! (`sd_notify(3)`; `Type=notify-reload` waits for `RELOADING=1` with a moment after its signal, then for `READY=1`).
 
+use super::journal::Life;
 use crate::model::{Mono, Wall};
 use crate::os::notify::Notification;
 use std::time::Duration;
@@ -48,6 +49,20 @@ impl Service {
             heard: now,
             status: String::new(),
         }
+    }
+
+    /// A daemon that goes on under another master.
+    pub(super) fn resume(life: Life, now: Mono) -> Self {
+        let ready = Phase::Ready { announced: life.reloading };
+        let phase = if life.ready { ready } else { Phase::Starting };
+        Self { phase, started: life.started, since: life.since, ..Self::new(now, life.since) }
+    }
+
+    /// What the next master goes on with.
+    pub(super) fn life(&self) -> Life {
+        let (ready, stopping) = (self.phase != Phase::Starting, self.is_stopping());
+        let reloading = self.phase == Phase::Ready { announced: true };
+        Life { since: self.since, started: self.started, ready, reloading, stopping }
     }
 
     /// Every worker that will be there is there. Said again it is nothing new.
@@ -98,16 +113,20 @@ impl Service {
         Some(Notification::Status(text))
     }
 
-    /// The watchdog is fed unless the daemon serves and has not heard a word of any worker for `limit`: then it is of
-    /// no use, however alive its loop, and systemd may start it anew. While it starts or stops, systemd's other
-    /// limits count.
-    pub(super) fn watchdog(&self, limit: Duration, now: Mono) -> Option<Notification> {
+    /// Whether the daemon is of use. If it serves and has not heard a word of any worker for `limit`, it is not,
+    /// however alive its loop: systemd's watchdog is not fed any more and may start it anew. While it starts or stops,
+    /// systemd's other limits count.
+    pub(super) fn is_of_use(&self, limit: Duration, now: Mono) -> bool {
         let serves = matches!(self.phase, Phase::Ready { .. });
-        (!serves || now.since(self.heard) <= limit).then_some(Notification::Watchdog)
+        !serves || now.since(self.heard) <= limit
     }
 
     pub(super) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready { .. })
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -154,7 +173,7 @@ mod tests {
     #[test]
     fn the_watchdog_is_fed_until_no_worker_has_said_a_word_for_worker_timeout() {
         let (mut service, heard) = (service(), Mono(1_000_000_000_000));
-        let fed = |service: &Service, after| service.watchdog(LIMIT, heard.after(after)).is_some();
+        let fed = |service: &Service, after| service.is_of_use(LIMIT, heard.after(after));
         assert!(fed(&service, LIMIT * 9), "TimeoutStartSec= counts");
         service.all_ready();
         service.hear(heard);

@@ -1,10 +1,11 @@
 //! The only back-off of the project: exponential, with full jitter.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Waits that double from `min` to `max`. Each is drawn between half of it and all of it, so that things that failed
 /// together do not retry together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
     min: Duration,
     max: Duration,

@@ -33,6 +33,15 @@ clock!(
     /// processes of a host.
     Mono
 );
+
+impl Mono {
+    /// The moment in whole seconds since the clock's start.
+    #[must_use]
+    pub fn second(self) -> u32 {
+        u32::try_from(self.0 / 1_000_000_000).unwrap_or(u32::MAX)
+    }
+}
+
 clock!(
     /// `CLOCK_BOOTTIME`, for the age of a price. Goes on while the machine is suspended; the same for all processes of
     /// a host.

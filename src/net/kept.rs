@@ -1,8 +1,8 @@
-//! Listening sockets that systemd keeps for the daemon's next life (its descriptor store): a client that connects while
-//! the daemon restarts waits in the queue and is served; nobody is refused.
+//! Listening sockets that are held for the next master, by the keeper, and for the daemon's next life, by systemd (its
+//! descriptor store): a client that connects meanwhile waits in the queue and is served; nobody is refused.
 
-use crate::os::notify::Notifier;
 use crate::protocol::cluster::Port;
+use crate::protocol::line::Line;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -24,38 +24,43 @@ pub(super) fn read(name: &str) -> Option<(Port, SocketAddr)> {
     Some((*port, wanted.replace(';', ":").parse().ok()?))
 }
 
-/// The names of the sockets that systemd holds.
+/// The names of the sockets that keeper and systemd hold.
 #[derive(Debug)]
 pub struct Kept {
     names: BTreeSet<String>,
-    notifier: Notifier,
+    line: Line,
 }
 
 impl Kept {
-    /// `names` came back from systemd, which still has them.
-    pub(super) fn new(notifier: Notifier, names: impl IntoIterator<Item = String>) -> Self {
-        Self { names: names.into_iter().collect(), notifier }
+    /// `names` came back from the keeper, which still has them.
+    pub(super) fn new(line: Line, names: impl IntoIterator<Item = String>) -> Self {
+        Self { names: names.into_iter().collect(), line }
     }
 
-    /// Makes systemd drop all sockets. They are closed when this returns.
-    pub(super) fn forget(&mut self) {
-        self.names.iter().for_each(|name| self.notifier.forget(name));
-        self.names.clear();
-        self.notifier.barrier();
+    /// Makes keeper and systemd drop all sockets. They are closed when this returns.
+    pub(super) async fn forget(&mut self) {
+        std::mem::take(&mut self.names).iter().for_each(|name| self.drop_one(name));
+        self.line.barrier().await;
     }
 
-    /// Makes systemd hold exactly these sockets.
+    fn drop_one(&self, name: &str) {
+        self.line.release(name);
+        self.line.unstore(name);
+    }
+
+    /// Makes keeper and systemd hold exactly these sockets.
     pub fn keep<'a>(&mut self, sockets: impl Iterator<Item = (Port, SocketAddr, BorrowedFd<'a>)>) {
         let mut names = BTreeSet::new();
         for (port, wanted, socket) in sockets {
             let name = write(port, wanted);
             // systemd does not store the same socket twice.
-            if self.notifier.keep(&name, socket) {
-                names.insert(name);
+            match self.line.hold(&name, socket).and_then(|()| self.line.store(&name, socket)) {
+                Ok(()) => _ = names.insert(name),
+                Err(error) => tracing::error!(event = "descriptor", %error),
             }
         }
         for gone in self.names.difference(&names) {
-            self.notifier.forget(gone);
+            self.drop_one(gone);
         }
         self.names = names;
     }

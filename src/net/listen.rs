@@ -3,13 +3,13 @@
 
 use crate::config::{Config, Listen};
 use crate::net::kept::{self, Kept};
-use crate::os::notify::{Notifier, Passed, passed_sockets};
 use crate::protocol::cluster::Port;
+use crate::protocol::line::Line;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -104,22 +104,26 @@ fn wanted(config: &Config, port: Port) -> Option<&Listen> {
 }
 
 impl Listeners {
-    /// Takes the sockets that systemd passed by the names `http`, `ws` and `admin`, and those it kept for this daemon,
-    /// and binds the rest. To be called once, at the start of the daemon.
+    /// Takes the sockets that systemd passed by the names `http`, `ws` and `admin`, and those that were kept for this
+    /// daemon, and binds the rest. To be called once, at the start of a master; `held` is what the keeper holds.
     ///
     /// # Errors
     /// Names the configuration key that cannot be fulfilled, and says why.
-    pub async fn bind(config: &Config) -> io::Result<(Self, Kept)> {
+    pub async fn bind(
+        config: &Config,
+        line: &Line,
+        held: Vec<(Box<str>, OwnedFd)>,
+    ) -> io::Result<(Self, Kept)> {
         let known = |name: &str| matches!(name, "http" | "ws" | "admin") || kept::read(name).is_some();
-        let passed = passed_sockets(known)?;
-        let names = passed.iter().map(|(name, _)| name).filter(|name| kept::read(name).is_some());
-        let mut kept = Kept::new(Notifier::new(), names.cloned());
+        let passed: Vec<_> = held.into_iter().filter(|(name, _)| known(name)).collect();
+        let names = passed.iter().map(|(name, _)| &**name).filter(|name| kept::read(name).is_some());
+        let mut kept = Kept::new(line.clone(), names.map(str::to_owned));
         let mut passed = Self::from_systemd(passed)?;
         let mut listeners = passed.change(config);
         if listeners.is_err() && passed.own().next().is_some() {
             // A kept socket that does not help may be in the way of what is wanted now.
             passed.0.retain(|listener| listener.wanted.is_none());
-            kept.forget();
+            kept.forget().await;
             listeners = passed.change(config);
             // systemd 257 closes a socket some moments after it has confirmed.
             for _ in 0..LET_GO {
@@ -136,8 +140,9 @@ impl Listeners {
         Ok((listeners, kept))
     }
 
-    fn from_systemd(passed: Vec<Passed>) -> io::Result<Self> {
-        let listener = |(name, listener): Passed| {
+    fn from_systemd(passed: Vec<(Box<str>, OwnedFd)>) -> io::Result<Self> {
+        let listener = |(name, passed): (Box<str>, OwnedFd)| {
+            let listener = listening(&name, passed)?;
             let (port, wanted) = match (&*name, kept::read(&name)) {
                 (_, Some((port, wanted))) => (port, Some(wanted)),
                 ("http", _) => (Port::Http, None),
@@ -297,6 +302,18 @@ fn bind(port: Port, wanted: SocketAddr, at: SocketAddr, listen: &Listen) -> Resu
     })?;
     let address = socket.local_addr().ok().as_ref().and_then(SockAddr::as_socket).unwrap_or(at);
     Ok(Listener { port, wanted: Some(wanted), address, socket: socket.into() })
+}
+
+/// A socket that was passed, if it is one that listens for TCP connections.
+fn listening(name: &str, passed: OwnedFd) -> io::Result<TcpListener> {
+    let socket = Socket::from(passed);
+    let tcp = socket.r#type().is_ok_and(|kind| kind == Type::STREAM)
+        && socket.domain().is_ok_and(|domain| matches!(domain, Domain::IPV4 | Domain::IPV6));
+    if tcp && socket.is_listener().is_ok_and(|listens| listens) {
+        return Ok(socket.into());
+    }
+    let words = format!("what systemd passed as {name} is no TCP socket that listens");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, words))
 }
 
 fn no_ipv6(at: SocketAddr, error: &io::Error) -> bool {

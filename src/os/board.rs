@@ -1,61 +1,55 @@
-//! A page that all workers share: how many connections each of them holds at this moment. It is a memory file, read
-//! and written by system calls: a third of a microsecond each, and no unsafe code.
+//! Memory that all workers share: how many connections each of them holds at this moment.
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::io::{pread, pwrite};
+use super::shared::Shared;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Number of places.
 pub const PLACES: usize = 257;
-const CELL: usize = size_of::<u32>();
 /// Content of a place where nobody accepts.
-const NOBODY: u32 = 0;
+const NOBODY: u64 = 0;
 
-/// The shared page.
+/// The shared counts.
 #[derive(Debug)]
-pub struct Board(OwnedFd);
+pub struct Board(Shared);
 
 impl Board {
     /// An empty board.
     ///
     /// # Errors
-    /// As `memfd_create(2)`.
+    /// As `memfd_create(2)` and `mmap(2)`.
     pub fn new() -> io::Result<Self> {
-        let file = memfd_create("btc-cluster-board", MemfdFlags::CLOEXEC)?;
-        ftruncate(&file, (PLACES * CELL) as u64)?;
-        Ok(Self(file))
+        Ok(Self(Shared::new("btc-cluster-board", PLACES)?))
     }
 
     /// The board of another process.
-    #[must_use]
-    pub fn from_descriptor(file: OwnedFd) -> Self {
-        Self(file)
+    ///
+    /// # Errors
+    /// As `mmap(2)`.
+    pub fn from_descriptor(file: OwnedFd) -> io::Result<Self> {
+        Ok(Self(Shared::from_descriptor(file)?))
     }
 
     /// The descriptor, for another process.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.descriptor()
     }
 
     /// Writes how many connections a place holds; `None`: nobody accepts there.
     pub fn set(&self, place: u16, count: Option<u32>) {
-        let cell = count.map_or(NOBODY, |count| count.saturating_add(1)).to_le_bytes();
-        let at = usize::from(place) * CELL;
-        if at < PLACES * CELL {
-            // A memory file takes four bytes whole; if it ever fails, only evenness suffers.
-            let _ = pwrite(&self.0, &cell, at as u64);
+        if let Some(word) = self.0.words().get(usize::from(place)) {
+            word.store(count.map_or(NOBODY, |count| u64::from(count) + 1), Relaxed);
         }
     }
 
     /// Reads all places where somebody accepts.
     #[must_use]
     pub fn counts(&self) -> Vec<(u16, u32)> {
-        let mut bytes = [0; PLACES * CELL];
-        let got = pread(&self.0, &mut bytes, 0).unwrap_or(0);
-        let cells = bytes[..got].chunks_exact(CELL).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]));
-        (0..).zip(cells).filter(|(_, cell)| *cell != NOBODY).map(|(place, cell)| (place, cell - 1)).collect()
+        let words = self.0.words().iter().map(|word| word.load(Relaxed));
+        let counts = (0..).zip(words).filter(|(_, word)| *word != NOBODY);
+        counts.map(|(place, word)| (place, u32::try_from(word - 1).unwrap_or(u32::MAX))).collect()
     }
 }
 
@@ -66,7 +60,7 @@ mod tests {
     #[test]
     fn what_one_writes_the_other_reads() {
         let board = Board::new().unwrap();
-        let other = Board::from_descriptor(board.descriptor().try_clone_to_owned().unwrap());
+        let other = Board::from_descriptor(board.descriptor().try_clone_to_owned().unwrap()).unwrap();
         assert_eq!(other.counts(), []);
         board.set(1, Some(0));
         other.set(256, Some(7));

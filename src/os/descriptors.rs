@@ -60,3 +60,22 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     }
     Ok(Received { bytes: got.bytes, descriptors, truncated: got.flags.contains(ReturnFlags::CTRUNC) })
 }
+
+/// Something like a descriptor: two of them can be the same open file.
+pub trait Share: Sized {
+    /// Another one of the same file; `None`: the process may not have so many.
+    fn share(&self) -> Option<Self>;
+}
+
+impl Share for OwnedFd {
+    fn share(&self) -> Option<Self> {
+        self.try_clone().ok()
+    }
+}
+
+/// Makes room for so many descriptors at once: the table of a process grows by doubling, and each growth copies it.
+pub fn make_room(count: u64) {
+    let highest = i32::try_from(count.saturating_sub(1)).unwrap_or(i32::MAX);
+    // The copy is closed at once; the table stays as large.
+    let _ = rustix::io::fcntl_dupfd_cloexec(io::stderr(), highest);
+}

@@ -2,7 +2,7 @@
 //! ignored, open descriptors, the mask of permissions, the limit of open files.
 
 use rustix::fs::Mode;
-use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, getrlimit, setrlimit, waitid};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -92,23 +92,4 @@ pub fn limit_files(most: u64) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = Some(limit.maximum.map_or(most, |maximum| most.min(maximum)));
     let _ = setrlimit(Resource::Nofile, limit);
-}
-
-/// Asks after children that have ended and that `known` does not know: the first process of a container gets the
-/// orphans of all others. Returns how many there were.
-pub fn reap(known: impl Fn(u32) -> bool) -> usize {
-    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    let unknown = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
-    let unknown = unknown.filter(|pid| u32::try_from(*pid).is_ok_and(|pid| !known(pid)));
-    let ended = |pid: Pid| {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        waitid(WaitId::Pid(pid), options).is_ok_and(|status| status.is_some())
-    };
-    unknown.filter_map(Pid::from_raw).filter(|pid| ended(*pid)).count()
-}
-
-/// Whether orphans of other processes become children of this one.
-#[must_use]
-pub fn adopts() -> bool {
-    std::process::id() == 1 || rustix::process::child_subreaper().is_ok_and(|set| set.is_some())
 }

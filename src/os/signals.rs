@@ -1,12 +1,14 @@
 //! Signals by their meaning.
 
-use futures_util::{Stream, StreamExt};
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use std::io;
-use std::pin::Pin;
+use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The signals that the keeper passes to the master.
+const FOR_MASTER: [i32; 5] = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2];
 
 /// Requests of signals to the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,44 +23,69 @@ pub enum Signal {
     Reopen,
 }
 
-/// A stream of signals that never ends. Equal signals that arrive together become one; the order is not kept.
-pub struct Signals(signal_hook_tokio::Signals);
-
-impl Signals {
-    /// Takes over the master's signals. Needs a runtime.
-    ///
-    /// # Errors
-    /// As `sigaction(2)`.
-    pub fn master() -> io::Result<Self> {
-        signal_hook_tokio::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).map(Self)
-    }
-}
-
-impl Stream for Signals {
-    type Item = Signal;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Signal>> {
-        loop {
-            let signal = match ready!(self.0.poll_next_unpin(context)) {
-                Some(SIGTERM | SIGINT) => Signal::Stop,
-                Some(SIGHUP) => Signal::Reload,
-                Some(SIGUSR2) => Signal::Replace,
-                Some(SIGUSR1) => Signal::Reopen,
-                Some(_) => continue,
-                None => return Poll::Ready(None),
-            };
-            return Poll::Ready(Some(signal));
+impl Signal {
+    /// The meaning of a signal's number.
+    #[must_use]
+    pub fn of(number: i32) -> Option<Self> {
+        match number {
+            SIGTERM | SIGINT => Some(Self::Stop),
+            SIGHUP => Some(Self::Reload),
+            SIGUSR2 => Some(Self::Replace),
+            SIGUSR1 => Some(Self::Reopen),
+            _ => None,
         }
     }
 }
 
+/// Signals that the keeper has caught: those for the master, and that a child has ended. Equal signals that arrive
+/// together become one; the order is not kept.
+#[derive(Debug)]
+pub struct Pending {
+    wakes: UnixStream,
+    caught: [(i32, Arc<AtomicBool>); 5],
+}
+
+impl Pending {
+    /// Takes over the signals.
+    ///
+    /// # Errors
+    /// As `sigaction(2)`.
+    pub fn new() -> io::Result<Self> {
+        let (wakes, wake) = UnixStream::pair()?;
+        wakes.set_nonblocking(true)?;
+        wake.set_nonblocking(true)?;
+        let caught = FOR_MASTER.map(|number| (number, Arc::new(AtomicBool::new(false))));
+        for (number, flag) in &caught {
+            // In this order: whoever is woken finds the flag set.
+            signal_hook::flag::register(*number, flag.clone())?;
+            signal_hook::low_level::pipe::register(*number, wake.try_clone()?)?;
+        }
+        signal_hook::low_level::pipe::register(SIGCHLD, wake)?;
+        Ok(Self { wakes, caught })
+    }
+
+    /// Readable when a signal has come.
+    #[must_use]
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.wakes.as_fd()
+    }
+
+    /// The signals for the master since the last call, and whether they mean [`Signal::Stop`].
+    pub fn take(&mut self) -> Vec<(i32, bool)> {
+        let mut buffer = [0; 64];
+        while matches!((&self.wakes).read(&mut buffer), Ok(1..)) {}
+        let caught = self.caught.iter().filter(|(_, flag)| flag.swap(false, Ordering::SeqCst));
+        caught.map(|(number, _)| (*number, Signal::of(*number) == Some(Signal::Stop))).collect()
+    }
+}
+
 /// Makes TERM, INT, HUP, USR1 and USR2 do nothing in a child. Ctrl-C and systemd reach the whole group, but a child
-/// gets its orders over the link; when its master ends, the kernel kills it.
+/// gets its orders over the link, and the master its signals from the keeper; when that ends, the kernel kills all.
 ///
 /// # Errors
 /// As `sigaction(2)`.
 pub fn leave_to_master() -> io::Result<()> {
-    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
+    for signal in FOR_MASTER {
         // A flag that nobody reads is the safe way to a handler that does nothing. (Ignored signals would stay ignored
         // in the programs that a child starts; handlers are reset.)
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
@@ -73,9 +100,9 @@ mod tests {
     use rustix::process::Signal as Number;
     use std::time::Duration;
 
-    #[tokio::test]
-    async fn each_signal_has_its_word() {
-        let mut signals = Signals::master().unwrap();
+    #[test]
+    fn each_signal_has_its_word() {
+        let mut pending = Pending::new().unwrap();
         let pairs = [
             (Number::HUP, Signal::Reload),
             (Number::USR1, Signal::Reopen),
@@ -85,8 +112,15 @@ mod tests {
         ];
         for (number, signal) in pairs {
             kill(std::process::id(), number);
-            let next = tokio::time::timeout(Duration::from_secs(5), signals.next()).await;
-            assert_eq!(next, Ok(Some(signal)));
+            let begun = std::time::Instant::now();
+            let mut taken = pending.take();
+            while taken.is_empty() && begun.elapsed() < Duration::from_secs(5) {
+                std::thread::yield_now();
+                taken = pending.take();
+            }
+            assert_eq!(taken, [(number.as_raw(), signal == Signal::Stop)]);
+            assert_eq!(Signal::of(number.as_raw()), Some(signal));
         }
+        assert_eq!((pending.take(), Signal::of(9)), (vec![], None));
     }
 }

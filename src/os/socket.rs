@@ -1,7 +1,7 @@
 //! Facts that the kernel knows of a TCP connection.
 
 use rustix::ioctl::{Getter, ioctl, opcode};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// `SIOCOUTQ` of tcp(7), the same number as `TIOCOUTQ`.
@@ -22,6 +22,13 @@ pub fn lose_after(socket: impl AsFd, time: Duration) {
     let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(socket, millis) {
         tracing::debug!(%error, "TCP_USER_TIMEOUT");
+    }
+}
+
+/// Ends a connection of which other processes may hold descriptors, too.
+pub fn shutdown(socket: OwnedFd) {
+    if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Both) {
+        tracing::debug!(%error, "shutdown");
     }
 }
 

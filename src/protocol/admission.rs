@@ -1,6 +1,7 @@
 //! Sessions, as a worker announces them to the master, and what the master decides.
 
 use super::endpoint::{Endpoint, Transport};
+use super::relay::TokenName;
 use crate::model::SessionId;
 use serde::{Deserialize, Serialize};
 use std::iter::Peekable;
@@ -21,6 +22,8 @@ pub struct Open<'a> {
     pub address: IpAddr,
     /// Begin of the session, in milliseconds since 1970.
     pub since: i64,
+    /// The tag of its [`TokenName`]; 0 if it has no token.
+    pub tag: u32,
 }
 
 /// The master's answer to an [`Open`].
@@ -40,7 +43,7 @@ pub enum Verdict {
     StreamLimit,
 }
 
-/// A page of the sessions of a worker: a list of all would not fit into a message.
+/// A page of what a worker holds: a list of all would not fit into a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RosterPage<'a> {
     /// Whether the list begins here.
@@ -50,37 +53,48 @@ pub struct RosterPage<'a> {
     /// The sessions of this page.
     #[serde(borrow)]
     pub sessions: Vec<Open<'a>>,
+    /// Tokens of suspended and of ended sessions that the worker remembers.
+    pub away: Vec<TokenName>,
 }
 
 impl RosterPage<'_> {
-    /// Sessions of one page: some 300 KiB if all names are of the greatest length.
-    pub const SESSIONS: usize = 1024;
+    /// Sessions and tokens of one page: some 300 KiB if all names are of the greatest length.
+    pub const LENGTH: usize = 1024;
 }
 
-/// The pages of a roster, each of at most `most` sessions. A roster without sessions has one page.
+/// The pages of a roster, each of at most `most` sessions and tokens. An empty roster has one page.
 pub fn roster_pages<'a>(
     sessions: impl Iterator<Item = Open<'a>>,
+    away: impl Iterator<Item = TokenName>,
     most: usize,
 ) -> impl Iterator<Item = RosterPage<'a>> {
-    Pages { sessions: sessions.peekable(), most: most.max(1), begun: false }
+    Pages { sessions: sessions.peekable(), away: away.peekable(), most: most.max(1), begun: false }
 }
 
-struct Pages<I: Iterator> {
+struct Pages<I: Iterator, A: Iterator> {
     sessions: Peekable<I>,
+    away: Peekable<A>,
     most: usize,
     begun: bool,
 }
 
-impl<'a, I: Iterator<Item = Open<'a>>> Iterator for Pages<I> {
+impl<'a, I: Iterator<Item = Open<'a>>, A: Iterator<Item = TokenName>> Pages<I, A> {
+    fn is_over(&mut self) -> bool {
+        self.sessions.peek().is_none() && self.away.peek().is_none()
+    }
+}
+
+impl<'a, I: Iterator<Item = Open<'a>>, A: Iterator<Item = TokenName>> Iterator for Pages<I, A> {
     type Item = RosterPage<'a>;
 
     fn next(&mut self) -> Option<RosterPage<'a>> {
-        if self.begun && self.sessions.peek().is_none() {
+        if self.begun && self.is_over() {
             return None;
         }
         let first = !std::mem::replace(&mut self.begun, true);
         let sessions: Vec<_> = self.sessions.by_ref().take(self.most).collect();
-        Some(RosterPage { first, last: self.sessions.peek().is_none(), sessions })
+        let away = self.away.by_ref().take(self.most - sessions.len()).collect();
+        Some(RosterPage { first, last: self.is_over(), sessions, away })
     }
 }
 
@@ -98,16 +112,21 @@ mod tests {
             transport: Transport::Websocket,
             address: [127, 0, 0, 1].into(),
             since: 0,
+            tag: 0,
         }
     }
 
     proptest! {
         #[test]
-        fn pages_are_the_list_and_say_where_it_begins_and_ends(count in 0u128..50, most in 0usize..9) {
+        fn pages_are_the_list_and_say_where_it_begins_and_ends(
+            count in 0u128..50, away in 0u128..50, most in 0usize..9,
+        ) {
             let all: Vec<_> = (0..count).map(open).collect();
-            let pages: Vec<_> = roster_pages(all.iter().cloned(), most).collect();
-            prop_assert!(pages.iter().all(|page| page.sessions.len() <= most.max(1)));
+            let away: Vec<_> = (0..away).map(|n| TokenName { session: SessionId(n), tag: 7 }).collect();
+            let pages: Vec<_> = roster_pages(all.iter().cloned(), away.iter().copied(), most).collect();
+            prop_assert!(pages.iter().all(|page| page.sessions.len() + page.away.len() <= most.max(1)));
             prop_assert_eq!(pages.iter().flat_map(|page| page.sessions.clone()).collect::<Vec<_>>(), all);
+            prop_assert_eq!(pages.iter().flat_map(|page| page.away.clone()).collect::<Vec<_>>(), away);
             let (end, last) = (pages.len() - 1, pages.iter().position(|page| page.last));
             prop_assert_eq!((pages.iter().rposition(|page| page.first), last), (Some(0), Some(end)));
         }

@@ -1,6 +1,6 @@
 //! A process's sign of life, each second: its counters, and a digest of its sessions.
 
-use super::link::LinkSender;
+use super::handover::{Handovers, Silences};
 use crate::model::SessionId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ pub const BEAT: Duration = Duration::from_secs(1);
 
 /// Counters of one process since its start, plain sums, and its gauges.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Messages from clients.
     pub messages_in: u64,
@@ -52,6 +53,14 @@ pub struct Counters {
     pub gave_way: BTreeMap<String, u64>,
     /// Memory of suspended sessions, a gauge.
     pub suspended_bytes: u64,
+    /// Sessions by what became of them in handovers.
+    pub handovers: Handovers,
+    /// Times without a message that handovers caused.
+    pub silences: Silences,
+    /// Sessions that would survive the death of this process, if nothing is under way; a gauge.
+    pub covered: u64,
+    /// Sessions that would not, a gauge.
+    pub uncovered: u64,
 }
 
 /// A worker's sign of life.
@@ -61,6 +70,10 @@ pub struct Beat {
     pub sessions: u32,
     /// Exclusive or of their ids, each folded by [`digest`].
     pub digest: u64,
+    /// Exclusive or of the digests of the tokens that are [`super::cluster::ToMaster::Away`] here.
+    pub kept: u64,
+    /// The worker takes no sessions: an operator has drained it.
+    pub aside: bool,
     /// Users with at least one session at this worker.
     pub users: u32,
     /// Sessions subscribed to `stats`.
@@ -77,14 +90,13 @@ pub fn digest(session: SessionId) -> u64 {
     half(0) ^ half(8).rotate_left(17)
 }
 
-/// Sends a beat each second, for ever. A full link costs the beats that it does not take; a broken one ends the process
-/// where it is read.
-pub async fn send_beats<M: Serialize>(link: &LinkSender, mut beat: impl FnMut() -> M) {
+/// Sends a beat each second, for ever. A full or broken link costs the beats that it does not take.
+pub async fn send_beats(mut send: impl FnMut()) {
     let mut every = interval(BEAT);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let _ = link.send(&beat());
+        send();
     }
 }
 
@@ -103,7 +115,7 @@ mod tests {
         while sender.send(&long).is_ok() {}
         let beats = tokio::spawn({
             let sender = sender.clone();
-            async move { send_beats(&sender, || "beat").await }
+            async move { send_beats(|| _ = sender.send(&"beat")).await }
         });
         tokio::time::sleep(BEAT * 10).await;
         assert!(!beats.is_finished(), "the loop ended: a busy child would be killed for silence");

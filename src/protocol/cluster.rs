@@ -7,17 +7,22 @@ pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
 pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
-pub use super::relay::Notice;
+pub use super::handover::{Handover, Handovers, Silences};
+pub use super::left::Left;
+pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
+pub use super::question::{Answer, Exposition, Question};
+pub use super::relay::{Notice, To, TokenName};
+pub use super::renewal::{Again, MovesAgain, Sent, fingerprint};
 pub use super::role::{Generation, Hello, Role, Slot};
 
-use crate::model::{Candles, Interval, Mono, Quote, RequestId, SessionId, Symbol};
+use crate::model::{Candles, Mono, Quote, RequestId, SessionId, Symbol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// The version of this language.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The number of a request that wants no receipt.
 pub const NO_RECEIPT: u64 = 0;
@@ -68,63 +73,6 @@ pub enum Outcome {
     NoPrice,
     /// `limits.quotes_per_user`; the client may ask again after this time.
     Limited(Duration),
-}
-
-/// The form of the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Exposition {
-    /// Prometheus text 0.0.4.
-    Text,
-    /// `OpenMetrics` 1.0.0.
-    OpenMetrics,
-}
-
-/// A question of a worker, for a request that it serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Question<'a> {
-    /// The statistics object as JSON.
-    Stats,
-    /// The metrics as text.
-    Metrics(Exposition),
-    /// Sessions as JSON objects with commas between them, answered by an [`Answer::Page`].
-    Sessions {
-        /// Only those of this user.
-        user: Option<&'a str>,
-        /// Begin of the page: 0, or the `next` of the page before.
-        from: u32,
-    },
-    /// Disconnects a session (close code 4006).
-    Kick(SessionId),
-    /// Whether a new session at the endpoint, of that user from that address, would be accepted now. The answer is a
-    /// [`Verdict`] as JSON.
-    Admission(Endpoint, &'a str, IpAddr),
-    /// The price sources as a JSON object.
-    Sources,
-    /// Candles of a symbol, as the JSON of `GET /api/v1/history`. The master passes on the feeder's answer; there is
-    /// none if there is no feeder, or no such symbol.
-    History {
-        symbol: &'a str,
-        interval: Interval,
-        /// The most candles to answer with.
-        limit: u32,
-    },
-}
-
-/// The answer to a [`Question`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer<'a> {
-    /// Ready-made text.
-    Text(&'a str),
-    Done,
-    /// The named thing does not exist.
-    NotFound,
-    /// A part of a list.
-    Page {
-        /// Ready-made text.
-        text: &'a str,
-        /// Begin of the next page; `None`: this page is the last.
-        next: Option<u32>,
-    },
 }
 
 /// From a worker to the master.
@@ -196,7 +144,7 @@ pub enum ToMaster<'a> {
     Drained,
     /// Passes a message on to another worker, unread, as [`ToWorker::Relayed`].
     Relay {
-        to: Generation,
+        to: To,
         /// Notice of the master to the sender.
         notice: Notice,
         /// A [`super::peer::Peer`].
@@ -212,6 +160,75 @@ pub enum ToMaster<'a> {
     },
     /// The client of a polling session has come back with its cursor.
     TakenUp(SessionId),
+    /// The worker keeps a suspended session with that token, or remembers how the session ended: whoever brings the
+    /// token is to ask here. Said before [`ToMaster::Closed`], so that the token always leads somewhere.
+    Away(TokenName),
+    /// It keeps and remembers nothing of that token any more.
+    Gone(TokenName),
+    /// Wants to hand sessions over; answered by [`ToWorker::Handed`]. From here on they are not in the worker's beats.
+    Hand {
+        /// The worker's number for the batch.
+        batch: u32,
+        to: Generation,
+        #[serde(borrow)]
+        sessions: Vec<Leaver<'a>>,
+    },
+    /// The sessions of a batch are here; passed on as [`ToWorker::Arrived`].
+    Arrived {
+        batch: BatchId,
+        /// Those that came without a usable connection.
+        refused: Vec<SessionId>,
+        /// Those that did not come: they have ended.
+        gone: Vec<SessionId>,
+    },
+    /// The target of a batch has ended: its sessions are in the worker's beats again.
+    TakenBack {
+        /// The worker's number for the batch.
+        batch: u32,
+        /// Those that have ended meanwhile.
+        gone: Vec<SessionId>,
+    },
+    /// The end of a [`ToWorker::Offload`].
+    Offloaded {
+        /// The master's number for it.
+        order: u64,
+        moved: Moved,
+    },
+    /// All orders up to this one ([`super::orders`]) have been handed to everybody they concern.
+    Done { order: u64 },
+    /// The sessions of a dead worker were adopted, or have ended.
+    Adopted {
+        of: Generation,
+        /// What became of them.
+        results: Handovers,
+        /// The longest time in which one that goes on heard nothing.
+        silence: Duration,
+    },
+    /// Follows [`ToMaster::Hello`] on every link but the first, which has another master at its end. `None`: the worker
+    /// was never welcomed. Its sessions, their rooms and [`ToMaster::Told`] follow.
+    Again(Option<Box<Again>>),
+    /// All is told that a master which takes the place of another must know.
+    Told,
+    /// The answer to [`ToWorker::Pack`]: the process ends. One descriptor: the pack.
+    Packed {
+        /// Sessions in the pack.
+        sessions: u32,
+        /// Sessions that could not be packed.
+        closed: u32,
+    },
+    /// The end of a [`ToWorker::Unpack`], with its numbers.
+    Unpacked {
+        of: Generation,
+        part: u32,
+        parts: u32,
+        /// Sessions that go on here.
+        held: u32,
+        closed: u32,
+        /// The longest time in which one of them was with nobody.
+        silence: Duration,
+    },
+    /// The answer to [`ToWorker::Hold`].
+    Held,
 }
 
 /// A session's step in a chat room.
@@ -245,7 +262,11 @@ pub enum ToWorker<'a> {
         listeners: Vec<Port>,
         /// The newest price of each symbol.
         quotes: Vec<Quote>,
+        /// Nobody is let in before [`ToWorker::LetIn`]: sessions of the processes before are still on their way.
+        waits: bool,
     },
+    /// All sessions of the processes before are there: new connections are accepted.
+    LetIn,
     /// The answer to an `Open`.
     Opened {
         /// The announced session.
@@ -284,6 +305,9 @@ pub enum ToWorker<'a> {
         frame: &'a [u8],
         /// The session that does not get it.
         skip: Option<Skip>,
+        /// The worker that published it and its number there, which grows; one that is not greater is a repetition.
+        /// `None`: the master's own.
+        of: Option<(Generation, u64)>,
     },
     /// The answer to a `Publish`.
     PublishReceipt {
@@ -339,6 +363,8 @@ pub enum ToWorker<'a> {
     Taking {
         /// The sender's number for it.
         request: u64,
+        /// The process that it was passed on to.
+        home: Generation,
     },
     /// The answer to a [`Notice`] when there is no worker to pass the message on to.
     Unheard {
@@ -367,6 +393,8 @@ pub enum ToWorker<'a> {
         /// The channel of its lines.
         of: &'a str,
         text: &'a str,
+        /// Its number, which grows within the channel; one that is not greater is a repetition.
+        number: u64,
     },
     /// The directory has ended a session for another one.
     GiveWay(SessionId),
@@ -377,6 +405,63 @@ pub enum ToWorker<'a> {
         /// Of that address only.
         of: Option<IpAddr>,
     },
+    /// Hands sessions over to another worker; answered by [`ToMaster::Offloaded`].
+    Offload {
+        /// The master's number for it.
+        order: u64,
+        to: Generation,
+        which: Which,
+    },
+    /// The answer to a [`ToMaster::Hand`]: these sessions belong to the other worker from here on. `None`: it takes none.
+    Handed {
+        /// The worker's number for the batch.
+        batch: u32,
+        taken: Option<Vec<SessionId>>,
+    },
+    /// Sessions of another worker belong to this one from here on, and will come in a [`super::peer::Peer::Arrive`].
+    Expect {
+        batch: BatchId,
+        /// Those that are present.
+        #[serde(borrow)]
+        sessions: Vec<Open<'a>>,
+        /// Tokens of those that are suspended.
+        away: Vec<TokenName>,
+    },
+    /// The sessions of a batch have arrived.
+    Arrived {
+        /// The worker's number for the batch.
+        batch: u32,
+        /// Those whose connection the worker closes, if it has it: they are suspended there, or could not be read.
+        refused: Vec<SessionId>,
+    },
+    /// A worker has died: this one adopts its sessions.
+    Adopt {
+        of: Generation,
+        #[serde(borrow)]
+        left: Left<'a>,
+    },
+    /// An operator drains the worker: it accepts nobody, and goes on with those it has. False: it accepts again.
+    Aside(bool),
+    /// From a master that takes the place of another: what becomes of batches that were on their way.
+    Unfinished {
+        /// The own batch goes on here: it has not come to the other worker.
+        back: Option<u32>,
+        /// Batches that will not come.
+        dropped: Vec<BatchId>,
+    },
+    /// Packs all sessions for the processes that come after this one, and ends. Answered by [`ToMaster::Packed`].
+    Pack,
+    /// Unpacks sessions that another process packed. One descriptor: the pack. Answered by [`ToMaster::Unpacked`].
+    Unpack {
+        /// The worker that packed, under whose number the keeper has the sockets.
+        of: Generation,
+        /// Only sessions whose key, divided by `parts`, leaves this.
+        part: u32,
+        parts: u32,
+    },
+    /// Another master takes over in a moment: deliveries wait for that one, since nobody may repeat what this one was
+    /// asked. Answered by [`ToMaster::Held`]. False: this one stays.
+    Hold(bool),
 }
 
 /// The purpose of a listening socket.

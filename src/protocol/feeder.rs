@@ -39,6 +39,14 @@ pub enum FromFeeder {
         text: Box<str>,
         /// The end of the line, if it is of a file.
         mark: Option<Mark>,
+        /// Its number, which grows within the channel, also from one feeder to the next.
+        number: u64,
+    },
+    /// Follows [`FromFeeder::Hello`] on every link but the first, which has another master at its end. What it must know
+    /// follows.
+    Again {
+        /// [`super::renewal::fingerprint`] of the configuration; `None`: there was none yet.
+        config: Option<u64>,
     },
 }
 
@@ -89,5 +97,11 @@ pub enum ToFeeder<'a> {
     Retry {
         /// Its name; `None`: all.
         source: Option<&'a str>,
+    },
+    /// Says how far lines are known, to a feeder that has sent [`FromFeeder::Again`]. It repeats those that come after
+    /// and goes on reading. `None`: nobody knows; nothing is repeated.
+    Heard {
+        /// The number of the newest line by channel. Of a channel that is not named nothing is known.
+        lines: Option<Vec<(&'a str, u64)>>,
     },
 }

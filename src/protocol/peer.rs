@@ -2,10 +2,10 @@
 //! knows another one only by the number of its process.
 
 use super::admission::Verdict;
-use super::client::Resume;
+use super::client::{Resume, Token};
 use super::cluster::Generation;
 use super::relay::Notice;
-use crate::model::{Device, UserId};
+use crate::model::{Device, Mono, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -29,6 +29,9 @@ pub enum Taken {
     Gap,
     /// The session has ended with this close code, and its client was told not to come back.
     Ended(u16),
+    /// The session was on its way to the worker that was asked, and is there now, or stays where it was: the question is
+    /// to be asked again. An answer would have in it what the asker has noted since.
+    Again,
 }
 
 /// A poll, for the home of its session.
@@ -108,6 +111,31 @@ pub enum Peer {
     },
     /// Accepts a copy: a client waits for it. Its home revokes the others.
     Accept { lease: Lease },
+    /// Sessions of a batch that was announced by [`super::cluster::ToWorker::Expect`], in one or more of these
+    /// messages. The descriptors are the sockets of those that have one, in their order.
+    Arrive {
+        /// The sender's number for the batch.
+        batch: u32,
+        /// When the sender stopped reading them.
+        stopped: Mono,
+        items: Vec<Item>,
+        /// The batch ends here: sessions that have not come have ended.
+        last: bool,
+    },
+}
+
+/// A session on its way to another worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// As `session::Snapshot` writes it.
+    #[serde(with = "serde_bytes")]
+    pub value: Vec<u8>,
+    /// Whether a socket comes with it.
+    pub has_socket: bool,
+    /// Bytes that its client has acknowledged.
+    pub acknowledged: u64,
+    /// The master knows the session as suspended.
+    pub was_away: bool,
 }
 
 impl Peer {
@@ -127,6 +155,16 @@ impl Peer {
         postcard::from_bytes(bytes)
     }
 
+    /// The token of the session that is asked for.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Token> {
+        match self {
+            Self::Take { resume, .. } => Some(resume.token),
+            Self::Poll { poll, .. } => poll.resume.map(|resume| resume.token),
+            _ => None,
+        }
+    }
+
     /// Replaces an answer that is longer than a message may be: the client begins anew.
     #[must_use]
     pub fn shortened(&self) -> Option<Self> {
@@ -141,19 +179,19 @@ impl Peer {
         }
     }
 
-    /// The master's notice to the sender: questions must not wait for a worker that is gone, and the taker of a
-    /// session must know which publications are in it.
+    /// The master's notice to the sender: questions must not wait for a worker that is gone, whoever asks must know whom
+    /// it has asked, and the taker of a session which publications are in it.
     #[must_use]
     pub fn notice(&self) -> Notice {
         match self {
-            Self::Take { request, .. } => Notice::Passed(*request),
-            Self::Poll { request, .. } => Notice::Unheard(*request),
+            Self::Take { request, .. } | Self::Poll { request, .. } => Notice::Passed(*request),
             Self::Taken { .. }
             | Self::PollGone { .. }
             | Self::Polled { .. }
             | Self::GiveUp { .. }
             | Self::Revoke { .. }
-            | Self::Accept { .. } => Notice::None,
+            | Self::Accept { .. }
+            | Self::Arrive { .. } => Notice::None,
         }
     }
 }
@@ -161,7 +199,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::cluster::ToMaster;
+    use crate::protocol::cluster::{To, ToMaster};
 
     #[test]
     fn what_is_said_instead_of_a_long_answer_is_short_and_has_nothing_instead() {
@@ -176,7 +214,8 @@ mod tests {
     #[test]
     fn a_relayed_message_is_passed_on_as_bytes_of_the_message_that_it_came_in() {
         let peer = Peer::Revoke { request: 7 };
-        let relay = ToMaster::Relay { to: 3, notice: peer.notice(), payload: &peer.encode().unwrap() };
+        let (to, notice) = (To::Process(3), peer.notice());
+        let relay = ToMaster::Relay { to, notice, payload: &peer.encode().unwrap() };
         let bytes = postcard::to_allocvec(&relay).unwrap();
         let Ok(ToMaster::Relay { payload, .. }) = postcard::from_bytes(&bytes) else { panic!("{bytes:?}") };
         assert!(bytes.as_ptr_range().contains(&payload.as_ptr()), "not copied");

@@ -11,7 +11,7 @@ pub type Slot = u16;
 pub type Generation = u32;
 
 /// The part of a child process in the cluster. One process after another takes a role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Talks to exchanges.
     Feeder,

@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
 
+/// The ticket of an answer for which nobody waits.
+pub const NO_TICKET: u64 = 0;
+
 /// An answer to a POST that has not left yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -149,6 +152,13 @@ impl Outbox {
                 answer.made = now;
             }
         }
+    }
+
+    /// Takes out the worker's tickets that wait for frames.
+    pub fn take_tickets(&mut self) -> Vec<u64> {
+        let answers = self.queue.iter_mut().filter_map(|waiting| waiting.label.answer.as_mut());
+        let tickets = answers.map(|answer| std::mem::take(&mut answer.ticket));
+        tickets.filter(|ticket| *ticket != NO_TICKET).collect()
     }
 
     /// Fills `slices` with what to write next.

@@ -6,14 +6,14 @@
 //! kept, for only the newest counts.
 
 use super::Answer;
+use super::outbox::NO_TICKET;
 use crate::model::Mono;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// The ticket of an answer for which nobody waits.
-pub const NO_TICKET: u64 = 0;
 
 /// A ping goes out after so many messages, besides those of the heartbeat.
 const ASK: u32 = 8;
@@ -83,6 +83,15 @@ impl Replay {
         Self { secret, last: 0, ring: None }
     }
 
+    /// Of a session whose process has died after so many messages. Of those none is kept; all of them end within the
+    /// first so many bytes of the connection as it is counted from now on.
+    #[must_use]
+    pub fn adopted(secret: u128, last: u32, position: u64) -> Self {
+        let forgotten = (last > 0 && position > 0).then_some((last, position));
+        let ring = forgotten.map(|_| Box::new(Ring { forgotten, ..Ring::default() }));
+        Self { secret, last, ring }
+    }
+
     /// The number of the last message.
     #[must_use]
     pub fn last(&self) -> u32 {
@@ -125,6 +134,14 @@ impl Replay {
                 + ring.messages.capacity() * size_of::<Kept>()
                 + ring.messages.len() * FRAME
         })
+    }
+
+    /// Keeps messages in common with others that came here with it: of each frame one is enough.
+    pub fn share(&mut self, frames: &mut HashSet<Bytes, RandomState>) {
+        let kept = self.ring.iter_mut().flat_map(|ring| &mut ring.messages);
+        for kept in kept.filter(|kept| kept.answer.is_none()) {
+            kept.frame = frames.get_or_insert_with(&kept.frame, Bytes::clone).clone();
+        }
     }
 
     /// Numbers a message and keeps it. What is over the bounds then is forgotten, the oldest first.
@@ -251,6 +268,21 @@ mod tests {
 
     fn push(replay: &mut Replay, byte: u8, len: usize) -> u32 {
         replay.push(Bytes::from(vec![byte; len]), None, Mono(u64::from(byte)), BOUNDS)
+    }
+
+    #[test]
+    fn messages_of_sessions_that_come_together_are_in_memory_once() {
+        let mut shared = HashSet::default();
+        let mut all = [Replay::new(1), Replay::new(2)];
+        for replay in &mut all {
+            (1..=3).for_each(|n| _ = push(replay, n, 2));
+            replay.share(&mut shared);
+        }
+        let places = |replay: &Replay| -> Vec<_> {
+            replay.after(0).unwrap().map(|kept| (kept.frame.as_ptr(), kept.frame.len())).collect()
+        };
+        assert_eq!(places(&all[0]), places(&all[1]));
+        assert_eq!((frames(&all[1], 0), all[1].is_sound()), (Some(vec![1, 2, 3]), true));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::fmt;
 const OLDEST: u32 = 1;
 /// The newest form that is read. A new one gets a recorded value in the tests, and code that makes it of the one
 /// before.
-const NEWEST: u32 = 1;
+const NEWEST: u32 = 2;
 
 /// All of a session. What is in it in the order of its fields is form 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,28 @@ pub struct Snapshot {
     origin: Option<Box<Origin>>,
     places: Places,
     connection: Connection,
+    /// Form 2 has this behind the others.
+    #[serde(skip)]
+    more: More,
+}
+
+/// What form 2 can say beside form 1: what goes with a connection that moves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct More {
+    /// How often the session's process has changed.
+    pub moves: u32,
+    /// The rate of the client's bytes.
+    pub bytes: Gcra,
+    /// When it was greeted on its connection.
+    pub begun: Mono,
+    /// Its client has come back to it before.
+    pub resumed: bool,
+    /// The client has shut down its side of the connection.
+    pub said_all: bool,
+    /// A client that polls has come back with a cursor.
+    pub taken_up: bool,
+    /// When answers are due that were put off.
+    pub pongs: Vec<Mono>,
 }
 
 /// Progress of a session's connection.
@@ -96,20 +118,61 @@ impl Session {
             replay,
             origin,
             subscriptions: _,
+            moves,
         } = self;
         outbox.iter_mut().for_each(|outbox| outbox.forget_states());
-        Snapshot { identity, framing, decoder, last_in, bucket, outbox, replay, origin, places, connection }
+        let more = More { moves, ..More::default() };
+        Snapshot {
+            identity,
+            framing,
+            decoder,
+            last_in,
+            bucket,
+            outbox,
+            replay,
+            origin,
+            places,
+            connection,
+            more,
+        }
     }
 }
 
 impl Snapshot {
+    /// The oldest and the newest form that is read.
+    pub const FORMS: (u32, u32) = (OLDEST, NEWEST);
+
+    /// The same with what goes along when its connection moves, too.
+    #[must_use]
+    pub fn with(mut self, more: More) -> Self {
+        self.more = more;
+        self
+    }
+
+    #[must_use]
+    pub fn more(&self) -> &More {
+        &self.more
+    }
+
     /// The session, on no channel yet, and what it had beside its own values.
     #[must_use]
     pub fn thaw(self) -> (Session, Places, Connection) {
-        let Self { identity, framing, decoder, last_in, bucket, outbox, replay, origin, places, connection } =
-            self;
+        let Self {
+            identity,
+            framing,
+            decoder,
+            last_in,
+            bucket,
+            outbox,
+            replay,
+            origin,
+            places,
+            connection,
+            more,
+        } = self;
         let mut session = Session::new(identity, framing, replay, last_in);
         (session.decoder, session.bucket, session.outbox, session.origin) = (decoder, bucket, outbox, origin);
+        (session.moves, session.bytes) = (more.moves, more.bytes);
         (session, places, connection)
     }
 
@@ -118,7 +181,12 @@ impl Snapshot {
     /// # Errors
     /// None that can be: the format has a form for all of it.
     pub fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
-        postcard::to_stdvec(&(OLDEST, self)).map_err(|_| SnapshotError::Malformed)
+        let encoded = if self.more == More::default() {
+            postcard::to_stdvec(&(OLDEST, self))
+        } else {
+            postcard::to_stdvec(&(NEWEST, self, &self.more))
+        };
+        encoded.map_err(|_| SnapshotError::Malformed)
     }
 
     /// Decodes a snapshot.
@@ -130,9 +198,18 @@ impl Snapshot {
         if !(OLDEST..=NEWEST).contains(&form) {
             return Err(SnapshotError::Version(form));
         }
-        let (snapshot, rest) =
+        let (mut snapshot, mut rest) =
             postcard::take_from_bytes::<Self>(rest).map_err(|_| SnapshotError::Malformed)?;
+        if form > OLDEST {
+            (snapshot.more, rest) = postcard::take_from_bytes(rest).map_err(|_| SnapshotError::Malformed)?;
+        }
         if rest.is_empty() && snapshot.is_sound() { Ok(snapshot) } else { Err(SnapshotError::Malformed) }
+    }
+
+    /// Whether the session has a connection of its own, whose socket goes with the value.
+    #[must_use]
+    pub fn has_wire(&self) -> bool {
+        matches!(self.connection, Connection::Wire { .. })
     }
 
     fn is_sound(&self) -> bool {

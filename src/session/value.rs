@@ -2,6 +2,7 @@
 
 use super::{Channels, Framing, Outbox, Replay, Subscription};
 use crate::model::{Device, Gcra, Mono, SessionId, UserId};
+use crate::protocol::client::Token;
 use crate::protocol::cluster::{Endpoint, Generation, Open};
 use crate::protocol::peer::Lease;
 use crate::ws::Decoder;
@@ -78,6 +79,8 @@ pub struct Session {
     pub subscriptions: Vec<Subscription>,
     /// Set until the client of a copy is known to have heard of the copy.
     pub origin: Option<Box<Origin>>,
+    /// How often its process has changed.
+    pub moves: u32,
 }
 
 /// The channels of a session by their names, which all workers know.
@@ -114,7 +117,14 @@ impl Session {
             replay,
             subscriptions: Vec::new(),
             origin: None,
+            moves: 0,
         }
+    }
+
+    /// With what its client comes back; only main sessions have it.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        self.replay.as_ref().map(|replay| Token { session: self.identity.id, secret: replay.secret })
     }
 
     #[must_use]
@@ -128,6 +138,7 @@ impl Session {
             transport: self.framing.transport(),
             address: *address,
             since: *since,
+            tag: self.token().map_or(0, |token| token.name().tag),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Counting in a process, and adding up.
 
-use crate::protocol::cluster::Counters;
+use crate::protocol::cluster::{Counters, Handover};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Adds one to `key`. Only the first of a kind allocates.
 fn one_more(counts: &mut BTreeMap<String, u64>, key: &str) {
@@ -46,6 +47,17 @@ impl Counters {
         one_more(&mut self.quotes, slug);
     }
 
+    /// Counts sessions by what became of them in a handover. Who ends a handover counts it: the process that has a session
+    /// now, else the one that gave it up, else the master.
+    pub fn handover(&mut self, result: Handover, sessions: u64) {
+        self.handovers.add(result, sessions);
+    }
+
+    /// Counts the time in which a session that was held heard nothing.
+    pub fn silence(&mut self, silence: Duration) {
+        self.silences.observe(silence);
+    }
+
     /// Adds the counters of another process without its gauges, which have no sum over time.
     pub fn add_sums(&mut self, other: &Self) {
         let Self { messages_in, messages_out, stats_out, opened, closed, refused, http, quotes, .. } = self;
@@ -64,14 +76,18 @@ impl Counters {
         self.resumed += other.resumed;
         self.gaps += other.gaps;
         sum(&mut self.gave_way, &other.gave_way);
+        self.handovers.add_all(&other.handovers);
+        self.silences.add_all(&other.silences);
     }
 
-    /// Adds the gauges of a living process: memory, connections and suspended sessions add up, the longer lag counts.
+    /// Adds the gauges of a living process: the longest lag counts, all others add up.
     pub fn add_gauges(&mut self, other: &Self) {
         self.rss += other.rss;
         self.connections += other.connections;
         self.suspended += other.suspended;
         self.suspended_bytes += other.suspended_bytes;
+        self.covered += other.covered;
+        self.uncovered += other.uncovered;
         self.lag_us = self.lag_us.max(other.lag_us);
     }
 }

@@ -40,15 +40,39 @@ pub struct Ledger {
     /// Sums of the dead processes of each role.
     dead: BTreeMap<Role, Counters>,
     alive: BTreeMap<Generation, Process>,
+    /// What the master counts itself.
+    own: Counters,
 }
 
 impl Ledger {
+    /// Goes on with what masters before have counted: of the dead, and of those that lived.
+    #[must_use]
+    pub fn after(
+        dead: BTreeMap<Role, Counters>,
+        alive: BTreeMap<Generation, (Role, Counters)>,
+        now: Mono,
+    ) -> Self {
+        let process = |(generation, (role, counters))| {
+            (generation, Process { role, counters, seen: now, measured: None, cpu_pct: 0.0 })
+        };
+        let alive = alive.into_iter().map(process).collect();
+        let mut ledger = Self { dead, alive, own: Counters::default() };
+        let roles: Vec<_> = ledger.alive.values().map(|process| process.role).collect();
+        roles.into_iter().for_each(|role| _ = ledger.dead.entry(role).or_default());
+        ledger
+    }
+
+    /// The processes that live.
+    pub fn living(&self) -> impl Iterator<Item = Generation> {
+        self.alive.keys().copied()
+    }
+
     /// Notes that a process was started.
     pub fn born(&mut self, generation: Generation, role: Role, now: Mono) {
         self.dead.entry(role).or_default();
-        let process =
-            Process { role, counters: Counters::default(), seen: now, measured: None, cpu_pct: 0.0 };
-        self.alive.insert(generation, process);
+        let counters = Counters::default();
+        let process = || Process { role, counters, seen: now, measured: None, cpu_pct: 0.0 };
+        self.alive.entry(generation).or_insert_with(process);
     }
 
     /// Takes the counters of a beat. Those of an unknown process are ignored.
@@ -85,15 +109,27 @@ impl Ledger {
         sum
     }
 
+    /// What the master counts itself: results of handovers that no worker is left to count.
+    pub fn own(&mut self) -> &mut Counters {
+        &mut self.own
+    }
+
+    /// CPU time of the masters before this one, in microseconds: `cpu_us` of what the master counts.
+    #[must_use]
+    pub fn masters_cpu(&self) -> u64 {
+        self.own.cpu_us
+    }
+
     /// All roles that ever had a process, in their order.
     pub fn roles(&self) -> impl Iterator<Item = Role> {
         self.dead.keys().copied()
     }
 
-    /// Counters of all workers since the daemon's start.
+    /// Counters of all workers since the daemon's start, and what the master counts for them.
     #[must_use]
     pub fn total(&self) -> Counters {
         let mut sum = Counters::default();
+        sum.add_sums(&Counters { cpu_us: 0, ..self.own.clone() });
         for role in self.roles().filter(|role| role.worker().is_some()) {
             let of_one = self.of(role);
             sum.add_sums(&of_one);

@@ -8,9 +8,9 @@ pub(crate) mod tests;
 use super::merge::Ledger;
 use super::object::{FeederRow, Totals, WorkerRow};
 use crate::os::process::Usage;
-use crate::protocol::cluster::{Counters, Endpoint, Role, Transport};
+use crate::protocol::cluster::{Counters, Endpoint, Handover, Role, Silences, Transport};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -39,8 +39,11 @@ pub struct Metrics<'a> {
     pub totals: Totals,
     /// Counters of all processes.
     pub ledger: &'a Ledger,
-    /// CPU and memory of the master.
+    /// CPU and memory of the keeper, and of the master.
+    pub keeper: Usage,
     pub master: Usage,
+    /// Deaths of the master.
+    pub master_restarts: u32,
     /// The chat rooms.
     pub rooms: RoomGauges,
     /// Each configured symbol.
@@ -80,6 +83,7 @@ enum Value {
     Count(u64),
     Seconds(f64),
     Gauge(f64),
+    Histogram(Silences),
 }
 
 #[derive(Debug)]
@@ -117,6 +121,7 @@ impl Family {
         self.samples.first().map(|sample| match sample.value {
             Value::Gauge(_) => MetricType::Gauge,
             Value::Count(_) | Value::Seconds(_) => MetricType::Counter,
+            Value::Histogram(_) => MetricType::Histogram,
         })
     }
 
@@ -135,11 +140,15 @@ impl Family {
 }
 
 impl Value {
-    fn encode(self, encoder: MetricEncoder<'_>) -> fmt::Result {
+    fn encode(self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         match self {
             Self::Count(n) => ConstCounter::new(n).encode(encoder),
             Self::Seconds(s) => ConstCounter::new(s).encode(encoder),
             Self::Gauge(n) => ConstGauge::new(n).encode(encoder),
+            Self::Histogram(all) => {
+                let (sum, buckets): (_, Vec<_>) = (all.sum().as_secs_f64(), all.buckets().collect());
+                encoder.encode_histogram::<NoLabelSet>(sum, all.count(), &buckets, None)
+            }
         }
     }
 }
@@ -206,7 +215,9 @@ impl Metrics<'_> {
         let mut gathered = Gathered::default();
         self.state(&mut gathered);
         traffic(&mut gathered, &roles);
-        events(&mut gathered, &self.ledger.total());
+        let total = self.ledger.total();
+        events(&mut gathered, &total);
+        handovers(&mut gathered, &total);
         self.processes(&mut gathered, &roles);
         self.prices(&mut gathered);
         gathered.0
@@ -252,15 +263,16 @@ impl Metrics<'_> {
             "restarts",
             "Deaths of processes, planned replacements not counted.",
             "process",
-            workers.chain([feeder]),
+            workers.chain([feeder, ("master".to_owned(), Value::Count(self.master_restarts.into()))]),
         );
-        let all = |of: fn(&Counters) -> Value, own: Value| {
+        let all = |of: fn(&Counters) -> Value, above: fn(Usage) -> Value| {
             let children = roles.iter().map(move |(role, counters)| (process(*role), of(counters)));
-            children.chain([("master".to_owned(), own)])
+            let own = [("master", self.master), ("keeper", self.keeper)];
+            children.chain(own.map(|(name, usage)| (name.to_owned(), above(usage))))
         };
-        let cpu = all(|counters| seconds(counters.cpu_us), seconds(self.master.cpu_us));
+        let cpu = all(|counters| seconds(counters.cpu_us), |usage| seconds(usage.cpu_us));
         to.many("process_cpu_seconds", "CPU time used.", "process", cpu);
-        let rss = all(|counters| gauge(counters.rss), gauge(self.master.rss));
+        let rss = all(|counters| gauge(counters.rss), |usage| gauge(usage.rss));
         to.many("process_resident_memory_bytes", "Resident memory.", "process", rss);
         let dropped = |role| Value::Count(self.dropped.get(role).copied().unwrap_or(0));
         let dropped = roles.iter().map(|(role, _)| (process(*role), dropped(role)));
@@ -327,4 +339,19 @@ fn events(to: &mut Gathered, total: &Counters) {
     );
     to.one("accept_errors", "Failed accepts (descriptors used up).", Value::Count(total.accept_errors));
     to.one("panics", "Panics caught in sessions or requests.", Value::Count(total.panics));
+}
+
+/// What became of sessions whose process changed.
+fn handovers(to: &mut Gathered, total: &Counters) {
+    to.many(
+        "handover_sessions",
+        "Sessions by what became of them when their process changed.",
+        "result",
+        Handover::ALL.map(|result| (result, Value::Count(total.handovers.of(result)))),
+    );
+    let help = "Time without a message that a change of processes caused to a session.";
+    to.one("handover_silence_seconds", help, Value::Histogram(total.silences));
+    let covered = [("covered", gauge(total.covered)), ("uncovered", gauge(total.uncovered))];
+    let help = "Sessions that would survive the death of their worker, and those that would not.";
+    to.many("crash_cover_sessions", help, "cover", covered);
 }

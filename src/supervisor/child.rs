@@ -1,39 +1,19 @@
-//! Start and end of a child. How a child finds its master is in `protocol/link/attach.rs`.
+//! Start and end of a child, by way of the keeper. How a child finds its line and its link is in `protocol/attach.rs`.
 
-use crate::os::inherited;
-use crate::protocol::cluster::Role;
-use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, PARENT, link};
-use std::ffi::{OsStr, OsString};
-use std::fmt;
+use crate::protocol::cluster::{Generation, Role};
+use crate::protocol::keeper::End;
+use crate::protocol::line::Line;
+use crate::protocol::link::{LinkReceiver, LinkSender, LinkWriter, link};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::os::unix::process::ExitStatusExt;
-use std::pin::Pin;
-use std::process::{ExitStatus, Stdio};
 use tokio::net::UnixStream;
-use tokio::process::Command;
+use tokio::sync::oneshot;
 
-/// The running program, even when its file has been replaced or deleted.
-const PROGRAM: &str = "/proc/self/exe";
-/// The hidden subcommand of children.
-pub const SUBCOMMAND: &str = "internal";
-/// Variables by which systemd speaks to the master alone.
-const MASTERS_OWN: [&str; 8] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "LISTEN_FDNAMES",
-    "MAINPID",
-];
-
-/// A child that has just been started.
+/// A child that has a link.
 #[derive(Debug)]
 pub struct Spawned {
-    pub pid: u32,
+    pub role: Role,
     /// Sends messages to the child.
     pub sender: LinkSender,
     /// Receives the messages of the child.
@@ -41,90 +21,82 @@ pub struct Spawned {
     /// Writes what is sent. Run it as a task.
     pub writer: LinkWriter,
     /// The exit, to be awaited in a task. Earlier messages may still be in the link.
-    pub exit: Exit,
+    pub exit: oneshot::Receiver<End>,
 }
 
-/// Starts a child. Call it on the main thread: a child dies with the *thread* that started it.
-///
-/// # Errors
-/// As `socketpair(2)`, `fork(2)` and `execve(2)`: too many processes, no memory.
-pub fn spawn(role: Role) -> io::Result<Spawned> {
-    spawn_program(role, OsStr::new(PROGRAM), &[SUBCOMMAND.into(), role.as_str().into()])
-}
-
-fn spawn_program(role: Role, program: &OsStr, arguments: &[OsString]) -> io::Result<Spawned> {
-    let (ours, theirs) = StdUnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let ours = UnixStream::from_std(ours)?;
-    let child = command(role, program, arguments).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
-    let (sender, receiver, writer) = link(ours);
-    Ok(Spawned { pid: child.id().unwrap_or(0), sender, receiver, writer, exit: Exit(child) })
-}
-
-fn command(role: Role, program: &OsStr, arguments: &[OsString]) -> Command {
-    let mut command = Command::new(program);
-    command.arg0(format!("btc-cluster: {role}")).args(arguments).env(PARENT, std::process::id().to_string());
-    command.env(inherited::PROGRAM_FILES, inherited::program_files().to_string());
-    for name in MASTERS_OWN {
-        command.env_remove(name);
-    }
-    command
-}
-
-/// A future of the [`End`] of a child.
+/// Has processes started, and hears of their ends.
 #[derive(Debug)]
-pub struct Exit(tokio::process::Child);
+pub struct Spawner {
+    line: Line,
+    /// Processes that are ordered and not started yet, with the master's end of their link.
+    ordered: BTreeMap<Generation, (Role, UnixStream)>,
+    /// Processes that live, and who awaits their ends.
+    living: BTreeMap<Generation, oneshot::Sender<End>>,
+}
 
-impl IntoFuture for Exit {
-    type Output = End;
-    type IntoFuture = Pin<Box<dyn Future<Output = End> + Send>>;
-
-    fn into_future(mut self) -> Self::IntoFuture {
-        Box::pin(async move { self.0.wait().await.map_or(End::Unknown, End::from) })
+impl Spawner {
+    /// A spawner without processes.
+    #[must_use]
+    pub fn new(line: Line) -> Self {
+        Self { line, ordered: BTreeMap::new(), living: BTreeMap::new() }
     }
-}
 
-/// The end of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Exit with this status.
-    Status(i32),
-    /// Death by a signal.
-    Signal {
-        /// Number of the signal.
-        signal: i32,
-        /// Whether a core was written.
-        core: bool,
-    },
-    /// The kernel gave no answer.
-    Unknown,
-}
+    /// Orders a process. [`Spawner::started`] or [`Spawner::not_started`] follows.
+    ///
+    /// # Errors
+    /// As `socketpair(2)`; the keeper is dead.
+    pub fn order(&mut self, role: Role, generation: Generation) -> io::Result<()> {
+        let (ours, theirs) = pair()?;
+        self.line.start(generation, role, theirs).map_err(io::Error::other)?;
+        self.ordered.insert(generation, (role, ours));
+        Ok(())
+    }
 
-impl From<ExitStatus> for End {
-    fn from(status: ExitStatus) -> Self {
-        match (status.code(), status.signal()) {
-            (Some(code), _) => Self::Status(code),
-            (None, Some(signal)) => Self::Signal { signal, core: status.core_dumped() },
-            (None, None) => Self::Unknown,
+    /// The keeper has started a process.
+    pub fn started(&mut self, generation: Generation) -> Option<Spawned> {
+        let (role, stream) = self.ordered.remove(&generation)?;
+        Some(self.spawned(role, generation, stream))
+    }
+
+    /// The keeper could not start a process.
+    pub fn not_started(&mut self, generation: Generation) -> Option<Role> {
+        self.ordered.remove(&generation).map(|(role, _)| role)
+    }
+
+    /// Makes a new link to a process that lives.
+    ///
+    /// # Errors
+    /// As `socketpair(2)`.
+    pub fn relink(&mut self, role: Role, generation: Generation) -> io::Result<Spawned> {
+        let (ours, theirs) = pair()?;
+        self.line.relink(generation, theirs);
+        Ok(self.spawned(role, generation, ours))
+    }
+
+    fn spawned(&mut self, role: Role, generation: Generation, stream: UnixStream) -> Spawned {
+        let (sender, receiver, writer) = link(stream);
+        let (tell, exit) = oneshot::channel();
+        self.living.insert(generation, tell);
+        Spawned { role, sender, receiver, writer, exit }
+    }
+
+    /// A process has ended.
+    pub fn exited(&mut self, generation: Generation, end: End) {
+        if let Some(tell) = self.living.remove(&generation) {
+            // Nobody awaits the end of one that was left behind.
+            let _ = tell.send(end);
         }
     }
+
+    /// Has a process killed.
+    pub fn kill(&self, generation: Generation) {
+        self.line.kill(generation);
+    }
 }
 
-/// `status 1`, `SIGSEGV (core dumped)`
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Status(code) => write!(f, "status {code}"),
-            Self::Signal { signal, core } => {
-                match signal_hook::low_level::signal_name(signal) {
-                    Some(name) => f.write_str(name)?,
-                    None => write!(f, "signal {signal}")?,
-                }
-                f.write_str(if core { " (core dumped)" } else { "" })
-            }
-            Self::Unknown => f.write_str("unknown status"),
-        }
-    }
+fn pair() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    Ok((ours, theirs.into_std()?.into()))
 }
 
 #[cfg(test)]

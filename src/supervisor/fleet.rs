@@ -6,19 +6,23 @@
 //! time.
 
 use super::action::Action;
-use super::place::{Phase, Place, Row, Seat, State};
+use super::place::{LEAVING, Phase, Place, Row, Seat, State, Unit, drained_by};
 use super::rolling::Rolling;
 use crate::config::ClusterSection;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Role, Slot};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[cfg(test)]
 mod histories;
 mod moves;
+mod resume;
 #[cfg(test)]
 mod tests;
+
+pub use resume::Alive;
 
 /// The longest time between two ticks.
 const PULSE: Duration = Duration::from_secs(1);
@@ -32,7 +36,7 @@ enum Life {
 }
 
 /// A process whose end is not waited for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Left {
     role: Role,
     generation: Generation,
@@ -69,6 +73,13 @@ impl Fleet {
             chance: fastrand::Rng::with_seed(seed),
             actions: Vec::new(),
         }
+    }
+
+    /// Continues the numbers of processes after this one.
+    #[must_use]
+    pub fn after(mut self, last: Generation) -> Self {
+        self.newest = self.newest.max(last);
+        self
     }
 
     /// Sets how many workers there are, beside one feeder. Surplus slots, the highest, are drained and disappear.
@@ -127,6 +138,18 @@ impl Fleet {
         })
     }
 
+    /// Notes that sessions of a process have moved to another one: if it is drained, its time begins anew.
+    pub fn moves(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
+        self.on(now, |fleet| {
+            let over = drained_by(&fleet.policy, now);
+            if let Some(Phase::Draining { until, .. }) =
+                fleet.unit_mut(generation).map(|unit| &mut unit.phase)
+            {
+                *until = over.max(*until);
+            }
+        })
+    }
+
     /// Notes that a process has ended.
     pub fn exited(&mut self, now: Mono, generation: Generation) -> Vec<Action> {
         self.on(now, |fleet| {
@@ -143,6 +166,38 @@ impl Fleet {
     /// Replaces all workers, one after another.
     pub fn replace_all(&mut self, now: Mono) -> Vec<Action> {
         self.on(now, |fleet| fleet.ask(|role| role.worker().is_some()))
+    }
+
+    /// Replaces the workers that are younger than this.
+    pub fn replace_newer(&mut self, now: Mono, than: Generation) -> Vec<Action> {
+        let newer = |(role, place): (&Role, &Place)| {
+            let is_newer = place.held().is_some_and(|unit| unit.generation > than);
+            (is_newer && role.worker().is_some()).then_some(*role)
+        };
+        let newer: Vec<_> = self.places.iter().filter_map(newer).collect();
+        self.on(now, |fleet| fleet.ask(|role| newer.contains(&role)))
+    }
+
+    /// Ends the feeder, of which there is one at a time, and starts the next one when it has gone.
+    pub fn restart_feeder(&mut self, now: Mono) -> Vec<Action> {
+        self.on(now, |fleet| {
+            let until = now.after(LEAVING).after(fleet.policy.kill_timeout);
+            let Some(place) = fleet.places.get_mut(&Role::Feeder) else { return };
+            if place.held().is_none_or(Unit::is_doomed) {
+                return;
+            }
+            let before = std::mem::replace(&mut place.seat, Seat::Backoff { since: now, until });
+            let before = if let Seat::Held(unit) = before { Some(unit) } else { None };
+            for unit in before.into_iter().chain(place.replacement.take()) {
+                place.send_off(unit, &fleet.policy, now, &mut fleet.actions);
+            }
+            for unit in place.draining.iter_mut().filter(|unit| !unit.is_doomed()) {
+                unit.phase = Phase::Draining { since: now, until: now.after(LEAVING) };
+            }
+            if let Some(rolling) = &mut fleet.rolling {
+                rolling.forget(Role::Feeder);
+            }
+        })
     }
 
     /// Starts, with a clean record, a process that was given up or waits in its back-off.
@@ -232,6 +287,7 @@ impl Fleet {
     }
 
     /// Process ids of all processes whose end the kernel has not told.
+    #[cfg(test)]
     pub fn pids(&self) -> impl Iterator<Item = u32> {
         let known = self.places.values().flat_map(Place::units).map(|unit| unit.pid);
         known.chain(self.left.iter().map(|left| left.pid)).flatten()

@@ -1,6 +1,6 @@
 //! Children: started, watched, restarted, replaced.
 //!
-//! [`Fleet`] decides and touches nothing, [`spawn`] starts processes, and the master's loop carries events to the
+//! [`Fleet`] decides and touches nothing, [`Spawner`] has the keeper start processes, and the master's loop carries events to the
 //! first and orders to the second.
 
 mod action;
@@ -10,8 +10,8 @@ mod place;
 mod rolling;
 
 pub use action::Action;
-pub use child::{Spawned, spawn};
-pub use fleet::Fleet;
+pub use child::{Spawned, Spawner};
+pub use fleet::{Alive, Fleet};
 pub use place::{Row, State};
 
 use crate::config::{ClusterSection, WorkerCount};

@@ -1,14 +1,21 @@
 //! A role and its processes: the serving one, its replacement, and those that drain.
 
+use super::action::Action;
 use crate::config::ClusterSection;
 use crate::model::words;
 use crate::model::{Backoff, Mono};
 use crate::protocol::cluster::{Generation, Role};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Time beyond its drain that a process has to end by itself before it is killed.
 pub(super) const LEAVING: Duration = Duration::from_secs(1);
+
+/// When a process is killed whose drain begins now.
+pub(super) fn drained_by(policy: &ClusterSection, now: Mono) -> Mono {
+    now.after(policy.drain).after(LEAVING)
+}
 
 words! {
     /// The state of a process, or of a role without one, as people see it.
@@ -42,7 +49,7 @@ pub struct Row {
     pub restarts: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unit {
     pub(super) generation: Generation,
     pub(super) pid: Option<u32>,
@@ -53,7 +60,7 @@ pub(super) struct Unit {
 }
 
 /// The phase of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// `cluster.start_timeout` runs since `from`.
     Starting { from: Mono },
@@ -118,7 +125,7 @@ impl Unit {
 }
 
 /// The seat of the serving process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Seat {
     /// Taken by this process.
     Held(Unit),
@@ -131,7 +138,7 @@ pub(super) enum Seat {
 }
 
 /// The processes of one role.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) seat: Seat,
     /// Takes the seat when it is ready.
@@ -151,6 +158,21 @@ pub(super) enum Verdict {
 }
 
 impl Place {
+    /// Drains a process; its end is awaited beside the seat.
+    pub(super) fn send_off(
+        &mut self,
+        mut unit: Unit,
+        policy: &ClusterSection,
+        now: Mono,
+        actions: &mut Vec<Action>,
+    ) {
+        if !unit.is_doomed() {
+            actions.push(Action::Drain { generation: unit.generation });
+        }
+        unit.phase = Phase::Draining { since: now, until: drained_by(policy, now) };
+        self.draining.push(unit);
+    }
+
     pub(super) fn new(policy: &ClusterSection, role: Role) -> Self {
         let kept = match role {
             Role::Feeder => true,

@@ -1,10 +1,11 @@
 //! The order in which processes are replaced: one after another, so that the others serve meanwhile.
 
 use crate::protocol::cluster::{Generation, Role};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Roles whose process waits for its replacement, and the process that is to replace one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rolling {
     /// A role, and the last generation that is too old for it.
     queue: VecDeque<(Role, Generation)>,
@@ -36,6 +37,13 @@ impl Rolling {
     /// Whether this process is the awaited one.
     pub(super) fn awaits(&self, generation: Generation) -> bool {
         self.awaited.is_some_and(|(_, awaited)| awaited == generation)
+    }
+
+    /// The awaited process was never started: its role is next again.
+    pub(super) fn again(&mut self, generation: Generation) {
+        if let Some((role, _)) = self.awaited.take_if(|(_, awaited)| *awaited == generation) {
+            self.queue.push_front((role, generation - 1));
+        }
     }
 
     /// Notes that the awaited process is ready.

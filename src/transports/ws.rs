@@ -3,6 +3,7 @@
 
 use crate::os::socket;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,6 +45,26 @@ impl Wire {
         Self { stream, waker: None, sent: 0, said_all: false }
     }
 
+    /// The socket, which this process gives away.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn into_socket(self) -> io::Result<OwnedFd> {
+        self.stream.into_std().map(OwnedFd::from)
+    }
+
+    /// The connection of a session that comes from another process, which has sent so many bytes over it.
+    #[must_use]
+    pub fn resumed(stream: TcpStream, sent: u64, said_all: bool) -> Self {
+        Self { stream, waker: None, sent, said_all }
+    }
+
+    /// Whether the client has shut down its side.
+    #[must_use]
+    pub fn has_said_all(&self) -> bool {
+        self.said_all
+    }
+
     /// Writes once, without waiting.
     pub fn write(&mut self, bytes: &[u8]) -> Written {
         match self.stream.try_write(bytes) {
@@ -64,6 +85,12 @@ impl Wire {
         let n = self.stream.try_write_vectored(slices)?;
         self.sent += n as u64;
         Ok(n)
+    }
+
+    /// The descriptor of the connection.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Bytes that the kernel has taken.

@@ -1,76 +1,49 @@
 //! The life of a worker: attached to the master, configured, accepting, beating; then draining and gone.
 
+use super::failure::Failure;
+use super::hearing::{End, Leave, hear, hear_all, wait};
 use super::http;
-use super::hub::{Hub, Me, Phase, Push, TICK};
+use super::hub::{Hub, Me, Phase, TICK, Uplink, hello, take_in_all};
+use super::pack::pack;
 use crate::config::Config;
 use crate::log;
 use crate::net::accept::{Gate, Go, accept_loop};
 use crate::net::even::{Even, MOMENT};
 use crate::os::board::Board;
 use crate::os::clock;
-use crate::os::loops::{LoopEnded, Loops};
+use crate::os::loops::Loops;
+use crate::os::process::set_core_dumps;
+use crate::protocol::attach_to_masters;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{BEAT, Hello, Port, ToMaster, ToWorker, VERSION, send_beats};
-use crate::protocol::link::{Batch, LinkError, LinkReceiver, LinkSender, attach};
+use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
+use crate::protocol::keeper::FromKeeper;
+use crate::protocol::link::{Batch, LinkSender};
+use crate::protocol::orders;
+use crate::protocol::renewal::{Heard, MasterLink};
 use axum::Router;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// Opens that the master may leave unanswered before this worker stops accepting.
 const UNANSWERED: usize = 256;
+/// A drained worker looks so often whether it accepts again, while connections wait.
+const ASIDE: Duration = Duration::from_millis(100);
+/// A worker whose sessions are still on their way looks so often whether all have come, while connections wait.
+const UNPACKING: Duration = Duration::from_millis(2);
 /// Steps in which many sessions are sent away.
 const STEPS: u32 = 20;
+/// The part of the time of a drain in which sessions are moved rather than sent away.
+const MOVING: f64 = 0.75;
 /// Interval at which an ending worker looks whether all have gone.
 const LAST: Duration = Duration::from_millis(20);
-
-/// Why a worker could not live.
-#[derive(Debug)]
-enum Failure {
-    Io(io::Error),
-    Link(LinkError),
-    Config(serde_json::Error),
-    /// The master spoke otherwise than agreed.
-    Strange(&'static str),
-    /// Something that must run for as long as the worker lives does not.
-    Loop(LoopEnded),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Link(error) => write!(f, "link to the master: {error}"),
-            Self::Config(error) => write!(f, "configuration from the master: {error}"),
-            Self::Strange(what) => f.write_str(what),
-            Self::Loop(ended) => ended.fmt(f),
-        }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<LoopEnded> for Failure {
-    fn from(ended: LoopEnded) -> Self {
-        Self::Loop(ended)
-    }
-}
-
-impl From<LinkError> for Failure {
-    fn from(error: LinkError) -> Self {
-        Self::Link(error)
-    }
-}
+/// Time in which those that were here to the end are told of it.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs a worker until the master ends it.
 #[must_use]
@@ -93,17 +66,20 @@ pub fn run() -> ExitCode {
 
 async fn live() -> Result<(), Failure> {
     let _ = crate::os::process::raise_open_files();
-    let (sender, mut receiver, writer) = attach()?;
     let mut loops = Loops::default();
-    loops.spawn("link", writer.run());
-    let pid = std::process::id();
-    sender.send(&ToMaster::Hello(Hello {
-        version: VERSION,
-        program: env!("CARGO_PKG_VERSION").into(),
-        pid,
-    }))?;
-    let mut first = receiver.receive().await?;
-    let (hub, listeners) = welcome(&mut first, &sender, pid)?;
+    let told = Arc::<OnceLock<Hub>>::default();
+    let place = told.clone();
+    // The keeper answers only what the hub has asked.
+    let answered = move |said, with| {
+        if let Some(hub) = place.get() {
+            hear_keeper(hub, said, with);
+        }
+    };
+    let (line, mut master) = attach_to_masters(&mut loops, answered).await?;
+    let Some((hub, listeners, mut first)) = begin(&mut master).await? else { return Ok(()) };
+    hub.lock().begin_cover(line);
+    let _ = told.set(hub.clone());
+    loops.spawn("said", look_said(hub.clone()));
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
     let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
@@ -111,50 +87,107 @@ async fn live() -> Result<(), Failure> {
         let router = http::router(&hub, port, !outward.contains(&port));
         accepting.spawn("accept", accept(hub.clone(), router, port, listener));
     }
-    sender.send(&ToMaster::Ready)?;
-    loops.spawn("beat", beat(hub.clone(), sender.clone()));
+    hub.lock().say_ready();
+    loops.spawn("beat", beat(hub.clone()));
     loops.spawn("tick", tick(hub.clone()));
     loops.spawn("walk", walk(hub.clone()));
     if hear_all(&hub, &mut first).is_some() {
         return Ok(());
     }
-    let end = loops.during(accepting.during(hear(&hub, &mut receiver))).await???;
+    let end = loops.during(accepting.during(hear(&hub, &mut master))).await???;
     drop(accepting);
-    loops.during(leave(&hub, &mut receiver, end)).await?;
-    sender.send(&ToMaster::Drained)?;
-    // Bytes that the kernel has taken arrive, even after this process has ended.
-    let _ = timeout(BEAT, async {
-        while sender.waiting() > 0 {
-            sleep(Duration::from_millis(1)).await;
+    match end {
+        End::Leave(end) => {
+            loops.during(leave(&hub, &mut master, end)).await?;
+            hub.lock().uplink.tell(&ToMaster::Drained);
         }
+        End::Pack => loops.during(pack(&hub, &mut master)).await??,
+    }
+    // Bytes that the kernel has taken arrive, even after this process has ended. If the master goes meanwhile, the next one
+    // waits for what this worker tells.
+    let _ = timeout(BEAT, async {
+        while hub.lock().uplink.waiting() > 0 && wait(&hub, &mut master, Duration::from_millis(1)).await {}
     })
     .await;
     Ok(())
 }
 
+/// Waits for a welcome, of whichever master. `None`: none will come.
+async fn begin(master: &mut MasterLink) -> Result<Option<(Hub, Listeners, Batch)>, Failure> {
+    let pid = std::process::id();
+    let (mut link, mut masters, mut before) = (None, 0, Vec::new());
+    loop {
+        match master.next().await {
+            Heard::Master(sender) => {
+                sender.send(&hello(pid))?;
+                if masters > 0 {
+                    sender.send(&ToMaster::Again(None))?;
+                    sender.send(&ToMaster::Told)?;
+                }
+                (link, masters) = (Some(sender), masters + 1);
+                before.clear();
+            }
+            Heard::Batch(mut first) => {
+                let Some(link) = &link else { return Ok(None) };
+                if let Some((hub, listeners)) = welcome(&mut first, link, pid, &mut before)? {
+                    return Ok(Some((hub, listeners, first)));
+                }
+            }
+            Heard::Lost => link = None,
+            Heard::End => return Ok(None),
+        }
+    }
+}
+
 type Listeners = Vec<(Port, TcpListener)>;
 
-fn welcome(batch: &mut Batch, sender: &LinkSender, pid: u32) -> Result<(Hub, Listeners), Failure> {
-    let Some(first) = batch.next_with::<ToWorker<'_>>() else { return Err(Failure::Strange("no welcome")) };
-    let (message, descriptors) = first?;
-    let ToWorker::Welcome { slot, generation, config, listeners, quotes } = message else {
-        return Err(Failure::Strange("the first message is no welcome"));
-    };
+/// Looks for the welcome. A master that took the place of another speaks to all workers, before it has heard which of
+/// them was not welcomed: what it said is in the welcome, and orders `before` that are counted.
+fn welcome(
+    batch: &mut Batch,
+    sender: &LinkSender,
+    pid: u32,
+    before: &mut Vec<usize>,
+) -> Result<Option<(Hub, Listeners)>, Failure> {
+    while let Some(next) = batch.next_with::<ToWorker<'_>>() {
+        match next? {
+            (ToWorker::Welcome { slot, generation, config, listeners, quotes, waits }, descriptors) => {
+                let uplink = Uplink::new(sender.clone(), fingerprint(config));
+                let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
+                log::init(&config.log, &format!("worker {slot}"));
+                set_core_dumps(config.cluster.core_dumps);
+                tracing::debug!(generation, "welcome");
+                let (all, board) = sockets(listeners, descriptors)?;
+                let hub = Hub::new(Me { slot, generation, pid }, Arc::new(config), uplink, board);
+                let mut state = hub.lock();
+                quotes.into_iter().for_each(|quote| state.quote(quote));
+                if waits {
+                    state.unpacking.keep_out(clock::mono());
+                }
+                before.drain(..).for_each(|bytes| state.took(bytes));
+                state.note();
+                drop(state);
+                return Ok(Some((hub, all)));
+            }
+            (ToWorker::Stop(_) | ToWorker::Drain(_) | ToWorker::Pack, _) => {
+                return Err(Failure::Strange("the end came before the welcome"));
+            }
+            (message, _) => before.extend(orders::order(&message)),
+        }
+    }
+    Ok(None)
+}
+
+/// The listening sockets and the board that come with a welcome.
+fn sockets(ports: Vec<Port>, descriptors: Vec<OwnedFd>) -> Result<(Listeners, Board), Failure> {
     let mut descriptors = descriptors.into_iter();
-    let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
-    log::init(&config.log, &format!("worker {slot}"));
-    tracing::debug!(generation, "welcome");
-    let me = Me { slot, generation, pid };
     let mut all = Vec::new();
-    for port in listeners {
+    for port in ports {
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
         all.push((port, listener(descriptor)?));
     }
-    let board = Board::from_descriptor(descriptors.next().ok_or(Failure::Strange("the board is missing"))?);
-    let hub = Hub::new(me, Arc::new(config), sender.clone(), board);
-    quotes.into_iter().for_each(|quote| hub.lock().quote(quote));
-    hub.lock().note();
-    Ok((hub, all))
+    let board = descriptors.next().ok_or(Failure::Strange("the board is missing"))?;
+    Ok((all, Board::from_descriptor(board)?))
 }
 
 fn listener(descriptor: OwnedFd) -> io::Result<TcpListener> {
@@ -171,6 +204,12 @@ impl Gate for Admission {
         let mut state = self.0.lock();
         if matches!(state.phase, Phase::Draining | Phase::Stopping) {
             return Go::Stop;
+        }
+        if state.unpacking.keeps_out(clock::mono()) {
+            return Go::Hold(UNPACKING);
+        }
+        if state.phase == Phase::Aside {
+            return Go::Hold(ASIDE);
         }
         if state.requests.unanswered() > UNANSWERED {
             return Go::Hold(Duration::from_millis(1));
@@ -202,8 +241,14 @@ async fn accept(hub: Hub, router: Router, port: Port, listener: TcpListener) {
     accept_loop(listener, Admission(hub.clone(), Even::default()), serve).await;
 }
 
-async fn beat(hub: Hub, sender: LinkSender) {
-    send_beats(&sender, || ToMaster::Beat(Box::new(hub.lock().beat()))).await;
+async fn beat(hub: Hub) {
+    let send = || {
+        let mut state = hub.lock();
+        state.tell_done(true);
+        let beat = state.beat();
+        state.uplink.tell(&ToMaster::Beat(Box::new(beat)));
+    };
+    send_beats(send).await;
 }
 
 async fn tick(hub: Hub) {
@@ -226,84 +271,54 @@ async fn walk(hub: Hub) {
     }
 }
 
-/// The close that all sessions get, and the time for it.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    close: Close,
-    within: Duration,
-}
-
-async fn hear(hub: &Hub, receiver: &mut LinkReceiver) -> Result<End, Failure> {
-    loop {
-        let mut batch = receiver.receive().await?;
-        if let Some(end) = hear_all(hub, &mut batch) {
-            return Ok(end?);
-        }
-    }
-}
-
-/// Everything that came together. What it publishes goes out by [`walk`], joined.
-fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
+/// Hears what the keeper hands over.
+fn hear_keeper(hub: &Hub, said: FromKeeper, with: Vec<OwnedFd>) {
     let mut state = hub.lock();
-    let mut end = None;
-    while let Some(message) = batch.next::<ToWorker<'_>>() {
-        let message = match message {
-            Ok(message) => message,
-            Err(error) => return Some(Err(error)),
-        };
-        match message {
-            ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
-                state.push(&Push { ticket, id, user, symbol, frame, deadline });
-            }
-            ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
-            ToWorker::Opened { session, verdict } => state.opened(session, verdict),
-            ToWorker::Publish { ticket, channel, frame, skip } => state.publish(ticket, channel, frame, skip),
-            ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
-            ToWorker::Quote(quote) => state.quote(quote),
-            ToWorker::Refused(refused) => state.prices.refuse(refused),
-            ToWorker::Stats(json) => state.stats(json),
-            ToWorker::Candles(candles) => state.candles(&candles),
-            ToWorker::Line { of, text } => state.line(of, text),
-            ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
-            ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
-            ToWorker::Config { config } => configure(&mut state, config),
-            ToWorker::GiveWay(session) => state.gives_way(session),
-            ToWorker::Shed => state.shed_poll(),
-            ToWorker::Silent { of } => state.shed_silent(of),
-            ToWorker::Resync => state.roster(),
-            ToWorker::Unready => state.phase = Phase::Unready,
-            ToWorker::Drain(within) => end = Some(End { close: Close::Restarting, within }),
-            ToWorker::Stop(within) => end = Some(End { close: Close::Shutdown, within }),
-            ToWorker::ReopenLog => log::reopen(),
-            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload),
-            ToWorker::Taking { request } => state.taking(request),
-            ToWorker::Unheard { request } => state.unheard(request),
-            ToWorker::PeerGone(peer) => state.peer_gone(peer),
-            ToWorker::Entered { request, history } => state.entered(request, history),
-            ToWorker::Presence { channel, text } => state.presence(channel, text),
-            ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
-        }
+    let Some((said, with)) = state.take_sockets(hub, said, with) else { return };
+    let of = state.hear_keeper(said, with);
+    drop(state);
+    if let Some(of) = of {
+        tokio::spawn(take_in_all(hub.clone(), of));
     }
-    state.settle();
-    end.map(Ok)
 }
 
-fn configure(state: &mut super::hub::State, config: &str) {
-    match serde_json::from_str::<Config>(config) {
-        Ok(config) => {
-            log::adopt(&config.log);
-            state.configure(Arc::new(config));
+/// Makes sessions clean again once what they said is on its way.
+async fn look_said(hub: Hub) {
+    let said = hub.lock().unsaid();
+    loop {
+        said.notified().await;
+        while !hub.lock().look_said() {
+            sleep(Duration::from_millis(1)).await;
         }
-        Err(error) => tracing::error!(%error, "a configuration that cannot be read is ignored"),
     }
 }
 
 /// Sends all sessions away, spread over the first half of the time, and lets requests on their way end.
-async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
-    let over = clock::mono().after(end.within);
+async fn leave(hub: &Hub, master: &mut MasterLink, end: Leave) {
+    send_away(hub, master, end).await;
+    let dismissed = {
+        let mut state = hub.lock();
+        // Orders that are not done end with what was moved.
+        state.stop_offloading();
+        // Whoever is still here hears of the end, and is no session of a dead worker.
+        let all = state.population();
+        let dismissed = state.dismiss(end.close, all, (100, 2));
+        state.settle();
+        dismissed
+    };
+    let until = clock::mono().after(LAST_WORDS);
+    while dismissed > 0 && clock::mono() < until && !hub.lock().is_quiet() {
+        if !wait(hub, master, LAST).await {
+            return;
+        }
+    }
+}
+
+async fn send_away(hub: &Hub, master: &mut MasterLink, end: Leave) {
+    let begun = clock::mono();
+    let stops = end.close == Close::Shutdown;
     let (batch, each, mut first) = {
         let mut state = hub.lock();
-        let stops = end.close == Close::Shutdown;
         state.phase = if stops { Phase::Stopping } else { Phase::Draining };
         state.connections.leaving().begin(end.within);
         let sessions = state.population();
@@ -311,32 +326,35 @@ async fn leave(hub: &Hub, receiver: &mut LinkReceiver, end: End) {
         let each = if sessions > 1 { 2 } else { 0 };
         (sessions.div_ceil(STEPS as usize).max(100), each, if stops { 1000 } else { 100 })
     };
-    while clock::mono() < over {
-        let dismissed = hub.lock().dismiss(end.close, batch, (first, each));
+    loop {
+        // What can be moved is moved, and the time begins anew with each that is; the rest is sent away at last.
+        let from = begun.max(hub.lock().last_move());
+        let (now, over) = (clock::mono(), from.after(end.within));
+        if now >= over {
+            return;
+        }
+        let moves = now < from.after(end.within.mul_f64(MOVING));
+        let dismissed = {
+            let mut state = hub.lock();
+            if !stops && moves && state.offloads() {
+                state.offload_next();
+                0
+            } else {
+                state.stop_offloading();
+                state.dismiss(end.close, batch, (first, each))
+            }
+        };
         first += each * dismissed as u64;
-        let pause = if dismissed == batch { end.within / 2 / STEPS } else { LAST };
-        if !wait(hub, receiver, pause).await {
+        // Half of what is left of the time: there may be little after the moves.
+        let left = over.since(clock::mono());
+        let pause = if dismissed == batch { left / 2 / STEPS } else { LAST };
+        if !wait(hub, master, pause).await {
             return;
         }
         let state = hub.lock();
         // A client that is sent to another worker gets its session from here.
         if state.empty() && (end.close == Close::Shutdown || state.nobody_waits()) {
             return;
-        }
-    }
-}
-
-/// Hears the master for that long: answers to what is on its way still come. False when it has gone.
-async fn wait(hub: &Hub, receiver: &mut LinkReceiver, time: Duration) -> bool {
-    let pause = sleep(time);
-    tokio::pin!(pause);
-    loop {
-        tokio::select! {
-            () = &mut pause => return true,
-            batch = receiver.receive() => match batch {
-                Ok(mut batch) => _ = hear_all(hub, &mut batch),
-                Err(_) => return false,
-            },
         }
     }
 }

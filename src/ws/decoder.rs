@@ -67,7 +67,6 @@ impl Decoder {
     }
 
     /// Whether no part of a frame or message is held and the stream has not ended: the next byte begins a message.
-    #[cfg(any(test, fuzzing))]
     pub fn is_idle(&self) -> bool {
         self.pending.is_none() && !self.ended
     }

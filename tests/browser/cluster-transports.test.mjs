@@ -124,6 +124,24 @@ describe("over each transport", () => {
       calm(tab);
     });
 
+    test(`${mode}: workers that are replaced: the session goes on, and the page says so`, async (t) => {
+      const cluster = await startCluster(t);
+      const tab = await (await open(t, cluster.url)).is("connected");
+      await choose(tab, mode);
+      await eventually(async () => assert.ok(await tab.worker()));
+      const [session, states, { pid }] = [await tab.text("session-id"), await tab.states(), await tab.worker()];
+      assert.equal(await tab.text("moves"), "no move or restart so far");
+      cluster.replace();
+      // A worker that is still to be replaced may be the first to take it.
+      await tab.at("moves").filter({ hasText: /^\d moves? (or|and) restarts?; (last )?silence .+ ms$/ }).waitFor();
+      await eventually(async () => assert.notEqual((await tab.worker())?.pid ?? pid, pid));
+      await getsAQuote(tab, cluster);
+      assert.equal(await tab.text("session-id"), session);
+      assert.deepEqual(await tab.states(), states, "nothing looks like an outage");
+      assert.equal(await tab.count("gap"), 0);
+      calm(tab);
+    });
+
     test(`${mode}: a worker that dies: the tab is back by itself`, async (t) => {
       const cluster = await startCluster(t);
       const tab = await (await open(t, cluster.url)).is("connected");

@@ -149,8 +149,12 @@ test("a worker that is killed: every tab sees the new one, and the lost tab is b
   const rowOf = async (tab) => (await tab.workers()).find((worker) => worker.id === id);
   await Promise.all(spared.map((tab) => eventually(async () => assert.notEqual((await rowOf(tab)).pid, pid), 1_500)));
   t.diagnostic(`${spared.length} other tabs saw it after ${Math.round(performance.now() - killed)} ms`);
-  await eventually(async () => assert.deepEqual(await lost.states(), ["connecting", "connected", "reconnecting", "connected"]));
-  t.diagnostic(`the lost tab was back after ${Math.round(performance.now() - killed)} ms`);
+  // Under crash cover its session goes on, unless something was under way with it.
+  await eventually(async () => {
+    assert.match((await lost.states()).join(), /^connecting,connected(,reconnecting,connected)?$/);
+    assert.notEqual((await lost.worker())?.pid ?? pid, pid);
+  });
+  t.diagnostic(`the tab of the dead worker was served after ${Math.round(performance.now() - killed)} ms: ${await lost.text("moves")}`);
   await lost.screenshot("cluster-worker-killed");
   for (const [at, tab] of tabs.entries()) {
     assert.equal(await tab.text("user-id"), users[at]);

@@ -134,6 +134,13 @@ const STATES = {
       await tab.page.waitForTimeout(1_100);
     },
   },
+  moved: {
+    options: { mock: false, source: "kraken" },
+    async prepare(server, tab) {
+      await tab.is("connected");
+      for (const silence of [4, 31, 12]) server.move(silence);
+    },
+  },
   refused: { options: {}, refusal: { status: 403, slug: "forbidden", detail: "the origin http://evil.example is not allowed here" } },
   limited: { options: {}, refusal: { status: 429, slug: "limit", detail: "this user has 1 of 1 sessions already", retryAfter: 20 } },
   panels: {

@@ -424,6 +424,63 @@ describe("the connection", () => {
   });
 });
 
+describe("a session that moves to another worker", () => {
+  test("goes on: the page says where it is and what it has survived, and nothing looks like an outage", async (t) => {
+    for (const mode of ["websocket", "sse", "poll"]) {
+      const { server, tab } = await session(t, { ...STILL, heartbeat: 600_000 });
+      await tab.at("transport-select").selectOption(mode);
+      await tab.at("transport").filter({ hasText: new RegExp(`^${mode}$`) }).waitFor();
+      await tab.is("connected");
+      await eventually(async () => assert.ok(await tab.worker()));
+      const [id, states, opens] = [await tab.text("session-id"), await tab.states(), server.asked.filter(({ path }) => path !== "/api/v1/poll").length];
+      const { id: first } = await tab.worker();
+      assert.equal(await tab.text("moves"), "no move or restart so far");
+      server.move(12);
+      await tab.at("moves").filter({ hasText: /^1 move or restart; silence 12 ms$/ }).waitFor();
+      const now = server.workers[first % 3];
+      assert.equal(await tab.page.locator("#own-worker").textContent(), `${now.id} (process ${now.pid})`);
+      const { id: own, pid } = await tab.worker();
+      assert.deepEqual([own, pid], [now.id, now.pid], "at once, not with the next statistics");
+      server.move(0);
+      server.move(180);
+      await tab.at("moves").filter({ hasText: /^3 moves and restarts; last silence 180 ms$/ }).waitFor();
+      server.tick(71_000);
+      await tab.at("price").filter({ hasText: "71000.00" }).waitFor();
+      assert.deepEqual(await tab.states(), states, mode);
+      assert.equal(await tab.text("session-id"), id);
+      assert.equal(server.asked.filter(({ path }) => path !== "/api/v1/poll").length, opens, "nobody connected again");
+      assert.equal(await tab.at("connection-reason").textContent(), "");
+      assert.deepEqual(tab.errors, []);
+    }
+  });
+
+  test("keeps its count when it is cut and comes back, and loses it with the session", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    server.move(12);
+    server.move(30);
+    const before = (await tab.states()).length;
+    server.cut();
+    // It may be back before anybody looks.
+    await eventually(async () => {
+      const states = (await tab.states()).slice(before);
+      assert.ok(states.includes("reconnecting") && states.at(-1) === "connected", states);
+    });
+    await tab.at("moves").filter({ hasText: /^2 moves and restarts$/ }).waitFor();
+    server.all.resume = false;
+    server.cut();
+    await tab.at("moves").filter({ hasText: "no move or restart so far" }).waitFor();
+  });
+
+  test("takes a process that the statistics do not know yet", async (t) => {
+    const { server, tab } = await session(t, STILL);
+    await eventually(async () => assert.ok(await tab.worker()));
+    server.quiet = true;
+    const { id } = await tab.worker();
+    server.send({ type: "system", event: "moved", worker: { id, pid: 424_242 }, silence_ms: 1, moves: 1 });
+    await eventually(async () => assert.equal((await tab.worker()).pid, 424_242));
+  });
+});
+
 describe("the cluster", () => {
   test("tells how many users are left out, and that a server does not tell", async (t) => {
     const { server, tab } = await session(t, STILL);
@@ -513,6 +570,7 @@ describe("the looks", () => {
         const tab = await (await open(t, server.url, { viewport, colorScheme, reducedMotion: "reduce" })).is("connected");
         await tab.at("price-stale").waitFor();
         server.sources = SOURCES;
+        server.move(180);
         server.send({ type: "system", event: "pair-changed", symbol: "BTC-USD", from: "BTC-USD", to: "BTC-USDT", source: "mock" });
         await eventually(async () => assert.ok(await tab.at("chart").locator("path.line[d]").count()));
         await tab.at("quote-button").click();
@@ -548,6 +606,9 @@ describe("the looks", () => {
       server.refuse(null);
       await tab.is("connected");
       assert.deepEqual(await tops(), before, "its return");
+      for (let moves = 0; moves < 12; moves += 1) server.move(12 * moves);
+      await tab.at("moves").filter({ hasText: "12 moves" }).waitFor();
+      assert.deepEqual(await tops(), before, "moves");
     }
   });
 

@@ -154,6 +154,17 @@ class Standin {
     for (const session of this.sessions.values()) if (!userId || session.userId === userId) session.tell(message);
   }
 
+  /** Moves every session, or one user's, to the next worker, on the connection that it has. */
+  move(silence = 12, userId) {
+    for (const session of this.sessions.values()) {
+      if (userId && session.userId !== userId) continue;
+      session.worker = this.workers[session.worker.id % this.workers.length];
+      session.moves += 1;
+      const { id, pid } = session.worker;
+      session.tell({ type: "system", event: "moved", worker: { id, pid }, silence_ms: silence, moves: session.moves });
+    }
+  }
+
   /** Closes every session, or one user's. */
   close(code, reason, userId) {
     for (const session of this.sessions.values()) if (!userId || session.userId === userId) session.close(code, reason);
@@ -393,11 +404,11 @@ class Standin {
     socket.on("close", (code) => this.all.gone(session, link, code === 1005 ? 1000 : code));
   }
 
-  #welcome({ id, userId, worker, channels }, resumed) {
+  #welcome({ id, userId, worker, moves, channels }, resumed) {
     return {
       type: "welcome", session_id: id, user_id: userId, worker: { id: worker.id, pid: worker.pid },
       server: { name: "btc-cluster", version: "0.0.0-standin" }, time: new Date().toISOString(), heartbeat_ms: this.options.heartbeat,
-      resumed, channels: [...channels], price: this.quote(), fresh_for_ms: this.options.freshFor, max_age_ms: this.options.maxAge,
+      resumed, ...(moves > 0 && { moves }), channels: [...channels], price: this.quote(), fresh_for_ms: this.options.freshFor, max_age_ms: this.options.maxAge,
       gone_after_ms: this.options.refuseStale ? this.options.maxAge : this.options.forgetAfter,
     };
   }

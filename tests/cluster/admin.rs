@@ -194,6 +194,17 @@ async fn ctl_speaks_to_people_as_well() {
     ] {
         assert!(status.out.contains(word), "{word}: {}", status.out);
     }
+    let all = cluster.ctl(&["status"]).await.json();
+    for (role, pid) in
+        [("keeper", &all["keeper"]), ("master", &all["master"]), ("feeder", &all["feeder"]["pid"])]
+    {
+        let row = status.out.lines().find(|line| line.starts_with(role)).unwrap_or_default();
+        let cells: Vec<_> = row.split_whitespace().collect();
+        assert_eq!(cells.get(1), Some(&pid.to_string().as_str()), "{}", status.out);
+        assert_eq!((cells.get(2), cells.last()), (Some(&"ready"), Some(&all["version"].as_str().unwrap())));
+    }
+    let roles = all["processes"].as_array().unwrap().iter().map(|row| row["role"].as_str().unwrap());
+    assert_eq!(roles.collect::<Vec<_>>(), ["keeper", "master", "feeder", "worker 1", "worker 2"]);
     let workers = cluster.ctl_plain(&["workers"]).await;
     assert_eq!(workers.out.lines().count(), 3, "headings and two rows: {}", workers.out);
     assert!(!workers.out.contains('\x1b'), "no colours where there is no terminal");

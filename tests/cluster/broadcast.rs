@@ -161,13 +161,43 @@ async fn the_heartbeat_says_how_it_is_and_its_pace_is_live() {
     assert_eq!(watcher.story().of("system").count(), 0);
 }
 
-#[tokio::test]
-async fn a_killed_workers_clients_are_told_as_gone_and_a_stop_is_said_to_all() {
-    let mut cluster = cluster().workers(2).config(OPEN).start().await;
-    let mut all = vec![];
+/// Six or more, some of them on each of two workers.
+async fn on_both(cluster: &Cluster) -> Vec<Tab> {
+    let mut all: Vec<Tab> = vec![];
     while all.iter().map(Tab::worker).collect::<std::collections::BTreeSet<_>>().len() < 2 || all.len() < 6 {
-        all.push(join(&cluster, "/broadcast").await);
+        all.push(join(cluster, "/broadcast").await);
     }
+    all
+}
+
+#[tokio::test]
+async fn nobody_is_told_as_gone_with_a_killed_worker_and_all_are_heard() {
+    let cluster = cluster().workers(2).config(OPEN).start().await;
+    let mut all = on_both(&cluster).await;
+    cluster.until_covered(all.len()).await;
+    kill(all[0].pid(), Signal::KILL);
+    cluster.until_settled(1).await;
+    for n in 0..all.len() {
+        all[n].say_text(n.to_string()).await;
+        for (me, tab) in all.iter_mut().enumerate() {
+            let message = loop {
+                let message = tab.message().await;
+                assert_ne!(message["type"], "client_disconnected", "{message}");
+                if message["type"] == "echo" || message["type"] == "broadcast" {
+                    break message;
+                }
+            };
+            assert_eq!((&message["data"], message["type"] == "echo"), (&json!(n), me == n), "once, in order");
+        }
+    }
+    assert_eq!(cluster.stats().await["totals"]["by_endpoint"]["broadcast"], all.len());
+}
+
+#[tokio::test]
+async fn without_cover_a_killed_workers_clients_are_told_as_gone_and_a_stop_is_said_to_all() {
+    let mut cluster =
+        cluster().workers(2).config(&format!("{OPEN}[handover]\ncrash_cover = false\n")).start().await;
+    let all = on_both(&cluster).await;
     let victim = all[0].pid();
     let (gone, mut left): (Vec<_>, Vec<_>) = all.into_iter().partition(|tab| tab.pid() == victim);
     kill(victim, Signal::KILL);

@@ -231,7 +231,7 @@ async fn a_quote_that_waits_for_a_poll_goes_along_with_the_session() {
 }
 
 #[tokio::test]
-async fn a_planned_replacement_of_the_workers_loses_nothing_of_who_comes_back() {
+async fn who_is_cut_during_a_planned_replacement_loses_nothing() {
     let cluster = cluster().workers(2).config(NEWS).start().await;
     let mut tabs = vec![];
     for n in 0..6 {
@@ -242,19 +242,18 @@ async fn a_planned_replacement_of_the_workers_loses_nothing_of_who_comes_back() 
     publish(&cluster, 0).await;
     cluster.signal(Signal::USR2);
     let come_back = tabs.into_iter().map(async |(user, mut tab)| {
-        let (said, (code, _)) = tab.farewell().await;
-        assert_eq!(code, 1012);
-        let heard = said.iter().filter(|message| message["type"] == "message").count();
+        // Before, at or after its move.
+        let heard = usize::from(user.as_str() < "u3");
+        if heard > 0 {
+            tab.next("message").await;
+        }
         let tab = back(&cluster, &user, &format!("{}.{heard}", token(&tab))).await;
         (tab.welcome["resumed"] == true, heard, tab)
     });
     let all = futures_util::future::join_all(come_back).await;
-    assert!(all.iter().all(|(resumed, ..)| *resumed), "each was still to be had from the old one");
-    let mut heard: Vec<Value> = poller.until("message").await;
-    while heard.iter().filter(|message| message["type"] == "welcome").count() < 1 {
-        heard.extend(poller.poll().await);
-    }
-    assert!(heard.iter().filter(|m| m["type"] == "welcome").all(|m| m["resumed"] == true), "{heard:?}");
+    assert!(all.iter().all(|(resumed, ..)| *resumed), "each token holds, wherever the session is");
+    let heard: Vec<Value> = poller.until("message").await;
+    assert!(heard.iter().all(|message| message["type"] != "welcome"), "its session goes on: {heard:?}");
 }
 
 #[tokio::test]

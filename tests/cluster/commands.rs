@@ -36,7 +36,7 @@ async fn commands_are_answered_and_nonsense_is_told_and_logged() {
         assert_eq!(answer(&mut tab, nonsense).await, error, "{nonsense}");
     }
     assert_eq!(answer(&mut tab, r#"{"action":"PING"}"#).await, "PONG", "the session stays");
-    assert!(cluster.log().contains("DANCE"), "{}", cluster.log());
+    cluster.logged(&["DANCE"]).await;
     let stats = cluster.stats().await;
     assert_eq!(stats["totals"]["by_endpoint"]["command"], 1, "{stats}");
     assert_eq!(cluster.quote("nobody").await.status, 404);

@@ -133,18 +133,19 @@ async fn a_socket_that_is_swept_away_comes_back() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     // While the daemon cannot make it again, it serves all the same.
-    kill(cluster.pid, Signal::STOP);
+    let master = cluster.master().await;
+    kill(master, Signal::STOP);
     std::fs::remove_file(&path).unwrap();
     let gone = cluster.ctl(&["status"]).await;
     assert!(gone.code == Some(1) && gone.err.starts_with("serving, but its socket "), "{gone:?}");
-    kill(cluster.pid, Signal::CONT);
+    kill(master, Signal::CONT);
     eventually("the socket is back", async || {
         let status = cluster.ctl(&["status"]).await;
         if status.code == Some(0) { Ok(()) } else { Err(format!("{status:?}")) }
     })
     .await;
     assert_eq!(mode(&path), 0o600);
-    assert!(cluster.log().contains("control-restored"));
+    cluster.logged(&["control-restored"]).await;
     // A socket that took its place is another's, and stays.
     let other = UnixListener::bind(cluster.folder().join("other.sock")).unwrap();
     std::fs::rename(cluster.folder().join("other.sock"), &path).unwrap();

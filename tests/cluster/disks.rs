@@ -99,14 +99,10 @@ async fn a_process_that_kill_does_not_end_holds_up_neither_its_slot_nor_the_end(
         if worker.state == "ready" && worker.pid != Some(first) { Ok(()) } else { Err(format!("{worker:?}")) }
     })
     .await;
-    assert!(cluster.log().contains("child-left-behind"), "{}", cluster.log());
+    cluster.logged(&["child-left-behind"]).await;
     assert_eq!(cluster.stats().await["workers"].as_array().unwrap().len(), 2);
     drop(holder);
-    eventually("its end is noted at last", async || {
-        let log = cluster.log();
-        if log.contains("it was left behind") { Ok(()) } else { Err(log) }
-    })
-    .await;
+    cluster.logged(&["it was left behind"]).await;
     let Some(_holder) = Holder::start(second) else { return };
     kill(second, Signal::KILL);
     cluster.signal(Signal::TERM);

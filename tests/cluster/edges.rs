@@ -320,7 +320,15 @@ async fn metrics_are_prometheus_text_with_names_of_our_own() {
             assert!(name.starts_with("btc_cluster_"), "{sample}");
             assert!(value.parse::<f64>().is_ok(), "{sample}");
             let bare = name.split('{').next().unwrap();
-            let kind = if bare.ends_with("_total") { "counter" } else { "gauge" };
+            let of = |end| {
+                bare.strip_suffix(end).filter(|bare| text.contains(&format!("# TYPE {bare} histogram\n")))
+            };
+            let histogram = ["_bucket", "_sum", "_count"].into_iter().find_map(of);
+            let (bare, kind) = match (histogram, bare.ends_with("_total")) {
+                (Some(bare), _) => (bare, "histogram"),
+                (None, true) => (bare, "counter"),
+                (None, false) => (bare, "gauge"),
+            };
             assert!(text.contains(&format!("# TYPE {bare} {kind}\n")), "{sample} has a type");
             assert!(text.contains(&format!("# HELP {bare} ")), "{sample} has a help");
         }

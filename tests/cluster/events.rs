@@ -1,6 +1,6 @@
 //! Sessions over Server-Sent Events are sessions like all others.
 
-use crate::harness::{Listener, cluster, delete, eventually, kill, promised};
+use crate::harness::{Cluster, Listener, cluster, delete, eventually, kill, promised};
 use rustix::process::Signal;
 use serde_json::json;
 use std::time::Duration;
@@ -151,15 +151,42 @@ async fn one_who_does_not_read_costs_nobody_anything_and_is_closed() {
     drop(slow);
 }
 
-#[tokio::test]
-async fn a_worker_that_is_killed_takes_its_listeners_along_and_no_others() {
-    let cluster = cluster().workers(2).start().await;
+/// Eight listeners, with the process that each is on.
+async fn eight(cluster: &Cluster) -> Vec<(usize, u64, Listener)> {
     let mut all = vec![];
     for n in 0..8 {
         let mut listener = Listener::open(cluster.http, &format!("user_id=u{n}&channels=none")).await;
         let welcome = listener.next("welcome").await.data;
         all.push((n, welcome["worker"]["pid"].as_u64().unwrap(), listener));
     }
+    all
+}
+
+#[tokio::test]
+async fn listeners_of_a_killed_worker_go_on_and_can_come_back() {
+    let cluster = cluster().workers(2).start().await;
+    let mut all = eight(&cluster).await;
+    cluster.until_covered(all.len()).await;
+    kill(u32::try_from(all[0].1).unwrap(), Signal::KILL);
+    cluster.until_settled(1).await;
+    for (n, _, listener) in &mut all {
+        let receipt = cluster.quote(&format!("u{n}")).await;
+        assert_eq!((receipt.status, &receipt.json()["sessions"]), (202, &json!(1)), "u{n}");
+        let quote = listener.next("quote").await;
+        assert_eq!(quote.data["request_id"], receipt.json()["request_id"]);
+        assert!(quote.id.is_some_and(|id| id.ends_with(".1")), "numbers go on");
+    }
+    for (n, _, listener) in all {
+        let last = listener.cut();
+        let mut again = Listener::again(cluster.http, &format!("user_id=u{n}&channels=none"), &last).await;
+        assert_eq!(again.next("welcome").await.data["resumed"], true, "u{n}");
+    }
+}
+
+#[tokio::test]
+async fn without_cover_a_worker_that_is_killed_takes_its_listeners_along_and_no_others() {
+    let cluster = cluster().workers(2).config("[handover]\ncrash_cover = false\n").start().await;
+    let mut all = eight(&cluster).await;
     let victim = all[0].1;
     kill(u32::try_from(victim).unwrap(), Signal::KILL);
     for (n, pid, listener) in &mut all {

@@ -1,6 +1,6 @@
 //! Candles: the route, the channels, and what survives whose death.
 
-use crate::harness::{Cluster, Setup, Tab, cluster, eventually, get, is_gone, is_time, keys, kill};
+use crate::harness::{Cluster, Setup, Tab, alone, cluster, eventually, get, is_gone, is_time, keys, kill};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -235,15 +235,29 @@ async fn a_restart_of_the_daemon_keeps_the_candles() {
     let cluster = quick().start().await;
     let before = seconds(&cluster, 3).await;
     let cluster = restart(cluster).await;
-    let after = seconds(&cluster, before.len() + 1).await;
+    keeps(&cluster, &before).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_keeps_the_candles() {
+    let _alone = alone().await;
+    let cluster = quick().start().await;
+    let before = seconds(&cluster, 3).await;
+    let done = cluster.ctl(&["upgrade"]).await;
+    assert_eq!(done.json()["upgrade"]["outcome"], "upgraded", "{} {}", done.out, done.err);
+    keeps(&cluster, &before).await;
+}
+
+async fn keeps(cluster: &Cluster, before: &[Value]) {
+    let after = seconds(cluster, before.len() + 1).await;
     let closed = before.len() - 1;
     assert_eq!(&after[..closed], &before[..closed]);
     assert_eq!(after[closed]["time"], before[closed]["time"], "the open second was written, too");
     assert!(after[closed]["ticks"].as_u64() >= before[closed]["ticks"].as_u64(), "{after:?} {before:?}");
-    let hours = candles(&cluster, "interval=1h").await;
+    let hours = candles(cluster, "interval=1h").await;
     assert_eq!(hours[0]["open"], before[0]["open"]);
     let ticks = |all: &[Value]| all.iter().map(|candle| candle["ticks"].as_u64().unwrap()).sum::<u64>();
-    assert!(ticks(&hours) >= ticks(&before), "{hours:?}");
+    assert!(ticks(&hours) >= ticks(before), "{hours:?}");
 }
 
 #[tokio::test]

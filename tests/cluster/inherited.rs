@@ -123,23 +123,22 @@ async fn the_first_process_of_a_container_asks_after_orphans() {
     let cluster =
         with_program(script).through(&["unshare", "-Urpf", "--mount-proc", "--kill-child"]).start().await;
     assert_eq!(cluster.ctl(&["status"]).await.json()["pid"], 1);
-    let master = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", cluster.pid)).unwrap();
-    let master: u32 = master.trim().parse().unwrap();
+    let keeper = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", cluster.pid)).unwrap();
+    let keeper: u32 = keeper.trim().parse().unwrap();
     eventually("there were orphans", async || {
         let orphans = told(cluster.folder(), "orphans").lines().count();
         if orphans >= 40 { Ok(()) } else { Err(orphans.to_string()) }
     })
     .await;
-    // The master looks once a second.
-    eventually("their number does not grow", async || {
-        let zombies = zombies_of(master);
-        if zombies.len() <= 15 { Ok(()) } else { Err(format!("{zombies:?}")) }
+    eventually("none of them is left", async || {
+        let zombies = zombies_of(keeper);
+        if zombies.len() <= 2 { Ok(()) } else { Err(format!("{zombies:?}")) }
     })
     .await;
     let restarts = cluster.worker(1).await.restarts;
-    kill(master, Signal::HUP);
+    kill(keeper, Signal::HUP);
     assert_eq!(restarts, 0, "no worker was taken for an orphan");
-    kill(master, Signal::TERM);
+    kill(keeper, Signal::TERM);
 }
 
 #[tokio::test]

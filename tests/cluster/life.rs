@@ -128,7 +128,7 @@ async fn it_listens_wherever_it_is_told_to() {
         assert_eq!(addresses.len(), 2, "{listening}");
         for address in addresses {
             let address = address.as_str().unwrap();
-            assert!(cluster.log().contains(&format!("address=\"{address}\"")), "the log says {address}");
+            cluster.logged(&[&format!("address=\"{address}\"")]).await;
             let address = address.parse().unwrap();
             assert_eq!(send_to(address, &get("/healthz")).await.status, 200);
             tabs.push(Tab::open_as(address, &quiet("alice")).await.unwrap().greeted().await);

@@ -8,26 +8,31 @@ use tempfile::TempDir;
 use tokio::net::UnixDatagram;
 
 /// Stands in for systemd.
-struct Systemd {
+pub(crate) struct Systemd {
     _folder: TempDir,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     socket: UnixDatagram,
 }
 
 impl Systemd {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = TempDir::with_prefix("systemd-").unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         Self { _folder: folder, path, socket }
     }
 
-    /// The state that a message begins with: `READY=1`, `RELOADING=1`, `STOPPING=1`.
-    async fn next_state(&self) -> String {
+    /// The next message, whole.
+    pub(crate) async fn next(&self) -> String {
         let mut buffer = [0; 4096];
+        let len = self.socket.recv(&mut buffer).await.unwrap();
+        String::from_utf8_lossy(&buffer[..len]).into_owned()
+    }
+
+    /// The state that a message begins with: `READY=1`, `RELOADING=1`, `STOPPING=1`.
+    pub(crate) async fn next_state(&self) -> String {
         loop {
-            let len = self.socket.recv(&mut buffer).await.unwrap();
-            let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+            let text = self.next().await;
             let first = text.lines().next().unwrap_or_default();
             if matches!(first, "READY=1" | "RELOADING=1" | "STOPPING=1") {
                 return first.to_owned();

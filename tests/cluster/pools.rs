@@ -274,11 +274,13 @@ async fn memory_of_suspended_sessions_is_bounded_and_goes_back() {
 
 #[tokio::test]
 async fn many_sessions_that_have_gone_leave_no_memory_behind() {
-    let config = "[resume]\nwindow = \"1s\"\n[poll]\ngap = \"8s\"\ntake_up = \"8s\"\n[limits]\nsessions_per_address = 0\n\
+    // On a busy machine the last come long after the first, which must not have gone.
+    let config = "[resume]\nwindow = \"1s\"\n[poll]\ngap = \"15s\"\ntake_up = \"15s\"\n[limits]\nsessions_per_address = 0\n\
                   [[channels]]\nname = \"news\"\n";
     let cluster = cluster().workers(1).config(config).start().await;
     let pid = cluster.worker(1).await.pid.unwrap();
-    let before = (resident(pid), resident(cluster.pid));
+    let master = cluster.master().await;
+    let before = (resident(pid), resident(master));
     let text = json!({"data": "x".repeat(100)}).to_string();
     let flood = async |of: u32| {
         let mut connection = Connection::open(cluster.http).await.unwrap();
@@ -293,10 +295,12 @@ async fn many_sessions_that_have_gone_leave_no_memory_behind() {
         cluster.administer(&post("/api/v1/channels/news/messages", &text)).await;
         peak = peak.max(resident(pid));
     }
-    assert!(peak > before.0 + (16 << 20), "{before:?}, then {peak}: this shows nothing");
-    eventually("all is given back", async || {
-        let left = (resident(pid), resident(cluster.pid));
-        let few = left.0 < before.0 + (12 << 20) && left.1 < before.1 + (12 << 20);
+    // 8 MiB that are free are not worth a walk, and 4 MiB are held from then on.
+    let rest = 16 << 20;
+    assert!(peak > before.0 + rest + (8 << 20), "{before:?}, then {peak}: this shows nothing");
+    within(Duration::from_secs(40), "all is given back", async || {
+        let left = (resident(pid), resident(master));
+        let few = left.0 < before.0 + rest && left.1 < before.1 + rest;
         let none = suspended(&cluster).await == 0;
         if few && none { Ok(()) } else { Err(format!("{before:?}, {peak:?}, {left:?}")) }
     })

@@ -244,13 +244,7 @@ async fn a_forwarded_address_has_its_share_of_sessions_and_others_get_in() {
     assert_eq!(refused.problem(), (429, "address-session-limit".into()));
     assert!(String::from_utf8_lossy(&refused.body).contains("trusted_proxies"), "{refused:?}");
     assert!(from(11, "198.51.100.2").await.is_ok(), "another address has its own share");
-    eventually("the operator is told", async || {
-        let log = cluster.log();
-        let line = log.lines().find(|line| line.contains("address-session-limit"));
-        let told = line.is_some_and(|line| line.contains("198.51.100.1") && line.contains("trusted_proxies"));
-        if told { Ok(()) } else { Err(log) }
-    })
-    .await;
+    cluster.logged(&["address-session-limit", "198.51.100.1", "trusted_proxies"]).await;
 }
 
 #[tokio::test]

@@ -125,8 +125,12 @@ async fn a_price_that_comes_back_is_fresh_again() {
     let back = until(&mut tab, "fresh again", |m| m["stale"] == false).await;
     assert_ne!(back["price"], "64000.00");
     assert!(back["seq"].as_u64() > first["seq"].as_u64(), "{back}");
-    assert_eq!(cluster.quote("alice").await.status, 202);
-    assert_eq!(cluster.get("/readyz").await.status, 200);
+    // The other worker may hear of it a moment later.
+    eventually("all workers have it", async || {
+        let (receipt, ready) = (cluster.quote("alice").await, cluster.get("/readyz").await);
+        if (receipt.status, ready.status) == (202, 200) { Ok(()) } else { Err(receipt.text().to_owned()) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ async fn what_is_no_price_is_logged_once() {
         if sources[0]["rejected"].as_u64() > Some(20) { Ok(()) } else { Err(sources.to_string()) }
     })
     .await;
+    cluster.logged(&["source-rejected"]).await;
     let log = cluster.log();
     assert_eq!(log.matches("source-rejected").count(), 1, "{log}");
 }

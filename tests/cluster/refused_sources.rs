@@ -154,6 +154,7 @@ async fn a_certificate_that_is_refused_again_and_again_is_one_line_of_the_log() 
     let cluster = cluster().workers(1).config(&config).without_price().start().await;
     let row = source(&cluster, "several tries", |row| row["reconnects"].as_u64() >= Some(4)).await;
     assert!(row["error"].as_str().unwrap().contains("TLS: invalid peer certificate"), "{row}");
+    cluster.logged(&["certificate"]).await;
     let log = cluster.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("certificate")).collect();
     assert!(lines.len() == 1 && lines[0].contains("down"), "{lines:?}");

@@ -145,7 +145,7 @@ async fn a_bad_file_is_refused_with_every_fault_and_the_old_stays() {
     );
     assert_eq!(cluster.get("/readyz").await.status, 200, "a refused reload never makes it unready");
     assert!(cluster.ctl_plain(&["status"]).await.out.contains("reload failed"));
-    assert!(cluster.log().contains("heartbeat.intervall"), "{}", cluster.log());
+    cluster.logged(&["heartbeat.intervall"]).await;
     cluster.configure("[heartbeat]\ninterval = \"13s\"");
     heartbeat_becomes(&cluster, 13_000, "a good one is taken again").await;
     assert!(!cluster.ctl_plain(&["status"]).await.out.contains("reload failed"));
@@ -307,11 +307,7 @@ async fn a_changed_port_moves_everybody_and_is_open_from_then_on() {
         "the other port stays what it was"
     );
     for tab in &mut tabs {
-        let (said, close) = tab.farewell().await;
-        assert_eq!(close, (1012, "restarting".into()));
-        let last = said.last().unwrap();
-        assert_eq!((&last["type"], &last["event"]), (&json!("system"), &json!("restarting")));
-        assert!(last["reconnect_in_ms"].is_u64(), "{last}");
+        assert_eq!(tab.next("system").await["event"], "moved");
     }
     within(promised(SECOND * 4), "the old port is closed and all processes are new", async || {
         if Connection::open(old).await.is_ok() {
@@ -398,4 +394,31 @@ async fn the_end_comes_before_a_reload() {
     cluster.signal(Signal::HUP);
     let status = cluster.ended(promised(SECOND * 5)).await;
     assert_eq!(status.code(), Some(0), "{}", cluster.log());
+}
+
+/// The soft and the hard limit of a process's core dumps (proc(5)).
+fn core_limit(pid: u32) -> (String, String) {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    let mut words = line.split_whitespace().map(str::to_owned);
+    (words.next().unwrap(), words.next().unwrap())
+}
+
+#[tokio::test]
+async fn a_worker_leaves_a_core_only_where_the_operator_wants_it() {
+    let cluster = cluster().workers(2).start().await;
+    let all: Vec<u32> = pids(&cluster).await.into_iter().flatten().collect();
+    let limits = || all.iter().map(|pid| core_limit(*pid)).collect::<Vec<_>>();
+    let none =
+        |limits: &[(String, String)]| limits.iter().all(|(soft, _)| ["0", "1"].contains(&soft.as_str()));
+    assert!(none(&limits()), "{:?}", limits());
+    cluster.reconfigure("[cluster]\ncore_dumps = true").await;
+    eventually("the workers may leave a core", async || {
+        let now = limits();
+        if now.iter().all(|(soft, hard)| soft == hard) { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    cluster.reconfigure("[cluster]\ncore_dumps = false").await;
+    eventually("and no more", async || if none(&limits()) { Ok(()) } else { Err(format!("{:?}", limits())) })
+        .await;
 }

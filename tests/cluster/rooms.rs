@@ -90,7 +90,7 @@ async fn a_newcomer_hears_the_last_messages_and_then_what_is_said_with_no_gap_be
 }
 
 #[tokio::test]
-async fn a_dead_worker_takes_no_history_along() {
+async fn dead_workers_take_neither_history_nor_members_along() {
     let cluster = cluster().workers(2).config(OPEN).start().await;
     let mut tab = cluster.quiet_tab("alice").await;
     enter(&mut tab, "chat:a").await;
@@ -98,10 +98,10 @@ async fn a_dead_worker_takes_no_history_along() {
         speak(&mut tab, "chat:a", n.into()).await;
         tab.next("ack").await;
     }
+    cluster.until_covered(1).await;
     for worker in cluster.workers().await {
         kill(worker.pid.unwrap(), Signal::KILL);
     }
-    tab.closed().await;
     let mut listener = eventually("a new worker serves", async || {
         let path = "/api/v1/events?user_id=bob&channels=chat:a";
         match tokio::net::TcpStream::connect(cluster.http).await {
@@ -113,6 +113,13 @@ async fn a_dead_worker_takes_no_history_along() {
     for n in 0..3 {
         assert_eq!(listener.next("message").await.data["data"], n);
     }
+    speak(&mut tab, "chat:a", 3.into()).await;
+    assert_eq!(tab.next("message").await["data"], 3, "it is in its room, and heard nothing twice");
+    assert_eq!(listener.next("message").await.data["data"], 3);
+    let mut newcomer = cluster.quiet_tab("carol").await;
+    enter(&mut newcomer, "chat:a").await;
+    let there = presence(&mut tab, 3).await;
+    assert_eq!((&there["users_total"], &there["users"][0]["user_id"]), (&json!(3), &json!("alice")));
 }
 
 async fn presence(tab: &mut Tab, sessions: u64) -> Value {

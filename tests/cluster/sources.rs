@@ -198,8 +198,7 @@ async fn a_change_of_pair_is_told_to_whoever_watches() {
     let more = both.until_pong().await;
     assert!(more.iter().all(|message| message["type"] != "system"), "once: {more:?}");
     assert_eq!(deaf.until_pong().await, Vec::<Value>::new());
-    let log = cluster.log();
-    assert!(log.lines().any(|line| line.contains("price-source") && line.contains("dollar")), "{log}");
+    cluster.logged(&["price-source", "dollar"]).await;
 }
 
 #[tokio::test]
@@ -240,9 +239,8 @@ async fn a_source_that_is_asked_too_seldom_is_named_at_the_start() {
                   [provider.coindesk]\nrest_url = \"http://127.0.0.1:9\"\napi_key_file = \"{dir}/key\"";
     let cluster =
         cluster().workers(1).config(config).file("key", "not-a-real-key").without_price().start().await;
-    let log = cluster.log();
-    assert!(log.contains("is asked every 5m, its price is stale after 2m"), "{log}");
-    assert!(!log.contains("not-a-real-key"));
+    cluster.logged(&["is asked every 5m, its price is stale after 2m"]).await;
+    assert!(!cluster.log().contains("not-a-real-key"));
 }
 
 /// An exchange whose trades are so many milliseconds old.

@@ -128,8 +128,36 @@ async fn of_thirty_at_once_on_different_workers_exactly_three_come_in() {
 }
 
 #[tokio::test]
-async fn a_killed_workers_places_are_free_at_once() {
+async fn a_killed_workers_streams_go_on_and_keep_their_places() {
     let cluster = cluster().workers(3).start().await;
+    let (mut inside, _) = storm(&cluster, &paths(12)).await;
+    assert_eq!(inside.len(), 3);
+    cluster.until_covered(3).await;
+    let mine = |worker: &&Worker| worker.sessions > 0;
+    let victim = cluster.workers().await.iter().find(mine).cloned().unwrap();
+    kill(victim.pid.unwrap(), Signal::KILL);
+    // While nobody holds them, and afterwards.
+    for settled in [0, 1] {
+        cluster.until_settled(settled).await;
+        let (more, refused) = storm(&cluster, &paths(12)).await;
+        assert_eq!((more.len(), refused.len()), (0, 12), "they have their places");
+    }
+    let restarted = Stopwatch::start();
+    while restarted.elapsed() < Duration::from_millis(500) {
+        for tab in &mut inside {
+            tab.message().await;
+        }
+    }
+    inside.pop().unwrap().leave().await;
+    let (again, _) = storm(&cluster, &paths(12)).await;
+    assert_eq!(again.len(), 1, "one is free");
+    drop((inside, again));
+    until_on_streams(&cluster, 0).await;
+}
+
+#[tokio::test]
+async fn without_cover_a_killed_workers_places_are_free_at_once() {
+    let cluster = cluster().workers(3).config("[handover]\ncrash_cover = false\n").start().await;
     for _ in 0..3 {
         let (mut inside, _) = storm(&cluster, &paths(12)).await;
         assert_eq!(inside.len(), 3);

@@ -70,7 +70,8 @@ async fn a_client_that_gives_any_sign_of_life_stays() {
 async fn nobody_is_pruned_because_the_server_itself_stood_still() {
     let cluster = cluster().workers(1).config(FAST).start().await;
     let tab = cluster.quiet_tab("alice").await;
-    let pids: Vec<u32> = cluster.children().await.into_iter().chain([cluster.pid]).collect();
+    let first = [cluster.pid, cluster.master().await];
+    let pids: Vec<u32> = cluster.children().await.into_iter().chain(first).collect();
     let polite = Recorder::of(tab);
     pids.iter().for_each(|pid| crate::harness::kill(*pid, rustix::process::Signal::STOP));
     sleep(Duration::from_secs(4)).await;

@@ -15,6 +15,8 @@ cluster.restart_max = 31s
 cluster.stable_after = 6s
 cluster.give_up_after = 6
 cluster.give_up_within = 61s
+cluster.rebalance = 0
+cluster.core_dumps = true
 http.listen = 127.0.0.1:0
 http.max_body = 17KiB
 http.max_discard = 17MiB
@@ -140,6 +142,7 @@ resume.messages = 65
 resume.bytes = 65KiB
 resume.sessions = 10001
 resume.memory = 65MiB
+handover.crash_cover = false
 log.format = json
 log.level = debug
 log.file = x.log
@@ -149,9 +152,8 @@ shutdown.grace = 11s
 "#;
 
 /// Keys with one meaning in this version, and such as others follow.
-const NOT_ALONE: [&str; 12] = [
+const NOT_ALONE: [&str; 11] = [
     "price.symbol",
-    "handover.crash_cover",
     "auth.mode",
     "provider.asked.kind",
     "provider.binance.kind",

@@ -51,11 +51,12 @@ def post(path, value, host="localhost"):
 class Tab:
     """A WebSocket session, just enough of one."""
 
-    def __init__(self, user, port=HTTP, timeout=30, host="localhost", source="127.0.0.1"):
+    def __init__(self, user, port=HTTP, timeout=30, host="localhost", source="127.0.0.1", channels=None):
         self.stream = connect(port, timeout, source)
         key = base64.b64encode(os.urandom(16)).decode()
+        query = user if channels is None else f"{user}&channels={channels}"
         self.stream.sendall(
-            f"GET /ws?user_id={user} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /ws?user_id={query} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         self.rest = b""
@@ -91,6 +92,24 @@ class Tab:
             # A pong, masked with nothing.
             self.stream.sendall(bytes([0x8A, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
         return opcode, payload
+
+    def whole(self):
+        """The next frame of what has come already; BlockingIOError when it is not whole."""
+        rest = self.rest
+        start, length = 2, rest[1] if len(rest) > 1 else 0
+        if length >= 126:
+            start = 4 if length == 126 else 10
+            length = int.from_bytes(rest[2:start], "big")
+        if len(rest) < start + length:
+            raise BlockingIOError
+        self.rest = rest[start + length :]
+        return rest[0] & 15, rest[start : start + length]
+
+    def say(self, value):
+        """A text of a few words."""
+        text = json.dumps(value).encode()
+        assert len(text) < 126
+        self.stream.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)
 
     def until(self, kind):
         while True:

@@ -1,6 +1,6 @@
 //! A connection of a session, over any transport.
 
-use crate::connect::connect;
+use crate::connect::{PER_ADDRESS, connect};
 use crate::decoder::{Decoder, End, Heard, Transport};
 use crate::options::Ports;
 use btc_cluster_client::frame::{self, CLOSE, TEXT, pong};
@@ -16,6 +16,9 @@ use tokio::time::timeout;
 
 /// Longer than any connection should take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Clients beyond this number share their source addresses with the first ones.
+const SOURCES: u32 = 8 * PER_ADDRESS;
 
 /// The user of a session.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub(crate) struct Line {
     /// A poll needs them again.
     ports: Rc<Ports>,
     who: Rc<Who>,
+    /// The rest of a message that has begun; what is sent meanwhile goes behind it.
+    rest: Option<Vec<u8>>,
 }
 
 impl Line {
@@ -69,14 +74,20 @@ impl Line {
         };
         let request = request.bytes(&target.address.to_string());
         let opening = async {
-            let mut stream = connect(target.address, who.index % 50_000).await?;
+            let mut stream = connect(target.address, who.index % SOURCES).await?;
             stream.set_nodelay(true)?;
             stream.write_all(&request).await?;
             io::Result::Ok(stream)
         };
         let stream = timeout(PATIENCE, opening).await;
         let stream = stream.map_err(|_| End::Lost)?.map_err(|_| End::Lost)?;
-        Ok(Self { stream, decoder: Decoder::new(transport), ports: ports.clone(), who: who.clone() })
+        Ok(Self {
+            stream,
+            decoder: Decoder::new(transport),
+            ports: ports.clone(),
+            who: who.clone(),
+            rest: None,
+        })
     }
 
     /// Waits until the connection is readable.
@@ -95,10 +106,13 @@ impl Line {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(_) => return Err(End::Lost),
             };
-            let Self { stream, decoder, ports, who } = self;
+            let Self { stream, decoder, ports, who, rest } = self;
             let (mut cursor, mut written) = (String::new(), true);
             decoder.take(new, &mut |heard: Heard<'_>| match heard {
-                Heard::Ping(payload) => written &= send(stream, &pong(payload)),
+                Heard::Ping(payload) => match rest {
+                    Some(rest) => rest.extend(pong(payload)),
+                    None => written &= send(stream, &pong(payload)),
+                },
                 Heard::Answered => {
                     let host = ports.http.address.to_string();
                     written &= send(stream, &poll(ports, who, Some(&cursor)).bytes(&host));
@@ -118,6 +132,17 @@ impl Line {
     /// Says something over a WebSocket; `false`: it could not be sent.
     pub(crate) fn say(&self, text: &str) -> bool {
         send(&self.stream, &frame::message(TEXT, text.as_bytes()))
+    }
+
+    /// Sends these bytes up to a place in them, and the rest when it is told to; `false`: it could not.
+    pub(crate) fn begin(&mut self, mut bytes: Vec<u8>, at: usize) -> bool {
+        self.rest = Some(bytes.split_off(at));
+        send(&self.stream, &bytes)
+    }
+
+    /// Sends the rest of what has begun; `false`: it could not.
+    pub(crate) fn complete(&mut self) -> bool {
+        self.rest.take().is_none_or(|rest| send(&self.stream, &rest))
     }
 
     /// A close with 1000.

@@ -19,6 +19,7 @@ pub(crate) fn numbered(kind: &str) -> bool {
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Said<'a> {
     pub(crate) worker: Option<Worker>,
+    pub(crate) session_id: Option<uuid::Uuid>,
     pub(crate) resume: Option<&'a str>,
     #[serde(default)]
     pub(crate) resumed: bool,
@@ -28,6 +29,11 @@ pub(crate) struct Said<'a> {
     pub(crate) request_id: Option<uuid::Uuid>,
     #[serde(borrow)]
     code: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    /// Of a `system` message.
+    pub(crate) event: Option<&'a str>,
+    pub(crate) silence_ms: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,6 +54,11 @@ impl<'a> Said<'a> {
     /// The number that this tool has given to a message.
     pub(crate) fn number(&self) -> Option<u32> {
         serde_json::from_str(self.data?.get()).ok().map(|Load { load }| load)
+    }
+
+    /// The number that this tool has given to a question.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.id?.get().parse().ok()
     }
 
     /// The code of a `close`.

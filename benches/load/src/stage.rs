@@ -43,6 +43,11 @@ impl Course {
         self.done.push(Instant::now());
     }
 
+    /// When a message was answered; `None`: not yet.
+    pub(crate) fn done(&self, number: u32) -> Option<Instant> {
+        self.done.get(number as usize).copied()
+    }
+
     /// Counts answers until that moment.
     pub(crate) fn done_at(&self, moment: Instant) -> u32 {
         u32::try_from(self.done.partition_point(|done| *done <= moment)).unwrap_or(u32::MAX)

@@ -31,6 +31,10 @@ impl Family {
         self.0.is_empty()
     }
 
+    pub(crate) fn pids(&self) -> &[u32] {
+        &self.0
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

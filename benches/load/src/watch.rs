@@ -13,16 +13,24 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// `GET /api/v1/stats`, as far as it is needed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Stats {
     pub(crate) workers: Vec<Worker>,
+    pub(crate) feeder: Feeder,
     pub(crate) totals: Totals,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Feeder {
+    pub(crate) state: String,
 }
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Worker {
+    pub(crate) id: u32,
     pub(crate) pid: Option<u32>,
     pub(crate) state: String,
+    pub(crate) sessions: u32,
     pub(crate) lag_ms: f64,
 }
 
@@ -153,7 +161,8 @@ mod tests {
 
     #[test]
     fn statistics_are_read() {
-        let json = r#"{"workers":[{"id":1,"pid":null,"state":"backoff","lag_ms":0.1}],
+        let json = r#"{"workers":[{"id":1,"pid":null,"state":"backoff","sessions":0,"lag_ms":0.1}],
+            "feeder":{"pid":null,"state":"ready","restarts":0},
             "totals":{"workers":1,"sessions":0,"by_endpoint":{"ws":0},"by_transport":{"sse":1}}}"#;
         let stats: Stats = serde_json::from_str(json).unwrap();
         assert!(!stats.totals.zero() && stats.workers[0].pid.is_none());

@@ -1,12 +1,12 @@
 //! Sections of processes: how many, how they are kept alive, how they end, what they log.
 
 use super::web::LARGEST;
-use crate::config::entry::LATER;
-use crate::config::kind::{ANY, At, Choice, Own, SOME, Size, Whole, one, seconds};
+use crate::config::kind::{ANY, At, Choice, FLAG, Own, RATE, SOME, Size, Whole, one, seconds};
 use crate::config::read::{Wrong, must_be, place, text, wrong};
 use crate::config::table::{row, section};
 use crate::config::value::{Item, Value};
 use crate::config::{file, level};
+use crate::model::Rate;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +20,9 @@ section! {
         worker_timeout: Duration = row(seconds(2, 365 * 86_400), "5s"),
         /// A child that is not ready after this time is killed.
         start_timeout: Duration = row(SOME, "10s"),
-        /// Time in which a worker that is being replaced sends its sessions away.
+        /// Time in which a worker that is being replaced hands its sessions over to others, counted anew with each that
+        /// goes. Their clients keep their connections; what cannot be moved in three quarters of this time is closed
+        /// (1012) in the rest.
         drain: Duration = row(ANY, "5s"),
         /// A killed process that has not ended after this time (it hangs in a file system, or a debugger holds it) is left
         /// behind: its slot gets another one, and the end of the daemon does not wait for it.
@@ -36,6 +38,12 @@ section! {
         give_up_after: u32 = row(Whole(1..=u32::MAX), "5"),
         /// Time in which deaths of a worker are counted.
         give_up_within: Duration = row(SOME, "60s"),
+        /// Sessions that move from fuller workers to emptier ones, at most so many in a time, after workers were added or
+        /// have become uneven.
+        rebalance: Rate = row(Own("a rate, 0 for none", RATE.1), "100/s"),
+        /// Whether a worker that crashes leaves a core dump. Writing it keeps the connections of its sessions waiting: 0.7 s
+        /// for 200 MB.
+        core_dumps: bool = row(FLAG, "false"),
     }
 }
 
@@ -78,7 +86,8 @@ fn socket(item: &Item, at: &mut At<'_>) -> Result<PathBuf, Wrong> {
 section! {
     /// Sessions over the death of a worker.
     pub struct HandoverSection {
-        /// "auto": on in a version that has it (this one has not), while there are descriptors.
+        /// "auto": sessions survive the death of their worker. Each takes one more descriptor; where there are none left, new
+        /// sessions end with their worker. false: all do.
         crash_cover: CrashCover = row(Own("\"auto\" or false", crash_cover), "auto"),
     }
 }
@@ -86,7 +95,7 @@ section! {
 /// `handover.crash_cover`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CrashCover {
-    /// On, once a version has it.
+    /// On, while there are descriptors.
     Auto,
     /// Off.
     Off,
@@ -95,7 +104,6 @@ pub enum CrashCover {
 fn crash_cover(item: &Item, _: &mut At<'_>) -> Result<CrashCover, Wrong> {
     match &item.value {
         Value::Flag(false) => Ok(CrashCover::Off),
-        Value::Flag(true) => Err(wrong(item, format!("true is {LATER}"))),
         Value::Text(word) if word == "auto" => Ok(CrashCover::Auto),
         _ => Err(must_be(item, "\"auto\" or false")),
     }

@@ -16,9 +16,9 @@ mod program;
 mod sink;
 mod splitter;
 
+use super::uplink::Uplink;
 use crate::config::{self, Config};
 use crate::protocol::cluster::Mark;
-use crate::protocol::link::LinkSender;
 use sink::LineSink;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) type Marks = BTreeMap<String, Mark>;
 pub(super) struct LineReaders {
     running: BTreeMap<String, LineReader>,
     longest: Arc<AtomicUsize>,
-    link: LinkSender,
+    uplink: Uplink,
 }
 
 /// A file or program that is read. Dropping it ends reading, and kills the program.
@@ -46,8 +46,8 @@ enum LineReader {
 
 impl LineReaders {
     /// Reads nothing yet.
-    pub(super) fn new(link: LinkSender) -> Self {
-        Self { running: BTreeMap::new(), longest: Arc::default(), link }
+    pub(super) fn new(uplink: Uplink) -> Self {
+        Self { running: BTreeMap::new(), longest: Arc::default(), uplink }
     }
 
     /// Reads the files and programs of a configuration from now on. Those that stay go on undisturbed; a new file with
@@ -60,7 +60,7 @@ impl LineReaders {
             if self.running.contains_key(&of) {
                 continue;
             }
-            let sink = LineSink::new(&of, self.longest.clone(), self.link.clone());
+            let sink = LineSink::new(&of, self.longest.clone(), self.uplink.clone());
             let reader = match lines {
                 config::Lines::File(path) => match file::Thread::start(path, marks.remove(&of), sink) {
                     Ok(thread) => LineReader::File { _thread: thread },

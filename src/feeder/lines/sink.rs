@@ -1,24 +1,21 @@
 //! Sends the lines of one file or program to the master.
 
-use crate::protocol::cluster::{FromFeeder, Mark};
-use crate::protocol::link::LinkSender;
+use crate::feeder::uplink::Uplink;
+use crate::protocol::cluster::Mark;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Reading pauses while more bytes than this wait for the master: prices go the same way.
-const WAITING: usize = 1 << 20;
 
 /// Receiver of the lines of a file or program.
 #[derive(Clone)]
 pub(super) struct LineSink {
     of: Arc<str>,
     longest: Arc<AtomicUsize>,
-    link: LinkSender,
+    uplink: Uplink,
 }
 
 impl LineSink {
-    pub(super) fn new(of: &str, longest: Arc<AtomicUsize>, link: LinkSender) -> Self {
-        Self { of: of.into(), longest, link }
+    pub(super) fn new(of: &str, longest: Arc<AtomicUsize>, uplink: Uplink) -> Self {
+        Self { of: of.into(), longest, uplink }
     }
 
     /// Longest line in bytes, by the current configuration.
@@ -26,13 +23,13 @@ impl LineSink {
         self.longest.load(Ordering::Relaxed)
     }
 
-    /// Sends a line. If the link does not take it, the link is lost, and this process with it.
+    /// Sends a line.
     pub(super) fn say(&self, text: Box<str>, mark: Option<Mark>) {
-        let _ = self.link.send(&FromFeeder::Line { of: Box::from(&*self.of), text, mark });
+        self.uplink.line(&self.of, text, mark);
     }
 
-    /// Whether the master is behind.
+    /// Whether the master is behind, or there is none.
     pub(super) fn is_full(&self) -> bool {
-        self.link.waiting() > WAITING
+        self.uplink.is_full()
     }
 }

@@ -3,18 +3,23 @@
 //!
 //! Links are ordered, so the count of a worker at its beat and what the master has heard up to that beat are equal. A
 //! session that was refused, or has moved to another worker, counts for its worker until that worker says `Closed`: a
-//! *tombstone*.
+//! *tombstone*. Two clients may come back with one token: the tombstone of a session that has *moved* keeps what was
+//! announced, and is a session again if the other one ends first.
 
 mod arrivals;
 mod ceilings;
 #[cfg(test)]
 mod crowd;
+mod homes;
 mod rank;
 mod room;
 #[cfg(test)]
 mod room_tests;
+mod switch;
 #[cfg(test)]
 pub(super) mod tests;
+mod tokens;
+mod tombstones;
 mod users;
 mod view;
 
@@ -32,6 +37,7 @@ use crate::protocol::cluster::{
 use ceilings::{Held, Use};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
+use homes::Homes;
 use rank::Rank;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +62,8 @@ struct Entry {
     /// Neighbours in the list of the user's sessions.
     newer: u32,
     older: u32,
+    /// Of its token's name.
+    tag: u32,
     endpoint: Endpoint,
     transport: Transport,
 }
@@ -67,7 +75,8 @@ struct Worker {
     /// Of them, those that poll.
     polls: u32,
     users: u32,
-    tombstones: HashSet<SessionId, RandomState>,
+    /// With what was announced of those that have moved.
+    tombstones: HashMap<SessionId, Option<Box<[u8]>>, RandomState>,
     /// Digest of sessions and tombstones.
     digest: u64,
     /// Sessions that no page of an unfinished roster has named so far.
@@ -81,6 +90,8 @@ pub struct Directory {
     index: HashTable<u32>,
     users: Users,
     workers: BTreeMap<Generation, Worker>,
+    /// Where tokens lead that are not those of present sessions.
+    homes: Homes,
     addresses: HashMap<IpAddr, Held, RandomState>,
     /// Of them, those of this machine.
     locals: BTreeSet<IpAddr>,
@@ -109,6 +120,7 @@ impl Directory {
             index: HashTable::new(),
             users: Users::default(),
             workers: BTreeMap::new(),
+            homes: Homes::default(),
             addresses: HashMap::default(),
             locals: BTreeSet::new(),
             untaken: Pool::default(),
@@ -142,7 +154,7 @@ impl Directory {
             sessions: 0,
             polls: 0,
             users: 0,
-            tombstones: HashSet::default(),
+            tombstones: HashMap::default(),
             digest: 0,
             unconfirmed: HashSet::default(),
         });
@@ -161,11 +173,12 @@ impl Directory {
         let Some(process) = self.workers.get_mut(&worker) else { return Verdict::Full };
         process.remove_tombstone(open.session);
         if let Some(at) = self.find(open.session) {
+            let other = self.announcement(open.session).map(|other| Worker::encoded(&other));
             let before = self.remove(at);
             if before != worker
                 && let Some(process) = self.workers.get_mut(&before)
             {
-                process.add_tombstone(open.session);
+                process.add_tombstone(open.session, other);
             }
             self.insert(worker, open);
             return Verdict::Accepted;
@@ -194,7 +207,7 @@ impl Directory {
             }
             self.insert(worker, open);
         } else if let Some(process) = self.workers.get_mut(&worker) {
-            process.add_tombstone(open.session);
+            process.add_tombstone(open.session, None);
         }
         verdict
     }
@@ -216,14 +229,15 @@ impl Directory {
         // Scans all sessions, 5 ns each.
         let of = |entry: &Entry| entry.worker == worker;
         let gone: Vec<_> = self.sessions.iter().filter(|(_, entry)| of(entry)).map(|(at, _)| at).collect();
+        self.workers.remove(&worker);
         for at in &gone {
             self.end(u32::try_from(*at).unwrap_or(NONE));
         }
-        self.workers.remove(&worker);
+        self.homes.worker_gone(worker);
         gone.len()
     }
 
-    /// Takes a page of a roster. The sessions of all its pages, and no others, are those of `worker`. No session is
+    /// Takes a page of a roster. The sessions and tokens of all its pages, and no others, are those of `worker`. No session is
     /// refused here: they exist. A session that belongs to another process by now is left there.
     pub fn roster(&mut self, worker: Generation, page: &RosterPage<'_>) {
         if !self.workers.contains_key(&worker) {
@@ -232,6 +246,7 @@ impl Directory {
         if page.first {
             self.begin_roster(worker);
         }
+        page.away.iter().for_each(|token| self.homes.confirm(worker, *token));
         for open in &page.sessions {
             let found = self.find(open.session).map(|at| (at, self.sessions[at as usize].worker));
             let process = self.workers.get_mut(&worker);
@@ -243,7 +258,11 @@ impl Directory {
                         self.insert(worker, open);
                     }
                 }
-                Some(_) => process.into_iter().for_each(|process| process.add_tombstone(open.session)),
+                Some(_) => {
+                    process
+                        .into_iter()
+                        .for_each(|it| it.add_tombstone(open.session, Some(Worker::encoded(open))));
+                }
             }
         }
         if page.last {
@@ -253,20 +272,23 @@ impl Directory {
 
     /// Makes all sessions of `worker` doubtful until a page names them.
     fn begin_roster(&mut self, worker: Generation) {
+        self.homes.begin_roster(worker);
         let own = self.sessions.iter().filter(|(_, entry)| entry.worker == worker);
         let own: HashSet<_, RandomState> = own.map(|(_, entry)| entry.id).collect();
         if let Some(process) = self.workers.get_mut(&worker) {
             process.unconfirmed = own;
-            std::mem::take(&mut process.tombstones).iter().for_each(|gone| process.digest ^= digest(*gone));
+            std::mem::take(&mut process.tombstones).keys().for_each(|gone| process.digest ^= digest(*gone));
         }
     }
 
     /// Removes the sessions that no page has named.
     fn end_roster(&mut self, worker: Generation) {
+        self.homes.end_roster(worker);
         let left = self.workers.get_mut(&worker).map(|process| std::mem::take(&mut process.unconfirmed));
         for session in left.into_iter().flatten() {
             if let Some(at) = self.find(session).filter(|at| self.sessions[*at as usize].worker == worker) {
                 self.remove(at);
+                self.revive(session);
             }
         }
     }
@@ -274,7 +296,7 @@ impl Directory {
     /// Whether a beat of `worker` agrees with the directory. If not, ask the worker for its roster.
     #[must_use]
     pub fn agrees(&self, worker: Generation, beat: &Beat) -> bool {
-        self.announced(worker) == Some((beat.sessions, beat.digest))
+        self.announced(worker) == Some((beat.sessions, beat.digest)) && self.homes.digest(worker) == beat.kept
     }
 
     /// Count and digest of the sessions that `worker` has announced and not yet ended.
@@ -287,6 +309,7 @@ impl Directory {
     /// Gives back memory that is not needed. Call it about once a second.
     pub fn tidy(&mut self, now: Mono) {
         self.connects.tidy(now);
+        self.homes.tidy();
         if self.index.capacity() > SMALL.max(self.sessions.len() * 8) {
             self.shrink();
         }
@@ -361,6 +384,7 @@ impl Directory {
             user,
             newer: NONE,
             older: joined.map_or(NONE, |(user, _)| self.users.get(user).head),
+            tag: open.tag,
             endpoint: open.endpoint,
             transport: open.transport,
         };
@@ -399,7 +423,9 @@ impl Directory {
             let name = || client_name(user.unwrap_or_default(), entry.address, entry.id);
             self.moves.note(false, name);
         }
+        let id = entry.id;
         self.remove(at);
+        self.revive(id);
     }
 
     /// Removes a session and returns its worker.
@@ -449,23 +475,5 @@ impl Directory {
         sessions.shrink_to_fit();
         users.shrink();
         addresses.shrink_to(addresses.len() * 2);
-    }
-}
-
-impl Worker {
-    /// Counts an announced session that is not registered for this worker.
-    fn add_tombstone(&mut self, session: SessionId) {
-        if self.tombstones.insert(session) {
-            self.digest ^= digest(session);
-        }
-    }
-
-    /// Ends that. True: the session had a tombstone.
-    fn remove_tombstone(&mut self, session: SessionId) -> bool {
-        let was = self.tombstones.remove(&session);
-        if was {
-            self.digest ^= digest(session);
-        }
-        was
     }
 }

@@ -98,7 +98,7 @@ impl Directory {
         self.hand = at;
         self.end(at);
         if let Some(process) = self.workers.get_mut(&worker) {
-            process.add_tombstone(id);
+            process.add_tombstone(id, None);
         }
         self.relief.push(Relief::Evicted { worker, session: id });
     }

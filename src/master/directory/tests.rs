@@ -40,6 +40,7 @@ pub(super) fn open(session: u128, user: &str) -> Open<'_> {
         transport: Transport::Websocket,
         address: IpAddr::from([10, 0, 0, 1]),
         since: 0,
+        tag: 0,
     }
 }
 
@@ -83,7 +84,7 @@ fn streams_of_one_user_are_limited_on_all_workers_together() {
 
 /// A roster in pages of so many sessions.
 fn hear_roster(directory: &mut Directory, worker: Generation, roster: &[Open<'_>], most: usize) {
-    for page in roster_pages(roster.iter().cloned(), most) {
+    for page in roster_pages(roster.iter().cloned(), std::iter::empty(), most) {
         directory.roster(worker, &page);
     }
 }
@@ -107,7 +108,7 @@ fn lists_of_any_length_go_in_pages_that_fit_into_a_message() {
     let mut directory = directory(1);
     let names: Vec<_> = (0..SESSIONS).map(|n| format!("{n:0>64}")).collect();
     let all: Vec<_> = (0..).zip(&names).map(|(n, name)| open(n, name)).collect();
-    for page in roster_pages(all.iter().cloned(), RosterPage::SESSIONS) {
+    for page in roster_pages(all.iter().cloned(), std::iter::empty(), RosterPage::LENGTH) {
         assert!(postcard::to_allocvec(&page).unwrap().len() < 1 << 20);
         directory.roster(1, &page);
     }
@@ -123,7 +124,7 @@ fn sessions_are_found_while_their_roster_is_coming() {
     let mut directory = directory(1);
     let all: Vec<_> = (0..9).map(|session| open(session, "a")).collect();
     hear_roster(&mut directory, 1, &all, 9);
-    let mut pages = roster_pages(all[1..].iter().cloned(), 2);
+    let mut pages = roster_pages(all[1..].iter().cloned(), std::iter::empty(), 2);
     directory.roster(1, &pages.next().unwrap());
     assert_eq!(directory.counts(1), (9, 1), "no session is gone before the last page");
     pages.for_each(|page| directory.roster(1, &page));
@@ -220,6 +221,7 @@ enum Event {
     Dies(u32),
     Opens(u32, u8, u8, bool),
     Closed(u32, u8),
+    Switch(u8, u32, u32),
     Roster(u32, Vec<(u8, u8)>),
     Configured(bool, u32),
 }
@@ -231,6 +233,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => worker.clone().prop_map(Event::Dies),
         20 => (worker.clone(), 0..40u8, 0..8u8, any::<bool>()).prop_map(|(w, s, u, e)| Event::Opens(w, s, u, e)),
         10 => (worker.clone(), 0..40u8).prop_map(|(w, s)| Event::Closed(w, s)),
+        6 => (0..40u8, worker.clone(), worker.clone()).prop_map(|(s, from, to)| Event::Switch(s, from, to)),
         1 => (worker, proptest::collection::vec((0..40u8, 0..8u8), 0..10)).prop_map(|(w, r)| Event::Roster(w, r)),
         1 => (any::<bool>(), 6..2 * CEILING).prop_map(|(ranked, ceiling)| Event::Configured(ranked, ceiling)),
     ]
@@ -243,7 +246,8 @@ struct Model {
     born: u32,
     alive: BTreeSet<Generation>,
     sessions: BTreeMap<u8, (Generation, String, Endpoint)>,
-    tombstones: BTreeSet<(Generation, u8)>,
+    /// With what was announced of those that have moved.
+    tombstones: BTreeMap<(Generation, u8), Option<(String, Endpoint)>>,
     ranked: bool,
 }
 
@@ -266,15 +270,16 @@ impl Model {
         self.tombstones.remove(&(worker, session));
         let known = self.sessions.get(&session).map(|(owner, ..)| *owner);
         if known.is_some_and(|owner| owner != worker) {
-            self.tombstones.insert((known.unwrap(), session));
+            let (owner, user, endpoint) = self.sessions[&session].clone();
+            self.tombstones.insert((owner, session), Some((user, endpoint)));
         }
         let of_user = |(_, name, _): &&(Generation, String, Endpoint)| *name == self::name(user);
         if known.is_none() && self.sessions.len() >= self.ceiling as usize {
-            self.tombstones.insert((worker, session));
+            self.tombstones.insert((worker, session), None);
             return Verdict::Full;
         }
         if known.is_none() && user > 0 && self.sessions.values().filter(of_user).count() >= 4 {
-            self.tombstones.insert((worker, session));
+            self.tombstones.insert((worker, session), None);
             return Verdict::UserLimit;
         }
         self.sessions.insert(session, (worker, name(user), endpoint(echo)));
@@ -285,19 +290,35 @@ impl Model {
         if !self.alive.contains(&worker) {
             return;
         }
+        let mut before: BTreeSet<_> = self.sessions.keys().copied().collect();
         self.forget(worker);
+        before.retain(|session| !self.sessions.contains_key(session));
         for (session, user) in roster {
             match self.sessions.get(session) {
                 None => drop(self.sessions.insert(*session, (worker, name(*user), Endpoint::Ws))),
                 Some((owner, ..)) if *owner == worker => {}
-                Some(_) => drop(self.tombstones.insert((worker, *session))),
+                Some(_) => {
+                    let announced = Some((name(*user), Endpoint::Ws));
+                    self.tombstones.insert((worker, *session), announced);
+                }
             }
+        }
+        before.into_iter().for_each(|session| self.revive(session));
+    }
+
+    /// A session has ended: one that had moved away from another worker may still be there.
+    fn revive(&mut self, session: u8) {
+        let is_it = |(of, moved): &(&(Generation, u8), &Option<_>)| of.1 == session && moved.is_some();
+        let other = self.tombstones.iter().rev().find(is_it).map(|(of, _)| *of);
+        if let (Some(of), false) = (other, self.sessions.contains_key(&session)) {
+            let (user, endpoint) = self.tombstones.remove(&of).flatten().unwrap();
+            self.sessions.insert(session, (of.0, user, endpoint));
         }
     }
 
     fn forget(&mut self, worker: Generation) {
         self.sessions.retain(|_, (owner, ..)| *owner != worker);
-        self.tombstones.retain(|(owner, _)| *owner != worker);
+        self.tombstones.retain(|(owner, _), _| *owner != worker);
     }
 
     fn apply(&mut self, event: &Event, directory: &mut Directory) {
@@ -310,7 +331,10 @@ impl Model {
                 directory.worker_born(self.born, u16::try_from(self.born / 2).unwrap());
             }
             Event::Dies(worker) => {
+                let mut gone = std::mem::take(&mut self.sessions);
+                self.sessions = gone.extract_if(.., |_, (owner, ..)| owner != worker).collect();
                 self.forget(*worker);
+                gone.into_keys().for_each(|session| self.revive(session));
                 self.alive.remove(worker);
                 directory.worker_gone(*worker);
             }
@@ -322,12 +346,26 @@ impl Model {
             }
             Event::Closed(worker, session) => {
                 let there = self.sessions.get(session).is_some_and(|(owner, ..)| owner == worker);
-                let tombstone = self.tombstones.remove(&(*worker, *session));
+                let tombstone = self.tombstones.remove(&(*worker, *session)).is_some();
                 assert!(!(there && tombstone));
                 if there {
                     self.sessions.remove(session);
+                    self.revive(*session);
                 }
                 assert_eq!(directory.closed(*worker, SessionId(u128::from(*session))), there);
+            }
+            Event::Switch(session, from, to) => {
+                let there = self.sessions.get_mut(session).filter(|(owner, ..)| owner == from);
+                let there = there.filter(|_| self.alive.contains(to) && from != to);
+                let switched = there.is_some();
+                there.into_iter().for_each(|own| own.0 = *to);
+                if switched {
+                    self.tombstones.remove(&(*to, *session));
+                }
+                let id = SessionId(u128::from(*session));
+                assert_eq!(directory.switch(id, *from, *to), switched);
+                let announced = directory.announcement(id).map(|open| open.user.to_owned());
+                assert_eq!(announced, self.sessions.get(session).map(|(_, user, _)| user.clone()));
             }
             Event::Roster(worker, roster) => {
                 self.roster(*worker, roster);
@@ -372,7 +410,7 @@ impl Model {
     fn check_worker(&self, worker: Generation, directory: &Directory) {
         let there: Vec<_> = self.sessions.iter().filter(|(_, (owner, ..))| *owner == worker).collect();
         let tombstones =
-            self.tombstones.iter().filter(|(owner, _)| *owner == worker).map(|(_, session)| session);
+            self.tombstones.keys().filter(|(owner, _)| *owner == worker).map(|(_, session)| session);
         let announced: Vec<_> = there.iter().map(|(session, _)| *session).chain(tombstones).collect();
         let sum = announced.iter().fold(0, |sum, session| sum ^ digest(SessionId(u128::from(**session))));
         let expected = (u32::try_from(announced.len()).unwrap(), sum);

@@ -181,6 +181,14 @@ impl Users {
         Change { sessions, there }
     }
 
+    /// Counts a session of a user at another worker. Returns the sessions of the user that are left at the one, and are
+    /// at the other now.
+    pub(super) fn switch(&mut self, at: u32, from: Generation, to: Generation, on: Endpoint) -> (u32, u32) {
+        let name = self.get(at).id.clone();
+        let there = self.join(name.as_str(), to, on).map_or(0, |(_, change)| change.there);
+        (self.leave(at, from, on).there, there)
+    }
+
     /// Gives memory back after a crowd has left.
     pub(super) fn shrink(&mut self) {
         let Self { users, index, .. } = self;

@@ -98,6 +98,12 @@ impl Directory {
         self.workers.get(&worker).map_or((0, 0), |process| (process.sessions, process.users))
     }
 
+    /// Sessions of one process that have a connection.
+    #[must_use]
+    pub fn connected(&self, worker: Generation) -> u32 {
+        self.workers.get(&worker).map_or(0, |process| process.sessions - process.polls)
+    }
+
     /// Seeded hash that stands for a user, known or not.
     #[must_use]
     pub fn user_key(&self, user: &str) -> u64 {

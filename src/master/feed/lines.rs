@@ -5,8 +5,14 @@ use crate::config::{self, Config};
 use crate::protocol::cluster::Mark;
 use std::collections::BTreeMap;
 
-/// A line, and where it ends.
-type Kept = (Box<str>, Option<Mark>);
+/// A line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::master) struct Kept {
+    pub(in crate::master) text: Box<str>,
+    /// Where it ends.
+    pub(in crate::master) mark: Option<Mark>,
+    pub(in crate::master) number: u64,
+}
 
 /// The newest line of each configured channel.
 #[derive(Debug, Default)]
@@ -25,16 +31,18 @@ impl Lines {
 
     /// Keeps a line and gives it back. `None`: no stream carries it, these are last words of a reader that nobody
     /// wants any more.
-    pub(super) fn take(&mut self, of: &str, text: Box<str>, mark: Option<Mark>) -> Option<&str> {
-        let (text, _) = self.0.get_mut(of)?.insert((text, mark));
-        Some(text)
+    pub(super) fn take(&mut self, of: &str, line: Kept) -> Option<&str> {
+        Some(&self.0.get_mut(of)?.insert(line).text)
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &str, Option<Mark>)> {
-        self.0.iter().filter_map(|(of, kept)| {
-            let (text, mark) = kept.as_ref()?;
-            Some((of.as_str(), &**text, *mark))
-        })
+    /// Whether a line is older than the newest: it is said again, for workers that do not know it.
+    pub(super) fn is_older(&self, of: &str, number: u64) -> bool {
+        let newest = self.0.get(of).and_then(Option::as_ref);
+        newest.is_some_and(|newest| number <= newest.number)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Kept)> {
+        self.0.iter().filter_map(|(of, kept)| Some((of.as_str(), kept.as_ref()?)))
     }
 }
 
@@ -58,7 +66,7 @@ mod tests {
         ));
         assert_eq!(lines.0.len(), 2, "two streams carry the same");
         assert_eq!(lines.all().count(), 0);
-        let newest = |text: &str| Some((text.into(), None));
+        let newest = |text: &str| Some(Kept { text: text.into(), mark: None, number: 1 });
         lines.0.values_mut().for_each(|kept| *kept = newest("line"));
         lines.adopt(&config(
             r#"[{ name = "d", file = "/x" }, { name = "e", file = "/x" }, { name = "f", file = "/z" }]"#,

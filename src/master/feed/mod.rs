@@ -15,8 +15,8 @@ pub(super) use news::News;
 use crate::config::{Config, PriceSection};
 use crate::model::{Boot, Candles, Health, Mono, Quote, Symbol, Wall};
 use crate::protocol::client::QuoteText;
-use crate::protocol::cluster::Mark;
 use crate::stats::PriceGauge;
+pub(super) use lines::Kept;
 use lines::Lines;
 use pair::Pair;
 use serde_json::Value;
@@ -62,6 +62,31 @@ impl Feed {
         feed
     }
 
+    /// Goes on with what the master before knew.
+    pub(super) fn resume(
+        &mut self,
+        prices: &BTreeMap<Symbol, Quote>,
+        real_before: bool,
+        lines: &BTreeMap<Box<str>, Kept>,
+    ) {
+        self.real_before |= real_before;
+        for quote in prices.values() {
+            self.newest = self.newest.max(quote.seq);
+            self.at_least(quote);
+        }
+        for (of, line) in lines {
+            self.lines.take(of, line.clone());
+        }
+    }
+
+    /// A worker knows this price: numbers go on after its number. True: nothing was known of it.
+    pub(super) fn at_least(&mut self, quote: &Quote) -> bool {
+        self.newest = self.newest.max(quote.seq);
+        let known = self.pairs.get_mut(&quote.symbol).is_some_and(|pair| pair.at_least(quote));
+        self.real_before |= known && !quote.mock;
+        known
+    }
+
     /// Follows another configuration. True: what [`Feed::refused`] answers has changed.
     pub(super) fn adopt(&mut self, config: &Config) -> bool {
         self.config = config.price.clone();
@@ -86,7 +111,7 @@ impl Feed {
     pub(super) fn price(&mut self, mut quote: Quote, now: Mono) -> Option<(Quote, Option<News>)> {
         let rules = self.config.rules();
         let pair = self.pairs.get_mut(&quote.symbol)?;
-        if pair.goes_back(&quote, &rules) {
+        if pair.has(&mut quote) || pair.goes_back(&quote, &rules) {
             return None;
         }
         quote.seq = pair.next_number();
@@ -103,8 +128,13 @@ impl Feed {
     }
 
     /// Keeps a line from the feeder and gives it back. `None`: no stream carries it.
-    pub(super) fn line(&mut self, of: &str, text: Box<str>, mark: Option<Mark>) -> Option<&str> {
-        self.lines.take(of, text, mark)
+    pub(super) fn line(&mut self, of: &str, line: Kept) -> Option<&str> {
+        self.lines.take(of, line)
+    }
+
+    /// Whether a line is older than the newest of its channel: a feeder says it again, for workers that do not know it.
+    pub(super) fn is_older_line(&self, of: &str, number: u64) -> bool {
+        self.lines.is_older(of, number)
     }
 
     /// Keeps for which symbols the sources do not agree. True: that has changed.
@@ -142,8 +172,8 @@ impl Feed {
         &self.refused
     }
 
-    /// The newest line of each stream, by channel, and where in its file it ends.
-    pub(super) fn newest_lines(&self) -> impl Iterator<Item = (&str, &str, Option<Mark>)> {
+    /// The newest line of each stream, by channel.
+    pub(super) fn newest_lines(&self) -> impl Iterator<Item = (&str, &Kept)> {
         self.lines.all()
     }
 

@@ -15,6 +15,8 @@ pub(super) struct Pair {
     pub(super) quote: Option<Quote>,
     /// Whether the feeder that gave it has died, and with it what it knew of its sources.
     orphaned: bool,
+    /// The newest price is one of the master before: a feeder may say it again.
+    inherited: bool,
     /// The newest candles, for newborn workers.
     pub(super) candles: Option<Candles>,
     /// Sources may take turns each second: the log is limited.
@@ -35,6 +37,7 @@ impl Pair {
             number,
             quote: None,
             orphaned: false,
+            inherited: false,
             candles: None,
             origins: LogLimiter::default(),
             health: None,
@@ -45,6 +48,27 @@ impl Pair {
     pub(super) fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
+    }
+
+    /// Keeps a price that has its number, if it is newer.
+    pub(super) fn at_least(&mut self, quote: &Quote) -> bool {
+        let is_newer = self.quote.as_ref().is_none_or(|known| known.seq < quote.seq);
+        if is_newer {
+            self.number = self.number.max(quote.seq);
+            self.quote = Some(quote.clone());
+            self.inherited = true;
+        }
+        is_newer
+    }
+
+    /// Whether this very price is the newest: a feeder says it again to a master that takes the place of another.
+    pub(super) fn has(&mut self, quote: &mut Quote) -> bool {
+        let is_inherited = std::mem::take(&mut self.inherited);
+        is_inherited
+            && self.quote.as_ref().is_some_and(|known| {
+                quote.seq = known.seq;
+                quote == known
+            })
     }
 
     /// Another feeder gives prices from now on.

@@ -11,6 +11,7 @@ enum Event {
     Enter(usize, Generation, u8),
     Away(usize, Generation, u8),
     Leave(usize, Generation, u8),
+    Switch(usize, (u8, bool), Generation, Generation),
     Gone(Generation),
     Publish(usize, usize),
     Limits(usize, usize, usize),
@@ -26,6 +27,8 @@ fn event() -> impl Strategy<Value = Event> {
         10 => who().prop_map(|(r, w, s)| Event::Enter(r, w, s)),
         4 => who().prop_map(|(r, w, s)| Event::Away(r, w, s)),
         8 => who().prop_map(|(r, w, s)| Event::Leave(r, w, s)),
+        4 => (who(), any::<bool>(), 1..4u32)
+            .prop_map(|((r, from, s), away, to)| Event::Switch(r, (s, away), from, to)),
         2 => (1..4u32).prop_map(Event::Gone),
         10 => (0..NAMES.len(), 0..9usize).prop_map(|(r, bytes)| Event::Publish(r, bytes)),
         1 => (0..5usize, 1..6usize, 0..40usize).prop_map(|(h, r, b)| Event::Limits(h, r, b)),
@@ -290,6 +293,11 @@ fn step(rooms: &mut Rooms, model: &mut Model, event: &Event) -> Result<(), TestC
             model.members(NAMES[room], true, |members| {
                 members.retain(|it| (it.0, it.1) != (session, worker));
             });
+        }
+        Event::Switch(room, (session, away), from, to) => {
+            rooms.switch(NAMES[room], (SessionId(session.into()), away), from, to);
+            let members = model.get(NAMES[room]).into_iter().flat_map(|room| &mut room.members);
+            members.filter(|it| (it.0, it.1) == (session, from) && !(away && it.2)).for_each(|it| it.1 = to);
         }
         Event::Gone(worker) => {
             rooms.worker_gone(worker, now);

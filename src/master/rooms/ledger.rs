@@ -1,12 +1,15 @@
 //! The messages of all rooms as they count against the limits.
 
 use super::room::Room;
+use std::sync::Arc;
 
 /// Counts of all messages. Each message is pushed and taken here; its bytes are in the history of its room.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     messages: usize,
     bytes: usize,
+    /// Rooms that have lost messages, and how many they have left.
+    trimmed: Vec<(Arc<str>, u32)>,
 }
 
 impl Ledger {
@@ -16,6 +19,11 @@ impl Ledger {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Takes the rooms that have lost messages since the last call.
+    pub(super) fn take_trimmed(&mut self) -> Vec<(Arc<str>, u32)> {
+        std::mem::take(&mut self.trimmed)
     }
 
     pub(super) fn push(&mut self, room: &mut Room, message: &[u8]) {
@@ -32,6 +40,7 @@ impl Ledger {
             return;
         }
         let gone: usize = room.history.drain(..many).map(|bytes| bytes.len()).sum();
+        self.trimmed.push((room.name.clone(), u32::try_from(room.history.len()).unwrap_or(u32::MAX)));
         self.messages -= many;
         self.bytes -= gone;
         room.bytes -= gone;

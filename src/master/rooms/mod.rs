@@ -145,6 +145,20 @@ impl Rooms {
         self.change(room, now, |room| room.leave(worker, session));
     }
 
+    /// A member is at another process from now on. Nothing changes for a member at any other process, nor for one that
+    /// is present when a suspended session with its id moves: that is a copy of it.
+    pub fn switch(
+        &mut self,
+        room: &str,
+        (session, is_away): (SessionId, bool),
+        from: Generation,
+        to: Generation,
+    ) {
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.switch(session, is_away, from, to);
+        }
+    }
+
     /// Removes all members at a process that has ended; that is no use of a room. Scans every room, and every member
     /// of rooms where the process has one, 0.3 to 0.7 us for each that leaves: 2 ms for a room of 10,000 with a
     /// quarter of them there, 8 ms for 1000 rooms of 100, 14 ms for 10,000 rooms with history whose only member was
@@ -156,6 +170,17 @@ impl Rooms {
             self.settle(&name, change, now);
         }
         // After all are where they belong, so that the least recently used room goes.
+        self.fit_rooms();
+    }
+
+    /// The sessions of a process that has ended were given to another one. Those that were away there are no members
+    /// any more.
+    pub fn hand_over(&mut self, from: Generation, to: Generation, now: Mono) {
+        let of = |room: &mut Room| (room.hand_over(from, to), room.name.clone());
+        let changed: Vec<_> = self.rooms.values_mut().map(of).filter(|(it, _)| *it != Change::None).collect();
+        for (change, name) in changed {
+            self.settle(&name, change, now);
+        }
         self.fit_rooms();
     }
 
@@ -178,6 +203,11 @@ impl Rooms {
             self.fit_bytes();
         }
         Entry::Accepted
+    }
+
+    /// Rooms that have lost messages since the last call, and how many they have left. To be called after each change.
+    pub fn take_trimmed(&mut self) -> Vec<(Arc<str>, u32)> {
+        self.ledger.take_trimmed()
     }
 
     /// The kept messages, the oldest first.

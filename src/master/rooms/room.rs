@@ -134,13 +134,9 @@ impl Room {
         // The session was away or elsewhere: it is counted anew.
         self.remove(session);
         self.members.insert(session, Member { worker, present: true, user: user.clone() });
-        let place = self.places.binary_search_by_key(&worker, |place| place.worker);
-        let at = place.unwrap_or_else(|at| {
-            self.places.insert(at, Place { worker, members: 0, present: 0 });
-            at
-        });
-        self.places[at].members += 1;
-        self.places[at].present += 1;
+        let place = self.place(worker);
+        place.members += 1;
+        place.present += 1;
         self.present += 1;
         *self.users.entry(user.clone()).or_default() += 1;
         Change::Presence
@@ -170,6 +166,38 @@ impl Room {
         change
     }
 
+    /// A member is at another process from now on. Who is present does not change.
+    pub(super) fn switch(&mut self, session: SessionId, is_away: bool, from: Generation, to: Generation) {
+        let is_it = |it: &&mut Member| it.worker == from && !(is_away && it.present);
+        let Some(member) = self.members.get_mut(&session).filter(is_it) else { return };
+        member.worker = to;
+        let present = u32::from(member.present);
+        let place = self.place(to);
+        place.members += 1;
+        place.present += present;
+        self.leave_place(from, present);
+    }
+
+    /// The place of a process, which is made if there is none.
+    fn place(&mut self, worker: Generation) -> &mut Place {
+        let place = self.places.binary_search_by_key(&worker, |place| place.worker);
+        let at = place.unwrap_or_else(|at| {
+            self.places.insert(at, Place { worker, members: 0, present: 0 });
+            at
+        });
+        &mut self.places[at]
+    }
+
+    fn leave_place(&mut self, worker: Generation, present: u32) {
+        let Ok(at) = self.places.binary_search_by_key(&worker, |place| place.worker) else { return };
+        let place = &mut self.places[at];
+        place.members -= 1;
+        place.present -= present;
+        if place.members == 0 {
+            self.places.remove(at);
+        }
+    }
+
     /// Removes all members at a process.
     pub(super) fn worker_gone(&mut self, worker: Generation) -> Change {
         let Ok(at) = self.places.binary_search_by_key(&worker, |place| place.worker) else {
@@ -181,6 +209,14 @@ impl Room {
         gone.iter().for_each(|user| self.absent(user));
         self.members.shrink_to(self.members.len() * 2);
         if present > 0 { Change::Presence } else { Change::Members }
+    }
+
+    /// The present members at a process are at another one from now on, which must hear who is here.
+    pub(super) fn hand_over(&mut self, from: Generation, to: Generation) -> Change {
+        let own = self.members.iter().filter(|(_, member)| member.worker == from && member.present);
+        let own: Vec<_> = own.map(|(session, member)| (*session, member.user.clone())).collect();
+        let gone = self.worker_gone(from);
+        own.iter().map(|(session, user)| self.enter(to, *session, user)).last().unwrap_or(gone)
     }
 
     /// The message about who is present.
@@ -211,14 +247,7 @@ impl Room {
 
     fn remove(&mut self, session: SessionId) -> Change {
         let Some(member) = self.members.remove(&session) else { return Change::None };
-        if let Ok(at) = self.places.binary_search_by_key(&member.worker, |place| place.worker) {
-            let place = &mut self.places[at];
-            place.members -= 1;
-            place.present -= u32::from(member.present);
-            if place.members == 0 {
-                self.places.remove(at);
-            }
-        }
+        self.leave_place(member.worker, u32::from(member.present));
         if !member.present {
             return Change::Members;
         }

@@ -14,7 +14,7 @@ mod ticket;
 
 use super::directory::Directory;
 use crate::access::Buckets;
-use crate::model::{Mono, Rate, RequestId};
+use crate::model::{Mono, Rate, RequestId, Wall};
 use crate::protocol::cluster::{Generation, Outcome, Skip, Tally};
 use ticket::{Kind, Part, Ticket, Tickets};
 
@@ -46,6 +46,8 @@ pub struct Publication<'a> {
     pub deadline: Mono,
     /// Sessions that must not get the message.
     pub skip: Option<Skip>,
+    /// Who published it and its number there; `None`: the master.
+    pub of: Option<(Generation, u64)>,
 }
 
 /// Why a link did not take an order, which certainly was not delivered there.
@@ -87,6 +89,13 @@ impl Router {
     #[must_use]
     pub fn new(rate: Rate) -> Self {
         Self { rate, users: Buckets::default(), tickets: Tickets::default() }
+    }
+
+    /// Begins with other numbers of tickets than the masters before: their tickets are not confused with these.
+    #[must_use]
+    pub fn after(mut self, wall: Wall) -> Self {
+        self.tickets.begin_at(wall.0.unsigned_abs());
+        self
     }
 
     /// Follows another `limits.quotes_per_user`. Earlier quotes of users stay counted.
@@ -164,6 +173,11 @@ impl Router {
         self.told(worker, ticket, Kind::Message, tally, sink);
     }
 
+    /// Whether no order is under way.
+    pub fn is_idle(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
     /// Notes that a process has ended: its deliveries are unknown, its own requests need no answer.
     pub fn worker_gone<S: Sink>(&mut self, worker: Generation, sink: &mut S) {
         self.tickets.retain(|ticket| {
@@ -175,6 +189,24 @@ impl Router {
             }
             ticket.is_waiting() || answer(ticket, sink)
         });
+    }
+
+    /// Notes that a process has ended whose sessions go on elsewhere: its own requests need no answer.
+    pub fn asker_gone(&mut self, worker: Generation) {
+        self.tickets.retain(|ticket| ticket.from != worker);
+    }
+
+    /// The sessions of a process that has ended were given to another one, which answers for these tickets in its
+    /// place. The others are unknown.
+    pub fn hand_over<S: Sink>(&mut self, from: Generation, to: Generation, tickets: &[u64], sink: &mut S) {
+        for number in tickets {
+            if let Some(ticket) = self.tickets.get_mut(*number)
+                && let Some(part) = ticket.take(from)
+            {
+                ticket.wait_for(Part { worker: to, ..part });
+            }
+        }
+        self.worker_gone(from, sink);
     }
 
     /// Answers requests that have reached their deadline.

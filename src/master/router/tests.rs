@@ -51,7 +51,14 @@ pub(super) fn order(request: u64, user: &str) -> Order<'_> {
 }
 
 pub(super) fn publication(request: u64) -> Publication<'static> {
-    Publication { request, channel: "news", frame: b"frame", deadline: START.after(TIMEOUT), skip: None }
+    Publication {
+        request,
+        channel: "news",
+        frame: b"frame",
+        deadline: START.after(TIMEOUT),
+        skip: None,
+        of: None,
+    }
 }
 
 pub(super) fn join(
@@ -69,6 +76,7 @@ pub(super) fn join(
         transport: Transport::Websocket,
         address: IpAddr::from([127, 0, 0, 1]),
         since: 0,
+        tag: 0,
     };
     directory.open(worker, &open, &limits(), START);
 }

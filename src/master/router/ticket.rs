@@ -97,6 +97,11 @@ impl Default for Tickets {
 }
 
 impl Tickets {
+    /// Turns begin there, whatever the size of the number.
+    pub(super) fn begin_at(&mut self, turn: u64) {
+        self.turn = u32::try_from(turn & u64::from(u32::MAX)).unwrap_or(1).max(1);
+    }
+
     /// The number of the next ticket.
     pub(super) fn next(&self) -> u64 {
         number(self.table.vacant_key(), self.turn)
@@ -106,7 +111,8 @@ impl Tickets {
     pub(super) fn insert(&mut self, mut ticket: Ticket) {
         self.deadlines.push(Reverse((ticket.deadline, self.next())));
         ticket.turn = self.turn;
-        self.turn = self.turn.checked_add(1).unwrap_or(1);
+        // The highest bit of a number is the worker's own.
+        self.turn = if self.turn < u32::MAX / 2 { self.turn + 1 } else { 1 };
         self.table.insert(ticket);
     }
 
@@ -118,6 +124,10 @@ impl Tickets {
     pub(super) fn take(&mut self, number: u64) -> Option<Ticket> {
         let (at, turn) = parts(number);
         self.table.get(at).is_some_and(|ticket| ticket.turn == turn).then(|| self.table.remove(at))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
     }
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut Ticket) -> bool) {

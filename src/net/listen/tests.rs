@@ -167,7 +167,7 @@ fn both_families_may_be_named_apart() {
 fn what_systemd_passes_is_taken_and_stays() {
     let passed = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = passed.local_addr().unwrap();
-    let listeners = Listeners::from_systemd(vec![("http".to_owned(), passed)]).unwrap();
+    let listeners = Listeners::from_systemd(vec![("http".into(), passed.into())]).unwrap();
     let other = listen(&["127.0.0.1:0"], false);
     let listeners = listeners.with(&[(Port::Http, Some(&other)), (Port::Ws, Some(&other))]).unwrap();
     assert_eq!(http(&listeners), [at]);
@@ -180,7 +180,7 @@ fn what_systemd_kept_serves_the_address_that_it_was_wanted_for_and_no_other() {
     let kept = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = kept.local_addr().unwrap();
     let name = format!("kept/http/127.0.0.1;{}", at.port());
-    let kept = Listeners::from_systemd(vec![(name, kept)]).unwrap();
+    let kept = Listeners::from_systemd(vec![(name.into(), kept.into())]).unwrap();
     let same = listen(&[&at.to_string()], false);
     let listeners = open(&kept, &same).unwrap();
     assert_eq!(http(&listeners), [at], "else it would be in use");
@@ -196,7 +196,10 @@ fn what_systemd_kept_serves_the_address_that_it_was_wanted_for_and_no_other() {
 #[test]
 #[ignore = "the child of another test"]
 fn act_as_daemon() {
-    let listeners = Listeners::from_systemd(passed_sockets(|name| name != "other").unwrap()).unwrap();
+    let listeners = Listeners::from_systemd(
+        crate::os::notify::passed().into_iter().filter(|(name, _)| **name != *"other").collect(),
+    )
+    .unwrap();
     let of = |port| listeners.addresses(port).map(|at| at.port()).collect::<Vec<_>>();
     println!("passed {:?} {:?} {:?}", of(Port::Http), of(Port::Ws), of(Port::Admin));
 }

@@ -27,6 +27,8 @@ words! {
         TooBig = "message-too-big",
         /// 1011: a defect of the server.
         Internal = "internal-error",
+        /// 1011: two workers died while the session was in use. It cannot be resumed.
+        Suspect = "suspect-session",
         /// 1012: planned replacement of the worker.
         Restarting = "restarting",
         /// 1013: gave way to another session where there was no room for both.
@@ -59,7 +61,7 @@ impl Close {
             Self::Encoding => 1007,
             Self::Policy => 1008,
             Self::TooBig => 1009,
-            Self::Internal => 1011,
+            Self::Internal | Self::Suspect => 1011,
             Self::Restarting => 1012,
             Self::Full => 1013,
             Self::Replaced => 4005,

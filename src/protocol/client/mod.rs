@@ -27,6 +27,6 @@ pub use outbound::{
     pair_changed, pong, price, quote, quoted, system,
 };
 pub use problem::{Problem, ProblemKind};
-pub use resume::Resume;
+pub use resume::{Resume, Token};
 pub use room::{presence, room};
-pub use welcome::{PriceRules, Welcome, price_rules, welcome};
+pub use welcome::{PriceRules, Welcome, price_rules, session_moved, welcome};

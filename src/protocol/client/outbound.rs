@@ -53,6 +53,8 @@ pub enum SystemEvent {
     PairChanged,
     /// The configuration has other ages at which a price is old.
     PriceRules,
+    /// The session goes on at another process, on the same connection.
+    Moved,
     /// `/broadcast`: the daemon lives.
     Heartbeat,
     /// The session is about to be closed.
@@ -61,9 +63,10 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// All events. Other closes are not announced: the client is to blame, or gone.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PairChanged,
         Self::PriceRules,
+        Self::Moved,
         Self::Heartbeat,
         Self::Closing(Close::Shutdown),
         Self::Closing(Close::Restarting),
@@ -78,6 +81,7 @@ impl SystemEvent {
         match self {
             Self::PairChanged => "pair-changed",
             Self::PriceRules => "price-rules",
+            Self::Moved => "moved",
             Self::Heartbeat => "heartbeat",
             Self::Closing(close) => close.slug(),
         }

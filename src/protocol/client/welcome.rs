@@ -1,4 +1,4 @@
-//! The first message of a session, and the ages of prices that it tells.
+//! The first message of a session, and those that change what it told: ages of prices, the worker.
 
 use super::outbound::typed;
 use super::{ServerType, SystemEvent};
@@ -21,6 +21,9 @@ pub struct Welcome<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume: Option<&'a str>,
     pub resumed: bool,
+    /// How many changes of its process the session has survived.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub moves: u32,
     pub channels: Vec<&'a str>,
     pub price: Option<&'a RawValue>,
     #[serde(flatten)]
@@ -76,11 +79,16 @@ impl<'a> Welcome<'a> {
             heartbeat_ms: 0,
             resume: None,
             resumed: false,
+            moves: 0,
             channels: Vec::new(),
             price: None,
             rules: PriceRules::default(),
         }
     }
+}
+
+fn is_zero(moves: &u32) -> bool {
+    *moves == 0
 }
 
 /// `welcome`
@@ -99,6 +107,17 @@ pub fn price_rules(rules: PriceRules) -> String {
         rules: PriceRules,
     }
     typed(ServerType::System, &Event { event: SystemEvent::PriceRules.as_str(), rules })
+}
+
+/// `system`, `moved`: the session goes on at another process, on the same connection. `silence`: the time in which it
+/// heard nothing; `moves`: how many changes of its process it has survived, this one included.
+#[must_use]
+pub fn session_moved((id, pid): (u16, u32), silence: Duration, moves: u32) -> String {
+    let (kind, event) = (ServerType::System, SystemEvent::Moved.as_str());
+    let silence = silence.as_millis();
+    format!(
+        r#"{{"type":"{kind}","event":"{event}","worker":{{"id":{id},"pid":{pid}}},"silence_ms":{silence},"moves":{moves}}}"#
+    )
 }
 
 #[cfg(test)]
@@ -122,6 +141,17 @@ mod tests {
         };
         assert_eq!(told(false), [10_000, 20_000, 30_000]);
         assert_eq!(told(true), [10_000, 20_000, 20_000]);
+    }
+
+    #[test]
+    fn a_welcome_and_a_move_say_how_many_moves_there_were() {
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let told = |moves| read(&welcome(&Welcome { moves, ..Welcome::new("s", "u", (1, 2), Wall(0)) }));
+        assert_eq!((told(0).get("moves"), told(3)["moves"].as_u64()), (None, Some(3)));
+        let expected = serde_json::json!({
+            "type": "system", "event": "moved", "worker": { "id": 2, "pid": 77 }, "silence_ms": 12, "moves": 3,
+        });
+        assert_eq!(read(&session_moved((2, 77), Duration::from_micros(12_900), 3)), expected);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::head::Head;
 use bytes::BytesMut;
 use serde::Deserialize;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 /// A read buffer that grew past this is given back after the burst.
@@ -79,21 +80,41 @@ impl<D> Batch<D> {
     /// [`LinkError::Garbage`]; [`LinkError::MissingDescriptors`] and [`LinkError::TooManyDescriptors`]: the message is
     /// refused, and its descriptors are closed.
     pub fn next_with<'a, M: Deserialize<'a>>(&'a mut self) -> Option<Result<(M, Vec<D>), LinkError>> {
-        // Only whole messages are in a batch: a head that cannot be read is its end.
-        let head = Head::read(&self.bytes[self.at..]).ok()??;
-        let body = self.at + Head::SIZE;
-        self.at += head.size();
-        let announced = usize::from(head.descriptors);
-        let set = if announced > 0 { self.sets.pop_front().unwrap_or_default() } else { Vec::new() };
+        let (body, announced, set) = self.step()?;
         let received = set.len();
         Some(if received < announced {
             Err(LinkError::MissingDescriptors { announced, received })
         } else if received > announced {
             Err(LinkError::TooManyDescriptors(received - announced))
         } else {
-            let message = postcard::from_bytes(&self.bytes[body..self.at]).map_err(LinkError::Garbage);
+            let message = postcard::from_bytes(&self.bytes[body]).map_err(LinkError::Garbage);
             message.map(|message| (message, set))
         })
+    }
+
+    /// The next message with its descriptors, or with none if not exactly these have come: its reader knows how many
+    /// there must be, and can do without.
+    ///
+    /// # Errors
+    /// [`LinkError::Garbage`].
+    pub fn next_with_some<'a, M: Deserialize<'a>>(&'a mut self) -> Option<Result<(M, Vec<D>), LinkError>> {
+        let (body, announced, mut set) = self.step()?;
+        if set.len() != announced {
+            set.clear();
+        }
+        let message = postcard::from_bytes(&self.bytes[body]).map_err(LinkError::Garbage);
+        Some(message.map(|message| (message, set)))
+    }
+
+    /// Steps over the next message: where its body is, how many descriptors it has, and those that have come.
+    fn step(&mut self) -> Option<(Range<usize>, usize, Vec<D>)> {
+        // Only whole messages are in a batch: a head that cannot be read is its end.
+        let head = Head::read(&self.bytes[self.at..]).ok()??;
+        let body = self.at + Head::SIZE;
+        self.at += head.size();
+        let announced = usize::from(head.descriptors);
+        let set = if announced > 0 { self.sets.pop_front().unwrap_or_default() } else { Vec::new() };
+        Some((body..self.at, announced, set))
     }
 }
 

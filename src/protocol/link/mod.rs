@@ -2,18 +2,19 @@
 //! Messages that are sent within one turn of the loop leave in one write. Descriptors belong to a message, which says
 //! how many: whoever receives the message gets all of them with it, or an error.
 
-mod attach;
 mod error;
 mod head;
 mod input;
+mod output;
+mod polled;
 mod receiver;
 mod sender;
 #[cfg(test)]
 mod tests;
 
-pub use attach::{PARENT, attach};
 pub use error::LinkError;
 pub use input::Batch;
+pub use polled::PolledLink;
 pub use receiver::LinkReceiver;
 pub use sender::{LinkSender, LinkWriter};
 

@@ -1,10 +1,9 @@
 //! The sending side: messages are queued by whoever has something to say, and written by one task.
 
 use super::error::LinkError;
-use super::head::Head;
+use super::output::Output;
 use crate::os::descriptors;
 use serde::Serialize;
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::Interest;
@@ -13,12 +12,11 @@ use tokio::sync::Notify;
 
 /// Bytes that wait to be written before the link counts as full.
 const WAITING: usize = 64 << 20;
-/// A write buffer that grew past this is given back after the burst.
-const KEEP: usize = 256 << 10;
 
 /// Sends messages. Cheap to clone; never waits.
 #[derive(Clone, Debug)]
 pub struct LinkSender {
+    stream: Arc<UnixStream>,
     shared: Arc<Shared>,
 }
 
@@ -31,17 +29,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     output: Output,
-    /// Bytes that the writer has taken and the kernel has not.
-    leaving: usize,
+    /// Bytes that were ever queued, and those of them that the kernel has taken.
+    said: u64,
+    written: u64,
     closed: bool,
-}
-
-/// Messages that wait to be written.
-#[derive(Debug, Default)]
-struct Output {
-    bytes: Vec<u8>,
-    /// Messages with descriptors: where they begin, and these.
-    sets: VecDeque<(usize, Vec<OwnedFd>)>,
 }
 
 impl Shared {
@@ -64,6 +55,28 @@ impl LinkSender {
     /// # Errors
     /// As [`LinkSender::send`].
     pub fn send_with<M: Serialize>(&self, message: &M, with: Vec<OwnedFd>) -> Result<(), LinkError> {
+        drop(self.queue(message, with)?);
+        self.shared.filled.notify_one();
+        Ok(())
+    }
+
+    /// Does the same, and gives the message to the kernel at once where nothing waits and the socket takes it: a system
+    /// call for each message, but none is lost if the process dies in its turn.
+    ///
+    /// # Errors
+    /// As [`LinkSender::send`].
+    pub fn send_at_once<M: Serialize>(&self, message: &M, with: Vec<OwnedFd>) -> Result<(), LinkError> {
+        if !self.queue(message, with)?.write(&self.stream) {
+            self.shared.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    fn queue<M: Serialize>(
+        &self,
+        message: &M,
+        with: Vec<OwnedFd>,
+    ) -> Result<MutexGuard<'_, Queue>, LinkError> {
         if with.len() > descriptors::MOST {
             return Err(LinkError::TooManyDescriptors(with.len() - descriptors::MOST));
         }
@@ -74,64 +87,47 @@ impl LinkSender {
         if queue.output.bytes.len() > WAITING {
             return Err(LinkError::Full);
         }
+        let before = queue.output.bytes.len();
         queue.output.push(message, with)?;
-        drop(queue);
-        self.shared.filled.notify_one();
-        Ok(())
+        queue.said += (queue.output.bytes.len() - before) as u64;
+        Ok(queue)
     }
 
     /// Bytes that the kernel has not taken yet.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let queue = self.shared.queue();
-        queue.output.bytes.len() + queue.leaving
+        if queue.closed { 0 } else { usize::try_from(queue.said - queue.written).unwrap_or(usize::MAX) }
+    }
+
+    /// Bytes that were ever queued: what was said so far is written when [`LinkSender::written`] has reached this.
+    #[must_use]
+    pub fn said(&self) -> u64 {
+        self.shared.queue().said
+    }
+
+    /// Bytes that the kernel has taken.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.shared.queue().written
     }
 }
 
-impl Output {
-    fn push<M: Serialize>(&mut self, message: &M, with: Vec<OwnedFd>) -> Result<(), LinkError> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; Head::SIZE]);
-        let written = postcard::to_extend(message, Appender(&mut self.bytes)).map(|_| ());
-        let len = self.bytes.len() - start - Head::SIZE;
-        let head = written.map_err(LinkError::Garbage).and_then(|()| Head::new(len, with.len()));
-        match head {
-            Ok(head) => self.bytes[start..start + Head::SIZE].copy_from_slice(&head.bytes()),
-            Err(error) => {
-                self.bytes.truncate(start);
-                return Err(error);
-            }
+impl Queue {
+    /// Writes what waits, if that is one piece and the writer has begun none. False: the writer has to.
+    fn write(&mut self, stream: &UnixStream) -> bool {
+        let begun = self.said - self.written != self.output.bytes.len() as u64;
+        if begun || self.output.sets.iter().any(|(start, _)| *start > 0) {
+            return false;
         }
-        if !with.is_empty() {
-            self.sets.push_back((start, with));
-        }
-        Ok(())
-    }
-
-    /// The bytes from `at` that one write may carry, and the descriptors that go with the first of them: those of a
-    /// message that begins there. No write reaches into the next message that has some.
-    fn piece(&self, at: usize) -> (&[u8], &[OwnedFd]) {
-        let begins = |set: &&(usize, Vec<OwnedFd>)| set.0 == at;
-        let own = self.sets.front().filter(begins);
-        let next = self.sets.get(usize::from(own.is_some())).map_or(self.bytes.len(), |(start, _)| *start);
-        (&self.bytes[at..next], own.map_or(&[], |(_, set)| set))
-    }
-
-    /// Ready for the next messages.
-    fn clear(&mut self) {
-        if self.bytes.capacity() > KEEP {
-            self.bytes = Vec::new();
-        }
-        self.bytes.clear();
-    }
-}
-
-/// Lets postcard append to bytes that are there already.
-struct Appender<'a>(&'a mut Vec<u8>);
-
-impl Extend<u8> for Appender<'_> {
-    fn extend<T: IntoIterator<Item = u8>>(&mut self, bytes: T) {
-        self.0.extend(bytes);
+        let (bytes, set) = self.output.piece(0);
+        let borrowed: Vec<_> = set.iter().map(AsFd::as_fd).collect();
+        // The writer meets what is wrong with the socket.
+        let Ok(written) = descriptors::send(stream, bytes, &borrowed) else { return false };
+        self.written += written as u64;
+        self.output.sets.clear();
+        self.output.bytes.drain(..written);
+        self.output.bytes.is_empty()
     }
 }
 
@@ -152,7 +148,6 @@ impl LinkWriter {
                 at = 0;
                 let mut queue = self.shared.queue();
                 std::mem::swap(&mut writing, &mut queue.output);
-                queue.leaving = writing.bytes.len();
             }
             if writing.bytes.is_empty() {
                 self.shared.filled.notified().await;
@@ -166,12 +161,10 @@ impl LinkWriter {
                 writing.sets.pop_front();
             }
             at += written;
-            if at == writing.bytes.len() {
-                self.shared.queue().leaving = 0;
-            }
+            self.shared.queue().written += written as u64;
         }
         let mut queue = self.shared.queue();
-        (queue.closed, queue.leaving) = (true, 0);
+        queue.closed = true;
         queue.output = Output::default();
     }
 }
@@ -179,5 +172,5 @@ impl LinkWriter {
 /// The sending half of a link.
 pub(super) fn sender(stream: Arc<UnixStream>) -> (LinkSender, LinkWriter) {
     let shared = Arc::<Shared>::default();
-    (LinkSender { shared: shared.clone() }, LinkWriter { stream, shared })
+    (LinkSender { stream: stream.clone(), shared: shared.clone() }, LinkWriter { stream, shared })
 }

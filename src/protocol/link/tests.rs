@@ -59,6 +59,60 @@ async fn messages_arrive_in_order_with_their_own_descriptors() {
 }
 
 #[tokio::test]
+async fn a_message_is_written_while_later_ones_wait() {
+    let (left, right) = UnixStream::pair().unwrap();
+    let (sender, _, writer) = link(left);
+    tokio::spawn(writer.run());
+    let mut receiver = link(right).1;
+    sender.send(&message(1)).unwrap();
+    let first = sender.said();
+    assert_eq!((sender.written(), sender.waiting() as u64), (0, first));
+    sender.send(&"x".repeat(4 << 20)).unwrap();
+    let both = sender.said();
+    while sender.written() < first {
+        tokio::task::yield_now().await;
+    }
+    assert!(sender.written() < both && sender.waiting() > 0, "the socket is full");
+    let mut got = 0;
+    while got < 2 {
+        let mut batch = receiver.receive().await.unwrap();
+        got += std::iter::from_fn(|| batch.next_with::<()>()).count();
+    }
+    assert_eq!((sender.written(), sender.waiting(), sender.said()), (both, 0, both));
+}
+
+#[tokio::test]
+async fn what_is_sent_at_once_is_the_kernels_and_goes_after_what_waits() {
+    let (left, right) = UnixStream::pair().unwrap();
+    let (sender, _, writer) = link(left);
+    let mut receiver = link(right).1;
+    let (reader, mut copies) = ends(600);
+    let mut say = |ticket, at_once: bool| {
+        let copies = vec![copies.pop().unwrap()];
+        let sent = [LinkSender::send_with, LinkSender::send_at_once][usize::from(at_once)];
+        sent(&sender, &message(ticket), copies).unwrap();
+        sender.waiting()
+    };
+    assert_eq!([say(0, true), say(1, true)], [0, 0], "nobody writes yet");
+    let waiting = say(2, false);
+    assert!(waiting > 0 && say(3, true) > waiting);
+    tokio::spawn(writer.run());
+    let (mut next, mut came) = (0, 0);
+    // Until the socket is full, and then the rest.
+    (4..600).for_each(|ticket| _ = say(ticket, true));
+    while next < 600 {
+        let mut batch = receiver.receive().await.unwrap();
+        while let Some(received) = batch.next_with::<ToMaster<'_>>() {
+            let (received, descriptors) = received.unwrap();
+            assert_eq!(received, message(next));
+            (next, came) = (next + 1, came + descriptors.len());
+        }
+    }
+    assert_eq!((came, sender.written()), (600, sender.said()));
+    assert!(all_are_closed(reader));
+}
+
+#[tokio::test]
 async fn more_descriptors_than_one_write_may_carry_go_with_several_messages() {
     let (sender, mut receiver) = pair();
     let (reader, _) = ends(0);

@@ -394,13 +394,37 @@ fn form_1_is_still_read_and_written() {
     assert_eq!(Snapshot::decode(&bytes), Ok(recorded()));
 }
 
+/// The session of form 2: the same on a connection that has moved.
+fn moved() -> Snapshot {
+    let mut bytes = Gcra::default();
+    let rate = Rate { count: 10, per: Duration::from_secs(1) };
+    bytes.take_many(7, rate, 10, Mono(5_000_000_000)).unwrap();
+    let (begun, pongs) = (Mono(4_000_000_000), vec![Mono(6_000_000_000)]);
+    recorded().with(More { moves: 3, bytes, begun, resumed: true, said_all: false, taken_up: true, pongs })
+}
+
+/// Form 2 of [`moved`], as the first program that had it wrote it.
+const FORM_2: &str = include_str!("form-2.hex");
+
+#[test]
+fn form_2_is_still_read_and_written() {
+    let digits: String = FORM_2.split_whitespace().collect();
+    let again: String = moved().encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(again, digits);
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+    assert_eq!(Snapshot::decode(&bytes), Ok(moved()));
+    let (session, ..) = moved().thaw();
+    assert_eq!((session.moves, session.bytes), (3, moved().more().bytes));
+}
+
 #[test]
 fn another_programs_form_is_refused_by_its_number() {
     let mut bytes = recorded().encode().unwrap();
     assert_eq!(Snapshot::decode(&bytes[..bytes.len() - 1]), Err(SnapshotError::Malformed));
     bytes[0] = 7;
     let error = Snapshot::decode(&bytes).unwrap_err();
-    assert_eq!(error.to_string(), "a session of form 7: this program reads 1 to 1");
+    assert_eq!(error.to_string(), "a session of form 7: this program reads 1 to 2");
     bytes[0] = 0;
     assert_eq!(Snapshot::decode(&bytes), Err(SnapshotError::Version(0)));
     assert_eq!(Snapshot::decode(&[]), Err(SnapshotError::Malformed));

@@ -29,13 +29,15 @@ fn parse(text: &str) -> BTreeMap<String, (String, f64)> {
         let (name, kind) = family.clone().expect("a type before the first sample");
         let (key, value) = line.rsplit_once(' ').unwrap();
         let (sample, labels) = key.split_once('{').unwrap_or((key, "}"));
-        let suffix = match kind.as_str() {
-            "counter" => "_total",
-            "info" => "_info",
-            "gauge" => "",
+        let suffixes = match kind.as_str() {
+            "counter" => &["_total"][..],
+            "info" => &["_info"],
+            "gauge" => &[""],
+            "histogram" => &["_bucket", "_sum", "_count"],
             other => panic!("{other}"),
         };
-        assert!(name_ok(sample) && sample == format!("{name}{suffix}"), "{line}");
+        let suffix = sample.strip_prefix(name.as_str());
+        assert!(name_ok(sample) && suffix.is_some_and(|suffix| suffixes.contains(&suffix)), "{line}");
         assert!(name.starts_with("btc_cluster_"), "{line}");
         let labels = labels.strip_suffix('}').unwrap();
         if let Some((label, value)) = labels.split_once('=') {
@@ -80,7 +82,9 @@ fn metrics<'a>(ledger: &'a Ledger, workers: &'a [WorkerRow]) -> Metrics<'a> {
             by_transport: [6, 0, 0],
         },
         ledger,
+        keeper: Usage { cpu_us: 20, rss: 21 },
         master: Usage { cpu_us: 10, rss: 11 },
+        master_restarts: 2,
         rooms: RoomGauges { rooms: 3, messages: 4, bytes: 500 },
         prices: vec![
             PriceGauge { symbol: "BTC-USD", age: Some(Duration::from_millis(2500)), stale: true },
@@ -107,6 +111,7 @@ pub(crate) fn list() -> Vec<(String, &'static str, Option<&'static str>)> {
     let families = metrics(&ledger, &[row(1, "ready")]).families();
     let described = families.iter().map(|family| match family.kind().expect(family.name) {
         MetricType::Counter => (format!("{PREFIX}_{}_total", family.name), "counter", family.label),
+        MetricType::Histogram => (format!("{PREFIX}_{}", family.name), "histogram", family.label),
         _ => (format!("{PREFIX}_{}", family.name), "gauge", family.label),
     });
     described.chain([(format!("{PREFIX}_build_info"), "info", Some("version"))]).collect()
@@ -120,8 +125,65 @@ fn counted(n: u64) -> Counters {
     counters.count_refused("full");
     counters.count_http(202);
     counters.count_quote("delivered");
+    counters.handover(Handover::Held, n);
+    counters.handover(Handover::Dirty, 1);
+    (0..n).for_each(|n| counters.silence(Duration::from_millis(3 * n)));
+    (counters.covered, counters.uncovered) = (3, 1);
     counters
 }
+
+/// Samples of [`counted`] processes.
+const SAID: [(&str, f64); 49] = [
+    (r#"build_info{version="0.1.0 \"x\\"}"#, 1.0),
+    ("uptime_seconds", 1.5),
+    (r#"workers{state="ready"}"#, 1.0),
+    (r#"workers{state="failed"}"#, 0.0),
+    (r#"sessions{worker="2"}"#, 3.0),
+    (r#"endpoint_sessions{endpoint="echo"}"#, 1.0),
+    (r#"transport_sessions{transport="websocket"}"#, 6.0),
+    ("users", 5.0),
+    (r#"messages_out_total{worker="1"}"#, 5.0),
+    (r#"sessions_closed_total{code="1001"}"#, 2.0),
+    (r#"refused_total{reason="full"}"#, 2.0),
+    (r#"quotes_total{outcome="delivered"}"#, 2.0),
+    (r#"http_responses_total{status="202"}"#, 2.0),
+    ("sessions_opened_total", 10.0),
+    ("accept_errors_total", 0.0),
+    (r#"link_dropped_total{process="worker-2"}"#, 3.0),
+    (r#"link_dropped_total{process="feeder"}"#, 0.0),
+    (r#"restarts_total{process="worker-1"}"#, 2.0),
+    (r#"restarts_total{process="feeder"}"#, 1.0),
+    (r#"process_cpu_seconds_total{process="feeder"}"#, 5.0),
+    (r#"process_cpu_seconds_total{process="master"}"#, 0.000_01),
+    (r#"process_cpu_seconds_total{process="keeper"}"#, 0.000_02),
+    (r#"process_resident_memory_bytes{process="keeper"}"#, 21.0),
+    (r#"process_resident_memory_bytes{process="worker-2"}"#, 100.0),
+    (r#"timer_lag_seconds{worker="1"}"#, 0.0015),
+    (r#"beat_age_seconds{worker="1"}"#, 0.25),
+    (r#"price_age_seconds{symbol="BTC-USD"}"#, 2.5),
+    (r#"price_stale{symbol="BTC-USD"}"#, 1.0),
+    (r#"price_available{symbol="ETH-USD"}"#, 0.0),
+    ("chat_history_bytes", 500.0),
+    ("sessions_resumed_total", 10.0),
+    (r#"handover_sessions_total{result="held"}"#, 10.0),
+    (r#"handover_sessions_total{result="dirty"}"#, 2.0),
+    (r#"handover_sessions_total{result="late"}"#, 0.0),
+    (r#"handover_silence_seconds_bucket{le="0.001"}"#, 2.0),
+    (r#"handover_silence_seconds_bucket{le="0.005"}"#, 4.0),
+    (r#"handover_silence_seconds_bucket{le="10.0"}"#, 10.0),
+    (r#"handover_silence_seconds_bucket{le="+Inf"}"#, 10.0),
+    ("handover_silence_seconds_count", 10.0),
+    ("handover_silence_seconds_sum", 0.06),
+    (r#"crash_cover_sessions{cover="covered"}"#, 6.0),
+    (r#"crash_cover_sessions{cover="uncovered"}"#, 2.0),
+    (r#"restarts_total{process="master"}"#, 2.0),
+    ("suspended_sessions", 14.0),
+    ("suspended_bytes", 16.0),
+    ("configuration_revision", 4.0),
+    ("configuration_reload_successful", 0.0),
+    ("configuration_watched", 0.0),
+    ("configuration_poll_seconds", 5.0),
+];
 
 #[test]
 fn the_text_parses_and_says_it_all() {
@@ -131,43 +193,7 @@ fn the_text_parses_and_says_it_all() {
         ledger.beat(generation, &counted(5), NOW);
     });
     let samples = scrape(&ledger, &[row(1, "ready"), row(2, "backoff")]);
-    for (key, value) in [
-        (r#"build_info{version="0.1.0 \"x\\"}"#, 1.0),
-        ("uptime_seconds", 1.5),
-        (r#"workers{state="ready"}"#, 1.0),
-        (r#"workers{state="failed"}"#, 0.0),
-        (r#"sessions{worker="2"}"#, 3.0),
-        (r#"endpoint_sessions{endpoint="echo"}"#, 1.0),
-        (r#"transport_sessions{transport="websocket"}"#, 6.0),
-        ("users", 5.0),
-        (r#"messages_out_total{worker="1"}"#, 5.0),
-        (r#"sessions_closed_total{code="1001"}"#, 2.0),
-        (r#"refused_total{reason="full"}"#, 2.0),
-        (r#"quotes_total{outcome="delivered"}"#, 2.0),
-        (r#"http_responses_total{status="202"}"#, 2.0),
-        ("sessions_opened_total", 10.0),
-        ("accept_errors_total", 0.0),
-        (r#"link_dropped_total{process="worker-2"}"#, 3.0),
-        (r#"link_dropped_total{process="feeder"}"#, 0.0),
-        (r#"restarts_total{process="worker-1"}"#, 2.0),
-        (r#"restarts_total{process="feeder"}"#, 1.0),
-        (r#"process_cpu_seconds_total{process="feeder"}"#, 5.0),
-        (r#"process_cpu_seconds_total{process="master"}"#, 0.000_01),
-        (r#"process_resident_memory_bytes{process="worker-2"}"#, 100.0),
-        (r#"timer_lag_seconds{worker="1"}"#, 0.0015),
-        (r#"beat_age_seconds{worker="1"}"#, 0.25),
-        (r#"price_age_seconds{symbol="BTC-USD"}"#, 2.5),
-        (r#"price_stale{symbol="BTC-USD"}"#, 1.0),
-        (r#"price_available{symbol="ETH-USD"}"#, 0.0),
-        ("chat_history_bytes", 500.0),
-        ("sessions_resumed_total", 10.0),
-        ("suspended_sessions", 14.0),
-        ("suspended_bytes", 16.0),
-        ("configuration_revision", 4.0),
-        ("configuration_reload_successful", 0.0),
-        ("configuration_watched", 0.0),
-        ("configuration_poll_seconds", 5.0),
-    ] {
+    for (key, value) in SAID {
         let found =
             samples.get(&format!("btc_cluster_{key}")).unwrap_or_else(|| panic!("{key} in {samples:#?}"));
         assert!((found.1 - value).abs() < 1e-9, "{key} is {found:?}");
@@ -194,7 +220,8 @@ fn no_counter_falls_when_workers_die_and_when_their_slot_is_no_more() {
     for step in steps {
         step(&mut ledger);
         let after = scrape(&ledger, &both);
-        for (key, (kind, value)) in before.iter().filter(|(_, (kind, _))| kind == "counter") {
+        let counters = |(_, (kind, _)): &(_, &(String, _))| kind != "gauge" && kind != "info";
+        for (key, (kind, value)) in before.iter().filter(counters) {
             assert!(after.get(key).is_some_and(|(_, now)| now >= value), "{kind} {key} fell from {value}");
         }
         before = after;
@@ -220,12 +247,18 @@ fn both_forms_tell_the_same() {
             Some(words) if words[0] == "HELP" => last = words[1].to_owned(),
             Some(words) => {
                 assert_eq!((words[0], words[1]), ("TYPE", last.as_str()), "{line}");
-                let is_counter = last.ends_with("_total");
-                assert_eq!(words[2], if is_counter { "counter" } else { "gauge" }, "{line}");
+                let kind = match last.as_str() {
+                    "btc_cluster_handover_silence_seconds" => "histogram",
+                    counter if counter.ends_with("_total") => "counter",
+                    _ => "gauge",
+                };
+                assert_eq!(words[2], kind, "{line}");
             }
             None => {
                 let (key, value) = line.rsplit_once(' ').unwrap();
-                assert_eq!(key.split('{').next(), Some(last.as_str()), "a sample below its own head");
+                let suffix = key.split('{').next().and_then(|name| name.strip_prefix(last.as_str()));
+                let of_histogram = ["_bucket", "_sum", "_count"].contains(&suffix.unwrap_or("none"));
+                assert!(suffix == Some("") || of_histogram, "a sample below its own head: {line}");
                 samples.insert(key.to_owned(), value.parse::<f64>().unwrap());
             }
         }

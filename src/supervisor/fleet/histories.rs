@@ -3,6 +3,7 @@
 
 use super::tests::policy;
 use super::*;
+use crate::protocol::keeper::Running;
 use crate::supervisor::action::Why;
 use proptest::prelude::*;
 use std::collections::{BTreeSet, VecDeque};
@@ -12,15 +13,22 @@ enum Op {
     Wait(u64),
     Absent(u64),
     Beat(usize),
+    Moves(usize),
     Ready(usize),
     Exit(usize),
     LateExit(usize),
     Resize(Slot),
     Replace(Role),
     ReplaceAll,
+    ReplaceNewer(Generation),
+    RestartFeeder,
     Revive(Role),
     ReviveAll,
     Adopt(u64),
+    /// Another master goes on; so many processes die meanwhile.
+    Renew(usize),
+    /// The same, and nothing was written down.
+    RenewBlind,
 }
 
 fn role() -> impl Strategy<Value = Role> {
@@ -32,15 +40,20 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (1u64..3000).prop_map(Op::Wait),
         1 => (6000u64..100_000).prop_map(Op::Absent),
         6 => any::<usize>().prop_map(Op::Beat),
+        2 => any::<usize>().prop_map(Op::Moves),
         8 => any::<usize>().prop_map(Op::Ready),
         6 => any::<usize>().prop_map(Op::Exit),
         2 => any::<usize>().prop_map(Op::LateExit),
         1 => (1u16..6).prop_map(Op::Resize),
         2 => role().prop_map(Op::Replace),
         1 => Just(Op::ReplaceAll),
+        1 => (0u32..20).prop_map(Op::ReplaceNewer),
+        2 => Just(Op::RestartFeeder),
         1 => role().prop_map(Op::Revive),
         1 => Just(Op::ReviveAll),
         1 => (0u64..9).prop_map(Op::Adopt),
+        3 => (0usize..3).prop_map(Op::Renew),
+        1 => Just(Op::RenewBlind),
     ]
 }
 
@@ -65,6 +78,9 @@ struct World {
     chance: fastrand::Rng,
     /// On average, 1 of so many starts fails; 0: none does.
     misfire: u32,
+    /// On average, the master dies before 1 of so many starts; 0: it never does.
+    lost: u32,
+    size: Slot,
 }
 
 impl World {
@@ -82,6 +98,8 @@ impl World {
             gone: 0,
             chance: fastrand::Rng::with_seed(seed),
             misfire: 8,
+            lost: 16,
+            size: workers,
         };
         let actions = world.fleet.resize(now, workers);
         world.obey(actions);
@@ -93,6 +111,16 @@ impl World {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
+                Action::Start { .. } if self.lost > 0 && self.chance.u32(..self.lost) == 0 => {
+                    // Nothing of what the old master wanted to do is done; whom it has left behind, it has.
+                    for action in &actions {
+                        if let Action::LeftBehind { generation } = action {
+                            self.alive.remove(generation);
+                            self.left.insert(*generation);
+                        }
+                    }
+                    actions = self.renew(&self.fleet.pack(true)).into();
+                }
                 Action::Start { role, generation } => actions.extend(self.birth(role, generation)),
                 Action::Drain { generation } => {
                     assert!(self.alive.contains_key(&generation), "the dead cannot be drained");
@@ -155,6 +183,7 @@ impl World {
     fn stopped_after(seed: u64, workers: Slot, ops: Vec<Op>) -> Self {
         let mut world = Self::new(seed, workers);
         ops.into_iter().for_each(|op| world.act(op));
+        world.lost = 0;
         let stops = world.fleet.stop(world.now, Duration::from_secs(10));
         world.stopped = true;
         world.obey(stops);
@@ -177,6 +206,7 @@ impl World {
                 actions
             }
             Op::Beat(n) => self.pick(n).map_or(vec![], |generation| self.fleet.beat(now, generation)),
+            Op::Moves(n) => self.pick(n).map_or(vec![], |generation| self.fleet.moves(now, generation)),
             Op::Ready(n) => self.pick(n).map_or(vec![], |generation| self.fleet.ready(now, generation)),
             Op::Exit(n) => self.pick(n).map_or(vec![], |generation| self.exit(generation)),
             Op::LateExit(n) => {
@@ -188,9 +218,14 @@ impl World {
                     actions
                 })
             }
-            Op::Resize(workers) => self.fleet.resize(now, workers),
+            Op::Resize(workers) => {
+                self.size = workers;
+                self.fleet.resize(now, workers)
+            }
             Op::Replace(role) => self.fleet.replace(now, role),
             Op::ReplaceAll => self.fleet.replace_all(now),
+            Op::ReplaceNewer(than) => self.fleet.replace_newer(now, than),
+            Op::RestartFeeder => self.fleet.restart_feeder(now),
             Op::Revive(role) => self.fleet.revive(now, role),
             Op::ReviveAll => {
                 let before = self.born;
@@ -198,6 +233,8 @@ impl World {
                 assert!(starts(&actions).all(|generation| generation > before));
                 actions
             }
+            Op::Renew(deaths) => self.renew_after(deaths),
+            Op::RenewBlind => self.renew_blind(),
             Op::Adopt(secs) => {
                 let time = Duration::from_secs(secs);
                 self.fleet.adopt(ClusterSection {
@@ -210,6 +247,56 @@ impl World {
             }
         };
         self.obey(actions);
+    }
+
+    /// So many die while there is no master.
+    fn renew_after(&mut self, deaths: usize) -> Vec<Action> {
+        let packed = self.fleet.pack(true);
+        for _ in 0..deaths {
+            let which = self.chance.usize(..);
+            let dies = self.pick(which);
+            dies.into_iter().for_each(|generation| _ = self.alive.remove(&generation));
+        }
+        self.renew(&packed)
+    }
+
+    /// Another master that knows nothing of the one before.
+    fn renew_blind(&mut self) -> Vec<Action> {
+        let actions = self.renew("");
+        let seats: BTreeSet<_> = self.alive.values().collect();
+        assert_eq!(starts(&actions).count(), 0, "each that lives has a place: {seats:?}");
+        let size = self.size;
+        self.obey(actions);
+        self.fleet.resize(self.now, size)
+    }
+
+    /// Another master goes on with the children that live.
+    fn renew(&mut self, packed: &str) -> Vec<Action> {
+        self.told.clear();
+        self.killed.clear();
+        let running = self.alive.iter().map(|(generation, role)| (*generation, *role));
+        let children: Vec<_> = running
+            .chain(self.left.iter().map(|generation| (*generation, Role::Worker(1))))
+            .map(|(generation, role)| Running { generation, role, pid: generation })
+            .collect();
+        let packed = if self.left.is_empty() || !packed.is_empty() {
+            packed.to_owned()
+        } else {
+            self.fleet.pack(true)
+        };
+        let alive = Alive { children: &children, last: self.born };
+        let policy = self.fleet.policy.clone();
+        let (fleet, actions) = Fleet::resume(policy, (&packed, self.chance.u64(..)), alive, self.now);
+        self.fleet = fleet;
+        for action in &actions {
+            if let Action::Start { role, .. } = action {
+                let seated = self.alive.iter().filter(|(generation, of)| {
+                    *of == role && !self.fleet.is_leaving(**generation) && self.fleet.rolling.is_none()
+                });
+                assert_eq!(seated.count(), 0, "a second process for {role}");
+            }
+        }
+        actions
     }
 
     fn exit(&mut self, generation: Generation) -> Vec<Action> {
@@ -258,7 +345,7 @@ proptest! {
             if let Op::Resize(n) = op { size = n }
             world.act(op);
         }
-        world.misfire = 0;
+        (world.misfire, world.lost) = (0, 0);
         world.fleet.adopt(policy());
         world.wait(Duration::from_secs(120), World::behave);
         for role in Role::all(size) {

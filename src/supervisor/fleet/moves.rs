@@ -1,11 +1,10 @@
 //! Steps that events of a fleet share: processes begin, take over, die and are drained.
 
 use super::{Fleet, Left, Life, PULSE};
-use crate::config::ClusterSection;
 use crate::model::Mono;
 use crate::protocol::cluster::{Generation, Role};
 use crate::supervisor::action::{Action, Why};
-use crate::supervisor::place::{LEAVING, Phase, Place, Seat, Unit, Verdict};
+use crate::supervisor::place::{Phase, Place, Seat, Unit, Verdict};
 use crate::supervisor::rolling::Rolling;
 use std::time::Duration;
 
@@ -66,6 +65,13 @@ impl Fleet {
         let Some(place) = self.places.get_mut(&role) else { return };
         if let Some(at) = place.draining.iter().position(|unit| unit.generation == generation) {
             place.draining.swap_remove(at);
+            let is_awaited = role == Role::Feeder && place.draining.is_empty();
+            if is_awaited
+                && matches!(place.seat, Seat::Backoff { .. })
+                && matches!(self.life, Life::Serving { .. })
+            {
+                self.start(role, now);
+            }
         } else if place.replacement.as_ref().is_some_and(|unit| unit.generation == generation) {
             place.replacement = None;
             self.replacement_failed(role, generation);
@@ -119,7 +125,7 @@ impl Fleet {
             {
                 // A process killed for silence has died, although nothing follows from it.
                 place.restarts = place.restarts.saturating_add(u32::from(old.is_doomed()));
-                send_off(place, old, &self.policy, now, &mut self.actions);
+                place.send_off(old, &self.policy, now, &mut self.actions);
             }
         }
     }
@@ -135,7 +141,7 @@ impl Fleet {
                 _ => None,
             };
             for unit in held.into_iter().chain(place.replacement.take()) {
-                send_off(place, unit, &self.policy, now, &mut self.actions);
+                place.send_off(unit, &self.policy, now, &mut self.actions);
             }
         }
         self.places.retain(|_, place| !place.is_over());
@@ -186,7 +192,7 @@ impl Fleet {
             // The seat is not concerned: only the exit is awaited.
             if let Some(unit) = place.replacement.take_if(|unit| unit.is_doomed()) {
                 failed.push((*role, unit.generation));
-                send_off(place, unit, policy, now, &mut self.actions);
+                place.send_off(unit, policy, now, &mut self.actions);
             }
         }
         failed.into_iter().for_each(|(role, generation)| self.replacement_failed(role, generation));
@@ -250,19 +256,4 @@ impl Fleet {
         }
         self.life = Life::Serving { all_failed };
     }
-}
-
-/// Drains a process; its end is awaited beside the seat.
-fn send_off(
-    place: &mut Place,
-    mut unit: Unit,
-    policy: &ClusterSection,
-    now: Mono,
-    actions: &mut Vec<Action>,
-) {
-    if !unit.is_doomed() {
-        actions.push(Action::Drain { generation: unit.generation });
-    }
-    unit.phase = Phase::Draining { since: now, until: now.after(policy.drain).after(LEAVING) };
-    place.draining.push(unit);
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::config::WorkerCount;
+use crate::model::Rate;
 use crate::supervisor::action::Why;
+use crate::supervisor::place::LEAVING;
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -25,6 +27,8 @@ pub(super) fn policy() -> ClusterSection {
         stable_after: secs(5),
         give_up_after: 5,
         give_up_within: secs(60),
+        rebalance: Rate::OFF,
+        core_dumps: false,
     }
 }
 
@@ -310,6 +314,33 @@ fn a_rolling_goes_slot_by_slot_new_before_old() {
 }
 
 #[test]
+fn those_that_are_younger_are_replaced() {
+    let mut bench = Bench::ready(2);
+    assert_eq!(
+        bench.fleet.replace_newer(bench.now, 2),
+        [Action::Start { role: Role::Worker(2), generation: 4 }]
+    );
+    assert_eq!(bench.fleet.ready(bench.now, 4), [Action::Drain { generation: 3 }, Action::RollingDone]);
+    assert_eq!(bench.fleet.replace_newer(bench.now, 4), []);
+}
+
+#[test]
+fn a_feeder_is_started_when_the_one_before_has_gone() {
+    let mut bench = Bench::ready(1);
+    assert_eq!(bench.fleet.restart_feeder(bench.now), [Action::Drain { generation: 1 }]);
+    assert!(bench.fleet.is_leaving(1));
+    assert_eq!(bench.fleet.restart_feeder(bench.now), [], "it goes already");
+    assert_eq!(bench.fleet.exited(bench.now, 1), [Action::Start { role: Role::Feeder, generation: 3 }]);
+    bench.fleet.ready(bench.now, 3);
+    assert!(bench.fleet.rows().iter().all(|row| row.restarts == 0), "planned");
+    assert_eq!(bench.fleet.restart_feeder(bench.now), [Action::Drain { generation: 3 }]);
+    let kill = Action::Kill { generation: 3, why: Why::Lingering };
+    assert_eq!(bench.pass(secs(2), &[]), [kill], "it hangs");
+    let next = Action::Start { role: Role::Feeder, generation: 4 };
+    assert!(bench.pass(secs(5), &[]).contains(&next), "and is not waited for");
+}
+
+#[test]
 fn a_replacement_that_fails_leaves_the_old_one_at_work() {
     for death in [true, false] {
         let mut bench = Bench::ready(2);
@@ -389,6 +420,19 @@ fn fewer_workers_drain_the_highest_and_more_start_them() {
     assert_eq!(bench.fleet.resize(bench.now, 2), [Action::Start { role: Role::Worker(2), generation: 5 }]);
     assert_eq!(bench.states(2), [State::Starting, State::Draining]);
     assert_eq!(bench.fleet.resize(bench.now, 2), [], "nothing to do");
+}
+
+#[test]
+fn a_drained_process_is_killed_when_no_session_has_moved_for_its_time() {
+    let mut bench = Bench::ready(2);
+    bench.fleet.resize(bench.now, 1);
+    let drain = bench.fleet.policy.drain;
+    for _ in 0..5 {
+        assert_eq!(bench.pass(drain, &[]), []);
+        assert_eq!(bench.fleet.moves(bench.now, 3), []);
+    }
+    let killed = bench.pass(drain + LEAVING, &[]);
+    assert!(matches!(killed[..], [Action::Kill { generation: 3, .. }]), "{killed:?}");
 }
 
 #[test]

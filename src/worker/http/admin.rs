@@ -41,6 +41,7 @@ pub(super) async fn publish(
         let (number, receiver) = state.requests.publish();
         let message =
             ToMaster::Publish { request: number, channel: &name, frame: &frame, deadline, skip: None };
+        state.requests.repeatable(number, &message);
         if state.uplink.send(&message).is_err() {
             state.requests.forget(number);
             return Err(ProblemKind::ClusterBusy.into());

@@ -38,9 +38,9 @@ pub(super) async fn ask_page(hub: &Hub, question: &Question<'_>) -> Result<Optio
     let (number, receiver, deadline) = {
         let mut state = hub.lock();
         let (request, receiver) = state.requests.question();
-        let question = question.clone();
-        let sent = state.uplink.send(&ToMaster::Ask { request, question });
-        if sent.is_err() {
+        let message = ToMaster::Ask { request, question: question.clone() };
+        state.requests.repeatable(request, &message);
+        if state.uplink.send(&message).is_err() {
             state.requests.forget(request);
             return Err(ProblemKind::ClusterBusy.into());
         }

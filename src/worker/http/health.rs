@@ -23,7 +23,8 @@ pub(super) async fn alive(State(hub): State<Hub>) -> Response {
 pub(super) async fn ready(State(hub): State<Hub>) -> Response {
     let state = hub.lock();
     let mut reasons = Vec::new();
-    if state.phase != Phase::Serving {
+    // A drained worker is asked over a connection from before: the others serve.
+    if !matches!(state.phase, Phase::Serving | Phase::Aside) {
         reasons.push("draining");
     }
     let absence = state.prices.absence(&state.config.price.symbol, clock::boot());

@@ -40,7 +40,7 @@ async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
 
 /// Serves a poll. A client that has shut down its side gets its answer, but is not waited with: whether anybody still
 /// reads cannot be seen, and what a closed connection takes would count as delivered. Nor is one whose connection is
-/// needed for a newcomer: it asks again from where it was.
+/// needed for a newcomer, or whose worker leaves: it asks again from where it was.
 async fn held(hub: &Hub, poll: Poll, client: Option<(Arc<Peer>, String)>) -> Polled {
     let answer = poll_anywhere(hub, poll);
     let Some((peer, cursor)) = client else { return answer.await };
@@ -48,11 +48,17 @@ async fn held(hub: &Hub, poll: Poll, client: Option<(Arc<Peer>, String)>) -> Pol
         peer.life.said_all().await;
         sleep(MOMENT).await;
     };
+    let leaving = hub.lock().connections.leaving();
+    let leaves = async {
+        leaving.begun().await;
+        sleep(MOMENT).await;
+    };
     let nothing = || Polled::Answer(format!(r#"{{"cursor":"{cursor}","messages":[]}}"#));
     tokio::select! {
         biased;
         answer = answer => answer,
         () = ends => nothing(),
+        () = leaves => nothing(),
         () = peer.phase.holds() => nothing(),
     }
 }

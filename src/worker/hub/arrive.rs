@@ -6,6 +6,7 @@ use super::parts::announced::{Announced, Before, Refused, Waiting};
 use super::parts::session::{Request, Session};
 use super::parts::sessions::SessionRef;
 use super::parts::takes::{Answered, Log};
+use super::parts::uplink::Uplink;
 use super::send::Sent;
 use super::state::{Hub, State};
 use crate::model::Mono;
@@ -68,23 +69,32 @@ async fn announce(hub: &Hub, request: Request, resume: Option<Resume>) -> Result
     let mut question = {
         let mut state = hub.lock();
         let Some(resume) = resume else { return Ok(state.announce(request, None)) };
-        let (holder, polls) = (state.me.generation, request.framing == Framing::Poll);
-        let (home, number) = (resume.home, state.requests.number());
-        if home == holder {
-            let lease = Lease { holder, request: number };
-            let taken = state.take(&resume, &request.user, lease, polls);
+        let number = state.requests.number();
+        if state.knows(&resume.token, &request.user) {
+            let holder = state.me.generation;
+            let (home, lease) = (holder, Lease { holder, request: number });
+            let taken = state.take(&resume, &request.user, lease, request.framing == Framing::Poll);
             state.settle();
             return state.received(request, Origin { home, lease }, taken, Some(Log::new())).map_err(Some);
         }
-        let take = Peer::Take { request: number, resume, user: request.user.clone(), polls };
         let (waiter, answer) = oneshot::channel();
-        state.takes.ask(number, home, Waiting { request, waiter });
-        state.uplink.relay(home, &take);
+        let waiting = Waiting { request, resume, waiter };
+        waiting.ask(number, &state.uplink);
+        state.takes.ask(number, waiting);
         Question { hub, number, answer }
     };
     match (&mut question.answer).await {
         Ok(result) => result.map_err(Some),
         Err(_) => Err(None),
+    }
+}
+
+impl Waiting {
+    /// Asks wherever the session is.
+    pub(super) fn ask(&self, number: u64, uplink: &Uplink) {
+        let (user, polls) = (self.request.user.clone(), self.request.framing == Framing::Poll);
+        let take = Peer::Take { request: number, resume: self.resume, user, polls };
+        uplink.relay_home(&self.resume.token, &take);
     }
 }
 
@@ -211,13 +221,19 @@ impl State {
         }
     }
 
-    /// The master has passed a question of ours on.
-    pub(in crate::worker) fn taking(&mut self, request: u64) {
-        self.takes.passed_on(request);
+    /// The master has passed a question of ours on to that worker.
+    pub(in crate::worker) fn taking(&mut self, request: u64, home: Generation) {
+        self.takes.passed_on(request, home);
+        if self.forwards.passed_on(request, home) {
+            self.uplink.relay(home, &Peer::PollGone { request });
+        }
     }
 
     /// The answer to a question for a session.
     pub(super) fn taken(&mut self, home: Generation, request: u64, taken: Taken) {
+        if taken == Taken::Again {
+            return self.takes.again(request).into_iter().for_each(|asked| asked.ask(request, &self.uplink));
+        }
         let origin = Origin { home, lease: Lease { holder: self.me.generation, request } };
         match self.takes.answered(request, matches!(taken, Taken::Session(_))) {
             Answered::Hand(waiting, log) => self.hand(waiting, origin, taken, log),
@@ -228,7 +244,7 @@ impl State {
 
     /// Tells a client what has become of the session that it wants.
     fn hand(&mut self, waiting: Waiting, origin: Origin, taken: Taken, log: Option<Log>) {
-        let Waiting { request, waiter } = waiting;
+        let Waiting { request, waiter, .. } = waiting;
         let announced = self.received(request, origin, taken, log);
         if let Err(Ok(unwanted)) = waiter.send(announced) {
             // The client has gone in the meantime.
@@ -237,7 +253,7 @@ impl State {
     }
 
     /// Ends what waits for a process that is gone, and what that process had.
-    pub(in crate::worker) fn peer_gone(&mut self, peer: Generation) {
+    pub(in crate::worker) fn peer_gone(&mut self, hub: &Hub, peer: Generation) {
         for waiting in self.takes.home_gone(peer) {
             let nothing = Origin { home: peer, lease: Lease { holder: self.me.generation, request: 0 } };
             self.hand(waiting, nothing, Taken::Gap, None);
@@ -246,5 +262,8 @@ impl State {
         drop(clients);
         tasks.iter().for_each(AbortHandle::abort);
         self.suspended.holder_gone(peer);
+        self.uplink.heard.peer_gone(peer);
+        self.source_gone(hub, peer);
+        self.target_gone(hub, peer);
     }
 }

@@ -1,12 +1,15 @@
 //! Delivers frames: answers to the sessions of a user, messages and states to the members of a channel.
 
+use super::parts::cover::BUSY;
 use super::parts::sessions::SessionRef;
+use super::parts::tickets::Report;
 use super::send::Sent;
 use super::state::State;
 use crate::model::{Candles, Interval, Mono, RequestId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
-use crate::protocol::cluster::{Skip, Tally, ToMaster};
+use crate::protocol::cluster::{Generation, Skip, Tally, ToMaster};
+use crate::session::cells::recent;
 use crate::session::{Answer, ChannelKey, Frames, Kind, Step, Subscription};
 use crate::ws::frame;
 use bytes::Bytes;
@@ -30,10 +33,20 @@ pub(in crate::worker) struct Push<'a> {
     pub(in crate::worker) deadline: Mono,
 }
 
+/// Why the answer to a POST has not left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unanswered {
+    Slow,
+    /// The connection is gone. The client hears the answer if it comes back.
+    Kept,
+    Gone,
+}
+
 impl State {
     /// Delivers to all main sessions of a user, and reports once each has it or never will.
-    pub(in crate::worker) fn push(&mut self, push: &Push<'_>) {
-        let now = clock::mono();
+    /// `elsewhere`: sessions of the user that are on their way here.
+    pub(in crate::worker) fn push(&mut self, push: &Push<'_>, elsewhere: u32) {
+        let (now, number) = (clock::mono(), self.survival.cover.next());
         if now > push.deadline {
             return;
         }
@@ -46,24 +59,53 @@ impl State {
             let symbol = self.config.price.symbols.iter().find(|symbol| symbol.as_str() == push.symbol);
             let answer =
                 symbol.cloned().map(|symbol| Answer { ticket: push.ticket, id: push.id, symbol, made: now });
-            match self.send_numbered(
-                at,
-                push.frame,
-                std::iter::once(Bytes::copy_from_slice(push.frame)),
-                answer,
-            ) {
+            let begun = self.survival.cover.begin(at.key());
+            self.catch_up_all(at);
+            let each = std::iter::once(Bytes::copy_from_slice(push.frame));
+            let sent = self.send_numbered(at, push.frame, each, answer);
+            if begun {
+                self.survival.cover.finish_with(at.key(), number, self.last_of(at));
+            }
+            match sent {
                 Sent::Whole => tally.delivered += 1,
                 Sent::Waiting => waiting += 1,
                 Sent::Kept => {}
-                Sent::Never => tally.slow += u32::from(self.end_unsent(at)),
+                Sent::Never => match self.end_unanswered(at) {
+                    Unanswered::Slow => tally.slow += 1,
+                    Unanswered::Kept => tally.waiting += 1,
+                    Unanswered::Gone => {}
+                },
             }
         }
-        let report = self.tickets.open(push.ticket, tally, waiting);
+        let held = self.hold_push(push);
+        tally.slow += held.slow;
+        let report = self.tickets.open(push.ticket, tally, waiting + held.waiting + elsewhere);
         if report.is_none() {
-            let early = Mono(push.deadline.0.saturating_sub(EARLY.as_nanos() as u64));
-            self.timers.expect(push.ticket, early.max(now));
+            self.expect_report(push.ticket, push.deadline);
         }
         self.uplink.report(report);
+    }
+
+    /// A ticket is reported before the master gives it up.
+    pub(super) fn expect_report(&mut self, ticket: u64, deadline: Mono) {
+        let early = Mono(deadline.0.saturating_sub(EARLY.as_nanos() as u64));
+        self.timers.expect(ticket, early.max(clock::mono()));
+    }
+
+    /// Ends the session that the answer to a POST did not fit into, or whose connection is gone.
+    fn end_unanswered(&mut self, at: SessionRef) -> Unanswered {
+        let kept = self.may_be_suspended(at);
+        match self.end_unsent(at) {
+            true => Unanswered::Slow,
+            false if kept => Unanswered::Kept,
+            false => Unanswered::Gone,
+        }
+    }
+
+    /// The same of an answer that was on its way before; reports it.
+    pub(super) fn lose_unanswered(&mut self, at: SessionRef, ticket: u64) -> Option<Report> {
+        let kept = self.end_unanswered(at) == Unanswered::Kept;
+        self.tickets.lost(ticket, kept)
     }
 
     /// Ends the session that a frame did not fit into. True when it was slow, false when it was gone.
@@ -97,15 +139,34 @@ impl State {
         }
     }
 
+    /// A message that another master may have sent before: its subscribers get it once.
+    pub(in crate::worker) fn publish_once(
+        &mut self,
+        of: Option<(Generation, u64)>,
+        (ticket, name, bytes): (u64, &str, &[u8]),
+        skip: Option<Skip>,
+    ) {
+        if of.is_none_or(|of| self.uplink.heard.is_new_publication(of)) {
+            of.into_iter().for_each(|of| self.survival.cover.takes(recent::publication(of)));
+            return self.publish(ticket, name, bytes, skip);
+        }
+        let members = self.channels.find(name).map_or(0, |key| self.channels.get(key).members());
+        let sessions = u32::try_from(members).unwrap_or(u32::MAX);
+        self.uplink.tell(&ToMaster::Published { ticket, sessions });
+    }
+
     /// A message to a channel's subscribers but one. A walk brings it to them, joined with what is published meanwhile.
-    pub(in crate::worker) fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
+    fn publish(&mut self, ticket: u64, name: &str, bytes: &[u8], skip: Option<Skip>) {
         let mut sessions = 0;
         self.takes.published(name, bytes);
+        self.note_meanwhile(name, bytes);
         if let Some(key) = self.channels.find(name) {
             self.make_room(key, bytes);
             let but = skip.and_then(|skip| self.sessions.known(skip.key, skip.session));
+            if let Some(at) = but {
+                self.bring_up_to_date(at);
+            }
             let but = but.and_then(|at| self.sessions.get(at)?.subscription(key));
-            but.into_iter().for_each(|but| self.catch_up(but));
             let channel = self.channels.get_mut(key);
             if !channel.kind.is_state() {
                 let members = channel.members() - usize::from(but.is_some());
@@ -114,10 +175,20 @@ impl State {
                     Some(but) => channel.publish_but(but, bytes),
                     None => channel.publish(bytes),
                 }
-                self.walks.mark(key);
+                self.fell_behind(key);
             }
         }
-        self.uplink.tell(&ToMaster::Published { ticket, sessions });
+        if !self.count_later(ticket, sessions) {
+            self.uplink.tell(&ToMaster::Published { ticket, sessions });
+        }
+    }
+
+    /// A channel has messages that a walk brings to its members.
+    fn fell_behind(&mut self, key: ChannelKey) {
+        if self.channels.get(key).waiting() > 0 {
+            self.survival.cover.fell_behind(key);
+        }
+        self.walks.mark(key);
     }
 
     /// Of a channel's messages no more are joined than one write takes: who is behind gets them now.
@@ -128,14 +199,19 @@ impl State {
     }
 
     /// A line of a file or a program, for all sessions on it and for those who come.
-    pub(in crate::worker) fn line(&mut self, of: &str, text: &str) {
+    pub(in crate::worker) fn line(&mut self, of: &str, text: &str, number: u64) {
+        if !self.uplink.heard.is_new_line(of, number) {
+            return;
+        }
         let Some(key) = self.channels.find(of) else { return };
+        self.survival.cover.takes(recent::line(of, number));
         let bytes = frame::text(text);
+        self.note_meanwhile(of, &bytes);
         self.make_room(key, &bytes);
         let channel = self.channels.get_mut(key);
         channel.keep(&bytes);
         channel.publish(&bytes);
-        self.walks.mark(key);
+        self.fell_behind(key);
     }
 
     /// Sends a newcomer the newest state or line of a channel.
@@ -178,6 +254,7 @@ impl State {
             }
         }
         self.settle();
+        self.note_done();
         !self.walks.is_empty()
     }
 
@@ -193,7 +270,7 @@ impl State {
                 break;
             };
             if !state {
-                self.send_step(&frames, &step);
+                self.bring(&frames, &step, key);
                 continue;
             }
             let Some(at) = self.sessions.at(step.session) else { continue };
@@ -210,7 +287,33 @@ impl State {
             }
         }
         self.channels.get_mut(key).put_back(frames);
+        if !more && !state {
+            self.survival.cover.caught_up(key);
+        }
         more
+    }
+
+    /// Brings one member of a channel what a step of the walk says, and what it has not seen of other channels: from
+    /// then on it has all orders so far.
+    fn bring(&mut self, frames: &Frames, step: &Step, channel: ChannelKey) {
+        let begun = self.survival.cover.begin(step.session);
+        self.send_step(frames, step);
+        let Some(at) = self.sessions.at(step.session) else { return };
+        if self.survival.cover.is_behind_beside(Some(channel)) {
+            self.catch_up_all(at);
+        }
+        if begun {
+            self.survival.cover.finish_with(at.key(), self.survival.cover.taken(), self.last_of(at));
+        }
+    }
+
+    /// Brings a session all messages so far.
+    fn bring_up_to_date(&mut self, at: SessionRef) {
+        let begun = self.survival.cover.begin(at.key());
+        self.catch_up_all(at);
+        if begun {
+            self.survival.cover.finish_with(at.key(), self.survival.cover.taken(), self.last_of(at));
+        }
     }
 
     /// Price channels that have something new to say.
@@ -228,6 +331,8 @@ impl State {
             return;
         };
         session.subscriptions.push(self.channels.join(channel, at.key()));
+        session.set = None;
+        self.touch(at);
     }
 
     /// Ends one subscription of a session.
@@ -235,6 +340,8 @@ impl State {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Some(place) = session.subscriptions.iter().position(|s| s.channel == channel) else { return };
         let subscription = session.subscriptions.swap_remove(place);
+        session.set = None;
+        self.survival.cover.touch(at.key(), BUSY);
         if let Some(outbox) = &mut session.outbox {
             outbox.forget_state(channel);
         }

@@ -1,23 +1,29 @@
 //! The end of a session: of itself, by a fault, by an administrator, or because its worker ends.
 
 use super::parts::connections::Ended;
+use super::parts::meanwhile::Came;
 use super::parts::session::Link;
 use super::parts::sessions::SessionRef;
 use super::state::State;
 use crate::model::{SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
-use crate::protocol::cluster::{Slot, ToMaster};
+use crate::protocol::cluster::{Handover, Slot, ToMaster};
 use crate::session::{Framing, Replay};
 use crate::ws::frame;
 
 impl State {
     /// Ends the marked sessions, and answers polls for which there is something.
     pub(in crate::worker) fn settle(&mut self) {
-        while let Some((at, close)) = self.later.doomed() {
-            self.end(at, close);
+        loop {
+            while let Some((at, close)) = self.later.doomed() {
+                self.end(at, close);
+            }
+            self.answer_polls();
+            if !self.settle_words() {
+                break;
+            }
         }
-        self.answer_polls();
     }
 
     /// Ends a session. One that has ended already is left alone.
@@ -50,11 +56,11 @@ impl State {
                 last.extend(body.end(&client::close(close, wait)));
             }
             Framing::Poll => {
-                let secret = session.replay.as_ref().map(|replay| replay.secret);
+                let token = session.token();
                 let texts = text.into_iter().chain([client::close(close, wait)]);
                 let told = self.last_to_poll(at, texts.map(frame::text).collect());
-                if let (true, Close::Replaced, Some(secret)) = (told, close, secret) {
-                    self.bury(secret, close.code());
+                if let (true, Close::Replaced, Some(token)) = (told, close, token) {
+                    self.bury(token, close.code());
                 }
             }
         }
@@ -66,8 +72,10 @@ impl State {
         let stays = close.leaves_open() && self.may_be_suspended(at);
         let Some(session) = self.sessions.get_mut(at) else { return };
         debug_assert!(!session.is_away(), "it has ended before");
+        self.survival.release(at.key());
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let (id, user) = (session.id(), session.user().clone());
-        let secret = session.replay.as_ref().map(|replay| replay.secret);
+        let token = session.token();
         let link = std::mem::replace(&mut session.link, Link::Opening);
         let permit = session.permit.take();
         let quiet = close == Close::Full || matches!(&link, Link::Poll(poll) if !poll.is_taken_up());
@@ -84,7 +92,6 @@ impl State {
         }
         // The client may not have heard of this copy: the original is what it knows.
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, false));
-        self.tell_closed(id, at);
         let connected = !matches!(link, Link::Opening);
         let mut acknowledged = None;
         if let Link::Wire(wire) = link {
@@ -93,7 +100,7 @@ impl State {
             if close != Close::Lost {
                 let mut bytes = begun.map(Vec::from).unwrap_or_default();
                 bytes.extend_from_slice(&last);
-                let replaced = (close == Close::Replaced).then_some(secret).flatten();
+                let replaced = (close == Close::Replaced).then_some(token).flatten();
                 self.connections.close(at, Ended { closing: wire.finish(bytes), replaced, permit });
             }
         }
@@ -109,12 +116,14 @@ impl State {
             let told = connected && close.is_final() && close != Close::Replaced;
             self.discard(at, Some(close).filter(|_| told));
         }
+        // After the token leads to what is left of the session.
+        self.tell_closed(id, at);
         self.note();
     }
 
     /// Tells the master that a session has ended. The master knows one session of each id: while another copy of it
     /// is present here, that is the one.
-    fn tell_closed(&self, id: SessionId, at: SessionRef) {
+    pub(super) fn tell_closed(&self, id: SessionId, at: SessionRef) {
         let mut all = self.sessions.all_of(id);
         match all.find(|(other, session)| *other != at && !session.is_away()) {
             Some((_, other)) => self.uplink.tell(&ToMaster::Open(other.announcement())),
@@ -124,6 +133,9 @@ impl State {
 
     /// Ends the session of an id, as an administrator wants it.
     pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
+        if self.hold(id, Came::Kick(id, close.code())) {
+            return;
+        }
         let event = EventText { close, reason: "by an administrator", reconnect_in_ms: None };
         self.sessions.find(id).into_iter().for_each(|at| self.end_saying(at, close, &event));
     }
@@ -143,14 +155,26 @@ impl State {
                 reason: if close == Close::Shutdown { "the daemon stops" } else { "the worker is replaced" },
                 reconnect_in_ms: Some(first + place * each),
             };
+            if close == Close::Restarting {
+                let session = self.sessions.get(*at);
+                let waits = session.is_some_and(|session| session.replay.is_some()) && self.config.resumes();
+                self.counters.handover(if waits { Handover::Suspended } else { Handover::Late }, 1);
+            }
             self.end_saying(*at, close, &event);
         }
         next.len()
     }
 
+    /// Whether no request is under way.
+    pub(in crate::worker) fn is_quiet(&self) -> bool {
+        self.connections.all_closed() && self.counters.connections == 0
+    }
+
     /// Whether nobody is here any more, and nothing on its way.
     pub(in crate::worker) fn empty(&self) -> bool {
-        self.sessions.population() == 0 && self.connections.all_closed() && self.counters.connections == 0
+        let all_moved = self.moving.expected.is_empty() && !self.moving.leaving.is_under_way();
+        let nobody = self.sessions.population() == 0 && all_moved;
+        nobody && self.connections.all_closed() && self.counters.connections == 0
     }
 }
 

@@ -7,7 +7,7 @@ use crate::access::Permit;
 use crate::model::Mono;
 use crate::net::phase::Phase;
 use crate::os::clock;
-use crate::protocol::client::Close;
+use crate::protocol::client::{Close, Token};
 use crate::session::Framing;
 use crate::transports::ws::Closing;
 use crate::ws::{Event, frame};
@@ -30,6 +30,10 @@ struct Guard<'a>(&'a Hub, SessionRef);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
+        // At the end of the process tasks end without a panic.
+        if !std::thread::panicking() {
+            return;
+        }
         let mut state = self.0.lock();
         if state.sessions.contains(self.1) {
             state.panicked("session");
@@ -90,11 +94,11 @@ async fn close(hub: &Hub, Ended { closing, replaced, permit }: Ended) {
     }
 }
 
-async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<u128>) {
-    if let Some(secret) = replaced
+async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
+    if let Some(token) = replaced
         && closing.is_heard().await
     {
-        hub.lock().bury(secret, Close::Replaced.code());
+        hub.lock().bury(token, Close::Replaced.code());
     }
     closing.send().await;
 }
@@ -106,13 +110,16 @@ impl State {
             let Some(session) = self.sessions.get_mut(at) else {
                 return Poll::Ready(self.connections.fetch(at));
             };
-            let waits = session.outbox.is_some();
+            let (waits, is_aside) = (session.outbox.is_some(), session.aside);
             let Some(wire) = session.wire() else { return Poll::Ready(None) };
             wire.watch(cx);
             if waits && wire.poll_writable(cx).is_ready() {
                 self.flush(at);
                 self.settle();
                 continue;
+            }
+            if is_aside {
+                return Poll::Pending;
             }
             match wire.poll_readable(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -125,9 +132,11 @@ impl State {
 
     /// Reads once. The buffer is lent to the session: one is enough for all.
     pub(super) fn read(&mut self, at: SessionRef) {
+        let said = self.begin_read(at.key());
         let mut buffer = std::mem::take(&mut self.buffer);
         self.read_into(at, &mut buffer);
         self.buffer = buffer;
+        self.end_read(at.key(), said);
         self.settle();
     }
 
@@ -161,6 +170,7 @@ impl State {
         let (now, most) = (clock::mono(), self.config.ws.max_message);
         let Some(session) = self.sessions.get_mut(at) else { return };
         session.last_in = now;
+        self.survival.cover.spoke(at.key(), now.second());
         if session.framing != Framing::Websocket {
             // A listener to events has said all with its request.
             return;
@@ -212,6 +222,8 @@ impl State {
 
     /// A text message from a client.
     fn text(&mut self, at: SessionRef, text: &str, now: Mono) {
+        #[cfg(debug_assertions)]
+        super::poison::look(text.as_bytes());
         if self.admit(at, now) {
             self.service(at).text(self, at, text);
         }

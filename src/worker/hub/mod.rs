@@ -7,17 +7,25 @@ mod parts;
 mod state;
 
 // Events of clients, the master and the clock: each tells the parts, and carries out what they say.
+mod adopt;
 mod answers;
 mod arrive;
+mod cover;
 mod deliver;
 mod ending;
 mod endpoints;
 mod entry;
 mod inbound;
+mod land;
+mod offload;
 mod opening;
+mod packs;
 mod peers;
+#[cfg(debug_assertions)]
+mod poison;
 mod poll;
 mod quotes;
+mod renewal;
 mod rooms;
 mod send;
 mod settings;
@@ -28,6 +36,7 @@ mod tick;
 mod tests;
 
 pub(super) use crate::session::Framing;
+pub(super) use adopt::take_in_all;
 pub(super) use arrive::{Arrival, arrive};
 pub(super) use deliver::Push;
 pub(super) use entry::Entrance;
@@ -39,5 +48,8 @@ pub(super) use parts::greeting::Greeting;
 pub(super) use parts::requests::Reply;
 pub(super) use parts::session::Request as SessionRequest;
 pub(super) use parts::timers::TICK;
+pub(super) use parts::unpacking::Part;
+pub(super) use parts::uplink::Uplink;
 pub(super) use peers::poll_anywhere;
+pub(super) use renewal::hello;
 pub(super) use state::{Hub, Me, Phase, State};

@@ -4,10 +4,10 @@ use super::parts::greeting::Greeting;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
 use super::state::{Hub, State};
-use crate::model::SessionId;
+use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
-use crate::protocol::cluster::{Endpoint, RosterPage, ToMaster, roster_pages};
+use crate::protocol::cluster::{Endpoint, Open, RosterPage, ToMaster, roster_pages};
 use crate::session::{self, Framing, Replay};
 use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
@@ -46,12 +46,15 @@ impl Opening {
             return;
         };
         session.link = Link::Wire(Wire::new(stream));
+        let said = state.begin_read(at.key());
+        state.cover(at, Mono(0));
         state.attached(at, greeting);
         state.flush(at);
         state.settle_when_heard(at);
         if !early.is_empty() {
             state.input(at, &mut early.to_vec());
         }
+        state.end_read(at.key(), said);
         state.settle();
         drop(state);
         tokio::spawn(super::inbound::drive(hub, at));
@@ -111,14 +114,31 @@ impl State {
         self.end(at, Close::Done);
     }
 
-    /// Tells the master all sessions.
+    /// Tells the master all sessions, and the tokens that lead here.
     pub(in crate::worker) fn roster(&self) {
-        let all = self.sessions.present().map(|(_, session)| session.announcement());
-        for page in roster_pages(all, RosterPage::SESSIONS) {
+        if !self.moving.expected.is_empty() {
+            // It would lack those that are expected: the master asks again.
+            return;
+        }
+        let all = self.sessions.own().map(|(_, session)| session.announcement());
+        self.tell_all(all.chain(self.survival.announcements()));
+    }
+
+    /// Tells the master these sessions, and that they are all.
+    pub(super) fn tell_all<'a>(&self, all: impl Iterator<Item = Open<'a>>) {
+        for page in roster_pages(all, self.kept(), RosterPage::LENGTH) {
             if let Err(error) = self.uplink.send(&ToMaster::Roster(page)) {
                 // The next beat differs again, and the master asks again.
                 return tracing::warn!(event = "roster", %error, "the master did not hear all sessions");
             }
+        }
+    }
+
+    /// Notes that a client has said nothing yet.
+    pub(super) fn listen_for(&mut self, at: SessionRef, now: Mono) {
+        let sessions = &self.sessions;
+        if is_silent(sessions, at) {
+            self.silent.add(at, now, |at| is_silent(sessions, at));
         }
     }
 
@@ -138,8 +158,7 @@ impl State {
             }
             (Link::Wire(_), _) => {
                 self.timers.watch(at, now.after(heartbeat.interval));
-                let sessions = &self.sessions;
-                self.silent.add(at, now, |at| is_silent(sessions, at));
+                self.listen_for(at, now);
             }
             _ => {}
         }

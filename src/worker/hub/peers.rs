@@ -1,11 +1,16 @@
 //! Messages of other workers, over the master: questions for sessions and polls of sessions that are here, and answers to
 //! the questions of this worker.
 
+use super::parts::meanwhile::Came;
 use super::poll;
 use super::state::{Hub, Phase, State};
-use crate::protocol::cluster::Generation;
+use crate::protocol::client::Token;
+use crate::protocol::cluster::{BatchId, Generation};
 use crate::protocol::peer::{Lease, Peer, Poll, Polled, Taken};
+use bytes::Bytes;
+use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// A poll that another worker answers. Dropped, its client has gone.
 struct Forwarded<'a>(&'a Hub, u64);
@@ -45,9 +50,9 @@ impl Drop for Answering {
 
 /// Serves a poll, wherever its session is.
 pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled {
-    let here = hub.lock().me.generation;
-    if let Some(home) = request.resume.map(|resume| resume.home).filter(|home| *home != here) {
-        let polled = forward(hub, home, request.clone()).await;
+    let elsewhere = request.resume.filter(|resume| !hub.lock().knows(&resume.token, &request.user));
+    if let Some(resume) = elsewhere {
+        let polled = forward(hub, &resume.token, request.clone()).await;
         if polled != Polled::Gone {
             return polled;
         }
@@ -56,29 +61,40 @@ pub(in crate::worker) async fn poll_anywhere(hub: &Hub, request: Poll) -> Polled
     poll::poll(hub, request).await
 }
 
-async fn forward(hub: &Hub, home: Generation, poll: Poll) -> Polled {
-    let (sender, answer) = oneshot::channel();
-    let request = {
-        let mut state = hub.lock();
-        let request = state.requests.number();
-        state.forwards.ask(request, home, sender);
-        state.uplink.relay(home, &Peer::Poll { request, poll });
-        request
-    };
-    let _forwarded = Forwarded(hub, request);
+async fn forward(hub: &Hub, token: &Token, poll: Poll) -> Polled {
     let patience = {
         let config = hub.config();
         config.poll.wait + config.ws.handshake_timeout
     };
-    match tokio::time::timeout(patience, answer).await {
-        Ok(Ok(polled)) => polled,
-        _ => Polled::Gone,
+    let until = Instant::now() + patience;
+    loop {
+        let (sender, answer) = oneshot::channel();
+        let request = {
+            let mut state = hub.lock();
+            let request = state.requests.number();
+            state.forwards.ask(request, sender);
+            state.uplink.relay_home(token, &Peer::Poll { request, poll: poll.clone() });
+            request
+        };
+        let _forwarded = Forwarded(hub, request);
+        match tokio::time::timeout_at(until, answer).await {
+            Ok(Ok(Some(polled))) => return polled,
+            // The master is gone: the home may not have heard of it, and hears it twice otherwise.
+            Ok(Ok(None)) => {}
+            _ => return Polled::Gone,
+        }
     }
 }
 
 impl State {
     /// Hears another worker.
-    pub(in crate::worker) fn hear_peer(&mut self, hub: &Hub, from: Generation, payload: &[u8]) {
+    pub(in crate::worker) fn hear_peer(
+        &mut self,
+        hub: &Hub,
+        from: Generation,
+        payload: &[u8],
+        with: Vec<OwnedFd>,
+    ) {
         let peer = match Peer::decode(payload) {
             Ok(peer) => peer,
             Err(error) => {
@@ -86,9 +102,20 @@ impl State {
                 return;
             }
         };
+        if let Some(token) = peer.wanted()
+            && self.hold(token.session, Came::Asked { from, payload: Bytes::copy_from_slice(payload) })
+        {
+            return;
+        }
         match peer {
             Peer::Take { request, resume, user, polls } => {
                 let taken = self.take(&resume, &user, Lease { holder: from, request }, polls);
+                if from == self.me.generation {
+                    // The session came here while the question was on its way. What is said of leases here is heard at
+                    // once, so this is, too.
+                    self.takes.passed_on(request, from);
+                    return self.taken(from, request, taken);
+                }
                 self.uplink.relay(from, &Peer::Taken { request, taken });
             }
             Peer::Taken { request, taken } => self.taken(from, request, taken),
@@ -109,12 +136,27 @@ impl State {
             Peer::GiveUp { lease, settled } => self.given_up(lease, settled),
             Peer::Revoke { request } => self.revoke(request),
             Peer::Accept { lease } => self.lease_accepted(lease),
+            Peer::Arrive { batch, stopped, items, last } => {
+                self.come(hub, BatchId { from, number: batch }, (stopped, last), items, with);
+            }
             Peer::Polled { request, polled } => {
                 if let Some(waiter) = self.forwards.answered(request) {
-                    let _ = waiter.send(polled);
+                    let _ = waiter.send(Some(polled));
                 }
             }
         }
+    }
+
+    /// Hears a question for a session that was on its way. What was published since is in the session now, and in what the
+    /// asker of a copy has noted: it asks again, and notes anew.
+    pub(super) fn asked_early(&mut self, hub: &Hub, from: Generation, payload: &[u8]) {
+        let Ok(Peer::Take { request, .. }) = Peer::decode(payload) else {
+            return self.hear_peer(hub, from, payload, Vec::new());
+        };
+        if from == self.me.generation {
+            return self.taken(from, request, Taken::Again);
+        }
+        self.uplink.relay(from, &Peer::Taken { request, taken: Taken::Again });
     }
 
     /// The worker that was asked is not there: the question is answered in its place.
@@ -127,6 +169,6 @@ impl State {
 
     /// Whether a poll's session polls here.
     fn holds(&self, poll: &Poll) -> bool {
-        poll.resume.is_some_and(|resume| self.named(&resume, &poll.user).is_some())
+        poll.resume.is_some_and(|resume| self.named(&resume.token, &poll.user).is_some())
     }
 }

@@ -5,6 +5,7 @@ use super::arrive::arrive;
 use super::opening::Opening;
 use super::parts::announced::Refused;
 use super::parts::greeting::Greeting;
+use super::parts::meanwhile::Came;
 use super::parts::polling::{Asked, Look, News, Polling};
 use super::parts::prices::OLD;
 use super::parts::session::{Link, Request, Session};
@@ -103,7 +104,7 @@ impl State {
     /// Serves another poll of a session. `None`: no such session polls here, or it missed messages that are no longer
     /// kept.
     fn poll_again(&mut self, hub: &Hub, resume: &Resume, poll: &Poll) -> Option<Waiting> {
-        let at = self.named(resume, &poll.user)?;
+        let at = self.named(&resume.token, &poll.user)?;
         let session = self.sessions.get_mut(at)?;
         let Link::Poll(_) = &session.link else { return None };
         let replay = session.replay.as_mut()?;
@@ -137,7 +138,10 @@ impl State {
     /// The directory has ended a session for another one.
     pub(in crate::worker) fn gives_way(&mut self, id: SessionId) {
         // It may have ended by itself: the master hears of that, too.
-        let Some(at) = self.sessions.find(id) else { return };
+        let Some(at) = self.sessions.find(id) else {
+            _ = self.hold(id, Came::GiveWay(id));
+            return;
+        };
         let polls = self.sessions.get(at).is_some_and(|session| matches!(session.link, Link::Poll(_)));
         self.counters.count_gave_way(if polls { "poll" } else { "session" });
         self.notices.session_gave_way(clock::mono());
@@ -259,9 +263,9 @@ impl State {
     /// The JSON of an answer.
     fn poll_answer(&self, at: SessionRef, frames: Vec<Bytes>) -> String {
         let replay = self.sessions.get(at).and_then(|session| session.replay.as_ref());
-        let (home, secret) = (self.me.generation, replay.map_or(0, |replay| replay.secret));
         let seen = replay.map(crate::session::Replay::last);
-        let cursor = Resume { home, place: at.key(), secret, seen };
+        let token = self.sessions.get(at).and_then(|session| session.token());
+        let cursor = token.map(|token| Resume { token, seen }.to_string()).unwrap_or_default();
         let size: usize = frames.iter().map(Bytes::len).sum();
         let mut out = String::with_capacity(size + 96);
         out.push_str(&format!(r#"{{"cursor":"{cursor}","messages":["#));
@@ -287,8 +291,18 @@ impl State {
         }
     }
 
+    /// A session that comes from another worker waits for a poll.
+    pub(super) fn await_poll(&mut self, at: SessionRef, now: Mono) {
+        if let Some(Link::Poll(poll)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
+            let (gap, least) = (poll.gap(&self.config.poll), Polling::least_gap(&self.config.poll));
+            let look = poll.deadline.set(now.after(gap), now.after(least));
+            look.into_iter().for_each(|look| self.timers.poll(at, look));
+            self.note_absent(at, now);
+        }
+    }
+
     /// Notes that the client of a polling session is away.
-    fn note_absent(&mut self, at: SessionRef, now: Mono) {
+    pub(super) fn note_absent(&mut self, at: SessionRef, now: Mono) {
         let sessions = &self.sessions;
         self.absent.add(at, now, |at, since| is_absent(sessions, at, since));
     }

@@ -90,7 +90,7 @@ impl State {
     }
 
     /// Makes a session a member of a room. False: there are no numbers left for more channels.
-    fn join_room(&mut self, at: SessionRef, room: &str) -> bool {
+    pub(super) fn join_room(&mut self, at: SessionRef, room: &str) -> bool {
         for (name, kind) in [(room.to_owned(), Kind::Room), (companion(room), Kind::Presence)] {
             let known = self.channels.find(&name);
             let Some(channel) = known.or_else(|| self.channels.add(name, kind)) else {
@@ -116,6 +116,7 @@ impl State {
             self.tell_history(at, history.unwrap_or_default());
         }
         self.carry_out((session, at), deeds);
+        self.touch(at);
     }
 
     /// The last messages of a room, as many as one queue holds.
@@ -147,6 +148,7 @@ impl State {
             if let Some(channel) = self.channels.find(&name).filter(|key| self.channels.get(*key).is_empty())
             {
                 self.walks.forget(channel);
+                self.survival.cover.caught_up(channel);
                 self.channels.remove(channel);
             }
         }
@@ -162,8 +164,12 @@ impl State {
     /// Publishes who is in a room, or in the cluster.
     pub(in crate::worker) fn presence(&mut self, channel: &str, text: &str) {
         let name = if client::room(channel).is_some() { companion(channel) } else { channel.to_owned() };
+        let frame = frame::text(text);
+        if is_companion(&name) {
+            self.note_presence(&name, &frame);
+        }
         if let Some(key) = self.channels.find(&name) {
-            self.channels.get_mut(key).set(&frame::text(text), crate::os::clock::mono(), true);
+            self.channels.get_mut(key).set(&frame, crate::os::clock::mono(), true);
             self.walks.mark(key);
         }
     }

@@ -1,6 +1,7 @@
 //! Frames to one session: written at once where nothing waits, else left in its outbox for its task, framed for its
 //! transport. What is numbered is kept until the client is known to have it.
 
+use super::parts::cover::UNSENT;
 use super::parts::prices::OLD;
 use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
@@ -34,10 +35,10 @@ pub(super) enum Sent {
 }
 
 /// The answers and messages that a session gets, as events: each has an id to come back with.
-fn events(session: &Session, at: SessionRef, home: u32, body: Body, frames: &[u8], first: u32) -> Vec<u8> {
-    let (mut number, secret) = (first, session.replay.as_ref().map(|replay| replay.secret));
+fn events(session: &Session, body: Body, frames: &[u8], first: u32) -> Vec<u8> {
+    let (mut number, token) = (first, session.token());
     body.events(frames, || {
-        let resume = Resume { home, place: at.key(), secret: secret?, seen: Some(number) };
+        let resume = Resume { token: token?, seen: Some(number) };
         number += 1;
         Some(resume)
     })
@@ -66,7 +67,24 @@ impl State {
         each: impl Iterator<Item = Bytes>,
         answer: Option<Answer>,
     ) -> Sent {
-        let (now, bounds, home) = (clock::mono(), self.config.bounds(), self.me.generation);
+        let begun = self.survival.cover.begin(at.key());
+        #[cfg(debug_assertions)]
+        super::poison::look(bytes);
+        let sent = self.number_and_send(at, bytes, each, answer);
+        if begun {
+            self.survival.cover.finish(at.key(), self.last_of(at));
+        }
+        sent
+    }
+
+    fn number_and_send(
+        &mut self,
+        at: SessionRef,
+        bytes: &[u8],
+        each: impl Iterator<Item = Bytes>,
+        answer: Option<Answer>,
+    ) -> Sent {
+        let (now, bounds) = (clock::mono(), self.config.bounds());
         let Some(session) = self.sessions.get_mut(at) else { return Sent::Never };
         let (polls, begun) = match &session.link {
             Link::Poll(poll) => (true, poll.has_begun()),
@@ -97,7 +115,7 @@ impl State {
                 return Sent::Waiting;
             }
             (_, Framing::Events(body)) => {
-                let framed = Bytes::from(events(session, at, home, body, bytes, first));
+                let framed = Bytes::from(events(session, body, bytes, first));
                 self.write(at, &framed, || framed.clone(), label)
             }
             (_, Framing::Websocket) => self.write(at, bytes, || Bytes::copy_from_slice(bytes), label),
@@ -150,7 +168,14 @@ impl State {
             outbox.push(shared(), label());
             return Sent::Waiting;
         }
+        let begun = self.survival.cover.begin(at.key());
         let written = session.wire().map_or(Written::Part(0), |wire| wire.write(bytes));
+        if written != Written::Whole {
+            self.survival.cover.touch(at.key(), UNSENT);
+        }
+        if begun {
+            self.survival.cover.finish(at.key(), None);
+        }
         match written {
             Written::Whole => {
                 self.counters.messages_out += 1;
@@ -197,7 +222,7 @@ impl State {
         let welcome = match session.framing {
             Framing::Events(body) => {
                 let mut bytes = body.start();
-                bytes.extend(events(session, at, self.me.generation, body, &welcome, 0));
+                bytes.extend(events(session, body, &welcome, 0));
                 bytes.into()
             }
             Framing::Websocket => welcome,
@@ -273,6 +298,7 @@ impl State {
             let (Some(outbox), Link::Wire(wire)) = (&mut *waiting, link) else { break };
             if outbox.is_empty() {
                 *waiting = None;
+                self.survival.cover.touch(at.key(), UNSENT);
                 break;
             }
             let mut slices = [IoSlice::new(&[]); JOIN];
@@ -301,7 +327,6 @@ impl State {
 
     /// Turns the noted states into frames once nothing else waits, and makes old answers anew.
     fn encode_waiting(&mut self, at: SessionRef, now: Mono) {
-        let home = self.me.generation;
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Some(mut outbox) = session.outbox.take() else { return };
         let (prices, framing) = (&self.prices, session.framing);
@@ -309,7 +334,7 @@ impl State {
             let text = prices.answer(&answer.symbol, answer.id, clock::boot())?;
             let frame = frame::text(text);
             Some(match framing {
-                Framing::Events(body) => events(session, at, home, body, &frame, number).into(),
+                Framing::Events(body) => events(session, body, &frame, number).into(),
                 _ => frame,
             })
         });

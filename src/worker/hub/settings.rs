@@ -9,6 +9,7 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
@@ -16,10 +17,12 @@ use super::parts::requests::Requests;
 use super::parts::session::Link;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
+use super::parts::survival::Survival;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
 use super::parts::timers::Timers;
+use super::parts::unpacking::Unpacking;
 use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use super::state::{Hub, Me, Phase, READ, State};
@@ -29,7 +32,6 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::protocol::cluster::Counters;
-use crate::protocol::link::LinkSender;
 use crate::session::{Channels, Kind};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -58,12 +60,12 @@ pub(super) fn channels(config: &Config) -> Vec<(String, Kind)> {
 
 impl Hub {
     /// An empty hub.
-    pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: LinkSender, board: Board) -> Self {
+    pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: Uplink, board: Board) -> Self {
         let channels = Channels::new(channels(&config));
         let state = State {
             me,
             phase: Phase::Serving,
-            uplink: Uplink::new(uplink),
+            uplink,
             counters: Counters::default(),
             board,
             connections: Connections::default(),
@@ -75,6 +77,7 @@ impl Hub {
             suspended: Suspended::default(),
             takes: Takes::default(),
             forwards: Forwards::default(),
+            moving: Moving::default(),
             entrances: Entrances::default(),
             requests: Requests::default(),
             prices: Prices::new(&config.price, &channels),
@@ -83,8 +86,10 @@ impl Hub {
             later: Later::default(),
             tickets: Tickets::default(),
             charts: Charts::default(),
+            unpacking: Unpacking::default(),
             timers: Timers::new(clock::mono()),
             commands: Commands::default(),
+            survival: Survival::default(),
             spare: Spare::default(),
             buffer: vec![0; READ],
             config: Policy::new(config),

@@ -9,16 +9,20 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
 use super::parts::prices::Prices;
 use super::parts::requests::Requests;
+use super::parts::session::Link;
 use super::parts::sessions::Sessions;
 use super::parts::silent::Silent;
+use super::parts::survival::Survival;
 use super::parts::suspended::Suspended;
 use super::parts::takes::Takes;
 use super::parts::tickets::Tickets;
 use super::parts::timers::Timers;
+use super::parts::unpacking::Unpacking;
 use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use crate::config::Config;
@@ -49,6 +53,8 @@ pub(in crate::worker) enum Phase {
     Serving,
     /// Newcomers are welcome, but balancers are told to send no more.
     Unready,
+    /// An operator has drained the worker: it accepts nobody.
+    Aside,
     /// The worker is replaced: clients that got in before are served, and sent to the others.
     Draining,
     /// Newcomers are refused: the daemon stops.
@@ -90,7 +96,9 @@ pub(in crate::worker) struct State {
     /// Sessions of other workers that were asked for.
     pub(super) takes: Takes<Waiting>,
     /// Polls on their way from and to other workers.
-    pub(super) forwards: Forwards<oneshot::Sender<Polled>, AbortHandle>,
+    pub(super) forwards: Forwards<oneshot::Sender<Option<Polled>>, AbortHandle>,
+    /// Sessions on their way to other workers and from them.
+    pub(super) moving: Moving,
     /// Subscriptions that wait until the master lets a session into a room.
     pub(super) entrances: Entrances,
     /// Questions to the master that wait for its answer.
@@ -106,10 +114,14 @@ pub(in crate::worker) struct State {
     pub(in crate::worker) prices: Prices,
     /// Answers to requests for candles, shared.
     pub(in crate::worker) charts: Charts,
+    /// Sessions that come from processes that are no more.
+    pub(in crate::worker) unpacking: Unpacking,
     /// Deadlines of all sessions, on one wheel.
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.
     pub(super) commands: Commands,
+    /// Cells of sessions that survive this process, and sessions of processes that did not.
+    pub(super) survival: Survival,
     /// When the allocator gives memory back.
     pub(super) spare: Spare,
     /// Bytes just read: one buffer for all sessions, which keeps an idle one small.
@@ -150,11 +162,17 @@ impl State {
         self.tidy(usage.rss);
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
+        let wires = self.sessions.iter().filter(|(_, session)| matches!(session.link, Link::Wire(_))).count();
+        self.counters.covered = self.survival.covered();
+        self.counters.uncovered = (wires as u64).saturating_sub(self.counters.covered);
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
+        let (expected, digest) = self.survival.expected();
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Beat {
-            sessions: short(self.population()),
-            digest: self.sessions.digest(),
+            sessions: short(self.sessions.announced() + self.moving.expected.present() + expected),
+            digest: self.sessions.digest() ^ self.moving.expected.digest() ^ digest,
+            kept: self.suspended.kept(),
+            aside: self.phase == Phase::Aside,
             users: short(self.sessions.users()),
             stats_watchers: short(watchers),
             counters: self.counters.clone(),
@@ -198,7 +216,21 @@ impl State {
 
     /// The count for evenness: sessions, and connections that may become sessions.
     pub(in crate::worker) fn occupancy(&self) -> u32 {
-        u32::try_from(self.population()).unwrap_or(u32::MAX).saturating_add(self.connections.arriving())
+        let sessions = self.population() + self.moving.expected.present();
+        u32::try_from(sessions).unwrap_or(u32::MAX).saturating_add(self.connections.arriving())
+    }
+
+    /// An operator drains the worker, or takes it back. Others would wait for it while it is on the board.
+    pub(in crate::worker) fn rest(&mut self, rests: bool) {
+        self.phase = match self.phase {
+            Phase::Serving | Phase::Aside if rests => Phase::Aside,
+            Phase::Aside => Phase::Serving,
+            other => other,
+        };
+        if self.phase == Phase::Aside {
+            self.board.set(self.me.slot, None);
+        }
+        self.note();
     }
 
     /// Tells the other workers the occupancy. A worker that accepts no more must not attract or hold back others.

@@ -7,8 +7,8 @@ use super::state::State;
 use crate::access::{Hold, Use};
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
-use crate::protocol::client::{Close, EventText, Resume};
-use crate::protocol::cluster::{Step, ToMaster};
+use crate::protocol::client::{Close, EventText, Resume, Token};
+use crate::protocol::cluster::{Step, ToMaster, TokenName};
 use crate::protocol::peer::{Lease, Peer, Taken};
 use crate::session::{self, ChannelKey, Connection, Kind, Origin, Places, Subscription};
 use std::time::Duration;
@@ -50,12 +50,17 @@ impl State {
         let away = Away { has, since: now, base, places };
         let Some(at) = self.sessions.suspend(at, Box::new(away)) else { return };
         let bytes = self.sessions.get(at).map_or(base, Session::memory);
+        let token = self.sessions.get(at).and_then(|session| session.token());
+        // A token whose ending is remembered leads here already.
+        if let Some(token) = token.filter(|token| self.suspended.ending(token).is_none()) {
+            self.keep(token);
+        }
         self.suspended.add(at, Hold { owner, used, bytes }, now);
         self.forget_overdue(now);
     }
 
     /// Where a session is, without what comes along with a room.
-    fn places(&self, at: SessionRef) -> Places {
+    pub(super) fn places(&self, at: SessionRef) -> Places {
         let Some(session) = self.sessions.get(at) else { return Places::default() };
         let entering = self.entrances.rooms(session.id()).map(Box::from).collect();
         let mut places = session.places(&self.channels, entering);
@@ -72,35 +77,76 @@ impl State {
 
     /// Takes a session out of the table. `told`: its client is not to come back, and may not know it yet.
     pub(super) fn discard(&mut self, at: SessionRef, told: Option<Close>) {
+        let was_aside = self.sessions.get(at).is_some_and(|session| session.aside);
         let Some(mut session) = self.sessions.remove(at) else { return };
-        let (id, away) = (session.id(), session.is_away());
+        let (id, away, aside) = (session.id(), session.is_away(), was_aside);
         self.suspended.remove(at);
         for sub in std::mem::take(&mut session.subscriptions) {
             self.depart((id, at), sub, away);
         }
-        if let (Some(replay), Some(close)) = (&session.replay, told) {
-            self.bury(replay.secret, close.code());
+        let Some(token) = session.token() else { return };
+        match told {
+            Some(close) if !away => self.bury(token, close.code()),
+            // One that is aside leads to another worker already.
+            _ if away && !aside && self.suspended.ending(&token).is_none() => self.forget(token),
+            _ => {}
         }
     }
 
     /// Remembers for a while how a session has ended.
-    pub(super) fn bury(&mut self, secret: u128, code: u16) {
-        self.suspended.bury(secret, code, clock::mono(), self.config.limits());
+    pub(super) fn bury(&mut self, token: Token, code: u16) {
+        let buried = self.suspended.bury(token, code, clock::mono(), self.config.limits());
+        if buried.is_new && !self.is_away(&token) {
+            self.keep(token);
+        }
+        for token in buried.forgotten {
+            if !self.is_away(&token) {
+                self.forget(token);
+            }
+        }
     }
 
-    /// The place of a main session of that user with that token.
-    pub(super) fn named(&self, resume: &Resume, user: &UserId) -> Option<SessionRef> {
-        let at = self.sessions.at(resume.place)?;
-        let session = self.sessions.get(at)?;
-        let same = session.replay.as_ref().is_some_and(|replay| replay.secret == resume.secret);
-        (same && resume.home == self.me.generation && session.user() == user).then_some(at)
+    /// The master hears that a token leads here.
+    pub(super) fn keep(&mut self, token: Token) {
+        self.suspended.note(token.name());
+        self.uplink.tell(&ToMaster::Away(token.name()));
+    }
+
+    /// The master hears that a token leads here no more.
+    pub(super) fn forget(&mut self, token: Token) {
+        self.suspended.note(token.name());
+        self.uplink.tell(&ToMaster::Gone(token.name()));
+    }
+
+    /// The tokens that lead here, beside those of present sessions.
+    pub(super) fn kept(&self) -> impl Iterator<Item = TokenName> {
+        let away = self.sessions.iter().filter(|(_, session)| session.is_away() && !session.aside);
+        let away = away.filter_map(|(_, session)| session.token());
+        let away = away.filter(|token| self.suspended.ending(token).is_none());
+        away.chain(self.suspended.endings()).map(|token| token.name())
+    }
+
+    fn is_away(&self, token: &Token) -> bool {
+        let mut all = self.sessions.all_of(token.session);
+        all.any(|(_, session)| session.is_away() && session.token() == Some(*token))
+    }
+
+    /// The main session of that user with that token.
+    pub(super) fn named(&self, token: &Token, user: &UserId) -> Option<SessionRef> {
+        let mut all = self.sessions.all_of(token.session);
+        all.find(|(_, session)| session.token() == Some(*token) && session.user() == user).map(|(at, _)| at)
+    }
+
+    /// Whether a token leads here: to a session of that user, or to how it has ended.
+    pub(super) fn knows(&self, token: &Token, user: &UserId) -> bool {
+        self.named(token, user).is_some() || self.suspended.ending(token).is_some()
     }
 
     /// Gives out a copy of a session. The session itself stays, without a connection, until the client is known to have
     /// heard of the copy: if the copy ends before that, the token holds again.
     pub(super) fn take(&mut self, resume: &Resume, user: &UserId, lease: Lease, polls: bool) -> Taken {
-        let Some(at) = self.named(resume, user).filter(|at| self.suspended.is_free(*at)) else {
-            return self.suspended.ending(resume.secret).map_or(Taken::Gap, Taken::Ended);
+        let Some(at) = self.named(&resume.token, user).filter(|at| self.suspended.is_free(*at)) else {
+            return self.suspended.ending(&resume.token).map_or(Taken::Gap, Taken::Ended);
         };
         // A client that knows the token has heard of this copy.
         self.settle_copy(at);
@@ -113,7 +159,7 @@ impl State {
             self.end_saying(at, close, &EventText { close, reason, reconnect_in_ms: None });
         }
         // The end has given the session another reference. Nothing is kept where `resume.window` is 0.
-        let here = self.named(resume, user);
+        let here = self.named(&resume.token, user);
         let Some(copy) = copy else {
             here.into_iter().for_each(|at| self.discard(at, None));
             return Taken::Gap;
@@ -206,6 +252,7 @@ impl State {
     /// Settles a copy: its client has heard of it.
     pub(super) fn settle_copy(&mut self, at: SessionRef) {
         self.sessions.take_origin(at).into_iter().for_each(|origin| self.give_up(&origin, true));
+        self.touch(at);
     }
 
     /// Encodes a copy of a session without the messages that its client has `seen`. `None`: it missed messages that are
@@ -240,7 +287,13 @@ impl State {
 
     /// Tells the master that a session left a room, or is away. The master knows one session of each id: here a copy
     /// and its original may be in the room.
-    fn tell_gone(&self, (id, at): (SessionId, SessionRef), channel: ChannelKey, room: &str, step: Step<'_>) {
+    pub(super) fn tell_gone(
+        &self,
+        (id, at): (SessionId, SessionRef),
+        channel: ChannelKey,
+        room: &str,
+        step: Step<'_>,
+    ) {
         let others = self.sessions.all_of(id).filter(|(other, own)| *other != at && own.is_on(channel));
         let step = match others.map(|(_, other)| other.is_away()).reduce(|all, one| all && one) {
             None => step,

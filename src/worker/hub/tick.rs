@@ -31,8 +31,11 @@ impl State {
             self.settle();
         }
         self.forget_overdue(now);
+        self.look_after_wards(now);
+        self.offload_next();
         let channels = self.prices.due(now, boot);
         self.publish_prices(channels);
+        self.settle();
     }
 
     fn do_due(&mut self, due: Due, now: Mono) {

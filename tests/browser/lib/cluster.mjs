@@ -83,6 +83,11 @@ class RealCluster {
     clearTimeout(late);
   }
 
+  /** Replaces all workers, one after the other. */
+  replace() {
+    this.#child.kill("SIGUSR2");
+  }
+
   async end() {
     await this.stop();
     if (this.folder) await rm(this.folder, { recursive: true, force: true });
@@ -116,6 +121,10 @@ class StandinCluster {
   async stop() {
     await this.#server?.stop();
     this.#server = null;
+  }
+
+  replace() {
+    this.#server.move();
   }
 
   end() {

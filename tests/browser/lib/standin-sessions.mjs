@@ -11,6 +11,7 @@ export class Session {
   token = randomUUID();
   link = null;
   number = 0;
+  moves = 0;
   kept = [];
   #inMs;
 

@@ -116,6 +116,14 @@ describe("the quote button", () => {
 });
 
 describe("words", () => {
+  test("what a session has survived", () => {
+    const told = [[0], [undefined, 5], [1, 12.4], [3, 0], [3, 0.2], [2], [2, null], [7, 65_000]].map((all) => words.survived(...all));
+    assert.deepEqual(told, [
+      "no move or restart so far", "no move or restart so far", "1 move or restart; silence 12 ms", "3 moves and restarts; last silence less than 1 ms",
+      "3 moves and restarts; last silence less than 1 ms", "2 moves and restarts", "2 moves and restarts", "7 moves and restarts; last silence 1 min 05 s",
+    ]);
+  });
+
   test("ages and durations", () => {
     assert.deepEqual([0, 449, 9_949, 9_950, 59_499, 185_000, 7_440_000, 273_600_000].map(words.age), [
       "0.0 s", "0.4 s", "9.9 s", "10 s", "59 s", "3 min 05 s", "2 h 04 min", "3 d 4 h",

@@ -400,6 +400,13 @@ describe("the transport", () => {
   });
 });
 
+test("a move is no outage", () => {
+  const tab = connected();
+  const before = tab.state;
+  tab.tell("system", { event: "moved" });
+  assert.deepEqual([tab.state, tab.did, tab.word], [before, [], "connected"]);
+});
+
 describe("another user, another page", () => {
   test("a new id opens a new session in any phase", () => {
     assert.deepEqual(connected().tell("renamed").did, ["drop", "open"]);

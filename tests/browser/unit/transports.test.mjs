@@ -68,6 +68,17 @@ describe("coming back", () => {
     assert.deepEqual(hear(it, "quote"), [true], "a new session has its own");
   });
 
+  test("a move is part of what a session that goes on was told", () => {
+    const resume = new Resume();
+    resume.moved({ worker: { id: 9 }, moves: 9 });
+    assert.equal(resume.continued(), null);
+    resume.welcome({ ...welcome("a"), worker: { id: 1, pid: 7 } }, resume.offer());
+    assert.equal(resume.heard({ type: "system" }), true);
+    resume.moved({ type: "system", event: "moved", worker: { id: 2, pid: 8 }, silence_ms: 12, moves: 3 });
+    const { worker, moves, silence_ms, type } = resume.continued();
+    assert.deepEqual([worker, moves, silence_ms, type, resume.offer().ticket], [{ id: 2, pid: 8 }, 3, 12, "welcome", "a.0"]);
+  });
+
   test("a reload keeps the ticket and the welcome, without the price of then", () => {
     const it = begun();
     hear(it, "quote");

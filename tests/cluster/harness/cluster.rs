@@ -23,7 +23,7 @@ const SHOWN: usize = 60;
 pub(crate) struct Cluster {
     folder: TempDir,
     child: Child,
-    /// The master.
+    /// The keeper: systemd's main process.
     pub(crate) pid: u32,
     pub(crate) http: SocketAddr,
     pub(crate) ws: SocketAddr,
@@ -109,6 +109,17 @@ impl Cluster {
     /// Reads the daemon's log.
     pub(crate) fn log(&self) -> String {
         log_of(self.folder.path())
+    }
+
+    /// Waits for a line of the log that has all these words. Lines are written by a thread of their own: one may come
+    /// later than what it tells of.
+    pub(crate) async fn logged(&self, words: &[&str]) -> String {
+        eventually("it is logged", async || {
+            let log = self.log();
+            let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            line.map(str::to_owned).ok_or_else(|| format!("no line with {words:?}: {log}"))
+        })
+        .await
     }
 
     /// Runs `btc-cluster ctl ... --json`.
@@ -244,13 +255,41 @@ impl Cluster {
         all.into_iter().find(|worker| worker.id == id).unwrap_or_else(|| panic!("no worker {id}"))
     }
 
-    /// The processes of this cluster but the master: workers and feeder.
+    /// Waits until that many sessions would survive the death of their worker.
+    pub(crate) async fn until_covered(&self, sessions: usize) {
+        let wanted = format!("btc_cluster_crash_cover_sessions{{cover=\"covered\"}} {sessions}.0");
+        eventually("all sessions are covered", async || {
+            let text = self.administer(&get("/metrics")).await.text().to_owned();
+            let is = |line: &&str| line.starts_with("btc_cluster_crash_cover_sessions");
+            let told: Vec<_> = text.lines().filter(is).collect();
+            if told.contains(&wanted.as_str()) { Ok(()) } else { Err(format!("{told:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until that many deaths are settled: sessions adopted, or lost.
+    pub(crate) async fn until_settled(&self, deaths: usize) {
+        eventually("the sessions of the dead are settled", async || {
+            let log = self.log();
+            let now = log.matches("sessions-adopted").count() + log.matches("sessions-lost").count();
+            if now >= deaths { Ok(()) } else { Err(format!("{now} of {deaths}: {log}")) }
+        })
+        .await;
+    }
+
+    /// The process of the master.
+    pub(crate) async fn master(&self) -> u32 {
+        let status = self.ctl(&["status"]).await.json();
+        status["master"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a master")
+    }
+
+    /// The processes of this cluster but keeper and master: workers and feeder.
     pub(crate) async fn children(&self) -> Vec<u32> {
         let feeder = self.stats().await["feeder"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         self.workers().await.iter().filter_map(|worker| worker.pid).chain(feeder).collect()
     }
 
-    /// Sends a signal to the master.
+    /// Sends a signal to the daemon's main process.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid, signal);
     }
@@ -281,7 +320,7 @@ impl Cluster {
         self.ctl(&["status"]).await.json()["revision"].as_u64().expect("a revision")
     }
 
-    /// Waits for the master's end. The kernel may report it later than it happens: closing inotify waits for a worker
+    /// Waits for the keeper's end. The kernel may report it later than it happens: closing inotify waits for a worker
     /// of the kernel's, for seconds on a busy machine.
     pub(crate) async fn ended(&mut self, patience: Duration) -> ExitStatus {
         within(patience, "the daemon ends", async || {
@@ -315,7 +354,7 @@ impl Drop for Cluster {
             );
         }
         match i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            // As long as nobody has asked after the master, its number and its group's are nobody else's.
+            // As long as nobody has asked after the keeper, its number and its group's are nobody else's.
             Some(group) if self.child.id().is_some() => {
                 let _ = rustix::process::kill_process_group(group, Signal::KILL);
             }

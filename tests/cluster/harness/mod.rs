@@ -8,6 +8,7 @@ mod process;
 mod proxy;
 mod raw;
 mod recorder;
+mod secure;
 mod setup;
 mod tab;
 
@@ -16,11 +17,12 @@ pub(crate) use cluster::{Cluster, Worker, quiet, quiet_tab_of, quote_for, send_t
 pub(crate) use http::{Connection, Request, Response, delete, get, post, upgrade};
 pub(crate) use listener::{Listener, Poller};
 pub(crate) use patience::{alone, eventually, in_time, promised, promptly, skipped, timely, within};
-pub(crate) use process::{is_gone, kernel_holds, kill, limit_files, resident, zombies_of};
+pub(crate) use process::{is_gone, kernel_holds, kill, limit_files, masters_of, resident, zombies_of};
 pub(crate) use proxy::{Proxy, which};
 pub(crate) use raw::{Raw, masked};
 pub(crate) use recorder::Recorder;
-pub(crate) use setup::{Setup, cluster};
+pub(crate) use secure::{Listener as SecureListener, Wss};
+pub(crate) use setup::{BINARY, Setup, cluster};
 pub(crate) use tab::{Heard, Tab};
 
 /// Whether a text is a `UUIDv7` in its usual form.

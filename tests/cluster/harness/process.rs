@@ -16,6 +16,14 @@ pub(crate) fn is_gone(pid: u32) -> bool {
     stat(pid).is_none_or(|stat| matches!(stat.first().map(String::as_str), Some("Z" | "X")))
 }
 
+/// The masters of a keeper, also one that has just been started.
+pub(crate) fn masters_of(keeper: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    let named = |pid: u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    children.filter(|pid| named(*pid).starts_with(b"btc-cluster: master")).collect()
+}
+
 /// The processes of a group that run this program.
 pub(super) fn members(group: u32, program: &str) -> Vec<u32> {
     let is_program = |pid: u32| {

@@ -1,6 +1,7 @@
 //! Real proxies in front of a cluster.
 
 use super::http::{Connection, Request, Response};
+use super::secure::certificate;
 use super::{eventually, skipped};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -29,6 +30,17 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// nginx with the first server of docs/operations.md, its upstream being these addresses.
     pub(crate) async fn nginx(program: PathBuf, upstreams: &[SocketAddr]) -> Self {
+        Self::nginx_with(program, upstreams, "").await
+    }
+
+    /// The same, with TLS.
+    pub(crate) async fn secure_nginx(program: PathBuf, upstream: SocketAddr) -> Self {
+        let [certificate, key] = certificate().map(|path| path.display().to_string());
+        let more = format!(" ssl; ssl_certificate {certificate}; ssl_certificate_key {key}");
+        Self::nginx_with(program, &[upstream], &more).await
+    }
+
+    async fn nginx_with(program: PathBuf, upstreams: &[SocketAddr], tls: &str) -> Self {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
         let page = std::fs::read_to_string(page).unwrap();
         let block = page.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
@@ -37,7 +49,7 @@ impl Proxy {
         let block = block.expect("a server of nginx");
         let changed = block
             .replace("server 127.0.0.1:3000;", &servers.join(" "))
-            .replace("listen 80;", &format!("listen {address};"));
+            .replace("listen 80;", &format!("listen {address}{tls};"));
         assert!(changed.contains(&servers.join(" ")) && changed.contains(&address.to_string()), "{changed}");
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {{dir}}/{kind};"))
@@ -52,21 +64,62 @@ impl Proxy {
 
     /// `HAProxy` with that backend.
     pub(crate) async fn haproxy(program: PathBuf, backend: &str) -> Self {
+        Self::haproxy_with(program, backend, "", None).await
+    }
+
+    /// `HAProxy` with TLS.
+    pub(crate) async fn secure_haproxy(program: PathBuf, upstream: SocketAddr) -> Self {
+        let both = certificate().map(|path| std::fs::read_to_string(path).unwrap()).concat();
+        let backend = format!("  timeout tunnel 1h\n  server a {upstream}");
+        Self::haproxy_with(program, &backend, " ssl crt {dir}/both.pem", Some(both)).await
+    }
+
+    async fn haproxy_with(program: PathBuf, backend: &str, tls: &str, pem: Option<String>) -> Self {
         let address = free();
         let text = format!(
             "defaults\n  mode http\n  timeout connect 2s\n  timeout client 20s\n  timeout server 20s\n\
-             frontend in\n  bind {address}\n  default_backend cluster\nbackend cluster\n{backend}\n"
+             frontend in\n  bind {address}{tls}\n  default_backend cluster\nbackend cluster\n{backend}\n"
         );
-        Self::start(program, &["-db", "-f", "{dir}/proxy.conf"], &text, address).await
+        let folder = TempDir::with_prefix("btc-proxy-").unwrap();
+        if let Some(pem) = pem {
+            std::fs::write(folder.path().join("both.pem"), pem).unwrap();
+        }
+        Self::start_in(folder, program, &["-db", "-f", "{dir}/proxy.conf"], &text, address).await
+    }
+
+    /// Caddy with TLS.
+    pub(crate) async fn secure_caddy(program: PathBuf, upstream: SocketAddr) -> Self {
+        let address = free();
+        let [certificate, key] = certificate().map(|path| path.display().to_string());
+        let text = format!(
+            "{{\n\tadmin off\n\tauto_https off\n\tstorage file_system {{dir}}/storage\n}}\n\
+             https://localhost:{} {{\n\tbind {}\n\ttls {certificate} {key}\n\
+             \treverse_proxy {upstream} {{\n\t\tflush_interval -1\n\t}}\n}}\n",
+            address.port(),
+            address.ip(),
+        );
+        let words = ["run", "--adapter", "caddyfile", "--config", "{dir}/proxy.conf"];
+        Self::start(program, &words, &text, address).await
     }
 
     async fn start(program: PathBuf, words: &[&str], text: &str, address: SocketAddr) -> Self {
-        let folder = TempDir::with_prefix("btc-proxy-").unwrap();
+        Self::start_in(TempDir::with_prefix("btc-proxy-").unwrap(), program, words, text, address).await
+    }
+
+    async fn start_in(
+        folder: TempDir,
+        program: PathBuf,
+        words: &[&str],
+        text: &str,
+        address: SocketAddr,
+    ) -> Self {
         let dir = folder.path().to_str().unwrap();
         std::fs::write(folder.path().join("proxy.conf"), text.replace("{dir}", dir)).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(program);
         command.args(words.iter().map(|word| word.replace("{dir}", dir))).kill_on_drop(true);
+        // Caddy keeps its configuration there.
+        command.env("XDG_CONFIG_HOME", dir).env("XDG_DATA_HOME", dir);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.spawn().unwrap();
         eventually("the proxy listens", async || {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 /// The binary under test.
-pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_btc-cluster");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_btc-cluster");
 
 /// Configuration of every cluster of these tests; a test adds its own in `conf.d`.
 const BASE: &str = r#"

@@ -1,6 +1,7 @@
 //! `/command`: a greeting, and answers in plain text.
 
 use super::service::Service;
+use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client;
 use crate::worker::hub::parts::greeting::Greeting;
@@ -43,16 +44,27 @@ impl Service for Command {
 impl State {
     fn command_ping(&mut self, at: SessionRef) {
         let delay = self.config.command.ping_delay;
-        if delay.is_zero() || !self.commands.delay() {
-            return self.say(at, PONG);
+        if delay.is_zero() || !self.delay_pong(at, clock::mono().after(delay)) {
+            self.say(at, PONG);
         }
-        self.timers.pong(at, clock::mono().after(delay));
+    }
+
+    /// Puts a PONG off until then. False: too many wait already.
+    pub(in crate::worker::hub) fn delay_pong(&mut self, at: SessionRef, until: Mono) -> bool {
+        let delayed = self.commands.delay(at, until);
+        if delayed {
+            self.asks(at);
+            self.timers.pong(at, until);
+        }
+        delayed
     }
 
     /// Sends a PONG whose time has come.
     pub(in crate::worker::hub) fn pong_due(&mut self, at: SessionRef) {
-        self.commands.delayed();
-        self.say(at, PONG);
+        if self.commands.delayed(at) {
+            self.answered(at);
+            self.say(at, PONG);
+        }
     }
 
     fn misheard(&mut self, at: SessionRef, text: &str) {

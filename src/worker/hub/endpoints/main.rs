@@ -3,7 +3,7 @@
 use super::service::Service;
 use crate::model::{Device, Mono, SessionId, Symbol};
 use crate::os::clock;
-use crate::protocol::client::{self, ClientMessage, ErrorCode, Refusal, Resume, Welcome, parse, room};
+use crate::protocol::client::{self, ClientMessage, ErrorCode, Refusal, Welcome, parse, room};
 use crate::protocol::cluster::ToMaster;
 use crate::session::{ChannelKey, Key, Kind, Subscription};
 use crate::worker::hub::parts::entrances::Group;
@@ -60,12 +60,11 @@ impl State {
         let mut welcome = Welcome::new(&id, session.user().as_str(), (self.me.slot, self.me.pid), time);
         welcome.device = session.identity.device.as_ref().map(Device::as_str);
         welcome.heartbeat_ms = u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX);
-        let resume = session.replay.as_ref().filter(|_| self.config.resumes()).map(|replay| {
-            let (home, secret) = (self.me.generation, replay.secret);
-            Resume { home, place: at.key(), secret, seen: None }.to_string()
-        });
+        let token = session.token().filter(|_| self.config.resumes());
+        let resume = token.map(|token| token.to_string());
         welcome.resume = resume.as_deref();
         welcome.resumed = greeting.resumed;
+        welcome.moves = session.moves;
         welcome.channels = greeting.channels.iter().map(String::as_str).collect();
         let price = self.prices.object(&self.config.price.symbol, clock::boot());
         let price = price.and_then(|json| RawValue::from_string(json).ok());
@@ -208,15 +207,13 @@ impl State {
         let Some(session) = self.sessions.get(at) else { return Ok(()) };
         let text = client::channel_message(name, Some(session.user().as_str()), clock::wall(), data.get());
         let waiter = Waiter::Session { key: at.key(), id: session.id(), ack: id.map(|id| id.get().into()) };
+        self.asks(at);
         let request = self.requests.expect(waiter);
         let deadline = clock::mono().after(self.config.quotes.timeout);
-        self.uplink.tell(&ToMaster::Publish {
-            request,
-            channel: name,
-            frame: &frame::text(text),
-            deadline,
-            skip: None,
-        });
+        let frame = &frame::text(text);
+        let message = ToMaster::Publish { request, channel: name, frame, deadline, skip: None };
+        self.requests.repeatable(request, &message);
+        self.uplink.tell(&message);
         Ok(())
     }
 
@@ -247,6 +244,7 @@ impl State {
     pub(in crate::worker::hub) fn published(&mut self, key: Key, id: SessionId, ack: Option<&str>) {
         let ack = ack.and_then(|text| RawValue::from_string(text.to_owned()).ok());
         if let Some(at) = self.sessions.known(key, id) {
+            self.answered(at);
             self.acknowledge(at, ack.as_deref());
         }
     }

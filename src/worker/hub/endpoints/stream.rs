@@ -43,6 +43,22 @@ impl State {
         }
     }
 
+    /// A session comes from a worker that may have had another configuration: it goes on with what its stream is here.
+    pub(in crate::worker::hub) fn retune_one(&mut self, at: SessionRef) {
+        let Some(session) = self.sessions.get(at) else { return };
+        if session.identity.endpoint != Endpoint::Stream {
+            return;
+        }
+        let name = session.identity.stream.as_deref().unwrap_or_default();
+        let channel = self.config.stream(name).and_then(|stream| self.channels.find(&stream.channel()));
+        if channel.is_some_and(|channel| session.is_on(channel)) {
+            return;
+        }
+        let before = session.subscriptions.clone();
+        before.into_iter().for_each(|own| self.unsubscribe(at, own.channel));
+        self.tune_in(at);
+    }
+
     /// The configuration has changed: sessions of streams that are no more end, others go on with what is theirs now.
     pub(in crate::worker::hub) fn retune(&mut self, old: &Config) {
         if old.streams == self.config.streams {

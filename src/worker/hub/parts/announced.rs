@@ -3,6 +3,7 @@
 use super::session::Request;
 use super::sessions::SessionRef;
 use crate::model::SessionId;
+use crate::protocol::client::Resume;
 use crate::protocol::cluster::Verdict;
 use crate::session::Framing;
 use tokio::sync::oneshot;
@@ -34,5 +35,6 @@ pub struct Announced {
 #[derive(Debug)]
 pub struct Waiting {
     pub request: Request,
+    pub resume: Resume,
     pub waiter: oneshot::Sender<Result<Announced, u16>>,
 }

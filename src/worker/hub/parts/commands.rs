@@ -1,6 +1,10 @@
 //! Limits that all sessions of `/command` share: log lines and delayed answers.
 
-use crate::model::{Gcra, Mono, Rate};
+use super::sessions::SessionRef;
+use crate::model::{Gcra, Mono, Rate, give_back};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Clients' nonsense is logged so often in a worker: they must not fill the log.
@@ -15,21 +19,40 @@ const WAITING: usize = 100_000;
 pub struct Commands {
     logged: Gcra,
     unlogged: u64,
-    /// How many PONGs wait.
+    /// PONGs that wait, by session, with their time.
+    pongs: HashMap<SessionRef, VecDeque<Mono>, RandomState>,
+    /// How many there are.
     waiting: usize,
 }
 
 impl Commands {
-    /// Counts a PONG that waits. False: too many wait already.
-    pub fn delay(&mut self) -> bool {
+    /// Notes a PONG that waits until then. False: too many wait already.
+    pub fn delay(&mut self, session: SessionRef, until: Mono) -> bool {
         let may = self.waiting < WAITING;
-        self.waiting += usize::from(may);
+        if may {
+            self.waiting += 1;
+            self.pongs.entry(session).or_default().push_back(until);
+        }
         may
     }
 
-    /// A PONG waits no more.
-    pub fn delayed(&mut self) {
-        self.waiting -= 1;
+    /// The time of a PONG has come. False: it has left with its session.
+    pub fn delayed(&mut self, session: SessionRef) -> bool {
+        let Some(own) = self.pongs.get_mut(&session) else { return false };
+        let waited = own.pop_front().is_some();
+        if own.is_empty() {
+            self.pongs.remove(&session);
+            give_back(&mut self.pongs);
+        }
+        self.waiting -= usize::from(waited);
+        waited
+    }
+
+    /// Takes out the PONGs of a session that leaves.
+    pub fn take(&mut self, session: SessionRef) -> Vec<Mono> {
+        let own = self.pongs.remove(&session).unwrap_or_default();
+        self.waiting -= own.len();
+        own.into()
     }
 
     /// How many lines were left out before one that may be logged now; `None`: it is left out, too.

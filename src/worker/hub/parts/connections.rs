@@ -3,6 +3,7 @@
 use super::sessions::SessionRef;
 use crate::access::Permit;
 use crate::model::give_back;
+use crate::protocol::client::Token;
 use crate::transports::ws::Closing;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -18,9 +19,9 @@ const QUIET: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Ended {
     pub closing: Closing,
-    /// The secret of a session that another connection has taken over. Its client must not come back once it has heard
+    /// The token of a session that another connection has taken over. Its client must not come back once it has heard
     /// of that.
-    pub replaced: Option<u128>,
+    pub replaced: Option<Token>,
     /// Counts until the last bytes have left.
     pub permit: Option<Permit>,
 }
@@ -65,6 +66,11 @@ impl Connections {
 
     pub fn fetch(&mut self, at: SessionRef) -> Option<Ended> {
         self.ended.remove(&at)
+    }
+
+    /// A connection takes its last bytes in a task of its own, which says [`Connections::closed`].
+    pub fn closes(&mut self) {
+        self.closing += 1;
     }
 
     pub fn closed(&mut self) {

@@ -8,10 +8,18 @@ use hashbrown::HashMap;
 /// Polls on their way; `W` is how a client of this worker is told, `T` the task that answers a poll of another.
 #[derive(Debug)]
 pub struct Forwards<W, T> {
-    /// By the number of the question: the worker that was asked.
-    ours: HashMap<u64, (Generation, W), foldhash::fast::RandomState>,
+    /// By the number of the question.
+    ours: HashMap<u64, Asked<W>, foldhash::fast::RandomState>,
     /// By the worker that asks and its number.
     theirs: HashMap<(Generation, u64), T, foldhash::fast::RandomState>,
+}
+
+#[derive(Debug)]
+struct Asked<W> {
+    /// The worker that has the question, once the master has passed it on.
+    home: Option<Generation>,
+    /// `None`: the client has gone, and the home is not known yet.
+    waiter: Option<W>,
 }
 
 impl<W, T> Default for Forwards<W, T> {
@@ -27,19 +35,40 @@ impl<W, T> Forwards<W, T> {
         give_back(&mut self.theirs);
     }
 
-    /// A client waits for the answer of that worker.
-    pub fn ask(&mut self, request: u64, home: Generation, waiter: W) {
-        self.ours.insert(request, (home, waiter));
+    /// A client waits for the answer of another worker.
+    pub fn ask(&mut self, request: u64, waiter: W) {
+        self.ours.insert(request, Asked { home: None, waiter: Some(waiter) });
+    }
+
+    /// The master has passed the question on to that worker. True: the client has gone, the worker is to be told.
+    pub fn passed_on(&mut self, request: u64, home: Generation) -> bool {
+        let Some(asked) = self.ours.get_mut(&request) else { return false };
+        asked.home = Some(home);
+        let gone = asked.waiter.is_none();
+        if gone {
+            self.ours.remove(&request);
+        }
+        gone
     }
 
     /// The answer has come. `None`: nobody waits for it.
     pub fn answered(&mut self, request: u64) -> Option<W> {
-        self.ours.remove(&request).map(|(_, waiter)| waiter)
+        self.ours.remove(&request).and_then(|asked| asked.waiter)
     }
 
-    /// The client has gone. Returns the worker that is to be told; `None`: it has answered already.
+    /// The client has gone. Returns the worker that is to be told; `None`: it has answered already, or is told once it
+    /// is known.
     pub fn abandon(&mut self, request: u64) -> Option<Generation> {
-        self.ours.remove(&request).map(|(home, _)| home)
+        let asked = self.ours.get_mut(&request)?;
+        asked.waiter = None;
+        let home = asked.home?;
+        self.ours.remove(&request);
+        Some(home)
+    }
+
+    /// The master is gone, and nobody knows what it has passed on: these clients are to be asked for anew.
+    pub fn take_ours(&mut self) -> Vec<W> {
+        self.ours.drain().filter_map(|(_, asked)| asked.waiter).collect()
     }
 
     /// A poll of another worker is being answered.
@@ -59,7 +88,8 @@ impl<W, T> Forwards<W, T> {
 
     /// A worker is gone. Returns the clients that wait for it, and the tasks that work for it.
     pub fn peer_gone(&mut self, peer: Generation) -> (Vec<W>, Vec<T>) {
-        let ours = self.ours.extract_if(|_, (home, _)| *home == peer).map(|(_, (_, waiter))| waiter);
+        let ours =
+            self.ours.extract_if(|_, asked| asked.home == Some(peer)).filter_map(|(_, asked)| asked.waiter);
         let theirs = self.theirs.extract_if(|(from, _), _| *from == peer).map(|(_, task)| task);
         (ours.collect(), theirs.collect())
     }
@@ -83,6 +113,7 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Said {
         Poll(u64),
+        PassedOn(u64),
         PollGone(u64),
         Polled(u64),
         PeerGone,
@@ -114,6 +145,9 @@ mod tests {
         fn tell(&mut self, from: u32, to: u32, said: Said) {
             if let Some(mail) = self.mail.get_mut(&to) {
                 mail.push_back((from, said));
+                if let (Said::Poll(request), Some(mail)) = (said, self.mail.get_mut(&from)) {
+                    mail.push_back((to, Said::PassedOn(request)));
+                }
             } else if let Said::Poll(request) = said {
                 self.tell(to, from, Said::Polled(request));
             }
@@ -126,6 +160,11 @@ mod tests {
                 Said::Poll(request) => {
                     worker.serve(from, request, (from, request));
                     self.running.insert((to, from, request));
+                }
+                Said::PassedOn(request) => {
+                    if worker.passed_on(request, from) {
+                        self.tell(to, from, Said::PollGone(request));
+                    }
                 }
                 Said::PollGone(request) => {
                     if let Some((from, request)) = worker.gone(from, request) {
@@ -150,7 +189,7 @@ mod tests {
                 Act::Ask { from, home } => {
                     self.asked += 1;
                     let Some(worker) = self.workers.get_mut(&from).filter(|_| from != home) else { return };
-                    worker.ask(self.asked, home, self.asked);
+                    worker.ask(self.asked, self.asked);
                     self.waiting.insert(self.asked, from);
                     self.tell(from, home, Said::Poll(self.asked));
                 }

@@ -98,6 +98,16 @@ pub struct Polling {
 }
 
 impl Polling {
+    /// The polls of a session that comes from another worker.
+    pub fn arrived(notices: Vec<Bytes>, taken_up: bool, now: Mono) -> Self {
+        Self { notices, taken_up, asked: 1, since: now, ..Self::default() }
+    }
+
+    /// The frames that are not numbered and wait.
+    pub fn notices(&self) -> &[Bytes] {
+        &self.notices
+    }
+
     /// The client has come back with a cursor. True: for the first time.
     pub fn take_up(&mut self) -> bool {
         !std::mem::replace(&mut self.taken_up, true)

@@ -79,13 +79,18 @@ impl Prices {
     /// Takes a price; the channels that carry it now are returned.
     pub fn take(&mut self, quote: Quote, now: Boot) -> Vec<ChannelKey> {
         let Some(own) = self.all.iter_mut().find(|own| own.symbol == quote.symbol) else { return Vec::new() };
-        if own.newest.as_ref().is_some_and(|(known, _)| known.seq > quote.seq) {
+        if own.newest.as_ref().is_some_and(|(known, _)| known.seq >= quote.seq) {
             return Vec::new();
         }
         own.said = quote.health(&self.rules, now);
         own.changes = quote.next_change(&self.rules, now);
         own.newest = Some((quote.clone(), QuoteText::new(&quote)));
         own.publish(clock::mono())
+    }
+
+    /// The newest price of each symbol.
+    pub fn newest(&self) -> impl Iterator<Item = &Quote> {
+        self.all.iter().filter_map(|own| own.newest.as_ref().map(|(quote, _)| quote))
     }
 
     /// The pair of the symbol's price so far, where this quote is of another one.

@@ -2,7 +2,7 @@
 
 use super::sessions::SessionRef;
 use crate::model::{SessionId, give_back};
-use crate::protocol::cluster::{Answer, Outcome, Verdict};
+use crate::protocol::cluster::{Answer, Outcome, ToMaster, Verdict};
 use crate::session::Key;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -36,11 +36,24 @@ pub enum Waiter {
     Room { session: SessionId, room: Box<str> },
 }
 
+/// Requests that a master has not answered.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Those to ask again, as they were asked, in their order.
+    pub again: Vec<(u64, Box<[u8]>)>,
+    /// Sessions that wait to be let into rooms.
+    pub rooms: Vec<(u64, SessionId, Box<str>)>,
+}
+
 /// The requests that wait.
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Requests {
     last: u64,
+    /// The master gives way: later quotes wait for the next one.
+    held_after: Option<u64>,
     waiting: HashMap<u64, Waiter, foldhash::fast::RandomState>,
+    /// Of them, those that may be asked again, as they were asked.
+    repeatable: HashMap<u64, Box<[u8]>, foldhash::fast::RandomState>,
     /// Sessions that the master has not decided on. Those of one id, copies that came at once, have its answers in order.
     opens: HashMap<SessionId, Vec<(SessionRef, oneshot::Sender<Verdict>)>, RandomState>,
 }
@@ -49,6 +62,7 @@ impl Requests {
     /// Gives memory back after a peak.
     pub fn tidy(&mut self) {
         give_back(&mut self.waiting);
+        give_back(&mut self.repeatable);
         give_back(&mut self.opens);
     }
 
@@ -67,7 +81,47 @@ impl Requests {
 
     /// Takes the one who waited for a request.
     pub fn done(&mut self, request: u64) -> Option<Waiter> {
+        self.repeatable.remove(&request);
         self.waiting.remove(&request)
+    }
+
+    /// A request may be repeated if the master dies: it changes nothing, or whoever hears it twice knows it by its number.
+    pub(in crate::worker) fn repeatable(&mut self, request: u64, message: &ToMaster<'_>) {
+        if let Ok(bytes) = postcard::to_allocvec(message) {
+            self.repeatable.insert(request, bytes.into());
+        }
+    }
+
+    /// The next quotes wait for another master, or do not any more.
+    pub fn hold(&mut self, waits: bool) {
+        self.held_after = waits.then(|| self.held_after.unwrap_or(self.last));
+    }
+
+    /// The master is gone. Nobody knows what has become of quotes that it was asked for: who waits for one is told so.
+    pub fn master_lost(&mut self) -> Unanswered {
+        let asked = self.held_after.take().unwrap_or(u64::MAX);
+        self.waiting.retain(|request, waiter| *request > asked || !matches!(waiter, Waiter::Quote(_)));
+        let mut again: Vec<_> =
+            self.repeatable.iter().map(|(request, bytes)| (*request, bytes.clone())).collect();
+        again.sort_unstable_by_key(|(request, _)| *request);
+        let mut rooms = Vec::new();
+        for (request, waiter) in &self.waiting {
+            if let Waiter::Room { session, room } = waiter {
+                rooms.push((*request, *session, room.clone()));
+            }
+        }
+        rooms.sort_unstable_by_key(|(request, ..)| *request);
+        Unanswered { again, rooms }
+    }
+
+    /// Sessions that the master has not decided on, each once for each time that it was announced.
+    pub fn undecided(&self) -> impl Iterator<Item = (SessionId, SessionRef)> {
+        self.opens.iter().flat_map(|(id, all)| all.iter().map(|(at, _)| (*id, *at)))
+    }
+
+    /// Whether the master has not decided on a session.
+    pub fn is_undecided(&self, id: SessionId, at: SessionRef) -> bool {
+        self.opens.get(&id).is_some_and(|all| all.iter().any(|(other, _)| *other == at))
     }
 
     /// A number for a quote, and where its outcome comes.
@@ -93,15 +147,16 @@ impl Requests {
         let is_its = |waiter: &Waiter| matches!(waiter, Waiter::Session { key, id, .. } if (*key, *id) == (of, session));
         let mut all: Vec<_> = self.waiting.extract_if(|_, waiter| is_its(waiter)).collect();
         all.sort_unstable_by_key(|(request, _)| *request);
-        let acks = all
-            .into_iter()
-            .map(|(_, waiter)| if let Waiter::Session { ack, .. } = waiter { ack } else { None });
-        acks.collect()
+        let acks = all.into_iter().map(|(request, waiter)| {
+            (request, if let Waiter::Session { ack, .. } = waiter { ack } else { None })
+        });
+        // What was published is on its way, and goes again if the master dies.
+        acks.map(|(_, ack)| ack).collect()
     }
 
     /// Nobody waits for a request any more.
     pub(in crate::worker) fn forget(&mut self, request: u64) {
-        self.waiting.remove(&request);
+        self.done(request);
     }
 
     /// The outcome of a quote.

@@ -5,7 +5,7 @@ use crate::access::{Permit, UNUSED, Use};
 use crate::model::{Device, Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::cluster::Endpoint;
-use crate::session::{self, ChannelKey, Framing, Identity, Outbox, Places, Replay, Subscription};
+use crate::session::{self, ChannelKey, Framing, Identity, More, Outbox, Places, Replay, Subscription};
 use crate::transports::ws::Wire;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
@@ -71,8 +71,14 @@ pub struct Session {
     pub permit: Option<Permit>,
     /// When it was greeted on this connection.
     pub begun: Mono,
+    /// It is to belong to another worker: its client is not read.
+    pub aside: bool,
     /// Its client has come back to it, so has heard of it.
     resumed: bool,
+    /// Requests of the client that only the master or time answers.
+    pub asked: u32,
+    /// The place of its set of channels in the memory of crash cover; `None`: the set has changed.
+    pub set: Option<u32>,
 }
 
 impl Deref for Session {
@@ -104,11 +110,53 @@ impl Session {
         identity.stream = stream;
         let mut value = session::Session::new(identity, framing, replay, now);
         value.bucket = before.map(|before| before.bucket).unwrap_or_default();
+        value.moves = before.map_or(0, |before| before.moves);
         let polls = framing == Framing::Poll;
         // States that wait for the next poll are noted there.
         value.outbox = polls.then(|| Box::new(Outbox::new(now)));
         let link = if polls { Link::Poll(Box::default()) } else { Link::Opening };
-        Self { value, turn: 0, link, permit, begun: now, resumed: before.is_some() }
+        Self {
+            value,
+            turn: 0,
+            link,
+            permit,
+            begun: now,
+            aside: false,
+            resumed: before.is_some(),
+            asked: 0,
+            set: None,
+        }
+    }
+
+    /// A session that comes from another worker.
+    pub fn arrived(value: session::Session, link: Link, permit: Option<Permit>, more: &More) -> Self {
+        Self {
+            value,
+            turn: 0,
+            link,
+            permit,
+            begun: more.begun,
+            aside: false,
+            resumed: more.resumed,
+            asked: 0,
+            set: None,
+        }
+    }
+
+    /// What goes with the session to another worker beside its value.
+    pub fn more(&self, pongs: Vec<Mono>) -> More {
+        let (said_all, taken_up) = match &self.link {
+            Link::Wire(wire) => (wire.has_said_all(), false),
+            Link::Poll(poll) => (false, poll.is_taken_up()),
+            Link::Opening | Link::Away(_) => (false, false),
+        };
+        let (moves, bytes, begun, resumed) = (self.moves + 1, self.bytes, self.begun, self.resumed);
+        More { moves, bytes, begun, resumed, said_all, taken_up, pongs }
+    }
+
+    /// How much a suspended session was used, as far as another worker knows.
+    pub fn was_used(&self) -> Use {
+        if self.resumed || self.last_in > self.begun { 1 + SPOKEN } else { 1 }
     }
 
     /// How much the session was used over a link that has ended: how long, and whether its client ever said something.

@@ -45,6 +45,8 @@ pub struct Sessions {
     copies: HashMap<u64, SessionRef, RandomState>,
     /// How many are suspended.
     away: usize,
+    /// How many of the present ones are set aside.
+    aside: usize,
     /// Of the present sessions, as the master computes it too.
     digest: u64,
 }
@@ -123,6 +125,11 @@ impl Sessions {
         self.slab.iter_mut().map(|(_, session)| &mut **session)
     }
 
+    /// The present sessions that this worker announces.
+    pub fn own(&self) -> impl Iterator<Item = (SessionRef, &Session)> {
+        self.present().filter(|(_, session)| !session.aside)
+    }
+
     /// The present sessions.
     pub fn present(&self) -> impl Iterator<Item = (SessionRef, &Session)> {
         self.iter().filter(|(_, session)| !session.is_away())
@@ -174,9 +181,43 @@ impl Sessions {
 
     /// A session is present no more: what counts the present ones forgets it.
     fn withdraw(&mut self, at: SessionRef) {
-        let Some(session) = self.slab.get(at.key as usize) else { return };
+        let Some(session) = self.slab.get_mut(at.key as usize) else { return };
         self.users.remove(session.user(), at.key);
-        self.digest ^= cluster::digest(session.id());
+        if std::mem::take(&mut session.aside) {
+            self.aside -= 1;
+        } else {
+            self.digest ^= cluster::digest(session.id());
+        }
+    }
+
+    /// Sets a session aside: it is to belong to another worker, and this one does not announce it any more. False: it
+    /// is aside already.
+    pub fn set_aside(&mut self, at: SessionRef) -> bool {
+        let Some(session) = self.get_mut(at).filter(|session| !session.aside) else { return false };
+        session.aside = true;
+        let (id, away) = (session.id(), session.is_away());
+        if !away {
+            self.aside += 1;
+            self.digest ^= cluster::digest(id);
+        }
+        true
+    }
+
+    /// A session that was set aside stays. False: it was not.
+    pub fn put_back(&mut self, at: SessionRef) -> bool {
+        let Some(session) = self.get_mut(at).filter(|session| session.aside) else { return false };
+        session.aside = false;
+        let (id, away) = (session.id(), session.is_away());
+        if !away {
+            self.aside -= 1;
+            self.digest ^= cluster::digest(id);
+        }
+        true
+    }
+
+    /// How many are present and announced.
+    pub fn announced(&self) -> usize {
+        self.population() - self.aside
     }
 
     /// A session is a copy of another one, of which its client may not have heard.
@@ -248,6 +289,8 @@ mod tests {
         Remove(usize),
         Copy(usize, u64),
         Settle(usize),
+        Aside(usize),
+        Back(usize),
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -258,6 +301,8 @@ mod tests {
             2 => any::<usize>().prop_map(Event::Remove),
             2 => (any::<usize>(), 0..3u64).prop_map(|(at, request)| Event::Copy(at, request)),
             1 => any::<usize>().prop_map(Event::Settle),
+            1 => any::<usize>().prop_map(Event::Aside),
+            1 => any::<usize>().prop_map(Event::Back),
         ]
     }
 
@@ -268,6 +313,7 @@ mod tests {
         id: SessionId,
         user: u8,
         away: bool,
+        aside: bool,
         /// The question, and whether no other copy answered it since.
         origin: Option<(u64, bool)>,
     }
@@ -282,13 +328,20 @@ mod tests {
             Event::Insert(user) => {
                 let session = session(user, None);
                 let id = session.id();
-                known.push(Known { at: table.insert(session), id, user, away: false, origin: None });
+                known.push(Known {
+                    at: table.insert(session),
+                    id,
+                    user,
+                    away: false,
+                    aside: false,
+                    origin: None,
+                });
             }
             Event::Twin(n) => {
                 let Some(own) = pick(n, known).map(|n| known[n]) else { return };
                 let before = crate::session::Session::clone(table.get(own.at).unwrap());
                 let at = table.insert(session(own.user, Some(&before)));
-                known.push(Known { at, away: false, origin: None, ..own });
+                known.push(Known { at, away: false, aside: false, origin: None, ..own });
             }
             Event::Suspend(n) => {
                 let Some(own) = pick(n, known).map(|n| &mut known[n]) else { return };
@@ -296,7 +349,7 @@ mod tests {
                 assert_eq!(renamed.is_none(), own.away, "once is enough");
                 if let Some(renamed) = renamed {
                     old.push(std::mem::replace(&mut own.at, renamed));
-                    own.away = true;
+                    (own.away, own.aside) = (true, false);
                 }
             }
             Event::Remove(n) => {
@@ -311,6 +364,14 @@ mod tests {
                 table.set_origin(known[n].at, origin(request));
                 known[n].origin = Some((request, true));
             }
+            Event::Aside(n) => {
+                let Some(own) = pick(n, known).map(|n| &mut known[n]) else { return };
+                assert_eq!(table.set_aside(own.at), !std::mem::replace(&mut own.aside, true));
+            }
+            Event::Back(n) => {
+                let Some(own) = pick(n, known).map(|n| &mut known[n]) else { return };
+                assert_eq!(table.put_back(own.at), std::mem::take(&mut own.aside));
+            }
             Event::Settle(n) => {
                 let Some(own) = pick(n, known).map(|n| &mut known[n]) else { return };
                 assert_eq!(table.take_origin(own.at), own.origin.take().map(|(request, _)| origin(request)));
@@ -321,7 +382,9 @@ mod tests {
     fn check(table: &Sessions, known: &[Known], old: &[SessionRef]) {
         let present: Vec<_> = known.iter().filter(|own| !own.away).collect();
         assert_eq!((table.population(), table.away), (present.len(), known.len() - present.len()));
-        assert_eq!(table.digest(), present.iter().fold(0, |all, own| all ^ cluster::digest(own.id)));
+        let announced = || present.iter().filter(|own| !own.aside);
+        assert_eq!(table.digest(), announced().fold(0, |all, own| all ^ cluster::digest(own.id)));
+        assert_eq!((table.announced(), table.own().count()), (announced().count(), announced().count()));
         assert_eq!((table.iter().count(), table.present().count()), (known.len(), present.len()));
         for own in known {
             assert_eq!(table.get(own.at).map(Session::id), Some(own.id));

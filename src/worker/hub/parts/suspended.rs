@@ -9,10 +9,11 @@
 use super::sessions::SessionRef;
 use crate::access::{Hold, Measure, Pool};
 use crate::model::{Mono, give_back, is_roomy};
-use crate::protocol::cluster::Generation;
+use crate::protocol::client::Token;
+use crate::protocol::cluster::{Generation, TokenName};
 use crate::protocol::peer::Lease;
 use foldhash::quality::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -54,11 +55,22 @@ pub struct Suspended {
     pool: Pool<SessionRef>,
     /// The one suspended longest ago first. Those that are not suspended any more are passed by.
     order: VecDeque<(Mono, SessionRef)>,
-    /// Close codes by the secrets of sessions that ended for good.
+    /// Close codes of sessions that ended for good, by their secrets.
     endings: HashMap<u128, u16, RandomState>,
     /// The oldest first.
-    ended: VecDeque<(Mono, u128)>,
+    ended: VecDeque<(Mono, Token)>,
+    /// Digest of the tokens that the master was told to lead here.
+    kept: u64,
     tight: bool,
+}
+
+/// What becomes of the tokens when an ending is remembered.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Buried {
+    /// Nothing was remembered of that token.
+    pub is_new: bool,
+    /// Older endings, remembered no more.
+    pub forgotten: Vec<Token>,
 }
 
 impl Suspended {
@@ -146,6 +158,11 @@ impl Suspended {
         !lent.any(|lent| lent.accepted && !lent.polls)
     }
 
+    /// Whether somebody has a copy, or may have it soon.
+    pub fn is_lent(&self, session: SessionRef) -> bool {
+        self.all.get(&session).is_some_and(|leases| !leases.is_empty())
+    }
+
     /// Gives out a copy.
     pub fn lend(&mut self, session: SessionRef, lease: Lease, polls: bool) {
         if let Some(leases) = self.all.get_mut(&session) {
@@ -193,19 +210,38 @@ impl Suspended {
     }
 
     /// Remembers how a session has ended.
-    pub fn bury(&mut self, secret: u128, code: u16, now: Mono, limits: Limits) {
-        self.endings.insert(secret, code);
-        self.ended.push_back((now, secret));
-        let old = |(at, _): &(Mono, u128)| now.since(*at) > limits.memory;
+    pub fn bury(&mut self, token: Token, code: u16, now: Mono, limits: Limits) -> Buried {
+        let is_new = self.endings.insert(token.secret, code).is_none();
+        self.ended.push_back((now, token));
+        let old = |(at, _): &(Mono, Token)| now.since(*at) > limits.memory;
+        let mut forgotten = Vec::new();
         while self.ended.len() > limits.sessions || self.ended.front().is_some_and(old) {
-            let Some((_, secret)) = self.ended.pop_front() else { break };
-            self.endings.remove(&secret);
+            let Some((_, token)) = self.ended.pop_front() else { break };
+            forgotten.extend(self.endings.remove(&token.secret).map(|_| token));
         }
+        Buried { is_new, forgotten }
     }
 
     /// The close code of a session that has ended for good.
-    pub fn ending(&self, secret: u128) -> Option<u16> {
-        self.endings.get(&secret).copied()
+    pub fn ending(&self, token: &Token) -> Option<u16> {
+        self.endings.get(&token.secret).copied()
+    }
+
+    /// The tokens of the sessions whose endings are remembered. One that was buried twice comes once.
+    pub fn endings(&self) -> impl Iterator<Item = Token> {
+        let mut once: HashSet<_, RandomState> = HashSet::default();
+        let all = self.ended.iter().map(|(_, token)| *token);
+        all.filter(move |token| self.endings.contains_key(&token.secret) && once.insert(token.secret))
+    }
+
+    /// The master was told that a token leads here, or does so no more.
+    pub fn note(&mut self, name: TokenName) {
+        self.kept ^= name.digest();
+    }
+
+    /// Digest of the tokens that lead here, as the master computes it too.
+    pub fn kept(&self) -> u64 {
+        self.kept
     }
 
     /// So many bytes are kept for clients that may have missed them.
@@ -222,6 +258,7 @@ impl Suspended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SessionId;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -294,10 +331,18 @@ mod tests {
     #[test]
     fn an_ending_is_remembered_for_a_while() {
         let mut suspended = Suspended::default();
-        (0..4).for_each(|n| suspended.bury(n, 4005, second(1), LIMITS));
-        assert_eq!((suspended.ending(0), suspended.ending(1)), (None, Some(4005)));
-        suspended.bury(9, 1000, second(30), LIMITS);
-        assert_eq!((suspended.ending(3), suspended.ending(9)), (None, Some(1000)));
+        let token = |secret| Token { session: SessionId(secret + 100), secret };
+        for n in 0..4 {
+            let forgotten = if n == 3 { vec![token(0)] } else { vec![] };
+            assert_eq!(suspended.bury(token(n), 4005, second(1), LIMITS), Buried { is_new: true, forgotten });
+        }
+        assert_eq!((suspended.ending(&token(0)), suspended.ending(&token(1))), (None, Some(4005)));
+        let again = Buried { is_new: false, forgotten: vec![token(1)] };
+        assert_eq!(suspended.bury(token(2), 4006, second(2), LIMITS), again);
+        assert_eq!(suspended.endings().collect::<Vec<_>>(), [2, 3].map(token));
+        let last = Buried { is_new: true, forgotten: vec![token(2), token(3)] };
+        assert_eq!(suspended.bury(token(9), 1000, second(30), LIMITS), last);
+        assert_eq!((suspended.ending(&token(3)), suspended.ending(&token(9))), (None, Some(1000)));
     }
 
     #[derive(Clone, Copy, Debug)]

@@ -23,7 +23,8 @@ pub struct Takes<W> {
 
 #[derive(Debug)]
 struct Asked<W> {
-    home: Generation,
+    /// The worker that has the question, once the master has passed it on.
+    home: Option<Generation>,
     waiter: W,
     seen: Seen,
 }
@@ -62,16 +63,24 @@ impl<W> Takes<W> {
         give_back(&mut self.asked);
     }
 
-    /// A client waits for a session of that home.
-    pub fn ask(&mut self, request: u64, home: Generation, waiter: W) {
-        self.asked.insert(request, Asked { home, waiter, seen: Seen::Nothing });
+    /// A client waits for a session.
+    pub fn ask(&mut self, request: u64, waiter: W) {
+        self.asked.insert(request, Asked { home: None, waiter, seen: Seen::Nothing });
     }
 
-    /// The master has passed the question on: from now on publications are not in the copy.
-    pub fn passed_on(&mut self, request: u64) {
+    /// The master has passed the question on to that home: from now on publications are not in the copy.
+    pub fn passed_on(&mut self, request: u64, home: Generation) {
         if let Some(asked) = self.asked.get_mut(&request) {
+            asked.home = Some(home);
             asked.seen = Seen::Logged { log: Log::new(), bytes: 0 };
         }
+    }
+
+    /// The session was on its way when it was asked for: the question is to be asked again. `None`: the client has gone.
+    pub fn again(&mut self, request: u64) -> Option<&W> {
+        let asked = self.asked.get_mut(&request)?;
+        (asked.home, asked.seen) = (None, Seen::Nothing);
+        Some(&asked.waiter)
     }
 
     /// Frames were published.
@@ -108,9 +117,17 @@ impl<W> Takes<W> {
         }
     }
 
+    /// The master is gone, and nobody knows what it has passed on. All who wait, to be asked for anew: an answer to the
+    /// question before is given back.
+    pub fn take_all(&mut self) -> Vec<W> {
+        let mut all: Vec<_> = self.asked.drain().collect();
+        all.sort_unstable_by_key(|(request, _)| *request);
+        all.into_iter().map(|(_, asked)| asked.waiter).collect()
+    }
+
     /// A process is gone: these clients wait for nothing.
     pub fn home_gone(&mut self, home: Generation) -> Vec<W> {
-        self.asked.extract_if(|_, asked| asked.home == home).map(|(_, asked)| asked.waiter).collect()
+        self.asked.extract_if(|_, asked| asked.home == Some(home)).map(|(_, asked)| asked.waiter).collect()
     }
 }
 
@@ -128,9 +145,9 @@ mod tests {
     #[test]
     fn a_copy_has_what_was_published_after_the_question_was_passed_on() {
         let mut takes = Takes::default();
-        takes.ask(1, 7, "tab");
+        takes.ask(1, "tab");
         publish(&mut takes, 1);
-        takes.passed_on(1);
+        takes.passed_on(1, 7);
         publish(&mut takes, 2);
         let log = vec![("news".into(), frame::text("xx"))];
         assert_eq!(takes.answered(1, true), Answered::Hand("tab", Some(log)));
@@ -140,7 +157,7 @@ mod tests {
     #[test]
     fn a_copy_that_comes_for_nobody_is_given_back() {
         let mut takes = Takes::default();
-        takes.ask(1, 7, "tab");
+        takes.ask(1, "tab");
         assert_eq!(takes.abandon(1), Some("tab"));
         assert_eq!(takes.answered(1, true), Answered::GiveBack);
         assert_eq!((takes.answered(1, false), takes.abandon(1)), (Answered::Nothing, None));
@@ -150,8 +167,8 @@ mod tests {
     fn a_log_is_bounded_and_an_abandoned_question_keeps_none() {
         let mut takes = Takes::default();
         for request in 1..=2 {
-            takes.ask(request, 7, "tab");
-            takes.passed_on(request);
+            takes.ask(request, "tab");
+            takes.passed_on(request, 7);
         }
         publish(&mut takes, LOGGED);
         takes.abandon(2);
@@ -163,9 +180,13 @@ mod tests {
     #[test]
     fn the_end_of_a_home_ends_its_questions() {
         let mut takes = Takes::default();
-        takes.ask(1, 7, "one");
-        takes.ask(2, 8, "two");
+        takes.ask(1, "one");
+        takes.ask(2, "two");
+        takes.ask(3, "nobody's yet");
+        takes.passed_on(1, 7);
+        takes.passed_on(2, 8);
         assert_eq!(takes.home_gone(7), ["one"]);
-        assert_eq!(takes.answered(2, false), Answered::Hand("two", None));
+        assert_eq!(takes.answered(2, false), Answered::Hand("two", Some(vec![])));
+        assert_eq!(takes.answered(3, false), Answered::Hand("nobody's yet", None));
     }
 }

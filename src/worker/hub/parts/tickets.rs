@@ -6,6 +6,10 @@ use crate::protocol::cluster::Tally;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+/// A ticket of a worker that has died, in the worker that adopted its sessions: it may have one of its own of that
+/// number. The master's numbers do not have this bit.
+pub const MISSED: u64 = 1 << 63;
+
 /// An order of which some sessions still wait.
 #[derive(Debug)]
 struct Ticket {
@@ -39,6 +43,11 @@ impl Tickets {
         }
         self.open.insert(ticket, Ticket { waiting, tally });
         None
+    }
+
+    /// The master is gone: nobody waits for a report.
+    pub fn master_lost(&mut self) {
+        self.open.clear();
     }
 
     /// A session has it.

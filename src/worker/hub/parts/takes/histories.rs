@@ -1,6 +1,14 @@
 //! Random histories: clients come back with their tokens, to any worker and more than one at once, and go away at any
-//! moment; workers die; the master passes on what it hears in order. Whoever comes back when all is calm has its
-//! session, no message is lost or doubled, and no session stays given out.
+//! moment; sessions move from worker to worker; workers die; the master passes on what it hears in order, and what is
+//! for a token to its home of that moment. Whoever comes back when all is calm has its session, no message is lost or
+//! doubled, and no session stays given out.
+
+mod clients;
+mod master;
+mod moving;
+
+use master::{Master, To};
+use moving::Expected;
 
 use super::{Answered, Takes};
 use crate::access::Hold;
@@ -27,6 +35,8 @@ enum Act {
     Twin(usize),
     Relay(usize),
     Deliver(usize),
+    /// The session that a client's token leads to goes to another worker.
+    Move(usize, usize),
     Calm,
     Die(usize),
 }
@@ -42,26 +52,54 @@ fn act() -> impl Strategy<Value = Act> {
         1 => some().prop_map(Act::Twin),
         6 => some().prop_map(Act::Relay),
         6 => some().prop_map(Act::Deliver),
+        3 => (some(), some()).prop_map(|(client, worker)| Act::Move(client, worker)),
         2 => Just(Act::Calm),
         1 => some().prop_map(Act::Die),
     ]
 }
 
+/// A session's id and its secret.
+type Token = (u64, u64);
+
 #[derive(Clone, Debug)]
 enum Said {
-    Take { request: u64, secret: u64, next: u64, polls: bool },
-    Taken { request: u64, copy: Option<Vec<u64>> },
+    Take(Take),
+    Taken {
+        request: u64,
+        copy: Option<Vec<u64>>,
+    },
+    /// The session was on its way: the question is asked again.
+    Again(Take),
     Accept(Lease),
     GiveUp(Lease, bool),
     Revoke(u64),
     PassedOn(u64),
     Published(u64),
     PeerGone(Generation),
+    // To the master.
+    Open(Token),
+    Closed(u64),
+    Away(Token),
+    Gone(Token),
+    Hand(Token, Generation),
+    // A move.
+    Expect(Token),
+    Handed(Token, Generation),
+    Arrive(Token, Option<Session>),
 }
 
-#[derive(Debug)]
+/// A question for a session.
+#[derive(Clone, Copy, Debug)]
+struct Take {
+    request: u64,
+    token: Token,
+    next: u64,
+    polls: bool,
+}
+
+#[derive(Clone, Debug)]
 struct Session {
-    secret: u64,
+    token: Token,
     /// What was published since it began.
     collected: Vec<u64>,
     client: Option<usize>,
@@ -74,6 +112,9 @@ struct Worker {
     suspended: Suspended,
     here: BTreeMap<SessionRef, Session>,
     turns: u32,
+    /// Sessions that the master was asked to hand over.
+    leaving: BTreeSet<Token>,
+    expected: BTreeMap<Token, Expected>,
 }
 
 impl Worker {
@@ -88,8 +129,7 @@ impl Worker {
         at
     }
 
-    fn suspend(&mut self, at: SessionRef) -> SessionRef {
-        let session = self.here.remove(&at).unwrap();
+    fn away(&mut self, session: Session) -> SessionRef {
         let at = self.insert(Session { client: None, ..session });
         let hold = Hold { owner: [192, 0, 2, 1].into(), used: 1, bytes: 1 };
         self.suspended.add(at, hold, Mono(0));
@@ -101,18 +141,20 @@ impl Worker {
 enum Place {
     Away,
     Asking(Generation, u64),
-    Attached(Generation, u64, bool),
+    Attached(Generation, Token, bool),
 }
 
 #[derive(Clone, Debug)]
 struct Client {
-    token: (Generation, u64),
+    token: Token,
     place: Place,
     /// The publication that it hears next.
     next: u64,
     polls: bool,
     /// Another client has had the same token: each may take the session from the other.
     shared: bool,
+    /// Its token is that of its last welcome, and nobody else has come with it since.
+    fresh: bool,
     /// Nothing stands against its getting the session.
     sure: bool,
 }
@@ -120,11 +162,14 @@ struct Client {
 #[derive(Debug, Default)]
 struct World {
     workers: BTreeMap<Generation, Worker>,
-    up: BTreeMap<Generation, VecDeque<(Generation, Said)>>,
+    master: Master,
+    up: BTreeMap<Generation, VecDeque<(To, Said)>>,
     down: BTreeMap<Generation, VecDeque<(Generation, Said)>>,
     clients: Vec<Client>,
     published: u64,
     numbers: u64,
+    /// Where each session is: the test's own view.
+    located: BTreeMap<Token, Generation>,
 }
 
 impl World {
@@ -148,20 +193,36 @@ impl World {
         if from == to {
             return self.hear(to, from, said);
         }
-        self.up.get_mut(&from).unwrap().push_back((to, said));
+        self.up.get_mut(&from).unwrap().push_back((To::Process(to), said));
     }
 
-    /// The master hears a worker.
-    fn relay(&mut self, from: Generation) {
-        let Some((to, said)) = self.up.get_mut(&from).and_then(VecDeque::pop_front) else { return };
-        let asked = if let Said::Take { request, .. } = said { Some(request) } else { None };
-        if let Some(mail) = self.down.get_mut(&to) {
-            mail.push_back((from, said));
-            let passed = asked.map(|request| (from, Said::PassedOn(request)));
-            self.down.get_mut(&from).unwrap().extend(passed);
-        } else if let Some(request) = asked {
-            self.down.get_mut(&from).unwrap().push_back((to, Said::Taken { request, copy: None }));
+    /// A session is not present any more: the master knows one of each id.
+    fn tell_closed(&mut self, at: Generation, (id, _): Token) {
+        let other = self.worker(at).find(|session| session.token.0 == id && session.client.is_some());
+        let said = other.map_or(Said::Closed(id), |other| Said::Open(self.workers[&at].here[&other].token));
+        self.tell_master(at, said);
+    }
+
+    /// A session loses its connection.
+    fn suspend(&mut self, at: Generation, session: SessionRef) -> SessionRef {
+        let session = self.worker(at).here.remove(&session).unwrap();
+        let token = session.token;
+        let suspended = self.worker(at).away(session);
+        self.tell_master(at, Said::Away(token));
+        self.tell_closed(at, token);
+        suspended
+    }
+
+    /// A session is taken out of the table.
+    fn discard(&mut self, at: Generation, session: SessionRef) -> Option<usize> {
+        let worker = self.worker(at);
+        worker.suspended.remove(session);
+        let Session { token, client, .. } = worker.here.remove(&session)?;
+        match client {
+            None => self.tell_master(at, Said::Gone(token)),
+            Some(_) => self.tell_closed(at, token),
         }
+        client
     }
 
     fn deliver(&mut self, to: Generation) {
@@ -172,9 +233,14 @@ impl World {
 
     fn hear(&mut self, at: Generation, from: Generation, said: Said) {
         match said {
-            Said::Take { request, secret, next, polls } => {
-                let copy = self.take(at, Lease { holder: from, request }, (secret, next), polls);
-                self.tell(at, from, Said::Taken { request, copy });
+            Said::Take(take) => match self.worker(at).expected.get_mut(&take.token) {
+                Some(expected) => expected.takes.push((from, take)),
+                None => self.answer(at, from, take),
+            },
+            Said::Again(take) => {
+                if self.worker(at).takes.again(take.request).is_some() {
+                    self.ask(at, take);
+                }
             }
             Said::Taken { request, copy } => self.taken(at, from, request, copy),
             Said::Accept(lease) => {
@@ -183,17 +249,17 @@ impl World {
                 }
             }
             Said::GiveUp(lease, settled) => {
-                let worker = self.worker(at);
-                let Some((session, others)) = worker.suspended.give_up(lease, settled) else { return };
-                worker.suspended.remove(session);
-                worker.here.remove(&session);
+                let given_up = self.worker(at).suspended.give_up(lease, settled);
+                let Some((session, others)) = given_up else { return };
+                self.discard(at, session);
                 others.iter().for_each(|lease| self.tell(at, lease.holder, Said::Revoke(lease.request)));
             }
             Said::Revoke(request) => self.revoke(at, request),
-            Said::PassedOn(request) => self.worker(at).takes.passed_on(request),
+            Said::PassedOn(request) => self.worker(at).takes.passed_on(request, from),
             Said::Published(n) => {
                 let worker = self.workers.get_mut(&at).unwrap();
                 worker.takes.published("news", &frame::text(n.to_string()));
+                worker.expected.values_mut().for_each(|expected| expected.log.push(n));
                 for session in worker.here.values_mut() {
                     session.collected.push(n);
                     if let Some(client) = session.client.map(|client| &mut self.clients[client])
@@ -207,20 +273,31 @@ impl World {
                 let clients = self.worker(at).takes.home_gone(peer);
                 clients.into_iter().for_each(|client| self.begin_anew(at, client));
                 self.worker(at).suspended.holder_gone(peer);
+                self.source_gone(at, peer);
+            }
+            Said::Expect(token) => self.expect(at, from, token),
+            Said::Handed(token, to) => self.handed(at, to, token),
+            Said::Arrive(token, session) => self.arrive(at, token, session),
+            Said::Open(_) | Said::Closed(_) | Said::Away(_) | Said::Gone(_) | Said::Hand(..) => {
+                unreachable!("the master hears it")
             }
         }
     }
 
+    fn answer(&mut self, at: Generation, from: Generation, take: Take) {
+        let copy = self.take(at, from, take);
+        if from == at {
+            // The session came here while the question was on its way.
+            self.worker(at).takes.passed_on(take.request, at);
+        }
+        self.tell(at, from, Said::Taken { request: take.request, copy });
+    }
+
     /// A home is asked for a session.
-    fn take(
-        &mut self,
-        home: Generation,
-        lease: Lease,
-        (secret, next): (u64, u64),
-        polls: bool,
-    ) -> Option<Vec<u64>> {
+    fn take(&mut self, home: Generation, holder: Generation, take: Take) -> Option<Vec<u64>> {
+        let Take { request, token, next, polls } = take;
         let worker = self.worker(home);
-        let at = worker.find(|session| session.secret == secret)?;
+        let at = worker.find(|session| session.token == token)?;
         if !worker.suspended.is_free(at) {
             return None;
         }
@@ -228,8 +305,8 @@ impl World {
         let worker = self.worker(home);
         let copy = worker.here[&at].collected.iter().copied().filter(|n| *n >= next).collect();
         let client = worker.here[&at].client;
-        let at = if client.is_some() { worker.suspend(at) } else { at };
-        worker.suspended.lend(at, lease, polls);
+        let at = if client.is_some() { self.suspend(home, at) } else { at };
+        self.worker(home).suspended.lend(at, Lease { holder, request }, polls);
         if let Some(client) = client {
             self.clients[client].place = Place::Away;
         }
@@ -250,8 +327,9 @@ impl World {
             (Answered::Hand(client, Some(log)), Some(copy)) => {
                 let number = |(_, text)| std::str::from_utf8(text).unwrap().parse::<u64>().unwrap();
                 let log = log.iter().flat_map(|(_, frames)| frame::split(frames).map(number));
-                self.attach(at, client, copy.into_iter().chain(log).collect(), Some((home, lease)));
                 self.tell(at, home, Said::Accept(lease));
+                let (id, _) = self.clients[client].token;
+                self.attach(at, client, (id, copy.into_iter().chain(log).collect()), Some((home, lease)));
             }
             (Answered::Hand(client, _), copy) => {
                 assert!(copy.is_none(), "a copy comes with what was published");
@@ -263,38 +341,45 @@ impl World {
     }
 
     fn begin_anew(&mut self, at: Generation, client: usize) {
-        let home = self.clients[client].token.0;
-        assert!(!self.clients[client].sure || !self.workers.contains_key(&home), "it had to get its session");
+        let Client { token, sure, .. } = self.clients[client];
+        assert!(!sure || !self.is_there(token), "it had to get its session");
         // The first that it will be told.
         let next = self.down[&at]
             .iter()
             .find_map(|(_, said)| if let Said::Published(n) = said { Some(*n) } else { None });
         self.clients[client].next = next.unwrap_or(self.published);
-        self.attach(at, client, Vec::new(), None);
+        let id = self.number();
+        self.attach(at, client, (id, Vec::new()), None);
+    }
+
+    /// Whether the worker lives that has a session.
+    fn is_there(&self, token: Token) -> bool {
+        self.located.get(&token).is_some_and(|home| self.workers.contains_key(home))
     }
 
     fn attach(
         &mut self,
         at: Generation,
         client: usize,
-        collected: Vec<u64>,
+        (id, collected): (u64, Vec<u64>),
         origin: Option<(Generation, Lease)>,
     ) {
-        let secret = self.number();
-        self.worker(at).insert(Session { secret, collected, client: Some(client), origin });
-        self.clients[client].place = Place::Attached(at, secret, false);
+        let token = (id, self.number());
+        self.worker(at).insert(Session { token, collected, client: Some(client), origin });
+        self.tell_master(at, Said::Open(token));
+        self.located.insert(token, at);
+        self.clients[client].place = Place::Attached(at, token, false);
     }
 
     fn revoke(&mut self, at: Generation, request: u64) {
         let of = |session: &Session| session.origin.is_some_and(|(_, lease)| lease.request == request);
         let Some(found) = self.worker(at).find(of) else { return };
-        let session = self.worker(at).here.remove(&found).unwrap();
-        self.worker(at).suspended.remove(found);
-        session.client.into_iter().for_each(|client| self.clients[client].place = Place::Away);
+        let client = self.discard(at, found);
+        client.into_iter().for_each(|client| self.clients[client].place = Place::Away);
     }
 
     fn is_calm(&self) -> bool {
-        self.up.values().chain(self.down.values()).all(VecDeque::is_empty)
+        self.up.values().all(VecDeque::is_empty) && self.down.values().all(VecDeque::is_empty)
     }
 
     fn calm(&mut self) {
@@ -320,53 +405,16 @@ impl World {
             .flat_map(|(home, worker)| worker.suspended.lent().map(move |lease| (*home, lease)))
             .collect();
         assert_eq!(lent, copies);
+        self.check_homes();
         assert!(self.workers.values().all(|worker| worker.takes.asked.is_empty()));
         assert!(self.clients.iter().all(|client| !matches!(client.place, Place::Asking(..))));
-    }
-
-    fn come(&mut self, who: usize, at: Generation) {
-        if self.clients[who].place != Place::Away {
-            return;
-        }
-        let Client { token: (home, secret), next, polls, shared, .. } = self.clients[who];
-        self.clients[who].sure = self.is_calm() && !shared && self.workers.contains_key(&home);
-        let request = self.number();
-        self.clients[who].place = Place::Asking(at, request);
-        self.worker(at).takes.ask(request, home, who);
-        if home == at {
-            self.worker(at).takes.passed_on(request);
-        }
-        self.tell(at, home, Said::Take { request, secret, next, polls });
-    }
-
-    fn cut(&mut self, who: usize) {
-        match std::mem::replace(&mut self.clients[who].place, Place::Away) {
-            Place::Away => {}
-            Place::Asking(at, request) => assert_eq!(self.worker(at).takes.abandon(request), Some(who)),
-            Place::Attached(at, secret, _) => {
-                let session = self.worker(at).find(|session| session.secret == secret).unwrap();
-                let origin = self.worker(at).here.get_mut(&session).unwrap().origin.take();
-                self.worker(at).suspend(session);
-                if let Some((home, lease)) = origin {
-                    self.tell(at, home, Said::GiveUp(lease, false));
-                }
-            }
-        }
-    }
-
-    fn welcome(&mut self, who: usize) {
-        let Place::Attached(at, secret, false) = self.clients[who].place else { return };
-        let session = self.worker(at).find(|session| session.secret == secret).unwrap();
-        let collected = self.worker(at).here[&session].collected.clone();
-        let client = &mut self.clients[who];
-        (client.place, client.token) = (Place::Attached(at, secret, true), (at, secret));
-        collected.into_iter().for_each(|n| client.hear(n));
     }
 
     fn die(&mut self, worker: Generation) {
         self.workers.remove(&worker);
         self.up.remove(&worker);
         self.down.remove(&worker);
+        self.master.worker_gone(worker);
         for client in &mut self.clients {
             if matches!(client.place, Place::Asking(at, _) | Place::Attached(at, ..) if at == worker) {
                 client.place = Place::Away;
@@ -390,8 +438,9 @@ impl World {
             Act::Cut(client) => self.cut(who(client)),
             Act::Hear(client) => self.welcome(who(client)),
             Act::Settle(client) => {
-                if let Place::Attached(at, secret, true) = self.clients[who(client)].place {
-                    let session = self.worker(at).find(|session| session.secret == secret).unwrap();
+                if let Place::Attached(at, token, true) = self.clients[who(client)].place
+                    && let Some(session) = self.worker(at).find(|session| session.token == token)
+                {
                     self.settle(at, session);
                 }
             }
@@ -403,6 +452,7 @@ impl World {
             Act::Twin(_) => {}
             Act::Relay(from) => self.relay(worker(from)),
             Act::Deliver(to) => self.deliver(worker(to)),
+            Act::Move(client, to) => self.begin_move(self.clients[who(client)].token, worker(to)),
             Act::Calm => self.calm(),
             Act::Die(which) => self.die(worker(which)),
         }
@@ -425,7 +475,7 @@ proptest! {
         (0..3).for_each(|_| world.birth());
         for n in 0..3 {
             world.clients.push(Client {
-                token: (0, 0), place: Place::Away, next: 0, polls: n == 2, shared: false, sure: false,
+                token: (0, 0), place: Place::Away, next: 0, polls: n == 2, shared: false, fresh: false, sure: false,
             });
             world.come(n, u32::try_from(n).unwrap() + 1);
         }
