@@ -133,6 +133,7 @@ impl Master {
             master_restarts: self.keeper.deaths,
             rooms: RoomGauges { rooms: rooms.rooms, messages: rooms.messages, bytes: rooms.bytes },
             prices: self.feed.gauges(clock::boot()),
+            certificates: self.tls.gauges(clock::wall()),
             dropped: self.children.dropped(),
             revision: self.in_force.revision(),
             reload_taken: self.in_force.reloads.last().is_none_or(|last| last.ok),
