@@ -229,12 +229,14 @@ impl Closing {
         };
         loop {
             let written = match secured.write(&mut Now(&self.stream), &self.last) {
-                Ok(n) if n == self.last.len() => return Ok(self.last.clear()),
                 Ok(n) => n,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
             };
             self.last.drain(..written);
+            if self.last.is_empty() {
+                return Ok(());
+            }
             self.stream.writable().await?;
         }
     }

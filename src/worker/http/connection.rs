@@ -8,6 +8,7 @@ use super::rest::{Asked, Rest};
 use super::secure::{self, Came};
 use super::socket::{Busy, Life, Socket};
 use super::takeover::Takeover;
+use crate::config::Config;
 use crate::net::guard::Limits;
 use crate::net::phase::{Phase, Serving};
 use crate::protocol::client::ProblemKind;
@@ -94,6 +95,15 @@ impl Conversation {
     }
 }
 
+/// The time limits of a connection's first steps.
+fn limits(config: &Config, port: Port) -> Limits {
+    let head = match port {
+        Port::Ws => config.ws.handshake_timeout.min(config.http.header_timeout),
+        Port::Http | Port::Admin => config.http.header_timeout,
+    };
+    Limits { head, idle: config.http.idle_timeout }
+}
+
 /// Serves a connection until it ends or becomes a session.
 pub(in crate::worker) async fn serve(
     hub: Hub,
@@ -101,20 +111,14 @@ pub(in crate::worker) async fn serve(
     socket: TcpStream,
     (address, door, entrance): (SocketAddr, Door, Entrance),
 ) {
-    let config = hub.config();
-    let head = match door.port {
-        Port::Ws => config.ws.handshake_timeout.min(config.http.header_timeout),
-        Port::Http | Port::Admin => config.http.header_timeout,
-    };
-    let limits = Limits { head, idle: config.http.idle_timeout };
-    drop(config);
+    let limits = limits(&hub.config(), door.port);
     let (life, leaving) = (Life::default(), hub.lock().connections.leaving());
     let phase = Phase::new();
     let key = hub.lock().let_in(&entrance, phase.clone());
     let counted = Counted { hub: hub.clone(), life: life.clone(), key };
     let Entrance { permit, turned, .. } = entrance;
     let came = Came { socket, door, address: permit.address(), phase: &phase, leaving: &leaving };
-    let Some(stream) = secure::secure(&hub, came, head).await else { return };
+    let Some(stream) = secure::secure(&hub, came, limits.head).await else { return };
     let io = Io::new(Socket::new(stream, life.clone(), leaving.clone()), limits, phase.clone());
     let peer = Arc::new(Peer { address, port: door.port, permit, life, phase });
     let all = Arc::new(Conversation { hub, router, peer, turned, leaving, taken: OnceLock::new() });
