@@ -187,7 +187,7 @@ fn status(answer: &Value, bold: bool) -> String {
     line("pid", cell(&answer["pid"]));
     line("environment", cell(&answer["environment"]));
     line("uptime", table::time(answer["uptime_s"].as_u64().unwrap_or(0)));
-    for port in ["http", "ws", "admin"] {
+    for port in ["http", "ws", "admin", "http-tls", "ws-tls", "admin-tls"] {
         let all = answer["listening"][port].as_array().into_iter().flatten();
         let addresses: Vec<_> = all.filter_map(Value::as_str).collect();
         if !addresses.is_empty() {

@@ -220,8 +220,6 @@ fn tls(r: &mut Reader<'_>, config: &Config) {
     r.rule(&["tls.cert", "tls.key"], key || !cert, "tls.cert needs tls.key");
     let has_pair = cert != key || tls.pairs().next().is_some();
     for (key, _) in listening_for_tls(config) {
-        // No listener serves it yet: this rule goes with the first that does.
-        r.rule(&[key], false, LATER);
         let text = format!("{key} needs a certificate: tls.cert and tls.key");
         r.rule(&[key, "tls.cert", "tls.key", "tls.certificates"], has_pair, &text);
     }

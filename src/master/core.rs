@@ -1,6 +1,7 @@
 //! The master: its parts, and what happens to all of them in each turn of the loop.
 
 use super::announcer::Announcer;
+use super::certificates::Tls;
 use super::children::Children;
 use super::directory::Directory;
 use super::event::Event;
@@ -23,7 +24,7 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::os::notify::Notification;
-use crate::protocol::cluster::{Port, ToWorker};
+use crate::protocol::cluster::{Door, Port, ToWorker};
 use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, Spawner, State};
@@ -81,6 +82,8 @@ pub(super) struct Master {
     pub(super) spawner: Spawner,
     /// Another program that takes over, and sessions that are taken over.
     pub(super) upgrades: Upgrades<OwnedFd>,
+    /// Certificates in force, and the secrets of session tickets.
+    pub(super) tls: Tls,
     /// What the next master goes on with.
     pub(super) journal: Journal,
     /// The first moments after another master.
@@ -102,6 +105,7 @@ impl Master {
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);
+        self.look_after_tls(now);
         self.look_at_gate(now);
         if !self.renewal.gate.is_open() {
             // Not all sessions are known: nobody is told how many there are, and nobody adopts any.
@@ -148,7 +152,8 @@ impl Master {
             }
         };
         let upgrade = self.upgrades.next_deadline().unwrap_or(second);
-        self.fleet.next_deadline().min(router).min(told).min(upgrade).min(second)
+        let tls = self.tls.due().unwrap_or(second);
+        self.fleet.next_deadline().min(tls).min(router).min(told).min(upgrade).min(second)
     }
 
     /// Begins the end.
@@ -180,9 +185,9 @@ impl Master {
 
     /// Writes to the log where the daemon listens.
     pub(super) fn log_listening(&self) {
-        for port in [Port::Http, Port::Ws, Port::Admin] {
-            for address in self.in_force.addresses(port) {
-                tracing::info!(event = "listening", port = ?port, address);
+        for door in Door::ALL {
+            for address in self.in_force.addresses(door) {
+                tracing::info!(event = "listening", port = ?door.port, tls = door.tls.then_some(true), address);
             }
         }
     }

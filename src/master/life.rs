@@ -1,6 +1,7 @@
 //! The life of the master and its one loop.
 
 use super::announcer::Announcer;
+use super::certificates::{self, Tls};
 use super::children::Children;
 use super::control_socket::{ControlSocket, refuse_second};
 use super::core::Master;
@@ -23,6 +24,7 @@ use super::upgrades::Upgrades;
 use super::watching::Watching;
 use crate::config::{Faults, Source};
 use crate::net::listen::Listeners;
+use crate::net::tls::certificates::Certificates;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
 use crate::os::memory::Spare;
@@ -105,6 +107,8 @@ async fn live(source: Source) -> Result<(), Failure> {
     }
     let (loaded, revision) = past.configuration(&source).map_err(Failure::Configuration)?;
     crate::log::init(&loaded.config.log, "master");
+    let pairs = certificates::InForce::left(&past.state.tls);
+    let certificates = pairs.read(&loaded).map_err(Failure::Configuration)?;
     past.log();
     for warning in &loaded.warnings {
         tracing::warn!(event = "configuration", %warning);
@@ -118,10 +122,13 @@ async fn live(source: Source) -> Result<(), Failure> {
     let sockets = Listeners::bind(&loaded.config, &line, held).await.map_err(Failure::Listen)?;
     let (events, inbox) = mpsc::channel(EVENTS);
     let control = ControlSocket::start(&socket, events.clone()).await.map_err(Failure::Control)?;
-    let watcher = Watching::start(source.clone(), loaded.clone()).map_err(Failure::Io)?;
-    let mut in_force = InForce::new(source, Next::new(loaded), sockets, files);
+    let watcher = Watching::start(source.clone(), loaded.clone(), pairs.clone()).map_err(Failure::Io)?;
+    let mut in_force = InForce::new(source, Next::new(loaded, Certificates::default()), sockets, files);
     in_force.resume(revision, &past.state.reloads, past.state.life.reloading);
-    let mut master = Master::new(in_force, events, past, (line.clone(), &begin));
+    let mut tls = Tls::new(pairs, &past.state.tls);
+    tls.adopt(certificates);
+    let mut master = Master::new((in_force, tls), events, past, (line.clone(), &begin));
+    master.tell_tls();
     if begin.before.is_some() && matches!(master.service.phase(), Phase::Ready { .. }) {
         // A reload that the master before announced has ended with it: systemd would wait. Else it is nothing new.
         line.notify(&Notification::Ready);
@@ -149,7 +156,7 @@ async fn hear_keeper(mut hearing: Hearing, events: mpsc::Sender<Event>) {
 impl Master {
     /// The master, whose processes have their orders.
     fn new(
-        in_force: InForce,
+        (in_force, tls): (InForce, Tls),
         events: mpsc::Sender<Event>,
         past: Past,
         (line, begin): (Line, &Begin),
@@ -185,6 +192,7 @@ impl Master {
             spawner: Spawner::new(line.clone()),
             line,
             upgrades: Upgrades::default(),
+            tls,
             journal,
             renewal: Renewal::new(begin, now),
             events,
@@ -242,6 +250,7 @@ impl Master {
             Event::Keeper(message, with) => self.told(message, with),
             Event::Tried(tried) => self.tried(*tried),
             Event::Balanced(counts) => self.balanced(counts),
+            Event::Looked(looks) => self.looked(&looks),
             Event::StopNow => self.stop(),
         }
     }

@@ -177,12 +177,13 @@ impl Master {
     }
 
     pub(super) fn welcome(&mut self, slot: Slot, generation: Generation) {
-        let Newborn { listeners, json } = self.in_force.for_newborn();
-        let (mut ports, mut descriptors) = (Vec::new(), Vec::new());
-        for (port, descriptor) in listeners.all() {
+        let Newborn { listeners, json, certificates } = self.in_force.for_newborn();
+        let tls = self.tls.give(certificates);
+        let (mut doors, mut descriptors) = (Vec::new(), Vec::new());
+        for (door, descriptor) in listeners.all() {
             match descriptor.try_clone() {
                 Ok(copy) => {
-                    ports.push(port);
+                    doors.push(door);
                     descriptors.push(copy);
                 }
                 Err(error) => tracing::error!(event = "descriptor", %error),
@@ -195,7 +196,8 @@ impl Master {
         let Self { feed, children, .. } = self;
         let quotes = feed.quotes().cloned().collect();
         let waits = self.upgrades.is_unpacking();
-        let message = ToWorker::Welcome { slot, generation, config: &json, listeners: ports, quotes, waits };
+        let (config, listeners, tls) = (&*json, doors, &*tls);
+        let message = ToWorker::Welcome { slot, generation, config, listeners, quotes, waits, tls };
         let _ = children.tell_with(generation, &message, descriptors);
         if !feed.refused().is_empty() {
             let _ = children.tell(generation, &ToWorker::Refused(feed.refused().clone()));

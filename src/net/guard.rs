@@ -75,21 +75,19 @@ impl<S: fmt::Debug> fmt::Debug for Guard<S> {
 }
 
 impl<S> Guard<S> {
-    /// Guards an accepted connection. The phase is for the service behind it.
-    pub fn new(socket: S, limits: Limits) -> (Self, Phase) {
-        let phase = Phase::new();
-        let guard = Self {
+    /// Guards an accepted connection, of which this is the phase. The service behind it tells that, too.
+    pub fn new(socket: S, limits: Limits, phase: Phase) -> Self {
+        Self {
             socket,
             limits,
-            phase: phase.clone(),
+            phase,
             seen: 0,
             expected: Expected::First { begun: false },
             since: Instant::now(),
             stalled: None,
             timer: None,
             over: false,
-        };
-        (guard, phase)
+        }
     }
 
     /// Returns the socket, without limits.

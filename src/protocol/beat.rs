@@ -61,6 +61,9 @@ pub struct Counters {
     pub covered: u64,
     /// Sessions that would not, a gauge.
     pub uncovered: u64,
+    /// Handshakes of TLS, by outcome.
+    #[serde(default)]
+    pub handshakes: BTreeMap<String, u64>,
 }
 
 /// A worker's sign of life.

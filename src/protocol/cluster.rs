@@ -5,6 +5,7 @@
 
 pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
 pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
+pub use super::door::{Door, Port};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
 pub use super::feeder::{FromFeeder, Mark, ToFeeder};
 pub use super::handover::{Handover, Handovers, Silences};
@@ -258,13 +259,18 @@ pub enum ToWorker<'a> {
         generation: Generation,
         /// The configuration as JSON.
         config: &'a str,
-        /// The port of each socket.
-        listeners: Vec<Port>,
+        /// The door of each socket.
+        listeners: Vec<Door>,
         /// The newest price of each symbol.
         quotes: Vec<Quote>,
         /// Nobody is let in before [`ToWorker::LetIn`]: sessions of the processes before are still on their way.
         waits: bool,
+        /// As [`ToWorker::Tls`].
+        #[serde(with = "serde_bytes")]
+        tls: &'a [u8],
     },
+    /// What each handshake of TLS needs from now on, as `net/tls/given.rs` writes it; empty: there is no TLS.
+    Tls(#[serde(with = "serde_bytes")] &'a [u8]),
     /// All sessions of the processes before are there: new connections are accepted.
     LetIn,
     /// The answer to an `Open`.
@@ -462,15 +468,4 @@ pub enum ToWorker<'a> {
     /// Another master takes over in a moment: deliveries wait for that one, since nobody may repeat what this one was
     /// asked. Answered by [`ToMaster::Held`]. False: this one stays.
     Hold(bool),
-}
-
-/// The purpose of a listening socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Port {
-    /// The page, REST, and WebSockets.
-    Http,
-    Ws,
-    /// Admin routes without a token.
-    Admin,
 }

@@ -60,6 +60,7 @@ mod sources;
 mod stream_lines;
 mod streams;
 mod sweep;
+mod tls;
 mod tools;
 mod truth;
 mod upgrade;

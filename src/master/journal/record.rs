@@ -50,6 +50,8 @@ pub(in crate::master) enum Record<'a> {
     Own { counters: CountersText<'a> },
     /// Handovers so far, as `Handovers` writes them.
     Handovers(&'a str),
+    /// Certificates in force and the secrets of tickets, as `net/tls/given.rs` writes them.
+    Tls(#[serde(with = "serde_bytes")] &'a [u8]),
 }
 
 /// The daemon as a whole.
@@ -102,14 +104,16 @@ pub(in crate::master) struct State {
     pub(in crate::master) dropped: BTreeMap<Role, u64>,
     /// The number of the newest message of each worker that a room keeps.
     pub(in crate::master) published: BTreeMap<Generation, u64>,
+    /// Certificates in force and the secrets of tickets.
+    pub(in crate::master) tls: Box<[u8]>,
     uses: u64,
 }
 
 impl State {
     /// What clients know of: rooms, and numbers of prices and lines.
     pub(in crate::master) fn of_clients(self) -> Self {
-        let Self { prices, real_before, lines, rooms, uses, .. } = self;
-        Self { prices, real_before, lines, rooms, uses, ..Self::default() }
+        let Self { prices, real_before, lines, rooms, tls, uses, .. } = self;
+        Self { prices, real_before, lines, rooms, tls, uses, ..Self::default() }
     }
 
     /// Takes the next record.
@@ -152,6 +156,7 @@ impl State {
             Record::RealBefore => self.real_before = true,
             Record::Own { counters } => self.own = serde_json::from_str(counters).unwrap_or_default(),
             Record::Handovers(text) => self.handovers = text.into(),
+            Record::Tls(given) => self.tls = given.into(),
         }
     }
 
@@ -179,6 +184,7 @@ impl State {
         write(&Record::Fleet(&self.fleet));
         write(&Record::Reloads(&self.reloads));
         write(&Record::Handovers(&self.handovers));
+        write(&Record::Tls(&self.tls));
         for quote in self.prices.values() {
             write(&Record::Price(Box::new(quote.clone())));
         }

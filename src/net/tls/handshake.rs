@@ -69,11 +69,12 @@ impl<S> From<io::Error> for Failure<S> {
 pub async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     turn: impl Future<Output = Option<Step>>,
-    config: impl FnOnce() -> Arc<ServerConfig>,
+    config: impl FnOnce() -> Option<Arc<ServerConfig>>,
 ) -> Result<TlsStream<S>, Failure<S>> {
     let Some(hello) = hello(&mut stream).await? else { return Err(Failure::Plain(stream)) };
     let Some(step) = turn.await else { return Err(Failure::Late) };
-    let mut rest = pin!(StartHandshake::from_parts(hello, stream).into_stream(config()));
+    let Some(config) = config() else { return Err(Failure::Late) };
+    let mut rest = pin!(StartHandshake::from_parts(hello, stream).into_stream(config));
     let mut step = Some(step);
     let stream = poll_fn(|cx| {
         let polled = rest.as_mut().poll(cx);
@@ -160,7 +161,7 @@ mod tests {
         let (mut near, far) = duplex(1 << 16);
         near.write_all(said).await.unwrap();
         near.shutdown().await.unwrap();
-        begin(far, async { None }, || server(TlsVersion::V1_2)).await.unwrap_err()
+        begin(far, async { None }, || Some(server(TlsVersion::V1_2))).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -183,7 +184,7 @@ mod tests {
         let (queue, config) = (queue(1), server(TlsVersion::V1_2));
         let serve = |stream| {
             let (queue, config) = (queue.clone(), config.clone());
-            tokio::spawn(async move { begin(stream, queue.turn(&1), || config).await.map(drop) })
+            tokio::spawn(async move { begin(stream, queue.turn(&1), || Some(config)).await.map(drop) })
         };
         // One never says a word, one says its first and stops there.
         let (_silent, far) = duplex(1 << 16);
@@ -212,7 +213,7 @@ mod tests {
         let queue = queue(4);
         let (near, far) = duplex(1 << 16);
         let server = tokio::spawn(async move {
-            begin(far, queue.turn(&1), || server(TlsVersion::V1_3)).await.map(drop).unwrap_err().word()
+            begin(far, queue.turn(&1), || Some(server(TlsVersion::V1_3))).await.map(drop).unwrap_err().word()
         });
         let name = ServerName::try_from("example.com").unwrap();
         let said = client(&TLS12).connect(name, near).await.unwrap_err().to_string();

@@ -11,6 +11,7 @@
 
 pub mod certificates;
 pub mod files;
+pub mod given;
 pub mod handshake;
 pub mod pair;
 pub mod queue;

@@ -29,7 +29,11 @@ fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] 
 
 /// Who signs the certificates of admins: `tls.client_ca`.
 #[derive(Clone, Debug)]
-pub struct Authorities(Arc<RootCertStore>);
+pub struct Authorities {
+    roots: Arc<RootCertStore>,
+    /// The text that they were read from.
+    pem: Arc<[u8]>,
+}
 
 impl Authorities {
     /// Reads a PEM file of certificates.
@@ -46,7 +50,13 @@ impl Authorities {
         if store.is_empty() {
             return Err("holds no certificate (PEM, \"-----BEGIN CERTIFICATE-----\")".to_owned());
         }
-        Ok(Self(Arc::new(store)))
+        Ok(Self { roots: Arc::new(store), pem: pem.into() })
+    }
+
+    /// The text of the file, for other processes.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.pem
     }
 }
 
@@ -73,7 +83,7 @@ impl Common {
     /// # Errors
     /// rustls refuses it.
     pub fn admin(&self, authorities: Option<&Authorities>) -> Result<Arc<ServerConfig>, Error> {
-        let Some(Authorities(roots)) = authorities else {
+        let Some(Authorities { roots, .. }) = authorities else {
             return self.config(Arc::new(NoClientAuth), Some(Realm::Admin));
         };
         let verifier =

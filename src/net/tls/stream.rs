@@ -38,6 +38,12 @@ impl Stream {
     }
 }
 
+impl From<TcpStream> for Stream {
+    fn from(socket: TcpStream) -> Self {
+        Self::Bare(socket)
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -148,7 +154,7 @@ mod tests {
             let queue = Queue::new(4, Duration::from_secs(10));
             let driven = queue.clone();
             tokio::spawn(async move { driven.run().await });
-            Stream::Tls(Box::new(handshake::begin(stream, queue.turn(&1), || config).await.unwrap()))
+            Stream::Tls(Box::new(handshake::begin(stream, queue.turn(&1), || Some(config)).await.unwrap()))
         });
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(CA).unwrap()).unwrap();

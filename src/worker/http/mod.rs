@@ -19,6 +19,7 @@ mod poll;
 mod price;
 mod quotes;
 mod rest;
+mod secure;
 mod sessions;
 mod socket;
 mod sources;

@@ -46,6 +46,10 @@ impl State {
         if self.config.handover.crash_cover == CrashCover::Off || !self.survival.cover.has_room(key) {
             return;
         }
+        if self.sessions.get(at).is_some_and(Session::is_secured) {
+            // Nobody else has the keys of its connection.
+            return;
+        }
         let set = self.set_of(at);
         let Some(session) = self.sessions.get(at) else { return };
         let Link::Wire(wire) = &session.link else { return };

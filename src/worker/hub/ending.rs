@@ -148,7 +148,19 @@ impl State {
         most: usize,
         (first, each): (u64, u64),
     ) -> usize {
-        let next: Vec<_> = self.sessions.present().take(most).map(|(at, _)| at).collect();
+        let next = self.sessions.present().take(most).map(|(at, _)| at).collect();
+        self.dismiss_these(close, next, (first, each))
+    }
+
+    /// As [`State::dismiss`], of those that no other process can go on with: their clients find their sessions by their
+    /// tokens.
+    pub(in crate::worker) fn dismiss_secured(&mut self, most: usize, spread: (u64, u64)) -> usize {
+        let next = self.sessions.present().filter(|(_, session)| session.is_secured());
+        let next = next.take(most).map(|(at, _)| at).collect();
+        self.dismiss_these(Close::Restarting, next, spread)
+    }
+
+    fn dismiss_these(&mut self, close: Close, next: Vec<SessionRef>, (first, each): (u64, u64)) -> usize {
         for (place, at) in (0..).zip(&next) {
             let event = EventText {
                 close,

@@ -73,7 +73,7 @@ impl State {
             // A batch names sessions by their ids: of a copy and its original it takes one.
             if self.is_movable(at, session) && ids.insert(session.id()) {
                 found.push(at);
-            } else {
+            } else if !session.is_secured() {
                 rest += 1;
             }
             // The whole table is not looked through for each batch.
@@ -99,7 +99,7 @@ impl State {
             Link::Opening => false,
             Link::Away(_) => !self.suspended.is_lent(at),
             Link::Poll(poll) => poll.has_begun(),
-            Link::Wire(_) => true,
+            Link::Wire(wire) => !wire.is_secured(),
         };
         // A room that is about to be entered, and a copy of which the client may not have heard, are waited for.
         let waits = session.origin.is_some() || self.entrances.session(session.id()).is_some();

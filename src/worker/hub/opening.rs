@@ -5,6 +5,7 @@ use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
 use super::state::{Hub, State};
 use crate::model::{Mono, SessionId};
+use crate::net::tls::stream::Stream;
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Endpoint, Open, RosterPage, ToMaster, roster_pages};
@@ -12,7 +13,6 @@ use crate::session::{self, Framing, Replay};
 use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
 use std::net::IpAddr;
-use tokio::net::TcpStream;
 
 /// A session between its announcement and its connection. The session ends if this is dropped before it is attached.
 /// Must not be dropped while the hub is locked.
@@ -32,7 +32,7 @@ impl Opening {
     }
 
     /// Gives the session its connection once the handshake is through. It is greeted, and read from now on.
-    pub(in crate::worker) fn attach(mut self, stream: TcpStream, early: &[u8], greeting: &Greeting) {
+    pub(in crate::worker) fn attach(mut self, stream: Stream, early: &[u8], greeting: &Greeting) {
         let (hub, at) = (self.hub.clone(), self.at);
         self.done = true;
         let mut state = hub.lock();

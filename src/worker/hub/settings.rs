@@ -62,13 +62,15 @@ impl Hub {
     /// An empty hub.
     pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: Uplink, board: Board) -> Self {
         let channels = Channels::new(channels(&config));
+        let mut connections = Connections::default();
+        connections.handshakes.adopt(&config);
         let state = State {
             me,
             phase: Phase::Serving,
             uplink,
             counters: Counters::default(),
             board,
-            connections: Connections::default(),
+            connections,
             crowd: Crowd::new(crate::os::process::files_in_use()),
             notices: Notices::default(),
             sessions: Sessions::default(),
@@ -110,6 +112,8 @@ impl State {
         }
         self.retune(&old);
         self.judge_prices(old.price.rules());
+        let now_in_force = self.config.whole();
+        self.connections.handshakes.adopt(&now_in_force);
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();
             self.timers.renew();

@@ -1,5 +1,6 @@
 //! Connections that are no sessions: not yet, or not any more.
 
+use super::handshakes::Handshakes;
 use super::sessions::SessionRef;
 use crate::access::Permit;
 use crate::model::give_back;
@@ -37,6 +38,8 @@ pub(in crate::worker) struct Connections {
     closing: usize,
     /// Whether the worker leaves.
     leaving: Leaving,
+    /// Those that begin with a handshake of TLS.
+    pub(in crate::worker) handshakes: Handshakes,
 }
 
 impl Connections {

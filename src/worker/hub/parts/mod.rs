@@ -12,6 +12,7 @@ pub(super) mod entrances;
 pub(super) mod expected;
 pub(super) mod forwards;
 pub(super) mod greeting;
+pub(super) mod handshakes;
 pub(super) mod heard;
 pub(super) mod later;
 pub(super) mod leaving;

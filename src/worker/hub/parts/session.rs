@@ -209,6 +209,11 @@ impl Session {
         matches!(self.link, Link::Away(_))
     }
 
+    /// Whether the connection is one of TLS.
+    pub fn is_secured(&self) -> bool {
+        matches!(&self.link, Link::Wire(wire) if wire.is_secured())
+    }
+
     /// The connection, if the session has one of its own.
     pub fn wire(&mut self) -> Option<&mut Wire> {
         if let Link::Wire(wire) = &mut self.link { Some(wire) } else { None }

@@ -1,0 +1,126 @@
+//! Certificates in force and the secrets of session tickets: what workers are given, and when files are looked at.
+
+use crate::config::{Faults, Loaded};
+use crate::model::{Boot, Mono, Wall};
+use crate::net::tls::certificates::{Certificates, Change, Files};
+use crate::net::tls::given::Given;
+use crate::net::tls::pair::Pair;
+use crate::net::tls::renewal::Look;
+use crate::net::tls::secrets::{Random, Secrets};
+use crate::os::clock;
+use crate::stats::CertificateGauge;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The pairs in force, for the thread that reads configurations: a pair stays although its files are torn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InForce(Arc<Mutex<Vec<(Files, Pair)>>>);
+
+impl InForce {
+    /// Those that the master before has left.
+    pub(super) fn left(bytes: &[u8]) -> Self {
+        let pairs = Given::decode(bytes).map(|given| given.pairs()).unwrap_or_default();
+        Self(Arc::new(Mutex::new(pairs)))
+    }
+
+    /// The certificates of a configuration, read from their files.
+    ///
+    /// # Errors
+    /// All that is wrong, where it stands.
+    pub(super) fn read(&self, loaded: &Loaded) -> Result<Certificates, Faults> {
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Certificates::of(loaded, before, clock::mono())
+    }
+
+    fn note(&self, certificates: &Certificates) {
+        let pairs = certificates.pairs().map(|(files, pair)| (files.clone(), pair.clone())).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pairs;
+    }
+}
+
+/// Certificates in force, and the secrets.
+pub(super) struct Tls {
+    in_force: InForce,
+    certificates: Certificates,
+    /// Made with the first certificate.
+    secrets: Option<Secrets>,
+    /// Files are being read.
+    is_reading: bool,
+}
+
+fn random() -> Random {
+    let mut random = [0; 40];
+    // It fails where the kernel has no random numbers: then nothing else works, either.
+    if aws_lc_rs::rand::fill(&mut random).is_err() {
+        fastrand::fill(&mut random);
+    }
+    random
+}
+
+impl Tls {
+    /// `left`: what the master before has written down.
+    pub(super) fn new(in_force: InForce, left: &[u8]) -> Self {
+        let known =
+            Given::decode(left).and_then(|given| Secrets::decode(&given.secrets().encode(), clock::boot()));
+        Self { in_force, certificates: Certificates::default(), secrets: known, is_reading: false }
+    }
+
+    /// Puts certificates in force.
+    pub(super) fn adopt(&mut self, certificates: Certificates) {
+        self.in_force.note(&certificates);
+        for (key, warning) in certificates.warnings(clock::wall()) {
+            tracing::warn!(event = "configuration", "{key}: {warning}");
+        }
+        self.certificates = certificates;
+    }
+
+    /// What a worker needs for handshakes with these certificates; empty: there are none.
+    pub(super) fn give(&mut self, certificates: Option<&Certificates>) -> Vec<u8> {
+        let certificates = certificates.unwrap_or(&self.certificates);
+        if certificates.pairs().next().is_none() {
+            return Vec::new();
+        }
+        let secrets = self.secrets.get_or_insert_with(|| Secrets::new(&random(), clock::boot()));
+        Given::new(certificates, secrets).encode()
+    }
+
+    /// When something is to be done.
+    pub(super) fn due(&self) -> Option<Mono> {
+        self.certificates.look_at().filter(|_| !self.is_reading)
+    }
+
+    /// A reload was asked for: files are looked at now.
+    pub(super) fn hint(&mut self, now: Mono) {
+        self.certificates.hint(now);
+    }
+
+    /// The files to read now.
+    pub(super) fn begin(&mut self, now: Mono) -> Vec<Files> {
+        let due = if self.is_reading { Vec::new() } else { self.certificates.due(now) };
+        self.is_reading |= !due.is_empty();
+        due
+    }
+
+    pub(super) fn looked(&mut self, looks: &[(Files, Look)], now: Mono, wall: Wall) -> Vec<Change> {
+        self.is_reading = false;
+        let changes = self.certificates.looked(looks, now, wall);
+        self.in_force.note(&self.certificates);
+        changes
+    }
+
+    /// Whether there is a new secret.
+    pub(super) fn renew(&mut self, now: Boot) -> bool {
+        let due = self.secrets.as_ref().is_some_and(|secrets| now >= secrets.due());
+        due && self.secrets.as_mut().is_some_and(|secrets| secrets.renew(&random(), now))
+    }
+
+    /// How long each certificate in force still holds.
+    pub(super) fn gauges(&self, now: Wall) -> Vec<CertificateGauge> {
+        let gauge = |(_, pair): (&Files, &Pair)| {
+            let left = pair.validity().until.0.saturating_sub(now.0);
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+            CertificateGauge { name: pair.name().to_owned(), left }
+        };
+        self.certificates.pairs().map(gauge).collect()
+    }
+}
