@@ -7,8 +7,6 @@ mod host;
 mod origin;
 mod permits;
 mod pool;
-#[expect(unused_imports, reason = "workers ask for tokens from a later change on")]
-#[cfg_attr(not(test), expect(dead_code, reason = "workers ask for tokens from a later change on"))]
 pub mod tokens;
 
 pub use buckets::Buckets;

@@ -68,8 +68,7 @@ pub(crate) struct Table {
 pub(crate) const LATER: &str = "not supported in this version";
 
 /// Keys and sections of later versions, with the capability that brings each. A key of this version has a row instead.
-pub(crate) const LATER_KEYS: [(&str, &str); 6] = [
-    ("channels.subscribe", "access"),
+pub(crate) const LATER_KEYS: [(&str, &str); 5] = [
     ("channels.history", "backends"),
     ("quotes.idempotency", "backends"),
     ("presence", "backends"),

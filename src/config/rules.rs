@@ -31,8 +31,8 @@ fn tokens(r: &mut Reader<'_>, config: &Config) {
         is_open || config.auth.has_keys(),
         "auth.mode = \"token\" needs auth.secret_file, auth.public_key_file or auth.jwks_url",
     );
-    // To go with the change that makes workers ask for tokens.
-    r.rule(&["auth.mode"], is_open, &format!("\"token\" is {LATER}"));
+    // To go with the change that makes the feeder fetch key sets.
+    r.rule(&["auth.jwks_url"], config.auth.jwks_url.is_none(), &format!("auth.jwks_url is {LATER}"));
 }
 
 fn times(r: &mut Reader<'_>, config: &Config) {

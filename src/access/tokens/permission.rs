@@ -3,7 +3,7 @@
 use super::claims::Claims;
 use super::refusal::Refusal;
 use super::rights::Scope;
-use crate::config::{AnonymousKind, AuthMode, AuthSection, Publish};
+use crate::config::{AnonymousKind, AuthMode, AuthSection, Hearers, Publish};
 use crate::model::UserId;
 
 /// The way that a request came in.
@@ -22,17 +22,6 @@ pub enum Bearer<'a> {
     Nobody,
     /// A verified token.
     Token(&'a Claims),
-}
-
-/// Who may hear a channel, `channels.subscribe`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hearers {
-    /// Everybody, in the kinds of `auth.anonymous` also without a token.
-    Anyone,
-    /// Who has a token.
-    Token,
-    /// Who has an administrator's token.
-    Admin,
 }
 
 /// A channel, with what its configuration allows.

@@ -14,7 +14,7 @@ pub use auth::{AnonymousKind, AuthMode, AuthSection};
 pub use config::{Config, effect_of};
 pub(crate) use config::{kinds, sections};
 pub use endpoints::{
-    BroadcastSection, Carries, Channel, ChatSection, CommandSection, Lines, PollSection, Publish,
+    BroadcastSection, Carries, Channel, ChatSection, CommandSection, Hearers, Lines, PollSection, Publish,
     ResumeSection, Stream, StreamSection,
 };
 pub(crate) use endpoints::{default_streams, is_state};

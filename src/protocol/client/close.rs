@@ -33,6 +33,14 @@ words! {
         Restarting = "restarting",
         /// 1013: gave way to another session where there was no room for both.
         Full = "full",
+        /// 4001: the token is not valid, or there is none.
+        TokenInvalid = "token-invalid",
+        /// 4001: the token was revoked.
+        TokenRevoked = "token-revoked",
+        /// 4002: the token is past its end. With a fresh one the client gets its session again.
+        TokenExpired = "token-expired",
+        /// 4003: a token of another user.
+        Forbidden = "forbidden",
         /// 4005: another connection of the same client has taken the session over.
         Replaced = "replaced",
         /// 4006: by an administrator.
@@ -64,6 +72,9 @@ impl Close {
             Self::Internal | Self::Suspect => 1011,
             Self::Restarting => 1012,
             Self::Full => 1013,
+            Self::TokenInvalid | Self::TokenRevoked => 4001,
+            Self::TokenExpired => 4002,
+            Self::Forbidden => 4003,
             Self::Replaced => 4005,
             Self::Disconnected | Self::StreamRemoved => 4006,
             Self::MessageRate => 4101,
@@ -89,6 +100,7 @@ impl Close {
                 | Self::Restarting
                 | Self::Full
                 | Self::Internal
+                | Self::TokenExpired
                 | Self::Replaced
                 | Self::MessageRate
                 | Self::Slow

@@ -23,8 +23,8 @@ pub use inbound::ClientType;
 pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep};
 use outbound::MOCK;
 pub use outbound::{
-    EventText, QuoteText, ServerType, SystemEvent, ack, channel_message, close, echo, error, none_price,
-    pair_changed, pong, price, quote, quoted, system,
+    EventText, QuoteText, ServerType, SystemEvent, ack, ack_token, channel_message, close, echo, error,
+    none_price, pair_changed, pong, price, quote, quoted, system, token_expiring, unsubscribed,
 };
 pub use problem::{Problem, ProblemKind};
 pub use resume::{Resume, Token};

@@ -1,7 +1,7 @@
 //! The table of who may do what, held against docs/access.md. `BLESS=1` writes it there.
 
 use super::*;
-use crate::access::tokens::{Action, Bearer, Channel, Claims, Door, Hearers, Policy, Refusal};
+use crate::access::tokens::{Action, Bearer, Channel, Claims, Door, Policy, Refusal};
 use crate::config::{AnonymousKind, Publish};
 use crate::model::UserId;
 use std::fmt::Write;

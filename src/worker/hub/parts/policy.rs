@@ -2,6 +2,7 @@
 
 use super::suspended::Limits;
 use crate::access::Gate;
+use crate::access::tokens::Trust;
 use crate::config::Config;
 use crate::session::Bounds;
 use std::ops::Deref;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub(in crate::worker) struct Policy {
     config: Arc<Config>,
     gate: Arc<Gate>,
+    trust: Arc<Trust>,
 }
 
 impl Deref for Policy {
@@ -23,7 +25,8 @@ impl Deref for Policy {
 
 impl Policy {
     pub fn new(config: Arc<Config>) -> Self {
-        Self { gate: Arc::new(Gate::new(&config)), config }
+        let trust = Arc::new(Trust::new(&config.auth));
+        Self { gate: Arc::new(Gate::new(&config)), trust, config }
     }
 
     /// Puts another configuration in force; returns the one before.
@@ -39,6 +42,11 @@ impl Policy {
     /// Admits hosts and origins.
     pub(in crate::worker) fn gate(&self) -> Arc<Gate> {
         self.gate.clone()
+    }
+
+    /// Whom to trust, and with what.
+    pub(in crate::worker) fn trust(&self) -> &Arc<Trust> {
+        &self.trust
     }
 
     /// Whether sessions are kept for clients that come back.

@@ -1,0 +1,82 @@
+//! Whom a configuration trusts: its keys, its rules, and what it allows.
+
+use super::carried::{Ways, carried};
+use super::claims::{Claims, Rules};
+use super::keys::Keys;
+use super::permission::{Action, Bearer, Door, Policy};
+use super::refusal::Refusal;
+use super::verify::verify;
+use crate::config::{AuthMode, AuthSection};
+use crate::model::Wall;
+use http::HeaderMap;
+use std::time::Duration;
+
+/// Made of `auth`, whenever that changes.
+#[derive(Debug)]
+pub struct Trust {
+    policy: Policy,
+    keys: Keys,
+    rules: Rules,
+    asks: bool,
+    cookie: Option<Box<str>>,
+    notice: Duration,
+}
+
+impl Trust {
+    /// The trust of a configuration.
+    #[must_use]
+    pub fn new(auth: &AuthSection) -> Self {
+        Self {
+            policy: Policy::new(auth),
+            keys: Keys::new(auth, None),
+            rules: Rules::new(auth),
+            asks: auth.mode == AuthMode::Token,
+            cookie: auth.cookie.as_deref().map(Box::from),
+            notice: auth.notice,
+        }
+    }
+
+    /// Whether tokens are asked for.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.asks
+    }
+
+    /// How long before its end a token is announced to end.
+    #[must_use]
+    pub fn notice(&self) -> Duration {
+        self.notice
+    }
+
+    /// Finds and verifies the token of a request. `query`: its query, where a token may stand there; `own`: no foreign page
+    /// makes the request, so that its cookie counts.
+    ///
+    /// # Errors
+    /// The token is not good.
+    pub fn bearer(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        own: bool,
+        now: Wall,
+    ) -> Result<Option<Claims>, Refusal> {
+        let ways = Ways { query, cookie: self.cookie.as_deref().filter(|_| own) };
+        carried(headers, ways)?.map(|token| self.verify(&token, now)).transpose()
+    }
+
+    /// Verifies a token.
+    ///
+    /// # Errors
+    /// The token is not good.
+    pub fn verify(&self, token: &str, now: Wall) -> Result<Claims, Refusal> {
+        verify(token, &self.keys, &self.rules, now)
+    }
+
+    /// Decides, for who has these claims or none.
+    ///
+    /// # Errors
+    /// Why it may not be.
+    pub fn decide(&self, door: Door, claims: Option<&Claims>, action: Action<'_>) -> Result<(), Refusal> {
+        self.policy.decide(door, claims.map_or(Bearer::Nobody, Bearer::Token), action)
+    }
+}
