@@ -48,6 +48,8 @@ pub struct Poll {
     pub resume: Option<Resume>,
     /// Longest time that the client wants to wait for news; `None`: as long as `poll.wait` allows.
     pub wait: Option<Duration>,
+    /// The pass of its token, encoded.
+    pub pass: Option<Vec<u8>>,
 }
 
 /// Outcome of a poll.

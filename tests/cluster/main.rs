@@ -61,6 +61,7 @@ mod stream_lines;
 mod streams;
 mod sweep;
 mod tls;
+mod tokens;
 mod tools;
 mod truth;
 mod upgrade;

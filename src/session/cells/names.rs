@@ -20,6 +20,8 @@ pub struct Set {
     pub stream: Option<Box<str>>,
     /// User and device, if they are too long for the cell.
     pub names: Option<(Box<str>, Option<Box<str>>)>,
+    /// The pass of its token, as the worker encodes it.
+    pub pass: Option<Vec<u8>>,
 }
 
 /// User and device of a session, if they are too long for its cell.

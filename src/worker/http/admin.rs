@@ -1,7 +1,8 @@
 //! The admin routes: a message to a channel, the end of a session.
 
 use super::ask::{answered, ask};
-use super::{answer, body};
+use super::{answer, body, identity};
+use crate::access::tokens::Action;
 use crate::model::SessionId;
 use crate::os::clock;
 use crate::protocol::client::{self, Problem, ProblemKind};
@@ -28,6 +29,9 @@ pub(super) async fn publish(
     request: Request,
 ) -> Result<Response, Problem> {
     let config = hub.config();
+    let identity = identity::of(request.extensions())?;
+    let channel = hub.lock().described(&name);
+    identity.permit(&hub, Action::Publish(channel))?;
     let bytes = body::read(&config, request).await?;
     let message: Message<'_> = body::parse(&bytes)?;
     let known = config.channels.iter().any(|channel| channel.name == name);

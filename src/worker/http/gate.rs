@@ -2,7 +2,9 @@
 //! What answers say to browsers about origins is added on the way back.
 
 use super::answer;
+use super::identity::Identity;
 use super::peer::Peer;
+use crate::access::tokens::{self, Trust};
 use crate::access::{Admitted, Client, Denied, Head, Place, is_foreign, preflight};
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
@@ -31,6 +33,12 @@ impl Door {
         Place { only_local: self.only_local, any_host }
     }
 
+    /// Who asks, by the token.
+    fn identify(&self, trust: &Arc<Trust>, request: &Request) -> Identity {
+        let door = if self.port == Port::Admin { tokens::Door::Admin } else { tokens::Door::Public };
+        Identity::of(trust.clone(), door, request)
+    }
+
     /// The admin port trusts whoever reaches it, so a page of another port of the same host is foreign there as well.
     fn distrusts(&self, place: Place, admitted: &Admitted, headers: &HeaderMap) -> bool {
         self.port == Port::Admin && !place.any_host && *admitted == Admitted::Own && is_foreign(headers)
@@ -41,9 +49,9 @@ impl Door {
 pub(super) async fn check(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let Some(peer) = Peer::of(&request) else { return answer::plain(ProblemKind::InternalError) };
     let hub = &door.hub;
-    let (gate, config) = {
+    let (gate, config, trust) = {
         let state = hub.lock();
-        (state.config.gate(), state.config.whole())
+        (state.config.gate(), state.config.whole(), state.config.trust().clone())
     };
     let client = Client::of(peer.address.ip(), request.headers(), &config.http.trusted_proxies);
     let place = door.place(&request);
@@ -58,7 +66,9 @@ pub(super) async fn check(State(door): State<Door>, mut request: Request, next: 
         Ok(admitted) => match preflight(admitted, request.method(), request.headers()) {
             Some(headers) => (StatusCode::NO_CONTENT, headers).into_response(),
             None => {
+                let identity = door.identify(&trust, &request);
                 request.extensions_mut().insert(client);
+                request.extensions_mut().insert(identity);
                 next.run(request).await
             }
         },

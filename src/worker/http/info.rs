@@ -1,12 +1,12 @@
 //! `GET /api/v1/info` and `GET /api/v1/stats`.
 
-use super::answer;
 use super::ask::ask;
+use super::{answer, identity};
 use crate::protocol::client::{PriceRules, Problem, ProblemKind};
 use crate::protocol::cluster::{Question, Transport};
 use crate::worker::hub::Hub;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
@@ -55,7 +55,8 @@ fn host_name(host: &str) -> &str {
 }
 
 /// The statistics of all workers, of this moment.
-pub(super) async fn stats(State(hub): State<Hub>) -> Result<Response, Problem> {
+pub(super) async fn stats(State(hub): State<Hub>, extensions: Extensions) -> Result<Response, Problem> {
+    identity::hears(&hub, &extensions, "stats")?;
     let text = ask(&hub, &Question::Stats).await?;
     Ok(answer::json(StatusCode::OK, text.ok_or(ProblemKind::NotFound)?))
 }

@@ -9,6 +9,7 @@ mod events;
 mod gate;
 mod health;
 mod history;
+mod identity;
 mod info;
 mod linger;
 mod metrics;
@@ -31,6 +32,7 @@ mod wanted;
 pub(super) use connection::serve;
 
 use self::Method::{Delete, Get, Post, Socket};
+use self::identity::Wants::{self, Admin, Nothing, Overview};
 use super::hub::Hub;
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
@@ -47,6 +49,8 @@ pub(crate) struct Route {
     pub(crate) ports: &'static [Port],
     /// Answers whatever host is named, and none: balancers and monitors ask, and no page gains by the answer.
     any_host: bool,
+    /// What every request of it needs.
+    wants: Wants,
     serve: fn(Method) -> MethodRouter<Hub>,
 }
 
@@ -72,6 +76,8 @@ impl Method {
 
 const HTTP: &[Port] = &[Port::Http];
 const ADMIN: &[Port] = &[Port::Admin];
+/// Routes for administrators. On the public port they are there for tokens with the scope `admin`.
+const ADMINS: &[Port] = &[Port::Http, Port::Admin];
 const CLIENTS: &[Port] = &[Port::Http, Port::Ws];
 const EVERYWHERE: &[Port] = &[Port::Http, Port::Ws, Port::Admin];
 
@@ -81,12 +87,16 @@ const fn route(
     ports: &'static [Port],
     serve: fn(Method) -> MethodRouter<Hub>,
 ) -> Route {
-    Route { method, path, ports, any_host: false, serve }
+    Route { method, path, ports, any_host: false, wants: Wants::Inside, serve }
 }
 
 impl Route {
     const fn for_any_host(self) -> Self {
         Self { any_host: true, ..self }
+    }
+
+    const fn wants(self, wants: Wants) -> Self {
+        Self { wants, ..self }
     }
 }
 
@@ -95,20 +105,20 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Post, "/api/v1/quotes", HTTP, |m| m.with(quotes::create)),
     route(Get, "/api/v1/price", HTTP, |m| m.with(price::show)),
     route(Get, "/api/v1/history", HTTP, |m| m.with(history::show)),
-    route(Get, "/api/v1/sources", HTTP, |m| m.with(sources::show)),
-    route(Get, "/api/v1/streams", HTTP, |m| m.with(streams::show)),
-    route(Get, "/api/v1/info", HTTP, |m| m.with(info::show)),
+    route(Get, "/api/v1/sources", HTTP, |m| m.with(sources::show)).wants(Overview),
+    route(Get, "/api/v1/streams", HTTP, |m| m.with(streams::show)).wants(Overview),
+    route(Get, "/api/v1/info", HTTP, |m| m.with(info::show)).wants(Nothing),
     route(Get, "/api/v1/stats", &[Port::Http, Port::Admin], |m| m.with(info::stats)),
     route(Get, "/api/v1/events", HTTP, |m| m.with(events::open)),
     route(Get, "/api/v1/poll", HTTP, |m| m.with(poll::show)),
-    route(Post, "/api/v1/channels/{name}/messages", ADMIN, |m| m.with(admin::publish)),
-    route(Get, "/api/v1/sessions", ADMIN, |m| m.with(sessions::show)),
-    route(Delete, "/api/v1/sessions/{session_id}", ADMIN, |m| m.with(admin::disconnect)),
-    route(Get, "/metrics", HTTP, |m| m.with(metrics::show_public)),
-    route(Get, "/metrics", ADMIN, |m| m.with(metrics::show)).for_any_host(),
-    route(Get, "/healthz", EVERYWHERE, |m| m.with(health::alive)).for_any_host(),
-    route(Get, "/livez", EVERYWHERE, |m| m.with(health::alive)).for_any_host(),
-    route(Get, "/readyz", EVERYWHERE, |m| m.with(health::ready)).for_any_host(),
+    route(Post, "/api/v1/channels/{name}/messages", ADMINS, |m| m.with(admin::publish)).wants(Admin),
+    route(Get, "/api/v1/sessions", ADMINS, |m| m.with(sessions::show)).wants(Admin),
+    route(Delete, "/api/v1/sessions/{session_id}", ADMINS, |m| m.with(admin::disconnect)).wants(Admin),
+    route(Get, "/metrics", HTTP, |m| m.with(metrics::show_public)).wants(Nothing),
+    route(Get, "/metrics", ADMIN, |m| m.with(metrics::show)).for_any_host().wants(Nothing),
+    route(Get, "/healthz", EVERYWHERE, |m| m.with(health::alive)).for_any_host().wants(Nothing),
+    route(Get, "/livez", EVERYWHERE, |m| m.with(health::alive)).for_any_host().wants(Nothing),
+    route(Get, "/readyz", EVERYWHERE, |m| m.with(health::ready)).for_any_host().wants(Nothing),
     route(Socket, "/ws", CLIENTS, |m| m.with(upgrade::ws)),
     route(Socket, "/echo", CLIENTS, |m| m.with(upgrade::echo)),
     route(Socket, "/command", CLIENTS, |m| m.with(upgrade::command)),
@@ -121,8 +131,8 @@ pub(crate) const ROUTES: &[Route] = &[
 /// The routes of one port; `only_local`: all its sockets are loopback.
 pub(super) fn router(hub: &Hub, port: Port, only_local: bool) -> Router {
     let here = || ROUTES.iter().filter(|route| route.ports.contains(&port));
-    let routes =
-        here().fold(Router::new(), |routes, route| routes.route(route.path, (route.serve)(route.method)));
+    let served = |route: &Route| identity::guard((route.serve)(route.method), route.wants, hub);
+    let routes = here().fold(Router::new(), |routes, route| routes.route(route.path, served(route)));
     let any_host = here().filter(|route| route.any_host).map(|route| route.path).collect();
     let door = gate::Door { hub: hub.clone(), port, only_local, any_host };
     let routes = match port {

@@ -1,7 +1,9 @@
 //! `POST /api/v1/quotes`: sends the price to the sessions of a user; the poster gets a receipt.
 
 use super::ask::answered;
+use super::identity::{self, Identity};
 use super::{answer, body, parameters};
+use crate::access::tokens::Action;
 use crate::config::Config;
 use crate::model::{Mono, RequestId, Symbol, UserId};
 use crate::os::clock;
@@ -29,8 +31,8 @@ pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response
     let received = clock::mono();
     let config = hub.config();
     let id = RequestId::at(clock::wall().0.unsigned_abs());
-    let result = match body::read(&config, request).await {
-        Ok(bytes) => deliver(&hub, &config, id, &bytes, received).await,
+    let result = match identity::of(request.extensions()) {
+        Ok(identity) => ordered(&hub, &config, (id, identity), request, received).await,
         Err(problem) => Err(problem),
     };
     let slug = result.as_ref().map_or_else(|problem| problem.kind.slug(), |_| "delivered");
@@ -38,15 +40,19 @@ pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response
     result.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn deliver(
+/// Who has no token, or a bad one, is refused before the body is read.
+async fn ordered(
     hub: &Hub,
     config: &Config,
-    id: RequestId,
-    bytes: &[u8],
+    (id, identity): (RequestId, Identity),
+    request: Request,
     at: Mono,
 ) -> Result<Response, Problem> {
-    let order: Order<'_> = body::parse(bytes)?;
+    identity.is_known(hub)?;
+    let bytes = body::read(config, request).await?;
+    let order: Order<'_> = body::parse(&bytes)?;
     let user = parameters::user(&order.user_id, ProblemKind::BodyUserId)?;
+    identity.permit(hub, Action::Quote(&user))?;
     let symbol = parameters::symbol(order.symbol.as_deref(), &config.price)?;
     let deadline = at.after(config.quotes.timeout);
     let (number, outcome) = {

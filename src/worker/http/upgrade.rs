@@ -116,7 +116,8 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         }
         Err(_) => None,
     };
-    let Wanted { user, device, address, channels, resume, .. } = wanted::read(hub, endpoint, &request)?;
+    let Wanted { user, device, address, channels, resume, pass, .. } =
+        wanted::read(hub, (endpoint, stream.as_deref()), &request)?;
     let Some(acceptance) = acceptance else {
         // A plain GET asks what an upgrade would get: nothing is opened, and nothing counted.
         let question = Question::Admission(endpoint, user.as_str(), address);
@@ -130,7 +131,7 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         return Err(ProblemKind::BadHandshake.with("a WebSocket needs both directions of its connection"));
     }
     let (framing, permit) = (Framing::Websocket, peer.map(|peer| peer.permit.clone()));
-    let session = SessionRequest { user, device, endpoint, stream, address, framing, permit };
+    let session = SessionRequest { user, device, endpoint, stream, address, framing, permit, pass };
     let resume = resume.filter(|_| endpoint == Endpoint::Ws);
     let arrival = match arrive(hub, session.clone(), resume).await {
         // A token of an ended session counts as no token.

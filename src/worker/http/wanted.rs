@@ -1,8 +1,10 @@
 //! The query of a request for a session, the same over all transports, and how a session is refused.
 
+use super::identity::{self, Identity};
 use super::{answer, parameters};
+use crate::access::tokens::{Action, Pass};
 use crate::access::{Client, is_planted};
-use crate::config::Config;
+use crate::config::{Carries, Config};
 use crate::model::{Device, UserId};
 use crate::protocol::client::{Close, Problem, ProblemKind, Resume, room};
 use crate::protocol::cluster::{Endpoint, Verdict};
@@ -35,6 +37,8 @@ pub(super) struct Wanted {
     pub(super) resume: Option<Resume>,
     /// Longest time that a poll is to be held.
     pub(super) wait: Option<Duration>,
+    /// What its token allows, and until when.
+    pub(super) pass: Option<Box<Pass>>,
 }
 
 /// Refuses HEAD where GET opens a session.
@@ -45,7 +49,11 @@ pub(super) fn refuse_head(request: &Request) -> Option<Response> {
 }
 
 /// Reads the query of a request for a session, unless this worker is stopping.
-pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<Wanted, Problem> {
+pub(super) fn read(
+    hub: &Hub,
+    (endpoint, stream): (Endpoint, Option<&str>),
+    request: &Request,
+) -> Result<Wanted, Problem> {
     let (config, stops) = {
         let state = hub.lock();
         (state.config.whole(), state.phase == Phase::Stopping)
@@ -58,15 +66,37 @@ pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<W
     let client = request.extensions().get::<Client>().copied().ok_or(ProblemKind::InternalError)?;
     let query: Parameters = parameters::query(request.uri())?;
     let kind = ProblemKind::QueryUserId;
-    let user = match (&query.user_id, endpoint) {
-        (Some(text), _) => parameters::user(text, kind)?,
-        (None, Endpoint::Ws) => return Err(kind.with("user_id is missing.")),
-        (None, _) => parameters::user(&client.counted.to_string(), kind)?,
-    };
+    let named = query.user_id.as_deref().map(|text| parameters::user(text, kind)).transpose()?;
     let device = query.device.as_deref().map(Device::new).transpose();
     let device = device.map_err(|error| ProblemKind::QueryDevice.with(format!("device {error}.")))?;
+    let identity = identity::of(request.extensions())?;
+    permit(hub, &identity, (endpoint, stream), named.as_ref())?;
+    let claims = identity.claims();
+    let user = match (named, claims, endpoint) {
+        (Some(user), ..) => user,
+        (None, Some(claims), _) => claims.user.clone(),
+        (None, None, Endpoint::Ws) if identity.asks() => {
+            parameters::user(&format!("anonymous:{}", client.counted), kind)?
+        }
+        (None, None, Endpoint::Ws) => return Err(kind.with("user_id is missing.")),
+        (None, None, _) => parameters::user(&client.counted.to_string(), kind)?,
+    };
+    // A token's device is the client's, whatever it says.
+    let device = claims.and_then(|claims| claims.device.clone()).or(device);
     let channels = match endpoint {
-        Endpoint::Ws => channels(&config, query.channels.as_deref())?,
+        Endpoint::Ws => {
+            let mut all = channels(&config, query.channels.as_deref())?;
+            let may_hear = |name: &String| {
+                let channel = hub.lock().described(name);
+                identity.permit(hub, Action::Hear(channel))
+            };
+            match query.channels {
+                // Of those that nobody asked for, what is allowed.
+                None => all.retain(|name| identity.hears(hub, name)),
+                Some(_) => all.iter().try_for_each(may_hear)?,
+            }
+            all
+        }
         _ => Vec::new(),
     };
     let resume = query.cursor.as_deref().or(query.resume.as_deref()).and_then(Resume::parse);
@@ -74,7 +104,37 @@ pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<W
     if stops {
         return Err(ProblemKind::Draining.into());
     }
-    Ok(Wanted { user, device, address: client.counted, channels, resume, wait })
+    Ok(Wanted { user, device, address: client.counted, channels, resume, wait, pass: identity.pass() })
+}
+
+/// Whether a session may begin there, in that user's name if one is given.
+fn permit(
+    hub: &Hub,
+    identity: &Identity,
+    (endpoint, stream): (Endpoint, Option<&str>),
+    user: Option<&UserId>,
+) -> Result<(), Problem> {
+    let config = hub.config();
+    let carried = stream.and_then(|name| config.stream(name)).map(|stream| match &stream.carries {
+        Carries::Channel(channel) => channel.as_str(),
+        Carries::Lines(_) => stream.name.as_str(),
+    });
+    let action = match endpoint {
+        Endpoint::Ws => Action::Open(user),
+        Endpoint::Echo | Endpoint::Command => Action::Tool,
+        Endpoint::Chat => Action::Talk("chat"),
+        Endpoint::Broadcast => Action::Talk("broadcast"),
+        Endpoint::Stream => {
+            let channel = hub.lock().described(carried.unwrap_or_default());
+            Action::Stream(user, channel)
+        }
+    };
+    identity.permit(hub, action)?;
+    // Whoever names a user speaks for that one only.
+    match (identity.claims(), user) {
+        (Some(claims), Some(user)) if claims.user != *user => identity.permit(hub, Action::Open(Some(user))),
+        _ => Ok(()),
+    }
 }
 
 fn milliseconds(text: &str) -> Result<Duration, Problem> {

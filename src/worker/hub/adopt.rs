@@ -8,6 +8,7 @@ use super::parts::survival::Ward;
 use super::parts::tickets::MISSED;
 use super::send::Sent;
 use super::state::{Hub, State};
+use crate::access::tokens::Pass;
 use crate::model::{Mono, SessionId};
 use crate::os::{clock, socket};
 use crate::protocol::client::{self, Close, room, session_moved};
@@ -240,7 +241,7 @@ impl State {
         let set = ward.cells.as_ref()?.set(facts.set)?;
         let set: Set = postcard::from_bytes(&set).ok()?;
         let stream = TcpStream::from_std(socket.into()).ok()?;
-        let at = self.restore(cell, known, set.stream.clone(), stream);
+        let at = self.restore(cell, known, &set, stream);
         for name in &set.channels {
             match (room(name), self.channels.find(name)) {
                 (Some(_), _) => _ = self.join_room(at, name),
@@ -286,13 +287,8 @@ impl State {
     }
 
     /// Puts a session into the table as it was, on no channel yet.
-    fn restore(
-        &mut self,
-        cell: &Cell,
-        known: &Known,
-        stream: Option<Box<str>>,
-        connection: TcpStream,
-    ) -> SessionRef {
+    fn restore(&mut self, cell: &Cell, known: &Known, set: &Set, connection: TcpStream) -> SessionRef {
+        let stream = set.stream.clone();
         let (now, facts) = (clock::mono(), &cell.facts);
         let unheard = socket::unacknowledged(&connection);
         // What the client's machine has not acknowledged may be any of the messages so far.
@@ -303,7 +299,9 @@ impl State {
         let mut before = session::Session::new(identity, facts.framing, None, now);
         before.moves = u32::from(facts.moves).saturating_add(1);
         let permit = Some(self.crowd.came(address));
-        let request = Request { user, device, endpoint, stream, address, framing: facts.framing, permit };
+        let pass = set.pass.as_deref().and_then(Pass::decode).map(Box::new);
+        let request =
+            Request { user, device, endpoint, stream, address, framing: facts.framing, permit, pass };
         let mut own = Session::new(request, Some(&before), replay, now);
         let wire = Wire::resumed(connection, unheard.unwrap_or(1), false);
         let heartbeat = &self.config.heartbeat;
@@ -314,6 +312,7 @@ impl State {
         own.link = Link::Wire(wire);
         let at = self.sessions.insert(own);
         self.timers.watch(at, watch);
+        self.watch_life(at);
         self.cover(at, now);
         self.note();
         at

@@ -107,8 +107,11 @@ impl State {
         from: Option<(Snapshot, Origin, Log)>,
     ) -> Result<Announced, ()> {
         let framing = request.framing;
-        let from = from.map(|(snapshot, origin, log)| (snapshot.thaw(), origin, log));
+        let mut from = from.map(|(snapshot, origin, log)| (snapshot.thaw(), origin, log));
         let at = self.open(request, from.as_ref().map(|((session, ..), ..)| session));
+        if let Some(((_, places, _), ..)) = &mut from {
+            *places = self.allowed(at, std::mem::take(places));
+        }
         let Some(id) = self.sessions.get(at).map(Session::id) else { return Err(()) };
         if let Some(((session, places, _), origin, log)) = &from {
             self.sessions.set_origin(at, *origin);

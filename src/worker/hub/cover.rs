@@ -107,7 +107,8 @@ impl State {
         let mut channels: Vec<_> = names.filter(|name| !is_companion(name)).cloned().collect();
         channels.sort_unstable();
         let (stream, open) = (session.identity.stream.clone(), session.announcement());
-        postcard::to_stdvec(&Set { channels, stream, names: long_names(open.user, open.device) }).ok()
+        let pass = session.pass.as_ref().map(|pass| pass.encode());
+        postcard::to_stdvec(&Set { channels, stream, names: long_names(open.user, open.device), pass }).ok()
     }
 
     /// Something has changed in a session that its cell must say.

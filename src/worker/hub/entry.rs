@@ -40,6 +40,11 @@ impl State {
         gave_way
     }
 
+    /// A request is refused for its token.
+    pub(in crate::worker) fn token_refused(&mut self, slug: &str, why: &str) {
+        self.notices.token_refused(slug, why, clock::mono());
+    }
+
     /// A connection has been accepted.
     pub(in crate::worker) fn connected(&mut self, from: IpAddr, port: Port) -> Entrance {
         self.counters.connections += 1;

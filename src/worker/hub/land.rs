@@ -238,6 +238,7 @@ impl State {
         };
         session.aside = false;
         let at = self.sessions.insert(session);
+        self.watch_life(at);
         for name in &places.channels {
             self.join_silently(at, name);
         }

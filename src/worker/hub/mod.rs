@@ -20,6 +20,7 @@ mod land;
 mod offload;
 mod opening;
 mod packs;
+mod passes;
 mod peers;
 #[cfg(debug_assertions)]
 mod poison;

@@ -162,6 +162,7 @@ impl State {
             }
             _ => {}
         }
+        self.watch_life(at);
         self.service(at).greet(self, at, greeting);
         if let Some(session) = self.sessions.get_mut(at) {
             (session.last_in, session.begun) = (now, now);

@@ -12,6 +12,7 @@ use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
 use super::send::Sent;
 use super::state::{Hub, Phase, State};
+use crate::access::tokens::Pass;
 use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
@@ -67,10 +68,11 @@ pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
 }
 
 async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
-    let Poll { user, device, channels, address, resume, .. } = poll;
+    let Poll { user, device, channels, address, resume, pass, .. } = poll;
+    let pass = pass.as_deref().and_then(Pass::decode).map(Box::new);
     let endpoint = Endpoint::Ws;
     let (framing, permit) = (Framing::Poll, None);
-    let request = Request { user, device, endpoint, stream: None, address, framing, permit };
+    let request = Request { user, device, endpoint, stream: None, address, framing, permit, pass };
     let arrival = arrive(hub, request, resume).await?;
     let comes_back = arrival.before.is_some();
     let greeting = Greeting::new(arrival.before, channels);
@@ -113,6 +115,8 @@ impl State {
             replay.confirm(seen);
         }
         session.identity.address = poll.address;
+        let fresh = poll.pass.as_deref().and_then(Pass::decode);
+        fresh.into_iter().for_each(|fresh| self.take_pass(at, fresh));
         // Its client has heard of the cursor.
         self.settle_copy(at);
         self.take_up(at);

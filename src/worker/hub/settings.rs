@@ -9,6 +9,7 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::lives::Lives;
 use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
@@ -26,7 +27,7 @@ use super::parts::unpacking::Unpacking;
 use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use super::state::{Hub, Me, Phase, READ, State};
-use crate::config::{Config, Lines, Publish};
+use crate::config::{AuthMode, Config, Lines, Publish};
 use crate::model::Interval;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -86,6 +87,7 @@ impl Hub {
             channels,
             walks: Walks::default(),
             later: Later::default(),
+            lives: Lives::default(),
             tickets: Tickets::default(),
             charts: Charts::default(),
             unpacking: Unpacking::default(),
@@ -109,6 +111,9 @@ impl State {
         if before != after {
             while self.walk_on() {}
             self.change_channels(&before, after);
+        }
+        if old.auth.mode == AuthMode::Open && self.config.auth.mode == AuthMode::Token {
+            self.end_unknown();
         }
         self.retune(&old);
         self.judge_prices(old.price.rules());

@@ -9,6 +9,7 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::lives::Lives;
 use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
@@ -116,6 +117,8 @@ pub(in crate::worker) struct State {
     pub(in crate::worker) charts: Charts,
     /// Sessions that come from processes that are no more.
     pub(in crate::worker) unpacking: Unpacking,
+    /// When tokens of sessions end.
+    pub(super) lives: Lives,
     /// Deadlines of all sessions, on one wheel.
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.
@@ -188,6 +191,7 @@ impl State {
         self.entrances.tidy();
         self.requests.tidy();
         self.tickets.tidy();
+        self.lives.tidy();
         self.connections.tidy();
         self.spare.tidy(crate::os::clock::mono(), resident);
     }

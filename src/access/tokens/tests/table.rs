@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::access::tokens::{Action, Bearer, Channel, Claims, Door, Policy, Refusal};
-use crate::config::{AnonymousKind, Publish};
+use crate::config::{AnonymousKind, Hearers, Publish};
 use crate::model::UserId;
 use std::fmt::Write;
 

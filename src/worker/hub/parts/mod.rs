@@ -16,6 +16,7 @@ pub(super) mod handshakes;
 pub(super) mod heard;
 pub(super) mod later;
 pub(super) mod leaving;
+pub(super) mod lives;
 pub(super) mod meanwhile;
 pub(super) mod moving;
 pub(super) mod notices;

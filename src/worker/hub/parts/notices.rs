@@ -11,6 +11,7 @@ pub(in crate::worker) struct Notices {
     session: LogLimiter<()>,
     address: LogLimiter<()>,
     full: LogLimiter<()>,
+    token: LogLimiter<()>,
 }
 
 impl Notices {
@@ -30,6 +31,13 @@ impl Notices {
         if let Some(before) = self.session.change((), now) {
             let why = "a session ends for another: nobody polled again or answered a ping, or its address has more than its share";
             tracing::warn!(event = "gave-way", before, "{why}");
+        }
+    }
+
+    /// A request is refused for its token, or for want of one. `why`: the words of `access::tokens`, never a part of it.
+    pub fn token_refused(&mut self, slug: &str, why: &str, now: Mono) {
+        if let Some(before) = self.token.change((), now) {
+            tracing::info!(event = "token-refused", slug, why, before);
         }
     }
 

@@ -1,6 +1,7 @@
 //! One session: who it is, how it is connected, what waits for its client.
 
 use super::polling::Polling;
+use crate::access::tokens::Pass;
 use crate::access::{Permit, UNUSED, Use};
 use crate::model::{Device, Mono, SessionId, UserId};
 use crate::os::clock;
@@ -58,6 +59,8 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) framing: Framing,
     /// The connection; none of its own for polls.
     pub(in crate::worker) permit: Option<Permit>,
+    /// What the client's token allows; `None`: it has shown none.
+    pub(in crate::worker) pass: Option<Box<Pass>>,
 }
 
 /// One session of the table: a value that could be anywhere, and how it is connected here.
@@ -79,6 +82,8 @@ pub struct Session {
     pub asked: u32,
     /// The place of its set of channels in the memory of crash cover; `None`: the set has changed.
     pub set: Option<u32>,
+    /// What its client's token allows, and until when; `None`: the client has shown none.
+    pub pass: Option<Box<Pass>>,
 }
 
 impl Deref for Session {
@@ -102,7 +107,7 @@ impl Session {
         replay: Option<Replay>,
         now: Mono,
     ) -> Self {
-        let Request { user, device, endpoint, stream, address, framing, permit } = request;
+        let Request { user, device, endpoint, stream, address, framing, permit, pass } = request;
         let id = before.map_or_else(SessionId::random, |before| before.identity.id());
         let since = before.map_or_else(|| clock::wall().0, |before| before.identity.since);
         let mut identity = Identity::new(id, user, endpoint, address, since);
@@ -125,6 +130,7 @@ impl Session {
             resumed: before.is_some(),
             asked: 0,
             set: None,
+            pass,
         }
     }
 
@@ -140,6 +146,7 @@ impl Session {
             resumed: more.resumed,
             asked: 0,
             set: None,
+            pass: more.pass.as_deref().and_then(Pass::decode).map(Box::new),
         }
     }
 
@@ -151,7 +158,8 @@ impl Session {
             Link::Opening | Link::Away(_) => (false, false),
         };
         let (moves, bytes, begun, resumed) = (self.moves + 1, self.bytes, self.begun, self.resumed);
-        More { moves, bytes, begun, resumed, said_all, taken_up, pongs }
+        let pass = self.pass.as_ref().map(|pass| pass.encode());
+        More { moves, bytes, begun, resumed, said_all, taken_up, pongs, pass }
     }
 
     /// How much a suspended session was used, as far as another worker knows.
