@@ -68,7 +68,7 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// All events. Other closes are not announced: the client is to blame, or gone.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PairChanged,
         Self::PriceRules,
         Self::Moved,
@@ -80,6 +80,7 @@ impl SystemEvent {
         Self::Closing(Close::TokenInvalid),
         Self::Closing(Close::TokenRevoked),
         Self::Closing(Close::TokenExpired),
+        Self::Closing(Close::Forbidden),
         Self::Closing(Close::Replaced),
         Self::Closing(Close::Disconnected),
         Self::Closing(Close::StreamRemoved),

@@ -437,7 +437,7 @@ fn another_programs_form_is_refused_by_its_number() {
     assert_eq!(Snapshot::decode(&bytes[..bytes.len() - 1]), Err(SnapshotError::Malformed));
     bytes[0] = 7;
     let error = Snapshot::decode(&bytes).unwrap_err();
-    assert_eq!(error.to_string(), "a session of form 7: this program reads 1 to 2");
+    assert_eq!(error.to_string(), "a session of form 7: this program reads 1 to 3");
     bytes[0] = 0;
     assert_eq!(Snapshot::decode(&bytes), Err(SnapshotError::Version(0)));
     assert_eq!(Snapshot::decode(&[]), Err(SnapshotError::Malformed));

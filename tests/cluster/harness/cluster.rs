@@ -241,7 +241,10 @@ impl Cluster {
     /// The workers, where a worker answers at all.
     pub(crate) async fn try_workers(&self) -> Result<Vec<Worker>, String> {
         let mut connection = Connection::open(self.http).await.map_err(|error| error.to_string())?;
-        let answer = connection.send(&get("/api/v1/stats")).await.map_err(|error| error.to_string())?;
+        let mut answer = connection.send(&get("/api/v1/stats")).await.map_err(|error| error.to_string())?;
+        if answer.status == 401 {
+            answer = self.administer(&get("/api/v1/stats")).await;
+        }
         if answer.status != 200 {
             return Err(format!("{answer:?}"));
         }
