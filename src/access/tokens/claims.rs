@@ -82,14 +82,6 @@ impl Claims {
         Ok(Self { user, ends, issued, id, device, rights })
     }
 
-    /// Takes a fresh token in place of this one, on a session that goes on.
-    ///
-    /// # Errors
-    /// It is another user's.
-    pub fn renewed(&self, fresh: Self) -> Result<Self, Refusal> {
-        if fresh.user == self.user { Ok(fresh) } else { Err(Refusal::Forbidden) }
-    }
-
     /// The time that is left. To be taken once, when the token is admitted: a wall clock that jumps later expires
     /// nobody.
     #[must_use]

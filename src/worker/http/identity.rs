@@ -1,6 +1,7 @@
 //! Who asks, by the token of a request, and what that one may do. No route decides that by itself: [`Wants`] of its row
 //! says what all of it needs, and [`Identity::permit`] asks for what depends on the request.
 
+use super::answer;
 use crate::access::is_foreign;
 use crate::access::tokens::{Action, Claims, Door, Pass, Refusal, Trust};
 use crate::os::clock;
@@ -9,7 +10,7 @@ use crate::worker::hub::Hub;
 use axum::extract::{Request, State};
 use axum::http::Extensions;
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::MethodRouter;
 use std::sync::Arc;
 
@@ -116,7 +117,7 @@ pub(super) fn guard(routes: MethodRouter<Hub>, wants: Wants, hub: &Hub) -> Metho
 async fn ask(State((hub, action)): State<(Hub, Action<'static>)>, request: Request, next: Next) -> Response {
     match of(request.extensions()).and_then(|identity| identity.permit(&hub, action)) {
         Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) => answer::counted(&hub, problem),
     }
 }
 
@@ -124,7 +125,9 @@ async fn ask(State((hub, action)): State<(Hub, Action<'static>)>, request: Reque
 pub(super) fn hears(hub: &Hub, extensions: &Extensions, channel: &str) -> Result<(), Problem> {
     let identity = of(extensions)?;
     let channel = hub.lock().described(channel);
-    identity.permit(hub, Action::Hear(channel))
+    identity.permit(hub, Action::Hear(channel)).inspect_err(|problem| {
+        hub.lock().counters.count_refused(problem.kind.slug());
+    })
 }
 
 /// Notes a refusal. Nothing of the token is written.

@@ -41,7 +41,7 @@ impl State {
     }
 
     /// A request is refused for its token.
-    pub(in crate::worker) fn token_refused(&mut self, slug: &str, why: &str) {
+    pub(in crate::worker) fn token_refused(&mut self, slug: &'static str, why: &str) {
         self.notices.token_refused(slug, why, clock::mono());
     }
 

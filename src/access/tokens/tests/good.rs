@@ -61,14 +61,6 @@ fn the_leeway_is_on_both_sides_and_nowhere_else() {
 }
 
 #[test]
-fn a_fresh_token_is_of_the_same_user() {
-    let of = |others: Value| judge(&HS256.sign(&claims(&others))).unwrap();
-    let (old, fresh) = (of(json!({})), of(json!({ "exp": LATE + 1, "scope": "", "device": "other" })));
-    assert_eq!(old.renewed(fresh.clone()), Ok(fresh));
-    assert_eq!(old.renewed(of(json!({ "sub": "bob" }))), Err(Refusal::Forbidden));
-}
-
-#[test]
 fn rules_that_are_not_set_ask_for_nothing() {
     let free = Rules::default();
     let keys = Keys::new(&auth(), None);

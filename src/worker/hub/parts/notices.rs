@@ -11,7 +11,7 @@ pub(in crate::worker) struct Notices {
     session: LogLimiter<()>,
     address: LogLimiter<()>,
     full: LogLimiter<()>,
-    token: LogLimiter<()>,
+    token: LogLimiter<&'static str>,
 }
 
 impl Notices {
@@ -35,8 +35,8 @@ impl Notices {
     }
 
     /// A request is refused for its token, or for want of one. `why`: the words of `access::tokens`, never a part of it.
-    pub fn token_refused(&mut self, slug: &str, why: &str, now: Mono) {
-        if let Some(before) = self.token.change((), now) {
+    pub fn token_refused(&mut self, slug: &'static str, why: &str, now: Mono) {
+        if let Some(before) = self.token.change(slug, now) {
             tracing::info!(event = "token-refused", slug, why, before);
         }
     }
