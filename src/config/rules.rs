@@ -32,7 +32,12 @@ fn tokens(r: &mut Reader<'_>, config: &Config) {
         "auth.mode = \"token\" needs auth.secret_file, auth.public_key_file or auth.jwks_url",
     );
     // To go with the change that makes the feeder fetch key sets.
-    r.rule(&["auth.jwks_url"], config.auth.jwks_url.is_none(), &format!("auth.jwks_url is {LATER}"));
+    let fetches = !is_open && config.auth.jwks_url.is_some();
+    r.rule(
+        &["auth.mode", "auth.jwks_url"],
+        !fetches,
+        &format!("auth.mode = \"token\" with auth.jwks_url is {LATER}"),
+    );
 }
 
 fn times(r: &mut Reader<'_>, config: &Config) {
