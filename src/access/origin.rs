@@ -2,8 +2,9 @@
 //! visitors (cross-site WebSockets, DNS rebinding).
 
 use super::client::Client;
+use super::forwarded;
 use super::host::Host;
-use crate::config::Config;
+use crate::config::{Config, ForwardedHeader};
 use crate::protocol::client::ProblemKind;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
@@ -136,6 +137,8 @@ impl Head<'_> {
 pub struct Gate {
     hosts: Vec<Host>,
     origins: Vec<String>,
+    /// How trusted proxies tell the host that they heard.
+    told_by: ForwardedHeader,
 }
 
 impl Gate {
@@ -145,6 +148,7 @@ impl Gate {
         Self {
             hosts: config.http.hosts.iter().filter_map(|host| Host::parse(host)).collect(),
             origins: config.http.allowed_origins.clone(),
+            told_by: config.http.forwarded_header,
         }
     }
 
@@ -191,7 +195,7 @@ impl Gate {
             return Err(Denied::ForeignOrigin);
         }
         let from = Host::parse(host_of_page).ok_or(Denied::ForeignOrigin)?;
-        let is_own = host == Some(&from) || (client.proxied && forwarded(headers) == Some(from));
+        let is_own = host == Some(&from) || (client.proxied && heard(headers, self.told_by) == Some(from));
         if is_own { Ok(Admitted::Own) } else { Err(Denied::ForeignOrigin) }
     }
 }
@@ -214,9 +218,15 @@ fn named(head: &Head<'_>) -> Result<Option<Host>, Denied> {
 }
 
 /// The host that the nearest proxy heard: it appends to the header of the request.
-fn forwarded(headers: &HeaderMap) -> Option<Host> {
-    let last = headers.get_all(FORWARDED_HOST).iter().next_back()?;
-    Host::parse(last.to_str().ok()?.rsplit(',').next()?.trim())
+fn heard(headers: &HeaderMap, by: ForwardedHeader) -> Option<Host> {
+    let last = |name| headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next();
+    match by {
+        ForwardedHeader::XForwardedFor => Host::parse(last(FORWARDED_HOST.as_str())?.trim()),
+        ForwardedHeader::Forwarded => {
+            let host = forwarded::parameter(last(forwarded::NAME)?.as_bytes(), "host")?;
+            Host::parse(std::str::from_utf8(host).ok()?.trim_matches('"'))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +241,7 @@ mod tests {
         Gate {
             hosts: hosts.iter().map(|host| Host::parse(host).unwrap()).collect(),
             origins: vec!["https://app.example.com".to_owned(), "http://localhost:5173".to_owned()],
+            told_by: ForwardedHeader::XForwardedFor,
         }
     }
 
@@ -359,6 +370,24 @@ mod tests {
         assert_eq!(check(&open, OPEN, true, &lines("evil.com, btc.org:443")), Ok(Admitted::Own));
         assert_eq!(check(&open, OPEN, true, &lines("btc.org, evil.com")), Err(Denied::ForeignOrigin));
         assert_eq!(check(&open, OPEN, false, &lines("btc.org")), Err(Denied::ForeignOrigin));
+        let standard = Gate { told_by: ForwardedHeader::Forwarded, ..gate(&[]) };
+        for (told, own) in [
+            ("for=10.0.0.1;host=btc.org;proto=https", true),
+            ("host=evil.com, for=10.0.0.1;Host=\"btc.org:443\"", true),
+            ("host=\"evil.com, host=btc.org", true),
+            ("host=btc.org, host=evil.com", false),
+            ("host=btc.org, for=10.0.0.1", false),
+            ("host=btc.org;host=btc.org", false),
+        ] {
+            let lines = [
+                ("host", "backend:3000"),
+                ("origin", "https://btc.org"),
+                ("forwarded", told),
+                ("x-forwarded-host", "btc.org"),
+            ];
+            assert_eq!(check(&standard, OPEN, true, &lines).is_ok(), own, "{told}");
+            assert!(check(&standard, OPEN, false, &lines).is_err(), "{told}");
+        }
         let local = gate(&[]);
         let rebound = [("host", "evil.com"), ("x-forwarded-host", "localhost")];
         assert_eq!(

@@ -28,6 +28,7 @@ http.static_dir = src
 http.allowed_origins = https://a.example
 http.hosts = a.example
 http.trusted_proxies = 10.0.0.0/8
+http.forwarded_header = forwarded
 http.page_ws_url = ws://a.example/ws
 ws.listen = 127.0.0.1:0
 ws.root = ws
