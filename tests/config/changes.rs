@@ -29,8 +29,10 @@ http.allowed_origins = https://a.example
 http.hosts = a.example
 http.trusted_proxies = 10.0.0.0/8
 http.forwarded_header = forwarded
+http.proxy_protocol = true
 http.page_ws_url = ws://a.example/ws
 ws.listen = 127.0.0.1:0
+ws.proxy_protocol = true
 ws.root = ws
 ws.echo = false
 ws.max_message = 65KiB
@@ -201,6 +203,7 @@ fn with(sets: &[(&str, &str)]) -> Loaded {
         ("provider.program.program", "/bin/true"),
         ("provider.recorded.kind", "replay"),
         ("provider.recorded.file", "Cargo.toml"),
+        ("http.trusted_proxies", "192.0.2.0/24"),
         ("tls.cert", "tests/fixtures/tls/listening/first.crt"),
         ("tls.key", "tests/fixtures/tls/listening/first.key"),
     ];

@@ -56,6 +56,9 @@ section! {
         /// How they tell the client's address and the host: "x-forwarded-for" (with X-Forwarded-Host) or "forwarded" (RFC
         /// 7239, for= and host=). Only the one that the proxies themselves write: they pass the other on as a client sent it.
         forwarded_header: ForwardedHeader = row(FORWARDED, "x-forwarded-for"),
+        /// Whether connections of trusted_proxies to this port begin with a header of the PROXY protocol, version 1 or 2,
+        /// before TLS and HTTP; one without it ends. Others speak for themselves.
+        proxy_protocol: bool = row(FLAG, "false"),
         /// URL of the page's WebSocket; {host} stands for the page's own host name. None: the page's own origin. In
         /// development the default is "ws://{host}:8080/ws", with the port of ws.listen.
         page_ws_url: Option<String> = row(Own("a URL (ws, wss), empty for none", page_ws_url), ""),
@@ -99,6 +102,8 @@ section! {
             .workers(),
         /// Addresses for TLS (wss), as http.listen_tls.
         listen_tls: Option<Listen> = row(LISTEN, "[]").workers(),
+        /// As http.proxy_protocol, for this port.
+        proxy_protocol: bool = row(FLAG, "false"),
         /// Endpoint that answers at "/", for clients that name no path: "broadcast", "command", "chat", "ws", "echo" or a
         /// stream.
         root: String = row(TEXT, "broadcast"),

@@ -11,6 +11,7 @@ pub(in crate::worker) struct Notices {
     session: LogLimiter<()>,
     address: LogLimiter<()>,
     full: LogLimiter<()>,
+    not_told: LogLimiter<()>,
 }
 
 impl Notices {
@@ -30,6 +31,18 @@ impl Notices {
         if let Some(before) = self.session.change((), now) {
             let why = "a session ends for another: nobody polled again or answered a ping, or its address has more than its share";
             tracing::warn!(event = "gave-way", before, "{why}");
+        }
+    }
+
+    /// A proxy does not say whose connection it passes on.
+    pub fn not_told(&mut self, proxy: IpAddr, now: Mono) {
+        if let Some(before) = self.not_told.change((), now) {
+            tracing::warn!(
+                event = "proxy-header-missing",
+                %proxy,
+                before,
+                "a connection of http.trusted_proxies does not begin with a header of the PROXY protocol and ends: does the proxy send it?"
+            );
         }
     }
 
