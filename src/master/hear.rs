@@ -91,8 +91,8 @@ impl Master {
     fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
-            ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
-                let order = Order { request, id, user, symbol, frame, deadline };
+            ToMaster::Deliver { request, id, user, symbol, frame, deadline, poster } => {
+                let order = Order { request, id, user, symbol, frame, deadline, poster };
                 self.router.deliver(from, &order, &self.directory, now, &mut self.children);
             }
             ToMaster::Delivered { ticket, tally } => {

@@ -74,6 +74,8 @@ pub enum Outcome {
     NoPrice,
     /// `limits.quotes_per_user`; the client may ask again after this time.
     Limited(Duration),
+    /// `limits.quotes_per_poster`, as before.
+    PosterLimited(Duration),
 }
 
 /// From a worker to the master.
@@ -104,6 +106,8 @@ pub enum ToMaster<'a> {
         frame: &'a [u8],
         /// Time at which the request is given up.
         deadline: Mono,
+        /// The address of the client that posts it; IPv6 cut to its /64.
+        poster: IpAddr,
     },
     /// The result of a [`ToWorker::Push`].
     Delivered {

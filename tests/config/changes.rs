@@ -128,6 +128,7 @@ limits.messages_burst = 21
 limits.bytes_per_session = 1MiB/s
 limits.bytes_burst = 1MiB
 limits.quotes_per_user = 11/s
+limits.quotes_per_poster = 12/s
 chat.max_length = 51
 chat.history = 51
 chat.rooms = 1001

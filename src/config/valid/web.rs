@@ -199,6 +199,9 @@ section! {
         bytes_burst: usize = row(Size(1..=LARGEST), "256KiB"),
         /// Quotes of one user, counted for the whole cluster; beyond it 429.
         quotes_per_user: Rate = row(RATE, "10/s"),
+        /// POSTs of quotes from one address (IPv6: from one /64; behind http.trusted_proxies the forwarded one), counted for
+        /// the whole cluster; beyond it 429. A back end posts for many users from one address.
+        quotes_per_poster: Rate = row(RATE, r#""0""#),
     }
 }
 

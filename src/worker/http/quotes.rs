@@ -2,6 +2,7 @@
 
 use super::ask::answered;
 use super::{answer, body, parameters};
+use crate::access::Client;
 use crate::config::Config;
 use crate::model::{Mono, RequestId, Symbol, UserId};
 use crate::os::clock;
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 #[derive(Deserialize)]
 struct Order<'a> {
@@ -28,9 +30,13 @@ struct Order<'a> {
 pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response {
     let received = clock::mono();
     let config = hub.config();
+    let poster = request.extensions().get::<Client>().map(|client| client.counted);
     let id = RequestId::at(clock::wall().0.unsigned_abs());
     let result = match body::read(&config, request).await {
-        Ok(bytes) => deliver(&hub, &config, id, &bytes, received).await,
+        Ok(bytes) => match poster {
+            Some(poster) => deliver(&hub, (&config, poster), id, &bytes, received).await,
+            None => Err(ProblemKind::InternalError.into()),
+        },
         Err(problem) => Err(problem),
     };
     let slug = result.as_ref().map_or_else(|problem| problem.kind.slug(), |_| "delivered");
@@ -40,7 +46,7 @@ pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response
 
 async fn deliver(
     hub: &Hub,
-    config: &Config,
+    (config, poster): (&Config, IpAddr),
     id: RequestId,
     bytes: &[u8],
     at: Mono,
@@ -61,6 +67,7 @@ async fn deliver(
             symbol: symbol.as_str(),
             frame: &frame,
             deadline,
+            poster,
         };
         if state.uplink.send(&message).is_err() {
             state.requests.forget(number);
@@ -90,5 +97,6 @@ fn receipt(outcome: Outcome, id: RequestId, user: &UserId, symbol: &Symbol) -> R
         Outcome::Unknown => Err(ProblemKind::WorkerTimeout.into()),
         Outcome::NoPrice => Err(ProblemKind::PriceUnavailable.into()),
         Outcome::Limited(wait) => Err(Problem::from(ProblemKind::RateLimited).after(wait)),
+        Outcome::PosterLimited(wait) => Err(Problem::from(ProblemKind::PosterRateLimited).after(wait)),
     }
 }
