@@ -78,6 +78,7 @@ pub(super) fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkE
             ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { config } => configure(&mut state, config),
+            ToWorker::TookOver { session, text } => state.requests.tell_first(session, text),
             ToWorker::GiveWay(session) => state.gives_way(session),
             ToWorker::Shed => state.shed_poll(),
             ToWorker::Silent { of } => state.shed_silent(of),

@@ -24,7 +24,7 @@ pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep};
 use outbound::MOCK;
 pub use outbound::{
     EventText, QuoteText, ServerType, SystemEvent, ack, channel_message, close, echo, error, none_price,
-    pair_changed, pong, price, quote, quoted, system,
+    pair_changed, pong, price, quote, quoted, system, took_over,
 };
 pub use problem::{Problem, ProblemKind};
 pub use resume::{Resume, Token};

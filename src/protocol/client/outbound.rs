@@ -55,6 +55,8 @@ pub enum SystemEvent {
     PriceRules,
     /// The session goes on at another process, on the same connection.
     Moved,
+    /// A stream has taken the place of the user's oldest one.
+    TookOver,
     /// `/broadcast`: the daemon lives.
     Heartbeat,
     /// The session is about to be closed.
@@ -63,10 +65,11 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// All events. Other closes are not announced: the client is to blame, or gone.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PairChanged,
         Self::PriceRules,
         Self::Moved,
+        Self::TookOver,
         Self::Heartbeat,
         Self::Closing(Close::Shutdown),
         Self::Closing(Close::Restarting),
@@ -82,6 +85,7 @@ impl SystemEvent {
             Self::PairChanged => "pair-changed",
             Self::PriceRules => "price-rules",
             Self::Moved => "moved",
+            Self::TookOver => "took-over",
             Self::Heartbeat => "heartbeat",
             Self::Closing(close) => close.slug(),
         }
@@ -296,6 +300,15 @@ pub fn system(text: &EventText<'_>) -> String {
     debug_assert!(SystemEvent::ALL.contains(&event), "{event:?} is not one of the announced closes");
     let (kind, event, reason) = (ServerType::System, event.as_str(), quoted(reason));
     format!(r#"{{"type":"{kind}","event":"{event}","reason":{reason}{}}}"#, wait(reconnect_in_ms))
+}
+
+/// `system`, `took-over`: this stream has taken the place of the user's oldest one. `devices`: those that streams of the
+/// user were connected with, that of the oldest first; `None`: one without a name.
+#[must_use]
+pub fn took_over(devices: &[Option<&str>]) -> String {
+    let (kind, event) = (ServerType::System, SystemEvent::TookOver.as_str());
+    let devices = serde_json::to_string(devices).unwrap_or_default();
+    format!(r#"{{"type":"{kind}","event":"{event}","devices":{devices}}}"#)
 }
 
 fn with_id(kind: ServerType, id: Option<&RawValue>, rest: &str) -> String {

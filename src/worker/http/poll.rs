@@ -26,7 +26,8 @@ pub(super) async fn show(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    let Wanted { user, device, address, channels, resume, wait } = wanted::read(hub, Endpoint::Ws, &request)?;
+    let Wanted { user, device, address, channels, resume, wait, .. } =
+        wanted::read(hub, Endpoint::Ws, &request)?;
     let peer = Peer::of(&request).cloned();
     let cursor = resume.as_ref().map(ToString::to_string);
     let poll = Poll { user, device, channels, address, resume, wait };

@@ -22,6 +22,7 @@ struct Parameters {
     resume: Option<String>,
     cursor: Option<String>,
     wait_ms: Option<String>,
+    takeover: Option<String>,
 }
 
 /// A request for a session, checked.
@@ -35,6 +36,8 @@ pub(super) struct Wanted {
     pub(super) resume: Option<Resume>,
     /// Longest time that a poll is to be held.
     pub(super) wait: Option<Duration>,
+    /// The oldest stream of the user may end for this one.
+    pub(super) takes_over: bool,
 }
 
 /// Refuses HEAD where GET opens a session.
@@ -70,11 +73,28 @@ pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<W
         _ => Vec::new(),
     };
     let resume = query.cursor.as_deref().or(query.resume.as_deref()).and_then(Resume::parse);
+    let takes_over = query.takeover.as_deref().map(flag).transpose()?.unwrap_or(false);
     let wait = query.wait_ms.as_deref().map(milliseconds).transpose()?;
     if stops {
         return Err(ProblemKind::Draining.into());
     }
-    Ok(Wanted { user, device, address: client.counted, channels, resume, wait })
+    Ok(Wanted {
+        user,
+        device,
+        address: client.counted,
+        channels,
+        resume,
+        wait,
+        takes_over: takes_over && endpoint == Endpoint::Stream,
+    })
+}
+
+fn flag(text: &str) -> Result<bool, Problem> {
+    match text {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err(ProblemKind::QueryInvalid.with("takeover: must be 0 or 1.")),
+    }
 }
 
 fn milliseconds(text: &str) -> Result<Duration, Problem> {

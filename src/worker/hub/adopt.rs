@@ -303,7 +303,8 @@ impl State {
         let mut before = session::Session::new(identity, facts.framing, None, now);
         before.moves = u32::from(facts.moves).saturating_add(1);
         let permit = Some(self.crowd.came(address));
-        let request = Request { user, device, endpoint, stream, address, framing: facts.framing, permit };
+        let (framing, takes_over) = (facts.framing, false);
+        let request = Request { user, device, endpoint, stream, address, framing, permit, takes_over };
         let mut own = Session::new(request, Some(&before), replay, now);
         let wire = Wire::resumed(connection, unheard.unwrap_or(1), false);
         let heartbeat = &self.config.heartbeat;

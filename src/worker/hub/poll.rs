@@ -70,7 +70,8 @@ async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
     let Poll { user, device, channels, address, resume, .. } = poll;
     let endpoint = Endpoint::Ws;
     let (framing, permit) = (Framing::Poll, None);
-    let request = Request { user, device, endpoint, stream: None, address, framing, permit };
+    let request =
+        Request { user, device, endpoint, stream: None, address, framing, permit, takes_over: false };
     let arrival = arrive(hub, request, resume).await?;
     let comes_back = arrival.before.is_some();
     let greeting = Greeting::new(arrival.before, channels);

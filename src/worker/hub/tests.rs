@@ -39,6 +39,7 @@ fn request() -> SessionRequest {
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         framing: Framing::Websocket,
         permit: None,
+        takes_over: false,
     }
 }
 
