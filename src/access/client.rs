@@ -41,9 +41,13 @@ impl Client {
         let mut address = connection;
         // A header of several lines is one list. Split before it is read as text: what the client itself put in front
         // must not make the rest unreadable.
-        let (name, part): (_, fn(&[u8]) -> Option<&[u8]>) = match proxies.header {
-            ForwardedHeader::XForwardedFor => (FORWARDED_FOR, |hop| Some(hop)),
-            ForwardedHeader::Forwarded => (forwarded::NAME, |element| forwarded::parameter(element, "for")),
+        let name = match proxies.header {
+            ForwardedHeader::XForwardedFor => FORWARDED_FOR,
+            ForwardedHeader::Forwarded => forwarded::NAME,
+        };
+        let part = |hop| match proxies.header {
+            ForwardedHeader::XForwardedFor => Some(hop),
+            ForwardedHeader::Forwarded => forwarded::parameter(hop, "for"),
         };
         let lines = headers.get_all(name).iter().rev();
         let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b',')).map(<[u8]>::trim_ascii);

@@ -51,8 +51,7 @@ fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
 
 /// Everything that came together. What it publishes goes out by walks, joined.
 pub(super) fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
-    let mut state = hub.lock();
-    let mut end = None;
+    let (mut state, mut end) = (hub.lock(), None);
     while let Some(message) = batch.next_with_some::<ToWorker<'_>>() {
         let (message, with) = match message {
             Ok(message) => message,
