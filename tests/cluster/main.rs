@@ -37,6 +37,7 @@ mod made_up;
 mod moving;
 mod notify;
 mod page;
+mod passed_on;
 mod placing;
 mod polling;
 mod pools;
