@@ -163,7 +163,8 @@ impl Master {
     /// Says what has become of sessions that were on their way: those that have come are their target's, the others go on
     /// at their source.
     fn finish_moves(&mut self) {
-        for Finished { worker, arrived, back, dropped } in finished(std::mem::take(&mut self.renewal.moves)) {
+        for Finished { worker, arrived, back, dropped } in finished(&std::mem::take(&mut self.renewal.moves))
+        {
             if let Some((batch, refused)) = arrived {
                 let _ = self.children.tell(worker, &ToWorker::Arrived { batch, refused });
             }
@@ -240,21 +241,20 @@ struct Finished {
 
 /// Decides for each batch by what both of its workers know. One owner comes out: the target, if the batch has come whole
 /// there, else the source.
-fn finished(all: BTreeMap<Generation, MovesAgain>) -> Vec<Finished> {
-    let came: Vec<_> =
-        all.iter().flat_map(|(at, moves)| moves.came.iter().map(|came| (*at, came.clone()))).collect();
-    let of = |(worker, moves): (Generation, MovesAgain)| {
-        let mut said = Finished { worker, dropped: moves.expected, ..Finished::default() };
-        if let Some(sent) = moves.sent {
-            let batch = BatchId { from: worker, number: sent.number };
-            match came.iter().find(|(at, (came, _))| (*at, *came) == (sent.to, batch)) {
-                Some((_, (_, refused))) => said.arrived = Some((sent.number, refused.clone())),
-                None => said.back = Some(sent),
+fn finished(all: &BTreeMap<Generation, MovesAgain>) -> Vec<Finished> {
+    let of = |worker: &Generation, moves: &MovesAgain| {
+        let mut said = Finished { worker: *worker, dropped: moves.expected.clone(), ..Finished::default() };
+        if let Some(sent) = &moves.sent {
+            let batch = BatchId { from: *worker, number: sent.number };
+            let target = all.get(&sent.to);
+            match target.and_then(|target| target.came.iter().find(|(came, _)| *came == batch)) {
+                Some((_, refused)) => said.arrived = Some((sent.number, refused.clone())),
+                None => said.back = Some(sent.clone()),
             }
         }
         said
     };
-    all.into_iter().map(of).collect()
+    all.iter().map(|(worker, moves)| of(worker, moves)).collect()
 }
 
 #[cfg(test)]
@@ -273,14 +273,11 @@ mod tests {
             ..MovesAgain::default()
         };
         let all = [(1, sent(4, 9)), (2, sent(8, 9)), (3, sent(2, 9)), (4, sent(1, 7)), (9, target)];
-        let said = finished(all.into_iter().collect());
-        let back = |worker, number| Finished {
-            worker,
-            back: Some(own(number, if worker == 4 { 7 } else { 9 })),
-            ..Finished::default()
-        };
+        let said = finished(&all.into_iter().collect());
+        let back =
+            |worker, (number, to)| Finished { worker, back: Some(own(number, to)), ..Finished::default() };
         let arrived = Finished { worker: 1, arrived: Some((4, refused)), ..Finished::default() };
         let dropped = Finished { worker: 9, dropped: vec![batch(2, 8)], ..Finished::default() };
-        assert_eq!(said, [arrived, back(2, 8), back(3, 2), back(4, 1), dropped]);
+        assert_eq!(said, [arrived, back(2, (8, 9)), back(3, (2, 9)), back(4, (1, 7)), dropped]);
     }
 }

@@ -266,6 +266,22 @@ async fn a_session_whose_client_is_away_is_there_after_an_upgrade() {
     while back.next("message").await["data"] != 8 {}
 }
 
+/// An upgrade in which a worker stands still, and is killed once the log names that event.
+async fn upgraded_while_one_dies(cluster: &Cluster, dies: u32, path: &str, event: &str) {
+    kill(dies, rustix::process::Signal::STOP);
+    let named = format!("{event:?}");
+    let dying = async {
+        within(promised(Duration::from_secs(4)), event, async || {
+            if cluster.log().contains(&named) { Ok(()) } else { Err(cluster.log()) }
+        })
+        .await;
+        kill(dies, rustix::process::Signal::KILL);
+    };
+    let words = ["upgrade", path];
+    let (done, ()) = tokio::join!(cluster.ctl(&words), dying);
+    assert_eq!(done.json()["upgrade"]["outcome"], "upgraded", "{} {}", done.out, done.err);
+}
+
 #[tokio::test]
 async fn a_worker_that_dies_while_all_pack_takes_no_other_session_along() {
     let _alone = alone().await;
@@ -275,18 +291,7 @@ async fn a_worker_that_dies_while_all_pack_takes_no_other_session_along() {
         tabs.push(cluster.tab_with(&format!("user_id=user-{n}&channels=news")).await);
     }
     let dies = cluster.worker(1).await.pid.unwrap();
-    let path = stranger(&cluster, "next");
-    kill(dies, rustix::process::Signal::STOP);
-    let dying = async {
-        within(promised(Duration::from_secs(4)), "packing", async || {
-            if cluster.log().contains("\"packing\"") { Ok(()) } else { Err(cluster.log()) }
-        })
-        .await;
-        kill(dies, rustix::process::Signal::KILL);
-    };
-    let words = ["upgrade", &path];
-    let (done, ()) = tokio::join!(cluster.ctl(&words), dying);
-    assert_eq!(done.json()["upgrade"]["outcome"], "upgraded", "{} {}", done.out, done.err);
+    upgraded_while_one_dies(&cluster, dies, &stranger(&cluster, "next"), "packing").await;
     publish(&cluster, 1).await;
     let mut heard = 0;
     for tab in &mut tabs {
@@ -328,18 +333,7 @@ async fn a_worker_that_dies_while_its_master_gives_way_loses_no_quiet_session() 
         tabs.push(cluster.tab_with(&format!("user_id=user-{n}&channels=news")).await);
     }
     let dies = cluster.worker(1).await.pid.unwrap();
-    let path = copy(&cluster, "next");
-    kill(dies, rustix::process::Signal::STOP);
-    let dying = async {
-        within(promised(Duration::from_secs(4)), "giving way", async || {
-            if cluster.log().contains("\"giving-way\"") { Ok(()) } else { Err(cluster.log()) }
-        })
-        .await;
-        kill(dies, rustix::process::Signal::KILL);
-    };
-    let words = ["upgrade", &path];
-    let (done, ()) = tokio::join!(cluster.ctl(&words), dying);
-    assert_eq!(done.json()["upgrade"]["outcome"], "upgraded", "{} {}", done.out, done.err);
+    upgraded_while_one_dies(&cluster, dies, &copy(&cluster, "next"), "giving-way").await;
     publish(&cluster, 1).await;
     for tab in &mut tabs {
         moved(tab).await;
