@@ -3,6 +3,7 @@
 
 mod buckets;
 mod client;
+mod forwarded;
 mod host;
 mod origin;
 mod permits;
@@ -15,7 +16,7 @@ mod pool;
 pub mod tokens;
 
 pub use buckets::Buckets;
-pub use client::{Client, counted};
+pub use client::{Client, Proxies, counted};
 pub use origin::{Admitted, Denied, Gate, Head, Place, is_foreign, is_planted, preflight};
 pub use permits::{Permit, Permits};
 pub use pool::{Hold, Measure, Pool, UNUSED, Use};

@@ -40,9 +40,9 @@ pub(crate) use units::duration;
 pub use valid::{
     AdminSection, AnonymousKind, AuthMode, AuthSection, BroadcastSection, ByteRate, Carries,
     CertificateSection, Channel, ChatSection, ClusterSection, CommandSection, Config, ControlSection,
-    CrashCover, Exchange, HandoverSection, Hearers, HeartbeatSection, HttpSection, LimitsSection, Lines,
-    LogFormat, LogSection, OnStale, Policy, PollSection, PriceSection, Provider, ProviderKind, Publish,
-    QuotesSection, ResumeSection, Secret, Share, ShutdownSection, StatsSection, Stream, StreamSection,
-    TlsSection, TlsVersion, WorkerCount, WsSection, effect_of, is_local, quarter,
+    CrashCover, Exchange, ForwardedHeader, HandoverSection, Hearers, HeartbeatSection, HttpSection,
+    LimitsSection, Lines, LogFormat, LogSection, OnStale, Policy, PollSection, PriceSection, Provider,
+    ProviderKind, Publish, QuotesSection, ResumeSection, Secret, Share, ShutdownSection, StatsSection,
+    Stream, StreamSection, TlsSection, TlsVersion, WorkerCount, WsSection, effect_of, is_local, quarter,
 };
 pub use watch::{Timing, Watcher};

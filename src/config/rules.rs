@@ -16,6 +16,7 @@ pub(crate) fn check(r: &mut Reader<'_>, config: &Config) {
     streams(r, config);
     tokens(r, config);
     tls(r, config);
+    proxies(r, config);
     r.rule(
         &["ws.root", "ws.echo"],
         config.ws.root != "echo" || config.ws.echo,
@@ -32,7 +33,12 @@ fn tokens(r: &mut Reader<'_>, config: &Config) {
         "auth.mode = \"token\" needs auth.secret_file, auth.public_key_file or auth.jwks_url",
     );
     // To go with the change that makes the feeder fetch key sets.
-    r.rule(&["auth.jwks_url"], config.auth.jwks_url.is_none(), &format!("auth.jwks_url is {LATER}"));
+    let fetches = !is_open && config.auth.jwks_url.is_some();
+    r.rule(
+        &["auth.mode", "auth.jwks_url"],
+        !fetches,
+        &format!("auth.mode = \"token\" with auth.jwks_url is {LATER}"),
+    );
 }
 
 fn times(r: &mut Reader<'_>, config: &Config) {
@@ -225,6 +231,19 @@ fn tls(r: &mut Reader<'_>, config: &Config) {
     }
     if tls.client_ca.is_some() && config.admin.listen_tls.is_none() {
         r.warn("tls.client_ca", "is of no use without admin.listen_tls");
+    }
+}
+
+/// Only proxies that are trusted are asked whose connections they pass on.
+fn proxies(r: &mut Reader<'_>, config: &Config) {
+    let (http, ws) = (&config.http, &config.ws);
+    let told = [("http.proxy_protocol", http.proxy_protocol), ("ws.proxy_protocol", ws.proxy_protocol)];
+    for (key, _) in told.into_iter().filter(|(_, told)| *told) {
+        r.rule(
+            &[key, "http.trusted_proxies"],
+            !http.trusted_proxies.is_empty(),
+            &format!("{key} needs http.trusted_proxies: nobody else is believed"),
+        );
     }
 }
 

@@ -6,9 +6,9 @@ use super::feed::{Kept, News};
 use super::journal::{Record, slot};
 use super::router::{Order, Publication};
 use super::unpacking::{Counts, Part};
-use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
+use crate::model::{Candles, Device, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
-use crate::protocol::client::Close;
+use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{
     Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Open, Question, Role, ToFeeder, ToMaster,
     ToWorker, VERSION,
@@ -73,10 +73,24 @@ impl Master {
                 Relief::Evicted { worker, session } => {
                     self.children.tell(worker, &ToWorker::GiveWay(session))
                 }
+                Relief::Replaced { worker, session } => {
+                    self.children.tell(worker, &ToWorker::Kick { session, code: Close::Replaced.code() })
+                }
                 Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
                 Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
             };
         }
+    }
+
+    /// Opens a stream that may take the place of the oldest of its user.
+    fn open_over(&mut self, from: Generation, open: &Open<'_>, now: Mono) {
+        let limits = &self.in_force.config().limits;
+        if let Some(devices) = self.directory.take_over(open, limits, now) {
+            let devices: Vec<_> = devices.iter().map(|device| device.as_ref().map(Device::as_str)).collect();
+            let text = client::took_over(&devices);
+            let _ = self.children.tell(from, &ToWorker::TookOver { session: open.session, text: &text });
+        }
+        self.open(from, open, now);
     }
 
     fn open(&mut self, from: Generation, open: &Open<'_>, now: Mono) {
@@ -91,14 +105,15 @@ impl Master {
     fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
-            ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
-                let order = Order { request, id, user, symbol, frame, deadline };
+            ToMaster::Deliver { request, id, user, symbol, frame, deadline, poster } => {
+                let order = Order { request, id, user, symbol, frame, deadline, poster };
                 self.router.deliver(from, &order, &self.directory, now, &mut self.children);
             }
             ToMaster::Delivered { ticket, tally } => {
                 self.router.delivered(from, ticket, tally, &mut self.children)
             }
             ToMaster::Open(open) => self.open(from, &open, now),
+            ToMaster::OpenOver(open) => self.open_over(from, &open, now),
             ToMaster::TakenUp(session) => self.directory.taken_up(from, session),
             ToMaster::Away(token) => self.directory.away(from, token),
             ToMaster::Gone(token) => self.directory.gone(from, token),

@@ -17,7 +17,7 @@ use super::predecessor;
 use super::refusals::Refusals;
 use super::roles::Keeper;
 use super::rooms::{self, Rooms};
-use super::router::Router;
+use super::router::{Rates, Router};
 use super::service::{AllFailed, Phase, Service};
 use super::upgrade::Inheritance;
 use super::upgrades::Upgrades;
@@ -178,7 +178,7 @@ impl Master {
             moves: Moves::default(),
             placing: Placing::new(config),
             orphans: Default::default(),
-            router: Router::new(config.limits.quotes_per_user).after(wall),
+            router: Router::new(Rates::of(&config.limits)).after(wall),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),

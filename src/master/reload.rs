@@ -6,6 +6,7 @@ use super::in_force::{Candidate, Next};
 use super::journal::Record;
 use super::reloads::{Outcome, Waiter};
 use super::rooms;
+use super::router::Rates;
 use crate::config::{Faults, Loaded};
 use crate::net::tls::certificates::Certificates;
 use crate::os::clock;
@@ -155,7 +156,7 @@ impl Master {
         }
         announcer.adopt(config);
         rooms.configure(rooms::Limits::of(&config.chat));
-        router.set_rate(config.limits.quotes_per_user);
+        router.set_rates(Rates::of(&config.limits));
         directory.configure(config.stats.users, in_force.ceilings());
         when.configure(config.stats.interval);
         fleet.adopt(config.cluster.clone());

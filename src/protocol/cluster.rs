@@ -74,6 +74,8 @@ pub enum Outcome {
     NoPrice,
     /// `limits.quotes_per_user`; the client may ask again after this time.
     Limited(Duration),
+    /// `limits.quotes_per_poster`, as before.
+    PosterLimited(Duration),
 }
 
 /// From a worker to the master.
@@ -104,6 +106,8 @@ pub enum ToMaster<'a> {
         frame: &'a [u8],
         /// Time at which the request is given up.
         deadline: Mono,
+        /// The address of the client that posts it; IPv6 cut to its /64.
+        poster: IpAddr,
     },
     /// The result of a [`ToWorker::Push`].
     Delivered {
@@ -230,6 +234,10 @@ pub enum ToMaster<'a> {
     },
     /// The answer to [`ToWorker::Hold`].
     Held,
+    /// As [`ToMaster::Open`], of a stream: if its user has as many as there may be, the oldest ends for it
+    /// ([`ToWorker::TookOver`]).
+    #[serde(borrow)]
+    OpenOver(Open<'a>),
 }
 
 /// A session's step in a chat room.
@@ -473,4 +481,11 @@ pub enum ToWorker<'a> {
     /// Another master takes over in a moment: deliveries wait for that one, since nobody may repeat what this one was
     /// asked. Answered by [`ToMaster::Held`]. False: this one stays.
     Hold(bool),
+    /// An announced session has taken the place of another, and is told so before anything else. Before
+    /// [`ToWorker::Opened`].
+    TookOver {
+        session: SessionId,
+        /// The message as JSON.
+        text: &'a str,
+    },
 }

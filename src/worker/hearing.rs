@@ -51,8 +51,7 @@ fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
 
 /// Everything that came together. What it publishes goes out by walks, joined.
 pub(super) fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
-    let mut state = hub.lock();
-    let mut end = None;
+    let (mut state, mut end) = (hub.lock(), None);
     while let Some(message) = batch.next_with_some::<ToWorker<'_>>() {
         let (message, with) = match message {
             Ok(message) => message,
@@ -78,6 +77,7 @@ pub(super) fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkE
             ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
             ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
             ToWorker::Config { config } => configure(&mut state, config),
+            ToWorker::TookOver { session, text } => state.requests.tell_first(session, text),
             ToWorker::GiveWay(session) => state.gives_way(session),
             ToWorker::Shed => state.shed_poll(),
             ToWorker::Silent { of } => state.shed_silent(of),

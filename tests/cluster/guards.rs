@@ -253,6 +253,14 @@ async fn every_answer_guards_itself() {
             let answer = send_to(port, request).await;
             assert_eq!(answer.header("X-Content-Type-Options"), Some("nosniff"), "{request:?} {answer:?}");
             assert_eq!(answer.header("Cross-Origin-Resource-Policy"), Some("same-origin"), "{request:?}");
+            assert_eq!(
+                answer.header("Referrer-Policy"),
+                Some("no-referrer"),
+                "ids stand in addresses {request:?}"
+            );
+            for banner in ["Server", "X-Powered-By", "Via"] {
+                assert_eq!(answer.header(banner), None, "{request:?}");
+            }
             assert!(vary(&answer).contains(&"origin".to_owned()), "{request:?} {answer:?}");
             assert!(answer.header("Cache-Control").is_some(), "{request:?} {answer:?}");
         }

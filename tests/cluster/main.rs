@@ -38,6 +38,7 @@ mod made_up;
 mod moving;
 mod notify;
 mod page;
+mod passed_on;
 mod placing;
 mod polling;
 mod pools;

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -250,4 +250,26 @@ async fn an_admin_needs_a_certificate_of_the_authority() {
     let mut answer = String::new();
     in_time("an answer", plain.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("use https"), "{answer}");
+}
+
+/// A proxy says whose connection it is before the handshake, in the clear.
+#[tokio::test]
+async fn the_proxy_protocol_comes_before_the_handshake() {
+    let told = "[http]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.9/32\"]\n[limits]\nconnects_per_address = \"1/h\"\n";
+    let cluster = secured("").file("conf.d/proxy.toml", told).start().await;
+    let to = port(&cluster, "http-tls").await;
+    let mut seen = vec![];
+    for client_address in ["192.0.2.1", "192.0.2.1", "192.0.2.2"] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 9], 0).into()).unwrap();
+        let mut stream = in_time("connect", socket.connect(to)).await.unwrap();
+        let line = format!("PROXY TCP4 {client_address} 127.0.0.1 4711 443\r\n");
+        stream.write_all(line.as_bytes()).await.unwrap();
+        let connecting =
+            TlsConnector::from(client(None)).connect(ServerName::try_from(NAME).unwrap(), stream);
+        let stream = in_time("TLS", connecting).await.expect("a handshake");
+        let answer = ask(stream, "/api/v1/poll?user_id=a&channels=none", NAME).await.unwrap();
+        seen.push(answer.split(' ').nth(1).unwrap().to_owned());
+    }
+    assert_eq!(seen, ["200", "429", "200"]);
 }

@@ -28,8 +28,11 @@ http.static_dir = src
 http.allowed_origins = https://a.example
 http.hosts = a.example
 http.trusted_proxies = 10.0.0.0/8
+http.forwarded_header = forwarded
+http.proxy_protocol = true
 http.page_ws_url = ws://a.example/ws
 ws.listen = 127.0.0.1:0
+ws.proxy_protocol = true
 ws.root = ws
 ws.echo = false
 ws.max_message = 65KiB
@@ -125,6 +128,7 @@ limits.messages_burst = 21
 limits.bytes_per_session = 1MiB/s
 limits.bytes_burst = 1MiB
 limits.quotes_per_user = 11/s
+limits.quotes_per_poster = 12/s
 chat.max_length = 51
 chat.history = 51
 chat.rooms = 1001
@@ -200,6 +204,7 @@ fn with(sets: &[(&str, &str)]) -> Loaded {
         ("provider.program.program", "/bin/true"),
         ("provider.recorded.kind", "replay"),
         ("provider.recorded.file", "Cargo.toml"),
+        ("http.trusted_proxies", "192.0.2.0/24"),
         ("tls.cert", "tests/fixtures/tls/listening/first.crt"),
         ("tls.key", "tests/fixtures/tls/listening/first.key"),
     ];

@@ -26,6 +26,6 @@ pub use process::{
 pub use provider::{Exchange, Provider, ProviderKind, Secret};
 pub use tls::{CertificateSection, TlsSection, TlsVersion};
 pub use web::{
-    AdminSection, ByteRate, HeartbeatSection, HttpSection, LimitsSection, QuotesSection, Share, StatsSection,
-    WsSection, is_local, quarter,
+    AdminSection, ByteRate, ForwardedHeader, HeartbeatSection, HttpSection, LimitsSection, QuotesSection,
+    Share, StatsSection, WsSection, is_local, quarter,
 };

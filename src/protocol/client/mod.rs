@@ -24,7 +24,7 @@ pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep};
 use outbound::MOCK;
 pub use outbound::{
     EventText, QuoteText, ServerType, SystemEvent, ack, ack_token, channel_message, close, echo, error,
-    none_price, pair_changed, pong, price, quote, quoted, system, token_expiring, unsubscribed,
+    none_price, pair_changed, pong, price, quote, quoted, system, token_expiring, took_over, unsubscribed,
 };
 pub use problem::{Problem, ProblemKind};
 pub use resume::{Resume, Token};

@@ -60,6 +60,8 @@ pub enum SystemEvent {
     TokenExpiring,
     /// A fresh token has ended these subscriptions.
     Unsubscribed,
+    /// A stream has taken the place of the user's oldest one.
+    TookOver,
     /// `/broadcast`: the daemon lives.
     Heartbeat,
     /// The session is about to be closed.
@@ -68,12 +70,13 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// All events. Other closes are not announced: the client is to blame, or gone.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::PairChanged,
         Self::PriceRules,
         Self::Moved,
         Self::TokenExpiring,
         Self::Unsubscribed,
+        Self::TookOver,
         Self::Heartbeat,
         Self::Closing(Close::Shutdown),
         Self::Closing(Close::Restarting),
@@ -95,6 +98,7 @@ impl SystemEvent {
             Self::Moved => "moved",
             Self::TokenExpiring => "token-expiring",
             Self::Unsubscribed => "unsubscribed",
+            Self::TookOver => "took-over",
             Self::Heartbeat => "heartbeat",
             Self::Closing(close) => close.slug(),
         }
@@ -309,6 +313,15 @@ pub fn system(text: &EventText<'_>) -> String {
     debug_assert!(SystemEvent::ALL.contains(&event), "{event:?} is not one of the announced closes");
     let (kind, event, reason) = (ServerType::System, event.as_str(), quoted(reason));
     format!(r#"{{"type":"{kind}","event":"{event}","reason":{reason}{}}}"#, wait(reconnect_in_ms))
+}
+
+/// `system`, `took-over`: this stream has taken the place of the user's oldest one. `devices`: those that streams of the
+/// user were connected with, that of the oldest first; `None`: one without a name.
+#[must_use]
+pub fn took_over(devices: &[Option<&str>]) -> String {
+    let (kind, event) = (ServerType::System, SystemEvent::TookOver.as_str());
+    let devices = serde_json::to_string(devices).unwrap_or_default();
+    format!(r#"{{"type":"{kind}","event":"{event}","devices":{devices}}}"#)
 }
 
 fn with_id(kind: ServerType, id: Option<&RawValue>, rest: &str) -> String {

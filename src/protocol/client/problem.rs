@@ -85,6 +85,8 @@ kinds! {
         "There is nothing at this path.";
     OriginNotAllowed: 403, "origin-not-allowed", "The origin is not allowed.",
         "Pages of this origin may not use this server; http.allowed_origins lists the origins that may.";
+    PosterRateLimited: 429, "poster-rate-limited", "Too many quotes from one address.",
+        "This address asks for more quotes than limits.quotes_per_poster allows; see http.trusted_proxies.";
     PriceUnavailable: 503, "price-unavailable", "There is no price now.",
         "No source has given a price that may be served now.";
     QueryChannel: 400, "unknown-channel", "There is no such channel.",

@@ -46,11 +46,13 @@ pub(super) fn ends(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, HeaderValue::from_static(options));
 }
 
-/// Keeps an answer from pages of other origins, and from caches if it says nothing about them.
+/// Keeps an answer from pages of other origins, its address from other servers (an id may stand in it), and both from
+/// caches if the answer says nothing about them.
 pub(super) fn shield(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
 /// A method that a path does not take. The router adds those that it takes.

@@ -4,6 +4,7 @@ use super::answer;
 use super::health;
 use super::linger;
 use super::peer::{Io, Peer};
+use super::proxied::{self, Arrived};
 use super::rest::{Asked, Rest};
 use super::secure::{self, Came};
 use super::socket::{Busy, Life, Socket};
@@ -108,7 +109,7 @@ fn limits(config: &Config, port: Port) -> Limits {
 pub(in crate::worker) async fn serve(
     hub: Hub,
     router: Router,
-    socket: TcpStream,
+    mut socket: TcpStream,
     (address, door, entrance): (SocketAddr, Door, Entrance),
 ) {
     let limits = limits(&hub.config(), door.port);
@@ -116,7 +117,9 @@ pub(in crate::worker) async fn serve(
     let phase = Phase::new();
     let key = hub.lock().let_in(&entrance, phase.clone());
     let counted = Counted { hub: hub.clone(), life: life.clone(), key };
-    let Entrance { permit, turned, .. } = entrance;
+    let came = Arrived { socket: &mut socket, port: door.port, key, phase: &phase, leaving: &leaving };
+    let whose = proxied::whose(&hub, came, (address, entrance), limits.head).await;
+    let Some((address, Entrance { permit, turned, .. })) = whose else { return };
     let came = Came { socket, door, address: permit.address(), phase: &phase, leaving: &leaving };
     let Some(stream) = secure::secure(&hub, came, limits.head).await else { return };
     let io = Io::new(Socket::new(stream, life.clone(), leaving.clone()), limits, phase.clone());

@@ -35,6 +35,7 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
         framing: Framing::Events(if chunks { Body::Chunked } else { Body::Plain }),
         permit: Peer::of(&request).map(|peer| peer.permit.clone()),
         pass,
+        takes_over: false,
     };
     let arrival = match arrive(hub, session, resume).await {
         Ok(arrival) => arrival,

@@ -5,7 +5,7 @@ use super::answer;
 use super::identity::Identity;
 use super::peer::Peer;
 use crate::access::tokens::{self, Trust};
-use crate::access::{Admitted, Client, Denied, Head, Place, is_foreign, preflight};
+use crate::access::{Admitted, Client, Denied, Head, Place, Proxies, is_foreign, preflight};
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use crate::worker::hub::Hub;
@@ -53,7 +53,8 @@ pub(super) async fn check(State(door): State<Door>, mut request: Request, next: 
         let state = hub.lock();
         (state.config.gate(), state.config.whole(), state.config.trust().clone())
     };
-    let client = Client::of(peer.address.ip(), request.headers(), &config.http.trusted_proxies);
+    let proxies = Proxies { networks: &config.http.trusted_proxies, header: config.http.forwarded_header };
+    let client = Client::of(peer.address.ip(), request.headers(), proxies);
     let place = door.place(&request);
     let head = Head { version: request.version(), uri: request.uri(), headers: request.headers() };
     let admitted = match gate.check(place, &head, &client) {

@@ -41,6 +41,7 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
             "bytes_per_session": limits.bytes().to_string(),
             "bytes_burst": limits.bytes_burst,
             "quotes_per_user": limits.quotes_per_user.to_string(),
+            "quotes_per_poster": limits.quotes_per_poster.to_string(),
         },
     });
     answer::json(StatusCode::OK, info.to_string())

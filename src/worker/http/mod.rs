@@ -18,6 +18,7 @@ mod parameters;
 mod peer;
 mod poll;
 mod price;
+mod proxied;
 mod quotes;
 mod rest;
 mod secure;

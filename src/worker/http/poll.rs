@@ -26,7 +26,7 @@ pub(super) async fn show(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    let Wanted { user, device, address, channels, resume, wait, pass } =
+    let Wanted { user, device, address, channels, resume, wait, pass, .. } =
         wanted::read(hub, (Endpoint::Ws, None), &request)?;
     let pass = pass.map(|pass| pass.encode());
     let peer = Peer::of(&request).cloned();

@@ -3,6 +3,7 @@
 use super::ask::answered;
 use super::identity::{self, Identity};
 use super::{answer, body, parameters};
+use crate::access::Client;
 use crate::access::tokens::Action;
 use crate::config::Config;
 use crate::model::{Mono, RequestId, Symbol, UserId};
@@ -17,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 #[derive(Deserialize)]
 struct Order<'a> {
@@ -30,10 +32,14 @@ struct Order<'a> {
 pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response {
     let received = clock::mono();
     let config = hub.config();
+    let poster = request.extensions().get::<Client>().map(|client| client.counted);
     let id = RequestId::at(clock::wall().0.unsigned_abs());
-    let result = match identity::of(request.extensions()) {
-        Ok(identity) => ordered(&hub, &config, (id, identity), request, received).await,
-        Err(problem) => Err(problem),
+    let result = match (identity::of(request.extensions()), poster) {
+        (Ok(identity), Some(poster)) => {
+            ordered(&hub, (&config, poster), (id, identity), request, received).await
+        }
+        (Ok(_), None) => Err(ProblemKind::InternalError.into()),
+        (Err(problem), _) => Err(problem),
     };
     let slug = result.as_ref().map_or_else(|problem| problem.kind.slug(), |_| "delivered");
     hub.lock().counters.count_quote(slug);
@@ -43,7 +49,7 @@ pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response
 /// Who has no token, or a bad one, is refused before the body is read.
 async fn ordered(
     hub: &Hub,
-    config: &Config,
+    (config, poster): (&Config, IpAddr),
     (id, identity): (RequestId, Identity),
     request: Request,
     at: Mono,
@@ -67,6 +73,7 @@ async fn ordered(
             symbol: symbol.as_str(),
             frame: &frame,
             deadline,
+            poster,
         };
         if state.uplink.send(&message).is_err() {
             state.requests.forget(number);
@@ -96,5 +103,6 @@ fn receipt(outcome: Outcome, id: RequestId, user: &UserId, symbol: &Symbol) -> R
         Outcome::Unknown => Err(ProblemKind::WorkerTimeout.into()),
         Outcome::NoPrice => Err(ProblemKind::PriceUnavailable.into()),
         Outcome::Limited(wait) => Err(Problem::from(ProblemKind::RateLimited).after(wait)),
+        Outcome::PosterLimited(wait) => Err(Problem::from(ProblemKind::PosterRateLimited).after(wait)),
     }
 }

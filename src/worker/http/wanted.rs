@@ -24,6 +24,7 @@ struct Parameters {
     resume: Option<String>,
     cursor: Option<String>,
     wait_ms: Option<String>,
+    takeover: Option<String>,
 }
 
 /// A request for a session, checked.
@@ -39,6 +40,8 @@ pub(super) struct Wanted {
     pub(super) wait: Option<Duration>,
     /// What its token allows, and until when.
     pub(super) pass: Option<Box<Pass>>,
+    /// The oldest stream of the user may end for this one.
+    pub(super) takes_over: bool,
 }
 
 /// Refuses HEAD where GET opens a session.
@@ -100,11 +103,21 @@ pub(super) fn read(
         _ => Vec::new(),
     };
     let resume = query.cursor.as_deref().or(query.resume.as_deref()).and_then(Resume::parse);
+    let takes_over = query.takeover.as_deref().map(flag).transpose()?.unwrap_or(false);
     let wait = query.wait_ms.as_deref().map(milliseconds).transpose()?;
     if stops {
         return Err(ProblemKind::Draining.into());
     }
-    Ok(Wanted { user, device, address: client.counted, channels, resume, wait, pass: identity.pass() })
+    Ok(Wanted {
+        user,
+        device,
+        address: client.counted,
+        channels,
+        resume,
+        wait,
+        takes_over: takes_over && endpoint == Endpoint::Stream,
+        pass: identity.pass(),
+    })
 }
 
 /// Whether a session may begin there, in that user's name if one is given.
@@ -134,6 +147,14 @@ fn permit(
     match (identity.claims(), user) {
         (Some(claims), Some(user)) if claims.user != *user => identity.permit(hub, Action::Open(Some(user))),
         _ => Ok(()),
+    }
+}
+
+fn flag(text: &str) -> Result<bool, Problem> {
+    match text {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err(ProblemKind::QueryInvalid.with("takeover: must be 0 or 1.")),
     }
 }
 

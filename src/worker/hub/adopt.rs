@@ -300,8 +300,8 @@ impl State {
         before.moves = u32::from(facts.moves).saturating_add(1);
         let permit = Some(self.crowd.came(address));
         let pass = set.pass.as_deref().and_then(Pass::decode).map(Box::new);
-        let request =
-            Request { user, device, endpoint, stream, address, framing: facts.framing, permit, pass };
+        let (framing, takes_over) = (facts.framing, false);
+        let request = Request { user, device, endpoint, stream, address, framing, permit, takes_over, pass };
         let mut own = Session::new(request, Some(&before), replay, now);
         let wire = Wire::resumed(connection, unheard.unwrap_or(1), false);
         let heartbeat = &self.config.heartbeat;

@@ -2,7 +2,7 @@
 
 use super::parts::connections::Ended;
 use super::parts::meanwhile::Came;
-use super::parts::session::Link;
+use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::state::State;
 use crate::model::{SessionId, UserId};
@@ -11,6 +11,15 @@ use crate::protocol::client::{self, Close, EventText};
 use crate::protocol::cluster::{Handover, Slot, ToMaster};
 use crate::session::{Framing, Replay};
 use crate::ws::frame;
+
+/// Why a session ends that others have end.
+pub(super) fn sent_away(close: Close) -> EventText<'static> {
+    let reason = match close {
+        Close::Replaced => "a newer stream of this user has taken its place",
+        _ => "by an administrator",
+    };
+    EventText { close, reason, reconnect_in_ms: None }
+}
 
 impl State {
     /// Ends the marked sessions, and answers polls for which there is something.
@@ -136,8 +145,14 @@ impl State {
         if self.hold(id, Came::Kick(id, close.code())) {
             return;
         }
-        let event = EventText { close, reason: "by an administrator", reconnect_in_ms: None };
-        self.sessions.find(id).into_iter().for_each(|at| self.end_saying(at, close, &event));
+        let Some(at) = self.sessions.find(id) else { return };
+        let opens = |session: &Session| {
+            matches!(session.link, Link::Opening) && !matches!(session.framing, Framing::Poll)
+        };
+        if self.sessions.get(at).is_some_and(opens) {
+            self.requests.ends_early(id, close);
+        }
+        self.end_saying(at, close, &sent_away(close));
     }
 
     /// Sends away the next sessions, at most `most` of them, and says how many. Each is told to come back after a

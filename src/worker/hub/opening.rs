@@ -1,5 +1,6 @@
 //! The beginning of a session: announced to the master, attached to its connection, greeted.
 
+use super::ending::sent_away;
 use super::parts::greeting::Greeting;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
@@ -37,10 +38,17 @@ impl Opening {
         self.done = true;
         let mut state = hub.lock();
         let Some(session) = state.sessions.get_mut(at) else {
-            let close = Close::Restarting;
+            let end = state.requests.early_end(self.id);
+            let close = end.unwrap_or(Close::Restarting);
             let last = match self.framing {
                 Framing::Events(body) => body.end(&client::close(close, None)),
-                _ => frame::close(close.code(), close.slug()).into(),
+                _ => {
+                    let mut last = Vec::new();
+                    let event = end.map(|close| client::system(&sent_away(close)));
+                    event.into_iter().for_each(|text| frame::push_text(&mut last, text));
+                    frame::push_close(&mut last, close.code(), close.slug());
+                    last
+                }
             };
             tokio::spawn(Box::pin(Closing::new(stream, last).send()));
             return;
@@ -100,11 +108,18 @@ impl State {
         let replays = request.endpoint == Endpoint::Ws && (polls || self.config.resumes());
         let replay = replays.then(|| Replay::new(crate::os::process::secret()));
         let at = self.sessions.insert(Session::new(request, before, replay, clock::mono()));
-        if let Some(session) = self.sessions.get(at) {
-            self.uplink.tell(&ToMaster::Open(session.announcement()));
-        }
+        self.announce_to_master(at);
         self.note();
         at
+    }
+
+    /// Asks the master for a session's place.
+    pub(super) fn announce_to_master(&self, at: SessionRef) {
+        if let Some(session) = self.sessions.get(at) {
+            let open = session.announcement();
+            let message = if session.takes_over { ToMaster::OpenOver(open) } else { ToMaster::Open(open) };
+            self.uplink.tell(&message);
+        }
     }
 
     /// Ends a session that nobody wants any more before it has begun.

@@ -72,7 +72,8 @@ async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
     let pass = pass.as_deref().and_then(Pass::decode).map(Box::new);
     let endpoint = Endpoint::Ws;
     let (framing, permit) = (Framing::Poll, None);
-    let request = Request { user, device, endpoint, stream: None, address, framing, permit, pass };
+    let request =
+        Request { user, device, endpoint, stream: None, address, framing, permit, takes_over: false, pass };
     let arrival = arrive(hub, request, resume).await?;
     let comes_back = arrival.before.is_some();
     let greeting = Greeting::new(arrival.before, channels);

@@ -40,6 +40,7 @@ fn request() -> SessionRequest {
         framing: Framing::Websocket,
         permit: None,
         pass: None,
+        takes_over: false,
     }
 }
 

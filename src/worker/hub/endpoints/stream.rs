@@ -14,6 +14,10 @@ pub(super) struct Stream;
 
 impl Service for Stream {
     fn greet(&self, state: &mut State, at: SessionRef, _: &Greeting) {
+        let id = state.sessions.get(at).map(Session::id);
+        if let Some(text) = id.and_then(|id| state.requests.first_words(id)) {
+            state.say(at, &text);
+        }
         state.tune_in(at);
     }
 

@@ -12,6 +12,7 @@ pub(in crate::worker) struct Notices {
     address: LogLimiter<()>,
     full: LogLimiter<()>,
     token: LogLimiter<&'static str>,
+    not_told: LogLimiter<()>,
 }
 
 impl Notices {
@@ -38,6 +39,18 @@ impl Notices {
     pub fn token_refused(&mut self, slug: &'static str, why: &str, now: Mono) {
         if let Some(before) = self.token.change(slug, now) {
             tracing::info!(event = "token-refused", slug, why, before);
+        }
+    }
+
+    /// A proxy does not say whose connection it passes on.
+    pub fn not_told(&mut self, proxy: IpAddr, now: Mono) {
+        if let Some(before) = self.not_told.change((), now) {
+            tracing::warn!(
+                event = "proxy-header-missing",
+                %proxy,
+                before,
+                "a connection of http.trusted_proxies does not begin with a header of the PROXY protocol and ends: does the proxy send it?"
+            );
         }
     }
 

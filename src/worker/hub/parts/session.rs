@@ -61,6 +61,8 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) permit: Option<Permit>,
     /// What the client's token allows; `None`: it has shown none.
     pub(in crate::worker) pass: Option<Box<Pass>>,
+    /// The oldest stream of the user may end for it.
+    pub(in crate::worker) takes_over: bool,
 }
 
 /// One session of the table: a value that could be anywhere, and how it is connected here.
@@ -78,6 +80,8 @@ pub struct Session {
     pub aside: bool,
     /// Its client has come back to it, so has heard of it.
     resumed: bool,
+    /// The oldest stream of its user may end for it.
+    pub takes_over: bool,
     /// Requests of the client that only the master or time answers.
     pub asked: u32,
     /// The place of its set of channels in the memory of crash cover; `None`: the set has changed.
@@ -107,7 +111,7 @@ impl Session {
         replay: Option<Replay>,
         now: Mono,
     ) -> Self {
-        let Request { user, device, endpoint, stream, address, framing, permit, pass } = request;
+        let Request { user, device, endpoint, stream, address, framing, permit, takes_over, pass } = request;
         let id = before.map_or_else(SessionId::random, |before| before.identity.id());
         let since = before.map_or_else(|| clock::wall().0, |before| before.identity.since);
         let mut identity = Identity::new(id, user, endpoint, address, since);
@@ -128,6 +132,7 @@ impl Session {
             begun: now,
             aside: false,
             resumed: before.is_some(),
+            takes_over,
             asked: 0,
             set: None,
             pass,
@@ -144,6 +149,7 @@ impl Session {
             begun: more.begun,
             aside: false,
             resumed: more.resumed,
+            takes_over: false,
             asked: 0,
             set: None,
             pass: more.pass.as_deref().and_then(Pass::decode).map(Box::new),
