@@ -212,6 +212,18 @@ pub(super) enum What {
         /// Its id, as in `sessions`
         session: String,
     },
+    /// Refuse a token, or those of a user, and close their sessions
+    Revoke {
+        /// The `jti` of the token
+        #[arg(long, conflicts_with = "user", required_unless_present = "user")]
+        jti: Option<String>,
+        /// All tokens of this user
+        #[arg(long)]
+        user: Option<String>,
+        /// Only those issued before, in seconds since 1970 [default: now]
+        #[arg(long, requires = "user")]
+        issued_before: Option<i64>,
+    },
     /// Send a message to all subscribers of a channel
     Publish {
         /// Its name, one of `[[channels]]`

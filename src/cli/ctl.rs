@@ -108,6 +108,11 @@ fn question(what: &What) -> String {
         What::Drain { worker } => json!({ "command": "drain", "worker": worker }),
         What::Rebalance => json!({ "command": "rebalance" }),
         What::Kick { session } => json!({ "command": "kick", "session": session }),
+        What::Revoke { jti, user, issued_before } => {
+            let mut question = json!({ "command": "revoke", "jti": jti, "user": user });
+            question["issued_before"] = json!(issued_before);
+            question
+        }
         What::Publish { channel, data } => return publication(channel, data),
         What::Upgrade { binary } => {
             let binary =

@@ -39,7 +39,9 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
             upgrade(&answer["upgrade"]) + &keeper.unwrap_or_default()
         }
         What::Move { .. } | What::Drain { .. } | What::Rebalance => moved(answer),
-        What::RestartWorker { .. } | What::Kick { .. } | What::Stop { .. } => "done\n".to_owned(),
+        What::RestartWorker { .. } | What::Kick { .. } | What::Revoke { .. } | What::Stop { .. } => {
+            "done\n".to_owned()
+        }
     }
 }
 

@@ -57,6 +57,17 @@ pub(super) enum Command {
         /// Id of the session.
         session: String,
     },
+    /// Refuse a token, or those of a user, and close their sessions.
+    Revoke {
+        /// The token's id.
+        #[serde(default)]
+        jti: Option<String>,
+        #[serde(default)]
+        user: Option<String>,
+        /// Tokens of the user issued before this moment, in seconds since 1970; now without it.
+        #[serde(default)]
+        issued_before: Option<i64>,
+    },
     /// A message to all subscribers of a channel.
     Publish {
         /// Name of the channel.

@@ -160,6 +160,9 @@ impl Master {
                 let found = SessionId::parse(&session).is_some_and(|session| self.disconnect(session));
                 if found { done() } else { failed("there is no such session") }
             }
+            Command::Revoke { jti, user, issued_before } => {
+                self.revoke_for(jti, user.as_deref(), issued_before)
+            }
             Command::Publish { channel, data, raw } => {
                 let data = if raw.is_empty() { data.to_string() } else { raw };
                 return self.publish_for(&channel, &data, answer);

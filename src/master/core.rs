@@ -19,6 +19,7 @@ use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
 use super::upgrades::Upgrades;
+use crate::access::tokens::Revocations;
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -84,6 +85,8 @@ pub(super) struct Master {
     pub(super) upgrades: Upgrades<OwnedFd>,
     /// Certificates in force, and the secrets of session tickets.
     pub(super) tls: Tls,
+    /// Tokens that are refused although they are good.
+    pub(super) revocations: Revocations,
     /// What the next master goes on with.
     pub(super) journal: Journal,
     /// The first moments after another master.

@@ -129,6 +129,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     tls.adopt(certificates);
     let mut master = Master::new((in_force, tls), events, past, (line.clone(), &begin));
     master.tell_tls();
+    master.tell_revocations();
     if begin.before.is_some() && matches!(master.service.phase(), Phase::Ready { .. }) {
         // A reload that the master before announced has ended with it: systemd would wait. Else it is nothing new.
         line.notify(&Notification::Ready);
@@ -193,6 +194,7 @@ impl Master {
             line,
             upgrades: Upgrades::default(),
             tls,
+            revocations: state.revocations.clone(),
             journal,
             renewal: Renewal::new(begin, now),
             events,

@@ -179,6 +179,7 @@ impl Master {
     pub(super) fn welcome(&mut self, slot: Slot, generation: Generation) {
         let Newborn { listeners, json, certificates } = self.in_force.for_newborn();
         let tls = self.tls.give(certificates);
+        let revoked = self.revocations.encode();
         let (mut doors, mut descriptors) = (Vec::new(), Vec::new());
         for (door, descriptor) in listeners.all() {
             match descriptor.try_clone() {
@@ -196,8 +197,8 @@ impl Master {
         let Self { feed, children, .. } = self;
         let quotes = feed.quotes().cloned().collect();
         let waits = self.upgrades.is_unpacking();
-        let (config, listeners, tls) = (&*json, doors, &*tls);
-        let message = ToWorker::Welcome { slot, generation, config, listeners, quotes, waits, tls };
+        let (config, listeners, tls, revoked) = (&*json, doors, &*tls, &*revoked);
+        let message = ToWorker::Welcome { slot, generation, config, listeners, quotes, waits, tls, revoked };
         let _ = children.tell_with(generation, &message, descriptors);
         if !feed.refused().is_empty() {
             let _ = children.tell(generation, &ToWorker::Refused(feed.refused().clone()));

@@ -141,6 +141,7 @@ impl Master {
             upgrades: _,
             journal: _,
             tls: _,
+            revocations: _,
             renewal: _,
             events: _,
         } = self;

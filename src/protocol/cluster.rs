@@ -276,7 +276,12 @@ pub enum ToWorker<'a> {
         /// As [`ToWorker::Tls`].
         #[serde(with = "serde_bytes")]
         tls: &'a [u8],
+        /// As [`ToWorker::Revoked`].
+        #[serde(with = "serde_bytes")]
+        revoked: &'a [u8],
     },
+    /// These tokens are revoked, too, as `access/tokens/revocations.rs` writes them.
+    Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
     /// What each handshake of TLS needs from now on, as `net/tls/given.rs` writes it; empty: there is no TLS.
     Tls(#[serde(with = "serde_bytes")] &'a [u8]),
     /// All sessions of the processes before are there: new connections are accepted.

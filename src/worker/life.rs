@@ -152,7 +152,10 @@ fn welcome(
 ) -> Result<Option<(Hub, Listeners)>, Failure> {
     while let Some(next) = batch.next_with::<ToWorker<'_>>() {
         match next? {
-            (ToWorker::Welcome { slot, generation, config, listeners, quotes, waits, tls }, descriptors) => {
+            (
+                ToWorker::Welcome { slot, generation, config, listeners, quotes, waits, tls, revoked },
+                descriptors,
+            ) => {
                 let uplink = Uplink::new(sender.clone(), fingerprint(config));
                 let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
                 log::init(&config.log, &format!("worker {slot}"));
@@ -163,6 +166,7 @@ fn welcome(
                 let mut state = hub.lock();
                 quotes.into_iter().for_each(|quote| state.quote(quote));
                 state.connections.handshakes.give(tls);
+                state.revoke_tokens(revoked);
                 if waits {
                     state.unpacking.keep_out(clock::mono());
                 }

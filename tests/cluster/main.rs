@@ -30,6 +30,7 @@ mod handshakes;
 mod history;
 mod inherited;
 mod keeper;
+mod keys;
 mod life;
 mod limits;
 mod logs;

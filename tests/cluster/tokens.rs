@@ -13,7 +13,7 @@ const SECRET: &str = include_str!("../fixtures/tokens/secret");
 const BAD: &str = include_str!("../fixtures/tokens/bad.txt");
 
 /// A cluster that asks for tokens.
-fn with_tokens(more: &str) -> Setup {
+pub(crate) fn with_tokens(more: &str) -> Setup {
     let config = format!(
         "[auth]\nmode = \"token\"\nsecret_file = \"{{dir}}/secret\"\naudience = [\"btc-cluster\"]\n\
          issuer = [\"https://issuer.example\"]\ncookie = \"token\"\nleeway = \"0s\"\n{more}\n\
@@ -24,18 +24,18 @@ fn with_tokens(more: &str) -> Setup {
 }
 
 /// A fresh token.
-async fn token(cluster: &Cluster, words: &[&str]) -> String {
+pub(crate) async fn token(cluster: &Cluster, words: &[&str]) -> String {
     let all = [&["token", "--env", "test", "--config", "btc-cluster.toml"], words].concat();
     let signed = cluster.run(&all).await;
     assert_eq!(signed.code, Some(0), "{signed:?}");
     signed.out.trim().to_owned()
 }
 
-fn bearing(request: Request, token: &str) -> Request {
+pub(crate) fn bearing(request: Request, token: &str) -> Request {
     request.header("Authorization", &format!("Bearer {token}"))
 }
 
-async fn tab(cluster: &Cluster, token: &str, query: &str) -> Tab {
+pub(crate) async fn tab(cluster: &Cluster, token: &str, query: &str) -> Tab {
     let request = bearing(upgrade(&format!("/ws?{query}")), token);
     Tab::open_as(cluster.ws, &request).await.expect("a session").greeted().await
 }

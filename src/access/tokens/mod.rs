@@ -38,5 +38,5 @@ pub use refusal::{Reason, Refusal};
 pub use revocations::{Full, Revocation, Revocations};
 pub use rights::{Rights, Scope};
 pub use sign::sign;
-pub use trust::Trust;
+pub use trust::{Revoked, Trust};
 pub use verify::{LONGEST_TOKEN, verify};

@@ -78,6 +78,32 @@ impl Revocations {
         Ok(())
     }
 
+    /// Adds all of another set.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn merge(&mut self, other: Self) -> Result<(), Full> {
+        for (id, until) in other.tokens {
+            self.add(Revocation::Token(id), until)?;
+        }
+        for (user, (before, until)) in other.users {
+            self.add(Revocation::User(user, before), until)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes, for another process.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// The revocations of such bytes. `None`: another program wrote them.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+
     /// Tells whether a token is revoked.
     #[must_use]
     pub fn cover(&self, claims: &Claims) -> bool {

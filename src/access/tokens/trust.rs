@@ -5,10 +5,12 @@ use super::claims::{Claims, Rules};
 use super::keys::Keys;
 use super::permission::{Action, Bearer, Door, Policy};
 use super::refusal::Refusal;
+use super::revocations::{Full, Revocations};
 use super::verify::verify;
 use crate::config::{AuthMode, AuthSection};
 use crate::model::Wall;
 use http::HeaderMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// Made of `auth`, whenever that changes.
@@ -20,12 +22,33 @@ pub struct Trust {
     asks: bool,
     cookie: Option<Box<str>>,
     notice: Duration,
+    revoked: Revoked,
+}
+
+/// The revocations that a process has heard of. They outlive a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Revoked(Arc<RwLock<Revocations>>);
+
+impl Revoked {
+    /// Takes more of them.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn take(&self, more: Revocations) -> Result<(), Full> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).merge(more)
+    }
+
+    /// Whether a token is revoked.
+    #[must_use]
+    pub fn cover(&self, claims: &Claims) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).cover(claims)
+    }
 }
 
 impl Trust {
     /// The trust of a configuration.
     #[must_use]
-    pub fn new(auth: &AuthSection) -> Self {
+    pub fn new(auth: &AuthSection, revoked: Revoked) -> Self {
         Self {
             policy: Policy::new(auth),
             keys: Keys::new(auth, None),
@@ -33,6 +56,7 @@ impl Trust {
             asks: auth.mode == AuthMode::Token,
             cookie: auth.cookie.as_deref().map(Box::from),
             notice: auth.notice,
+            revoked,
         }
     }
 
@@ -69,7 +93,14 @@ impl Trust {
     /// # Errors
     /// The token is not good.
     pub fn verify(&self, token: &str, now: Wall) -> Result<Claims, Refusal> {
-        verify(token, &self.keys, &self.rules, now)
+        let claims = verify(token, &self.keys, &self.rules, now)?;
+        if self.is_revoked(&claims) { Err(Refusal::Revoked) } else { Ok(claims) }
+    }
+
+    /// Whether a token that was good has been revoked.
+    #[must_use]
+    pub fn is_revoked(&self, claims: &Claims) -> bool {
+        self.revoked.cover(claims)
     }
 
     /// Decides, for who has these claims or none.

@@ -1,5 +1,6 @@
 //! What is written down, and the state that records lead to. New variants go to the end.
 
+use crate::access::tokens::Revocations;
 use crate::master::feed::Kept;
 use crate::model::{Mono, Quote, Symbol, Wall};
 use crate::protocol::cluster::{Counters, Generation, Mark, Role, Slot};
@@ -52,6 +53,8 @@ pub(in crate::master) enum Record<'a> {
     Handovers(&'a str),
     /// Certificates in force and the secrets of tickets, as `net/tls/given.rs` writes them.
     Tls(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// Tokens are revoked, as `access/tokens/revocations.rs` writes them.
+    Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
 }
 
 /// The daemon as a whole.
@@ -106,14 +109,15 @@ pub(in crate::master) struct State {
     pub(in crate::master) published: BTreeMap<Generation, u64>,
     /// Certificates in force and the secrets of tickets.
     pub(in crate::master) tls: Box<[u8]>,
+    pub(in crate::master) revocations: Revocations,
     uses: u64,
 }
 
 impl State {
     /// What clients know of: rooms, and numbers of prices and lines.
     pub(in crate::master) fn of_clients(self) -> Self {
-        let Self { prices, real_before, lines, rooms, tls, uses, .. } = self;
-        Self { prices, real_before, lines, rooms, tls, uses, ..Self::default() }
+        let Self { prices, real_before, lines, rooms, tls, revocations, uses, .. } = self;
+        Self { prices, real_before, lines, rooms, tls, revocations, uses, ..Self::default() }
     }
 
     /// Takes the next record.
@@ -157,6 +161,10 @@ impl State {
             Record::Own { counters } => self.own = serde_json::from_str(counters).unwrap_or_default(),
             Record::Handovers(text) => self.handovers = text.into(),
             Record::Tls(given) => self.tls = given.into(),
+            // The master has made sure that there is room.
+            Record::Revoked(more) => {
+                _ = Revocations::decode(more).map(|more| self.revocations.merge(more));
+            }
         }
     }
 
@@ -185,6 +193,7 @@ impl State {
         write(&Record::Reloads(&self.reloads));
         write(&Record::Handovers(&self.handovers));
         write(&Record::Tls(&self.tls));
+        write(&Record::Revoked(&self.revocations.encode()));
         for quote in self.prices.values() {
             write(&Record::Price(Box::new(quote.clone())));
         }

@@ -4,7 +4,7 @@ use super::parts::session::Session;
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
-use crate::access::tokens::{Action, Channel, Claims, Door, Due, Pass, Refusal};
+use crate::access::tokens::{Action, Channel, Claims, Door, Due, Pass, Refusal, Revocations};
 use crate::config::{Hearers, Publish};
 use crate::model::Boot;
 use crate::os::clock;
@@ -51,8 +51,30 @@ impl State {
         let notice = self.config.trust().notice();
         let Some(session) = self.sessions.get(at) else { return };
         if let Some(pass) = &session.pass {
-            self.lives.watch(pass.life.next(notice), at.key(), session.id());
+            let is_revoked = self.config.trust().is_revoked(&pass.claims);
+            let next = if is_revoked { clock::boot() } else { pass.life.next(notice) };
+            self.lives.watch(next, at.key(), session.id());
         }
+    }
+
+    /// Tokens are revoked: refused from now on, and their sessions end. Sessions that are on their way here are looked
+    /// at when they come.
+    pub(in crate::worker) fn revoke_tokens(&mut self, bytes: &[u8]) {
+        let full = Revocations::decode(bytes).map(|more| self.config.revoked().take(more).is_err());
+        if full != Some(false) {
+            tracing::error!(
+                event = "revocation-lost",
+                "a revocation of the master is not understood, or has no room"
+            );
+        }
+        let trust = self.config.trust().clone();
+        let is_over =
+            |session: &Session| session.pass.as_ref().is_some_and(|pass| trust.is_revoked(&pass.claims));
+        let all: Vec<_> =
+            self.sessions.iter().filter(|(_, session)| is_over(session)).map(|(at, _)| at).collect();
+        all.into_iter().for_each(|at| self.watch_life(at));
+        self.look_at_lives(clock::boot());
+        self.settle();
     }
 
     /// Tells sessions that their tokens end soon, and ends those whose tokens have ended.
@@ -70,6 +92,13 @@ impl State {
             let Some(session) = self.sessions.get_mut(at) else { continue };
             let is_away = session.is_away();
             let Some(pass) = &mut session.pass else { continue };
+            if self.config.trust().is_revoked(&pass.claims) {
+                match is_away {
+                    true => self.discard(at, None),
+                    false => self.end_for(at, Close::TokenRevoked),
+                }
+                continue;
+            }
             let (due, left) = (pass.life.due(notice, now), pass.life.left(now));
             match due {
                 Some(Due::End) if is_away => self.discard(at, None),

@@ -2,7 +2,7 @@
 
 use super::suspended::Limits;
 use crate::access::Gate;
-use crate::access::tokens::Trust;
+use crate::access::tokens::{Revoked, Trust};
 use crate::config::Config;
 use crate::session::Bounds;
 use std::ops::Deref;
@@ -14,6 +14,7 @@ pub(in crate::worker) struct Policy {
     config: Arc<Config>,
     gate: Arc<Gate>,
     trust: Arc<Trust>,
+    revoked: Revoked,
 }
 
 impl Deref for Policy {
@@ -25,13 +26,18 @@ impl Deref for Policy {
 
 impl Policy {
     pub fn new(config: Arc<Config>) -> Self {
-        let trust = Arc::new(Trust::new(&config.auth));
-        Self { gate: Arc::new(Gate::new(&config)), trust, config }
+        Self::with(config, Revoked::default())
+    }
+
+    fn with(config: Arc<Config>, revoked: Revoked) -> Self {
+        let trust = Arc::new(Trust::new(&config.auth, revoked.clone()));
+        Self { gate: Arc::new(Gate::new(&config)), trust, revoked, config }
     }
 
     /// Puts another configuration in force; returns the one before.
     pub fn replace(&mut self, config: Arc<Config>) -> Arc<Config> {
-        std::mem::replace(self, Self::new(config)).config
+        let next = Self::with(config, self.revoked.clone());
+        std::mem::replace(self, next).config
     }
 
     /// The configuration itself.
@@ -42,6 +48,11 @@ impl Policy {
     /// Admits hosts and origins.
     pub(in crate::worker) fn gate(&self) -> Arc<Gate> {
         self.gate.clone()
+    }
+
+    /// Revocations, whatever the configuration is.
+    pub(in crate::worker) fn revoked(&self) -> &Revoked {
+        &self.revoked
     }
 
     /// Whom to trust, and with what.
