@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// The version of this language.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The number of a request that wants no receipt.
 pub const NO_RECEIPT: u64 = 0;
