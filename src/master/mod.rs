@@ -30,6 +30,7 @@ mod headline;
 mod hear;
 mod in_force;
 mod journal;
+mod keys;
 mod life;
 mod moves;
 mod moving;

@@ -89,6 +89,7 @@ pub(super) fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkE
             ToWorker::Pack => end = Some(End::Pack),
             ToWorker::Unpack { of, part, parts } => unpack(&mut state, hub, Part { of, part, parts }, with),
             ToWorker::Tls(given) => state.connections.handshakes.give(given),
+            ToWorker::Keys(bytes) => state.fetched_keys(bytes),
             ToWorker::Revoked(more) => state.revoke_tokens(more),
             ToWorker::LetIn => state.unpacking.let_in(),
             ToWorker::Hold(waits) => state.hold_deliveries(waits),

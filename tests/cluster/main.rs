@@ -29,6 +29,7 @@ mod guards;
 mod handshakes;
 mod history;
 mod inherited;
+mod jwks;
 mod keeper;
 mod keys;
 mod life;

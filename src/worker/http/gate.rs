@@ -14,6 +14,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Longest wait of a request for newer keys. Longer than a fetch takes.
+const KEYS: Duration = Duration::from_secs(5);
 
 /// Where requests come in: one port of this worker.
 #[derive(Clone)]
@@ -33,10 +38,16 @@ impl Door {
         Place { only_local: self.only_local, any_host }
     }
 
-    /// Who asks, by the token.
-    fn identify(&self, trust: &Arc<Trust>, request: &Request) -> Identity {
+    /// Who asks, by the token. If newer keys may make it good, they are waited for.
+    async fn identify(&self, trust: Arc<Trust>, request: Request) -> (Identity, Request) {
         let door = if self.port == Port::Admin { tokens::Door::Admin } else { tokens::Door::Public };
-        Identity::of(trust.clone(), door, request)
+        let identity = Identity::of(trust, door, &request);
+        let answers = identity.refusal().and_then(|refusal| self.hub.lock().await_keys(refusal));
+        let Some(mut answers) = answers else { return (identity, request) };
+        // Without an answer it is looked at again all the same.
+        let _ = timeout(KEYS, answers.changed()).await;
+        let trust = self.hub.lock().config.trust().clone();
+        (Identity::of(trust, door, &request), request)
     }
 
     /// The admin port trusts whoever reaches it, so a page of another port of the same host is foreign there as well.
@@ -46,7 +57,7 @@ impl Door {
 }
 
 /// Checks a request, and leaves the client's address for its route.
-pub(super) async fn check(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+pub(super) async fn check(State(door): State<Door>, request: Request, next: Next) -> Response {
     let Some(peer) = Peer::of(&request) else { return answer::plain(ProblemKind::InternalError) };
     let hub = &door.hub;
     let (gate, config, trust) = {
@@ -67,7 +78,7 @@ pub(super) async fn check(State(door): State<Door>, mut request: Request, next: 
         Ok(admitted) => match preflight(admitted, request.method(), request.headers()) {
             Some(headers) => (StatusCode::NO_CONTENT, headers).into_response(),
             None => {
-                let identity = door.identify(&trust, &request);
+                let (identity, mut request) = door.identify(trust, request).await;
                 request.extensions_mut().insert(client);
                 request.extensions_mut().insert(identity);
                 next.run(request).await

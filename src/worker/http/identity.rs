@@ -50,6 +50,11 @@ impl Identity {
         Self { door, trust, claims: claims.map(|claims| claims.map(Arc::new)) }
     }
 
+    /// Why its token is refused, if it has one and it is.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.claims.as_ref().err().copied()
+    }
+
     /// Whether tokens are asked for here.
     pub(super) fn asks(&self) -> bool {
         self.door == Door::Public && self.trust.asks()
