@@ -1,6 +1,5 @@
 //! What tokens allow sessions, and until when. The decisions are those of `access::tokens`.
 
-use super::parts::known_keys::Wish;
 use super::parts::session::Session;
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
@@ -10,10 +9,8 @@ use crate::config::{Hearers, Publish};
 use crate::model::Boot;
 use crate::os::clock;
 use crate::protocol::client::{self, Close, ErrorCode, EventText, room};
-use crate::protocol::cluster::ToMaster;
 use crate::session::{ChannelKey, Kind, Places};
 use serde_json::value::RawValue;
-use tokio::sync::watch;
 
 impl State {
     /// A channel, with what the configuration allows.
@@ -58,30 +55,6 @@ impl State {
             let next = if is_revoked { clock::boot() } else { pass.life.next(notice) };
             self.lives.watch(next, at.key(), session.id());
         }
-    }
-
-    /// The keys of a welcome.
-    pub(in crate::worker) fn begin_keys(&mut self, bytes: &[u8]) {
-        self.config.keys().begin(bytes);
-        self.config.trust_anew();
-    }
-
-    /// The feeder has fetched keys, or could not. Sessions go on: their tokens were good.
-    pub(in crate::worker) fn fetched_keys(&mut self, bytes: &[u8]) {
-        if self.config.keys().answer(bytes) {
-            self.config.trust_anew();
-        }
-        self.config.keys().wake();
-    }
-
-    /// A token was refused. If there may be newer keys in a moment, it tells when to look again.
-    pub(in crate::worker) fn await_keys(&mut self, refusal: Refusal) -> Option<watch::Receiver<()>> {
-        match self.config.keys().wish(refusal, clock::boot()) {
-            Wish::Nothing => return None,
-            Wish::Wait => {}
-            Wish::Ask => self.uplink.tell(&ToMaster::WantKeys),
-        }
-        Some(self.config.keys().answers())
     }
 
     /// Tokens are revoked: refused from now on, and their sessions end. Sessions that are on their way here are looked
@@ -202,8 +175,12 @@ impl State {
                 return Ok(());
             }
             Ok(_) => Refusal::Forbidden,
-            // Who asks again finds the keys.
-            Err(refusal) if self.await_keys(refusal).is_some() => Refusal::KeysUnavailable,
+            Err(refusal) if self.await_keys(refusal).is_some() => {
+                if self.hold_auth(at, token, id) {
+                    return Ok(());
+                }
+                Refusal::KeysUnavailable
+            }
             Err(refusal) => refusal,
         };
         self.counters.count_refused(refusal.slug());
