@@ -9,7 +9,7 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::journal::Journal;
-use super::keys::Keys;
+use super::key_set::Keys;
 use super::moves::{Moves, Waiter};
 use super::orphans::Orphans;
 use super::past::Renewal;

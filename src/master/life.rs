@@ -10,7 +10,7 @@ use super::event::Event;
 use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
-use super::keys::Keys;
+use super::key_set::Keys;
 use super::moves::Moves;
 use super::past::{Past, Renewal};
 use super::placing::Placing;

@@ -152,10 +152,14 @@ async fn keys_are_fetched_at_the_start_and_those_that_are_kept_serve_while_the_e
     before.iter().for_each(|pid| kill(*pid, Signal::KILL));
     eventually("all are new", async || {
         let status = cluster.ctl(&["status"]).await;
-        let is_ready = status.code == Some(0) && status.json()["state"] == "ready";
-        let workers = if is_ready { cluster.workers().await } else { vec![] };
-        let is_new = |pid: Option<u32>| pid.is_some_and(|pid| !before.contains(&pid));
-        let all = workers.len() == 2 && workers.iter().all(|one| one.state == "ready" && is_new(one.pid));
+        if status.code != Some(0) {
+            return Err(status.err);
+        }
+        let workers = status.json()["workers"].as_array().cloned().unwrap_or_default();
+        let is_new = |one: &Value| {
+            one["pid"].as_u64().is_some_and(|now| before.iter().all(|pid| u64::from(*pid) != now))
+        };
+        let all = workers.len() == 2 && workers.iter().all(|one| one["state"] == "ready" && is_new(one));
         if all { Ok(()) } else { Err(format!("{workers:?}")) }
     })
     .await;
@@ -174,6 +178,7 @@ async fn whatever_the_endpoint_answers_the_last_good_keys_stay() {
     let token = key.token("ann");
     becomes(&cluster, &token, 200, "the first keys").await;
     let huge = format!("{{\"keys\":[{}],\"x\":\"{}\"}}", evil.jwk(), "x".repeat(300 << 10));
+    let slow = format!("HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n{}", " ".repeat(9000));
     for (name, act, why) in [
         ("redirecting", Act::redirect(elsewhere.0.http()), "HTTP 302"),
         ("huge", Act::ok(huge), "more than 262144 bytes"),
@@ -181,7 +186,7 @@ async fn whatever_the_endpoint_answers_the_last_good_keys_stay() {
         ("no keys", Act::ok("{\"keys\":[]}"), "no key"),
         ("failing", Act::answer(500, "secret words"), "HTTP 500"),
         ("silent", Act::Hang, "within 4s"),
-        ("slow", Act::Drip(vec![b' '; 1000], Duration::from_millis(100)), "within 4s"),
+        ("slow", Act::Drip(slow.into(), Duration::from_millis(100)), "within 4s"),
     ] {
         issuer.answers(act);
         let known =
