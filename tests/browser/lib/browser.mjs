@@ -29,6 +29,7 @@ export async function eventually(check, patience = 15_000) {
 
 /** One tab. Opened in `context`, so that tabs of one context know each other as in one browser. */
 export class Tab {
+  static recordStates = recordStates;
   errors = [];
 
   constructor(page) {
