@@ -17,16 +17,19 @@ import { parsed, socketUrl } from "./server.js";
 
 export const SUBPROTOCOL = "btc-cluster.v1.json";
 
-/** The subprotocol that shows a token, where there is one: a browser can send no header here. */
+/**
+ * Subprotocols with which a token is shown, none without one: a browser can send no header here. The token is not echoed,
+ * and a browser that is answered none of what it offers closes the connection, so the session's own stands beside it.
+ */
 export function bearer(token) {
-  return token ? [`bearer.${token}`] : [];
+  return token ? [SUBPROTOCOL, `bearer.${token}`] : [];
 }
 
 export function open({ userId, channels, ticket, wsUrl, token }, on) {
   const query = { user_id: userId, channels: channels?.join(",") ?? null, resume: ticket };
   let socket;
   try {
-    socket = new WebSocket(socketUrl("ws", query, wsUrl), [SUBPROTOCOL, ...bearer(token)]);
+    socket = new WebSocket(socketUrl("ws", query, wsUrl), token ? bearer(token) : [SUBPROTOCOL]);
   } catch {
     // Not a URL, or ws: from an https: page. As good as a refused connection, and told after this step.
     let told = on;
