@@ -178,10 +178,12 @@ async fn events_and_polls_go_on_through_a_replacement() {
     assert!(text.contains("\"resumed\":true"), "{text}");
     assert_eq!(cluster.quote("sse").await.status, 202);
     reads(&mut again, &mut text, "event: quote").await;
-    assert_eq!(cluster.quote("poll").await.status, 202);
     let cursor = first["cursor"].as_str().unwrap();
     let path = format!("/api/v1/poll?user_id=poll&cursor={cursor}");
-    let next = polled(&ask(connect(at, &client(None), NAME).await, &path, NAME).await.unwrap());
+    let polling = async { ask(connect(at, &client(None), NAME).await, &path, NAME).await.unwrap() };
+    let (quoted, answer) = tokio::join!(cluster.quote("poll"), polling);
+    assert_eq!(quoted.status, 202);
+    let next = polled(&answer);
     assert!(next["messages"].to_string().contains("\"quote\""), "{next}");
 }
 
