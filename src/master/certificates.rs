@@ -2,7 +2,7 @@
 
 use crate::config::{Faults, Loaded};
 use crate::model::{Boot, Mono, Wall};
-use crate::net::tls::certificates::{Certificates, Change, Files};
+use crate::net::tls::certificates::{Before, Certificates, Change, Files};
 use crate::net::tls::given::Given;
 use crate::net::tls::pair::Pair;
 use crate::net::tls::renewal::Look;
@@ -12,15 +12,15 @@ use crate::stats::CertificateGauge;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The pairs in force, for the thread that reads configurations: a pair stays although its files are torn.
+/// What is in force, for the thread that reads configurations: a pair stays although its files are torn.
 #[derive(Clone, Debug, Default)]
-pub(super) struct InForce(Arc<Mutex<Vec<(Files, Pair)>>>);
+pub(super) struct InForce(Arc<Mutex<Before>>);
 
 impl InForce {
-    /// Those that the master before has left.
+    /// What the master before has left.
     pub(super) fn left(bytes: &[u8]) -> Self {
-        let pairs = Given::decode(bytes).map(|given| given.pairs()).unwrap_or_default();
-        Self(Arc::new(Mutex::new(pairs)))
+        let before = Given::decode(bytes).map(|given| given.before()).unwrap_or_default();
+        Self(Arc::new(Mutex::new(before)))
     }
 
     /// The certificates of a configuration, read from their files.
@@ -34,7 +34,9 @@ impl InForce {
 
     fn note(&self, certificates: &Certificates) {
         let pairs = certificates.pairs().map(|(files, pair)| (files.clone(), pair.clone())).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pairs;
+        // Who asks for a reload is told of authorities that cannot be read: nobody looks at their file again.
+        let before = Before { pairs, authorities: None };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = before;
     }
 }
 
@@ -70,7 +72,9 @@ impl Tls {
     }
 
     /// Puts certificates in force.
-    pub(super) fn adopt(&mut self, certificates: Certificates) {
+    pub(super) fn adopt(&mut self, mut certificates: Certificates) {
+        // A pair may have changed since: while a worker tried the configuration.
+        certificates.follow(std::mem::take(&mut self.certificates));
         self.in_force.note(&certificates);
         for (key, warning) in certificates.warnings(clock::wall()) {
             tracing::warn!(event = "configuration", "{key}: {warning}");
