@@ -48,7 +48,7 @@ mod reload;
 mod reloads;
 mod renewal;
 mod report;
-pub mod revoke;
+mod revocations;
 mod roles;
 mod rooms;
 pub mod router;
