@@ -50,13 +50,17 @@ pub(super) struct Tls {
     is_reading: bool,
 }
 
-fn random() -> Random {
+/// `None`: the kernel has no random numbers. Tickets with a secret that somebody guesses are worse than no TLS.
+fn random() -> Option<Random> {
     let mut random = [0; 40];
-    // It fails where the kernel has no random numbers: then nothing else works, either.
-    if aws_lc_rs::rand::fill(&mut random).is_err() {
-        fastrand::fill(&mut random);
+    let filled = aws_lc_rs::rand::fill(&mut random);
+    if filled.is_err() {
+        tracing::error!(
+            event = "no-random-numbers",
+            "the kernel has none: there is no new secret for tickets"
+        );
     }
-    random
+    filled.ok().map(|()| random)
 }
 
 impl Tls {
@@ -78,14 +82,16 @@ impl Tls {
         self.certificates = certificates;
     }
 
-    /// What a worker needs for handshakes with these certificates; empty: there are none.
+    /// What a worker needs for handshakes with these certificates; empty: there are none, or there is no secret.
     pub(super) fn give(&mut self, certificates: Option<&Certificates>) -> Vec<u8> {
         let certificates = certificates.unwrap_or(&self.certificates);
         if certificates.pairs().next().is_none() {
             return Vec::new();
         }
-        let secrets = self.secrets.get_or_insert_with(|| Secrets::new(&random(), clock::boot()));
-        Given::new(certificates, secrets).encode()
+        if self.secrets.is_none() {
+            self.secrets = random().map(|random| Secrets::new(&random, clock::boot()));
+        }
+        self.secrets.as_ref().map(|secrets| Given::new(certificates, secrets).encode()).unwrap_or_default()
     }
 
     /// When something is to be done.
@@ -115,7 +121,8 @@ impl Tls {
     /// Whether there is a new secret.
     pub(super) fn renew(&mut self, now: Boot) -> bool {
         let due = self.secrets.as_ref().is_some_and(|secrets| now >= secrets.due());
-        due && self.secrets.as_mut().is_some_and(|secrets| secrets.renew(&random(), now))
+        let Some(secrets) = self.secrets.as_mut().filter(|_| due) else { return false };
+        random().is_some_and(|random| secrets.renew(&random, now))
     }
 
     /// How long each certificate in force still holds.

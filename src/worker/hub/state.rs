@@ -163,6 +163,7 @@ impl State {
         self.counters.suspended = self.suspended.len() as u64;
         self.counters.suspended_bytes = self.suspended.bytes() as u64;
         self.tidy(usage.rss);
+        self.tidy_revocations();
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
         let (mut wires, mut bound) = (0, 0);
