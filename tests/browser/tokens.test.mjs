@@ -182,8 +182,8 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
 
   test("the expired token is never sent again: the page says so, and waits for another", async (t) => {
     const cluster = await withTokens(t, { notice: "0s" });
-    let token = sign("ann", 3);
-    const tab = await (await tabOf(t, cluster, () => token)).is("connected");
+    let token = null;
+    const tab = await (await tabOf(t, cluster, () => (token ??= sign("ann", 6)))).is("connected");
     const session = await tab.text("session-id");
     await tab.at("connection-reason").filter({ hasText: "Your token has expired. This site still gives the token that was refused." }).waitFor();
     await tab.is("reconnecting");
@@ -245,6 +245,7 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
     }
     await tab.at("quote-button").click();
     await tab.at("quote-result").filter({ hasText: "You are not signed in" }).waitFor();
+    assert.equal(await tab.page.locator("#stats-remark").textContent(), "The statistics are not for this session.");
     await tab.screenshot("tokens-anonymous");
   });
 
@@ -256,6 +257,47 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
     assert.deepEqual(tries(tab), []);
     fails = false;
     await tab.is("connected");
+  });
+
+  test("a reload of the page goes on with the session", async (t) => {
+    const cluster = await withTokens(t);
+    const tab = await (await tabOf(t, cluster, () => sign("ann", 600))).is("connected");
+    const session = await tab.text("session-id");
+    await tab.page.reload();
+    await tab.is("connected");
+    await works(tab, "ann");
+    assert.equal(await tab.text("session-id"), session);
+    assert.equal(await tab.count("gap"), 0);
+  });
+
+  test("the token of somebody else ends the session, and with it begins one of theirs", async (t) => {
+    const cluster = await withTokens(t);
+    let user = "ann";
+    const tab = await (await tabOf(t, cluster, () => sign(user, 600))).is("connected");
+    const session = await tab.text("session-id");
+    user = "bob";
+    await tab.page.evaluate(() => dispatchEvent(new Event("btc-cluster:token")));
+    await tab.is("offline");
+    assert.match(await tab.text("connection-reason"), /^This session is not allowed\./);
+    await tab.at("connect-again").click();
+    await tab.is("connected");
+    await works(tab, "bob");
+    assert.notEqual(await tab.text("session-id"), session);
+  });
+
+  test("tokens are asked for from now on, and then no more: the page follows", async (t) => {
+    const cluster = await startCluster(t, { cluster: { workers: 2 } });
+    const tab = await (await tabOf(t, cluster, () => sign("ann", 600))).is("connected");
+    const self = await tab.text("user-id");
+    await cluster.reload({ auth: { mode: "token", secret_file: join(folder, "secret") } });
+    await tab.at("user-id").filter({ hasText: "ann" }).waitFor();
+    await tab.is("connected");
+    await works(tab, "ann");
+    await cluster.reload({ auth: { mode: "open" } });
+    await tab.is("connected");
+    await tab.page.reload();
+    await tab.is("connected");
+    await works(tab, self);
   });
 
   test("where no token is asked for, nobody is asked for one", async (t) => {
