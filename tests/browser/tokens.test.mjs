@@ -97,6 +97,8 @@ async function asleep(tab) {
   const all = processInfo.filter(({ type }) => type === "renderer").map(({ id }) => id);
   const tell = (signal) => all.forEach((id) => process.kill(id, signal));
   tell("SIGSTOP");
+  // What it had asked before may still be on its way here.
+  await sleep(500);
   return () => tell("SIGCONT");
 }
 
@@ -154,6 +156,20 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
       assert.equal(await tab.count("gap"), 0);
       if (mode !== "sse") assert.equal((await tab.states()).length, before, `${mode}: ${await tab.states()}`);
       await works(tab, "ann");
+    }));
+  });
+
+  test("tokens that live no longer than the notice are not replaced in a circle", async (t) => {
+    const cluster = await withTokens(t, { notice: "60s" });
+    await Promise.all(["websocket", "sse"].map(async (mode) => {
+      const tab = await (await tabOf(t, cluster, () => sign("ann", 10))).is("connected");
+      await over(tab, mode);
+      const [session, sent] = [await tab.text("session-id"), tab.sent.length];
+      await sleep(15_000);
+      await tab.is("connected");
+      assert.equal(await tab.text("session-id"), session, mode);
+      assert.ok(tries(tab, sent).length <= (mode === "sse" ? 5 : 0), `${mode}: ${tries(tab, sent)}`);
+      assert.ok(tab.asked.length <= 16, `${mode}: asked ${tab.asked.length} times`);
     }));
   });
 
