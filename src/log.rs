@@ -3,12 +3,14 @@
 mod journal;
 mod kinds;
 mod lines;
+mod rotation;
 mod sink;
 mod target;
 
 use crate::config::{LogFormat, LogSection};
 use kinds::LineKinds;
-use sink::Sink;
+use rotation::Rotation;
+use sink::{Bounds, Rotated, Sink};
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -41,14 +43,21 @@ struct Output {
     kinds: Arc<LineKinds>,
     /// The file that lines are written to, or are to be.
     path: Arc<Mutex<Option<PathBuf>>>,
+    /// Set in the process that moves full files aside.
+    rotated: Arc<OnceLock<Rotated>>,
 }
 
 impl Output {
+    fn bounds(&self, config: &LogSection) -> Bounds {
+        let rotation = Rotation { max_size: config.max_size as u64, keep: config.keep };
+        Bounds { room: config.queue, rotation: self.rotated.get().map(|_| rotation) }
+    }
+
     fn start(&self, config: &LogSection) {
         let path = config.file.clone();
         *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path.clone();
         let tell = |lines, why: &str| tracing::warn!(event = "log-lost", lines, why, "log lines were lost");
-        match Sink::start(path, config.queue, Box::new(tell)) {
+        match Sink::start(path, self.bounds(config), self.rotated.get().cloned(), Box::new(tell)) {
             // Another thread: the old one may hang, and writes what it has when it goes on.
             Some(sink) => *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(sink)),
             None => tracing::error!(event = "log-stuck", "the log stays where it is: its writers hang"),
@@ -130,10 +139,23 @@ pub fn adopt(config: &LogSection) {
     if logger.output.path() != config.file {
         logger.output.start(config);
     } else if let Some(sink) = logger.output.sink() {
-        sink.resize(config.queue);
+        sink.bound(logger.output.bounds(config));
     }
     let _ = logger.writer.reload(writer(config, &logger.role, &logger.output));
     let _ = logger.level.reload(filter(config));
+}
+
+/// Makes this process the one that moves full log files aside. `rotated` is called on another thread after each time, so
+/// that the others open the file again; if it returns false, it is called again a second later.
+pub fn rotate(config: &LogSection, rotated: impl Fn() -> bool + Send + Sync + 'static) {
+    let Some(output) = LOGGER.get().map(|logger| &logger.output) else { return };
+    let rotated: Rotated = Arc::new(rotated);
+    if output.rotated.set(rotated.clone()).is_ok()
+        && let Some(sink) = output.sink()
+    {
+        sink.when_rotated(rotated);
+        sink.bound(output.bounds(config));
+    }
 }
 
 /// Tries whether this process may write lines to that file; leaves nothing behind. The disk may hang.
