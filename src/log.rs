@@ -1,5 +1,6 @@
 //! Writes log lines as text, as JSON lines, or to the journal with their fields. The level can change at run time.
 
+mod ids;
 mod journal;
 mod kinds;
 mod lines;
@@ -8,6 +9,7 @@ mod sink;
 mod target;
 
 use crate::config::{LogFormat, LogSection};
+pub use ids::{id, is_hashing};
 use kinds::LineKinds;
 use rotation::Rotation;
 use sink::{Bounds, Rotated, Sink};
@@ -114,6 +116,7 @@ pub fn init(config: &LogSection, role: &str) {
         return;
     }
     let output = Output::default();
+    ids::set_hashing(config.hash_ids);
     output.start(config);
     let (filtering, level) = reload::Layer::new(filter(config));
     let (writing, writer) = reload::Layer::new(writer(config, role, &output));
@@ -122,10 +125,15 @@ pub fn init(config: &LogSection, role: &str) {
     // The standard hook writes to standard error, and waits for its reader.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let why = panic_message(panic.payload());
+        let why = shown(panic_message(panic.payload()));
         tracing::error!(event = "panic", place, why, "a defect, please report it");
     }));
     tracing::debug!(role, "logging");
+}
+
+/// The standard library quotes texts in backticks, and a text of a client may hold its id.
+fn shown(why: &str) -> &str {
+    if is_hashing() { why.split('`').next().unwrap_or_default() } else { why }
 }
 
 fn panic_message(payload: &dyn std::any::Any) -> &str {
@@ -136,6 +144,7 @@ fn panic_message(payload: &dyn std::any::Any) -> &str {
 /// Applies a new configuration.
 pub fn adopt(config: &LogSection) {
     let Some(logger) = LOGGER.get() else { return };
+    ids::set_hashing(config.hash_ids);
     if logger.output.path() != config.file {
         logger.output.start(config);
     } else if let Some(sink) = logger.output.sink() {

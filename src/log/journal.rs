@@ -4,6 +4,7 @@
 //! Neither a hung journal nor a line repeated a thousand times may harm the daemon: a line that cannot be sent at once
 //! is dropped, and so is a line of a kind that came too often; the next line says how many were dropped.
 
+use super::ids;
 use super::kinds::LineKinds;
 use super::lines::seen;
 use std::fmt::{self, Write as _};
@@ -108,6 +109,11 @@ impl JournalLine {
         }
         if let Some(seen) = seen(text.as_bytes(), false).and_then(|bytes| String::from_utf8(bytes).ok()) {
             text = seen;
+        }
+        if let Some(hashed) =
+            Some(&text).filter(|_| ids::is_hashing()).and_then(|text| ids::without_uuids(text))
+        {
+            text = hashed;
         }
         match field.name() {
             "message" => self.message = text,

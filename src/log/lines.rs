@@ -1,5 +1,6 @@
 //! Gives formatted lines to the sink: within the limit of their kind, and with the number of those left out.
 
+use super::ids;
 use super::kinds::LineKinds;
 use super::sink::Sink;
 use crate::model::is_mark;
@@ -50,6 +51,8 @@ impl Write for Line<'_> {
             let json = self.lines.json;
             let seen = seen(bytes, json);
             let line = seen.as_deref().unwrap_or(bytes);
+            let hashed = hashed(line);
+            let line = hashed.as_deref().map_or(line, str::as_bytes);
             let told = if left_out > 0 { Some(tell(line, left_out, json)) } else { None };
             let sink = self.lines.sink.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(sink) = &*sink {
@@ -62,6 +65,11 @@ impl Write for Line<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The line without the UUIDs in it, where ids are hashed.
+fn hashed(line: &[u8]) -> Option<String> {
+    std::str::from_utf8(line).ok().filter(|_| ids::is_hashing()).and_then(ids::without_uuids)
 }
 
 /// The line with its marks (of direction, say) as escapes. `None`: there are none.

@@ -295,7 +295,11 @@ impl Writer {
             Err(error) => {
                 if !std::mem::replace(&mut self.looks.failing, true) {
                     let error = target::words(&error);
-                    tracing::warn!(event = "log-not-rotated", error, "the log file grows beyond log.max_size");
+                    tracing::warn!(
+                        event = "log-not-rotated",
+                        error,
+                        "the log file grows beyond log.max_size"
+                    );
                 }
             }
         }

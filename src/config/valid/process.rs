@@ -123,6 +123,9 @@ section! {
         max_size: usize = row(Own("a size from 4KiB, 0 for none", max_size), "0"),
         /// Files moved aside that are kept; the oldest goes.
         keep: u32 = row(Whole(1..=1000), "5"),
+        /// Whether ids of users, sessions and devices stand in lines as keyed hashes, the same as long as the daemon runs;
+        /// what clients wrote is left out then. Addresses stay.
+        hash_ids: bool = row(FLAG, "false"),
         /// Lines that wait in each process while nobody takes them (a pipe that nobody reads, a disk that hangs). Further
         /// ones are lost, and counted.
         queue: usize = row(Size(4096..=LARGEST), "256KiB"),
