@@ -175,6 +175,11 @@ pub fn attempt(path: &Path) -> Result<(), String> {
     target::attempt(path)
 }
 
+/// Writes the last line of each kind that came too often. To be called each second.
+pub fn tell_left_out() {
+    LOGGER.get().into_iter().for_each(|logger| logger.output.kinds.tell());
+}
+
 /// Opens `log.file` again after it was moved away.
 pub fn reopen() {
     if let Some(sink) = LOGGER.get().and_then(|logger| logger.output.sink()) {
