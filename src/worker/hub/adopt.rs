@@ -173,7 +173,7 @@ impl State {
         let Some(known) = ward.adoption.met(&id) else { return };
         let lost = if fate == Fate::Suspect { Handover::Suspect } else { Handover::Dirty };
         if fate != Fate::GoesOn {
-            tracing::debug!(event = "session-not-adopted", session = %id, ?fate, bits = cell.under_way >> 48);
+            tracing::debug!(event = "session-not-adopted", session = %crate::log::id(id), ?fate, bits = cell.under_way >> 48);
             match fate {
                 // Nothing is half written: its client can be told.
                 Fate::Suspect => self.close_suspect(cell.facts.framing, socket),

@@ -5,6 +5,7 @@ use super::parts::meanwhile::Came;
 use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::state::State;
+use crate::log::id;
 use crate::model::{SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
@@ -205,10 +206,10 @@ impl State {
     }
 }
 
-/// Logs an end. What the worker cuts for a reason interests the operator; coming and going does not. `quiet`: a crowd of
+/// Logs an end: under its reason where the worker cuts a session, else as `session-closed`. What the worker cuts for a reason interests the operator; coming and going does not. `quiet`: a crowd of
 /// such sessions may end at once, and one line tells of all.
 fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close, quiet: bool) {
-    let (event, code) = (close.slug(), close.code());
+    let (reason, code) = (close.slug(), close.code());
     match close {
         Close::Done
         | Close::Leaving
@@ -216,9 +217,13 @@ fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close, qu
         | Close::Restarting
         | Close::Lost
         | Close::Replaced => {
-            tracing::debug!(event, worker, %session, %user, code);
+            tracing::debug!(event = "session-closed", worker, session = %id(session), user = %id(user), code, reason);
         }
-        _ if quiet => tracing::debug!(event, worker, %session, %user, code),
-        _ => tracing::info!(event, worker, %session, %user, code, "session ended"),
+        _ if quiet => {
+            tracing::debug!(event = reason, worker, session = %id(session), user = %id(user), code, reason)
+        }
+        _ => {
+            tracing::info!(event = reason, worker, session = %id(session), user = %id(user), code, reason, "session ended")
+        }
     }
 }

@@ -17,6 +17,7 @@ mod endpoints;
 mod entry;
 mod inbound;
 mod land;
+mod lines;
 mod offload;
 mod opening;
 mod packs;
