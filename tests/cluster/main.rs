@@ -10,6 +10,7 @@ mod standin;
 mod stopwatch;
 
 mod admin;
+mod bearers;
 mod broadcast;
 mod chat;
 mod comebacks;

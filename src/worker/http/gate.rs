@@ -39,15 +39,15 @@ impl Door {
     }
 
     /// Who asks, by the token. If newer keys may make it good, they are waited for.
-    async fn identify(&self, trust: Arc<Trust>, request: Request) -> (Identity, Request) {
+    async fn identify(&self, trust: Arc<Trust>, own: bool, request: Request) -> (Identity, Request) {
         let door = if self.port == Port::Admin { tokens::Door::Admin } else { tokens::Door::Public };
-        let identity = Identity::of(trust, door, &request);
+        let identity = Identity::of(trust, door, own, &request);
         let answers = identity.refusal().and_then(|refusal| self.hub.lock().await_keys(refusal));
         let Some(mut answers) = answers else { return (identity, request) };
         // Without an answer it is looked at again all the same.
         let _ = timeout(KEYS, answers.changed()).await;
         let trust = self.hub.lock().config.trust().clone();
-        (Identity::of(trust, door, &request), request)
+        (Identity::of(trust, door, own, &request), request)
     }
 
     /// The admin port trusts whoever reaches it, so a page of another port of the same host is foreign there as well.
@@ -78,7 +78,8 @@ pub(super) async fn check(State(door): State<Door>, request: Request, next: Next
         Ok(admitted) => match preflight(admitted, request.method(), request.headers()) {
             Some(headers) => (StatusCode::NO_CONTENT, headers).into_response(),
             None => {
-                let (identity, mut request) = door.identify(trust, request).await;
+                let own = trust.asks() && gate.is_own(&head, &client, peer.secure);
+                let (identity, mut request) = door.identify(trust, own, request).await;
                 request.extensions_mut().insert(client);
                 request.extensions_mut().insert(identity);
                 next.run(request).await

@@ -2,7 +2,6 @@
 //! says what all of it needs, and [`Identity::permit`] asks for what depends on the request.
 
 use super::answer;
-use crate::access::is_foreign;
 use crate::access::tokens::{Action, Claims, Door, Pass, Refusal, Trust};
 use crate::os::clock;
 use crate::protocol::client::{Problem, ProblemKind};
@@ -46,7 +45,7 @@ impl Identity {
         }
         let query = request.uri().query().filter(|_| IN_QUERY.contains(&request.uri().path()));
         let headers = request.headers();
-        let claims = trust.bearer(headers, query, !is_foreign(headers), clock::wall());
+        let claims = trust.bearer(headers, query, own, clock::wall());
         Self { door, trust, claims: claims.map(|claims| claims.map(Arc::new)) }
     }
 

@@ -1,0 +1,39 @@
+//! Who counts as what by what a request carries: cookies of other pages, clients without a name, streams of files.
+
+use crate::harness::{Request, Tab, cluster, get, send_to, upgrade};
+use crate::tokens::{bearing, tab, token, with_tokens};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_cookie_counts_for_pages_of_the_own_origin_only() {
+    let listed = "https://app.example.com";
+    let cluster =
+        with_tokens(&format!("[http]\nallowed_origins = [\"{listed}\"]\n")).workers(1).start().await;
+    let token = token(&cluster, &["--user", "ann"]).await;
+    let with_cookie = |request: Request| request.header("Cookie", &format!("token={token}"));
+    let (own, other_port) = (format!("http://{}", cluster.http), format!("http://{}", cluster.ws));
+    for (origin, status) in [(None, 200), (Some(&*own), 200), (Some(&*other_port), 401), (Some(listed), 401)]
+    {
+        let from = |request: Request| match origin {
+            None => request,
+            Some(origin) => request.header("Origin", origin),
+        };
+        let answer = cluster.send(&with_cookie(from(get("/api/v1/price")))).await;
+        assert_eq!(answer.status, status, "{origin:?}: {answer:?}");
+        let answer = send_to(cluster.http, &with_cookie(from(upgrade("/ws")))).await;
+        let expected = if status == 200 { 101 } else { status };
+        assert_eq!(answer.status, expected, "/ws of {origin:?}: {answer:?}");
+        // A token that the page sends itself is good everywhere.
+        let answer = cluster.send(&bearing(from(get("/api/v1/price")), &token)).await;
+        assert_eq!(answer.status, 200, "{origin:?}: {answer:?}");
+    }
+    let same_site = with_cookie(get("/api/v1/price")).header("Sec-Fetch-Site", "same-site");
+    assert_eq!(cluster.send(&same_site).await.problem(), (401, "token-missing".into()));
+    // What a proxy without the port in `Host` passes on.
+    let proxied = with_cookie(get("/api/v1/price"))
+        .header("Host", "localhost")
+        .header("Origin", "https://localhost:8443");
+    assert_eq!(cluster.send(&proxied).await.problem(), (401, "token-missing".into()));
+    assert_eq!(cluster.send(&proxied.header("Sec-Fetch-Site", "same-origin")).await.status, 200);
+}
+
