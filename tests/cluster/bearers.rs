@@ -37,3 +37,29 @@ async fn a_cookie_counts_for_pages_of_the_own_origin_only() {
     assert_eq!(cluster.send(&proxied.header("Sec-Fetch-Site", "same-origin")).await.status, 200);
 }
 
+async fn on(cluster: &crate::harness::Cluster, path: &str) -> Tab {
+    cluster.open(path).await.unwrap_or_else(|refusal| panic!("{path}: {refusal:?}"))
+}
+
+#[tokio::test]
+async fn the_name_of_a_stream_of_a_file_makes_it_free_to_nobody() {
+    let cluster = with_tokens("anonymous = [\"price\", \"stats\", \"message\"]")
+        .file("app.log", "secret\n")
+        .file(
+            "conf.d/60-streams.toml",
+            "[[streams]]\nname = \"price\"\nfile = \"{dir}/app.log\"\n\
+             [[streams]]\nname = \"lines\"\nfile = \"{dir}/app.log\"\n\
+             [[streams]]\nname = \"free\"\nchannel = \"price:BTC-USD\"\n",
+        )
+        .workers(1)
+        .start()
+        .await;
+    for path in ["/price", "/lines"] {
+        let refused = cluster.open(path).await.unwrap_err();
+        assert_eq!(refused.problem(), (401, "token-missing".into()), "{path}");
+    }
+    on(&cluster, "/free").await.next("price").await;
+    let token = token(&cluster, &["--user", "ann"]).await;
+    let mut tab = Tab::open_as(cluster.ws, &bearing(upgrade("/price"), &token)).await.unwrap();
+    assert_eq!(tab.text().await, "secret");
+}

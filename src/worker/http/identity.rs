@@ -38,10 +38,10 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Of a request that came in by that door.
-    pub(super) fn of(trust: Arc<Trust>, door: Door, request: &Request) -> Self {
+    /// Of a request that came in by that door. `own`: no page of another origin makes it, so that its cookie counts.
+    pub(super) fn of(trust: Arc<Trust>, door: Door, own: bool, request: &Request) -> Self {
         if door == Door::Admin || !trust.asks() {
-            return Self { door, trust, claims: Ok(None) };
+            return Self::unseen(trust, door);
         }
         let query = request.uri().query().filter(|_| IN_QUERY.contains(&request.uri().path()));
         let headers = request.headers();

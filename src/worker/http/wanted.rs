@@ -2,7 +2,7 @@
 
 use super::identity::{self, Identity};
 use super::{answer, parameters};
-use crate::access::tokens::{Action, Pass};
+use crate::access::tokens::{Action, Channel, Pass};
 use crate::access::{Client, is_planted};
 use crate::config::{Carries, Config};
 use crate::model::{Device, UserId};
@@ -128,17 +128,18 @@ fn permit(
     user: Option<&UserId>,
 ) -> Result<(), Problem> {
     let config = hub.config();
-    let carried = stream.and_then(|name| config.stream(name)).map(|stream| match &stream.carries {
-        Carries::Channel(channel) => channel.as_str(),
-        Carries::Lines(_) => stream.name.as_str(),
-    });
+    let stream = stream.and_then(|name| config.stream(name));
     let action = match endpoint {
         Endpoint::Ws => Action::Open(user),
         Endpoint::Echo | Endpoint::Command => Action::Tool,
         Endpoint::Chat => Action::Talk("chat"),
         Endpoint::Broadcast => Action::Talk("broadcast"),
         Endpoint::Stream => {
-            let channel = hub.lock().described(carried.unwrap_or_default());
+            let stream = stream.ok_or(ProblemKind::NotFound)?;
+            let channel = match &stream.carries {
+                Carries::Channel(name) => hub.lock().described(name),
+                Carries::Lines(_) => Channel::lines(&stream.name),
+            };
             Action::Stream(user, channel)
         }
     };

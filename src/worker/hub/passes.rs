@@ -24,7 +24,7 @@ impl State {
             None if room(name).is_some() => (Hearers::Anyone, Publish::Anyone),
             None => (Hearers::Anyone, Publish::Admin),
         };
-        Channel { name, hearers, publishers }
+        Channel::new(name, hearers, publishers)
     }
 
     /// Whether a session may do that.
