@@ -37,6 +37,23 @@ async fn a_cookie_counts_for_pages_of_the_own_origin_only() {
     assert_eq!(cluster.send(&proxied.header("Sec-Fetch-Site", "same-origin")).await.status, 200);
 }
 
+#[tokio::test]
+async fn an_answer_for_want_of_a_token_says_how_to_bring_one() {
+    let cluster = with_tokens("").workers(1).start().await;
+    for (request, parts) in [
+        (get("/api/v1/price"), &[][..]),
+        (bearing(get("/api/v1/price"), "x.y.z"), &["error=\"invalid_token\""]),
+        (bearing(upgrade("/ws"), "x.y.z"), &["error=\"invalid_token\""]),
+    ] {
+        let answer = cluster.send(&request).await;
+        assert_eq!(answer.status, 401, "{answer:?}");
+        let challenge = answer.header("WWW-Authenticate").expect("WWW-Authenticate");
+        assert!(challenge.starts_with("Bearer realm=\""), "{challenge}");
+        assert_eq!(challenge.contains("error="), !parts.is_empty(), "{challenge}");
+        assert!(parts.iter().all(|part| challenge.contains(part)), "{challenge}");
+    }
+}
+
 async fn on(cluster: &crate::harness::Cluster, path: &str) -> Tab {
     cluster.open(path).await.unwrap_or_else(|refusal| panic!("{path}: {refusal:?}"))
 }
