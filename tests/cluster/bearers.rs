@@ -54,6 +54,15 @@ async fn an_answer_for_want_of_a_token_says_how_to_bring_one() {
     }
 }
 
+#[tokio::test]
+async fn a_refused_token_over_a_session_is_logged() {
+    let cluster = with_tokens("").workers(1).start().await;
+    let good = token(&cluster, &["--user", "ann"]).await;
+    let mut tab = tab(&cluster, &good, "channels=none").await;
+    tab.ask(&json!({ "type": "auth", "token": "x.y.z", "id": 1 }), "error").await;
+    cluster.logged(&["token-refused", "token-invalid", "encoding"]).await;
+}
+
 async fn on(cluster: &crate::harness::Cluster, path: &str) -> Tab {
     cluster.open(path).await.unwrap_or_else(|refusal| panic!("{path}: {refusal:?}"))
 }

@@ -136,11 +136,7 @@ pub(super) fn hears(hub: &Hub, extensions: &Extensions, channel: &str) -> Result
 
 /// Notes a refusal. Nothing of the token is written.
 fn refuse(hub: &Hub, refusal: Refusal) -> Problem {
-    let reason = match refusal {
-        Refusal::Invalid(reason) => reason.as_str(),
-        other => other.slug(),
-    };
-    hub.lock().token_refused(refusal.slug(), reason);
+    hub.lock().token_refused(refusal);
     let kind = match refusal {
         Refusal::Missing => ProblemKind::TokenMissing,
         Refusal::Invalid(_) => ProblemKind::TokenInvalid,

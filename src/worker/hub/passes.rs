@@ -207,6 +207,7 @@ impl State {
             Err(refusal) => refusal,
         };
         self.counters.count_refused(refusal.slug());
+        self.token_refused(refusal);
         match refusal {
             Refusal::Forbidden => {
                 let event = EventText {
