@@ -68,6 +68,51 @@ async fn on(cluster: &crate::harness::Cluster, path: &str) -> Tab {
 }
 
 #[tokio::test]
+async fn strangers_of_one_address_end_no_streams_of_each_other() {
+    let cluster = cluster().workers(1).start().await;
+    let mut tabs = vec![];
+    for _ in 0..3 {
+        tabs.push(on(&cluster, "/stream1?device=tv").await);
+    }
+    for path in ["/stream1?takeover=1", "/stream1?user_id=127.0.0.1&takeover=1"] {
+        let asked = send_to(cluster.http, &get(path)).await;
+        assert_eq!(asked.problem(), (429, "user-stream-limit".into()), "{path}");
+        let refused = cluster.open(path).await.unwrap_err();
+        assert_eq!(refused.problem(), (429, "user-stream-limit".into()), "{path}");
+    }
+    for tab in &mut tabs {
+        tab.next("price").await;
+    }
+}
+
+#[tokio::test]
+async fn addresses_are_shown_to_nobody() {
+    let open = cluster().workers(1).start().await;
+    let (_stream, _ann) = (on(&open, "/stream1").await, on(&open, "/stream1?user_id=ann").await);
+    let stats = open.stats().await;
+    assert_eq!(stats["totals"]["users"], 2, "{stats}");
+    assert_eq!((users(&stats), &stats["users_truncated"]), (vec!["ann"], &json!(1)), "{stats}");
+
+    let asks = with_tokens("anonymous = [\"price\", \"stats\", \"presence\"]").workers(1).start().await;
+    let mut nobody = on(&asks, "/ws?channels=presence").await.greeted().await;
+    let _stream = on(&asks, "/stream1").await;
+    let presence = nobody.next("presence").await;
+    assert_eq!(presence["users_total"], 1, "one user at an address: {presence}");
+    let stats = asks.stats().await;
+    assert!(users(&stats).is_empty() && !stats.to_string().contains("127.0.0.1"), "{stats}");
+    assert!(!presence.to_string().contains("127.0.0.1"), "{presence}");
+    // Nobody else can be such a user.
+    let signed = token(&asks, &["--user", "anonymous:127.0.0.1"]).await;
+    let refused = asks.send(&bearing(get("/api/v1/price"), &signed)).await;
+    assert_eq!(refused.problem(), (401, "token-invalid".into()));
+}
+
+fn users(stats: &Value) -> Vec<&str> {
+    let users = stats["users"].as_array().expect("users");
+    users.iter().map(|user| user["user_id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
 async fn the_name_of_a_stream_of_a_file_makes_it_free_to_nobody() {
     let cluster = with_tokens("anonymous = [\"price\", \"stats\", \"message\"]")
         .file("app.log", "secret\n")
