@@ -49,6 +49,11 @@ impl Identity {
         Self { door, trust, claims: claims.map(|claims| claims.map(Arc::new)) }
     }
 
+    /// Of a request at whose token nobody looks.
+    pub(super) fn unseen(trust: Arc<Trust>, door: Door) -> Self {
+        Self { door, trust, claims: Ok(None) }
+    }
+
     /// Why its token is refused, if it has one and it is.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.claims.as_ref().err().copied()
