@@ -9,18 +9,18 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::journal::Journal;
-use super::keys::Keys;
+use super::key_set::Keys;
 use super::moves::{Moves, Waiter};
 use super::orphans::Orphans;
 use super::past::Renewal;
 use super::placing::Placing;
 use super::refusals::Refusals;
+use super::revocations;
 use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
 use super::upgrades::Upgrades;
-use crate::access::tokens::Revocations;
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -87,7 +87,7 @@ pub(super) struct Master {
     /// Certificates in force, and the secrets of session tickets.
     pub(super) tls: Tls,
     /// Tokens that are refused although they are good.
-    pub(super) revocations: Revocations,
+    pub(super) revocations: revocations::Kept,
     /// Keys that the feeder fetches.
     pub(super) keys: Keys,
     /// What the next master goes on with.
@@ -135,6 +135,7 @@ impl Master {
         self.directory.tidy(now);
         self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
+        self.tidy_revocations();
         self.clear_board();
         self.note_fleet();
         self.note_dropped();

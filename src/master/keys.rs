@@ -1,48 +1,8 @@
-//! Keys that the feeder fetches (JWKS): passed on unread, written down for the next master, told in the status.
+//! Keys that the feeder fetches (JWKS): written down for the next master, then told to all workers.
 
 use super::core::Master;
 use super::journal::Record;
-use crate::config::AuthMode;
-use crate::model::Wall;
 use crate::protocol::cluster::{KeySet, ToFeeder, ToWorker};
-use crate::stats::KeyGauges;
-use serde_json::{Value, json};
-use std::time::Duration;
-use url::Url;
-
-/// The newest that the feeder has said.
-#[derive(Debug)]
-pub(super) struct Keys {
-    set: KeySet,
-    /// A fetch has ended, or there were keys before: nobody has to wait for the first answer.
-    heard: bool,
-}
-
-impl Keys {
-    /// `left`: what the master before has written down.
-    pub(super) fn new(left: &[u8]) -> Self {
-        Self { set: KeySet { bytes: left.into(), ..KeySet::default() }, heard: !left.is_empty() }
-    }
-
-    /// For a newborn worker.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.set.bytes
-    }
-
-    /// Whether a newborn worker is not to wait for an answer.
-    pub(super) fn heard(&self) -> bool {
-        self.heard
-    }
-
-    /// Takes what the feeder says; whether there are other keys.
-    fn take(&mut self, set: KeySet) -> bool {
-        let is_news = set.bytes != self.set.bytes && !set.bytes.is_empty();
-        let bytes = if set.bytes.is_empty() { std::mem::take(&mut self.set.bytes) } else { set.bytes };
-        self.set = KeySet { bytes, ..set };
-        self.heard = true;
-        is_news
-    }
-}
 
 impl Master {
     /// The feeder has fetched keys, or could not.
@@ -64,38 +24,6 @@ impl Master {
     pub(super) fn tell_keys(&mut self) {
         if !self.keys.bytes().is_empty() {
             self.children.tell_workers(&ToWorker::Keys(self.keys.bytes()));
-        }
-    }
-
-    /// The keys that tokens are checked with, for the status. Without the path of the endpoint: it may hold a secret.
-    pub(super) fn keys_json(&self) -> Value {
-        let auth = &self.in_force.config().auth;
-        if auth.mode == AuthMode::Open {
-            return Value::Null;
-        }
-        let set = &self.keys.set;
-        let endpoint = auth.jwks_url.as_ref().map(|url| {
-            json!({
-                "host": Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)),
-                "keys": set.keys,
-                "ignored": set.ignored,
-                "fetched": set.fetched.map(|moment| moment.to_string()),
-                "trouble": set.trouble,
-            })
-        });
-        json!({ "secrets": auth.secrets.len(), "public_keys": auth.public_keys.len(), "jwks": endpoint })
-    }
-
-    /// The same as metrics.
-    pub(super) fn key_gauges(&self, now: Wall) -> KeyGauges {
-        let auth = &self.in_force.config().auth;
-        let fetches = auth.mode == AuthMode::Token && auth.jwks_url.is_some();
-        let set = &self.keys.set;
-        let age = |moment: Wall| Duration::from_millis(u64::try_from(now.0 - moment.0).unwrap_or(0));
-        KeyGauges {
-            files: auth.secrets.len() + auth.public_keys.len(),
-            fetched: if fetches { set.keys } else { 0 },
-            age: set.fetched.filter(|_| fetches).map(age),
         }
     }
 }

@@ -238,6 +238,8 @@ pub enum ToMaster<'a> {
     /// ([`ToWorker::TookOver`]).
     #[serde(borrow)]
     OpenOver(Open<'a>),
+    /// Ends of revoked tokens that were shown, as `access/tokens/revocations.rs` writes them.
+    Learnt(#[serde(with = "serde_bytes")] &'a [u8]),
     /// A token names a key that is unknown: the feeder is to fetch keys. Answered by [`ToWorker::Keys`].
     WantKeys,
 }
@@ -287,7 +289,7 @@ pub enum ToWorker<'a> {
     },
     /// Keys were fetched, or could not be. With news, as `access/tokens/kept.rs` writes it; empty: nothing has changed.
     Keys(#[serde(with = "serde_bytes")] &'a [u8]),
-    /// These tokens are revoked, too, as `access/tokens/revocations.rs` writes them.
+    /// What is said of these tokens and users from now on, as `access/tokens/revocations.rs` writes them.
     Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
     /// What each handshake of TLS needs from now on, as `net/tls/given.rs` writes it; empty: there is no TLS.
     Tls(#[serde(with = "serde_bytes")] &'a [u8]),

@@ -55,6 +55,8 @@ pub(in crate::master) enum Record<'a> {
     Tls(#[serde(with = "serde_bytes")] &'a [u8]),
     /// Tokens are revoked, as `access/tokens/revocations.rs` writes them.
     Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// These are all: the others can cover no token any more.
+    AllRevoked(#[serde(with = "serde_bytes")] &'a [u8]),
     /// Keys that were fetched, as `access/tokens/kept.rs` writes them.
     Keys(#[serde(with = "serde_bytes")] &'a [u8]),
 }
@@ -166,10 +168,10 @@ impl State {
             Record::Handovers(text) => self.handovers = text.into(),
             Record::Tls(given) => self.tls = given.into(),
             Record::Keys(keys) => self.keys = keys.into(),
-            // The master has made sure that there is room.
             Record::Revoked(more) => {
-                _ = Revocations::decode(more).map(|more| self.revocations.merge(more));
+                Revocations::decode(more).into_iter().for_each(|more| self.revocations.put(more));
             }
+            Record::AllRevoked(all) => self.revocations = Revocations::decode(all).unwrap_or_default(),
         }
     }
 

@@ -10,17 +10,13 @@ use crate::access::{Admitted, Client, Denied, Head, Place, Proxies, is_foreign, 
 use crate::config::Config;
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
-use crate::worker::hub::Hub;
+use crate::worker::hub::{Hub, PATIENCE};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::timeout;
-
-/// Longest wait of a request for newer keys. Longer than a fetch takes.
-const KEYS: Duration = Duration::from_secs(5);
 
 /// Where requests come in: one port of this worker.
 #[derive(Clone)]
@@ -61,7 +57,7 @@ impl Door {
         let answers = identity.refusal().and_then(|refusal| self.hub.lock().await_keys(refusal));
         let Some(mut answers) = answers else { return (identity, request) };
         // Without an answer it is looked at again all the same.
-        let _ = timeout(KEYS, answers.changed()).await;
+        let _ = timeout(PATIENCE, answers.changed()).await;
         let trust = self.hub.lock().config.trust().clone();
         (Identity::of(trust, door, own, &request), request)
     }

@@ -1,6 +1,5 @@
 //! What tokens allow sessions, and until when. The decisions are those of `access::tokens`.
 
-use super::parts::known_keys::Wish;
 use super::parts::session::Session;
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
@@ -13,7 +12,6 @@ use crate::protocol::client::{self, Close, ErrorCode, EventText, room};
 use crate::protocol::cluster::ToMaster;
 use crate::session::{ChannelKey, Kind, Places};
 use serde_json::value::RawValue;
-use tokio::sync::watch;
 
 impl State {
     /// A channel, with what the configuration allows.
@@ -60,39 +58,14 @@ impl State {
         }
     }
 
-    /// The keys of a welcome.
-    pub(in crate::worker) fn begin_keys(&mut self, bytes: &[u8]) {
-        self.config.keys().begin(bytes);
-        self.config.trust_anew();
-    }
-
-    /// The feeder has fetched keys, or could not. Sessions go on: their tokens were good.
-    pub(in crate::worker) fn fetched_keys(&mut self, bytes: &[u8]) {
-        if self.config.keys().answer(bytes) {
-            self.config.trust_anew();
-        }
-        self.config.keys().wake();
-    }
-
-    /// A token was refused. If there may be newer keys in a moment, it tells when to look again.
-    pub(in crate::worker) fn await_keys(&mut self, refusal: Refusal) -> Option<watch::Receiver<()>> {
-        match self.config.keys().wish(refusal, clock::boot()) {
-            Wish::Nothing => return None,
-            Wish::Wait => {}
-            Wish::Ask => self.uplink.tell(&ToMaster::WantKeys),
-        }
-        Some(self.config.keys().answers())
-    }
-
     /// Tokens are revoked: refused from now on, and their sessions end. Sessions that are on their way here are looked
     /// at when they come.
     pub(in crate::worker) fn revoke_tokens(&mut self, bytes: &[u8]) {
-        let full = Revocations::decode(bytes).map(|more| self.config.revoked().take(more).is_err());
-        if full != Some(false) {
-            tracing::error!(
-                event = "revocation-lost",
-                "a revocation of the master is not understood, or has no room"
-            );
+        match Revocations::decode(bytes) {
+            Some(more) => self.config.revoked().take(more),
+            None => {
+                tracing::error!(event = "revocation-lost", "a revocation of the master is not understood")
+            }
         }
         let trust = self.config.trust().clone();
         let is_over =
@@ -102,6 +75,14 @@ impl State {
         all.into_iter().for_each(|at| self.watch_life(at));
         self.look_at_lives(clock::boot());
         self.settle();
+    }
+
+    /// Tells the master when revoked tokens end that were shown here, and forgets those that have ended.
+    pub(super) fn tidy_revocations(&mut self) {
+        if let Some(news) = self.config.revoked().take_news() {
+            self.uplink.tell(&ToMaster::Learnt(&news.encode()));
+        }
+        self.config.revoked().tidy(clock::wall());
     }
 
     /// Tells sessions that their tokens end soon, and ends those whose tokens have ended.
@@ -202,8 +183,12 @@ impl State {
                 return Ok(());
             }
             Ok(_) => Refusal::Forbidden,
-            // Who asks again finds the keys.
-            Err(refusal) if self.await_keys(refusal).is_some() => Refusal::KeysUnavailable,
+            Err(refusal) if self.await_keys(refusal).is_some() => {
+                if self.hold_auth(at, token, id) {
+                    return Ok(());
+                }
+                Refusal::KeysUnavailable
+            }
             Err(refusal) => refusal,
         };
         self.counters.count_refused(refusal.slug());
