@@ -151,6 +151,7 @@ impl Master {
                 self.unpacked(from, Part { of, part, parts }, counts);
             }
             ToMaster::Packed { .. } => {}
+            ToMaster::WantKeys => self.want_keys(),
             ToMaster::Held => self.held(from),
             ToMaster::Learnt(ends) => self.learnt(ends),
             // The exit follows; hanging up tells the child that it was heard.
@@ -177,6 +178,7 @@ impl Master {
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
                 FromFeeder::Line { of, text, mark, number } => self.line_of(&of, Kept { text, mark, number }),
+                FromFeeder::Keys(set) => self.take_keys(*set),
                 FromFeeder::Again { config } => self.feeder_again(from, config),
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);

@@ -134,8 +134,7 @@ pub(super) fn router(hub: &Hub, port: Port, only_local: bool) -> Router {
     let here = || ROUTES.iter().filter(|route| route.ports.contains(&port));
     let served = |route: &Route| identity::guard((route.serve)(route.method), route.wants, hub);
     let routes = here().fold(Router::new(), |routes, route| routes.route(route.path, served(route)));
-    let any_host = here().filter(|route| route.any_host).map(|route| route.path).collect();
-    let door = gate::Door { hub: hub.clone(), port, only_local, any_host };
+    let door = gate::Door { hub: hub.clone(), port, only_local, routes: here().collect() };
     let routes = match port {
         Port::Http => routes.fallback(page::file),
         Port::Ws => routes.fallback(upgrade::elsewhere),

@@ -22,7 +22,7 @@ impl State {
             None if room(name).is_some() => (Hearers::Anyone, Publish::Anyone),
             None => (Hearers::Anyone, Publish::Admin),
         };
-        Channel { name, hearers, publishers }
+        Channel::new(name, hearers, publishers)
     }
 
     /// Whether a session may do that.
@@ -183,9 +183,16 @@ impl State {
                 return Ok(());
             }
             Ok(_) => Refusal::Forbidden,
+            Err(refusal) if self.await_keys(refusal).is_some() => {
+                if self.hold_auth(at, token, id) {
+                    return Ok(());
+                }
+                Refusal::KeysUnavailable
+            }
             Err(refusal) => refusal,
         };
         self.counters.count_refused(refusal.slug());
+        self.token_refused(refusal);
         match refusal {
             Refusal::Forbidden => {
                 let event = EventText {
