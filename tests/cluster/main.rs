@@ -64,6 +64,7 @@ mod stream_lines;
 mod streams;
 mod sweep;
 mod tls;
+mod tls_lives;
 mod tokens;
 mod tools;
 mod truth;

@@ -309,6 +309,17 @@ mod tests {
     }
 
     #[test]
+    fn an_ended_one_is_kept_for_an_hour_whatever_the_clock_says_for_a_moment() {
+        let (mut all, mut looked) = (Revocations::default(), Looked::default());
+        all.add(Revocation::Token("7".into()), Some(Wall(1_000_000))).unwrap();
+        assert!(!all.tidy_seldom(&mut looked, Wall(1_000_000 + KEPT_ON - 1)));
+        assert!(!all.tidy_seldom(&mut looked, Wall(1_000_000 + KEPT_ON + SELDOM - 2)), "not so soon again");
+        assert!(!all.tidy_seldom(&mut looked, Wall(900_000)), "a clock that is set back is looked at, too");
+        assert!(all.tidy_seldom(&mut looked, Wall(1_000_000 + KEPT_ON)));
+        assert_eq!(all.len(), 0);
+    }
+
+    #[test]
     fn an_order_names_a_token_or_a_user() {
         let now = Wall(5000);
         let wanted = |jti, user, before: Option<i64>| Revocation::wanted(jti, user, before.map(Wall), now);
