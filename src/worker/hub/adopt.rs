@@ -242,9 +242,9 @@ impl State {
         let set: Set = postcard::from_bytes(&set).ok()?;
         let stream = TcpStream::from_std(socket.into()).ok()?;
         let at = self.restore(cell, known, &set, stream);
-        for name in &set.channels {
-            match (room(name), self.channels.find(name)) {
-                (Some(_), _) => _ = self.join_room(at, name),
+        for name in set.channels.iter().filter(|name| self.may_stay(at, name)).cloned().collect::<Vec<_>>() {
+            match (room(&name), self.channels.find(&name)) {
+                (Some(_), _) => _ = self.join_room(at, &name),
                 (None, Some(channel)) => self.subscribe(at, channel),
                 // The configuration has this channel no more.
                 (None, None) => {}

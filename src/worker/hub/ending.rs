@@ -13,13 +13,19 @@ use crate::protocol::cluster::{Handover, Slot, ToMaster};
 use crate::session::{Framing, Replay};
 use crate::ws::frame;
 
+/// Sessions of a user that are sent away come back within so many milliseconds.
+const SPREAD: u64 = 1000;
+
 /// Why a session ends that others have end.
 pub(super) fn sent_away(close: Close) -> EventText<'static> {
-    let reason = match close {
-        Close::Replaced => "a newer stream of this user has taken its place",
-        _ => "by an administrator",
+    let (reason, reconnect_in_ms) = match close {
+        Close::Replaced => ("a newer stream of this user has taken its place", None),
+        Close::Reconnect => {
+            ("an administrator wants the client to connect again", Some(fastrand::u64(..SPREAD)))
+        }
+        _ => ("by an administrator", None),
     };
-    EventText { close, reason, reconnect_in_ms: None }
+    EventText { close, reason, reconnect_in_ms }
 }
 
 impl State {
@@ -216,6 +222,7 @@ fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close, qu
         | Close::Shutdown
         | Close::Restarting
         | Close::Lost
+        | Close::Reconnect
         | Close::Replaced => {
             tracing::debug!(event = "session-closed", worker, session = %id(session), user = %id(user), code, reason);
         }

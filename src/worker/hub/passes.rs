@@ -5,11 +5,11 @@ use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
 use crate::access::tokens::{Action, Channel, Claims, Door, Due, Pass, Refusal, Revocations};
-use crate::config::{Hearers, Publish};
+use crate::config::{AuthMode, Config, Hearers, Publish};
 use crate::model::Boot;
 use crate::os::clock;
 use crate::protocol::client::{self, Close, ErrorCode, EventText, room};
-use crate::protocol::cluster::ToMaster;
+use crate::protocol::cluster::{Endpoint, ToMaster};
 use crate::session::{ChannelKey, Kind, Places};
 use serde_json::value::RawValue;
 
@@ -38,9 +38,74 @@ impl State {
 
     /// Of the places where a session was, those that its token still allows.
     pub(super) fn allowed(&self, at: SessionRef, mut places: Places) -> Places {
-        places.retain(|name| self.may_hear(at, name));
-        places.entering.retain(|name| self.may_hear(at, name));
+        places.retain(|name| self.may_stay(at, name));
+        places.entering.retain(|name| self.may_stay(at, name));
         places
+    }
+
+    /// Whether a session may be on a channel that it is on. That of its endpoint is the endpoint's matter, and what comes
+    /// along with a room goes with it.
+    pub(super) fn may_stay(&self, at: SessionRef, name: &str) -> bool {
+        let is_endpoints = |channel: ChannelKey| self.channels.get(channel).kind == Kind::Endpoint;
+        is_companion(name) || self.channels.find(name).is_some_and(is_endpoints) || self.may_hear(at, name)
+    }
+
+    /// Ends the subscriptions of a session that it may not have any more, and tells its client.
+    pub(super) fn confine(&mut self, at: SessionRef) {
+        let Some(session) = self.sessions.get(at) else { return };
+        let (is_away, is_stream) = (session.is_away(), session.identity.endpoint == Endpoint::Stream);
+        let own: Vec<ChannelKey> = session.subscriptions.iter().map(|own| own.channel).collect();
+        let mut lost = Vec::new();
+        for channel in own {
+            let name = self.channels.get(channel).name.clone();
+            if self.may_stay(at, &name) {
+                continue;
+            }
+            match room(&name) {
+                Some(_) if !is_away => self.leave_room(at, &name),
+                _ => self.unsubscribe(at, channel),
+            }
+            lost.push(name);
+        }
+        match lost.is_empty() || is_away {
+            true => {}
+            false if is_stream => self.end_unheard(at),
+            false => self.tell_lost(at, &lost),
+        }
+    }
+
+    /// Tells a client which subscriptions its session has no more.
+    pub(super) fn tell_lost(&mut self, at: SessionRef, lost: &[Box<str>]) {
+        let lost: Vec<&str> = lost.iter().map(|name| &**name).collect();
+        self.say_if_it_fits(at, &client::unsubscribed(&lost));
+    }
+
+    /// Ends a stream whose channel its client may not hear.
+    pub(super) fn end_unheard(&mut self, at: SessionRef) {
+        let close = match self.claims(at) {
+            None if self.config.trust().asks() => Close::TokenInvalid,
+            _ => Close::Forbidden,
+        };
+        let reason = "this stream's channel may not be heard any more";
+        self.end_saying(at, close, &EventText { close, reason, reconnect_in_ms: None });
+    }
+
+    /// The configuration allows less, or something else.
+    pub(super) fn confine_all(&mut self, old: &Config) {
+        let (was, is) = (&old.auth, &self.config.auth);
+        if was.mode == AuthMode::Open && is.mode == AuthMode::Token {
+            self.end_unknown();
+        } else if is.mode == AuthMode::Token && is.anonymous.is_empty() && !was.anonymous.is_empty() {
+            self.end_unknown();
+        }
+        let hearers = |config: &Config| -> Vec<_> {
+            config.channels.iter().map(|channel| (channel.name.clone(), channel.hearers)).collect()
+        };
+        let (was, is) = (&old.auth, &self.config.auth);
+        if was.mode != is.mode || was.anonymous != is.anonymous || hearers(old) != hearers(&self.config) {
+            let all: Vec<_> = self.sessions.iter().map(|(at, _)| at).collect();
+            all.into_iter().for_each(|at| self.confine(at));
+        }
     }
 
     fn claims(&self, at: SessionRef) -> Option<&Claims> {
@@ -139,26 +204,9 @@ impl State {
             return;
         }
         (session.pass, session.set) = (Some(Box::new(fresh)), None);
-        let own: Vec<ChannelKey> = session.subscriptions.iter().map(|own| own.channel).collect();
         self.watch_life(at);
         self.touch(at);
-        let mut lost = Vec::new();
-        for channel in own {
-            let (name, kind) =
-                (self.channels.get(channel).name.clone(), self.channels.get(channel).kind.clone());
-            if is_companion(&name) || kind == Kind::Endpoint || self.may_hear(at, &name) {
-                continue;
-            }
-            match room(&name) {
-                Some(_) => self.leave_room(at, &name),
-                None => self.unsubscribe(at, channel),
-            }
-            lost.push(name);
-        }
-        if !lost.is_empty() {
-            let lost: Vec<&str> = lost.iter().map(|name| &**name).collect();
-            self.say_if_it_fits(at, &client::unsubscribed(&lost));
-        }
+        self.confine(at);
     }
 
     /// `auth`: a client brings a fresh token for its session.
