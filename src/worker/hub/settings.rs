@@ -113,7 +113,7 @@ impl State {
             self.change_channels(&before, after);
         }
         if old.auth.mode == AuthMode::Open && self.config.auth.mode == AuthMode::Token {
-            self.end_unknown();
+            self.end_refused();
         }
         self.retune(&old);
         self.judge_prices(old.price.rules());
