@@ -315,7 +315,7 @@ fn ids_in_lines_can_be_hashed() {
     let macros = ["error!(", "warn!(", "info!(", "debug!(", "trace!("];
     let lines = macros.iter().flat_map(|name| code.split(&format!("tracing::{name}")[..]).skip(1));
     let lines = lines.map(|rest| rest.split(';').next().unwrap_or_default());
-    let raw: Vec<_> = lines.filter(|line| {
+    let raw = lines.filter(|line| {
         let named = ["session", "user", "device"].map(|name| {
             let plain =
                 [format!(" %{name},"), format!(" {name},"), format!(" ?{name},"), format!(" %{name})")];

@@ -160,6 +160,7 @@ impl State {
             self.meet(hub, &mut ward, cell, socket);
             self.survival.wards.push(ward);
         }
+        self.look_at_lives(clock::boot());
         self.settle();
         true
     }

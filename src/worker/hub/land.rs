@@ -222,6 +222,7 @@ impl State {
                 self.resume_connection(hub, at, stopped);
             }
         }
+        self.look_at_lives(clock::boot());
         self.settle();
         self.note();
     }
