@@ -1,6 +1,8 @@
 //! Keys that change while the daemon runs: those of an endpoint (JWKS), whatever it answers, and those of files.
 
-use crate::harness::{Cluster, Request, Response, Setup, cluster, eventually, get, kill, upgrade};
+use crate::harness::{
+    Cluster, Connection, Request, Response, Setup, cluster, eventually, get, kill, upgrade,
+};
 use crate::standin::{Act, Standin};
 use crate::tokens::{bearing, tab};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -212,15 +214,19 @@ async fn a_thousand_tokens_of_unknown_keys_make_one_request() {
     becomes(&cluster, &key.token("ann"), 200, "the first keys").await;
     assert_eq!(issuer.asked(), 1);
     let began = Instant::now();
-    for hundred in 0..10 {
-        let tokens: Vec<_> = (0..100).map(|n| key.token_of(&format!("no-{hundred}-{n}"), "ann")).collect();
-        for answer in join_all(tokens.iter().map(|token| show(&cluster, token))).await {
+    let rows = (0..10).map(async |row| {
+        let mut connection = Connection::open(cluster.http).await.unwrap();
+        for n in 0..100 {
+            let token = key.token_of(&format!("no-{row}-{n}"), "ann");
+            let answer = connection.send(&shown(&token)).await.unwrap();
             assert_eq!(answer.problem(), (401, "token-invalid".into()));
         }
-    }
-    // Each worker may ask once in half a minute, the feeder fetches once in that time.
+    });
+    join_all(rows).await;
+    // Each worker may ask once in half a minute, the feeder fetches once in that time; and again what came too late.
     let most = 2 + usize::try_from(began.elapsed().as_secs() / 30).unwrap();
-    assert!((2..=most).contains(&issuer.asked()), "{}", issuer.asked());
+    let is_late = cluster.log().contains("keys-not-fetched");
+    assert!(issuer.asked() >= 2 && (is_late || issuer.asked() <= most), "{}", issuer.asked());
     assert_eq!(show(&cluster, &key.token("ann")).await.status, 200);
 }
 
