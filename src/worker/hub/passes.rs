@@ -46,6 +46,23 @@ impl State {
         places
     }
 
+    /// Whether a client with that pass may hear what a session has missed on these channels. Which channel each message is
+    /// of is not known any more, so it may hear all of them or none.
+    pub(super) fn may_hear_missed<'a>(
+        &self,
+        pass: Option<&Pass>,
+        mut channels: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        let is_kept = |name: &str| {
+            self.channels.find(name).is_none_or(|channel| self.channels.get(channel).kind.is_numbered())
+        };
+        let claims = pass.and_then(Pass::claims);
+        channels.all(|name| {
+            let hears = || Action::Hear(self.described(name));
+            !is_kept(name) || self.config.trust().decide(Door::Public, claims, hears()).is_ok()
+        })
+    }
+
     fn claims(&self, at: SessionRef) -> Option<&Claims> {
         self.sessions.get(at).and_then(|session| session.pass.as_ref()).and_then(|pass| pass.claims())
     }

@@ -4,14 +4,16 @@ use crate::access::tokens::{Life, Pass, sign};
 use crate::config::AuthMode;
 use crate::model::{Mono, UserId};
 use crate::os::clock;
+use crate::protocol::client::Resume;
 use crate::protocol::cluster::Endpoint;
-use crate::protocol::peer::{Poll, Polled};
-use crate::session::{Connection, Framing, Places, Snapshot};
+use crate::protocol::peer::{Lease, Poll, Polled, Taken};
+use crate::session::{Connection, Framing, Kind, Origin, Places, Snapshot};
 use crate::worker::hub::parts::meanwhile::Meanwhile;
 use crate::worker::hub::parts::sessions::SessionRef;
 use crate::worker::hub::state::State;
 use crate::worker::hub::tests::hub;
 use crate::worker::hub::{Hub, SessionRequest};
+use crate::ws::frame;
 use std::time::Duration;
 
 const TOKEN: &[(&str, &str)] =
@@ -126,4 +128,59 @@ async fn a_poll_with_a_pass_that_cannot_be_read_is_refused() {
     let hub = with(&[]);
     assert_eq!(crate::worker::hub::poll::poll(&hub, poll(vec![9, 9, 9])).await, Polled::Refused(None));
     assert_eq!(count(&hub.lock()), 0);
+}
+
+/// A polling session of alice for which a message on `news` waits; its token hears all.
+fn waits(state: &mut State) -> (SessionRef, Resume) {
+    let news = match state.channels.find("news") {
+        Some(news) => news,
+        None => state.channels.add("news".to_owned(), Kind::Messages { anyone: true }).unwrap(),
+    };
+    let at = open(state, Some(pass(60, &["*"])));
+    state.subscribe(at, news);
+    let frame = frame::text("{}");
+    state.send_numbered(at, &frame, std::iter::once(frame.clone()), None);
+    let token = state.sessions.get(at).and_then(|session| session.token()).unwrap();
+    (at, Resume { token, seen: Some(0) })
+}
+
+/// Tokens that may hear `news`, and one that may not.
+const HEARS: [(&[&str], bool); 3] = [(&["*"], true), (&["news"], true), (&["price:*"], false)];
+
+#[tokio::test]
+async fn who_comes_back_with_a_token_for_less_begins_anew() {
+    for (hears, resumed) in HEARS {
+        let hub = with(&[]);
+        let mut state = hub.lock();
+        let (_, resume) = waits(&mut state);
+        let lease = Lease { holder: 7, request: 1 };
+        let taken = state.take(&resume, &UserId::new("alice").unwrap(), lease, false);
+        assert!(matches!(taken, Taken::Session(_)));
+        let (request, origin) = (request("alice", Some(pass(60, hears))), Origin { home: 7, lease });
+        let announced = state.received(request, origin, taken, Some(vec![])).unwrap();
+        let kept = state
+            .sessions
+            .get(announced.at)
+            .and_then(|own| own.replay.as_ref())
+            .map(|own| own.kept().count());
+        assert_eq!((announced.before.is_some(), kept), (resumed, Some(usize::from(resumed))), "{hears:?}");
+        assert_eq!(state.counters.gaps, u64::from(!resumed), "{hears:?}");
+        drop(state);
+        drop(announced);
+    }
+}
+
+#[tokio::test]
+async fn a_poll_with_a_token_for_less_gets_nothing_of_what_waits() {
+    for (hears, goes_on) in HEARS {
+        let hub = with(&[]);
+        let (at, resume) = waits(&mut hub.lock());
+        let fresh = pass(60, hears);
+        let poll = Poll { wait: Some(Duration::ZERO), ..poll(fresh.encode()) };
+        let waiting = hub.lock().poll_again(&hub, &resume, (&poll, Some(&fresh)));
+        assert_eq!(waiting.is_some(), goes_on, "{hears:?}");
+        let kept =
+            hub.lock().sessions.get(at).and_then(|own| own.replay.as_ref()).map(|own| own.kept().count());
+        assert_eq!(kept, Some(1), "{hears:?}");
+    }
 }
