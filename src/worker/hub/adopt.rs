@@ -336,7 +336,7 @@ impl State {
                 let sent = self.send_numbered(at, &frame::text(&**text), std::iter::empty(), None);
                 _ = sent == Sent::Never && self.end_unsent(at);
             }
-            Order::Kick { session, code } if *session == id => self.kick(id, Close::from_code(*code)),
+            Order::Kick { session, code } if *session == id => self.kick(id, Close::from_number(*code)),
             _ => {}
         }
     }

@@ -16,6 +16,9 @@ use crate::ws::frame;
 pub(super) fn sent_away(close: Close) -> EventText<'static> {
     let reason = match close {
         Close::Replaced => "a newer stream of this user has taken its place",
+        Close::TokenInvalid => "no valid token was shown",
+        Close::TokenRevoked => "the token was revoked",
+        Close::TokenExpired => "the token is past its end",
         _ => "by an administrator",
     };
     EventText { close, reason, reconnect_in_ms: None }
@@ -69,7 +72,7 @@ impl State {
                 let texts = text.into_iter().chain([client::close(close, wait)]);
                 let told = self.last_to_poll(at, texts.map(frame::text).collect());
                 if let (true, Close::Replaced, Some(token)) = (told, close, token) {
-                    self.bury(token, close.code());
+                    self.bury(token, close.number());
                 }
             }
         }
@@ -142,15 +145,19 @@ impl State {
 
     /// Ends the session of an id, as an administrator wants it.
     pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
-        if self.hold(id, Came::Kick(id, close.code())) {
+        if self.hold(id, Came::Kick(id, close.number())) {
             return;
         }
-        let Some(at) = self.sessions.find(id) else { return };
+        self.sessions.find(id).into_iter().for_each(|at| self.send_away(at, close));
+    }
+
+    /// Ends a session for a reason that its client is told, also where the client has no connection yet.
+    pub(super) fn send_away(&mut self, at: SessionRef, close: Close) {
         let opens = |session: &Session| {
             matches!(session.link, Link::Opening) && !matches!(session.framing, Framing::Poll)
         };
-        if self.sessions.get(at).is_some_and(opens) {
-            self.requests.ends_early(id, close);
+        if let Some(session) = self.sessions.get(at).filter(|session| opens(session)) {
+            self.requests.ends_early(session.id(), close);
         }
         self.end_saying(at, close, &sent_away(close));
     }

@@ -158,12 +158,7 @@ impl State {
 
     /// Ends a session for what is the matter with its token.
     pub(super) fn end_for(&mut self, at: SessionRef, close: Close) {
-        let reason = match close {
-            Close::TokenExpired => "the token is past its end",
-            Close::TokenRevoked => "the token was revoked",
-            _ => "no valid token was shown",
-        };
-        self.end_saying(at, close, &EventText { close, reason, reconnect_in_ms: None });
+        self.send_away(at, close);
     }
 
     /// A session has a fresh token of the same user: subscriptions that it does not allow end.

@@ -4,7 +4,7 @@ use crate::access::tokens::{Life, Pass, sign};
 use crate::config::AuthMode;
 use crate::model::{Mono, UserId};
 use crate::os::clock;
-use crate::protocol::client::Resume;
+use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Lease, Poll, Polled, Taken};
 use crate::session::{Connection, Framing, Kind, Origin, Places, Snapshot};
@@ -128,6 +128,17 @@ async fn a_poll_with_a_pass_that_cannot_be_read_is_refused() {
     let hub = with(&[]);
     assert_eq!(crate::worker::hub::poll::poll(&hub, poll(vec![9, 9, 9])).await, Polled::Refused(None));
     assert_eq!(count(&hub.lock()), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_has_no_connection_yet_is_told_why_it_ends() {
+    let hub = with(&[]);
+    let mut state = hub.lock();
+    let at = state.open(SessionRequest { framing: Framing::Websocket, ..request("alice", None) }, None);
+    let id = state.sessions.get(at).unwrap().id();
+    state.watch_life(at);
+    state.tick(Duration::ZERO);
+    assert_eq!((count(&state), state.requests.early_end(id)), (0, Some(Close::TokenInvalid)));
 }
 
 /// A polling session of alice for which a message on `news` waits; its token hears all.
