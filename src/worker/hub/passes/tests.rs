@@ -8,6 +8,7 @@ use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::Endpoint;
 use crate::protocol::peer::{Lease, Poll, Polled, Taken};
 use crate::session::{Connection, Framing, Kind, Origin, Places, Snapshot};
+use crate::worker::hub::parts::cover::Cover;
 use crate::worker::hub::parts::meanwhile::Meanwhile;
 use crate::worker::hub::parts::sessions::SessionRef;
 use crate::worker::hub::state::State;
@@ -194,4 +195,24 @@ async fn a_poll_with_a_token_for_less_gets_nothing_of_what_waits() {
             hub.lock().sessions.get(at).and_then(|own| own.replay.as_ref()).map(|own| own.kept().count());
         assert_eq!(kept, Some(1), "{hears:?}");
     }
+}
+
+#[tokio::test]
+async fn sessions_of_many_tokens_share_one_set_in_the_memory_of_crash_cover() {
+    let hub = with(&[]);
+    let mut state = hub.lock();
+    let tokens = [pass(60, &["news"]), pass(61, &["news"]), pass(60, &["price:*"]), Pass::Anonymous];
+    let all = tokens.map(|pass| open(&mut state, Some(pass)));
+    let [first, second, third, fourth] = all.map(|at| state.encode_set(at).unwrap());
+    assert!(first.0 == second.0 && first.1 != second.1, "the rights are the same, the ends are not");
+    assert!(first.0 != third.0 && third.0 != fourth.0 && first.0 != fourth.0);
+}
+
+#[test]
+fn a_full_memory_is_not_written_anew_for_each_session() {
+    let mut cover = Cover::default();
+    let second = Mono(1_000_000_000);
+    assert!(cover.turn(second));
+    assert!(!cover.turn(second) && !cover.turn(Mono(second.0 * 2 - 1)));
+    assert!(cover.turn(Mono(second.0 * 2)));
 }
