@@ -57,6 +57,7 @@ mod refused_sources;
 mod reload;
 mod renewal;
 mod resume;
+mod revocations;
 mod rolling;
 mod rooms;
 mod sessions;

@@ -69,10 +69,10 @@ impl Identity {
         self.claims.as_ref().ok().and_then(Option::as_ref)
     }
 
-    /// What its session keeps of the token.
+    /// How its session is admitted; `None`: no token is asked for.
     pub(super) fn pass(&self) -> Option<Box<Pass>> {
-        let claims = self.claims()?;
-        Some(Box::new(Pass::new(Claims::clone(claims), clock::wall(), clock::boot())))
+        let token = |claims: &Arc<Claims>| Pass::new(Claims::clone(claims), clock::wall(), clock::boot());
+        self.asks().then(|| Box::new(self.claims().map_or(Pass::Anonymous, token)))
     }
 
     /// Decides.

@@ -115,6 +115,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Post, "/api/v1/channels/{name}/messages", ADMINS, |m| m.with(admin::publish)).wants(Admin),
     route(Get, "/api/v1/sessions", ADMINS, |m| m.with(sessions::show)).wants(Admin),
     route(Delete, "/api/v1/sessions/{session_id}", ADMINS, |m| m.with(admin::disconnect)).wants(Admin),
+    route(Post, "/api/v1/revocations", ADMINS, |m| m.with(admin::revoke)).wants(Admin),
     route(Get, "/metrics", HTTP, |m| m.with(metrics::show_public)).wants(Nothing),
     route(Get, "/metrics", ADMIN, |m| m.with(metrics::show)).for_any_host().wants(Nothing),
     route(Get, "/healthz", EVERYWHERE, |m| m.with(health::alive)).for_any_host().wants(Nothing),
