@@ -1,5 +1,7 @@
 //! Files of a configuration.
 
+#![allow(clippy::expect_used, reason = "a panic is what is looked for")]
+
 use super::file::{Content, unreadable};
 use super::{Config, Snapshot, Source, Surroundings, diff, load_snapshot, render};
 use std::path::Path;

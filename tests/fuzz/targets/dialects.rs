@@ -1,5 +1,7 @@
 //! What exchanges send, through the dialects that read it.
 
+#![allow(clippy::expect_used, reason = "a panic is what is looked for")]
+
 use super::content::Content;
 use super::dialect::Dialect;
 use super::reading::by_word;

@@ -1,5 +1,7 @@
 //! Bodies and queries of requests.
 
+#![allow(clippy::expect_used, reason = "a panic is what is looked for")]
+
 use super::quotes::Order;
 use super::{body as json, parameters, wanted};
 use crate::fuzzing::Parts;

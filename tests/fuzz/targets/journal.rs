@@ -1,5 +1,7 @@
 //! The journal that a master leaves to the next one.
 
+#![allow(clippy::expect_used, reason = "a panic is what is looked for")]
+
 use super::log::Memory;
 use super::{Journal, replay};
 use crate::fuzzing::Parts;

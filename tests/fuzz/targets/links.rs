@@ -1,5 +1,7 @@
 //! Links: their framing, and what each side of each of them says.
 
+#![allow(clippy::expect_used, reason = "a panic is what is looked for")]
+
 use super::{Batch, Input};
 use crate::protocol::cluster::{RosterPage, ToMaster, ToWorker};
 use crate::protocol::feeder::{FromFeeder, ToFeeder};

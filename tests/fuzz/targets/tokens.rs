@@ -1,5 +1,7 @@
 //! Tokens and key sets.
 
+#![allow(clippy::expect_used, reason = "a panic is what is looked for")]
+
 use super::{Claims, Jwks, KeptJwks, Keys, Pass, Refusal, Revocation, Rules, Ways, carried, json, verify};
 use crate::config::{AuthMode, AuthSection, Secret};
 use crate::fuzzing::Parts;
