@@ -14,12 +14,12 @@ use super::orphans::Orphans;
 use super::past::Renewal;
 use super::placing::Placing;
 use super::refusals::Refusals;
+use super::revocations;
 use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
 use super::upgrades::Upgrades;
-use crate::access::tokens::Revocations;
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -86,7 +86,7 @@ pub(super) struct Master {
     /// Certificates in force, and the secrets of session tickets.
     pub(super) tls: Tls,
     /// Tokens that are refused although they are good.
-    pub(super) revocations: Revocations,
+    pub(super) revocations: revocations::Kept,
     /// What the next master goes on with.
     pub(super) journal: Journal,
     /// The first moments after another master.
@@ -132,6 +132,7 @@ impl Master {
         self.directory.tidy(now);
         self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
+        self.tidy_revocations();
         self.clear_board();
         self.note_fleet();
         self.note_dropped();

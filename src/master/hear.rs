@@ -152,6 +152,7 @@ impl Master {
             }
             ToMaster::Packed { .. } => {}
             ToMaster::Held => self.held(from),
+            ToMaster::Learnt(ends) => self.learnt(ends),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }

@@ -15,6 +15,7 @@ use super::past::{Past, Renewal};
 use super::placing::Placing;
 use super::predecessor;
 use super::refusals::Refusals;
+use super::revocations;
 use super::roles::Keeper;
 use super::rooms::{self, Rooms};
 use super::router::{Rates, Router};
@@ -63,6 +64,8 @@ pub enum Failure {
     AllFailed,
     /// Something that must run for as long as the master lives does not.
     Loop(LoopEnded),
+    /// Revoked tokens would come in: their file cannot be read.
+    Revocations(String),
 }
 
 impl fmt::Display for Failure {
@@ -72,6 +75,7 @@ impl fmt::Display for Failure {
             Self::Listen(error) | Self::Io(error) => error.fmt(f),
             Self::Control(error) => write!(f, "control.socket: {error}"),
             Self::Loop(ended) => ended.fmt(f),
+            Self::Revocations(why) => write!(f, "{why}; without this file, revoked tokens are good again"),
             Self::AllFailed => f.write_str("all workers died too often and were given up"),
         }
     }
@@ -107,6 +111,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     }
     let (loaded, revision) = past.configuration(&source).map_err(Failure::Configuration)?;
     crate::log::init(&loaded.config.log, "master");
+    past.read_revocations(&loaded.config, begin.before.is_none()).await.map_err(Failure::Revocations)?;
     let pairs = certificates::InForce::left(&past.state.tls);
     let certificates = pairs.read(&loaded).map_err(Failure::Configuration)?;
     past.log();
@@ -140,6 +145,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     // A master that has lost a loop is replaced; without the keeper there is nothing left to do.
     let result = loops.during(master.work(inbox, watcher, period)).await.map_err(Failure::Loop)?;
     control.remove().await;
+    master.revocations.finish().await;
     line.done(u8::from(result.is_err()));
     line.flush().await;
     result
@@ -194,7 +200,7 @@ impl Master {
             line,
             upgrades: Upgrades::default(),
             tls,
-            revocations: state.revocations.clone(),
+            revocations: revocations::Kept::new(state.revocations.clone(), &config.state),
             journal,
             renewal: Renewal::new(begin, now),
             events,

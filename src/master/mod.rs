@@ -46,7 +46,7 @@ mod reload;
 mod reloads;
 mod renewal;
 mod report;
-pub mod revoke;
+mod revocations;
 mod roles;
 mod rooms;
 pub mod router;

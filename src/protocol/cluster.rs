@@ -238,6 +238,8 @@ pub enum ToMaster<'a> {
     /// ([`ToWorker::TookOver`]).
     #[serde(borrow)]
     OpenOver(Open<'a>),
+    /// Ends of revoked tokens that were shown, as `access/tokens/revocations.rs` writes them.
+    Learnt(#[serde(with = "serde_bytes")] &'a [u8]),
 }
 
 /// A session's step in a chat room.
@@ -280,7 +282,7 @@ pub enum ToWorker<'a> {
         #[serde(with = "serde_bytes")]
         revoked: &'a [u8],
     },
-    /// These tokens are revoked, too, as `access/tokens/revocations.rs` writes them.
+    /// What is said of these tokens and users from now on, as `access/tokens/revocations.rs` writes them.
     Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
     /// What each handshake of TLS needs from now on, as `net/tls/given.rs` writes it; empty: there is no TLS.
     Tls(#[serde(with = "serde_bytes")] &'a [u8]),

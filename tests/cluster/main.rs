@@ -63,6 +63,7 @@ mod stream_lines;
 mod streams;
 mod sweep;
 mod tls;
+mod tls_lives;
 mod tokens;
 mod tools;
 mod truth;

@@ -9,6 +9,15 @@ use std::collections::BTreeMap;
 /// let its token in again.
 const MOST: usize = 65_536;
 
+/// How long after the end of its tokens a revocation is forgotten, and how often that is looked for: a wall clock that is
+/// set ahead for a moment lets no revoked token in again.
+const KEPT_ON: i64 = 3_600_000;
+const SELDOM: i64 = 60_000;
+
+/// When revocations were last looked through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looked(Wall);
+
 /// One revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Revocation {
@@ -78,18 +87,25 @@ impl Revocations {
         Ok(())
     }
 
-    /// Adds all of another set.
-    ///
-    /// # Errors
-    /// There is no room.
-    pub fn merge(&mut self, other: Self) -> Result<(), Full> {
-        for (id, until) in other.tokens {
-            self.add(Revocation::Token(id), until)?;
+    /// Takes what a later state of the same set says of these tokens and users. The set that counts has a bound.
+    pub fn put(&mut self, later: Self) {
+        self.tokens.extend(later.tokens);
+        self.users.extend(later.users);
+    }
+
+    /// What is said of one token, or one user, now.
+    #[must_use]
+    pub fn only(&self, of: &Revocation) -> Self {
+        let mut one = Self::default();
+        match of {
+            Revocation::Token(id) => {
+                one.tokens.extend(self.tokens.get_key_value(id).map(|(id, until)| (id.clone(), *until)));
+            }
+            Revocation::User(user, _) => {
+                one.users.extend(self.users.get_key_value(user).map(|(user, said)| (user.clone(), *said)));
+            }
         }
-        for (user, (before, until)) in other.users {
-            self.add(Revocation::User(user, before), until)?;
-        }
-        Ok(())
+        one
     }
 
     /// The bytes, for another process.
@@ -112,18 +128,51 @@ impl Revocations {
     }
 
     /// Notes the end of a revoked token, now that it was shown: its `jti` is of no other (RFC 7519, section 4.1.7). It
-    /// is refused up to there, and forgotten then.
-    pub fn learn(&mut self, claims: &Claims) {
-        if let Some(until) = claims.id.as_deref().and_then(|id| self.tokens.get_mut(id)) {
-            *until = Some(until.map_or(claims.ends, |until| until.max(claims.ends)));
-        }
+    /// is refused up to there, and forgotten then. Returns what is said of it now, if that is news.
+    pub fn learn(&mut self, claims: &Claims) -> Option<Self> {
+        let id = claims.id.as_deref()?;
+        let until = self.tokens.get_mut(id)?;
+        let ends = until.map_or(claims.ends, |until| until.max(claims.ends));
+        (until.replace(ends) != Some(ends)).then(|| self.only(&Revocation::Token(id.into())))
     }
 
-    /// Forgets what can cover no token any more.
-    pub fn tidy(&mut self, now: Wall) {
+    /// As [`Revocations::learn`], of tokens that others were shown. Returns what is news.
+    pub fn learn_from(&mut self, others: &Self) -> Self {
+        let mut news = Self::default();
+        for (id, ends) in others.tokens.iter().filter_map(|(id, ends)| Some((id, (*ends)?))) {
+            let Some(until) = self.tokens.get_mut(id) else { continue };
+            let ends = until.map_or(ends, |until| until.max(ends));
+            if until.replace(ends) != Some(ends) {
+                news.tokens.insert(id.clone(), Some(ends));
+            }
+        }
+        news
+    }
+
+    /// Forgets what can cover no token any more; says whether there was any.
+    pub fn tidy(&mut self, now: Wall) -> bool {
+        let before = self.len();
         let is_needed = |until: Option<Wall>| until.is_none_or(|until| until > now);
         self.tokens.retain(|_, until| is_needed(*until));
         self.users.retain(|_, (_, until)| is_needed(*until));
+        self.len() < before
+    }
+
+    /// As [`Revocations::tidy`], some time later and once in a while.
+    pub fn tidy_seldom(&mut self, looked: &mut Looked, now: Wall) -> bool {
+        let is_due = (now.0 - looked.0.0).abs() >= SELDOM;
+        if is_due {
+            looked.0 = now;
+        }
+        is_due && self.tidy(Wall(now.0 - KEPT_ON))
+    }
+
+    pub(super) fn tokens(&self) -> impl Iterator<Item = (&str, Option<Wall>)> {
+        self.tokens.iter().map(|(id, until)| (&**id, *until))
+    }
+
+    pub(super) fn users(&self) -> impl Iterator<Item = (&UserId, Wall, Option<Wall>)> {
+        self.users.iter().map(|(user, (before, until))| (user, *before, *until))
     }
 
     /// How many there are.
@@ -203,9 +252,19 @@ mod tests {
         let mut all = Revocations::default();
         all.add(Revocation::Token("7".into()), None).unwrap();
         let token = claims(1, Some(7), Some(0), 5000);
-        all.learn(&token);
-        all.learn(&claims(1, Some(8), Some(0), 9000));
-        all.learn(&claims(1, None, Some(0), 9000));
+        let news = all.learn(&token).expect("its end is news");
+        assert_eq!(all.learn(&token), None);
+        assert_eq!(all.learn(&claims(1, Some(8), Some(0), 9000)), None, "it is not revoked");
+        assert_eq!(all.learn(&claims(1, None, Some(0), 9000)), None);
+        // Others hear of it, and what they say last counts.
+        let mut other = Revocations::default();
+        other.add(Revocation::Token("7".into()), None).unwrap();
+        assert_eq!((other.learn_from(&news), other.learn_from(&news).len()), (news.clone(), 0));
+        assert_eq!(other, all);
+        let mut copy = Revocations::default();
+        copy.put(all.clone());
+        assert_eq!(copy.only(&Revocation::Token("7".into())), news);
+        assert_eq!(copy.only(&Revocation::User(user(1), Wall(0))).len(), 0);
         all.tidy(Wall(4999));
         assert!(all.cover(&token));
         all.tidy(Wall(5000));

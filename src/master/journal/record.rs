@@ -55,6 +55,8 @@ pub(in crate::master) enum Record<'a> {
     Tls(#[serde(with = "serde_bytes")] &'a [u8]),
     /// Tokens are revoked, as `access/tokens/revocations.rs` writes them.
     Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// These are all: the others can cover no token any more.
+    AllRevoked(#[serde(with = "serde_bytes")] &'a [u8]),
 }
 
 /// The daemon as a whole.
@@ -161,10 +163,10 @@ impl State {
             Record::Own { counters } => self.own = serde_json::from_str(counters).unwrap_or_default(),
             Record::Handovers(text) => self.handovers = text.into(),
             Record::Tls(given) => self.tls = given.into(),
-            // The master has made sure that there is room.
             Record::Revoked(more) => {
-                _ = Revocations::decode(more).map(|more| self.revocations.merge(more));
+                Revocations::decode(more).into_iter().for_each(|more| self.revocations.put(more));
             }
+            Record::AllRevoked(all) => self.revocations = Revocations::decode(all).unwrap_or_default(),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::config::{Hearers, Publish};
 use crate::model::Boot;
 use crate::os::clock;
 use crate::protocol::client::{self, Close, ErrorCode, EventText, room};
+use crate::protocol::cluster::ToMaster;
 use crate::session::{ChannelKey, Kind, Places};
 use serde_json::value::RawValue;
 
@@ -60,12 +61,11 @@ impl State {
     /// Tokens are revoked: refused from now on, and their sessions end. Sessions that are on their way here are looked
     /// at when they come.
     pub(in crate::worker) fn revoke_tokens(&mut self, bytes: &[u8]) {
-        let full = Revocations::decode(bytes).map(|more| self.config.revoked().take(more).is_err());
-        if full != Some(false) {
-            tracing::error!(
-                event = "revocation-lost",
-                "a revocation of the master is not understood, or has no room"
-            );
+        match Revocations::decode(bytes) {
+            Some(more) => self.config.revoked().take(more),
+            None => {
+                tracing::error!(event = "revocation-lost", "a revocation of the master is not understood")
+            }
         }
         let trust = self.config.trust().clone();
         let is_over =
@@ -75,6 +75,14 @@ impl State {
         all.into_iter().for_each(|at| self.watch_life(at));
         self.look_at_lives(clock::boot());
         self.settle();
+    }
+
+    /// Tells the master when revoked tokens end that were shown here, and forgets those that have ended.
+    pub(super) fn tidy_revocations(&mut self) {
+        if let Some(news) = self.config.revoked().take_news() {
+            self.uplink.tell(&ToMaster::Learnt(&news.encode()));
+        }
+        self.config.revoked().tidy(clock::wall());
     }
 
     /// Tells sessions that their tokens end soon, and ends those whose tokens have ended.

@@ -59,9 +59,10 @@ class RealCluster {
     try {
       await eventually(async () => {
         if (child.exitCode !== null) return; // told below
-        const { http, ws } = await listening(this.socket);
+        const { http, ws, "http-tls": tls = [] } = await listening(this.socket);
         this.ports = { http: portOf(http), ws: portOf(ws) };
         this.url = `http://127.0.0.1:${this.ports.http}`;
+        if (tls.length > 0) this.tls = `127.0.0.1:${portOf(tls)}`;
         const { status } = await fetch(`${this.url}/${this.route}`);
         if (status !== 200) throw new Error(`/${this.route} answers ${status}`);
       }, 15_000);
