@@ -30,6 +30,8 @@ mod headline;
 mod hear;
 mod in_force;
 mod journal;
+mod key_set;
+mod keys;
 mod life;
 mod moves;
 mod moving;

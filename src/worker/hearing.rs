@@ -104,6 +104,7 @@ fn hear_one(
         ToWorker::Pack => return Some(End::Pack),
         ToWorker::Unpack { of, part, parts } => unpack(state, hub, Part { of, part, parts }, with),
         ToWorker::Tls(given) => state.connections.handshakes.give(given),
+        ToWorker::Keys(bytes) => state.fetched_keys(bytes),
         ToWorker::Revoked(more) => state.revoke_tokens(more),
         ToWorker::LetIn => state.unpacking.let_in(),
         ToWorker::Hold(waits) => state.hold_deliveries(waits),

@@ -51,12 +51,13 @@ impl Drop for Waiting {
 
 /// Serves a poll of a session of this worker, or opens one here.
 pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
-    let again = poll.resume.and_then(|resume| hub.lock().poll_again(hub, &resume, &poll));
+    let Ok(pass) = pass_of(&poll) else { return Polled::Refused(None) };
+    let again = poll.resume.and_then(|resume| hub.lock().poll_again(hub, &resume, (&poll, pass.as_deref())));
     let waiting = match again {
         Some(waiting) => waiting,
         // No session begins at a worker that ends.
         None if matches!(hub.lock().phase, Phase::Draining | Phase::Stopping) => return Polled::Gone,
-        None => match begin(hub, poll).await {
+        None => match begin(hub, poll, pass).await {
             Ok(waiting) => waiting,
             Err(Refused::Ended(code)) => return Polled::Ended(code),
             Err(Refused::Verdict(verdict)) => return Polled::Refused(verdict),
@@ -67,9 +68,13 @@ pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
     (&mut waiting.answer).await.map_or(Polled::Gone, Polled::Answer)
 }
 
-async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
-    let Poll { user, device, channels, address, resume, pass, .. } = poll;
-    let pass = pass.as_deref().and_then(Pass::decode).map(Box::new);
+/// The pass that comes with a poll. `Err`: there is one that cannot be read, so nobody knows what its client may do.
+fn pass_of(poll: &Poll) -> Result<Option<Box<Pass>>, ()> {
+    poll.pass.as_deref().map(|bytes| Pass::decode(bytes).map(Box::new).ok_or(())).transpose()
+}
+
+async fn begin(hub: &Hub, poll: Poll, pass: Option<Box<Pass>>) -> Result<Waiting, Refused> {
+    let Poll { user, device, channels, address, resume, .. } = poll;
     let endpoint = Endpoint::Ws;
     let (framing, permit) = (Framing::Poll, None);
     let request =
@@ -106,7 +111,13 @@ impl Opening {
 impl State {
     /// Serves another poll of a session. `None`: no such session polls here, or it missed messages that are no longer
     /// kept.
-    fn poll_again(&mut self, hub: &Hub, resume: &Resume, poll: &Poll) -> Option<Waiting> {
+    fn poll_again(
+        &mut self,
+        hub: &Hub,
+        resume: &Resume,
+        (poll, pass): (&Poll, Option<&Pass>),
+    ) -> Option<Waiting> {
+        self.look_at_lives(clock::boot());
         let at = self.named(&resume.token, &poll.user)?;
         let session = self.sessions.get_mut(at)?;
         let Link::Poll(_) = &session.link else { return None };
@@ -116,8 +127,7 @@ impl State {
             replay.confirm(seen);
         }
         session.identity.address = poll.address;
-        let fresh = poll.pass.as_deref().and_then(Pass::decode);
-        fresh.into_iter().for_each(|fresh| self.take_pass(at, fresh));
+        pass.into_iter().for_each(|fresh| self.take_pass(at, fresh.clone()));
         // Its client has heard of the cursor.
         self.settle_copy(at);
         self.take_up(at);
