@@ -6,6 +6,9 @@ mod ask;
 mod body;
 mod connection;
 mod events;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/http.rs"]
+pub mod fuzzed;
 mod gate;
 mod health;
 mod history;
