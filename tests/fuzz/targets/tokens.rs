@@ -138,17 +138,18 @@ pub fn jwks(data: &[u8]) {
         let json = serde_json::to_string(&key).expect("JSON");
         assert_eq!(serde_json::from_str::<PublicKey>(&json).expect("the same"), key);
     }
-    let mut kept = KeptJwks::default();
+    let url = "https://issuer.example/jwks";
+    let mut kept = KeptJwks::new(url);
     match Jwks::parse(data) {
         Ok(set) => {
             assert!((1..=100).contains(&set.len()) && set.len() + set.ignored() <= 100);
             assert_eq!((kept.take(data), kept.take(data)), (Ok(true), Ok(false)));
-            assert_eq!(KeptJwks::from_file(data), kept);
+            assert_eq!(KeptJwks::from_file(url, &kept.encode()), kept);
             let mut section = auth(vec![], vec![]);
-            section.jwks_url = Some("https://issuer.example/jwks".to_owned());
+            section.jwks_url = Some(url.to_owned());
             let keys = Keys::new(&section, Some(&set));
             judge(&signed(br#"{"alg":"HS256"}"#, b"{}"), &keys);
         }
-        Err(_) => assert!(kept.take(data).is_err() && kept.text().is_none()),
+        Err(_) => assert!(kept.take(data).is_err() && kept.jwks().is_none()),
     }
 }
