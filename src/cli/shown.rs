@@ -29,7 +29,7 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
             }
             text
         }
-        What::Publish { .. } => format!("{} sessions\n", answer["sessions"]),
+        What::Publish { .. } | What::Reconnect { .. } => format!("{} sessions\n", answer["sessions"]),
         What::Retry { .. } => {
             let names = answer["sources"].as_array().into_iter().flatten().filter_map(Value::as_str);
             format!("tried now: {}\n", names.collect::<Vec<_>>().join(", "))

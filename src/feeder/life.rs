@@ -188,6 +188,7 @@ impl Inbox {
 
 async fn beat(uplink: Uplink) {
     let beat = || {
+        log::tell_left_out();
         let usage = usage();
         let counters = Counters { cpu_us: usage.cpu_us, rss: usage.rss, ..Counters::default() };
         uplink.tell(&FromFeeder::Beat(Box::new(counters)));

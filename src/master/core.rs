@@ -130,6 +130,7 @@ impl Master {
 
     /// Does what is due each second.
     pub(super) fn pulse(&mut self, now: Mono) {
+        crate::log::tell_left_out();
         self.router.tidy(now);
         self.rooms.tidy();
         self.directory.tidy(now);

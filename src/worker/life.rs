@@ -250,6 +250,7 @@ async fn accept(hub: Hub, router: Router, door: Door, listener: TcpListener) {
 
 async fn beat(hub: Hub) {
     let send = || {
+        log::tell_left_out();
         let mut state = hub.lock();
         state.tell_done(true);
         let beat = state.beat();

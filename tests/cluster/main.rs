@@ -10,6 +10,7 @@ mod standin;
 mod stopwatch;
 
 mod admin;
+mod bearers;
 mod broadcast;
 mod chat;
 mod comebacks;
@@ -56,6 +57,7 @@ mod refused_sources;
 mod reload;
 mod renewal;
 mod resume;
+mod revocations;
 mod rolling;
 mod rooms;
 mod sessions;

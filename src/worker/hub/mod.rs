@@ -18,6 +18,7 @@ mod entry;
 mod inbound;
 mod keys;
 mod land;
+mod lines;
 mod offload;
 mod opening;
 mod packs;
