@@ -74,7 +74,7 @@ impl Master {
                     self.children.tell(worker, &ToWorker::GiveWay(session))
                 }
                 Relief::Replaced { worker, session } => {
-                    self.children.tell(worker, &ToWorker::Kick { session, code: Close::Replaced.code() })
+                    self.children.tell(worker, &ToWorker::Kick { session, code: Close::Replaced.number() })
                 }
                 Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
                 Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
@@ -151,6 +151,7 @@ impl Master {
                 self.unpacked(from, Part { of, part, parts }, counts);
             }
             ToMaster::Packed { .. } => {}
+            ToMaster::WantKeys => self.want_keys(),
             ToMaster::Held => self.held(from),
             ToMaster::Learnt(ends) => self.learnt(ends),
             // The exit follows; hanging up tells the child that it was heard.
@@ -177,6 +178,7 @@ impl Master {
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
                 FromFeeder::Line { of, text, mark, number } => self.line_of(&of, Kept { text, mark, number }),
+                FromFeeder::Keys(set) => self.take_keys(*set),
                 FromFeeder::Again { config } => self.feeder_again(from, config),
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
@@ -319,7 +321,7 @@ impl Master {
     /// Closes a session wherever it is; false when there is none of that id.
     pub(super) fn disconnect(&mut self, session: SessionId) -> bool {
         let Some(at) = self.directory.session(session).map(|listed| listed.generation) else { return false };
-        let message = ToWorker::Kick { session, code: Close::Disconnected.code() };
+        let message = ToWorker::Kick { session, code: Close::Disconnected.number() };
         self.children.tell(at, &message).is_ok()
     }
 }

@@ -10,6 +10,7 @@ mod standin;
 mod stopwatch;
 
 mod admin;
+mod bearers;
 mod broadcast;
 mod chat;
 mod comebacks;
@@ -29,6 +30,7 @@ mod guards;
 mod handshakes;
 mod history;
 mod inherited;
+mod jwks;
 mod keeper;
 mod keys;
 mod life;

@@ -1,17 +1,21 @@
 //! What tokens allow sessions, and until when. The decisions are those of `access::tokens`.
 
+#[cfg(test)]
+mod tests;
+
 use super::parts::session::Session;
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
 use crate::access::tokens::{Action, Channel, Claims, Door, Due, Pass, Refusal, Revocations};
-use crate::config::{AuthMode, Config, Hearers, Publish};
+use crate::config::{Config, Hearers, Publish};
 use crate::model::Boot;
 use crate::os::clock;
 use crate::protocol::client::{self, Close, ErrorCode, EventText, room};
 use crate::protocol::cluster::{Endpoint, ToMaster};
 use crate::session::{ChannelKey, Kind, Places};
 use serde_json::value::RawValue;
+use std::time::Duration;
 
 impl State {
     /// A channel, with what the configuration allows.
@@ -22,7 +26,7 @@ impl State {
             None if room(name).is_some() => (Hearers::Anyone, Publish::Anyone),
             None => (Hearers::Anyone, Publish::Admin),
         };
-        Channel { name, hearers, publishers }
+        Channel::new(name, hearers, publishers)
     }
 
     /// Whether a session may do that.
@@ -92,12 +96,7 @@ impl State {
 
     /// The configuration allows less, or something else.
     pub(super) fn confine_all(&mut self, old: &Config) {
-        let (was, is) = (&old.auth, &self.config.auth);
-        if was.mode == AuthMode::Open && is.mode == AuthMode::Token {
-            self.end_unknown();
-        } else if is.mode == AuthMode::Token && is.anonymous.is_empty() && !was.anonymous.is_empty() {
-            self.end_unknown();
-        }
+        self.end_refused();
         let hearers = |config: &Config| -> Vec<_> {
             config.channels.iter().map(|channel| (channel.name.clone(), channel.hearers)).collect()
         };
@@ -108,17 +107,62 @@ impl State {
         }
     }
 
+    /// Whether a client with that pass may hear what a session has missed on these channels. Which channel each message is
+    /// of is not known any more, so it may hear all of them or none.
+    pub(super) fn may_hear_missed<'a>(
+        &self,
+        pass: Option<&Pass>,
+        mut channels: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        let is_kept = |name: &str| {
+            self.channels.find(name).is_none_or(|channel| self.channels.get(channel).kind.is_numbered())
+        };
+        let claims = pass.and_then(Pass::claims);
+        channels.all(|name| {
+            let hears = || Action::Hear(self.described(name));
+            !is_kept(name) || self.config.trust().decide(Door::Public, claims, hears()).is_ok()
+        })
+    }
+
     fn claims(&self, at: SessionRef) -> Option<&Claims> {
-        self.sessions.get(at).and_then(|session| session.pass.as_ref()).map(|pass| &pass.claims)
+        self.sessions.get(at).and_then(|session| session.pass.as_ref()).and_then(|pass| pass.claims())
+    }
+
+    /// Why a session may not go on, whatever the time is: no token was asked for when it was admitted, and now one is;
+    /// nothing is free to everybody any more; or its token was revoked.
+    fn refusal(&self, session: &Session) -> Option<Close> {
+        let trust = self.config.trust();
+        let refused = match session.pass.as_deref() {
+            None => trust.asks(),
+            Some(Pass::Anonymous) => trust.decide(Door::Public, None, Action::Open(None)).is_err(),
+            Some(Pass::Token { claims, .. }) => {
+                return trust.is_revoked(claims).then_some(Close::TokenRevoked);
+            }
+        };
+        refused.then_some(Close::TokenInvalid)
+    }
+
+    /// When a session needs a look next; `None`: never.
+    fn next_look(&self, session: &Session) -> Option<Boot> {
+        if self.refusal(session).is_some() {
+            return Some(clock::boot());
+        }
+        session.pass.as_ref()?.life().map(|life| life.next(self.config.trust().notice()))
+    }
+
+    /// Ends the sessions that may not go on.
+    pub(super) fn end_refused(&mut self) {
+        let refused = self.sessions.iter().filter(|(_, session)| self.refusal(session).is_some());
+        let refused: Vec<_> = refused.map(|(at, _)| at).collect();
+        refused.into_iter().for_each(|at| self.watch_life(at));
+        self.look_at_lives(clock::boot());
+        self.settle();
     }
 
     /// Watches over the end of a session's token.
     pub(super) fn watch_life(&mut self, at: SessionRef) {
-        let notice = self.config.trust().notice();
         let Some(session) = self.sessions.get(at) else { return };
-        if let Some(pass) = &session.pass {
-            let is_revoked = self.config.trust().is_revoked(&pass.claims);
-            let next = if is_revoked { clock::boot() } else { pass.life.next(notice) };
+        if let Some(next) = self.next_look(session) {
             self.lives.watch(next, at.key(), session.id());
         }
     }
@@ -132,14 +176,7 @@ impl State {
                 tracing::error!(event = "revocation-lost", "a revocation of the master is not understood")
             }
         }
-        let trust = self.config.trust().clone();
-        let is_over =
-            |session: &Session| session.pass.as_ref().is_some_and(|pass| trust.is_revoked(&pass.claims));
-        let all: Vec<_> =
-            self.sessions.iter().filter(|(_, session)| is_over(session)).map(|(at, _)| at).collect();
-        all.into_iter().for_each(|at| self.watch_life(at));
-        self.look_at_lives(clock::boot());
-        self.settle();
+        self.end_refused();
     }
 
     /// Tells the master when revoked tokens end that were shown here, and forgets those that have ended.
@@ -154,25 +191,26 @@ impl State {
     pub(super) fn look_at_lives(&mut self, now: Boot) {
         let notice = self.config.trust().notice();
         if self.lives.is_crowded(self.population() + self.suspended.len()) {
-            let all = self.sessions.iter().map(|(at, session)| (at.key(), session));
-            let moments = all.filter_map(|(key, session)| {
-                Some((session.pass.as_ref()?.life.next(notice), key, session.id()))
-            });
-            self.lives.renew(moments);
+            let moment = |(at, session): (SessionRef, &Session)| {
+                Some((self.next_look(session)?, at.key(), session.id()))
+            };
+            let moments: Vec<_> = self.sessions.iter().filter_map(moment).collect();
+            self.lives.renew(moments.into_iter());
         }
         while let Some((key, id)) = self.lives.due(now) {
             let Some(at) = self.sessions.known(key, id) else { continue };
-            let Some(session) = self.sessions.get_mut(at) else { continue };
+            let Some(session) = self.sessions.get(at) else { continue };
             let is_away = session.is_away();
-            let Some(pass) = &mut session.pass else { continue };
-            if self.config.trust().is_revoked(&pass.claims) {
+            if let Some(close) = self.refusal(session) {
                 match is_away {
                     true => self.discard(at, None),
-                    false => self.end_for(at, Close::TokenRevoked),
+                    false => self.end_for(at, close),
                 }
                 continue;
             }
-            let (due, left) = (pass.life.due(notice, now), pass.life.left(now));
+            let session = self.sessions.get_mut(at);
+            let Some(life) = session.and_then(|session| session.pass.as_mut()?.life_mut()) else { continue };
+            let (due, left) = (life.due(notice, now), life.left(now));
             match due {
                 Some(Due::End) if is_away => self.discard(at, None),
                 Some(Due::End) => self.end_for(at, Close::TokenExpired),
@@ -188,19 +226,14 @@ impl State {
 
     /// Ends a session for what is the matter with its token.
     pub(super) fn end_for(&mut self, at: SessionRef, close: Close) {
-        let reason = match close {
-            Close::TokenExpired => "the token is past its end",
-            Close::TokenRevoked => "the token was revoked",
-            _ => "the token is not valid",
-        };
-        self.end_saying(at, close, &EventText { close, reason, reconnect_in_ms: None });
+        self.send_away(at, close);
     }
 
     /// A session has a fresh token of the same user: subscriptions that it does not allow end.
     pub(super) fn take_pass(&mut self, at: SessionRef, fresh: Pass) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         // What is left of a token is taken once.
-        if session.pass.as_ref().is_some_and(|pass| pass.claims == fresh.claims) {
+        if session.pass.as_ref().is_some_and(|pass| pass.claims() == fresh.claims()) {
             return;
         }
         (session.pass, session.set) = (Some(Box::new(fresh)), None);
@@ -225,15 +258,22 @@ impl State {
         let refusal = match trust.verify(token, wall) {
             Ok(fresh) if self.sessions.get(at).is_some_and(|session| *session.user() == fresh.user) => {
                 let pass = Pass::new(fresh, wall, now);
-                let left = pass.life.left(now);
+                let left = pass.life().map_or(Duration::ZERO, |life| life.left(now));
                 self.take_pass(at, pass);
                 self.reply(at, &client::ack_token(id, left));
                 return Ok(());
             }
             Ok(_) => Refusal::Forbidden,
+            Err(refusal) if self.await_keys(refusal).is_some() => {
+                if self.hold_auth(at, token, id) {
+                    return Ok(());
+                }
+                Refusal::KeysUnavailable
+            }
             Err(refusal) => refusal,
         };
         self.counters.count_refused(refusal.slug());
+        self.token_refused(refusal);
         match refusal {
             Refusal::Forbidden => {
                 let event = EventText {
@@ -251,19 +291,5 @@ impl State {
             }
             _ => refuse(ErrorCode::TokenInvalid, "the token is not valid"),
         }
-    }
-
-    /// Tokens are asked for from now on: sessions that have shown none end.
-    pub(super) fn end_unknown(&mut self) {
-        let is_unknown = |session: &Session| session.pass.is_none();
-        let all: Vec<_> =
-            self.sessions.iter().filter(|(_, session)| is_unknown(session)).map(|(at, _)| at).collect();
-        for at in all {
-            match self.sessions.get(at).is_some_and(Session::is_away) {
-                true => self.discard(at, None),
-                false => self.end_for(at, Close::TokenInvalid),
-            }
-        }
-        self.settle();
     }
 }
