@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::out;
 use crate::config::{Fault, Faults, Loaded, Source, load, render};
-use crate::net::tls::certificates::Certificates;
+use crate::net::tls::certificates::{Before, Certificates};
 use crate::os::clock;
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub(super) fn run(source: Result<Source, Faults>) -> ExitCode {
 
 /// Reads the certificates, too.
 fn with_certificates(mut loaded: Loaded) -> Result<Loaded, Faults> {
-    let certificates = Certificates::of(&loaded, vec![], clock::mono())?;
+    let certificates = Certificates::of(&loaded, Before::default(), clock::mono())?;
     for (key, text) in certificates.warnings(clock::wall()) {
         let mut faults: Vec<Fault> = loaded.fault(key, text).0;
         loaded.warnings.append(&mut faults);

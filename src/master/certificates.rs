@@ -2,7 +2,7 @@
 
 use crate::config::{Faults, Loaded};
 use crate::model::{Boot, Mono, Wall};
-use crate::net::tls::certificates::{Certificates, Change, Files};
+use crate::net::tls::certificates::{Before, Certificates, Change, Files};
 use crate::net::tls::given::Given;
 use crate::net::tls::pair::Pair;
 use crate::net::tls::renewal::Look;
@@ -12,15 +12,15 @@ use crate::stats::CertificateGauge;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The pairs in force, for the thread that reads configurations: a pair stays although its files are torn.
+/// What is in force, for the thread that reads configurations: a pair stays although its files are torn.
 #[derive(Clone, Debug, Default)]
-pub(super) struct InForce(Arc<Mutex<Vec<(Files, Pair)>>>);
+pub(super) struct InForce(Arc<Mutex<Before>>);
 
 impl InForce {
-    /// Those that the master before has left.
+    /// What the master before has left.
     pub(super) fn left(bytes: &[u8]) -> Self {
-        let pairs = Given::decode(bytes).map(|given| given.pairs()).unwrap_or_default();
-        Self(Arc::new(Mutex::new(pairs)))
+        let before = Given::decode(bytes).map(|given| given.before()).unwrap_or_default();
+        Self(Arc::new(Mutex::new(before)))
     }
 
     /// The certificates of a configuration, read from their files.
@@ -34,7 +34,9 @@ impl InForce {
 
     fn note(&self, certificates: &Certificates) {
         let pairs = certificates.pairs().map(|(files, pair)| (files.clone(), pair.clone())).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pairs;
+        // Who asks for a reload is told of authorities that cannot be read: nobody looks at their file again.
+        let before = Before { pairs, authorities: None };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = before;
     }
 }
 
@@ -48,13 +50,17 @@ pub(super) struct Tls {
     is_reading: bool,
 }
 
-fn random() -> Random {
+/// `None`: the kernel has no random numbers. Tickets with a secret that somebody guesses are worse than no TLS.
+fn random() -> Option<Random> {
     let mut random = [0; 40];
-    // It fails where the kernel has no random numbers: then nothing else works, either.
-    if aws_lc_rs::rand::fill(&mut random).is_err() {
-        fastrand::fill(&mut random);
+    let filled = aws_lc_rs::rand::fill(&mut random);
+    if filled.is_err() {
+        tracing::error!(
+            event = "no-random-numbers",
+            "the kernel has none: there is no new secret for tickets"
+        );
     }
-    random
+    filled.ok().map(|()| random)
 }
 
 impl Tls {
@@ -66,7 +72,9 @@ impl Tls {
     }
 
     /// Puts certificates in force.
-    pub(super) fn adopt(&mut self, certificates: Certificates) {
+    pub(super) fn adopt(&mut self, mut certificates: Certificates) {
+        // A pair may have changed since: while a worker tried the configuration.
+        certificates.follow(std::mem::take(&mut self.certificates));
         self.in_force.note(&certificates);
         for (key, warning) in certificates.warnings(clock::wall()) {
             tracing::warn!(event = "configuration", "{key}: {warning}");
@@ -74,14 +82,16 @@ impl Tls {
         self.certificates = certificates;
     }
 
-    /// What a worker needs for handshakes with these certificates; empty: there are none.
+    /// What a worker needs for handshakes with these certificates; empty: there are none, or there is no secret.
     pub(super) fn give(&mut self, certificates: Option<&Certificates>) -> Vec<u8> {
         let certificates = certificates.unwrap_or(&self.certificates);
         if certificates.pairs().next().is_none() {
             return Vec::new();
         }
-        let secrets = self.secrets.get_or_insert_with(|| Secrets::new(&random(), clock::boot()));
-        Given::new(certificates, secrets).encode()
+        if self.secrets.is_none() {
+            self.secrets = random().map(|random| Secrets::new(&random, clock::boot()));
+        }
+        self.secrets.as_ref().map(|secrets| Given::new(certificates, secrets).encode()).unwrap_or_default()
     }
 
     /// When something is to be done.
@@ -111,7 +121,8 @@ impl Tls {
     /// Whether there is a new secret.
     pub(super) fn renew(&mut self, now: Boot) -> bool {
         let due = self.secrets.as_ref().is_some_and(|secrets| now >= secrets.due());
-        due && self.secrets.as_mut().is_some_and(|secrets| secrets.renew(&random(), now))
+        let Some(secrets) = self.secrets.as_mut().filter(|_| due) else { return false };
+        random().is_some_and(|random| secrets.renew(&random, now))
     }
 
     /// How long each certificate in force still holds.

@@ -9,17 +9,18 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::journal::Journal;
+use super::key_set::Keys;
 use super::moves::{Moves, Waiter};
 use super::orphans::Orphans;
 use super::past::Renewal;
 use super::placing::Placing;
 use super::refusals::Refusals;
+use super::revocations;
 use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
 use super::service::Service;
 use super::upgrades::Upgrades;
-use crate::access::tokens::Revocations;
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -86,7 +87,9 @@ pub(super) struct Master {
     /// Certificates in force, and the secrets of session tickets.
     pub(super) tls: Tls,
     /// Tokens that are refused although they are good.
-    pub(super) revocations: Revocations,
+    pub(super) revocations: revocations::Kept,
+    /// Keys that the feeder fetches.
+    pub(super) keys: Keys,
     /// What the next master goes on with.
     pub(super) journal: Journal,
     /// The first moments after another master.
@@ -127,11 +130,13 @@ impl Master {
 
     /// Does what is due each second.
     pub(super) fn pulse(&mut self, now: Mono) {
+        crate::log::tell_left_out();
         self.router.tidy(now);
         self.rooms.tidy();
         self.directory.tidy(now);
         self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
+        self.tidy_revocations();
         self.clear_board();
         self.note_fleet();
         self.note_dropped();

@@ -10,11 +10,13 @@ use super::event::Event;
 use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
+use super::key_set::Keys;
 use super::moves::Moves;
 use super::past::{Past, Renewal};
 use super::placing::Placing;
 use super::predecessor;
 use super::refusals::Refusals;
+use super::revocations;
 use super::roles::Keeper;
 use super::rooms::{self, Rooms};
 use super::router::{Rates, Router};
@@ -63,6 +65,8 @@ pub enum Failure {
     AllFailed,
     /// Something that must run for as long as the master lives does not.
     Loop(LoopEnded),
+    /// Revoked tokens would come in: their file cannot be read.
+    Revocations(String),
 }
 
 impl fmt::Display for Failure {
@@ -72,6 +76,7 @@ impl fmt::Display for Failure {
             Self::Listen(error) | Self::Io(error) => error.fmt(f),
             Self::Control(error) => write!(f, "control.socket: {error}"),
             Self::Loop(ended) => ended.fmt(f),
+            Self::Revocations(why) => write!(f, "{why}; without this file, revoked tokens are good again"),
             Self::AllFailed => f.write_str("all workers died too often and were given up"),
         }
     }
@@ -107,6 +112,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     }
     let (loaded, revision) = past.configuration(&source).map_err(Failure::Configuration)?;
     crate::log::init(&loaded.config.log, "master");
+    past.read_revocations(&loaded.config, begin.before.is_none()).await.map_err(Failure::Revocations)?;
     let pairs = certificates::InForce::left(&past.state.tls);
     let certificates = pairs.read(&loaded).map_err(Failure::Configuration)?;
     past.log();
@@ -121,6 +127,8 @@ async fn live(source: Source) -> Result<(), Failure> {
     refuse_second(&socket).await.map_err(Failure::Control)?;
     let sockets = Listeners::bind(&loaded.config, &line, held).await.map_err(Failure::Listen)?;
     let (events, inbox) = mpsc::channel(EVENTS);
+    let teller = events.clone();
+    crate::log::rotate(&loaded.config.log, move || teller.try_send(Event::LogRotated).is_ok());
     let control = ControlSocket::start(&socket, events.clone()).await.map_err(Failure::Control)?;
     let watcher = Watching::start(source.clone(), loaded.clone(), pairs.clone()).map_err(Failure::Io)?;
     let mut in_force = InForce::new(source, Next::new(loaded, Certificates::default()), sockets, files);
@@ -130,6 +138,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     let mut master = Master::new((in_force, tls), events, past, (line.clone(), &begin));
     master.tell_tls();
     master.tell_revocations();
+    master.tell_keys();
     if begin.before.is_some() && matches!(master.service.phase(), Phase::Ready { .. }) {
         // A reload that the master before announced has ended with it: systemd would wait. Else it is nothing new.
         line.notify(&Notification::Ready);
@@ -140,6 +149,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     // A master that has lost a loop is replaced; without the keeper there is nothing left to do.
     let result = loops.during(master.work(inbox, watcher, period)).await.map_err(Failure::Loop)?;
     control.remove().await;
+    master.revocations.finish().await;
     line.done(u8::from(result.is_err()));
     line.flush().await;
     result
@@ -194,7 +204,8 @@ impl Master {
             line,
             upgrades: Upgrades::default(),
             tls,
-            revocations: state.revocations.clone(),
+            revocations: revocations::Kept::new(state.revocations.clone(), &config.state),
+            keys: Keys::new(&state.keys),
             journal,
             renewal: Renewal::new(begin, now),
             events,
@@ -253,6 +264,10 @@ impl Master {
             Event::Tried(tried) => self.tried(*tried),
             Event::Balanced(counts) => self.balanced(counts),
             Event::Looked(looks) => self.looked(&looks),
+            Event::LogRotated => {
+                tracing::info!(event = "log-rotated");
+                self.reopen_logs();
+            }
             Event::StopNow => self.stop(),
         }
     }
@@ -298,9 +313,14 @@ impl Master {
             }
             Signal::Reopen => {
                 crate::log::reopen();
-                self.children.tell_workers(&ToWorker::ReopenLog);
-                self.children.tell_feeders(&ToFeeder::ReopenLog);
+                self.reopen_logs();
             }
         }
+    }
+
+    /// Has the other processes open the log file again.
+    fn reopen_logs(&mut self) {
+        self.children.tell_workers(&ToWorker::ReopenLog);
+        self.children.tell_feeders(&ToFeeder::ReopenLog);
     }
 }

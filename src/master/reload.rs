@@ -50,7 +50,7 @@ impl Master {
             return;
         }
         let (outcome, needs_workers) = self.in_force.compare(&next);
-        if !needs_workers {
+        if !needs_workers && self.in_force.listeners().fits(next.config()).is_ok() {
             let waiters = self.in_force.reloads.take_waiters();
             self.put_in_force(next);
             return self.conclude(outcome, waiters);
@@ -142,6 +142,7 @@ impl Master {
             journal: _,
             tls: _,
             revocations: _,
+            keys: _,
             renewal: _,
             events: _,
         } = self;

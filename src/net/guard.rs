@@ -24,7 +24,8 @@ fn refusal(kind: ProblemKind) -> String {
     let body = problem.json();
     format!(
         "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n{wait}\
-         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\nContent-Length: {}\r\n\r\n{body}",
+         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
+         Cross-Origin-Resource-Policy: same-origin\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }

@@ -49,6 +49,8 @@ enum ListenError {
     Overlaps(Door, SocketAddr, SocketAddr),
     NotHere(Door, SocketAddr),
     Privileged(Door, SocketAddr),
+    /// systemd passed a socket for TLS.
+    NoCertificate(Door, SocketAddr),
     Io(Door, SocketAddr, io::Error),
 }
 
@@ -67,6 +69,10 @@ impl fmt::Display for ListenError {
                     key(*door)
                 )
             }
+            Self::NoCertificate(door, at) => {
+                let word = door.word();
+                write!(f, "tls.cert: the socket {word} that systemd passed ({at}) needs a certificate")
+            }
             Self::Io(door, at, error) => write!(f, "{}: {at}: {error}", key(*door)),
         }
     }
@@ -80,6 +86,7 @@ impl From<ListenError> for io::Error {
             ListenError::InUse(..) | ListenError::Overlaps(..) => io::ErrorKind::AddrInUse,
             ListenError::NotHere(..) => io::ErrorKind::AddrNotAvailable,
             ListenError::Privileged(..) => io::ErrorKind::PermissionDenied,
+            ListenError::NoCertificate(..) => io::ErrorKind::InvalidInput,
             ListenError::Io(_, _, error) => error.kind(),
         };
         Self::new(kind, error)
@@ -166,10 +173,23 @@ impl Listeners {
     /// # Errors
     /// As [`Listeners::bind`]; all new sockets are closed then.
     pub fn change(&self, config: &Config) -> io::Result<Self> {
+        self.fits(config)?;
         let listeners =
             self.with(&Door::ALL.map(|door| (door, wanted(config, door)))).map_err(io::Error::from)?;
         listeners.bound(config);
         Ok(listeners)
+    }
+
+    /// Whether each socket that systemd passed can be served. A certificate may go without any change of sockets.
+    ///
+    /// # Errors
+    /// As [`Listeners::bind`].
+    pub fn fits(&self, config: &Config) -> io::Result<()> {
+        let mut passed = self.0.iter().filter(|one| one.door.tls && one.wanted.is_none());
+        match passed.next().filter(|_| config.tls.pairs().next().is_none()) {
+            Some(one) => Err(ListenError::NoCertificate(one.door, one.address).into()),
+            None => Ok(()),
+        }
     }
 
     fn with(&self, all: &[(Door, Option<&Listen>)]) -> Result<Self, ListenError> {

@@ -64,6 +64,8 @@ pub struct Counters {
     /// Handshakes of TLS, by outcome.
     #[serde(default)]
     pub handshakes: BTreeMap<String, u64>,
+    /// Sessions whose connections no other process can go on with, a gauge.
+    pub bound: u64,
 }
 
 /// A worker's sign of life.

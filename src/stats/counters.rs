@@ -94,6 +94,7 @@ impl Counters {
         self.suspended_bytes += other.suspended_bytes;
         self.covered += other.covered;
         self.uncovered += other.uncovered;
+        self.bound += other.bound;
         self.lag_us = self.lag_us.max(other.lag_us);
     }
 }

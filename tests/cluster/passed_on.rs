@@ -1,6 +1,7 @@
 //! Proxies that pass connections on as they are, and say whose they are by the PROXY protocol.
 
 use crate::harness::{Proxy, Raw, Setup, cluster, eventually, get, in_time, upgrade, which};
+use rustix::process::Signal;
 use std::net::SocketAddr;
 
 /// Where the proxy is.
@@ -79,6 +80,38 @@ async fn a_session_of_the_websocket_port_begins_with_it_as_well() {
     })
     .await;
     assert_eq!(status(&said), "429", "{said}");
+}
+
+#[tokio::test]
+async fn a_session_that_moves_counts_for_its_client_and_not_for_the_proxy() {
+    let config = "[limits]\nconnections_per_address = 2\n[http]\nproxy_protocol = true\n\
+                  trusted_proxies = [\"127.0.0.9/32\"]\n[ws]\nproxy_protocol = true\n";
+    let cluster = cluster().workers(1).config(config).start().await;
+    let mut raws = vec![];
+    for user in ["a", "b"] {
+        let bytes = upgrade(&format!("/ws?user_id={user}&channels=none")).bytes("localhost");
+        let mut raw = Raw::connect_from(PROXY.into(), cluster.ws).await;
+        raw.write(&[&line("192.0.2.1")[..], &bytes].concat()).await;
+        raws.push(raw);
+    }
+    let turned = async |from: &str, expected: &str| {
+        eventually("the address has its share", async || {
+            let answer = polls(cluster.http, &line(from), "").await;
+            if status(&answer) == expected { Ok(()) } else { Err(answer) }
+        })
+        .await;
+    };
+    turned("192.0.2.1", "429").await;
+    let before = cluster.worker(1).await.pid;
+    cluster.signal(Signal::USR2);
+    eventually("the worker is new", async || {
+        let now = cluster.try_workers().await?;
+        if now[0].pid != before && now[0].state == "ready" { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    assert_eq!(cluster.stats().await["totals"]["sessions"], 2);
+    turned("192.0.2.1", "429").await;
+    turned("192.0.2.2", "200").await;
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-const NAME: &str = "one.example.com";
+pub(crate) const NAME: &str = "one.example.com";
 const CONFIG: &str = r#"
 [http]
 hosts = ["one.example.com", "other.example.com"]
@@ -36,7 +36,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// A cluster that listens for TLS, with the first certificate.
-fn secured(more: &str) -> Setup {
+pub(crate) fn secured(more: &str) -> Setup {
     let text = |name: &str| std::fs::read_to_string(fixture(name)).unwrap();
     let files = [
         ("own.crt", "first.crt"),
@@ -44,21 +44,25 @@ fn secured(more: &str) -> Setup {
         ("wild.crt", "wild.crt"),
         ("wild.key", "wild.key"),
     ];
-    let setup = cluster().config(&format!("{CONFIG}{more}"));
+    // A machine that is busy with other tests takes seconds for the first handshakes of many processes.
+    let setup = cluster()
+        .config(&format!("{CONFIG}{more}"))
+        .variable("BTC_CLUSTER__CLUSTER__WORKER_TIMEOUT", "30s")
+        .variable("BTC_CLUSTER__HTTP__HEADER_TIMEOUT", "30s");
     files.iter().fold(setup, |setup, (name, of)| setup.file(name, &text(of)))
 }
 
-fn put(cluster: &Cluster, name: &str, of: &str) {
+pub(crate) fn put(cluster: &Cluster, name: &str, of: &str) {
     std::fs::copy(fixture(of), cluster.folder().join(name)).unwrap();
 }
 
-async fn port(cluster: &Cluster, door: &str) -> SocketAddr {
+pub(crate) async fn port(cluster: &Cluster, door: &str) -> SocketAddr {
     let status = cluster.ctl(&["--json", "status"]).await.json();
     status["listening"][door][0].as_str().and_then(|text| text.parse().ok()).expect(door)
 }
 
 /// A client that trusts the authority of these tests, and keeps its tickets.
-fn client(own: Option<&str>) -> Arc<ClientConfig> {
+pub(crate) fn client(own: Option<&str>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(fixture("ca.crt")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -75,24 +79,28 @@ fn client(own: Option<&str>) -> Arc<ClientConfig> {
     })
 }
 
-async fn connect(at: SocketAddr, client: &Arc<ClientConfig>, name: &'static str) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(
+    at: SocketAddr,
+    client: &Arc<ClientConfig>,
+    name: &'static str,
+) -> TlsStream<TcpStream> {
     let stream = TcpStream::connect(at).await.unwrap();
     let connecting = TlsConnector::from(client.clone()).connect(ServerName::try_from(name).unwrap(), stream);
     in_time("TLS", connecting).await.expect("a handshake")
 }
 
 /// What the server presents.
-async fn presented(at: SocketAddr, name: &'static str) -> Vec<u8> {
+pub(crate) async fn presented(at: SocketAddr, name: &'static str) -> Vec<u8> {
     let stream = connect(at, &client(None), name).await;
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
-fn der(name: &str) -> Vec<u8> {
+pub(crate) fn der(name: &str) -> Vec<u8> {
     CertificateDer::from_pem_file(fixture(name)).unwrap().to_vec()
 }
 
 /// One request and its whole answer.
-async fn ask(mut stream: TlsStream<TcpStream>, path: &str, host: &str) -> std::io::Result<String> {
+pub(crate) async fn ask(mut stream: TlsStream<TcpStream>, path: &str, host: &str) -> std::io::Result<String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
@@ -100,10 +108,11 @@ async fn ask(mut stream: TlsStream<TcpStream>, path: &str, host: &str) -> std::i
     Ok(answer)
 }
 
-struct Tab(WebSocketStream<TlsStream<TcpStream>>);
+#[derive(Debug)]
+pub(crate) struct Tab(pub(crate) WebSocketStream<TlsStream<TcpStream>>);
 
 impl Tab {
-    async fn open(at: SocketAddr, client: &Arc<ClientConfig>, query: &str) -> (Self, Value) {
+    pub(crate) async fn open(at: SocketAddr, client: &Arc<ClientConfig>, query: &str) -> (Self, Value) {
         let stream = connect(at, client, NAME).await;
         let opening = client_async(format!("wss://{NAME}/ws?{query}"), stream);
         let mut it = Self(in_time("a handshake", opening).await.expect("a session").0);
@@ -112,7 +121,7 @@ impl Tab {
     }
 
     /// The next message of that kind.
-    async fn until(&mut self, kind: &str) -> Value {
+    pub(crate) async fn until(&mut self, kind: &str) -> Value {
         loop {
             match in_time("a message", self.0.next()).await {
                 Some(Ok(Message::Text(text))) => {
@@ -128,7 +137,7 @@ impl Tab {
     }
 
     /// The code that the session ends with.
-    async fn closed(mut self) -> CloseCode {
+    pub(crate) async fn closed(mut self) -> CloseCode {
         loop {
             if let Message::Close(frame) = in_time("the end", self.0.next()).await.unwrap().unwrap() {
                 return frame.unwrap().code;
@@ -137,7 +146,7 @@ impl Tab {
     }
 }
 
-async fn replace(cluster: &Cluster) {
+pub(crate) async fn replace(cluster: &Cluster) {
     let before: Vec<u32> = cluster.workers().await.iter().filter_map(|worker| worker.pid).collect();
     cluster.signal(Signal::USR2);
     eventually("all workers are new", async || {

@@ -177,6 +177,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("/stream4", upgrade("/stream4")),
         ("publish to news", post("/api/v1/channels/news/messages", r#"{"data":1}"#)),
         ("GET /api/v1/sessions", get("/api/v1/sessions")),
+        ("revoke nothing", post("/api/v1/revocations", "{}")),
         ("DELETE a session", delete("/api/v1/sessions/00000000000000000000000000000000")),
     ]
 }

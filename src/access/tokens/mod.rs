@@ -1,8 +1,8 @@
 //! Tokens: which are trusted, and what they allow. Pure: keys, token, rules and moment in; claims or a refusal out.
 //!
 //! `carried` finds a token in a request; `verify` checks it (`encoding`, `json`, `key`, `keys`, `jwks`, `claims`), with a
-//! `refusal` where it is not good; `rights` and `permission` say what its bearer may do; `life` and `revocations` when it
-//! ends; `plan` when keys are fetched, `kept` which of them stay; `sign` makes one.
+//! `refusal` where it is not good; `rights` and `permission` say what its bearer may do; `life` and `revocations` (in their file: `stored`) when
+//! it ends; `plan` when keys are fetched, `kept` which of them stay; `sign` makes one.
 
 mod carried;
 mod claims;
@@ -20,6 +20,7 @@ mod refusal;
 mod revocations;
 mod rights;
 mod sign;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -28,15 +29,16 @@ mod verify;
 pub use carried::{Ways, carried, masked};
 pub use claims::{Claims, Rules};
 pub use jwks::{Jwks, JwksFault, LONGEST_JWKS};
-pub use kept::KeptJwks;
+pub use kept::{FetchedJwks, KeptJwks};
 pub use keys::Keys;
 pub use life::{Due, Life};
 pub use pass::Pass;
 pub use permission::{Action, Bearer, Channel, Door, Policy};
 pub use plan::{Asked, JwksPlan, KeyQuestions};
 pub use refusal::{Reason, Refusal};
-pub use revocations::{Full, Revocation, Revocations};
+pub use revocations::{Full, Looked, Revocation, Revocations};
 pub use rights::{Rights, Scope};
 pub use sign::sign;
+pub use stored::{HEAD as REVOCATIONS_HEAD, Read as ReadRevocations};
 pub use trust::{Revoked, Trust};
 pub use verify::{LONGEST_TOKEN, verify};

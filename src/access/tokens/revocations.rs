@@ -1,6 +1,7 @@
 //! Tokens that are refused although they are signed and not past their end.
 
 use super::claims::Claims;
+use super::encoding::MOST_ID;
 use crate::model::{UserId, Wall};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -8,6 +9,15 @@ use std::collections::BTreeMap;
 /// Most revocations at one time, some 100 bytes each. Beyond it a new one is refused: to forget one in its place would
 /// let its token in again.
 const MOST: usize = 65_536;
+
+/// How long after the end of its tokens a revocation is forgotten, and how often that is looked for: a wall clock that is
+/// set ahead for a moment lets no revoked token in again.
+const KEPT_ON: i64 = 3_600_000;
+const SELDOM: i64 = 60_000;
+
+/// When revocations were last looked through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looked(Wall);
 
 /// One revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +33,27 @@ pub enum Revocation {
 pub struct Full;
 
 impl Revocation {
+    /// What an administrator wants: the token of a `jti`, or those of a user that were issued before a moment; now
+    /// without one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn wanted(
+        jti: Option<&str>,
+        user: Option<&str>,
+        before: Option<Wall>,
+        now: Wall,
+    ) -> Result<Self, &'static str> {
+        match (jti, user.map(UserId::new), before) {
+            (Some(jti), None, None) if (1..=MOST_ID).contains(&jti.len()) => Ok(Self::Token(jti.into())),
+            (Some(_), None, None) => Err("jti: must have 1 to 256 bytes"),
+            (None, Some(Err(_)), _) => Err("this is not the id of a user"),
+            (None, Some(Ok(_)), Some(before)) if before > now => Err("issued_before is in the future"),
+            (None, Some(Ok(user)), before) => Ok(Self::User(user, before.unwrap_or(now))),
+            _ => Err("give a jti, or a user and perhaps issued_before"),
+        }
+    }
+
     /// Tells whether a token is revoked by it.
     #[must_use]
     pub fn covers(&self, claims: &Claims) -> bool {
@@ -78,18 +109,38 @@ impl Revocations {
         Ok(())
     }
 
-    /// Adds all of another set.
+    /// Takes what a later state of the same set says of these tokens and users. The set that counts has a bound.
+    pub fn put(&mut self, later: Self) {
+        self.tokens.extend(later.tokens);
+        self.users.extend(later.users);
+    }
+
+    /// One revocation alone.
+    #[must_use]
+    pub fn of(one: Revocation, until: Option<Wall>) -> Self {
+        let mut all = Self::default();
+        match one {
+            Revocation::Token(id) => _ = all.tokens.insert(id, until),
+            Revocation::User(user, before) => _ = all.users.insert(user, (before, until)),
+        }
+        all
+    }
+
+    /// Adds all of another set; returns what is said of these tokens and users now.
     ///
     /// # Errors
     /// There is no room.
-    pub fn merge(&mut self, other: Self) -> Result<(), Full> {
-        for (id, until) in other.tokens {
-            self.add(Revocation::Token(id), until)?;
+    pub fn add_all(&mut self, others: Self) -> Result<Self, Full> {
+        let mut said = Self::default();
+        for (id, until) in others.tokens {
+            self.add(Revocation::Token(id.clone()), until)?;
+            said.tokens.extend(self.tokens.get(&id).map(|until| (id, *until)));
         }
-        for (user, (before, until)) in other.users {
-            self.add(Revocation::User(user, before), until)?;
+        for (user, (before, until)) in others.users {
+            self.add(Revocation::User(user.clone(), before), until)?;
+            said.users.extend(self.users.get(&user).map(|now| (user, *now)));
         }
-        Ok(())
+        Ok(said)
     }
 
     /// The bytes, for another process.
@@ -112,18 +163,51 @@ impl Revocations {
     }
 
     /// Notes the end of a revoked token, now that it was shown: its `jti` is of no other (RFC 7519, section 4.1.7). It
-    /// is refused up to there, and forgotten then.
-    pub fn learn(&mut self, claims: &Claims) {
-        if let Some(until) = claims.id.as_deref().and_then(|id| self.tokens.get_mut(id)) {
-            *until = Some(until.map_or(claims.ends, |until| until.max(claims.ends)));
-        }
+    /// is refused up to there, and forgotten then. Returns what is said of it now, if that is news.
+    pub fn learn(&mut self, claims: &Claims) -> Option<Self> {
+        let id = claims.id.as_deref()?;
+        let until = self.tokens.get_mut(id)?;
+        let ends = until.map_or(claims.ends, |until| until.max(claims.ends));
+        (until.replace(ends) != Some(ends)).then(|| Self::of(Revocation::Token(id.into()), Some(ends)))
     }
 
-    /// Forgets what can cover no token any more.
-    pub fn tidy(&mut self, now: Wall) {
+    /// As [`Revocations::learn`], of tokens that others were shown. Returns what is news.
+    pub fn learn_from(&mut self, others: &Self) -> Self {
+        let mut news = Self::default();
+        for (id, ends) in others.tokens.iter().filter_map(|(id, ends)| Some((id, (*ends)?))) {
+            let Some(until) = self.tokens.get_mut(id) else { continue };
+            let ends = until.map_or(ends, |until| until.max(ends));
+            if until.replace(ends) != Some(ends) {
+                news.tokens.insert(id.clone(), Some(ends));
+            }
+        }
+        news
+    }
+
+    /// Forgets what can cover no token any more; says whether there was any.
+    pub fn tidy(&mut self, now: Wall) -> bool {
+        let before = self.len();
         let is_needed = |until: Option<Wall>| until.is_none_or(|until| until > now);
         self.tokens.retain(|_, until| is_needed(*until));
         self.users.retain(|_, (_, until)| is_needed(*until));
+        self.len() < before
+    }
+
+    /// As [`Revocations::tidy`], some time later and once in a while.
+    pub fn tidy_seldom(&mut self, looked: &mut Looked, now: Wall) -> bool {
+        let is_due = (now.0 - looked.0.0).abs() >= SELDOM;
+        if is_due {
+            looked.0 = now;
+        }
+        is_due && self.tidy(Wall(now.0 - KEPT_ON))
+    }
+
+    pub(super) fn tokens(&self) -> impl Iterator<Item = (&str, Option<Wall>)> {
+        self.tokens.iter().map(|(id, until)| (&**id, *until))
+    }
+
+    pub(super) fn users(&self) -> impl Iterator<Item = (&UserId, Wall, Option<Wall>)> {
+        self.users.iter().map(|(user, (before, until))| (user, *before, *until))
     }
 
     /// How many there are.
@@ -203,13 +287,57 @@ mod tests {
         let mut all = Revocations::default();
         all.add(Revocation::Token("7".into()), None).unwrap();
         let token = claims(1, Some(7), Some(0), 5000);
-        all.learn(&token);
-        all.learn(&claims(1, Some(8), Some(0), 9000));
-        all.learn(&claims(1, None, Some(0), 9000));
+        let news = all.learn(&token).expect("its end is news");
+        assert_eq!(all.learn(&token), None);
+        assert_eq!(all.learn(&claims(1, Some(8), Some(0), 9000)), None, "it is not revoked");
+        assert_eq!(all.learn(&claims(1, None, Some(0), 9000)), None);
+        // Others hear of it, and what they say last counts.
+        let mut other = Revocations::default();
+        other.add(Revocation::Token("7".into()), None).unwrap();
+        assert_eq!((other.learn_from(&news), other.learn_from(&news).len()), (news.clone(), 0));
+        assert_eq!(other, all);
+        let mut copy = Revocations::default();
+        copy.put(all.clone());
+        assert_eq!(copy, news);
+        // A further order does not know the end: it is not known any more.
+        let again = Revocations::of(Revocation::Token("7".into()), None);
+        assert_eq!(copy.add_all(again.clone()), Ok(again));
         all.tidy(Wall(4999));
         assert!(all.cover(&token));
         all.tidy(Wall(5000));
         assert_eq!(all.len(), 0);
+    }
+
+    #[test]
+    fn an_ended_one_is_kept_for_an_hour_whatever_the_clock_says_for_a_moment() {
+        let (mut all, mut looked) = (Revocations::default(), Looked::default());
+        all.add(Revocation::Token("7".into()), Some(Wall(1_000_000))).unwrap();
+        assert!(!all.tidy_seldom(&mut looked, Wall(1_000_000 + KEPT_ON - 1)));
+        assert!(!all.tidy_seldom(&mut looked, Wall(1_000_000 + KEPT_ON + SELDOM - 2)), "not so soon again");
+        assert!(!all.tidy_seldom(&mut looked, Wall(900_000)), "a clock that is set back is looked at, too");
+        assert!(all.tidy_seldom(&mut looked, Wall(1_000_000 + KEPT_ON)));
+        assert_eq!(all.len(), 0);
+    }
+
+    #[test]
+    fn an_order_names_a_token_or_a_user() {
+        let now = Wall(5000);
+        let wanted = |jti, user, before: Option<i64>| Revocation::wanted(jti, user, before.map(Wall), now);
+        assert_eq!(wanted(Some("a"), None, None), Ok(Revocation::Token("a".into())));
+        assert_eq!(wanted(None, Some("ann"), None), Ok(Revocation::User(UserId::new("ann").unwrap(), now)));
+        assert!(wanted(None, Some("ann"), Some(5000)).is_ok());
+        let long = "a".repeat(257);
+        for bad in [
+            wanted(None, None, None),
+            wanted(Some("a"), Some("ann"), None),
+            wanted(Some("a"), None, Some(1)),
+            wanted(Some(""), None, None),
+            wanted(Some(&long), None, None),
+            wanted(None, Some("no user"), None),
+            wanted(None, Some("ann"), Some(5001)),
+        ] {
+            assert!(bad.is_err(), "{bad:?}");
+        }
     }
 
     #[test]

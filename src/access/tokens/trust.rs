@@ -2,10 +2,11 @@
 
 use super::carried::{Ways, carried};
 use super::claims::{Claims, Rules};
+use super::kept::FetchedJwks;
 use super::keys::Keys;
 use super::permission::{Action, Bearer, Door, Policy};
 use super::refusal::Refusal;
-use super::revocations::{Full, Revocations};
+use super::revocations::{Looked, Revocations};
 use super::verify::verify;
 use crate::config::{AuthMode, AuthSection};
 use crate::model::Wall;
@@ -27,31 +28,55 @@ pub struct Trust {
 
 /// The revocations that a process has heard of. They outlive a configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Revoked(Arc<RwLock<Revocations>>);
+pub struct Revoked(Arc<RwLock<Heard>>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    all: Revocations,
+    /// The ends of revoked tokens that were shown, for whom they are to be told.
+    news: Revocations,
+    looked: Looked,
+}
 
 impl Revoked {
-    /// Takes more of them.
-    ///
-    /// # Errors
-    /// There is no room.
-    pub fn take(&self, more: Revocations) -> Result<(), Full> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).merge(more)
+    /// Takes what is said of more tokens and users.
+    pub fn take(&self, more: Revocations) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).all.put(more);
     }
 
-    /// Whether a token is revoked.
+    /// Whether a token is revoked. If it is, its end is noted.
     #[must_use]
     pub fn cover(&self, claims: &Claims) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).cover(claims)
+        let is_covered = self.0.read().unwrap_or_else(PoisonError::into_inner).all.cover(claims);
+        if is_covered {
+            let mut heard = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            heard.all.learn(claims).into_iter().for_each(|news| heard.news.put(news));
+        }
+        is_covered
+    }
+
+    /// The ends of revoked tokens that were shown since this was asked.
+    #[must_use]
+    pub fn take_news(&self) -> Option<Revocations> {
+        let is_none = self.0.read().unwrap_or_else(PoisonError::into_inner).news.len() == 0;
+        let take = || std::mem::take(&mut self.0.write().unwrap_or_else(PoisonError::into_inner).news);
+        (!is_none).then(take)
+    }
+
+    /// Forgets those that can cover no token any more.
+    pub fn tidy(&self, now: Wall) {
+        let heard = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
+        heard.all.tidy_seldom(&mut heard.looked, now);
     }
 }
 
 impl Trust {
-    /// The trust of a configuration.
+    /// The trust of a configuration, with the keys that were fetched last.
     #[must_use]
-    pub fn new(auth: &AuthSection, revoked: Revoked) -> Self {
+    pub fn new(auth: &AuthSection, fetched: Option<&FetchedJwks>, revoked: Revoked) -> Self {
         Self {
             policy: Policy::new(auth),
-            keys: Keys::new(auth, None),
+            keys: Keys::new(auth, fetched.and_then(|fetched| fetched.of(auth))),
             rules: Rules::new(auth),
             asks: auth.mode == AuthMode::Token,
             cookie: auth.cookie.as_deref().map(Box::from),

@@ -178,6 +178,33 @@ fn what_systemd_passes_is_taken_and_stays() {
 }
 
 #[test]
+fn what_systemd_passes_for_tls_needs_a_certificate() {
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = passed.local_addr().unwrap();
+    let listeners = Listeners::from_systemd(vec![("http-tls".into(), passed.into())]).unwrap();
+    let source = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("own.toml");
+        std::fs::write(&file, text).unwrap();
+        let around = crate::config::Surroundings::default();
+        let source = crate::config::Source::find(Some(&file), Some("test"), &around).unwrap();
+        crate::config::load(&source).unwrap().config
+    };
+    let without = source("[http]\nlisten = \"127.0.0.1:0\"\n[ws]\nlisten = \"127.0.0.1:0\"");
+    let error = listeners.change(&without).unwrap_err();
+    let words = format!("tls.cert: the socket http-tls that systemd passed ({at}) needs a certificate");
+    assert_eq!((error.to_string(), error.kind()), (words, io::ErrorKind::InvalidInput));
+    assert!(Listeners::default().fits(&without).is_ok());
+    let mut with = without;
+    with.tls.cert = Some("a.crt".into());
+    with.tls.key = Some("a.key".into());
+    assert_eq!(
+        listeners.change(&with).unwrap().addresses(Door { port: Port::Http, tls: true }).next(),
+        Some(at)
+    );
+}
+
+#[test]
 fn what_systemd_kept_serves_the_address_that_it_was_wanted_for_and_no_other() {
     let kept = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = kept.local_addr().unwrap();

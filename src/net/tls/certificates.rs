@@ -19,6 +19,14 @@ pub struct Files {
     pub key: PathBuf,
 }
 
+/// What was in force before: it stays while its files are no better.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    pub pairs: Vec<(Files, Pair)>,
+    /// The authorities of clients and their file, as a master before has left them.
+    pub authorities: Option<(PathBuf, Authorities)>,
+}
+
 #[derive(Debug)]
 struct Watched {
     files: Files,
@@ -29,7 +37,9 @@ struct Watched {
 #[derive(Debug, Default)]
 pub struct Certificates {
     watched: Vec<Watched>,
-    authorities: Option<Authorities>,
+    authorities: Option<(PathBuf, Authorities)>,
+    /// Why the authorities are not those of the file.
+    unread: Option<String>,
 }
 
 /// A change of one of the pairs in force.
@@ -41,13 +51,14 @@ pub struct Change {
 
 impl Certificates {
     /// What follows from a configuration, at the start and at each reload. A pair whose files are those of a pair in
-    /// `before` stays in force and is looked at soon: only files that were never good are a fault. `read` reads a file.
+    /// `before` stays in force and is looked at soon: only files that were never good are a fault. So it is with authorities
+    /// that a master before has left. `read` reads a file.
     ///
     /// # Errors
     /// All that is wrong.
     pub fn new(
         tls: &TlsSection,
-        before: Vec<(Files, Pair)>,
+        before: Before,
         read: impl Fn(&Path) -> Result<Vec<u8>, String>,
         now: Mono,
     ) -> Result<Self, Vec<Fault>> {
@@ -55,7 +66,7 @@ impl Certificates {
         let keys = tls.cert.iter().map(|_| "tls.cert").chain(std::iter::repeat("tls.certificates"));
         for ((certificate, key), name) in tls.pairs().zip(keys) {
             let files = Files { certificate: certificate.to_owned(), key: key.to_owned() };
-            let known = before.iter().find(|(other, _)| *other == files);
+            let known = before.pairs.iter().find(|(other, _)| *other == files);
             let renewal = match known {
                 Some((_, pair)) => Ok(Renewal::of(pair.clone(), now)),
                 None => Renewal::start(&Look { certificate: read(certificate), key: read(key) }, now),
@@ -68,18 +79,27 @@ impl Certificates {
                 }
             }
         }
-        let authorities = tls.client_ca.as_ref().and_then(|path| {
-            let read = read(path).and_then(|pem| Authorities::read(&pem));
-            read.map_err(|why| faults.push(("tls.client_ca", format!("{} {why}", path.display())))).ok()
-        });
-        if faults.is_empty() { Ok(Self { watched, authorities }) } else { Err(faults) }
+        let (mut authorities, mut unread) = (None, None);
+        if let Some(path) = &tls.client_ca {
+            let now = read(path).and_then(|pem| Authorities::read(&pem));
+            let left = before.authorities.filter(|(file, _)| file == path).map(|(_, left)| left);
+            match (now, left) {
+                (Ok(now), _) => authorities = Some((path.clone(), now)),
+                (Err(why), Some(left)) => {
+                    authorities = Some((path.clone(), left));
+                    unread = Some(format!("{} {why}; those that were in force stay", path.display()));
+                }
+                (Err(why), None) => faults.push(("tls.client_ca", format!("{} {why}", path.display()))),
+            }
+        }
+        if faults.is_empty() { Ok(Self { watched, authorities, unread }) } else { Err(faults) }
     }
 
     /// [`Certificates::new`] of a whole configuration, with files as they are now. They may be on a file system that hangs.
     ///
     /// # Errors
     /// All that is wrong, where it stands.
-    pub fn of(loaded: &Loaded, before: Vec<(Files, Pair)>, now: Mono) -> Result<Self, Faults> {
+    pub fn of(loaded: &Loaded, before: Before, now: Mono) -> Result<Self, Faults> {
         Self::new(&loaded.config.tls, before, files::read, now).map_err(|faults| {
             let faults = faults.into_iter().flat_map(|(key, text)| loaded.fault(key, text).0);
             Faults(faults.collect())
@@ -89,7 +109,7 @@ impl Certificates {
     /// What an operator should know, although it is allowed: the key of the configuration, and words.
     #[must_use]
     pub fn warnings(&self, wall: Wall) -> Vec<Fault> {
-        let mut warnings = vec![];
+        let mut warnings: Vec<Fault> = self.unread.iter().map(|why| ("tls.client_ca", why.clone())).collect();
         for (nth, (Files { certificate, key }, pair)) in self.pairs().enumerate() {
             let names =
                 if nth == 0 { ("tls.cert", "tls.key") } else { ("tls.certificates", "tls.certificates") };
@@ -109,10 +129,18 @@ impl Certificates {
         self.watched.iter().map(|watched| (&watched.files, watched.renewal.pair()))
     }
 
-    /// Who signs the certificates of admins.
+    /// Who signs the certificates of admins, and the file that says so.
     #[must_use]
-    pub fn authorities(&self) -> Option<&Authorities> {
+    pub fn authorities(&self) -> Option<&(PathBuf, Authorities)> {
         self.authorities.as_ref()
+    }
+
+    /// Goes on with pairs of these files that came into force after this was read.
+    pub fn follow(&mut self, present: Self) {
+        for renewed in present.watched {
+            let same = self.watched.iter_mut().find(|watched| watched.files == renewed.files);
+            same.into_iter().for_each(|watched| watched.renewal = renewed.renewal.clone());
+        }
     }
 
     /// When files are to be read; `None`: there are none.
@@ -199,8 +227,55 @@ mod tests {
         certificates.pairs().map(|(_, pair)| pair.name()).collect()
     }
 
-    fn force(certificates: &Certificates) -> Vec<(Files, Pair)> {
-        certificates.pairs().map(|(files, pair)| (files.clone(), pair.clone())).collect()
+    fn force(certificates: &Certificates) -> Before {
+        let pairs = certificates.pairs().map(|(files, pair)| (files.clone(), pair.clone())).collect();
+        Before { pairs, authorities: certificates.authorities().cloned() }
+    }
+
+    #[test]
+    fn authorities_of_clients_outlive_their_file_under_the_next_master() {
+        let mut folder = Folder::default();
+        folder.put("a", FIRST);
+        folder.0.insert("ca.crt".into(), CA.to_vec());
+        let tls = section(Some(("a.crt", "a.key")), &[], Some("ca.crt"));
+        let first = Certificates::new(&tls, Before::default(), |path| folder.read(path), Mono(0)).unwrap();
+        folder.0.remove(Path::new("ca.crt"));
+        let faults =
+            Certificates::new(&tls, Before::default(), |path| folder.read(path), Mono(0)).unwrap_err();
+        assert_eq!(faults, [("tls.client_ca", "ca.crt is missing".to_owned())]);
+        let next = Certificates::new(&tls, force(&first), |path| folder.read(path), Mono(0)).unwrap();
+        assert_eq!(next.authorities().map(|(_, all)| all.text()), Some(CA));
+        let wall = first.pairs().next().unwrap().1.validity().until;
+        let said: Vec<_> =
+            next.warnings(wall).into_iter().filter(|(key, _)| *key == "tls.client_ca").collect();
+        let words = "ca.crt is missing; those that were in force stay".to_owned();
+        assert_eq!(
+            (said, first.warnings(wall).len()),
+            (vec![("tls.client_ca", words)], next.warnings(wall).len() - 1)
+        );
+        // Another file is another thing.
+        let other = section(Some(("a.crt", "a.key")), &[], Some("b.crt"));
+        assert!(Certificates::new(&other, force(&first), |path| folder.read(path), Mono(0)).is_err());
+    }
+
+    #[test]
+    fn a_certificate_that_changes_during_a_trial_is_not_undone_by_its_end() {
+        let mut folder = Folder::default();
+        folder.put("a", FIRST);
+        folder.put("b", WILD);
+        let one = section(Some(("a.crt", "a.key")), &[], None);
+        let both = section(Some(("a.crt", "a.key")), &[("b.crt", "b.key")], None);
+        let now = Mono(1 << 40);
+        let mut present = Certificates::new(&one, Before::default(), |path| folder.read(path), now).unwrap();
+        let mut tried = Certificates::new(&both, force(&present), |path| folder.read(path), now).unwrap();
+        folder.put("a", RENEWED);
+        let mut now = now;
+        while folder.look(&mut present, now).is_empty() {
+            now = present.look_at().unwrap();
+        }
+        let renewed = present.pairs().next().unwrap().1.mark();
+        tried.follow(present);
+        assert_eq!((tried.pairs().next().unwrap().1.mark(), tried.pairs().count()), (renewed, 2));
     }
 
     #[test]
@@ -210,7 +285,8 @@ mod tests {
         folder.put("b", WILD);
         let tls = section(Some(("a.crt", "a.key")), &[("b.crt", "b.key")], None);
         let now = Mono(1 << 40);
-        let mut certificates = Certificates::new(&tls, vec![], |path| folder.read(path), now).unwrap();
+        let mut certificates =
+            Certificates::new(&tls, Before::default(), |path| folder.read(path), now).unwrap();
         assert_eq!(names(&certificates), ["one.example.com", "*.example.com"]);
         assert_eq!((certificates.look_at(), folder.look(&mut certificates, now).len()), (Some(now), 0));
         folder.put("a", RENEWED);
@@ -258,7 +334,7 @@ mod tests {
         write(at("x.toml"), "[tls]\ncert = \"a.crt\"\nkey = \"a.key\"\n").unwrap();
         let source = Source::find(Some(&at("x.toml")), Some("test"), &Surroundings::default()).unwrap();
         let loaded = load(&source).unwrap();
-        let certificates = Certificates::of(&loaded, vec![], Mono(0)).unwrap();
+        let certificates = Certificates::of(&loaded, Before::default(), Mono(0)).unwrap();
         set_permissions(at("a.key"), Permissions::from_mode(0o600)).unwrap();
         let until = certificates.pairs().next().unwrap().1.validity().until;
         assert_eq!(certificates.warnings(until), []);
@@ -266,7 +342,8 @@ mod tests {
         let keys: Vec<_> = certificates.warnings(Wall(until.0 + 1)).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["tls.cert", "tls.key"]);
         put((FIRST.0, RENEWED.1));
-        let fault = Certificates::of(&loaded, vec![], Mono(0)).unwrap_err().0.remove(0).to_string();
+        let fault =
+            Certificates::of(&loaded, Before::default(), Mono(0)).unwrap_err().0.remove(0).to_string();
         assert!(fault.contains("x.toml:2: tls.cert: ") && fault.ends_with("do not fit"), "{fault}");
     }
 
@@ -277,7 +354,7 @@ mod tests {
         folder.put("ca", (CA, b""));
         let read = |path: &Path| folder.read(path);
         let tls = section(Some(("a.crt", "a.key")), &[("b.crt", "b.key")], Some("a.key"));
-        let faults = Certificates::new(&tls, vec![], read, Mono(0)).unwrap_err();
+        let faults = Certificates::new(&tls, Before::default(), read, Mono(0)).unwrap_err();
         let expected = [
             ("tls.cert", "a.crt and a.key: certificate and key do not fit"),
             ("tls.certificates", "b.crt and b.key: the certificate's file is missing"),
@@ -285,6 +362,11 @@ mod tests {
         ];
         assert_eq!(faults, expected.map(|(key, text)| (key, text.to_owned())));
         let only_clients = section(None, &[], Some("ca.crt"));
-        assert!(Certificates::new(&only_clients, vec![], read, Mono(0)).unwrap().authorities().is_some());
+        assert!(
+            Certificates::new(&only_clients, Before::default(), read, Mono(0))
+                .unwrap()
+                .authorities()
+                .is_some()
+        );
     }
 }

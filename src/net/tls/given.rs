@@ -1,6 +1,6 @@
 //! What the master gives its workers and leaves to the next master: the texts of all pairs in force, and the secrets.
 
-use super::certificates::{Certificates, Files};
+use super::certificates::{Before, Certificates, Files};
 use super::pair::Pair;
 use super::secrets::Secrets;
 use super::served::Served;
@@ -22,12 +22,19 @@ struct Texts {
     key: Vec<u8>,
 }
 
+/// Who signs the certificates of admins, as their file said it.
+#[derive(Serialize, Deserialize)]
+struct Signers {
+    file: PathBuf,
+    #[serde(with = "serde_bytes")]
+    text: Vec<u8>,
+}
+
 /// All that a worker needs for TLS, but for what its configuration says.
 #[derive(Serialize, Deserialize)]
 pub struct Given {
     pairs: Vec<Texts>,
-    #[serde(with = "serde_bytes")]
-    authorities: Option<Vec<u8>>,
+    authorities: Option<Signers>,
     secrets: Secrets,
 }
 
@@ -56,9 +63,13 @@ impl Given {
             let files = (files.certificate.clone(), files.key.clone());
             Texts { files, certificate: certificate.to_vec(), key: key.to_vec() }
         };
+        let signers = |(file, known): &(PathBuf, Authorities)| Signers {
+            file: file.clone(),
+            text: known.text().to_vec(),
+        };
         Self {
             pairs: certificates.pairs().map(texts).collect(),
-            authorities: certificates.authorities().map(|known| known.text().to_vec()),
+            authorities: certificates.authorities().map(signers),
             secrets: secrets.clone(),
         }
     }
@@ -91,6 +102,13 @@ impl Given {
         self.pairs.iter().filter_map(read).collect()
     }
 
+    /// What the next master goes on with.
+    #[must_use]
+    pub fn before(&self) -> Before {
+        let read = |known: &Signers| Some((known.file.clone(), Authorities::read(&known.text).ok()?));
+        Before { pairs: self.pairs(), authorities: self.authorities.as_ref().and_then(read) }
+    }
+
     /// The configurations of a worker's ports.
     ///
     /// # Errors
@@ -98,7 +116,8 @@ impl Given {
     pub fn ports(&self, min_version: TlsVersion) -> Result<Ports, String> {
         let pairs = self.pairs().into_iter().map(|(_, pair)| pair).collect();
         let served = Served::new(pairs).ok_or_else(|| "there is no certificate".to_owned())?;
-        let authorities = self.authorities.as_deref().map(Authorities::read).transpose()?;
+        let authorities =
+            self.authorities.as_ref().map(|known| Authorities::read(&known.text)).transpose()?;
         let common = Common { served: Arc::new(served), secrets: self.secrets.clone(), min_version };
         let of = |error: rustls::Error| error.to_string();
         let admin = common.admin(authorities.as_ref()).map_err(of)?;
@@ -134,7 +153,7 @@ mod tests {
             };
             Ok(bytes.to_vec())
         };
-        let certificates = Certificates::new(&tls, vec![], read, Mono(0)).unwrap();
+        let certificates = Certificates::new(&tls, Before::default(), read, Mono(0)).unwrap();
         let secrets = Secrets::new(&[7; 40], Boot(0));
         let given = Given::new(&certificates, &secrets);
         let bytes = given.encode();
@@ -142,6 +161,12 @@ mod tests {
         let names: Vec<_> = came.pairs().iter().map(|(files, pair)| (files.clone(), pair.mark())).collect();
         let own: Vec<_> = certificates.pairs().map(|(files, pair)| (files.clone(), pair.mark())).collect();
         assert_eq!((names, came.secrets()), (own, &secrets));
+        let before = came.before();
+        let left = before.authorities.as_ref().map(|(file, known)| (file.as_path(), known.text()));
+        assert_eq!(
+            (before.pairs.len(), left),
+            (2, Some((Path::new("ca.crt"), super::super::pair::tests::CA)))
+        );
         let ports = came.ports(TlsVersion::V1_3).unwrap();
         assert_eq!((ports.public.send_tls13_tickets > 0, ports.admin.send_tls13_tickets), (true, 0));
         assert!(!format!("{given:?}").contains("PRIVATE"));

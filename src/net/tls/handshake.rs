@@ -2,12 +2,13 @@
 
 use super::queue::Step;
 use rustls::server::{Accepted, Acceptor};
-use rustls::{Error, ServerConfig};
+use rustls::{Error, HandshakeKind, ServerConfig};
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
@@ -66,23 +67,39 @@ impl<S> From<io::Error> for Failure<S> {
 ///
 /// # Errors
 /// Why there is none.
-pub async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn begin<S: AsyncRead + AsyncWrite + Unpin, T: Future<Output = Option<Step>>>(
     mut stream: S,
-    turn: impl Future<Output = Option<Step>>,
+    turn: impl Fn() -> T,
     config: impl FnOnce() -> Option<Arc<ServerConfig>>,
 ) -> Result<TlsStream<S>, Failure<S>> {
     let Some(hello) = hello(&mut stream).await? else { return Err(Failure::Plain(stream)) };
-    let Some(step) = turn.await else { return Err(Failure::Late) };
+    let Some(step) = turn().await else { return Err(Failure::Late) };
     let Some(config) = config() else { return Err(Failure::Late) };
-    let mut rest = pin!(StartHandshake::from_parts(hello, stream).into_stream(config));
-    let mut step = Some(step);
-    let stream = poll_fn(|cx| {
-        let polled = rest.as_mut().poll(cx);
-        // Our answer is computed and on its way; what is left is a fraction of it.
-        step.take();
-        polled
+    let mut is_asked_again = false;
+    let rest = StartHandshake::from_parts(hello, stream).into_stream_with(config, |connection| {
+        is_asked_again = connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest);
     });
-    Ok(stream.await?)
+    let mut rest = pin!(rest);
+    let mut step = Some(step);
+    loop {
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(rest.as_mut().poll(cx))).await {
+            return Ok(done?);
+        }
+        // Our answer is computed and on its way; what is left is a fraction of it, but for a client that is to say
+        // its first message anew: the answer to that one is the costly one.
+        step.take();
+        if !is_asked_again {
+            return Ok(rest.await?);
+        }
+        woken().await;
+        step = Some(turn().await.ok_or(Failure::Late)?);
+    }
+}
+
+/// Waits for whatever the last poll of another future in this task waits for.
+async fn woken() {
+    let mut is_first = true;
+    poll_fn(|_| if std::mem::take(&mut is_first) { Poll::Pending } else { Poll::Ready(()) }).await;
 }
 
 /// Reads the client's first message. `None`: this is none.
@@ -131,6 +148,7 @@ mod tests {
     use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
     use std::time::Duration;
     use tokio::io::{DuplexStream, duplex};
+    use tokio::sync::Semaphore;
     use tokio_rustls::TlsConnector;
 
     const LIMIT: Duration = Duration::from_secs(10);
@@ -161,7 +179,7 @@ mod tests {
         let (mut near, far) = duplex(1 << 16);
         near.write_all(said).await.unwrap();
         near.shutdown().await.unwrap();
-        begin(far, async { None }, || Some(server(TlsVersion::V1_2))).await.unwrap_err()
+        begin(far, || async { None }, || Some(server(TlsVersion::V1_2))).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -184,7 +202,7 @@ mod tests {
         let (queue, config) = (queue(1), server(TlsVersion::V1_2));
         let serve = |stream| {
             let (queue, config) = (queue.clone(), config.clone());
-            tokio::spawn(async move { begin(stream, queue.turn(&1), || Some(config)).await.map(drop) })
+            tokio::spawn(async move { begin(stream, || queue.turn(&1), || Some(config)).await.map(drop) })
         };
         // One never says a word, one says its first and stops there.
         let (_silent, far) = duplex(1 << 16);
@@ -208,12 +226,50 @@ mod tests {
         assert_eq!(stopped.await.unwrap().unwrap_err().word(), "gone");
     }
 
+    /// A client that is asked for another key first: it has none of the group that it likes best.
+    fn undecided() -> Arc<ClientConfig> {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.kx_groups =
+            vec![rustls::crypto::aws_lc_rs::kx_group::MLKEM768, rustls::crypto::aws_lc_rs::kx_group::X25519];
+        let config = ClientConfig::builder_with_provider(provider.into());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(CA).unwrap()).unwrap();
+        let config = config.with_protocol_versions(&[&TLS13]).unwrap();
+        config.with_root_certificates(roots).with_no_client_auth().into()
+    }
+
+    #[tokio::test]
+    async fn a_second_first_message_waits_for_a_turn_of_its_own() {
+        let (turns, config) = (Arc::new(Semaphore::new(1)), server(TlsVersion::V1_2));
+        let (queue, given) = (queue(1), turns.clone());
+        let (near, far) = duplex(1 << 16);
+        let served = tokio::spawn(async move {
+            let turn = || async {
+                given.acquire().await.unwrap().forget();
+                queue.turn(&1).await
+            };
+            begin(far, turn, || Some(config)).await.unwrap().get_ref().1.handshake_kind()
+        });
+        let name = ServerName::try_from("example.com").unwrap();
+        let mut client = tokio::spawn(TlsConnector::from(undecided()).connect(name, near));
+        // Its first message has been answered; the second one waits.
+        assert!(tokio::time::timeout(Duration::from_millis(200), &mut client).await.is_err());
+        assert!(turns.available_permits() == 0 && !served.is_finished());
+        turns.add_permits(2);
+        let _client = client.await.unwrap().unwrap();
+        assert_eq!(served.await.unwrap(), Some(HandshakeKind::FullWithHelloRetryRequest));
+    }
+
     #[tokio::test]
     async fn a_client_that_is_refused_is_told_why() {
         let queue = queue(4);
         let (near, far) = duplex(1 << 16);
         let server = tokio::spawn(async move {
-            begin(far, queue.turn(&1), || Some(server(TlsVersion::V1_3))).await.map(drop).unwrap_err().word()
+            begin(far, || queue.turn(&1), || Some(server(TlsVersion::V1_3)))
+                .await
+                .map(drop)
+                .unwrap_err()
+                .word()
         });
         let name = ServerName::try_from("example.com").unwrap();
         let said = client(&TLS12).connect(name, near).await.unwrap_err().to_string();

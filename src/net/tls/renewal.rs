@@ -112,7 +112,7 @@ enum Said {
 }
 
 /// One pair in force, and its files.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Renewal {
     pair: Pair,
     changed: Option<Changed>,

@@ -154,7 +154,7 @@ mod tests {
             let queue = Queue::new(4, Duration::from_secs(10));
             let driven = queue.clone();
             tokio::spawn(async move { driven.run().await });
-            Stream::Tls(Box::new(handshake::begin(stream, queue.turn(&1), || Some(config)).await.unwrap()))
+            Stream::Tls(Box::new(handshake::begin(stream, || queue.turn(&1), || Some(config)).await.unwrap()))
         });
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(CA).unwrap()).unwrap();

@@ -51,6 +51,8 @@ words! {
         MessageRate = "message-rate",
         /// 4102: does not read fast enough.
         Slow = "slow-consumer",
+        /// 4200: an administrator wants the client to come back, with a fresh token.
+        Reconnect = "reconnect",
         /// 4201: no sign of life within `heartbeat.timeout`.
         Silent = "heartbeat-timeout",
     }
@@ -79,6 +81,7 @@ impl Close {
             Self::Disconnected | Self::StreamRemoved => 4006,
             Self::MessageRate => 4101,
             Self::Slow => 4102,
+            Self::Reconnect => 4200,
             Self::Silent => 4201,
         }
     }
@@ -104,6 +107,7 @@ impl Close {
                 | Self::Replaced
                 | Self::MessageRate
                 | Self::Slow
+                | Self::Reconnect
                 | Self::Silent
         )
     }

@@ -23,6 +23,7 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
         "version": env!("CARGO_PKG_VERSION"),
         "environment": config.environment.as_str(),
         "mock": state.prices.mock(),
+        "auth": if config.trust().asks() { "token" } else { "open" },
         "ws_url": ws_url,
         "transports": Transport::ALL.map(Transport::as_str),
         "symbol": config.price.symbol,

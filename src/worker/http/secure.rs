@@ -44,7 +44,7 @@ async fn shake_hands(hub: &Hub, came: Came<'_>, within: Duration) -> Option<Stre
         sleep(leaving.quiet().unwrap_or_default()).await;
     };
     let result = tokio::select! {
-        result = timeout(within, handshake::begin(socket, queue.turn(&address), config)) => result,
+        result = timeout(within, handshake::begin(socket, || queue.turn(&address), config)) => result,
         () = phase.is_told() => return None,
         () = leaves => return None,
     };

@@ -2,7 +2,7 @@
 
 use super::identity::{self, Identity};
 use super::{answer, parameters};
-use crate::access::tokens::{Action, Pass};
+use crate::access::tokens::{Action, Channel, Pass};
 use crate::access::{Client, is_planted};
 use crate::config::{Carries, Config};
 use crate::model::{Device, UserId};
@@ -78,11 +78,9 @@ pub(super) fn read(
     let user = match (named, claims, endpoint) {
         (Some(user), ..) => user,
         (None, Some(claims), _) => claims.user.clone(),
-        (None, None, Endpoint::Ws) if identity.asks() => {
-            parameters::user(&format!("anonymous:{}", client.counted), kind)?
-        }
+        (None, None, _) if identity.asks() => UserId::anonymous(client.counted),
         (None, None, Endpoint::Ws) => return Err(kind.with("user_id is missing.")),
-        (None, None, _) => parameters::user(&client.counted.to_string(), kind)?,
+        (None, None, _) => UserId::of_address(client.counted),
     };
     // A token's device is the client's, whatever it says.
     let device = claims.and_then(|claims| claims.device.clone()).or(device);
@@ -108,6 +106,9 @@ pub(super) fn read(
     if stops {
         return Err(ProblemKind::Draining.into());
     }
+    // Strangers behind one address do not end each other's streams, nor hear of each other's devices.
+    let is_known = claims.is_some() || !user.is_shared();
+    let takes_over = takes_over && endpoint == Endpoint::Stream && is_known;
     Ok(Wanted {
         user,
         device,
@@ -115,7 +116,7 @@ pub(super) fn read(
         channels,
         resume,
         wait,
-        takes_over: takes_over && endpoint == Endpoint::Stream,
+        takes_over,
         pass: identity.pass(),
     })
 }
@@ -128,17 +129,18 @@ fn permit(
     user: Option<&UserId>,
 ) -> Result<(), Problem> {
     let config = hub.config();
-    let carried = stream.and_then(|name| config.stream(name)).map(|stream| match &stream.carries {
-        Carries::Channel(channel) => channel.as_str(),
-        Carries::Lines(_) => stream.name.as_str(),
-    });
+    let stream = stream.and_then(|name| config.stream(name));
     let action = match endpoint {
         Endpoint::Ws => Action::Open(user),
         Endpoint::Echo | Endpoint::Command => Action::Tool,
         Endpoint::Chat => Action::Talk("chat"),
         Endpoint::Broadcast => Action::Talk("broadcast"),
         Endpoint::Stream => {
-            let channel = hub.lock().described(carried.unwrap_or_default());
+            let stream = stream.ok_or(ProblemKind::NotFound)?;
+            let channel = match &stream.carries {
+                Carries::Channel(name) => hub.lock().described(name),
+                Carries::Lines(_) => Channel::lines(&stream.name),
+            };
             Action::Stream(user, channel)
         }
     };

@@ -174,7 +174,7 @@ impl State {
         let Some(known) = ward.adoption.met(&id) else { return };
         let lost = if fate == Fate::Suspect { Handover::Suspect } else { Handover::Dirty };
         if fate != Fate::GoesOn {
-            tracing::debug!(event = "session-not-adopted", session = %id, ?fate, bits = cell.under_way >> 48);
+            tracing::debug!(event = "session-not-adopted", session = %crate::log::id(id), ?fate, bits = cell.under_way >> 48);
             match fate {
                 // Nothing is half written: its client can be told.
                 Fate::Suspect => self.close_suspect(cell.facts.framing, socket),
@@ -244,9 +244,9 @@ impl State {
         let pass = set.pass.as_ref().and_then(|pass| Pass::join(&known.user, pass, &cells.own(cell.key)));
         let stream = TcpStream::from_std(socket.into()).ok()?;
         let at = self.restore((cell, known), set.stream.clone(), pass, stream);
-        for name in &set.channels {
-            match (room(name), self.channels.find(name)) {
-                (Some(_), _) => _ = self.join_room(at, name),
+        for name in set.channels.iter().filter(|name| self.may_stay(at, name)).cloned().collect::<Vec<_>>() {
+            match (room(&name), self.channels.find(&name)) {
+                (Some(_), _) => _ = self.join_room(at, &name),
                 (None, Some(channel)) => self.subscribe(at, channel),
                 // The configuration has this channel no more.
                 (None, None) => {}

@@ -5,6 +5,7 @@ use super::parts::meanwhile::Came;
 use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::state::State;
+use crate::log::id;
 use crate::model::{SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
@@ -12,16 +13,22 @@ use crate::protocol::cluster::{Handover, Slot, ToMaster};
 use crate::session::{Framing, Replay};
 use crate::ws::frame;
 
+/// Sessions of a user that are sent away come back within so many milliseconds.
+const SPREAD: u64 = 1000;
+
 /// Why a session ends that others have end.
 pub(super) fn sent_away(close: Close) -> EventText<'static> {
-    let reason = match close {
-        Close::Replaced => "a newer stream of this user has taken its place",
-        Close::TokenInvalid => "no valid token was shown",
-        Close::TokenRevoked => "the token was revoked",
-        Close::TokenExpired => "the token is past its end",
-        _ => "by an administrator",
+    let (reason, reconnect_in_ms) = match close {
+        Close::Replaced => ("a newer stream of this user has taken its place", None),
+        Close::Reconnect => {
+            ("an administrator wants the client to connect again", Some(fastrand::u64(..SPREAD)))
+        }
+        Close::TokenInvalid => ("no valid token was shown", None),
+        Close::TokenRevoked => ("the token was revoked", None),
+        Close::TokenExpired => ("the token is past its end", None),
+        _ => ("by an administrator", None),
     };
-    EventText { close, reason, reconnect_in_ms: None }
+    EventText { close, reason, reconnect_in_ms }
 }
 
 impl State {
@@ -212,20 +219,25 @@ impl State {
     }
 }
 
-/// Logs an end. What the worker cuts for a reason interests the operator; coming and going does not. `quiet`: a crowd of
+/// Logs an end: under its reason where the worker cuts a session, else as `session-closed`. What the worker cuts for a reason interests the operator; coming and going does not. `quiet`: a crowd of
 /// such sessions may end at once, and one line tells of all.
 fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close, quiet: bool) {
-    let (event, code) = (close.slug(), close.code());
+    let (reason, code) = (close.slug(), close.code());
     match close {
         Close::Done
         | Close::Leaving
         | Close::Shutdown
         | Close::Restarting
         | Close::Lost
+        | Close::Reconnect
         | Close::Replaced => {
-            tracing::debug!(event, worker, %session, %user, code);
+            tracing::debug!(event = "session-closed", worker, session = %id(session), user = %id(user), code, reason);
         }
-        _ if quiet => tracing::debug!(event, worker, %session, %user, code),
-        _ => tracing::info!(event, worker, %session, %user, code, "session ended"),
+        _ if quiet => {
+            tracing::debug!(event = reason, worker, session = %id(session), user = %id(user), code, reason)
+        }
+        _ => {
+            tracing::info!(event = reason, worker, session = %id(session), user = %id(user), code, reason, "session ended")
+        }
     }
 }

@@ -225,6 +225,7 @@ impl State {
         #[cfg(debug_assertions)]
         super::poison::look(text.as_bytes());
         if self.admit(at, now) {
+            self.log_heard(at, text.as_bytes());
             self.service(at).text(self, at, text);
         }
     }
@@ -232,6 +233,7 @@ impl State {
     /// A binary message from a client.
     fn binary(&mut self, at: SessionRef, bytes: &[u8], now: Mono) {
         if self.admit(at, now) {
+            self.log_heard(at, bytes);
             self.service(at).binary(self, at, bytes);
         }
     }

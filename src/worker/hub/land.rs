@@ -9,7 +9,7 @@ use super::parts::session::{Away, Link, Session};
 use super::parts::sessions::SessionRef;
 use super::send::Sent;
 use super::state::{Hub, State};
-use crate::access::{Hold, counted};
+use crate::access::Hold;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
@@ -103,8 +103,8 @@ impl State {
         let link = match connection {
             Connection::Wire { sent } => match socket.and_then(attach) {
                 Some(stream) => {
-                    let address = stream.peer_addr().map(|peer| counted(peer.ip()));
-                    permit = address.ok().map(|address| self.crowd.came(address));
+                    // Not the socket's: behind the PROXY protocol that is the proxy's.
+                    permit = Some(self.crowd.came(value.identity.address));
                     Link::Wire(Wire::resumed(stream, sent, more.said_all))
                 }
                 None => {
@@ -240,6 +240,9 @@ impl State {
         session.aside = false;
         let at = self.sessions.insert(session);
         self.watch_life(at);
+        // Another configuration may be in force here than where it was.
+        let before = places.channels.clone();
+        let places = self.allowed(at, places);
         for name in &places.channels {
             self.join_silently(at, name);
         }
@@ -255,6 +258,10 @@ impl State {
             if !self.delay_pong(at, until) {
                 self.pong_due(at);
             }
+        }
+        let lost: Vec<_> = before.into_iter().filter(|name| !places.channels.contains(name)).collect();
+        if !lost.is_empty() {
+            self.tell_lost(at, &lost);
         }
         match cut {
             Some(acknowledged) => self.put_cut(at, acknowledged),

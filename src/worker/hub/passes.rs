@@ -8,10 +8,11 @@ use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
 use crate::access::tokens::{Action, Channel, Claims, Door, Due, Pass, Refusal, Revocations};
-use crate::config::{Hearers, Publish};
+use crate::config::{Config, Hearers, Publish};
 use crate::model::Boot;
 use crate::os::clock;
 use crate::protocol::client::{self, Close, ErrorCode, EventText, room};
+use crate::protocol::cluster::{Endpoint, ToMaster};
 use crate::session::{ChannelKey, Kind, Places};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -25,7 +26,7 @@ impl State {
             None if room(name).is_some() => (Hearers::Anyone, Publish::Anyone),
             None => (Hearers::Anyone, Publish::Admin),
         };
-        Channel { name, hearers, publishers }
+        Channel::new(name, hearers, publishers)
     }
 
     /// Whether a session may do that.
@@ -41,8 +42,8 @@ impl State {
 
     /// Of the places where a session was, those that its token still allows.
     pub(super) fn allowed(&self, at: SessionRef, mut places: Places) -> Places {
-        places.retain(|name| self.may_hear(at, name));
-        places.entering.retain(|name| self.may_hear(at, name));
+        places.retain(|name| self.may_stay(at, name));
+        places.entering.retain(|name| self.may_stay(at, name));
         places
     }
 
@@ -59,8 +60,70 @@ impl State {
         let claims = pass.and_then(Pass::claims);
         channels.all(|name| {
             let hears = || Action::Hear(self.described(name));
-            !is_kept(name) || self.config.trust().decide(Door::Public, claims, hears()).is_ok()
+            !is_kept(name)
+                || is_companion(name)
+                || self.config.trust().decide(Door::Public, claims, hears()).is_ok()
         })
+    }
+
+    /// Whether a session may be on a channel that it is on. That of its endpoint is the endpoint's matter, and what comes
+    /// along with a room goes with it.
+    pub(super) fn may_stay(&self, at: SessionRef, name: &str) -> bool {
+        let is_endpoints = |channel: ChannelKey| self.channels.get(channel).kind == Kind::Endpoint;
+        is_companion(name) || self.channels.find(name).is_some_and(is_endpoints) || self.may_hear(at, name)
+    }
+
+    /// Ends the subscriptions of a session that it may not have any more, and tells its client.
+    pub(super) fn confine(&mut self, at: SessionRef) {
+        let Some(session) = self.sessions.get(at) else { return };
+        let (is_away, is_stream) = (session.is_away(), session.identity.endpoint == Endpoint::Stream);
+        let own: Vec<ChannelKey> = session.subscriptions.iter().map(|own| own.channel).collect();
+        let mut lost = Vec::new();
+        for channel in own {
+            let name = self.channels.get(channel).name.clone();
+            if self.may_stay(at, &name) {
+                continue;
+            }
+            match room(&name) {
+                Some(_) if !is_away => self.leave_room(at, &name),
+                _ => self.unsubscribe(at, channel),
+            }
+            lost.push(name);
+        }
+        match lost.is_empty() || is_away {
+            true => {}
+            false if is_stream => self.end_unheard(at),
+            false => self.tell_lost(at, &lost),
+        }
+    }
+
+    /// Tells a client which subscriptions its session has no more.
+    pub(super) fn tell_lost(&mut self, at: SessionRef, lost: &[Box<str>]) {
+        let lost: Vec<&str> = lost.iter().map(|name| &**name).collect();
+        self.say_if_it_fits(at, &client::unsubscribed(&lost));
+    }
+
+    /// Ends a stream whose channel its client may not hear.
+    pub(super) fn end_unheard(&mut self, at: SessionRef) {
+        let close = match self.claims(at) {
+            None if self.config.trust().asks() => Close::TokenInvalid,
+            _ => Close::Forbidden,
+        };
+        let reason = "this stream's channel may not be heard any more";
+        self.end_saying(at, close, &EventText { close, reason, reconnect_in_ms: None });
+    }
+
+    /// The configuration allows less, or something else.
+    pub(super) fn confine_all(&mut self, old: &Config) {
+        self.end_refused();
+        let hearers = |config: &Config| -> Vec<_> {
+            config.channels.iter().map(|channel| (channel.name.clone(), channel.hearers)).collect()
+        };
+        let (was, is) = (&old.auth, &self.config.auth);
+        if was.mode != is.mode || was.anonymous != is.anonymous || hearers(old) != hearers(&self.config) {
+            let all: Vec<_> = self.sessions.iter().map(|(at, _)| at).collect();
+            all.into_iter().for_each(|at| self.confine(at));
+        }
     }
 
     fn claims(&self, at: SessionRef) -> Option<&Claims> {
@@ -109,14 +172,21 @@ impl State {
     /// Tokens are revoked: refused from now on, and their sessions end. Sessions that are on their way here are looked
     /// at when they come.
     pub(in crate::worker) fn revoke_tokens(&mut self, bytes: &[u8]) {
-        let full = Revocations::decode(bytes).map(|more| self.config.revoked().take(more).is_err());
-        if full != Some(false) {
-            tracing::error!(
-                event = "revocation-lost",
-                "a revocation of the master is not understood, or has no room"
-            );
+        match Revocations::decode(bytes) {
+            Some(more) => self.config.revoked().take(more),
+            None => {
+                tracing::error!(event = "revocation-lost", "a revocation of the master is not understood")
+            }
         }
         self.end_refused();
+    }
+
+    /// Tells the master when revoked tokens end that were shown here, and forgets those that have ended.
+    pub(super) fn tidy_revocations(&mut self) {
+        if let Some(news) = self.config.revoked().take_news() {
+            self.uplink.tell(&ToMaster::Learnt(&news.encode()));
+        }
+        self.config.revoked().tidy(clock::wall());
     }
 
     /// Tells sessions that their tokens end soon, and ends those whose tokens have ended.
@@ -169,26 +239,9 @@ impl State {
             return;
         }
         (session.pass, session.set) = (Some(Box::new(fresh)), None);
-        let own: Vec<ChannelKey> = session.subscriptions.iter().map(|own| own.channel).collect();
         self.watch_life(at);
         self.touch(at);
-        let mut lost = Vec::new();
-        for channel in own {
-            let (name, kind) =
-                (self.channels.get(channel).name.clone(), self.channels.get(channel).kind.clone());
-            if is_companion(&name) || kind == Kind::Endpoint || self.may_hear(at, &name) {
-                continue;
-            }
-            match room(&name) {
-                Some(_) => self.leave_room(at, &name),
-                None => self.unsubscribe(at, channel),
-            }
-            lost.push(name);
-        }
-        if !lost.is_empty() {
-            let lost: Vec<&str> = lost.iter().map(|name| &**name).collect();
-            self.say_if_it_fits(at, &client::unsubscribed(&lost));
-        }
+        self.confine(at);
     }
 
     /// `auth`: a client brings a fresh token for its session.
@@ -213,9 +266,16 @@ impl State {
                 return Ok(());
             }
             Ok(_) => Refusal::Forbidden,
+            Err(refusal) if self.await_keys(refusal).is_some() => {
+                if self.hold_auth(at, token, id) {
+                    return Ok(());
+                }
+                Refusal::KeysUnavailable
+            }
             Err(refusal) => refusal,
         };
         self.counters.count_refused(refusal.slug());
+        self.token_refused(refusal);
         match refusal {
             Refusal::Forbidden => {
                 let event = EventText {
