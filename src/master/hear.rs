@@ -74,7 +74,7 @@ impl Master {
                     self.children.tell(worker, &ToWorker::GiveWay(session))
                 }
                 Relief::Replaced { worker, session } => {
-                    self.children.tell(worker, &ToWorker::Kick { session, code: Close::Replaced.code() })
+                    self.children.tell(worker, &ToWorker::Kick { session, code: Close::Replaced.number() })
                 }
                 Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
                 Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
@@ -321,7 +321,7 @@ impl Master {
     /// Closes a session wherever it is; false when there is none of that id.
     pub(super) fn disconnect(&mut self, session: SessionId) -> bool {
         let Some(at) = self.directory.session(session).map(|listed| listed.generation) else { return false };
-        let message = ToWorker::Kick { session, code: Close::Disconnected.code() };
+        let message = ToWorker::Kick { session, code: Close::Disconnected.number() };
         self.children.tell(at, &message).is_ok()
     }
 }

@@ -357,7 +357,7 @@ pub enum ToWorker<'a> {
     /// Closes a session.
     Kick {
         session: SessionId,
-        /// The close code.
+        /// The number of the close.
         code: u16,
     },
     /// A new configuration, of which the worker takes the live keys.

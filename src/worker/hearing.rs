@@ -90,7 +90,7 @@ fn hear_one(
         ToWorker::Candles(candles) => state.candles(&candles),
         ToWorker::Line { of, text, number } => state.line(of, text, number),
         ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
-        ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
+        ToWorker::Kick { session, code } => state.kick(session, Close::from_number(code)),
         ToWorker::Config { config } => configure(state, config),
         ToWorker::TookOver { session, text } => state.requests.tell_first(session, text),
         ToWorker::GiveWay(session) => state.gives_way(session),

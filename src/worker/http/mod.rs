@@ -138,7 +138,7 @@ pub(super) fn router(hub: &Hub, port: Port, only_local: bool) -> Router {
     let here = || ROUTES.iter().filter(|route| route.ports.contains(&port));
     let served = |route: &Route| identity::guard((route.serve)(route.method), route.wants, hub);
     let routes = here().fold(Router::new(), |routes, route| routes.route(route.path, served(route)));
-    let door = gate::Door { hub: hub.clone(), port, only_local, routes: here().collect() };
+    let entry = gate::Entry { hub: hub.clone(), port, only_local, routes: here().collect() };
     let routes = match port {
         Port::Http => routes.fallback(page::file),
         Port::Ws => routes.fallback(upgrade::elsewhere),
@@ -146,6 +146,6 @@ pub(super) fn router(hub: &Hub, port: Port, only_local: bool) -> Router {
     };
     routes
         .method_not_allowed_fallback(answer::method_not_allowed)
-        .layer(from_fn_with_state(door, gate::check))
+        .layer(from_fn_with_state(entry, gate::check))
         .with_state(hub.clone())
 }

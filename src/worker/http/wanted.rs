@@ -198,7 +198,7 @@ pub(super) fn refusal(refused: Refused) -> Problem {
         Refused::Verdict(verdict) => {
             permitted(verdict).err().unwrap_or_else(|| ProblemKind::ClusterBusy.into())
         }
-        Refused::Ended(code) => ProblemKind::SessionEnded(Close::from_code(code)).into(),
+        Refused::Ended(code) => ProblemKind::SessionEnded(Close::from_number(code)).into(),
     }
 }
 

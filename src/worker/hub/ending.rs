@@ -23,6 +23,9 @@ pub(super) fn sent_away(close: Close) -> EventText<'static> {
         Close::Reconnect => {
             ("an administrator wants the client to connect again", Some(fastrand::u64(..SPREAD)))
         }
+        Close::TokenInvalid => ("no valid token was shown", None),
+        Close::TokenRevoked => ("the token was revoked", None),
+        Close::TokenExpired => ("the token is past its end", None),
         _ => ("by an administrator", None),
     };
     EventText { close, reason, reconnect_in_ms }
@@ -76,7 +79,7 @@ impl State {
                 let texts = text.into_iter().chain([client::close(close, wait)]);
                 let told = self.last_to_poll(at, texts.map(frame::text).collect());
                 if let (true, Close::Replaced, Some(token)) = (told, close, token) {
-                    self.bury(token, close.code());
+                    self.bury(token, close.number());
                 }
             }
         }
@@ -149,15 +152,19 @@ impl State {
 
     /// Ends the session of an id, as an administrator wants it.
     pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
-        if self.hold(id, Came::Kick(id, close.code())) {
+        if self.hold(id, Came::Kick(id, close.number())) {
             return;
         }
-        let Some(at) = self.sessions.find(id) else { return };
+        self.sessions.find(id).into_iter().for_each(|at| self.send_away(at, close));
+    }
+
+    /// Ends a session for a reason that its client is told, also where the client has no connection yet.
+    pub(super) fn send_away(&mut self, at: SessionRef, close: Close) {
         let opens = |session: &Session| {
             matches!(session.link, Link::Opening) && !matches!(session.framing, Framing::Poll)
         };
-        if self.sessions.get(at).is_some_and(opens) {
-            self.requests.ends_early(id, close);
+        if let Some(session) = self.sessions.get(at).filter(|session| opens(session)) {
+            self.requests.ends_early(session.id(), close);
         }
         self.end_saying(at, close, &sent_away(close));
     }

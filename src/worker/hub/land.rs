@@ -168,7 +168,7 @@ impl State {
         self.settle_in(hub, travellers, &landed.meanwhile, landed.since);
         for came in landed.meanwhile.came() {
             match came {
-                Came::Kick(session, code) => self.kick(*session, Close::from_code(*code)),
+                Came::Kick(session, code) => self.kick(*session, Close::from_number(*code)),
                 Came::GiveWay(session) => self.gives_way(*session),
                 Came::Asked { from, payload } => self.asked_early(hub, *from, payload),
                 Came::Message { .. } | Came::Presence { .. } | Came::Push(_) => {}

@@ -107,6 +107,23 @@ impl State {
         }
     }
 
+    /// Whether a client with that pass may hear what a session has missed on these channels. Which channel each message is
+    /// of is not known any more, so it may hear all of them or none.
+    pub(super) fn may_hear_missed<'a>(
+        &self,
+        pass: Option<&Pass>,
+        mut channels: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        let is_kept = |name: &str| {
+            self.channels.find(name).is_none_or(|channel| self.channels.get(channel).kind.is_numbered())
+        };
+        let claims = pass.and_then(Pass::claims);
+        channels.all(|name| {
+            let hears = || Action::Hear(self.described(name));
+            !is_kept(name) || self.config.trust().decide(Door::Public, claims, hears()).is_ok()
+        })
+    }
+
     fn claims(&self, at: SessionRef) -> Option<&Claims> {
         self.sessions.get(at).and_then(|session| session.pass.as_ref()).and_then(|pass| pass.claims())
     }
@@ -209,12 +226,7 @@ impl State {
 
     /// Ends a session for what is the matter with its token.
     pub(super) fn end_for(&mut self, at: SessionRef, close: Close) {
-        let reason = match close {
-            Close::TokenExpired => "the token is past its end",
-            Close::TokenRevoked => "the token was revoked",
-            _ => "no valid token was shown",
-        };
-        self.end_saying(at, close, &EventText { close, reason, reconnect_in_ms: None });
+        self.send_away(at, close);
     }
 
     /// A session has a fresh token of the same user: subscriptions that it does not allow end.

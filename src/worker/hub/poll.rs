@@ -10,6 +10,7 @@ use super::parts::polling::{Asked, Look, News, Polling};
 use super::parts::prices::OLD;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
+use super::rooms::is_companion;
 use super::send::Sent;
 use super::state::{Hub, Phase, State};
 use crate::access::tokens::Pass;
@@ -36,7 +37,7 @@ fn is_absent(sessions: &Sessions, at: SessionRef, since: Mono) -> bool {
 }
 
 /// A poll that waits. Dropped, its client has gone.
-struct Waiting {
+pub(super) struct Waiting {
     hub: Hub,
     at: SessionRef,
     asked: u32,
@@ -110,8 +111,8 @@ impl Opening {
 
 impl State {
     /// Serves another poll of a session. `None`: no such session polls here, or it missed messages that are no longer
-    /// kept.
-    fn poll_again(
+    /// kept, or that its fresh token may not hear.
+    pub(super) fn poll_again(
         &mut self,
         hub: &Hub,
         resume: &Resume,
@@ -119,8 +120,11 @@ impl State {
     ) -> Option<Waiting> {
         self.look_at_lives(clock::boot());
         let at = self.named(&resume.token, &poll.user)?;
+        let Link::Poll(_) = &self.sessions.get(at)?.link else { return None };
+        if pass.is_some_and(|fresh| !self.may_wait_for(at, fresh)) {
+            return None;
+        }
         let session = self.sessions.get_mut(at)?;
-        let Link::Poll(_) = &session.link else { return None };
         let replay = session.replay.as_mut()?;
         if let Some(seen) = resume.seen {
             let _ = replay.after(seen)?;
@@ -137,6 +141,14 @@ impl State {
         }
         self.settle();
         waiting
+    }
+
+    /// Whether a client with a fresh pass may hear all that waits for its next poll.
+    fn may_wait_for(&self, at: SessionRef, fresh: &Pass) -> bool {
+        let Some(session) = self.sessions.get(at) else { return true };
+        let is_known = session.pass.as_ref().is_some_and(|pass| pass.claims() == fresh.claims());
+        let names = session.subscriptions.iter().map(|own| &*self.channels.get(own.channel).name);
+        is_known || self.may_hear_missed(Some(fresh), names.filter(|name| !is_companion(name)))
     }
 
     /// Tells the master that a polling session has a client, once.

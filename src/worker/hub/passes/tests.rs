@@ -4,14 +4,17 @@ use crate::access::tokens::{Life, Pass, sign};
 use crate::config::AuthMode;
 use crate::model::{Mono, UserId};
 use crate::os::clock;
+use crate::protocol::client::{Close, Resume};
 use crate::protocol::cluster::Endpoint;
-use crate::protocol::peer::{Poll, Polled};
-use crate::session::{Connection, Framing, Places, Snapshot};
+use crate::protocol::peer::{Lease, Poll, Polled, Taken};
+use crate::session::{Connection, Framing, Kind, Origin, Places, Snapshot};
+use crate::worker::hub::parts::cover::Cover;
 use crate::worker::hub::parts::meanwhile::Meanwhile;
 use crate::worker::hub::parts::sessions::SessionRef;
 use crate::worker::hub::state::State;
 use crate::worker::hub::tests::hub;
 use crate::worker::hub::{Hub, SessionRequest};
+use crate::ws::frame;
 use std::time::Duration;
 
 const TOKEN: &[(&str, &str)] =
@@ -126,4 +129,90 @@ async fn a_poll_with_a_pass_that_cannot_be_read_is_refused() {
     let hub = with(&[]);
     assert_eq!(crate::worker::hub::poll::poll(&hub, poll(vec![9, 9, 9])).await, Polled::Refused(None));
     assert_eq!(count(&hub.lock()), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_has_no_connection_yet_is_told_why_it_ends() {
+    let hub = with(&[]);
+    let mut state = hub.lock();
+    let at = state.open(SessionRequest { framing: Framing::Websocket, ..request("alice", None) }, None);
+    let id = state.sessions.get(at).unwrap().id();
+    state.watch_life(at);
+    state.tick(Duration::ZERO);
+    assert_eq!((count(&state), state.requests.early_end(id)), (0, Some(Close::TokenInvalid)));
+}
+
+/// A polling session of alice for which a message on `news` waits; its token hears all.
+fn waits(state: &mut State) -> (SessionRef, Resume) {
+    let news = match state.channels.find("news") {
+        Some(news) => news,
+        None => state.channels.add("news".to_owned(), Kind::Messages { anyone: true }).unwrap(),
+    };
+    let at = open(state, Some(pass(60, &["*"])));
+    state.subscribe(at, news);
+    let frame = frame::text("{}");
+    state.send_numbered(at, &frame, std::iter::once(frame.clone()), None);
+    let token = state.sessions.get(at).and_then(|session| session.token()).unwrap();
+    (at, Resume { token, seen: Some(0) })
+}
+
+/// Tokens that may hear `news`, and one that may not.
+const HEARS: [(&[&str], bool); 3] = [(&["*"], true), (&["news"], true), (&["price:*"], false)];
+
+#[tokio::test]
+async fn who_comes_back_with_a_token_for_less_begins_anew() {
+    for (hears, resumed) in HEARS {
+        let hub = with(&[]);
+        let mut state = hub.lock();
+        let (_, resume) = waits(&mut state);
+        let lease = Lease { holder: 7, request: 1 };
+        let taken = state.take(&resume, &UserId::new("alice").unwrap(), lease, false);
+        assert!(matches!(taken, Taken::Session(_)));
+        let (request, origin) = (request("alice", Some(pass(60, hears))), Origin { home: 7, lease });
+        let announced = state.received(request, origin, taken, Some(vec![])).unwrap();
+        let kept = state
+            .sessions
+            .get(announced.at)
+            .and_then(|own| own.replay.as_ref())
+            .map(|own| own.kept().count());
+        assert_eq!((announced.before.is_some(), kept), (resumed, Some(usize::from(resumed))), "{hears:?}");
+        assert_eq!(state.counters.gaps, u64::from(!resumed), "{hears:?}");
+        drop(state);
+        drop(announced);
+    }
+}
+
+#[tokio::test]
+async fn a_poll_with_a_token_for_less_gets_nothing_of_what_waits() {
+    for (hears, goes_on) in HEARS {
+        let hub = with(&[]);
+        let (at, resume) = waits(&mut hub.lock());
+        let fresh = pass(60, hears);
+        let poll = Poll { wait: Some(Duration::ZERO), ..poll(fresh.encode()) };
+        let waiting = hub.lock().poll_again(&hub, &resume, (&poll, Some(&fresh)));
+        assert_eq!(waiting.is_some(), goes_on, "{hears:?}");
+        let kept =
+            hub.lock().sessions.get(at).and_then(|own| own.replay.as_ref()).map(|own| own.kept().count());
+        assert_eq!(kept, Some(1), "{hears:?}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_of_many_tokens_share_one_set_in_the_memory_of_crash_cover() {
+    let hub = with(&[]);
+    let mut state = hub.lock();
+    let tokens = [pass(60, &["news"]), pass(61, &["news"]), pass(60, &["price:*"]), Pass::Anonymous];
+    let all = tokens.map(|pass| open(&mut state, Some(pass)));
+    let [first, second, third, fourth] = all.map(|at| state.encode_set(at).unwrap());
+    assert!(first.0 == second.0 && first.1 != second.1, "the rights are the same, the ends are not");
+    assert!(first.0 != third.0 && third.0 != fourth.0 && first.0 != fourth.0);
+}
+
+#[test]
+fn a_full_memory_is_not_written_anew_for_each_session() {
+    let mut cover = Cover::default();
+    let second = Mono(1_000_000_000);
+    assert!(cover.turn(second));
+    assert!(!cover.turn(second) && !cover.turn(Mono(second.0 * 2 - 1)));
+    assert!(cover.turn(Mono(second.0 * 2)));
 }
