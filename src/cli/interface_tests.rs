@@ -308,6 +308,31 @@ fn log_events_have_their_fields_and_advice() {
     assert!(rows.iter().all(|row| !row[2].is_empty()), "an event without advice; `-` where none is needed");
 }
 
+/// `log.hash_ids` knows an id by the function that writes it.
+#[test]
+fn ids_in_lines_can_be_hashed() {
+    let code = production();
+    let macros =
+        ["tracing::error!(", "tracing::warn!(", "tracing::info!(", "tracing::debug!(", "tracing::trace!("];
+    let lines = macros.iter().flat_map(|name| code.split(name).skip(1));
+    let lines = lines.map(|rest| rest.split(';').next().unwrap_or_default());
+    let raw = lines.filter(|line| {
+        let named = ["session", "user", "device"].map(|name| {
+            let plain =
+                [format!(" %{name},"), format!(" {name},"), format!(" ?{name},"), format!(" %{name})")];
+            let value = line
+                .split(&format!(" {name} = ")[..])
+                .nth(1)
+                .or(line.split(&format!("({name} = ")[..]).nth(1));
+            let hashed =
+                |value: &str| ["%id(", "%logged(", "%crate::log::id("].iter().any(|by| value.starts_with(by));
+            plain.iter().any(|plain| line.contains(plain)) || value.is_some_and(|value| !hashed(value))
+        });
+        named.contains(&true)
+    });
+    assert_eq!(raw.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
 #[test]
 fn environment_variables() {
     let (page, code) = (page(), production());

@@ -48,6 +48,7 @@ fn command(name: &str, program: &OsStr, arguments: &[OsString]) -> Command {
     let mut command = Command::new(program);
     command.arg0(name).args(arguments).env(PARENT, std::process::id().to_string());
     command.env(inherited::PROGRAM_FILES, inherited::program_files().to_string());
+    command.env(inherited::RUN, inherited::run());
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
         command.env(STORE, "1");
     }

@@ -36,6 +36,8 @@ pub(super) enum Event {
     Balanced(Counts),
     /// Files of certificates have been read.
     Looked(Vec<(Files, Look)>),
+    /// `log.file` was full and has been moved aside.
+    LogRotated,
     /// `shutdown.delay` is over.
     StopNow,
 }

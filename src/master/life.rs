@@ -10,6 +10,7 @@ use super::event::Event;
 use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
+use super::key_set::Keys;
 use super::moves::Moves;
 use super::past::{Past, Renewal};
 use super::placing::Placing;
@@ -126,6 +127,8 @@ async fn live(source: Source) -> Result<(), Failure> {
     refuse_second(&socket).await.map_err(Failure::Control)?;
     let sockets = Listeners::bind(&loaded.config, &line, held).await.map_err(Failure::Listen)?;
     let (events, inbox) = mpsc::channel(EVENTS);
+    let teller = events.clone();
+    crate::log::rotate(&loaded.config.log, move || teller.try_send(Event::LogRotated).is_ok());
     let control = ControlSocket::start(&socket, events.clone()).await.map_err(Failure::Control)?;
     let watcher = Watching::start(source.clone(), loaded.clone(), pairs.clone()).map_err(Failure::Io)?;
     let mut in_force = InForce::new(source, Next::new(loaded, Certificates::default()), sockets, files);
@@ -135,6 +138,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     let mut master = Master::new((in_force, tls), events, past, (line.clone(), &begin));
     master.tell_tls();
     master.tell_revocations();
+    master.tell_keys();
     if begin.before.is_some() && matches!(master.service.phase(), Phase::Ready { .. }) {
         // A reload that the master before announced has ended with it: systemd would wait. Else it is nothing new.
         line.notify(&Notification::Ready);
@@ -201,6 +205,7 @@ impl Master {
             upgrades: Upgrades::default(),
             tls,
             revocations: revocations::Kept::new(state.revocations.clone(), &config.state),
+            keys: Keys::new(&state.keys),
             journal,
             renewal: Renewal::new(begin, now),
             events,
@@ -259,6 +264,10 @@ impl Master {
             Event::Tried(tried) => self.tried(*tried),
             Event::Balanced(counts) => self.balanced(counts),
             Event::Looked(looks) => self.looked(&looks),
+            Event::LogRotated => {
+                tracing::info!(event = "log-rotated");
+                self.reopen_logs();
+            }
             Event::StopNow => self.stop(),
         }
     }
@@ -304,9 +313,14 @@ impl Master {
             }
             Signal::Reopen => {
                 crate::log::reopen();
-                self.children.tell_workers(&ToWorker::ReopenLog);
-                self.children.tell_feeders(&ToFeeder::ReopenLog);
+                self.reopen_logs();
             }
         }
+    }
+
+    /// Has the other processes open the log file again.
+    fn reopen_logs(&mut self) {
+        self.children.tell_workers(&ToWorker::ReopenLog);
+        self.children.tell_feeders(&ToFeeder::ReopenLog);
     }
 }

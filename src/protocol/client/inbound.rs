@@ -159,6 +159,18 @@ pub fn parse(text: &str) -> Result<ClientMessage<'_>, Refusal<'_>> {
     })
 }
 
+/// The type of a message, if it names one that there is. For lines about messages.
+#[must_use]
+pub fn type_of(text: &str) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    struct Typed<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    let typed: Typed<'_> = serde_json::from_str(text).ok()?;
+    ClientType::ALL.iter().map(|kind| kind.as_str()).find(|kind| *kind == typed.kind)
+}
+
 fn check_id(id: Option<&RawValue>) -> Result<Option<&RawValue>, Refusal<'_>> {
     let Some(id) = id else { return Ok(None) };
     let wrong = || {

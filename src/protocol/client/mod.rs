@@ -20,7 +20,7 @@ pub use close::Close;
 pub use command::{Command, command};
 #[cfg(test)]
 pub use inbound::ClientType;
-pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep};
+pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep, type_of};
 use outbound::MOCK;
 pub use outbound::{
     EventText, QuoteText, ServerType, SystemEvent, ack, ack_token, channel_message, close, echo, error,

@@ -6,6 +6,7 @@ use super::{answer, body, parameters};
 use crate::access::Client;
 use crate::access::tokens::Action;
 use crate::config::Config;
+use crate::log::id as logged;
 use crate::model::{Mono, RequestId, Symbol, UserId};
 use crate::os::clock;
 use crate::protocol::client::{Problem, ProblemKind};
@@ -21,9 +22,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 #[derive(Deserialize)]
-struct Order<'a> {
+pub(super) struct Order<'a> {
     #[serde(borrow)]
-    user_id: Cow<'a, str>,
+    pub(super) user_id: Cow<'a, str>,
     #[serde(borrow, default)]
     symbol: Option<Cow<'a, str>>,
 }
@@ -34,15 +35,20 @@ pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response
     let config = hub.config();
     let poster = request.extensions().get::<Client>().map(|client| client.counted);
     let id = RequestId::at(clock::wall().0.unsigned_abs());
+    let mut whose = None;
     let result = match (identity::of(request.extensions()), poster) {
         (Ok(identity), Some(poster)) => {
-            ordered(&hub, (&config, poster), (id, identity), request, received).await
+            ordered(&hub, (&config, poster), (id, identity, &mut whose), request, received).await
         }
         (Ok(_), None) => Err(ProblemKind::InternalError.into()),
         (Err(problem), _) => Err(problem),
     };
     let slug = result.as_ref().map_or_else(|problem| problem.kind.slug(), |_| "delivered");
     hub.lock().counters.count_quote(slug);
+    if result.is_err() {
+        let whose = whose.map(|user| tracing::field::display(logged(user)));
+        tracing::debug!(event = "quote-refused", request = %id, user = whose, reason = slug);
+    }
     result.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -50,15 +56,15 @@ pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response
 async fn ordered(
     hub: &Hub,
     (config, poster): (&Config, IpAddr),
-    (id, identity): (RequestId, Identity),
+    (id, identity, whose): (RequestId, Identity, &mut Option<UserId>),
     request: Request,
     at: Mono,
 ) -> Result<Response, Problem> {
     identity.is_known(hub)?;
     let bytes = body::read(config, request).await?;
     let order: Order<'_> = body::parse(&bytes)?;
-    let user = parameters::user(&order.user_id, ProblemKind::BodyUserId)?;
-    identity.permit(hub, Action::Quote(&user))?;
+    let user = whose.insert(parameters::user(&order.user_id, ProblemKind::BodyUserId)?);
+    identity.permit(hub, Action::Quote(user))?;
     let symbol = parameters::symbol(order.symbol.as_deref(), &config.price)?;
     let deadline = at.after(config.quotes.timeout);
     let (number, outcome) = {
@@ -81,12 +87,14 @@ async fn ordered(
         }
         (number, outcome)
     };
-    receipt(answered(hub, number, outcome, deadline).await?, id, &user, &symbol)
+    receipt(answered(hub, number, outcome, deadline).await?, id, user, &symbol)
 }
 
 fn receipt(outcome: Outcome, id: RequestId, user: &UserId, symbol: &Symbol) -> Result<Response, Problem> {
     match outcome {
         Outcome::Delivered { sessions, unconfirmed } => {
+            let request = id;
+            tracing::debug!(event = "quote-delivered", %request, user = %logged(user), %symbol, sessions, unconfirmed);
             let mut text = String::with_capacity(192);
             let _ = write!(
                 text,

@@ -5,6 +5,7 @@ use super::parts::greeting::Greeting;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
 use super::state::{Hub, State};
+use crate::log::id as logged;
 use crate::model::{Mono, SessionId};
 use crate::net::tls::stream::Stream;
 use crate::os::clock;
@@ -164,7 +165,7 @@ impl State {
         let Some(session) = self.sessions.get(at) else { return };
         let (id, user) = (session.id(), session.user());
         let (worker, resumed) = (self.me.slot, greeting.resumed);
-        tracing::debug!(event = "session-opened", worker, session = %id, %user, resumed);
+        tracing::debug!(event = "session-opened", worker, session = %logged(id), user = %logged(user), resumed);
         match (&session.link, session.framing) {
             (Link::Wire(wire), Framing::Events(_)) => {
                 // A comment goes out each interval, so a lost client is found as soon as a silent WebSocket is.
