@@ -74,6 +74,11 @@ async function over(tab, mode) {
   await tab.is("connected");
 }
 
+/** Presses the button, unless the page was quicker. */
+function tryNow(tab) {
+  return tab.at("connect-again").click({ timeout: 3_000 }).catch(() => {});
+}
+
 async function works(tab, user) {
   await tab.at("user-id").filter({ hasText: user }).waitFor();
   const first = await tab.text("price");
@@ -233,7 +238,7 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
     token = sign("ann", 600);
     await cookied.context.addCookies([{ name: "token", value: token, url: cluster.url, httpOnly: true }]);
     for (const tab of [hooked, cookied]) {
-      await tab.at("connect-again").click();
+      await tryNow(tab);
       await tab.is("connected");
       await works(tab, "ann");
     }
@@ -246,7 +251,7 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
     assert.equal(await tab.text("user-id"), "–");
     await tab.screenshot("tokens-missing");
     await tab.context.addCookies([{ name: "token", value: sign("bob", 600), url: cluster.url, httpOnly: true }]);
-    await tab.at("connect-again").click();
+    await tryNow(tab);
     await tab.is("connected");
     await works(tab, "bob");
   });
