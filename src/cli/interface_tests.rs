@@ -317,6 +317,10 @@ fn ids_in_lines_can_be_hashed() {
         let line = rest.split(';').next().unwrap_or_default();
         let parts = line.split([',', '(', ')']).map(str::trim);
         let is_raw = |part: &str| {
+            // Without a sign it is a value's own word: `user` of `%id(user)`.
+            if !part.starts_with(['%', '?']) && !part.contains(" = ") {
+                return false;
+            }
             let name = part.split(" = ").next().unwrap_or_default().trim_start_matches(['%', '?']);
             let hashed = ["%id", "%logged", "%crate::log::id"];
             let value = part.split_once(" = ").map_or("", |(_, value)| value);
