@@ -143,6 +143,7 @@ const HEARD = {
     shownPrice.welcome(message);
     view.session(message);
     cluster.worker(message.worker);
+    cluster.hears(message.channels?.includes("stats") !== false);
     info.welcome();
     lastHour.welcome(message);
     chat.welcome(message, speaks(connection.state));

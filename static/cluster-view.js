@@ -58,6 +58,11 @@ export class ClusterView {
     this.#tick();
   }
 
+  /** Whether the session hears statistics. */
+  hears(yes) {
+    if (!this.#stats) write(this.#at.remark, yes ? "No statistics yet." : "The statistics are not for this session.");
+  }
+
   /** Whether there is a session: without one the numbers are old, and nothing of them counts on. */
   live(yes) {
     if (this.#live === yes) return;

@@ -25,7 +25,7 @@ export class Connection {
   #elsewhere = false;
   #question = null;
   #attempt = null; // to open, while a token is waited for
-  #token = { used: null, offered: null };
+  #token = { used: null, offered: null, since: 0 };
   #timer = 0;
   #resume = new Resume();
   #with;
@@ -130,7 +130,7 @@ export class Connection {
   }
 
   #dial({ via, own }, token) {
-    this.#token.used = token;
+    this.#use(token);
     const wsUrl = own ? null : this.#with.wsUrl();
     this.#elsewhere = via === "websocket" && Boolean(wsUrl);
     let offer = this.#resume.offer();
@@ -224,10 +224,14 @@ export class Connection {
     const { tokens } = this.#with;
     const link = this.#link;
     if (!tokens.awaited || !link || via(this.#state) === "poll") return;
+    const used = this.#with.clock.now() - this.#token.since;
+    // One whose whole life is shorter than the notice is replaced after half of it.
+    const early = Math.max(RULES.renew, (used + (inMs || 0)) / 2) - used;
+    if (early > 0) return this.#renewIn(early, link, inMs - early);
     const { token } = await tokens.fresh();
     if (link !== this.#link) return;
     if (!token || token === this.#token.used) {
-      if (inMs > LAST) setTimeout(() => link === this.#link && this.#renew(inMs / 2), inMs / 2);
+      if (inMs > LAST) this.#renewIn(inMs / 2, link, inMs / 2);
     } else if (!speaks(this.#state)) {
       this.tell({ type: "reopen" });
     } else if (this.say({ type: "auth", token, id: AUTH })) {
@@ -235,11 +239,20 @@ export class Connection {
     }
   }
 
+  #renewIn(ms, link, left) {
+    setTimeout(() => link === this.#link && this.#renew(left), ms);
+  }
+
+  #use(token) {
+    this.#token.used = token;
+    this.#token.since = this.#with.clock.now();
+  }
+
   /** What the server says to the fresh token of this session. */
   #answered({ type, code }) {
     const { offered } = this.#token;
     this.#token.offered = null;
-    if (type === "ack") this.#token.used = offered;
+    if (type === "ack") this.#use(offered);
     else this.#with.tokens.refused(offered, code);
   }
 
@@ -282,7 +295,7 @@ export class Connection {
   }
 
   #adopt(link, { message: welcome, offer, token }) {
-    this.#token.used = token;
+    this.#use(token);
     if (this.#link) this.#leave(this.#link);
     this.#link = link;
     this.#probe = null;

@@ -8,6 +8,7 @@ export const RULES = Object.freeze({
   after41xx: 1_000, // soonest return after a 41xx
   token: 5_000, // soonest return after a token that was refused; doubles each try
   tokenCap: 300_000, // and the longest
+  renew: 2_000, // a token is not replaced sooner
   prove: 12_000, // for a token from the page around this one
   longest: 600_000, // a server that says "come back later than this" is not believed
   stable: 5_000, // a session that lasted so long resets the back-off

@@ -3,10 +3,12 @@
 
 use super::client::Client;
 use super::forwarded;
-use super::host::Host;
+use super::host::{Host, Site};
 use crate::config::{Config, ForwardedHeader};
 use crate::protocol::client::ProblemKind;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+
+mod own;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Methods that a foreign page may use.
@@ -159,7 +161,7 @@ impl Gate {
     pub fn check(&self, place: Place, head: &Head<'_>, client: &Client) -> Result<Admitted, Denied> {
         let host = match named(head) {
             Err(Denied::BadHost) if place.any_host && head.names_at_most_one() => None,
-            host => host?,
+            site => site?.map(|site| site.host),
         };
         if !place.any_host && !self.serves(place, host.as_ref()) {
             return Err(Denied::HostNotServed);
@@ -195,17 +197,18 @@ impl Gate {
             return Err(Denied::ForeignOrigin);
         }
         let from = Host::parse(host_of_page).ok_or(Denied::ForeignOrigin)?;
-        let is_own = host == Some(&from) || (client.proxied && heard(headers, self.told_by) == Some(from));
+        let heard = || heard(headers, self.told_by).is_some_and(|site| site.host == from);
+        let is_own = host == Some(&from) || (client.proxied && heard());
         if is_own { Ok(Admitted::Own) } else { Err(Denied::ForeignOrigin) }
     }
 }
 
 /// The host that the request names: in its target if that is a whole URL, else in its one `Host` header (RFC 9112,
 /// section 3.2). Only HTTP/1.0 may name none.
-fn named(head: &Head<'_>) -> Result<Option<Host>, Denied> {
+fn named(head: &Head<'_>) -> Result<Option<Site>, Denied> {
     let Head { version, uri, headers } = *head;
     let mut hosts = headers.get_all(header::HOST).iter();
-    let parse = |text: &str| Host::parse(text).ok_or(Denied::BadHost);
+    let parse = |text: &str| Site::parse(text).ok_or(Denied::BadHost);
     let host = match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => return Err(Denied::BadHost),
         (Some(value), None) => Some(parse(value.to_str().map_err(|_| Denied::BadHost)?)?),
@@ -218,13 +221,22 @@ fn named(head: &Head<'_>) -> Result<Option<Host>, Denied> {
 }
 
 /// The host that the nearest proxy heard: it appends to the header of the request.
-fn heard(headers: &HeaderMap, by: ForwardedHeader) -> Option<Host> {
-    let last = |name| headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next();
+fn heard(headers: &HeaderMap, by: ForwardedHeader) -> Option<Site> {
+    told(headers, by, (&FORWARDED_HOST, "host")).and_then(Site::parse)
+}
+
+/// What the nearest proxy says by a header of its own, or by a parameter of `Forwarded`.
+fn told<'h>(
+    headers: &'h HeaderMap,
+    by: ForwardedHeader,
+    (own, parameter): (&HeaderName, &str),
+) -> Option<&'h str> {
+    let last = |name: &str| headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next();
     match by {
-        ForwardedHeader::XForwardedFor => Host::parse(last(FORWARDED_HOST.as_str())?.trim()),
+        ForwardedHeader::XForwardedFor => last(own.as_str()).map(str::trim),
         ForwardedHeader::Forwarded => {
-            let host = forwarded::parameter(last(forwarded::NAME)?.as_bytes(), "host")?;
-            Host::parse(std::str::from_utf8(host).ok()?.trim_matches('"'))
+            let value = forwarded::parameter(last(forwarded::NAME)?.as_bytes(), parameter)?;
+            Some(std::str::from_utf8(value).ok()?.trim_matches('"'))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::access::tokens::Scope;
 use crate::config::{Faults, Source};
-use crate::model::{Device, UserId};
+use crate::model::{Device, NamedMoment, UserId, Wall};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -142,6 +142,10 @@ fn channels(text: &str) -> Result<Channels, String> {
     Ok(Channels(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()))
 }
 
+fn moment(text: &str) -> Result<Wall, &'static str> {
+    NamedMoment::parse(text).map(|NamedMoment(moment)| moment)
+}
+
 fn ttl(text: &str) -> Result<Duration, String> {
     let ttl = crate::config::duration(text).filter(|ttl| *ttl >= Duration::from_secs(1));
     ttl.ok_or_else(|| "must be a duration of at least a second (\"1h\", \"30d\")".to_owned())
@@ -220,9 +224,18 @@ pub(super) enum What {
         /// All tokens of this user
         #[arg(long)]
         user: Option<String>,
-        /// Only those issued before, in seconds since 1970 [default: now]
-        #[arg(long, requires = "user")]
-        issued_before: Option<i64>,
+        /// Only those issued before: 2026-11-20T08:14:23Z, or seconds since 1970 [default: now]
+        #[arg(long, requires = "user", value_name = "TIME", value_parser = moment)]
+        issued_before: Option<Wall>,
+        /// Forget it then: none of these tokens is good any more
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        until: Option<Wall>,
+    },
+    /// Have the sessions of a user connect again, each with a fresh token
+    Reconnect {
+        /// The user
+        #[arg(value_name = "USER_ID")]
+        user: String,
     },
     /// Send a message to all subscribers of a channel
     Publish {

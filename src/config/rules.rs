@@ -1,6 +1,5 @@
 //! Rules over several keys.
 
-use super::entry::LATER;
 use super::kind::Listen;
 use super::reader::Reader;
 use super::units::{Environment, human};
@@ -31,13 +30,6 @@ fn tokens(r: &mut Reader<'_>, config: &Config) {
         &["auth.mode", "auth.secret_file", "auth.public_key_file", "auth.jwks_url"],
         is_open || config.auth.has_keys(),
         "auth.mode = \"token\" needs auth.secret_file, auth.public_key_file or auth.jwks_url",
-    );
-    // To go with the change that makes the feeder fetch key sets.
-    let fetches = !is_open && config.auth.jwks_url.is_some();
-    r.rule(
-        &["auth.mode", "auth.jwks_url"],
-        !fetches,
-        &format!("auth.mode = \"token\" with auth.jwks_url is {LATER}"),
     );
 }
 

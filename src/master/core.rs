@@ -9,6 +9,7 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::journal::Journal;
+use super::key_set::Keys;
 use super::moves::{Moves, Waiter};
 use super::orphans::Orphans;
 use super::past::Renewal;
@@ -87,6 +88,8 @@ pub(super) struct Master {
     pub(super) tls: Tls,
     /// Tokens that are refused although they are good.
     pub(super) revocations: revocations::Kept,
+    /// Keys that the feeder fetches.
+    pub(super) keys: Keys,
     /// What the next master goes on with.
     pub(super) journal: Journal,
     /// The first moments after another master.

@@ -74,7 +74,7 @@ impl Master {
                     self.children.tell(worker, &ToWorker::GiveWay(session))
                 }
                 Relief::Replaced { worker, session } => {
-                    self.children.tell(worker, &ToWorker::Kick { session, code: Close::Replaced.code() })
+                    self.children.tell(worker, &ToWorker::Kick { session, code: Close::Replaced.number() })
                 }
                 Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
                 Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
@@ -151,6 +151,7 @@ impl Master {
                 self.unpacked(from, Part { of, part, parts }, counts);
             }
             ToMaster::Packed { .. } => {}
+            ToMaster::WantKeys => self.want_keys(),
             ToMaster::Held => self.held(from),
             ToMaster::Learnt(ends) => self.learnt(ends),
             // The exit follows; hanging up tells the child that it was heard.
@@ -177,6 +178,7 @@ impl Master {
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
                 FromFeeder::Line { of, text, mark, number } => self.line_of(&of, Kept { text, mark, number }),
+                FromFeeder::Keys(set) => self.take_keys(*set),
                 FromFeeder::Again { config } => self.feeder_again(from, config),
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
@@ -288,6 +290,11 @@ impl Master {
                 let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
                 return;
             }
+            Question::Revoke(orders) => {
+                let answer = if self.revoke_encoded(orders) { Answer::Done } else { Answer::NotFound };
+                let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
+                return;
+            }
             Question::History { symbol, interval, limit } => {
                 let ask = ToFeeder::Ask { to: from, request, symbol, interval: *interval, limit: *limit };
                 if self.children.ask_feeder(&ask).is_err() {
@@ -300,10 +307,21 @@ impl Master {
         let _ = self.children.tell(from, &ToWorker::Answer { request, answer: Answer::Text(&text) });
     }
 
+    /// Sends all sessions of a user away, to come back at once; says how many.
+    pub(super) fn reconnect(&mut self, user: &str) -> usize {
+        let all: Vec<_> =
+            self.directory.sessions_of(user).map(|one| (one.session_id, one.generation)).collect();
+        let code = Close::Reconnect.code();
+        let mut told = |(session, at): &(SessionId, Generation)| {
+            self.children.tell(*at, &ToWorker::Kick { session: *session, code }).is_ok()
+        };
+        all.iter().filter(|one| told(one)).count()
+    }
+
     /// Closes a session wherever it is; false when there is none of that id.
     pub(super) fn disconnect(&mut self, session: SessionId) -> bool {
         let Some(at) = self.directory.session(session).map(|listed| listed.generation) else { return false };
-        let message = ToWorker::Kick { session, code: Close::Disconnected.code() };
+        let message = ToWorker::Kick { session, code: Close::Disconnected.number() };
         self.children.tell(at, &message).is_ok()
     }
 }

@@ -10,6 +10,7 @@ use super::event::Event;
 use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
+use super::key_set::Keys;
 use super::moves::Moves;
 use super::past::{Past, Renewal};
 use super::placing::Placing;
@@ -137,6 +138,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     let mut master = Master::new((in_force, tls), events, past, (line.clone(), &begin));
     master.tell_tls();
     master.tell_revocations();
+    master.tell_keys();
     if begin.before.is_some() && matches!(master.service.phase(), Phase::Ready { .. }) {
         // A reload that the master before announced has ended with it: systemd would wait. Else it is nothing new.
         line.notify(&Notification::Ready);
@@ -203,6 +205,7 @@ impl Master {
             upgrades: Upgrades::default(),
             tls,
             revocations: revocations::Kept::new(state.revocations.clone(), &config.state),
+            keys: Keys::new(&state.keys),
             journal,
             renewal: Renewal::new(begin, now),
             events,

@@ -30,6 +30,8 @@ mod headline;
 mod hear;
 mod in_force;
 mod journal;
+mod key_set;
+mod keys;
 mod life;
 mod moves;
 mod moving;
@@ -60,5 +62,7 @@ mod upgrade;
 mod upgrades;
 mod watching;
 
+#[cfg(any(test, fuzzing))]
+pub use journal::fuzzed;
 pub use life::{Failure, run};
 pub use trial::try_this;

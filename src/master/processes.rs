@@ -194,12 +194,26 @@ impl Master {
             Ok(copy) => descriptors.push(copy),
             Err(error) => tracing::error!(event = "descriptor", %error),
         }
-        let Self { feed, children, .. } = self;
+        let Self { feed, children, keys, .. } = self;
         let quotes = feed.quotes().cloned().collect();
         let waits = self.upgrades.is_unpacking();
         let (config, listeners, tls, revoked) = (&*json, doors, &*tls, &*revoked);
-        let message = ToWorker::Welcome { slot, generation, config, listeners, quotes, waits, tls, revoked };
+        let (fetched, has_heard) = (keys.bytes(), keys.heard());
+        let message = ToWorker::Welcome {
+            slot,
+            generation,
+            config,
+            listeners,
+            quotes,
+            waits,
+            tls,
+            revoked,
+            keys: fetched,
+        };
         let _ = children.tell_with(generation, &message, descriptors);
+        if has_heard {
+            let _ = children.tell(generation, &ToWorker::Keys(&[]));
+        }
         if !feed.refused().is_empty() {
             let _ = children.tell(generation, &ToWorker::Refused(feed.refused().clone()));
         }

@@ -142,6 +142,7 @@ impl Master {
             journal: _,
             tls: _,
             revocations: _,
+            keys: _,
             renewal: _,
             events: _,
         } = self;

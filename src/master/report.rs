@@ -135,6 +135,7 @@ impl Master {
             rooms: RoomGauges { rooms: rooms.rooms, messages: rooms.messages, bytes: rooms.bytes },
             prices: self.feed.gauges(clock::boot()),
             certificates: self.tls.gauges(clock::wall()),
+            keys: self.keys.gauges(&self.in_force.config().auth, clock::wall()),
             dropped: self.children.dropped(),
             revision: self.in_force.revision(),
             reload_taken: self.in_force.reloads.last().is_none_or(|last| last.ok),
@@ -173,6 +174,7 @@ impl Master {
             "crash_cover": { "covered": total.covered, "uncovered": total.uncovered },
             "handovers": self.handovers.json(),
             "listening": listening,
+            "keys": self.keys.json(&in_force.config().auth),
         });
         if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
             value.extend(more);

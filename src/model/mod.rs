@@ -30,6 +30,6 @@ pub use quote::Quote;
 pub use rate::{Gcra, Rate};
 pub use roomy::{give_back, is_roomy};
 pub use text::{is_mark, one_line, visible};
-pub use time::{Boot, Mono, Wall};
+pub use time::{Boot, Mono, NamedMoment, Wall};
 pub use wheel::Wheel;
 pub(crate) use words::words;

@@ -7,7 +7,7 @@ pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
 pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
 pub use super::door::{Door, Port};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
-pub use super::feeder::{FromFeeder, Mark, ToFeeder};
+pub use super::feeder::{FromFeeder, KeySet, Mark, ToFeeder};
 pub use super::handover::{Handover, Handovers, Silences};
 pub use super::left::Left;
 pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
@@ -240,6 +240,8 @@ pub enum ToMaster<'a> {
     OpenOver(Open<'a>),
     /// Ends of revoked tokens that were shown, as `access/tokens/revocations.rs` writes them.
     Learnt(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// A token names a key that is unknown: the feeder is to fetch keys. Answered by [`ToWorker::Keys`].
+    WantKeys,
 }
 
 /// A session's step in a chat room.
@@ -281,7 +283,12 @@ pub enum ToWorker<'a> {
         /// As [`ToWorker::Revoked`].
         #[serde(with = "serde_bytes")]
         revoked: &'a [u8],
+        /// As [`ToWorker::Keys`]; empty: there are none.
+        #[serde(with = "serde_bytes")]
+        keys: &'a [u8],
     },
+    /// Keys were fetched, or could not be. With news, as `access/tokens/kept.rs` writes it; empty: nothing has changed.
+    Keys(#[serde(with = "serde_bytes")] &'a [u8]),
     /// What is said of these tokens and users from now on, as `access/tokens/revocations.rs` writes them.
     Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
     /// What each handshake of TLS needs from now on, as `net/tls/given.rs` writes it; empty: there is no TLS.
@@ -350,7 +357,7 @@ pub enum ToWorker<'a> {
     /// Closes a session.
     Kick {
         session: SessionId,
-        /// The close code.
+        /// The number of the close.
         code: u16,
     },
     /// A new configuration, of which the worker takes the live keys.

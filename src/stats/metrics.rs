@@ -56,6 +56,7 @@ pub struct Metrics<'a> {
     pub polled: Option<Duration>,
     /// Each certificate in force.
     pub certificates: Vec<CertificateGauge>,
+    pub keys: KeyGauges,
     /// Messages that the links to processes of a role did not take; none for a role that is missing.
     pub dropped: BTreeMap<Role, u64>,
 }
@@ -76,6 +77,17 @@ pub struct CertificateGauge {
     pub name: String,
     /// Time until then; none: it has ended.
     pub left: Duration,
+}
+
+/// The keys that tokens are checked with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyGauges {
+    /// Those of files.
+    pub files: usize,
+    /// Those of the endpoint.
+    pub fetched: u32,
+    /// Time since they were fetched; `None`: they were not, or there is no endpoint.
+    pub age: Option<Duration>,
 }
 
 /// The price of one symbol.
@@ -254,6 +266,11 @@ impl Metrics<'_> {
         let ends = self.certificates.iter().map(|one| (&*one.name, gauge(one.left.as_secs())));
         let help = "Time for which each certificate still holds.";
         to.many("certificate_expiry_seconds", help, "name", ends);
+        let keys = [("file", gauge(self.keys.files as u64)), ("jwks", gauge(self.keys.fetched.into()))];
+        to.many("auth_keys", "Keys that tokens are checked with.", "source", keys);
+        if let Some(age) = self.keys.age {
+            to.one("jwks_age_seconds", "Time since the key set was fetched.", gauge(age.as_secs()));
+        }
         let taken = gauge(u64::from(self.reload_taken));
         to.one(
             "configuration_reload_successful",

@@ -153,7 +153,7 @@ fn welcome(
     while let Some(next) = batch.next_with::<ToWorker<'_>>() {
         match next? {
             (
-                ToWorker::Welcome { slot, generation, config, listeners, quotes, waits, tls, revoked },
+                ToWorker::Welcome { slot, generation, config, listeners, quotes, waits, tls, revoked, keys },
                 descriptors,
             ) => {
                 let uplink = Uplink::new(sender.clone(), fingerprint(config));
@@ -166,6 +166,7 @@ fn welcome(
                 let mut state = hub.lock();
                 quotes.into_iter().for_each(|quote| state.quote(quote));
                 state.connections.handshakes.give(tls);
+                state.begin_keys(keys);
                 state.revoke_tokens(revoked);
                 if waits {
                     state.unpacking.keep_out(clock::mono());

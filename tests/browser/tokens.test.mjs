@@ -97,6 +97,8 @@ async function asleep(tab) {
   const all = processInfo.filter(({ type }) => type === "renderer").map(({ id }) => id);
   const tell = (signal) => all.forEach((id) => process.kill(id, signal));
   tell("SIGSTOP");
+  // What it had asked before may still be on its way here.
+  await sleep(500);
   return () => tell("SIGCONT");
 }
 
@@ -157,6 +159,20 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
     }));
   });
 
+  test("tokens that live no longer than the notice are not replaced in a circle", async (t) => {
+    const cluster = await withTokens(t, { notice: "60s" });
+    await Promise.all(["websocket", "sse"].map(async (mode) => {
+      const tab = await (await tabOf(t, cluster, () => sign("ann", 10))).is("connected");
+      await over(tab, mode);
+      const [session, sent] = [await tab.text("session-id"), tab.sent.length];
+      await sleep(15_000);
+      await tab.is("connected");
+      assert.equal(await tab.text("session-id"), session, mode);
+      assert.ok(tries(tab, sent).length <= (mode === "sse" ? 5 : 0), `${mode}: ${tries(tab, sent)}`);
+      assert.ok(tab.asked.length <= 16, `${mode}: asked ${tab.asked.length} times`);
+    }));
+  });
+
   test("a tab asleep over its token's end goes on with its session, with a fresh token and at once", async (t) => {
     const cluster = await withTokens(t);
     const own = await launch();
@@ -182,8 +198,8 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
 
   test("the expired token is never sent again: the page says so, and waits for another", async (t) => {
     const cluster = await withTokens(t, { notice: "0s" });
-    let token = sign("ann", 3);
-    const tab = await (await tabOf(t, cluster, () => token)).is("connected");
+    let token = null;
+    const tab = await (await tabOf(t, cluster, () => (token ??= sign("ann", 6)))).is("connected");
     const session = await tab.text("session-id");
     await tab.at("connection-reason").filter({ hasText: "Your token has expired. This site still gives the token that was refused." }).waitFor();
     await tab.is("reconnecting");
@@ -245,6 +261,7 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
     }
     await tab.at("quote-button").click();
     await tab.at("quote-result").filter({ hasText: "You are not signed in" }).waitFor();
+    assert.equal(await tab.page.locator("#stats-remark").textContent(), "The statistics are not for this session.");
     await tab.screenshot("tokens-anonymous");
   });
 
@@ -256,6 +273,47 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
     assert.deepEqual(tries(tab), []);
     fails = false;
     await tab.is("connected");
+  });
+
+  test("a reload of the page goes on with the session", async (t) => {
+    const cluster = await withTokens(t);
+    const tab = await (await tabOf(t, cluster, () => sign("ann", 600))).is("connected");
+    const session = await tab.text("session-id");
+    await tab.page.reload();
+    await tab.is("connected");
+    await works(tab, "ann");
+    assert.equal(await tab.text("session-id"), session);
+    assert.equal(await tab.count("gap"), 0);
+  });
+
+  test("the token of somebody else ends the session, and with it begins one of theirs", async (t) => {
+    const cluster = await withTokens(t);
+    let user = "ann";
+    const tab = await (await tabOf(t, cluster, () => sign(user, 600))).is("connected");
+    const session = await tab.text("session-id");
+    user = "bob";
+    await tab.page.evaluate(() => dispatchEvent(new Event("btc-cluster:token")));
+    await tab.is("offline");
+    assert.match(await tab.text("connection-reason"), /^This session is not allowed\./);
+    await tab.at("connect-again").click();
+    await tab.is("connected");
+    await works(tab, "bob");
+    assert.notEqual(await tab.text("session-id"), session);
+  });
+
+  test("tokens are asked for from now on, and then no more: the page follows", async (t) => {
+    const cluster = await startCluster(t, { cluster: { workers: 2 } });
+    const tab = await (await tabOf(t, cluster, () => sign("ann", 600))).is("connected");
+    const self = await tab.text("user-id");
+    await cluster.reload({ auth: { mode: "token", secret_file: join(folder, "secret") } });
+    await tab.at("user-id").filter({ hasText: "ann" }).waitFor();
+    await tab.is("connected");
+    await works(tab, "ann");
+    await cluster.reload({ auth: { mode: "open" } });
+    await tab.is("connected");
+    await tab.page.reload();
+    await tab.is("connected");
+    await works(tab, self);
   });
 
   test("where no token is asked for, nobody is asked for one", async (t) => {

@@ -44,7 +44,11 @@ pub(crate) fn secured(more: &str) -> Setup {
         ("wild.crt", "wild.crt"),
         ("wild.key", "wild.key"),
     ];
-    let setup = cluster().config(&format!("{CONFIG}{more}"));
+    // A machine that is busy with other tests takes seconds for the first handshakes of many processes.
+    let setup = cluster()
+        .config(&format!("{CONFIG}{more}"))
+        .variable("BTC_CLUSTER__CLUSTER__WORKER_TIMEOUT", "30s")
+        .variable("BTC_CLUSTER__HTTP__HEADER_TIMEOUT", "30s");
     files.iter().fold(setup, |setup, (name, of)| setup.file(name, &text(of)))
 }
 

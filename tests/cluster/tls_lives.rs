@@ -3,6 +3,7 @@
 use crate::harness::{Cluster, cluster, eventually, in_time, is_gone, kill, which};
 use crate::tls::{NAME, Tab, ask, client, connect, der, port, presented, put, replace, secured};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use rustls::HandshakeKind;
 use serde_json::Value;
@@ -106,16 +107,19 @@ async fn an_upgrade_resumes_sessions_and_tickets() {
     put(&cluster, "own.crt", "renewed.crt");
     put(&cluster, "own.key", "renewed.key");
     let back = async {
-        let mut back = vec![];
-        for (user, (mut tab, welcome)) in (0..).zip(tabs) {
+        let comes_back = async |(user, (mut tab, welcome)): (u32, (Tab, Value))| {
             let user = format!("u{user}");
             assert_eq!(tab.until("system").await["event"], "restarting");
             assert_eq!(tab.closed().await, CloseCode::Restart);
             let (tab, again) = again(at, &user, &welcome).await;
-            assert_eq!((&again["resumed"], &again["session_id"]), (&true.into(), &welcome["session_id"]));
-            back.push((user, tab));
-        }
-        back
+            assert_eq!(
+                (&again["resumed"], &again["session_id"]),
+                (&true.into(), &welcome["session_id"]),
+                "{user}"
+            );
+            (user, tab)
+        };
+        join_all((0..).zip(tabs).map(comes_back)).await
     };
     let words = ["upgrade", next.to_str().unwrap()];
     let (done, mut back) = tokio::join!(cluster.ctl(&words), back);
@@ -180,9 +184,10 @@ async fn events_and_polls_go_on_through_a_replacement() {
     reads(&mut again, &mut text, "event: quote").await;
     let cursor = first["cursor"].as_str().unwrap();
     let path = format!("/api/v1/poll?user_id=poll&cursor={cursor}");
-    let polling = async { ask(connect(at, &client(None), NAME).await, &path, NAME).await.unwrap() };
-    let (quoted, answer) = tokio::join!(cluster.quote("poll"), polling);
-    assert_eq!(quoted.status, 202);
+    // The poll is on its way when the quote comes.
+    let stream = connect(at, &client(None), NAME).await;
+    let polling = async { ask(stream, &path, NAME).await.unwrap() };
+    let (_, answer) = tokio::join!(cluster.quote("poll"), polling);
     let next = polled(&answer);
     assert!(next["messages"].to_string().contains("\"quote\""), "{next}");
 }

@@ -7,6 +7,7 @@ use crate::harness::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::process::Command;
 use std::time::Duration;
 
 const SECRET: &str = include_str!("../fixtures/tokens/secret");
@@ -14,13 +15,17 @@ const BAD: &str = include_str!("../fixtures/tokens/bad.txt");
 
 /// A cluster that asks for tokens.
 pub(crate) fn with_tokens(more: &str) -> Setup {
-    let config = format!(
+    cluster().file("secret", SECRET).config(&in_token_mode(more))
+}
+
+/// The configuration of such a cluster.
+fn in_token_mode(more: &str) -> String {
+    format!(
         "[auth]\nmode = \"token\"\nsecret_file = \"{{dir}}/secret\"\naudience = [\"btc-cluster\"]\n\
          issuer = [\"https://issuer.example\"]\ncookie = \"token\"\nleeway = \"0s\"\n{more}\n\
          [[channels]]\nname = \"news\"\npublish = \"anyone\"\n\
          [[channels]]\nname = \"staff\"\nsubscribe = \"admin\"\n"
-    );
-    cluster().file("secret", SECRET).config(&config)
+    )
 }
 
 /// A fresh token.
@@ -172,6 +177,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("/stream4", upgrade("/stream4")),
         ("publish to news", post("/api/v1/channels/news/messages", r#"{"data":1}"#)),
         ("GET /api/v1/sessions", get("/api/v1/sessions")),
+        ("revoke nothing", post("/api/v1/revocations", "{}")),
         ("DELETE a session", delete("/api/v1/sessions/00000000000000000000000000000000")),
     ]
 }
@@ -265,6 +271,47 @@ async fn a_suspended_session_ends_with_its_token() {
     let fresh = token(&cluster, &["--user", "ann"]).await;
     let back = self::tab(&cluster, &fresh, &format!("channels=none&resume={resume}")).await;
     assert_eq!(back.welcome["resumed"], false, "{}", back.welcome);
+}
+
+#[tokio::test]
+async fn no_session_of_open_mode_outlives_it() {
+    let cluster = cluster().file("secret", SECRET).workers(2).start().await;
+    // The second has the name that a client without a token gets in token mode.
+    let paths = ["/ws?user_id=ann&channels=none", "/ws?user_id=anonymous:127.0.0.1&channels=none"];
+    let mut tabs = vec![];
+    for path in paths {
+        tabs.push(cluster.open(path).await.unwrap().greeted().await);
+    }
+    let (mut listener, mut poller) = (
+        Listener::open(cluster.http, "user_id=ann&channels=none").await,
+        Poller::new(cluster.http, "user_id=ann&channels=none"),
+    );
+    poller.poll().await;
+    cluster.configure(&in_token_mode("anonymous = [\"price\"]"));
+    // The next program begins with that configuration, and no worker of it has known another one.
+    let next = cluster.folder().join("next");
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_btc-cluster")).arg(&next).status().unwrap();
+    assert!(copied.success());
+    let done = cluster.ctl(&["upgrade", next.to_str().unwrap()]).await;
+    assert_eq!(done.json()["upgrade"]["outcome"], "upgraded", "{} {}", done.out, done.err);
+    for mut tab in tabs {
+        assert_eq!(tab.closed().await, (4001, "token-invalid".into()));
+    }
+    assert_eq!(listener.next("close").await.data["code"], 4001);
+    assert_eq!(cluster.send(&poller.request()).await.problem(), (401, "token-missing".into()));
+    eventually("no session is left", async || {
+        let sessions = cluster.ctl(&["sessions"]).await.json();
+        if sessions == json!([]) { Ok(()) } else { Err(sessions.to_string()) }
+    })
+    .await;
+    // Who has come without a token stays.
+    let mut tab = cluster.open("/ws").await.unwrap().greeted().await;
+    let before = tab.pid();
+    cluster.signal(Signal::USR2);
+    while tab.next("system").await["event"] != "moved" {}
+    tab.say(&json!({ "type": "ping", "id": 1 })).await;
+    assert_eq!(tab.next("pong").await["id"], 1);
+    assert!(!cluster.workers().await.iter().any(|worker| worker.pid == Some(before)));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 const OPEN: Place = Place { only_local: false, any_host: false };
 const LOCAL: Place = Place { only_local: true, any_host: false };
 
-fn gate(hosts: &[&str]) -> Gate {
+pub(super) fn gate(hosts: &[&str]) -> Gate {
     Gate {
         hosts: hosts.iter().map(|host| Host::parse(host).unwrap()).collect(),
         origins: vec!["https://app.example.com".to_owned(), "http://localhost:5173".to_owned()],
@@ -14,7 +14,7 @@ fn gate(hosts: &[&str]) -> Gate {
     }
 }
 
-fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+pub(super) fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();

@@ -49,7 +49,7 @@ impl Claims {
     /// Reads the claims of a token whose signature is good.
     pub(super) fn read(claims: &Map<String, Value>, rules: &Rules, now: Wall) -> Result<Self, Refusal> {
         let user = claims.get("sub").and_then(Value::as_str).and_then(|sub| UserId::new(sub).ok());
-        let user = user.ok_or(Reason::Subject)?;
+        let user = user.filter(|user| !user.is_anonymous()).ok_or(Reason::Subject)?;
         let expiry = claims.get("exp").and_then(moment).ok_or(Reason::Expiry)?;
         let time = |name: &str| match claims.get(name) {
             None => Ok(None),

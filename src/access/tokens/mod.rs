@@ -7,6 +7,9 @@
 mod carried;
 mod claims;
 mod encoding;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/tokens.rs"]
+pub mod fuzzed;
 mod json;
 mod jwks;
 mod kept;
@@ -29,7 +32,7 @@ mod verify;
 pub use carried::{Ways, carried, masked};
 pub use claims::{Claims, Rules};
 pub use jwks::{Jwks, JwksFault, LONGEST_JWKS};
-pub use kept::KeptJwks;
+pub use kept::{FetchedJwks, KeptJwks};
 pub use keys::Keys;
 pub use life::{Due, Life};
 pub use pass::Pass;

@@ -30,6 +30,23 @@ pub struct Channel<'a> {
     pub name: &'a str,
     pub hearers: Hearers,
     pub publishers: Publish,
+    /// Kind that `auth.anonymous` names it by.
+    kind: AnonymousKind,
+}
+
+impl<'a> Channel<'a> {
+    /// A channel of that name.
+    #[must_use]
+    pub fn new(name: &'a str, hearers: Hearers, publishers: Publish) -> Self {
+        Self { name, hearers, publishers, kind: AnonymousKind::of(name) }
+    }
+
+    /// The lines of a file or a program, by the name of their stream, which may be a channel's as well.
+    #[must_use]
+    pub fn lines(stream: &'a str) -> Self {
+        let (hearers, publishers) = (Hearers::Anyone, Publish::Admin);
+        Self { name: stream, hearers, publishers, kind: AnonymousKind::Lines }
+    }
 }
 
 /// What is asked for.
@@ -95,7 +112,7 @@ impl Policy {
     /// Tells whether no token is needed. A user's name needs one: nobody speaks in another's.
     fn is_free(&self, action: Action<'_>) -> bool {
         let free = |channel: Channel<'_>| {
-            channel.hearers == Hearers::Anyone && self.anonymous.contains(&AnonymousKind::of(channel.name))
+            channel.hearers == Hearers::Anyone && self.anonymous.contains(&channel.kind)
         };
         match action {
             Action::Public => true,

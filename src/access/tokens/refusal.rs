@@ -47,6 +47,15 @@ impl Refusal {
         }
     }
 
+    /// What is the matter, for the log.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Invalid(reason) => reason.as_str(),
+            other => other.slug(),
+        }
+    }
+
     /// Close code of a session that ends for this reason.
     #[must_use]
     pub fn close(self) -> u16 {

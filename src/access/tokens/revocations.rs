@@ -1,6 +1,7 @@
 //! Tokens that are refused although they are signed and not past their end.
 
 use super::claims::Claims;
+use super::encoding::MOST_ID;
 use crate::model::{UserId, Wall};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +33,27 @@ pub enum Revocation {
 pub struct Full;
 
 impl Revocation {
+    /// What an administrator wants: the token of a `jti`, or those of a user that were issued before a moment; now
+    /// without one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn wanted(
+        jti: Option<&str>,
+        user: Option<&str>,
+        before: Option<Wall>,
+        now: Wall,
+    ) -> Result<Self, &'static str> {
+        match (jti, user.map(UserId::new), before) {
+            (Some(jti), None, None) if (1..=MOST_ID).contains(&jti.len()) => Ok(Self::Token(jti.into())),
+            (Some(_), None, None) => Err("jti: must have 1 to 256 bytes"),
+            (None, Some(Err(_)), _) => Err("this is not the id of a user"),
+            (None, Some(Ok(_)), Some(before)) if before > now => Err("issued_before is in the future"),
+            (None, Some(Ok(user)), before) => Ok(Self::User(user, before.unwrap_or(now))),
+            _ => Err("give a jti, or a user and perhaps issued_before"),
+        }
+    }
+
     /// Tells whether a token is revoked by it.
     #[must_use]
     pub fn covers(&self, claims: &Claims) -> bool {
@@ -93,19 +115,32 @@ impl Revocations {
         self.users.extend(later.users);
     }
 
-    /// What is said of one token, or one user, now.
+    /// One revocation alone.
     #[must_use]
-    pub fn only(&self, of: &Revocation) -> Self {
-        let mut one = Self::default();
-        match of {
-            Revocation::Token(id) => {
-                one.tokens.extend(self.tokens.get_key_value(id).map(|(id, until)| (id.clone(), *until)));
-            }
-            Revocation::User(user, _) => {
-                one.users.extend(self.users.get_key_value(user).map(|(user, said)| (user.clone(), *said)));
-            }
+    pub fn of(one: Revocation, until: Option<Wall>) -> Self {
+        let mut all = Self::default();
+        match one {
+            Revocation::Token(id) => _ = all.tokens.insert(id, until),
+            Revocation::User(user, before) => _ = all.users.insert(user, (before, until)),
         }
-        one
+        all
+    }
+
+    /// Adds all of another set; returns what is said of these tokens and users now.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn add_all(&mut self, others: Self) -> Result<Self, Full> {
+        let mut said = Self::default();
+        for (id, until) in others.tokens {
+            self.add(Revocation::Token(id.clone()), until)?;
+            said.tokens.extend(self.tokens.get(&id).map(|until| (id, *until)));
+        }
+        for (user, (before, until)) in others.users {
+            self.add(Revocation::User(user.clone(), before), until)?;
+            said.users.extend(self.users.get(&user).map(|now| (user, *now)));
+        }
+        Ok(said)
     }
 
     /// The bytes, for another process.
@@ -133,7 +168,7 @@ impl Revocations {
         let id = claims.id.as_deref()?;
         let until = self.tokens.get_mut(id)?;
         let ends = until.map_or(claims.ends, |until| until.max(claims.ends));
-        (until.replace(ends) != Some(ends)).then(|| self.only(&Revocation::Token(id.into())))
+        (until.replace(ends) != Some(ends)).then(|| Self::of(Revocation::Token(id.into()), Some(ends)))
     }
 
     /// As [`Revocations::learn`], of tokens that others were shown. Returns what is news.
@@ -263,12 +298,46 @@ mod tests {
         assert_eq!(other, all);
         let mut copy = Revocations::default();
         copy.put(all.clone());
-        assert_eq!(copy.only(&Revocation::Token("7".into())), news);
-        assert_eq!(copy.only(&Revocation::User(user(1), Wall(0))).len(), 0);
+        assert_eq!(copy, news);
+        // A further order does not know the end: it is not known any more.
+        let again = Revocations::of(Revocation::Token("7".into()), None);
+        assert_eq!(copy.add_all(again.clone()), Ok(again));
         all.tidy(Wall(4999));
         assert!(all.cover(&token));
         all.tidy(Wall(5000));
         assert_eq!(all.len(), 0);
+    }
+
+    #[test]
+    fn an_ended_one_is_kept_for_an_hour_whatever_the_clock_says_for_a_moment() {
+        let (mut all, mut looked) = (Revocations::default(), Looked::default());
+        all.add(Revocation::Token("7".into()), Some(Wall(1_000_000))).unwrap();
+        assert!(!all.tidy_seldom(&mut looked, Wall(1_000_000 + KEPT_ON - 1)));
+        assert!(!all.tidy_seldom(&mut looked, Wall(1_000_000 + KEPT_ON + SELDOM - 2)), "not so soon again");
+        assert!(!all.tidy_seldom(&mut looked, Wall(900_000)), "a clock that is set back is looked at, too");
+        assert!(all.tidy_seldom(&mut looked, Wall(1_000_000 + KEPT_ON)));
+        assert_eq!(all.len(), 0);
+    }
+
+    #[test]
+    fn an_order_names_a_token_or_a_user() {
+        let now = Wall(5000);
+        let wanted = |jti, user, before: Option<i64>| Revocation::wanted(jti, user, before.map(Wall), now);
+        assert_eq!(wanted(Some("a"), None, None), Ok(Revocation::Token("a".into())));
+        assert_eq!(wanted(None, Some("ann"), None), Ok(Revocation::User(UserId::new("ann").unwrap(), now)));
+        assert!(wanted(None, Some("ann"), Some(5000)).is_ok());
+        let long = "a".repeat(257);
+        for bad in [
+            wanted(None, None, None),
+            wanted(Some("a"), Some("ann"), None),
+            wanted(Some("a"), None, Some(1)),
+            wanted(Some(""), None, None),
+            wanted(Some(&long), None, None),
+            wanted(None, Some("no user"), None),
+            wanted(None, Some("ann"), Some(5001)),
+        ] {
+            assert!(bad.is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -66,10 +66,8 @@ impl Read {
             Line::Token { jti, until } => (Revocation::Token(jti.into()), until),
             Line::User { user, issued_before, until } => (Revocation::User(user, issued_before), until),
         };
-        let mut last = Revocations::default();
-        last.add(one.clone(), until)?;
-        self.all.add(one, until)?;
-        self.all.put(last);
+        self.all.add(one.clone(), until)?;
+        self.all.put(Revocations::of(one, until));
         Ok(())
     }
 }

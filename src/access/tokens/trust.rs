@@ -2,6 +2,7 @@
 
 use super::carried::{Ways, carried};
 use super::claims::{Claims, Rules};
+use super::kept::FetchedJwks;
 use super::keys::Keys;
 use super::permission::{Action, Bearer, Door, Policy};
 use super::refusal::Refusal;
@@ -70,12 +71,12 @@ impl Revoked {
 }
 
 impl Trust {
-    /// The trust of a configuration.
+    /// The trust of a configuration, with the keys that were fetched last.
     #[must_use]
-    pub fn new(auth: &AuthSection, revoked: Revoked) -> Self {
+    pub fn new(auth: &AuthSection, fetched: Option<&FetchedJwks>, revoked: Revoked) -> Self {
         Self {
             policy: Policy::new(auth),
-            keys: Keys::new(auth, None),
+            keys: Keys::new(auth, fetched.and_then(|fetched| fetched.of(auth))),
             rules: Rules::new(auth),
             asks: auth.mode == AuthMode::Token,
             cookie: auth.cookie.as_deref().map(Box::from),

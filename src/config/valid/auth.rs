@@ -71,6 +71,8 @@ pub enum AnonymousKind {
     Message,
     /// Rooms, which nobody is in without a name: no word of the configuration.
     Chat,
+    /// Lines of a file or a program: no word of the configuration.
+    Lines,
 }
 
 const KINDS: Choice<AnonymousKind> = one(&[

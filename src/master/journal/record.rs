@@ -57,6 +57,8 @@ pub(in crate::master) enum Record<'a> {
     Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
     /// These are all: the others can cover no token any more.
     AllRevoked(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// Keys that were fetched, as `access/tokens/kept.rs` writes them.
+    Keys(#[serde(with = "serde_bytes")] &'a [u8]),
 }
 
 /// The daemon as a whole.
@@ -112,14 +114,16 @@ pub(in crate::master) struct State {
     /// Certificates in force and the secrets of tickets.
     pub(in crate::master) tls: Box<[u8]>,
     pub(in crate::master) revocations: Revocations,
+    /// Keys that were fetched.
+    pub(in crate::master) keys: Box<[u8]>,
     uses: u64,
 }
 
 impl State {
     /// What clients know of: rooms, and numbers of prices and lines.
     pub(in crate::master) fn of_clients(self) -> Self {
-        let Self { prices, real_before, lines, rooms, tls, revocations, uses, .. } = self;
-        Self { prices, real_before, lines, rooms, tls, revocations, uses, ..Self::default() }
+        let Self { prices, real_before, lines, rooms, tls, revocations, keys, uses, .. } = self;
+        Self { prices, real_before, lines, rooms, tls, revocations, keys, uses, ..Self::default() }
     }
 
     /// Takes the next record.
@@ -163,6 +167,7 @@ impl State {
             Record::Own { counters } => self.own = serde_json::from_str(counters).unwrap_or_default(),
             Record::Handovers(text) => self.handovers = text.into(),
             Record::Tls(given) => self.tls = given.into(),
+            Record::Keys(keys) => self.keys = keys.into(),
             Record::Revoked(more) => {
                 Revocations::decode(more).into_iter().for_each(|more| self.revocations.put(more));
             }
@@ -196,6 +201,7 @@ impl State {
         write(&Record::Handovers(&self.handovers));
         write(&Record::Tls(&self.tls));
         write(&Record::Revoked(&self.revocations.encode()));
+        write(&Record::Keys(&self.keys));
         for quote in self.prices.values() {
             write(&Record::Price(Box::new(quote.clone())));
         }

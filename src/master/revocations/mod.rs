@@ -2,11 +2,12 @@
 
 mod file;
 
+use super::command::RevokeOrder;
 use super::control::{done, failed};
 use super::core::Master;
 use super::journal::Record;
 use crate::access::tokens::{Full, Looked, Revocation, Revocations};
-use crate::model::{UserId, Wall};
+use crate::model::NamedMoment;
 use crate::os::clock;
 use crate::protocol::cluster::ToWorker;
 use serde_json::Value;
@@ -62,38 +63,32 @@ impl Kept {
 }
 
 impl Master {
-    /// `ctl revoke`: the token of a `jti`, or those of a user that were issued before a moment (now, without one).
-    pub(super) fn revoke_for(
-        &mut self,
-        jti: Option<String>,
-        user: Option<&str>,
-        before: Option<i64>,
-    ) -> Value {
-        let one = match (jti, user.map(UserId::new)) {
-            (Some(jti), None) if before.is_none() && !jti.is_empty() => Revocation::Token(jti.into()),
-            (None, Some(Ok(user))) => {
-                let now = clock::wall();
-                let before = before.map_or(now, |seconds| Wall(seconds.saturating_mul(1000)));
-                if before > now {
-                    return failed("issued_before is in the future");
-                }
-                Revocation::User(user, before)
-            }
-            (None, Some(Err(_))) => return failed("this is not the id of a user"),
-            _ => return failed("give a jti, or a user and perhaps issued_before"),
-        };
-        match self.revoke(one) {
-            Ok(()) => done(),
-            Err(Full) => failed("there is no room for a further revocation"),
+    /// `ctl revoke`.
+    pub(super) fn revoke_for(&mut self, order: &RevokeOrder) -> Value {
+        let RevokeOrder { jti, user, issued_before, until } = order;
+        let moment = |named: &Option<NamedMoment>| named.map(|NamedMoment(moment)| moment);
+        let (now, until) = (clock::wall(), moment(until));
+        if until.is_some_and(|until| until <= now) {
+            return failed("until is past");
+        }
+        match Revocation::wanted(jti.as_deref(), user.as_deref(), moment(issued_before), now) {
+            Err(why) => failed(why),
+            Ok(one) => match self.revoke(Revocations::of(one, until)) {
+                Ok(()) => done(),
+                Err(Full) => failed("there is no room for a further revocation"),
+            },
         }
     }
 
-    fn revoke(&mut self, one: Revocation) -> Result<(), Full> {
-        let kept = &mut self.revocations.all;
-        kept.add(one.clone(), None)?;
-        let (change, revocations) = (kept.only(&one), kept.len());
+    /// `POST /api/v1/revocations`. False: there is no room.
+    pub(super) fn revoke_encoded(&mut self, orders: &[u8]) -> bool {
+        Revocations::decode(orders).is_some_and(|orders| self.revoke(orders).is_ok())
+    }
+
+    fn revoke(&mut self, orders: Revocations) -> Result<(), Full> {
+        let change = self.revocations.all.add_all(orders)?;
         self.revocations_change(&change);
-        tracing::info!(event = "revoked", revocations);
+        tracing::info!(event = "revoked", revocations = self.revocations.all.len());
         Ok(())
     }
 

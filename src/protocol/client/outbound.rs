@@ -70,7 +70,7 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// All events. Other closes are not announced: the client is to blame, or gone.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::PairChanged,
         Self::PriceRules,
         Self::Moved,
@@ -87,6 +87,7 @@ impl SystemEvent {
         Self::Closing(Close::Replaced),
         Self::Closing(Close::Disconnected),
         Self::Closing(Close::StreamRemoved),
+        Self::Closing(Close::Reconnect),
     ];
 
     /// The word that clients read.

@@ -20,7 +20,7 @@ pub struct Set {
     pub stream: Option<Box<str>>,
     /// User and device, if they are too long for the cell.
     pub names: Option<(Box<str>, Option<Box<str>>)>,
-    /// The pass of its token, as the worker encodes it.
+    /// How it was admitted, as the worker encodes it, without what its token says of it alone.
     pub pass: Option<Vec<u8>>,
 }
 

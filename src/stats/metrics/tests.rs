@@ -97,6 +97,7 @@ fn metrics<'a>(ledger: &'a Ledger, workers: &'a [WorkerRow]) -> Metrics<'a> {
             name: "example.com".into(),
             left: Duration::from_millis(9500),
         }],
+        keys: KeyGauges { files: 2, fetched: 3, age: Some(Duration::from_millis(4500)) },
         dropped: BTreeMap::from([(Role::Worker(2), 3)]),
     }
 }
@@ -138,7 +139,7 @@ fn counted(n: u64) -> Counters {
 }
 
 /// Samples of [`counted`] processes.
-const SAID: [(&str, f64); 51] = [
+const SAID: [(&str, f64); 54] = [
     (r#"build_info{version="0.1.0 \"x\\"}"#, 1.0),
     ("uptime_seconds", 1.5),
     (r#"workers{state="ready"}"#, 1.0),
@@ -154,6 +155,9 @@ const SAID: [(&str, f64); 51] = [
     (r#"http_responses_total{status="202"}"#, 2.0),
     (r#"tls_handshakes_total{outcome="full"}"#, 2.0),
     (r#"certificate_expiry_seconds{name="example.com"}"#, 9.0),
+    (r#"auth_keys{source="file"}"#, 2.0),
+    (r#"auth_keys{source="jwks"}"#, 3.0),
+    ("jwks_age_seconds", 4.0),
     ("sessions_opened_total", 10.0),
     ("accept_errors_total", 0.0),
     (r#"link_dropped_total{process="worker-2"}"#, 3.0),

@@ -14,11 +14,28 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = of(status, "application/problem+json", self.json());
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge(self.kind));
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
+}
+
+/// How to ask again with a token, or with a better one (RFC 6750, section 3).
+fn challenge(kind: ProblemKind) -> HeaderValue {
+    HeaderValue::from_static(match kind {
+        ProblemKind::TokenMissing => r#"Bearer realm="btc-cluster""#,
+        ProblemKind::TokenExpired => {
+            r#"Bearer realm="btc-cluster", error="invalid_token", error_description="The token has expired.""#
+        }
+        ProblemKind::TokenRevoked => {
+            r#"Bearer realm="btc-cluster", error="invalid_token", error_description="The token is revoked.""#
+        }
+        _ => r#"Bearer realm="btc-cluster", error="invalid_token""#,
+    })
 }
 
 /// The usual problem of that kind as an answer.

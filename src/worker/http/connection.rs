@@ -123,7 +123,7 @@ pub(in crate::worker) async fn serve(
     let came = Came { socket, door, address: permit.address(), phase: &phase, leaving: &leaving };
     let Some(stream) = secure::secure(&hub, came, limits.head).await else { return };
     let io = Io::new(Socket::new(stream, life.clone(), leaving.clone()), limits, phase.clone());
-    let peer = Arc::new(Peer { address, port: door.port, permit, life, phase });
+    let peer = Arc::new(Peer { address, port: door.port, secure: door.tls, permit, life, phase });
     let all = Arc::new(Conversation { hub, router, peer, turned, leaving, taken: OnceLock::new() });
     let asked = all.clone();
     let service = service_fn(move |request| {

@@ -2,7 +2,6 @@
 //! says what all of it needs, and [`Identity::permit`] asks for what depends on the request.
 
 use super::answer;
-use crate::access::is_foreign;
 use crate::access::tokens::{Action, Claims, Door, Pass, Refusal, Trust};
 use crate::os::clock;
 use crate::protocol::client::{Problem, ProblemKind};
@@ -39,15 +38,25 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Of a request that came in by that door.
-    pub(super) fn of(trust: Arc<Trust>, door: Door, request: &Request) -> Self {
+    /// Of a request that came in by that door. `own`: no page of another origin makes it, so that its cookie counts.
+    pub(super) fn of(trust: Arc<Trust>, door: Door, own: bool, request: &Request) -> Self {
         if door == Door::Admin || !trust.asks() {
-            return Self { door, trust, claims: Ok(None) };
+            return Self::unseen(trust, door);
         }
         let query = request.uri().query().filter(|_| IN_QUERY.contains(&request.uri().path()));
         let headers = request.headers();
-        let claims = trust.bearer(headers, query, !is_foreign(headers), clock::wall());
+        let claims = trust.bearer(headers, query, own, clock::wall());
         Self { door, trust, claims: claims.map(|claims| claims.map(Arc::new)) }
+    }
+
+    /// Of a request at whose token nobody looks.
+    pub(super) fn unseen(trust: Arc<Trust>, door: Door) -> Self {
+        Self { door, trust, claims: Ok(None) }
+    }
+
+    /// Why its token is refused, if it has one and it is.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.claims.as_ref().err().copied()
     }
 
     /// Whether tokens are asked for here.
@@ -60,10 +69,10 @@ impl Identity {
         self.claims.as_ref().ok().and_then(Option::as_ref)
     }
 
-    /// What its session keeps of the token.
+    /// How its session is admitted; `None`: no token is asked for.
     pub(super) fn pass(&self) -> Option<Box<Pass>> {
-        let claims = self.claims()?;
-        Some(Box::new(Pass::new(Claims::clone(claims), clock::wall(), clock::boot())))
+        let token = |claims: &Arc<Claims>| Pass::new(Claims::clone(claims), clock::wall(), clock::boot());
+        self.asks().then(|| Box::new(self.claims().map_or(Pass::Anonymous, token)))
     }
 
     /// Decides.
@@ -132,11 +141,7 @@ pub(super) fn hears(hub: &Hub, extensions: &Extensions, channel: &str) -> Result
 
 /// Notes a refusal. Nothing of the token is written.
 fn refuse(hub: &Hub, refusal: Refusal) -> Problem {
-    let reason = match refusal {
-        Refusal::Invalid(reason) => reason.as_str(),
-        other => other.slug(),
-    };
-    hub.lock().token_refused(refusal.slug(), reason);
+    hub.lock().token_refused(refusal);
     let kind = match refusal {
         Refusal::Missing => ProblemKind::TokenMissing,
         Refusal::Invalid(_) => ProblemKind::TokenInvalid,

@@ -34,7 +34,7 @@ async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
     let poll = Poll { user, device, channels, address, resume, wait, pass };
     match held(hub, poll, peer.zip(cursor)).await {
         Polled::Answer(text) => Ok(answer::json(StatusCode::OK, text)),
-        Polled::Ended(code) => Err(ProblemKind::SessionEnded(Close::from_code(code)).into()),
+        Polled::Ended(code) => Err(ProblemKind::SessionEnded(Close::from_number(code)).into()),
         Polled::Refused(verdict) => Err(wanted::refusal(Refused::Verdict(verdict))),
         Polled::Gone => Err(ProblemKind::Draining.into()),
     }

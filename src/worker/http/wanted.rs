@@ -4,7 +4,7 @@ use super::identity::{self, Identity};
 use super::{answer, parameters};
 use crate::access::tokens::{Action, Pass};
 use crate::access::{Client, is_planted};
-use crate::config::{Carries, Config};
+use crate::config::Config;
 use crate::model::{Device, UserId};
 use crate::protocol::client::{Close, Problem, ProblemKind, Resume, room};
 use crate::protocol::cluster::{Endpoint, Verdict};
@@ -17,14 +17,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 #[derive(Deserialize)]
-struct Parameters {
-    user_id: Option<String>,
+pub(super) struct Parameters {
+    pub(super) user_id: Option<String>,
     device: Option<String>,
     channels: Option<String>,
-    resume: Option<String>,
+    pub(super) resume: Option<String>,
     cursor: Option<String>,
-    wait_ms: Option<String>,
-    takeover: Option<String>,
+    pub(super) wait_ms: Option<String>,
+    pub(super) takeover: Option<String>,
 }
 
 /// A request for a session, checked.
@@ -78,11 +78,9 @@ pub(super) fn read(
     let user = match (named, claims, endpoint) {
         (Some(user), ..) => user,
         (None, Some(claims), _) => claims.user.clone(),
-        (None, None, Endpoint::Ws) if identity.asks() => {
-            parameters::user(&format!("anonymous:{}", client.counted), kind)?
-        }
+        (None, None, _) if identity.asks() => UserId::anonymous(client.counted),
         (None, None, Endpoint::Ws) => return Err(kind.with("user_id is missing.")),
-        (None, None, _) => parameters::user(&client.counted.to_string(), kind)?,
+        (None, None, _) => UserId::of_address(client.counted),
     };
     // A token's device is the client's, whatever it says.
     let device = claims.and_then(|claims| claims.device.clone()).or(device);
@@ -108,6 +106,9 @@ pub(super) fn read(
     if stops {
         return Err(ProblemKind::Draining.into());
     }
+    // Strangers behind one address do not end each other's streams, nor hear of each other's devices.
+    let is_known = claims.is_some() || !user.is_shared();
+    let takes_over = takes_over && endpoint == Endpoint::Stream && is_known;
     Ok(Wanted {
         user,
         device,
@@ -115,7 +116,7 @@ pub(super) fn read(
         channels,
         resume,
         wait,
-        takes_over: takes_over && endpoint == Endpoint::Stream,
+        takes_over,
         pass: identity.pass(),
     })
 }
@@ -128,18 +129,15 @@ fn permit(
     user: Option<&UserId>,
 ) -> Result<(), Problem> {
     let config = hub.config();
-    let carried = stream.and_then(|name| config.stream(name)).map(|stream| match &stream.carries {
-        Carries::Channel(channel) => channel.as_str(),
-        Carries::Lines(_) => stream.name.as_str(),
-    });
+    let stream = stream.and_then(|name| config.stream(name));
     let action = match endpoint {
         Endpoint::Ws => Action::Open(user),
         Endpoint::Echo | Endpoint::Command => Action::Tool,
         Endpoint::Chat => Action::Talk("chat"),
         Endpoint::Broadcast => Action::Talk("broadcast"),
         Endpoint::Stream => {
-            let channel = hub.lock().described(carried.unwrap_or_default());
-            Action::Stream(user, channel)
+            let stream = stream.ok_or(ProblemKind::NotFound)?;
+            Action::Stream(user, hub.lock().carried(stream))
         }
     };
     identity.permit(hub, action)?;
@@ -150,7 +148,7 @@ fn permit(
     }
 }
 
-fn flag(text: &str) -> Result<bool, Problem> {
+pub(super) fn flag(text: &str) -> Result<bool, Problem> {
     match text {
         "1" => Ok(true),
         "0" => Ok(false),
@@ -158,7 +156,7 @@ fn flag(text: &str) -> Result<bool, Problem> {
     }
 }
 
-fn milliseconds(text: &str) -> Result<Duration, Problem> {
+pub(super) fn milliseconds(text: &str) -> Result<Duration, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let ms = text.parse().ok().filter(|_| digits).map(Duration::from_millis);
     ms.ok_or_else(|| ProblemKind::QueryInvalid.with("wait_ms: must be a whole number of milliseconds."))
@@ -196,7 +194,7 @@ pub(super) fn refusal(refused: Refused) -> Problem {
         Refused::Verdict(verdict) => {
             permitted(verdict).err().unwrap_or_else(|| ProblemKind::ClusterBusy.into())
         }
-        Refused::Ended(code) => ProblemKind::SessionEnded(Close::from_code(code)).into(),
+        Refused::Ended(code) => ProblemKind::SessionEnded(Close::from_number(code)).into(),
     }
 }
 

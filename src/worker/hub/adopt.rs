@@ -160,6 +160,7 @@ impl State {
             self.meet(hub, &mut ward, cell, socket);
             self.survival.wards.push(ward);
         }
+        self.look_at_lives(clock::boot());
         self.settle();
         true
     }
@@ -238,13 +239,14 @@ impl State {
     /// A session goes on here, with all that it has to get.
     fn go_on(&mut self, ward: &mut Ward, cell: &Cell, known: &Known, socket: OwnedFd) -> Option<SessionRef> {
         let facts = &cell.facts;
-        let set = ward.cells.as_ref()?.set(facts.set)?;
-        let set: Set = postcard::from_bytes(&set).ok()?;
+        let cells = ward.cells.as_ref()?;
+        let set: Set = postcard::from_bytes(&cells.set(facts.set)?).ok()?;
+        let pass = set.pass.as_ref().and_then(|pass| Pass::join(&known.user, pass, &cells.own(cell.key)));
         let stream = TcpStream::from_std(socket.into()).ok()?;
-        let at = self.restore(cell, known, &set, stream);
-        for name in &set.channels {
-            match (room(name), self.channels.find(name)) {
-                (Some(_), _) => _ = self.join_room(at, name),
+        let at = self.restore((cell, known), set.stream.clone(), pass, stream);
+        for name in set.channels.iter().filter(|name| self.may_stay(at, name)).cloned().collect::<Vec<_>>() {
+            match (room(&name), self.channels.find(&name)) {
+                (Some(_), _) => _ = self.join_room(at, &name),
                 (None, Some(channel)) => self.subscribe(at, channel),
                 // The configuration has this channel no more.
                 (None, None) => {}
@@ -287,8 +289,13 @@ impl State {
     }
 
     /// Puts a session into the table as it was, on no channel yet.
-    fn restore(&mut self, cell: &Cell, known: &Known, set: &Set, connection: TcpStream) -> SessionRef {
-        let stream = set.stream.clone();
+    fn restore(
+        &mut self,
+        (cell, known): (&Cell, &Known),
+        stream: Option<Box<str>>,
+        pass: Option<Pass>,
+        connection: TcpStream,
+    ) -> SessionRef {
         let (now, facts) = (clock::mono(), &cell.facts);
         let unheard = socket::unacknowledged(&connection);
         // What the client's machine has not acknowledged may be any of the messages so far.
@@ -299,7 +306,7 @@ impl State {
         let mut before = session::Session::new(identity, facts.framing, None, now);
         before.moves = u32::from(facts.moves).saturating_add(1);
         let permit = Some(self.crowd.came(address));
-        let pass = set.pass.as_deref().and_then(Pass::decode).map(Box::new);
+        let pass = pass.map(Box::new);
         let (framing, takes_over) = (facts.framing, false);
         let request = Request { user, device, endpoint, stream, address, framing, permit, takes_over, pass };
         let mut own = Session::new(request, Some(&before), replay, now);
@@ -335,7 +342,7 @@ impl State {
                 let sent = self.send_numbered(at, &frame::text(&**text), std::iter::empty(), None);
                 _ = sent == Sent::Never && self.end_unsent(at);
             }
-            Order::Kick { session, code } if *session == id => self.kick(id, Close::from_code(*code)),
+            Order::Kick { session, code } if *session == id => self.kick(id, Close::from_number(*code)),
             _ => {}
         }
     }

@@ -13,13 +13,22 @@ use crate::protocol::cluster::{Handover, Slot, ToMaster};
 use crate::session::{Framing, Replay};
 use crate::ws::frame;
 
+/// Sessions of a user that are sent away come back within so many milliseconds.
+const SPREAD: u64 = 1000;
+
 /// Why a session ends that others have end.
 pub(super) fn sent_away(close: Close) -> EventText<'static> {
-    let reason = match close {
-        Close::Replaced => "a newer stream of this user has taken its place",
-        _ => "by an administrator",
+    let (reason, reconnect_in_ms) = match close {
+        Close::Replaced => ("a newer stream of this user has taken its place", None),
+        Close::Reconnect => {
+            ("an administrator wants the client to connect again", Some(fastrand::u64(..SPREAD)))
+        }
+        Close::TokenInvalid => ("no valid token was shown", None),
+        Close::TokenRevoked => ("the token was revoked", None),
+        Close::TokenExpired => ("the token is past its end", None),
+        _ => ("by an administrator", None),
     };
-    EventText { close, reason, reconnect_in_ms: None }
+    EventText { close, reason, reconnect_in_ms }
 }
 
 impl State {
@@ -70,7 +79,7 @@ impl State {
                 let texts = text.into_iter().chain([client::close(close, wait)]);
                 let told = self.last_to_poll(at, texts.map(frame::text).collect());
                 if let (true, Close::Replaced, Some(token)) = (told, close, token) {
-                    self.bury(token, close.code());
+                    self.bury(token, close.number());
                 }
             }
         }
@@ -143,15 +152,19 @@ impl State {
 
     /// Ends the session of an id, as an administrator wants it.
     pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
-        if self.hold(id, Came::Kick(id, close.code())) {
+        if self.hold(id, Came::Kick(id, close.number())) {
             return;
         }
-        let Some(at) = self.sessions.find(id) else { return };
+        self.sessions.find(id).into_iter().for_each(|at| self.send_away(at, close));
+    }
+
+    /// Ends a session for a reason that its client is told, also where the client has no connection yet.
+    pub(super) fn send_away(&mut self, at: SessionRef, close: Close) {
         let opens = |session: &Session| {
             matches!(session.link, Link::Opening) && !matches!(session.framing, Framing::Poll)
         };
-        if self.sessions.get(at).is_some_and(opens) {
-            self.requests.ends_early(id, close);
+        if let Some(session) = self.sessions.get(at).filter(|session| opens(session)) {
+            self.requests.ends_early(session.id(), close);
         }
         self.end_saying(at, close, &sent_away(close));
     }
@@ -216,6 +229,7 @@ fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close, qu
         | Close::Shutdown
         | Close::Restarting
         | Close::Lost
+        | Close::Reconnect
         | Close::Replaced => {
             tracing::debug!(event = "session-closed", worker, session = %id(session), user = %id(user), code, reason);
         }

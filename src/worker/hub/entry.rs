@@ -1,6 +1,7 @@
 //! Connections that come: counted by address, and let in at the expense of those that lose the least.
 
 use super::state::State;
+use crate::access::tokens::Refusal;
 use crate::access::{Permit, counted};
 use crate::net::phase::Phase;
 use crate::os::clock;
@@ -50,8 +51,8 @@ impl State {
     }
 
     /// A request is refused for its token.
-    pub(in crate::worker) fn token_refused(&mut self, slug: &'static str, why: &str) {
-        self.notices.token_refused(slug, why, clock::mono());
+    pub(in crate::worker) fn token_refused(&mut self, refusal: Refusal) {
+        self.notices.token_refused(refusal.slug(), refusal.why(), clock::mono());
     }
 
     /// A connection has been accepted.

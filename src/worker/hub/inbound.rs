@@ -98,7 +98,7 @@ async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
     if let Some(token) = replaced
         && closing.is_heard().await
     {
-        hub.lock().bury(token, Close::Replaced.code());
+        hub.lock().bury(token, Close::Replaced.number());
     }
     closing.send().await;
 }

@@ -168,7 +168,7 @@ impl State {
         self.settle_in(hub, travellers, &landed.meanwhile, landed.since);
         for came in landed.meanwhile.came() {
             match came {
-                Came::Kick(session, code) => self.kick(*session, Close::from_code(*code)),
+                Came::Kick(session, code) => self.kick(*session, Close::from_number(*code)),
                 Came::GiveWay(session) => self.gives_way(*session),
                 Came::Asked { from, payload } => self.asked_early(hub, *from, payload),
                 Came::Message { .. } | Came::Presence { .. } | Came::Push(_) => {}
@@ -222,6 +222,7 @@ impl State {
                 self.resume_connection(hub, at, stopped);
             }
         }
+        self.look_at_lives(clock::boot());
         self.settle();
         self.note();
     }
@@ -239,6 +240,9 @@ impl State {
         session.aside = false;
         let at = self.sessions.insert(session);
         self.watch_life(at);
+        // Another configuration may be in force here than where it was.
+        let before = places.channels.clone();
+        let places = self.allowed(at, places);
         for name in &places.channels {
             self.join_silently(at, name);
         }
@@ -254,6 +258,10 @@ impl State {
             if !self.delay_pong(at, until) {
                 self.pong_due(at);
             }
+        }
+        let lost: Vec<_> = before.into_iter().filter(|name| !places.channels.contains(name)).collect();
+        if !lost.is_empty() {
+            self.tell_lost(at, &lost);
         }
         match cut {
             Some(acknowledged) => self.put_cut(at, acknowledged),

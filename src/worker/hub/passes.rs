@@ -1,17 +1,21 @@
 //! What tokens allow sessions, and until when. The decisions are those of `access::tokens`.
 
+#[cfg(test)]
+mod tests;
+
 use super::parts::session::Session;
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
 use crate::access::tokens::{Action, Channel, Claims, Door, Due, Pass, Refusal, Revocations};
-use crate::config::{Hearers, Publish};
+use crate::config::{Carries, Config, Hearers, Publish, Stream};
 use crate::model::Boot;
 use crate::os::clock;
 use crate::protocol::client::{self, Close, ErrorCode, EventText, room};
-use crate::protocol::cluster::ToMaster;
+use crate::protocol::cluster::{Endpoint, ToMaster};
 use crate::session::{ChannelKey, Kind, Places};
 use serde_json::value::RawValue;
+use std::time::Duration;
 
 impl State {
     /// A channel, with what the configuration allows.
@@ -22,7 +26,15 @@ impl State {
             None if room(name).is_some() => (Hearers::Anyone, Publish::Anyone),
             None => (Hearers::Anyone, Publish::Admin),
         };
-        Channel { name, hearers, publishers }
+        Channel::new(name, hearers, publishers)
+    }
+
+    /// What a stream carries, with what the configuration allows. Lines go by the name of the stream.
+    pub(in crate::worker) fn carried<'a>(&self, stream: &'a Stream) -> Channel<'a> {
+        match &stream.carries {
+            Carries::Channel(name) => self.described(name),
+            Carries::Lines(_) => Channel::lines(&stream.name),
+        }
     }
 
     /// Whether a session may do that.
@@ -38,22 +50,137 @@ impl State {
 
     /// Of the places where a session was, those that its token still allows.
     pub(super) fn allowed(&self, at: SessionRef, mut places: Places) -> Places {
-        places.retain(|name| self.may_hear(at, name));
-        places.entering.retain(|name| self.may_hear(at, name));
+        places.retain(|name| self.may_stay(at, name));
+        places.entering.retain(|name| self.may_stay(at, name));
         places
     }
 
+    /// Whether a session may be on a channel that it is on. That of its endpoint is the endpoint's matter, and what comes
+    /// along with a room goes with it.
+    pub(super) fn may_stay(&self, at: SessionRef, name: &str) -> bool {
+        match self.channels.find(name).map(|channel| &self.channels.get(channel).kind) {
+            Some(Kind::Endpoint) => true,
+            Some(Kind::Lines) => self.may_hear_stream(at),
+            _ => is_companion(name) || self.may_hear(at, name),
+        }
+    }
+
+    /// Whether a session may hear what its stream carries. A stream that is no more ends for that reason.
+    pub(super) fn may_hear_stream(&self, at: SessionRef) -> bool {
+        let session = self.sessions.get(at);
+        let stream = session.and_then(|session| self.config.stream(session.identity.stream.as_deref()?));
+        stream.is_none_or(|stream| self.may(at, Action::Hear(self.carried(stream))))
+    }
+
+    /// Ends the subscriptions of a session that it may not have any more, and tells its client.
+    pub(super) fn confine(&mut self, at: SessionRef) {
+        let Some(session) = self.sessions.get(at) else { return };
+        let (is_away, is_stream) = (session.is_away(), session.identity.endpoint == Endpoint::Stream);
+        let own: Vec<ChannelKey> = session.subscriptions.iter().map(|own| own.channel).collect();
+        let mut lost = Vec::new();
+        for channel in own {
+            let name = self.channels.get(channel).name.clone();
+            if self.may_stay(at, &name) {
+                continue;
+            }
+            match room(&name) {
+                Some(_) if !is_away => self.leave_room(at, &name),
+                _ => self.unsubscribe(at, channel),
+            }
+            lost.push(name);
+        }
+        match lost.is_empty() || is_away {
+            true => {}
+            false if is_stream => self.end_unheard(at),
+            false => self.tell_lost(at, &lost),
+        }
+    }
+
+    /// Tells a client which subscriptions its session has no more.
+    pub(super) fn tell_lost(&mut self, at: SessionRef, lost: &[Box<str>]) {
+        let lost: Vec<&str> = lost.iter().map(|name| &**name).collect();
+        self.say_if_it_fits(at, &client::unsubscribed(&lost));
+    }
+
+    /// Ends a stream whose channel its client may not hear.
+    pub(super) fn end_unheard(&mut self, at: SessionRef) {
+        let close = match self.claims(at) {
+            None if self.config.trust().asks() => Close::TokenInvalid,
+            _ => Close::Forbidden,
+        };
+        let reason = "this stream's channel may not be heard any more";
+        self.end_saying(at, close, &EventText { close, reason, reconnect_in_ms: None });
+    }
+
+    /// The configuration allows less, or something else.
+    pub(super) fn confine_all(&mut self, old: &Config) {
+        self.end_refused();
+        let hearers = |config: &Config| -> Vec<_> {
+            config.channels.iter().map(|channel| (channel.name.clone(), channel.hearers)).collect()
+        };
+        let (was, is) = (&old.auth, &self.config.auth);
+        if was.mode != is.mode || was.anonymous != is.anonymous || hearers(old) != hearers(&self.config) {
+            let all: Vec<_> = self.sessions.iter().map(|(at, _)| at).collect();
+            all.into_iter().for_each(|at| self.confine(at));
+        }
+    }
+
+    /// Whether a client with that pass may hear what a session has missed on these channels. Which channel each message is
+    /// of is not known any more, so it may hear all of them or none.
+    pub(super) fn may_hear_missed<'a>(
+        &self,
+        pass: Option<&Pass>,
+        mut channels: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        let is_kept = |name: &str| {
+            self.channels.find(name).is_none_or(|channel| self.channels.get(channel).kind.is_numbered())
+        };
+        let claims = pass.and_then(Pass::claims);
+        channels.all(|name| {
+            let hears = || Action::Hear(self.described(name));
+            !is_kept(name) || self.config.trust().decide(Door::Public, claims, hears()).is_ok()
+        })
+    }
+
     fn claims(&self, at: SessionRef) -> Option<&Claims> {
-        self.sessions.get(at).and_then(|session| session.pass.as_ref()).map(|pass| &pass.claims)
+        self.sessions.get(at).and_then(|session| session.pass.as_ref()).and_then(|pass| pass.claims())
+    }
+
+    /// Why a session may not go on, whatever the time is: no token was asked for when it was admitted, and now one is;
+    /// nothing is free to everybody any more; or its token was revoked.
+    fn refusal(&self, session: &Session) -> Option<Close> {
+        let trust = self.config.trust();
+        let refused = match session.pass.as_deref() {
+            None => trust.asks(),
+            Some(Pass::Anonymous) => trust.decide(Door::Public, None, Action::Open(None)).is_err(),
+            Some(Pass::Token { claims, .. }) => {
+                return trust.is_revoked(claims).then_some(Close::TokenRevoked);
+            }
+        };
+        refused.then_some(Close::TokenInvalid)
+    }
+
+    /// When a session needs a look next; `None`: never.
+    fn next_look(&self, session: &Session) -> Option<Boot> {
+        if self.refusal(session).is_some() {
+            return Some(clock::boot());
+        }
+        session.pass.as_ref()?.life().map(|life| life.next(self.config.trust().notice()))
+    }
+
+    /// Ends the sessions that may not go on.
+    pub(super) fn end_refused(&mut self) {
+        let refused = self.sessions.iter().filter(|(_, session)| self.refusal(session).is_some());
+        let refused: Vec<_> = refused.map(|(at, _)| at).collect();
+        refused.into_iter().for_each(|at| self.watch_life(at));
+        self.look_at_lives(clock::boot());
+        self.settle();
     }
 
     /// Watches over the end of a session's token.
     pub(super) fn watch_life(&mut self, at: SessionRef) {
-        let notice = self.config.trust().notice();
         let Some(session) = self.sessions.get(at) else { return };
-        if let Some(pass) = &session.pass {
-            let is_revoked = self.config.trust().is_revoked(&pass.claims);
-            let next = if is_revoked { clock::boot() } else { pass.life.next(notice) };
+        if let Some(next) = self.next_look(session) {
             self.lives.watch(next, at.key(), session.id());
         }
     }
@@ -67,14 +194,7 @@ impl State {
                 tracing::error!(event = "revocation-lost", "a revocation of the master is not understood")
             }
         }
-        let trust = self.config.trust().clone();
-        let is_over =
-            |session: &Session| session.pass.as_ref().is_some_and(|pass| trust.is_revoked(&pass.claims));
-        let all: Vec<_> =
-            self.sessions.iter().filter(|(_, session)| is_over(session)).map(|(at, _)| at).collect();
-        all.into_iter().for_each(|at| self.watch_life(at));
-        self.look_at_lives(clock::boot());
-        self.settle();
+        self.end_refused();
     }
 
     /// Tells the master when revoked tokens end that were shown here, and forgets those that have ended.
@@ -89,25 +209,26 @@ impl State {
     pub(super) fn look_at_lives(&mut self, now: Boot) {
         let notice = self.config.trust().notice();
         if self.lives.is_crowded(self.population() + self.suspended.len()) {
-            let all = self.sessions.iter().map(|(at, session)| (at.key(), session));
-            let moments = all.filter_map(|(key, session)| {
-                Some((session.pass.as_ref()?.life.next(notice), key, session.id()))
-            });
-            self.lives.renew(moments);
+            let moment = |(at, session): (SessionRef, &Session)| {
+                Some((self.next_look(session)?, at.key(), session.id()))
+            };
+            let moments: Vec<_> = self.sessions.iter().filter_map(moment).collect();
+            self.lives.renew(moments.into_iter());
         }
         while let Some((key, id)) = self.lives.due(now) {
             let Some(at) = self.sessions.known(key, id) else { continue };
-            let Some(session) = self.sessions.get_mut(at) else { continue };
+            let Some(session) = self.sessions.get(at) else { continue };
             let is_away = session.is_away();
-            let Some(pass) = &mut session.pass else { continue };
-            if self.config.trust().is_revoked(&pass.claims) {
+            if let Some(close) = self.refusal(session) {
                 match is_away {
                     true => self.discard(at, None),
-                    false => self.end_for(at, Close::TokenRevoked),
+                    false => self.end_for(at, close),
                 }
                 continue;
             }
-            let (due, left) = (pass.life.due(notice, now), pass.life.left(now));
+            let session = self.sessions.get_mut(at);
+            let Some(life) = session.and_then(|session| session.pass.as_mut()?.life_mut()) else { continue };
+            let (due, left) = (life.due(notice, now), life.left(now));
             match due {
                 Some(Due::End) if is_away => self.discard(at, None),
                 Some(Due::End) => self.end_for(at, Close::TokenExpired),
@@ -123,42 +244,20 @@ impl State {
 
     /// Ends a session for what is the matter with its token.
     pub(super) fn end_for(&mut self, at: SessionRef, close: Close) {
-        let reason = match close {
-            Close::TokenExpired => "the token is past its end",
-            Close::TokenRevoked => "the token was revoked",
-            _ => "the token is not valid",
-        };
-        self.end_saying(at, close, &EventText { close, reason, reconnect_in_ms: None });
+        self.send_away(at, close);
     }
 
     /// A session has a fresh token of the same user: subscriptions that it does not allow end.
     pub(super) fn take_pass(&mut self, at: SessionRef, fresh: Pass) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         // What is left of a token is taken once.
-        if session.pass.as_ref().is_some_and(|pass| pass.claims == fresh.claims) {
+        if session.pass.as_ref().is_some_and(|pass| pass.claims() == fresh.claims()) {
             return;
         }
         (session.pass, session.set) = (Some(Box::new(fresh)), None);
-        let own: Vec<ChannelKey> = session.subscriptions.iter().map(|own| own.channel).collect();
         self.watch_life(at);
         self.touch(at);
-        let mut lost = Vec::new();
-        for channel in own {
-            let (name, kind) =
-                (self.channels.get(channel).name.clone(), self.channels.get(channel).kind.clone());
-            if is_companion(&name) || kind == Kind::Endpoint || self.may_hear(at, &name) {
-                continue;
-            }
-            match room(&name) {
-                Some(_) => self.leave_room(at, &name),
-                None => self.unsubscribe(at, channel),
-            }
-            lost.push(name);
-        }
-        if !lost.is_empty() {
-            let lost: Vec<&str> = lost.iter().map(|name| &**name).collect();
-            self.say_if_it_fits(at, &client::unsubscribed(&lost));
-        }
+        self.confine(at);
     }
 
     /// `auth`: a client brings a fresh token for its session.
@@ -177,15 +276,22 @@ impl State {
         let refusal = match trust.verify(token, wall) {
             Ok(fresh) if self.sessions.get(at).is_some_and(|session| *session.user() == fresh.user) => {
                 let pass = Pass::new(fresh, wall, now);
-                let left = pass.life.left(now);
+                let left = pass.life().map_or(Duration::ZERO, |life| life.left(now));
                 self.take_pass(at, pass);
                 self.reply(at, &client::ack_token(id, left));
                 return Ok(());
             }
             Ok(_) => Refusal::Forbidden,
+            Err(refusal) if self.await_keys(refusal).is_some() => {
+                if self.hold_auth(at, token, id) {
+                    return Ok(());
+                }
+                Refusal::KeysUnavailable
+            }
             Err(refusal) => refusal,
         };
         self.counters.count_refused(refusal.slug());
+        self.token_refused(refusal);
         match refusal {
             Refusal::Forbidden => {
                 let event = EventText {
@@ -203,19 +309,5 @@ impl State {
             }
             _ => refuse(ErrorCode::TokenInvalid, "the token is not valid"),
         }
-    }
-
-    /// Tokens are asked for from now on: sessions that have shown none end.
-    pub(super) fn end_unknown(&mut self) {
-        let is_unknown = |session: &Session| session.pass.is_none();
-        let all: Vec<_> =
-            self.sessions.iter().filter(|(_, session)| is_unknown(session)).map(|(at, _)| at).collect();
-        for at in all {
-            match self.sessions.get(at).is_some_and(Session::is_away) {
-                true => self.discard(at, None),
-                false => self.end_for(at, Close::TokenInvalid),
-            }
-        }
-        self.settle();
     }
 }

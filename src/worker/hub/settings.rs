@@ -27,7 +27,7 @@ use super::parts::unpacking::Unpacking;
 use super::parts::uplink::Uplink;
 use super::parts::walks::Walks;
 use super::state::{Hub, Me, Phase, READ, State};
-use crate::config::{AuthMode, Config, Lines, Publish};
+use crate::config::{Config, Lines, Publish};
 use crate::model::Interval;
 use crate::os::board::Board;
 use crate::os::clock;
@@ -112,9 +112,7 @@ impl State {
             while self.walk_on() {}
             self.change_channels(&before, after);
         }
-        if old.auth.mode == AuthMode::Open && self.config.auth.mode == AuthMode::Token {
-            self.end_unknown();
-        }
+        self.confine_all(&old);
         self.retune(&old);
         self.judge_prices(old.price.rules());
         let now_in_force = self.config.whole();

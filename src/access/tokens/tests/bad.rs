@@ -144,6 +144,7 @@ fn subjects() -> Vec<Row> {
         claim("sub-outside-the-alphabet", &json!({ "sub": "ann/../bob" }), R::Subject),
         claim("sub-line-break", &json!({ "sub": "ann\r\nX: y" }), R::Subject),
         claim("sub-nul", &json!({ "sub": "ann\0" }), R::Subject),
+        claim("sub-of-no-token", &json!({ "sub": "anonymous:127.0.0.1" }), R::Subject),
         claim("sub-lookalike", &json!({ "sub": "аnn" }), R::Subject),
         row("sub-null", HS256.raw(HS, r#"{"sub":null,"exp":4102444800}"#), R::Subject),
         row("claims-list", HS256.raw(HS, "[]"), R::Claims),

@@ -127,7 +127,7 @@ fn claims(others: &Value) -> Value {
     with(&good, others)
 }
 
-fn auth() -> AuthSection {
+pub(super) fn auth() -> AuthSection {
     let public = |pem| PublicKey::from_pem(pem).unwrap();
     AuthSection {
         mode: AuthMode::Token,

@@ -32,7 +32,7 @@ fn columns() -> Vec<Column> {
 
 /// Rows: what a reader knows it by, and the action.
 fn rows<'a>(ann: &'a UserId, bob: &'a UserId) -> Vec<(&'static str, Action<'a>)> {
-    let channel = |name, hearers, publishers| Channel { name, hearers, publishers };
+    let channel = Channel::new;
     let feed = |name| channel(name, Hearers::Anyone, Publish::Admin);
     vec![
         ("page, files, health, `/metrics`, `/api/v1/info`, schemas", Action::Public),
@@ -61,11 +61,15 @@ fn rows<'a>(ann: &'a UserId, bob: &'a UserId) -> Vec<(&'static str, Action<'a>)>
         ("`/{stream}` of a price, own `user_id`", Action::Stream(Some(ann), feed("price:BTC-USD"))),
         ("`/{stream}` of a price, another's", Action::Stream(Some(bob), feed("price:BTC-USD"))),
         ("`/{stream}` of `stats`, without `user_id`", Action::Stream(None, feed("stats"))),
+        (
+            "`/{stream}` of a file or a program, without `user_id`",
+            Action::Stream(None, Channel::lines("price")),
+        ),
         ("`/command`, `/echo`", Action::Tool),
         ("`/chat`, `/broadcast`", Action::Talk("broadcast")),
         ("quote, own `user_id`", Action::Quote(ann)),
         ("quote, another's", Action::Quote(bob)),
-        ("`POST /api/v1/users/{user_id}/messages`", Action::Message),
+        ("messages to a user (no route yet)", Action::Message),
         ("sessions, revocations", Action::Administer),
     ]
 }

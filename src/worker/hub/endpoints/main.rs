@@ -66,7 +66,8 @@ impl State {
         welcome.resume = resume.as_deref();
         welcome.resumed = greeting.resumed;
         welcome.moves = session.moves;
-        let left = session.pass.as_ref().map(|pass| pass.life.left(clock::boot()).as_millis());
+        let life = session.pass.as_ref().and_then(|pass| pass.life());
+        let left = life.map(|life| life.left(clock::boot()).as_millis());
         welcome.expires_in_ms = left.map(|left| u64::try_from(left).unwrap_or(u64::MAX));
         welcome.channels = greeting.channels.iter().map(String::as_str).collect();
         let price = self.prices.object(&self.config.price.symbol, clock::boot());

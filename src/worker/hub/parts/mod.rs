@@ -14,6 +14,7 @@ pub(super) mod forwards;
 pub(super) mod greeting;
 pub(super) mod handshakes;
 pub(super) mod heard;
+pub(super) mod known_keys;
 pub(super) mod later;
 pub(super) mod leaving;
 pub(super) mod lives;

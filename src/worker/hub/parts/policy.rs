@@ -1,5 +1,6 @@
 //! The configuration in force, and what is made of it.
 
+use super::known_keys::KnownKeys;
 use super::suspended::Limits;
 use crate::access::Gate;
 use crate::access::tokens::{Revoked, Trust};
@@ -15,6 +16,7 @@ pub(in crate::worker) struct Policy {
     gate: Arc<Gate>,
     trust: Arc<Trust>,
     revoked: Revoked,
+    keys: KnownKeys,
 }
 
 impl Deref for Policy {
@@ -26,17 +28,20 @@ impl Deref for Policy {
 
 impl Policy {
     pub fn new(config: Arc<Config>) -> Self {
-        Self::with(config, Revoked::default())
+        Self::with(config, Revoked::default(), KnownKeys::default())
     }
 
-    fn with(config: Arc<Config>, revoked: Revoked) -> Self {
-        let trust = Arc::new(Trust::new(&config.auth, revoked.clone()));
-        Self { gate: Arc::new(Gate::new(&config)), trust, revoked, config }
+    fn with(config: Arc<Config>, revoked: Revoked, keys: KnownKeys) -> Self {
+        let trust = Arc::new(Trust::new(&config.auth, keys.fetched(), revoked.clone()));
+        Self { gate: Arc::new(Gate::new(&config)), trust, revoked, keys, config }
     }
 
     /// Puts another configuration in force; returns the one before.
     pub fn replace(&mut self, config: Arc<Config>) -> Arc<Config> {
-        let next = Self::with(config, self.revoked.clone());
+        if config.auth.jwks_url != self.config.auth.jwks_url {
+            self.keys.begin_anew();
+        }
+        let next = Self::with(config, self.revoked.clone(), std::mem::take(&mut self.keys));
         std::mem::replace(self, next).config
     }
 
@@ -53,6 +58,16 @@ impl Policy {
     /// Revocations, whatever the configuration is.
     pub(in crate::worker) fn revoked(&self) -> &Revoked {
         &self.revoked
+    }
+
+    /// Keys that were fetched. After a change of them, [`Policy::trust_anew`].
+    pub(in crate::worker) fn keys(&mut self) -> &mut KnownKeys {
+        &mut self.keys
+    }
+
+    /// Trusts the keys that are there now.
+    pub(in crate::worker) fn trust_anew(&mut self) {
+        self.trust = Arc::new(Trust::new(&self.config.auth, self.keys.fetched(), self.revoked.clone()));
     }
 
     /// Whom to trust, and with what.

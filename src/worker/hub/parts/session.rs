@@ -59,7 +59,7 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) framing: Framing,
     /// The connection; none of its own for polls.
     pub(in crate::worker) permit: Option<Permit>,
-    /// What the client's token allows; `None`: it has shown none.
+    /// How the client was admitted; `None`: no token was asked for.
     pub(in crate::worker) pass: Option<Box<Pass>>,
     /// The oldest stream of the user may end for it.
     pub(in crate::worker) takes_over: bool,
@@ -86,7 +86,7 @@ pub struct Session {
     pub asked: u32,
     /// The place of its set of channels in the memory of crash cover; `None`: the set has changed.
     pub set: Option<u32>,
-    /// What its client's token allows, and until when; `None`: the client has shown none.
+    /// How its client was admitted; `None`: no token was asked for.
     pub pass: Option<Box<Pass>>,
 }
 

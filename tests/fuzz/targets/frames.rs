@@ -1,39 +1,15 @@
-//! Any bytes and any frames, in any reads: the decoder never panics, says the same however it is fed, holds no
-//! more than its limit, says nothing after the end, and hears what tungstenite hears.
-#![no_main]
+//! The frame layer: any bytes and any frames, in any reads. The decoder never panics, says the same however it is fed,
+//! holds no more than its limit, says nothing after the end, and hears what tungstenite hears.
 
-use arbitrary::Arbitrary;
-use libfuzzer_sys::fuzz_target;
+use super::Parts;
+use crate::ws::{Decoder, Event, Violation};
 use std::io::{Read, Write};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use ws::{Decoder, Event, Violation};
-
-#[allow(dead_code, unused_imports, unexpected_cfgs, reason = "a part of the house, seen from outside")]
-#[path = "../../../src/ws/mod.rs"]
-mod ws;
 
 const MAX: usize = 600;
 /// What a decoder may hold beyond its message.
 const CONSTANT: usize = 320;
-
-#[derive(Arbitrary, Debug)]
-struct Input {
-    parts: Vec<Part>,
-    reads: Vec<u8>,
-}
-
-#[derive(Arbitrary, Debug)]
-enum Part {
-    /// A frame, right or nearly right.
-    Frame { first: u8, key: [u8; 4], payload: Vec<u8> },
-    /// A message in two fragments.
-    Text { text: String, cut: u8, key: [u8; 4] },
-    /// Anything.
-    Bytes(Vec<u8>),
-    /// The same again.
-    Many { first: u8, byte: u8, size: u16 },
-}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Heard {
@@ -51,10 +27,14 @@ enum End {
     Broken(Violation),
 }
 
-fuzz_target!(|input: Input| {
-    let stream = stream(&input.parts);
+/// After a count, the sizes of the reads; then parts of a stream.
+pub fn frames(data: &[u8]) {
+    let mut parts = Parts(data);
+    let count = parts.byte();
+    let reads = parts.bytes(usize::from(count % 16));
+    let stream = stream(parts);
     let (heard, end) = in_reads(&stream, &[]);
-    assert_eq!(in_reads(&stream, &input.reads), (heard.clone(), end.clone()));
+    assert_eq!(in_reads(&stream, reads), (heard.clone(), end.clone()));
     let (theirs, broken) = tungstenite(stream);
     // Tungstenite takes lengths in too many bytes, also of control frames, and goes on. It does not know 1014.
     if matches!(end, End::Broken(Violation::Length | Violation::LongControl)) {
@@ -65,7 +45,7 @@ fuzz_target!(|input: Input| {
     if end == End::Open {
         assert!(!broken, "tungstenite would have failed it");
     }
-});
+}
 
 fn frame(out: &mut Vec<u8>, first: u8, key: [u8; 4], payload: &[u8]) {
     out.push(first);
@@ -80,20 +60,25 @@ fn frame(out: &mut Vec<u8>, first: u8, key: [u8; 4], payload: &[u8]) {
     out.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
-fn stream(parts: &[Part]) -> Vec<u8> {
+/// Each part is a frame, right or nearly right; a text in two fragments; any bytes; a frame of the same byte again and
+/// again.
+fn stream(mut parts: Parts<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    for part in parts {
-        match part {
-            Part::Frame { first, key, payload } => frame(&mut out, *first, *key, payload),
-            Part::Text { text, cut, key } => {
-                let (head, tail) = text.as_bytes().split_at(usize::from(*cut).min(text.len()));
-                frame(&mut out, 1, *key, head);
-                frame(&mut out, 0x80, *key, tail);
+    while !parts.0.is_empty() {
+        let kind = parts.byte() % 4;
+        let first = parts.byte();
+        let key = [7, first, 251, parts.byte()];
+        let length = usize::from(parts.byte());
+        match kind {
+            0 => frame(&mut out, first, key, parts.bytes(length)),
+            1 => {
+                let text = String::from_utf8_lossy(parts.bytes(length));
+                let (head, tail) = text.as_bytes().split_at(usize::from(first).min(text.len()));
+                frame(&mut out, 1, key, head);
+                frame(&mut out, 0x80, key, tail);
             }
-            Part::Bytes(bytes) => out.extend(bytes),
-            Part::Many { first, byte, size } => {
-                frame(&mut out, *first, [7; 4], &vec![*byte; usize::from(size % 700)])
-            }
+            2 => out.extend(parts.bytes(length)),
+            _ => frame(&mut out, first, key, &vec![key[3]; length * 3]),
         }
     }
     out
