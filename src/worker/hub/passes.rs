@@ -55,6 +55,25 @@ impl State {
         places
     }
 
+    /// Whether a client with that pass may hear what a session has missed on these channels. Which channel each message is
+    /// of is not known any more, so it may hear all of them or none.
+    pub(super) fn may_hear_missed<'a>(
+        &self,
+        pass: Option<&Pass>,
+        mut channels: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        let is_kept = |name: &str| {
+            self.channels.find(name).is_none_or(|channel| self.channels.get(channel).kind.is_numbered())
+        };
+        let claims = pass.and_then(Pass::claims);
+        channels.all(|name| {
+            let hears = || Action::Hear(self.described(name));
+            !is_kept(name)
+                || is_companion(name)
+                || self.config.trust().decide(Door::Public, claims, hears()).is_ok()
+        })
+    }
+
     /// Whether a session may be on a channel that it is on. That of its endpoint is the endpoint's matter, and what comes
     /// along with a room goes with it.
     pub(super) fn may_stay(&self, at: SessionRef, name: &str) -> bool {
@@ -123,23 +142,6 @@ impl State {
             let all: Vec<_> = self.sessions.iter().map(|(at, _)| at).collect();
             all.into_iter().for_each(|at| self.confine(at));
         }
-    }
-
-    /// Whether a client with that pass may hear what a session has missed on these channels. Which channel each message is
-    /// of is not known any more, so it may hear all of them or none.
-    pub(super) fn may_hear_missed<'a>(
-        &self,
-        pass: Option<&Pass>,
-        mut channels: impl Iterator<Item = &'a str>,
-    ) -> bool {
-        let is_kept = |name: &str| {
-            self.channels.find(name).is_none_or(|channel| self.channels.get(channel).kind.is_numbered())
-        };
-        let claims = pass.and_then(Pass::claims);
-        channels.all(|name| {
-            let hears = || Action::Hear(self.described(name));
-            !is_kept(name) || self.config.trust().decide(Door::Public, claims, hears()).is_ok()
-        })
     }
 
     fn claims(&self, at: SessionRef) -> Option<&Claims> {
