@@ -85,8 +85,9 @@ impl Issuer {
     }
 }
 
+/// A route that asks for a token, and that a worker serves alone.
 fn shown(token: &str) -> Request {
-    bearing(get("/api/v1/sources"), token)
+    bearing(get("/api/v1/streams"), token)
 }
 
 async fn show(cluster: &Cluster, token: &str) -> Response {
@@ -135,8 +136,12 @@ async fn keys_are_fetched_at_the_start_and_those_that_are_kept_serve_while_the_e
     let known = status(&cluster, "one key", |keys| keys["keys"] == 1).await;
     assert_eq!((&known["trouble"], &known["host"]), (&Value::Null, &json!("127.0.0.1")));
     assert_eq!(show(&cluster, &other.token_of("a", "ann")).await.problem(), (401, "token-invalid".into()));
-    let metrics = cluster.administer(&get("/metrics")).await;
-    assert!(metrics.text().contains("btc_cluster_auth_keys{source=\"jwks\"} 1.0\n"), "{}", metrics.text());
+    eventually("a metric tells it, too", async || {
+        let metrics = cluster.administer(&get("/metrics")).await;
+        let is_told = metrics.text().contains("btc_cluster_auth_keys{source=\"jwks\"} 1.0\n");
+        if is_told { Ok(()) } else { Err(metrics.text().to_owned()) }
+    })
+    .await;
     eventually("they are kept", async || kept(&cluster).map(drop).ok_or_else(|| "not yet".to_owned())).await;
 
     issuer.answers(Act::Cut);
@@ -149,9 +154,10 @@ async fn keys_are_fetched_at_the_start_and_those_that_are_kept_serve_while_the_e
     status(&cluster, "why again", |keys| keys["trouble"].is_string() && keys["keys"] == 1).await;
 
     // A new master, feeder and worker: none of them needs the endpoint.
-    let before = cluster.children().await;
-    kill(cluster.master().await, Signal::KILL);
-    before.iter().for_each(|pid| kill(*pid, Signal::KILL));
+    let processes = cluster.ctl(&["status"]).await.json()["processes"].clone();
+    let of = |row: &Value| row["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+    let before: Vec<_> = processes.as_array().unwrap().iter().filter_map(of).collect();
+    before.iter().filter(|pid| **pid != cluster.pid).for_each(|pid| kill(*pid, Signal::KILL));
     eventually("all are new", async || {
         let status = cluster.ctl(&["status"]).await;
         if status.code != Some(0) {
