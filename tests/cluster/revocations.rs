@@ -2,7 +2,7 @@
 //! reload takes away.
 
 use crate::harness::{
-    Cluster, Heard, Listener, Poller, Request, Tab, alone, delete, eventually, kill, post, upgrade,
+    Cluster, Heard, Listener, Poller, Request, Tab, alone, delete, eventually, get, kill, post, upgrade,
 };
 use crate::tokens::{bearing, tab, token, with_tokens};
 use base64::Engine;
@@ -236,7 +236,8 @@ async fn all_kinds_of_sessions_of_a_revoked_token_end() {
     let answer = cluster.send(&back.request()).await;
     assert!(answer.status == 410 || answer.json()["messages"][0]["resumed"] == false, "{answer:?}");
     eventually("nobody is left", async || {
-        let sessions = cluster.stats().await["totals"]["sessions"].clone();
+        let stats = cluster.administer(&get("/api/v1/stats")).await.json();
+        let sessions = stats["totals"]["sessions"].clone();
         if sessions.as_u64() <= Some(1) { Ok(()) } else { Err(sessions.to_string()) }
     })
     .await;
@@ -266,7 +267,7 @@ async fn crowd(cluster: &Cluster, sessions: usize) -> Crowd {
 
 impl Crowd {
     /// Those of the revoked token have ended or end, the others live on.
-    async fn is_told_apart(mut self, cluster: &Cluster) {
+    async fn tell_apart(mut self, cluster: &Cluster) {
         for tab in &mut self.revoked {
             assert_eq!(tab.closed().await, (4001, "token-revoked".into()));
         }
@@ -300,7 +301,7 @@ async fn sessions_that_move_while_their_token_is_revoked_end() {
     cluster.signal(Signal::USR2);
     revoke(&cluster, &["--user", "ann"]).await;
     until_all_are_others(&cluster, &before).await;
-    all.is_told_apart(&cluster).await;
+    all.tell_apart(&cluster).await;
 }
 
 #[tokio::test]
@@ -318,7 +319,7 @@ async fn sessions_whose_worker_is_killed_while_their_token_is_revoked_end() {
     }
     kill(dies, Signal::KILL);
     cluster.until_settled(1).await;
-    all.is_told_apart(&cluster).await;
+    all.tell_apart(&cluster).await;
 }
 
 #[tokio::test]
@@ -335,7 +336,7 @@ async fn sessions_that_outlive_an_upgrade_while_their_token_is_revoked_end() {
         .await;
     });
     assert_eq!(upgraded.json()["upgrade"]["outcome"], "upgraded", "{} {}", upgraded.out, upgraded.err);
-    all.is_told_apart(&cluster).await;
+    all.tell_apart(&cluster).await;
 }
 
 #[tokio::test]

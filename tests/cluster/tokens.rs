@@ -311,7 +311,12 @@ async fn no_session_of_open_mode_outlives_it() {
     while tab.next("system").await["event"] != "moved" {}
     tab.say(&json!({ "type": "ping", "id": 1 })).await;
     assert_eq!(tab.next("pong").await["id"], 1);
-    assert!(!cluster.workers().await.iter().any(|worker| worker.pid == Some(before)));
+    eventually("the worker has ended", async || {
+        let workers = cluster.workers().await;
+        let is_there = workers.iter().any(|worker| worker.pid == Some(before));
+        if is_there { Err(format!("{workers:?}")) } else { Ok(()) }
+    })
+    .await;
 }
 
 #[tokio::test]

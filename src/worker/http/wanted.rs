@@ -2,9 +2,9 @@
 
 use super::identity::{self, Identity};
 use super::{answer, parameters};
-use crate::access::tokens::{Action, Channel, Pass};
+use crate::access::tokens::{Action, Pass};
 use crate::access::{Client, is_planted};
-use crate::config::{Carries, Config};
+use crate::config::Config;
 use crate::model::{Device, UserId};
 use crate::protocol::client::{Close, Problem, ProblemKind, Resume, room};
 use crate::protocol::cluster::{Endpoint, Verdict};
@@ -137,11 +137,7 @@ fn permit(
         Endpoint::Broadcast => Action::Talk("broadcast"),
         Endpoint::Stream => {
             let stream = stream.ok_or(ProblemKind::NotFound)?;
-            let channel = match &stream.carries {
-                Carries::Channel(name) => hub.lock().described(name),
-                Carries::Lines(_) => Channel::lines(&stream.name),
-            };
-            Action::Stream(user, channel)
+            Action::Stream(user, hub.lock().carried(stream))
         }
     };
     identity.permit(hub, action)?;

@@ -10,7 +10,6 @@ use super::parts::polling::{Asked, Look, News, Polling};
 use super::parts::prices::OLD;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
-use super::rooms::is_companion;
 use super::send::Sent;
 use super::state::{Hub, Phase, State};
 use crate::access::tokens::Pass;
@@ -148,7 +147,7 @@ impl State {
         let Some(session) = self.sessions.get(at) else { return true };
         let is_known = session.pass.as_ref().is_some_and(|pass| pass.claims() == fresh.claims());
         let names = session.subscriptions.iter().map(|own| &*self.channels.get(own.channel).name);
-        is_known || self.may_hear_missed(Some(fresh), names.filter(|name| !is_companion(name)))
+        is_known || self.may_hear_missed(Some(fresh), names)
     }
 
     /// Tells the master that a polling session has a client, once.
