@@ -10,6 +10,9 @@ mod diff;
 mod entry;
 mod fault;
 mod file;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/config.rs"]
+pub mod fuzzed;
 mod kind;
 mod layers;
 mod level;

@@ -70,7 +70,7 @@ fn a_reader_that_stands_still_stops_nobody_and_hears_later_what_was_lost() {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         let (mut text, mut bytes) = (String::new(), [0; 4096]);
-        while !text.contains("lost") {
+        while !(text.contains("lost") && text.ends_with('\n')) {
             let read = reader.read(&mut bytes).unwrap();
             text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
         }

@@ -62,5 +62,7 @@ mod upgrade;
 mod upgrades;
 mod watching;
 
+#[cfg(any(test, fuzzing))]
+pub use journal::fuzzed;
 pub use life::{Failure, run};
 pub use trial::try_this;

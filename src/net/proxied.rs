@@ -6,6 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/proxied.rs"]
+pub mod fuzzed;
+
 /// What both versions have at least.
 const FIRST: usize = 12;
 const SIGNATURE: [u8; FIRST] = *b"\r\n\r\n\0\r\nQUIT\n";

@@ -74,6 +74,11 @@ async function over(tab, mode) {
   await tab.is("connected");
 }
 
+/** Presses the button, unless the page was quicker. */
+function tryNow(tab) {
+  return tab.at("connect-again").click({ timeout: 3_000 }).catch(() => {});
+}
+
 async function works(tab, user) {
   await tab.at("user-id").filter({ hasText: user }).waitFor();
   const first = await tab.text("price");
@@ -145,12 +150,12 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
   });
 
   test("a token that ends is replaced, and nobody notices", async (t) => {
-    const cluster = await withTokens(t);
+    const cluster = await withTokens(t, { notice: "8s" });
     await Promise.all(["websocket", "sse", "poll"].map(async (mode) => {
-      const tab = await (await tabOf(t, cluster, () => sign("ann", 5))).is("connected");
+      const tab = await (await tabOf(t, cluster, () => sign("ann", 15))).is("connected");
       await over(tab, mode);
       const [session, before] = [await tab.text("session-id"), (await tab.states()).length];
-      await sleep(12_000);
+      await sleep(17_000);
       await tab.is("connected");
       assert.equal(await tab.text("session-id"), session, mode);
       assert.equal(await tab.count("gap"), 0);
@@ -162,13 +167,13 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
   test("tokens that live no longer than the notice are not replaced in a circle", async (t) => {
     const cluster = await withTokens(t, { notice: "60s" });
     await Promise.all(["websocket", "sse"].map(async (mode) => {
-      const tab = await (await tabOf(t, cluster, () => sign("ann", 10))).is("connected");
+      const tab = await (await tabOf(t, cluster, () => sign("ann", 20))).is("connected");
       await over(tab, mode);
       const [session, sent] = [await tab.text("session-id"), tab.sent.length];
-      await sleep(15_000);
+      await sleep(23_000);
       await tab.is("connected");
       assert.equal(await tab.text("session-id"), session, mode);
-      assert.ok(tries(tab, sent).length <= (mode === "sse" ? 5 : 0), `${mode}: ${tries(tab, sent)}`);
+      assert.ok(tries(tab, sent).length <= (mode === "sse" ? 4 : 0), `${mode}: ${tries(tab, sent)}`);
       assert.ok(tab.asked.length <= 16, `${mode}: asked ${tab.asked.length} times`);
     }));
   });
@@ -233,7 +238,7 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
     token = sign("ann", 600);
     await cookied.context.addCookies([{ name: "token", value: token, url: cluster.url, httpOnly: true }]);
     for (const tab of [hooked, cookied]) {
-      await tab.at("connect-again").click();
+      await tryNow(tab);
       await tab.is("connected");
       await works(tab, "ann");
     }
@@ -246,7 +251,7 @@ describe("the page with tokens", { skip: process.env.BTC_CLUSTER_STANDIN === "1"
     assert.equal(await tab.text("user-id"), "–");
     await tab.screenshot("tokens-missing");
     await tab.context.addCookies([{ name: "token", value: sign("bob", 600), url: cluster.url, httpOnly: true }]);
-    await tab.at("connect-again").click();
+    await tryNow(tab);
     await tab.is("connected");
     await works(tab, "bob");
   });

@@ -1,8 +1,10 @@
 //! Who counts as what by what a request carries: cookies of other pages, clients without a name, streams of files.
 
-use crate::harness::{Request, Tab, cluster, get, send_to, upgrade};
+use crate::harness::{Cluster, Request, Tab, cluster, get, send_to, upgrade};
 use crate::tokens::{bearing, tab, token, with_tokens};
 use serde_json::{Value, json};
+use std::fs::OpenOptions;
+use std::io::Write as _;
 
 #[tokio::test]
 async fn a_cookie_counts_for_pages_of_the_own_origin_only() {
@@ -63,7 +65,7 @@ async fn a_refused_token_over_a_session_is_logged() {
     cluster.logged(&["token-refused", "token-invalid", "encoding"]).await;
 }
 
-async fn on(cluster: &crate::harness::Cluster, path: &str) -> Tab {
+async fn on(cluster: &Cluster, path: &str) -> Tab {
     cluster.open(path).await.unwrap_or_else(|refusal| panic!("{path}: {refusal:?}"))
 }
 
@@ -96,7 +98,10 @@ async fn addresses_are_shown_to_nobody() {
     let asks = with_tokens("anonymous = [\"price\", \"stats\", \"presence\"]").workers(1).start().await;
     let mut nobody = on(&asks, "/ws?channels=presence").await.greeted().await;
     let _stream = on(&asks, "/stream1").await;
-    let presence = nobody.next("presence").await;
+    let mut presence = nobody.next("presence").await;
+    while presence["sessions"] != 2 {
+        presence = nobody.next("presence").await;
+    }
     assert_eq!(presence["users_total"], 1, "one user at an address: {presence}");
     let stats = asks.stats().await;
     assert!(users(&stats).is_empty() && !stats.to_string().contains("127.0.0.1"), "{stats}");
@@ -129,8 +134,18 @@ async fn the_name_of_a_stream_of_a_file_makes_it_free_to_nobody() {
         let refused = cluster.open(path).await.unwrap_err();
         assert_eq!(refused.problem(), (401, "token-missing".into()), "{path}");
     }
-    on(&cluster, "/free").await.next("price").await;
-    let token = token(&cluster, &["--user", "ann"]).await;
-    let mut tab = Tab::open_as(cluster.ws, &bearing(upgrade("/price"), &token)).await.unwrap();
-    assert_eq!(tab.text().await, "secret");
+    let mut free = on(&cluster, "/free").await;
+    free.next("price").await;
+    let narrow = token(&cluster, &["--user", "ann", "--subscribe", "lines"]).await;
+    let refused = Tab::open_as(cluster.ws, &bearing(upgrade("/price"), &narrow)).await.unwrap_err();
+    assert_eq!(refused.problem(), (403, "forbidden".into()));
+    let mut lines = Tab::open_as(cluster.ws, &bearing(upgrade("/lines"), &narrow)).await.unwrap();
+    assert_eq!(lines.text().await, "secret");
+    // A reload that takes rights away leaves it where it is.
+    cluster.write("conf.d/70-less.toml", "[auth]\nanonymous = [\"stats\"]\n");
+    assert_eq!(cluster.ctl(&["reload"]).await.code, Some(0));
+    assert_eq!(free.closed().await, (4001, "token-invalid".into()));
+    let log = OpenOptions::new().append(true).open(cluster.folder().join("app.log"));
+    log.unwrap().write_all(b"more\n").unwrap();
+    assert_eq!(lines.text().await, "more");
 }

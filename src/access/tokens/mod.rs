@@ -7,6 +7,9 @@
 mod carried;
 mod claims;
 mod encoding;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/tokens.rs"]
+pub mod fuzzed;
 mod json;
 mod jwks;
 mod kept;

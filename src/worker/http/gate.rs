@@ -5,7 +5,7 @@ use super::answer;
 use super::identity::{Identity, Wants};
 use super::peer::Peer;
 use super::{Route, upgrade};
-use crate::access::tokens::{self, Trust};
+use crate::access::tokens::{Door, Trust};
 use crate::access::{Admitted, Client, Denied, Head, Place, Proxies, is_foreign, preflight};
 use crate::config::Config;
 use crate::protocol::client::ProblemKind;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 /// Where requests come in: one port of this worker.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(super) struct Entry {
     pub(super) hub: Hub,
     pub(super) port: Port,
     /// All sockets of the port are loopback.
@@ -28,7 +28,7 @@ pub(super) struct Door {
     pub(super) routes: Arc<[&'static Route]>,
 }
 
-impl Door {
+impl Entry {
     fn place(&self, request: &Request) -> Place {
         let reads = [Method::GET, Method::HEAD].contains(request.method());
         let path = request.uri().path();
@@ -37,8 +37,8 @@ impl Door {
     }
 
     /// The way in, for what may be done by it.
-    fn side(&self) -> tokens::Door {
-        if self.port == Port::Admin { tokens::Door::Admin } else { tokens::Door::Public }
+    fn door(&self) -> Door {
+        if self.port == Port::Admin { Door::Admin } else { Door::Public }
     }
 
     /// Who asks, by the token. If newer keys may make it good, they are waited for.
@@ -48,7 +48,7 @@ impl Door {
         own: bool,
         request: Request,
     ) -> (Identity, Request) {
-        let door = self.side();
+        let door = self.door();
         let is_stream = |path: &str| upgrade::stream(config, path).is_some();
         if !asks((self.port, &self.routes), is_stream, &request) {
             return (Identity::unseen(trust, door), request);
@@ -87,19 +87,19 @@ fn asks(
 }
 
 /// Checks a request, and leaves the client's address for its route.
-pub(super) async fn check(State(door): State<Door>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(entry): State<Entry>, request: Request, next: Next) -> Response {
     let Some(peer) = Peer::of(&request) else { return answer::plain(ProblemKind::InternalError) };
-    let hub = &door.hub;
+    let hub = &entry.hub;
     let (gate, config, trust) = {
         let state = hub.lock();
         (state.config.gate(), state.config.whole(), state.config.trust().clone())
     };
     let proxies = Proxies { networks: &config.http.trusted_proxies, header: config.http.forwarded_header };
     let client = Client::of(peer.address.ip(), request.headers(), proxies);
-    let place = door.place(&request);
+    let place = entry.place(&request);
     let head = Head { version: request.version(), uri: request.uri(), headers: request.headers() };
     let admitted = match gate.check(place, &head, &client) {
-        Ok(admitted) if door.distrusts(place, &admitted, request.headers()) => Err(Denied::ForeignOrigin),
+        Ok(admitted) if entry.distrusts(place, &admitted, request.headers()) => Err(Denied::ForeignOrigin),
         verdict => verdict,
     };
     let mut response = match &admitted {
@@ -109,7 +109,7 @@ pub(super) async fn check(State(door): State<Door>, request: Request, next: Next
             Some(headers) => (StatusCode::NO_CONTENT, headers).into_response(),
             None => {
                 let own = trust.asks() && gate.is_own(&head, &client, peer.secure);
-                let (identity, mut request) = door.identify((&config, trust), own, request).await;
+                let (identity, mut request) = entry.identify((&config, trust), own, request).await;
                 request.extensions_mut().insert(client);
                 request.extensions_mut().insert(identity);
                 next.run(request).await

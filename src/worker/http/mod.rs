@@ -6,6 +6,9 @@ mod ask;
 mod body;
 mod connection;
 mod events;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/http.rs"]
+pub mod fuzzed;
 mod gate;
 mod health;
 mod history;
@@ -135,7 +138,7 @@ pub(super) fn router(hub: &Hub, port: Port, only_local: bool) -> Router {
     let here = || ROUTES.iter().filter(|route| route.ports.contains(&port));
     let served = |route: &Route| identity::guard((route.serve)(route.method), route.wants, hub);
     let routes = here().fold(Router::new(), |routes, route| routes.route(route.path, served(route)));
-    let door = gate::Door { hub: hub.clone(), port, only_local, routes: here().collect() };
+    let entry = gate::Entry { hub: hub.clone(), port, only_local, routes: here().collect() };
     let routes = match port {
         Port::Http => routes.fallback(page::file),
         Port::Ws => routes.fallback(upgrade::elsewhere),
@@ -143,6 +146,6 @@ pub(super) fn router(hub: &Hub, port: Port, only_local: bool) -> Router {
     };
     routes
         .method_not_allowed_fallback(answer::method_not_allowed)
-        .layer(from_fn_with_state(door, gate::check))
+        .layer(from_fn_with_state(entry, gate::check))
         .with_state(hub.clone())
 }

@@ -9,7 +9,7 @@ use crate::worker::hub::{Entrance, Hub, Leaving};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Whether the connections of trusted proxies begin with a header of the PROXY protocol on this port.
 fn is_told(config: &Config, port: Port) -> bool {
@@ -51,14 +51,10 @@ async fn listen(
     within: Duration,
 ) -> Option<(SocketAddr, Entrance)> {
     let Arrived { socket, port, key, phase, leaving } = came;
-    let leaves = async {
-        leaving.begun().await;
-        sleep(leaving.quiet().unwrap_or_default()).await;
-    };
     let read = tokio::select! {
         read = timeout(within, proxied::read(socket)) => read,
         () = phase.is_told() => return None,
-        () = leaves => return None,
+        () = leaving.over() => return None,
     };
     match read {
         Ok(Ok(Passed::Own)) => Some((address, entrance)),

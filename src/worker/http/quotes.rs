@@ -22,9 +22,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 #[derive(Deserialize)]
-struct Order<'a> {
+pub(super) struct Order<'a> {
     #[serde(borrow)]
-    user_id: Cow<'a, str>,
+    pub(super) user_id: Cow<'a, str>,
     #[serde(borrow, default)]
     symbol: Option<Cow<'a, str>>,
 }

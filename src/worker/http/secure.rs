@@ -8,7 +8,7 @@ use crate::worker::hub::{Hub, Leaving};
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// What a client that speaks no TLS may still send before it reads the answer.
 const PLAIN_REST: usize = 64 << 10;
@@ -39,14 +39,10 @@ async fn shake_hands(hub: &Hub, came: Came<'_>, within: Duration) -> Option<Stre
     hub.lock().connections.handshakes.port(door.port)?;
     let known = hub.clone();
     let config = move || known.lock().connections.handshakes.port(door.port);
-    let leaves = async {
-        leaving.begun().await;
-        sleep(leaving.quiet().unwrap_or_default()).await;
-    };
     let result = tokio::select! {
         result = timeout(within, handshake::begin(socket, || queue.turn(&address), config)) => result,
         () = phase.is_told() => return None,
-        () = leaves => return None,
+        () = leaving.over() => return None,
     };
     let failure = match result {
         Ok(Ok(stream)) => {

@@ -2,9 +2,9 @@
 
 use super::identity::{self, Identity};
 use super::{answer, parameters};
-use crate::access::tokens::{Action, Channel, Pass};
+use crate::access::tokens::{Action, Pass};
 use crate::access::{Client, is_planted};
-use crate::config::{Carries, Config};
+use crate::config::Config;
 use crate::model::{Device, UserId};
 use crate::protocol::client::{Close, Problem, ProblemKind, Resume, room};
 use crate::protocol::cluster::{Endpoint, Verdict};
@@ -17,14 +17,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 #[derive(Deserialize)]
-struct Parameters {
-    user_id: Option<String>,
+pub(super) struct Parameters {
+    pub(super) user_id: Option<String>,
     device: Option<String>,
     channels: Option<String>,
-    resume: Option<String>,
+    pub(super) resume: Option<String>,
     cursor: Option<String>,
-    wait_ms: Option<String>,
-    takeover: Option<String>,
+    pub(super) wait_ms: Option<String>,
+    pub(super) takeover: Option<String>,
 }
 
 /// A request for a session, checked.
@@ -137,11 +137,7 @@ fn permit(
         Endpoint::Broadcast => Action::Talk("broadcast"),
         Endpoint::Stream => {
             let stream = stream.ok_or(ProblemKind::NotFound)?;
-            let channel = match &stream.carries {
-                Carries::Channel(name) => hub.lock().described(name),
-                Carries::Lines(_) => Channel::lines(&stream.name),
-            };
-            Action::Stream(user, channel)
+            Action::Stream(user, hub.lock().carried(stream))
         }
     };
     identity.permit(hub, action)?;
@@ -152,7 +148,7 @@ fn permit(
     }
 }
 
-fn flag(text: &str) -> Result<bool, Problem> {
+pub(super) fn flag(text: &str) -> Result<bool, Problem> {
     match text {
         "1" => Ok(true),
         "0" => Ok(false),
@@ -160,7 +156,7 @@ fn flag(text: &str) -> Result<bool, Problem> {
     }
 }
 
-fn milliseconds(text: &str) -> Result<Duration, Problem> {
+pub(super) fn milliseconds(text: &str) -> Result<Duration, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let ms = text.parse().ok().filter(|_| digits).map(Duration::from_millis);
     ms.ok_or_else(|| ProblemKind::QueryInvalid.with("wait_ms: must be a whole number of milliseconds."))

@@ -3,12 +3,12 @@
 #[cfg(test)]
 mod tests;
 
-use super::parts::session::Session;
+use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
 use crate::access::tokens::{Action, Channel, Claims, Door, Due, Pass, Refusal, Revocations};
-use crate::config::{Config, Hearers, Publish};
+use crate::config::{Carries, Config, Hearers, Publish, Stream};
 use crate::model::Boot;
 use crate::os::clock;
 use crate::protocol::client::{self, Close, ErrorCode, EventText, room};
@@ -27,6 +27,14 @@ impl State {
             None => (Hearers::Anyone, Publish::Admin),
         };
         Channel::new(name, hearers, publishers)
+    }
+
+    /// What a stream carries, with what the configuration allows. Lines go by the name of the stream.
+    pub(in crate::worker) fn carried<'a>(&self, stream: &'a Stream) -> Channel<'a> {
+        match &stream.carries {
+            Carries::Channel(name) => self.described(name),
+            Carries::Lines(_) => Channel::lines(&stream.name),
+        }
     }
 
     /// Whether a session may do that.
@@ -69,8 +77,18 @@ impl State {
     /// Whether a session may be on a channel that it is on. That of its endpoint is the endpoint's matter, and what comes
     /// along with a room goes with it.
     pub(super) fn may_stay(&self, at: SessionRef, name: &str) -> bool {
-        let is_endpoints = |channel: ChannelKey| self.channels.get(channel).kind == Kind::Endpoint;
-        is_companion(name) || self.channels.find(name).is_some_and(is_endpoints) || self.may_hear(at, name)
+        match self.channels.find(name).map(|channel| &self.channels.get(channel).kind) {
+            Some(Kind::Endpoint) => true,
+            Some(Kind::Lines) => self.may_hear_stream(at),
+            _ => is_companion(name) || self.may_hear(at, name),
+        }
+    }
+
+    /// Whether a session may hear what its stream carries. A stream that is no more ends for that reason.
+    pub(super) fn may_hear_stream(&self, at: SessionRef) -> bool {
+        let session = self.sessions.get(at);
+        let stream = session.and_then(|session| self.config.stream(session.identity.stream.as_deref()?));
+        stream.is_none_or(|stream| self.may(at, Action::Hear(self.carried(stream))))
     }
 
     /// Ends the subscriptions of a session that it may not have any more, and tells its client.
@@ -89,6 +107,10 @@ impl State {
                 _ => self.unsubscribe(at, channel),
             }
             lost.push(name);
+        }
+        // What it has missed there until now it may have when it comes back.
+        if let Some(Link::Away(away)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
+            away.places.retain(|name| !lost.iter().any(|lost| **lost == *name));
         }
         match lost.is_empty() || is_away {
             true => {}

@@ -230,7 +230,11 @@ impl Cluster {
 
     /// The statistics of this moment.
     pub(crate) async fn stats(&self) -> Value {
-        self.get("/api/v1/stats").await.json()
+        let answer = self.get("/api/v1/stats").await;
+        if answer.status == 401 {
+            return self.administer(&get("/api/v1/stats")).await.json();
+        }
+        answer.json()
     }
 
     /// The workers of this moment.

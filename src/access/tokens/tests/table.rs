@@ -69,7 +69,7 @@ fn rows<'a>(ann: &'a UserId, bob: &'a UserId) -> Vec<(&'static str, Action<'a>)>
         ("`/chat`, `/broadcast`", Action::Talk("broadcast")),
         ("quote, own `user_id`", Action::Quote(ann)),
         ("quote, another's", Action::Quote(bob)),
-        ("`POST /api/v1/users/{user_id}/messages`", Action::Message),
+        ("messages to a user (no route yet)", Action::Message),
         ("sessions, revocations", Action::Administer),
     ]
 }

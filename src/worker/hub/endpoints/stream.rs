@@ -33,9 +33,7 @@ impl State {
         let name = stream.unwrap_or_default();
         let channel = self.config.stream(name).map(|stream| self.channels.find(&stream.channel()));
         match channel {
-            Some(Some(channel)) if !self.may_hear(at, &self.channels.get(channel).name) => {
-                self.end_unheard(at)
-            }
+            Some(Some(_)) if !self.may_hear_stream(at) => self.end_unheard(at),
             Some(Some(channel)) => {
                 self.subscribe(at, channel);
                 self.send_newest(at, channel);

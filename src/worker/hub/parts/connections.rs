@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// A kept connection of a leaving worker ends after so long a silence. A proxy takes the connections that it used last,
@@ -107,6 +108,12 @@ impl Leaving {
     /// Waits for that.
     pub(in crate::worker) async fn begun(&self) {
         self.token.cancelled().await;
+    }
+
+    /// Waits until a connection that has not asked anything yet must end.
+    pub(in crate::worker) async fn over(&self) {
+        self.begun().await;
+        sleep(self.quiet().unwrap_or_default()).await;
     }
 
     /// How long a connection must have been quiet to end by itself; `None` while the worker stays.
