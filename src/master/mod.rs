@@ -49,6 +49,7 @@ mod reloads;
 mod renewal;
 mod report;
 mod revocations;
+mod revoke;
 mod roles;
 mod rooms;
 pub mod router;

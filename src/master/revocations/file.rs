@@ -32,7 +32,7 @@ enum Request {
 }
 
 /// The master's side.
-pub(super) struct Disk {
+pub(in crate::master) struct Disk {
     folder: PathBuf,
     /// Started with the first change: who revokes nothing has no file.
     writer: Option<Writer>,
@@ -69,7 +69,7 @@ impl Disk {
     }
 
     /// Writes a change of all. Never waits.
-    pub(super) fn append(&mut self, change: &Revocations, all: &Revocations) {
+    pub(in crate::master) fn append(&mut self, change: &Revocations, all: &Revocations) {
         if self.behind {
             return self.replace(all);
         }
@@ -82,14 +82,14 @@ impl Disk {
     }
 
     /// Writes all anew. Never waits.
-    pub(super) fn replace(&mut self, all: &Revocations) {
+    pub(in crate::master) fn replace(&mut self, all: &Revocations) {
         (self.appended, self.tried) = (0, Some(Instant::now()));
         let text = REVOCATIONS_HEAD.to_owned() + &all.lines();
         self.behind = !self.request(Request::Replace(text));
     }
 
     /// Tries again what has failed.
-    pub(super) fn look(&mut self, all: &Revocations) {
+    pub(in crate::master) fn look(&mut self, all: &Revocations) {
         let has_failed = |writer: &Writer| writer.failed.load(Ordering::Relaxed);
         let is_wanted = self.tried.is_some() && (self.behind || self.writer.as_ref().is_some_and(has_failed));
         if is_wanted && self.tried.is_some_and(|tried| tried.elapsed() >= AGAIN) {

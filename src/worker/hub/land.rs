@@ -240,9 +240,7 @@ impl State {
         session.aside = false;
         let at = self.sessions.insert(session);
         self.watch_life(at);
-        // Another configuration may be in force here than where it was.
-        let before = places.channels.clone();
-        let places = self.allowed(at, places);
+        let (places, lost) = self.allowed_here(at, places);
         for name in &places.channels {
             self.join_silently(at, name);
         }
@@ -259,10 +257,7 @@ impl State {
                 self.pong_due(at);
             }
         }
-        let lost: Vec<_> = before.into_iter().filter(|name| !places.channels.contains(name)).collect();
-        if !lost.is_empty() {
-            self.tell_lost(at, &lost);
-        }
+        self.tell_lost(at, &lost);
         match cut {
             Some(acknowledged) => self.put_cut(at, acknowledged),
             None => Some(at),

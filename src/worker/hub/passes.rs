@@ -74,6 +74,14 @@ impl State {
         })
     }
 
+    /// The same for one that comes from a worker that may have another configuration, and the channels that it loses.
+    pub(super) fn allowed_here(&self, at: SessionRef, places: Places) -> (Places, Vec<Box<str>>) {
+        let before = places.channels.clone();
+        let places = self.allowed(at, places);
+        let lost = before.into_iter().filter(|name| !places.channels.contains(name)).collect();
+        (places, lost)
+    }
+
     /// Whether a session may be on a channel that it is on. That of its endpoint is the endpoint's matter, and what comes
     /// along with a room goes with it.
     pub(super) fn may_stay(&self, at: SessionRef, name: &str) -> bool {
@@ -112,9 +120,9 @@ impl State {
         if let Some(Link::Away(away)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
             away.places.retain(|name| !lost.iter().any(|lost| **lost == *name));
         }
-        match lost.is_empty() || is_away {
-            true => {}
-            false if is_stream => self.end_unheard(at),
+        match is_stream && !lost.is_empty() {
+            _ if is_away => {}
+            true => self.end_unheard(at),
             false => self.tell_lost(at, &lost),
         }
     }
@@ -122,7 +130,9 @@ impl State {
     /// Tells a client which subscriptions its session has no more.
     pub(super) fn tell_lost(&mut self, at: SessionRef, lost: &[Box<str>]) {
         let lost: Vec<&str> = lost.iter().map(|name| &**name).collect();
-        self.say_if_it_fits(at, &client::unsubscribed(&lost));
+        if !lost.is_empty() {
+            self.say_if_it_fits(at, &client::unsubscribed(&lost));
+        }
     }
 
     /// Ends a stream whose channel its client may not hear.
