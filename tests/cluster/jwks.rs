@@ -222,17 +222,26 @@ async fn a_thousand_tokens_of_unknown_keys_make_one_request() {
     let began = Instant::now();
     let rows = (0..10).map(async |row| {
         let mut connection = Connection::open(cluster.http).await.unwrap();
-        for n in 0..100 {
+        let mut n = 0;
+        while n < 100 {
             let token = key.token_of(&format!("no-{row}-{n}"), "ann");
-            let answer = connection.send(&shown(&token)).await.unwrap();
-            assert_eq!(answer.problem(), (401, "token-invalid".into()));
+            match connection.send(&shown(&token)).await {
+                Ok(answer) => assert_eq!(answer.problem(), (401, "token-invalid".into())),
+                // On a machine without a moment to spare, a worker is taken for dead.
+                Err(_) => {
+                    connection = Connection::open(cluster.http).await.unwrap();
+                    continue;
+                }
+            }
+            n += 1;
         }
     });
     join_all(rows).await;
-    // Each worker may ask once in half a minute, the feeder fetches once in that time; and again what came too late.
+    // The feeder fetches once in half a minute; and again what came too late, or when it is another feeder.
     let most = 2 + usize::try_from(began.elapsed().as_secs() / 30).unwrap();
-    let is_late = cluster.log().contains("keys-not-fetched");
-    assert!(issuer.asked() >= 2 && (is_late || issuer.asked() <= most), "{}", issuer.asked());
+    let log = cluster.log();
+    let is_calm = !log.contains("keys-not-fetched") && !log.contains("child-died");
+    assert!(issuer.asked() >= 2 && (!is_calm || issuer.asked() <= most), "{}", issuer.asked());
     assert_eq!(show(&cluster, &key.token("ann")).await.status, 200);
 }
 

@@ -267,7 +267,7 @@ async fn crowd(cluster: &Cluster, sessions: usize) -> Crowd {
 
 impl Crowd {
     /// Those of the revoked token have ended or end, the others live on.
-    async fn is_told_apart(mut self, cluster: &Cluster) {
+    async fn tell_apart(mut self, cluster: &Cluster) {
         for tab in &mut self.revoked {
             assert_eq!(tab.closed().await, (4001, "token-revoked".into()));
         }
@@ -301,7 +301,7 @@ async fn sessions_that_move_while_their_token_is_revoked_end() {
     cluster.signal(Signal::USR2);
     revoke(&cluster, &["--user", "ann"]).await;
     until_all_are_others(&cluster, &before).await;
-    all.is_told_apart(&cluster).await;
+    all.tell_apart(&cluster).await;
 }
 
 #[tokio::test]
@@ -319,7 +319,7 @@ async fn sessions_whose_worker_is_killed_while_their_token_is_revoked_end() {
     }
     kill(dies, Signal::KILL);
     cluster.until_settled(1).await;
-    all.is_told_apart(&cluster).await;
+    all.tell_apart(&cluster).await;
 }
 
 #[tokio::test]
@@ -336,7 +336,7 @@ async fn sessions_that_outlive_an_upgrade_while_their_token_is_revoked_end() {
         .await;
     });
     assert_eq!(upgraded.json()["upgrade"]["outcome"], "upgraded", "{} {}", upgraded.out, upgraded.err);
-    all.is_told_apart(&cluster).await;
+    all.tell_apart(&cluster).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::parts::session::Session;
+use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::rooms::is_companion;
 use super::state::State;
@@ -107,6 +107,10 @@ impl State {
                 _ => self.unsubscribe(at, channel),
             }
             lost.push(name);
+        }
+        // What it has missed there until now it may have when it comes back.
+        if let Some(Link::Away(away)) = self.sessions.get_mut(at).map(|session| &mut session.link) {
+            away.places.retain(|name| !lost.iter().any(|lost| **lost == *name));
         }
         match lost.is_empty() || is_away {
             true => {}

@@ -2,7 +2,9 @@
 
 #![allow(clippy::expect_used, reason = "a panic is what is looked for")]
 
-use super::{Claims, Jwks, KeptJwks, Keys, Pass, Refusal, Revocation, Rules, Ways, carried, json, verify};
+use super::{
+    Claims, FetchedJwks, Jwks, KeptJwks, Keys, Pass, Refusal, Revocation, Rules, Ways, carried, json, verify,
+};
 use crate::config::{AuthMode, AuthSection, Secret};
 use crate::fuzzing::Parts;
 use crate::model::{Boot, PublicKey, Wall};
@@ -22,6 +24,8 @@ const PUBLIC: [&str; 3] = [
     include_str!("../../fixtures/tokens/eddsa.public.pem"),
     include_str!("../../fixtures/tokens/rs256.public.pem"),
 ];
+
+const URL: &str = "https://issuer.example/jwks";
 
 /// All keys, and each key alone.
 static KEYS: LazyLock<Vec<Keys>> = LazyLock::new(|| {
@@ -101,6 +105,8 @@ fn good(claims: Claims) {
     assert!(!claims.user.as_str().is_empty() && claims.ends > NOW && !claims.left(NOW).is_zero());
     let pass = Pass::new(claims.clone(), NOW, Boot(1));
     assert_eq!(Pass::decode(&pass.encode()).as_ref(), Some(&pass));
+    let (common, own) = pass.split().expect("two parts");
+    assert_eq!(Pass::join(&claims.user, &common, &own).as_ref(), Some(&pass));
     let until_now = Revocation::User(claims.user.clone(), NOW);
     assert_eq!(until_now.covers(&claims), claims.issued.is_none_or(|issued| issued < NOW));
 }
@@ -138,18 +144,24 @@ pub fn jwks(data: &[u8]) {
         let json = serde_json::to_string(&key).expect("JSON");
         assert_eq!(serde_json::from_str::<PublicKey>(&json).expect("the same"), key);
     }
-    let url = "https://issuer.example/jwks";
-    let mut kept = KeptJwks::new(url);
+    let _ = FetchedJwks::decode(data);
+    let mut kept = KeptJwks::new(URL);
     match Jwks::parse(data) {
         Ok(set) => {
             assert!((1..=100).contains(&set.len()) && set.len() + set.ignored() <= 100);
             assert_eq!((kept.take(data), kept.take(data)), (Ok(true), Ok(false)));
-            assert_eq!(KeptJwks::from_file(url, &kept.encode()), kept);
+            let bytes = kept.encode();
+            assert_eq!(KeptJwks::from_file(URL, &bytes), kept);
+            assert_eq!(
+                KeptJwks::from_file("https://other.example", &bytes).jwks().map(|set| set.len()),
+                None
+            );
+            assert!(FetchedJwks::decode(&bytes).is_some());
             let mut section = auth(vec![], vec![]);
-            section.jwks_url = Some(url.to_owned());
+            section.jwks_url = Some(URL.to_owned());
             let keys = Keys::new(&section, Some(&set));
             judge(&signed(br#"{"alg":"HS256"}"#, b"{}"), &keys);
         }
-        Err(_) => assert!(kept.take(data).is_err() && kept.jwks().is_none()),
+        Err(_) => assert!(kept.take(data).is_err() && kept.encode().is_empty()),
     }
 }
