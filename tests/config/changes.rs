@@ -161,6 +161,9 @@ log.format = json
 log.level = debug
 log.file = x.log
 log.queue = 257KiB
+log.max_size = 1MiB
+log.keep = 7
+log.hash_ids = true
 tls.cert = tests/fixtures/tls/listening/renewed.crt
 tls.key = tests/fixtures/tls/listening/renewed.key
 tls.certificates = [{ cert = "tests/fixtures/tls/listening/wild.crt", key = "tests/fixtures/tls/listening/wild.key" }]
