@@ -1,7 +1,7 @@
 //! Ids in lines: as they are, or with `log.hash_ids` as keyed hashes. The key is that of the run: all processes write
 //! the same hash of an id, and nobody who has only the log can guess an id and try it.
 
-use crate::os::inherited;
+use crate::os::process;
 use aws_lc_rs::hmac;
 use std::fmt::{self, Display};
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static HASHING: AtomicBool = AtomicBool::new(false);
 
 static KEY: LazyLock<hmac::Key> =
-    LazyLock::new(|| hmac::Key::new(hmac::HMAC_SHA256, inherited::run().as_bytes()));
+    LazyLock::new(|| hmac::Key::new(hmac::HMAC_SHA256, process::run().as_bytes()));
 
 /// Bytes of a hash that are written.
 const SHOWN: usize = 8;

@@ -87,15 +87,6 @@ pub fn program_files() -> u64 {
     })
 }
 
-/// The variable in which a child reads the name of the run.
-pub const RUN: &str = "BTC_CLUSTER_RUN";
-
-/// An unguessable name of this run of the daemon, the same in all of its processes: the keeper makes it.
-pub fn run() -> &'static str {
-    static FOUND: OnceLock<String> = OnceLock::new();
-    FOUND.get_or_init(|| std::env::var(RUN).unwrap_or_else(|_| format!("{:032x}", super::process::secret())))
-}
-
 /// Sets the limit of open files, within the allowed maximum. The maximum stays.
 pub fn limit_files(most: u64) {
     let mut limit = getrlimit(Resource::Nofile);

@@ -4,7 +4,8 @@
 use super::answer;
 use super::identity::{Identity, Wants};
 use super::peer::Peer;
-use super::{Route, upgrade};
+use super::route::Route;
+use super::upgrade;
 use crate::access::tokens::{Door, Trust};
 use crate::access::{Admitted, Client, Denied, Head, Place, Proxies, is_foreign, preflight};
 use crate::config::Config;

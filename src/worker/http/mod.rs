@@ -24,6 +24,7 @@ mod price;
 mod proxied;
 mod quotes;
 mod rest;
+mod route;
 mod secure;
 mod sessions;
 mod socket;
@@ -35,48 +36,16 @@ mod wanted;
 
 pub(super) use connection::serve;
 
+pub(crate) use route::{Method, Route};
+
 use self::Method::{Delete, Get, Post, Socket};
-use self::identity::Wants::{self, Admin, Nothing, Overview};
+use self::identity::Wants::{Admin, Nothing, Overview};
+use self::route::route;
 use super::hub::Hub;
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use axum::Router;
-use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, any, delete, get, post};
-
-/// One route. `docs/interface.md` describes all of them.
-pub(crate) struct Route {
-    pub(crate) method: Method,
-    pub(crate) path: &'static str,
-    /// The ports that serve it.
-    pub(crate) ports: &'static [Port],
-    /// Answers whatever host is named, and none: balancers and monitors ask, and no page gains by the answer.
-    any_host: bool,
-    /// What every request of it needs.
-    wants: Wants,
-    serve: fn(Method) -> MethodRouter<Hub>,
-}
-
-/// The method of a route. `Get` includes HEAD; `Socket` is a WebSocket endpoint, which judges the method itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
-    Get,
-    Post,
-    Delete,
-    Socket,
-}
-
-impl Method {
-    fn with<H: Handler<T, Hub>, T: 'static>(self, handler: H) -> MethodRouter<Hub> {
-        match self {
-            Self::Get => get(handler),
-            Self::Post => post(handler),
-            Self::Delete => delete(handler),
-            Self::Socket => any(handler),
-        }
-    }
-}
 
 const HTTP: &[Port] = &[Port::Http];
 const ADMIN: &[Port] = &[Port::Admin];
@@ -84,25 +53,6 @@ const ADMIN: &[Port] = &[Port::Admin];
 const ADMINS: &[Port] = &[Port::Http, Port::Admin];
 const CLIENTS: &[Port] = &[Port::Http, Port::Ws];
 const EVERYWHERE: &[Port] = &[Port::Http, Port::Ws, Port::Admin];
-
-const fn route(
-    method: Method,
-    path: &'static str,
-    ports: &'static [Port],
-    serve: fn(Method) -> MethodRouter<Hub>,
-) -> Route {
-    Route { method, path, ports, any_host: false, wants: Wants::Inside, serve }
-}
-
-impl Route {
-    const fn for_any_host(self) -> Self {
-        Self { any_host: true, ..self }
-    }
-
-    const fn wants(self, wants: Wants) -> Self {
-        Self { wants, ..self }
-    }
-}
 
 /// All routes. The streams of the configuration and the files of the page are the fallback.
 pub(crate) const ROUTES: &[Route] = &[
