@@ -56,7 +56,8 @@ impl State {
         while let Some(task) = self.moving.leaving.task() {
             let (sessions, rest) = self.movable(task);
             let ids = sessions.iter().filter_map(|at| self.sessions.get(*at).map(Session::id)).collect();
-            let drains = self.phase == Phase::Draining;
+            // The order to drain follows: what cannot be moved now may become so, when it has lost its connection.
+            let drains = self.phase != Phase::Aside;
             match self.moving.leaving.begin(ids, (rest, drains), clock::mono()) {
                 Ok(batch) => return self.ask_for(batch, task.to, &sessions),
                 Err(Some(done)) => self.tell_offloaded([done]),

@@ -152,7 +152,7 @@ impl<K> Leaving<K> {
     }
 
     /// These sessions are to leave; returns the number of their batch. With none the order may be over: `rest` are those
-    /// that it means and that cannot be moved at the moment. While the worker `drains`, more may come.
+    /// that it means and that cannot be moved at the moment. If the worker `drains`, more may come.
     pub fn begin(
         &mut self,
         sessions: Vec<SessionId>,
