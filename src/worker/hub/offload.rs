@@ -66,14 +66,15 @@ impl State {
     }
 
     /// Sessions for a batch; if there are none, how many are meant that cannot be moved at the moment.
-    fn movable(&self, Task { only, most, .. }: Task) -> (Vec<SessionRef>, usize) {
+    fn movable(&self, Task { only, most, all, .. }: Task) -> (Vec<SessionRef>, usize) {
         let (mut found, mut rest) = (Vec::new(), 0);
         let mut ids = BTreeSet::new();
         let mut look = |(at, session): (SessionRef, &Session)| {
             // A batch names sessions by their ids: of a copy and its original it takes one.
             if self.is_movable(at, session) && ids.insert(session.id()) {
                 found.push(at);
-            } else if !session.is_secured() {
+            } else if all || !session.is_secured() {
+                // Of a worker that is emptied those of TLS may soon be suspended, and can be moved then.
                 rest += 1;
             }
             // The whole table is not looked through for each batch.
