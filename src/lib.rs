@@ -47,3 +47,8 @@ pub(crate) mod master;
 pub(crate) mod worker;
 
 pub mod cli;
+
+// See `tests/fuzz`.
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/targets/mod.rs"]
+pub mod fuzzing;

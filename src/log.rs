@@ -1,14 +1,18 @@
 //! Writes log lines as text, as JSON lines, or to the journal with their fields. The level can change at run time.
 
+mod ids;
 mod journal;
 mod kinds;
 mod lines;
+mod rotation;
 mod sink;
 mod target;
 
 use crate::config::{LogFormat, LogSection};
+pub use ids::{id, is_hashing};
 use kinds::LineKinds;
-use sink::Sink;
+use rotation::Rotation;
+use sink::{Bounds, Rotated, Sink};
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -41,14 +45,21 @@ struct Output {
     kinds: Arc<LineKinds>,
     /// The file that lines are written to, or are to be.
     path: Arc<Mutex<Option<PathBuf>>>,
+    /// Set in the process that moves full files aside.
+    rotated: Arc<OnceLock<Rotated>>,
 }
 
 impl Output {
+    fn bounds(&self, config: &LogSection) -> Bounds {
+        let rotation = Rotation { max_size: config.max_size as u64, keep: config.keep };
+        Bounds { room: config.queue, rotation: self.rotated.get().map(|_| rotation) }
+    }
+
     fn start(&self, config: &LogSection) {
         let path = config.file.clone();
         *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path.clone();
         let tell = |lines, why: &str| tracing::warn!(event = "log-lost", lines, why, "log lines were lost");
-        match Sink::start(path, config.queue, Box::new(tell)) {
+        match Sink::start(path, self.bounds(config), self.rotated.get().cloned(), Box::new(tell)) {
             // Another thread: the old one may hang, and writes what it has when it goes on.
             Some(sink) => *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(sink)),
             None => tracing::error!(event = "log-stuck", "the log stays where it is: its writers hang"),
@@ -105,6 +116,7 @@ pub fn init(config: &LogSection, role: &str) {
         return;
     }
     let output = Output::default();
+    ids::set_hashing(config.hash_ids);
     output.start(config);
     let (filtering, level) = reload::Layer::new(filter(config));
     let (writing, writer) = reload::Layer::new(writer(config, role, &output));
@@ -113,10 +125,15 @@ pub fn init(config: &LogSection, role: &str) {
     // The standard hook writes to standard error, and waits for its reader.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let why = panic_message(panic.payload());
+        let why = shown(panic_message(panic.payload()));
         tracing::error!(event = "panic", place, why, "a defect, please report it");
     }));
     tracing::debug!(role, "logging");
+}
+
+/// The standard library quotes texts in backticks, and a text of a client may hold its id.
+fn shown(why: &str) -> &str {
+    if is_hashing() { why.split('`').next().unwrap_or_default() } else { why }
 }
 
 fn panic_message(payload: &dyn std::any::Any) -> &str {
@@ -127,13 +144,27 @@ fn panic_message(payload: &dyn std::any::Any) -> &str {
 /// Applies a new configuration.
 pub fn adopt(config: &LogSection) {
     let Some(logger) = LOGGER.get() else { return };
+    ids::set_hashing(config.hash_ids);
     if logger.output.path() != config.file {
         logger.output.start(config);
     } else if let Some(sink) = logger.output.sink() {
-        sink.resize(config.queue);
+        sink.bound(logger.output.bounds(config));
     }
     let _ = logger.writer.reload(writer(config, &logger.role, &logger.output));
     let _ = logger.level.reload(filter(config));
+}
+
+/// Makes this process the one that moves full log files aside. `rotated` is called on another thread after each time, so
+/// that the others open the file again; if it returns false, it is called again a second later.
+pub fn rotate(config: &LogSection, rotated: impl Fn() -> bool + Send + Sync + 'static) {
+    let Some(output) = LOGGER.get().map(|logger| &logger.output) else { return };
+    let rotated: Rotated = Arc::new(rotated);
+    if output.rotated.set(rotated.clone()).is_ok()
+        && let Some(sink) = output.sink()
+    {
+        sink.when_rotated(rotated);
+        sink.bound(output.bounds(config));
+    }
 }
 
 /// Tries whether this process may write lines to that file; leaves nothing behind. The disk may hang.
@@ -142,6 +173,11 @@ pub fn adopt(config: &LogSection) {
 /// Why not, and what to do about it.
 pub fn attempt(path: &Path) -> Result<(), String> {
     target::attempt(path)
+}
+
+/// Writes the last line of each kind that came too often. To be called each second.
+pub fn tell_left_out() {
+    LOGGER.get().into_iter().for_each(|logger| logger.output.kinds.tell());
 }
 
 /// Opens `log.file` again after it was moved away.

@@ -22,6 +22,7 @@ import { QuoteDesk } from "./quotes.js";
 import { here, problemOf, retryAfter } from "./server.js";
 import { isLive, prefersOwn, speaks } from "./session.js";
 import { ShownPrice } from "./shown-price.js";
+import { bearing, isAboutToken, tokens } from "./tokens.js";
 import { TransportView, chosenMode } from "./transport-view.js";
 import { View } from "./view.js";
 import { why } from "./words.js";
@@ -37,7 +38,8 @@ const info = new Info();
 const identity = new Identity(renamed);
 const connection = new Connection({
   clock,
-  userId: () => identity.id,
+  userId: () => identity.asked,
+  tokens,
   wsUrl: () => info.wsUrl,
   channels,
   mode: chosenMode(),
@@ -52,7 +54,7 @@ const chat = new ChatPanel(document, {
   reopen: () => connection.reopen(),
   userId: () => identity.id,
 });
-const beside = { userId: () => identity.id, now: () => clock.now(), wsUrl: () => (prefersOwn(connection.state) ? null : info.wsUrl) };
+const beside = { userId: () => identity.asked, now: () => clock.now(), wsUrl: () => (prefersOwn(connection.state) ? null : info.wsUrl) };
 const panels = new Panels([chat, new BroadcastPanel(document, beside), new CommandPanel(document, beside), new StreamsPanel(document, beside)]);
 const desk = new QuoteDesk({ post: postQuote, now: () => clock.now(), show: (result) => view.result(result) });
 
@@ -62,10 +64,14 @@ let symbol = null;
 /** The room that the last session over a transport that only listens was asked for with, or null. */
 let room = null;
 
+/** Channels that nobody asked for are those that the token allows; a session that only listens was refused others. */
+let narrowed = { tried: false, yes: false };
+
 async function begin() {
   view.user(identity);
   cluster.user(identity.id);
   await Promise.all([identity.claim(), info.begin()]);
+  view.user(identity);
   connection.restore();
   connection.tell({ type: "start" });
 }
@@ -73,11 +79,14 @@ async function begin() {
 /** What a session that only listens is opened with: it cannot ask for more. A poll for each price would be too many. */
 function channels(via) {
   const wanted = symbol ?? info.symbol;
-  room = wanted && chat.channel;
+  room = narrowed.yes ? null : wanted && chat.channel;
+  narrowed.tried = Boolean(wanted);
+  if (narrowed.yes) return null;
   return wanted && [`price:${wanted}${via === "poll" ? "@1s" : ""}`, "stats", `candle:${wanted}@1m`, ...(room ? [room] : [])];
 }
 
 function renamed() {
+  if (identity.asked === null) return;
   view.user(identity);
   cluster.user(identity.id);
   panels.stop();
@@ -97,6 +106,7 @@ function showState(state) {
   if (state.phase === "waiting" && state.why?.kind === "silent") panels.again();
   lastHour.lost();
   chat.lost();
+  refused(state);
   if (state.phase === "offline" && state.why?.slug === "unknown-channel" && room) {
     // The panel may have been closed since.
     if (chat.channel === room) chat.refused(why(state.why));
@@ -105,12 +115,35 @@ function showState(state) {
   }
 }
 
+/** What a refusal for our token, or for none, means beyond the session. */
+function refused({ phase, why: reason }) {
+  if (!["waiting", "offline"].includes(phase)) return;
+  const slug = reason?.slug;
+  const mine = ["forbidden", "token-missing"].includes(slug) && !speaks(connection.state) && narrowed.tried;
+  if (mine && !narrowed.yes) {
+    narrowed.yes = true;
+    return connection.tell({ type: "again" });
+  }
+  if (isAboutToken(slug)) info.changed();
+  if (slug === "invalid-user-id" && tokens.asked) info.changed().then(() => tokens.asked || connection.tell({ type: "again" }));
+}
+
+function signedInAs(userId) {
+  if (!tokens.asked || userId === identity.named) return;
+  narrowed = { tried: false, yes: false };
+  identity.named = userId;
+  view.user(identity);
+  cluster.user(userId);
+}
+
 const HEARD = {
   welcome(message) {
+    signedInAs(message.user_id);
     prices.welcome();
     shownPrice.welcome(message);
     view.session(message);
     cluster.worker(message.worker);
+    cluster.hears(message.channels?.includes("stats") !== false);
     info.welcome();
     lastHour.welcome(message);
     chat.welcome(message, speaks(connection.state));
@@ -185,10 +218,12 @@ function noPrice() {
 }
 
 async function postQuote(userId) {
+  const { token, fault, slug } = await tokens.fresh();
+  if (fault) return { kind: "untold", reason: { kind: fault, slug } };
   try {
     const response = await fetch(here("api/v1/quotes"), {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: bearing(token, { "content-type": "application/json" }),
       body: JSON.stringify({ user_id: userId }),
       signal: AbortSignal.timeout(10_000),
     });
@@ -205,6 +240,7 @@ async function postQuote(userId) {
 view.onQuote(() => desk.ask(identity.id));
 view.onAgain(() => connection.tell({ type: "again" }));
 setInterval(() => shownPrice.look(), 250);
+addEventListener("btc-cluster:token", () => connection.signedIn());
 addEventListener("online", () => connection.tell({ type: "online" }));
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) connection.tell({ type: "visible" });

@@ -20,7 +20,7 @@ export class ClusterView {
   #stats = null;
   #arrivedAt = 0;
   #live = false;
-  #worker = null;
+  #worker = { id: null, pid: null };
   #user = "";
 
   constructor(root, clock) {
@@ -52,10 +52,15 @@ export class ClusterView {
 
   /** The worker that holds this tab's session; its id is null where there is none. Newer than what the statistics say. */
   worker({ id, pid }) {
-    this.#worker = id;
+    this.#worker = { id, pid };
     const row = this.#stats?.workers.find((worker) => worker.id === id);
-    if (row && pid) row.pid = pid;
+    if (row && pid && !this.#isKnown()) row.pid = pid;
     this.#tick();
+  }
+
+  /** Whether the session hears statistics. */
+  hears(yes) {
+    if (!this.#stats) write(this.#at.remark, yes ? "No statistics yet." : "The statistics are not for this session.");
   }
 
   /** Whether there is a session: without one the numbers are old, and nothing of them counts on. */
@@ -75,15 +80,19 @@ export class ClusterView {
 
   #rows(since) {
     const { body } = this.#at;
-    const rows = new Map([...body.rows].map((row) => [row.dataset.workerId, row]));
-    for (const [place, worker] of this.#stats.workers.entries()) {
-      const key = String(worker.id);
-      const row = rows.get(key) ?? newRow(key);
-      rows.delete(key);
-      if (body.rows[place] !== row) body.insertBefore(row, body.rows[place] ?? null);
-      fill(row, worker, since, worker.id === this.#worker);
+    const { workers } = this.#stats;
+    const isOwn = ({ id, pid }) => id === this.#worker.id && (pid === this.#worker.pid || !this.#isKnown());
+    // By place and not by number: while a worker is replaced, two have the same.
+    for (const [place, worker] of workers.entries()) {
+      fill(body.rows[place] ?? body.appendChild(newRow()), worker, since, isOwn(worker));
     }
-    for (const gone of rows.values()) gone.remove();
+    while (body.rows.length > workers.length) body.rows[workers.length].remove();
+  }
+
+  /** Whether the statistics have the process that holds this tab's session. */
+  #isKnown() {
+    const { id, pid } = this.#worker;
+    return this.#stats.workers.some((worker) => worker.id === id && worker.pid === pid);
   }
 
   #totals(totals) {
@@ -112,8 +121,8 @@ export class ClusterView {
   }
 }
 
-function newRow(key) {
-  const row = make("tr", "", { role: "row", "data-worker-id": key });
+function newRow() {
+  const row = make("tr", "", { role: "row" });
   for (const [label, , kind] of COLUMNS) {
     const cell = label === "Worker" ? make("th", "", { scope: "row", role: "rowheader" }) : make("td", "", { role: "cell" });
     if (kind) cell.className = kind;
@@ -124,6 +133,7 @@ function newRow(key) {
 }
 
 function fill(row, worker, since, own) {
+  row.dataset.workerId = worker.id;
   row.dataset.pid = worker.pid ?? "";
   row.dataset.sessions = worker.sessions;
   row.dataset.state = worker.state;

@@ -1,15 +1,17 @@
 // Carries out what session.js decides: the transport in use, the one timer, the question after a failed open, and the
-// WebSocket that is tried beside another transport.
+// WebSocket that is tried beside another transport. Where tokens are asked for, each of these has a fresh one.
 
 import { Resume, putAway, takeBack } from "./resume.js";
 import { RULES } from "./rules.js";
 import { newestPrice, reasonOf } from "./server.js";
-import { first, prefersOwn, speaks, step } from "./session.js";
+import { first, prefersOwn, speaks, step, via } from "./session.js";
 import * as poll from "./transport-poll.js";
 import * as sse from "./transport-sse.js";
 import * as websocket from "./transport-websocket.js";
 
 const TRANSPORTS = { websocket, sse, poll };
+const AUTH = "token"; // of a fresh token, in the server's answer
+const LAST = 2_000; // nearer to a token's end it is not asked for once more
 
 /**
  * One session. `onState(state)` after every step, `onMessage(message)` for every message but those that came before,
@@ -22,16 +24,19 @@ export class Connection {
   #probe = null;
   #elsewhere = false;
   #question = null;
+  #attempt = null; // to open, while a token is waited for
+  #token = { used: null, offered: null, since: 0 };
   #timer = 0;
   #resume = new Resume();
   #with;
 
   /**
-   * `wsUrl()` tells the address of the server's info (or null), `userId()` whose session it is, `channels(via)` what
+   * `wsUrl()` tells the address of the server's info (or null), `userId()` whose session it is (null: the
+   * token's), `tokens` shows who we are, `channels(via)` what
    * a session that cannot ask for more is opened with (or null), `isNews(quote)` whether a quote is still to come.
    */
-  constructor({ clock, userId, wsUrl, channels, mode, isNews, onState, onMessage, onGap, random = Math.random }) {
-    this.#with = { clock, userId, wsUrl, channels, isNews, onState, onMessage, onGap, random };
+  constructor({ clock, userId, tokens, wsUrl, channels, mode, isNews, onState, onMessage, onGap, random = Math.random }) {
+    this.#with = { clock, userId, tokens, wsUrl, channels, isNews, onState, onMessage, onGap, random };
     this.#state = first(mode);
   }
 
@@ -46,7 +51,7 @@ export class Connection {
     const changed = state !== this.#state;
     this.#state = state;
     // No session, nothing to come back to; but a server that only refuses for now may take it later.
-    if (state.phase === "offline" && state.why?.code) this.#resume.forget();
+    if (state.why?.code === 4001 || (state.phase === "offline" && state.why?.code)) this.#resume.forget();
     for (const action of actions) this.#carry(action);
     if (!this.#state.probing) this.#dropProbe();
     if (!changed || state !== this.#state) return;
@@ -78,6 +83,12 @@ export class Connection {
     this.tell({ type: "reopen" });
   }
 
+  /** The page around this one has a token that it had not before. */
+  signedIn() {
+    if (this.#state.phase === "connected") this.#renew(0);
+    else this.tell({ type: "again" });
+  }
+
   #carry(action) {
     switch (action.do) {
       case "open":
@@ -104,14 +115,28 @@ export class Connection {
     this.#timer = setTimeout(ring, Math.max(1, wakeAt - this.#with.clock.now()));
   }
 
-  #open({ via, own }) {
+  #open(action) {
     this.#question = null;
+    const { tokens } = this.#with;
+    if (!tokens.awaited) return this.#dial(action, null);
+    const attempt = (this.#attempt = Symbol("attempt"));
+    this.tell({ type: "proving" });
+    tokens.fresh().then(({ token, fault, slug }) => {
+      if (attempt !== this.#attempt) return;
+      if (fault) return this.tell({ type: "unproved", why: { kind: fault, slug } });
+      this.tell({ type: "proved" });
+      this.#dial(action, token);
+    });
+  }
+
+  #dial({ via, own }, token) {
+    this.#use(token);
     const wsUrl = own ? null : this.#with.wsUrl();
     this.#elsewhere = via === "websocket" && Boolean(wsUrl);
     let offer = this.#resume.offer();
     const current = (tell) => (...all) => link === this.#link && tell(...all);
     const channels = via === "websocket" ? null : this.#with.channels(via);
-    const link = TRANSPORTS[via].open({ userId: this.#with.userId(), channels, ticket: offer.ticket, wsUrl }, {
+    const link = TRANSPORTS[via].open({ userId: this.#with.userId(), channels, ticket: offer.ticket, wsUrl, token, renewed: () => this.#renewed() }, {
       opened: current(() => this.tell({ type: "opened" })),
       heard: current(() => this.tell({ type: "heard" })),
       message: current((message) => {
@@ -129,6 +154,7 @@ export class Connection {
       }),
       refused: current((answer) => {
         this.#link = null;
+        this.#refused(answer.slug);
         this.tell({ type: "answer", ...answer });
       }),
       closed: current((close) => this.#closed(link, close)),
@@ -139,11 +165,18 @@ export class Connection {
   #closed(link, { code, reason, inMs }) {
     this.#link = null;
     link.drop(false);
+    this.#refused(reason);
     if (inMs !== undefined) this.tell({ type: "system", inMs, event: "close", reason });
     this.tell({ type: "closed", code, reason });
   }
 
+  /** The token in use is not taken any more, or that is not what is said. */
+  #refused(slug) {
+    this.#with.tokens.refused(this.#token.used, slug);
+  }
+
   #drop(clean) {
+    this.#attempt = null;
     if (this.#link) this.#leave(this.#link, clean);
     this.#link = null;
     if (clean) this.#resume.forget();
@@ -161,6 +194,7 @@ export class Connection {
 
   #welcome(message, offer) {
     const gap = this.#resume.welcome(message, offer);
+    this.#with.tokens.taken();
     this.#closeLeft();
     this.tell({ type: "welcome", heartbeatMs: message.heartbeat_ms });
     if (gap) this.#with.onGap();
@@ -172,8 +206,10 @@ export class Connection {
     if (type === "system") {
       const { reconnect_in_ms: inMs, event, reason } = message;
       if (event === "moved") this.#resume.moved(message);
+      if (event === "token-expiring") this.#renew(message.expires_in_ms);
       this.tell({ type: "system", inMs, event, reason });
     }
+    if (message.id === AUTH && this.#token.offered) this.#answered(message);
     this.#with.onMessage(message);
   }
 
@@ -183,16 +219,73 @@ export class Connection {
     if (welcome) this.#with.onMessage(welcome);
   }
 
+  /** The token ends in so many milliseconds: a fresh one for this session. Polls bring theirs by themselves. */
+  async #renew(inMs) {
+    const { tokens } = this.#with;
+    const link = this.#link;
+    if (!tokens.awaited || !link || via(this.#state) === "poll") return;
+    const used = this.#with.clock.now() - this.#token.since;
+    // One whose whole life is shorter than the notice is replaced after half of it.
+    const early = Math.max(RULES.renew, (used + (inMs || 0)) / 2) - used;
+    if (early > 0) return this.#renewIn(early, link, inMs - early);
+    const { token } = await tokens.fresh();
+    if (link !== this.#link) return;
+    if (!token || token === this.#token.used) {
+      if (inMs > LAST) this.#renewIn(inMs / 2, link, inMs / 2);
+    } else if (!speaks(this.#state)) {
+      this.tell({ type: "reopen" });
+    } else if (this.say({ type: "auth", token, id: AUTH })) {
+      this.#token.offered = token;
+    }
+  }
+
+  #renewIn(ms, link, left) {
+    setTimeout(() => link === this.#link && this.#renew(left), ms);
+  }
+
+  #use(token) {
+    this.#token.used = token;
+    this.#token.since = this.#with.clock.now();
+  }
+
+  /** What the server says to the fresh token of this session. */
+  #answered({ type, code }) {
+    const { offered } = this.#token;
+    this.#token.offered = null;
+    if (type === "ack") this.#use(offered);
+    else this.#with.tokens.refused(offered, code);
+  }
+
+  /** The token of a later request of the link in use: the one before, if no fresh one can be had. */
+  async #renewed() {
+    const { tokens } = this.#with;
+    if (!tokens.awaited) return null;
+    const { token, fault } = await tokens.fresh();
+    if (!fault) this.#token.used = token;
+    return this.#token.used;
+  }
+
   /** A WebSocket beside the link in use. With its welcome it takes the session over; until then nothing changes. */
   #tryWebSocket() {
+    const { tokens } = this.#with;
+    if (!tokens.awaited) return this.#dialBeside(null);
+    const place = (this.#probe = { drop() {}, close() {} });
+    tokens.fresh().then(({ token, fault }) => {
+      if (place !== this.#probe) return;
+      if (fault) this.tell({ type: "probed", ok: false });
+      else this.#dialBeside(token);
+    });
+  }
+
+  #dialBeside(token) {
     const offer = this.#resume.offer();
     const wsUrl = prefersOwn(this.#state) ? null : this.#with.wsUrl();
     const failed = () => link === this.#probe && this.tell({ type: "probed", ok: false });
     const hear = (message) => {
-      if (link === this.#probe && message.type === "welcome") this.#adopt(link, message, offer);
+      if (link === this.#probe && message.type === "welcome") this.#adopt(link, { message, offer, token });
       if (link === this.#link) this.#hear(message);
     };
-    const link = websocket.open({ userId: this.#with.userId(), channels: null, ticket: offer.ticket, wsUrl }, {
+    const link = websocket.open({ userId: this.#with.userId(), channels: null, ticket: offer.ticket, wsUrl, token }, {
       opened: () => {},
       heard: () => link === this.#link && this.tell({ type: "heard" }),
       message: hear,
@@ -201,7 +294,8 @@ export class Connection {
     this.#probe = link;
   }
 
-  #adopt(link, welcome, offer) {
+  #adopt(link, { message: welcome, offer, token }) {
+    this.#use(token);
     if (this.#link) this.#leave(this.#link);
     this.#link = link;
     this.#probe = null;
@@ -225,7 +319,9 @@ export class Connection {
     const question = Symbol("question");
     this.#question = question;
     const elsewhere = this.#elsewhere;
-    const answer = await reasonOf("ws", { user_id: this.#with.userId() });
-    if (this.#question === question) this.tell({ type: "answer", elsewhere, ...answer });
+    const answer = await reasonOf("ws", { user_id: this.#with.userId() }, this.#token.used);
+    if (this.#question !== question) return;
+    this.#refused(answer.slug);
+    this.tell({ type: "answer", elsewhere, ...answer });
   }
 }

@@ -1,6 +1,6 @@
 // Asks for the last hour (`GET /api/v1/history`), and again when the server cannot tell it yet.
 
-import { here, retryAfter } from "./server.js";
+import { here, retryAfter, send } from "./server.js";
 
 const FIRST = 1_000; // back-off: doubles each try, with jitter
 const LONGEST = 30_000;
@@ -15,7 +15,7 @@ export class History {
   #question = 0;
   #timer = 0;
 
-  constructor({ now, onCandles, onState, fetch = (...all) => globalThis.fetch(...all), later = (...all) => setTimeout(...all), random = Math.random }) {
+  constructor({ now, onCandles, onState, fetch = send, later = (...all) => setTimeout(...all), random = Math.random }) {
     this.#with = { now, onCandles, onState, fetch, later, random };
   }
 

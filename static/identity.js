@@ -1,5 +1,7 @@
 // Who this tab is. `?user_id=` fixes it; otherwise an id is made and kept in sessionStorage, so that every tab is a
-// user of its own and a reload keeps it. A duplicated tab copies sessionStorage: it asks the others and takes a new id.
+// user of its own and a reload keeps it. Where tokens are asked for, the token says it, and the server tells. A duplicated tab copies sessionStorage: it asks the others and takes a new id.
+
+import { tokens } from "./tokens.js";
 
 const KEY = "btc-cluster.user_id";
 const CHANNEL = "btc-cluster.tabs";
@@ -20,6 +22,7 @@ export class Identity {
   #id;
   #fixed;
   #stored;
+  #named = null;
   #me = newId();
   #channel = null;
   #onRenamed;
@@ -35,7 +38,21 @@ export class Identity {
   }
 
   get id() {
-    return this.#id;
+    return this.named ?? this.#id;
+  }
+
+  /** What sessions ask for: null leaves it to the token. */
+  get asked() {
+    return tokens.asked && !this.#fixed ? null : this.#id;
+  }
+
+  /** The token's user, as the server has told, where tokens are asked for. */
+  get named() {
+    return tokens.asked ? this.#named : null;
+  }
+
+  set named(id) {
+    this.#named = id;
   }
 
   /** Whether the address fixes the id. */

@@ -1,6 +1,7 @@
 // What the server says of itself (`GET /api/v1/info`): where the WebSocket is, and the default symbol.
 
 import { here } from "./server.js";
+import { tokens } from "./tokens.js";
 
 const AGAIN = 2_000;
 const LONGEST = 30_000;
@@ -24,6 +25,7 @@ export class Info {
 
   /** Before the first session: its welcome need not ask again. */
   async begin() {
+    tokens.mode(null);
     this.#young = await this.#refresh();
   }
 
@@ -33,6 +35,11 @@ export class Info {
     this.#young = false;
   }
 
+  /** Something is not as the server said. Settles when it has answered, or has not. */
+  changed() {
+    return this.#refresh();
+  }
+
   /** Asks the server; asks again later when it does not answer. Never fails; true when this answer was taken. */
   async #refresh(pause = AGAIN) {
     const asked = ++this.#asked;
@@ -40,9 +47,10 @@ export class Info {
     try {
       const response = await fetch(here("api/v1/info"), { cache: "no-store", signal: AbortSignal.timeout(3_000) });
       if (!response.ok) throw new Error(`status ${response.status}`);
-      const { ws_url: wsUrl, symbol, symbols } = await response.json();
+      const { ws_url: wsUrl, symbol, symbols, auth } = await response.json();
       if (asked !== this.#asked) return false;
       this.#wsUrl = wsUrl || null;
+      tokens.mode(auth ?? "open");
       this.#symbol = symbol ?? symbols?.[0] ?? null;
       return true;
     } catch {

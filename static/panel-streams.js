@@ -3,7 +3,7 @@
 import { handle, make, whileVisible, write } from "./dom.js";
 import { atMost, showState } from "./panels.js";
 import { streamed } from "./said.js";
-import { here, refusalOf } from "./server.js";
+import { here, refusalOf, send } from "./server.js";
 import { SideSocket } from "./side-socket.js";
 import { age, why } from "./words.js";
 
@@ -93,7 +93,7 @@ export class StreamsPanel {
 
 async function listed() {
   try {
-    const response = await fetch(here("api/v1/streams"), { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    const response = await send(here("api/v1/streams"), { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     if (!response.ok) return await refusalOf(response);
     const { streams, connections_per_user } = await response.json();
     const sound = Array.isArray(streams) ? streams.filter((s) => typeof s?.path === "string") : [];

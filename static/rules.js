@@ -6,6 +6,10 @@ export const RULES = Object.freeze({
   cap: 20_000, // longest back-off
   soon: 200, // first back-off of a 42xx, "at once with jitter"
   after41xx: 1_000, // soonest return after a 41xx
+  token: 5_000, // soonest return after a token that was refused; doubles each try
+  tokenCap: 300_000, // and the longest
+  renew: 2_000, // a token is not replaced sooner
+  prove: 12_000, // for a token from the page around this one
   longest: 600_000, // a server that says "come back later than this" is not believed
   stable: 5_000, // a session that lasted so long resets the back-off
   open: 15_000, // for the handshake
@@ -31,6 +35,11 @@ export function verdict(code) {
   if (code >= 4100 && code < 4200) return "pause";
   if (code >= 4200 && code < 4300) return "soon";
   return [1000, 1002, 1003, 1007, 1008, 1009].includes(code) ? "stop" : "backoff";
+}
+
+/** Until a refused token is replaced, most likely: half of it is jitter. */
+export function tokenPause(attempt, random) {
+  return Math.max(RULES.token, Math.min(RULES.tokenCap, RULES.token * 2 ** Math.min(attempt, 30)) * (0.5 + random / 2));
 }
 
 /** Full jitter: anywhere between nothing and the doubled base, the cap at most. */

@@ -1,5 +1,7 @@
 // Where the server is, and how it says no. Nothing here keeps anything.
 
+import { bearing, tokens } from "./tokens.js";
+
 /** A URL of this server, wherever its page is mounted. */
 export function here(path, query = {}) {
   const url = new URL(path, new URL(".", location.href));
@@ -21,21 +23,28 @@ export function socketUrl(path, query, wsUrl) {
 }
 
 /**
- * Browsers hide why an upgrade failed; a plain GET of the same path on our own origin tells. Answers as `refusalOf`;
- * `{status: 0}` when nobody answers.
+ * Browsers hide why an upgrade failed; a plain GET of the same path on our own origin tells, with the same token. Answers
+ * as `refusalOf`; `{status: 0}` when nobody answers.
  */
-export async function reasonOf(path, query) {
+export async function reasonOf(path, query, token = null) {
   try {
-    return await refusalOf(await fetch(here(path, query), { cache: "no-store", signal: AbortSignal.timeout(5_000) }));
+    const headers = bearing(token);
+    return await refusalOf(await fetch(here(path, query), { headers, cache: "no-store", signal: AbortSignal.timeout(5_000) }));
   } catch {
     return { status: 0 };
   }
 }
 
+/** A fetch that shows who asks. Without a token that can be had it is for the server to refuse it. */
+export async function send(url, init = {}) {
+  const { token } = await tokens.fresh();
+  return fetch(url, { ...init, headers: bearing(token, init.headers) });
+}
+
 /** `{ok, quote}`: whether the server answers within so many milliseconds, and the default symbol's price or null. */
 export async function newestPrice(patience) {
   try {
-    const response = await fetch(here("api/v1/price"), { cache: "no-store", signal: AbortSignal.timeout(patience) });
+    const response = await send(here("api/v1/price"), { cache: "no-store", signal: AbortSignal.timeout(patience) });
     const body = await response.text();
     return { ok: true, quote: response.ok ? parsed(body) : null };
   } catch {

@@ -9,7 +9,7 @@
 //   misses   times that the other WebSocket address failed while our own origin would have served
 //   wakeAt   when the phase wants an `alarm` event, or null
 //
-// Events: start, opened, welcome, system, heard, closed, answer, alarm, online, visible, again, renamed, leave, chosen,
+// Events: start, proving, proved, unproved, opened, welcome, system, heard, closed, answer, alarm, online, visible, again, renamed, leave, chosen,
 // reopen, probed, checked.
 // Actions: {do: "open", via, own}, {do: "drop", clean}, {do: "ask"}, {do: "ping"}, {do: "check"}, {do: "probe"}.
 //
@@ -18,7 +18,8 @@
 // late. A poll is held for `calm` at most.
 
 import { begin, choose, failed, hasAnother, howFailed, probes, welcomed as welcomedBy } from "./fallback.js";
-import { RULES, backoff, verdict } from "./rules.js";
+import { RULES, backoff, tokenPause, verdict } from "./rules.js";
+import { isAboutToken } from "./tokens.js";
 
 export { RULES, backoff, verdict };
 
@@ -80,12 +81,19 @@ const ANYWHERE = {
 const PHASES = {
   idle: { start: (s, e, now) => open(s, now) },
   opening: {
+    proving: (s, e, now) => [{ ...carried(s), phase: "proving", wakeAt: now + RULES.prove }],
     opened: (s, e, now) => [{ ...s, phase: "greeting", wakeAt: now + (via(s) === "sse" ? RULES.greetEvents : RULES.greet) }],
     closed: (s, e, now, random) => (speaks(s) ? ask(s, now) : lost(s, e, now, random)),
     online: again,
     visible: again,
     answer: (s, e, now, random) => (speaks(s) ? [s] : answered(s, e, now, random)),
     alarm: (s, e, now, random) => dropped(s, false, ...(speaks(s) ? ask(s, now) : missed(s, "silent", { kind: "unreachable" }, now, random))),
+  },
+  // The page around this one is asked for a token: that the network is back, or somebody looks, changes nothing.
+  proving: {
+    proved: (s, e, now) => [opening(s, now)],
+    unproved: (s, e, now, random) => [wait(s, now, random, e.why, { what: "token" })],
+    alarm: (s, e, now, random) => dropped(s, false, wait(s, now, random, { kind: "token-late" }, { what: "token" })),
   },
   greeting: {
     online: again,
@@ -135,13 +143,17 @@ function carried({ path, attempt, again, why, misses }) {
 }
 
 function open(s, now) {
+  return [opening(s, now), { do: "open", via: via(s), own: prefersOwn(s) }];
+}
+
+function opening(s, now) {
   const patience = hasAnother(s.path) ? RULES.firstOpen : RULES.open;
-  return [{ ...carried(s), phase: "opening", openedAt: now, wakeAt: now + patience }, { do: "open", via: via(s), own: prefersOwn(s) }];
+  return { ...carried(s), phase: "opening", openedAt: now, wakeAt: now + patience };
 }
 
 /** Lets go of what is open; `clean` when nobody will come back to it. */
 function dropped(s, clean, next, ...actions) {
-  const live = ["opening", "greeting", "connected"].includes(s.phase) && !s.bereft;
+  const live = ["proving", "opening", "greeting", "connected"].includes(s.phase) && !s.bereft;
   return [next, ...(live ? [{ do: "drop", clean }] : []), ...actions];
 }
 
@@ -256,15 +268,19 @@ function rested(s, now) {
 
 function lost(s, { code, reason }, now, random) {
   const why = { code, slug: reason || s.hint?.reason || "", event: s.hint?.event };
+  if (isAboutToken(reason)) {
+    // Past its end: with a fresh one the session goes on at once. Refused: until there is another.
+    return [wait(rested(s, now), now, random, why, { what: code === 4002 ? "soon" : "token" })];
+  }
   const what = verdict(code);
   if (what === "stop") return [{ ...carried(s), phase: "offline", why, wakeAt: null }];
   return [wait(rested(s, now), now, random, why, { what, inMs: s.hint?.inMs })];
 }
 
 function wait(s, now, random, why, { what = "backoff", inMs, floor = 0 } = {}) {
-  const notBefore = now + Math.max(floor, what === "pause" ? RULES.after41xx : 0);
-  const until =
-    inMs === undefined
+  const notBefore = now + Math.max(floor, { pause: RULES.after41xx, token: RULES.token }[what] ?? 0);
+  const until = what === "token" ? now + tokenPause(s.attempt, random)
+    : inMs === undefined
       ? notBefore + backoff(s.attempt, random, what === "soon" ? RULES.soon : RULES.base)
       : Math.max(notBefore, now + inMs);
   return { ...carried(s), phase: "waiting", attempt: s.attempt + 1, again: true, why, notBefore, wakeAt: until };
@@ -285,6 +301,7 @@ function answered(s, answer, now, random) {
     const misses = s.misses + (how === "elsewhere" ? 1 : 0);
     return missed({ ...s, misses }, how, { kind: how === "elsewhere" ? "address" : "failed" }, now, random);
   }
+  if (how === "refused" && isAboutToken(slug)) return [wait(s, now, random, { status, slug, detail }, { what: "token" })];
   const why = status < 400 ? { kind: "foreign" } : { status, slug, detail };
   const later = status === 429 || status >= 500 || status < 400 || status === 408;
   return missed(s, how, why, now, random, { later, floor: Math.min(retryAfterMs, RULES.longest) });

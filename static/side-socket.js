@@ -3,9 +3,13 @@
 
 import { backoff, RULES, verdict } from "./rules.js";
 import { reasonOf, socketUrl } from "./server.js";
+import { tokens } from "./tokens.js";
+import { bearer } from "./transport-websocket.js";
 
 /** What a failed open or a close means: `{stop, floor}`; `floor` is the soonest return in milliseconds. */
 export function afterwards({ code, status, foreign, retryAfterMs = 0 }) {
+  // Past its token's end: a fresh one opens it again.
+  if (code === 4002) return { stop: false, floor: 0 };
   if (code !== undefined) return { stop: verdict(code) === "stop", floor: verdict(code) === "pause" ? RULES.after41xx : 0 };
   const own = status >= 400 && status < 500 && ![408, 426].includes(status) && !foreign;
   return { stop: own, floor: Math.min(retryAfterMs, RULES.longest) };
@@ -70,14 +74,24 @@ export class SideSocket {
 
   #connect() {
     this.#forget();
+    this.#with.onState({ phase: "opening" });
+    if (!tokens.awaited) return this.#dial(null);
+    const place = (this.#socket = {});
+    tokens.fresh().then(({ token, fault, slug }) => {
+      if (place !== this.#socket) return;
+      if (fault) this.#after({ kind: fault, slug });
+      else this.#dial(token);
+    });
+  }
+
+  #dial(token) {
     const { path, userId, wsUrl, onText, onState } = this.#with;
-    onState({ phase: "opening" });
     let socket;
     try {
-      socket = new WebSocket(socketUrl(path, { user_id: userId() }, wsUrl()));
+      socket = new WebSocket(socketUrl(path, { user_id: userId() }, wsUrl()), bearer(token));
     } catch {
       socket = {}; // not a URL, or ws: from an https: page
-      queueMicrotask(() => this.#failed(socket));
+      queueMicrotask(() => this.#failed(socket, token));
     }
     let openedAt = null;
     this.#socket = socket;
@@ -87,15 +101,16 @@ export class SideSocket {
     };
     socket.onmessage = ({ data }) => onText(String(data));
     socket.onclose = ({ code, reason }) => {
-      if (openedAt === null) return void this.#failed(socket);
+      if (openedAt === null) return void this.#failed(socket, token);
       if (performance.now() - openedAt >= RULES.stable) this.#attempt = 0;
       this.#after({ code, slug: reason });
     };
   }
 
-  async #failed(socket) {
-    const answer = await reasonOf(this.#with.path, { user_id: this.#with.userId() });
+  async #failed(socket, token) {
+    const answer = await reasonOf(this.#with.path, { user_id: this.#with.userId() }, token);
     if (socket !== this.#socket) return;
+    tokens.refused(token, answer.slug);
     const told = answer.status >= 400 && answer.status !== 426;
     this.#after(told ? answer : { kind: answer.status ? "blocked" : "unreachable" });
   }

@@ -2,6 +2,7 @@
 
 import { RULES } from "./rules.js";
 import { here, refusalOf } from "./server.js";
+import { bearing } from "./tokens.js";
 import { tellMessage } from "./transport-sse.js";
 
 const PATIENCE = 30_000; // for one answer
@@ -9,14 +10,14 @@ const SOON = 300; // an empty answer sooner than this ...
 const PAUSE = 1_000; // ... is not followed by the next question at once
 
 /** As transport-websocket.js tells. */
-export function open({ userId, channels, ticket }, on) {
+export function open(wanted, on) {
   const end = new AbortController();
   const told = (name, ...all) => end.signal.aborted || on[name](...all);
-  run({ userId, channels, ticket }, told, end.signal);
+  run(wanted, told, end.signal);
   return { say: () => false, drop: () => end.abort(), close() {} };
 }
 
-async function run({ userId, channels, ticket }, told, signal) {
+async function run({ userId, channels, ticket, token, renewed }, told, signal) {
   let cursor = ticket;
   let opened = false;
   const begin = () => {
@@ -31,7 +32,7 @@ async function run({ userId, channels, ticket }, told, signal) {
     const first = !opened;
     // The first is answered at once, whatever there is: a poll that is held may as well be lost.
     const wait = { wait_ms: first ? 0 : RULES.calm };
-    const answer = await ask({ user_id: userId, ...(cursor ? { cursor } : { channels: channels?.join(",") }), ...wait }, signal);
+    const answer = await ask({ user_id: userId, ...(cursor ? { cursor } : { channels: channels?.join(",") }), ...wait }, first ? token : await renewed(), signal);
     if (signal.aborted) return;
     if (answer.ended) return told("closed", { code: 1000, reason: answer.ended });
     if (!answer.messages) return opened ? told("closed", { code: 1006, reason: "" }) : told("refused", answer);
@@ -47,14 +48,15 @@ async function run({ userId, channels, ticket }, told, signal) {
   }
 }
 
-async function ask(query, signal) {
+async function ask(query, token, signal) {
   const from = performance.now();
   const own = new AbortController();
   const end = () => own.abort();
   const late = setTimeout(end, PATIENCE);
   signal.addEventListener("abort", end, { once: true });
+  if (signal.aborted) end();
   try {
-    const response = await fetch(here("api/v1/poll", query), { cache: "no-store", signal: own.signal });
+    const response = await fetch(here("api/v1/poll", query), { headers: bearing(token), cache: "no-store", signal: own.signal });
     if (response.status === 410) return { ended: (await refusalOf(response)).slug || "ended" };
     if (!response.ok) return await refusalOf(response);
     const body = await response.json().catch(() => null);

@@ -5,20 +5,21 @@
 
 import { EventReader } from "./events.js";
 import { here, parsed, refusalOf } from "./server.js";
+import { bearing } from "./tokens.js";
 
 /** As transport-websocket.js tells. */
-export function open({ userId, channels, ticket }, on) {
+export function open(wanted, on) {
   const end = new AbortController();
-  read({ userId, channels, ticket }, on, end.signal);
+  read(wanted, on, end.signal);
   return { say: () => false, drop: () => end.abort(), close() {} };
 }
 
-async function read({ userId, channels, ticket }, on, signal) {
+async function read({ userId, channels, ticket, token }, on, signal) {
   const told = (name, ...all) => signal.aborted || on[name](...all);
   let response;
   try {
     response = await fetch(here("api/v1/events", { user_id: userId, channels: channels?.join(",") }), {
-      headers: { accept: "text/event-stream", ...(ticket && { "last-event-id": ticket }) },
+      headers: bearing(token, { accept: "text/event-stream", ...(ticket && { "last-event-id": ticket }) }),
       cache: "no-store",
       signal,
     });

@@ -1,7 +1,8 @@
 // A session over a WebSocket: the one transport over which it can also speak.
 //
-// Every transport has `open(wanted, on)`: `wanted` is {userId, channels, ticket, wsUrl}, where `channels` is a list or
-// null (the server's default), and `ticket` what it comes back with, or null. It tells
+// Every transport has `open(wanted, on)`: `wanted` is {userId, channels, ticket, wsUrl, token, renewed}, where
+// `channels` is a list or null (the server's default), `ticket` what it comes back with, or null, `token` who it is, or null,
+// and `renewed()` the token of later requests. It tells
 //   on.opened()                    the server took the connection; a welcome should follow
 //   on.heard()                     a sign of life that may be no message
 //   on.message(message)            one message
@@ -16,11 +17,19 @@ import { parsed, socketUrl } from "./server.js";
 
 export const SUBPROTOCOL = "btc-cluster.v1.json";
 
-export function open({ userId, channels, ticket, wsUrl }, on) {
+/**
+ * Subprotocols with which a token is shown, none without one: a browser can send no header here. The token is not echoed,
+ * and a browser that is answered none of what it offers closes the connection, so the session's own stands beside it.
+ */
+export function bearer(token) {
+  return token ? [SUBPROTOCOL, `bearer.${token}`] : [];
+}
+
+export function open({ userId, channels, ticket, wsUrl, token }, on) {
   const query = { user_id: userId, channels: channels?.join(",") ?? null, resume: ticket };
   let socket;
   try {
-    socket = new WebSocket(socketUrl("ws", query, wsUrl), [SUBPROTOCOL]);
+    socket = new WebSocket(socketUrl("ws", query, wsUrl), token ? bearer(token) : [SUBPROTOCOL]);
   } catch {
     // Not a URL, or ws: from an https: page. As good as a refused connection, and told after this step.
     let told = on;

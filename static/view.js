@@ -52,9 +52,9 @@ export class View {
 
   // ---- this tab's session
 
-  user({ id, fixed }) {
-    write(this.#at.user, id);
-    this.#at.user.title = fixed ? "fixed by the address of this page" : "made for this tab";
+  user({ id, asked, named, fixed }) {
+    write(this.#at.user, asked === null && named === null ? "\u2013" : id);
+    this.#at.user.title = named !== null ? "named by the token" : fixed ? "fixed by the address of this page" : "made for this tab";
   }
 
   session({ session_id: session, worker, server, moves = 0, silence_ms: silence }) {
@@ -254,6 +254,7 @@ const RESULTS = {
   accepted: (receipt) => [`${accepted(receipt)}; waiting for it here.`],
   lost: (receipt) => [`${accepted(receipt)}, but nothing has come to this tab.`],
   unreachable: () => ["The server cannot be reached."],
+  untold: ({ reason }) => [why(reason)],
   refused: (problem) => [refusal(problem), problem.retryAfterMs ? ` Again in ${duration(problem.retryAfterMs / 1_000)}.` : ""],
   answer({ quote, rtt }) {
     const price = make("strong", "", { class: "digits" });

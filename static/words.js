@@ -117,6 +117,21 @@ const KINDS = {
   "no-welcome": "The server took the connection and then said nothing.",
 };
 
+/** Why there is no token to open with; the server's last word on tokens says more. */
+const TOKENS = {
+  "token-late": "This site did not say in time who you are.",
+  "token-failed": "This site could not say who you are.",
+  "token-broken": "What this site gave for a token is none.",
+  "token-same": "This site still gives the token that was refused.",
+};
+
+const SLUGS = {
+  "token-missing": "You are not signed in: this server wants a token.",
+  "token-expired": "Your token has expired.",
+  "token-revoked": "Your token was revoked.",
+  "token-invalid": "Your token is not accepted by this server.",
+};
+
 const STATUSES = {
   400: "The server did not understand the request.",
   401: "The server wants a token.",
@@ -131,15 +146,16 @@ const STATUSES = {
 /** Why there is no session, from the `why` of session.js: a sentence and, where there is one, the server's word. */
 export function why(reason) {
   if (!reason) return "";
+  if (Object.hasOwn(TOKENS, reason.kind)) return [SLUGS[reason.slug], TOKENS[reason.kind]].filter(Boolean).join(" ");
   if (reason.kind) return KINDS[reason.kind];
   if (reason.status) return refusal(reason);
-  const text = CLOSES[reason.code] ?? "The server closed the connection.";
+  const text = SLUGS[reason.slug] ?? CLOSES[reason.code] ?? "The server closed the connection.";
   return `${text} (${[reason.slug, reason.code].filter(Boolean).join(", ")})`;
 }
 
 /** A refusal over HTTP: the server's own detail before ours. */
 export function refusal({ status, slug, detail }) {
-  const text = detail ? sentence(detail) : (STATUSES[status] ?? "The server refused.");
+  const text = SLUGS[slug] ?? (detail ? sentence(detail) : (STATUSES[status] ?? "The server refused."));
   return `${text} (${[slug, status].filter(Boolean).join(", ")})`;
 }
 

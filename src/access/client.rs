@@ -1,11 +1,22 @@
 //! Address of the client: that of the connection, or the one that trusted proxies name.
 
+use super::forwarded;
+use crate::config::ForwardedHeader;
 use http::HeaderMap;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Header to which each proxy appends its peer.
 const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Which proxies are believed, and the header by which they speak. Only one: a proxy passes on what a client wrote into
+/// the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Proxies<'a> {
+    /// Their networks.
+    pub networks: &'a [IpNet],
+    pub header: ForwardedHeader,
+}
 
 /// A client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,22 +30,30 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the list of `X-Forwarded-For` from its end for as long as it was written by trusted proxies: the first
-    /// address that is none of theirs is the client. Where the list ends or makes no sense, it is the last one that
-    /// was believed.
+    /// Reads the list of `X-Forwarded-For` or `Forwarded` from its end for as long as it was written by trusted proxies:
+    /// the first address that is none of theirs is the client. Where the list ends or makes no sense, it is the last one
+    /// that was believed.
     #[must_use]
-    pub fn of(connection: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    pub fn of(connection: IpAddr, headers: &HeaderMap, proxies: Proxies<'_>) -> Self {
+        let is_trusted = |address: IpAddr| proxies.networks.iter().any(|network| network.contains(&address));
         let connection = connection.to_canonical();
         let proxied = is_trusted(connection);
         let mut address = connection;
         // A header of several lines is one list. Split before it is read as text: what the client itself put in front
         // must not make the rest unreadable.
-        let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+        let name = match proxies.header {
+            ForwardedHeader::XForwardedFor => FORWARDED_FOR,
+            ForwardedHeader::Forwarded => forwarded::NAME,
+        };
+        let part = |hop| match proxies.header {
+            ForwardedHeader::XForwardedFor => Some(hop),
+            ForwardedHeader::Forwarded => forwarded::parameter(hop, "for"),
+        };
+        let lines = headers.get_all(name).iter().rev();
         let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b',')).map(<[u8]>::trim_ascii);
         while is_trusted(address) {
             let Some(hop) = hops.find(|hop| !hop.is_empty()) else { break };
-            let Some(before) = read(hop) else { break };
+            let Some(before) = part(hop).and_then(read) else { break };
             address = before;
         }
         Self { address, counted: counted(address), proxied }
@@ -73,13 +92,24 @@ mod tests {
     }
 
     fn of(connection: &str, lines: &[&str]) -> Client {
+        by(ForwardedHeader::XForwardedFor, connection, lines)
+    }
+
+    fn by(header: ForwardedHeader, connection: &str, lines: &[&str]) -> Client {
         let trusted =
             ["127.0.0.0/8", "10.0.0.0/8", "fd00::/8", "192.0.2.7/32"].map(|net| net.parse().unwrap());
         let mut headers = HeaderMap::new();
+        let (told, other) = match header {
+            ForwardedHeader::XForwardedFor => (FORWARDED_FOR, forwarded::NAME),
+            ForwardedHeader::Forwarded => (forwarded::NAME, FORWARDED_FOR),
+        };
         for line in lines {
-            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            headers.append(told, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
-        Client::of(ip(connection), &headers, &trusted)
+        // What a client writes into the header by which proxies do not speak.
+        headers.append(other, HeaderValue::from_static("for=6.6.6.6"));
+        headers.append(other, HeaderValue::from_static("6.6.6.6"));
+        Client::of(ip(connection), &headers, Proxies { networks: &trusted, header })
     }
 
     #[test]
@@ -112,6 +142,35 @@ mod tests {
             ("127.0.0.1", &["10.0.0.5, 10.0.0.6"], "10.0.0.5"),
         ] {
             assert_eq!(of(connection, lines).address, ip(client), "{connection} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn proxies_may_speak_by_the_header_of_the_standard() {
+        for (connection, lines, client) in [
+            ("203.0.113.9", &["for=198.51.100.1"][..], "203.0.113.9"),
+            ("127.0.0.1", &["for=198.51.100.1"], "198.51.100.1"),
+            ("127.0.0.1", &["For=\"198.51.100.1:4711\";proto=https;by=10.0.0.1"], "198.51.100.1"),
+            ("127.0.0.1", &["proto=http ; FOR = 198.51.100.1"], "127.0.0.1"),
+            ("127.0.0.1", &["proto=http ; FOR=198.51.100.1 "], "198.51.100.1"),
+            ("127.0.0.1", &["for=\"[2001:db8::5]\""], "2001:db8::5"),
+            ("127.0.0.1", &["for=\"[2001:db8::5]:4711\""], "2001:db8::5"),
+            ("127.0.0.1", &["for=6.6.6.6, for=198.51.100.1, for=10.1.2.3"], "198.51.100.1"),
+            ("127.0.0.1", &["for=6.6.6.6", "for=198.51.100.1;host=a", "for=10.1.2.3"], "198.51.100.1"),
+            // A quotation that the client leaves open does not take in what the proxy appends.
+            ("127.0.0.1", &["for=\"6.6.6.6", "for=198.51.100.1"], "198.51.100.1"),
+            ("127.0.0.1", &["for=\"6.6.6.6, for=198.51.100.1"], "198.51.100.1"),
+            // Hidden, unknown, missing, twice.
+            ("127.0.0.1", &["for=6.6.6.6, for=unknown"], "127.0.0.1"),
+            ("127.0.0.1", &["for=6.6.6.6, for=_hidden, for=10.0.0.6"], "10.0.0.6"),
+            ("127.0.0.1", &["for=6.6.6.6, proto=https"], "127.0.0.1"),
+            ("127.0.0.1", &["for=6.6.6.6;for=198.51.100.1"], "127.0.0.1"),
+            ("127.0.0.1", &["198.51.100.1"], "127.0.0.1"),
+            ("127.0.0.1", &["for="], "127.0.0.1"),
+            ("127.0.0.1", &[], "127.0.0.1"),
+        ] {
+            let told = by(ForwardedHeader::Forwarded, connection, lines).address;
+            assert_eq!(told, ip(client), "{connection} {lines:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The host in a `Host` header or an origin: a name or an address, its port left away.
+//! The host in a `Host` header or an origin: a name or an address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,24 +11,39 @@ pub(super) enum Host {
     Address(IpAddr),
 }
 
-impl Host {
+/// A host, and its port if one is named.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    pub(super) host: Host,
+    pub(super) port: Option<u16>,
+}
+
+impl Site {
     /// Reads `host` or `host:port` (RFC 3986, section 3.2.2, less the characters that no host name has).
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (inner, port) = rest.split_once(']')?;
-                (Self::Address(inner.parse::<Ipv6Addr>().ok()?.to_canonical()), port)
+                (Host::Address(inner.parse::<Ipv6Addr>().ok()?.to_canonical()), port)
             }
             None => {
                 let (name, port) = text.find(':').map_or((text, ""), |at| text.split_at(at));
-                (Self::name(name)?, port)
+                (Host::name(name)?, port)
             }
         };
         let is_number = |digits: &str| {
             digits.bytes().all(|b| b.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok())
         };
         let good = port.is_empty() || port.strip_prefix(':').is_some_and(is_number);
-        good.then_some(host)
+        let port = port.get(1..).and_then(|digits| digits.parse().ok());
+        good.then_some(Self { host, port })
+    }
+}
+
+impl Host {
+    /// Reads `host` or `host:port`; the port is left away.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Site::parse(text).map(|site| site.host)
     }
 
     fn name(text: &str) -> Option<Self> {

@@ -1,9 +1,13 @@
 //! The arguments of the command line. Their doc comments are the help texts.
 
+use crate::access::tokens::Scope;
 use crate::config::{Faults, Source};
+use crate::model::{Device, NamedMoment, UserId, Wall};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Live bitcoin price for browser tabs: a supervised cluster of WebSocket workers.
 #[derive(Debug, Parser)]
@@ -32,6 +36,8 @@ pub(super) enum Command {
     Price(Price),
     /// Try each price source and say what is in the way: name, connection, TLS, status, first price, clock
     Probe(Probe),
+    /// Sign a token with the first secret of auth.secret_file
+    Token(Token),
     /// Ask or tell the running daemon
     Ctl(Ctl),
     /// Print what a shell needs to complete these commands
@@ -105,6 +111,55 @@ pub(super) struct Probe {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Token {
+    /// The user that it is for
+    #[arg(long, value_name = "USER_ID", value_parser = UserId::new)]
+    pub(super) user: UserId,
+    /// How long it is good
+    #[arg(long, default_value = "1h", value_parser = ttl)]
+    pub(super) ttl: Duration,
+    /// The device that it is for
+    #[arg(long, value_parser = Device::new)]
+    pub(super) device: Option<Device>,
+    /// Its rights, words between spaces: quote, quote:any, message:any, publish, admin; without it quote
+    #[arg(long, value_parser = scope)]
+    pub(super) scope: Option<String>,
+    /// The only channels to hear, with commas between; * at the end of one stands for any ending; empty: none
+    #[arg(long, value_name = "CHANNELS", value_parser = channels)]
+    pub(super) subscribe: Option<Channels>,
+    /// The only channels to publish to
+    #[arg(long, value_name = "CHANNELS", value_parser = channels)]
+    pub(super) publish: Option<Channels>,
+}
+
+/// Names of channels. (A plain vector would be many arguments to clap.)
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub(super) struct Channels(Vec<String>);
+
+#[expect(clippy::unnecessary_wraps, reason = "what clap asks of a parser")]
+fn channels(text: &str) -> Result<Channels, String> {
+    Ok(Channels(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()))
+}
+
+fn moment(text: &str) -> Result<Wall, &'static str> {
+    NamedMoment::parse(text).map(|NamedMoment(moment)| moment)
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = crate::config::duration(text).filter(|ttl| *ttl >= Duration::from_secs(1));
+    ttl.ok_or_else(|| "must be a duration of at least a second (\"1h\", \"30d\")".to_owned())
+}
+
+/// A misspelt right would be a token that does less than its maker believes.
+fn scope(text: &str) -> Result<String, String> {
+    match text.split(' ').find(|word| Scope::named(word).is_none() && !word.is_empty()) {
+        Some(word) => Err(format!("unknown right {word:?}: quote, quote:any, message:any, publish, admin")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Ctl {
     /// The control socket; without it the one of the configuration
     #[arg(long, global = true, value_name = "PATH")]
@@ -160,6 +215,27 @@ pub(super) enum What {
     Kick {
         /// Its id, as in `sessions`
         session: String,
+    },
+    /// Refuse a token, or those of a user, and close their sessions
+    Revoke {
+        /// The `jti` of the token
+        #[arg(long, conflicts_with = "user", required_unless_present = "user")]
+        jti: Option<String>,
+        /// All tokens of this user
+        #[arg(long)]
+        user: Option<String>,
+        /// Only those issued before: 2026-11-20T08:14:23Z, or seconds since 1970 [default: now]
+        #[arg(long, requires = "user", value_name = "TIME", value_parser = moment)]
+        issued_before: Option<Wall>,
+        /// Forget it then: none of these tokens is good any more
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        until: Option<Wall>,
+    },
+    /// Have the sessions of a user connect again, each with a fresh token
+    Reconnect {
+        /// The user
+        #[arg(value_name = "USER_ID")]
+        user: String,
     },
     /// Send a message to all subscribers of a channel
     Publish {

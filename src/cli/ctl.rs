@@ -108,6 +108,13 @@ fn question(what: &What) -> String {
         What::Drain { worker } => json!({ "command": "drain", "worker": worker }),
         What::Rebalance => json!({ "command": "rebalance" }),
         What::Kick { session } => json!({ "command": "kick", "session": session }),
+        What::Revoke { jti, user, issued_before, until } => {
+            let [issued_before, until] = [issued_before, until].map(|moment| moment.map(|it| it.to_string()));
+            json!({
+                "command": "revoke", "jti": jti, "user": user, "issued_before": issued_before, "until": until
+            })
+        }
+        What::Reconnect { user } => json!({ "command": "reconnect", "user": user }),
         What::Publish { channel, data } => return publication(channel, data),
         What::Upgrade { binary } => {
             let binary =

@@ -53,7 +53,7 @@ fn differences<T: Ord + Clone + Debug>(page: &[T], program: &[T]) -> Vec<String>
 fn assert_same<T: Ord + Clone + Debug>(page: &[T], program: &[T]) {
     assert!(!program.is_empty());
     let all = differences(page, program);
-    assert!(all.is_empty(), "docs/interface.md and the program differ:\n{}", all.join("\n"));
+    assert!(all.is_empty(), "the page and the program differ:\n{}", all.join("\n"));
 }
 
 fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str) -> Vec<String> {
@@ -253,6 +253,82 @@ fn quoted(text: &str, before: &str) -> Vec<String> {
 fn log_events() {
     let named = first(&page(), "| event | level | meaning |");
     assert_same(&named, &quoted(&production(), "event = \""));
+}
+
+/// The names of the fields between an event's name and the line's message, or the end of the macro.
+fn fields(line: &str) -> BTreeSet<String> {
+    let (mut depth, mut parts) = (0_u32, vec![String::new()]);
+    for c in line.chars() {
+        match c {
+            ')' | '}' if depth == 0 => break,
+            '"' if depth == 0 && parts.last().is_some_and(|part| part.trim().is_empty()) => break,
+            ',' if depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+    }
+    let name = |part: &String| {
+        let path = part.split(" = ").next().unwrap_or_default().trim().trim_start_matches(['%', '?']);
+        path.rsplit('.').next().unwrap_or_default().to_owned()
+    };
+    parts.iter().map(name).filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn fields_are_found_in_a_macro() {
+    let of = |line| fields(line).into_iter().collect::<Vec<_>>().join(" ");
+    assert_eq!(of(r#", %error, pid = self.pid(1, 2), a.own, ?why, "{x}, {y}", y); no"#), "error own pid why");
+    assert_eq!(
+        (of(")"), of(r#", "only words")"#), of(", last\n)")),
+        (String::new(), String::new(), "last".into())
+    );
+}
+
+#[test]
+fn log_events_have_their_fields_and_advice() {
+    let page = fs::read_to_string(root().join("docs/events.md")).unwrap();
+    let split = |cell: &str| cell.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let rows = table(&page, "| event | fields | what to do |");
+    let named: Vec<(String, BTreeSet<String>)> =
+        rows.iter().map(|row| (row[0].clone(), split(&row[1]))).collect();
+    let code = production();
+    let mut real: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for rest in code.split("event = \"").skip(1) {
+        let (event, line) = rest.split_once('"').unwrap();
+        real.entry(event.to_owned()).or_default().extend(fields(line));
+    }
+    assert_same(&named, &real.into_iter().collect::<Vec<_>>());
+    assert!(rows.iter().all(|row| !row[2].is_empty()), "an event without advice; `-` where none is needed");
+}
+
+/// `log.hash_ids` knows an id by the function that writes it.
+#[test]
+fn ids_in_lines_can_be_hashed() {
+    let code = production();
+    let mut raw = Vec::new();
+    for rest in ["error!(", "warn!(", "info!(", "debug!("].iter().flat_map(|end| code.split(end).skip(1)) {
+        let line = rest.split(';').next().unwrap_or_default();
+        let parts = line.split([',', '(', ')']).map(str::trim);
+        let is_raw = |part: &str| {
+            // Without a sign it is a value's own word: `user` of `%id(user)`.
+            if !part.starts_with(['%', '?']) && !part.contains(" = ") {
+                return false;
+            }
+            let name = part.split(" = ").next().unwrap_or_default().trim_start_matches(['%', '?']);
+            let hashed = ["%id", "%logged", "%crate::log::id"];
+            let value = part.split_once(" = ").map_or("", |(_, value)| value);
+            ["session", "user", "device"].contains(&name) && !hashed.contains(&value) && value != "whose"
+        };
+        raw.extend(parts.filter(|part| line.contains("event = ") && is_raw(part)).map(str::to_owned));
+    }
+    assert_eq!(raw, [""; 0]);
 }
 
 #[test]

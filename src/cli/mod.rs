@@ -13,6 +13,7 @@ mod price;
 mod probe;
 mod shown;
 mod table;
+mod token;
 
 use crate::config::{Faults, Reference, Source};
 use arguments::{Arguments, Command, Form, Role};
@@ -51,6 +52,7 @@ fn obey(arguments: &Arguments) -> ExitCode {
         Some(Command::Check) => check::run(source()),
         Some(Command::Price(ref price)) => price::run(price, source()),
         Some(Command::Probe(ref probe)) => probe::run(probe, source()),
+        Some(Command::Token(ref token)) => token::run(token, source()),
         Some(Command::Ctl(ref ctl)) => ctl::run(ctl, source()),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Reference { form }) => reference(form),

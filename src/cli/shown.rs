@@ -29,7 +29,7 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
             }
             text
         }
-        What::Publish { .. } => format!("{} sessions\n", answer["sessions"]),
+        What::Publish { .. } | What::Reconnect { .. } => format!("{} sessions\n", answer["sessions"]),
         What::Retry { .. } => {
             let names = answer["sources"].as_array().into_iter().flatten().filter_map(Value::as_str);
             format!("tried now: {}\n", names.collect::<Vec<_>>().join(", "))
@@ -39,7 +39,9 @@ pub(super) fn words(what: &What, answer: &Value, bold: bool) -> String {
             upgrade(&answer["upgrade"]) + &keeper.unwrap_or_default()
         }
         What::Move { .. } | What::Drain { .. } | What::Rebalance => moved(answer),
-        What::RestartWorker { .. } | What::Kick { .. } | What::Stop { .. } => "done\n".to_owned(),
+        What::RestartWorker { .. } | What::Kick { .. } | What::Revoke { .. } | What::Stop { .. } => {
+            "done\n".to_owned()
+        }
     }
 }
 
@@ -187,7 +189,7 @@ fn status(answer: &Value, bold: bool) -> String {
     line("pid", cell(&answer["pid"]));
     line("environment", cell(&answer["environment"]));
     line("uptime", table::time(answer["uptime_s"].as_u64().unwrap_or(0)));
-    for port in ["http", "ws", "admin"] {
+    for port in ["http", "ws", "admin", "http-tls", "ws-tls", "admin-tls"] {
         let all = answer["listening"][port].as_array().into_iter().flatten();
         let addresses: Vec<_> = all.filter_map(Value::as_str).collect();
         if !addresses.is_empty() {
@@ -210,6 +212,9 @@ fn status(answer: &Value, bold: bool) -> String {
     if let Some(why) = answer["upgrade"]["why"].as_str() {
         line("not upgraded", why.to_owned());
     }
+    for (title, text) in keys(&answer["keys"]) {
+        line(title, text);
+    }
     line("configuration", format!("revision {} of {}", answer["revision"], cell(&answer["config"])));
     if let Some(trouble) = answer["watch_trouble"].as_str() {
         line("not watched", trouble.to_owned());
@@ -222,10 +227,40 @@ fn status(answer: &Value, bold: bool) -> String {
     all + "\n" + &processes(answer, bold)
 }
 
+/// Keys that tokens are checked with; nothing in open mode.
+fn keys(keys: &Value) -> Vec<(&'static str, String)> {
+    let count = |key: &str| keys[key].as_u64().unwrap_or(0);
+    if keys.is_null() {
+        return Vec::new();
+    }
+    let (files, endpoint) = (count("secrets") + count("public_keys"), &keys["jwks"]);
+    if endpoint.is_null() {
+        return vec![("keys", format!("{files} of files"))];
+    }
+    let known = format!("{files} of files, {} of {}", cell(&endpoint["keys"]), cell(&endpoint["host"]));
+    let trouble = endpoint["trouble"].as_str().map(|why| ("not fetched", why.to_owned()));
+    [("keys", known)].into_iter().chain(trouble).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn keys_are_counted_and_trouble_is_told() {
+        assert_eq!(keys(&Value::Null), []);
+        assert_eq!(
+            keys(&json!({ "secrets": 1, "public_keys": 2, "jwks": null })),
+            [("keys", "3 of files".into())]
+        );
+        let jwks = json!({ "host": "a.example", "keys": 4, "trouble": "HTTP 500" });
+        let shown = keys(&json!({ "secrets": 0, "public_keys": 0, "jwks": jwks }));
+        assert_eq!(
+            shown,
+            [("keys", "0 of files, 4 of a.example".into()), ("not fetched", "HTTP 500".into())]
+        );
+    }
 
     #[test]
     fn a_keeper_of_another_version_is_told() {

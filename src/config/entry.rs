@@ -68,22 +68,7 @@ pub(crate) struct Table {
 pub(crate) const LATER: &str = "not supported in this version";
 
 /// Keys and sections of later versions, with the capability that brings each. A key of this version has a row instead.
-pub(crate) const LATER_KEYS: [(&str, &str); 20] = [
-    ("http.listen_tls", "access"),
-    ("ws.listen_tls", "access"),
-    ("admin.listen_tls", "access"),
-    ("tls", "access"),
-    ("auth.secret_file", "access"),
-    ("auth.public_key_file", "access"),
-    ("auth.jwks_url", "access"),
-    ("auth.jwks_refresh", "access"),
-    ("auth.audience", "access"),
-    ("auth.issuer", "access"),
-    ("auth.leeway", "access"),
-    ("auth.notice", "access"),
-    ("auth.cookie", "access"),
-    ("auth.anonymous", "access"),
-    ("channels.subscribe", "access"),
+pub(crate) const LATER_KEYS: [(&str, &str); 5] = [
     ("channels.history", "backends"),
     ("quotes.idempotency", "backends"),
     ("presence", "backends"),

@@ -1,6 +1,5 @@
 //! Kinds of values: how each is read, and its words in the documentation.
 
-use super::entry::LATER;
 use super::fault::Origin;
 use super::file::Reading;
 use super::read::{self, Wrong, distinct, list, must_be, one_of, text, whole, wrong};
@@ -192,15 +191,14 @@ impl Kind for Real {
     }
 }
 
-/// A choice of words. `later` are words of later versions, refused as such.
+/// A choice of words.
 pub(crate) struct Choice<T: 'static> {
     pub(crate) words: &'static [(&'static str, T)],
-    pub(crate) later: &'static [&'static str],
 }
 
 /// A choice of words.
 pub(crate) const fn one<T>(words: &'static [(&'static str, T)]) -> Choice<T> {
-    Choice { words, later: &[] }
+    Choice { words }
 }
 
 impl<T: Copy> Kind for Choice<T> {
@@ -212,12 +210,9 @@ impl<T: Copy> Kind for Choice<T> {
 
     fn read(&self, item: &Item, _: &mut At<'_>) -> Result<T, Wrong> {
         let word = item.as_text().unwrap_or_default();
-        if let Some((_, value)) = self.words.iter().find(|(name, _)| *name == word) {
-            Ok(*value)
-        } else if self.later.contains(&word) {
-            Err(wrong(item, format!("\"{word}\" is {}", LATER)))
-        } else {
-            Err(must_be(item, &self.takes()))
+        match self.words.iter().find(|(name, _)| *name == word) {
+            Some((_, value)) => Ok(*value),
+            None => Err(must_be(item, &self.takes())),
         }
     }
 }

@@ -10,6 +10,9 @@ mod diff;
 mod entry;
 mod fault;
 mod file;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/config.rs"]
+pub mod fuzzed;
 mod kind;
 mod layers;
 mod level;
@@ -36,12 +39,13 @@ pub use reference::Reference;
 pub use snapshot::Snapshot;
 pub use source::{Source, Surroundings};
 pub use units::Environment;
+pub(crate) use units::duration;
 pub use valid::{
-    AdminSection, AuthMode, AuthSection, BroadcastSection, ByteRate, Carries, Channel, ChatSection,
-    ClusterSection, CommandSection, Config, ControlSection, CrashCover, Exchange, HandoverSection,
-    HeartbeatSection, HttpSection, LimitsSection, Lines, LogFormat, LogSection, OnStale, Policy, PollSection,
-    PriceSection, Provider, ProviderKind, Publish, QuotesSection, ResumeSection, Secret, Share,
-    ShutdownSection, StatsSection, Stream, StreamSection, WorkerCount, WsSection, effect_of, is_local,
-    quarter,
+    AdminSection, AnonymousKind, AuthMode, AuthSection, BroadcastSection, ByteRate, Carries,
+    CertificateSection, Channel, ChatSection, ClusterSection, CommandSection, Config, ControlSection,
+    CrashCover, Exchange, ForwardedHeader, HandoverSection, Hearers, HeartbeatSection, HttpSection,
+    LimitsSection, Lines, LogFormat, LogSection, OnStale, Policy, PollSection, PriceSection, Provider,
+    ProviderKind, Publish, QuotesSection, ResumeSection, Secret, Share, ShutdownSection, StatsSection,
+    Stream, StreamSection, TlsSection, TlsVersion, WorkerCount, WsSection, effect_of, is_local, quarter,
 };
 pub use watch::{Timing, Watcher};

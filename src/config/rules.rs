@@ -1,8 +1,9 @@
 //! Rules over several keys.
 
+use super::kind::Listen;
 use super::reader::Reader;
 use super::units::{Environment, human};
-use super::valid::{Carries, Config, Policy, ProviderKind, is_state};
+use super::valid::{AuthMode, Carries, Config, Policy, ProviderKind, is_state};
 use std::net::{IpAddr, SocketAddr};
 
 /// Checks them all; each is told only where its keys are good in themselves.
@@ -12,10 +13,23 @@ pub(crate) fn check(r: &mut Reader<'_>, config: &Config) {
     addresses(r, config);
     places(r, config);
     streams(r, config);
+    tokens(r, config);
+    tls(r, config);
+    proxies(r, config);
     r.rule(
         &["ws.root", "ws.echo"],
         config.ws.root != "echo" || config.ws.echo,
         "ws.root = \"echo\" needs ws.echo = true",
+    );
+}
+
+/// A server that asks for tokens and can check none refuses everybody.
+fn tokens(r: &mut Reader<'_>, config: &Config) {
+    let is_open = config.auth.mode == AuthMode::Open;
+    r.rule(
+        &["auth.mode", "auth.secret_file", "auth.public_key_file", "auth.jwks_url"],
+        is_open || config.auth.has_keys(),
+        "auth.mode = \"token\" needs auth.secret_file, auth.public_key_file or auth.jwks_url",
     );
 }
 
@@ -165,8 +179,10 @@ fn streams(r: &mut Reader<'_>, config: &Config) {
 fn addresses(r: &mut Reader<'_>, config: &Config) {
     let mut seen: Vec<(&str, SocketAddr)> = vec![];
     let admin = config.admin.listen.iter().map(|listen| ("admin.listen", listen));
-    let all =
-        [("http.listen", &config.http.listen), ("ws.listen", &config.ws.listen)].into_iter().chain(admin);
+    let all = [("http.listen", &config.http.listen), ("ws.listen", &config.ws.listen)]
+        .into_iter()
+        .chain(admin)
+        .chain(listening_for_tls(config));
     for (key, listen) in all {
         for &address in &listen.addresses {
             let clash = seen.iter().find(|(_, other)| address.port() != 0 && overlap(address, *other));
@@ -182,6 +198,44 @@ fn addresses(r: &mut Reader<'_>, config: &Config) {
             }
             seen.push((key, address));
         }
+    }
+}
+
+fn listening_for_tls(config: &Config) -> impl Iterator<Item = (&'static str, &Listen)> {
+    let all = [
+        ("http.listen_tls", &config.http.listen_tls),
+        ("ws.listen_tls", &config.ws.listen_tls),
+        ("admin.listen_tls", &config.admin.listen_tls),
+    ];
+    all.into_iter().filter_map(|(key, listen)| Some((key, listen.as_ref()?)))
+}
+
+/// Who listens for TLS has a certificate, and a certificate has a key.
+fn tls(r: &mut Reader<'_>, config: &Config) {
+    let tls = &config.tls;
+    let (cert, key) = (tls.cert.is_some(), tls.key.is_some());
+    r.rule(&["tls.cert", "tls.key"], cert || !key, "tls.key is of no use without tls.cert");
+    r.rule(&["tls.cert", "tls.key"], key || !cert, "tls.cert needs tls.key");
+    let has_pair = cert != key || tls.pairs().next().is_some();
+    for (key, _) in listening_for_tls(config) {
+        let text = format!("{key} needs a certificate: tls.cert and tls.key");
+        r.rule(&[key, "tls.cert", "tls.key", "tls.certificates"], has_pair, &text);
+    }
+    if tls.client_ca.is_some() && config.admin.listen_tls.is_none() {
+        r.warn("tls.client_ca", "is of no use without admin.listen_tls");
+    }
+}
+
+/// Only proxies that are trusted are asked whose connections they pass on.
+fn proxies(r: &mut Reader<'_>, config: &Config) {
+    let (http, ws) = (&config.http, &config.ws);
+    let told = [("http.proxy_protocol", http.proxy_protocol), ("ws.proxy_protocol", ws.proxy_protocol)];
+    for (key, _) in told.into_iter().filter(|(_, told)| *told) {
+        r.rule(
+            &[key, "http.trusted_proxies"],
+            !http.trusted_proxies.is_empty(),
+            &format!("{key} needs http.trusted_proxies: nobody else is believed"),
+        );
     }
 }
 

@@ -402,7 +402,7 @@ impl<F: FnMut(FromFeeder)> Core<F> {
                     running.row.status.rejected += 1;
                     if let Some(hushed) = running.held.change((), now) {
                         let believed = believed.map(|price| price.to_string());
-                        tracing::warn!(%symbol, source = &*source, %price, believed, hushed, event = "price-held", "it jumps");
+                        tracing::warn!(event = "price-held", %symbol, source = &*source, %price, believed, hushed, "it jumps");
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::candles::{CandleRequest, CandleService};
 use super::core::serve;
+use super::keys::KeyWishes;
 use super::lines::{LineReaders, Marks};
 use super::uplink::Uplink;
 use super::{Clock, Plan};
@@ -56,8 +57,15 @@ async fn live() -> io::Result<()> {
     // Above the numbers of all feeders before, which had no more lines than microseconds.
     let uplink = Uplink::new(link, clock::wall().0.unsigned_abs().saturating_mul(1000));
     let (questions, asks) = mpsc::channel(ASKS);
-    let mut inbox =
-        Inbox { questions, uplink: uplink.clone(), marks: Marks::new(), plan: None, config: None };
+    let mut inbox = Inbox {
+        questions,
+        uplink: uplink.clone(),
+        marks: Marks::new(),
+        keys: KeyWishes::new(),
+        plan: None,
+        config: None,
+    };
+    loops.spawn("keys", inbox.keys.clone().fetch_all(uplink.clone()));
     let Some((plan, config)) = inbox.next_plan(&mut master).await? else { return Ok(()) };
     let candles = CandleService::open(&config, plan.made_up_only()).await;
     let http = Http::new(Proxies::Environment);
@@ -96,6 +104,7 @@ struct Inbox {
     questions: mpsc::Sender<CandleRequest>,
     uplink: Uplink,
     marks: Marks,
+    keys: KeyWishes,
     /// The newest plan, with its configuration.
     plan: Option<(Plan, Config)>,
     /// Fingerprint of that configuration.
@@ -147,6 +156,7 @@ impl Inbox {
                 ToFeeder::Ask { to, request, symbol, interval, limit } => {
                     self.ask(CandleRequest { to, request, symbol: symbol.into(), interval, limit });
                 }
+                ToFeeder::WantKeys => self.keys.want(),
                 ToFeeder::Heard { lines } => self.uplink.heard(lines.as_deref()),
             }
         }
@@ -159,6 +169,7 @@ impl Inbox {
         log::init(&config.log, "feeder");
         log::adopt(&config.log);
         let channels: BTreeSet<_> = config.lines().map(Lines::channel).collect();
+        self.keys.adopt(&config);
         self.uplink.retain(&config.price.symbols, |of| channels.contains(of));
         let (price, providers) = (config.price.clone(), config.providers.clone());
         let before = self.plan.take().map(|(plan, _)| plan.retries.reloaded());
@@ -177,6 +188,7 @@ impl Inbox {
 
 async fn beat(uplink: Uplink) {
     let beat = || {
+        log::tell_left_out();
         let usage = usage();
         let counters = Counters { cpu_us: usage.cpu_us, rss: usage.rss, ..Counters::default() };
         uplink.tell(&FromFeeder::Beat(Box::new(counters)));

@@ -17,6 +17,7 @@ mod belief;
 mod candles;
 mod core;
 mod halt;
+mod keys;
 mod life;
 mod lines;
 mod mailbox;

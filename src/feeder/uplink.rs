@@ -2,7 +2,7 @@
 
 use super::tails::Tails;
 use crate::model::{Candles, Quote, Symbol};
-use crate::protocol::cluster::{FromFeeder, Hello, Mark, VERSION};
+use crate::protocol::cluster::{FromFeeder, Hello, KeySet, Mark, VERSION};
 use crate::protocol::link::LinkSender;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,7 @@ struct Newest {
     candles: BTreeMap<Symbol, Candles>,
     refused: BTreeMap<Symbol, String>,
     sources: Option<Box<str>>,
+    keys: Option<Box<KeySet>>,
 }
 
 impl Newest {
@@ -42,15 +43,21 @@ impl Newest {
             }
             FromFeeder::Refused(refused) => self.refused.clone_from(refused),
             FromFeeder::Sources(table) => self.sources = Some(table.clone()),
+            FromFeeder::Keys(keys) => self.keys = Some(keys.clone()),
             _ => {}
         }
     }
 
     fn all(&self) -> impl Iterator<Item = FromFeeder> {
         let sources = self.sources.clone().into_iter().map(FromFeeder::Sources);
+        let keys = self.keys.clone().into_iter().map(FromFeeder::Keys);
         let refused = std::iter::once(FromFeeder::Refused(self.refused.clone()));
         let quotes = self.quotes.values().cloned().map(FromFeeder::Tick);
-        sources.chain(refused).chain(quotes).chain(self.candles.values().cloned().map(FromFeeder::Candles))
+        sources
+            .chain(keys)
+            .chain(refused)
+            .chain(quotes)
+            .chain(self.candles.values().cloned().map(FromFeeder::Candles))
     }
 }
 

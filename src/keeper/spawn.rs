@@ -1,6 +1,6 @@
 //! Starts processes: the master, and what it orders. How a process finds its keeper is in `protocol/attach.rs`.
 
-use crate::os::inherited;
+use crate::os::{inherited, process};
 use crate::protocol::cluster::Role;
 use crate::protocol::keeper::{KEEPERS_OWN, PARENT, STORE, SUBCOMMAND};
 use std::ffi::{OsStr, OsString};
@@ -48,6 +48,7 @@ fn command(name: &str, program: &OsStr, arguments: &[OsString]) -> Command {
     let mut command = Command::new(program);
     command.arg0(name).args(arguments).env(PARENT, std::process::id().to_string());
     command.env(inherited::PROGRAM_FILES, inherited::program_files().to_string());
+    command.env(process::RUN, process::run());
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
         command.env(STORE, "1");
     }

@@ -4,7 +4,8 @@
 //! Neither a hung journal nor a line repeated a thousand times may harm the daemon: a line that cannot be sent at once
 //! is dropped, and so is a line of a kind that came too often; the next line says how many were dropped.
 
-use super::kinds::LineKinds;
+use super::ids;
+use super::kinds::{Held, LineKinds};
 use super::lines::seen;
 use std::fmt::{self, Write as _};
 use std::io;
@@ -23,13 +24,29 @@ const LONGEST: usize = 8 << 10;
 
 /// The tracing layer.
 pub(super) struct Journal {
-    socket: UnixDatagram,
-    path: PathBuf,
+    sender: Arc<Sender>,
     /// The sender's fields in the journal's form.
     identity: String,
     /// The slot, in a worker process.
     worker: Option<String>,
     kinds: Arc<LineKinds>,
+}
+
+/// The way to the journal.
+struct Sender {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Sender {
+    /// `head`: the fields before those of the line.
+    fn send(&self, mut head: Vec<u8>, line: JournalLine, left_out: u64) -> io::Result<()> {
+        if left_out > 0 {
+            put(&mut head, "LEFT_OUT", &left_out.to_string());
+        }
+        line.finish(&mut head, left_out);
+        self.socket.send_to(&head, &self.path).map(drop)
+    }
 }
 
 impl Journal {
@@ -48,8 +65,7 @@ impl Journal {
             None => (role, None),
         };
         Ok(Self {
-            socket,
-            path: path.to_owned(),
+            sender: Arc::new(Sender { socket, path: path.to_owned() }),
             identity: format!("SYSLOG_IDENTIFIER=btc-cluster\nROLE={role}\n"),
             worker: worker.map(str::to_owned),
             kinds,
@@ -60,22 +76,31 @@ impl Journal {
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let kind = event.metadata().callsite();
-        let Some(left_out) = self.kinds.admit(kind.clone()) else { return };
-        let mut line = JournalLine::default();
-        event.record(&mut line);
-        let mut bytes =
-            format!("PRIORITY={}\n{}", priority(*event.metadata().level()), self.identity).into_bytes();
-        put(&mut bytes, "TARGET", event.metadata().target());
-        if let Some(worker) = self.worker.as_ref().filter(|_| !line.has("worker")) {
-            put(&mut bytes, "WORKER", worker);
-        }
-        if left_out > 0 {
-            put(&mut bytes, "LEFT_OUT", &left_out.to_string());
-        }
-        line.finish(&mut bytes, left_out);
-        if self.socket.send_to(&bytes, &self.path).is_err() {
+        let hold = || {
+            let (sender, (head, line)) = (self.sender.clone(), self.line(event));
+            // A line that is lost now is one of those that nobody misses.
+            Box::new(move |left_out| _ = sender.send(head, line, left_out)) as Held
+        };
+        let Some(left_out) = self.kinds.admit(kind.clone(), hold) else { return };
+        let (head, line) = self.line(event);
+        if self.sender.send(head, line, left_out).is_err() {
             self.kinds.lost(kind, left_out);
         }
+    }
+}
+
+impl Journal {
+    /// The fields before those of the line, and the line.
+    fn line(&self, event: &Event<'_>) -> (Vec<u8>, JournalLine) {
+        let mut line = JournalLine::default();
+        event.record(&mut line);
+        let mut head =
+            format!("PRIORITY={}\n{}", priority(*event.metadata().level()), self.identity).into_bytes();
+        put(&mut head, "TARGET", event.metadata().target());
+        if let Some(worker) = self.worker.as_ref().filter(|_| !line.has("worker")) {
+            put(&mut head, "WORKER", worker);
+        }
+        (head, line)
     }
 }
 
@@ -108,6 +133,11 @@ impl JournalLine {
         }
         if let Some(seen) = seen(text.as_bytes(), false).and_then(|bytes| String::from_utf8(bytes).ok()) {
             text = seen;
+        }
+        if let Some(hashed) =
+            Some(&text).filter(|_| ids::is_hashing()).and_then(|text| ids::without_uuids(text))
+        {
+            text = hashed;
         }
         match field.name() {
             "message" => self.message = text,

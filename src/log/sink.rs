@@ -4,13 +4,14 @@
 //! Whoever logs never waits: a line that does not fit into the queue is lost, and counted; so is one that cannot be
 //! written. When lines can be written again, the number is told.
 
+use super::rotation::Rotation;
 use super::target::{self, Target};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr, write};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -22,6 +23,8 @@ const OWN_ROOM: usize = 4 << 10;
 const MOST_THREADS: usize = 4;
 /// The writer needs some kilobytes; the rest is for what it tells.
 const STACK: usize = 128 << 10;
+/// Time between two looks at the size of the file.
+const LOOK: Duration = Duration::from_secs(1);
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -32,6 +35,17 @@ thread_local! {
 
 /// Tells of lost lines, and why the last of them was lost.
 pub(super) type Tell = Box<dyn Fn(u64, &str) + Send>;
+/// Tells that the file was moved aside; false: try again.
+pub(super) type Rotated = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What a sink does when it has not started yet, or does anew.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// Bytes that may wait, `log.queue`.
+    pub(super) room: usize,
+    /// `None`: another process moves a full file aside, or nobody does.
+    pub(super) rotation: Option<Rotation>,
+}
 
 /// A place for lines, written to by a thread. Dropped, the thread writes what waits, and ends.
 pub(super) struct Sink(Arc<Shared>);
@@ -44,12 +58,12 @@ struct Shared {
     idle: Condvar,
 }
 
-#[derive(Default)]
 struct Queue {
     lines: VecDeque<Line>,
     bytes: usize,
-    /// Bytes that may wait, `log.queue`.
-    room: usize,
+    bounds: Bounds,
+    /// Who hears of a rotation.
+    rotated: Option<Rotated>,
     /// The thread is writing, or telling.
     busy: bool,
     /// The place is opened again before the next line.
@@ -66,6 +80,21 @@ struct Line {
 }
 
 impl Queue {
+    /// The queue of a thread that is busy until its place has been opened.
+    fn new(bounds: Bounds, rotated: Option<Rotated>) -> Self {
+        Self {
+            lines: VecDeque::new(),
+            bytes: 0,
+            bounds,
+            rotated,
+            busy: true,
+            reopen: false,
+            closed: false,
+            lost: 0,
+            why: "",
+        }
+    }
+
     fn lose(&mut self, lines: u64, why: &'static str) {
         self.lost += lines;
         self.why = why;
@@ -75,14 +104,18 @@ impl Queue {
 impl Sink {
     /// Starts writing to that file, or to standard error. `None`: too many threads hang already, or the system gives no
     /// other one.
-    pub(super) fn start(path: Option<PathBuf>, room: usize, tell: Tell) -> Option<Self> {
+    pub(super) fn start(
+        path: Option<PathBuf>,
+        bounds: Bounds,
+        rotated: Option<Rotated>,
+        tell: Tell,
+    ) -> Option<Self> {
         if THREADS.fetch_add(1, Ordering::Relaxed) >= MOST_THREADS {
             THREADS.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let shared = Arc::new(Shared {
-            // Busy until the place has been opened.
-            queue: Mutex::new(Queue { busy: true, room, ..Queue::default() }),
+            queue: Mutex::new(Queue::new(bounds, rotated)),
             work: Condvar::new(),
             idle: Condvar::new(),
         });
@@ -93,6 +126,7 @@ impl Sink {
             tell,
             torn: false,
             failing: false,
+            looks: Looks::default(),
         };
         let started = thread::Builder::new().name("log".to_owned()).stack_size(STACK).spawn(move || {
             writer.run();
@@ -108,7 +142,7 @@ impl Sink {
     pub(super) fn push(&self, line: &[u8]) {
         let own = TELLS.get();
         let mut queue = self.0.lock();
-        let room = queue.room + own.map_or(0, |_| OWN_ROOM);
+        let room = queue.bounds.room + own.map_or(0, |_| OWN_ROOM);
         if queue.bytes + line.len() > room {
             return queue.lose(own.unwrap_or(1), "nobody takes them");
         }
@@ -117,9 +151,16 @@ impl Sink {
         self.0.work.notify_one();
     }
 
-    /// Lets so many bytes wait from now on.
-    pub(super) fn resize(&self, room: usize) {
-        self.0.lock().room = room;
+    /// Sets bounds that hold from now on.
+    pub(super) fn bound(&self, bounds: Bounds) {
+        self.0.lock().bounds = bounds;
+        // A thread that did not look at the size may have to from now on.
+        self.0.work.notify_one();
+    }
+
+    /// Sets who hears of rotations.
+    pub(super) fn when_rotated(&self, rotated: Rotated) {
+        self.0.lock().rotated = Some(rotated);
     }
 
     /// Opens the place again, before the next line.
@@ -165,6 +206,29 @@ struct Writer {
     torn: bool,
     /// The last line could not be written.
     failing: bool,
+    looks: Looks,
+}
+
+/// Looks at the size of the file.
+#[derive(Default)]
+struct Looks {
+    last: Option<Instant>,
+    /// The file was moved aside, and nobody has heard of it yet.
+    untold: bool,
+    /// The file could not be moved aside.
+    failing: bool,
+}
+
+impl Looks {
+    /// Whether a look is due.
+    fn due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.last.is_none_or(|last| now.duration_since(last) >= LOOK);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
 }
 
 impl Writer {
@@ -178,12 +242,25 @@ impl Writer {
                 shared.idle.notify_all();
             }
             while queue.lines.is_empty() && !queue.reopen && !queue.closed {
+                // Others write to the file, too.
+                if self.looks_in(&queue).is_some() {
+                    queue = shared.work.wait_timeout(queue, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                    break;
+                }
                 queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
             queue.busy = true;
-            if std::mem::take(&mut queue.reopen) {
+            let reopen = std::mem::take(&mut queue.reopen);
+            let look = self.looks_in(&queue).filter(|_| self.looks.due());
+            if reopen || look.is_some() {
+                let rotated = queue.rotated.clone();
                 drop(queue);
-                self.open();
+                if reopen {
+                    self.open();
+                }
+                if let Some((path, rotation)) = look {
+                    self.rotate(&path, rotation, rotated.as_ref());
+                }
                 queue = shared.lock();
             }
             let Some(line) = queue.lines.pop_front() else {
@@ -196,6 +273,38 @@ impl Writer {
             drop(queue);
             self.write(&line);
             queue = shared.lock();
+        }
+    }
+
+    /// The file whose size is looked at.
+    fn looks_in(&self, queue: &Queue) -> Option<(PathBuf, Rotation)> {
+        let rotation = queue.bounds.rotation.filter(|rotation| rotation.max_size > 0)?;
+        Some((self.path.clone()?, rotation))
+    }
+
+    /// Moves the file aside if it is full, opens it anew, and tells of it.
+    fn rotate(&mut self, path: &Path, rotation: Rotation, rotated: Option<&Rotated>) {
+        match rotation.look(path) {
+            Ok(full) => {
+                if full {
+                    self.open();
+                    self.looks.untold = true;
+                }
+                self.looks.failing = false;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.looks.failing, true) {
+                    let error = target::words(&error);
+                    tracing::warn!(
+                        event = "log-not-rotated",
+                        error,
+                        "the log file grows beyond log.max_size"
+                    );
+                }
+            }
+        }
+        if self.looks.untold && rotated.is_some_and(|rotated| rotated()) {
+            self.looks.untold = false;
         }
     }
 

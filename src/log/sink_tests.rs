@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 /// The default of `log.queue`.
 const QUEUE: usize = 256 << 10;
+const BOUNDS: Bounds = Bounds { room: QUEUE, rotation: None };
 const SOON: Duration = Duration::from_secs(10);
 
 /// Lines that tell of lost ones, as the sink says them.
@@ -23,7 +24,7 @@ fn piped() -> (Arc<Mutex<Option<Sink>>>, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let sink = Arc::default();
     let shared = Arc::new(Shared {
-        queue: Mutex::new(Queue { busy: true, room: QUEUE, ..Queue::default() }),
+        queue: Mutex::new(Queue::new(BOUNDS, None)),
         work: Condvar::new(),
         idle: Condvar::new(),
     });
@@ -35,6 +36,7 @@ fn piped() -> (Arc<Mutex<Option<Sink>>>, std::io::PipeReader) {
         tell: telling(&sink),
         torn: false,
         failing: false,
+        looks: Looks::default(),
     };
     thread::spawn(move || writer.run());
     *sink.lock().unwrap() = Some(Sink(shared));
@@ -68,7 +70,7 @@ fn a_reader_that_stands_still_stops_nobody_and_hears_later_what_was_lost() {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         let (mut text, mut bytes) = (String::new(), [0; 4096]);
-        while !text.contains("lost") {
+        while !(text.contains("lost") && text.ends_with('\n')) {
             let read = reader.read(&mut bytes).unwrap();
             text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
         }
@@ -103,7 +105,7 @@ fn a_reader_that_has_gone_is_no_end_and_no_flood() {
 fn a_file_that_is_moved_away_is_opened_again_and_the_last_lines_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let (log, moved) = (folder.path().join("x.log"), folder.path().join("x.log.1"));
-    let sink = Sink::start(Some(log.clone()), QUEUE, Box::new(|_, _| {})).unwrap();
+    let sink = Sink::start(Some(log.clone()), BOUNDS, None, Box::new(|_, _| {})).unwrap();
     sink.push(b"one\n");
     sink.flush(SOON);
     std::fs::rename(&log, &moved).unwrap();
@@ -114,4 +116,28 @@ fn a_file_that_is_moved_away_is_opened_again_and_the_last_lines_are_written() {
     sink.flush(SOON);
     let read = |path| std::fs::read_to_string(path).unwrap();
     assert_eq!((read(&moved).as_str(), read(&log).as_str()), ("one\ntwo\n", "three\n"));
+}
+
+#[test]
+fn a_full_file_is_moved_aside_and_no_line_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("x.log");
+    let (tell, told) = mpsc::channel();
+    // The first time nobody has ears.
+    let deaf = AtomicUsize::new(1);
+    let hear = move || deaf.swap(0, Ordering::Relaxed) == 0 && tell.send(()).is_ok();
+    let bounds = Bounds { room: QUEUE, rotation: Some(Rotation { max_size: 8, keep: 9 }) };
+    let sink = Sink::start(Some(log.clone()), BOUNDS, Some(Arc::new(hear)), Box::new(|_, _| {})).unwrap();
+    sink.push(b"a full one\n");
+    sink.flush(SOON);
+    sink.bound(bounds);
+    // Nobody logs: the size is looked at all the same.
+    told.recv_timeout(SOON).expect("the rotation is told");
+    sink.push(b"another\n");
+    sink.flush(SOON);
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let moved = folder.path().join("x.log.1");
+    told.recv_timeout(SOON).expect("the second rotation is told");
+    assert_eq!((read(&moved).as_str(), read(&log).as_str()), ("another\n", ""));
+    assert_eq!(read(&folder.path().join("x.log.2")), "a full one\n");
 }

@@ -28,6 +28,15 @@ pub struct Load {
     pub worker: Generation,
     /// Those that have a connection: a client that polls may open many.
     pub sessions: u32,
+    /// Those of them that cannot move: their connections are of TLS.
+    pub bound: u32,
+}
+
+impl Load {
+    /// Those that can move.
+    fn free(self) -> u32 {
+        self.sessions.saturating_sub(self.bound)
+    }
 }
 
 /// Sessions that are to move.
@@ -219,10 +228,13 @@ impl Balance {
     }
 }
 
-/// The difference between the fullest and the emptiest.
+/// The difference between the fullest and the emptiest. A worker that is full of sessions that cannot move is not
+/// looked at: nothing would change it.
 fn differ(loads: &[Load]) -> u32 {
-    let all = || loads.iter().map(|load| load.sessions);
-    all().max().unwrap_or(0) - all().min().unwrap_or(0)
+    let targets = targets(loads);
+    let free = loads.iter().zip(targets).filter(|(load, target)| load.free() > 0 || load.sessions < *target);
+    let all: Vec<_> = free.map(|(load, _)| load.sessions).collect();
+    all.iter().max().unwrap_or(&0) - all.iter().min().unwrap_or(&0)
 }
 
 fn mean(loads: &[Load]) -> u32 {
@@ -240,15 +252,43 @@ fn strict(loads: &[Load]) -> u32 {
     (mean(loads) / 10).max(UNEVEN)
 }
 
+/// How many sessions each is to have, the fullest first. What cannot move stays, also where it is more than a share of
+/// all: the others share the rest.
+fn targets(order: &[Load]) -> Vec<u32> {
+    let mut full = vec![false; order.len()];
+    loop {
+        let (mut rest, mut workers) = (0, 0);
+        for (load, full) in order.iter().zip(&full) {
+            rest += u64::from(if *full { load.free() } else { load.sessions });
+            workers += u64::from(!*full);
+        }
+        let workers = workers.max(1);
+        let (each, mut more) = (u32::try_from(rest / workers).unwrap_or(u32::MAX), rest % workers);
+        let over =
+            order.iter().zip(&full).position(|(load, full)| !*full && load.sessions - load.free() > each);
+        if let Some(over) = over {
+            full[over] = true;
+            continue;
+        }
+        // The fullest keep one more, so that none moves for the remainder.
+        let target = |(load, full): (&Load, &bool)| {
+            if *full {
+                return load.sessions - load.free();
+            }
+            let one = u32::from(more > 0);
+            more = more.saturating_sub(1);
+            each + one
+        };
+        return order.iter().zip(&full).map(target).collect();
+    }
+}
+
 /// The fewest moves to make all even, `most` sessions at most: from the fullest to the emptiest first.
 fn moves(loads: &[Load], most: u32) -> Vec<Move> {
     let mut order: Vec<_> = loads.to_vec();
     order.sort_unstable_by_key(|load| (std::cmp::Reverse(load.sessions), load.worker));
-    let sum: u64 = order.iter().map(|load| u64::from(load.sessions)).sum();
-    let workers = order.len().max(1) as u64;
-    let (each, more) = (u32::try_from(sum / workers).unwrap_or(u32::MAX), sum % workers);
-    // The fullest keep one more, so that none moves for the remainder.
-    let target = |at: usize| each + u32::from((at as u64) < more);
+    let targets = targets(&order);
+    let target = |at: usize| targets[at];
     let spare =
         order.iter().enumerate().map(|(at, load)| (load.worker, load.sessions.saturating_sub(target(at))));
     let mut spare: VecDeque<_> = spare.filter(|(_, sessions)| *sessions > 0).collect();

@@ -10,7 +10,7 @@ fn second(n: u64) -> Mono {
 }
 
 fn loads(all: &[u32]) -> Vec<Load> {
-    (1..).zip(all).map(|(worker, sessions)| Load { worker, sessions: *sessions }).collect()
+    (1..).zip(all).map(|(worker, sessions)| Load { worker, sessions: *sessions, bound: 0 }).collect()
 }
 
 fn apply(all: &mut [u32], moves: &[Move]) {
@@ -85,7 +85,8 @@ fn a_replacement_hands_over_by_itself() {
     let (mut balance, now) = (Balance::new(RATE), second);
     balance.plan(&loads(&[100, 100]), true, now(0));
     // The second worker has a successor, which gets all of it.
-    let of = |sessions| vec![Load { worker: 1, sessions: 100 }, Load { worker: 3, sessions }];
+    let of =
+        |sessions| vec![Load { worker: 1, sessions: 100, bound: 0 }, Load { worker: 3, sessions, bound: 0 }];
     assert_eq!(balance.plan(&of(0), false, now(1)), []);
     assert_eq!(balance.plan(&of(50), false, now(4)), []);
     assert_eq!(balance.plan(&of(100), true, now(5)), []);
@@ -126,6 +127,17 @@ fn what_an_operator_asks_for_has_an_end_though_clients_come_and_go() {
     assert_eq!(balance.take_outcome(), Some(whole(155)));
 }
 
+#[test]
+fn a_worker_full_of_tls_gives_the_rest_to_the_others() {
+    let load = |worker, sessions, bound| Load { worker, sessions, bound };
+    let all = [load(1, 1000, 990), load(2, 200, 0), load(3, 0, 0)];
+    assert_eq!(targets(&all), [990, 105, 105]);
+    let order = |from, to, sessions| Move { from, to, sessions };
+    assert_eq!(moves(&all, 1000), [order(1, 3, 10), order(2, 3, 95)]);
+    let secured = [load(1, 500, 500), load(2, 20, 20), load(3, 0, 0)];
+    assert_eq!((moves(&secured, 1000), differ(&secured)), (vec![], 0));
+}
+
 fn rate() -> impl Strategy<Value = Rate> {
     (1..300u32, 1..90u64).prop_map(|(count, secs)| Rate { count, per: Duration::from_millis(secs * 100) })
 }
@@ -158,6 +170,40 @@ proptest! {
         }
         prop_assert_eq!(now.iter().sum::<u32>(), all.iter().sum::<u32>());
         prop_assert_eq!(run(&mut balance, &mut now, bound, 100), []);
+    }
+
+    /// Sessions over TLS stay where they are, and are not asked to move again and again.
+    #[test]
+    fn what_cannot_move_is_not_ordered_to(
+        mut all in proptest::collection::vec((0..500u32, 0..3000u32), 1..9), asked: bool,
+    ) {
+        let of = |all: &[(u32, u32)]| -> Vec<Load> {
+            let load = |(worker, (free, bound)): (_, &(u32, u32))| Load { worker, sessions: free + bound, bound: *bound };
+            (1..).zip(all).map(load).collect()
+        };
+        let mut balance = Balance::new(RATE);
+        if asked {
+            balance.ask();
+        }
+        let free: u32 = all.iter().map(|(free, _)| free).sum();
+        let (mut moved, mut last) = (0, 0);
+        for n in 0..300 {
+            let loads = of(&all);
+            let spread = differ(&loads);
+            let moves = balance.plan(&loads, true, second(n));
+            for Move { from, to, sessions } in moves {
+                prop_assert!(all[from as usize - 1].0 >= sessions, "more than can move");
+                all[from as usize - 1].0 -= sessions;
+                all[to as usize - 1].0 += sessions;
+                (moved, last) = (moved + sessions, n);
+                balance.ended(whole(sessions), second(n));
+            }
+            prop_assert!(differ(&of(&all)) <= spread);
+        }
+        prop_assert!(moved <= free && last < 100, "{moved} of {free} until {last}");
+        if asked {
+            prop_assert!(differ(&of(&all)) <= 1, "{all:?}");
+        }
     }
 
     /// Sessions come and go while others move: none moves back within the same rounds.

@@ -1,13 +1,14 @@
 //! Questions over the control socket.
 
+use crate::model::NamedMoment;
 use crate::protocol::cluster::Slot;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 /// A question or order.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum Command {
     /// The daemon as a whole.
@@ -57,6 +58,12 @@ pub(super) enum Command {
         /// Id of the session.
         session: String,
     },
+    /// Refuse a token, or those of a user, and close their sessions.
+    Revoke(RevokeOrder),
+    /// Send a user's sessions away; they come back with fresh tokens.
+    Reconnect {
+        user: String,
+    },
     /// A message to all subscribers of a channel.
     Publish {
         /// Name of the channel.
@@ -79,6 +86,23 @@ pub(super) enum Command {
         #[serde(default)]
         keep_sessions: bool,
     },
+}
+
+/// Which tokens are revoked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RevokeOrder {
+    /// The token's id.
+    #[serde(default)]
+    pub(super) jti: Option<String>,
+    #[serde(default)]
+    pub(super) user: Option<String>,
+    /// Tokens of the user issued before this moment; now without it.
+    #[serde(default)]
+    pub(super) issued_before: Option<NamedMoment>,
+    /// None of these tokens is good any more then.
+    #[serde(default)]
+    pub(super) until: Option<NamedMoment>,
 }
 
 impl Command {

@@ -160,6 +160,8 @@ impl Master {
                 let found = SessionId::parse(&session).is_some_and(|session| self.disconnect(session));
                 if found { done() } else { failed("there is no such session") }
             }
+            Command::Revoke(order) => self.revoke_for(&order),
+            Command::Reconnect { user } => json!({ "ok": true, "sessions": self.reconnect(&user) }),
             Command::Publish { channel, data, raw } => {
                 let data = if raw.is_empty() { data.to_string() } else { raw };
                 return self.publish_for(&channel, &data, answer);

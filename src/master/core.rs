@@ -1,6 +1,7 @@
 //! The master: its parts, and what happens to all of them in each turn of the loop.
 
 use super::announcer::Announcer;
+use super::certificates::Tls;
 use super::children::Children;
 use super::directory::Directory;
 use super::event::Event;
@@ -8,11 +9,13 @@ use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::InForce;
 use super::journal::Journal;
+use super::key_set::Keys;
 use super::moves::{Moves, Waiter};
 use super::orphans::Orphans;
 use super::past::Renewal;
 use super::placing::Placing;
 use super::refusals::Refusals;
+use super::revocations;
 use super::roles::Keeper;
 use super::rooms::Rooms;
 use super::router::Router;
@@ -23,7 +26,7 @@ use crate::os::board::Board;
 use crate::os::clock;
 use crate::os::memory::Spare;
 use crate::os::notify::Notification;
-use crate::protocol::cluster::{Port, ToWorker};
+use crate::protocol::cluster::{Door, Port, ToWorker};
 use crate::protocol::line::Line;
 use crate::stats::{Ledger, When};
 use crate::supervisor::{Fleet, Spawner, State};
@@ -81,6 +84,12 @@ pub(super) struct Master {
     pub(super) spawner: Spawner,
     /// Another program that takes over, and sessions that are taken over.
     pub(super) upgrades: Upgrades<OwnedFd>,
+    /// Certificates in force, and the secrets of session tickets.
+    pub(super) tls: Tls,
+    /// Tokens that are refused although they are good.
+    pub(super) revocations: revocations::Kept,
+    /// Keys that the feeder fetches.
+    pub(super) keys: Keys,
     /// What the next master goes on with.
     pub(super) journal: Journal,
     /// The first moments after another master.
@@ -102,6 +111,7 @@ impl Master {
         self.router.expire(now, &mut self.children);
         let actions = self.fleet.tick(now);
         self.act(actions);
+        self.look_after_tls(now);
         self.look_at_gate(now);
         if !self.renewal.gate.is_open() {
             // Not all sessions are known: nobody is told how many there are, and nobody adopts any.
@@ -120,11 +130,13 @@ impl Master {
 
     /// Does what is due each second.
     pub(super) fn pulse(&mut self, now: Mono) {
+        crate::log::tell_left_out();
         self.router.tidy(now);
         self.rooms.tidy();
         self.directory.tidy(now);
         self.spare.tidy(now, crate::os::process::usage().rss);
         self.feed.look(now, clock::boot()).iter().for_each(super::feed::News::log);
+        self.tidy_revocations();
         self.clear_board();
         self.note_fleet();
         self.note_dropped();
@@ -148,7 +160,8 @@ impl Master {
             }
         };
         let upgrade = self.upgrades.next_deadline().unwrap_or(second);
-        self.fleet.next_deadline().min(router).min(told).min(upgrade).min(second)
+        let tls = self.tls.due().unwrap_or(second);
+        self.fleet.next_deadline().min(tls).min(router).min(told).min(upgrade).min(second)
     }
 
     /// Begins the end.
@@ -180,9 +193,9 @@ impl Master {
 
     /// Writes to the log where the daemon listens.
     pub(super) fn log_listening(&self) {
-        for port in [Port::Http, Port::Ws, Port::Admin] {
-            for address in self.in_force.addresses(port) {
-                tracing::info!(event = "listening", port = ?port, address);
+        for door in Door::ALL {
+            for address in self.in_force.addresses(door) {
+                tracing::info!(event = "listening", port = ?door.port, tls = door.tls.then_some(true), address);
             }
         }
     }

@@ -3,6 +3,8 @@
 use super::balance::Counts;
 use super::command::Asked;
 use super::trial::Candidate;
+use crate::net::tls::certificates::Files;
+use crate::net::tls::renewal::Look;
 use crate::protocol::cluster::Generation;
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::Batch;
@@ -32,6 +34,10 @@ pub(super) enum Event {
     Tried(Box<Tried>),
     /// Sessions have moved, as `balance.rs` wanted it.
     Balanced(Counts),
+    /// Files of certificates have been read.
+    Looked(Vec<(Files, Look)>),
+    /// `log.file` was full and has been moved aside.
+    LogRotated,
     /// `shutdown.delay` is over.
     StopNow,
 }

@@ -6,9 +6,9 @@ use super::feed::{Kept, News};
 use super::journal::{Record, slot};
 use super::router::{Order, Publication};
 use super::unpacking::{Counts, Part};
-use crate::model::{Candles, Mono, Quote, SessionId, Symbol};
+use crate::model::{Candles, Device, Mono, Quote, SessionId, Symbol};
 use crate::os::clock;
-use crate::protocol::client::Close;
+use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{
     Answer, Beat, FromFeeder, Generation, Hello, NO_RECEIPT, Open, Question, Role, ToFeeder, ToMaster,
     ToWorker, VERSION,
@@ -73,10 +73,24 @@ impl Master {
                 Relief::Evicted { worker, session } => {
                     self.children.tell(worker, &ToWorker::GiveWay(session))
                 }
+                Relief::Replaced { worker, session } => {
+                    self.children.tell(worker, &ToWorker::Kick { session, code: Close::Replaced.number() })
+                }
                 Relief::Shed { worker } => self.children.tell(worker, &ToWorker::Shed),
                 Relief::Silent { worker, of } => self.children.tell(worker, &ToWorker::Silent { of }),
             };
         }
+    }
+
+    /// Opens a stream that may take the place of the oldest of its user.
+    fn open_over(&mut self, from: Generation, open: &Open<'_>, now: Mono) {
+        let limits = &self.in_force.config().limits;
+        if let Some(devices) = self.directory.take_over(open, limits, now) {
+            let devices: Vec<_> = devices.iter().map(|device| device.as_ref().map(Device::as_str)).collect();
+            let text = client::took_over(&devices);
+            let _ = self.children.tell(from, &ToWorker::TookOver { session: open.session, text: &text });
+        }
+        self.open(from, open, now);
     }
 
     fn open(&mut self, from: Generation, open: &Open<'_>, now: Mono) {
@@ -91,14 +105,15 @@ impl Master {
     fn worker_says(&mut self, from: Generation, message: ToMaster<'_>, with: Vec<OwnedFd>) {
         let now = clock::mono();
         match message {
-            ToMaster::Deliver { request, id, user, symbol, frame, deadline } => {
-                let order = Order { request, id, user, symbol, frame, deadline };
+            ToMaster::Deliver { request, id, user, symbol, frame, deadline, poster } => {
+                let order = Order { request, id, user, symbol, frame, deadline, poster };
                 self.router.deliver(from, &order, &self.directory, now, &mut self.children);
             }
             ToMaster::Delivered { ticket, tally } => {
                 self.router.delivered(from, ticket, tally, &mut self.children)
             }
             ToMaster::Open(open) => self.open(from, &open, now),
+            ToMaster::OpenOver(open) => self.open_over(from, &open, now),
             ToMaster::TakenUp(session) => self.directory.taken_up(from, session),
             ToMaster::Away(token) => self.directory.away(from, token),
             ToMaster::Gone(token) => self.directory.gone(from, token),
@@ -136,7 +151,9 @@ impl Master {
                 self.unpacked(from, Part { of, part, parts }, counts);
             }
             ToMaster::Packed { .. } => {}
+            ToMaster::WantKeys => self.want_keys(),
             ToMaster::Held => self.held(from),
+            ToMaster::Learnt(ends) => self.learnt(ends),
             // The exit follows; hanging up tells the child that it was heard.
             ToMaster::Drained => _ = self.children.get_mut(from).map(|child| child.ready = false),
         }
@@ -161,6 +178,7 @@ impl Master {
                 FromFeeder::Refused(refused) => self.refused(refused),
                 FromFeeder::Candles(candles) => self.candles(candles),
                 FromFeeder::Line { of, text, mark, number } => self.line_of(&of, Kept { text, mark, number }),
+                FromFeeder::Keys(set) => self.take_keys(*set),
                 FromFeeder::Again { config } => self.feeder_again(from, config),
                 FromFeeder::Answer { to, request, text } => {
                     let answer = text.as_deref().map_or(Answer::NotFound, Answer::Text);
@@ -272,6 +290,11 @@ impl Master {
                 let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
                 return;
             }
+            Question::Revoke(orders) => {
+                let answer = if self.revoke_encoded(orders) { Answer::Done } else { Answer::NotFound };
+                let _ = self.children.tell(from, &ToWorker::Answer { request, answer });
+                return;
+            }
             Question::History { symbol, interval, limit } => {
                 let ask = ToFeeder::Ask { to: from, request, symbol, interval: *interval, limit: *limit };
                 if self.children.ask_feeder(&ask).is_err() {
@@ -284,10 +307,21 @@ impl Master {
         let _ = self.children.tell(from, &ToWorker::Answer { request, answer: Answer::Text(&text) });
     }
 
+    /// Sends all sessions of a user away, to come back at once; says how many.
+    pub(super) fn reconnect(&mut self, user: &str) -> usize {
+        let all: Vec<_> =
+            self.directory.sessions_of(user).map(|one| (one.session_id, one.generation)).collect();
+        let code = Close::Reconnect.code();
+        let mut told = |(session, at): &(SessionId, Generation)| {
+            self.children.tell(*at, &ToWorker::Kick { session: *session, code }).is_ok()
+        };
+        all.iter().filter(|one| told(one)).count()
+    }
+
     /// Closes a session wherever it is; false when there is none of that id.
     pub(super) fn disconnect(&mut self, session: SessionId) -> bool {
         let Some(at) = self.directory.session(session).map(|listed| listed.generation) else { return false };
-        let message = ToWorker::Kick { session, code: Close::Disconnected.code() };
+        let message = ToWorker::Kick { session, code: Close::Disconnected.number() };
         self.children.tell(at, &message).is_ok()
     }
 }

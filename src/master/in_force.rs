@@ -5,7 +5,8 @@ use super::reloads::{Outcome, Reloads, Waiter};
 use crate::config::{Config, CrashCover, Effect, Fault, Loaded, Source, diff};
 use crate::net::kept::Kept;
 use crate::net::listen::Listeners;
-use crate::protocol::cluster::{Port, ToWorker};
+use crate::net::tls::certificates::Certificates;
+use crate::protocol::cluster::{Door, ToWorker};
 use crate::supervisor::workers;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,12 +22,13 @@ pub(super) struct Next {
     /// The configuration as the children get it.
     json: Arc<str>,
     warnings: Vec<Fault>,
+    pub(super) certificates: Certificates,
 }
 
 impl Next {
-    pub(super) fn new(loaded: Loaded) -> Self {
+    pub(super) fn new(loaded: Loaded, certificates: Certificates) -> Self {
         let json = serde_json::to_string(&loaded.config).unwrap_or_default().into();
-        Self { config: Arc::new(loaded.config), json, warnings: loaded.warnings }
+        Self { config: Arc::new(loaded.config), json, warnings: loaded.warnings, certificates }
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -43,9 +45,11 @@ pub(super) struct Candidate {
 }
 
 /// Configuration and sockets of a newborn worker.
-pub(super) struct Newborn {
+pub(super) struct Newborn<'a> {
     pub(super) listeners: Arc<Listeners>,
     pub(super) json: Arc<str>,
+    /// Of a candidate.
+    pub(super) certificates: Option<&'a Certificates>,
 }
 
 /// The configuration in force, and the reloads that replace it.
@@ -136,8 +140,8 @@ impl InForce {
     }
 
     /// Addresses of a port, as text.
-    pub(super) fn addresses(&self, port: Port) -> Vec<String> {
-        self.listeners.addresses(port).map(|address| address.to_string()).collect()
+    pub(super) fn addresses(&self, door: impl Into<Door>) -> Vec<String> {
+        self.listeners.addresses(door).map(|address| address.to_string()).collect()
     }
 
     /// The most sessions where `limits.sessions` is 0. With a connection of their own: 95 % of what the descriptors of
@@ -169,7 +173,7 @@ impl InForce {
         Outcome { ok: false, revision: self.revision, changed: Vec::new(), restart: Vec::new(), faults }
     }
 
-    /// Puts `next` in force.
+    /// Puts `next` in force, but for its certificates.
     pub(super) fn replace(&mut self, next: Next) {
         self.revision += u64::from(next.config != self.config);
         for warning in &next.warnings {
@@ -210,12 +214,16 @@ impl InForce {
     }
 
     /// The candidate, or without one the configuration in force.
-    pub(super) fn for_newborn(&self) -> Newborn {
+    pub(super) fn for_newborn(&self) -> Newborn<'_> {
         match self.reloads.candidate() {
-            Some(candidate) => {
-                Newborn { listeners: candidate.listeners.clone(), json: candidate.next.json.clone() }
+            Some(Candidate { next, listeners, .. }) => Newborn {
+                listeners: listeners.clone(),
+                json: next.json.clone(),
+                certificates: Some(&next.certificates),
+            },
+            None => {
+                Newborn { listeners: self.listeners.clone(), json: self.json.clone(), certificates: None }
             }
-            None => Newborn { listeners: self.listeners.clone(), json: self.json.clone() },
         }
     }
 }

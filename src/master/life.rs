@@ -1,6 +1,7 @@
 //! The life of the master and its one loop.
 
 use super::announcer::Announcer;
+use super::certificates::{self, Tls};
 use super::children::Children;
 use super::control_socket::{ControlSocket, refuse_second};
 use super::core::Master;
@@ -9,20 +10,23 @@ use super::event::Event;
 use super::feed::Feed;
 use super::handovers::Handovers;
 use super::in_force::{InForce, Next};
+use super::key_set::Keys;
 use super::moves::Moves;
 use super::past::{Past, Renewal};
 use super::placing::Placing;
 use super::predecessor;
 use super::refusals::Refusals;
+use super::revocations;
 use super::roles::Keeper;
 use super::rooms::{self, Rooms};
-use super::router::Router;
+use super::router::{Rates, Router};
 use super::service::{AllFailed, Phase, Service};
 use super::upgrade::Inheritance;
 use super::upgrades::Upgrades;
 use super::watching::Watching;
 use crate::config::{Faults, Source};
 use crate::net::listen::Listeners;
+use crate::net::tls::certificates::Certificates;
 use crate::os::clock;
 use crate::os::loops::{LoopEnded, Loops};
 use crate::os::memory::Spare;
@@ -61,6 +65,8 @@ pub enum Failure {
     AllFailed,
     /// Something that must run for as long as the master lives does not.
     Loop(LoopEnded),
+    /// Revoked tokens would come in: their file cannot be read.
+    Revocations(String),
 }
 
 impl fmt::Display for Failure {
@@ -70,6 +76,7 @@ impl fmt::Display for Failure {
             Self::Listen(error) | Self::Io(error) => error.fmt(f),
             Self::Control(error) => write!(f, "control.socket: {error}"),
             Self::Loop(ended) => ended.fmt(f),
+            Self::Revocations(why) => write!(f, "{why}; without this file, revoked tokens are good again"),
             Self::AllFailed => f.write_str("all workers died too often and were given up"),
         }
     }
@@ -105,6 +112,9 @@ async fn live(source: Source) -> Result<(), Failure> {
     }
     let (loaded, revision) = past.configuration(&source).map_err(Failure::Configuration)?;
     crate::log::init(&loaded.config.log, "master");
+    past.read_revocations(&loaded.config, begin.before.is_none()).await.map_err(Failure::Revocations)?;
+    let pairs = certificates::InForce::left(&past.state.tls);
+    let certificates = pairs.read(&loaded).map_err(Failure::Configuration)?;
     past.log();
     for warning in &loaded.warnings {
         tracing::warn!(event = "configuration", %warning);
@@ -117,11 +127,18 @@ async fn live(source: Source) -> Result<(), Failure> {
     refuse_second(&socket).await.map_err(Failure::Control)?;
     let sockets = Listeners::bind(&loaded.config, &line, held).await.map_err(Failure::Listen)?;
     let (events, inbox) = mpsc::channel(EVENTS);
+    let teller = events.clone();
+    crate::log::rotate(&loaded.config.log, move || teller.try_send(Event::LogRotated).is_ok());
     let control = ControlSocket::start(&socket, events.clone()).await.map_err(Failure::Control)?;
-    let watcher = Watching::start(source.clone(), loaded.clone()).map_err(Failure::Io)?;
-    let mut in_force = InForce::new(source, Next::new(loaded), sockets, files);
+    let watcher = Watching::start(source.clone(), loaded.clone(), pairs.clone()).map_err(Failure::Io)?;
+    let mut in_force = InForce::new(source, Next::new(loaded, Certificates::default()), sockets, files);
     in_force.resume(revision, &past.state.reloads, past.state.life.reloading);
-    let mut master = Master::new(in_force, events, past, (line.clone(), &begin));
+    let mut tls = Tls::new(pairs, &past.state.tls);
+    tls.adopt(certificates);
+    let mut master = Master::new((in_force, tls), events, past, (line.clone(), &begin));
+    master.tell_tls();
+    master.tell_revocations();
+    master.tell_keys();
     if begin.before.is_some() && matches!(master.service.phase(), Phase::Ready { .. }) {
         // A reload that the master before announced has ended with it: systemd would wait. Else it is nothing new.
         line.notify(&Notification::Ready);
@@ -132,6 +149,7 @@ async fn live(source: Source) -> Result<(), Failure> {
     // A master that has lost a loop is replaced; without the keeper there is nothing left to do.
     let result = loops.during(master.work(inbox, watcher, period)).await.map_err(Failure::Loop)?;
     control.remove().await;
+    master.revocations.finish().await;
     line.done(u8::from(result.is_err()));
     line.flush().await;
     result
@@ -149,7 +167,7 @@ async fn hear_keeper(mut hearing: Hearing, events: mpsc::Sender<Event>) {
 impl Master {
     /// The master, whose processes have their orders.
     fn new(
-        in_force: InForce,
+        (in_force, tls): (InForce, Tls),
         events: mpsc::Sender<Event>,
         past: Past,
         (line, begin): (Line, &Begin),
@@ -170,7 +188,7 @@ impl Master {
             moves: Moves::default(),
             placing: Placing::new(config),
             orphans: Default::default(),
-            router: Router::new(config.limits.quotes_per_user).after(wall),
+            router: Router::new(Rates::of(&config.limits)).after(wall),
             refusals: Refusals::default(),
             rooms: Rooms::new(rooms::Limits::of(&config.chat)),
             announcer: Announcer::new(config, now),
@@ -185,6 +203,9 @@ impl Master {
             spawner: Spawner::new(line.clone()),
             line,
             upgrades: Upgrades::default(),
+            tls,
+            revocations: revocations::Kept::new(state.revocations.clone(), &config.state),
+            keys: Keys::new(&state.keys),
             journal,
             renewal: Renewal::new(begin, now),
             events,
@@ -242,6 +263,11 @@ impl Master {
             Event::Keeper(message, with) => self.told(message, with),
             Event::Tried(tried) => self.tried(*tried),
             Event::Balanced(counts) => self.balanced(counts),
+            Event::Looked(looks) => self.looked(&looks),
+            Event::LogRotated => {
+                tracing::info!(event = "log-rotated");
+                self.reopen_logs();
+            }
             Event::StopNow => self.stop(),
         }
     }
@@ -287,9 +313,14 @@ impl Master {
             }
             Signal::Reopen => {
                 crate::log::reopen();
-                self.children.tell_workers(&ToWorker::ReopenLog);
-                self.children.tell_feeders(&ToFeeder::ReopenLog);
+                self.reopen_logs();
             }
         }
+    }
+
+    /// Has the other processes open the log file again.
+    fn reopen_logs(&mut self) {
+        self.children.tell_workers(&ToWorker::ReopenLog);
+        self.children.tell_feeders(&ToFeeder::ReopenLog);
     }
 }

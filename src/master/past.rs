@@ -2,9 +2,10 @@
 
 use super::estates::Estates;
 use super::gate::Gate;
-use super::journal::{self, Journal};
+use super::journal::{self, Journal, Record};
 use super::predecessor::Held;
-use crate::config::{Config, Faults, Loaded, Source, load};
+use super::revocations;
+use crate::config::{AuthMode, Config, Faults, Loaded, Source, load};
 use crate::model::Mono;
 use crate::os::board::Board;
 use crate::protocol::cluster::{Generation, MovesAgain};
@@ -80,6 +81,31 @@ impl Past {
     pub(super) fn restart(&mut self) {
         self.state = std::mem::take(&mut self.state).of_clients();
         self.journal.compact(&self.state);
+    }
+
+    /// Reads the file of revocations, unless the master before has left them. `is_first`: there was none.
+    ///
+    /// # Errors
+    /// The daemon would begin without knowing them.
+    pub(super) async fn read_revocations(&mut self, config: &Config, is_first: bool) -> Result<(), String> {
+        if !is_first && self.refused.is_none() {
+            return Ok(());
+        }
+        match revocations::Kept::read(&mut self.state.revocations, &config.state).await {
+            Err(why) if is_first && config.auth.mode == AuthMode::Token => Err(why),
+            Err(why) => {
+                tracing::error!(
+                    event = "revocations-not-read",
+                    why,
+                    "revoked tokens are good until they are revoked anew"
+                );
+                Ok(())
+            }
+            Ok(()) => {
+                self.journal.write(&Record::AllRevoked(&self.state.revocations.encode()));
+                Ok(())
+            }
+        }
     }
 
     /// All processes are new ones: what the supervisor knew of those before does not count.

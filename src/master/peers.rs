@@ -5,6 +5,7 @@ use super::core::Master;
 use super::journal::Record;
 use super::rooms::{Entry, NOBODY, Presence, Visitor};
 use super::router::Publication;
+use crate::log::id;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client;
@@ -62,7 +63,7 @@ impl Master {
     fn keep_message(&mut self, &Publication { channel, frame, of, .. }: &Publication<'_>) {
         self.journal.write(&Record::Message { room: channel, frame, of });
         if self.rooms.publish(channel, frame) == Entry::Full {
-            tracing::debug!(event = "too-many-rooms", channel);
+            tracing::debug!(event = "too-many-rooms", channel = %id(channel));
             self.journal.write(&Record::Kept { room: channel, messages: 0 });
         }
         self.note_trimmed();

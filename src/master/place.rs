@@ -158,6 +158,12 @@ impl Master {
         self.place(clock::mono());
     }
 
+    /// Sessions of a worker that cannot move, as it said last.
+    fn bound(&self, worker: Generation) -> u32 {
+        let bound = self.children.get(worker).map_or(0, |child| child.beat.counters.bound);
+        u32::try_from(bound).unwrap_or(u32::MAX)
+    }
+
     /// One move of a round has ended.
     pub(super) fn balanced(&mut self, counts: Counts) {
         self.placing.balance.ended(counts, clock::mono());
@@ -166,7 +172,10 @@ impl Master {
     /// Moves what is to move. About once a second.
     pub(super) fn place(&mut self, now: Mono) {
         let loads = |master: &Self| -> Vec<Load> {
-            let load = |worker| Load { worker, sessions: master.directory.connected(worker) };
+            let load = |worker| {
+                let (sessions, bound) = (master.directory.connected(worker), master.bound(worker));
+                Load { worker, sessions, bound }
+            };
             master.takers().map(load).collect()
         };
         let loads = loads(self);
@@ -196,7 +205,7 @@ impl Master {
         let late: Vec<_> = self.children.workers().filter(|worker| self.is_aside(*worker)).collect();
         for worker in late {
             // Some could not move, or came over a connection that was there before.
-            if self.directory.counts(worker).0 > 0 && !self.moves.is_ordered(worker) {
+            if self.directory.counts(worker).0 > self.bound(worker) && !self.moves.is_ordered(worker) {
                 drop(self.empty(worker));
             }
         }

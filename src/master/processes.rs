@@ -177,12 +177,14 @@ impl Master {
     }
 
     pub(super) fn welcome(&mut self, slot: Slot, generation: Generation) {
-        let Newborn { listeners, json } = self.in_force.for_newborn();
-        let (mut ports, mut descriptors) = (Vec::new(), Vec::new());
-        for (port, descriptor) in listeners.all() {
+        let Newborn { listeners, json, certificates } = self.in_force.for_newborn();
+        let tls = self.tls.give(certificates);
+        let revoked = self.revocations.encode();
+        let (mut doors, mut descriptors) = (Vec::new(), Vec::new());
+        for (door, descriptor) in listeners.all() {
             match descriptor.try_clone() {
                 Ok(copy) => {
-                    ports.push(port);
+                    doors.push(door);
                     descriptors.push(copy);
                 }
                 Err(error) => tracing::error!(event = "descriptor", %error),
@@ -192,11 +194,26 @@ impl Master {
             Ok(copy) => descriptors.push(copy),
             Err(error) => tracing::error!(event = "descriptor", %error),
         }
-        let Self { feed, children, .. } = self;
+        let Self { feed, children, keys, .. } = self;
         let quotes = feed.quotes().cloned().collect();
         let waits = self.upgrades.is_unpacking();
-        let message = ToWorker::Welcome { slot, generation, config: &json, listeners: ports, quotes, waits };
+        let (config, listeners, tls, revoked) = (&*json, doors, &*tls, &*revoked);
+        let (fetched, has_heard) = (keys.bytes(), keys.heard());
+        let message = ToWorker::Welcome {
+            slot,
+            generation,
+            config,
+            listeners,
+            quotes,
+            waits,
+            tls,
+            revoked,
+            keys: fetched,
+        };
         let _ = children.tell_with(generation, &message, descriptors);
+        if has_heard {
+            let _ = children.tell(generation, &ToWorker::Keys(&[]));
+        }
         if !feed.refused().is_empty() {
             let _ = children.tell(generation, &ToWorker::Refused(feed.refused().clone()));
         }

@@ -6,7 +6,9 @@ use super::in_force::{Candidate, Next};
 use super::journal::Record;
 use super::reloads::{Outcome, Waiter};
 use super::rooms;
+use super::router::Rates;
 use crate::config::{Faults, Loaded};
+use crate::net::tls::certificates::Certificates;
 use crate::os::clock;
 use crate::protocol::cluster::{Generation, ToFeeder, ToWorker};
 use crate::supervisor::workers;
@@ -22,13 +24,14 @@ impl Master {
             return self.refuse(vec![STOPPING.to_owned()], waiter.into_iter().collect());
         }
         self.in_force.ask(waiter);
+        self.tls.hint(clock::mono());
         let notice = self.service.reload_begins();
         self.notify(notice);
         self.note_life();
     }
 
     /// The files have been read.
-    pub(super) fn loaded(&mut self, read: Result<Loaded, Faults>) {
+    pub(super) fn loaded(&mut self, read: Result<(Loaded, Certificates), Faults>) {
         if self.service.is_stopping() {
             return;
         }
@@ -38,17 +41,16 @@ impl Master {
                 let waiters = self.in_force.reloads.take_waiters();
                 self.refuse(faults.0.iter().map(ToString::to_string).collect(), waiters);
             }
-            Ok(loaded) => self.consider(loaded),
+            Ok((loaded, certificates)) => self.consider(Next::new(loaded, certificates)),
         }
     }
 
-    fn consider(&mut self, loaded: Loaded) {
-        let next = Next::new(loaded);
+    fn consider(&mut self, next: Next) {
         if self.in_force.is_known(&next) {
             return;
         }
         let (outcome, needs_workers) = self.in_force.compare(&next);
-        if !needs_workers {
+        if !needs_workers && self.in_force.listeners().fits(next.config()).is_ok() {
             let waiters = self.in_force.reloads.take_waiters();
             self.put_in_force(next);
             return self.conclude(outcome, waiters);
@@ -108,8 +110,9 @@ impl Master {
 
     /// Puts a configuration in force in every part. Each part is named, so that one that is forgotten here does not
     /// compile.
-    fn put_in_force(&mut self, next: Next) {
+    fn put_in_force(&mut self, mut next: Next) {
         let now = clock::mono();
+        self.tls.adopt(std::mem::take(&mut next.certificates));
         self.in_force.replace(next);
         self.note_config();
         let Self {
@@ -137,6 +140,9 @@ impl Master {
             spawner: _,
             upgrades: _,
             journal: _,
+            tls: _,
+            revocations: _,
+            keys: _,
             renewal: _,
             events: _,
         } = self;
@@ -151,7 +157,7 @@ impl Master {
         }
         announcer.adopt(config);
         rooms.configure(rooms::Limits::of(&config.chat));
-        router.set_rate(config.limits.quotes_per_user);
+        router.set_rates(Rates::of(&config.limits));
         directory.configure(config.stats.users, in_force.ceilings());
         when.configure(config.stats.interval);
         fleet.adopt(config.cluster.clone());
@@ -159,6 +165,7 @@ impl Master {
         let mut actions = fleet.resize(now, workers(&config.cluster));
         actions.extend(fleet.revive_all(now));
         self.note_trimmed();
+        self.tell_tls();
         self.act(actions);
         self.take_back();
     }

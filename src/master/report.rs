@@ -5,10 +5,11 @@ use super::core::Master;
 use super::roles::ProcessRow;
 use crate::model::Mono;
 use crate::os::{clock, process};
-use crate::protocol::cluster::{Exposition, Port, Role, Slot, ToWorker};
+use crate::protocol::cluster::{Door, Exposition, Role, Slot, ToWorker};
 use crate::stats::{FeederRow, Load, Metrics, RoomGauges, Statistics, Totals, UserRow, WorkerRow, mark};
 use crate::supervisor::{Row, State};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Most users named; the others are counted.
 const NAMED: usize = 50;
@@ -133,6 +134,8 @@ impl Master {
             master_restarts: self.keeper.deaths,
             rooms: RoomGauges { rooms: rooms.rooms, messages: rooms.messages, bytes: rooms.bytes },
             prices: self.feed.gauges(clock::boot()),
+            certificates: self.tls.gauges(clock::wall()),
+            keys: self.keys.gauges(&self.in_force.config().auth, clock::wall()),
             dropped: self.children.dropped(),
             revision: self.in_force.revision(),
             reload_taken: self.in_force.reloads.last().is_none_or(|last| last.ok),
@@ -149,6 +152,7 @@ impl Master {
         let mut value: Value = serde_json::from_str(&self.stats_json()).unwrap_or_default();
         let (in_force, (done, refused)) = (&self.in_force, self.in_force.reloads.counts());
         let total = self.ledger.total();
+        let listening: BTreeMap<_, _> = Door::ALL.map(|door| (door.word(), in_force.addresses(door))).into();
         let more = json!({
             "ok": true,
             "state": self.service.phase().as_str(),
@@ -169,11 +173,8 @@ impl Master {
             "pending": self.router.pending(),
             "crash_cover": { "covered": total.covered, "uncovered": total.uncovered },
             "handovers": self.handovers.json(),
-            "listening": {
-                "http": in_force.addresses(Port::Http),
-                "ws": in_force.addresses(Port::Ws),
-                "admin": in_force.addresses(Port::Admin),
-            },
+            "listening": listening,
+            "keys": self.keys.json(&in_force.config().auth),
         });
         if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
             value.extend(more);

@@ -1,7 +1,9 @@
 //! The watcher of the configuration, on a thread of its own: a file system may hang, and the master must not.
 
+use super::certificates::InForce;
 use crate::config::{Fault, Faults, Loaded, Origin, Source, Watcher};
 use crate::log;
+use crate::net::tls::certificates::Certificates;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,7 +29,7 @@ struct Orders {
 struct Found {
     /// The reloads that this reading answers.
     asks: u64,
-    read: Result<Loaded, Faults>,
+    read: Result<(Loaded, Certificates), Faults>,
 }
 
 /// The master's side.
@@ -46,14 +48,15 @@ impl Watching {
     ///
     /// # Errors
     /// The system gives no other thread.
-    pub(super) fn start(source: Source, loaded: Loaded) -> io::Result<Self> {
+    pub(super) fn start(source: Source, loaded: Loaded, pairs: InForce) -> io::Result<Self> {
         let file = source.file.clone();
         let (orders, theirs) = watch::channel(Orders::default());
         let (tell, found) = mpsc::channel(1);
         let (told, trouble) = watch::channel(None);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = move || {
-            let work = Work { tried: loaded.config.log.file.clone(), orders: theirs, tell, trouble: told };
+            let work =
+                Work { tried: loaded.config.log.file.clone(), pairs, orders: theirs, tell, trouble: told };
             runtime.block_on(work.run(|| Watcher::start(source, &loaded)));
         };
         std::thread::Builder::new().name("watcher".to_owned()).spawn(work)?;
@@ -84,7 +87,7 @@ impl Watching {
     ///
     /// # Errors
     /// Every fault of the new configuration.
-    pub(super) async fn next(&mut self) -> Result<Loaded, Faults> {
+    pub(super) async fn next(&mut self) -> Result<(Loaded, Certificates), Faults> {
         loop {
             let late = self.until.unwrap_or_else(|| Instant::now() + PATIENCE);
             tokio::select! {
@@ -118,6 +121,8 @@ impl Watching {
 struct Work {
     /// The log file that lines can be written to.
     tried: Option<PathBuf>,
+    /// The certificates in force.
+    pairs: InForce,
     orders: watch::Receiver<Orders>,
     tell: mpsc::Sender<Found>,
     trouble: watch::Sender<Trouble>,
@@ -148,9 +153,10 @@ impl Work {
         }
     }
 
-    /// Tries another log file before it is in force.
-    fn attempt(&mut self, read: Result<Loaded, Faults>) -> Result<Loaded, Faults> {
+    /// Tries another log file before it is in force, and reads certificates.
+    fn attempt(&mut self, read: Result<Loaded, Faults>) -> Result<(Loaded, Certificates), Faults> {
         let loaded = read?;
+        let certificates = self.pairs.read(&loaded)?;
         let file = &loaded.config.log.file;
         if let Some(path) = file
             && self.tried.as_ref() != Some(path)
@@ -158,7 +164,7 @@ impl Work {
             log::attempt(path).map_err(|why| loaded.fault("log.file", why))?;
         }
         self.tried.clone_from(file);
-        Ok(loaded)
+        Ok((loaded, certificates))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -121,6 +122,35 @@ fn symbol(text: &str) -> Result<(), IdError> {
     }
 }
 
+/// Beginning of the ids of clients that show no token where tokens are asked for.
+const ANONYMOUS: &str = "anonymous:";
+
+impl UserId {
+    /// The id of all clients of an address that show no token where tokens are asked for.
+    #[must_use]
+    pub fn anonymous(address: IpAddr) -> Self {
+        Self(format!("{ANONYMOUS}{address}").into())
+    }
+
+    /// The id of all clients of an address that name no user.
+    #[must_use]
+    pub fn of_address(address: IpAddr) -> Self {
+        Self(address.to_string().into())
+    }
+
+    /// Whether only clients without a token have such ids: no token may be for one.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.0.starts_with(ANONYMOUS)
+    }
+
+    /// Whether the id is that of an address: several people may have it, and nobody has chosen to be shown by it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.is_anonymous() || self.0.parse::<IpAddr>().is_ok()
+    }
+}
+
 impl Symbol {
     /// The part before the hyphen.
     #[must_use]
@@ -190,6 +220,24 @@ impl RequestId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_addresses_are_told_from_names() {
+        for address in ["203.0.113.7", "2001:db8::", "::"] {
+            let address: IpAddr = address.parse().unwrap();
+            let (anonymous, open) = (UserId::anonymous(address), UserId::of_address(address));
+            assert!(anonymous.is_anonymous() && anonymous.is_shared());
+            assert!(!open.is_anonymous() && open.is_shared());
+            for id in [anonymous, open] {
+                assert_eq!(UserId::new(id.as_str()), Ok(id), "in the alphabet");
+            }
+        }
+        for name in ["ann", "anonymous", "Anonymous:1", "1.2.3", "a:b", "203.0.113.7:80"] {
+            let name = UserId::new(name).unwrap();
+            assert!(!name.is_anonymous() && !name.is_shared(), "{name}");
+        }
+        assert!(UserId::new("anonymous:ann").unwrap().is_anonymous());
+    }
 
     #[test]
     fn a_user_id_has_one_alphabet_and_one_length() {

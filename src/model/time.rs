@@ -48,7 +48,8 @@ clock!(
     Boot
 );
 
-/// A moment of the wall clock in milliseconds since 1970 (UTC): only for display, never for a decision.
+/// A moment of the wall clock in milliseconds since 1970 (UTC): for display, and to judge what others date by it, as the
+/// end of a token; never for a time that passes here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Wall(pub i64);
 
@@ -62,9 +63,79 @@ impl std::fmt::Display for Wall {
     }
 }
 
+/// A moment that somebody names: RFC 3339, or seconds since 1970, up to the year 9999 (milliseconds are a mistake).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Named")]
+pub struct NamedMoment(pub Wall);
+
+/// As it is written in JSON.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Seconds(f64),
+    Text(Box<str>),
+}
+
+const NO_MOMENT: &str = "must be a time as 2026-11-20T08:14:23Z, or in seconds since 1970";
+
+impl NamedMoment {
+    /// Reads a word of the command line.
+    ///
+    /// # Errors
+    /// It is no moment.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text.parse::<f64>() {
+            Ok(seconds) => Self::of(seconds),
+            Err(_) => {
+                let moment = text.parse::<jiff::Timestamp>().map_err(|_| NO_MOMENT)?;
+                Ok(Self(Wall(moment.as_millisecond())))
+            }
+        }
+    }
+
+    fn of(seconds: f64) -> Result<Self, &'static str> {
+        const YEAR_10000: f64 = 253_402_300_800.0;
+        match (0.0..YEAR_10000).contains(&seconds) {
+            true => Ok(Self(Wall((seconds * 1000.0) as i64))),
+            false => Err(NO_MOMENT),
+        }
+    }
+}
+
+impl TryFrom<Named> for NamedMoment {
+    type Error = &'static str;
+
+    fn try_from(named: Named) -> Result<Self, Self::Error> {
+        match named {
+            Named::Seconds(seconds) => Self::of(seconds),
+            Named::Text(text) => {
+                let moment = text.parse::<jiff::Timestamp>().map_err(|_| NO_MOMENT)?;
+                Ok(Self(Wall(moment.as_millisecond())))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_named_in_two_ways() {
+        let good = Ok(NamedMoment(Wall(1_763_640_863_000)));
+        for text in ["1763640863", "2025-11-20T12:14:23Z", "2025-11-20T13:14:23+01:00"] {
+            assert_eq!(NamedMoment::parse(text), good, "{text}");
+        }
+        for text in ["", "now", "1763640863000", "-1", "nan", "inf", "2025-11-20", "12:14"] {
+            assert!(NamedMoment::parse(text).is_err(), "{text}");
+        }
+        let read = |text: &str| serde_json::from_str::<NamedMoment>(text).ok();
+        assert_eq!(read("1763640863.5"), Some(NamedMoment(Wall(1_763_640_863_500))));
+        assert_eq!(read("\"2025-11-20T12:14:23Z\""), good.ok());
+        for text in ["\"1763640863\"", "null", "true", "1e300", "-1", "[]"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_wall_time_is_written_with_milliseconds() {

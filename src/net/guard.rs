@@ -24,7 +24,8 @@ fn refusal(kind: ProblemKind) -> String {
     let body = problem.json();
     format!(
         "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n{wait}\
-         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\nContent-Length: {}\r\n\r\n{body}",
+         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
+         Cross-Origin-Resource-Policy: same-origin\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
@@ -75,21 +76,19 @@ impl<S: fmt::Debug> fmt::Debug for Guard<S> {
 }
 
 impl<S> Guard<S> {
-    /// Guards an accepted connection. The phase is for the service behind it.
-    pub fn new(socket: S, limits: Limits) -> (Self, Phase) {
-        let phase = Phase::new();
-        let guard = Self {
+    /// Guards an accepted connection, of which this is the phase. The service behind it tells that, too.
+    pub fn new(socket: S, limits: Limits, phase: Phase) -> Self {
+        Self {
             socket,
             limits,
-            phase: phase.clone(),
+            phase,
             seen: 0,
             expected: Expected::First { begun: false },
             since: Instant::now(),
             stalled: None,
             timer: None,
             over: false,
-        };
-        (guard, phase)
+        }
     }
 
     /// Returns the socket, without limits.

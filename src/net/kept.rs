@@ -1,7 +1,7 @@
 //! Listening sockets that are held for the next master, by the keeper, and for the daemon's next life, by systemd (its
 //! descriptor store): a client that connects meanwhile waits in the queue and is served; nobody is refused.
 
-use crate::protocol::cluster::Port;
+use crate::protocol::cluster::Door;
 use crate::protocol::line::Line;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,19 +9,16 @@ use std::os::fd::BorrowedFd;
 
 /// The prefix of the names.
 const OURS: &str = "kept";
-const PORTS: [(Port, &str); 3] = [(Port::Http, "http"), (Port::Ws, "ws"), (Port::Admin, "admin")];
 
 /// `kept/http/[;;];3000`: the address that the socket was wanted for. systemd allows no colon in a name.
-fn write(port: Port, wanted: SocketAddr) -> String {
-    let word = PORTS.iter().find(|(known, _)| *known == port).map_or("", |(_, word)| word);
-    format!("{OURS}/{word}/{}", wanted.to_string().replace(':', ";"))
+fn write(door: Door, wanted: SocketAddr) -> String {
+    format!("{OURS}/{}/{}", door.word(), wanted.to_string().replace(':', ";"))
 }
 
 /// Reads a name written by [`write()`].
-pub(super) fn read(name: &str) -> Option<(Port, SocketAddr)> {
+pub(super) fn read(name: &str) -> Option<(Door, SocketAddr)> {
     let (word, wanted) = name.strip_prefix(OURS)?.strip_prefix('/')?.split_once('/')?;
-    let (port, _) = PORTS.iter().find(|(_, known)| *known == word)?;
-    Some((*port, wanted.replace(';', ":").parse().ok()?))
+    Some((Door::of(word)?, wanted.replace(';', ":").parse().ok()?))
 }
 
 /// The names of the sockets that keeper and systemd hold.
@@ -49,10 +46,10 @@ impl Kept {
     }
 
     /// Makes keeper and systemd hold exactly these sockets.
-    pub fn keep<'a>(&mut self, sockets: impl Iterator<Item = (Port, SocketAddr, BorrowedFd<'a>)>) {
+    pub fn keep<'a>(&mut self, sockets: impl Iterator<Item = (Door, SocketAddr, BorrowedFd<'a>)>) {
         let mut names = BTreeSet::new();
-        for (port, wanted, socket) in sockets {
-            let name = write(port, wanted);
+        for (door, wanted, socket) in sockets {
+            let name = write(door, wanted);
             // systemd does not store the same socket twice.
             match self.line.hold(&name, socket).and_then(|()| self.line.store(&name, socket)) {
                 Ok(()) => _ = names.insert(name),
@@ -72,16 +69,13 @@ mod tests {
 
     #[test]
     fn a_name_says_what_the_socket_is_for_and_systemd_takes_it() {
-        for (port, wanted) in [
-            (Port::Http, "[::]:3000"),
-            (Port::Ws, "0.0.0.0:8080"),
-            (Port::Admin, "127.0.0.1:0"),
-            (Port::Http, "[fe80::1%3]:1"),
-        ] {
+        for (door, wanted) in
+            Door::ALL.into_iter().zip(["[::]:3000", "0.0.0.0:8080", "127.0.0.1:0"].into_iter().cycle())
+        {
             let wanted = wanted.parse().unwrap();
-            let name = write(port, wanted);
+            let name = write(door, wanted);
             assert!(!name.contains(':') && name.is_ascii(), "{name}");
-            assert_eq!(read(&name), Some((port, wanted)));
+            assert_eq!(read(&name), Some((door, wanted)));
         }
         for other in ["", "http", "kept/http", "kept/http/x", "kept/tls/0.0.0.0;1", "stored", "connection"] {
             assert_eq!(read(other), None, "{other}");

@@ -3,7 +3,7 @@
 
 use crate::config::{Config, Listen};
 use crate::net::kept::{self, Kept};
-use crate::protocol::cluster::Port;
+use crate::protocol::cluster::{Door, Port};
 use crate::protocol::line::Line;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -20,11 +20,10 @@ const TRIES: u32 = 16;
 /// Checks whether systemd has released a socket, and the pause between two of them: a second in all.
 const LET_GO: u32 = 40;
 const MOMENT: Duration = Duration::from_millis(25);
-const PORTS: [Port; 3] = [Port::Http, Port::Ws, Port::Admin];
 
 #[derive(Debug)]
 struct Listener {
-    port: Port,
+    door: Door,
     /// The configured address; `None`: systemd passed the socket.
     wanted: Option<SocketAddr>,
     /// The bound address.
@@ -33,9 +32,9 @@ struct Listener {
 }
 
 impl Listener {
-    fn share(&self, port: Port) -> Result<Self, ListenError> {
-        let socket = self.socket.try_clone().map_err(|error| ListenError::Io(port, self.address, error))?;
-        Ok(Self { port, wanted: self.wanted, address: self.address, socket })
+    fn share(&self, door: Door) -> Result<Self, ListenError> {
+        let socket = self.socket.try_clone().map_err(|error| ListenError::Io(door, self.address, error))?;
+        Ok(Self { door, wanted: self.wanted, address: self.address, socket })
     }
 }
 
@@ -46,29 +45,35 @@ pub struct Listeners(Vec<Listener>);
 /// Why a socket cannot be bound.
 #[derive(Debug)]
 enum ListenError {
-    InUse(Port, SocketAddr),
-    Overlaps(Port, SocketAddr, SocketAddr),
-    NotHere(Port, SocketAddr),
-    Privileged(Port, SocketAddr),
-    Io(Port, SocketAddr, io::Error),
+    InUse(Door, SocketAddr),
+    Overlaps(Door, SocketAddr, SocketAddr),
+    NotHere(Door, SocketAddr),
+    Privileged(Door, SocketAddr),
+    /// systemd passed a socket for TLS.
+    NoCertificate(Door, SocketAddr),
+    Io(Door, SocketAddr, io::Error),
 }
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InUse(port, at) => write!(f, "{}: {at} is in use by another program", key(*port)),
-            Self::Overlaps(port, at, other) => {
-                write!(f, "{}: {at} overlaps with {other}, where this daemon listens already", key(*port))
+            Self::InUse(door, at) => write!(f, "{}: {at} is in use by another program", key(*door)),
+            Self::Overlaps(door, at, other) => {
+                write!(f, "{}: {at} overlaps with {other}, where this daemon listens already", key(*door))
             }
-            Self::NotHere(port, at) => write!(f, "{}: {} is no address of this machine", key(*port), at.ip()),
-            Self::Privileged(port, at) => {
+            Self::NotHere(door, at) => write!(f, "{}: {} is no address of this machine", key(*door), at.ip()),
+            Self::Privileged(door, at) => {
                 write!(
                     f,
                     "{}: no permission for {at}; ports under 1024 need CAP_NET_BIND_SERVICE",
-                    key(*port)
+                    key(*door)
                 )
             }
-            Self::Io(port, at, error) => write!(f, "{}: {at}: {error}", key(*port)),
+            Self::NoCertificate(door, at) => {
+                let word = door.word();
+                write!(f, "tls.cert: the socket {word} that systemd passed ({at}) needs a certificate")
+            }
+            Self::Io(door, at, error) => write!(f, "{}: {at}: {error}", key(*door)),
         }
     }
 }
@@ -81,30 +86,38 @@ impl From<ListenError> for io::Error {
             ListenError::InUse(..) | ListenError::Overlaps(..) => io::ErrorKind::AddrInUse,
             ListenError::NotHere(..) => io::ErrorKind::AddrNotAvailable,
             ListenError::Privileged(..) => io::ErrorKind::PermissionDenied,
+            ListenError::NoCertificate(..) => io::ErrorKind::InvalidInput,
             ListenError::Io(_, _, error) => error.kind(),
         };
         Self::new(kind, error)
     }
 }
 
-fn key(port: Port) -> &'static str {
-    match port {
-        Port::Http => "http.listen",
-        Port::Ws => "ws.listen",
-        Port::Admin => "admin.listen",
+fn key(door: Door) -> &'static str {
+    match (door.port, door.tls) {
+        (Port::Http, false) => "http.listen",
+        (Port::Ws, false) => "ws.listen",
+        (Port::Admin, false) => "admin.listen",
+        (Port::Http, true) => "http.listen_tls",
+        (Port::Ws, true) => "ws.listen_tls",
+        (Port::Admin, true) => "admin.listen_tls",
     }
 }
 
-fn wanted(config: &Config, port: Port) -> Option<&Listen> {
-    match port {
-        Port::Http => Some(&config.http.listen),
-        Port::Ws => Some(&config.ws.listen),
-        Port::Admin => config.admin.listen.as_ref(),
+fn wanted(config: &Config, door: Door) -> Option<&Listen> {
+    let Config { http, ws, admin, .. } = config;
+    match (door.port, door.tls) {
+        (Port::Http, false) => Some(&http.listen),
+        (Port::Ws, false) => Some(&ws.listen),
+        (Port::Admin, false) => admin.listen.as_ref(),
+        (Port::Http, true) => http.listen_tls.as_ref(),
+        (Port::Ws, true) => ws.listen_tls.as_ref(),
+        (Port::Admin, true) => admin.listen_tls.as_ref(),
     }
 }
 
 impl Listeners {
-    /// Takes the sockets that systemd passed by the names `http`, `ws` and `admin`, and those that were kept for this
+    /// Takes the sockets that systemd passed by the names of doors, and those that were kept for this
     /// daemon, and binds the rest. To be called once, at the start of a master; `held` is what the keeper holds.
     ///
     /// # Errors
@@ -114,7 +127,7 @@ impl Listeners {
         line: &Line,
         held: Vec<(Box<str>, OwnedFd)>,
     ) -> io::Result<(Self, Kept)> {
-        let known = |name: &str| matches!(name, "http" | "ws" | "admin") || kept::read(name).is_some();
+        let known = |name: &str| Door::of(name).is_some() || kept::read(name).is_some();
         let passed: Vec<_> = held.into_iter().filter(|(name, _)| known(name)).collect();
         let names = passed.iter().map(|(name, _)| &**name).filter(|name| kept::read(name).is_some());
         let mut kept = Kept::new(line.clone(), names.map(str::to_owned));
@@ -143,15 +156,13 @@ impl Listeners {
     fn from_systemd(passed: Vec<(Box<str>, OwnedFd)>) -> io::Result<Self> {
         let listener = |(name, passed): (Box<str>, OwnedFd)| {
             let listener = listening(&name, passed)?;
-            let (port, wanted) = match (&*name, kept::read(&name)) {
-                (_, Some((port, wanted))) => (port, Some(wanted)),
-                ("http", _) => (Port::Http, None),
-                ("ws", _) => (Port::Ws, None),
-                _ => (Port::Admin, None),
+            let (door, wanted) = match kept::read(&name) {
+                Some((door, wanted)) => (door, Some(wanted)),
+                None => (Door::of(&name).unwrap_or(Port::Admin.into()), None),
             };
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
-            Ok(Listener { port, wanted, address, socket: listener.into() })
+            Ok(Listener { door, wanted, address, socket: listener.into() })
         };
         passed.into_iter().map(listener).collect::<io::Result<_>>().map(Self)
     }
@@ -162,22 +173,35 @@ impl Listeners {
     /// # Errors
     /// As [`Listeners::bind`]; all new sockets are closed then.
     pub fn change(&self, config: &Config) -> io::Result<Self> {
+        self.fits(config)?;
         let listeners =
-            self.with(&PORTS.map(|port| (port, wanted(config, port)))).map_err(io::Error::from)?;
+            self.with(&Door::ALL.map(|door| (door, wanted(config, door)))).map_err(io::Error::from)?;
         listeners.bound(config);
         Ok(listeners)
     }
 
-    fn with(&self, all: &[(Port, Option<&Listen>)]) -> Result<Self, ListenError> {
+    /// Whether each socket that systemd passed can be served. A certificate may go without any change of sockets.
+    ///
+    /// # Errors
+    /// As [`Listeners::bind`].
+    pub fn fits(&self, config: &Config) -> io::Result<()> {
+        let mut passed = self.0.iter().filter(|one| one.door.tls && one.wanted.is_none());
+        match passed.next().filter(|_| config.tls.pairs().next().is_none()) {
+            Some(one) => Err(ListenError::NoCertificate(one.door, one.address).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn with(&self, all: &[(Door, Option<&Listen>)]) -> Result<Self, ListenError> {
         let mut new = Self::default();
-        for (port, listen) in all {
-            let mut passed = self.0.iter().filter(|old| old.port == *port && old.wanted.is_none()).peekable();
+        for (door, listen) in all {
+            let mut passed = self.0.iter().filter(|old| old.door == *door && old.wanted.is_none()).peekable();
             if passed.peek().is_some() {
                 for old in passed {
-                    new.0.push(old.share(*port)?);
+                    new.0.push(old.share(*door)?);
                 }
             } else if let Some(listen) = listen {
-                let group = self.group(*port, listen, &new)?;
+                let group = self.group(*door, listen, &new)?;
                 new.0.extend(group);
             }
         }
@@ -185,9 +209,9 @@ impl Listeners {
     }
 
     /// The sockets of one key. All its addresses with port 0 get the same free port, if there is one.
-    fn group(&self, port: Port, listen: &Listen, new: &Self) -> Result<Vec<Listener>, ListenError> {
+    fn group(&self, door: Door, listen: &Listen, new: &Self) -> Result<Vec<Listener>, ListenError> {
         for last in (0..TRIES).map(|n| n + 1 == TRIES) {
-            if let Some(group) = self.try_group(port, listen, new, last)? {
+            if let Some(group) = self.try_group(door, listen, new, last)? {
                 return Ok(group);
             }
         }
@@ -197,7 +221,7 @@ impl Listeners {
     /// `None`: the common port is not free on all addresses.
     fn try_group(
         &self,
-        port: Port,
+        door: Door,
         listen: &Listen,
         new: &Self,
         last: bool,
@@ -206,22 +230,22 @@ impl Listeners {
         let mut missing = None;
         for wanted in &listen.addresses {
             let free = wanted.port() == 0;
-            let same = |old: &&Listener| old.wanted == Some(*wanted) && (!free || old.port == port);
+            let same = |old: &&Listener| old.wanted == Some(*wanted) && (!free || old.door == door);
             if let Some(old) = self.0.iter().find(same) {
-                group.push(old.share(port)?);
+                group.push(old.share(door)?);
                 continue;
             }
             let common = group.iter().find(|one| free && one.wanted.is_some_and(|at| at.port() == 0));
             let common = common.map(|one| one.address.port());
             let at = SocketAddr::new(wanted.ip(), common.unwrap_or(wanted.port()));
-            match bind(port, *wanted, at, listen) {
+            match bind(door, *wanted, at, listen) {
                 Ok(listener) => group.push(listener),
                 Err(ListenError::InUse(..)) if common.is_some() && !last => return Ok(None),
                 Err(ListenError::InUse(..)) if common.is_some() => {
-                    group.push(bind(port, *wanted, *wanted, listen)?)
+                    group.push(bind(door, *wanted, *wanted, listen)?)
                 }
                 Err(error @ ListenError::InUse(..)) => {
-                    return Err(self.overlap(new, &group, port, at).unwrap_or(error));
+                    return Err(self.overlap(new, &group, door, at).unwrap_or(error));
                 }
                 Err(error @ ListenError::NotHere(..)) if listen.best_effort => missing = Some(error),
                 Err(error) => return Err(error),
@@ -238,13 +262,13 @@ impl Listeners {
     }
 
     /// Returns the error if this daemon itself has the port.
-    fn overlap(&self, new: &Self, group: &[Listener], port: Port, at: SocketAddr) -> Option<ListenError> {
+    fn overlap(&self, new: &Self, group: &[Listener], door: Door, at: SocketAddr) -> Option<ListenError> {
         let mut ours = self.0.iter().chain(&new.0).chain(group).map(|listener| listener.address);
         let other = ours.find(|other| {
             let any = other.ip().is_unspecified() || at.ip().is_unspecified();
             other.port() == at.port() && (any || other.ip() == at.ip())
         })?;
-        Some(ListenError::Overlaps(port, at, other))
+        Some(ListenError::Overlaps(door, at, other))
     }
 
     /// Sets what the kernel may hold for each connection that is accepted from now on: it inherits these limits.
@@ -265,23 +289,24 @@ impl Listeners {
     }
 
     /// All sockets with their ports.
-    pub fn all(&self) -> impl Iterator<Item = (Port, &OwnedFd)> {
-        self.0.iter().map(|listener| (listener.port, &listener.socket))
+    pub fn all(&self) -> impl Iterator<Item = (Door, &OwnedFd)> {
+        self.0.iter().map(|listener| (listener.door, &listener.socket))
     }
 
     /// The sockets that this daemon bound itself, with the configured addresses.
-    pub fn own(&self) -> impl Iterator<Item = (Port, SocketAddr, BorrowedFd<'_>)> {
-        self.0.iter().filter_map(|one| one.wanted.map(|wanted| (one.port, wanted, one.socket.as_fd())))
+    pub fn own(&self) -> impl Iterator<Item = (Door, SocketAddr, BorrowedFd<'_>)> {
+        self.0.iter().filter_map(|one| one.wanted.map(|wanted| (one.door, wanted, one.socket.as_fd())))
     }
 
-    /// The bound addresses of one port.
-    pub fn addresses(&self, port: Port) -> impl Iterator<Item = SocketAddr> {
-        self.0.iter().filter(move |listener| listener.port == port).map(|listener| listener.address)
+    /// The bound addresses of one door.
+    pub fn addresses(&self, door: impl Into<Door>) -> impl Iterator<Item = SocketAddr> {
+        let door = door.into();
+        self.0.iter().filter(move |listener| listener.door == door).map(|listener| listener.address)
     }
 }
 
 /// Binds `wanted` at `at` (the same but for the port), or at its replacement on a machine without IPv6.
-fn bind(port: Port, wanted: SocketAddr, at: SocketAddr, listen: &Listen) -> Result<Listener, ListenError> {
+fn bind(door: Door, wanted: SocketAddr, at: SocketAddr, listen: &Listen) -> Result<Listener, ListenError> {
     // `[::]` serves IPv4 as well, unless the configuration has a socket for that.
     let mut others = listen.addresses.iter();
     let v4_too = at.ip().is_unspecified()
@@ -289,19 +314,19 @@ fn bind(port: Port, wanted: SocketAddr, at: SocketAddr, listen: &Listen) -> Resu
             .any(|other| other.is_ipv4() && other.ip().is_unspecified() && other.port() == wanted.port());
     let socket = match listen_at(at, !v4_too) {
         Err(error) if v4_too && no_ipv6(at, &error) => {
-            tracing::warn!(event = "no-ipv6", "{}: no IPv6 here, 0.0.0.0 instead of {}", key(port), at.ip());
+            tracing::warn!(event = "no-ipv6", "{}: no IPv6 here, 0.0.0.0 instead of {}", key(door), at.ip());
             listen_at(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), at.port()), false)
         }
         result => result,
     };
     let socket = socket.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::ADDRINUSE) => ListenError::InUse(port, at),
-        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => ListenError::NotHere(port, at),
-        Some(Errno::ACCESS) => ListenError::Privileged(port, at),
-        _ => ListenError::Io(port, at, error),
+        Some(Errno::ADDRINUSE) => ListenError::InUse(door, at),
+        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => ListenError::NotHere(door, at),
+        Some(Errno::ACCESS) => ListenError::Privileged(door, at),
+        _ => ListenError::Io(door, at, error),
     })?;
     let address = socket.local_addr().ok().as_ref().and_then(SockAddr::as_socket).unwrap_or(at);
-    Ok(Listener { port, wanted: Some(wanted), address, socket: socket.into() })
+    Ok(Listener { door, wanted: Some(wanted), address, socket: socket.into() })
 }
 
 /// A socket that was passed, if it is one that listens for TCP connections.

@@ -7,3 +7,7 @@ pub mod guard;
 pub mod kept;
 pub mod listen;
 pub mod phase;
+pub mod proxied;
+// Nothing outside uses it before the listeners do.
+#[cfg_attr(not(test), expect(dead_code, reason = "the worker and the master take it up next"))]
+pub mod tls;

@@ -5,6 +5,7 @@ use rustix::process::{Pid, Resource, Signal, WaitOptions};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Makes this process die with its parent: the kernel sends KILL when the parent's thread that started it ends.
@@ -53,6 +54,15 @@ pub fn secret() -> u128 {
     // A request for so few bytes is filled whole (getrandom(2)); a kernel without entropy makes the caller wait.
     while !matches!(rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()), Ok(16)) {}
     u128::from_le_bytes(bytes)
+}
+
+/// The variable in which a child reads the name of the run.
+pub const RUN: &str = "BTC_CLUSTER_RUN";
+
+/// An unguessable name of this run of the daemon, the same in all of its processes: the keeper makes it.
+pub fn run() -> &'static str {
+    static FOUND: OnceLock<String> = OnceLock::new();
+    FOUND.get_or_init(|| std::env::var(RUN).unwrap_or_else(|_| format!("{:032x}", secret())))
 }
 
 /// Raises the limit of open files to the allowed maximum and returns it. Programs get the limit that was.

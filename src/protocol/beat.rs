@@ -61,6 +61,11 @@ pub struct Counters {
     pub covered: u64,
     /// Sessions that would not, a gauge.
     pub uncovered: u64,
+    /// Handshakes of TLS, by outcome.
+    #[serde(default)]
+    pub handshakes: BTreeMap<String, u64>,
+    /// Sessions whose connections no other process can go on with, a gauge.
+    pub bound: u64,
 }
 
 /// A worker's sign of life.

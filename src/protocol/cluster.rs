@@ -5,8 +5,9 @@
 
 pub use super::admission::{Open, RosterPage, Verdict, roster_pages};
 pub use super::beat::{BEAT, Beat, Counters, digest, send_beats};
+pub use super::door::{Door, Port};
 pub use super::endpoint::{BROADCAST, Endpoint, Transport};
-pub use super::feeder::{FromFeeder, Mark, ToFeeder};
+pub use super::feeder::{FromFeeder, KeySet, Mark, ToFeeder};
 pub use super::handover::{Handover, Handovers, Silences};
 pub use super::left::Left;
 pub use super::moves::{BATCH, BatchId, Leaver, Moved, Which};
@@ -22,7 +23,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// The version of this language.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The number of a request that wants no receipt.
 pub const NO_RECEIPT: u64 = 0;
@@ -73,6 +74,8 @@ pub enum Outcome {
     NoPrice,
     /// `limits.quotes_per_user`; the client may ask again after this time.
     Limited(Duration),
+    /// `limits.quotes_per_poster`, as before.
+    PosterLimited(Duration),
 }
 
 /// From a worker to the master.
@@ -103,6 +106,8 @@ pub enum ToMaster<'a> {
         frame: &'a [u8],
         /// Time at which the request is given up.
         deadline: Mono,
+        /// The address of the client that posts it; IPv6 cut to its /64.
+        poster: IpAddr,
     },
     /// The result of a [`ToWorker::Push`].
     Delivered {
@@ -229,6 +234,14 @@ pub enum ToMaster<'a> {
     },
     /// The answer to [`ToWorker::Hold`].
     Held,
+    /// As [`ToMaster::Open`], of a stream: if its user has as many as there may be, the oldest ends for it
+    /// ([`ToWorker::TookOver`]).
+    #[serde(borrow)]
+    OpenOver(Open<'a>),
+    /// Ends of revoked tokens that were shown, as `access/tokens/revocations.rs` writes them.
+    Learnt(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// A token names a key that is unknown: the feeder is to fetch keys. Answered by [`ToWorker::Keys`].
+    WantKeys,
 }
 
 /// A session's step in a chat room.
@@ -258,13 +271,28 @@ pub enum ToWorker<'a> {
         generation: Generation,
         /// The configuration as JSON.
         config: &'a str,
-        /// The port of each socket.
-        listeners: Vec<Port>,
+        /// The door of each socket.
+        listeners: Vec<Door>,
         /// The newest price of each symbol.
         quotes: Vec<Quote>,
         /// Nobody is let in before [`ToWorker::LetIn`]: sessions of the processes before are still on their way.
         waits: bool,
+        /// As [`ToWorker::Tls`].
+        #[serde(with = "serde_bytes")]
+        tls: &'a [u8],
+        /// As [`ToWorker::Revoked`].
+        #[serde(with = "serde_bytes")]
+        revoked: &'a [u8],
+        /// As [`ToWorker::Keys`]; empty: there are none.
+        #[serde(with = "serde_bytes")]
+        keys: &'a [u8],
     },
+    /// Keys were fetched, or could not be. With news, as `access/tokens/kept.rs` writes it; empty: nothing has changed.
+    Keys(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// What is said of these tokens and users from now on, as `access/tokens/revocations.rs` writes them.
+    Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// What each handshake of TLS needs from now on, as `net/tls/given.rs` writes it; empty: there is no TLS.
+    Tls(#[serde(with = "serde_bytes")] &'a [u8]),
     /// All sessions of the processes before are there: new connections are accepted.
     LetIn,
     /// The answer to an `Open`.
@@ -329,7 +357,7 @@ pub enum ToWorker<'a> {
     /// Closes a session.
     Kick {
         session: SessionId,
-        /// The close code.
+        /// The number of the close.
         code: u16,
     },
     /// A new configuration, of which the worker takes the live keys.
@@ -462,15 +490,11 @@ pub enum ToWorker<'a> {
     /// Another master takes over in a moment: deliveries wait for that one, since nobody may repeat what this one was
     /// asked. Answered by [`ToMaster::Held`]. False: this one stays.
     Hold(bool),
-}
-
-/// The purpose of a listening socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Port {
-    /// The page, REST, and WebSockets.
-    Http,
-    Ws,
-    /// Admin routes without a token.
-    Admin,
+    /// An announced session has taken the place of another, and is told so before anything else. Before
+    /// [`ToWorker::Opened`].
+    TookOver {
+        session: SessionId,
+        /// The message as JSON.
+        text: &'a str,
+    },
 }

@@ -2,7 +2,7 @@
 
 use super::beat::Counters;
 use super::role::{Generation, Hello};
-use crate::model::{Candles, Interval, Quote, Symbol};
+use crate::model::{Candles, Interval, Quote, Symbol, Wall};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -48,6 +48,23 @@ pub enum FromFeeder {
         /// [`super::renewal::fingerprint`] of the configuration; `None`: there was none yet.
         config: Option<u64>,
     },
+    /// A key set was fetched, or could not be; or what is known of it, at the start and when somebody asks.
+    Keys(Box<KeySet>),
+}
+
+/// The keys of an endpoint (JWKS), for those who pass them on unread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySet {
+    /// The last good ones with their address, as `access/tokens/kept.rs` writes them; empty: there are none.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+    /// Keys that can be used, and entries that cannot.
+    pub keys: u32,
+    pub ignored: u32,
+    /// When they were fetched last; `None`: not since the feeder began.
+    pub fetched: Option<Wall>,
+    /// Why the last fetch has failed; `None`: it has not.
+    pub trouble: Option<Box<str>>,
 }
 
 /// The end of a line in a file: the next feeder continues there.
@@ -104,4 +121,7 @@ pub enum ToFeeder<'a> {
         /// The number of the newest line by channel. Of a channel that is not named nothing is known.
         lines: Option<Vec<(&'a str, u64)>>,
     },
+    /// A token names a key that is unknown: keys are fetched again, if that is not too soon. Answered by
+    /// [`FromFeeder::Keys`].
+    WantKeys,
 }

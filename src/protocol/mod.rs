@@ -5,6 +5,7 @@ mod attach;
 mod beat;
 pub mod client;
 pub mod cluster;
+mod door;
 mod endpoint;
 mod feeder;
 mod handover;

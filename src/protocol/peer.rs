@@ -27,7 +27,7 @@ pub enum Taken {
     Session(Vec<u8>),
     /// The session is not here, or its client missed messages that are no longer kept.
     Gap,
-    /// The session has ended with this close code, and its client was told not to come back.
+    /// The session has ended with the close of this number, and its client was told not to come back.
     Ended(u16),
     /// The session was on its way to the worker that was asked, and is there now, or stays where it was: the question is
     /// to be asked again. An answer would have in it what the asker has noted since.
@@ -48,6 +48,8 @@ pub struct Poll {
     pub resume: Option<Resume>,
     /// Longest time that the client wants to wait for news; `None`: as long as `poll.wait` allows.
     pub wait: Option<Duration>,
+    /// The pass of its token, encoded.
+    pub pass: Option<Vec<u8>>,
 }
 
 /// Outcome of a poll.

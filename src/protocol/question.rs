@@ -43,6 +43,9 @@ pub enum Question<'a> {
         /// The most candles to answer with.
         limit: u32,
     },
+    /// Revokes tokens, as `access/tokens/revocations.rs` writes them. Answered by [`Answer::Done`], or by
+    /// [`Answer::NotFound`] where there is no room.
+    Revoke(#[serde(with = "serde_bytes")] &'a [u8]),
 }
 
 /// The answer to a [`Question`].

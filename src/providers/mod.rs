@@ -16,6 +16,9 @@ mod content;
 mod dialect;
 mod exchanges;
 mod fault;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/targets/dialects.rs"]
+pub mod fuzzed;
 mod pauses;
 mod plugins;
 mod probe;

@@ -1,6 +1,7 @@
 //! The memory of crash cover: what must be known of each session if this process dies. A memory file that the keeper
 //! holds, too: a header, the sets of channels that sessions are on, and 128 bytes a session by its place in the table:
-//! one half says how far the session is, the other who it is, which only matters if the master dies, too.
+//! one half says how far the session is, the other who it is, which only matters if the master dies, too. Behind all of
+//! them there is room for what a session's token says of it alone; pages where nobody has one take no memory.
 //!
 //! The reader comes after the writer's exit, so what counts is the order of the stores in the program. Facts of a cell
 //! change only while its word says that something is under way.
@@ -21,6 +22,8 @@ use std::sync::atomic::compiler_fence;
 
 /// Words of a cell.
 const CELL: usize = 16;
+/// Words for what is a session's own of its token: how many bytes, and these.
+const TOKEN: usize = 48;
 /// Words of the header: the number of the newest order that all have.
 const HEADER: usize = RECENT + RECENTS * 2;
 const DONE: usize = 0;
@@ -37,7 +40,7 @@ const COUNT: usize = 5;
 const RECENT: usize = 8;
 const RECENTS: usize = 512;
 /// The form that is written and read.
-const FORM: u64 = 3;
+const FORM: u64 = 4;
 /// Words for sets of channels, in two halves: when one is full, the sets in use move to the other.
 const HALF: usize = 1 << 19;
 const SETS: usize = 2 * HALF;
@@ -105,7 +108,7 @@ impl Cells {
     /// # Errors
     /// As `memfd_create(2)` and `mmap(2)`.
     pub fn new(places: usize, slot: Slot) -> io::Result<Self> {
-        let cells = Self::of(Shared::new("btc-cluster-cells", HEADER + SETS + places * CELL)?);
+        let cells = Self::of(Shared::new("btc-cluster-cells", HEADER + SETS + places * (CELL + TOKEN))?);
         cells.store(FORM_AND_SLOT, FORM << 32 | u64::from(slot));
         Ok(cells)
     }
@@ -141,7 +144,7 @@ impl Cells {
 
     /// How many places there are.
     pub fn places(&self) -> usize {
-        (self.shared.words().len() - HEADER - SETS) / CELL
+        (self.shared.words().len() - HEADER - SETS) / (CELL + TOKEN)
     }
 
     fn load(&self, at: usize) -> u64 {
@@ -279,17 +282,51 @@ impl Cells {
         (word & HELD != 0).then_some(Cell { key, facts, under_way: word & DIRTY, order, absolute })
     }
 
+    /// Writes what is a session's own of its token. Its word must say that something is under way, or that it is not
+    /// held. False: it is too long.
+    pub fn set_own(&self, key: Key, own: &[u8]) -> bool {
+        let at = self.own_at(key);
+        let fits = own.len() <= (TOKEN - 1) * 8;
+        if fits {
+            self.store_bytes(at, own);
+        }
+        fits
+    }
+
+    /// What is a session's own of its token.
+    pub fn own(&self, key: Key) -> Vec<u8> {
+        let at = self.own_at(key);
+        let length = usize::try_from(self.load(at)).unwrap_or(0).min((TOKEN - 1) * 8);
+        self.load_bytes(at + 1, length)
+    }
+
+    fn own_at(&self, key: Key) -> usize {
+        HEADER + SETS + self.places() * CELL + key as usize * TOKEN
+    }
+
+    /// Writes bytes, and before them how many there are.
+    fn store_bytes(&self, at: usize, bytes: &[u8]) {
+        for (place, bytes) in (at + 1..).zip(bytes.chunks(8)) {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            self.store(place, u64::from_le_bytes(word));
+        }
+        self.store(at, bytes.len() as u64);
+    }
+
+    fn load_bytes(&self, at: usize, length: usize) -> Vec<u8> {
+        let words = length.div_ceil(8);
+        let mut bytes: Vec<u8> = (at..at + words).flat_map(|at| self.load(at).to_le_bytes()).collect();
+        bytes.truncate(length);
+        bytes
+    }
+
     /// The encoded set of channels at a place.
     pub fn set(&self, at: u32) -> Option<Vec<u8>> {
         let at = at as usize;
         let length = usize::try_from(self.load(at)).ok().filter(|length| *length <= HALF * 8)?;
-        let words = length.div_ceil(8);
-        if at < HEADER || at + 1 + words > HEADER + SETS {
-            return None;
-        }
-        let mut bytes: Vec<u8> = (at + 1..=at + words).flat_map(|at| self.load(at).to_le_bytes()).collect();
-        bytes.truncate(length);
-        Some(bytes)
+        let is_in = at >= HEADER && at + 1 + length.div_ceil(8) <= HEADER + SETS;
+        is_in.then(|| self.load_bytes(at + 1, length))
     }
 }
 
@@ -318,12 +355,7 @@ impl Sets {
             return None;
         }
         let at = HEADER + usize::from(self.second) * HALF + self.used;
-        for (place, bytes) in (at + 1..).zip(set.chunks(8)) {
-            let mut word = [0; 8];
-            word[..bytes.len()].copy_from_slice(bytes);
-            cells.store(place, u64::from_le_bytes(word));
-        }
-        cells.store(at, set.len() as u64);
+        cells.store_bytes(at, set);
         self.used += words;
         let place = u32::try_from(at).ok()?;
         self.places.insert(set.into(), place);
@@ -371,6 +403,11 @@ mod tests {
         assert_eq!(theirs.set(set).as_deref(), Some(&b"price:BTC-USD, news"[..]));
         assert_eq!((theirs.set(other), theirs.set(0)), (Some(vec![]), None));
         assert_eq!((theirs.places(), theirs.set(u32::MAX)), (4, None));
+        let most = [7; (TOKEN - 1) * 8];
+        assert!(cells.set_own(1, &most) && cells.set_own(2, b"tok") && cells.set_own(3, &most));
+        assert!(!cells.set_own(2, &[8; (TOKEN - 1) * 8 + 1]));
+        let all: Vec<_> = (0..4).map(|key| theirs.own(key)).collect();
+        assert_eq!(all, [vec![], most.to_vec(), b"tok".to_vec(), most.to_vec()]);
     }
 
     #[test]

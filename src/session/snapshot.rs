@@ -15,7 +15,9 @@ use std::fmt;
 const OLDEST: u32 = 1;
 /// The newest form that is read. A new one gets a recorded value in the tests, and code that makes it of the one
 /// before.
-const NEWEST: u32 = 2;
+const NEWEST: u32 = 3;
+/// The newest form of a session without a pass.
+const WITHOUT_PASS: u32 = 2;
 
 /// All of a session. What is in it in the order of its fields is form 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +54,9 @@ pub struct More {
     pub taken_up: bool,
     /// When answers are due that were put off.
     pub pongs: Vec<Mono>,
+    /// The pass of the session's token, as its worker encodes it. Form 3 has it behind the others.
+    #[serde(skip)]
+    pub pass: Option<Vec<u8>>,
 }
 
 /// Progress of a session's connection.
@@ -181,10 +186,10 @@ impl Snapshot {
     /// # Errors
     /// None that can be: the format has a form for all of it.
     pub fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
-        let encoded = if self.more == More::default() {
-            postcard::to_stdvec(&(OLDEST, self))
-        } else {
-            postcard::to_stdvec(&(NEWEST, self, &self.more))
+        let encoded = match &self.more {
+            more if *more == More::default() => postcard::to_stdvec(&(OLDEST, self)),
+            more @ More { pass: None, .. } => postcard::to_stdvec(&(WITHOUT_PASS, self, more)),
+            more @ More { pass, .. } => postcard::to_stdvec(&(NEWEST, self, more, pass)),
         };
         encoded.map_err(|_| SnapshotError::Malformed)
     }
@@ -202,6 +207,10 @@ impl Snapshot {
             postcard::take_from_bytes::<Self>(rest).map_err(|_| SnapshotError::Malformed)?;
         if form > OLDEST {
             (snapshot.more, rest) = postcard::take_from_bytes(rest).map_err(|_| SnapshotError::Malformed)?;
+        }
+        if form > WITHOUT_PASS {
+            (snapshot.more.pass, rest) =
+                postcard::take_from_bytes(rest).map_err(|_| SnapshotError::Malformed)?;
         }
         if rest.is_empty() && snapshot.is_sound() { Ok(snapshot) } else { Err(SnapshotError::Malformed) }
     }

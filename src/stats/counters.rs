@@ -37,6 +37,11 @@ impl Counters {
         one_more(&mut self.gave_way, what);
     }
 
+    /// Counts a handshake of TLS with this outcome.
+    pub fn count_handshake(&mut self, outcome: &str) {
+        one_more(&mut self.handshakes, outcome);
+    }
+
     /// Counts an HTTP response with this status.
     pub fn count_http(&mut self, status: u16) {
         *self.http.entry(status).or_default() += 1;
@@ -71,6 +76,7 @@ impl Counters {
         sum(quotes, &other.quotes);
         self.conflated += other.conflated;
         self.accept_errors += other.accept_errors;
+        sum(&mut self.handshakes, &other.handshakes);
         self.panics += other.panics;
         self.cpu_us += other.cpu_us;
         self.resumed += other.resumed;
@@ -88,6 +94,7 @@ impl Counters {
         self.suspended_bytes += other.suspended_bytes;
         self.covered += other.covered;
         self.uncovered += other.uncovered;
+        self.bound += other.bound;
         self.lag_us = self.lag_us.max(other.lag_us);
     }
 }

@@ -54,6 +54,9 @@ pub struct Metrics<'a> {
     pub reload_taken: bool,
     /// How often the configuration's files are read because the system does not tell of changes.
     pub polled: Option<Duration>,
+    /// Each certificate in force.
+    pub certificates: Vec<CertificateGauge>,
+    pub keys: KeyGauges,
     /// Messages that the links to processes of a role did not take; none for a role that is missing.
     pub dropped: BTreeMap<Role, u64>,
 }
@@ -65,6 +68,26 @@ pub struct RoomGauges {
     pub messages: usize,
     /// Bytes of kept messages.
     pub bytes: usize,
+}
+
+/// The end of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateGauge {
+    /// The first name in it.
+    pub name: String,
+    /// Time until then; none: it has ended.
+    pub left: Duration,
+}
+
+/// The keys that tokens are checked with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyGauges {
+    /// Those of files.
+    pub files: usize,
+    /// Those of the endpoint.
+    pub fetched: u32,
+    /// Time since they were fetched; `None`: they were not, or there is no endpoint.
+    pub age: Option<Duration>,
 }
 
 /// The price of one symbol.
@@ -240,6 +263,14 @@ impl Metrics<'_> {
         to.one("chat_history_messages", "Messages kept of chat rooms.", gauge(self.rooms.messages as u64));
         to.one("chat_history_bytes", "Bytes of these messages.", gauge(self.rooms.bytes as u64));
         to.one("configuration_revision", "Number of the configuration in force.", gauge(self.revision));
+        let ends = self.certificates.iter().map(|one| (&*one.name, gauge(one.left.as_secs())));
+        let help = "Time for which each certificate still holds.";
+        to.many("certificate_expiry_seconds", help, "name", ends);
+        let keys = [("file", gauge(self.keys.files as u64)), ("jwks", gauge(self.keys.fetched.into()))];
+        to.many("auth_keys", "Keys that tokens are checked with.", "source", keys);
+        if let Some(age) = self.keys.age {
+            to.one("jwks_age_seconds", "Time since the key set was fetched.", gauge(age.as_secs()));
+        }
         let taken = gauge(u64::from(self.reload_taken));
         to.one(
             "configuration_reload_successful",
@@ -338,6 +369,7 @@ fn events(to: &mut Gathered, total: &Counters) {
             .map(|what| (what, Value::Count(total.gave_way.get(what).copied().unwrap_or(0)))),
     );
     to.one("accept_errors", "Failed accepts (descriptors used up).", Value::Count(total.accept_errors));
+    to.many("tls_handshakes", "Handshakes of TLS.", "outcome", named(&total.handshakes));
     to.one("panics", "Panics caught in sessions or requests.", Value::Count(total.panics));
 }
 

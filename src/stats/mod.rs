@@ -11,6 +11,6 @@ mod when;
 pub(crate) use metrics::tests::list as metrics_list;
 
 pub use merge::Ledger;
-pub use metrics::{Metrics, PriceGauge, RoomGauges};
+pub use metrics::{CertificateGauge, KeyGauges, Metrics, PriceGauge, RoomGauges};
 pub use object::{FeederRow, Statistics, Totals, UserRow, WorkerRow, mark};
 pub use when::{Load, When};

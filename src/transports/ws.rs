@@ -1,8 +1,10 @@
 //! The connection of a session, a WebSocket or a stream of events: written straight to the socket, and read through a
 //! buffer that all connections of a worker share.
 
+use crate::net::tls::secured::Secured;
+use crate::net::tls::stream::{Now, Stream};
 use crate::os::socket;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -20,6 +22,8 @@ const GLANCE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
+    /// The TLS side of the connection, if it has one.
+    secured: Option<Box<Secured>>,
     waker: Option<Waker>,
     /// Bytes that the kernel has taken.
     sent: u64,
@@ -41,8 +45,15 @@ pub enum Written {
 impl Wire {
     /// Wraps an upgraded connection.
     #[must_use]
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, waker: None, sent: 0, said_all: false }
+    pub fn new(stream: impl Into<Stream>) -> Self {
+        let (stream, secured) = stream.into().into_parts();
+        Self { stream, secured: secured.map(Box::new), waker: None, sent: 0, said_all: false }
+    }
+
+    /// Whether the connection is one of TLS: no other process can go on with it.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.secured.is_some()
     }
 
     /// The socket, which this process gives away.
@@ -56,7 +67,7 @@ impl Wire {
     /// The connection of a session that comes from another process, which has sent so many bytes over it.
     #[must_use]
     pub fn resumed(stream: TcpStream, sent: u64, said_all: bool) -> Self {
-        Self { stream, waker: None, sent, said_all }
+        Self { stream, secured: None, waker: None, sent, said_all }
     }
 
     /// Whether the client has shut down its side.
@@ -67,7 +78,11 @@ impl Wire {
 
     /// Writes once, without waiting.
     pub fn write(&mut self, bytes: &[u8]) -> Written {
-        match self.stream.try_write(bytes) {
+        let written = match &mut self.secured {
+            None => self.stream.try_write(bytes),
+            Some(secured) => secured.write(&mut Now(&self.stream), bytes),
+        };
+        match written {
             Ok(n) => {
                 self.sent += n as u64;
                 if n == bytes.len() { Written::Whole } else { Written::Part(n) }
@@ -82,7 +97,10 @@ impl Wire {
     /// # Errors
     /// As `writev(2)`; `WouldBlock` when the socket is full.
     pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let n = self.stream.try_write_vectored(slices)?;
+        let n = match &mut self.secured {
+            None => self.stream.try_write_vectored(slices)?,
+            Some(secured) => write_each(secured, &self.stream, slices)?,
+        };
         self.sent += n as u64;
         Ok(n)
     }
@@ -102,7 +120,11 @@ impl Wire {
     /// Bytes of [`Wire::sent`] that the client's kernel has acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
-        self.sent.saturating_sub(socket::unacknowledged(&self.stream).unwrap_or(0))
+        let unacknowledged = socket::unacknowledged(&self.stream).unwrap_or(0);
+        match &self.secured {
+            None => self.sent.saturating_sub(unacknowledged),
+            Some(secured) => secured.acknowledged(unacknowledged),
+        }
     }
 
     /// Ends the connection when the client acknowledges nothing for this time.
@@ -120,6 +142,9 @@ impl Wire {
         if self.said_all {
             return Poll::Pending;
         }
+        if self.secured.as_ref().is_some_and(|secured| secured.has_more()) {
+            return Poll::Ready(Ok(()));
+        }
         self.stream.poll_read_ready(cx)
     }
 
@@ -132,8 +157,11 @@ impl Wire {
     ///
     /// # Errors
     /// As `read(2)`; `WouldBlock` when there is nothing.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.try_read(buffer)
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.secured {
+            None => self.stream.try_read(buffer),
+            Some(secured) => secured.read(&mut Now(&self.stream), buffer),
+        }
     }
 
     /// Sets the task that [`Wire::wake`] wakes.
@@ -154,29 +182,83 @@ impl Wire {
     /// Ends the session; `last` are its last bytes.
     #[must_use]
     pub fn finish(self, last: Vec<u8>) -> Closing {
-        Closing { stream: self.stream, last }
+        Closing { stream: self.stream, secured: self.secured, last }
     }
+}
+
+/// Writes one piece after the other, each in records of its own, so that none has begun before all of it is counted.
+fn write_each(secured: &mut Secured, stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut written = 0;
+    for slice in slices {
+        match secured.write(&mut Now(stream), slice) {
+            Ok(n) => {
+                written += n;
+                if n < slice.len() {
+                    break;
+                }
+            }
+            Err(_) if written > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
 }
 
 /// The last bytes of a session that has ended, its close frame among them.
 #[derive(Debug)]
 pub struct Closing {
     stream: TcpStream,
+    secured: Option<Box<Secured>>,
     last: Vec<u8>,
 }
 
 impl Closing {
     /// For a connection that never got a session.
     #[must_use]
-    pub fn new(stream: TcpStream, last: Vec<u8>) -> Self {
-        Self { stream, last }
+    pub fn new(stream: impl Into<Stream>, last: Vec<u8>) -> Self {
+        let (stream, secured) = stream.into().into_parts();
+        Self { stream, secured: secured.map(Box::new), last }
+    }
+
+    /// Hands the last bytes to the kernel.
+    async fn say(&mut self) -> io::Result<()> {
+        let Some(secured) = &mut self.secured else {
+            self.stream.write_all(&self.last).await?;
+            self.last.clear();
+            return Ok(());
+        };
+        loop {
+            let written = match secured.write(&mut Now(&self.stream), &self.last) {
+                Ok(n) => n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            self.last.drain(..written);
+            if self.last.is_empty() {
+                return Ok(());
+            }
+            self.stream.writable().await?;
+        }
+    }
+
+    /// Says the last bytes, and that nothing follows.
+    async fn say_all(&mut self) -> io::Result<()> {
+        self.say().await?;
+        if let Some(secured) = &mut self.secured {
+            let mut closed = secured.close(&mut Now(&self.stream));
+            while closed.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                self.stream.writable().await?;
+                closed = secured.flush(&mut Now(&self.stream));
+            }
+            closed?;
+        }
+        self.stream.shutdown().await
     }
 
     /// Sends them; true when the client's kernel has acknowledged them all. To be followed by [`Closing::send`].
     pub async fn is_heard(&mut self) -> bool {
         let heard = timeout(LINGER, async {
-            self.stream.write_all(&self.last).await?;
-            self.last.clear();
+            self.say().await?;
             while socket::unacknowledged(&self.stream) != Some(0) {
                 if let Some(error) = self.stream.take_error()? {
                     return Err(error);
@@ -191,11 +273,7 @@ impl Closing {
     /// Sends them, then waits for the client to close: closing first would make the kernel answer what is still on
     /// its way with a reset, and a reset throws away what the client has not read.
     pub async fn send(mut self) {
-        let sent = timeout(LINGER, async {
-            self.stream.write_all(&self.last).await?;
-            self.stream.shutdown().await
-        });
-        if !matches!(sent.await, Ok(Ok(()))) {
+        if !matches!(timeout(LINGER, self.say_all()).await, Ok(Ok(()))) {
             // The client does not read: a reset frees what the kernel holds for it.
             let _ = self.stream.set_zero_linger();
             return;

@@ -51,8 +51,7 @@ fn hear_next(hub: &Hub, heard: Heard) -> Option<Result<End, LinkError>> {
 
 /// Everything that came together. What it publishes goes out by walks, joined.
 pub(super) fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkError>> {
-    let mut state = hub.lock();
-    let mut end = None;
+    let (mut state, mut end) = (hub.lock(), None);
     while let Some(message) = batch.next_with_some::<ToWorker<'_>>() {
         let (message, with) = match message {
             Ok(message) => message,
@@ -60,56 +59,71 @@ pub(super) fn hear_all(hub: &Hub, batch: &mut Batch) -> Option<Result<End, LinkE
         };
         let order = orders::order(&message);
         let elsewhere = if order.is_some() { state.order_for_wards(&message) } else { 0 };
-        match message {
-            ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
-                state.push(&Push { ticket, id, user, symbol, frame, deadline }, elsewhere);
-            }
-            ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
-            ToWorker::Opened { session, verdict } => state.opened(session, verdict),
-            ToWorker::Publish { ticket, channel, frame, skip, of } => {
-                state.publish_once(of, (ticket, channel, frame), skip);
-            }
-            ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
-            ToWorker::Quote(quote) => state.quote(quote),
-            ToWorker::Refused(refused) => state.prices.refuse(refused),
-            ToWorker::Stats(json) => state.stats(json),
-            ToWorker::Candles(candles) => state.candles(&candles),
-            ToWorker::Line { of, text, number } => state.line(of, text, number),
-            ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
-            ToWorker::Kick { session, code } => state.kick(session, Close::from_code(code)),
-            ToWorker::Config { config } => configure(&mut state, config),
-            ToWorker::GiveWay(session) => state.gives_way(session),
-            ToWorker::Shed => state.shed_poll(),
-            ToWorker::Silent { of } => state.shed_silent(of),
-            ToWorker::Resync => state.roster(),
-            ToWorker::Aside(aside) => state.rest(aside),
-            ToWorker::Unready => state.phase = Phase::Unready,
-            ToWorker::Drain(within) => end = Some(End::Leave(Leave { close: Close::Restarting, within })),
-            ToWorker::Stop(within) => end = Some(End::Leave(Leave { close: Close::Shutdown, within })),
-            ToWorker::Pack => end = Some(End::Pack),
-            ToWorker::Unpack { of, part, parts } => unpack(&mut state, hub, Part { of, part, parts }, with),
-            ToWorker::LetIn => state.unpacking.let_in(),
-            ToWorker::Hold(waits) => state.hold_deliveries(waits),
-            ToWorker::ReopenLog => log::reopen(),
-            ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload, with),
-            ToWorker::Taking { request, home } => state.taking(request, home),
-            ToWorker::Unheard { request } => state.unheard(request),
-            ToWorker::PeerGone(peer) => state.peer_gone(hub, peer),
-            ToWorker::Entered { request, history } => state.entered(request, history),
-            ToWorker::Presence { channel, text } => state.presence(channel, text),
-            ToWorker::Offload { order, to, which } => state.offload(order, to, which),
-            ToWorker::Handed { batch, taken } => state.handed(batch, taken.as_deref()),
-            ToWorker::Expect { batch, sessions, away } => state.expect(batch, &sessions, &away),
-            ToWorker::Arrived { batch, refused } => state.batch_arrived(hub, batch, &refused),
-            ToWorker::Unfinished { back, dropped } => state.unfinished(hub, back, &dropped),
-            ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
-            ToWorker::Adopt { of, left } => state.adopt(of, left),
-        }
+        end = hear_one(&mut state, hub, message, (elsewhere, with)).or(end);
         order.into_iter().for_each(|bytes| state.took(bytes));
     }
     state.settle();
     state.note_done();
     end.map(Ok)
+}
+
+/// Hears one message. `elsewhere`: how many sessions that it is for are not here any more.
+fn hear_one(
+    state: &mut super::hub::State,
+    hub: &Hub,
+    message: ToWorker<'_>,
+    (elsewhere, with): (u32, Vec<OwnedFd>),
+) -> Option<End> {
+    match message {
+        ToWorker::Push { ticket, id, user, symbol, frame, deadline } => {
+            state.push(&Push { ticket, id, user, symbol, frame, deadline }, elsewhere);
+        }
+        ToWorker::Receipt { request, outcome } => state.requests.receipt(request, outcome),
+        ToWorker::Opened { session, verdict } => state.opened(session, verdict),
+        ToWorker::Publish { ticket, channel, frame, skip, of } => {
+            state.publish_once(of, (ticket, channel, frame), skip);
+        }
+        ToWorker::PublishReceipt { request, sessions } => state.publish_receipt(request, sessions),
+        ToWorker::Quote(quote) => state.quote(quote),
+        ToWorker::Refused(refused) => state.prices.refuse(refused),
+        ToWorker::Stats(json) => state.stats(json),
+        ToWorker::Candles(candles) => state.candles(&candles),
+        ToWorker::Line { of, text, number } => state.line(of, text, number),
+        ToWorker::Answer { request, answer } => state.requests.answer(request, &answer),
+        ToWorker::Kick { session, code } => state.kick(session, Close::from_number(code)),
+        ToWorker::Config { config } => configure(state, config),
+        ToWorker::TookOver { session, text } => state.requests.tell_first(session, text),
+        ToWorker::GiveWay(session) => state.gives_way(session),
+        ToWorker::Shed => state.shed_poll(),
+        ToWorker::Silent { of } => state.shed_silent(of),
+        ToWorker::Resync => state.roster(),
+        ToWorker::Aside(aside) => state.rest(aside),
+        ToWorker::Unready => state.phase = Phase::Unready,
+        ToWorker::Drain(within) => return Some(End::Leave(Leave { close: Close::Restarting, within })),
+        ToWorker::Stop(within) => return Some(End::Leave(Leave { close: Close::Shutdown, within })),
+        ToWorker::Pack => return Some(End::Pack),
+        ToWorker::Unpack { of, part, parts } => unpack(state, hub, Part { of, part, parts }, with),
+        ToWorker::Tls(given) => state.connections.handshakes.give(given),
+        ToWorker::Keys(bytes) => state.fetched_keys(bytes),
+        ToWorker::Revoked(more) => state.revoke_tokens(more),
+        ToWorker::LetIn => state.unpacking.let_in(),
+        ToWorker::Hold(waits) => state.hold_deliveries(waits),
+        ToWorker::ReopenLog => log::reopen(),
+        ToWorker::Relayed { from, payload } => state.hear_peer(hub, from, payload, with),
+        ToWorker::Taking { request, home } => state.taking(request, home),
+        ToWorker::Unheard { request } => state.unheard(request),
+        ToWorker::PeerGone(peer) => state.peer_gone(hub, peer),
+        ToWorker::Entered { request, history } => state.entered(request, history),
+        ToWorker::Presence { channel, text } => state.presence(channel, text),
+        ToWorker::Offload { order, to, which } => state.offload(order, to, which),
+        ToWorker::Handed { batch, taken } => state.handed(batch, taken.as_deref()),
+        ToWorker::Expect { batch, sessions, away } => state.expect(batch, &sessions, &away),
+        ToWorker::Arrived { batch, refused } => state.batch_arrived(hub, batch, &refused),
+        ToWorker::Unfinished { back, dropped } => state.unfinished(hub, back, &dropped),
+        ToWorker::Welcome { .. } => tracing::warn!("a second welcome is ignored"),
+        ToWorker::Adopt { of, left } => state.adopt(of, left),
+    }
+    None
 }
 
 fn unpack(state: &mut super::hub::State, hub: &Hub, part: Part, with: Vec<OwnedFd>) {

@@ -15,7 +15,7 @@ use crate::os::loops::Loops;
 use crate::os::process::set_core_dumps;
 use crate::protocol::attach_to_masters;
 use crate::protocol::client::Close;
-use crate::protocol::cluster::{BEAT, Port, ToMaster, ToWorker, fingerprint, send_beats};
+use crate::protocol::cluster::{BEAT, Door, ToMaster, ToWorker, fingerprint, send_beats};
 use crate::protocol::keeper::FromKeeper;
 use crate::protocol::link::{Batch, LinkSender};
 use crate::protocol::orders;
@@ -82,14 +82,15 @@ async fn live() -> Result<(), Failure> {
     loops.spawn("said", look_said(hub.clone()));
     let mut accepting = Loops::default();
     let outward = listeners.iter().filter(|(_, listener)| !is_loopback(listener));
-    let outward: Vec<Port> = outward.map(|(port, _)| *port).collect();
-    for (port, listener) in listeners {
-        let router = http::router(&hub, port, !outward.contains(&port));
-        accepting.spawn("accept", accept(hub.clone(), router, port, listener));
+    let outward: Vec<_> = outward.map(|(door, _)| door.port).collect();
+    for (door, listener) in listeners {
+        let router = http::router(&hub, door.port, !outward.contains(&door.port));
+        accepting.spawn("accept", accept(hub.clone(), router, door, listener));
     }
     hub.lock().say_ready();
     loops.spawn("beat", beat(hub.clone()));
     loops.spawn("tick", tick(hub.clone()));
+    loops.spawn("handshakes", handshakes(hub.clone()));
     loops.spawn("walk", walk(hub.clone()));
     if hear_all(&hub, &mut first).is_some() {
         return Ok(());
@@ -139,7 +140,7 @@ async fn begin(master: &mut MasterLink) -> Result<Option<(Hub, Listeners, Batch)
     }
 }
 
-type Listeners = Vec<(Port, TcpListener)>;
+type Listeners = Vec<(Door, TcpListener)>;
 
 /// Looks for the welcome. A master that took the place of another speaks to all workers, before it has heard which of
 /// them was not welcomed: what it said is in the welcome, and orders `before` that are counted.
@@ -151,7 +152,10 @@ fn welcome(
 ) -> Result<Option<(Hub, Listeners)>, Failure> {
     while let Some(next) = batch.next_with::<ToWorker<'_>>() {
         match next? {
-            (ToWorker::Welcome { slot, generation, config, listeners, quotes, waits }, descriptors) => {
+            (
+                ToWorker::Welcome { slot, generation, config, listeners, quotes, waits, tls, revoked, keys },
+                descriptors,
+            ) => {
                 let uplink = Uplink::new(sender.clone(), fingerprint(config));
                 let config: Config = serde_json::from_str(config).map_err(Failure::Config)?;
                 log::init(&config.log, &format!("worker {slot}"));
@@ -161,6 +165,9 @@ fn welcome(
                 let hub = Hub::new(Me { slot, generation, pid }, Arc::new(config), uplink, board);
                 let mut state = hub.lock();
                 quotes.into_iter().for_each(|quote| state.quote(quote));
+                state.connections.handshakes.give(tls);
+                state.begin_keys(keys);
+                state.revoke_tokens(revoked);
                 if waits {
                     state.unpacking.keep_out(clock::mono());
                 }
@@ -179,12 +186,12 @@ fn welcome(
 }
 
 /// The listening sockets and the board that come with a welcome.
-fn sockets(ports: Vec<Port>, descriptors: Vec<OwnedFd>) -> Result<(Listeners, Board), Failure> {
+fn sockets(doors: Vec<Door>, descriptors: Vec<OwnedFd>) -> Result<(Listeners, Board), Failure> {
     let mut descriptors = descriptors.into_iter();
     let mut all = Vec::new();
-    for port in ports {
+    for door in doors {
         let descriptor = descriptors.next().ok_or(Failure::Strange("a listening socket is missing"))?;
-        all.push((port, listener(descriptor)?));
+        all.push((door, listener(descriptor)?));
     }
     let board = descriptors.next().ok_or(Failure::Strange("the board is missing"))?;
     Ok((all, Board::from_descriptor(board)?))
@@ -233,16 +240,17 @@ fn is_loopback(listener: &TcpListener) -> bool {
     listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
 }
 
-async fn accept(hub: Hub, router: Router, port: Port, listener: TcpListener) {
+async fn accept(hub: Hub, router: Router, door: Door, listener: TcpListener) {
     let serve = |stream, address: SocketAddr| {
-        let entrance = hub.lock().connected(address.ip(), port);
-        tokio::spawn(http::serve(hub.clone(), router.clone(), stream, (address, port, entrance)));
+        let entrance = hub.lock().connected(address.ip(), door.port);
+        tokio::spawn(http::serve(hub.clone(), router.clone(), stream, (address, door, entrance)));
     };
     accept_loop(listener, Admission(hub.clone(), Even::default()), serve).await;
 }
 
 async fn beat(hub: Hub) {
     let send = || {
+        log::tell_left_out();
         let mut state = hub.lock();
         state.tell_done(true);
         let beat = state.beat();
@@ -258,6 +266,12 @@ async fn tick(hub: Hub) {
         let due = every.tick().await;
         hub.lock().tick(Instant::now().saturating_duration_since(due));
     }
+}
+
+/// Gives handshakes their turns.
+async fn handshakes(hub: Hub) {
+    let queue = hub.lock().connections.handshakes.queue();
+    queue.run().await;
 }
 
 /// Brings what is published to the channels' members, in rounds: between two of them everybody else has a turn.
@@ -336,9 +350,16 @@ async fn send_away(hub: &Hub, master: &mut MasterLink, end: Leave) {
         let moves = now < from.after(end.within.mul_f64(MOVING));
         let dismissed = {
             let mut state = hub.lock();
+            // Those that cannot be moved go first: what waits for their clients is moved, then.
+            let secured = if stops { 0 } else { state.dismiss_secured(batch, (first, each)) };
+            if secured > 0 {
+                state.settle();
+            }
             if !stops && moves && state.offloads() {
                 state.offload_next();
-                0
+                secured
+            } else if secured == batch {
+                secured
             } else {
                 state.stop_offloading();
                 state.dismiss(end.close, batch, (first, each))

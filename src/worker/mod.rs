@@ -8,6 +8,8 @@ mod hub;
 mod life;
 mod pack;
 
+#[cfg(any(test, fuzzing))]
+pub use http::fuzzed;
 #[cfg(test)]
 pub(crate) use http::{Method, ROUTES};
 

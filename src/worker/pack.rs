@@ -25,10 +25,13 @@ pub(super) async fn pack(hub: &Hub, master: &mut MasterLink) -> Result<(), Failu
         state.connections.leaving().begin(UNDER_WAY);
         state.keeper()
     };
+    let mut first = 100;
     loop {
         {
             let mut state = hub.lock();
             state.release_polls();
+            // A TLS connection ends with its process.
+            first += 2 * state.dismiss_secured(usize::MAX, (first, 2)) as u64;
             let must_wait = state.has_openings() || state.has_travellers();
             let patience = if must_wait { BEGINNING } else { UNDER_WAY };
             if (state.is_quiet() && !must_wait) || clock::mono() >= begun.after(patience) {
@@ -39,7 +42,12 @@ pub(super) async fn pack(hub: &Hub, master: &mut MasterLink) -> Result<(), Failu
             break;
         }
     }
-    let (packing, closed) = hub.lock().pack_all(clock::boot());
+    let (packing, closed) = {
+        let mut state = hub.lock();
+        state.dismiss_secured(usize::MAX, (first, 2));
+        state.settle();
+        state.pack_all(clock::boot())
+    };
     let sessions = packing.records();
     let file = MemoryFile::with("btc-cluster-pack", &packing.bytes())?;
     if let Some(line) = line {

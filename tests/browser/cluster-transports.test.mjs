@@ -135,6 +135,8 @@ describe("over each transport", () => {
       // A worker that is still to be replaced may be the first to take it.
       await tab.at("moves").filter({ hasText: /^\d moves? (or|and) restarts?; (last )?silence .+ ms$/ }).waitFor();
       await eventually(async () => assert.notEqual((await tab.worker())?.pid ?? pid, pid));
+      const { cluster: { workers: all } } = cluster.config ?? { cluster: { workers: 3 } };
+      await eventually(async () => assert.equal((await tab.workers()).length, all, "each worker has one row"), 30_000);
       await getsAQuote(tab, cluster);
       assert.equal(await tab.text("session-id"), session);
       assert.deepEqual(await tab.states(), states, "nothing looks like an outage");

@@ -99,6 +99,23 @@ async fn the_address_is_the_one_that_a_trusted_proxy_tells() {
 }
 
 #[tokio::test]
+async fn the_address_may_come_by_the_header_of_the_standard_alone() {
+    let limits = "[limits]\nsessions_per_address = 1\n[http]\ntrusted_proxies = [\"127.0.0.0/8\"]\nforwarded_header = \"forwarded\"";
+    let cluster = cluster().workers(2).config(limits).start().await;
+    let from = async |told: &str| {
+        let pretended = quiet("alice").header("X-Forwarded-For", "203.0.113.77");
+        Tab::open_as(cluster.ws, &pretended.header("Forwarded", told)).await
+    };
+    let _one = from("for=192.0.2.1;proto=https").await.unwrap();
+    assert_eq!(from("for=203.0.113.9, for=\"192.0.2.1:4711\", for=127.0.0.9").await.unwrap_err().status, 429);
+    let _two = from("for=192.0.2.1, for=192.0.2.2").await.unwrap();
+    let _six = from("for=\"[2001:db8:0:1::1]\"").await.unwrap();
+    assert_eq!(from("for=\"[2001:db8:0:1:ffff::2]:443\"").await.unwrap_err().status, 429);
+    let _own = from("for=unknown").await.unwrap();
+    assert_eq!(from("for=6.6.6.6, for=_hidden").await.unwrap_err().status, 429, "the proxy's own");
+}
+
+#[tokio::test]
 async fn an_untrusted_client_cannot_choose_its_address() {
     let cluster = cluster().workers(2).config("[limits]\nsessions_per_address = 1").start().await;
     let _one = knock(&cluster, "alice").await.unwrap();

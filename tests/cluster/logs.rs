@@ -1,8 +1,9 @@
 //! The log never stops the daemon, wherever its lines go.
 
-use crate::harness::{Cluster, Setup, cluster, eventually, kill};
+use crate::harness::{Cluster, Setup, Tab, cluster, eventually, kill, post, quiet, quote_for};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -135,4 +136,139 @@ async fn a_level_that_names_nothing_is_refused() {
         assert_eq!(check.code, Some(78), "{level}: {check:?}");
     }
     cluster.reconfigure("[log]\nlevel = \"debug,btc_cluster::feeder=warn\"\n").await;
+}
+
+/// All lines of a log file and of those moved aside, as JSON; a torn one is an error.
+fn all_lines(folder: &Path) -> Result<Vec<Value>, String> {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let files = entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with("x.log"));
+    let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+    let text: String = texts.collect();
+    let read = |line: &str| serde_json::from_str(line).map_err(|error| format!("{error}: {line}"));
+    text.lines().map(read).collect()
+}
+
+#[tokio::test]
+async fn a_full_file_is_moved_aside_under_four_writers_and_no_line_is_lost_or_torn() {
+    let file = "[log]\nfile = \"{dir}/x.log\"\nformat = \"json\"\nlevel = \"debug\"\nmax_size = \"4KiB\"\nkeep = 1000\n";
+    let cluster = cluster().workers(4).config(file).start().await;
+    let mut sessions = BTreeSet::new();
+    for rotation in 1..=4 {
+        for _ in 0..80 {
+            let tab = cluster.quiet_tab(&format!("user-{}", sessions.len())).await;
+            sessions.insert(tab.session().to_owned());
+            tab.leave().await;
+        }
+        let next = cluster.folder().join(format!("x.log.{rotation}"));
+        eventually("the full file is moved aside", async || {
+            if next.exists() { Ok(()) } else { Err(format!("no {}", next.display())) }
+        })
+        .await;
+    }
+    eventually("each session is opened and closed in one line", async || {
+        let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for line in all_lines(cluster.folder())? {
+            let (event, session) = (line["event"].as_str(), line["session"].as_str());
+            if let (Some(event @ ("session-opened" | "session-closed")), Some(session)) = (event, session) {
+                told.entry(session.to_owned()).or_default().push(event.to_owned());
+            }
+        }
+        let full = |session: &String| {
+            let mut events = told.get(session).cloned().unwrap_or_default();
+            events.sort();
+            events == ["session-closed", "session-opened"]
+        };
+        match sessions.iter().find(|session| !full(session)) {
+            None => Ok(()),
+            Some(session) => Err(format!("{session}: {:?} of {}", told.get(session), sessions.len())),
+        }
+    })
+    .await;
+    let lines = all_lines(cluster.folder()).unwrap();
+    assert!(lines.iter().any(|line| line["event"] == "log-rotated"), "{lines:?}");
+}
+
+/// A session of each kind that is named in lines, and the ids that no line may have.
+async fn busy(cluster: &Cluster) -> Vec<String> {
+    const USER: &str = "alice.the.user";
+    let mut tabs = cluster.tabs_on_all(USER, 2).await;
+    let mut ids: Vec<_> = tabs.iter().map(|tab| tab.session().to_owned()).collect();
+    ids.extend([USER, "nobody.at.all", "her-device", "cut.one"].map(str::to_owned));
+    let device = cluster.tab_with(&format!("user_id={USER}&device=her-device")).await;
+    ids.push(device.session().to_owned());
+    assert_eq!(cluster.send(&quote_for(USER)).await.status, 202);
+    assert_eq!(cluster.send(&quote_for("nobody.at.all")).await.status, 404);
+    assert_eq!(cluster.send(&post("/api/v1/quotes", r#"{"user_id":"alice.the.user"#)).await.status, 400);
+    let mut command = cluster.open(&format!("/command?user_id={USER}")).await.unwrap();
+    command.say_text(format!("I am {USER}")).await;
+    for tab in &mut tabs {
+        tab.say(&json!({ "type": "publish", "channel": format!("chat:{USER}"), "data": USER })).await;
+        tab.say_text(format!("{{\"type\":\"{USER}\"")).await;
+        tab.until_pong().await;
+    }
+    let mut cut = Tab::open_as(cluster.http, &quiet("cut.one")).await.unwrap().greeted().await;
+    ids.push(cut.session().to_owned());
+    let kicked = cluster.ctl(&["kick", cut.session()]).await;
+    assert_eq!(kicked.code, Some(0), "{kicked:?}");
+    cut.closed().await;
+    device.leave().await;
+    let worker = cluster.worker(1).await.pid.unwrap();
+    kill(worker, Signal::KILL);
+    cluster.until_settled(1).await;
+    for tab in &mut tabs {
+        tab.until_pong().await;
+    }
+    tabs.pop().unwrap().leave().await;
+    ids
+}
+
+#[tokio::test]
+async fn no_line_has_an_id_where_ids_are_hashed() {
+    let hashing = "[log]\nlevel = \"trace\"\nhash_ids = true\nformat = \"json\"\n";
+    let cluster = cluster().config(hashing).start().await;
+    let ids = busy(&cluster).await;
+    let of = |text: &str, event: &str| {
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        lines.into_iter().filter(|line| line["event"] == event).collect::<Vec<_>>()
+    };
+    let text = eventually("the log has its lines", async || {
+        let text = cluster.log();
+        let events = [
+            "session-opened",
+            "session-closed",
+            "quote-delivered",
+            "quote-refused",
+            "message-in",
+            "message-out",
+            "command-unknown",
+            "disconnected",
+            "child-died",
+        ];
+        match events.iter().find(|event| of(&text, event).is_empty()) {
+            None => Ok(text),
+            Some(event) => Err(format!("no {event} in {text}")),
+        }
+    })
+    .await;
+    for id in &ids {
+        let line = text.lines().find(|line| line.contains(id.as_str()));
+        assert_eq!(line, None, "{id}");
+    }
+    let opened = of(&text, "session-opened");
+    let mut users: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for line in &opened {
+        users.entry(line["user"].as_str().unwrap()).or_default().insert(line["worker"].as_u64().unwrap());
+    }
+    assert!(users.keys().all(|user| user.len() == 17 && user.starts_with('#')), "{users:?}");
+    assert!(users.values().any(|workers| workers.len() == 2), "one hash on all workers: {users:?}");
+    let delivered = of(&text, "quote-delivered");
+    assert!(users.contains_key(delivered[0]["user"].as_str().unwrap()), "{delivered:?}");
+    // The same run and the same ids, in the open.
+    cluster.reconfigure(&hashing.replace("true", "false")).await;
+    let tab = cluster.quiet_tab("alice.the.user").await;
+    eventually("ids are as they are", async || {
+        let text = cluster.log();
+        if text.contains(tab.session()) && text.contains("alice.the.user") { Ok(()) } else { Err(text) }
+    })
+    .await;
 }

@@ -2,13 +2,26 @@
 
 use crate::harness::{Cluster, Request, cluster, get};
 
-/// The policy that every file must come with: nothing from elsewhere, nothing inline.
+/// The policy that every file must come with: nothing from elsewhere, nothing inline, no text that becomes HTML.
 fn guarded(answer: &crate::harness::Response) {
-    let policy = answer.header("Content-Security-Policy").unwrap_or_else(|| panic!("no policy: {answer:?}"));
-    assert!(
-        policy.contains("default-src 'self'") && policy.contains("connect-src 'self' ws: wss:"),
-        "{policy}"
-    );
+    let policy = policy(answer);
+    for rule in ["default-src 'none'", "script-src 'self'", "require-trusted-types-for 'script'"] {
+        assert!(policy.contains(rule), "{policy}");
+    }
+    shielded(answer);
+}
+
+fn policy(answer: &crate::harness::Response) -> &str {
+    answer.header("Content-Security-Policy").unwrap_or_else(|| panic!("no policy: {answer:?}"))
+}
+
+/// What every page comes with, also one of one's own.
+fn shielded(answer: &crate::harness::Response) {
+    let policy = policy(answer);
+    assert!(policy.contains("connect-src 'self' ws: wss:"), "{policy}");
+    assert_eq!(answer.header("X-Frame-Options"), Some("DENY"));
+    assert_eq!(answer.header("Cross-Origin-Opener-Policy"), Some("same-origin"));
+    assert!(answer.header("Permissions-Policy").is_some());
     assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
     assert_eq!(answer.header("X-Content-Type-Options"), Some("nosniff"));
     assert_eq!(answer.header("Referrer-Policy"), Some("no-referrer"), "ids stand in the page's address");
@@ -77,10 +90,12 @@ async fn the_page_may_be_a_folder_of_ones_own() {
         .file("conf.d/index.html", "mine")
         .start()
         .await;
-    let page = file(&cluster, get("/")).await;
+    let page = cluster.get("/").await;
+    shielded(&page);
+    assert!(policy(&page).starts_with("default-src 'self'"), "it may bring fonts and frameworks");
     assert_eq!((page.status, page.text()), (200, "mine"));
     std::fs::write(cluster.folder().join("conf.d/new.css"), "b{}").unwrap();
-    assert_eq!(file(&cluster, get("/new.css")).await.text(), "b{}", "what comes later is there, too");
+    assert_eq!(cluster.get("/new.css").await.text(), "b{}", "what comes later is there, too");
     assert_eq!(cluster.get("/app.js").await.problem().0, 404);
     for path in ["/../log", "/..%2flog", "/%2e%2e/log", "/conf.d/../../log", "/.hidden", "/.."] {
         let answer = cluster.get(path).await;

@@ -193,8 +193,13 @@ async fn a_changed_price_of_the_mock_is_told_at_once() {
     until(&mut tab, "the old price", |m| m["price"] == "64000.00").await;
     cluster.reconfigure("[provider.mock]\nprice = \"70000.50\"").await;
     until(&mut tab, "the new price", |m| m["price"] == "70000.50").await;
-    cluster.quote("alice").await;
-    assert_eq!(tab.quote().await["price"], "70000.50");
+    // The other worker may hear of it a moment later.
+    eventually("all workers have it", async || {
+        cluster.quote("alice").await;
+        let quote = tab.quote().await;
+        if quote["price"] == "70000.50" { Ok(()) } else { Err(quote.to_string()) }
+    })
+    .await;
 }
 
 #[tokio::test]

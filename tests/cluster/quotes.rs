@@ -172,6 +172,33 @@ async fn the_limit_of_quotes_is_one_for_the_whole_cluster() {
 }
 
 #[tokio::test]
+async fn a_poster_has_a_limit_of_its_own_which_counts_against_no_user() {
+    let limits = "[limits]\nquotes_per_user = \"5/m\"\nquotes_per_poster = \"5/m\"\n[http]\ntrusted_proxies = [\"127.0.0.0/8\"]";
+    let cluster = cluster().workers(3).config(limits).start().await;
+    let mut alice = cluster.quiet_tab("alice").await;
+    let mut posters = cluster.connections_to_all(3).await;
+    let from = |user, address| quote_for(user).header("X-Forwarded-For", address);
+    for round in 0..5 {
+        assert_eq!(posters[round % 3].ask(&from("nobody", "192.0.2.1")).await.status, 404, "round {round}");
+    }
+    for poster in &mut posters {
+        let refused = poster.ask(&from("alice", "192.0.2.1")).await;
+        assert_eq!(refused.problem(), (429, "poster-rate-limited".into()));
+        let seconds: u64 = refused.header("Retry-After").unwrap().parse().unwrap();
+        assert!((1..=12).contains(&seconds), "one of five a minute comes after 12 s: {seconds}");
+    }
+    for round in 0..4 {
+        assert_eq!(posters[round % 3].ask(&from("alice", "2001:db8::1")).await.status, 202, "round {round}");
+        alice.quote().await;
+    }
+    assert_eq!(posters[0].ask(&from("alice", "2001:db8::2")).await.status, 202);
+    let spent = posters[1].ask(&from("nobody", "2001:db8::3")).await;
+    assert_eq!(spent.problem(), (429, "poster-rate-limited".into()), "IPv6 by its network");
+    let spent = posters[2].ask(&from("alice", "192.0.2.2")).await;
+    assert_eq!(spent.problem(), (429, "rate-limited".into()), "refused ones have used up nothing");
+}
+
+#[tokio::test]
 async fn a_limited_user_is_served_again_after_the_wait() {
     let cluster = cluster().config("[limits]\nquotes_per_user = \"2/s\"").start().await;
     let _tab = cluster.quiet_tab("alice").await;

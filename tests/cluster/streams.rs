@@ -128,6 +128,60 @@ async fn of_thirty_at_once_on_different_workers_exactly_three_come_in() {
 }
 
 #[tokio::test]
+async fn a_newcomer_may_take_the_place_of_the_oldest_and_hears_of_the_devices() {
+    let cluster = cluster().workers(3).start().await;
+    let mut tabs = vec![];
+    for path in
+        ["/stream1?user_id=alice&device=tv", "/stream2?user_id=alice", "/stream1?user_id=alice&device=phone"]
+    {
+        tabs.push(on(&cluster, path).await);
+    }
+    let asked = send_to(cluster.http, &get("/stream1?user_id=alice&takeover=1")).await;
+    assert_eq!(asked.status, 426, "it would come in: {asked:?}");
+    for wrong in ["yes", "", "2"] {
+        let refused = cluster.open(&format!("/stream1?user_id=alice&takeover={wrong}")).await.unwrap_err();
+        assert_eq!(refused.problem(), (400, "invalid-query".into()), "{wrong}");
+    }
+    let refused = cluster.open("/stream1?user_id=alice&takeover=0").await.unwrap_err();
+    assert_eq!(refused.problem(), (429, "user-stream-limit".into()));
+    let mut new = on(&cluster, "/stream1?user_id=alice&device=watch&takeover=1").await;
+    let told = json!({ "type": "system", "event": "took-over", "devices": ["tv", null, "phone"] });
+    assert_eq!(new.message().await, told, "before anything else");
+    assert_eq!(what(&new.message().await), (Some("price"), Some("price:BTC-USD")));
+    let (last, close) = tabs.remove(0).farewell().await;
+    assert_eq!(close, (4005, "replaced".into()));
+    let said = last.last().expect("a word before the close");
+    assert_eq!(
+        (said["event"].as_str(), said["type"].as_str()),
+        (Some("replaced"), Some("system")),
+        "{last:?}"
+    );
+    assert!(said["reason"].as_str().unwrap().contains("newer stream"), "{said}");
+    for tab in &mut tabs {
+        tab.next("price").await;
+    }
+    until_on_streams(&cluster, 3).await;
+    let mut bob = on(&cluster, "/stream1?user_id=bob&takeover=1").await;
+    assert_eq!(bob.message().await["type"], "price", "nobody had to go");
+}
+
+#[tokio::test]
+async fn of_thirty_that_take_over_at_once_the_last_three_stay() {
+    let cluster = cluster().workers(3).start().await;
+    let paths: Vec<_> = paths(30).iter().map(|path| format!("{path}&takeover=1")).collect();
+    let (inside, outside) = storm(&cluster, &paths).await;
+    assert_eq!((inside.len(), outside.len()), (30, 0));
+    let ends = join_all(inside.into_iter().map(async |mut tab| {
+        tokio::time::timeout(Duration::from_secs(3), tab.closed()).await.ok().map(|close| (close, tab))
+    }));
+    let ends: Vec<_> = ends.await;
+    let replaced =
+        ends.iter().flatten().filter(|((code, reason), _)| (*code, &**reason) == (4005, "replaced"));
+    assert_eq!(replaced.count(), 27);
+    assert_eq!(ends.iter().filter(|end| end.is_none()).count(), 3);
+}
+
+#[tokio::test]
 async fn a_killed_workers_streams_go_on_and_keep_their_places() {
     let cluster = cluster().workers(3).start().await;
     let (mut inside, _) = storm(&cluster, &paths(12)).await;

@@ -28,8 +28,11 @@ http.static_dir = src
 http.allowed_origins = https://a.example
 http.hosts = a.example
 http.trusted_proxies = 10.0.0.0/8
+http.forwarded_header = forwarded
+http.proxy_protocol = true
 http.page_ws_url = ws://a.example/ws
 ws.listen = 127.0.0.1:0
+ws.proxy_protocol = true
 ws.root = ws
 ws.echo = false
 ws.max_message = 65KiB
@@ -125,6 +128,7 @@ limits.messages_burst = 21
 limits.bytes_per_session = 1MiB/s
 limits.bytes_burst = 1MiB
 limits.quotes_per_user = 11/s
+limits.quotes_per_poster = 12/s
 chat.max_length = 51
 chat.history = 51
 chat.rooms = 1001
@@ -143,16 +147,38 @@ resume.bytes = 65KiB
 resume.sessions = 10001
 resume.memory = 65MiB
 handover.crash_cover = false
+auth.secret_file = tests/fixtures/tokens/secret
+auth.public_key_file = ["tests/fixtures/tokens/es256.public.pem", "tests/fixtures/tokens/eddsa.public.pem"]
+auth.jwks_url = https://issuer.example/jwks.json
+auth.jwks_refresh = 11m
+auth.audience = btc-cluster
+auth.issuer = ["https://issuer.example", "https://old.example"]
+auth.leeway = 0
+auth.notice = 31s
+auth.cookie = __Host-token
+auth.anonymous = ["price", "stats"]
 log.format = json
 log.level = debug
 log.file = x.log
 log.queue = 257KiB
+log.max_size = 1MiB
+log.keep = 7
+log.hash_ids = true
+tls.cert = tests/fixtures/tls/listening/renewed.crt
+tls.key = tests/fixtures/tls/listening/renewed.key
+tls.certificates = [{ cert = "tests/fixtures/tls/listening/wild.crt", key = "tests/fixtures/tls/listening/wild.key" }]
+tls.client_ca = tests/fixtures/tls/listening/client-ca.crt
+tls.min_version = 1.3
+tls.handshakes_at_once = 5
 shutdown.delay = 1s
 shutdown.grace = 11s
 "#;
 
-/// Keys with one meaning in this version, and such as others follow.
-const NOT_ALONE: [&str; 11] = [
+/// Keys with one meaning or none in this version, and such as others follow.
+const NOT_ALONE: [&str; 14] = [
+    "http.listen_tls",
+    "ws.listen_tls",
+    "admin.listen_tls",
     "price.symbol",
     "auth.mode",
     "provider.asked.kind",
@@ -181,6 +207,9 @@ fn with(sets: &[(&str, &str)]) -> Loaded {
         ("provider.program.program", "/bin/true"),
         ("provider.recorded.kind", "replay"),
         ("provider.recorded.file", "Cargo.toml"),
+        ("http.trusted_proxies", "192.0.2.0/24"),
+        ("tls.cert", "tests/fixtures/tls/listening/first.crt"),
+        ("tls.key", "tests/fixtures/tls/listening/first.key"),
     ];
     source.overrides = base.iter().chain(sets).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     load(&source).unwrap()

@@ -37,6 +37,7 @@ mod track;
 mod units;
 mod usage;
 mod watch;
+mod wire;
 
 use clap::{Parser, Subcommand};
 use options::{Options, Ports};

@@ -45,6 +45,12 @@ pub(crate) struct Options {
     /// Seconds for which quotes are asked for.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=600))]
     pub(crate) seconds: u32,
+    /// Sessions are opened over TLS, with a handshake of their own each; --url names a port of listen_tls.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// They come with the tickets that others of them got.
+    #[arg(long, requires = "tls")]
+    pub(crate) resume: bool,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,9 +1,10 @@
 //! Many WebSocket sessions of one process: opened, kept alive, and listened to. What is read is parsed from one
 //! buffer on the stack; a session holds bytes only while half a frame is there.
 
-use crate::connect::{PER_ADDRESS, connect};
+use crate::connect::PER_ADDRESS;
 use crate::options::Options;
 use crate::report::{Latency, Open, micros};
+use crate::wire::{Dialed, Dialer, Wire};
 use btc_cluster_client::frame::{CLOSE, PING, TEXT, close_code, frame, frames, pong};
 use btc_cluster_client::http::{Response, upgrade};
 use std::cell::{Cell, RefCell};
@@ -13,8 +14,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, timeout};
@@ -93,18 +93,20 @@ pub(crate) async fn open_all(crowd: &Rc<Crowd>, options: &Options) -> Result<Ope
     if crowd.size > PER_ADDRESS && options.ports.url.address.is_ipv6() {
         return Err(format!("more than {PER_ADDRESS} sessions need an IPv4 address in --url"));
     }
+    let dialer = Dialer::new(options.tls, options.resume)?;
     let turns = Arc::new(Semaphore::new(options.open_inflight as usize));
     let (start, mut opening) = (Instant::now(), JoinSet::new());
     for index in 0..crowd.size {
         let Ok(turn) = turns.clone().acquire_owned().await else { break };
         let (crowd, address, path) = (crowd.clone(), options.ports.url.address, request(options, index));
+        let dialer = dialer.clone();
         opening.spawn_local(async move {
             let begun = Instant::now();
-            let opened = timeout(PATIENCE, open(address, index, &path)).await;
+            let opened = timeout(PATIENCE, open(&dialer, address, index, &path)).await;
             drop(turn);
-            let (stream, rest) = opened.map_err(|_| "timeout".to_owned())??;
+            let (wire, rest) = opened.map_err(|_| "timeout".to_owned())??;
             crowd.alive.set(crowd.alive.get() + 1);
-            spawn_local(live(stream, rest, crowd, index as usize));
+            spawn_local(live(wire, rest, crowd, index as usize));
             Ok::<_, String>(micros(begun.elapsed()))
         });
     }
@@ -131,19 +133,36 @@ fn request(options: &Options, index: u32) -> Vec<u8> {
 }
 
 /// Connects and waits for the first frame; returns the connection and the bytes after that frame.
-async fn open(address: SocketAddr, index: u32, request: &[u8]) -> Result<(TcpStream, Vec<u8>), String> {
+async fn open(
+    dialer: &Dialer,
+    address: SocketAddr,
+    index: u32,
+    request: &[u8],
+) -> Result<(Wire, Vec<u8>), String> {
+    let mut dialed = dialer.dial(address, index).await.map_err(|error| error.to_string())?;
+    let rest = match &mut dialed {
+        Dialed::Plain(stream) => greet(stream, request).await,
+        Dialed::Tls(stream) => greet(&mut **stream, request).await,
+    };
+    Ok((dialed.into_wire(), rest?))
+}
+
+async fn greet(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    request: &[u8],
+) -> Result<Vec<u8>, String> {
     let words = |error: io::Error| error.to_string();
-    let mut stream = connect(address, index).await.map_err(words)?;
     stream.write_all(request).await.map_err(words)?;
+    stream.flush().await.map_err(words)?;
     let mut bytes = Vec::with_capacity(1024);
-    let response = Response::read(&mut stream, &mut bytes, true).await.map_err(words)?;
+    let response = Response::read(stream, &mut bytes, true).await.map_err(words)?;
     if response.status != 101 {
         return Err(format!("status {}", response.status));
     }
     loop {
         if let Some(welcome) = frame(&bytes) {
             let size = welcome.size;
-            return Ok((stream, bytes.split_off(size)));
+            return Ok(bytes.split_off(size));
         }
         if stream.read_buf(&mut bytes).await.map_err(words)? == 0 {
             return Err("closed in the handshake".to_owned());
@@ -152,10 +171,12 @@ async fn open(address: SocketAddr, index: u32, request: &[u8]) -> Result<(TcpStr
 }
 
 /// Reads until the end.
-async fn live(stream: TcpStream, mut rest: Vec<u8>, crowd: Rc<Crowd>, index: usize) {
-    let mut code = take(&stream, &mut rest, &[], &crowd, index);
-    while code.is_none() && stream.readable().await.is_ok() {
-        code = read(&stream, &mut rest, &crowd, index);
+async fn live(mut wire: Wire, mut rest: Vec<u8>, crowd: Rc<Crowd>, index: usize) {
+    let mut code = take(&mut wire, &mut rest, &[], &crowd, index);
+    // The handshake may have read more than its own bytes.
+    code = code.or_else(|| read(&mut wire, &mut rest, &crowd, index));
+    while code.is_none() && wire.readable().await.is_ok() {
+        code = read(&mut wire, &mut rest, &crowd, index);
         crowd.news.notify_one();
     }
     crowd.alive.set(crowd.alive.get() - 1);
@@ -163,12 +184,12 @@ async fn live(stream: TcpStream, mut rest: Vec<u8>, crowd: Rc<Crowd>, index: usi
 }
 
 /// Takes all there is; the close code when it is the end.
-fn read(stream: &TcpStream, rest: &mut Vec<u8>, crowd: &Crowd, index: usize) -> Option<u16> {
+fn read(wire: &mut Wire, rest: &mut Vec<u8>, crowd: &Crowd, index: usize) -> Option<u16> {
     let mut buffer = [0; 16 << 10];
     loop {
-        let code = match stream.try_read(&mut buffer) {
+        let code = match wire.try_read(&mut buffer) {
             Ok(0) => Some(1006),
-            Ok(len) => take(stream, rest, &buffer[..len], crowd, index),
+            Ok(len) => take(wire, rest, &buffer[..len], crowd, index),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(_) => Some(1006),
         };
@@ -179,11 +200,11 @@ fn read(stream: &TcpStream, rest: &mut Vec<u8>, crowd: &Crowd, index: usize) -> 
 }
 
 /// Takes the whole frames of what is left and what is new.
-fn take(stream: &TcpStream, rest: &mut Vec<u8>, new: &[u8], crowd: &Crowd, index: usize) -> Option<u16> {
+fn take(wire: &mut Wire, rest: &mut Vec<u8>, new: &[u8], crowd: &Crowd, index: usize) -> Option<u16> {
     let (now, mut code) = (Instant::now(), None);
     let on_frame = |opcode, payload: &[u8]| match opcode {
         TEXT => crowd.heard(index, payload, now),
-        PING => _ = stream.try_write(&pong(payload)),
+        PING => _ = wire.send(&pong(payload)),
         CLOSE => code = Some(close_code(payload)),
         _ => (),
     };

@@ -2,7 +2,7 @@
 
 use super::endpoints::{CHANNELS, Carries, Channel, Lines, STREAMS, Stream, is_state};
 use super::provider::{self, Provider, ProviderKind};
-use super::{endpoints, price, process, web};
+use super::{auth, endpoints, price, process, tls, web};
 use crate::config::entry::{Effect, Table};
 use crate::config::reader::Reader;
 use crate::config::table::{Built, Layered, Section};
@@ -70,7 +70,8 @@ config! {
     poll: endpoints::PollSection,
     resume: endpoints::ResumeSection,
     handover: process::HandoverSection,
-    auth: web::AuthSection,
+    auth: auth::AuthSection,
+    tls: tls::TlsSection,
     log: process::LogSection,
     shutdown: process::ShutdownSection,
 }

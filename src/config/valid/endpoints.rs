@@ -95,8 +95,26 @@ section! {
         name: String = row(Own("1 to 32 of a-z 0-9 _ -", channel_name), ""),
         /// Publishers: "admin" (the admin routes and `ctl publish`), or "anyone" (every session, too).
         publish: Publish = row(PUBLISH, "admin"),
+        /// Subscribers: "anyone" (with auth.mode = "token", without a token only if auth.anonymous has "message"), "token"
+        /// (every token that its own channels do not exclude), or "admin" (tokens with the scope admin).
+        hearers as "subscribe": Hearers = row(HEARERS, "anyone"),
     }
 }
+
+/// `channel.subscribe`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hearers {
+    /// Everybody, in the kinds of `auth.anonymous` also without a token.
+    Anyone,
+    /// Who has a token.
+    Token,
+    /// Who has an administrator's token.
+    Admin,
+}
+
+const HEARERS: Choice<Hearers> =
+    one(&[("anyone", Hearers::Anyone), ("token", Hearers::Token), ("admin", Hearers::Admin)]);
 
 /// `channel.publish`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

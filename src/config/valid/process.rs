@@ -1,7 +1,7 @@
 //! Sections of processes: how many, how they are kept alive, how they end, what they log.
 
 use super::web::LARGEST;
-use crate::config::kind::{ANY, At, Choice, FLAG, Own, RATE, SOME, Size, Whole, one, seconds};
+use crate::config::kind::{ANY, At, Choice, FLAG, Kind as _, Own, RATE, SOME, Size, Whole, one, seconds};
 use crate::config::read::{Wrong, must_be, place, text, wrong};
 use crate::config::table::{row, section};
 use crate::config::value::{Item, Value};
@@ -118,6 +118,14 @@ section! {
         level: String = row(Own("a level or a filter", level), "info"),
         /// Regular file for the lines; none: standard error. SIGUSR1 opens it anew after a rotation.
         file: Option<PathBuf> = row(Own("a path, empty for none", log_file), ""),
+        /// A file of this size is moved aside: to `file` with ".1" behind its name, which becomes ".2" before. The size is
+        /// looked at each second. 0: it grows, or logrotate moves it.
+        max_size: usize = row(Own("a size from 4KiB, 0 for none", max_size), "0"),
+        /// Files moved aside that are kept; the oldest goes.
+        keep: u32 = row(Whole(1..=1000), "5"),
+        /// Whether ids of users, sessions and devices stand in lines as keyed hashes, the same as long as the daemon runs;
+        /// what clients wrote is left out then. Addresses stay.
+        hash_ids: bool = row(FLAG, "false"),
         /// Lines that wait in each process while nobody takes them (a pipe that nobody reads, a disk that hangs). Further
         /// ones are lost, and counted.
         queue: usize = row(Size(4096..=LARGEST), "256KiB"),
@@ -157,6 +165,13 @@ fn log_file(item: &Item, at: &mut At<'_>) -> Result<Option<PathBuf>, Wrong> {
     match path.as_deref().and_then(file::not_regular) {
         Some(why) => Err(wrong(item, why)),
         None => Ok(path),
+    }
+}
+
+fn max_size(item: &Item, at: &mut At<'_>) -> Result<usize, Wrong> {
+    match item.value {
+        Value::Whole(0) => Ok(0),
+        _ => Size(4096..=1 << 50).read(item, at),
     }
 }
 

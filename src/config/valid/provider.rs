@@ -329,8 +329,20 @@ fn seed(item: &Item, _: &mut At<'_>) -> Result<u64, Wrong> {
     u64::try_from(whole(item)?).map_err(|_| must_be(item, "between 0 and 2^64 - 1"))
 }
 
-/// The content of a file of one line. A bare name is looked for among systemd's credentials first. Nothing of it is shown.
 fn secret(item: &Item, at: &mut At<'_>) -> Result<Option<Secret>, Wrong> {
+    secret_file(item, at, &|text| {
+        let good = !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+        if good { Ok(()) } else { Err("must hold the key and nothing else".to_owned()) }
+    })
+}
+
+/// The content of a file, without white space around it. A bare name is looked for among systemd's credentials first.
+/// Nothing of it is shown.
+pub(super) fn secret_file(
+    item: &Item,
+    at: &mut At<'_>,
+    judge: &dyn Fn(&str) -> Result<(), String>,
+) -> Result<Option<Secret>, Wrong> {
     let Some(beside) = place(item, at.base())? else { return Ok(None) };
     let name = text(item)?;
     let credential =
@@ -338,22 +350,21 @@ fn secret(item: &Item, at: &mut At<'_>) -> Result<Option<Secret>, Wrong> {
     let path = credential.filter(|path| path.exists()).unwrap_or(beside);
     let reading = file::read(&path);
     let why = match &reading.content {
-        Content::Text(text) => {
-            let text = text.trim();
-            if !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        Content::Text(text) => match judge(text.trim()) {
+            Ok(()) => {
                 if reading.public {
                     at.warnings
                         .push(format!("{}: everybody may read this secret; chmod 600 it", path.display()));
                 }
-                let secret = Secret::new(text.to_owned());
+                let secret = Secret::new(text.trim().to_owned());
                 at.secrets.push(reading);
                 return Ok(Some(secret));
             }
-            "must hold the key and nothing else"
-        }
-        Content::Absent => "no such file",
-        Content::Dangling => file::DANGLING,
-        Content::Unreadable(_, why) => why,
+            Err(why) => why,
+        },
+        Content::Absent => "no such file".to_owned(),
+        Content::Dangling => file::DANGLING.to_owned(),
+        Content::Unreadable(_, why) => why.clone(),
     };
     Err(wrong(item, format!("{}: {why}", path.display())))
 }

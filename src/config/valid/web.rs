@@ -2,7 +2,7 @@
 
 use crate::config::kind::{
     At, BaseUrl, COUNT, Choice, Distinct, FLAG, Kind, LISTEN, List, Listen, Own, PATH, PORT, RATE, SOME,
-    Size, TEXT, Whole,
+    Size, TEXT, Whole, one,
 };
 use crate::config::read::{Wrong, must_be, text, wrong};
 use crate::config::table::{row, section};
@@ -27,6 +27,8 @@ section! {
             .development(r#"["127.0.0.1:3000", "[::1]:3000"]"#)
             .test(r#"["127.0.0.1:3000", "[::1]:3000"]"#)
             .workers(),
+        /// Addresses for TLS (https, wss), beside the others; none: no such port. They need tls.cert.
+        listen_tls: Option<Listen> = row(LISTEN, "[]").workers(),
         /// Largest body of a request; a larger one is answered with 413.
         max_body: usize = row(Size(1..=LARGEST), "16KiB"),
         /// How much of a refused body, or of what follows a closing answer, is read and dropped, within body_timeout, so
@@ -51,11 +53,29 @@ section! {
         hosts: Vec<String> = row(Distinct(HOST), "[]"),
         /// Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Host are believed, "10.0.0.0/8" for instance.
         trusted_proxies: Vec<IpNet> = row(List(NETWORK), "[]"),
+        /// How they tell the client's address and the host: "x-forwarded-for" (with X-Forwarded-Host) or "forwarded" (RFC
+        /// 7239, for= and host=). Only the one that the proxies themselves write: they pass the other on as a client sent it.
+        forwarded_header: ForwardedHeader = row(FORWARDED, "x-forwarded-for"),
+        /// Whether connections of trusted_proxies to this port begin with a header of the PROXY protocol, version 1 or 2,
+        /// before TLS and HTTP; one without it ends. Others speak for themselves.
+        proxy_protocol: bool = row(FLAG, "false"),
         /// URL of the page's WebSocket; {host} stands for the page's own host name. None: the page's own origin. In
         /// development the default is "ws://{host}:8080/ws", with the port of ws.listen.
         page_ws_url: Option<String> = row(Own("a URL (ws, wss), empty for none", page_ws_url), ""),
     }
 }
+
+/// `http.forwarded_header`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, `X-Forwarded-Host`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+const FORWARDED: Choice<ForwardedHeader> =
+    one(&[("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)]);
 
 const ORIGIN: Own<String> = Own("an origin", |item, _| parsed(item, units::origin));
 const HOST: Own<String> = Own("a host name", |item, _| parsed(item, units::host));
@@ -80,6 +100,10 @@ section! {
             .development(r#"["127.0.0.1:8080", "[::1]:8080"]"#)
             .test(r#"["127.0.0.1:8080", "[::1]:8080"]"#)
             .workers(),
+        /// Addresses for TLS (wss), as http.listen_tls.
+        listen_tls: Option<Listen> = row(LISTEN, "[]").workers(),
+        /// As http.proxy_protocol, for this port.
+        proxy_protocol: bool = row(FLAG, "false"),
         /// Endpoint that answers at "/", for clients that name no path: "broadcast", "command", "chat", "ws", "echo" or a
         /// stream.
         root: String = row(TEXT, "broadcast"),
@@ -109,6 +133,8 @@ section! {
     pub struct AdminSection {
         /// Addresses; none: no such port.
         listen: Option<Listen> = row(LISTEN, "[]").development(r#"["127.0.0.1:3001"]"#).workers(),
+        /// Addresses for TLS, as http.listen_tls. With tls.client_ca each client needs a certificate.
+        listen_tls: Option<Listen> = row(LISTEN, "[]").workers(),
     }
 }
 
@@ -173,6 +199,9 @@ section! {
         bytes_burst: usize = row(Size(1..=LARGEST), "256KiB"),
         /// Quotes of one user, counted for the whole cluster; beyond it 429.
         quotes_per_user: Rate = row(RATE, "10/s"),
+        /// POSTs of quotes from one address (IPv6: from one /64; behind http.trusted_proxies the forwarded one), counted for
+        /// the whole cluster; beyond it 429. A back end posts for many users from one address.
+        quotes_per_poster: Rate = row(RATE, r#""0""#),
     }
 }
 
@@ -253,18 +282,3 @@ const SHARE: Own<Share> = Own("\"auto\" or a number, 0 for no limit", |item, _| 
         .map_err(|_| wrong(item, format!("must be between 0 and {}, not {number}", u32::MAX))),
     _ => Err(must_be(item, "\"auto\" or a number, 0 for no limit")),
 });
-
-section! {
-    /// Identity of clients.
-    pub struct AuthSection {
-        /// "open": the id is what the client says, so ids should be unguessable (the page's are).
-        mode: AuthMode = row(Choice { words: &[("open", AuthMode::Open)], later: &["token"] }, "open"),
-    }
-}
-
-/// `auth.mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AuthMode {
-    /// The id is what the client says.
-    Open,
-}

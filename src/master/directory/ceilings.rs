@@ -25,6 +25,8 @@ pub(super) struct Held {
 pub enum Relief {
     /// The directory has ended this session.
     Evicted { worker: Generation, session: SessionId },
+    /// The directory has ended this stream: a newer one of its user takes its place.
+    Replaced { worker: Generation, session: SessionId },
     /// The worker is to end the polling session whose client has been away longest.
     Shed { worker: Generation },
     /// The worker is to end sessions whose clients were never heard, of one address or of all.

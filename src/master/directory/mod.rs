@@ -15,6 +15,7 @@ mod rank;
 mod room;
 #[cfg(test)]
 mod room_tests;
+mod streams;
 mod switch;
 #[cfg(test)]
 pub(super) mod tests;

@@ -1,5 +1,5 @@
 //! Users in the order of the statistics: most sessions first, then by name. The order is kept with each change, so
-//! that reading the first users, each second, costs only what is read.
+//! that reading the first users, each second, costs only what is read. Ids that are addresses are not shown to others.
 
 use super::users::Users;
 use crate::model::UserId;
@@ -13,10 +13,14 @@ pub(super) struct Rank {
 
 impl Rank {
     pub(super) fn of(users: &Users) -> Self {
-        Self { order: users.iter().map(|user| (Reverse(user.sessions), user.id.clone())).collect() }
+        let named = users.iter().filter(|user| !user.id.is_shared());
+        Self { order: named.map(|user| (Reverse(user.sessions), user.id.clone())).collect() }
     }
 
     pub(super) fn change(&mut self, user: &UserId, before: u32, after: u32) {
+        if user.is_shared() {
+            return;
+        }
         if before > 0 {
             self.order.remove(&(Reverse(before), user.clone()));
         }

@@ -92,15 +92,27 @@ impl Directory {
         found.and_then(|(at, _)| u32::try_from(at).ok())
     }
 
-    /// Ends a session for another one. Its worker has it until it says so.
+    /// Ends a session for another one.
     pub(super) fn evict(&mut self, at: u32) {
-        let Entry { id, worker, .. } = self.sessions[at as usize];
         self.hand = at;
+        let (worker, session) = self.take_out(at);
+        self.relief.push(Relief::Evicted { worker, session });
+    }
+
+    /// Ends a stream for a newer one of its user.
+    pub(super) fn replace(&mut self, at: u32) {
+        let (worker, session) = self.take_out(at);
+        self.relief.push(Relief::Replaced { worker, session });
+    }
+
+    /// Ends a session, which its worker has until it says that it has ended.
+    fn take_out(&mut self, at: u32) -> (Generation, SessionId) {
+        let Entry { id, worker, .. } = self.sessions[at as usize];
         self.end(at);
         if let Some(process) = self.workers.get_mut(&worker) {
             process.add_tombstone(id, None);
         }
-        self.relief.push(Relief::Evicted { worker, session: id });
+        (worker, id)
     }
 
     /// Lets the worker with most polls end one if there is little room, and few of those that nobody has taken up. A

@@ -24,7 +24,7 @@ fn local(id: u128, last: u8) -> Open<'static> {
 fn evicted(directory: &mut Directory) -> Vec<u128> {
     let session = |relief| match relief {
         Relief::Evicted { session, .. } => Some(session.0),
-        Relief::Shed { .. } | Relief::Silent { .. } => None,
+        Relief::Replaced { .. } | Relief::Shed { .. } | Relief::Silent { .. } => None,
     };
     directory.take_relief().into_iter().filter_map(session).collect()
 }

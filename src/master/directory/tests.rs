@@ -24,6 +24,7 @@ pub(in crate::master) fn limits() -> LimitsSection {
         bytes_per_session: ByteRate::Auto,
         bytes_burst: 0,
         quotes_per_user: Rate::OFF,
+        quotes_per_poster: Rate::OFF,
     }
 }
 

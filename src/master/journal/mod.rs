@@ -4,6 +4,9 @@
 //! file under a name, and gives it to the next master, which reads it and goes on writing. A journal that makes no
 //! sense is refused whole.
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/journal.rs"]
+pub mod fuzzed;
 mod log;
 mod record;
 #[cfg(test)]
@@ -86,7 +89,6 @@ impl<M: Memory> Journal<M> {
     }
 
     /// Puts the fewest records in the place of all.
-    /// Writes all anew.
     pub(super) fn compact(&mut self, state: &State) {
         let mut all = Vec::new();
         state.records(|record| all.push(postcard::to_allocvec(record)));

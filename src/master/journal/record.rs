@@ -1,5 +1,6 @@
 //! What is written down, and the state that records lead to. New variants go to the end.
 
+use crate::access::tokens::Revocations;
 use crate::master::feed::Kept;
 use crate::model::{Mono, Quote, Symbol, Wall};
 use crate::protocol::cluster::{Counters, Generation, Mark, Role, Slot};
@@ -50,6 +51,14 @@ pub(in crate::master) enum Record<'a> {
     Own { counters: CountersText<'a> },
     /// Handovers so far, as `Handovers` writes them.
     Handovers(&'a str),
+    /// Certificates in force and the secrets of tickets, as `net/tls/given.rs` writes them.
+    Tls(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// Tokens are revoked, as `access/tokens/revocations.rs` writes them.
+    Revoked(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// These are all: the others can cover no token any more.
+    AllRevoked(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// Keys that were fetched, as `access/tokens/kept.rs` writes them.
+    Keys(#[serde(with = "serde_bytes")] &'a [u8]),
 }
 
 /// The daemon as a whole.
@@ -102,14 +111,19 @@ pub(in crate::master) struct State {
     pub(in crate::master) dropped: BTreeMap<Role, u64>,
     /// The number of the newest message of each worker that a room keeps.
     pub(in crate::master) published: BTreeMap<Generation, u64>,
+    /// Certificates in force and the secrets of tickets.
+    pub(in crate::master) tls: Box<[u8]>,
+    pub(in crate::master) revocations: Revocations,
+    /// Keys that were fetched.
+    pub(in crate::master) keys: Box<[u8]>,
     uses: u64,
 }
 
 impl State {
     /// What clients know of: rooms, and numbers of prices and lines.
     pub(in crate::master) fn of_clients(self) -> Self {
-        let Self { prices, real_before, lines, rooms, uses, .. } = self;
-        Self { prices, real_before, lines, rooms, uses, ..Self::default() }
+        let Self { prices, real_before, lines, rooms, tls, revocations, keys, uses, .. } = self;
+        Self { prices, real_before, lines, rooms, tls, revocations, keys, uses, ..Self::default() }
     }
 
     /// Takes the next record.
@@ -152,6 +166,12 @@ impl State {
             Record::RealBefore => self.real_before = true,
             Record::Own { counters } => self.own = serde_json::from_str(counters).unwrap_or_default(),
             Record::Handovers(text) => self.handovers = text.into(),
+            Record::Tls(given) => self.tls = given.into(),
+            Record::Keys(keys) => self.keys = keys.into(),
+            Record::Revoked(more) => {
+                Revocations::decode(more).into_iter().for_each(|more| self.revocations.put(more));
+            }
+            Record::AllRevoked(all) => self.revocations = Revocations::decode(all).unwrap_or_default(),
         }
     }
 
@@ -179,6 +199,9 @@ impl State {
         write(&Record::Fleet(&self.fleet));
         write(&Record::Reloads(&self.reloads));
         write(&Record::Handovers(&self.handovers));
+        write(&Record::Tls(&self.tls));
+        write(&Record::Revoked(&self.revocations.encode()));
+        write(&Record::Keys(&self.keys));
         for quote in self.prices.values() {
             write(&Record::Price(Box::new(quote.clone())));
         }

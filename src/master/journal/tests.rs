@@ -286,3 +286,13 @@ fn a_journal_that_could_not_be_written_is_not_believed() {
     let why = Journal::take_over(std::os::fd::AsFd::as_fd(&held)).unwrap_err();
     assert_eq!(why, "its writer could not write");
 }
+
+#[test]
+fn a_journal_without_a_record_is_one() {
+    let (_, held) = Journal::create().unwrap();
+    let (mut next, state) = Journal::take_over(std::os::fd::AsFd::as_fd(&held)).unwrap();
+    assert!(state.prices.is_empty());
+    write(&mut next, &Step::Price(0, 1, true));
+    let (_, state) = Journal::take_over(std::os::fd::AsFd::as_fd(&held)).unwrap();
+    assert_eq!(state.prices.len(), 1);
+}

@@ -1,7 +1,7 @@
 //! Costs of the directory and the router in CPU time and memory, printed. Run by hand, one at a time, in a build
 //! that is worth measuring: `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo test --lib cost::plain -- --ignored --nocapture`.
 
-use super::tests::{START, TIMEOUT, join, order, tally};
+use super::tests::{OFF, START, TIMEOUT, join, order, tally};
 use super::*;
 use crate::master::directory::tests::ceilings;
 use crate::model::SessionId;
@@ -64,7 +64,7 @@ fn measure(ranked: bool) {
     let bytes = (usage().rss - before) / u64::from(SESSIONS);
     println!("a session: {bytes} bytes, of a user of its own, users ranked: {ranked}");
     for (rate, what) in [("0", "deliver, no limit"), ("1000/s", "deliver, limited")] {
-        let mut router = Router::new(Rate::parse(rate).unwrap());
+        let mut router = Router::new(Rates { user: Rate::parse(rate).unwrap(), ..OFF });
         timed(what, &names, ROUNDS, |at, name| {
             router.deliver(1, &order(at as u64, name), &directory, START, &mut sink);
             let (worker, ticket) = sink.last;

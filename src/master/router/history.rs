@@ -1,6 +1,6 @@
 //! Random histories of the router against a model of every request.
 
-use super::tests::{START, Said, join, order, publication, tally};
+use super::tests::{OFF, START, Said, join, order, publication, tally};
 use super::*;
 use crate::master::directory::tests::ceilings;
 use crate::model::SessionId;
@@ -90,7 +90,7 @@ impl World {
     fn new() -> Self {
         Self {
             directory: Directory::new(ceilings(u32::MAX)),
-            router: Router::new(Rate::OFF),
+            router: Router::new(OFF),
             said: Said::default(),
             now: START,
             born: 0,

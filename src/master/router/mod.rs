@@ -14,8 +14,12 @@ mod ticket;
 
 use super::directory::Directory;
 use crate::access::Buckets;
+use crate::config::LimitsSection;
 use crate::model::{Mono, Rate, RequestId, Wall};
 use crate::protocol::cluster::{Generation, Outcome, Skip, Tally};
+use foldhash::quality::RandomState;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
 use ticket::{Kind, Part, Ticket, Tickets};
 
 /// An order to deliver, as it came: [`crate::protocol::cluster::ToMaster::Deliver`].
@@ -32,6 +36,8 @@ pub struct Order<'a> {
     pub frame: &'a [u8],
     /// The moment to give up.
     pub deadline: Mono,
+    /// The address of the client that posted it; IPv6 cut to its /64.
+    pub poster: IpAddr,
 }
 
 /// A message for a channel, as it came: [`crate::protocol::cluster::ToMaster::Publish`].
@@ -77,18 +83,37 @@ pub trait Sink {
     fn publish_receipt(&mut self, to: Generation, request: u64, sessions: u32);
 }
 
+/// How many quotes there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// `limits.quotes_per_user`
+    pub user: Rate,
+    /// `limits.quotes_per_poster`
+    pub poster: Rate,
+}
+
+impl Rates {
+    #[must_use]
+    pub fn of(limits: &LimitsSection) -> Self {
+        Self { user: limits.quotes_per_user, poster: limits.quotes_per_poster }
+    }
+}
+
 #[derive(Debug)]
 pub struct Router {
-    rate: Rate,
+    rates: Rates,
     users: Buckets,
+    posters: Buckets,
+    hasher: RandomState,
     tickets: Tickets,
 }
 
 impl Router {
-    /// Creates a router without tickets; `rate` is `limits.quotes_per_user`.
+    /// Creates a router without tickets.
     #[must_use]
-    pub fn new(rate: Rate) -> Self {
-        Self { rate, users: Buckets::default(), tickets: Tickets::default() }
+    pub fn new(rates: Rates) -> Self {
+        let (users, posters, hasher) = (Buckets::default(), Buckets::default(), RandomState::default());
+        Self { rates, users, posters, hasher, tickets: Tickets::default() }
     }
 
     /// Begins with other numbers of tickets than the masters before: their tickets are not confused with these.
@@ -98,9 +123,9 @@ impl Router {
         self
     }
 
-    /// Follows another `limits.quotes_per_user`. Earlier quotes of users stay counted.
-    pub fn set_rate(&mut self, rate: Rate) {
-        self.rate = rate;
+    /// Follows other limits. Earlier quotes stay counted.
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.rates = rates;
     }
 
     /// Sends `order`, which `from` asked for, to each worker where a quote reaches the user; or answers at once.
@@ -112,8 +137,13 @@ impl Router {
         now: Mono,
         sink: &mut S,
     ) {
+        // First the poster: a flood of one uses up the quotes of no user.
+        let poster = self.hasher.hash_one(order.poster);
+        if let Err(wait) = self.posters.take(poster, self.rates.poster, now) {
+            return sink.receipt(from, order.request, Outcome::PosterLimited(wait));
+        }
         let key = directory.user_key(order.user);
-        if let Err(wait) = self.users.take(key, self.rate, now) {
+        if let Err(wait) = self.users.take(key, self.rates.user, now) {
             return sink.receipt(from, order.request, Outcome::Limited(wait));
         }
         let places = directory.places(key, order.user);
@@ -225,6 +255,7 @@ impl Router {
     /// Gives back memory that is not needed. Call it about once a second.
     pub fn tidy(&mut self, now: Mono) {
         self.users.tidy(now);
+        self.posters.tidy(now);
         self.tickets.tidy();
     }
 

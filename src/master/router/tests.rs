@@ -5,7 +5,7 @@ use crate::master::directory::tests::{ceilings, limits};
 use crate::model::SessionId;
 use crate::protocol::cluster::{Endpoint, Open, Transport};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 pub(super) const START: Mono = Mono(1_000_000_000_000);
@@ -45,9 +45,12 @@ impl Sink for Said {
     }
 }
 
+pub(super) const OFF: Rates = Rates { user: Rate::OFF, poster: Rate::OFF };
+const POSTER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
 pub(super) fn order(request: u64, user: &str) -> Order<'_> {
     let deadline = START.after(TIMEOUT);
-    Order { request, id: RequestId(1), user, symbol: "BTC-USD", frame: b"frame", deadline }
+    Order { request, id: RequestId(1), user, symbol: "BTC-USD", frame: b"frame", deadline, poster: POSTER }
 }
 
 pub(super) fn publication(request: u64) -> Publication<'static> {
@@ -90,7 +93,7 @@ fn scene() -> (Directory, Router, Said) {
     }
     join(&mut directory, 3, 5, "echo", Endpoint::Echo);
     join(&mut directory, 3, 6, "both", Endpoint::Echo);
-    (directory, Router::new(Rate::OFF), Said::default())
+    (directory, Router::new(OFF), Said::default())
 }
 
 pub(super) fn tally(delivered: u32, slow: u32, waiting: u32) -> Tally {
@@ -101,7 +104,7 @@ pub(super) fn tally(delivered: u32, slow: u32, waiting: u32) -> Tally {
 fn what_needs_no_worker_is_answered_at_once_and_in_the_documented_order() {
     let (directory, mut router, mut said) = scene();
     let empty = |user| Order { frame: b"", ..order(1, user) };
-    router.set_rate(Rate::parse("1/s").unwrap());
+    router.set_rates(Rates { user: Rate::parse("1/s").unwrap(), ..OFF });
     router.deliver(3, &empty("nobody"), &directory, START, &mut said);
     router.deliver(3, &empty("nobody"), &directory, START, &mut said);
     router.deliver(3, &empty("echo"), &directory, START, &mut said);
@@ -208,4 +211,26 @@ fn a_message_is_summed_over_the_ready_workers() {
     router.publish(0, &late, [1, 3], START, &mut said);
     assert_eq!(said.sums, [(0, 1, 0), (0, 2, 9), (0, 3, 1), (0, 4, 0)]);
     assert_eq!((said.publishes.len(), router.pending()), (5, 0));
+}
+
+#[test]
+fn a_flood_of_one_poster_uses_up_no_user() {
+    let (directory, mut router, mut said) = scene();
+    let once = Rate::parse("1/s").unwrap();
+    router.set_rates(Rates { user: once, poster: once });
+    let from = |request, user, last| Order {
+        poster: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)),
+        ..order(request, user)
+    };
+    for (request, user, last) in
+        [(1, "nobody", 1), (2, "one", 1), (3, "one", 1), (4, "one", 2), (5, "both", 2)]
+    {
+        router.deliver(3, &from(request, user, last), &directory, START, &mut said);
+    }
+    let limited = said.receipts.iter().filter(|(.., outcome)| matches!(outcome, Outcome::PosterLimited(_)));
+    let limited: Vec<_> = limited.map(|(_, request, _)| *request).collect();
+    assert_eq!(limited, [2, 3, 5], "the second poster still finds the user's quote");
+    assert_eq!(router.pending(), 1);
+    router.deliver(3, &from(6, "one", 3), &directory, START, &mut said);
+    assert!(matches!(said.receipts.last(), Some((_, 6, Outcome::Limited(_)))));
 }

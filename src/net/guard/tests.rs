@@ -19,6 +19,11 @@ use tokio::time::sleep;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const LIMITS: Limits = Limits { head: secs(10), idle: secs(75) };
 
+fn guarded<S>(socket: S, limits: Limits) -> (Guard<S>, Phase) {
+    let phase = Phase::new();
+    (Guard::new(socket, limits, phase.clone()), phase)
+}
+
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
@@ -54,7 +59,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
 /// A connection to hyper over a pipe of this size.
 fn connect(pipe: usize) -> (DuplexStream, Ended) {
     let (client, server) = duplex(pipe);
-    let (guard, phase) = Guard::new(server, LIMITS);
+    let (guard, phase) = guarded(server, LIMITS);
     let service = service_fn(move |request| {
         let serving = phase.begin();
         async move {
@@ -205,7 +210,7 @@ async fn who_reads_slowly_gets_it_all() {
 #[tokio::test(start_paused = true)]
 async fn a_late_head_is_not_answered_in_the_middle_of_an_answer() {
     let (mut client, server) = duplex(64);
-    let (mut guard, phase) = Guard::new(server, LIMITS);
+    let (mut guard, phase) = guarded(server, LIMITS);
     drop(phase.begin());
     guard.write_all(&[b'x'; 64]).await.unwrap();
     let more = guard.write(b"more");
@@ -243,7 +248,7 @@ async fn the_end_of_serving_may_be_told_by_another_task() {
 #[tokio::test(start_paused = true)]
 async fn no_timer_is_made_where_nobody_waits() {
     let (mut client, server) = duplex(64);
-    let (mut guard, _phase) = Guard::new(server, LIMITS);
+    let (mut guard, _phase) = guarded(server, LIMITS);
     client.write_all(b"abc").await.unwrap();
     let mut buffer = [0; 8];
     assert_eq!(guard.read(&mut buffer).await.unwrap(), 3);
@@ -267,7 +272,7 @@ async fn an_upgraded_connection_is_given_back_without_limits() {
     let limits = Limits { head: secs(20), idle: secs(20) };
     let (sent, given) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
-        let (guard, phase) = Guard::new(listener.accept().await.unwrap().0, limits);
+        let (guard, phase) = guarded(listener.accept().await.unwrap().0, limits);
         let sent = std::sync::Mutex::new(Some(sent));
         let service = service_fn(move |mut request: Request<Incoming>| {
             let (_serving, sent) = (phase.begin(), sent.lock().unwrap().take());
@@ -303,7 +308,7 @@ async fn a_real_client_sees_the_408_and_the_end() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let limits = Limits { head: Duration::from_millis(100), idle: secs(1) };
-        let (guard, _phase) = Guard::new(listener.accept().await.unwrap().0, limits);
+        let (guard, _phase) = guarded(listener.accept().await.unwrap().0, limits);
         let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(full(""))) });
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(guard), service).await
     });
@@ -317,7 +322,7 @@ async fn a_real_client_sees_the_408_and_the_end() {
 /// A connection to hyper over a pipe of this size, and its phase.
 fn connect_with_phase(pipe: usize) -> (DuplexStream, Phase) {
     let (client, server) = duplex(pipe);
-    let (guard, phase) = Guard::new(server, LIMITS);
+    let (guard, phase) = guarded(server, LIMITS);
     let own = phase.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (serving, phase) = (phase.begin(), phase.clone());

@@ -10,7 +10,7 @@ fn listen(addresses: &[&str], best_effort: bool) -> Listen {
 }
 
 fn open(old: &Listeners, http: &Listen) -> Result<Listeners, ListenError> {
-    old.with(&[(Port::Http, Some(http))])
+    old.with(&[(Port::Http.into(), Some(http))])
 }
 
 fn http(listeners: &Listeners) -> Vec<SocketAddr> {
@@ -94,8 +94,8 @@ fn an_address_may_change_its_key() {
     let (_reserved, free) = reserve();
     let at = listen(&[&free.to_string()], false);
     let before = open(&Listeners::default(), &at).unwrap();
-    let after = before.with(&[(Port::Http, None), (Port::Ws, Some(&at))]).unwrap();
-    assert_eq!(after.all().map(|(port, _)| port).collect::<Vec<_>>(), [Port::Ws]);
+    let after = before.with(&[(Port::Http.into(), None), (Port::Ws.into(), Some(&at))]).unwrap();
+    assert_eq!(after.all().map(|(port, _)| port).collect::<Vec<_>>(), [Port::Ws.into()]);
 }
 
 #[test]
@@ -122,8 +122,9 @@ fn our_own_sockets_are_not_called_another_program() {
 fn one_address_for_two_keys_is_told() {
     let (_reserved, free) = reserve();
     let twice = listen(&[&free.to_string()], false);
-    let error =
-        Listeners::default().with(&[(Port::Http, Some(&twice)), (Port::Ws, Some(&twice))]).unwrap_err();
+    let error = Listeners::default()
+        .with(&[(Port::Http.into(), Some(&twice)), (Port::Ws.into(), Some(&twice))])
+        .unwrap_err();
     let words = format!("ws.listen: {free} overlaps with {free}, where this daemon listens already");
     assert_eq!(error.to_string(), words);
 }
@@ -169,10 +170,38 @@ fn what_systemd_passes_is_taken_and_stays() {
     let at = passed.local_addr().unwrap();
     let listeners = Listeners::from_systemd(vec![("http".into(), passed.into())]).unwrap();
     let other = listen(&["127.0.0.1:0"], false);
-    let listeners = listeners.with(&[(Port::Http, Some(&other)), (Port::Ws, Some(&other))]).unwrap();
+    let listeners =
+        listeners.with(&[(Port::Http.into(), Some(&other)), (Port::Ws.into(), Some(&other))]).unwrap();
     assert_eq!(http(&listeners), [at]);
     assert_eq!(listeners.addresses(Port::Ws).count(), 1);
     assert_eq!(http(&open(&listeners, &other).unwrap()), [at]);
+}
+
+#[test]
+fn what_systemd_passes_for_tls_needs_a_certificate() {
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = passed.local_addr().unwrap();
+    let listeners = Listeners::from_systemd(vec![("http-tls".into(), passed.into())]).unwrap();
+    let source = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("own.toml");
+        std::fs::write(&file, text).unwrap();
+        let around = crate::config::Surroundings::default();
+        let source = crate::config::Source::find(Some(&file), Some("test"), &around).unwrap();
+        crate::config::load(&source).unwrap().config
+    };
+    let without = source("[http]\nlisten = \"127.0.0.1:0\"\n[ws]\nlisten = \"127.0.0.1:0\"");
+    let error = listeners.change(&without).unwrap_err();
+    let words = format!("tls.cert: the socket http-tls that systemd passed ({at}) needs a certificate");
+    assert_eq!((error.to_string(), error.kind()), (words, io::ErrorKind::InvalidInput));
+    assert!(Listeners::default().fits(&without).is_ok());
+    let mut with = without;
+    with.tls.cert = Some("a.crt".into());
+    with.tls.key = Some("a.key".into());
+    assert_eq!(
+        listeners.change(&with).unwrap().addresses(Door { port: Port::Http, tls: true }).next(),
+        Some(at)
+    );
 }
 
 #[test]
@@ -186,7 +215,7 @@ fn what_systemd_kept_serves_the_address_that_it_was_wanted_for_and_no_other() {
     assert_eq!(http(&listeners), [at], "else it would be in use");
     assert_eq!(
         listeners.own().map(|(port, wanted, _)| (port, wanted)).collect::<Vec<_>>(),
-        [(Port::Http, at)]
+        [(Port::Http.into(), at)]
     );
     let moved = open(&kept, &listen(&["127.0.0.1:0"], false)).unwrap();
     assert_ne!(http(&moved), [at]);

@@ -33,6 +33,14 @@ words! {
         Restarting = "restarting",
         /// 1013: gave way to another session where there was no room for both.
         Full = "full",
+        /// 4001: the token is not valid, or there is none.
+        TokenInvalid = "token-invalid",
+        /// 4001: the token was revoked.
+        TokenRevoked = "token-revoked",
+        /// 4002: the token is past its end. With a fresh one the client gets its session again.
+        TokenExpired = "token-expired",
+        /// 4003: a token of another user.
+        Forbidden = "forbidden",
         /// 4005: another connection of the same client has taken the session over.
         Replaced = "replaced",
         /// 4006: by an administrator.
@@ -43,6 +51,8 @@ words! {
         MessageRate = "message-rate",
         /// 4102: does not read fast enough.
         Slow = "slow-consumer",
+        /// 4200: an administrator wants the client to come back, with a fresh token.
+        Reconnect = "reconnect",
         /// 4201: no sign of life within `heartbeat.timeout`.
         Silent = "heartbeat-timeout",
     }
@@ -64,10 +74,14 @@ impl Close {
             Self::Internal | Self::Suspect => 1011,
             Self::Restarting => 1012,
             Self::Full => 1013,
+            Self::TokenInvalid | Self::TokenRevoked => 4001,
+            Self::TokenExpired => 4002,
+            Self::Forbidden => 4003,
             Self::Replaced => 4005,
             Self::Disconnected | Self::StreamRemoved => 4006,
             Self::MessageRate => 4101,
             Self::Slow => 4102,
+            Self::Reconnect => 4200,
             Self::Silent => 4201,
         }
     }
@@ -89,9 +103,11 @@ impl Close {
                 | Self::Restarting
                 | Self::Full
                 | Self::Internal
+                | Self::TokenExpired
                 | Self::Replaced
                 | Self::MessageRate
                 | Self::Slow
+                | Self::Reconnect
                 | Self::Silent
         )
     }
@@ -102,10 +118,17 @@ impl Close {
         matches!(self.code(), 1000 | 1002 | 1003 | 1007..=1009 | 4000..=4099)
     }
 
-    /// The first close with that code, for a code that travelled between processes.
+    /// What stands for it between processes: the code, and 10,000 for each other close before it that has the same.
     #[must_use]
-    pub fn from_code(code: u16) -> Self {
-        Self::ALL.iter().copied().find(|close| close.code() == code).unwrap_or(Self::Internal)
+    pub fn number(self) -> u16 {
+        let before = Self::ALL.iter().take_while(|close| **close != self);
+        before.filter(|close| close.code() == self.code()).fold(self.code(), |number, _| number + 10_000)
+    }
+
+    /// The close of such a number; `Internal`, if there is none.
+    #[must_use]
+    pub fn from_number(number: u16) -> Self {
+        Self::ALL.iter().copied().find(|close| close.number() == number).unwrap_or(Self::Internal)
     }
 
     /// The close for a violation that the frame layer found.
@@ -118,5 +141,20 @@ impl Close {
             1009 => Self::TooBig,
             _ => Self::Protocol,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_close_is_known_again_by_its_number() {
+        for close in Close::ALL.iter().copied() {
+            assert_eq!(Close::from_number(close.number()), close);
+            assert_eq!(close.number() % 10_000, close.code());
+        }
+        assert_eq!(Close::from_number(4006), Close::Disconnected);
+        assert_eq!(Close::from_number(9), Close::Internal);
     }
 }

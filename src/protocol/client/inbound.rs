@@ -25,6 +25,8 @@ words! {
         Ping = "ping",
         /// Asks for its data back.
         Echo = "echo",
+        /// Brings a fresh token.
+        Auth = "auth",
     }
 }
 
@@ -45,12 +47,18 @@ words! {
         TooManyChannels = "too-many-channels",
         /// More rooms in the cluster than `chat.rooms`.
         TooManyRooms = "too-many-rooms",
-        /// The session may not publish there.
+        /// The session, or its token, may not do this.
         Forbidden = "forbidden",
         /// A symbol that is not one of `price.symbols`.
         UnknownSymbol = "unknown-symbol",
         /// No price may be served now.
         PriceUnavailable = "price-unavailable",
+        /// The token that was brought is not valid, or none is needed here.
+        TokenInvalid = "token-invalid",
+        TokenExpired = "token-expired",
+        TokenRevoked = "token-revoked",
+        /// No key is there to check the token with.
+        KeysUnavailable = "keys-unavailable",
     }
 }
 
@@ -67,6 +75,8 @@ pub enum ClientMessage<'a> {
     Quote { symbol: Option<Cow<'a, str>>, id: Option<&'a RawValue> },
     /// Asks for a `pong`.
     Ping { id: Option<&'a RawValue> },
+    /// Brings a fresh token.
+    Auth { token: Cow<'a, str>, id: Option<&'a RawValue> },
     /// Asks for `data` back, as it came.
     Echo { data: &'a RawValue, id: Option<&'a RawValue> },
 }
@@ -104,6 +114,8 @@ struct Raw<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
     symbol: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    token: Option<Cow<'a, str>>,
 }
 
 /// Reads one message.
@@ -142,8 +154,21 @@ pub fn parse(text: &str) -> Result<ClientMessage<'_>, Refusal<'_>> {
         },
         ClientType::Quote => ClientMessage::Quote { symbol: raw.symbol, id },
         ClientType::Ping => ClientMessage::Ping { id },
+        ClientType::Auth => ClientMessage::Auth { token: raw.token.ok_or_else(|| missing("token"))?, id },
         ClientType::Echo => ClientMessage::Echo { data: raw.data.ok_or_else(|| missing("data"))?, id },
     })
+}
+
+/// The type of a message, if it names one that there is. For lines about messages.
+#[must_use]
+pub fn type_of(text: &str) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    struct Typed<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    let typed: Typed<'_> = serde_json::from_str(text).ok()?;
+    ClientType::ALL.iter().map(|kind| kind.as_str()).find(|kind| *kind == typed.kind)
 }
 
 fn check_id(id: Option<&RawValue>) -> Result<Option<&RawValue>, Refusal<'_>> {

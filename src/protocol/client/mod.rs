@@ -20,11 +20,11 @@ pub use close::Close;
 pub use command::{Command, command};
 #[cfg(test)]
 pub use inbound::ClientType;
-pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep};
+pub use inbound::{ClientMessage, ErrorCode, Refusal, parse, too_deep, type_of};
 use outbound::MOCK;
 pub use outbound::{
-    EventText, QuoteText, ServerType, SystemEvent, ack, channel_message, close, echo, error, none_price,
-    pair_changed, pong, price, quote, quoted, system,
+    EventText, QuoteText, ServerType, SystemEvent, ack, ack_token, channel_message, close, echo, error,
+    none_price, pair_changed, pong, price, quote, quoted, system, token_expiring, took_over, unsubscribed,
 };
 pub use problem::{Problem, ProblemKind};
 pub use resume::{Resume, Token};

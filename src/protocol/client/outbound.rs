@@ -6,6 +6,7 @@ use crate::model::{Boot, Contribution, Health, Quote, RequestId, Rules, Symbol, 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 words! {
     /// The `type` of a message to a client.
@@ -55,6 +56,12 @@ pub enum SystemEvent {
     PriceRules,
     /// The session goes on at another process, on the same connection.
     Moved,
+    /// The session's token ends soon.
+    TokenExpiring,
+    /// A fresh token has ended these subscriptions.
+    Unsubscribed,
+    /// A stream has taken the place of the user's oldest one.
+    TookOver,
     /// `/broadcast`: the daemon lives.
     Heartbeat,
     /// The session is about to be closed.
@@ -63,16 +70,24 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// All events. Other closes are not announced: the client is to blame, or gone.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 17] = [
         Self::PairChanged,
         Self::PriceRules,
         Self::Moved,
+        Self::TokenExpiring,
+        Self::Unsubscribed,
+        Self::TookOver,
         Self::Heartbeat,
         Self::Closing(Close::Shutdown),
         Self::Closing(Close::Restarting),
+        Self::Closing(Close::TokenInvalid),
+        Self::Closing(Close::TokenRevoked),
+        Self::Closing(Close::TokenExpired),
+        Self::Closing(Close::Forbidden),
         Self::Closing(Close::Replaced),
         Self::Closing(Close::Disconnected),
         Self::Closing(Close::StreamRemoved),
+        Self::Closing(Close::Reconnect),
     ];
 
     /// The word that clients read.
@@ -82,6 +97,9 @@ impl SystemEvent {
             Self::PairChanged => "pair-changed",
             Self::PriceRules => "price-rules",
             Self::Moved => "moved",
+            Self::TokenExpiring => "token-expiring",
+            Self::Unsubscribed => "unsubscribed",
+            Self::TookOver => "took-over",
             Self::Heartbeat => "heartbeat",
             Self::Closing(close) => close.slug(),
         }
@@ -298,6 +316,15 @@ pub fn system(text: &EventText<'_>) -> String {
     format!(r#"{{"type":"{kind}","event":"{event}","reason":{reason}{}}}"#, wait(reconnect_in_ms))
 }
 
+/// `system`, `took-over`: this stream has taken the place of the user's oldest one. `devices`: those that streams of the
+/// user were connected with, that of the oldest first; `None`: one without a name.
+#[must_use]
+pub fn took_over(devices: &[Option<&str>]) -> String {
+    let (kind, event) = (ServerType::System, SystemEvent::TookOver.as_str());
+    let devices = serde_json::to_string(devices).unwrap_or_default();
+    format!(r#"{{"type":"{kind}","event":"{event}","devices":{devices}}}"#)
+}
+
 fn with_id(kind: ServerType, id: Option<&RawValue>, rest: &str) -> String {
     let id = id.map(|id| format!(r#","id":{id}"#)).unwrap_or_default();
     format!(r#"{{"type":"{kind}"{id}{rest}}}"#)
@@ -307,6 +334,27 @@ fn with_id(kind: ServerType, id: Option<&RawValue>, rest: &str) -> String {
 #[must_use]
 pub fn ack(id: &RawValue) -> String {
     with_id(ServerType::Ack, Some(id), "")
+}
+
+/// `ack` of a fresh token, which has so much time left.
+#[must_use]
+pub fn ack_token(id: Option<&RawValue>, left: Duration) -> String {
+    with_id(ServerType::Ack, id, &format!(r#","expires_in_ms":{}"#, left.as_millis()))
+}
+
+/// `system`, `token-expiring`: the session ends after that time.
+#[must_use]
+pub fn token_expiring(left: Duration) -> String {
+    let (kind, event) = (ServerType::System, SystemEvent::TokenExpiring.as_str());
+    format!(r#"{{"type":"{kind}","event":"{event}","expires_in_ms":{}}}"#, left.as_millis())
+}
+
+/// `system`, `unsubscribed`: the session is on these channels no more, because its token does not allow them.
+#[must_use]
+pub fn unsubscribed(channels: &[&str]) -> String {
+    let (kind, event) = (ServerType::System, SystemEvent::Unsubscribed.as_str());
+    let channels = serde_json::to_string(channels).unwrap_or_default();
+    format!(r#"{{"type":"{kind}","event":"{event}","channels":{channels},"reason":"forbidden"}}"#)
 }
 
 /// `pong`

@@ -55,6 +55,8 @@ kinds! {
         "The master did not answer in time.";
     Draining: 503, "draining", "The worker is leaving.",
         "This worker takes no new sessions.";
+    Forbidden: 403, "forbidden", "The token does not allow this.",
+        "The token is another user's, or does not give this right.";
     Full: 503, "full", "The cluster is full.",
         "The cluster holds as many sessions as limits.sessions, poll.sessions or descriptors allow.";
     HeaderTimeout: 408, "header-timeout", "The head of the request took too long.",
@@ -71,6 +73,8 @@ kinds! {
         "interval: must be 1s, 1m or 1h.";
     InvalidJson: 400, "invalid-json", "The body is not JSON.",
         "The body is not valid JSON, or it is nested too deep.";
+    KeysUnavailable: 503, "keys-unavailable", "Tokens cannot be checked now.",
+        "No key is there to check a token with.";
     LimitNotNumber: 400, "invalid-limit", "The limit is not a number.",
         "limit: must be a number.";
     LimitOutOfRange: 422, "invalid-limit", "The limit is out of range.",
@@ -81,6 +85,8 @@ kinds! {
         "There is nothing at this path.";
     OriginNotAllowed: 403, "origin-not-allowed", "The origin is not allowed.",
         "Pages of this origin may not use this server; http.allowed_origins lists the origins that may.";
+    PosterRateLimited: 429, "poster-rate-limited", "Too many quotes from one address.",
+        "This address asks for more quotes than limits.quotes_per_poster allows; see http.trusted_proxies.";
     PriceUnavailable: 503, "price-unavailable", "There is no price now.",
         "No source has given a price that may be served now.";
     QueryChannel: 400, "unknown-channel", "There is no such channel.",
@@ -93,10 +99,20 @@ kinds! {
         "The user_id in the query is missing or not valid.";
     RateLimited: 429, "rate-limited", "Too many quotes.",
         "This user is sent more quotes than limits.quotes_per_user allows.";
+    RevocationsFull: 503, "revocations-full", "There are too many revocations.",
+        "There is no room for a further revocation until tokens end that others cover.";
     SessionNotFound: 404, "session-not-found", "There is no such session.",
         "No session in the cluster has this id.";
     SessionSlow: 503, "session-slow", "The user's sessions are too slow.",
         "The user has sessions, but none of them reads fast enough to take the quote.";
+    TokenExpired: 401, "token-expired", "The token has expired.",
+        "The token is past its end; bring a fresh one.";
+    TokenInvalid: 401, "token-invalid", "The token is not valid.",
+        "The token is broken, or no key of this server has signed it.";
+    TokenMissing: 401, "token-missing", "A token is needed.",
+        "This request needs a token.";
+    TokenRevoked: 401, "token-revoked", "The token is revoked.",
+        "The token was revoked.";
     TooManyChannels: 400, "too-many-channels", "Too many channels.",
         "channels: names more channels than limits.channels_per_session allows.";
     UnknownChannel: 404, "unknown-channel", "There is no such channel.",
@@ -141,7 +157,7 @@ impl ProblemKind {
     #[cfg(test)]
     pub fn all() -> impl Iterator<Item = Self> {
         let closes = Close::ALL.iter().copied();
-        let ended = closes.filter(|close| close.is_final() && Close::from_code(close.code()) == *close);
+        let ended = closes.filter(|close| close.is_final());
         Self::LISTED.iter().copied().chain(ended.map(Self::SessionEnded))
     }
 

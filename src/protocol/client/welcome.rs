@@ -24,6 +24,9 @@ pub struct Welcome<'a> {
     /// How many changes of its process the session has survived.
     #[serde(skip_serializing_if = "is_zero")]
     pub moves: u32,
+    /// Time until the session's token ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in_ms: Option<u64>,
     pub channels: Vec<&'a str>,
     pub price: Option<&'a RawValue>,
     #[serde(flatten)]
@@ -80,6 +83,7 @@ impl<'a> Welcome<'a> {
             resume: None,
             resumed: false,
             moves: 0,
+            expires_in_ms: None,
             channels: Vec::new(),
             price: None,
             rules: PriceRules::default(),

@@ -8,6 +8,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzz/targets/links.rs"]
+pub mod fuzzed;
+
 /// A read buffer that grew past this is given back after the burst.
 const KEEP: usize = 256 << 10;
 

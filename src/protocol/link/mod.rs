@@ -14,6 +14,8 @@ mod tests;
 
 pub use error::LinkError;
 pub use input::Batch;
+#[cfg(any(test, fuzzing))]
+pub use input::fuzzed;
 pub use polled::PolledLink;
 pub use receiver::LinkReceiver;
 pub use sender::{LinkSender, LinkWriter};

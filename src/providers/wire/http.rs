@@ -168,6 +168,18 @@ impl Http {
         Ok(Answer { whole, budget })
     }
 
+    /// Gets the body behind an address that is no exchange's: at most 256 KiB, redirects on the same host only.
+    ///
+    /// # Errors
+    /// Why there is none, without what follows the host in the address.
+    pub async fn fetch(&self, url: &str) -> Result<Vec<u8>, String> {
+        let answer = self.get(url, HeaderMap::new()).await.map_err(|fault| fault.to_string())?;
+        match answer.reply().fault() {
+            Some(_) => Err(format!("HTTP {}", answer.whole.status.as_u16())),
+            None => Ok(answer.whole.body),
+        }
+    }
+
     /// Sends a GET. A kept connection that turns out to have gone is no fault.
     async fn once(&self, url: &Url, headers: &HeaderMap) -> Result<Whole, Fault> {
         let HttpLimits { dial, answer, .. } = self.limits();

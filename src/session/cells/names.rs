@@ -20,6 +20,8 @@ pub struct Set {
     pub stream: Option<Box<str>>,
     /// User and device, if they are too long for the cell.
     pub names: Option<(Box<str>, Option<Box<str>>)>,
+    /// How it was admitted, as the worker encodes it, without what its token says of it alone.
+    pub pass: Option<Vec<u8>>,
 }
 
 /// User and device of a session, if they are too long for its cell.

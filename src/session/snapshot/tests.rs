@@ -400,7 +400,20 @@ fn moved() -> Snapshot {
     let rate = Rate { count: 10, per: Duration::from_secs(1) };
     bytes.take_many(7, rate, 10, Mono(5_000_000_000)).unwrap();
     let (begun, pongs) = (Mono(4_000_000_000), vec![Mono(6_000_000_000)]);
-    recorded().with(More { moves: 3, bytes, begun, resumed: true, said_all: false, taken_up: true, pongs })
+    let (resumed, said_all, taken_up, pass) = (true, false, true, None);
+    recorded().with(More { moves: 3, bytes, begun, resumed, said_all, taken_up, pongs, pass })
+}
+
+#[test]
+fn form_3_has_a_pass_and_no_other_has() {
+    for session in [recorded(), moved()] {
+        let pass = Some(vec![1, 2, 3]);
+        let session = session.clone().with(More { pass, ..session.more });
+        let bytes = session.encode().unwrap();
+        assert_eq!(bytes[0], 3);
+        assert_eq!(Snapshot::decode(&bytes), Ok(session));
+        assert!(Snapshot::decode(&bytes[..bytes.len() - 1]).is_err());
+    }
 }
 
 /// Form 2 of [`moved`], as the first program that had it wrote it.
@@ -424,7 +437,7 @@ fn another_programs_form_is_refused_by_its_number() {
     assert_eq!(Snapshot::decode(&bytes[..bytes.len() - 1]), Err(SnapshotError::Malformed));
     bytes[0] = 7;
     let error = Snapshot::decode(&bytes).unwrap_err();
-    assert_eq!(error.to_string(), "a session of form 7: this program reads 1 to 2");
+    assert_eq!(error.to_string(), "a session of form 7: this program reads 1 to 3");
     bytes[0] = 0;
     assert_eq!(Snapshot::decode(&bytes), Err(SnapshotError::Version(0)));
     assert_eq!(Snapshot::decode(&[]), Err(SnapshotError::Malformed));

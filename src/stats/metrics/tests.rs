@@ -93,6 +93,11 @@ fn metrics<'a>(ledger: &'a Ledger, workers: &'a [WorkerRow]) -> Metrics<'a> {
         revision: 4,
         reload_taken: false,
         polled: Some(Duration::from_secs(5)),
+        certificates: vec![CertificateGauge {
+            name: "example.com".into(),
+            left: Duration::from_millis(9500),
+        }],
+        keys: KeyGauges { files: 2, fetched: 3, age: Some(Duration::from_millis(4500)) },
         dropped: BTreeMap::from([(Role::Worker(2), 3)]),
     }
 }
@@ -125,6 +130,7 @@ fn counted(n: u64) -> Counters {
     counters.count_refused("full");
     counters.count_http(202);
     counters.count_quote("delivered");
+    counters.count_handshake("full");
     counters.handover(Handover::Held, n);
     counters.handover(Handover::Dirty, 1);
     (0..n).for_each(|n| counters.silence(Duration::from_millis(3 * n)));
@@ -133,7 +139,7 @@ fn counted(n: u64) -> Counters {
 }
 
 /// Samples of [`counted`] processes.
-const SAID: [(&str, f64); 49] = [
+const SAID: [(&str, f64); 54] = [
     (r#"build_info{version="0.1.0 \"x\\"}"#, 1.0),
     ("uptime_seconds", 1.5),
     (r#"workers{state="ready"}"#, 1.0),
@@ -147,6 +153,11 @@ const SAID: [(&str, f64); 49] = [
     (r#"refused_total{reason="full"}"#, 2.0),
     (r#"quotes_total{outcome="delivered"}"#, 2.0),
     (r#"http_responses_total{status="202"}"#, 2.0),
+    (r#"tls_handshakes_total{outcome="full"}"#, 2.0),
+    (r#"certificate_expiry_seconds{name="example.com"}"#, 9.0),
+    (r#"auth_keys{source="file"}"#, 2.0),
+    (r#"auth_keys{source="jwks"}"#, 3.0),
+    ("jwks_age_seconds", 4.0),
     ("sessions_opened_total", 10.0),
     ("accept_errors_total", 0.0),
     (r#"link_dropped_total{process="worker-2"}"#, 3.0),

@@ -14,11 +14,28 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = of(status, "application/problem+json", self.json());
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge(self.kind));
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
+}
+
+/// How to ask again with a token, or with a better one (RFC 6750, section 3).
+fn challenge(kind: ProblemKind) -> HeaderValue {
+    HeaderValue::from_static(match kind {
+        ProblemKind::TokenMissing => r#"Bearer realm="btc-cluster""#,
+        ProblemKind::TokenExpired => {
+            r#"Bearer realm="btc-cluster", error="invalid_token", error_description="The token has expired.""#
+        }
+        ProblemKind::TokenRevoked => {
+            r#"Bearer realm="btc-cluster", error="invalid_token", error_description="The token is revoked.""#
+        }
+        _ => r#"Bearer realm="btc-cluster", error="invalid_token""#,
+    })
 }
 
 /// The usual problem of that kind as an answer.
@@ -46,11 +63,13 @@ pub(super) fn ends(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, HeaderValue::from_static(options));
 }
 
-/// Keeps an answer from pages of other origins, and from caches if it says nothing about them.
+/// Keeps an answer from pages of other origins, its address from other servers (an id may stand in it), and both from
+/// caches if the answer says nothing about them.
 pub(super) fn shield(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
 /// A method that a path does not take. The router adds those that it takes.

@@ -42,14 +42,17 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Proble
     if too_deep(bytes) {
         return Err(ProblemKind::InvalidJson.with("The body is nested too deep."));
     }
-    let parsed = serde_json::from_slice(bytes);
+    // serde does not look at the texts of members that it leaves out.
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| ProblemKind::InvalidJson.with("The body is no UTF-8."))?;
+    let parsed = serde_json::from_str(text);
     // serde reads an array as a struct, too, its elements as the members in order.
     if parsed.is_ok() && bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(ProblemKind::InvalidBody.with("The body must be an object."));
     }
     parsed.map_err(|error| {
         // serde may meet a fault of shape before a fault of syntax.
-        match serde_json::from_slice::<IgnoredAny>(bytes) {
+        match serde_json::from_str::<IgnoredAny>(text) {
             Err(syntax_error) => ProblemKind::InvalidJson.with(syntax_error.to_string()),
             Ok(_) if error.is_data() => ProblemKind::InvalidBody.with(error.to_string()),
             Ok(_) => ProblemKind::InvalidJson.with(error.to_string()),
@@ -80,5 +83,12 @@ mod tests {
             assert_eq!(status(text).unwrap_err(), 422, "{text}");
         }
         assert_eq!(status(&"[".repeat(1000)).unwrap_err(), 400);
+    }
+
+    #[test]
+    fn a_body_is_utf_8_also_where_nobody_reads_it() {
+        for body in [&b"{\"user_id\":\"a\",\"more\":\"\xff\"}"[..], b"{\"user_id\":5,\"more\":\"\xe4\"}"] {
+            assert_eq!(parse::<Shape>(body).unwrap_err().kind, ProblemKind::InvalidJson);
+        }
     }
 }

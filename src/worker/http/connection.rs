@@ -4,13 +4,16 @@ use super::answer;
 use super::health;
 use super::linger;
 use super::peer::{Io, Peer};
+use super::proxied::{self, Arrived};
 use super::rest::{Asked, Rest};
+use super::secure::{self, Came};
 use super::socket::{Busy, Life, Socket};
 use super::takeover::Takeover;
+use crate::config::Config;
 use crate::net::guard::Limits;
-use crate::net::phase::Serving;
+use crate::net::phase::{Phase, Serving};
 use crate::protocol::client::ProblemKind;
-use crate::protocol::cluster::Port;
+use crate::protocol::cluster::{Door, Port};
 use crate::worker::hub::{Entrance, Hub, Leaving};
 use axum::Router;
 use axum::extract::Request;
@@ -93,26 +96,34 @@ impl Conversation {
     }
 }
 
-/// Serves a connection until it ends or becomes a session.
-pub(in crate::worker) async fn serve(
-    hub: Hub,
-    router: Router,
-    stream: TcpStream,
-    (address, port, entrance): (SocketAddr, Port, Entrance),
-) {
-    let config = hub.config();
+/// The time limits of a connection's first steps.
+fn limits(config: &Config, port: Port) -> Limits {
     let head = match port {
         Port::Ws => config.ws.handshake_timeout.min(config.http.header_timeout),
         Port::Http | Port::Admin => config.http.header_timeout,
     };
-    let limits = Limits { head, idle: config.http.idle_timeout };
-    drop(config);
+    Limits { head, idle: config.http.idle_timeout }
+}
+
+/// Serves a connection until it ends or becomes a session.
+pub(in crate::worker) async fn serve(
+    hub: Hub,
+    router: Router,
+    mut socket: TcpStream,
+    (address, door, entrance): (SocketAddr, Door, Entrance),
+) {
+    let limits = limits(&hub.config(), door.port);
     let (life, leaving) = (Life::default(), hub.lock().connections.leaving());
-    let (io, phase) = Io::new(Socket::new(stream, life.clone(), leaving.clone()), limits);
+    let phase = Phase::new();
     let key = hub.lock().let_in(&entrance, phase.clone());
     let counted = Counted { hub: hub.clone(), life: life.clone(), key };
-    let Entrance { permit, turned, .. } = entrance;
-    let peer = Arc::new(Peer { address, port, permit, life, phase });
+    let came = Arrived { socket: &mut socket, port: door.port, key, phase: &phase, leaving: &leaving };
+    let whose = proxied::whose(&hub, came, (address, entrance), limits.head).await;
+    let Some((address, Entrance { permit, turned, .. })) = whose else { return };
+    let came = Came { socket, door, address: permit.address(), phase: &phase, leaving: &leaving };
+    let Some(stream) = secure::secure(&hub, came, limits.head).await else { return };
+    let io = Io::new(Socket::new(stream, life.clone(), leaving.clone()), limits, phase.clone());
+    let peer = Arc::new(Peer { address, port: door.port, secure: door.tls, permit, life, phase });
     let all = Arc::new(Conversation { hub, router, peer, turned, leaving, taken: OnceLock::new() });
     let asked = all.clone();
     let service = service_fn(move |request| {

@@ -21,7 +21,8 @@ pub(super) async fn open(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    let Wanted { user, device, address, channels, resume, .. } = wanted::read(hub, Endpoint::Ws, &request)?;
+    let Wanted { user, device, address, channels, resume, pass, .. } =
+        wanted::read(hub, (Endpoint::Ws, None), &request)?;
     let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let resume = last.and_then(Resume::parse).or(resume);
     let chunks = request.version() >= Version::HTTP_11;
@@ -33,6 +34,8 @@ async fn begin(hub: &Hub, request: Request) -> Result<Response, Problem> {
         address,
         framing: Framing::Events(if chunks { Body::Chunked } else { Body::Plain }),
         permit: Peer::of(&request).map(|peer| peer.permit.clone()),
+        pass,
+        takes_over: false,
     };
     let arrival = match arrive(hub, session, resume).await {
         Ok(arrival) => arrival,

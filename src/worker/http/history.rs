@@ -2,13 +2,14 @@
 
 use super::answer as answers;
 use super::ask::ask;
+use super::identity;
 use super::parameters::{self, Parameters};
 use crate::model::Interval;
 use crate::protocol::client::{Problem, ProblemKind};
 use crate::protocol::cluster::Question;
 use crate::worker::hub::{Hub, Wanted};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Extensions, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -29,8 +30,10 @@ pub(super) struct Asked {
 pub(super) async fn show(
     State(hub): State<Hub>,
     Parameters(asked): Parameters<Asked>,
+    extensions: Extensions,
 ) -> Result<Response, Problem> {
     let wanted = wanted(&hub, &asked)?;
+    identity::hears(&hub, &extensions, &wanted.channel())?;
     // A task of its own: a client that goes away takes neither the answer from the others nor its place in `here`.
     let text = tokio::spawn(answer(hub, wanted)).await.unwrap_or_else(|_| Err(unavailable()))?;
     Ok(answers::json(StatusCode::OK, text.to_string()))

@@ -1,12 +1,12 @@
 //! `GET /api/v1/info` and `GET /api/v1/stats`.
 
-use super::answer;
 use super::ask::ask;
+use super::{answer, identity};
 use crate::protocol::client::{PriceRules, Problem, ProblemKind};
 use crate::protocol::cluster::{Question, Transport};
 use crate::worker::hub::Hub;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
@@ -23,6 +23,7 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
         "version": env!("CARGO_PKG_VERSION"),
         "environment": config.environment.as_str(),
         "mock": state.prices.mock(),
+        "auth": if config.trust().asks() { "token" } else { "open" },
         "ws_url": ws_url,
         "transports": Transport::ALL.map(Transport::as_str),
         "symbol": config.price.symbol,
@@ -41,6 +42,7 @@ pub(super) async fn show(State(hub): State<Hub>, headers: HeaderMap) -> Response
             "bytes_per_session": limits.bytes().to_string(),
             "bytes_burst": limits.bytes_burst,
             "quotes_per_user": limits.quotes_per_user.to_string(),
+            "quotes_per_poster": limits.quotes_per_poster.to_string(),
         },
     });
     answer::json(StatusCode::OK, info.to_string())
@@ -55,7 +57,8 @@ fn host_name(host: &str) -> &str {
 }
 
 /// The statistics of all workers, of this moment.
-pub(super) async fn stats(State(hub): State<Hub>) -> Result<Response, Problem> {
+pub(super) async fn stats(State(hub): State<Hub>, extensions: Extensions) -> Result<Response, Problem> {
+    identity::hears(&hub, &extensions, "stats")?;
     let text = ask(&hub, &Question::Stats).await?;
     Ok(answer::json(StatusCode::OK, text.ok_or(ProblemKind::NotFound)?))
 }

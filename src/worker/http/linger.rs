@@ -1,6 +1,7 @@
 //! The end of a connection: the answer has gone out, the client may still be sending. Closing a socket with unread bytes
 //! makes the kernel send a reset, which takes the answer from the client; a proxy then counts a failure of this server.
 
+use crate::net::tls::stream::Stream;
 use std::io;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -13,16 +14,19 @@ const CHUNK: usize = 16 << 10;
 
 /// Writes the `last` bytes, shuts down writing, then reads and drops what the client still sends until it closes: at most `most` bytes, for at
 /// most the time `within`.
-pub(super) async fn close(mut stream: TcpStream, last: &[u8], most: usize, within: Duration) {
-    // A new connection takes that much at once.
-    let _ = if last.is_empty() { Ok(0) } else { stream.try_write(last) };
-    if stream.shutdown().await.is_err() {
+pub(super) async fn close(mut stream: Stream, last: &[u8], most: usize, within: Duration) {
+    let said = async {
+        stream.write_all(last).await?;
+        stream.shutdown().await
+    };
+    if !matches!(timeout(within, said).await, Ok(Ok(()))) {
         return;
     }
+    let stream = stream.socket();
     let rest = async {
         let mut left = most;
         while left > 0 && matches!(timeout(QUIET, stream.readable()).await, Ok(Ok(()))) {
-            match discard(&stream) {
+            match discard(stream) {
                 Ok(0) => return,
                 Ok(n) => left = left.saturating_sub(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

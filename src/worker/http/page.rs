@@ -5,7 +5,7 @@ use crate::protocol::client::ProblemKind;
 use crate::worker::hub::Hub;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -37,8 +37,16 @@ static BUILT_IN: LazyLock<Vec<(&str, File)>> = LazyLock::new(|| {
     files.iter().map(|(name, bytes)| (*name, File::new(Bytes::from_static(bytes)))).collect()
 });
 
+/// What any page may do: nothing from elsewhere, nothing inline, in nobody's frame.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; \
                       form-action 'none'; object-src 'none'";
+/// The page that is compiled in needs less: no fonts, media, frames and workers, and no text ever becomes HTML or code.
+const OWN_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                          connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'; \
+                          require-trusted-types-for 'script'; trusted-types 'none'";
+
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const PERMISSIONS: HeaderName = HeaderName::from_static("permissions-policy");
 
 /// `/`: the page for a browser, the root endpoint for a WebSocket.
 pub(super) async fn root(state: State<Hub>, request: Request) -> Response {
@@ -66,7 +74,10 @@ pub(super) async fn file(State(hub): State<Hub>, request: Request) -> Response {
         let detail = "A file is read with GET or HEAD.";
         return answer::takes_only("GET, HEAD", ProblemKind::MethodNotAllowed.with(detail));
     }
-    respond(name, file, request.headers())
+    let mut response = respond(name, file, request.headers());
+    let policy = if hub.config().http.static_dir.is_none() { OWN_POLICY } else { POLICY };
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
 }
 
 async fn find(hub: &Hub, name: &str) -> Result<Option<File>, Elapsed> {
@@ -144,8 +155,9 @@ fn respond(name: &str, File { bytes, tag }: File, asked: &HeaderMap) -> Response
     for (header, value) in [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (OPENER_POLICY, "same-origin"),
+        (PERMISSIONS, "camera=(), geolocation=(), microphone=()"),
     ] {
         headers.insert(header, HeaderValue::from_static(value));
     }

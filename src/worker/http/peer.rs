@@ -17,6 +17,8 @@ pub(super) type Io = Guard<Socket>;
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
     pub(super) port: Port,
+    /// It speaks TLS.
+    pub(super) secure: bool,
     /// Counts the connection, also as a session.
     pub(super) permit: Permit,
     pub(super) life: Life,

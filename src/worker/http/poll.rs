@@ -26,13 +26,15 @@ pub(super) async fn show(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn poll(hub: &Hub, request: Request) -> Result<Response, Problem> {
-    let Wanted { user, device, address, channels, resume, wait } = wanted::read(hub, Endpoint::Ws, &request)?;
+    let Wanted { user, device, address, channels, resume, wait, pass, .. } =
+        wanted::read(hub, (Endpoint::Ws, None), &request)?;
+    let pass = pass.map(|pass| pass.encode());
     let peer = Peer::of(&request).cloned();
     let cursor = resume.as_ref().map(ToString::to_string);
-    let poll = Poll { user, device, channels, address, resume, wait };
+    let poll = Poll { user, device, channels, address, resume, wait, pass };
     match held(hub, poll, peer.zip(cursor)).await {
         Polled::Answer(text) => Ok(answer::json(StatusCode::OK, text)),
-        Polled::Ended(code) => Err(ProblemKind::SessionEnded(Close::from_code(code)).into()),
+        Polled::Ended(code) => Err(ProblemKind::SessionEnded(Close::from_number(code)).into()),
         Polled::Refused(verdict) => Err(wanted::refusal(Refused::Verdict(verdict))),
         Polled::Gone => Err(ProblemKind::Draining.into()),
     }

@@ -1,12 +1,12 @@
 //! `GET /api/v1/price`: the newest quote, with its sources.
 
-use super::answer;
 use super::parameters::{self, Parameters};
+use super::{answer, identity};
 use crate::os::clock;
 use crate::protocol::client::{Problem, ProblemKind};
 use crate::worker::hub::Hub;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Extensions, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 
@@ -19,9 +19,11 @@ pub(super) struct Asked {
 pub(super) async fn show(
     State(hub): State<Hub>,
     Parameters(asked): Parameters<Asked>,
+    extensions: Extensions,
 ) -> Result<Response, Problem> {
+    let symbol = parameters::symbol(asked.symbol.as_deref(), &hub.config().price)?;
+    identity::hears(&hub, &extensions, &format!("price:{symbol}"))?;
     let state = hub.lock();
-    let symbol = parameters::symbol(asked.symbol.as_deref(), &state.config.price)?;
     let text = state.prices.whole(&symbol, clock::boot());
     Ok(answer::json(StatusCode::OK, text.ok_or(ProblemKind::PriceUnavailable)?))
 }

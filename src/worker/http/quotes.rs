@@ -1,8 +1,12 @@
 //! `POST /api/v1/quotes`: sends the price to the sessions of a user; the poster gets a receipt.
 
 use super::ask::answered;
+use super::identity::{self, Identity};
 use super::{answer, body, parameters};
+use crate::access::Client;
+use crate::access::tokens::Action;
 use crate::config::Config;
+use crate::log::id as logged;
 use crate::model::{Mono, RequestId, Symbol, UserId};
 use crate::os::clock;
 use crate::protocol::client::{Problem, ProblemKind};
@@ -15,11 +19,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 #[derive(Deserialize)]
-struct Order<'a> {
+pub(super) struct Order<'a> {
     #[serde(borrow)]
-    user_id: Cow<'a, str>,
+    pub(super) user_id: Cow<'a, str>,
     #[serde(borrow, default)]
     symbol: Option<Cow<'a, str>>,
 }
@@ -28,25 +33,38 @@ struct Order<'a> {
 pub(super) async fn create(State(hub): State<Hub>, request: Request) -> Response {
     let received = clock::mono();
     let config = hub.config();
+    let poster = request.extensions().get::<Client>().map(|client| client.counted);
     let id = RequestId::at(clock::wall().0.unsigned_abs());
-    let result = match body::read(&config, request).await {
-        Ok(bytes) => deliver(&hub, &config, id, &bytes, received).await,
-        Err(problem) => Err(problem),
+    let mut whose = None;
+    let result = match (identity::of(request.extensions()), poster) {
+        (Ok(identity), Some(poster)) => {
+            ordered(&hub, (&config, poster), (id, identity, &mut whose), request, received).await
+        }
+        (Ok(_), None) => Err(ProblemKind::InternalError.into()),
+        (Err(problem), _) => Err(problem),
     };
     let slug = result.as_ref().map_or_else(|problem| problem.kind.slug(), |_| "delivered");
     hub.lock().counters.count_quote(slug);
+    if result.is_err() {
+        let whose = whose.map(|user| tracing::field::display(logged(user)));
+        tracing::debug!(event = "quote-refused", request = %id, user = whose, reason = slug);
+    }
     result.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn deliver(
+/// Who has no token, or a bad one, is refused before the body is read.
+async fn ordered(
     hub: &Hub,
-    config: &Config,
-    id: RequestId,
-    bytes: &[u8],
+    (config, poster): (&Config, IpAddr),
+    (id, identity, whose): (RequestId, Identity, &mut Option<UserId>),
+    request: Request,
     at: Mono,
 ) -> Result<Response, Problem> {
-    let order: Order<'_> = body::parse(bytes)?;
-    let user = parameters::user(&order.user_id, ProblemKind::BodyUserId)?;
+    identity.is_known(hub)?;
+    let bytes = body::read(config, request).await?;
+    let order: Order<'_> = body::parse(&bytes)?;
+    let user = whose.insert(parameters::user(&order.user_id, ProblemKind::BodyUserId)?);
+    identity.permit(hub, Action::Quote(user))?;
     let symbol = parameters::symbol(order.symbol.as_deref(), &config.price)?;
     let deadline = at.after(config.quotes.timeout);
     let (number, outcome) = {
@@ -61,6 +79,7 @@ async fn deliver(
             symbol: symbol.as_str(),
             frame: &frame,
             deadline,
+            poster,
         };
         if state.uplink.send(&message).is_err() {
             state.requests.forget(number);
@@ -68,12 +87,14 @@ async fn deliver(
         }
         (number, outcome)
     };
-    receipt(answered(hub, number, outcome, deadline).await?, id, &user, &symbol)
+    receipt(answered(hub, number, outcome, deadline).await?, id, user, &symbol)
 }
 
 fn receipt(outcome: Outcome, id: RequestId, user: &UserId, symbol: &Symbol) -> Result<Response, Problem> {
     match outcome {
         Outcome::Delivered { sessions, unconfirmed } => {
+            let request = id;
+            tracing::debug!(event = "quote-delivered", %request, user = %logged(user), %symbol, sessions, unconfirmed);
             let mut text = String::with_capacity(192);
             let _ = write!(
                 text,
@@ -90,5 +111,6 @@ fn receipt(outcome: Outcome, id: RequestId, user: &UserId, symbol: &Symbol) -> R
         Outcome::Unknown => Err(ProblemKind::WorkerTimeout.into()),
         Outcome::NoPrice => Err(ProblemKind::PriceUnavailable.into()),
         Outcome::Limited(wait) => Err(Problem::from(ProblemKind::RateLimited).after(wait)),
+        Outcome::PosterLimited(wait) => Err(Problem::from(ProblemKind::PosterRateLimited).after(wait)),
     }
 }

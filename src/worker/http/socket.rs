@@ -1,6 +1,7 @@
 //! The client's socket as hyper sees it. Adds two things that hyper does not know: a client that has said all it will
 //! say is still answered, and a kept connection of a worker that leaves ends only after a quiet time.
 
+use crate::net::tls::stream::Stream;
 use crate::worker::hub::Leaving;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +10,6 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -79,7 +79,7 @@ impl Life {
 /// The socket of one connection.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     life: Life,
     leaving: Leaving,
     /// When the client was last heard; since the worker leaves, at least the moment at which that was seen.
@@ -93,12 +93,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, life: Life, leaving: Leaving) -> Self {
+    pub(super) fn new(stream: Stream, life: Life, leaving: Leaving) -> Self {
         Self { stream, life, leaving, heard: Instant::now(), timer: None, has_spoken: false, is_over: false }
     }
 
-    /// The socket itself.
-    pub(super) fn into_inner(self) -> TcpStream {
+    /// The connection itself.
+    pub(super) fn into_inner(self) -> Stream {
         self.stream
     }
 
@@ -134,7 +134,7 @@ impl Socket {
         if !self.life.is_busy() || self.life.has_said_all() {
             return Ok(());
         }
-        match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])) {
+        match self.stream.socket().poll_peek(cx, &mut ReadBuf::new(&mut [0])) {
             Poll::Ready(Ok(0)) => self.life.says_no_more(),
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Ready(Ok(_)) | Poll::Pending => {}

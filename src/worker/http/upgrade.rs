@@ -6,7 +6,7 @@ use super::wanted::Wanted;
 use super::{answer, wanted};
 use crate::config::Config;
 use crate::protocol::client::{Problem, ProblemKind};
-use crate::protocol::cluster::{Endpoint, Port, Question};
+use crate::protocol::cluster::{Endpoint, Port, Question, Verdict};
 use crate::worker::hub::{Arrival, Framing, Greeting, Hub, Opening, Refused, SessionRequest, arrive};
 use crate::ws::handshake;
 use axum::body::Body;
@@ -116,11 +116,17 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         }
         Err(_) => None,
     };
-    let Wanted { user, device, address, channels, resume, .. } = wanted::read(hub, endpoint, &request)?;
+    let wanted = wanted::read(hub, (endpoint, stream.as_deref()), &request)?;
+    let Wanted { user, device, address, channels, resume, takes_over, pass, .. } = wanted;
     let Some(acceptance) = acceptance else {
         // A plain GET asks what an upgrade would get: nothing is opened, and nothing counted.
         let question = Question::Admission(endpoint, user.as_str(), address);
         let verdict = ask(hub, &question).await?.and_then(|text| serde_json::from_str(&text).ok());
+        let verdict = if takes_over && verdict == Some(Verdict::StreamLimit) {
+            Some(Verdict::Accepted)
+        } else {
+            verdict
+        };
         return wanted::permitted(verdict).map(|()| upgrade_required());
     };
     let peer = Peer::of(&request).cloned();
@@ -130,7 +136,8 @@ async fn negotiate(hub: &Hub, (endpoint, stream): On, request: Request) -> Resul
         return Err(ProblemKind::BadHandshake.with("a WebSocket needs both directions of its connection"));
     }
     let (framing, permit) = (Framing::Websocket, peer.map(|peer| peer.permit.clone()));
-    let session = SessionRequest { user, device, endpoint, stream, address, framing, permit };
+    let session =
+        SessionRequest { user, device, endpoint, stream, address, framing, permit, takes_over, pass };
     let resume = resume.filter(|_| endpoint == Endpoint::Ws);
     let arrival = match arrive(hub, session.clone(), resume).await {
         // A token of an ended session counts as no token.

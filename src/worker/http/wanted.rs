@@ -1,6 +1,8 @@
 //! The query of a request for a session, the same over all transports, and how a session is refused.
 
+use super::identity::{self, Identity};
 use super::{answer, parameters};
+use crate::access::tokens::{Action, Pass};
 use crate::access::{Client, is_planted};
 use crate::config::Config;
 use crate::model::{Device, UserId};
@@ -15,13 +17,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 #[derive(Deserialize)]
-struct Parameters {
-    user_id: Option<String>,
+pub(super) struct Parameters {
+    pub(super) user_id: Option<String>,
     device: Option<String>,
     channels: Option<String>,
-    resume: Option<String>,
+    pub(super) resume: Option<String>,
     cursor: Option<String>,
-    wait_ms: Option<String>,
+    pub(super) wait_ms: Option<String>,
+    pub(super) takeover: Option<String>,
 }
 
 /// A request for a session, checked.
@@ -35,6 +38,10 @@ pub(super) struct Wanted {
     pub(super) resume: Option<Resume>,
     /// Longest time that a poll is to be held.
     pub(super) wait: Option<Duration>,
+    /// What its token allows, and until when.
+    pub(super) pass: Option<Box<Pass>>,
+    /// The oldest stream of the user may end for this one.
+    pub(super) takes_over: bool,
 }
 
 /// Refuses HEAD where GET opens a session.
@@ -45,7 +52,11 @@ pub(super) fn refuse_head(request: &Request) -> Option<Response> {
 }
 
 /// Reads the query of a request for a session, unless this worker is stopping.
-pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<Wanted, Problem> {
+pub(super) fn read(
+    hub: &Hub,
+    (endpoint, stream): (Endpoint, Option<&str>),
+    request: &Request,
+) -> Result<Wanted, Problem> {
     let (config, stops) = {
         let state = hub.lock();
         (state.config.whole(), state.phase == Phase::Stopping)
@@ -58,26 +69,94 @@ pub(super) fn read(hub: &Hub, endpoint: Endpoint, request: &Request) -> Result<W
     let client = request.extensions().get::<Client>().copied().ok_or(ProblemKind::InternalError)?;
     let query: Parameters = parameters::query(request.uri())?;
     let kind = ProblemKind::QueryUserId;
-    let user = match (&query.user_id, endpoint) {
-        (Some(text), _) => parameters::user(text, kind)?,
-        (None, Endpoint::Ws) => return Err(kind.with("user_id is missing.")),
-        (None, _) => parameters::user(&client.counted.to_string(), kind)?,
-    };
+    let named = query.user_id.as_deref().map(|text| parameters::user(text, kind)).transpose()?;
     let device = query.device.as_deref().map(Device::new).transpose();
     let device = device.map_err(|error| ProblemKind::QueryDevice.with(format!("device {error}.")))?;
+    let identity = identity::of(request.extensions())?;
+    permit(hub, &identity, (endpoint, stream), named.as_ref())?;
+    let claims = identity.claims();
+    let user = match (named, claims, endpoint) {
+        (Some(user), ..) => user,
+        (None, Some(claims), _) => claims.user.clone(),
+        (None, None, _) if identity.asks() => UserId::anonymous(client.counted),
+        (None, None, Endpoint::Ws) => return Err(kind.with("user_id is missing.")),
+        (None, None, _) => UserId::of_address(client.counted),
+    };
+    // A token's device is the client's, whatever it says.
+    let device = claims.and_then(|claims| claims.device.clone()).or(device);
     let channels = match endpoint {
-        Endpoint::Ws => channels(&config, query.channels.as_deref())?,
+        Endpoint::Ws => {
+            let mut all = channels(&config, query.channels.as_deref())?;
+            let may_hear = |name: &String| {
+                let channel = hub.lock().described(name);
+                identity.permit(hub, Action::Hear(channel))
+            };
+            match query.channels {
+                // Of those that nobody asked for, what is allowed.
+                None => all.retain(|name| identity.hears(hub, name)),
+                Some(_) => all.iter().try_for_each(may_hear)?,
+            }
+            all
+        }
         _ => Vec::new(),
     };
     let resume = query.cursor.as_deref().or(query.resume.as_deref()).and_then(Resume::parse);
+    let takes_over = query.takeover.as_deref().map(flag).transpose()?.unwrap_or(false);
     let wait = query.wait_ms.as_deref().map(milliseconds).transpose()?;
     if stops {
         return Err(ProblemKind::Draining.into());
     }
-    Ok(Wanted { user, device, address: client.counted, channels, resume, wait })
+    // Strangers behind one address do not end each other's streams, nor hear of each other's devices.
+    let is_known = claims.is_some() || !user.is_shared();
+    let takes_over = takes_over && endpoint == Endpoint::Stream && is_known;
+    Ok(Wanted {
+        user,
+        device,
+        address: client.counted,
+        channels,
+        resume,
+        wait,
+        takes_over,
+        pass: identity.pass(),
+    })
 }
 
-fn milliseconds(text: &str) -> Result<Duration, Problem> {
+/// Whether a session may begin there, in that user's name if one is given.
+fn permit(
+    hub: &Hub,
+    identity: &Identity,
+    (endpoint, stream): (Endpoint, Option<&str>),
+    user: Option<&UserId>,
+) -> Result<(), Problem> {
+    let config = hub.config();
+    let stream = stream.and_then(|name| config.stream(name));
+    let action = match endpoint {
+        Endpoint::Ws => Action::Open(user),
+        Endpoint::Echo | Endpoint::Command => Action::Tool,
+        Endpoint::Chat => Action::Talk("chat"),
+        Endpoint::Broadcast => Action::Talk("broadcast"),
+        Endpoint::Stream => {
+            let stream = stream.ok_or(ProblemKind::NotFound)?;
+            Action::Stream(user, hub.lock().carried(stream))
+        }
+    };
+    identity.permit(hub, action)?;
+    // Whoever names a user speaks for that one only.
+    match (identity.claims(), user) {
+        (Some(claims), Some(user)) if claims.user != *user => identity.permit(hub, Action::Open(Some(user))),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn flag(text: &str) -> Result<bool, Problem> {
+    match text {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err(ProblemKind::QueryInvalid.with("takeover: must be 0 or 1.")),
+    }
+}
+
+pub(super) fn milliseconds(text: &str) -> Result<Duration, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let ms = text.parse().ok().filter(|_| digits).map(Duration::from_millis);
     ms.ok_or_else(|| ProblemKind::QueryInvalid.with("wait_ms: must be a whole number of milliseconds."))
@@ -115,7 +194,7 @@ pub(super) fn refusal(refused: Refused) -> Problem {
         Refused::Verdict(verdict) => {
             permitted(verdict).err().unwrap_or_else(|| ProblemKind::ClusterBusy.into())
         }
-        Refused::Ended(code) => ProblemKind::SessionEnded(Close::from_code(code)).into(),
+        Refused::Ended(code) => ProblemKind::SessionEnded(Close::from_number(code)).into(),
     }
 }
 

@@ -8,6 +8,7 @@ use super::parts::survival::Ward;
 use super::parts::tickets::MISSED;
 use super::send::Sent;
 use super::state::{Hub, State};
+use crate::access::tokens::Pass;
 use crate::model::{Mono, SessionId};
 use crate::os::{clock, socket};
 use crate::protocol::client::{self, Close, room, session_moved};
@@ -159,6 +160,7 @@ impl State {
             self.meet(hub, &mut ward, cell, socket);
             self.survival.wards.push(ward);
         }
+        self.look_at_lives(clock::boot());
         self.settle();
         true
     }
@@ -172,7 +174,7 @@ impl State {
         let Some(known) = ward.adoption.met(&id) else { return };
         let lost = if fate == Fate::Suspect { Handover::Suspect } else { Handover::Dirty };
         if fate != Fate::GoesOn {
-            tracing::debug!(event = "session-not-adopted", session = %id, ?fate, bits = cell.under_way >> 48);
+            tracing::debug!(event = "session-not-adopted", session = %crate::log::id(id), ?fate, bits = cell.under_way >> 48);
             match fate {
                 // Nothing is half written: its client can be told.
                 Fate::Suspect => self.close_suspect(cell.facts.framing, socket),
@@ -237,13 +239,14 @@ impl State {
     /// A session goes on here, with all that it has to get.
     fn go_on(&mut self, ward: &mut Ward, cell: &Cell, known: &Known, socket: OwnedFd) -> Option<SessionRef> {
         let facts = &cell.facts;
-        let set = ward.cells.as_ref()?.set(facts.set)?;
-        let set: Set = postcard::from_bytes(&set).ok()?;
+        let cells = ward.cells.as_ref()?;
+        let set: Set = postcard::from_bytes(&cells.set(facts.set)?).ok()?;
+        let pass = set.pass.as_ref().and_then(|pass| Pass::join(&known.user, pass, &cells.own(cell.key)));
         let stream = TcpStream::from_std(socket.into()).ok()?;
-        let at = self.restore(cell, known, set.stream.clone(), stream);
-        for name in &set.channels {
-            match (room(name), self.channels.find(name)) {
-                (Some(_), _) => _ = self.join_room(at, name),
+        let at = self.restore((cell, known), set.stream.clone(), pass, stream);
+        for name in set.channels.iter().filter(|name| self.may_stay(at, name)).cloned().collect::<Vec<_>>() {
+            match (room(&name), self.channels.find(&name)) {
+                (Some(_), _) => _ = self.join_room(at, &name),
                 (None, Some(channel)) => self.subscribe(at, channel),
                 // The configuration has this channel no more.
                 (None, None) => {}
@@ -288,9 +291,9 @@ impl State {
     /// Puts a session into the table as it was, on no channel yet.
     fn restore(
         &mut self,
-        cell: &Cell,
-        known: &Known,
+        (cell, known): (&Cell, &Known),
         stream: Option<Box<str>>,
+        pass: Option<Pass>,
         connection: TcpStream,
     ) -> SessionRef {
         let (now, facts) = (clock::mono(), &cell.facts);
@@ -303,7 +306,9 @@ impl State {
         let mut before = session::Session::new(identity, facts.framing, None, now);
         before.moves = u32::from(facts.moves).saturating_add(1);
         let permit = Some(self.crowd.came(address));
-        let request = Request { user, device, endpoint, stream, address, framing: facts.framing, permit };
+        let pass = pass.map(Box::new);
+        let (framing, takes_over) = (facts.framing, false);
+        let request = Request { user, device, endpoint, stream, address, framing, permit, takes_over, pass };
         let mut own = Session::new(request, Some(&before), replay, now);
         let wire = Wire::resumed(connection, unheard.unwrap_or(1), false);
         let heartbeat = &self.config.heartbeat;
@@ -314,6 +319,7 @@ impl State {
         own.link = Link::Wire(wire);
         let at = self.sessions.insert(own);
         self.timers.watch(at, watch);
+        self.watch_life(at);
         self.cover(at, now);
         self.note();
         at
@@ -336,7 +342,7 @@ impl State {
                 let sent = self.send_numbered(at, &frame::text(&**text), std::iter::empty(), None);
                 _ = sent == Sent::Never && self.end_unsent(at);
             }
-            Order::Kick { session, code } if *session == id => self.kick(id, Close::from_code(*code)),
+            Order::Kick { session, code } if *session == id => self.kick(id, Close::from_number(*code)),
             _ => {}
         }
     }

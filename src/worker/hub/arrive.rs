@@ -100,20 +100,26 @@ impl Waiting {
 
 impl State {
     /// Announces a session, or a copy with what was published since it was made. `Err`: what the client has missed is
-    /// more than one session may have.
+    /// more than one session may have, or than its token may hear.
     fn try_announce(
         &mut self,
         request: Request,
         from: Option<(Snapshot, Origin, Log)>,
     ) -> Result<Announced, ()> {
         let framing = request.framing;
-        let from = from.map(|(snapshot, origin, log)| (snapshot.thaw(), origin, log));
+        let mut from = from.map(|(snapshot, origin, log)| (snapshot.thaw(), origin, log));
         let at = self.open(request, from.as_ref().map(|((session, ..), ..)| session));
+        let mut may_hear = true;
+        if let Some(((_, places, _), ..)) = &mut from {
+            let own = self.sessions.get(at).and_then(|session| session.pass.as_deref());
+            may_hear = self.may_hear_missed(own, places.channels.iter().map(|name| &**name));
+            *places = self.allowed(at, std::mem::take(places));
+        }
         let Some(id) = self.sessions.get(at).map(Session::id) else { return Err(()) };
         if let Some(((session, places, _), origin, log)) = &from {
             self.sessions.set_origin(at, *origin);
             let missed = session.replay.iter().flat_map(Replay::kept);
-            if !self.unpack(at, places, missed, log) {
+            if !may_hear || !self.unpack(at, places, missed, log) {
                 self.settle_copy(at);
                 self.end(at, Close::Done);
                 return Err(());

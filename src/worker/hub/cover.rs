@@ -7,6 +7,7 @@ use super::rooms::is_companion;
 use super::state::State;
 use crate::config::CrashCover;
 use crate::model::Mono;
+use crate::os::clock;
 use crate::protocol::cluster::{Slot, ToMaster};
 use crate::protocol::line::Line;
 use crate::session::cells::names::{Set, long_names};
@@ -46,6 +47,10 @@ impl State {
         if self.config.handover.crash_cover == CrashCover::Off || !self.survival.cover.has_room(key) {
             return;
         }
+        if self.sessions.get(at).is_some_and(Session::is_secured) {
+            // Nobody else has the keys of its connection.
+            return;
+        }
         let set = self.set_of(at);
         let Some(session) = self.sessions.get(at) else { return };
         let Link::Wire(wire) = &session.link else { return };
@@ -74,18 +79,23 @@ impl State {
     }
 
     fn make_set(&mut self, at: SessionRef) -> Option<u32> {
-        let encoded = self.encode_set(at)?;
+        let (encoded, own) = self.encode_set(at)?;
+        if !self.survival.cover.set_own(at.key(), &own) {
+            return None;
+        }
         if let Some(place) = self.survival.cover.intern(&encoded) {
             return Some(place);
         }
         // Sets that nobody is on any more fill one half: those in use go to the other.
-        self.survival.cover.turn();
+        if !self.survival.cover.turn(clock::mono()) {
+            return None;
+        }
         let all: Vec<_> = self.sessions.present().map(|(at, _)| at).collect();
         for other in all {
             if !self.survival.cover.holds(other.key()) {
                 continue;
             }
-            let place = self.encode_set(other).and_then(|set| self.survival.cover.intern(&set));
+            let place = self.encode_set(other).and_then(|(set, _)| self.survival.cover.intern(&set));
             match place {
                 Some(place) => {
                     self.survival.cover.set_again(other.key(), place);
@@ -97,13 +107,19 @@ impl State {
         self.survival.cover.intern(&encoded)
     }
 
-    fn encode_set(&self, at: SessionRef) -> Option<Vec<u8>> {
+    /// What a session has in common with others, and what its token says of it alone.
+    pub(super) fn encode_set(&self, at: SessionRef) -> Option<(Vec<u8>, Vec<u8>)> {
         let session = self.sessions.get(at)?;
         let names = session.subscriptions.iter().map(|own| &self.channels.get(own.channel).name);
         let mut channels: Vec<_> = names.filter(|name| !is_companion(name)).cloned().collect();
         channels.sort_unstable();
         let (stream, open) = (session.identity.stream.clone(), session.announcement());
-        postcard::to_stdvec(&Set { channels, stream, names: long_names(open.user, open.device) }).ok()
+        let (pass, own) = match &session.pass {
+            Some(pass) => pass.split().map(|(common, own)| (Some(common), own))?,
+            None => (None, Vec::new()),
+        };
+        let set = Set { channels, stream, names: long_names(open.user, open.device), pass };
+        postcard::to_stdvec(&set).ok().map(|set| (set, own))
     }
 
     /// Something has changed in a session that its cell must say.

@@ -2,15 +2,34 @@
 
 use super::parts::connections::Ended;
 use super::parts::meanwhile::Came;
-use super::parts::session::Link;
+use super::parts::session::{Link, Session};
 use super::parts::sessions::SessionRef;
 use super::state::State;
+use crate::log::id;
 use crate::model::{SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close, EventText};
 use crate::protocol::cluster::{Handover, Slot, ToMaster};
 use crate::session::{Framing, Replay};
 use crate::ws::frame;
+
+/// Sessions of a user that are sent away come back within so many milliseconds.
+const SPREAD: u64 = 1000;
+
+/// Why a session ends that others have end.
+pub(super) fn sent_away(close: Close) -> EventText<'static> {
+    let (reason, reconnect_in_ms) = match close {
+        Close::Replaced => ("a newer stream of this user has taken its place", None),
+        Close::Reconnect => {
+            ("an administrator wants the client to connect again", Some(fastrand::u64(..SPREAD)))
+        }
+        Close::TokenInvalid => ("no valid token was shown", None),
+        Close::TokenRevoked => ("the token was revoked", None),
+        Close::TokenExpired => ("the token is past its end", None),
+        _ => ("by an administrator", None),
+    };
+    EventText { close, reason, reconnect_in_ms }
+}
 
 impl State {
     /// Ends the marked sessions, and answers polls for which there is something.
@@ -60,7 +79,7 @@ impl State {
                 let texts = text.into_iter().chain([client::close(close, wait)]);
                 let told = self.last_to_poll(at, texts.map(frame::text).collect());
                 if let (true, Close::Replaced, Some(token)) = (told, close, token) {
-                    self.bury(token, close.code());
+                    self.bury(token, close.number());
                 }
             }
         }
@@ -133,11 +152,21 @@ impl State {
 
     /// Ends the session of an id, as an administrator wants it.
     pub(in crate::worker) fn kick(&mut self, id: SessionId, close: Close) {
-        if self.hold(id, Came::Kick(id, close.code())) {
+        if self.hold(id, Came::Kick(id, close.number())) {
             return;
         }
-        let event = EventText { close, reason: "by an administrator", reconnect_in_ms: None };
-        self.sessions.find(id).into_iter().for_each(|at| self.end_saying(at, close, &event));
+        self.sessions.find(id).into_iter().for_each(|at| self.send_away(at, close));
+    }
+
+    /// Ends a session for a reason that its client is told, also where the client has no connection yet.
+    pub(super) fn send_away(&mut self, at: SessionRef, close: Close) {
+        let opens = |session: &Session| {
+            matches!(session.link, Link::Opening) && !matches!(session.framing, Framing::Poll)
+        };
+        if let Some(session) = self.sessions.get(at).filter(|session| opens(session)) {
+            self.requests.ends_early(session.id(), close);
+        }
+        self.end_saying(at, close, &sent_away(close));
     }
 
     /// Sends away the next sessions, at most `most` of them, and says how many. Each is told to come back after a
@@ -148,7 +177,19 @@ impl State {
         most: usize,
         (first, each): (u64, u64),
     ) -> usize {
-        let next: Vec<_> = self.sessions.present().take(most).map(|(at, _)| at).collect();
+        let next = self.sessions.present().take(most).map(|(at, _)| at).collect();
+        self.dismiss_these(close, next, (first, each))
+    }
+
+    /// As [`State::dismiss`], of those that no other process can go on with: their clients find their sessions by their
+    /// tokens.
+    pub(in crate::worker) fn dismiss_secured(&mut self, most: usize, spread: (u64, u64)) -> usize {
+        let next = self.sessions.present().filter(|(_, session)| session.is_secured());
+        let next = next.take(most).map(|(at, _)| at).collect();
+        self.dismiss_these(Close::Restarting, next, spread)
+    }
+
+    fn dismiss_these(&mut self, close: Close, next: Vec<SessionRef>, (first, each): (u64, u64)) -> usize {
         for (place, at) in (0..).zip(&next) {
             let event = EventText {
                 close,
@@ -178,20 +219,25 @@ impl State {
     }
 }
 
-/// Logs an end. What the worker cuts for a reason interests the operator; coming and going does not. `quiet`: a crowd of
+/// Logs an end: under its reason where the worker cuts a session, else as `session-closed`. What the worker cuts for a reason interests the operator; coming and going does not. `quiet`: a crowd of
 /// such sessions may end at once, and one line tells of all.
 fn log_end(worker: Slot, (session, user): (SessionId, &UserId), close: Close, quiet: bool) {
-    let (event, code) = (close.slug(), close.code());
+    let (reason, code) = (close.slug(), close.code());
     match close {
         Close::Done
         | Close::Leaving
         | Close::Shutdown
         | Close::Restarting
         | Close::Lost
+        | Close::Reconnect
         | Close::Replaced => {
-            tracing::debug!(event, worker, %session, %user, code);
+            tracing::debug!(event = "session-closed", worker, session = %id(session), user = %id(user), code, reason);
         }
-        _ if quiet => tracing::debug!(event, worker, %session, %user, code),
-        _ => tracing::info!(event, worker, %session, %user, code, "session ended"),
+        _ if quiet => {
+            tracing::debug!(event = reason, worker, session = %id(session), user = %id(user), code, reason)
+        }
+        _ => {
+            tracing::info!(event = reason, worker, session = %id(session), user = %id(user), code, reason, "session ended")
+        }
     }
 }

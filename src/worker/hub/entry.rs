@@ -1,6 +1,7 @@
 //! Connections that come: counted by address, and let in at the expense of those that lose the least.
 
 use super::state::State;
+use crate::access::tokens::Refusal;
 use crate::access::{Permit, counted};
 use crate::net::phase::Phase;
 use crate::os::clock;
@@ -8,6 +9,9 @@ use crate::os::process::open_files;
 use crate::protocol::client::ProblemKind;
 use crate::protocol::cluster::Port;
 use std::net::IpAddr;
+
+/// The word for connections that end because their proxy does not say whose they are.
+const NOT_TOLD: &str = "proxy-header-missing";
 
 /// How a connection was let in.
 #[derive(Clone, Debug)]
@@ -18,6 +22,12 @@ pub(in crate::worker) struct Entrance {
     trusted: bool,
     /// There is no room for it: the answer to all but health.
     pub(in crate::worker) turned: Option<ProblemKind>,
+}
+
+impl Entrance {
+    pub(in crate::worker) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
 }
 
 impl State {
@@ -40,11 +50,41 @@ impl State {
         gave_way
     }
 
+    /// A request is refused for its token.
+    pub(in crate::worker) fn token_refused(&mut self, refusal: Refusal) {
+        self.notices.token_refused(refusal.slug(), refusal.why(), clock::mono());
+    }
+
     /// A connection has been accepted.
     pub(in crate::worker) fn connected(&mut self, from: IpAddr, port: Port) -> Entrance {
         self.counters.connections += 1;
         self.connections.came();
         self.note();
+        self.enters(from, port)
+    }
+
+    /// A proxy has said whose connection this is.
+    pub(in crate::worker) fn passed_on(
+        &mut self,
+        key: usize,
+        entrance: Entrance,
+        from: IpAddr,
+        port: Port,
+    ) -> Entrance {
+        // The connection counts once.
+        drop(entrance);
+        let entrance = self.enters(from, port);
+        self.crowd.rename(key, entrance.permit.address(), entrance.trusted);
+        entrance
+    }
+
+    /// A proxy has not said whose connection this is, and it ends.
+    pub(in crate::worker) fn not_told(&mut self, proxy: IpAddr) {
+        self.counters.count_refused(NOT_TOLD);
+        self.notices.not_told(proxy.to_canonical(), clock::mono());
+    }
+
+    fn enters(&mut self, from: IpAddr, port: Port) -> Entrance {
         let (address, from) = (counted(from), from.to_canonical());
         let trusted = self.config.http.trusted_proxies.iter().any(|network| network.contains(&from));
         let turned = self.turns_away(address, trusted).filter(|_| port != Port::Admin);

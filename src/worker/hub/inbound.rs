@@ -98,7 +98,7 @@ async fn last_words(hub: &Hub, mut closing: Closing, replaced: Option<Token>) {
     if let Some(token) = replaced
         && closing.is_heard().await
     {
-        hub.lock().bury(token, Close::Replaced.code());
+        hub.lock().bury(token, Close::Replaced.number());
     }
     closing.send().await;
 }
@@ -225,6 +225,7 @@ impl State {
         #[cfg(debug_assertions)]
         super::poison::look(text.as_bytes());
         if self.admit(at, now) {
+            self.log_heard(at, text.as_bytes());
             self.service(at).text(self, at, text);
         }
     }
@@ -232,6 +233,7 @@ impl State {
     /// A binary message from a client.
     fn binary(&mut self, at: SessionRef, bytes: &[u8], now: Mono) {
         if self.admit(at, now) {
+            self.log_heard(at, bytes);
             self.service(at).binary(self, at, bytes);
         }
     }

@@ -9,7 +9,7 @@ use super::parts::session::{Away, Link, Session};
 use super::parts::sessions::SessionRef;
 use super::send::Sent;
 use super::state::{Hub, State};
-use crate::access::{Hold, counted};
+use crate::access::Hold;
 use crate::model::{Mono, SessionId, UserId};
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
@@ -103,8 +103,8 @@ impl State {
         let link = match connection {
             Connection::Wire { sent } => match socket.and_then(attach) {
                 Some(stream) => {
-                    let address = stream.peer_addr().map(|peer| counted(peer.ip()));
-                    permit = address.ok().map(|address| self.crowd.came(address));
+                    // Not the socket's: behind the PROXY protocol that is the proxy's.
+                    permit = Some(self.crowd.came(value.identity.address));
                     Link::Wire(Wire::resumed(stream, sent, more.said_all))
                 }
                 None => {
@@ -168,7 +168,7 @@ impl State {
         self.settle_in(hub, travellers, &landed.meanwhile, landed.since);
         for came in landed.meanwhile.came() {
             match came {
-                Came::Kick(session, code) => self.kick(*session, Close::from_code(*code)),
+                Came::Kick(session, code) => self.kick(*session, Close::from_number(*code)),
                 Came::GiveWay(session) => self.gives_way(*session),
                 Came::Asked { from, payload } => self.asked_early(hub, *from, payload),
                 Came::Message { .. } | Came::Presence { .. } | Came::Push(_) => {}
@@ -222,6 +222,7 @@ impl State {
                 self.resume_connection(hub, at, stopped);
             }
         }
+        self.look_at_lives(clock::boot());
         self.settle();
         self.note();
     }
@@ -238,6 +239,8 @@ impl State {
         };
         session.aside = false;
         let at = self.sessions.insert(session);
+        self.watch_life(at);
+        let (places, lost) = self.allowed_here(at, places);
         for name in &places.channels {
             self.join_silently(at, name);
         }
@@ -254,6 +257,7 @@ impl State {
                 self.pong_due(at);
             }
         }
+        self.tell_lost(at, &lost);
         match cut {
             Some(acknowledged) => self.put_cut(at, acknowledged),
             None => Some(at),

@@ -66,14 +66,15 @@ impl State {
     }
 
     /// Sessions for a batch; if there are none, how many are meant that cannot be moved at the moment.
-    fn movable(&self, Task { only, most, .. }: Task) -> (Vec<SessionRef>, usize) {
+    fn movable(&self, Task { only, most, all, .. }: Task) -> (Vec<SessionRef>, usize) {
         let (mut found, mut rest) = (Vec::new(), 0);
         let mut ids = BTreeSet::new();
         let mut look = |(at, session): (SessionRef, &Session)| {
             // A batch names sessions by their ids: of a copy and its original it takes one.
             if self.is_movable(at, session) && ids.insert(session.id()) {
                 found.push(at);
-            } else {
+            } else if all || !session.is_secured() {
+                // Of a worker that is emptied those of TLS may soon be suspended, and can be moved then.
                 rest += 1;
             }
             // The whole table is not looked through for each batch.
@@ -99,7 +100,7 @@ impl State {
             Link::Opening => false,
             Link::Away(_) => !self.suspended.is_lent(at),
             Link::Poll(poll) => poll.has_begun(),
-            Link::Wire(_) => true,
+            Link::Wire(wire) => !wire.is_secured(),
         };
         // A room that is about to be entered, and a copy of which the client may not have heard, are waited for.
         let waits = session.origin.is_some() || self.entrances.session(session.id()).is_some();

@@ -1,10 +1,13 @@
 //! The beginning of a session: announced to the master, attached to its connection, greeted.
 
+use super::ending::sent_away;
 use super::parts::greeting::Greeting;
 use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
 use super::state::{Hub, State};
+use crate::log::id as logged;
 use crate::model::{Mono, SessionId};
+use crate::net::tls::stream::Stream;
 use crate::os::clock;
 use crate::protocol::client::{self, Close};
 use crate::protocol::cluster::{Endpoint, Open, RosterPage, ToMaster, roster_pages};
@@ -12,7 +15,6 @@ use crate::session::{self, Framing, Replay};
 use crate::transports::ws::{Closing, Wire};
 use crate::ws::frame;
 use std::net::IpAddr;
-use tokio::net::TcpStream;
 
 /// A session between its announcement and its connection. The session ends if this is dropped before it is attached.
 /// Must not be dropped while the hub is locked.
@@ -32,15 +34,22 @@ impl Opening {
     }
 
     /// Gives the session its connection once the handshake is through. It is greeted, and read from now on.
-    pub(in crate::worker) fn attach(mut self, stream: TcpStream, early: &[u8], greeting: &Greeting) {
+    pub(in crate::worker) fn attach(mut self, stream: Stream, early: &[u8], greeting: &Greeting) {
         let (hub, at) = (self.hub.clone(), self.at);
         self.done = true;
         let mut state = hub.lock();
         let Some(session) = state.sessions.get_mut(at) else {
-            let close = Close::Restarting;
+            let end = state.requests.early_end(self.id);
+            let close = end.unwrap_or(Close::Restarting);
             let last = match self.framing {
                 Framing::Events(body) => body.end(&client::close(close, None)),
-                _ => frame::close(close.code(), close.slug()).into(),
+                _ => {
+                    let mut last = Vec::new();
+                    let event = end.map(|close| client::system(&sent_away(close)));
+                    event.into_iter().for_each(|text| frame::push_text(&mut last, text));
+                    frame::push_close(&mut last, close.code(), close.slug());
+                    last
+                }
             };
             tokio::spawn(Box::pin(Closing::new(stream, last).send()));
             return;
@@ -100,11 +109,18 @@ impl State {
         let replays = request.endpoint == Endpoint::Ws && (polls || self.config.resumes());
         let replay = replays.then(|| Replay::new(crate::os::process::secret()));
         let at = self.sessions.insert(Session::new(request, before, replay, clock::mono()));
-        if let Some(session) = self.sessions.get(at) {
-            self.uplink.tell(&ToMaster::Open(session.announcement()));
-        }
+        self.announce_to_master(at);
         self.note();
         at
+    }
+
+    /// Asks the master for a session's place.
+    pub(super) fn announce_to_master(&self, at: SessionRef) {
+        if let Some(session) = self.sessions.get(at) {
+            let open = session.announcement();
+            let message = if session.takes_over { ToMaster::OpenOver(open) } else { ToMaster::Open(open) };
+            self.uplink.tell(&message);
+        }
     }
 
     /// Ends a session that nobody wants any more before it has begun.
@@ -149,7 +165,7 @@ impl State {
         let Some(session) = self.sessions.get(at) else { return };
         let (id, user) = (session.id(), session.user());
         let (worker, resumed) = (self.me.slot, greeting.resumed);
-        tracing::debug!(event = "session-opened", worker, session = %id, %user, resumed);
+        tracing::debug!(event = "session-opened", worker, session = %logged(id), user = %logged(user), resumed);
         match (&session.link, session.framing) {
             (Link::Wire(wire), Framing::Events(_)) => {
                 // A comment goes out each interval, so a lost client is found as soon as a silent WebSocket is.
@@ -162,6 +178,7 @@ impl State {
             }
             _ => {}
         }
+        self.watch_life(at);
         self.service(at).greet(self, at, greeting);
         if let Some(session) = self.sessions.get_mut(at) {
             (session.last_in, session.begun) = (now, now);

@@ -12,6 +12,7 @@ use super::parts::session::{Link, Request, Session};
 use super::parts::sessions::{SessionRef, Sessions};
 use super::send::Sent;
 use super::state::{Hub, Phase, State};
+use crate::access::tokens::Pass;
 use crate::model::{Mono, SessionId};
 use crate::os::clock;
 use crate::protocol::client::{Close, Resume};
@@ -35,7 +36,7 @@ fn is_absent(sessions: &Sessions, at: SessionRef, since: Mono) -> bool {
 }
 
 /// A poll that waits. Dropped, its client has gone.
-struct Waiting {
+pub(super) struct Waiting {
     hub: Hub,
     at: SessionRef,
     asked: u32,
@@ -50,12 +51,13 @@ impl Drop for Waiting {
 
 /// Serves a poll of a session of this worker, or opens one here.
 pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
-    let again = poll.resume.and_then(|resume| hub.lock().poll_again(hub, &resume, &poll));
+    let Ok(pass) = pass_of(&poll) else { return Polled::Refused(None) };
+    let again = poll.resume.and_then(|resume| hub.lock().poll_again(hub, &resume, (&poll, pass.as_deref())));
     let waiting = match again {
         Some(waiting) => waiting,
         // No session begins at a worker that ends.
         None if matches!(hub.lock().phase, Phase::Draining | Phase::Stopping) => return Polled::Gone,
-        None => match begin(hub, poll).await {
+        None => match begin(hub, poll, pass).await {
             Ok(waiting) => waiting,
             Err(Refused::Ended(code)) => return Polled::Ended(code),
             Err(Refused::Verdict(verdict)) => return Polled::Refused(verdict),
@@ -66,11 +68,17 @@ pub(in crate::worker) async fn poll(hub: &Hub, poll: Poll) -> Polled {
     (&mut waiting.answer).await.map_or(Polled::Gone, Polled::Answer)
 }
 
-async fn begin(hub: &Hub, poll: Poll) -> Result<Waiting, Refused> {
+/// The pass that comes with a poll. `Err`: there is one that cannot be read, so nobody knows what its client may do.
+fn pass_of(poll: &Poll) -> Result<Option<Box<Pass>>, ()> {
+    poll.pass.as_deref().map(|bytes| Pass::decode(bytes).map(Box::new).ok_or(())).transpose()
+}
+
+async fn begin(hub: &Hub, poll: Poll, pass: Option<Box<Pass>>) -> Result<Waiting, Refused> {
     let Poll { user, device, channels, address, resume, .. } = poll;
     let endpoint = Endpoint::Ws;
     let (framing, permit) = (Framing::Poll, None);
-    let request = Request { user, device, endpoint, stream: None, address, framing, permit };
+    let request =
+        Request { user, device, endpoint, stream: None, address, framing, permit, takes_over: false, pass };
     let arrival = arrive(hub, request, resume).await?;
     let comes_back = arrival.before.is_some();
     let greeting = Greeting::new(arrival.before, channels);
@@ -102,17 +110,27 @@ impl Opening {
 
 impl State {
     /// Serves another poll of a session. `None`: no such session polls here, or it missed messages that are no longer
-    /// kept.
-    fn poll_again(&mut self, hub: &Hub, resume: &Resume, poll: &Poll) -> Option<Waiting> {
+    /// kept, or that its fresh token may not hear.
+    pub(super) fn poll_again(
+        &mut self,
+        hub: &Hub,
+        resume: &Resume,
+        (poll, pass): (&Poll, Option<&Pass>),
+    ) -> Option<Waiting> {
+        self.look_at_lives(clock::boot());
         let at = self.named(&resume.token, &poll.user)?;
+        let Link::Poll(_) = &self.sessions.get(at)?.link else { return None };
+        if pass.is_some_and(|fresh| !self.may_wait_for(at, fresh)) {
+            return None;
+        }
         let session = self.sessions.get_mut(at)?;
-        let Link::Poll(_) = &session.link else { return None };
         let replay = session.replay.as_mut()?;
         if let Some(seen) = resume.seen {
             let _ = replay.after(seen)?;
             replay.confirm(seen);
         }
         session.identity.address = poll.address;
+        pass.into_iter().for_each(|fresh| self.take_pass(at, fresh.clone()));
         // Its client has heard of the cursor.
         self.settle_copy(at);
         self.take_up(at);
@@ -122,6 +140,14 @@ impl State {
         }
         self.settle();
         waiting
+    }
+
+    /// Whether a client with a fresh pass may hear all that waits for its next poll.
+    fn may_wait_for(&self, at: SessionRef, fresh: &Pass) -> bool {
+        let Some(session) = self.sessions.get(at) else { return true };
+        let is_known = session.pass.as_ref().is_some_and(|pass| pass.claims() == fresh.claims());
+        let names = session.subscriptions.iter().map(|own| &*self.channels.get(own.channel).name);
+        is_known || self.may_hear_missed(Some(fresh), names)
     }
 
     /// Tells the master that a polling session has a client, once.

@@ -94,9 +94,7 @@ impl State {
         }
         self.uplink.tell(&ToMaster::Told);
         for (_, at) in self.requests.undecided() {
-            if let Some(session) = self.sessions.get(at) {
-                self.uplink.tell(&ToMaster::Open(session.announcement()));
-            }
+            self.announce_to_master(at);
         }
         for message in held {
             match postcard::from_bytes::<ToMaster<'_>>(&message) {

@@ -48,6 +48,7 @@ impl State {
     /// Sends one frame, or several joined ones, that are not numbered.
     pub(super) fn send(&mut self, at: SessionRef, bytes: &[u8], shared: impl FnOnce() -> Bytes) -> Sent {
         let Some(session) = self.sessions.get(at) else { return Sent::Never };
+        self.log_said(session, bytes.len());
         match (&session.link, session.framing) {
             (Link::Away(_), _) => Sent::Kept,
             (_, Framing::Poll) => self.note_to_poll(at, shared()),
@@ -67,6 +68,7 @@ impl State {
         each: impl Iterator<Item = Bytes>,
         answer: Option<Answer>,
     ) -> Sent {
+        self.sessions.get(at).into_iter().for_each(|session| self.log_said(session, bytes.len()));
         let begun = self.survival.cover.begin(at.key());
         #[cfg(debug_assertions)]
         super::poison::look(bytes);

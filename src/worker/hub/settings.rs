@@ -9,6 +9,7 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::lives::Lives;
 use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
@@ -62,13 +63,15 @@ impl Hub {
     /// An empty hub.
     pub(in crate::worker) fn new(me: Me, config: Arc<Config>, uplink: Uplink, board: Board) -> Self {
         let channels = Channels::new(channels(&config));
+        let mut connections = Connections::default();
+        connections.handshakes.adopt(&config);
         let state = State {
             me,
             phase: Phase::Serving,
             uplink,
             counters: Counters::default(),
             board,
-            connections: Connections::default(),
+            connections,
             crowd: Crowd::new(crate::os::process::files_in_use()),
             notices: Notices::default(),
             sessions: Sessions::default(),
@@ -84,6 +87,7 @@ impl Hub {
             channels,
             walks: Walks::default(),
             later: Later::default(),
+            lives: Lives::default(),
             tickets: Tickets::default(),
             charts: Charts::default(),
             unpacking: Unpacking::default(),
@@ -108,8 +112,11 @@ impl State {
             while self.walk_on() {}
             self.change_channels(&before, after);
         }
+        self.confine_all(&old);
         self.retune(&old);
         self.judge_prices(old.price.rules());
+        let now_in_force = self.config.whole();
+        self.connections.handshakes.adopt(&now_in_force);
         if old.heartbeat != self.config.heartbeat {
             let now = clock::mono();
             self.timers.renew();

@@ -9,6 +9,7 @@ use super::parts::crowd::Crowd;
 use super::parts::entrances::Entrances;
 use super::parts::forwards::Forwards;
 use super::parts::later::Later;
+use super::parts::lives::Lives;
 use super::parts::moving::Moving;
 use super::parts::notices::Notices;
 use super::parts::policy::Policy;
@@ -116,6 +117,8 @@ pub(in crate::worker) struct State {
     pub(in crate::worker) charts: Charts,
     /// Sessions that come from processes that are no more.
     pub(in crate::worker) unpacking: Unpacking,
+    /// When tokens of sessions end.
+    pub(super) lives: Lives,
     /// Deadlines of all sessions, on one wheel.
     pub(super) timers: Timers,
     /// Limits that the sessions of `/command` share: log lines and delayed answers.
@@ -160,11 +163,17 @@ impl State {
         self.counters.suspended = self.suspended.len() as u64;
         self.counters.suspended_bytes = self.suspended.bytes() as u64;
         self.tidy(usage.rss);
+        self.tidy_revocations();
         let kept = self.sessions.iter().filter_map(|(_, session)| session.replay.as_ref());
         self.suspended.weigh(kept.map(crate::session::Replay::bytes).sum());
-        let wires = self.sessions.iter().filter(|(_, session)| matches!(session.link, Link::Wire(_))).count();
+        let (mut wires, mut bound) = (0, 0);
+        for (_, session) in self.sessions.iter().filter(|(_, session)| matches!(session.link, Link::Wire(_)))
+        {
+            (wires, bound) = (wires + 1, bound + u64::from(session.is_secured()));
+        }
         self.counters.covered = self.survival.covered();
-        self.counters.uncovered = (wires as u64).saturating_sub(self.counters.covered);
+        self.counters.uncovered = u64::saturating_sub(wires, self.counters.covered);
+        self.counters.bound = bound;
         let watchers = self.channels.find("stats").map_or(0, |c| self.channels.get(c).members());
         let (expected, digest) = self.survival.expected();
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -188,6 +197,7 @@ impl State {
         self.entrances.tidy();
         self.requests.tidy();
         self.tickets.tidy();
+        self.lives.tidy();
         self.connections.tidy();
         self.spare.tidy(crate::os::clock::mono(), resident);
     }

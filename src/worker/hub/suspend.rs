@@ -86,7 +86,7 @@ impl State {
         }
         let Some(token) = session.token() else { return };
         match told {
-            Some(close) if !away => self.bury(token, close.code()),
+            Some(close) if !away => self.bury(token, close.number()),
             // One that is aside leads to another worker already.
             _ if away && !aside && self.suspended.ending(&token).is_none() => self.forget(token),
             _ => {}
@@ -94,8 +94,8 @@ impl State {
     }
 
     /// Remembers for a while how a session has ended.
-    pub(super) fn bury(&mut self, token: Token, code: u16) {
-        let buried = self.suspended.bury(token, code, clock::mono(), self.config.limits());
+    pub(super) fn bury(&mut self, token: Token, close: u16) {
+        let buried = self.suspended.bury(token, close, clock::mono(), self.config.limits());
         if buried.is_new && !self.is_away(&token) {
             self.keep(token);
         }

@@ -39,6 +39,8 @@ fn request() -> SessionRequest {
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         framing: Framing::Websocket,
         permit: None,
+        pass: None,
+        takes_over: false,
     }
 }
 

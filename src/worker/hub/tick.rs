@@ -30,6 +30,8 @@ impl State {
             self.do_due(due, now);
             self.settle();
         }
+        self.look_at_held(boot);
+        self.look_at_lives(boot);
         self.forget_overdue(now);
         self.look_after_wards(now);
         self.offload_next();

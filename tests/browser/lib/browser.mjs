@@ -9,9 +9,9 @@ const ARGS = [
   "--disable-component-update", "--disable-sync",
 ];
 
-/** The system's Chromium, headless. */
-export function launch() {
-  return chromium.launch({ executablePath: process.env.BTC_CLUSTER_CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
+/** The system's Chromium, headless, with more arguments. */
+export function launch(more = []) {
+  return chromium.launch({ executablePath: process.env.BTC_CLUSTER_CHROMIUM ?? "/usr/bin/chromium", args: [...ARGS, ...more] });
 }
 
 /** Waits until `check` no longer throws; its last error is the reason when patience ends. */
@@ -29,6 +29,7 @@ export async function eventually(check, patience = 15_000) {
 
 /** One tab. Opened in `context`, so that tabs of one context know each other as in one browser. */
 export class Tab {
+  static recordStates = recordStates;
   errors = [];
 
   constructor(page) {

@@ -37,6 +37,7 @@ export async function startCluster(t, config = {}, route = "readyz") {
 class RealCluster {
   #child = null;
   #log = "";
+  #written = {};
 
   constructor(config, route) {
     this.config = config;
@@ -47,21 +48,28 @@ class RealCluster {
     if (!BIN) throw new Error("BTC_CLUSTER_BIN does not name the binary under test");
     this.folder ??= await mkdtemp(join(tmpdir(), "btc-cluster-"));
     this.socket = join(this.folder, "control.sock");
-    const file = join(this.folder, "btc-cluster.toml");
-    await writeFile(file, toml(merge(this.config, { control: { socket: this.socket } })));
+    const file = await this.#write(this.config);
     const child = spawn(BIN, ["--env", "test", "--config", file], { cwd: this.folder, stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => (this.#log += data));
     this.#child = child;
     await this.#ready(child);
   }
 
+  async #write(config) {
+    const file = join(this.folder, "btc-cluster.toml");
+    this.#written = config;
+    await writeFile(file, toml(merge(config, { control: { socket: this.socket } })));
+    return file;
+  }
+
   async #ready(child) {
     try {
       await eventually(async () => {
         if (child.exitCode !== null) return; // told below
-        const { http, ws } = await listening(this.socket);
+        const { http, ws, "http-tls": tls = [] } = await listening(this.socket);
         this.ports = { http: portOf(http), ws: portOf(ws) };
         this.url = `http://127.0.0.1:${this.ports.http}`;
+        if (tls.length > 0) this.tls = `127.0.0.1:${portOf(tls)}`;
         const { status } = await fetch(`${this.url}/${this.route}`);
         if (status !== 200) throw new Error(`/${this.route} answers ${status}`);
       }, 15_000);
@@ -81,6 +89,14 @@ class RealCluster {
     const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
     await gone;
     clearTimeout(late);
+  }
+
+  /** Another configuration on top of this one, in force when it settles. */
+  async reload(more) {
+    this.config = merge(this.config, more);
+    // On top of the ports as they were asked for: others would be a change, too.
+    await this.#write(merge(this.#written, more));
+    await run(BIN, ["ctl", "--socket", this.socket, "reload"]);
   }
 
   /** Replaces all workers, one after the other. */

@@ -422,13 +422,66 @@ describe("another user, another page", () => {
   });
 });
 
+describe("tokens", () => {
+  const refused = (slug) => started().tell("closed", { code: 1006, reason: "" }).tell("answer", { status: 401, slug });
+
+  test("a token is waited for before the open, and the open has its whole time then", () => {
+    const tab = started().tell("proving");
+    assert.deepEqual([tab.word, tab.did], ["connecting", []]);
+    for (const event of ["online", "visible", "again"]) assert.deepEqual(tab.after(3_000).tell(event).did, []);
+    assert.equal(tab.state.phase, "proving");
+    tab.tell("proved");
+    assert.deepEqual([tab.state.phase, tab.did, tab.waits], ["opening", [], RULES.firstOpen]);
+    assert.equal(tab.connect().word, "connected");
+  });
+
+  test("one that does not come is asked for again, less and less often", () => {
+    const tab = started();
+    const waits = [];
+    for (let i = 0; i < 12; i += 1) {
+      tab.tell("proving").tell("unproved", { why: { kind: "token-failed", slug: null } });
+      assert.equal(tab.word, "reconnecting");
+      waits.push(tab.waits);
+      assert.deepEqual(tab.alarm().did, ["open"]);
+    }
+    assert.ok(waits.every((ms, at) => ms >= RULES.token && ms >= (waits[at - 1] ?? 0)), `${waits}`);
+    assert.equal(waits.at(-1), RULES.tokenCap * 0.75);
+    assert.deepEqual(tab.tell("proving").alarm().did, ["drop"], "nobody answers");
+    assert.equal(tab.state.why.kind, "token-late");
+  });
+
+  test("past its end: at once with a fresh one; revoked or not accepted: not before there may be another", () => {
+    const expired = connected().tell("closed", { code: 4002, reason: "token-expired" });
+    assert.deepEqual([expired.word, expired.waits], ["reconnecting", RULES.soon / 2]);
+    assert.deepEqual(expired.alarm().did, ["open"]);
+    for (const slug of ["token-revoked", "token-invalid"]) {
+      const tab = connected().tell("closed", { code: 4001, reason: slug });
+      assert.equal(tab.word, "reconnecting");
+      assert.ok(tab.waits >= RULES.token);
+      assert.deepEqual(tab.after(10).tell("visible").did, [], "nor when somebody looks");
+    }
+    assert.equal(connected().tell("closed", { code: 4003, reason: "forbidden" }).word, "offline");
+  });
+
+  test("a refusal for the token is waited with, over the same transport; another 401 is final", () => {
+    for (const slug of ["token-missing", "token-expired", "token-revoked", "token-invalid"]) {
+      const tab = refused(slug);
+      assert.deepEqual([tab.word, tab.state.path.via], ["reconnecting", "websocket"], slug);
+      assert.ok(tab.waits >= RULES.token, slug);
+      assert.deepEqual(tab.tell("again").did, ["open"], "who asks for it is not kept waiting");
+    }
+    assert.equal(refused("").word, "offline");
+  });
+});
+
 test("no history leaves a tab stuck, with two sockets, or asking for what it has not", () => {
   const lots = generator(20_261_120);
   const pick = (list) => list[Math.floor(lots() * list.length)];
   const codes = [1000, 1001, 1006, 1006, 1008, 1011, 1012, 1013, 4001, 4005, 4101, 4102, 4200, 4201];
   const events = [
     () => ["opened"], () => ["welcome", { heartbeatMs: pick([undefined, 0, 1_000, 25_000]) }], () => ["heard"],
-    () => ["closed", { code: pick(codes), reason: pick(["", "slug"]) }], () => ["alarm"], () => ["online"], () => ["visible"],
+    () => ["closed", { code: pick(codes), reason: pick(["", "slug", "token-expired"]) }], () => ["proving"], () => ["proved"],
+    () => ["unproved", { why: { kind: "token-failed", slug: null } }], () => ["alarm"], () => ["online"], () => ["visible"],
     () => ["system", { inMs: pick([undefined, 0, 50, 1e9]) }], () => ["again"], () => ["renamed"], () => ["start"], () => ["leave"],
     () => ["answer", { status: pick([0, 200, 400, 403, 404, 426, 429, 503]), elsewhere: pick([true, false]), foreign: pick([true, false]), retryAfterMs: pick([0, 2_000]) }],
     () => ["chosen", { mode: pick(["auto", "auto", "websocket", "sse", "poll"]) }], () => ["reopen"],
@@ -442,7 +495,8 @@ test("no history leaves a tab stuck, with two sockets, or asking for what it has
       const [type, more] = pick(events)();
       const { phase: before, probing } = tab.state;
       const listens = tab.state.path.via !== "websocket";
-      if (["opened", "welcome", "heard", "system", "closed"].includes(type) && !link) continue;
+      if (["opened", "welcome", "heard", "system", "closed"].includes(type) && (!link || before === "proving")) continue;
+      if (type === "unproved" && before === "proving") link = false;
       if (type === "probed" && !probing) continue;
       if (type === "answer" && before !== "asking" && !(before === "opening" && listens)) continue;
       if (type === "closed" || (type === "answer" && before === "opening")) link = false;
@@ -461,7 +515,7 @@ test("no history leaves a tab stuck, with two sockets, or asking for what it has
       const { phase, wakeAt, path, bereft } = tab.state;
       assert.equal(tab.word === "connected", phase === "connected" && !tab.state.doubt);
       assert.ok(["connecting", "connected", "reconnecting", "offline"].includes(tab.word));
-      assert.equal(link, ["opening", "greeting", "connected"].includes(phase) && !bereft);
+      assert.equal(link, ["proving", "opening", "greeting", "connected"].includes(phase) && !bereft);
       assert.equal(Number.isFinite(wakeAt), phase !== "idle" && phase !== "offline", phase);
       assert.ok(path.mode === "auto" || path.mode === path.via, "what was chosen is used");
     }

@@ -1,8 +1,7 @@
 //! HTTP/1.1 requests and answers (RFC 9112).
 
 use std::io;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest head and body together.
 const LARGEST: usize = 64 << 20;
@@ -152,7 +151,11 @@ impl Response {
     ///
     /// # Errors
     /// The connection ends before the answer, or fails, or speaks something else.
-    pub async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>, head_only: bool) -> io::Result<Self> {
+    pub async fn read(
+        stream: &mut (impl AsyncRead + Unpin),
+        buffer: &mut Vec<u8>,
+        head_only: bool,
+    ) -> io::Result<Self> {
         loop {
             let whole = if head_only { Self::head(buffer)? } else { Self::parse(buffer)? };
             if let Some((response, size)) = whole {

@@ -230,7 +230,11 @@ impl Cluster {
 
     /// The statistics of this moment.
     pub(crate) async fn stats(&self) -> Value {
-        self.get("/api/v1/stats").await.json()
+        let answer = self.get("/api/v1/stats").await;
+        if answer.status == 401 {
+            return self.administer(&get("/api/v1/stats")).await.json();
+        }
+        answer.json()
     }
 
     /// The workers of this moment.
@@ -241,7 +245,10 @@ impl Cluster {
     /// The workers, where a worker answers at all.
     pub(crate) async fn try_workers(&self) -> Result<Vec<Worker>, String> {
         let mut connection = Connection::open(self.http).await.map_err(|error| error.to_string())?;
-        let answer = connection.send(&get("/api/v1/stats")).await.map_err(|error| error.to_string())?;
+        let mut answer = connection.send(&get("/api/v1/stats")).await.map_err(|error| error.to_string())?;
+        if answer.status == 401 {
+            answer = self.administer(&get("/api/v1/stats")).await;
+        }
         if answer.status != 200 {
             return Err(format!("{answer:?}"));
         }

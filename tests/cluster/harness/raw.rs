@@ -81,10 +81,15 @@ impl Raw {
 
     /// A session of a client at another address of this machine, 127.0.0.2 for instance.
     pub(crate) async fn session_from(from: IpAddr, to: SocketAddr, path: &str) -> Self {
+        Self::connect_from(from, to).await.upgraded(to, &upgrade(path)).await
+    }
+
+    /// A connection of such a client, which says nothing.
+    pub(crate) async fn connect_from(from: IpAddr, to: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((from, 0).into()).unwrap();
         let stream = in_time("connect", socket.connect(to)).await.expect("a connection");
-        Self { stream, buffer: vec![] }.upgraded(to, &upgrade(path)).await
+        Self { stream, buffer: vec![] }
     }
 
     async fn upgraded(mut self, to: SocketAddr, request: &Request) -> Self {

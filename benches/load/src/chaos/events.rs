@@ -176,10 +176,14 @@ impl Actor<'_> {
             Kind::KillWorker => signal(pid, Signal::KILL)?,
             Kind::StopWorker => signal(pid, Signal::STOP)?,
             Kind::SegvWorker => {
-                // The first one may be taken for a stack that is full.
+                // The first one may be taken for a stack that is full, and two that come before the process runs are
+                // one.
                 signal(pid, Signal::SEGV)?;
-                sleep(Duration::from_millis(2)).await;
-                let _ = signal(pid, Signal::SEGV);
+                let begun = Instant::now();
+                while !is_gone(pid) && begun.elapsed() < READY {
+                    sleep(Duration::from_millis(2)).await;
+                    let _ = signal(pid, Signal::SEGV);
+                }
             }
             _ => {
                 if let Err(error) = limit::out_of_memory(pid) {

@@ -1,6 +1,7 @@
 //! `/command`: a greeting, and answers in plain text.
 
 use super::service::Service;
+use crate::log::{id as logged, is_hashing};
 use crate::model::Mono;
 use crate::os::clock;
 use crate::protocol::client;
@@ -70,12 +71,13 @@ impl State {
     fn misheard(&mut self, at: SessionRef, text: &str) {
         let Some(unlogged) = self.commands.log(clock::mono()) else { return };
         let Some(id) = self.sessions.get(at).map(Session::id) else { return };
-        let shown: String = text.chars().take(SHOWN).collect();
+        // What a client wrote may hold its id.
+        let shown: Option<String> = (!is_hashing()).then(|| text.chars().take(SHOWN).collect());
         tracing::info!(
             event = "command-unknown",
             worker = self.me.slot,
-            session = %id,
-            text = ?shown,
+            session = %logged(id),
+            text = shown.map(tracing::field::debug),
             unlogged,
             "a client's command makes no sense"
         );

@@ -1,6 +1,7 @@
 //! `/ws`, the main session: `btc-cluster.v1.json`.
 
 use super::service::Service;
+use crate::access::tokens::Action;
 use crate::model::{Device, Mono, SessionId, Symbol};
 use crate::os::clock;
 use crate::protocol::client::{self, ClientMessage, ErrorCode, Refusal, Welcome, parse, room};
@@ -65,6 +66,9 @@ impl State {
         welcome.resume = resume.as_deref();
         welcome.resumed = greeting.resumed;
         welcome.moves = session.moves;
+        let life = session.pass.as_ref().and_then(|pass| pass.life());
+        let left = life.map(|life| life.left(clock::boot()).as_millis());
+        welcome.expires_in_ms = left.map(|left| u64::try_from(left).unwrap_or(u64::MAX));
         welcome.channels = greeting.channels.iter().map(String::as_str).collect();
         let price = self.prices.object(&self.config.price.symbol, clock::boot());
         let price = price.and_then(|json| RawValue::from_string(json).ok());
@@ -81,9 +85,14 @@ impl State {
             }
             ClientMessage::Publish { channel, data, id } => self.publish_from(at, &channel, data, id)?,
             ClientMessage::Quote { symbol, id } => {
+                let user = self.sessions.get(at).map(|session| session.user().clone());
+                if !user.is_some_and(|user| self.may(at, Action::Quote(&user))) {
+                    return Err(Refusal::new(ErrorCode::Forbidden, "the token does not allow quotes", id));
+                }
                 let answer = self.own_quote(symbol.as_deref(), id)?;
                 self.reply(at, &answer);
             }
+            ClientMessage::Auth { token, id } => self.renew_pass(at, &token, id)?,
             ClientMessage::Ping { id } => self.reply(at, &client::pong(id)),
             ClientMessage::Echo { data, id } => self.reply(at, &client::echo(id, data)),
         }
@@ -128,6 +137,9 @@ impl State {
     ) -> Result<(), Refusal<'a>> {
         let (rooms, others): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| room(name).is_some());
         let others = self.find_all(&others, id)?;
+        if !names.iter().all(|name| self.may_hear(at, name)) {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the session may not hear these channels", id));
+        }
         let most = self.config.limits.channels_per_session as usize;
         if self.channels_with(at, &rooms, &others) > most {
             return Err(Refusal::new(ErrorCode::TooManyChannels, format!("at most {most} channels"), id));
@@ -200,9 +212,12 @@ impl State {
             self.may_speak(at, name, id)?;
         } else {
             let channel = self.find_all(&[Cow::Borrowed(name)], id)?[0];
-            if self.channels.get(channel).kind != (Kind::Messages { anyone: true }) {
+            if !matches!(self.channels.get(channel).kind, Kind::Messages { .. }) {
                 return Err(Refusal::new(ErrorCode::Forbidden, "sessions may not publish there", id));
             }
+        }
+        if !self.may(at, Action::Publish(self.described(name))) {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the session may not publish there", id));
         }
         let Some(session) = self.sessions.get(at) else { return Ok(()) };
         let text = client::channel_message(name, Some(session.user().as_str()), clock::wall(), data.get());

@@ -14,6 +14,10 @@ pub(super) struct Stream;
 
 impl Service for Stream {
     fn greet(&self, state: &mut State, at: SessionRef, _: &Greeting) {
+        let id = state.sessions.get(at).map(Session::id);
+        if let Some(text) = id.and_then(|id| state.requests.first_words(id)) {
+            state.say(at, &text);
+        }
         state.tune_in(at);
     }
 
@@ -29,6 +33,7 @@ impl State {
         let name = stream.unwrap_or_default();
         let channel = self.config.stream(name).map(|stream| self.channels.find(&stream.channel()));
         match channel {
+            Some(Some(_)) if !self.may_hear_stream(at) => self.end_unheard(at),
             Some(Some(channel)) => {
                 self.subscribe(at, channel);
                 self.send_newest(at, channel);

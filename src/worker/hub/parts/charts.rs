@@ -20,6 +20,13 @@ pub(in crate::worker) struct Wanted {
     pub(in crate::worker) limit: u32,
 }
 
+impl Wanted {
+    /// The channel that tells the same as it happens.
+    pub(in crate::worker) fn channel(&self) -> String {
+        format!("candle:{}@{}", self.symbol, self.interval.as_str())
+    }
+}
+
 /// The permits to ask, and the answers for requests that waited meanwhile.
 #[derive(Debug)]
 pub(in crate::worker) struct Charts {

@@ -1,5 +1,6 @@
 //! Connections that are no sessions: not yet, or not any more.
 
+use super::handshakes::Handshakes;
 use super::sessions::SessionRef;
 use crate::access::Permit;
 use crate::model::give_back;
@@ -9,6 +10,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// A kept connection of a leaving worker ends after so long a silence. A proxy takes the connections that it used last,
@@ -37,6 +39,8 @@ pub(in crate::worker) struct Connections {
     closing: usize,
     /// Whether the worker leaves.
     leaving: Leaving,
+    /// Those that begin with a handshake of TLS.
+    pub(in crate::worker) handshakes: Handshakes,
 }
 
 impl Connections {
@@ -104,6 +108,12 @@ impl Leaving {
     /// Waits for that.
     pub(in crate::worker) async fn begun(&self) {
         self.token.cancelled().await;
+    }
+
+    /// Waits until a connection that has not asked anything yet must end.
+    pub(in crate::worker) async fn over(&self) {
+        self.begun().await;
+        sleep(self.quiet().unwrap_or_default()).await;
     }
 
     /// How long a connection must have been quiet to end by itself; `None` while the worker stays.

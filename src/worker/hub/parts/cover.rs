@@ -14,9 +14,13 @@ use crate::session::cells::{Cells, DIRTY, Facts, HELD, ORDER, Sets};
 use crate::session::{ChannelKey, Key};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use std::time::Duration;
 
 /// Bytes of orders after which the master is told how far they are done.
 const TELL: usize = 64 << 10;
+
+/// Lists of sets are made anew only after so long.
+const FULL: Duration = Duration::from_secs(1);
 
 /// A read or a write, from before it begins until after its results are stored.
 pub const BUSY: u64 = 1 << 48;
@@ -53,6 +57,8 @@ pub struct Cover {
     /// `None`: sessions are not covered.
     cells: Option<Cells>,
     sets: Sets,
+    /// When the list of sets was last begun anew.
+    turned: Option<Mono>,
     /// The number of the newest order that was taken in.
     taken: u64,
     /// Everybody has the orders up to this one.
@@ -92,6 +98,11 @@ impl Cover {
         self.sets.intern(self.cells.as_ref()?, set)
     }
 
+    /// Writes what is a session's own of its token. False: it is too long.
+    pub fn set_own(&self, key: Key, own: &[u8]) -> bool {
+        self.cells.as_ref().is_some_and(|cells| cells.set_own(key, own))
+    }
+
     /// A session has its set at another place.
     pub fn set_again(&mut self, key: Key, set: u32) {
         let begun = self.begin(key);
@@ -103,9 +114,15 @@ impl Cover {
         }
     }
 
-    /// Goes on with an empty list of sets: all sessions must be given theirs anew.
-    pub fn turn(&mut self) {
-        self.sets.turn();
+    /// Goes on with an empty list of sets: all sessions must be given theirs anew. False: that was done a moment ago, and
+    /// there is no room again, so there is none.
+    pub fn turn(&mut self, now: Mono) -> bool {
+        let is_full = self.turned.is_some_and(|then| now.since(then) < FULL);
+        if !is_full {
+            self.turned = Some(now);
+            self.sets.turn();
+        }
+        !is_full
     }
 
     /// A new session at that place, with something under way until its word is made.

@@ -95,6 +95,13 @@ impl Crowd {
         self.held.insert(Held { address, trusted, phase })
     }
 
+    /// A proxy has said whose connection this is.
+    pub fn rename(&mut self, key: usize, address: IpAddr, trusted: bool) {
+        if let Some(held) = self.held.get_mut(key) {
+            (held.address, held.trusted) = (address, trusted);
+        }
+    }
+
     /// A connection has ended, or has become a session.
     pub fn leave(&mut self, key: usize) {
         if self.held.try_remove(key).is_some_and(|held| held.phase.yields()) {

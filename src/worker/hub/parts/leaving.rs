@@ -37,6 +37,8 @@ pub struct Task {
     pub only: Option<SessionId>,
     /// Most sessions to hand over.
     pub most: usize,
+    /// The worker is to be empty.
+    pub all: bool,
 }
 
 /// The end of an order, for the master.
@@ -146,7 +148,7 @@ impl<K> Leaving<K> {
             Which::Count(count) => (None, (count as usize).min(BATCH)),
             Which::One(session) => (Some(session), 1),
         };
-        Some(Task { to: order.to, only, most })
+        Some(Task { to: order.to, only, most, all: order.which == Which::All })
     }
 
     /// These sessions are to leave; returns the number of their batch. With none the order may be over: `rest` are those
@@ -333,7 +335,7 @@ mod tests {
         let mut leaving = Leaving::default();
         assert_eq!(leaving.task(), None);
         leaving.order(9, 5, Which::Count(2), Mono(0));
-        assert_eq!(leaving.task(), Some(Task { to: 5, only: None, most: 2 }));
+        assert_eq!(leaving.task(), Some(Task { to: 5, only: None, most: 2, all: false }));
         let batch = leaving.begin(vec![A, B], (0, false), Mono(10)).unwrap();
         assert_eq!(leaving.task(), None, "one at a time");
         let handed = leaving.handed(batch, Some(&[A])).unwrap();

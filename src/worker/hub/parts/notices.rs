@@ -11,6 +11,8 @@ pub(in crate::worker) struct Notices {
     session: LogLimiter<()>,
     address: LogLimiter<()>,
     full: LogLimiter<()>,
+    token: LogLimiter<&'static str>,
+    not_told: LogLimiter<()>,
 }
 
 impl Notices {
@@ -30,6 +32,25 @@ impl Notices {
         if let Some(before) = self.session.change((), now) {
             let why = "a session ends for another: nobody polled again or answered a ping, or its address has more than its share";
             tracing::warn!(event = "gave-way", before, "{why}");
+        }
+    }
+
+    /// A request is refused for its token, or for want of one. `why`: the words of `access::tokens`, never a part of it.
+    pub fn token_refused(&mut self, slug: &'static str, why: &str, now: Mono) {
+        if let Some(before) = self.token.change(slug, now) {
+            tracing::info!(event = "token-refused", slug, why, before);
+        }
+    }
+
+    /// A proxy does not say whose connection it passes on.
+    pub fn not_told(&mut self, proxy: IpAddr, now: Mono) {
+        if let Some(before) = self.not_told.change((), now) {
+            tracing::warn!(
+                event = "proxy-header-missing",
+                %proxy,
+                before,
+                "a connection of http.trusted_proxies does not begin with a header of the PROXY protocol and ends: does the proxy send it?"
+            );
         }
     }
 

@@ -1,7 +1,9 @@
 //! The configuration in force, and what is made of it.
 
+use super::known_keys::KnownKeys;
 use super::suspended::Limits;
 use crate::access::Gate;
+use crate::access::tokens::{Revoked, Trust};
 use crate::config::Config;
 use crate::session::Bounds;
 use std::ops::Deref;
@@ -12,6 +14,9 @@ use std::sync::Arc;
 pub(in crate::worker) struct Policy {
     config: Arc<Config>,
     gate: Arc<Gate>,
+    trust: Arc<Trust>,
+    revoked: Revoked,
+    keys: KnownKeys,
 }
 
 impl Deref for Policy {
@@ -23,12 +28,21 @@ impl Deref for Policy {
 
 impl Policy {
     pub fn new(config: Arc<Config>) -> Self {
-        Self { gate: Arc::new(Gate::new(&config)), config }
+        Self::with(config, Revoked::default(), KnownKeys::default())
+    }
+
+    fn with(config: Arc<Config>, revoked: Revoked, keys: KnownKeys) -> Self {
+        let trust = Arc::new(Trust::new(&config.auth, keys.fetched(), revoked.clone()));
+        Self { gate: Arc::new(Gate::new(&config)), trust, revoked, keys, config }
     }
 
     /// Puts another configuration in force; returns the one before.
     pub fn replace(&mut self, config: Arc<Config>) -> Arc<Config> {
-        std::mem::replace(self, Self::new(config)).config
+        if config.auth.jwks_url != self.config.auth.jwks_url {
+            self.keys.begin_anew();
+        }
+        let next = Self::with(config, self.revoked.clone(), std::mem::take(&mut self.keys));
+        std::mem::replace(self, next).config
     }
 
     /// The configuration itself.
@@ -39,6 +53,26 @@ impl Policy {
     /// Admits hosts and origins.
     pub(in crate::worker) fn gate(&self) -> Arc<Gate> {
         self.gate.clone()
+    }
+
+    /// Revocations, whatever the configuration is.
+    pub(in crate::worker) fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    /// Keys that were fetched. After a change of them, [`Policy::trust_anew`].
+    pub(in crate::worker) fn keys(&mut self) -> &mut KnownKeys {
+        &mut self.keys
+    }
+
+    /// Trusts the keys that are there now.
+    pub(in crate::worker) fn trust_anew(&mut self) {
+        self.trust = Arc::new(Trust::new(&self.config.auth, self.keys.fetched(), self.revoked.clone()));
+    }
+
+    /// Whom to trust, and with what.
+    pub(in crate::worker) fn trust(&self) -> &Arc<Trust> {
+        &self.trust
     }
 
     /// Whether sessions are kept for clients that come back.

@@ -2,6 +2,7 @@
 
 use super::sessions::SessionRef;
 use crate::model::{SessionId, give_back};
+use crate::protocol::client::Close;
 use crate::protocol::cluster::{Answer, Outcome, ToMaster, Verdict};
 use crate::session::Key;
 use foldhash::quality::RandomState;
@@ -56,6 +57,17 @@ pub(in crate::worker) struct Requests {
     repeatable: HashMap<u64, Box<[u8]>, foldhash::fast::RandomState>,
     /// Sessions that the master has not decided on. Those of one id, copies that came at once, have its answers in order.
     opens: HashMap<SessionId, Vec<(SessionRef, oneshot::Sender<Verdict>)>, RandomState>,
+    /// What has come for sessions that have no connection yet.
+    early: HashMap<SessionId, Early, RandomState>,
+}
+
+/// What has come for a session before its connection.
+#[derive(Debug, Default)]
+struct Early {
+    /// What it is told before anything else.
+    words: Option<Box<str>>,
+    /// It has ended.
+    end: Option<Close>,
 }
 
 impl Requests {
@@ -64,6 +76,7 @@ impl Requests {
         give_back(&mut self.waiting);
         give_back(&mut self.repeatable);
         give_back(&mut self.opens);
+        give_back(&mut self.early);
     }
 
     /// Makes a number that no other request has.
@@ -192,7 +205,30 @@ impl Requests {
 
     /// Nobody waits for the master's word on a session any more.
     pub fn forget_open(&mut self, id: SessionId, at: SessionRef) {
+        self.early.remove(&id);
         self.take_open(id, |of| of == at);
+    }
+
+    /// A session that waits for the master's word is to be told this before anything else.
+    pub fn tell_first(&mut self, id: SessionId, text: &str) {
+        if self.opens.contains_key(&id) {
+            self.early.entry(id).or_default().words = Some(text.into());
+        }
+    }
+
+    /// A session ends before it has its connection.
+    pub fn ends_early(&mut self, id: SessionId, close: Close) {
+        self.early.entry(id).or_default().end = Some(close);
+    }
+
+    /// Takes what a session is to be told first.
+    pub fn first_words(&mut self, id: SessionId) -> Option<Box<str>> {
+        self.early.remove(&id)?.words
+    }
+
+    /// Takes the end of a session that has ended before it had its connection.
+    pub fn early_end(&mut self, id: SessionId) -> Option<Close> {
+        self.early.remove(&id)?.end
     }
 
     fn take_open(

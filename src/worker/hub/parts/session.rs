@@ -1,6 +1,7 @@
 //! One session: who it is, how it is connected, what waits for its client.
 
 use super::polling::Polling;
+use crate::access::tokens::Pass;
 use crate::access::{Permit, UNUSED, Use};
 use crate::model::{Device, Mono, SessionId, UserId};
 use crate::os::clock;
@@ -58,6 +59,10 @@ pub(in crate::worker) struct Request {
     pub(in crate::worker) framing: Framing,
     /// The connection; none of its own for polls.
     pub(in crate::worker) permit: Option<Permit>,
+    /// How the client was admitted; `None`: no token was asked for.
+    pub(in crate::worker) pass: Option<Box<Pass>>,
+    /// The oldest stream of the user may end for it.
+    pub(in crate::worker) takes_over: bool,
 }
 
 /// One session of the table: a value that could be anywhere, and how it is connected here.
@@ -75,10 +80,14 @@ pub struct Session {
     pub aside: bool,
     /// Its client has come back to it, so has heard of it.
     resumed: bool,
+    /// The oldest stream of its user may end for it.
+    pub takes_over: bool,
     /// Requests of the client that only the master or time answers.
     pub asked: u32,
     /// The place of its set of channels in the memory of crash cover; `None`: the set has changed.
     pub set: Option<u32>,
+    /// How its client was admitted; `None`: no token was asked for.
+    pub pass: Option<Box<Pass>>,
 }
 
 impl Deref for Session {
@@ -102,7 +111,7 @@ impl Session {
         replay: Option<Replay>,
         now: Mono,
     ) -> Self {
-        let Request { user, device, endpoint, stream, address, framing, permit } = request;
+        let Request { user, device, endpoint, stream, address, framing, permit, takes_over, pass } = request;
         let id = before.map_or_else(SessionId::random, |before| before.identity.id());
         let since = before.map_or_else(|| clock::wall().0, |before| before.identity.since);
         let mut identity = Identity::new(id, user, endpoint, address, since);
@@ -123,8 +132,10 @@ impl Session {
             begun: now,
             aside: false,
             resumed: before.is_some(),
+            takes_over,
             asked: 0,
             set: None,
+            pass,
         }
     }
 
@@ -138,8 +149,10 @@ impl Session {
             begun: more.begun,
             aside: false,
             resumed: more.resumed,
+            takes_over: false,
             asked: 0,
             set: None,
+            pass: more.pass.as_deref().and_then(Pass::decode).map(Box::new),
         }
     }
 
@@ -151,7 +164,8 @@ impl Session {
             Link::Opening | Link::Away(_) => (false, false),
         };
         let (moves, bytes, begun, resumed) = (self.moves + 1, self.bytes, self.begun, self.resumed);
-        More { moves, bytes, begun, resumed, said_all, taken_up, pongs }
+        let pass = self.pass.as_ref().map(|pass| pass.encode());
+        More { moves, bytes, begun, resumed, said_all, taken_up, pongs, pass }
     }
 
     /// How much a suspended session was used, as far as another worker knows.
@@ -207,6 +221,11 @@ impl Session {
 
     pub fn is_away(&self) -> bool {
         matches!(self.link, Link::Away(_))
+    }
+
+    /// Whether the connection is one of TLS.
+    pub fn is_secured(&self) -> bool {
+        matches!(&self.link, Link::Wire(wire) if wire.is_secured())
     }
 
     /// The connection, if the session has one of its own.

@@ -275,7 +275,9 @@ mod tests {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (device, endpoint, stream) = (None, Endpoint::Ws, None);
         let (framing, permit) = (Framing::Websocket, None);
-        let request = Request { user, device, endpoint, stream, address, framing, permit };
+        let takes_over = false;
+        let request =
+            Request { user, device, endpoint, stream, address, framing, permit, takes_over, pass: None };
         Session::new(request, before, None, Mono(0))
     }
 

@@ -44,6 +44,7 @@ fn waits(message: &ToMaster<'_>) -> bool {
         | ToMaster::Publish { .. }
         | ToMaster::Ask { .. }
         | ToMaster::Relay { .. }
+        | ToMaster::Learnt(_)
         | ToMaster::Drained => true,
         ToMaster::Room { step: Step::Enter { request, .. }, .. } => *request != NO_RECEIPT,
         _ => false,

@@ -352,9 +352,13 @@ impl World {
         self.attach(at, client, (id, Vec::new()), None);
     }
 
-    /// Whether the worker lives that has a session.
+    /// Whether the worker lives that has a session, and so does the one that it is about to go to.
     fn is_there(&self, token: Token) -> bool {
-        self.located.get(&token).is_some_and(|home| self.workers.contains_key(home))
+        let Some(home) = self.located.get(&token).filter(|home| self.workers.contains_key(home)) else {
+            return false;
+        };
+        let goes_nowhere = |said: &Said| matches!(said, Said::Handed(own, to) if *own == token && !self.workers.contains_key(to));
+        !self.down[home].iter().any(|(_, said)| goes_nowhere(said))
     }
 
     fn attach(
